@@ -1,0 +1,74 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+UV_VERSION := 0.13.8
+
+# Old on purpose: generated code needs a runtime at least as new as its generator, so this
+# version is the floor that clients/python declares. mypy-protobuf is of the same time.
+GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
+PROTOS := $(wildcard proto/embedwire/v1/*.proto)
+STUBS := clients/python/src
+
+# A key that the shell exports must never be billed by a demo or a test, nor a setting bend one.
+SCRUBBED := env -u TWELVELABS_API_KEY $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/installed: $(UV) pyproject.toml clients/python/pyproject.toml constraints.txt
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+		--editable clients/python --editable '.[sandbox]' --group dev
+	@touch $@
+
+.venv-gen/installed: $(UV) Makefile
+	$(UV) venv --quiet --clear --python $(BIN)/python .venv-gen
+	$(UV) pip install --quiet --python .venv-gen/bin/python --constraint constraints-gen.txt $(GEN_TOOLS)
+	@touch $@
+
+.PHONY: demo
+demo: .venv/installed ## Start a server on the embedded sandbox and embed a text, an image and an audio file
+	@$(SCRUBBED) $(BIN)/python clients/python/examples/demo.py
+
+.PHONY: run
+run: .venv/installed ## Serve on 127.0.0.1:50051 (the sandbox, or TwelveLabs if TWELVELABS_API_KEY is set)
+	@$(BIN)/embedwire-server serve
+
+.PHONY: check
+check: .venv/installed .venv-gen/installed ## Lint, types, dependency rules, contract, drift of the stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config .importlinter
+	$(BIN)/buf lint proto
+	$(BIN)/buf format --diff --exit-code proto
+	@$(MAKE) --no-print-directory gen STUBS=build/gen
+	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
+
+.PHONY: gen
+gen: .venv-gen/installed ## Regenerate the Python stubs from proto/
+	@rm -rf $(STUBS)/embedwire/v1 && mkdir -p $(STUBS)/embedwire/v1
+	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
+		--python_out=$(STUBS) --mypy_out=quiet:$(STUBS) $(PROTOS)
+	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
+		--grpc_python_out=$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/embedwire/v1/embedding.proto
+	@printf '"""Generated stubs of the contract, version 1."""\n' > $(STUBS)/embedwire/v1/__init__.py
+
+.PHONY: test
+test: .venv/installed ## Run the tests
+	$(SCRUBBED) $(BIN)/pytest
+
+.PHONY: lock
+lock: $(UV) ## Pin every dependency anew
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+		--no-emit-package embedwire --extra sandbox --group dev \
+		--output-file constraints.txt --upgrade pyproject.toml
+	printf '%s\n' $(GEN_TOOLS) | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+		--no-annotate --no-header --output-file constraints-gen.txt --upgrade -

@@ -1,0 +1,128 @@
+"""The command line: serve, sandbox, health, config."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncGenerator
+
+import pydantic
+import uvloop
+
+from embedwire_server import __version__, logs
+from embedwire_server.rpc import health
+from embedwire_server.settings import Settings, parse_address
+
+NOT_FLAGS = {"api_key", "models"}
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 good, 1 not healthy, 2 wrong settings."""
+    arguments = _parser().parse_args(argv)
+    return int(arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("serve", _serve, "serve gRPC until SIGTERM or SIGINT"),
+        ("config", _config, "check the settings and print them, secrets masked"),
+        ("health", _health, "ask the server at --listen whether it is ready; 0 if so, else 1"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        _add_settings(command)
+    text = "serve the sandbox upstream alone, for tests against it; its base path is /v1.3"
+    sandbox = commands.add_parser("sandbox", help=text, description=text)
+    sandbox.set_defaults(run=_sandbox)
+    sandbox.add_argument("--listen", type=parse_address, default="127.0.0.1:8400", help="address (%(default)s)")
+    return parser
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """One flag for each setting; pydantic checks the values, so that all faults are found at once."""
+    for name, field in Settings.model_fields.items():
+        if name not in NOT_FLAGS:
+            text = (field.description or "") + ("" if field.default is None else f" ({field.default})")
+            command.add_argument(
+                f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar="VALUE"
+            )
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in vars(arguments).items() if name != "run"})
+    except pydantic.ValidationError as error:
+        for fault in error.errors(include_url=False, include_input=False, include_context=False):
+            place = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
+            print(f"embedwire-server: {place + ': ' if place else ''}{fault['msg']}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from embedwire_server.app import App  # noqa: PLC0415 - a probe need not load the whole server
+
+    settings = _settings(arguments)
+    logs.configure(settings.log_level, settings.log_format)
+    _run(App(settings))
+    return 0
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra
+
+    @contextlib.asynccontextmanager
+    async def serving() -> AsyncGenerator[None]:
+        sandbox = Sandbox()
+        await sandbox.start(arguments.listen.host, arguments.listen.port)
+        print(sandbox.base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
+        try:
+            yield
+        finally:
+            await sandbox.stop()
+
+    logs.configure("info", "text")
+    _run(serving())
+    return 0
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    for name, value in _settings(arguments):
+        print(f"{name.replace('_', '-')} = {value}")  # noqa: T201 - what the command is for
+    return 0
+
+
+def _health(arguments: argparse.Namespace) -> int:
+    status = health.probe(_settings(arguments).listen)
+    print(status)  # noqa: T201 - what the command is for
+    return 0 if status == "SERVING" else 1
+
+
+def _run(service: contextlib.AbstractAsyncContextManager[object]) -> None:
+    """Run until SIGTERM or SIGINT, then leave the service in good order; a second signal ends it at once."""
+
+    async def until_signal() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            stop.set()
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+        async with service:
+            await stop.wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_signal())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

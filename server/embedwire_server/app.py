@@ -1,0 +1,110 @@
+"""The composition root: builds everything, starts it, drains it, stops it."""
+
+import asyncio
+import contextlib
+from typing import Self
+
+import aiohttp
+import httpx_aiohttp
+import prometheus_client
+import structlog
+
+from embedwire_server import __version__
+from embedwire_server.gateway import Gateway
+from embedwire_server.metrics import Metrics
+from embedwire_server.rpc import server as rpc_server
+from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.requests import RequestReader
+from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.settings import Settings
+from embedwire_server.upstream.http import HttpUpstream
+from embedwire_server.upstream.measured import MeasuredUpstream
+
+SANDBOX_KEY = "sandbox"
+
+log = structlog.get_logger(__name__)
+
+
+class App:
+    """The server. `async with App(settings) as app` starts it; leaving drains and stops it.
+
+    Attributes:
+        target: HOST:PORT of gRPC, with the port that was really taken.
+        metrics_url: where the metrics are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._resources = contextlib.AsyncExitStack()
+        self.target = ""
+        self.metrics_url = ""
+
+    async def __aenter__(self) -> Self:
+        """Build and start everything, outermost last, so that a port answers only when all is ready."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._resources = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop in the reverse order; running calls get `grace` seconds to finish."""
+        await self._resources.aclose()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings
+        metrics = Metrics(settings.upstream_name)
+        upstream = MeasuredUpstream(await self._upstream(stack), metrics)
+        gateway = Gateway(upstream, metrics, settings.inputs_at_once)
+        requests = RequestReader(settings.model_table, settings.limits, settings.inputs_at_once, settings.spool_dir)
+        servicer = EmbeddingServicer(gateway, requests, Catalog(settings.model_table, settings.limits))
+        health = HealthServicer()
+        server = rpc_server.build(servicer, health, metrics, settings.upstream_name, settings.max_message_bytes)
+        self._serve_metrics(stack, metrics)
+        port = server.add_insecure_port(settings.listen)
+        await server.start()
+        stack.push_async_callback(server.stop, settings.grace)
+        stack.push_async_callback(self._drain, health)
+        self.target = f"{settings.listen.rpartition(':')[0]}:{port}"
+        await health.ready()
+        log.info("serving", target=self.target, metrics=self.metrics_url, upstream=settings.upstream_name)
+
+    async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
+        settings = self._settings
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        base_url = settings.upstream_url
+        if base_url is None:  # the server's key is never shown to a sandbox
+            base_url, key = await self._sandbox(stack), SANDBOX_KEY
+        transport = httpx_aiohttp.AiohttpTransport(client=_session)
+        stack.push_async_callback(transport.aclose)
+        return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
+
+    async def _sandbox(self, stack: contextlib.AsyncExitStack) -> str:
+        from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
+
+        sandbox = await stack.enter_async_context(Sandbox())
+        log.warning("no upstream is configured: the embedded sandbox answers", vectors="made up, not Marengo's")
+        return sandbox.base_url
+
+    def _serve_metrics(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> None:
+        address = self._settings.metrics_address
+        server, thread = prometheus_client.start_http_server(address.port, address.host, metrics.registry)
+        stack.callback(thread.join)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+        self.metrics_url = f"http://{address.rpartition(':')[0]}:{server.server_port}/metrics"
+
+    async def _drain(self, health: HealthServicer) -> None:
+        await health.shut_down()
+        log.info("draining", grace=self._settings.grace, delay=self._settings.drain_delay)
+        await asyncio.sleep(self._settings.drain_delay)
+
+
+def _session() -> aiohttp.ClientSession:
+    """Connections to the upstream: as many as inputs in flight; no cookies, no proxy from the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trust_env=False,
+    )

@@ -1,0 +1,189 @@
+"""The bytes of files: at hand in memory, or arriving in chunks and spooled to disk.
+
+A spooled file has no name: it is unlinked as soon as it is open, so that nothing is left on disk
+in any ending, a crash included. Disk work happens in threads, off the event loop.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import logging
+import tempfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import IO
+
+from embedwire_server.errors import ContentTooLarge, GatewayError, Overloaded, UploadMismatch
+
+IN_MEMORY_BYTES = 1 << 20
+READ_BYTES = 256 << 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemoryContent:
+    """A file that is at hand in memory."""
+
+    data: bytes = dataclasses.field(repr=False)
+
+    async def ready(self) -> int:
+        """Return its size in bytes at once."""
+        return len(self.data)
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield the file as one chunk, without a copy."""
+        yield self.data
+
+    def close(self) -> None:
+        """Do nothing: the request holds the bytes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the caller said of an upload, and where in the request, for the errors.
+
+    `field` is the path of the upload source; `limit` and `size` are bytes; `sha256` has 32 bytes.
+    """
+
+    field: str
+    limit: int
+    size: int | None = None
+    sha256: bytes | None = dataclasses.field(default=None, repr=False)
+
+
+class Upload:
+    """A file that arrives in chunks: up to 1 MiB in memory, beyond that on disk.
+
+    One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the
+    file is kept for the reader; the writer goes on, and what it writes is discarded.
+
+    Args:
+        announced: what is known of the file beforehand.
+        places: how many uploads may be open; this one takes a place until it is closed, so that
+            a caller who is faster than the upstream waits instead of filling the disk.
+        directory: where to spool; None is the system's place for temporary files.
+    """
+
+    def __init__(self, announced: Announcement, places: asyncio.Semaphore, directory: Path | None = None) -> None:
+        self._announced = announced
+        self._places = places
+        self._directory = directory
+        self._is_open = False
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._size = 0
+        self._file: IO[bytes] | None = None
+        self._hash = hashlib.sha256() if announced.sha256 is not None else None
+        self._settled = asyncio.Event()
+        self._fault: GatewayError | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Wait for a place. Call it once, before the first write."""
+        await self._places.acquire()
+        self._is_open = True
+        if self._closed:
+            self._give_back_place()
+
+    async def write(self, data: bytes) -> None:
+        """Add the next bytes. After a fault, and once closed, they are discarded."""
+        if self._settled.is_set() or self._closed:
+            return
+        self._size += len(data)
+        self._pending_size += len(data)
+        self._pending.append(data)
+        announced = self._announced
+        if self._size > announced.limit:
+            self._settle(ContentTooLarge(announced.field, f"larger than {announced.limit} bytes, the most allowed"))
+        elif announced.size is not None and self._size > announced.size:
+            self._settle(self._wrong_size(f"more than {announced.size}"))
+        elif self._pending_size > IN_MEMORY_BYTES:
+            await self._spill()
+
+    async def finish(self) -> None:
+        """Declare the file complete, and check it against what was announced."""
+        if self._settled.is_set():
+            return
+        announced = self._announced
+        if self._size == 0:
+            self._settle(UploadMismatch(announced.field, "the file is empty; send at least one byte"))
+        elif announced.size is not None and self._size != announced.size:
+            self._settle(self._wrong_size(str(self._size)))
+        elif self._hash is not None and await asyncio.to_thread(self._digest) != announced.sha256:
+            self._settle(UploadMismatch(f"{announced.field}.sha256", "the received bytes have another SHA-256 hash"))
+        else:
+            self._settled.set()
+
+    def close(self) -> None:
+        """Give back memory, disk and place. Idempotent; nobody may be waiting or reading any more."""
+        self._closed = True
+        self._give_back_place()
+        self._pending.clear()
+        if self._file is not None:
+            self._file.close()
+
+    async def ready(self) -> int:
+        """Wait for the whole file; see `domain.Content`."""
+        await self._settled.wait()
+        if self._fault is not None:
+            raise self._fault
+        return self._size
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Read the whole file from its start; see `domain.Content`."""
+        offset = 0
+        while offset < self._size - self._pending_size:
+            chunk = await asyncio.to_thread(self._read, offset)
+            offset += len(chunk)
+            yield chunk
+        for chunk in self._pending:
+            yield chunk
+
+    def _give_back_place(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._places.release()
+
+    async def _spill(self) -> None:
+        spilled, self._pending, self._pending_size = self._pending, [], 0
+        try:
+            await asyncio.to_thread(self._append, spilled)
+        except OSError:
+            log.exception("an upload cannot be spooled")
+            self._settle(Overloaded("the server has no room on disk for this upload"))
+
+    def _append(self, chunks: list[bytes]) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._directory, prefix="embedwire-")  # noqa: SIM115 - close() does
+        if self._closed:
+            self._file.close()
+            return
+        self._file.writelines(chunks)
+        if self._hash is not None:
+            for chunk in chunks:
+                self._hash.update(chunk)
+
+    def _read(self, offset: int) -> bytes:
+        assert self._file is not None  # noqa: S101 - there are bytes on disk
+        self._file.seek(offset)
+        if chunk := self._file.read(READ_BYTES):
+            return chunk
+        raise OSError("a spooled file is shorter than what was written")
+
+    def _digest(self) -> bytes:
+        assert self._hash is not None  # noqa: S101 - a hash was announced
+        for chunk in self._pending:
+            self._hash.update(chunk)
+        return self._hash.digest()
+
+    def _wrong_size(self, got: str) -> UploadMismatch:
+        announced = self._announced
+        return UploadMismatch(
+            f"{announced.field}.size_bytes", f"{announced.size} bytes were declared, {got} were received"
+        )
+
+    def _settle(self, fault: GatewayError) -> None:
+        self._fault = fault
+        self._pending.clear()
+        self._settled.set()

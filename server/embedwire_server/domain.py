@@ -1,0 +1,270 @@
+"""The plain values that travel through the house.
+
+Whatever holds a caller's content keeps it out of its repr, so that no log or traceback shows it.
+Seconds are floats; vectors are packed. Of ours it knows the errors only.
+"""
+
+import contextlib
+import dataclasses
+import enum
+import time
+from collections.abc import AsyncGenerator, Iterator
+from typing import Literal, Protocol
+
+from embedwire_server.errors import GatewayError
+
+
+class Modality(enum.StrEnum):
+    """What an input is; also the label in the metrics."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+class Truncate(enum.StrEnum):
+    """Which end of a too long text is cut off; the values are the upstream's words."""
+
+    NONE = "none"
+    START = "start"
+    END = "end"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextRules:
+    """What a model takes as text.
+
+    `truncates` is what it can honour; `sends_truncate` says whether the upstream wants to be told
+    (newer models cut the end by themselves and may refuse the parameter).
+    """
+
+    max_tokens: int
+    truncates: tuple[Truncate, ...]
+    sends_truncate: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageRules:
+    """What a model takes as images: bytes and pixels."""
+
+    max_bytes: int
+    min_side_px: int
+    media_types: tuple[str, ...] = ("image/jpeg", "image/png")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudioRules:
+    """What a model takes as audio. `max_bytes` None: the upstream states no limit."""
+
+    max_bytes: int | None = None
+    media_types: tuple[str, ...] = ("audio/flac", "audio/mpeg", "audio/wav")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """One row of the table. `name` is what the upstream is sent, whatever alias the caller wrote."""
+
+    name: str
+    dimensions: int
+    aliases: tuple[str, ...] = ()
+    text: TextRules | None = None
+    image: ImageRules | None = None
+    audio: AudioRules | None = None
+    endpoint: str = "/embed"
+
+    def takes(self, modality: Modality) -> bool:
+        """Whether the model embeds this modality at all."""
+        return getattr(self, modality) is not None
+
+
+class Content(Protocol):
+    """The bytes of one file, at hand or still arriving."""
+
+    async def ready(self) -> int:
+        """Wait until the file is complete and return its size in bytes.
+
+        Raises:
+            GatewayError: the file will never be complete, or is not what was declared.
+        """
+        ...
+
+    def chunks(self) -> AsyncGenerator[bytes]:
+        """The whole file from its start, each time it is called, so that an attempt can be repeated."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the file holds. Idempotent; nobody may be reading it any more."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold; design defaults."""
+
+    inputs: int = 256
+    image_bytes: int = 32 << 20
+    upload_bytes: int = 256 << 20
+    text_bytes: int = 64 << 10
+    url_chars: int = 8192
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UrlSource:
+    """Media that the upstream fetches. This server never does."""
+
+    url: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileSource:
+    """Media that this server passes on. The name and the type are the caller's, and checked."""
+
+    content: Content
+    file_name: str = dataclasses.field(repr=False)
+    media_type: str
+
+
+Source = UrlSource | FileSource
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextInput:
+    """A text. `truncate` None leaves it to the upstream."""
+
+    key: str = dataclasses.field(repr=False)
+    value: str = dataclasses.field(repr=False)
+    truncate: Truncate | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """Always text."""
+        return Modality.TEXT
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An image."""
+
+    key: str = dataclasses.field(repr=False)
+    source: Source
+
+    @property
+    def modality(self) -> Modality:
+        """Always image."""
+        return Modality.IMAGE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudioInput:
+    """An audio file. `start_offset_sec` None is not sent; the upstream then starts at 0."""
+
+    key: str = dataclasses.field(repr=False)
+    source: Source
+    start_offset_sec: float | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """Always audio."""
+        return Modality.AUDIO
+
+
+Input = TextInput | ImageInput | AudioInput
+
+
+def content_of(item: Input) -> Content | None:
+    """The file of an input; None for a text and for media behind a URL."""
+    if isinstance(item, TextInput) or isinstance(item.source, UrlSource):
+        return None
+    return item.source.content
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """A checked request: one model, at least one input.
+
+    `max_retries` None leaves the number of attempts to the server's policy.
+    """
+
+    model: Model
+    inputs: tuple[Input, ...]
+    max_retries: int | None = None
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the call gets the longer default deadline."""
+        return any(item.modality is Modality.AUDIO for item in self.inputs)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segment:
+    """One vector of one input, in the upstream's order.
+
+    `vector` is packed float32, little-endian, 4 bytes a value, every value finite. Offsets are
+    seconds from the beginning of the file, and `embedding_option` is the upstream's word; both
+    only with audio.
+    """
+
+    vector: bytes = dataclasses.field(repr=False)
+    start_offset_sec: float | None = None
+    end_offset_sec: float | None = None
+    embedding_option: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Completion:
+    """What the upstream said of an input besides its segments. The last item of a successful answer."""
+
+    model_name: str
+    input_url: str | None = dataclasses.field(default=None, repr=False)
+    input_filename: str | None = dataclasses.field(default=None, repr=False)
+    truncated: bool | None = None
+    media_duration_sec: float | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Trace:
+    """What one input has cost so far, in seconds. The layers below write it, the gateway reports it."""
+
+    attempts: int = 0
+    upstream: str = ""
+    queue: float = 0.0
+    upload: float = 0.0
+    waiting: float = 0.0
+    decode: float = 0.0
+    parked: float = 0.0  # waiting for the caller to take what is ready
+
+    @contextlib.contextmanager
+    def time(self, phase: Literal["upload", "waiting", "decode", "parked"]) -> Iterator[None]:
+        """Add the time that the block takes, however it ends, to one phase."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, phase, getattr(self, phase) + time.perf_counter() - started)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputSegment:
+    """Event: a segment of the input at `input_index`."""
+
+    input_index: int
+    input_key: str = dataclasses.field(repr=False)
+    segment_index: int
+    modality: Modality
+    segment: Segment
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputResult:
+    """Event: the end of the input at `input_index`. Without a completion there is a failure."""
+
+    input_index: int
+    input_key: str = dataclasses.field(repr=False)
+    model: Model
+    segment_count: int
+    trace: Trace
+    completion: Completion | None
+    failure: GatewayError | None
+
+
+Event = InputSegment | InputResult

@@ -1,0 +1,61 @@
+"""Many streams as one: whatever is ready comes first, at most so many run at once."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _End:
+    """A worker has nothing more, because of the failure if there is one."""
+
+    failure: Exception | None = None
+
+
+async def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGenerator[T]:
+    """Yield the items of all streams as they come; items of one stream keep their order.
+
+    Streams start in their order, at most `at_once` at a time. A consumer that is slow slows them
+    all down: no more than `at_once` items wait. The first failure ends the whole. However it ends,
+    every started stream has been closed before the generator is.
+    """
+    if len(streams) == 1:  # the most common case needs no tasks
+        async with contextlib.aclosing(streams[0]) as items:
+            async for item in items:
+                yield item
+        return
+
+    ready: asyncio.Queue[T | _End] = asyncio.Queue(at_once)
+    waiting = iter(streams)
+    workers = [asyncio.create_task(_work(waiting, ready)) for _ in range(min(at_once, len(streams)))]
+    try:
+        running = len(workers)
+        while running:
+            next_one = await ready.get()
+            if not isinstance(next_one, _End):
+                yield next_one
+            elif next_one.failure is not None:
+                raise next_one.failure
+            else:
+                running -= 1
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def _work(waiting: Iterator[AsyncGenerator[T]], ready: asyncio.Queue[T | _End]) -> None:
+    """Drain one stream after the other, until none is waiting."""
+    try:
+        for stream in waiting:
+            async with contextlib.aclosing(stream) as items:
+                async for item in items:
+                    await ready.put(item)
+    except Exception as failure:  # noqa: BLE001 - it is raised where the items are read
+        await ready.put(_End(failure))
+    else:
+        await ready.put(_End())

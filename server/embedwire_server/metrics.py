@@ -1,0 +1,86 @@
+"""What an operator can watch. One registry a server, so that tests and workers do not share.
+
+Labels are closed: modality, reason, method and code have a fixed set of values; a model is one of
+the table or "other". No label ever holds a caller's text. Children are looked up once and kept.
+"""
+
+import platform
+from importlib import metadata
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from embedwire_server import __version__
+from embedwire_server.domain import Modality
+
+OTHER_MODEL = "other"
+# From a loopback sandbox (milliseconds) to hours of audio (minutes).
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+
+
+class Metrics:
+    """All metric objects.
+
+    Args:
+        upstream: name of the configured upstream, for `embedwire_upstream_info`.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=registry)
+        prometheus_client.GCCollector(registry=registry)
+
+        method = ("grpc_type", "grpc_service", "grpc_method")
+        self.calls_started = Counter("grpc_server_started", "Calls begun.", method, registry=registry)
+        self.calls_handled = Counter(
+            "grpc_server_handled", "Calls ended, by status code.", (*method, "grpc_code"), registry=registry
+        )
+        self.call_seconds = Histogram(
+            "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
+        )
+        self.calls = Counter(
+            "embedwire_calls",
+            "Calls ended, by the model asked for and the reason of the failure (OK if none).",
+            ("grpc_method", "model", "reason"),
+            registry=registry,
+        )
+        self.inputs = Counter(
+            "embedwire_inputs",
+            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if nobody waited for them).",
+            ("modality", "model", "reason"),
+            registry=registry,
+        )
+        self.segments = Counter("embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry)
+        self.inputs_in_flight = Gauge(
+            "embedwire_inputs_in_flight", "Inputs begun and not ended.", ("modality",), registry=registry
+        )
+        self.overhead_seconds = Histogram(
+            "embedwire_input_overhead_seconds",
+            "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
+            ("modality",),
+            buckets=_OVERHEAD_SECONDS,
+            registry=registry,
+        )
+        self.upstream_requests = Counter(
+            "embedwire_upstream_requests",
+            "Requests to the upstream, by the reason of their failure (OK if none).",
+            ("upstream", "endpoint", "modality", "outcome"),
+            registry=registry,
+        )
+        self.upstream_seconds = Histogram(
+            "embedwire_upstream_request_seconds",
+            "Waiting for the upstream, from the first byte sent to the last received.",
+            ("upstream", "endpoint", "modality"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        Gauge(
+            "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
+        ).labels(upstream).set(1)
+        Gauge("embedwire_build_info", "1 for this build.", ("version", "python", "grpcio"), registry=registry).labels(
+            __version__, platform.python_version(), metadata.version("grpcio")
+        ).set(1)
+        for modality in Modality:  # series exist from the start, so that a rate sees the first event
+            self.inputs_in_flight.labels(modality)
+            self.overhead_seconds.labels(modality)

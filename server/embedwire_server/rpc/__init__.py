@@ -1,0 +1,12 @@
+"""The gRPC face: the only part of the server that knows the generated messages.
+
+servicer      decode, call, encode
+requests      messages to domain values, with every rule of the contract
+replies       domain values to messages
+status        the table from reasons to gRPC codes, and the details of a failed call
+upload        the framing of CreateEmbeddingFromUpload
+calls         what is known of the running call: request id, deadline, outcome
+interceptors  around every call: observe (outermost), translate failures (innermost)
+health        grpc.health.v1
+server        all of it in one grpc.aio server
+"""

@@ -1,0 +1,79 @@
+"""grpc.health.v1: is it alive (service ""), is it ready (the service's name)?
+
+Not the library's servicer, because its watches outlive a shutdown: one open watch makes a
+graceful stop take all of its grace. Here a watch ends once it has told of the shutdown.
+"""
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from embedwire.v1 import embedding_pb2
+
+SERVICE = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+PROBE_SECONDS = 3.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it ships no types
+    """Answers for the server as a whole ("") and for EmbeddingService; no upstream call is ever made for it."""
+
+    def __init__(self) -> None:
+        self._status = {"": SERVING, SERVICE: NOT_SERVING}
+        self._is_over = False
+        self._changed = asyncio.Condition()
+
+    async def ready(self) -> None:
+        """The service takes calls from now on."""
+        await self._set({SERVICE: SERVING})
+
+    async def shut_down(self) -> None:
+        """Nothing is served any more; watches are told and end."""
+        self._is_over = True
+        await self._set(dict.fromkeys(self._status, NOT_SERVING))
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:  # noqa: N802
+        """Tell the status of one service."""
+        if request.service not in self._status:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return health_pb2.HealthCheckResponse(status=self._status[request.service])
+
+    async def List(self, request: health_pb2.HealthListRequest, context: Context) -> health_pb2.HealthListResponse:  # noqa: ARG002, N802
+        """Tell the status of every service."""
+        statuses = {name: health_pb2.HealthCheckResponse(status=value) for name, value in self._status.items()}
+        return health_pb2.HealthListResponse(statuses=statuses)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
+        """Stream the status of one service, now and whenever it changes, until the shutdown."""
+        told = None
+        while not (self._is_over and told == self._of(request)):
+            told = self._of(request)
+            await context.write(health_pb2.HealthCheckResponse(status=told))
+            async with self._changed:
+                while not self._is_over and self._of(request) == told:
+                    await self._changed.wait()
+
+    def _of(self, request: health_pb2.HealthCheckRequest) -> Any:  # noqa: ANN401 - an enum value; it ships no types
+        return self._status.get(request.service, SERVICE_UNKNOWN)
+
+    async def _set(self, statuses: dict[str, Any]) -> None:
+        async with self._changed:
+            self._status |= statuses
+            self._changed.notify_all()
+
+
+def probe(target: str) -> str:
+    """Ask a server whether EmbeddingService is ready: the name of its status, or of the code of the failed call."""
+    with grpc.insecure_channel(target) as channel:
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_SECONDS)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -1,0 +1,162 @@
+"""Domain values to messages."""
+
+from typing import Generic, TypeVar
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import error_reason_pb2
+from embedwire_server.domain import Event, InputResult, InputSegment, Limits, Modality, Model, Trace
+from embedwire_server.errors import GatewayError, UpstreamSaid
+from embedwire_server.rpc import status
+
+FLOAT32_BYTES = 4
+
+Response = TypeVar("Response", pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse)
+
+
+def vector(data: bytes, encoding: pb.VectorEncoding.ValueType) -> pb.Vector:
+    """A vector of packed float32, in the encoding that the caller wants."""
+    dimensions = len(data) // FLOAT32_BYTES
+    if encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
+        return pb.Vector(encoding=encoding, dimensions=dimensions, data=data)
+    # Packed little-endian float32 is also the wire format of `repeated float`: the field is put
+    # together from its tag, its length and the bytes as they are, without a list of floats.
+    message = pb.Vector.FromString(_VALUES_TAG + _varint(len(data)) + data)
+    message.encoding = pb.VECTOR_ENCODING_FLOAT_VALUES
+    message.dimensions = dimensions
+    return message
+
+
+def segment(event: InputSegment, encoding: pb.VectorEncoding.ValueType) -> pb.Segment:
+    """One segment."""
+    message = pb.Segment(
+        input_index=event.input_index,
+        input_key=event.input_key,
+        segment_index=event.segment_index,
+        vector=vector(event.segment.vector, encoding),
+    )
+    if event.modality is Modality.TEXT:
+        message.text.SetInParent()
+    elif event.modality is Modality.IMAGE:
+        message.image.SetInParent()
+    else:
+        message.audio.start_offset_sec = event.segment.start_offset_sec or 0.0
+        message.audio.embedding_option = event.segment.embedding_option
+        if event.segment.end_offset_sec is not None:
+            message.audio.end_offset_sec = event.segment.end_offset_sec
+        message.audio.SetInParent()
+    return message
+
+
+def result(event: InputResult) -> pb.InputResult:
+    """The end of one input."""
+    message = pb.InputResult(
+        input_index=event.input_index,
+        input_key=event.input_key,
+        segment_count=event.segment_count,
+        attempts=event.trace.attempts,
+        timings=_timings(event.trace),
+        upstream=event.trace.upstream,
+    )
+    if event.failure is not None:
+        message.failure.CopyFrom(failure(event.failure))
+    if (completion := event.completion) is not None and event.failure is None:
+        message.model_name = completion.model_name
+        message.dimensions = event.model.dimensions
+        if completion.input_url is not None:
+            message.metadata.input_url = completion.input_url
+        elif completion.input_filename is not None:
+            message.metadata.input_filename = completion.input_filename
+        if completion.truncated is not None:
+            message.truncated = completion.truncated
+        if completion.media_duration_sec is not None:
+            message.media_duration_sec = completion.media_duration_sec
+    return message
+
+
+class EventWriter(Generic[Response]):
+    """Writes events as the responses of one streaming method.
+
+    Args:
+        response: the type of its responses.
+        encoding: how vectors are written.
+    """
+
+    def __init__(self, response: type[Response], encoding: pb.VectorEncoding.ValueType) -> None:
+        self._response: type[Response] = response
+        self._encoding = encoding
+
+    def __call__(self, event: Event) -> Response:
+        """Write one event."""
+        if isinstance(event, InputSegment):
+            return self._response(segment=segment(event, self._encoding))
+        return self._response(result=result(event))
+
+
+def failure(error: GatewayError) -> pb.Failure:
+    """Why one input failed."""
+    message = pb.Failure(
+        code=status.code(error).value[0],
+        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}"),
+        message=status.text(error),
+        field_violations=[
+            pb.FieldViolation(field=violation.field, description=violation.description)
+            for violation in status.listed(error.violations)
+        ],
+        quota_violations=[
+            pb.QuotaViolation(subject=quota.subject, description=quota.description) for quota in error.quotas
+        ],
+    )
+    if error.retry_delay is not None:
+        message.retry_delay.CopyFrom(status.duration(error.retry_delay))
+    if error.upstream is not None:
+        message.upstream_error.CopyFrom(_upstream_error(error.upstream))
+    return message
+
+
+def model(row: Model, limits: Limits) -> pb.Model:
+    """One model, with the lower of its own and the server's limits."""
+    message = pb.Model(name=row.name, aliases=row.aliases, dimensions=row.dimensions)
+    if row.text is not None:
+        message.text.max_tokens = row.text.max_tokens
+        message.text.max_bytes = limits.text_bytes
+        message.text.truncates.extend(pb.Truncate.Value(f"TRUNCATE_{value.name}") for value in row.text.truncates)
+    if row.image is not None:
+        message.image.media_types.extend(row.image.media_types)
+        message.image.max_bytes = min(row.image.max_bytes, limits.image_bytes)
+        message.image.min_side_px = row.image.min_side_px
+    if row.audio is not None:
+        message.audio.media_types.extend(row.audio.media_types)
+        message.audio.max_bytes = min(row.audio.max_bytes or limits.upload_bytes, limits.upload_bytes)
+    return message
+
+
+def _timings(trace: Trace) -> pb.Timings:
+    return pb.Timings(
+        queue=status.duration(trace.queue),
+        upload=status.duration(trace.upload),
+        upstream=status.duration(trace.waiting),
+        decode=status.duration(trace.decode),
+    )
+
+
+def _upstream_error(said: UpstreamSaid) -> pb.UpstreamError:
+    return pb.UpstreamError(
+        http_status=said.http_status,
+        code=said.code,
+        message=said.message,
+        docs_url=said.docs_url,
+        rate_limit_headers=dict(said.rate_limit_headers),
+    )
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+_LENGTH_DELIMITED = 2
+_VALUES_TAG = _varint(pb.Vector.VALUES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED)

@@ -1,0 +1,236 @@
+"""Messages to domain values, with every rule of the contract.
+
+All faults of a request are found and reported together, each under the path of its field.
+"""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.content import Announcement, MemoryContent, Upload
+from embedwire_server.domain import (
+    AudioInput,
+    EmbedRequest,
+    FileSource,
+    ImageInput,
+    Input,
+    Limits,
+    Modality,
+    Model,
+    Source,
+    TextInput,
+    Truncate,
+    UrlSource,
+)
+from embedwire_server.errors import InvalidRequest, Violation
+from embedwire_server.models import ModelTable
+
+KEY_BYTES = 256
+FILE_NAME_BYTES = 255
+SHA256_BYTES = 32
+# Never guessed from a name or from the bytes: the upstream looks for itself.
+UNKNOWN_MEDIA_TYPE = "application/octet-stream"
+UNNAMED_FILE = "upload"
+
+_TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+
+Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
+
+
+class RequestReader:
+    """Reads requests against a model table and limits. Stateless between requests.
+
+    Args:
+        models: the models that may be asked for.
+        limits: what a request may hold.
+        open_uploads: how many uploads of one call may be open at a time.
+        spool_dir: where uploads are spooled.
+    """
+
+    def __init__(self, models: ModelTable, limits: Limits, open_uploads: int, spool_dir: Path | None = None) -> None:
+        self._models = models
+        self._limits = limits
+        self._open_uploads = open_uploads
+        self._spool_dir = spool_dir
+
+    def read(self, message: Request) -> EmbedRequest:
+        """Read a request whose files are all at hand.
+
+        Raises:
+            InvalidRequest: with every fault.
+        """
+        return _Reading(self._models, self._limits, "", None).request(message)
+
+    def read_upload(self, message: pb.CreateEmbeddingRequest) -> tuple[EmbedRequest, dict[int, Upload]]:
+        """Read the first message of an upload, and say which inputs wait for chunks, in their order.
+
+        Raises:
+            InvalidRequest: with every fault.
+        """
+        uploads: dict[int, Upload] = {}
+        places = asyncio.Semaphore(self._open_uploads)
+
+        def announce(index: int, announcement: Announcement) -> Upload:
+            uploads[index] = Upload(announcement, places, self._spool_dir)
+            return uploads[index]
+
+        return _Reading(self._models, self._limits, "request.", announce).request(message), uploads
+
+
+class _Reading:
+    """The reading of one request; collects its faults."""
+
+    def __init__(
+        self,
+        models: ModelTable,
+        limits: Limits,
+        prefix: str,
+        announce: Callable[[int, Announcement], Upload] | None,
+    ) -> None:
+        self._models = models
+        self._limits = limits
+        self._prefix = prefix
+        self._announce = announce
+        self._violations: list[Violation] = []
+
+    def request(self, message: Request) -> EmbedRequest:
+        """Read it all, then complain or return."""
+        model = self._model(message.model_name)
+        if not message.inputs:
+            self._fault("inputs", "must hold at least one input")
+        if len(message.inputs) > self._limits.inputs:
+            count = len(message.inputs)
+            self._fault("inputs", f"at most {self._limits.inputs} inputs fit in one call, got {count}; split them")
+            raise InvalidRequest(*self._violations)
+        if message.vector_encoding not in pb.VectorEncoding.values():
+            self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
+        inputs = [self._input(item, index, model) for index, item in enumerate(message.inputs)]
+        checked = tuple(item for item in inputs if item is not None)
+        if self._violations or model is None:
+            raise InvalidRequest(*self._violations)
+        return EmbedRequest(model, checked, message.max_retries if message.HasField("max_retries") else None)
+
+    def _model(self, name: str) -> Model | None:
+        model = self._models.find(name)
+        if model is None:
+            known = ", ".join(model.name for model in self._models)
+            self._fault("model_name", f"must be one of: {known}" if name else f"is required; one of: {known}")
+        return model
+
+    def _input(self, item: pb.Input, index: int, model: Model | None) -> Input | None:
+        path = f"inputs[{index}]"
+        modality = item.WhichOneof("modality")
+        if modality is None:
+            self._fault(path, "must have exactly one of text, image, audio")
+            return None
+        if len(item.key.encode()) > KEY_BYTES:
+            self._fault(f"{path}.key", f"at most {KEY_BYTES} bytes are allowed, got {len(item.key.encode())}")
+        if model is not None and not model.takes(Modality(modality)):
+            self._fault(f"{path}.{modality}", f"model {model.name} does not take this modality; see ListModels")
+        if modality == "text":
+            return self._text(item, f"{path}.text", model)
+        if modality == "image":
+            return self._image(item, index, f"{path}.image", model)
+        return self._audio(item, index, f"{path}.audio", model)
+
+    def _text(self, item: pb.Input, path: str, model: Model | None) -> TextInput:
+        text, limit = item.text, self._limits.text_bytes
+        size = len(text.value.encode())
+        if not text.value:
+            self._fault(f"{path}.value", "must not be empty")
+        if size > limit:
+            self._fault(f"{path}.value", f"at most {limit} bytes of UTF-8 are allowed, got {size}; shorten or split it")
+        truncate = _TRUNCATES.get(text.truncate)
+        if truncate is None and text.truncate != pb.TRUNCATE_UNSPECIFIED:
+            self._fault(f"{path}.truncate", f"unknown value {text.truncate}")
+        elif truncate and model is not None and model.text is not None and truncate not in model.text.truncates:
+            can = ", ".join(f"TRUNCATE_{value.name}" for value in model.text.truncates)
+            self._fault(f"{path}.truncate", f"model {model.name} cannot do that; leave it unset, or use: {can}")
+        return TextInput(item.key, text.value, truncate)
+
+    def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
+        most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes
+        limit = min(most, self._limits.image_bytes)
+        source = self._source(item.image.source, index, f"{path}.source", limit)
+        return None if source is None else ImageInput(item.key, source)
+
+    def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
+        most = model.audio.max_bytes if model is not None and model.audio is not None else None
+        limit = min(most or self._limits.upload_bytes, self._limits.upload_bytes)
+        source = self._source(item.audio.source, index, f"{path}.source", limit)
+        offset = item.audio.start_offset_sec if item.audio.HasField("start_offset_sec") else None
+        if offset is not None and not (math.isfinite(offset) and offset >= 0):
+            self._fault(f"{path}.start_offset_sec", "must be a finite number of seconds, 0 or more")
+        return None if source is None else AudioInput(item.key, source, offset)
+
+    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int) -> Source | None:
+        kind = source.WhichOneof("source")
+        if kind == "url":
+            self._check_url(source.url, f"{path}.url")
+            return UrlSource(source.url)
+        if kind == "file":
+            file = source.file
+            if not file.data:
+                self._fault(f"{path}.file.data", "must not be empty")
+            if len(file.data) > limit:
+                self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
+            return self._file(MemoryContent(file.data), file, f"{path}.file")
+        if kind == "upload" and self._announce is not None:
+            announcement = self._announcement(source.upload, f"{path}.upload", limit)
+            return self._file(self._announce(index, announcement), source.upload, f"{path}.upload")
+        if kind == "upload":
+            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload takes uploads; use url or file here")
+        else:
+            self._fault(path, "must have exactly one of url, file, upload")
+        return None
+
+    def _announcement(self, upload: pb.UploadSource, path: str, limit: int) -> Announcement:
+        size = upload.size_bytes if upload.HasField("size_bytes") else None
+        sha256 = upload.sha256 if upload.HasField("sha256") else None
+        if size is not None and not 0 < size <= limit:
+            self._fault(f"{path}.size_bytes", f"must be 1 to {limit}, got {size}")
+        if sha256 is not None and len(sha256) != SHA256_BYTES:
+            self._fault(
+                f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
+            )
+        return Announcement(self._prefix + path, limit, size, sha256)
+
+    def _file(self, content: MemoryContent | Upload, file: pb.FileSource | pb.UploadSource, path: str) -> FileSource:
+        if _CONTROL.search(file.file_name) or len(file.file_name.encode()) > FILE_NAME_BYTES:
+            self._fault(f"{path}.file_name", f"must have at most {FILE_NAME_BYTES} bytes and no control characters")
+        if file.media_type and not _MEDIA_TYPE.fullmatch(file.media_type):
+            self._fault(f"{path}.media_type", "must be like audio/mpeg, without parameters; leave it empty if unknown")
+        return FileSource(content, file.file_name or UNNAMED_FILE, file.media_type or UNKNOWN_MEDIA_TYPE)
+
+    def _check_url(self, url: str, path: str) -> None:
+        limit = self._limits.url_chars
+        if len(url) > limit:
+            self._fault(path, f"at most {limit} characters are allowed, got {len(url)}")
+        elif _NOT_IN_URLS.search(url):
+            self._fault(path, "must not hold control characters or spaces; percent-encode them")
+        elif not url.lower().startswith(("http://", "https://")):
+            self._fault(path, "must start with http:// or https://; send a local file as file or upload")
+        else:
+            self._check_authority(url, path)
+
+    def _check_authority(self, url: str, path: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            self._fault(path, "is not a valid URL")
+            return
+        if not host:
+            self._fault(path, "has no host")
+        elif "@" in parts.netloc:
+            self._fault(path, "must not hold user info (the part before @)")
+
+    def _fault(self, field: str, description: str) -> None:
+        self._violations.append(Violation(self._prefix + field, description))

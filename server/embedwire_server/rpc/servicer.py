@@ -1,0 +1,92 @@
+"""EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Never
+
+import grpc
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.domain import EmbedRequest, Event
+from embedwire_server.gateway import Gateway
+from embedwire_server.merge import merge
+from embedwire_server.rpc import calls, replies, upload
+from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.requests import RequestReader
+from embedwire_server.rpc.unary import UnaryReply
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """The four RPCs. Their deadline, their failures and their metrics are the interceptors' work.
+
+    Args:
+        gateway: what does the work.
+        requests: how requests are read.
+        catalog: what ListModels shows.
+    """
+
+    def __init__(self, gateway: Gateway, requests: RequestReader, catalog: Catalog) -> None:
+        self._gateway = gateway
+        self._requests = requests
+        self._catalog = catalog
+
+    async def CreateEmbedding(  # noqa: N802
+        self,
+        request: pb.CreateEmbeddingRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        """Stream the segments and results of all inputs."""
+        write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding)
+        async with self._answer(self._requests.read(request)) as events:
+            async for event in events:
+                yield write(event)
+
+    async def CreateEmbeddingUnary(  # noqa: N802
+        self,
+        request: pb.CreateEmbeddingUnaryRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.CreateEmbeddingUnaryResponse:
+        """Collect the segments and results of all inputs."""
+        reply = UnaryReply(len(request.inputs), request.vector_encoding)
+        async with self._answer(self._requests.read(request)) as events:
+            async for event in events:
+                reply.add(event)
+        return reply.message()
+
+    async def CreateEmbeddingFromUpload(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest],
+        context: Context,  # noqa: ARG002
+    ) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
+        """Stream the segments and results of all inputs, while their files still arrive."""
+        request = await upload.first_request(request_iterator)
+        wanted, uploads = self._requests.read_upload(request)
+        write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
+        with upload.closing(uploads):
+            async with self._answer(wanted, upload.receive(request_iterator, uploads)) as events:
+                async for event in events:
+                    yield write(event)
+
+    async def ListModels(  # noqa: N802
+        self,
+        request: pb.ListModelsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListModelsResponse:
+        """Show one page of the model table."""
+        return self._catalog.page(request)
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, wanted: EmbedRequest, *beside: AsyncGenerator[Never]
+    ) -> AsyncGenerator[AsyncGenerator[Event]]:
+        """The events of a request, with what has to run beside them; all of it has ended afterwards."""
+        call = calls.current.get()
+        call.model = wanted.model.name
+        if wanted.has_audio:
+            call.deadline.allow_for_audio()
+        answer = self._gateway.embed(wanted, call.deadline.at)
+        async with contextlib.aclosing(merge([answer, *beside], 1 + len(beside))) as events:
+            yield events

@@ -1,0 +1,113 @@
+"""The one table from reasons to gRPC status codes, and the details of a failed call.
+
+`error_reason.proto` documents the same codes; a test holds the two together.
+"""
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from embedwire_server.errors import GatewayError, Reason, Violation
+
+DOMAIN = "embedwire"
+DETAILS_KEY = "grpc-status-details-bin"
+MAX_VIOLATIONS = 20
+# gRPC peers refuse trailers above 8 KB at random; the rest of the trailers needs room as well.
+MAX_STATUS_BYTES = 6_000
+MAX_MESSAGE_CHARS = 1024
+MAX_DURATION_SECONDS = 315_576_000_000  # 10,000 years, by the definition of Duration
+
+CODES: dict[Reason, grpc.StatusCode] = {
+    Reason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.MALFORMED_MESSAGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.INVALID_UPLOAD_FRAMING: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.UPLOAD_MISMATCH: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.CONTENT_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.INPUT_REJECTED: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.RESOURCE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.REPLY_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.CANCELLED: grpc.StatusCode.CANCELLED,
+    Reason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.CALLER_UPSTREAM_CREDENTIALS: grpc.StatusCode.UNAUTHENTICATED,
+    Reason.CALLER_STALLED: grpc.StatusCode.ABORTED,
+    Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
+    Reason.UPSTREAM_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.UPSTREAM_QUOTA_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.UPSTREAM_CREDENTIALS: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.UPSTREAM_PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.UPSTREAM_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.UPSTREAM_TIMEOUT: grpc.StatusCode.UNAVAILABLE,
+    Reason.UPSTREAM_CONFLICT: grpc.StatusCode.ABORTED,
+    Reason.UPSTREAM_MALFORMED_REPLY: grpc.StatusCode.INTERNAL,
+    Reason.UPSTREAM_INCOMPATIBLE: grpc.StatusCode.INTERNAL,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+def code(error: GatewayError) -> grpc.StatusCode:
+    """The status code of a failure."""
+    return CODES[error.reason]
+
+
+def listed(violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
+    """At most 20 violations; what is left out is counted in a last one."""
+    if len(violations) <= MAX_VIOLATIONS:
+        return violations
+    return (*violations[:MAX_VIOLATIONS], Violation("", f"and {len(violations) - MAX_VIOLATIONS} more"))
+
+
+def text(error: GatewayError) -> str:
+    """The message of the status, short enough for a trailer."""
+    return error.message if len(error.message) <= MAX_MESSAGE_CHARS else error.message[: MAX_MESSAGE_CHARS - 1] + "…"
+
+
+def details(error: GatewayError) -> bytes:
+    """The encoded google.rpc.Status for the trailer `grpc-status-details-bin`, below 6 KB.
+
+    What comes last is left out first if it does not fit; ErrorInfo always does.
+    """
+    status = status_pb2.Status(code=code(error).value[0], message=text(error))
+    for detail in _details(error):
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        if status.ByteSize() + packed.ByteSize() < MAX_STATUS_BYTES:
+            status.details.append(packed)
+    encoded: bytes = status.SerializeToString()
+    return encoded
+
+
+def _details(error: GatewayError) -> list[Message]:
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+    if said := error.upstream:
+        facts = {"http_status": str(said.http_status), "upstream_code": said.code, "docs_url": said.docs_url}
+        info.metadata.update({name: value for name, value in facts.items() if value})
+        if said.message != error.message:  # else it is the message of the status
+            info.metadata["upstream_message"] = said.message
+    found: list[Message] = [info]
+    if error.retry_delay is not None:
+        found.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_delay)))
+    if error.quotas:
+        quotas = [
+            error_details_pb2.QuotaFailure.Violation(subject=quota.subject, description=quota.description)
+            for quota in error.quotas
+        ]
+        found.append(error_details_pb2.QuotaFailure(violations=quotas))
+    if error.violations:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in listed(error.violations)
+        ]
+        found.append(error_details_pb2.BadRequest(field_violations=violations))
+    return found
+
+
+def duration(seconds: float) -> duration_pb2.Duration:
+    """Seconds as a message, to the microsecond; what is longer than it can say becomes its most."""
+    message = duration_pb2.Duration()
+    message.FromMicroseconds(round(min(seconds, MAX_DURATION_SECONDS) * 1_000_000))
+    return message

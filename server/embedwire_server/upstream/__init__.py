@@ -1,0 +1,47 @@
+"""The seam between the gateway and whatever computes embeddings, and what stands behind it.
+
+__init__   the seam `Upstream`
+http       one HTTP call for one input
+wire       the API's shapes: domain to form parts, JSON to domain (pure)
+multipart  the body of the request, in parts of known length
+decoder    the reply, cut into segments as its bytes arrive
+refusal    replies that say no, as failures with a reason
+"""
+
+import dataclasses
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from embedwire_server.domain import Completion, Input, Model, Segment, Trace
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UpstreamCall:
+    """One input on its way to the upstream.
+
+    `deadline` is a time of the running event loop's clock; nothing may be waited for beyond it.
+    `trace` is written by every layer that spends time or makes an attempt.
+    """
+
+    input: Input
+    model: Model
+    deadline: float
+    max_retries: int | None = None
+    trace: Trace = dataclasses.field(default_factory=Trace)
+
+
+class Upstream(Protocol):
+    """Whatever turns one input into segments. Policies wrap it and have the same face.
+
+    The contract of `embed`:
+    - yields the segments in the upstream's order, each as soon as it is decoded, at least one;
+      then exactly one `Completion`, which is the last item;
+    - a failure is a `GatewayError` and ends the iteration; segments already yielded are void then;
+    - the caller may stop early by closing the generator, or be cancelled: connections and files
+      are given back before that returns;
+    - concurrent calls are independent; the input is neither copied nor changed, so it can be sent again.
+    """
+
+    def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+        """Embed one input."""
+        ...

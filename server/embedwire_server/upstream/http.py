@@ -1,0 +1,145 @@
+"""One upstream call over HTTP: the innermost `Upstream`, one attempt for one input.
+
+The transport is called directly (an httpx client on top would only add cost), and it must not be
+httpx's own, which loses connections for ever when calls are cancelled: see docs/decisions.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+
+import aiohttp
+import httpx
+
+from embedwire_server.domain import Completion, Segment, Trace, content_of
+from embedwire_server.errors import Reason, UpstreamFailure
+from embedwire_server.upstream import UpstreamCall, refusal, wire
+from embedwire_server.upstream.decoder import ReplyDecoder
+from embedwire_server.upstream.multipart import MultipartBody
+
+CONNECT_SECONDS = 10.0
+MAX_REPLY_BYTES = 256 << 20
+# Only the sandbox sends it; whoever answers with it is one, wherever it runs.
+_SANDBOX_HEADER = "embedwire-upstream"
+
+
+class HttpUpstream:
+    """Embeds by `POST {base_url}{endpoint}`, multipart, as upstream API notes section 2 describe it.
+
+    Args:
+        transport: who carries the requests; the caller closes it.
+        base_url: the API's root with its version, without a trailing slash.
+        name: what results call this upstream.
+        key: the API key, if any; kept out of every message and repr.
+        user_agent: how requests name their sender.
+    """
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, base_url: str, name: str, key: str | None, user_agent: str
+    ) -> None:
+        self._transport = transport
+        self._base_url = base_url
+        self._name = name
+        self._key = key
+        # No compression: it would delay the first segment, and a small reply could grow without bound.
+        self._headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
+        if key:
+            self._headers["x-api-key"] = key
+
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+        """Make one attempt; see `Upstream`."""
+        trace = call.trace
+        request = await self._request(call)
+        trace.attempts += 1
+        trace.upstream = self._name
+        with _network_failures(), trace.time("waiting"):
+            response = await self._transport.handle_async_request(request)
+        try:
+            if response.headers.get(_SANDBOX_HEADER) == "sandbox":
+                trace.upstream = "sandbox"
+            async with contextlib.aclosing(self._read(call, response)) as items:
+                async for item in items:
+                    yield item
+        finally:
+            await response.aclose()
+
+    async def _request(self, call: UpstreamCall) -> httpx.Request:
+        content = content_of(call.input)
+        size = await content.ready() if content is not None else 0
+        body = MultipartBody(wire.parts(call.input, call.model, size))
+        return httpx.Request(
+            "POST",
+            self._base_url + call.model.endpoint,
+            headers={**self._headers, "content-type": body.content_type, "content-length": str(body.length)},
+            content=body.chunks() if body.inline is None else body.inline,
+            extensions={"timeout": {"connect": CONNECT_SECONDS}},
+        )
+
+    async def _read(self, call: UpstreamCall, response: httpx.Response) -> AsyncGenerator[Segment | Completion]:
+        async with contextlib.aclosing(_chunks(response, call.trace)) as chunks:
+            if response.status_code != httpx.codes.OK:
+                raise refusal.refused(response, await _head(chunks), self._key)
+            modality, dimensions = call.input.modality, call.model.dimensions
+            decoder = ReplyDecoder(wire.embedding_name(modality))
+            with _malformed_replies():
+                async for chunk in chunks:
+                    with call.trace.time("decode"):
+                        segments = [wire.segment(element, dimensions, modality) for element in decoder.feed(chunk)]
+                    for segment in segments:
+                        yield segment
+                completion = wire.completion(decoder.end(), modality, decoder.elements)
+            if isinstance(completion, wire.Rejection):
+                raise refusal.rejected(completion.message, self._key)
+            yield completion
+
+
+async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[bytes]:
+    """The body as it arrives; the time spent waiting for it goes into the trace."""
+    size = 0
+    chunks = response.aiter_bytes()
+    while True:
+        with _network_failures(), trace.time("waiting"):
+            chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        size += len(chunk)
+        if size > MAX_REPLY_BYTES:
+            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
+        yield chunk
+
+
+async def _head(chunks: AsyncGenerator[bytes]) -> bytes:
+    """As much of the body as an error is read for."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if len(head) > refusal.MAX_BODY_BYTES:
+            break
+    return head[: refusal.MAX_BODY_BYTES]
+
+
+@contextlib.contextmanager
+def _malformed_replies() -> Iterator[None]:
+    try:
+        yield
+    except wire.MalformedReplyError as error:
+        message = f"the upstream's reply cannot be used: {error}"
+        raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from None
+
+
+@contextlib.contextmanager
+def _network_failures() -> Iterator[None]:
+    """Name what went wrong on the way, without the texts of exceptions, which may hold addresses."""
+    try:
+        yield
+    except (httpx.ReadError, httpx.WriteError) as error:
+        message = "the upstream closed the connection in the middle of its reply"
+        raise UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message) from error
+    except httpx.DecodingError as error:
+        message = "the upstream's reply cannot be used: it cannot be decompressed"
+        raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
+    except httpx.TransportError as error:
+        message = "the upstream could not be reached, or closed the connection without an answer"
+        raise UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message) from error
+    except aiohttp.ClientError as error:  # the transport lets a few of its own through
+        message = "the upstream's reply cannot be used: it is not HTTP"
+        raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error

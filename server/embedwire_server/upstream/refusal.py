@@ -1,0 +1,170 @@
+"""Replies that say no, as failures with a reason.
+
+Facts: upstream API notes, section 4 (two shapes of bodies, and sometimes none) and 5.1 (headers).
+The upstream's words are cut, stripped of control characters and of the server's key before
+anything else sees them.
+"""
+
+import datetime as dt
+import email.utils
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
+
+MAX_TEXT_BYTES = 1024
+MAX_BODY_BYTES = 64 << 10
+
+_BY_CODE = {
+    "parameter_invalid": Reason.INPUT_REJECTED,
+    "parameter_not_provided": Reason.INPUT_REJECTED,
+    "validation_error": Reason.INPUT_REJECTED,
+    "parameter_unknown": Reason.UPSTREAM_INCOMPATIBLE,
+    "content_type_invalid": Reason.UPSTREAM_INCOMPATIBLE,
+    "api_upgrade_required": Reason.UPSTREAM_INCOMPATIBLE,
+    "resource_not_exist": Reason.RESOURCE_NOT_FOUND,
+    "resource_not_exists": Reason.RESOURCE_NOT_FOUND,
+    "not_found": Reason.RESOURCE_NOT_FOUND,
+    "api_key_invalid": Reason.UPSTREAM_CREDENTIALS,
+    "unauthorized": Reason.UPSTREAM_CREDENTIALS,
+    "unauthorized_request": Reason.UPSTREAM_PERMISSION_DENIED,
+    "api_allowed_for_paid_plan": Reason.UPSTREAM_PERMISSION_DENIED,
+    "api_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "region_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "tags_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "read_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "usage_limit_exceeded": Reason.UPSTREAM_QUOTA_EXHAUSTED,
+    "insufficient_funds": Reason.UPSTREAM_QUOTA_EXHAUSTED,
+    "too_many_requests": Reason.UPSTREAM_RATE_LIMITED,
+    "rate_limit_exceeded": Reason.UPSTREAM_RATE_LIMITED,
+    "request_canceled_or_timed_out": Reason.UPSTREAM_TIMEOUT,
+    "internal_server_error": Reason.UPSTREAM_UNAVAILABLE,
+}
+_BY_STATUS = {
+    400: Reason.INPUT_REJECTED,
+    401: Reason.UPSTREAM_CREDENTIALS,
+    402: Reason.UPSTREAM_QUOTA_EXHAUSTED,
+    403: Reason.UPSTREAM_PERMISSION_DENIED,
+    404: Reason.UPSTREAM_INCOMPATIBLE,
+    405: Reason.UPSTREAM_INCOMPATIBLE,
+    408: Reason.UPSTREAM_TIMEOUT,
+    409: Reason.UPSTREAM_CONFLICT,
+    413: Reason.CONTENT_TOO_LARGE,
+    415: Reason.INPUT_REJECTED,
+    422: Reason.INPUT_REJECTED,
+    429: Reason.UPSTREAM_RATE_LIMITED,
+    499: Reason.UPSTREAM_TIMEOUT,
+    504: Reason.UPSTREAM_TIMEOUT,
+}
+_WORDS = {
+    Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
+    Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
+}
+_RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamFailure:
+    """Build the failure for a reply that is not 200.
+
+    Args:
+        response: the reply, for its status and headers.
+        body: its body, at most `MAX_BODY_BYTES` of it; not JSON is fine.
+        key: the credential that was sent, to be taken out of whatever the upstream says.
+    """
+    error = _error_object(body)
+    details = error.get("details")
+    said = UpstreamSaid(
+        response.status_code,
+        code=clean(error.get("code"), key),
+        message=clean(error.get("message"), key),
+        docs_url=clean(error.get("docs_url"), key),
+        rate_limit_headers=tuple(
+            (name.lower(), clean(value, key)) for name, value in response.headers.items() if _RATE_LIMIT.match(name)
+        ),
+    )
+    delay = retry_delay(response.headers, details if isinstance(details, Mapping) else {})
+    return UpstreamFailure(
+        reason := _reason(said),
+        _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
+        retry_delay=delay if reason in (Reason.UPSTREAM_RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE) else None,
+        upstream=said,
+    )
+
+
+def rejected(message: str, key: str | None) -> UpstreamFailure:
+    """Build the failure for a reply that is 200 and yet says, in `error_message`, that the input failed."""
+    said = UpstreamSaid(httpx.codes.OK, message=clean(message, key))
+    return UpstreamFailure(Reason.INPUT_REJECTED, said.message, upstream=said)
+
+
+def clean(text: object, key: str | None = None) -> str:
+    """Make upstream text safe to pass on: no control characters, no key, at most 1 KB of UTF-8."""
+    if not isinstance(text, str):
+        return ""
+    if key:
+        text = text.replace(key, "[key]")
+    text = _CONTROL.sub(" ", text).strip()
+    encoded = text.encode()
+    return text if len(encoded) <= MAX_TEXT_BYTES else encoded[: MAX_TEXT_BYTES - 3].decode(errors="ignore") + "…"
+
+
+def retry_delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
+    """Seconds to wait, from whichever hint the upstream gives (section 5.1), or None."""
+    now = dt.datetime.now(dt.UTC)
+    hints = (
+        _seconds(headers.get("retry-after")),
+        _until(headers.get("retry-after"), now),
+        _seconds(details.get("retryAfter")),
+        *(
+            None if (at := _seconds(headers.get(name))) is None else max(0.0, at - now.timestamp())
+            for name in ("x-ratelimit-reset", "x-ratelimit-request-reset", "x-ratelimit-duration-reset")
+        ),
+    )
+    return next((hint for hint in hints if hint is not None), None)
+
+
+def _reason(said: UpstreamSaid) -> Reason:
+    by_code = _BY_CODE.get(said.code.lower())
+    if by_code is not None:
+        return by_code
+    if said.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_UNAVAILABLE)
+    if httpx.codes.is_redirect(said.http_status):
+        return Reason.UPSTREAM_INCOMPATIBLE
+    if httpx.codes.is_client_error(said.http_status):
+        return _BY_STATUS.get(said.http_status, Reason.INPUT_REJECTED)
+    return Reason.UPSTREAM_MALFORMED_REPLY
+
+
+def _error_object(body: bytes) -> Mapping[str, Any]:
+    """The object with `code` and `message`: the body itself, or its member `error`."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if isinstance(error, dict) and isinstance(error.get("error"), dict):
+        error = error["error"]
+    return error if isinstance(error, dict) else {}
+
+
+def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _until(value: str | None, now: dt.datetime) -> float | None:
+    try:
+        at = email.utils.parsedate_to_datetime(value or "")
+    except (TypeError, ValueError):
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+    return max(0.0, (at - now).total_seconds())

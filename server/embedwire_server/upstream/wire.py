@@ -1,0 +1,145 @@
+"""The shapes of the v1 endpoint: what is sent for an input, and what the parts of a reply mean.
+
+Pure functions. Facts: upstream API notes, sections 2, 2.1 and 8.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import simdjson
+
+from embedwire_server.domain import (
+    AudioInput,
+    Completion,
+    FileSource,
+    Input,
+    Modality,
+    Model,
+    Segment,
+    TextInput,
+    UrlSource,
+)
+from embedwire_server.upstream.multipart import Field, File, Part
+
+
+class MalformedReplyError(ValueError):
+    """A reply is not what the API promises. The text says what, and holds nothing of its content."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejection:
+    """The reply is HTTP 200, and its `error_message` says that this input failed."""
+
+    message: str = dataclasses.field(repr=False)
+
+
+def parts(item: Input, model: Model, file_size: int) -> list[Part]:
+    """The form parts for one input, in the order in which the official SDK sends them.
+
+    Args:
+        item: the input.
+        model: the model that it is for.
+        file_size: bytes of its file; ignored where it has none.
+    """
+    form: list[Part] = [Field("model_name", model.name)]
+    if isinstance(item, TextInput):
+        form.append(Field("text", item.value))
+        if item.truncate is not None and model.text is not None and model.text.sends_truncate:
+            form.append(Field("text_truncate", item.truncate))
+        return form
+    if isinstance(item.source, UrlSource):
+        form.append(Field(f"{item.modality}_url", item.source.url))
+    if isinstance(item, AudioInput) and item.start_offset_sec is not None:
+        form.append(Field("audio_start_offset_sec", repr(item.start_offset_sec)))
+    if isinstance(item.source, FileSource):
+        source = item.source
+        form.append(File(f"{item.modality}_file", source.file_name, source.media_type, file_size, source.content))
+    return form
+
+
+def embedding_name(modality: Modality) -> str:
+    """The member of the reply that answers an input of this modality."""
+    return f"{modality}_embedding"
+
+
+def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
+    """Read one element of `segments`.
+
+    Raises:
+        MalformedReplyError: no JSON, no vector, other dimensions, a number that is not finite.
+    """
+    try:
+        # A parser of its own: one that is reused refuses to parse while anything of its last
+        # document is alive, and a traceback keeps things alive.
+        fields: Any = simdjson.Parser().parse(element)
+        numbers: Any = fields["float"]
+        values = np.frombuffer(numbers.as_buffer(of_type="d"))
+        is_flat = len(numbers) == len(values)  # as_buffer flattens nested lists
+        offsets = {name: fields.get(name) for name in ("start_offset_sec", "end_offset_sec")}
+        option = fields.get("embedding_option")
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+        raise MalformedReplyError("a segment is not what the API describes") from None
+    if not is_flat or len(values) != dimensions:
+        raise MalformedReplyError(f"a vector does not have {dimensions} dimensions")
+    with np.errstate(over="ignore"):
+        vector = values.astype("<f4")
+    if not np.isfinite(vector).all():
+        raise MalformedReplyError("a vector holds a number that float32 cannot")
+    if modality is not Modality.AUDIO:
+        return Segment(vector.tobytes())
+    if offsets["start_offset_sec"] is None:
+        raise MalformedReplyError("an audio segment does not say where it starts")
+    return Segment(
+        vector.tobytes(),
+        start_offset_sec=_seconds(offsets["start_offset_sec"]),
+        end_offset_sec=_seconds(offsets["end_offset_sec"]),
+        embedding_option=option if isinstance(option, str) else "",
+    )
+
+
+def completion(envelope: Any, modality: Modality, elements: int) -> Completion | Rejection:  # noqa: ANN401 - any JSON value
+    """Read what a reply says besides its segments.
+
+    Args:
+        envelope: the reply with a 0 for each segment that was cut out.
+        modality: what was asked for.
+        elements: how many segments were cut out.
+
+    Returns:
+        What the upstream says of the input, or that it failed.
+
+    Raises:
+        MalformedReplyError: no `model_name`, or no segments and no word of why.
+    """
+    if not isinstance(envelope, Mapping) or not isinstance(envelope.get("model_name"), str):
+        raise MalformedReplyError("it has no model_name")
+    embedding = envelope.get(embedding_name(modality))
+    embedding = embedding if isinstance(embedding, Mapping) else {}
+    if embedding.get("error_message"):
+        return Rejection(str(embedding["error_message"]))
+    if embedding.get("segments") != [0] * elements or not elements:
+        raise MalformedReplyError("it has no segments")
+    if modality is not Modality.AUDIO and elements != 1:
+        raise MalformedReplyError(f"it has {elements} segments for one {modality}")
+    metadata = embedding.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    return Completion(
+        envelope["model_name"],
+        input_url=_text(metadata.get("input_url")),
+        input_filename=_text(metadata.get("input_filename")),
+    )
+
+
+def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise MalformedReplyError("an offset is not a number of seconds")
+    return float(value)
+
+
+def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    return value if isinstance(value, str) else None
