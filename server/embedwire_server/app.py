@@ -6,12 +6,12 @@ from typing import Self
 
 import aiohttp
 import httpx_aiohttp
-import prometheus_client
 import structlog
 
 from embedwire_server import __version__
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
+from embedwire_server.metrics_endpoint import MetricsEndpoint
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
@@ -83,16 +83,13 @@ class App:
         from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
 
         sandbox = await stack.enter_async_context(Sandbox())
-        log.warning("no upstream is configured: the embedded sandbox answers", vectors="made up, not Marengo's")
+        log.warning("the embedded sandbox answers: its vectors are not the real model's")
         return sandbox.base_url
 
     def _serve_metrics(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> None:
         address = self._settings.metrics_address
-        server, thread = prometheus_client.start_http_server(address.port, address.host, metrics.registry)
-        stack.callback(thread.join)
-        stack.callback(server.server_close)
-        stack.callback(server.shutdown)
-        self.metrics_url = f"http://{address.rpartition(':')[0]}:{server.server_port}/metrics"
+        endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, metrics.registry))
+        self.metrics_url = f"http://{address.rpartition(':')[0]}:{endpoint.port}/metrics"
 
     async def _drain(self, health: HealthServicer) -> None:
         await health.shut_down()

@@ -106,7 +106,8 @@ class Translate(_Surrounding):
     def wrap(self, handler: Handler, method: str) -> Handler:
         """See the class. The methods of EmbeddingService have a deadline, watches and reflection do not."""
         is_ours = method.startswith(f"/{SERVICE}/")
-        return _surround(_tolerant(handler), _translated_in_time if is_ours else _translated)
+        around = _translated_in_time if is_ours else _translated
+        return _surround(_tolerant(handler), around, _decoded)
 
 
 @contextlib.asynccontextmanager
@@ -170,21 +171,24 @@ def _tolerant(handler: Handler) -> Handler:
     return handler._replace(request_deserializer=deserializer)
 
 
-def _surround(handler: Handler, around: Around) -> Handler:
-    """The same handler, with each call inside `around`, streams as coroutines that write."""
+def _surround(handler: Handler, around: Around, prepare: Callable[[Any], Any] = lambda request: request) -> Handler:
+    """The same handler, with each call inside `around`, streams as coroutines that write.
+
+    What arrives, a message or a stream of them, goes through `prepare` first, also inside `around`.
+    """
     name = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
     inner = getattr(handler, name)
 
     async def unary(request: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
         async with around(context):
-            return await inner(_decoded(request), context)
+            return await inner(prepare(request), context)
 
     async def stream(request: Any, context: Context) -> None:  # noqa: ANN401 - whatever the handler takes
         async with around(context):
             if not inspect.isasyncgenfunction(inner):
-                await inner(_decoded(request), context)
+                await inner(prepare(request), context)
                 return
-            async with contextlib.aclosing(inner(_decoded(request), context)) as messages:
+            async with contextlib.aclosing(inner(prepare(request), context)) as messages:
                 async for message in messages:
                     await context.write(message)
 
@@ -192,6 +196,7 @@ def _surround(handler: Handler, around: Around) -> Handler:
 
 
 def _decoded(request: Any) -> Any:  # noqa: ANN401 - one message or a stream of them
+    """The request, unless it stands for bytes that could not be decoded."""
     if isinstance(request, MalformedMessage):
         raise request
     return _decoded_each(request) if isinstance(request, AsyncIterator) else request

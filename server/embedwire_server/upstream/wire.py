@@ -77,7 +77,8 @@ def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         fields: Any = simdjson.Parser().parse(element)
         numbers: Any = fields["float"]
         values = np.frombuffer(numbers.as_buffer(of_type="d"))
-        is_flat = len(numbers) == len(values)  # as_buffer flattens nested lists
+        # as_buffer flattens nested lists; a look at the values is dear, so only where there could be one
+        is_flat = element.count(b"[") == 1 or not any(isinstance(number, list) for number in numbers.as_list())
         offsets = {name: fields.get(name) for name in ("start_offset_sec", "end_offset_sec")}
         option = fields.get("embedding_option")
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):

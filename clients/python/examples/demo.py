@@ -1,0 +1,124 @@
+"""Start a server on the embedded sandbox and embed a text, an image and an audio file through gRPC.
+
+Prints each segment as it arrives and some lines of the metrics. Ends with 0 if every input was
+embedded. Run it by `make demo`, or with the address of a running server as its argument.
+"""
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import grpc
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+
+SAMPLES = pathlib.Path(__file__).parent / "samples"
+COMMAND = [sys.executable, "-m", "embedwire_server", "serve", "--upstream", "sandbox", "--log-format", "json"]
+SHOWN_METRICS = ("embedwire_inputs_total", "embedwire_segments_total", "embedwire_upstream_requests_total")
+
+
+def main() -> int:
+    """Run the demo and return the exit code."""
+    if len(sys.argv) > 1:
+        return embed(sys.argv[1])
+    with server() as (target, metrics_url):
+        failures = embed(target)
+        show_metrics(metrics_url)
+    return failures
+
+
+@contextlib.contextmanager
+def server() -> Iterator[tuple[str, str]]:
+    """A server of our own on free ports: its address, and that of its metrics."""
+    command = [*COMMAND, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    assert process.stderr is not None  # noqa: S101 - it is piped
+    with process:
+        try:
+            for line in process.stderr:
+                fact = json.loads(line)
+                print(f"server: {fact['event']}")
+                if fact["event"] == "serving":
+                    yield fact["target"], fact["metrics"]
+                    return
+            raise SystemExit("the server did not start")
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def embed(target: str) -> int:
+    """Embed the three samples in one call; the number of inputs that failed."""
+    print(f"\nCreateEmbedding on {target}, marengo3.0, three inputs:\n")
+    print("    ms  input  segment  modality  offsets (s)   option         dims  first values")
+    failures = 0
+    with grpc.insecure_channel(target) as channel:
+        stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        began = time.perf_counter()
+        for event in stub.CreateEmbedding(sample_request(), timeout=60):
+            elapsed = f"{(time.perf_counter() - began) * 1000:6.0f}"
+            if event.WhichOneof("event") == "segment":
+                print(elapsed, segment_line(event.segment))
+            elif event.WhichOneof("event") == "result":
+                print(elapsed, result_line(event.result))
+                failures += event.result.HasField("failure")
+    return failures
+
+
+def sample_request() -> pb.CreateEmbeddingRequest:
+    """The three samples as one request."""
+    return pb.CreateEmbeddingRequest(
+        model_name="marengo3.0",
+        inputs=[
+            pb.Input(key="text.txt", text=pb.TextInput(value=(SAMPLES / "text.txt").read_text().strip())),
+            pb.Input(key="picture.png", image=pb.ImageInput(source=file_source("picture.png", "image/png"))),
+            pb.Input(key="melody.flac", audio=pb.AudioInput(source=file_source("melody.flac", "audio/flac"))),
+        ],
+    )
+
+
+def file_source(name: str, media_type: str) -> pb.MediaSource:
+    """A bundled file, in the message."""
+    data = (SAMPLES / name).read_bytes()
+    return pb.MediaSource(file=pb.FileSource(data=data, file_name=name, media_type=media_type))
+
+
+def segment_line(segment: pb.Segment) -> str:
+    """One segment as a row of the table."""
+    modality = segment.WhichOneof("modality") or "unknown"
+    offsets = option = ""
+    if modality == "audio":
+        offsets = f"{segment.audio.start_offset_sec:5.1f} - {segment.audio.end_offset_sec:.1f}"
+        option = segment.audio.embedding_option
+    values = " ".join(f"{value:+.4f}" for value in segment.vector.values[:4])
+    return (
+        f"{segment.input_index:6}  {segment.segment_index:7}  {modality:8}  {offsets:12}  "
+        f"{option:13}  {segment.vector.dimensions:4}  {values} ..."
+    )
+
+
+def result_line(result: pb.InputResult) -> str:
+    """The end of one input."""
+    if result.HasField("failure"):
+        return f"{result.input_index:6}  failed: {result.failure.message}"
+    return f"{result.input_index:6}  done: {result.input_key}, {result.segment_count} segments from {result.upstream}"
+
+
+def show_metrics(url: str) -> None:
+    """Some lines of what Prometheus would see."""
+    print(f"\nFrom {url}:\n")
+    with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - the server's own address
+        lines = page.read().decode().splitlines()
+    for line in lines:
+        if line.startswith(SHOWN_METRICS):
+            print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

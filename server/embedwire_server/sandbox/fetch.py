@@ -1,0 +1,126 @@
+"""Fetching media from URLs; of this machine only, unless told otherwise.
+
+Redirects are not followed: third parties report that the upstream does not (upstream API notes, section 2).
+"""
+
+import ipaddress
+import socket
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from embedwire_server.sandbox.errors import invalid
+from embedwire_server.sandbox.form import Spool, Upload
+
+_OK: Final = 200
+_SPOOL_BYTES: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 16
+
+
+class FetchError(Exception):
+    """The URL gave no content; the message says why, without the URL."""
+
+
+class Fetcher:
+    """Fetches files. Use it as an async context manager.
+
+    Args:
+        any_url: Fetch from any host. Else only from loopback addresses, whatever name leads to them.
+        timeout_sec: Total time for one file, in seconds.
+        max_bytes: Largest file, in bytes.
+    """
+
+    def __init__(self, *, any_url: bool, timeout_sec: float, max_bytes: int) -> None:
+        self._any_url = any_url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_sec)
+        self._max_bytes = max_bytes
+
+    async def __aenter__(self) -> Self:
+        resolver = aiohttp.ThreadedResolver() if self._any_url else _LoopbackResolver()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False), timeout=self._timeout
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def fetch(self, url: str, parameter: str) -> Upload:
+        """Fetch a file; the caller closes it.
+
+        Args:
+            url: An absolute http or https URL.
+            parameter: The name of the parameter that holds it, for the message.
+
+        Raises:
+            RefusalError: There is no file of a permitted size at that URL, or the URL is not permitted.
+        """
+        file = Spool(_SPOOL_BYTES)
+        try:
+            size = await self._download(self._permitted(url), file)
+        except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
+            file.close()
+            reason = str(error) if isinstance(error, FetchError) else "It cannot be fetched."
+            raise invalid(parameter, f"The URL is unreachable or is not a media file. {reason}") from None
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return Upload(file, size, url=url)
+
+    def _permitted(self, url: str) -> URL:
+        parsed = URL(url)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise FetchError("It is not an absolute http or https URL.")
+        # A literal address never meets the resolver, so it is judged here.
+        if not self._any_url and _is_address(parsed.host) and not _is_loopback(parsed.host):
+            raise FetchError("The sandbox fetches from loopback addresses only.")
+        return parsed
+
+    async def _download(self, url: URL, file: Spool) -> int:
+        size = 0
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status != _OK:
+                raise FetchError(f"It answers with status {response.status}.")
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                size += len(chunk)
+                if size > self._max_bytes:
+                    raise FetchError(f"It is larger than {self._max_bytes} bytes.")
+                file.write(chunk)
+        return size
+
+
+class _LoopbackResolver(AbstractResolver):
+    """Resolves names as the system does and keeps loopback addresses only."""
+
+    def __init__(self) -> None:
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        local = [address for address in found if _is_loopback(address["host"])]
+        if not local:
+            raise OSError(None, "The sandbox fetches from loopback addresses only.")
+        return local
+
+    async def close(self) -> None:
+        await self._system.close()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback

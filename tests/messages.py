@@ -1,0 +1,67 @@
+"""Short ways to write requests and to read failures."""
+
+import dataclasses
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from embedwire.v1 import embedding_pb2 as pb
+
+
+def text_input(value: str = "a red fox", key: str = "") -> pb.Input:
+    return pb.Input(key=key, text=pb.TextInput(value=value))
+
+
+def file_input(modality: str, data: bytes, name: str = "") -> pb.Input:
+    source = pb.MediaSource(file=pb.FileSource(data=data, file_name=name))
+    return _media_input(modality, source)
+
+
+def url_input(modality: str, url: str) -> pb.Input:
+    return _media_input(modality, pb.MediaSource(url=url))
+
+
+def upload_input(modality: str, **source: Any) -> pb.Input:
+    return _media_input(modality, pb.MediaSource(upload=pb.UploadSource(**source)))
+
+
+def _media_input(modality: str, source: pb.MediaSource) -> pb.Input:
+    if modality == "image":
+        return pb.Input(image=pb.ImageInput(source=source))
+    return pb.Input(audio=pb.AudioInput(source=source))
+
+
+def request(*inputs: pb.Input, model: str = "marengo3.0", **more: Any) -> pb.CreateEmbeddingRequest:
+    return pb.CreateEmbeddingRequest(model_name=model, inputs=inputs, **more)
+
+
+@dataclasses.dataclass
+class Failed:
+    """A failed call: its status and its details, decoded."""
+
+    code: grpc.StatusCode
+    message: str
+    info: error_details_pb2.ErrorInfo
+    fields: dict[str, str]
+    trailers: dict[str, Any]
+
+
+def failed(error: grpc.aio.AioRpcError) -> Failed:
+    trailers = dict(error.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    fields = {violation.field: violation.description for violation in bad.field_violations}
+    return Failed(error.code(), error.details() or "", info, fields, trailers)
+
+
+def results(events: list[Any]) -> dict[int, pb.InputResult]:
+    return {event.result.input_index: event.result for event in events if event.WhichOneof("event") == "result"}
+
+
+def segments(events: list[Any]) -> list[pb.Segment]:
+    return [event.segment for event in events if event.WhichOneof("event") == "segment"]

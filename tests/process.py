@@ -1,0 +1,103 @@
+"""A server in a process of its own: for signals, memory and crashes."""
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+import signal
+import sys
+import urllib.request
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from upstreams import Script, ScriptedUpstream
+
+from embedwire.v1 import embedding_pb2_grpc
+
+
+@dataclasses.dataclass
+class ServerProcess:
+    """`embedwire-server serve`, ready for calls."""
+
+    process: asyncio.subprocess.Process
+    target: str
+    metrics_url: str
+    channel: grpc.aio.Channel
+    stub: "embedding_pb2_grpc.EmbeddingServiceAsyncStub"
+    log: list[str]
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, script: Script | None = None, **settings: Any) -> AsyncGenerator["ServerProcess"]:
+        """Start it on the sandbox, or on an upstream that follows the script."""
+        async with contextlib.AsyncExitStack() as stack:
+            upstream = "sandbox"
+            if script is not None:
+                scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
+                upstream = scripted.base_url
+            process = await _start(upstream=upstream, **settings)
+            stack.push_async_callback(_end, process)
+            log: list[str] = []
+            target, metrics_url = await _addresses(process, log)
+            draining = asyncio.create_task(_drain(process, log))
+            stack.callback(draining.cancel)
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(target))
+            stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+            yield cls(process, target, metrics_url, channel, stub, log)  # type: ignore[arg-type]
+
+    def peak_memory(self) -> int:
+        """The most resident memory so far, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10  # type: ignore[union-attr]
+
+    def open_spools(self) -> int:
+        """How many deleted files it holds open."""
+        links = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                links.append(str(link.readlink()))
+        return sum("(deleted)" in link for link in links)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self.metrics_url, timeout=10) as page:
+            text: str = page.read().decode()
+            return text
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    async def terminate(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), 20)
+
+
+async def _start(**settings: Any) -> asyncio.subprocess.Process:
+    chosen = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
+    flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, "-m", "embedwire_server", "serve", *flags]
+    return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+
+
+async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, str]:
+    assert process.stderr is not None
+    while line := (await asyncio.wait_for(process.stderr.readline(), 30)).decode():
+        log.append(line)
+        if found := re.search(r"127\.0\.0\.1:\d+(?=[\" \n])", line):
+            metrics = re.search(r"http://\S+/metrics", line)
+            return found.group(), metrics.group() if metrics else ""
+    raise AssertionError("".join(log))
+
+
+async def _drain(process: asyncio.subprocess.Process, log: list[str]) -> None:
+    assert process.stderr is not None
+    while line := (await process.stderr.readline()).decode():
+        log.append(line)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()

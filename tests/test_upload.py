@@ -1,0 +1,213 @@
+"""Uploads: what breaks the framing ends the call, what is wrong with a file fails its input."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import media
+import pytest
+from messages import failed, request, results, segments, text_input, upload_input, url_input
+from process import ServerProcess
+from serving import Scripted, Serve, Served
+from upstreams import Visit, reply
+
+from embedwire.v1 import embedding_pb2 as pb
+
+Message = pb.CreateEmbeddingFromUploadRequest
+
+
+def first(*inputs: pb.Input) -> Message:
+    return Message(request=request(*inputs))
+
+
+def chunks(index: int, data: bytes, size: int = 64 << 10) -> list[Message]:
+    ends = range(size, len(data) + size, size)
+    return [
+        Message(chunk=pb.UploadChunk(input_index=index, data=data[end - size : end], last=end >= len(data)))
+        for end in ends
+    ]
+
+
+async def send(served: Served, *messages: Message) -> list[Any]:
+    async def each() -> AsyncGenerator[Message]:
+        for message in messages:
+            yield message
+
+    return [event async for event in served.stub.CreateEmbeddingFromUpload(each(), timeout=30)]
+
+
+@pytest.mark.parametrize("seconds", [2, 60], ids=["in-memory", "on-disk"])
+async def test_files_and_other_inputs_are_answered(serve: Serve, tmp_path: Path, seconds: int) -> None:
+    """Uploaded files give the same vectors as files in a message; other inputs are answered beside them."""
+    audio, picture = media.wav(seconds), media.png()
+    checked = upload_input("audio", file_name="a.wav", size_bytes=len(audio), sha256=hashlib.sha256(audio).digest())
+    async with serve(spool_dir=tmp_path) as served:
+        asked = first(checked, text_input(), upload_input("image", file_name="b.png"))
+        events = await send(served, asked, *chunks(0, audio), *chunks(2, picture, 1000))
+        assert list(tmp_path.iterdir()) == []
+    done = results(events)
+
+    assert [done[index].HasField("failure") for index in range(3)] == [False] * 3
+    assert done[0].metadata.input_filename == "a.wav"
+    assert done[0].timings.HasField("upload")
+    assert len([segment for segment in segments(events) if segment.input_index == 0]) == done[0].segment_count
+
+
+async def test_the_body_is_sent_with_its_length(scripted: Scripted) -> None:
+    """The upstream gets a Content-Length, and every byte of a file that went through the disk."""
+    data = os.urandom(3 << 20)
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply("image_embedding"))
+
+    async with scripted(script) as (served, upstream):
+        await send(served, first(upload_input("image", media_type="image/png")), *chunks(0, data, 300_000))
+        visit = upstream.visits[0]
+
+    assert int(visit.headers["content-length"]) == len(visit.body)
+    assert data in visit.body
+    assert b"Content-Type: image/png" in visit.body
+
+
+FRAMING: dict[str, tuple[list[Message], str]] = {
+    "nothing": ([], "request"),
+    "no-request-first": (chunks(0, b"abc"), "request"),
+    "two-requests": ([first(upload_input("image")), first(text_input())], "request"),
+    "empty-message": ([first(upload_input("image")), Message()], "request"),
+    "no-chunks": ([first(upload_input("image"))], "chunk"),
+    "cut-short": ([first(upload_input("image")), *chunks(0, b"abc", 1)[:2]], "chunk"),
+    "out-of-order": (
+        [first(upload_input("image"), upload_input("audio")), *chunks(1, b"a"), *chunks(0, b"b")],
+        "chunk.input_index",
+    ),
+    "for-no-input": ([first(upload_input("image")), *chunks(7, b"abc")], "chunk.input_index"),
+    "for-a-text": ([first(text_input(), upload_input("image")), *chunks(0, b"abc")], "chunk.input_index"),
+    "too-many": ([first(text_input()), *chunks(0, b"abc")], "chunk"),
+}
+
+
+@pytest.mark.parametrize(("messages", "field"), FRAMING.values(), ids=FRAMING)
+async def test_broken_framing_ends_the_call(serve: Serve, tmp_path: Path, messages: list[Message], field: str) -> None:
+    """INVALID_ARGUMENT names the message at fault, and nothing is left on disk."""
+    async with serve(spool_dir=tmp_path) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await send(served, *messages)
+        assert list(tmp_path.iterdir()) == []
+    failure = failed(caught.value)
+
+    assert (failure.code, failure.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_UPLOAD_FRAMING")
+    assert list(failure.fields) == [field]
+
+
+DATA = b"0123456789" * 200_000
+FAULTS: dict[str, tuple[dict[str, Any], bytes, str, str]] = {
+    "too-small": ({"size_bytes": len(DATA) + 1}, DATA, "UPLOAD_MISMATCH", "size_bytes"),
+    "too-large": ({"size_bytes": len(DATA) - 1}, DATA, "UPLOAD_MISMATCH", "size_bytes"),
+    "other-hash": ({"sha256": bytes(32)}, DATA, "UPLOAD_MISMATCH", "sha256"),
+    "over-the-limit": ({}, DATA * 2, "CONTENT_TOO_LARGE", "upload"),
+    "empty": ({}, b"", "UPLOAD_MISMATCH", "upload"),
+}
+
+
+@pytest.mark.parametrize(("source", "data", "reason", "field"), FAULTS.values(), ids=FAULTS)
+async def test_a_faulty_file_fails_its_input_only(
+    serve: Serve, tmp_path: Path, source: dict[str, Any], data: bytes, reason: str, field: str
+) -> None:
+    """A file of the wrong size or hash, or over the limit, fails alone; its chunks are read and discarded."""
+    async with serve(spool_dir=tmp_path, max_upload_bytes=3 << 20) as served:
+        asked = first(upload_input("audio", **source), text_input(), upload_input("image"))
+        sent = chunks(0, data) or [Message(chunk=pb.UploadChunk(last=True))]
+        events = await send(served, asked, *sent, *chunks(2, media.png()))
+        assert list(tmp_path.iterdir()) == []
+    done = results(events)
+
+    assert [done[index].HasField("failure") for index in range(3)] == [True, False, False]
+    violation = done[0].failure.field_violations[0]
+    assert violation.field.startswith("request.inputs[0].audio.source.upload")
+    assert violation.field.endswith(field)
+    assert f"ERROR_REASON_{reason}" in str(done[0].failure)
+    assert done[0].attempts == 0
+
+
+async def test_a_faulty_declaration_is_refused_at_once(served: Served) -> None:
+    """A declared size over the limit or a hash of another length is INVALID_ARGUMENT before any chunk."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await send(served, first(upload_input("audio", size_bytes=1 << 40, sha256=b"short")))
+    fields = failed(caught.value).fields
+
+    path = "request.inputs[0].audio.source.upload"
+    assert list(fields) == [f"{path}.size_bytes", f"{path}.sha256"]
+
+
+async def test_a_caller_who_leaves_in_the_middle_leaves_nothing(serve: Serve, tmp_path: Path) -> None:
+    """A cancelled upload gives back its file."""
+    async with serve(spool_dir=tmp_path) as served:
+        started = asyncio.Event()
+
+        async def each() -> AsyncGenerator[Message]:
+            yield first(upload_input("audio"))
+            for chunk in chunks(0, bytes(5 << 20))[:-1]:
+                yield chunk
+            started.set()
+            await asyncio.sleep(60)
+
+        call = served.stub.CreateEmbeddingFromUpload(each(), timeout=30)
+        reading = asyncio.ensure_future(call.read())
+        await started.wait()
+        before = _open_files()
+        call.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        async with asyncio.timeout(10):
+            while _open_files() >= before:
+                await asyncio.sleep(0.02)
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_more_files_than_run_at_once_go_through(serve: Serve) -> None:
+    """A caller who is faster than the upstream waits; all files are answered, in any order."""
+    files = [media.png(color=(index, 0, 0)) for index in range(12)]
+    async with serve(inputs_at_once=2) as served:
+        asked = first(*[upload_input("image")] * len(files))
+        events = await send(served, asked, *[message for i, data in enumerate(files) for message in chunks(i, data)])
+
+    assert sorted(results(events)) == list(range(12))
+    assert not any(result.HasField("failure") for result in results(events).values())
+
+
+async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_path: Path) -> None:
+    """100 MB go through with little more memory, and a killed server leaves nothing in the spool."""
+    size, piece = 100 << 20, bytes(256 << 10)
+
+    async def each(until: int) -> AsyncGenerator[Message]:
+        yield first(upload_input("audio", file_name="silence.wav", size_bytes=size))
+        for sent in range(0, until, len(piece)):
+            yield Message(chunk=pb.UploadChunk(data=piece, last=sent + len(piece) >= size))
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply("audio_embedding"))
+
+    async with ServerProcess.running(script, spool_dir=tmp_path) as server:
+        stub = server.stub
+        await anext(aiter(stub.CreateEmbedding(request(url_input("audio", "http://media.test/a")), timeout=20)))
+        before = server.peak_memory()
+        events = [event async for event in stub.CreateEmbeddingFromUpload(each(size), timeout=60)]
+        grown = server.peak_memory() - before
+        assert results(events)[0].segment_count == 1
+        assert grown < 40 << 20
+
+        half = stub.CreateEmbeddingFromUpload(each(size // 2), timeout=60)
+        reading = asyncio.ensure_future(half.read())
+        async with asyncio.timeout(20):
+            while not server.open_spools():
+                await asyncio.sleep(0.02)
+        server.kill()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert list(tmp_path.iterdir()) == []
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
