@@ -1,17 +1,16 @@
 """The plain values that travel through the house.
 
 Whatever holds a caller's content keeps it out of its repr, so that no log or traceback shows it.
-Seconds are floats; vectors are packed. Of ours it knows the errors only.
+Seconds are floats; vectors are packed. Of ours it knows errors and traces only.
 """
 
-import contextlib
 import dataclasses
 import enum
-import time
-from collections.abc import AsyncGenerator, Iterator
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator
+from typing import Protocol
 
 from embedwire_server.errors import GatewayError
+from embedwire_server.trace import Trace
 
 
 class Modality(enum.StrEnum):
@@ -219,28 +218,6 @@ class Completion:
     input_filename: str | None = dataclasses.field(default=None, repr=False)
     truncated: bool | None = None
     media_duration_sec: float | None = None
-
-
-@dataclasses.dataclass(slots=True)
-class Trace:
-    """What one input has cost so far, in seconds. The layers below write it, the gateway reports it."""
-
-    attempts: int = 0
-    upstream: str = ""
-    queue: float = 0.0
-    upload: float = 0.0
-    waiting: float = 0.0
-    decode: float = 0.0
-    parked: float = 0.0  # waiting for the caller to take what is ready
-
-    @contextlib.contextmanager
-    def time(self, phase: Literal["upload", "waiting", "decode", "parked"]) -> Iterator[None]:
-        """Add the time that the block takes, however it ends, to one phase."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, phase, getattr(self, phase) + time.perf_counter() - started)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ def unforeseen(error: BaseException) -> InternalError:
     frames = traceback.extract_tb(error.__traceback__)
     log.error(
         "unforeseen exception",
-        exception=f"{type(error).__module__}.{type(error).__qualname__}",
+        error_type=f"{type(error).__module__}.{type(error).__qualname__}",
         causes=causes,
-        stack=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+        places=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     )
     return InternalError()

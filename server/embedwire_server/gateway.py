@@ -12,13 +12,13 @@ from embedwire_server.domain import (
     Event,
     InputResult,
     InputSegment,
-    Trace,
     content_of,
 )
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.failures import unforeseen
 from embedwire_server.merge import merge
 from embedwire_server.metrics import Metrics
+from embedwire_server.trace import Trace
 from embedwire_server.upstream import Upstream, UpstreamCall
 
 

@@ -4,9 +4,10 @@ from typing import Generic, TypeVar
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.domain import Event, InputResult, InputSegment, Limits, Modality, Model, Trace
+from embedwire_server.domain import Event, InputResult, InputSegment, Limits, Modality, Model
 from embedwire_server.errors import GatewayError, UpstreamSaid
 from embedwire_server.rpc import status
+from embedwire_server.trace import Trace
 
 FLOAT32_BYTES = 4
 

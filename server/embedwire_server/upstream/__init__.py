@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from embedwire_server.domain import Completion, Input, Model, Segment, Trace
+from embedwire_server.domain import Completion, Input, Model, Segment
+from embedwire_server.trace import Trace
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

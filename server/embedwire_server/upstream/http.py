@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Iterator
 import aiohttp
 import httpx
 
-from embedwire_server.domain import Completion, Segment, Trace, content_of
+from embedwire_server.domain import Completion, Segment, content_of
 from embedwire_server.errors import Reason, UpstreamFailure
+from embedwire_server.trace import Trace
 from embedwire_server.upstream import UpstreamCall, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.multipart import MultipartBody

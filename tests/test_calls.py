@@ -1,0 +1,127 @@
+"""What surrounds a call: default deadlines, and exceptions that nobody foresaw."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+import pytest
+from messages import failed, request, results, text_input
+
+from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.domain import Completion, Limits, Segment
+from embedwire_server.errors import DeadlineExceeded
+from embedwire_server.gateway import Gateway
+from embedwire_server.metrics import Metrics
+from embedwire_server.models import ModelTable
+from embedwire_server.rpc import server as rpc_server
+from embedwire_server.rpc.calls import Deadline
+from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.requests import RequestReader
+from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.upstream import Upstream, UpstreamCall
+
+
+async def test_a_call_without_a_deadline_gets_one() -> None:
+    """60 seconds, or 600 if any input is audio; a caller's own deadline stays as it is."""
+    now = asyncio.get_running_loop().time()
+    silent, asked = Deadline(None), Deadline(5)
+
+    assert silent.at == pytest.approx(now + 60, abs=1)
+    silent.allow_for_audio()
+    assert silent.at == pytest.approx(now + 600, abs=1)
+    asked.allow_for_audio()
+    assert asked.at == pytest.approx(now + 5, abs=1)
+
+
+async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
+    """A deadline that is already enforced moves when the request turns out to have audio, and still ends."""
+    deadline = Deadline(None)
+    async with deadline.enforced():
+        deadline.allow_for_audio()
+        assert deadline._timeout is not None
+        assert deadline._timeout.when() == deadline.at
+    with pytest.raises(DeadlineExceeded):
+        async with Deadline(0.01).enforced():
+            await asyncio.sleep(10)
+
+
+async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
+    """A TimeoutError that something raises by itself is not taken for the end of the call's time."""
+    with pytest.raises(TimeoutError):
+        async with Deadline(60).enforced():
+            raise TimeoutError
+
+
+class BrokenUpstream:
+    """Fails in a way that nobody foresaw, with words that nobody may see; the second input leaks a cancellation."""
+
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+        yield Segment(b"\0" * 2048)
+        if getattr(call.input, "value", "") == "leak":
+            raise asyncio.CancelledError
+        raise RuntimeError("CANARY in the text of an exception")
+
+
+@contextlib.asynccontextmanager
+async def serving(upstream: Upstream) -> AsyncGenerator[Any]:
+    """The gRPC face on an upstream in memory; the stub that calls it."""
+    metrics = Metrics("sandbox")
+    models, limits = ModelTable(), Limits()
+    servicer = EmbeddingServicer(
+        Gateway(upstream, metrics, 4), RequestReader(models, limits, 4), Catalog(models, limits)
+    )
+    server = rpc_server.build(servicer, HealthServicer(), metrics, "sandbox", 1 << 20)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        finally:
+            await server.stop(0)
+
+
+@pytest.mark.parametrize("text", ["raise", "leak"])
+async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """INTERNAL with a constant text; the log has type and place under the request id, and no word of the exception."""
+    async with serving(BrokenUpstream()) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in stub.CreateEmbedding(
+                request(text_input(text)), timeout=9, metadata=[("x-request-id", "find-me")]
+            ):
+                pass
+        several = request(text_input(text), text_input(text))
+        events = [event async for event in stub.CreateEmbedding(several, timeout=9)]
+    failure, log = failed(caught.value), "".join(capsys.readouterr())
+
+    assert (failure.code, failure.info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert failure.message == "internal error; the server's log has the details under this call's x-request-id"
+    assert [result.failure.message for result in results(events).values()] == [failure.message] * 2
+    assert "test_calls.py" in log
+    assert "find-me" in log
+    assert "CANARY" not in log + str(failure) + str(events)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_log_of_an_unforeseen_exception_can_be_written(form: str) -> None:
+    """Both log formats hold the type, the causes and the places, and no word of the exceptions."""
+    program = f"""
+from embedwire_server import failures, logs
+logs.configure("debug", "{form}")
+try:
+    try:
+        raise KeyError("CANARY")
+    except KeyError as error:
+        raise ValueError("CANARY") from error
+except ValueError as error:
+    failures.unforeseen(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+
+    for shown in ("builtins.ValueError", "KeyError", "<string>:8 <module>"):
+        assert shown in ended.stderr
+    assert "CANARY" not in ended.stderr
