@@ -3,12 +3,15 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv
-UV_VERSION := 0.13.8
+QUIET := --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install $(QUIET)
+PIP_VERSION := pip==26.3
 
 # Old on purpose: generated code needs a runtime at least as new as its generator, so this
 # version is the floor that clients/python declares. mypy-protobuf is of the same time.
 GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
+# Pins without a word of where they came from.
+LOCK := --quiet --system-certs --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --upgrade
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
 STUBS := clients/python/src
 
@@ -19,18 +22,16 @@ SCRUBBED := env -u TWELVELABS_API_KEY $(foreach name,$(shell env | sed -n 's/^\(
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(UV):
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-
-.venv/installed: $(UV) pyproject.toml clients/python/pyproject.toml constraints.txt
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
-		--editable clients/python --editable '.[sandbox]' --group dev
+# pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
+.venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) $(PIP_VERSION)
+	$(PIP) --constraint constraints.txt --editable clients/python --editable '.[sandbox]' --group dev
 	@touch $@
 
-.venv-gen/installed: $(UV) Makefile
-	$(UV) venv --quiet --clear --python $(BIN)/python .venv-gen
-	$(UV) pip install --quiet --python .venv-gen/bin/python --constraint constraints-gen.txt $(GEN_TOOLS)
+.venv-gen/installed: Makefile constraints-gen.txt
+	$(PYTHON) -m venv --clear .venv-gen
+	.venv-gen/bin/python -m pip install $(QUIET) --requirement constraints-gen.txt
 	@touch $@
 
 .PHONY: demo
@@ -66,9 +67,8 @@ test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest
 
 .PHONY: lock
-lock: $(UV) ## Pin every dependency anew
-	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
-		--no-emit-package embedwire --extra sandbox --group dev \
-		--output-file constraints.txt --upgrade pyproject.toml
-	printf '%s\n' $(GEN_TOOLS) | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
-		--no-annotate --no-header --output-file constraints-gen.txt --upgrade -
+lock: .venv/installed ## Pin every dependency anew
+	$(PIP) uv==0.13.8
+	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --group dev \
+		--output-file constraints.txt pyproject.toml
+	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -

@@ -10,7 +10,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "clients/python"
-UV = Path(sys.executable).with_name("uv")
 PROGRAM = """
 import grpc, google.protobuf
 from embedwire.v1 import embedding_pb2 as pb, embedding_pb2_grpc
@@ -39,8 +38,8 @@ def test_stubs_import_and_work(tmp_path: Path, end: str) -> None:
         for name, (floor, ceiling) in requirements().items()
     ]
     python = tmp_path / "bin/python"
-    subprocess.run([UV, "venv", "--quiet", "--clear", "--python", sys.executable, tmp_path], check=True)
-    install = [str(UV), "pip", "install", "--quiet", "--python", str(python), *wanted, str(CLIENT)]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted, str(CLIENT)]
     subprocess.run(install, check=True, timeout=200)
     ran = subprocess.run([python, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False)
 
