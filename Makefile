@@ -24,14 +24,16 @@ help: ## List the targets
 
 # pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
 .venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) $(PIP_VERSION)
-	$(PIP) --constraint constraints.txt --editable clients/python --editable '.[sandbox]' --group dev
+	@echo "setting up .venv: a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) $(PIP_VERSION)
+	@$(PIP) --constraint constraints.txt --editable clients/python --editable '.[sandbox]' --group dev
 	@touch $@
 
 .venv-gen/installed: Makefile constraints-gen.txt
-	$(PYTHON) -m venv --clear .venv-gen
-	.venv-gen/bin/python -m pip install $(QUIET) --requirement constraints-gen.txt
+	@echo "setting up .venv-gen, the pinned generator"
+	@$(PYTHON) -m venv --clear .venv-gen
+	@.venv-gen/bin/python -m pip install $(QUIET) --requirement constraints-gen.txt
 	@touch $@
 
 .PHONY: demo

@@ -4,9 +4,14 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import hypothesis
 import pytest
 from serving import Scripted, Serve, Served, serving
 from upstreams import Script, ScriptedUpstream
+
+# The same examples every time, however slow the machine is.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

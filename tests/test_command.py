@@ -47,6 +47,19 @@ def test_beyond_loopback_the_sandbox_is_no_default() -> None:
     assert "--upstream" in ended.stderr
 
 
+async def test_a_port_in_use_is_said_in_one_line() -> None:
+    """A server that cannot listen says so without a traceback and ends with 1."""
+    async with ServerProcess.running() as server:
+        words = ("serve", "--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
+        ended = await asyncio.to_thread(run, *words)
+    lines = ended.stderr.splitlines()
+
+    assert ended.returncode == 1
+    assert lines[-1].startswith("embedwire-server: cannot start: ")
+    assert server.target in lines[-1]
+    assert "Traceback" not in ended.stderr
+
+
 def test_all_faults_of_the_settings_are_reported_at_once() -> None:
     """Each wrong flag and variable has its line, with the name of the setting."""
     ended = run("config", "--listen", "nowhere", "--grace", "-1", EMBEDWIRE_MAX_INPUTS="none")

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncGenerator
 
 import pydantic
@@ -19,7 +20,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 good, 1 not healthy, 2 wrong settings."""
+    """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
     arguments = _parser().parse_args(argv)
     return int(arguments.run(arguments))
 
@@ -61,6 +62,9 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             place = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
             print(f"embedwire-server: {place + ': ' if place else ''}{fault['msg']}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        print(f"embedwire-server: config: is not valid TOML: {error}", file=sys.stderr)  # noqa: T201 - for a person
+        raise SystemExit(2) from None
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -68,8 +72,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments)
     logs.configure(settings.log_level, settings.log_format)
-    _run(App(settings))
-    return 0
+    return _run(App(settings))
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
@@ -86,8 +89,7 @@ def _sandbox(arguments: argparse.Namespace) -> int:
             await sandbox.stop()
 
     logs.configure("info", "text")
-    _run(serving())
-    return 0
+    return _run(serving())
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -102,26 +104,38 @@ def _health(arguments: argparse.Namespace) -> int:
     return 0 if status == "SERVING" else 1
 
 
-def _run(service: contextlib.AbstractAsyncContextManager[object]) -> None:
+def _run(service: contextlib.AbstractAsyncContextManager[object]) -> int:
     """Run until SIGTERM or SIGINT, then leave the service in good order; a second signal ends it at once."""
 
-    async def until_signal() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def on_signal() -> None:
-            stop.set()
-            for number in STOP_SIGNALS:
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_DFL)
-
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, on_signal)
-        async with service:
+    async def until_signal() -> int:
+        stop = _stop_event()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(service)
+            except (OSError, RuntimeError) as error:  # a port in use, a missing extra
+                print(f"embedwire-server: cannot start: {error}", file=sys.stderr)  # noqa: T201 - for a person
+                return 1
             await stop.wait()
+        return 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(until_signal())
+        return runner.run(until_signal())
+
+
+def _stop_event() -> asyncio.Event:
+    """Set by the first signal, which also gives the signals back their own effect."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    return stop
 
 
 if __name__ == "__main__":

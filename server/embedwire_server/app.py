@@ -41,7 +41,11 @@ class App:
         self.metrics_url = ""
 
     async def __aenter__(self) -> Self:
-        """Build and start everything, outermost last, so that a port answers only when all is ready."""
+        """Build and start everything, outermost last, so that a port answers only when all is ready.
+
+        Raises:
+            OSError, RuntimeError: a port is in use, or the sandbox's packages are missing; nothing is left running.
+        """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
             self._resources = stack.pop_all()
@@ -80,7 +84,13 @@ class App:
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 
     async def _sandbox(self, stack: contextlib.AsyncExitStack) -> str:
-        from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
+        try:
+            from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
+        except ImportError as error:
+            raise RuntimeError(
+                "the sandbox needs more packages: install embedwire-server[sandbox], "
+                "or set TWELVELABS_API_KEY or --upstream"
+            ) from error
 
         sandbox = await stack.enter_async_context(Sandbox())
         log.warning("the embedded sandbox answers: its vectors are not the real model's")

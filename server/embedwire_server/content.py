@@ -160,6 +160,7 @@ class Upload:
             self._file.close()
             return
         self._file.writelines(chunks)
+        self._file.flush()  # a full disk shows here, not when the file is read
         if self._hash is not None:
             for chunk in chunks:
                 self._hash.update(chunk)

@@ -16,7 +16,7 @@ from embedwire_server.domain import (
 )
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.failures import unforeseen
-from embedwire_server.merge import merge
+from embedwire_server.merge import is_cancelled, merge
 from embedwire_server.metrics import Metrics
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Upstream, UpstreamCall
@@ -72,13 +72,14 @@ class Gateway:
                         if isinstance(part, Completion):
                             completion = part
                             continue
+                        outcome.segments = count + 1
                         with trace.time("parked"):
                             yield InputSegment(index, item.key, count, item.modality, part)
                         count += 1
             except GatewayError as error:
                 failure = error
             except asyncio.CancelledError as error:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 failure = unforeseen(error)  # leaked from a library: nobody cancelled this task
             except Exception as error:  # noqa: BLE001 - one input must not take the others with it
@@ -87,7 +88,6 @@ class Gateway:
                 if content is not None:
                     content.close()
             outcome.reason = failure.reason if failure else "OK"
-            outcome.segments = count
             if failure is not None and len(request.inputs) == 1:
                 raise failure
             with trace.time("parked"):
@@ -115,8 +115,3 @@ class _Outcome:
 
     reason: str = Reason.CANCELLED
     segments: int = 0
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -13,20 +13,22 @@ T = TypeVar("T")
 class _End:
     """A worker has nothing more, because of the failure if there is one."""
 
-    failure: Exception | None = None
+    failure: BaseException | None = None
 
 
 async def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGenerator[T]:
     """Yield the items of all streams as they come; items of one stream keep their order.
 
     Streams start in their order, at most `at_once` at a time. A consumer that is slow slows them
-    all down: no more than `at_once` items wait. The first failure ends the whole. However it ends,
-    every started stream has been closed before the generator is.
+    all down: at most `at_once` items wait, and one more in the hands of each running stream. The
+    first failure ends the whole. However it ends, every started stream has been closed before the
+    generator is (only a second cancellation does not wait for that).
     """
-    if len(streams) == 1:  # the most common case needs no tasks
-        async with contextlib.aclosing(streams[0]) as items:
-            async for item in items:
-                yield item
+    if len(streams) <= 1:  # the most common case needs no tasks
+        for stream in streams:
+            async with contextlib.aclosing(stream) as items:
+                async for item in items:
+                    yield item
         return
 
     ready: asyncio.Queue[T | _End] = asyncio.Queue(at_once)
@@ -45,7 +47,7 @@ async def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGene
     finally:
         for worker in workers:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.wait(workers)  # not gather: being cancelled here must not cut their cleanup short
 
 
 async def _work(waiting: Iterator[AsyncGenerator[T]], ready: asyncio.Queue[T | _End]) -> None:
@@ -55,7 +57,15 @@ async def _work(waiting: Iterator[AsyncGenerator[T]], ready: asyncio.Queue[T | _
             async with contextlib.aclosing(stream) as items:
                 async for item in items:
                     await ready.put(item)
-    except Exception as failure:  # noqa: BLE001 - it is raised where the items are read
+    except (Exception, asyncio.CancelledError) as failure:  # it is raised where the items are read
+        if is_cancelled():
+            raise
         await ready.put(_End(failure))
     else:
         await ready.put(_End())
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancelled this task; else a CancelledError leaked out of a library."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

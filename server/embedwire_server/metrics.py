@@ -27,6 +27,7 @@ class Metrics:
     """
 
     def __init__(self, upstream: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which nobody asks for
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)

@@ -34,11 +34,14 @@ class ModelTable:
         models: the rows. A later row replaces an earlier one of the same name.
 
     Raises:
-        ValueError: two models share a spelling.
+        ValueError: two models share a spelling, or one has no name or no dimensions.
     """
 
     def __init__(self, models: Iterable[Model] = BUILT_IN) -> None:
         self._models = {model.name: model for model in models}
+        for name, model in self._models.items():
+            if not name or model.dimensions < 1:
+                raise ValueError(f"model {name!r} must have a name and at least one dimension")
         self._by_spelling: dict[str, Model] = {}
         for model in self._models.values():
             for spelling in (model.name, *model.aliases):

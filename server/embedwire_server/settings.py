@@ -4,6 +4,7 @@ The only reader of the environment. Secrets never show in a repr.
 """
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, DirectoryPath, Field, FilePath, HttpUrl, Se
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,6 +24,8 @@ from embedwire_server.models import BUILT_IN, ModelTable
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 SANDBOX = "sandbox"
 MIB = 1 << 20
+LAST_PORT = 65535
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -57,8 +61,8 @@ def parse_address(text: str) -> Address:
     Raises:
         ValueError: it is none; the text says what one looks like.
     """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the last port
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > LAST_PORT:
         raise ValueError("must be HOST:PORT, for instance 127.0.0.1:50051")
     return Address(text)
 
@@ -78,7 +82,12 @@ class Settings(BaseSettings):
     """  # noqa: D205 - two lines are one sentence too many
 
     model_config = SettingsConfigDict(
-        env_prefix="EMBEDWIRE_", env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
+        env_prefix="EMBEDWIRE_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
     )
 
     listen: Annotated[str, AfterValidator(parse_address)] = Field(
@@ -107,7 +116,7 @@ class Settings(BaseSettings):
     max_upload_bytes: Count = Field(256 * MIB, description="bytes of one uploaded file")
     max_text_bytes: Count = Field(64 << 10, description="bytes of one text in UTF-8")
     max_url_chars: Count = Field(8192, description="characters of one URL")
-    models: tuple[Model, ...] = Field((), description="models beside the built-in ones (in the file only)")
+    models: Annotated[tuple[Model, ...], NoDecode] = Field((), description="further models, in the file only")
 
     @classmethod
     def settings_customise_sources(

@@ -17,6 +17,7 @@ import structlog
 
 from embedwire_server.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.failures import unforeseen
+from embedwire_server.merge import is_cancelled
 from embedwire_server.metrics import Metrics
 from embedwire_server.rpc import calls, status
 from embedwire_server.rpc.health import SERVICE
@@ -120,7 +121,7 @@ async def _translated(context: Context) -> AsyncGenerator[None]:
         await _abort(context, error)
     except (asyncio.CancelledError, grpc.aio.InternalError) as error:
         # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
-        if not _has_left(error):
+        if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
             await _abort(context, unforeseen(error))
         calls.current.get().reason = _reason_to_leave(context)
         raise
@@ -138,12 +139,6 @@ async def _abort(context: Context, error: GatewayError) -> None:
     calls.current.get().reason = error.reason
     trailers = (*context.trailing_metadata(), (status.DETAILS_KEY, status.details(error)))
     await context.abort(status.code(error), status.text(error), trailers)
-
-
-def _has_left(error: BaseException) -> bool:
-    """Whether the call was really cancelled, and no CancelledError leaked out of a library."""
-    task = asyncio.current_task()
-    return isinstance(error, grpc.aio.InternalError) or task is None or task.cancelling() > 0
 
 
 def _reason_to_leave(context: Context) -> Reason:

@@ -3,8 +3,11 @@
 `error_reason.proto` documents the same codes; a test holds the two together.
 """
 
+import urllib.parse
+from collections.abc import MutableMapping
+
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
@@ -13,9 +16,9 @@ from embedwire_server.errors import GatewayError, Reason, Violation
 DOMAIN = "embedwire"
 DETAILS_KEY = "grpc-status-details-bin"
 MAX_VIOLATIONS = 20
-# gRPC peers refuse trailers above 8 KB at random; the rest of the trailers needs room as well.
-MAX_STATUS_BYTES = 6_000
-MAX_MESSAGE_CHARS = 1024
+# gRPC peers refuse trailers above 8 KB, some at random; the rest of the trailers needs room as well.
+MAX_ENCODED_BYTES = 6_000
+MAX_MESSAGE_BYTES = 1024
 MAX_DURATION_SECONDS = 315_576_000_000  # 10,000 years, by the definition of Duration
 
 CODES: dict[Reason, grpc.StatusCode] = {
@@ -62,23 +65,40 @@ def listed(violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
 
 
 def text(error: GatewayError) -> str:
-    """The message of the status, short enough for a trailer."""
-    return error.message if len(error.message) <= MAX_MESSAGE_CHARS else error.message[: MAX_MESSAGE_CHARS - 1] + "…"
+    """The message of the status, at most 1 KB of UTF-8."""
+    encoded = error.message.encode()
+    if len(encoded) <= MAX_MESSAGE_BYTES:
+        return error.message
+    return encoded[: MAX_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def details(error: GatewayError) -> bytes:
-    """The encoded google.rpc.Status for the trailer `grpc-status-details-bin`, below 6 KB.
+    """The google.rpc.Status for the trailer `grpc-status-details-bin`.
 
-    What comes last is left out first if it does not fit; ErrorInfo always does.
+    Together with the message of the status it stays below 6 KB as it is encoded in the trailers. What
+    does not fit is left out: later details before earlier ones, later violations before earlier ones.
     """
-    status = status_pb2.Status(code=code(error).value[0], message=text(error))
+    message = text(error)
+    room = (MAX_ENCODED_BYTES - len(urllib.parse.quote(message))) * 3 // 4  # details are sent as base64
+    status = status_pb2.Status(code=code(error).value[0], message=message)
     for detail in _details(error):
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        if status.ByteSize() + packed.ByteSize() < MAX_STATUS_BYTES:
-            status.details.append(packed)
+        _append(status, detail, room)
     encoded: bytes = status.SerializeToString()
     return encoded
+
+
+def _append(status: status_pb2.Status, detail: Message, room: int) -> None:
+    """Add a detail, shortened until it fits; not at all if nothing of it does."""
+    parts = [value for field, value in detail.ListFields() if field.is_repeated]  # violations, or metadata
+    while True:
+        status.details.add().Pack(detail)
+        if status.ByteSize() <= room:
+            return
+        del status.details[-1]
+        if not any(parts):
+            return
+        part = next(part for part in parts if part)
+        del part[max(part, key=lambda key: len(part[key])) if isinstance(part, MutableMapping) else -1]
 
 
 def _details(error: GatewayError) -> list[Message]:
@@ -88,9 +108,10 @@ def _details(error: GatewayError) -> list[Message]:
         info.metadata.update({name: value for name, value in facts.items() if value})
         if said.message != error.message:  # else it is the message of the status
             info.metadata["upstream_message"] = said.message
-    found: list[Message] = [info]
-    if error.retry_delay is not None:
+    found: list[Message] = []
+    if error.retry_delay is not None:  # small, and wanted most: it always finds room
         found.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_delay)))
+    found.append(info)
     if error.quotas:
         quotas = [
             error_details_pb2.QuotaFailure.Violation(subject=quota.subject, description=quota.description)

@@ -6,18 +6,18 @@ where each element ends, hands it on, and leaves a `0` in its place. So one elem
 one reply. Elements and what is left, the envelope, are small, and a real parser checks them strictly.
 """
 
+import json
 import re
-from typing import Any
-
-import simdjson
+from typing import Any, Never
 
 from embedwire_server.upstream.wire import MalformedReplyError
 
 MAX_ELEMENT_BYTES = 1 << 20
+MAX_STRING_BYTES = 64 << 10  # an unfinished one is looked at again from its start with each chunk
 MAX_ENVELOPE_BYTES = 1 << 20
 
 _MARK = re.compile(rb'["{}\[\]]')
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
 _SEGMENTS = b'"segments"'
 
@@ -76,8 +76,8 @@ class ReplyDecoder:
             raise MalformedReplyError("it ends in the middle")
         self._envelope += self._buffer
         try:
-            return simdjson.loads(bytes(self._envelope))
-        except (ValueError, RuntimeError):
+            return json.loads(self._envelope, parse_constant=_refuse)
+        except (ValueError, RecursionError):
             raise MalformedReplyError("it is not valid JSON") from None
 
     def _expect_object(self) -> None:
@@ -88,10 +88,12 @@ class ReplyDecoder:
     def _skip_string(self, at: int) -> bool:
         string = _STRING.match(self._buffer, at)
         if string is None:
+            if len(self._buffer) - at > MAX_STRING_BYTES:
+                raise MalformedReplyError("a string in it is too long")
             self._scanned = at
             return False
         if self._depth < _LIST_DEPTH:
-            self._names[self._depth] = string.group()
+            self._names[self._depth] = bytes(string.group())
         self._scanned = string.end()
         return True
 
@@ -140,3 +142,8 @@ class ReplyDecoder:
             self._scanned = 0
         if len(self._buffer) > MAX_ELEMENT_BYTES or len(self._envelope) > MAX_ENVELOPE_BYTES:
             raise MalformedReplyError("a part of it is too large")
+
+
+def _refuse(constant: str) -> Never:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(constant)

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from embedwire_server.domain import Content
 
 _CRLF = b"\r\n"
-# What HTML forms escape in names, and all that may not stand between the quotes.
-_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+# As the official SDK escapes them; unescaped they would end the name or the header.
+_ESCAPES = str.maketrans({'"': "%22", "\\": "\\\\", "\r": "%0D", "\n": "%0A"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -65,6 +65,13 @@ _WORDS = {
     Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
     Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
 }
+_RETRYABLE = {
+    Reason.UPSTREAM_RATE_LIMITED,
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.UPSTREAM_TIMEOUT,
+    Reason.UPSTREAM_CONFLICT,
+}
+_RESETS = ("x-ratelimit-reset", "x-ratelimit-request-reset", "x-ratelimit-duration-reset")  # epoch seconds
 _RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
@@ -92,7 +99,7 @@ def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamF
     return UpstreamFailure(
         reason := _reason(said),
         _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
-        retry_delay=delay if reason in (Reason.UPSTREAM_RATE_LIMITED, Reason.UPSTREAM_UNAVAILABLE) else None,
+        retry_delay=delay if reason in _RETRYABLE else None,
         upstream=said,
     )
 
@@ -100,7 +107,8 @@ def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamF
 def rejected(message: str, key: str | None) -> UpstreamFailure:
     """Build the failure for a reply that is 200 and yet says, in `error_message`, that the input failed."""
     said = UpstreamSaid(httpx.codes.OK, message=clean(message, key))
-    return UpstreamFailure(Reason.INPUT_REJECTED, said.message, upstream=said)
+    words = said.message or "the upstream refused this input and did not say why"
+    return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
 
 
 def clean(text: object, key: str | None = None) -> str:
@@ -117,15 +125,13 @@ def clean(text: object, key: str | None = None) -> str:
 def retry_delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
     """Seconds to wait, from whichever hint the upstream gives (section 5.1), or None."""
     now = dt.datetime.now(dt.UTC)
-    hints = (
+    hints = [
         _seconds(headers.get("retry-after")),
         _until(headers.get("retry-after"), now),
         _seconds(details.get("retryAfter")),
-        *(
-            None if (at := _seconds(headers.get(name))) is None else max(0.0, at - now.timestamp())
-            for name in ("x-ratelimit-reset", "x-ratelimit-request-reset", "x-ratelimit-duration-reset")
-        ),
-    )
+    ]
+    resets = [_seconds(headers.get(name)) for name in _RESETS]
+    hints += [at - now.timestamp() for at in resets if at is not None and at > now.timestamp()]
     return next((hint for hint in hints if hint is not None), None)
 
 
@@ -156,7 +162,7 @@ def _error_object(body: bytes) -> Mapping[str, Any]:
 def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
@@ -164,7 +170,7 @@ def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
 def _until(value: str | None, now: dt.datetime) -> float | None:
     try:
         at = email.utils.parsedate_to_datetime(value or "")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
     return max(0.0, (at - now).total_seconds())

@@ -119,8 +119,8 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
         raise MalformedReplyError("it has no model_name")
     embedding = envelope.get(embedding_name(modality))
     embedding = embedding if isinstance(embedding, Mapping) else {}
-    if embedding.get("error_message"):
-        return Rejection(str(embedding["error_message"]))
+    if error := embedding.get("error_message"):
+        return Rejection(error if isinstance(error, str) else "")
     if embedding.get("segments") != [0] * elements or not elements:
         raise MalformedReplyError("it has no segments")
     if modality is not Modality.AUDIO and elements != 1:
