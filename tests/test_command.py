@@ -68,6 +68,18 @@ def test_all_faults_of_the_settings_are_reported_at_once() -> None:
     assert [line.split(": ")[1] for line in ended.stderr.splitlines()] == ["listen", "grace", "max-inputs"]
 
 
+@pytest.mark.parametrize("content", [b"grace =", b'grace = "\xff"'], ids=["no-toml", "no-utf-8"])
+def test_a_broken_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
+    """A configuration file that cannot be read is named, without a traceback."""
+    file = tmp_path / "embedwire.toml"
+    file.write_bytes(content)
+    ended = run("config", "--config", str(file))
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("embedwire-server: config: is not valid TOML: ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_the_configuration_is_shown_without_the_key() -> None:
     """`config` prints every setting; the key is masked."""
     ended = run("config", "--max-inputs", "7", TWELVELABS_API_KEY="tlk_CANARY")

@@ -312,3 +312,20 @@ async def test_memory_content() -> None:
     content.close()
     assert await read(content) == data
     assert "abc" not in repr(content)
+
+
+async def test_a_disk_that_is_full_at_the_last_bytes(tmp_path: Path) -> None:
+    """What does not reach the disk fails the upload, not the attempt that reads it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    upload = Upload(Announcement("upload", 8 << 20), asyncio.Semaphore(1), tmp_path)
+    await upload.open()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        for _ in range(1049):
+            await upload.write(b"x" * 1000)
+        await upload.finish()
+        with pytest.raises(Overloaded):
+            await upload.ready()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        upload.close()

@@ -330,3 +330,11 @@ def test_memory_of_a_long_reply() -> None:
         assert decoder.feed(b"," + element) == [element]
         assert decoder.elements == count
         assert len(decoder._buffer) + len(decoder._envelope) < 3000
+
+
+def test_an_integer_of_any_size_in_an_unknown_member() -> None:
+    """What the gateway does not read may be as large as it likes."""
+    decoder = ReplyDecoder("text_embedding")
+    decoder.feed(b'{"model_name":"m","usage":1' + b"0" * 50 + b',"text_embedding":{"segments":[{"float":[1]}]}}')
+
+    assert decoder.end()["model_name"] == "m"

@@ -358,3 +358,14 @@ async def test_slow_caller_is_no_overhead() -> None:
     own = bench.metrics.registry.get_sample_value("embedwire_input_overhead_seconds_sum", {"modality": "text"})
     assert own is not None
     assert own < 0.05
+
+
+async def test_segments_of_an_abandoned_input_are_counted() -> None:
+    """What was sent on before the caller left is in the metrics."""
+    bench = Bench(a=stuck(2))
+    events = bench.events(text("a"))
+    await anext(events)
+    await anext(events)
+    await events.aclose()
+
+    assert bench.segments() == 2

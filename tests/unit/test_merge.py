@@ -180,3 +180,25 @@ async def test_failure_while_closing() -> None:
     with pytest.raises(ValueError, match="cause"):
         async for _ in merge([bad(), failing()], 2):
             pass
+
+
+async def test_a_leaked_cancellation_is_a_failure() -> None:
+    """A CancelledError that a stream raises by itself ends the whole instead of leaving the consumer waiting."""
+
+    async def leaking() -> AsyncGenerator[str]:
+        yield "a"
+        raise asyncio.CancelledError
+
+    async def other() -> AsyncGenerator[str]:
+        yield "b"
+
+    async def consume() -> None:
+        async for _ in merge([leaking(), other()], 2):
+            pass
+
+    consuming = asyncio.create_task(consume())
+    done, _ = await asyncio.wait({consuming}, timeout=5)
+    consuming.cancel()
+
+    assert done
+    assert consuming.cancelled()

@@ -90,3 +90,10 @@ def test_alias_of_itself() -> None:
     """An alias that repeats the model's own name does no harm."""
     model = Model("x", 4, aliases=("x", "y", "y"))
     assert ModelTable([model]).find("y") is model
+
+
+@pytest.mark.parametrize("row", [Model("", 4), Model("m", 0), Model("m", -3)], ids=["no-name", "none", "negative"])
+def test_a_row_needs_a_name_and_dimensions(row: Model) -> None:
+    """A table with a row that can never answer is refused."""
+    with pytest.raises(ValueError, match="must have a name"):
+        ModelTable([row])

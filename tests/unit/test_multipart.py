@@ -15,7 +15,7 @@ from embedwire_server.upstream.multipart import Field, File, MultipartBody, Part
 
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 # HTML forms escape quotes and line ends only; whatever else is in a name stays as it is.
-FILE_NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\"), min_size=1, max_size=20)
+FILE_NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 FIELDS = st.builds(Field, NAMES, st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 
 

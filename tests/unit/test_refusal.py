@@ -292,3 +292,23 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
     for text in (said.code, said.message, said.docs_url, *dict(said.rate_limit_headers).values()):
         assert len(text.encode()) <= refusal.MAX_TEXT_BYTES
         assert not any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        pytest.param({}, b'{"error":{"details":{"retryAfter":1' + b"0" * 400 + b"}}}", id="number too large"),
+        pytest.param({"retry-after": "Mon, 01 Jan 2024 00:00:00 +99999999999999999"}, b"", id="zone too large"),
+    ],
+)
+def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
+    """A hint that no number can hold leaves the refusal what it is."""
+    failure = refusal.refused(httpx.Response(429, headers=headers), body, None)
+
+    assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, None)
+
+
+@pytest.mark.parametrize("message", ["", "\x00", "   "])
+def test_a_rejection_without_words_has_some(message: str) -> None:
+    """An error_message with nothing to read becomes a sentence of ours."""
+    assert refusal.rejected(message, None).message == "the upstream refused this input and did not say why"

@@ -313,3 +313,19 @@ def test_wrong_models(file: Path, models: str, place: str) -> None:
     """A row of the table that makes no sense is refused, with its place in the file."""
     file.write_text(f"[[models]]\n{models}\n")
     assert list(faults(config=file)) == [place]
+
+
+@pytest.mark.parametrize("text", ["[]:8", "a b:8", "http://x:8", "::1:8", "[::1:8", "user@h:1", "h:65536", "h:"])
+def test_what_is_no_address(text: str) -> None:
+    """Only HOST:PORT is an address, with IPv6 in brackets."""
+    with pytest.raises(ValueError, match="must be HOST:PORT"):
+        parse_address(text)
+
+
+def test_models_come_from_the_file_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable for them is refused, and its content is not quoted."""
+    monkeypatch.setenv("EMBEDWIRE_MODELS", '[{"name": "CANARY", "dimensions": 4}]')
+    with pytest.raises(ValueError, match="models") as caught:
+        load()
+
+    assert "CANARY" not in str(caught.value)

@@ -158,3 +158,13 @@ def test_private() -> None:
     secret = "caller's words"
     assert secret not in repr(wire.Rejection(secret))
     assert secret not in repr(wire.parts(TextInput("k", secret), MARENGO_30, 0))
+
+
+def test_an_error_message_that_is_no_text() -> None:
+    """An error_message of another type rejects the input, however deep it is nested."""
+    deep: object = "deep"
+    for _ in range(1000):
+        deep = [deep]
+    envelope = {"model_name": "m", "text_embedding": {"error_message": deep}}
+
+    assert wire.completion(envelope, Modality.TEXT, 0) == wire.Rejection("")
