@@ -3,6 +3,7 @@
 import datetime as dt
 import email.utils
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -144,9 +145,6 @@ def test_message_to_the_operator(status: int, word: str) -> None:
     assert failure.upstream.message == "No."
 
 
-NOW = dt.datetime.now(dt.UTC)
-
-
 @pytest.mark.parametrize(
     ("headers", "details", "expected"),
     [
@@ -184,18 +182,20 @@ def test_retry_delay(headers: dict[str, str], details: dict[str, Any], expected:
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("header", "write"),
     [
-        {"retry-after": email.utils.format_datetime(NOW + dt.timedelta(hours=1), usegmt=True)},
-        {"retry-after": email.utils.format_datetime((NOW + dt.timedelta(hours=1)).astimezone())},
-        {"X-Ratelimit-Reset": str(int(NOW.timestamp()) + 3600)},
-        {"X-RateLimit-Request-Reset": str(int(NOW.timestamp()) + 3600)},
-        {"x-ratelimit-duration-reset": str(int(NOW.timestamp()) + 3600)},
+        ("retry-after", lambda at: email.utils.format_datetime(at, usegmt=True)),
+        ("retry-after", lambda at: email.utils.format_datetime(at.astimezone())),
+        ("X-Ratelimit-Reset", lambda at: str(int(at.timestamp()))),
+        ("X-RateLimit-Request-Reset", lambda at: str(int(at.timestamp()))),
+        ("x-ratelimit-duration-reset", lambda at: str(int(at.timestamp()))),
     ],
     ids=["HTTP date", "local date", "reset", "request reset", "duration reset"],
 )
-def test_retry_at(headers: dict[str, str]) -> None:
+def test_retry_at(header: str, write: Callable[[dt.datetime], str]) -> None:
     """A point in time becomes the seconds until then."""
+    headers = {header: write(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))}
+
     assert refused(429, b"", headers).retry_delay == pytest.approx(3600, abs=60)
 
 
