@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import secrets
 from typing import Self
 
-import aiohttp
 import httpx_aiohttp
 import structlog
 
@@ -18,10 +18,9 @@ from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.settings import Settings
+from embedwire_server.upstream import connection
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.measured import MeasuredUpstream
-
-SANDBOX_KEY = "sandbox"
 
 log = structlog.get_logger(__name__)
 
@@ -78,8 +77,8 @@ class App:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         base_url = settings.upstream_url
         if base_url is None:  # the server's key is never shown to a sandbox
-            base_url, key = await self._sandbox(stack), SANDBOX_KEY
-        transport = httpx_aiohttp.AiohttpTransport(client=_session)
+            base_url, key = await self._sandbox(stack), secrets.token_hex(8)
+        transport = httpx_aiohttp.AiohttpTransport(client=connection.session)
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 
@@ -105,13 +104,3 @@ class App:
         await health.shut_down()
         log.info("draining", grace=self._settings.grace, delay=self._settings.drain_delay)
         await asyncio.sleep(self._settings.drain_delay)
-
-
-def _session() -> aiohttp.ClientSession:
-    """Connections to the upstream: as many as inputs in flight; no cookies, no proxy from the environment."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-        trust_env=False,
-    )

@@ -5,20 +5,23 @@ in any ending, a crash included. Disk work happens in threads, off the event loo
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
-import logging
 import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import IO
 
+import structlog
+
 from embedwire_server.errors import ContentTooLarge, GatewayError, Overloaded, UploadMismatch
+from embedwire_server.failures import described
 
 IN_MEMORY_BYTES = 1 << 20
 READ_BYTES = 256 << 10
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,8 +35,9 @@ class MemoryContent:
         return len(self.data)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the file as one chunk, without a copy."""
-        yield self.data
+        """Yield the file in pieces: what waits to be sent is a copy, and nobody should copy all of it."""
+        for start in range(0, len(self.data), READ_BYTES):
+            yield self.data[start : start + READ_BYTES]
 
     def close(self) -> None:
         """Do nothing: the request holds the bytes."""
@@ -75,7 +79,7 @@ class Upload:
         self._size = 0
         self._file: IO[bytes] | None = None
         self._hash = hashlib.sha256() if announced.sha256 is not None else None
-        self._settled = asyncio.Event()
+        self._complete = asyncio.Event()
         self._fault: GatewayError | None = None
         self._closed = False
 
@@ -88,32 +92,36 @@ class Upload:
 
     async def write(self, data: bytes) -> None:
         """Add the next bytes. After a fault, and once closed, they are discarded."""
-        if self._settled.is_set() or self._closed:
+        if self._fault is not None or self._closed:
             return
         self._size += len(data)
         self._pending_size += len(data)
         self._pending.append(data)
         announced = self._announced
         if self._size > announced.limit:
-            self._settle(ContentTooLarge(announced.field, f"larger than {announced.limit} bytes, the most allowed"))
+            self._fault = ContentTooLarge(announced.field, f"larger than {announced.limit} bytes, the most allowed")
         elif announced.size is not None and self._size > announced.size:
-            self._settle(self._wrong_size(f"more than {announced.size}"))
+            self._fault = self._wrong_size(f"more than {announced.size}")
         elif self._pending_size > IN_MEMORY_BYTES:
             await self._spill()
+        if self._fault is not None:
+            self._pending.clear()
 
     async def finish(self) -> None:
-        """Declare the file complete, and check it against what was announced."""
-        if self._settled.is_set():
-            return
+        """Declare the file complete, and check it against what was announced.
+
+        Only now does `ready` return or raise: a caller who is still sending hears of no fault.
+        """
         announced = self._announced
-        if self._size == 0:
-            self._settle(UploadMismatch(announced.field, "the file is empty; send at least one byte"))
+        if self._fault is not None or self._closed:
+            pass
+        elif self._size == 0:
+            self._fault = UploadMismatch(announced.field, "the file is empty; send at least one byte")
         elif announced.size is not None and self._size != announced.size:
-            self._settle(self._wrong_size(str(self._size)))
+            self._fault = self._wrong_size(str(self._size))
         elif self._hash is not None and await asyncio.to_thread(self._digest) != announced.sha256:
-            self._settle(UploadMismatch(f"{announced.field}.sha256", "the received bytes have another SHA-256 hash"))
-        else:
-            self._settled.set()
+            self._fault = UploadMismatch(f"{announced.field}.sha256", "the received bytes have another SHA-256 hash")
+        self._complete.set()
 
     def close(self) -> None:
         """Give back memory, disk and place. Idempotent; nobody may be waiting or reading any more."""
@@ -121,11 +129,12 @@ class Upload:
         self._give_back_place()
         self._pending.clear()
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+                self._file.close()
 
     async def ready(self) -> int:
         """Wait for the whole file; see `domain.Content`."""
-        await self._settled.wait()
+        await self._complete.wait()
         if self._fault is not None:
             raise self._fault
         return self._size
@@ -149,9 +158,9 @@ class Upload:
         spilled, self._pending, self._pending_size = self._pending, [], 0
         try:
             await asyncio.to_thread(self._append, spilled)
-        except OSError:
-            log.exception("an upload cannot be spooled")
-            self._settle(Overloaded("the server has no room on disk for this upload"))
+        except OSError as error:
+            log.error("an upload cannot be spooled", errno=error.errno, **described(error))  # noqa: TRY400 - no texts
+            self._fault = Overloaded("the server has no room on disk for this upload")
 
     def _append(self, chunks: list[bytes]) -> None:
         if self._file is None:
@@ -183,8 +192,3 @@ class Upload:
         return UploadMismatch(
             f"{announced.field}.size_bytes", f"{announced.size} bytes were declared, {got} were received"
         )
-
-    def _settle(self, fault: GatewayError) -> None:
-        self._fault = fault
-        self._pending.clear()
-        self._settled.set()

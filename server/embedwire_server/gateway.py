@@ -12,11 +12,12 @@ from embedwire_server.domain import (
     Event,
     InputResult,
     InputSegment,
+    Segment,
     content_of,
 )
 from embedwire_server.errors import GatewayError, Reason
-from embedwire_server.failures import unforeseen
-from embedwire_server.merge import is_cancelled, merge
+from embedwire_server.failures import is_cancelled, unforeseen
+from embedwire_server.merge import merge
 from embedwire_server.metrics import Metrics
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Upstream, UpstreamCall
@@ -56,7 +57,6 @@ class Gateway:
         self, request: EmbedRequest, index: int, deadline: float, started: float
     ) -> AsyncGenerator[Event]:
         item = request.inputs[index]
-        content = content_of(item)
         trace = Trace(queue=time.perf_counter() - started)
         call = UpstreamCall(item, request.model, deadline, request.max_retries, trace)
         completion: Completion | None = None
@@ -64,10 +64,7 @@ class Gateway:
         count = 0
         with self._observe(call) as outcome:
             try:
-                if content is not None:
-                    with trace.time("upload"):
-                        await content.ready()
-                async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+                async with contextlib.aclosing(self._parts(call)) as parts:
                     async for part in parts:
                         if isinstance(part, Completion):
                             completion = part
@@ -78,20 +75,33 @@ class Gateway:
                         count += 1
             except GatewayError as error:
                 failure = error
-            except asyncio.CancelledError as error:
-                if is_cancelled():
-                    raise
-                failure = unforeseen(error)  # leaked from a library: nobody cancelled this task
-            except Exception as error:  # noqa: BLE001 - one input must not take the others with it
-                failure = unforeseen(error)
-            finally:
-                if content is not None:
-                    content.close()
             outcome.reason = failure.reason if failure else "OK"
             if failure is not None and len(request.inputs) == 1:
                 raise failure
             with trace.time("parked"):
                 yield InputResult(index, item.key, request.model, count, trace, completion, failure)
+
+    async def _parts(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+        """What the upstream makes of one input, once it is all here. Every failure is a GatewayError."""
+        content = content_of(call.input)
+        try:
+            if content is not None:
+                with call.trace.time("upload"):
+                    await content.ready()
+            async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+                async for part in parts:
+                    yield part
+        except GatewayError:
+            raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise unforeseen(error) from None  # leaked out of a library
+        except Exception as error:
+            raise unforeseen(error) from error  # one input must not take the others with it
+        finally:
+            if content is not None:
+                content.close()
 
     @contextlib.contextmanager
     def _observe(self, call: UpstreamCall) -> Iterator["_Outcome"]:

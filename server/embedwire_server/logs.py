@@ -2,8 +2,12 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+from embedwire_server.failures import described
 
 
 def configure(level: str, form: str) -> None:
@@ -18,6 +22,7 @@ def configure(level: str, form: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _describe_exception,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -43,3 +48,15 @@ def configure(level: str, form: str) -> None:
     # Other libraries quote what they handle: addresses, URLs, headers. Ours alone may speak below a warning.
     for name in ("asyncio", "aiohttp", "grpc", "grpc._cython.cygrpc", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _describe_exception(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put types and places where a traceback would show texts and variables, also for other libraries."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event.update(described(error))
+    return event

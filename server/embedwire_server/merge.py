@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TypeVar
 
+from embedwire_server.failures import is_cancelled
+
 T = TypeVar("T")
 
 
@@ -63,9 +65,3 @@ async def _work(waiting: Iterator[AsyncGenerator[T]], ready: asyncio.Queue[T | _
         await ready.put(_End(failure))
     else:
         await ready.put(_End())
-
-
-def is_cancelled() -> bool:
-    """Whether somebody cancelled this task; else a CancelledError leaked out of a library."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

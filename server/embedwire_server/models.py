@@ -40,8 +40,8 @@ class ModelTable:
     def __init__(self, models: Iterable[Model] = BUILT_IN) -> None:
         self._models = {model.name: model for model in models}
         for name, model in self._models.items():
-            if not name or model.dimensions < 1:
-                raise ValueError(f"model {name!r} must have a name and at least one dimension")
+            if not name or model.dimensions < 1 or not model.endpoint.startswith("/"):
+                raise ValueError(f"model {name!r} must have a name, dimensions and an endpoint that begins with /")
         self._by_spelling: dict[str, Model] = {}
         for model in self._models.values():
             for spelling in (model.name, *model.aliases):

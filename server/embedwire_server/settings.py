@@ -76,6 +76,13 @@ def _parse_upstream(text: str) -> str:
     return text.rstrip("/")
 
 
+def _check_key(key: SecretStr) -> SecretStr:
+    secret = key.get_secret_value().strip()  # files of secrets tend to end in a newline
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("must be visible ASCII characters only")
+    return SecretStr(secret)
+
+
 class Settings(BaseSettings):
     """Every setting with its default. A field `metrics_listen` is the flag `--metrics-listen` and the
     variable EMBEDWIRE_METRICS_LISTEN.
@@ -100,7 +107,9 @@ class Settings(BaseSettings):
         None,
         description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
     )
-    api_key: SecretStr | None = Field(None, validation_alias="TWELVELABS_API_KEY", description="the upstream's API key")
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        None, validation_alias="TWELVELABS_API_KEY", description="the upstream's API key"
+    )
     config: FilePath | None = Field(
         None, description="a TOML file with settings, and [[models]] beside the built-in ones"
     )

@@ -67,7 +67,7 @@ async def test_any_form(parts: list[Part]) -> None:
         else:
             assert disposition(head) == {"name": part.name, "filename": part.file_name.replace('"', "%22")}
             assert head.split("\r\n")[1:] == ["Content-Type: image/png"]
-            assert content == await anext(part.content.chunks())
+            assert content == b"".join([chunk async for chunk in part.content.chunks()])
 
 
 @pytest.mark.parametrize(

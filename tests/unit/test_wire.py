@@ -96,7 +96,7 @@ def test_embedding_name(modality: Modality) -> None:
 
 
 def envelope(modality: str = "text", **embedding: Any) -> dict[str, Any]:
-    return {"model_name": "m", f"{modality}_embedding": {"segments": [0]} | embedding}
+    return {"model_name": "m", f"{modality}_embedding": {"segments": [{}]} | embedding}
 
 
 @pytest.mark.parametrize(
@@ -124,19 +124,19 @@ def test_completion(reply: dict[str, Any], expected: Completion | wire.Rejection
 @pytest.mark.parametrize(
     ("reply", "elements"),
     [
-        pytest.param({"text_embedding": {"segments": [0]}}, 1, id="no model_name"),
+        pytest.param({"text_embedding": {"segments": [{}]}}, 1, id="no model_name"),
         pytest.param(envelope() | {"model_name": None}, 1, id="null model_name"),
         pytest.param(envelope() | {"model_name": 3}, 1, id="model_name of another type"),
         pytest.param({"model_name": "m"}, 0, id="no embedding"),
         pytest.param({"model_name": "m", "text_embedding": None}, 0, id="null embedding"),
-        pytest.param({"model_name": "m", "text_embedding": [0]}, 1, id="embedding of another type"),
+        pytest.param({"model_name": "m", "text_embedding": [{}]}, 1, id="embedding of another type"),
         pytest.param(envelope("image"), 1, id="another modality"),
         pytest.param(envelope(segments=[]), 0, id="empty segments"),
         pytest.param(envelope(segments=None), 0, id="null segments"),
-        pytest.param(envelope(segments=[0, 0]), 1, id="more segments than were cut out"),
-        pytest.param(envelope(segments=[0]), 2, id="fewer segments than were cut out"),
-        pytest.param(envelope(segments=[0, 0]), 2, id="two segments for one text"),
-        pytest.param([0], 1, id="no object"),
+        pytest.param(envelope(segments=[{}, {}]), 1, id="more segments than were cut out"),
+        pytest.param(envelope(segments=[{}]), 2, id="fewer segments than were cut out"),
+        pytest.param(envelope(segments=[{}, {}]), 2, id="two segments for one text"),
+        pytest.param([{}], 1, id="no object"),
         pytest.param(None, 0, id="null"),
     ],
 )
@@ -148,9 +148,9 @@ def test_completion_of_malformed(reply: Any, elements: int) -> None:
 
 def test_audio_has_many_segments() -> None:
     """Only audio may have more than one segment."""
-    assert wire.completion(envelope("audio", segments=[0] * 3), Modality.AUDIO, 3) == Completion("m")
+    assert wire.completion(envelope("audio", segments=[{}] * 3), Modality.AUDIO, 3) == Completion("m")
     with pytest.raises(wire.MalformedReplyError, match="3 segments for one image"):
-        wire.completion(envelope("image", segments=[0] * 3), Modality.IMAGE, 3)
+        wire.completion(envelope("image", segments=[{}] * 3), Modality.IMAGE, 3)
 
 
 def test_private() -> None:

@@ -5,6 +5,7 @@ generators of other libraries, are run as coroutines that write, so that a call 
 its cleanup happens there.
 """
 
+import abc
 import asyncio
 import contextlib
 import inspect
@@ -16,8 +17,7 @@ import grpc
 import structlog
 
 from embedwire_server.errors import GatewayError, MalformedMessage, Reason
-from embedwire_server.failures import unforeseen
-from embedwire_server.merge import is_cancelled
+from embedwire_server.failures import is_cancelled, unforeseen
 from embedwire_server.metrics import Metrics
 from embedwire_server.rpc import calls, status
 from embedwire_server.rpc.health import SERVICE
@@ -51,9 +51,9 @@ class _Surrounding(grpc.aio.ServerInterceptor):
             self._handlers[method] = self.wrap(handler, method)
         return self._handlers[method]
 
+    @abc.abstractmethod
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Build the handler that stands in for this one."""
-        raise NotImplementedError
 
 
 class Observe(_Surrounding):

@@ -63,7 +63,8 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
         """Stream the segments and results of all inputs, while their files still arrive."""
         request = await upload.first_request(request_iterator)
-        wanted, uploads = self._requests.read_upload(request)
+        async with upload.told_at_the_end(request_iterator):
+            wanted, uploads = self._requests.read_upload(request)
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
         with upload.closing(uploads):
             async with self._answer(wanted, upload.receive(request_iterator, uploads)) as events:

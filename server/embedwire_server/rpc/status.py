@@ -106,7 +106,7 @@ def _details(error: GatewayError) -> list[Message]:
     if said := error.upstream:
         facts = {"http_status": str(said.http_status), "upstream_code": said.code, "docs_url": said.docs_url}
         info.metadata.update({name: value for name, value in facts.items() if value})
-        if said.message != error.message:  # else it is the message of the status
+        if said.message and said.message != error.message:  # else it is the message of the status
             info.metadata["upstream_message"] = said.message
     found: list[Message] = []
     if error.retry_delay is not None:  # small, and wanted most: it always finds room

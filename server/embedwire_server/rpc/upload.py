@@ -6,7 +6,7 @@ from typing import Never
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.content import Upload
-from embedwire_server.errors import InvalidUploadFraming
+from embedwire_server.errors import InvalidRequest, InvalidUploadFraming
 
 Messages = AsyncIterator[pb.CreateEmbeddingFromUploadRequest]
 
@@ -67,3 +67,17 @@ def closing(uploads: Mapping[int, Upload]) -> Iterator[None]:
     finally:
         for upload in uploads.values():
             upload.close()
+
+
+@contextlib.asynccontextmanager
+async def told_at_the_end(messages: Messages) -> AsyncGenerator[None]:
+    """An invalid request is refused only once its caller has sent everything.
+
+    Some clients, met by a status in the middle of their sending, report the failed write instead of it.
+    """
+    try:
+        yield
+    except InvalidRequest:
+        async for _ in messages:
+            pass
+        raise

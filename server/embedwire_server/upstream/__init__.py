@@ -2,6 +2,7 @@
 
 __init__   the seam `Upstream`
 http       one HTTP call for one input
+connection the connections that it is made on
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
 multipart  the body of the request, in parts of known length
 decoder    the reply, cut into segments as its bytes arrive

@@ -2,7 +2,7 @@
 
 The reply is one JSON object (upstream API notes, section 2.1); nearly all of it is the elements of
 `<modality>_embedding.segments`. A scanner that knows no more of JSON than brackets and strings finds
-where each element ends, hands it on, and leaves a `0` in its place. So one element is in memory, not
+where each element ends, hands it on, and leaves a `{}` in its place. So one element is in memory, not
 one reply. Elements and what is left, the envelope, are small, and a real parser checks them strictly.
 """
 
@@ -67,7 +67,7 @@ class ReplyDecoder:
         return elements
 
     def end(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Declare the reply complete and return the envelope, with a 0 for each element.
+        """Declare the reply complete and return the envelope, with a {} for each element.
 
         Raises:
             MalformedReplyError: it was cut short, or is no JSON.
@@ -130,7 +130,7 @@ class ReplyDecoder:
         element = bytes(self._buffer[: self._scanned])
         del self._buffer[: self._scanned]
         self._scanned = 0
-        self._envelope += b"0"
+        self._envelope += b"{}"
         self.elements += 1
         return element
 

@@ -19,6 +19,7 @@ from embedwire_server.upstream.multipart import MultipartBody
 
 CONNECT_SECONDS = 10.0
 MAX_REPLY_BYTES = 256 << 20
+PIECE_BYTES = 64 << 10
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = "embedwire-upstream"
 
@@ -90,7 +91,7 @@ class HttpUpstream:
                 completion = wire.completion(decoder.end(), modality, decoder.elements)
             if isinstance(completion, wire.Rejection):
                 raise refusal.rejected(completion.message, self._key)
-            yield completion
+            yield refusal.cleaned(completion, self._key)
 
 
 async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[bytes]:
@@ -105,7 +106,8 @@ async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[byte
         size += len(chunk)
         if size > MAX_REPLY_BYTES:
             raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
-        yield chunk
+        for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
+            yield chunk[start : start + PIECE_BYTES]
 
 
 async def _head(chunks: AsyncGenerator[bytes]) -> bytes:

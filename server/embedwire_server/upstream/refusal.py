@@ -5,6 +5,7 @@ The upstream's words are cut, stripped of control characters and of the server's
 anything else sees them.
 """
 
+import dataclasses
 import datetime as dt
 import email.utils
 import json
@@ -15,9 +16,11 @@ from typing import Any
 
 import httpx
 
+from embedwire_server.domain import Completion
 from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
 
 MAX_TEXT_BYTES = 1024
+MAX_NAME_BYTES = 16 << 10  # URLs and file names are the caller's own, up to the limits of the contract
 MAX_BODY_BYTES = 64 << 10
 
 _BY_CODE = {
@@ -29,7 +32,7 @@ _BY_CODE = {
     "api_upgrade_required": Reason.UPSTREAM_INCOMPATIBLE,
     "resource_not_exist": Reason.RESOURCE_NOT_FOUND,
     "resource_not_exists": Reason.RESOURCE_NOT_FOUND,
-    "not_found": Reason.RESOURCE_NOT_FOUND,
+    "not_found": Reason.UPSTREAM_INCOMPATIBLE,  # no request names anything that could be missing but the path
     "api_key_invalid": Reason.UPSTREAM_CREDENTIALS,
     "unauthorized": Reason.UPSTREAM_CREDENTIALS,
     "unauthorized_request": Reason.UPSTREAM_PERMISSION_DENIED,
@@ -61,6 +64,7 @@ _BY_STATUS = {
     499: Reason.UPSTREAM_TIMEOUT,
     504: Reason.UPSTREAM_TIMEOUT,
 }
+_REJECTIONS = {400, 415, 422}
 _WORDS = {
     Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
     Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
@@ -85,6 +89,7 @@ def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamF
         key: the credential that was sent, to be taken out of whatever the upstream says.
     """
     error = _error_object(body)
+    is_foreign = bool(body) and not error  # a proxy's page, not the API's words
     details = error.get("details")
     said = UpstreamSaid(
         response.status_code,
@@ -92,12 +97,14 @@ def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamF
         message=clean(error.get("message"), key),
         docs_url=clean(error.get("docs_url"), key),
         rate_limit_headers=tuple(
-            (name.lower(), clean(value, key)) for name, value in response.headers.items() if _RATE_LIMIT.match(name)
+            (clean(name.lower(), key), clean(value, key))
+            for name, value in response.headers.items()
+            if _RATE_LIMIT.match(name)
         ),
     )
     delay = retry_delay(response.headers, details if isinstance(details, Mapping) else {})
     return UpstreamFailure(
-        reason := _reason(said),
+        reason := _reason(said, is_foreign=is_foreign),
         _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
         retry_delay=delay if reason in _RETRYABLE else None,
         upstream=said,
@@ -111,15 +118,26 @@ def rejected(message: str, key: str | None) -> UpstreamFailure:
     return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
 
 
-def clean(text: object, key: str | None = None) -> str:
-    """Make upstream text safe to pass on: no control characters, no key, at most 1 KB of UTF-8."""
+def cleaned(completion: Completion, key: str | None) -> Completion:
+    """The same completion, its texts fit to be passed on."""
+    url, filename = completion.input_url, completion.input_filename
+    return dataclasses.replace(
+        completion,
+        model_name=clean(completion.model_name, key),
+        input_url=None if url is None else clean(url, key, MAX_NAME_BYTES),
+        input_filename=None if filename is None else clean(filename, key, MAX_NAME_BYTES),
+    )
+
+
+def clean(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> str:
+    """Make upstream text safe to pass on: no control characters, no key, at most `limit` bytes of UTF-8."""
     if not isinstance(text, str):
         return ""
     if key:
         text = text.replace(key, "[key]")
     text = _CONTROL.sub(" ", text).strip()
     encoded = text.encode()
-    return text if len(encoded) <= MAX_TEXT_BYTES else encoded[: MAX_TEXT_BYTES - 3].decode(errors="ignore") + "…"
+    return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
 
 
 def retry_delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
@@ -135,16 +153,16 @@ def retry_delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float
     return next((hint for hint in hints if hint is not None), None)
 
 
-def _reason(said: UpstreamSaid) -> Reason:
+def _reason(said: UpstreamSaid, *, is_foreign: bool) -> Reason:
     by_code = _BY_CODE.get(said.code.lower())
     if by_code is not None:
         return by_code
     if said.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_UNAVAILABLE)
-    if httpx.codes.is_redirect(said.http_status):
+    if httpx.codes.is_redirect(said.http_status) or (is_foreign and said.http_status in _REJECTIONS):
         return Reason.UPSTREAM_INCOMPATIBLE
     if httpx.codes.is_client_error(said.http_status):
-        return _BY_STATUS.get(said.http_status, Reason.INPUT_REJECTED)
+        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_INCOMPATIBLE)
     return Reason.UPSTREAM_MALFORMED_REPLY
 
 

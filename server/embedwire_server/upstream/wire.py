@@ -24,6 +24,8 @@ from embedwire_server.domain import (
 )
 from embedwire_server.upstream.multipart import Field, File, Part
 
+MAX_OPTION_CHARS = 64
+
 
 class MalformedReplyError(ValueError):
     """A reply is not what the API promises. The text says what, and holds nothing of its content."""
@@ -97,7 +99,7 @@ def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         vector.tobytes(),
         start_offset_sec=_seconds(offsets["start_offset_sec"]),
         end_offset_sec=_seconds(offsets["end_offset_sec"]),
-        embedding_option=option if isinstance(option, str) else "",
+        embedding_option=_option(option),
     )
 
 
@@ -105,7 +107,7 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
     """Read what a reply says besides its segments.
 
     Args:
-        envelope: the reply with a 0 for each segment that was cut out.
+        envelope: the reply with a {} for each segment that was cut out.
         modality: what was asked for.
         elements: how many segments were cut out.
 
@@ -115,13 +117,13 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
     Raises:
         MalformedReplyError: no `model_name`, or no segments and no word of why.
     """
-    if not isinstance(envelope, Mapping) or not isinstance(envelope.get("model_name"), str):
+    if not isinstance(envelope, Mapping) or not _text(envelope.get("model_name")):
         raise MalformedReplyError("it has no model_name")
     embedding = envelope.get(embedding_name(modality))
     embedding = embedding if isinstance(embedding, Mapping) else {}
     if error := embedding.get("error_message"):
         return Rejection(error if isinstance(error, str) else "")
-    if embedding.get("segments") != [0] * elements or not elements:
+    if embedding.get("segments") != [{}] * elements or not elements:
         raise MalformedReplyError("it has no segments")
     if modality is not Modality.AUDIO and elements != 1:
         raise MalformedReplyError(f"it has {elements} segments for one {modality}")
@@ -140,6 +142,14 @@ def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise MalformedReplyError("an offset is not a number of seconds")
     return float(value)
+
+
+def _option(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > MAX_OPTION_CHARS or not value.isprintable():
+        raise MalformedReplyError("an embedding option is not a word")
+    return value
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
