@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 from messages import failed, file_input, request, text_input, upload_input, url_input
-from serving import Serve, Served
+from serving import Serve, Served, until
 
 from embedwire.v1 import embedding_pb2 as pb
 
@@ -64,8 +64,8 @@ async def test_bad_input_is_refused(served: Served, asked: pb.CreateEmbeddingReq
         assert (failure.code, failure.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert says in failure.fields[field]
 
+    await until(lambda: served.metric("embedwire_calls_total", reason="INVALID_REQUEST") == 2)
     assert served.metric("embedwire_upstream_requests_total") == 0
-    assert served.metric("embedwire_calls_total", reason="INVALID_REQUEST") == 2
 
 
 async def _wait(served: Served, asked: pb.CreateEmbeddingUnaryRequest) -> pb.CreateEmbeddingUnaryResponse:

@@ -108,8 +108,9 @@ async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_log_of_an_unforeseen_exception_can_be_written(form: str) -> None:
-    """Both log formats hold the type, the causes and the places, and no word of the exceptions."""
+    """Both log formats hold type, causes and places, and no word of an exception, also for other libraries."""
     program = f"""
+import logging
 from embedwire_server import failures, logs
 logs.configure("debug", "{form}")
 try:
@@ -119,9 +120,11 @@ try:
         raise ValueError("CANARY") from error
 except ValueError as error:
     failures.unforeseen(error)
+    logging.getLogger("asyncio").exception("a library complains")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
 
-    for shown in ("builtins.ValueError", "KeyError", "<string>:8 <module>"):
-        assert shown in ended.stderr
+    assert "a library complains" in ended.stderr
+    for shown in ("builtins.ValueError", "KeyError", "<string>:9 <module>"):
+        assert ended.stderr.count(shown) == 2
     assert "CANARY" not in ended.stderr

@@ -1,5 +1,6 @@
 """Broken answers of the upstream: each has its reason, none reaches the caller as a vector, none crashes."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Awaitable, Callable
@@ -8,8 +9,10 @@ from typing import Any
 import grpc
 import pytest
 from messages import failed, request, results, segments, text_input, url_input
-from serving import Scripted
+from serving import Scripted, until
 from upstreams import Visit, reply
+
+from embedwire.v1 import embedding_pb2 as pb
 
 Script = Callable[[Visit], Awaitable[None]]
 
@@ -72,6 +75,12 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "nested": (answers(number("[0.5]")), MALFORMED),
     "not-utf-8": (answers(GOOD.replace(b"marengo3.0", b"\xff\xfe")), MALFORMED),
     "deeply-nested": (answers(b'{"a":' * 100_000), MALFORMED),
+    "endless-string": (answers(b'{"model_name":"' + b"a" * 900_000 + b'"}'), MALFORMED),
+    "number-after-a-segment": (answers(GOOD.replace(b"}]", b"}e5]")), MALFORMED),
+    "second-list-of-segments": (answers(GOOD.replace(b"}]", b'}],"segments":[0]')), MALFORMED),
+    "no-api-at-all": (answers(b"<html>teapot</html>", 418), INCOMPATIBLE),
+    "proxy-page": (answers(b"<html>bad request</html>", 400), INCOMPATIBLE),
+    "forgotten-base-path": (answers(error("not_found"), 404), INCOMPATIBLE),
     "error-message": (answers(reply(segments=0, error_message="The text is too long.")), REJECTED),
     "error-message-and-segments": (answers(reply(error_message="The text is too long.")), REJECTED),
     "no-content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), MALFORMED),
@@ -106,6 +115,7 @@ async def test_a_broken_answer_has_its_reason(
                 pass
         failure = failed(caught.value)
         assert (failure.info.reason, failure.code) == expected
+        await until(lambda: served.metric("embedwire_calls_total", reason=expected[0]) == 1)
         assert served.metric("embedwire_upstream_requests_total", outcome=expected[0]) == 1
         assert served.metric("embedwire_inputs_in_flight") == 0
 
@@ -177,3 +187,33 @@ async def test_the_key_is_sent_and_shown_nowhere(
     assert upstream.visits[0].headers["x-api-key"] == "tlk_CANARY"
     assert failed(caught.value).info.reason == "UPSTREAM_CREDENTIALS"
     assert "tlk_CANARY" not in "".join([*map(str, shown), *capfd.readouterr()])
+
+
+async def test_what_a_good_reply_says_is_cleaned(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names in a successful reply reach the caller without control characters, bounded, and without the key."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_CANARY\n")
+    metadata = {"input_filename": "a\r\nb tlk_CANARY"}
+    body = reply("image_embedding", metadata=metadata) | {"model_name": "m\x00 tlk_CANARY " + "x" * 2000}
+    async with scripted(answers(body)) as (served, upstream):
+        asked = request(url_input("image", "http://media.test/a"))
+        events = [event async for event in served.stub.CreateEmbedding(asked, timeout=20)]
+    result = results(events)[0]
+
+    assert upstream.visits[0].headers["x-api-key"] == "tlk_CANARY"
+    assert result.metadata.input_filename == "a b [key]"
+    assert result.model_name.startswith("m  [key] x")
+    assert len(result.model_name) < 1025
+
+
+async def test_an_endless_string_does_not_hold_up_others(scripted: Scripted) -> None:
+    """Replies with one string of a megabyte cost so little that other calls go on."""
+    async with scripted(answers(b'{"model_name":"' + b"a" * (1 << 20) + b'"}')) as (served, _):
+        asked = request(*[text_input()] * 8)
+        bad = asyncio.ensure_future(_take(served.stub.CreateEmbedding(asked, timeout=20)))
+        for _ in range(20):
+            await served.stub.ListModels(pb.ListModelsRequest(), timeout=2)
+        assert len(results(await bad)) == 8
+
+
+async def _take(call: Any) -> list[Any]:
+    return [event async for event in call]

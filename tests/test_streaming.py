@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from pathlib import Path
 
 import grpc
 import media
@@ -263,3 +264,41 @@ async def test_the_upstream_decides_what_is_too_long_a_text(serve: Serve) -> Non
 def _is_parked(visit: Visit) -> bool:
     """Nobody takes more: the socket's buffers are full."""
     return visit.writer.transport.get_write_buffer_size() > 0
+
+
+async def test_an_upstream_that_does_not_read_is_cut_off(serve: Serve) -> None:
+    """A cancelled call closes its connection also while the upstream takes none of the file."""
+    is_open, is_closed = asyncio.Event(), asyncio.Event()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        is_open.set()
+        with contextlib.suppress(ConnectionError):
+            await go_on.wait()
+            while await reader.read(1 << 16):  # what was on its way already, and no more
+                pass
+        is_closed.set()
+        writer.close()
+
+    go_on = asyncio.Event()
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 16)
+    upstream = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serve(upstream=upstream) as served:
+        asked = request(file_input("audio", bytes(15 << 20), "a.wav"))
+        call = served.stub.CreateEmbedding(asked, timeout=30)
+        reading = asyncio.ensure_future(call.read())
+        await is_open.wait()
+        before = _sockets_to(upstream)
+        call.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await until(lambda: _sockets_to(upstream) < before)
+        go_on.set()
+        await asyncio.wait_for(is_closed.wait(), 10)
+    server.close()
+
+
+def _sockets_to(url: str) -> int:
+    """How many connections of this process go to the port of the URL."""
+    port = int(url.rpartition(":")[2])
+    lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    return sum(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import resource
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,34 @@ async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_
 
 def _open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+async def test_an_invalid_request_is_told_once_all_is_sent(served: Served) -> None:
+    """A caller that is still sending hears of the violation, not of a failed write."""
+    asked = Message(request=pb.CreateEmbeddingRequest(model_name="nope", inputs=[upload_input("audio")]))
+    for _ in range(5):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await send(served, asked, *chunks(0, bytes(8 << 20)))
+        assert "request.model_name" in failed(caught.value).fields
+
+
+@pytest.mark.parametrize("size", [1000, 300_000], ids=["small-chunks", "large-chunks"])
+async def test_a_full_disk_fails_the_file_and_is_logged_without_it(
+    serve: Serve, tmp_path: Path, size: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A disk without room fails that input with OVERLOADED, the others go on, and no byte of the file is logged."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    async with serve(spool_dir=tmp_path) as served:
+        asked = first(upload_input("audio"), text_input())
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+            events = await send(served, asked, *chunks(0, b"CANARY" * 500_000, size))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    done = results(events)
+
+    assert [done[index].HasField("failure") for index in range(2)] == [True, False]
+    assert "ERROR_REASON_OVERLOADED" in str(done[0].failure)
+    log = "".join(capfd.readouterr())
+    assert "an upload cannot be spooled" in log
+    assert "CANARY" not in log

@@ -329,3 +329,22 @@ def test_models_come_from_the_file_only(monkeypatch: pytest.MonkeyPatch) -> None
         load()
 
     assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["tlk_a b", "tlk_\u00e9", "tlk_\x07"], ids=["space", "not-ascii", "control"])
+def test_a_key_that_no_header_can_hold(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused at the start, and not quoted."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", key)
+    with pytest.raises(ValueError, match="visible ASCII") as caught:
+        load()
+
+    assert key not in str(caught.value)
+
+
+def test_the_newline_at_the_end_of_a_key_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of secrets tend to end in one."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_a\n")
+    found = load().api_key
+
+    assert found is not None
+    assert found.get_secret_value() == "tlk_a"

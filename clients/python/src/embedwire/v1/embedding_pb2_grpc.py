@@ -44,8 +44,9 @@ class EmbeddingServiceStub(object):
     the failure of that input is the status of the call. With several, the call is OK and each
     failure is in its InputResult. A call that ends with another status than OK may lack
     results: an input without a result is unanswered and its segments are void. The status
-    carries google.rpc details: ErrorInfo always, BadRequest, RetryInfo and QuotaFailure where
-    they apply.
+    carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
+    apply. There are none where gRPC itself ends the call: a message over the size limit, an
+    unknown method, a deadline that the client sees first, a shutdown.
     """
 
     def __init__(self, channel):
@@ -90,8 +91,9 @@ class EmbeddingServiceServicer(object):
     the failure of that input is the status of the call. With several, the call is OK and each
     failure is in its InputResult. A call that ends with another status than OK may lack
     results: an input without a result is unanswered and its segments are void. The status
-    carries google.rpc details: ErrorInfo always, BadRequest, RetryInfo and QuotaFailure where
-    they apply.
+    carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
+    apply. There are none where gRPC itself ends the call: a message over the size limit, an
+    unknown method, a deadline that the client sees first, a shutdown.
     """
 
     def CreateEmbedding(self, request, context):
@@ -111,8 +113,9 @@ class EmbeddingServiceServicer(object):
 
     def CreateEmbeddingFromUpload(self, request_iterator, context):
         """CreateEmbeddingFromUpload does the same for files that arrive in chunks: first the request,
-        then the chunks of each input that has an UploadSource, in the order of the inputs.
-        The server answers after the caller has finished sending or earlier, input by input.
+        then the chunks of each input that has an UploadSource, in the order of the inputs. Answers
+        come while files are still being sent. A client MUST read them while it sends, since the
+        server takes only so many files ahead of its answers, and MUST end its side of the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,8 +172,9 @@ class EmbeddingService(object):
     the failure of that input is the status of the call. With several, the call is OK and each
     failure is in its InputResult. A call that ends with another status than OK may lack
     results: an input without a result is unanswered and its segments are void. The status
-    carries google.rpc details: ErrorInfo always, BadRequest, RetryInfo and QuotaFailure where
-    they apply.
+    carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
+    apply. There are none where gRPC itself ends the call: a message over the size limit, an
+    unknown method, a deadline that the client sees first, a shutdown.
     """
 
     @staticmethod

@@ -31,8 +31,9 @@ class EmbeddingServiceStub:
     the failure of that input is the status of the call. With several, the call is OK and each
     failure is in its InputResult. A call that ends with another status than OK may lack
     results: an input without a result is unanswered and its segments are void. The status
-    carries google.rpc details: ErrorInfo always, BadRequest, RetryInfo and QuotaFailure where
-    they apply.
+    carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
+    apply. There are none where gRPC itself ends the call: a message over the size limit, an
+    unknown method, a deadline that the client sees first, a shutdown.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -55,8 +56,9 @@ class EmbeddingServiceStub:
         embedwire.v1.embedding_pb2.CreateEmbeddingFromUploadResponse,
     ]
     """CreateEmbeddingFromUpload does the same for files that arrive in chunks: first the request,
-    then the chunks of each input that has an UploadSource, in the order of the inputs.
-    The server answers after the caller has finished sending or earlier, input by input.
+    then the chunks of each input that has an UploadSource, in the order of the inputs. Answers
+    come while files are still being sent. A client MUST read them while it sends, since the
+    server takes only so many files ahead of its answers, and MUST end its side of the stream.
     """
 
     ListModels: grpc.UnaryUnaryMultiCallable[
@@ -79,8 +81,9 @@ class EmbeddingServiceAsyncStub:
     the failure of that input is the status of the call. With several, the call is OK and each
     failure is in its InputResult. A call that ends with another status than OK may lack
     results: an input without a result is unanswered and its segments are void. The status
-    carries google.rpc details: ErrorInfo always, BadRequest, RetryInfo and QuotaFailure where
-    they apply.
+    carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
+    apply. There are none where gRPC itself ends the call: a message over the size limit, an
+    unknown method, a deadline that the client sees first, a shutdown.
     """
 
     CreateEmbedding: grpc.aio.UnaryStreamMultiCallable[
@@ -102,8 +105,9 @@ class EmbeddingServiceAsyncStub:
         embedwire.v1.embedding_pb2.CreateEmbeddingFromUploadResponse,
     ]
     """CreateEmbeddingFromUpload does the same for files that arrive in chunks: first the request,
-    then the chunks of each input that has an UploadSource, in the order of the inputs.
-    The server answers after the caller has finished sending or earlier, input by input.
+    then the chunks of each input that has an UploadSource, in the order of the inputs. Answers
+    come while files are still being sent. A client MUST read them while it sends, since the
+    server takes only so many files ahead of its answers, and MUST end its side of the stream.
     """
 
     ListModels: grpc.aio.UnaryUnaryMultiCallable[
@@ -126,8 +130,9 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
     the failure of that input is the status of the call. With several, the call is OK and each
     failure is in its InputResult. A call that ends with another status than OK may lack
     results: an input without a result is unanswered and its segments are void. The status
-    carries google.rpc details: ErrorInfo always, BadRequest, RetryInfo and QuotaFailure where
-    they apply.
+    carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
+    apply. There are none where gRPC itself ends the call: a message over the size limit, an
+    unknown method, a deadline that the client sees first, a shutdown.
     """
 
     @abc.abstractmethod
@@ -155,8 +160,9 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[embedwire.v1.embedding_pb2.CreateEmbeddingFromUploadResponse], collections.abc.AsyncIterator[embedwire.v1.embedding_pb2.CreateEmbeddingFromUploadResponse]]:
         """CreateEmbeddingFromUpload does the same for files that arrive in chunks: first the request,
-        then the chunks of each input that has an UploadSource, in the order of the inputs.
-        The server answers after the caller has finished sending or earlier, input by input.
+        then the chunks of each input that has an UploadSource, in the order of the inputs. Answers
+        come while files are still being sent. A client MUST read them while it sends, since the
+        server takes only so many files ahead of its answers, and MUST end its side of the stream.
         """
 
     @abc.abstractmethod

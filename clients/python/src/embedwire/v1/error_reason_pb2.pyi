@@ -32,23 +32,23 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_MALFORMED_MESSAGE: _ErrorReason.ValueType  # 2
     """The bytes of a message are not a valid protobuf encoding of its type.
     Code: INVALID_ARGUMENT.
-    Sample: the request message cannot be decoded; check that client and server use the same .proto files
+    Sample: the message cannot be decoded; check that client and server use the same .proto files
     """
     ERROR_REASON_INVALID_UPLOAD_FRAMING: _ErrorReason.ValueType  # 3
     """The messages of an upload do not follow the framing: no request first, chunks out of
     order, too many, too few, or for an input that expects no upload.
     Code: INVALID_ARGUMENT.
-    Sample: chunk.input_index: expected 1, got 0
+    Sample: chunk.input_index: expected 1, the next file in order, got 0
     """
     ERROR_REASON_UPLOAD_MISMATCH: _ErrorReason.ValueType  # 4
     """An uploaded file is not of the size or SHA-256 hash that was declared for it.
     Code: INVALID_ARGUMENT.
-    Sample: inputs[0].image.source.upload.sha256: the received bytes have another hash
+    Sample: request.inputs[0].image.source.upload.sha256: the received bytes have another SHA-256 hash
     """
     ERROR_REASON_CONTENT_TOO_LARGE: _ErrorReason.ValueType  # 5
     """An uploaded file, or a file that the upstream weighed, is larger than allowed.
     Code: INVALID_ARGUMENT.
-    Sample: inputs[0].audio.source.upload: larger than 268435456 bytes
+    Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
     """
     ERROR_REASON_INPUT_REJECTED: _ErrorReason.ValueType  # 6
     """The upstream refused this input: broken or unsupported media, an unreachable URL, a
@@ -77,22 +77,22 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: the caller cancelled the call
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 11
-    """The call carries no credentials, or none that this server accepts.
+    """The call carries no credentials, or none that this server accepts. Not sent yet.
     Code: UNAUTHENTICATED.
     Sample: send a valid bearer token in the metadata key authorization
     """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 12
-    """The caller is known and not allowed to do this.
+    """The caller is known and not allowed to do this. Not sent yet.
     Code: PERMISSION_DENIED.
     Sample: this token may not call CreateEmbedding
     """
     ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: _ErrorReason.ValueType  # 13
-    """The upstream refused the key that the caller passed on.
+    """The upstream refused the key that the caller passed on. Not sent yet.
     Code: UNAUTHENTICATED.
     Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
     """
     ERROR_REASON_CALLER_STALLED: _ErrorReason.ValueType  # 14
-    """The caller took nothing from the stream for too long.
+    """The caller took nothing from the stream for too long. Not sent yet.
     Code: ABORTED.
     Sample: no message was taken for 60 s
     """
@@ -102,12 +102,13 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: too many audio inputs are in flight
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 101
-    """The call cannot be sent within both the rate limits in force and its deadline.
+    """The call cannot be sent within both the rate limits in force and its deadline. Not sent yet.
     Code: RESOURCE_EXHAUSTED.
     Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 102
-    """The server is shutting down; another replica will take the call.
+    """The server is shutting down; another replica will take the call. Not sent yet: gRPC itself
+    refuses calls then, with the same code.
     Code: UNAVAILABLE.
     Sample: the server is draining
     """
@@ -124,7 +125,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_UPSTREAM_CREDENTIALS: _ErrorReason.ValueType  # 202
     """The upstream does not accept the key that the server is configured with; its operator must act.
     Code: FAILED_PRECONDITION.
-    Sample: the upstream refused the server's API key (TWELVELABS_API_KEY)
+    Sample: the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY
     """
     ERROR_REASON_UPSTREAM_PERMISSION_DENIED: _ErrorReason.ValueType  # 203
     """The upstream account may not do this: plan, region or ownership.
@@ -150,12 +151,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The upstream's answer is not what its API promises: not JSON, cut short, without segments
     or model name, a number that is not finite, a vector of other dimensions.
     Code: INTERNAL.
-    Sample: the upstream's reply ended in the middle
+    Sample: the upstream's reply cannot be used: it ends in the middle
     """
     ERROR_REASON_UPSTREAM_INCOMPATIBLE: _ErrorReason.ValueType  # 208
     """The upstream does not understand what the gateway sends: a wrong base URL, or another version of its API.
     Code: INTERNAL.
-    Sample: the upstream answered with HTTP status 404; check --upstream
+    Sample: the upstream does not understand this server; its operator must check --upstream
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 300
     """Something failed in the gateway itself. The details are in its log under the request id.
@@ -186,23 +187,23 @@ Sample: inputs[2].audio.source.url: must start with http:// or https://
 ERROR_REASON_MALFORMED_MESSAGE: ErrorReason.ValueType  # 2
 """The bytes of a message are not a valid protobuf encoding of its type.
 Code: INVALID_ARGUMENT.
-Sample: the request message cannot be decoded; check that client and server use the same .proto files
+Sample: the message cannot be decoded; check that client and server use the same .proto files
 """
 ERROR_REASON_INVALID_UPLOAD_FRAMING: ErrorReason.ValueType  # 3
 """The messages of an upload do not follow the framing: no request first, chunks out of
 order, too many, too few, or for an input that expects no upload.
 Code: INVALID_ARGUMENT.
-Sample: chunk.input_index: expected 1, got 0
+Sample: chunk.input_index: expected 1, the next file in order, got 0
 """
 ERROR_REASON_UPLOAD_MISMATCH: ErrorReason.ValueType  # 4
 """An uploaded file is not of the size or SHA-256 hash that was declared for it.
 Code: INVALID_ARGUMENT.
-Sample: inputs[0].image.source.upload.sha256: the received bytes have another hash
+Sample: request.inputs[0].image.source.upload.sha256: the received bytes have another SHA-256 hash
 """
 ERROR_REASON_CONTENT_TOO_LARGE: ErrorReason.ValueType  # 5
 """An uploaded file, or a file that the upstream weighed, is larger than allowed.
 Code: INVALID_ARGUMENT.
-Sample: inputs[0].audio.source.upload: larger than 268435456 bytes
+Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
 """
 ERROR_REASON_INPUT_REJECTED: ErrorReason.ValueType  # 6
 """The upstream refused this input: broken or unsupported media, an unreachable URL, a
@@ -231,22 +232,22 @@ Code: CANCELLED.
 Sample: the caller cancelled the call
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 11
-"""The call carries no credentials, or none that this server accepts.
+"""The call carries no credentials, or none that this server accepts. Not sent yet.
 Code: UNAUTHENTICATED.
 Sample: send a valid bearer token in the metadata key authorization
 """
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 12
-"""The caller is known and not allowed to do this.
+"""The caller is known and not allowed to do this. Not sent yet.
 Code: PERMISSION_DENIED.
 Sample: this token may not call CreateEmbedding
 """
 ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: ErrorReason.ValueType  # 13
-"""The upstream refused the key that the caller passed on.
+"""The upstream refused the key that the caller passed on. Not sent yet.
 Code: UNAUTHENTICATED.
 Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
 """
 ERROR_REASON_CALLER_STALLED: ErrorReason.ValueType  # 14
-"""The caller took nothing from the stream for too long.
+"""The caller took nothing from the stream for too long. Not sent yet.
 Code: ABORTED.
 Sample: no message was taken for 60 s
 """
@@ -256,12 +257,13 @@ Code: RESOURCE_EXHAUSTED.
 Sample: too many audio inputs are in flight
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101
-"""The call cannot be sent within both the rate limits in force and its deadline.
+"""The call cannot be sent within both the rate limits in force and its deadline. Not sent yet.
 Code: RESOURCE_EXHAUSTED.
 Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 102
-"""The server is shutting down; another replica will take the call.
+"""The server is shutting down; another replica will take the call. Not sent yet: gRPC itself
+refuses calls then, with the same code.
 Code: UNAVAILABLE.
 Sample: the server is draining
 """
@@ -278,7 +280,7 @@ Sample: usage_limit_exceeded
 ERROR_REASON_UPSTREAM_CREDENTIALS: ErrorReason.ValueType  # 202
 """The upstream does not accept the key that the server is configured with; its operator must act.
 Code: FAILED_PRECONDITION.
-Sample: the upstream refused the server's API key (TWELVELABS_API_KEY)
+Sample: the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY
 """
 ERROR_REASON_UPSTREAM_PERMISSION_DENIED: ErrorReason.ValueType  # 203
 """The upstream account may not do this: plan, region or ownership.
@@ -304,12 +306,12 @@ ERROR_REASON_UPSTREAM_MALFORMED_REPLY: ErrorReason.ValueType  # 207
 """The upstream's answer is not what its API promises: not JSON, cut short, without segments
 or model name, a number that is not finite, a vector of other dimensions.
 Code: INTERNAL.
-Sample: the upstream's reply ended in the middle
+Sample: the upstream's reply cannot be used: it ends in the middle
 """
 ERROR_REASON_UPSTREAM_INCOMPATIBLE: ErrorReason.ValueType  # 208
 """The upstream does not understand what the gateway sends: a wrong base URL, or another version of its API.
 Code: INTERNAL.
-Sample: the upstream answered with HTTP status 404; check --upstream
+Sample: the upstream does not understand this server; its operator must check --upstream
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 300
 """Something failed in the gateway itself. The details are in its log under the request id.
