@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "clients/python"
@@ -25,8 +26,12 @@ print(grpc.__version__, google.protobuf.__version__)
 def requirements() -> dict[str, tuple[str, str]]:
     """Name to (floor, ceiling) as clients/python declares them."""
     declared = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]["dependencies"]
-    found = (re.fullmatch(r"([a-z]+)>=([\d.]+),(<\d+)", line) for line in declared)
-    return {match[1]: (match[2], match[3]) for match in found if match}
+    found: dict[str, tuple[str, str]] = {}
+    for requirement in map(Requirement, declared):
+        if requirement.marker is None or requirement.marker.evaluate():
+            bounds = {bound.operator: bound.version for bound in requirement.specifier}
+            found[requirement.name] = bounds[">="], bounds["<"]
+    return found
 
 
 @pytest.mark.timeout(240)
@@ -34,12 +39,13 @@ def requirements() -> dict[str, tuple[str, str]]:
 def test_stubs_import_and_work(tmp_path: Path, end: str) -> None:
     """They import without a warning, and a message survives the round trip."""
     wanted = [
-        f"{name}=={floor}" if end == "oldest" else f"{name}{ceiling}"
+        f"{name}=={floor}" if end == "oldest" else f"{name}<{ceiling}"
         for name, (floor, ceiling) in requirements().items()
     ]
     python = tmp_path / "bin/python"
     subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted, str(CLIENT)]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install += ["--prefer-binary", *wanted, str(CLIENT)]
     subprocess.run(install, check=True, timeout=200)
     ran = subprocess.run([python, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False)
 
