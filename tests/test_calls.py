@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 import pytest
-from messages import failed, request, results, text_input
+from messages import failed, request, results, text_input, url_input
 
+from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.domain import Completion, Limits, Segment
 from embedwire_server.errors import DeadlineExceeded
@@ -18,7 +19,7 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import ModelTable
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.calls import Deadline
+from embedwire_server.rpc.calls import Deadline, DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.requests import RequestReader
@@ -29,7 +30,7 @@ from embedwire_server.upstream import Upstream, UpstreamCall
 async def test_a_call_without_a_deadline_gets_one() -> None:
     """60 seconds, or 600 if any input is audio; a caller's own deadline stays as it is."""
     now = asyncio.get_running_loop().time()
-    silent, asked = Deadline(None), Deadline(5)
+    silent, asked = Deadline(None, DefaultDeadlines()), Deadline(5, DefaultDeadlines())
 
     assert silent.at == pytest.approx(now + 60, abs=1)
     silent.allow_for_audio()
@@ -40,20 +41,20 @@ async def test_a_call_without_a_deadline_gets_one() -> None:
 
 async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
     """A deadline that is already enforced moves when the request turns out to have audio, and still ends."""
-    deadline = Deadline(None)
+    deadline = Deadline(None, DefaultDeadlines())
     async with deadline.enforced():
         deadline.allow_for_audio()
         assert deadline._timeout is not None
         assert deadline._timeout.when() == deadline.at
     with pytest.raises(DeadlineExceeded):
-        async with Deadline(0.01).enforced():
+        async with Deadline(0.01, DefaultDeadlines()).enforced():
             await asyncio.sleep(10)
 
 
 async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
     """A TimeoutError that something raises by itself is not taken for the end of the call's time."""
     with pytest.raises(TimeoutError):
-        async with Deadline(60).enforced():
+        async with Deadline(60, DefaultDeadlines()).enforced():
             raise TimeoutError
 
 
@@ -68,14 +69,21 @@ class BrokenUpstream:
 
 
 @contextlib.asynccontextmanager
-async def serving(upstream: Upstream) -> AsyncGenerator[Any]:
+async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None) -> AsyncGenerator[Any]:
     """The gRPC face on an upstream in memory; the stub that calls it."""
     metrics = Metrics("sandbox")
     models, limits = ModelTable(), Limits()
     servicer = EmbeddingServicer(
         Gateway(upstream, metrics, 4), RequestReader(models, limits, 4), Catalog(models, limits)
     )
-    server = rpc_server.build(servicer, HealthServicer(), metrics, "sandbox", 1 << 20)
+    server = rpc_server.build(
+        servicer,
+        HealthServicer(),
+        metrics,
+        "sandbox",
+        max_message_bytes=1 << 20,
+        deadlines=deadlines or DefaultDeadlines(),
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -128,3 +136,49 @@ except ValueError as error:
     for shown in ("builtins.ValueError", "KeyError", "<string>:9 <module>"):
         assert ended.stderr.count(shown) == 2
     assert "CANARY" not in ended.stderr
+
+
+class SilentUpstream:
+    """Answers nothing; says when it has been let go."""
+
+    def __init__(self) -> None:
+        self.has_ended = asyncio.Event()
+
+    async def embed(self, _: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+        try:
+            yield Segment(b"\0" * 2048, start_offset_sec=0.0)
+            await asyncio.sleep(60)
+        finally:
+            self.has_ended.set()
+
+
+@pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary"])
+async def test_the_server_ends_a_call_that_nobody_else_would(method: str) -> None:
+    """A call without a deadline of its own is ended by the default one, with our details, and lets go of everything."""
+    upstream = SilentUpstream()
+    unary = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+    async with serving(upstream, DefaultDeadlines(text=0.2, audio=60)) as stub:
+        is_unary = method == "CreateEmbeddingUnary"
+        answer = stub.CreateEmbeddingUnary(unary) if is_unary else _take(stub.CreateEmbedding(request(text_input())))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await answer
+        await asyncio.wait_for(upstream.has_ended.wait(), 5)
+    failure = failed(caught.value)
+
+    assert (failure.code, failure.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+
+
+async def test_audio_gets_the_longer_default() -> None:
+    """A call with audio outlives the default of texts, and ends with that of audio."""
+    upstream = SilentUpstream()
+    asked = request(url_input("audio", "http://media.test/a.mp3"))
+    async with serving(upstream, DefaultDeadlines(text=0.1, audio=0.5)) as stub:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await _take(stub.CreateEmbedding(asked))
+
+    assert asyncio.get_running_loop().time() - began > 0.4
+
+
+async def _take(call: Any) -> list[Any]:
+    return [event async for event in call]

@@ -13,6 +13,7 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.metrics_endpoint import MetricsEndpoint
 from embedwire_server.rpc import server as rpc_server
+from embedwire_server.rpc.calls import DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.requests import RequestReader
@@ -62,7 +63,14 @@ class App:
         requests = RequestReader(settings.model_table, settings.limits, settings.inputs_at_once, settings.spool_dir)
         servicer = EmbeddingServicer(gateway, requests, Catalog(settings.model_table, settings.limits))
         health = HealthServicer()
-        server = rpc_server.build(servicer, health, metrics, settings.upstream_name, settings.max_message_bytes)
+        server = rpc_server.build(
+            servicer,
+            health,
+            metrics,
+            settings.upstream_name,
+            max_message_bytes=settings.max_message_bytes,
+            deadlines=DefaultDeadlines(),
+        )
         self._serve_metrics(stack, metrics)
         port = server.add_insecure_port(settings.listen)
         await server.start()

@@ -338,3 +338,11 @@ def test_an_integer_of_any_size_in_an_unknown_member() -> None:
     decoder.feed(b'{"model_name":"m","usage":1' + b"0" * 50 + b',"text_embedding":{"segments":[{"float":[1]}]}}')
 
     assert decoder.end()["model_name"] == "m"
+
+
+def test_an_unfinished_string_is_soon_given_up() -> None:
+    """It is looked at again with every piece that comes, so it is refused long before the envelope is full."""
+    decoder = ReplyDecoder("text_embedding")
+    decoder.feed(b'{"model_name":"' + b"a" * (48 << 10))
+    with pytest.raises(MalformedReplyError, match="too long"):
+        decoder.feed(b"a" * (32 << 10))

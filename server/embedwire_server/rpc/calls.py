@@ -12,11 +12,17 @@ from embedwire_server.errors import DeadlineExceeded
 from embedwire_server.metrics import OTHER_MODEL
 
 REQUEST_ID_KEY = "x-request-id"
-TEXT_SECONDS = 60.0
-AUDIO_SECONDS = 600.0
 _LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DefaultDeadlines:
+    """Seconds that a call gets whose caller sets no deadline: the contract promises these figures."""
+
+    text: float = 60.0
+    audio: float = 600.0
 
 
 class Deadline:
@@ -24,18 +30,20 @@ class Deadline:
 
     Args:
         remaining: seconds that the caller leaves; None if it set no deadline.
+        defaults: what such a call gets.
     """
 
-    def __init__(self, remaining: float | None) -> None:
+    def __init__(self, remaining: float | None, defaults: DefaultDeadlines) -> None:
+        self._defaults = defaults
         self._is_default = remaining is None
         self._began = asyncio.get_running_loop().time()
         self._timeout: asyncio.Timeout | None = None
-        self.at = self._began + min(TEXT_SECONDS if remaining is None else remaining, _LONGEST_SECONDS)
+        self.at = self._began + min(defaults.text if remaining is None else remaining, _LONGEST_SECONDS)
 
     def allow_for_audio(self) -> None:
         """Give a call without a deadline the longer default."""
         if self._is_default:
-            self.at = self._began + AUDIO_SECONDS
+            self.at = self._began + self._defaults.audio
             if self._timeout is not None:
                 self._timeout.reschedule(self.at)
 

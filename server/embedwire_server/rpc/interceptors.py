@@ -62,10 +62,12 @@ class Observe(_Surrounding):
     Args:
         metrics: told of every call.
         upstream: the configured upstream, named in the trailers.
+        deadlines: for callers who set none.
     """
 
-    def __init__(self, metrics: Metrics, upstream: str) -> None:
+    def __init__(self, metrics: Metrics, upstream: str, deadlines: calls.DefaultDeadlines) -> None:
         super().__init__()
+        self._deadlines = deadlines
         self._metrics = metrics
         self._upstream = upstream
 
@@ -78,7 +80,7 @@ class Observe(_Surrounding):
     @contextlib.asynccontextmanager
     async def _observed(self, context: Context, labels: tuple[str, str, str]) -> AsyncGenerator[None]:
         offered = dict(context.invocation_metadata() or ()).get(calls.REQUEST_ID_KEY)
-        call = calls.Call(calls.request_id(offered), calls.Deadline(context.time_remaining()))
+        call = calls.Call(calls.request_id(offered), calls.Deadline(context.time_remaining(), self._deadlines))
         calls.current.set(call)
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
         context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))

@@ -7,6 +7,7 @@ from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.metrics import Metrics
+from embedwire_server.rpc.calls import DefaultDeadlines
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate
 from embedwire_server.rpc.servicer import EmbeddingServicer
@@ -17,8 +18,14 @@ _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].ful
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 
-def build(
-    servicer: EmbeddingServicer, health: HealthServicer, metrics: Metrics, upstream: str, max_message_bytes: int
+def build(  # noqa: PLR0913 - the parts of a server
+    servicer: EmbeddingServicer,
+    health: HealthServicer,
+    metrics: Metrics,
+    upstream: str,
+    *,
+    max_message_bytes: int,
+    deadlines: DefaultDeadlines,
 ) -> grpc.aio.Server:
     """Put the server together; the caller adds a port and starts it.
 
@@ -28,9 +35,10 @@ def build(
         metrics: told of every call.
         upstream: name of the configured upstream, for the trailers.
         max_message_bytes: larger requests are refused by gRPC itself with RESOURCE_EXHAUSTED.
+        deadlines: for callers who set none.
     """
     server = grpc.aio.server(
-        interceptors=(Observe(metrics, upstream), Translate()),
+        interceptors=(Observe(metrics, upstream, deadlines), Translate()),
         options=(
             # Without it a second server binds the same port silently and takes half of the connections.
             ("grpc.so_reuseport", 0),
