@@ -27,7 +27,7 @@ help: ## List the targets
 	@echo "setting up .venv: a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) $(PIP_VERSION)
-	@$(PIP) --constraint constraints.txt --editable clients/python --editable '.[sandbox]' --group dev
+	@$(PIP) --constraint constraints.txt --editable 'clients/python[cli]' --editable '.[sandbox]' --group dev
 	@touch $@
 
 .venv-gen/installed: Makefile constraints-gen.txt
@@ -71,6 +71,6 @@ test: .venv/installed ## Run the tests
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew
 	$(PIP) uv==0.13.8
-	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --group dev \
-		--output-file constraints.txt pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --extra cli --group dev \
+		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml
 	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -

@@ -88,9 +88,13 @@ class GatewayError(Exception):
         retry_delay: seconds after which another try makes sense, if known.
         quotas: the quotas that were hit.
         upstream: what the upstream said.
+
+    Attributes:
+        attempts: how many upstream requests were made before; whoever counts them sets it.
     """
 
     reason: Reason
+    attempts: int = 0
 
     def __init__(
         self,

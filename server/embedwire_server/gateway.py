@@ -77,6 +77,7 @@ class Gateway:
                 failure = error
             outcome.reason = failure.reason if failure else "OK"
             if failure is not None and len(request.inputs) == 1:
+                failure.attempts = trace.attempts
                 raise failure
             with trace.time("parked"):
                 yield InputResult(index, item.key, request.model, count, trace, completion, failure)

@@ -103,11 +103,11 @@ def _append(status: status_pb2.Status, detail: Message, room: int) -> None:
 
 def _details(error: GatewayError) -> list[Message]:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+    facts = {"attempts": str(error.attempts) if error.attempts else ""}
     if said := error.upstream:
-        facts = {"http_status": str(said.http_status), "upstream_code": said.code, "docs_url": said.docs_url}
-        info.metadata.update({name: value for name, value in facts.items() if value})
-        if said.message and said.message != error.message:  # else it is the message of the status
-            info.metadata["upstream_message"] = said.message
+        facts |= {"http_status": str(said.http_status), "upstream_code": said.code, "upstream_message": said.message}
+        facts |= {"docs_url": said.docs_url, **dict(said.rate_limit_headers)}
+    info.metadata.update({name: value for name, value in facts.items() if value})
     found: list[Message] = []
     if error.retry_delay is not None:  # small, and wanted most: it always finds room
         found.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_delay)))

@@ -1,1 +1,71 @@
-"""The Python side of Embedwire: the generated stubs are in `embedwire.v1`."""
+"""Embedwire for Python: embeddings of text, images and audio from an Embedwire server.
+
+`Client` and `AsyncClient` call it; `embedwire.twelvelabs` is a drop-in for the TwelveLabs SDK's `embed.create`; the
+generated stubs of the contract are in `embedwire.v1`.
+"""
+
+from embedwire.async_client import AsyncClient, AsyncStream
+from embedwire.client import Client, Stream
+from embedwire.connection import TLS, CallOptions
+from embedwire.errors import (
+    DeadlineExceededError,
+    EmbedwireError,
+    Failure,
+    FieldViolation,
+    GatewayError,
+    QuotaViolation,
+    RefusedError,
+    RequestError,
+    UnreachableError,
+    UpstreamError,
+    UpstreamReply,
+)
+from embedwire.inputs import Audio, Image, Input, Text
+from embedwire.results import (
+    AudioSupport,
+    Embedding,
+    Event,
+    ImageSupport,
+    Model,
+    Result,
+    Segment,
+    TextSupport,
+    Timings,
+)
+from embedwire.vectors import Vector
+from embedwire.version import __version__
+
+__all__ = [
+    "TLS",
+    "AsyncClient",
+    "AsyncStream",
+    "Audio",
+    "AudioSupport",
+    "CallOptions",
+    "Client",
+    "DeadlineExceededError",
+    "Embedding",
+    "EmbedwireError",
+    "Event",
+    "Failure",
+    "FieldViolation",
+    "GatewayError",
+    "Image",
+    "ImageSupport",
+    "Input",
+    "Model",
+    "QuotaViolation",
+    "RefusedError",
+    "RequestError",
+    "Result",
+    "Segment",
+    "Stream",
+    "Text",
+    "TextSupport",
+    "Timings",
+    "UnreachableError",
+    "UpstreamError",
+    "UpstreamReply",
+    "Vector",
+    "__version__",
+]

@@ -1,0 +1,254 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+
+import grpc
+
+from embedwire import replies, requests
+from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection, request_id
+from embedwire.details import error_of
+from embedwire.inputs import Input
+from embedwire.results import Embedding, Event, Model, Result
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+
+if TYPE_CHECKING:
+    from embedwire.v1.embedding_pb2_grpc import EmbeddingServiceAsyncStub
+
+
+class AsyncClient:
+    """Calls an Embedwire server from asyncio. `Client` is its twin for code without an event loop.
+
+    It may be made anywhere; it connects with the first call, and belongs to the event loop of that call. An
+    `async with` block closes it.
+
+    Args:
+        target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
+        tls: True for TLS with gRPC's own roots, a `TLS` for anything else; False for plain text.
+        token: the bearer token that the server wants; sent over TLS or to a loopback address only.
+        upstream_api_key: your own key for the upstream, for servers that take one; likewise. Without it the
+            server's key is used.
+        timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
+        wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
+
+    Raises:
+        ValueError: an argument cannot be used; the message says why.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has a default and a name
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        tls: TLS | bool = False,
+        token: str | None = None,
+        upstream_api_key: str | None = None,
+        timeout: float | None = None,
+        wait_for_ready: bool = False,
+    ) -> None:
+        chosen = TLS() if tls is True else tls or None
+        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
+        self._channel: grpc.aio.Channel | None = None
+        self._opened: EmbeddingServiceAsyncStub | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls that still run are cancelled. A later call opens it again."""
+        channel, self._channel, self._opened = self._channel, None, None
+        if channel is not None:
+            await channel.close()
+
+    def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> "AsyncStream":
+        """Embed one or more inputs and hand out every segment and result as it arrives.
+
+        Segments of one input come in order, inputs interleave, and each input ends with its `Result`. Segments are
+        provisional until then: a failed result voids them. With one input, its failure is raised in place of a
+        result; with several it is in the result. Files are uploaded by themselves where that is better.
+
+        Args:
+            model: name or alias of the model, for instance "marengo3.0".
+            inputs: what to embed, 1 to 256.
+            **options: see `CallOptions`.
+
+        Returns:
+            An async iterator of `Segment` and `Result`. The call begins with the first of them, and leaving its
+            `async with` block ends it.
+
+        Raises:
+            TypeError: an input is none.
+            OSError: while iterating: a path is no file that can be read.
+            EmbedwireError: while iterating: the call failed, or its only input. See `embedwire.errors`.
+        """
+        wanted = requests.listed(inputs)
+        number = request_id(options.get("request_id"))
+        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+
+        async def start() -> tuple[Any, requests.Upload | None]:
+            plan = await _off_the_loop(wanted, requests.plan, model, options.get("max_retries"))
+            if not plan.uploads:
+                return self._stub.CreateEmbedding(plan.request, **arguments), None
+            upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
+            return self._stub.CreateEmbeddingFromUpload(upload.messages_async(), **arguments), upload
+
+        return AsyncStream(start, number)
+
+    @overload
+    async def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+
+    @overload
+    async def embed(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
+
+    async def embed(
+        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
+    ) -> Embedding | list[Embedding]:
+        """Embed one or more inputs and return when all have a result.
+
+        Takes and raises what `stream` does; a failure of the only input is raised, those among several are in
+        `Embedding.failure`.
+
+        Returns:
+            One `Embedding` for one input; for a sequence, a list in its order.
+        """
+        wanted = requests.listed(inputs)
+        async with self.stream(model, wanted, **options) as events:
+            collector = replies.Collector(len(wanted), events.request_id)
+            async for event in events:
+                collector.add(event)
+        found = collector.embeddings()
+        return found if isinstance(inputs, Sequence) else found[0]
+
+    @overload
+    async def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+
+    @overload
+    async def embed_unary(
+        self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]
+    ) -> list[Embedding]: ...
+
+    async def embed_unary(
+        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
+    ) -> Embedding | list[Embedding]:
+        """Do the same in one message each way: the cheapest call for a short text.
+
+        Raises, beside what `embed` raises:
+            ValueError: the files do not fit into a message, or their size cannot be known.
+            RequestError: the answer is larger than 4 MiB (reason REPLY_TOO_LARGE).
+        """
+        wanted = requests.listed(inputs)
+        number = request_id(options.get("request_id"))
+        message = await _off_the_loop(wanted, requests.unary, model, options.get("max_retries"))
+        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        try:
+            found = replies.unary(await self._stub.CreateEmbeddingUnary(message, **arguments), number)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error, number) from None
+        return found if isinstance(inputs, Sequence) else found[0]
+
+    async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
+        """What each model accepts and returns.
+
+        Raises:
+            EmbedwireError: the call failed.
+        """
+        found: list[Model] = []
+        page = pb.ListModelsResponse(next_page_token="")
+        while not found or page.next_page_token:
+            number = request_id(None)
+            arguments = self._arguments(requests.TEXT_SECONDS, number, {"timeout": timeout})
+            try:
+                page = await self._stub.ListModels(pb.ListModelsRequest(page_token=page.next_page_token), **arguments)
+            except grpc.aio.AioRpcError as error:
+                raise error_of(error, number) from None
+            found += [replies.model(item) for item in page.models]
+        return found
+
+    @property
+    def _stub(self) -> "EmbeddingServiceAsyncStub":
+        """The stub, on a channel that is opened where the event loop runs."""
+        if self._opened is None:
+            target = self._connection.target
+            credentials, options = self._connection.credentials, self._connection.channel_options
+            self._channel = (
+                grpc.aio.insecure_channel(target, options)
+                if credentials is None
+                else grpc.aio.secure_channel(target, credentials, options)
+            )
+            self._opened = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[assignment]
+        assert self._opened is not None  # noqa: S101 - for the type checker
+        return self._opened
+
+    def _arguments(self, default: float, number: str, options: CallOptions) -> dict[str, Any]:
+        return {
+            "timeout": self._connection.seconds(options.get("timeout"), default),
+            "metadata": self._connection.metadata(number),
+            "wait_for_ready": self._connection.wait_for_ready,
+        }
+
+
+class AsyncStream(AsyncIterator[Event]):
+    """The events of one call, as they arrive. An async iterator, and a context manager that ends the call.
+
+    Attributes:
+        request_id: the id of the call, under which the server's log has the details.
+    """
+
+    def __init__(self, start: Any, number: str) -> None:  # noqa: ANN401 - makes gRPC's call
+        self.request_id = number
+        self._start = start
+        self._call: Any = None
+        self._upload: requests.Upload | None = None
+        self._is_closed = False
+
+    async def __anext__(self) -> Event:
+        while not self._is_closed:
+            message = await self._message()
+            if message is grpc.aio.EOF:
+                self._is_closed = True
+                break
+            event = replies.event(message, self.request_id)
+            if isinstance(event, Result) and self._upload is not None:
+                self._upload.answered(event.input_index)
+            if event is not None:
+                return event
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the call, if it still runs; nothing more comes then."""
+        self._is_closed = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _message(self) -> Any:  # noqa: ANN401 - a response or EOF
+        if self._call is None:
+            self._call, self._upload = await self._start()
+        try:
+            return await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            if self._upload is not None and self._upload.error is not None:
+                raise self._upload.error from None
+            raise error_of(error, self.request_id) from None
+
+
+async def _off_the_loop(wanted: list[Input], make: Any, model: str, max_retries: int | None) -> Any:  # noqa: ANN401
+    """Make a request, in a thread if it reads files."""
+    if requests.reads_files(wanted):
+        return await asyncio.to_thread(make, model, wanted, max_retries)
+    return make(model, wanted, max_retries)

@@ -1,0 +1,214 @@
+"""The client for code without an event loop."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack, overload
+
+import grpc
+
+from embedwire import replies, requests
+from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection, request_id
+from embedwire.details import error_of
+from embedwire.inputs import Input
+from embedwire.results import Embedding, Event, Model, Result
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+
+
+class Client:
+    """Calls an Embedwire server. Safe to share between threads; `AsyncClient` is its twin for asyncio.
+
+    It connects with the first call and may be used in a `with` block, which closes it.
+
+    Args:
+        target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
+        tls: True for TLS with gRPC's own roots, a `TLS` for anything else; False for plain text.
+        token: the bearer token that the server wants; sent over TLS or to a loopback address only.
+        upstream_api_key: your own key for the upstream, for servers that take one; likewise. Without it the
+            server's key is used.
+        timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
+        wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
+
+    Raises:
+        ValueError: an argument cannot be used; the message says why.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has a default and a name
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        tls: TLS | bool = False,
+        token: str | None = None,
+        upstream_api_key: str | None = None,
+        timeout: float | None = None,
+        wait_for_ready: bool = False,
+    ) -> None:
+        chosen = TLS() if tls is True else tls or None
+        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
+        credentials, options = self._connection.credentials, self._connection.channel_options
+        self._channel = (
+            grpc.insecure_channel(target, options)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options)
+        )
+        self._stub = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls that still run are cancelled."""
+        self._channel.close()
+
+    def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> "Stream":
+        """Embed one or more inputs and hand out every segment and result as it arrives.
+
+        Segments of one input come in order, inputs interleave, and each input ends with its `Result`. Segments are
+        provisional until then: a failed result voids them. With one input, its failure is raised in place of a
+        result; with several it is in the result. Files are uploaded by themselves where that is better.
+
+        Args:
+            model: name or alias of the model, for instance "marengo3.0".
+            inputs: what to embed, 1 to 256.
+            **options: see `CallOptions`.
+
+        Returns:
+            An iterator of `Segment` and `Result`. Leaving its `with` block ends the call.
+
+        Raises:
+            TypeError: an input is none.
+            OSError: a path is no file that can be read.
+            EmbedwireError: while iterating: the call failed, or its only input. See `embedwire.errors`.
+        """
+        wanted = requests.listed(inputs)
+        number = request_id(options.get("request_id"))
+        plan = requests.plan(model, wanted, options.get("max_retries"))
+        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        if not plan.uploads:
+            return Stream(self._stub.CreateEmbedding(plan.request, **arguments), number, None)
+        upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
+        return Stream(self._stub.CreateEmbeddingFromUpload(upload.messages(), **arguments), number, upload)
+
+    @overload
+    def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+
+    @overload
+    def embed(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
+
+    def embed(
+        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
+    ) -> Embedding | list[Embedding]:
+        """Embed one or more inputs and return when all have a result.
+
+        Takes and raises what `stream` does; a failure of the only input is raised, those among several are in
+        `Embedding.failure`.
+
+        Returns:
+            One `Embedding` for one input; for a sequence, a list in its order.
+        """
+        wanted = requests.listed(inputs)
+        with self.stream(model, wanted, **options) as events:
+            collector = replies.Collector(len(wanted), events.request_id)
+            for event in events:
+                collector.add(event)
+        found = collector.embeddings()
+        return found if isinstance(inputs, Sequence) else found[0]
+
+    @overload
+    def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+
+    @overload
+    def embed_unary(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
+
+    def embed_unary(
+        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
+    ) -> Embedding | list[Embedding]:
+        """Do the same in one message each way: the cheapest call for a short text.
+
+        Raises, beside what `embed` raises:
+            ValueError: the files do not fit into a message, or their size cannot be known.
+            RequestError: the answer is larger than 4 MiB (reason REPLY_TOO_LARGE).
+        """
+        wanted = requests.listed(inputs)
+        number = request_id(options.get("request_id"))
+        message = requests.unary(model, wanted, options.get("max_retries"))
+        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        try:
+            found = replies.unary(self._stub.CreateEmbeddingUnary(message, **arguments), number)
+        except grpc.RpcError as error:
+            raise error_of(error, number) from None
+        return found if isinstance(inputs, Sequence) else found[0]
+
+    def models(self, *, timeout: float | None = None) -> list[Model]:
+        """What each model accepts and returns.
+
+        Raises:
+            EmbedwireError: the call failed.
+        """
+        found: list[Model] = []
+        page = pb.ListModelsResponse(next_page_token="")
+        while not found or page.next_page_token:
+            number = request_id(None)
+            arguments = self._arguments(requests.TEXT_SECONDS, number, {"timeout": timeout})
+            try:
+                page = self._stub.ListModels(pb.ListModelsRequest(page_token=page.next_page_token), **arguments)
+            except grpc.RpcError as error:
+                raise error_of(error, number) from None
+            found += [replies.model(item) for item in page.models]
+        return found
+
+    def _arguments(self, default: float, number: str, options: CallOptions) -> dict[str, Any]:
+        return {
+            "timeout": self._connection.seconds(options.get("timeout"), default),
+            "metadata": self._connection.metadata(number),
+            "wait_for_ready": self._connection.wait_for_ready,
+        }
+
+
+class Stream(Iterator[Event]):
+    """The events of one call, as they arrive. An iterator, and a context manager that ends the call.
+
+    Attributes:
+        request_id: the id of the call, under which the server's log has the details.
+    """
+
+    def __init__(self, call: Any, number: str, upload: requests.Upload | None) -> None:  # noqa: ANN401 - gRPC's call
+        self.request_id = number
+        self._call = call
+        self._upload = upload
+        self._is_closed = False
+
+    def __next__(self) -> Event:
+        while not self._is_closed:
+            event = replies.event(self._message(), self.request_id)
+            if isinstance(event, Result) and self._upload is not None:
+                self._upload.answered(event.input_index)
+            if event is not None:
+                return event
+        raise StopIteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the call, if it still runs; nothing more comes then."""
+        self._is_closed = True
+        self._call.cancel()
+
+    def _message(self) -> replies.Response:
+        try:
+            message: replies.Response = next(self._call)
+        except grpc.RpcError as error:
+            if self._upload is not None and self._upload.error is not None:
+                raise self._upload.error from None
+            raise error_of(error, self.request_id) from None
+        return message

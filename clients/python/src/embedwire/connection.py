@@ -1,0 +1,145 @@
+"""Where the server is and how it is spoken to: address, TLS, credentials, metadata. For both clients."""
+
+import dataclasses
+import ipaddress
+import re
+import secrets
+from typing import TypedDict
+
+import grpc
+
+from embedwire.version import __version__
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+REQUEST_ID_KEY = "x-request-id"
+UPSTREAM_KEY = "x-upstream-api-key"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+
+Metadata = list[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TLS:
+    """How the server proves who it is, and this client too if it must. Certificates and keys are PEM.
+
+    Attributes:
+        root_certificates: whom to trust; None trusts the roots that come with gRPC.
+        certificate_chain: this client's certificate, for mutual TLS.
+        private_key: the key of that certificate.
+        server_name: the name that the server's certificate must have; None expects that of the target.
+    """
+
+    root_certificates: bytes | None = None
+    certificate_chain: bytes | None = None
+    private_key: bytes | None = dataclasses.field(default=None, repr=False)
+    server_name: str | None = None
+
+
+class CallOptions(TypedDict, total=False):
+    """What a single call may choose.
+
+    Attributes:
+        timeout: seconds for everything: queueing, uploads, every attempt, the reply. It is the deadline of the call.
+            By default that of the client, and if that has none, 60 s, or 600 s if any input is audio.
+        max_retries: the most upstream attempts that may follow a failed first one, for each input; 0 forbids
+            retries, None (the default) leaves it to the server. An attempt may be billed.
+        request_id: an id for the server's log and metadata, at most 64 letters, digits and `-_.:`; by default a
+            new one.
+        chunk_bytes: size of the chunks in which files are uploaded, 256 KiB by default.
+    """
+
+    timeout: float | None
+    max_retries: int | None
+    request_id: str | None
+    chunk_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Connection:
+    """Everything that a channel and its calls are made of.
+
+    Raises:
+        ValueError: a credential cannot be sent, or would travel in plain text over a network.
+    """
+
+    target: str
+    tls: TLS | None
+    token: str | None = dataclasses.field(repr=False)
+    upstream_api_key: str | None = dataclasses.field(repr=False)
+    timeout: float | None
+    wait_for_ready: bool
+
+    def __post_init__(self) -> None:
+        for name, secret in (("token", self.token), ("upstream_api_key", self.upstream_api_key)):
+            if secret is None:
+                continue
+            if not _HEADER_VALUE.fullmatch(secret):
+                raise ValueError(f"{name}: must be printable ASCII without spaces, and not empty")
+            if self.tls is None and not _is_local(self.target):
+                raise ValueError(f"{name}: would travel in plain text; pass tls=True, or use a loopback target")
+        _check_timeout(self.timeout)
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """What a secure channel is opened with; None if it is to be insecure."""
+        if self.tls is None:
+            return None
+        return grpc.ssl_channel_credentials(
+            self.tls.root_certificates, self.tls.private_key, self.tls.certificate_chain
+        )
+
+    @property
+    def channel_options(self) -> list[tuple[str, str | int]]:
+        """Options of the channel."""
+        options: list[tuple[str, str | int]] = [("grpc.primary_user_agent", f"embedwire-python/{__version__}")]
+        if self.tls is not None and self.tls.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
+        return options
+
+    def metadata(self, request_id: str) -> Metadata:
+        """What every call carries."""
+        pairs = [(REQUEST_ID_KEY, request_id)]
+        if self.token is not None:
+            pairs.append(("authorization", f"Bearer {self.token}"))
+        if self.upstream_api_key is not None:
+            pairs.append((UPSTREAM_KEY, self.upstream_api_key))
+        return pairs
+
+    def seconds(self, chosen: float | None, default: float) -> float:
+        """The deadline of a call: what it chose, else the client's, else this default.
+
+        Raises:
+            ValueError: it is negative.
+        """
+        _check_timeout(chosen)
+        return next(seconds for seconds in (chosen, self.timeout, default) if seconds is not None)
+
+
+def request_id(chosen: str | None) -> str:
+    """The id that was chosen, or a new one.
+
+    Raises:
+        ValueError: the server would not take it.
+    """
+    if chosen is None:
+        return secrets.token_hex(8)
+    if not _REQUEST_ID.fullmatch(chosen):
+        raise ValueError("request_id: must have 1 to 64 letters, digits and -_.: only")
+    return chosen
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout: must be a number of seconds, 0 or more, got {timeout}")
+
+
+def _is_local(target: str) -> bool:
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = target.rpartition("/")[2].rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,123 @@
+"""What a failed call carries in its trailers: google.rpc.Status with its details, as a `Failure`.
+
+The messages are described here, in a pool of their own, because this package depends on grpcio and protobuf only.
+They are those of google/rpc/status.proto and google/rpc/error_details.proto, reduced to the fields that are read;
+in a private pool they cannot clash with googleapis-common-protos, if that is installed too.
+"""
+
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message_factory
+from google.protobuf.message import DecodeError
+
+from embedwire.errors import EmbedwireError, Failure, FieldViolation, QuotaViolation, UpstreamReply
+
+DETAILS_KEY = "grpc-status-details-bin"
+DOMAIN = "embedwire"
+_RATE_LIMIT_HEADERS = ("x-rate", "rate", "retry-after")
+
+_STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+_INT32 = descriptor_pb2.FieldDescriptorProto.TYPE_INT32
+_FIELDS: dict[str, list[tuple[int, str, Any, bool]]] = {  # number, name, type or message, repeated
+    "Status": [
+        (1, "code", _INT32, False),
+        (2, "message", _STRING, False),
+        (3, "details", ".google.protobuf.Any", True),
+    ],
+    "Pair": [(1, "key", _STRING, False), (2, "value", _STRING, False)],
+    "ErrorInfo": [
+        (1, "reason", _STRING, False),
+        (2, "domain", _STRING, False),
+        (3, "metadata", ".google.rpc.Pair", True),  # a map is, on the wire, a list of pairs
+    ],
+    "RetryInfo": [(1, "retry_delay", ".google.protobuf.Duration", False)],
+    "FieldViolation": [(1, "field", _STRING, False), (2, "description", _STRING, False)],
+    "BadRequest": [(1, "field_violations", ".google.rpc.FieldViolation", True)],
+    "Quota": [(1, "subject", _STRING, False), (2, "description", _STRING, False)],
+    "QuotaFailure": [(1, "violations", ".google.rpc.Quota", True)],
+}
+
+
+class FailedCall(Protocol):
+    """What grpc and grpc.aio both say of a call that failed."""
+
+    def code(self) -> grpc.StatusCode: ...  # noqa: D102
+
+    def details(self) -> str | None: ...  # noqa: D102
+
+    def trailing_metadata(self) -> Any: ...  # noqa: D102, ANN401 - pairs of either library
+
+
+def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
+    """The exception for a failed call: all that its trailers say, or what gRPC itself knows."""
+    trailers = dict(call.trailing_metadata() or ())
+    code, message = call.code().name, call.details() or ""
+    found: dict[str, Any] = {}
+    try:
+        status = _MESSAGES["Status"].FromString(trailers.get(DETAILS_KEY, b""))
+        for detail in status.details:
+            name = detail.type_url.rpartition(".")[2]
+            if name in _MESSAGES:
+                found[name] = _MESSAGES[name].FromString(detail.value)
+    except DecodeError:  # another server's; the code and the message still hold
+        found = {}
+    info = found.get("ErrorInfo")
+    if info is None or info.domain != DOMAIN:
+        reason = code if code in ("DEADLINE_EXCEEDED", "CANCELLED") else ""
+        return Failure(code, reason, message).error(request_id)
+    facts = {pair.key: pair.value for pair in info.metadata}
+    failure = Failure(
+        code,
+        info.reason,
+        message,
+        violations=tuple(
+            FieldViolation(item.field, item.description)
+            for item in (found["BadRequest"].field_violations if "BadRequest" in found else ())
+        ),
+        retry_delay=seconds(found["RetryInfo"].retry_delay) if "RetryInfo" in found else None,
+        quotas=tuple(
+            QuotaViolation(item.subject, item.description)
+            for item in (found["QuotaFailure"].violations if "QuotaFailure" in found else ())
+        ),
+        upstream=_upstream(facts, message),
+    )
+    return failure.error(request_id, int(facts.get("attempts", "0")))
+
+
+def seconds(duration: duration_pb2.Duration) -> float:
+    """A duration in seconds."""
+    return float(duration.seconds + duration.nanos / 1e9)
+
+
+def _upstream(facts: dict[str, str], message: str) -> UpstreamReply | None:
+    if "http_status" not in facts:
+        return None
+    return UpstreamReply(
+        int(facts["http_status"]),
+        facts.get("upstream_code", ""),
+        facts.get("upstream_message", message),
+        facts.get("docs_url", ""),
+        {name: value for name, value in facts.items() if name.startswith(_RATE_LIMIT_HEADERS)},
+    )
+
+
+def _messages() -> dict[str, Any]:
+    pool = descriptor_pool.DescriptorPool()
+    file = descriptor_pb2.FileDescriptorProto(name="google/rpc/details.proto", package="google.rpc", syntax="proto3")
+    for known in (any_pb2, duration_pb2):
+        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+        file.dependency.append(known.DESCRIPTOR.name)
+    for name, fields in _FIELDS.items():
+        message = file.message_type.add(name=name)
+        for number, field, kind, repeated in fields:
+            described = message.field.add(number=number, name=field, label=3 if repeated else 1)
+            if isinstance(kind, str):
+                described.type, described.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, kind
+            else:
+                described.type = kind
+    pool.AddSerializedFile(file.SerializeToString())
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"google.rpc.{name}")) for name in _FIELDS}
+
+
+_MESSAGES = _messages()

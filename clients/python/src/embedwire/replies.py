@@ -1,0 +1,154 @@
+"""Messages to values: events, results, models; and all events of a call to embeddings."""
+
+import grpc
+
+from embedwire.details import seconds
+from embedwire.errors import Failure, FieldViolation, GatewayError, QuotaViolation, UpstreamReply
+from embedwire.results import (
+    AudioSupport,
+    Embedding,
+    Event,
+    ImageSupport,
+    Modality,
+    Model,
+    Result,
+    Segment,
+    TextSupport,
+    Timings,
+)
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import error_reason_pb2
+from embedwire.vectors import decode
+
+Response = pb.CreateEmbeddingResponse | pb.CreateEmbeddingFromUploadResponse
+
+_MODALITIES: dict[str | None, Modality] = {"text": "text", "image": "image", "audio": "audio"}
+_TRUNCATES = {pb.TRUNCATE_NONE: "none", pb.TRUNCATE_START: "start", pb.TRUNCATE_END: "end"}
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def event(message: Response, request_id: str) -> Event | None:
+    """One event; None for one that this client does not know, which the contract tells it to ignore."""
+    kind = message.WhichOneof("event")
+    if kind == "segment":
+        return segment(message.segment)
+    return result(message.result, request_id) if kind == "result" else None
+
+
+def segment(message: pb.Segment) -> Segment:
+    """One segment."""
+    modality = _MODALITIES.get(message.WhichOneof("modality"), "unknown")
+    audio = message.audio if modality == "audio" else None
+    return Segment(
+        message.input_index,
+        message.input_key,
+        message.segment_index,
+        modality,
+        decode(message.vector),
+        None if audio is None else audio.start_offset_sec,
+        audio.end_offset_sec if audio is not None and audio.HasField("end_offset_sec") else None,
+        "" if audio is None else audio.embedding_option,
+    )
+
+
+def result(message: pb.InputResult, request_id: str) -> Result:
+    """The end of one input."""
+    origin, timings = message.metadata.WhichOneof("origin"), message.timings
+    return Result(
+        message.input_index,
+        message.input_key,
+        message.model_name,
+        message.dimensions,
+        message.segment_count,
+        message.metadata.input_url if origin == "input_url" else None,
+        message.metadata.input_filename if origin == "input_filename" else None,
+        message.truncated if message.HasField("truncated") else None,
+        message.media_duration_sec if message.HasField("media_duration_sec") else None,
+        message.attempts,
+        Timings(seconds(timings.queue), seconds(timings.upload), seconds(timings.upstream), seconds(timings.decode)),
+        message.upstream,
+        failure(message.failure) if message.HasField("failure") else None,
+        request_id,
+    )
+
+
+def failure(message: pb.Failure) -> Failure:
+    """Why one input failed."""
+    name = error_reason_pb2.ErrorReason.Name(message.reason) if message.reason in _REASONS else str(message.reason)
+    said = message.upstream_error
+    return Failure(
+        _CODES.get(message.code, str(message.code)),
+        name.removeprefix("ERROR_REASON_"),
+        message.message,
+        tuple(FieldViolation(item.field, item.description) for item in message.field_violations),
+        seconds(message.retry_delay) if message.HasField("retry_delay") else None,
+        tuple(QuotaViolation(item.subject, item.description) for item in message.quota_violations),
+        UpstreamReply(said.http_status, said.code, said.message, said.docs_url, dict(said.rate_limit_headers))
+        if message.HasField("upstream_error")
+        else None,
+    )
+
+
+def unary(message: pb.CreateEmbeddingUnaryResponse, request_id: str) -> list[Embedding]:
+    """The whole answer of a unary call, in the order of the request."""
+    return [
+        Embedding(result(item.result, request_id), tuple(segment(each) for each in item.segments))
+        for item in message.embeddings
+    ]
+
+
+class Collector:
+    """Collects the events of a call and drops the segments of inputs that failed.
+
+    Args:
+        inputs: how many inputs the request has.
+        request_id: the id of the call.
+    """
+
+    def __init__(self, inputs: int, request_id: str) -> None:
+        self._segments: list[list[Segment]] = [[] for _ in range(inputs)]
+        self._results: list[Result | None] = [None] * inputs
+        self._request_id = request_id
+
+    def add(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, Segment):
+            self._segments[event.input_index].append(event)
+            return
+        self._results[event.input_index] = event
+        if event.failure is not None:
+            self._segments[event.input_index].clear()
+
+    def embeddings(self) -> list[Embedding]:
+        """One for each input, in the order of the request.
+
+        Raises:
+            GatewayError: the call ended well and yet an input has no result, which the contract forbids.
+        """
+        found = []
+        for index, (result, segments) in enumerate(zip(self._results, self._segments, strict=True)):
+            if result is None:
+                message = f"the server ended the call without a result for inputs[{index}]"
+                raise GatewayError(Failure("INTERNAL", "INTERNAL", message), self._request_id)
+            found.append(Embedding(result, tuple(segments)))
+        return found
+
+
+def model(message: pb.Model) -> Model:
+    """What one model accepts and returns."""
+    text, image, audio = message.text, message.image, message.audio
+    return Model(
+        message.name,
+        tuple(message.aliases),
+        message.dimensions,
+        TextSupport(text.max_tokens, tuple(_TRUNCATES.get(item, str(item)) for item in text.truncates), text.max_bytes)
+        if message.HasField("text")
+        else None,
+        ImageSupport(tuple(image.media_types), image.max_bytes, image.min_side_px)
+        if message.HasField("image")
+        else None,
+        AudioSupport(tuple(audio.media_types), audio.max_bytes) if message.HasField("audio") else None,
+    )
+
+
+_REASONS = set(error_reason_pb2.ErrorReason.values())

@@ -1,0 +1,56 @@
+"""Packed float32 vectors as arrays: numpy's where numpy is installed, else the standard library's."""
+
+import array
+import sys
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from embedwire.v1 import embedding_pb2 as pb
+
+try:
+    import numpy as np
+except ImportError:
+    HAS_NUMPY = False
+else:
+    HAS_NUMPY = True
+
+
+class Vector(Protocol):
+    """The float32 values of one embedding.
+
+    With numpy (the extra `embedwire[numpy]`) it is a read-only `numpy.ndarray` of float32 and of shape
+    (dimensions,), a view of the message without a copy; without, an `array.array("f")`. What is named here
+    both can do; `numpy.asarray` takes both without a copy.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...  # noqa: ANN401 - a number, or a part of the vector
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def tolist(self) -> Any:  # noqa: ANN401 - numpy cannot say that it is a list of floats
+        """The values as Python floats, each exactly the float32 that it was."""
+        ...
+
+
+def decode(message: pb.Vector) -> Vector:
+    """Read a vector of either encoding of the contract (`embedwire.v1.VectorEncoding`)."""
+    if message.encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
+        return _from_bytes(message.data)
+    return _from_values(message.values)
+
+
+def _from_bytes(data: bytes) -> Vector:
+    if HAS_NUMPY:
+        return np.frombuffer(data, dtype="<f4")
+    values = array.array("f", data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _from_values(values: Any) -> Vector:  # noqa: ANN401 - protobuf's repeated field
+    if HAS_NUMPY:
+        return np.asarray(values, dtype=np.float32)
+    return array.array("f", values)

@@ -1,0 +1,5 @@
+"""The version of this package."""
+
+import importlib.metadata
+
+__version__ = importlib.metadata.version("embedwire")
