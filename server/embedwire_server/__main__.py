@@ -7,6 +7,7 @@ import signal
 import sys
 import tomllib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pydantic
 import uvloop
@@ -49,8 +50,13 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     for name, field in Settings.model_fields.items():
         if name not in NOT_FLAGS:
             text = (field.description or "") + ("" if field.default is None else f" ({field.default})")
+            switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
             command.add_argument(
-                f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=text.replace("%", "%%"), metavar="VALUE"
+                f"--{name.replace('_', '-')}",
+                default=argparse.SUPPRESS,
+                help=text.replace("%", "%%"),
+                metavar="VALUE",
+                **switch,
             )
 
 

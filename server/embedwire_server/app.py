@@ -60,7 +60,13 @@ class App:
         metrics = Metrics(settings.upstream_name)
         upstream = MeasuredUpstream(await self._upstream(stack), metrics)
         gateway = Gateway(upstream, metrics, settings.inputs_at_once)
-        requests = RequestReader(settings.model_table, settings.limits, settings.inputs_at_once, settings.spool_dir)
+        requests = RequestReader(
+            settings.model_table,
+            settings.limits,
+            settings.inputs_at_once,
+            settings.spool_dir,
+            accepts_upstream_keys=settings.accept_upstream_keys,
+        )
         servicer = EmbeddingServicer(gateway, requests, Catalog(settings.model_table, settings.limits))
         health = HealthServicer()
         server = rpc_server.build(

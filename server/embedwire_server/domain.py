@@ -181,12 +181,13 @@ def content_of(item: Input) -> Content | None:
 class EmbedRequest:
     """A checked request: one model, at least one input.
 
-    `max_retries` None leaves the number of attempts to the server's policy.
+    `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
     """
 
     model: Model
     inputs: tuple[Input, ...]
     max_retries: int | None = None
+    upstream_key: str | None = dataclasses.field(default=None, repr=False)
 
     @property
     def has_audio(self) -> bool:

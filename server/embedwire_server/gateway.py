@@ -58,7 +58,7 @@ class Gateway:
     ) -> AsyncGenerator[Event]:
         item = request.inputs[index]
         trace = Trace(queue=time.perf_counter() - started)
-        call = UpstreamCall(item, request.model, deadline, request.max_retries, trace)
+        call = UpstreamCall(item, request.model, deadline, request.max_retries, trace, request.upstream_key)
         completion: Completion | None = None
         failure: GatewayError | None = None
         count = 0

@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
+    accept_upstream_keys: bool = Field(
+        default=False, description="take callers' own upstream keys, in the metadata key x-upstream-api-key"
+    )
     inputs_at_once: Count = Field(16, description="inputs of one call that run at a time")
     max_inputs: Count = Field(256, description="inputs in one call")
     max_message_bytes: Count = Field(16 * MIB, description="bytes of one request message")

@@ -138,13 +138,16 @@ def test_all_details() -> None:
     assert details == {"ErrorInfo": info, "RetryInfo": retry, "QuotaFailure": quotas, "BadRequest": bad}
 
 
-def test_upstream_message_once() -> None:
-    """What the upstream said is not repeated where it already is the message."""
-    error = UpstreamFailure(Reason.INPUT_REJECTED, "Too long.", upstream=UpstreamSaid(400, message="Too long."))
+def test_the_upstreams_words_are_all_there() -> None:
+    """Message, rate limit headers and the number of attempts reach a failed call as they reach a result."""
+    said = UpstreamSaid(400, message="Too long.", rate_limit_headers=(("retry-after", "7"),))
+    error = UpstreamFailure(Reason.INPUT_REJECTED, "Too long.", upstream=said)
+    error.attempts = 2
     _, details = decoded(error)
     info = details["ErrorInfo"]
     assert isinstance(info, error_details_pb2.ErrorInfo)
-    assert dict(info.metadata) == {"http_status": "400"}
+    facts = {"attempts": "2", "http_status": "400", "upstream_message": "Too long.", "retry-after": "7"}
+    assert dict(info.metadata) == facts
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from embedwire_server.errors import DeadlineExceeded
 from embedwire_server.metrics import OTHER_MODEL
 
 REQUEST_ID_KEY = "x-request-id"
+UPSTREAM_KEY = "x-upstream-api-key"
 _LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -67,11 +68,12 @@ class Deadline:
 class Call:
     """One running call, for metrics, log and trailers.
 
-    `model` is a name of the table, never what the caller wrote.
+    `model` is a name of the table, never what the caller wrote. `upstream_key` is what the caller wrote.
     """
 
     request_id: str
     deadline: Deadline
+    upstream_key: str | bytes | None = dataclasses.field(default=None, repr=False)
     model: str = OTHER_MODEL
     reason: str = "OK"
 

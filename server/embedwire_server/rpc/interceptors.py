@@ -79,8 +79,12 @@ class Observe(_Surrounding):
 
     @contextlib.asynccontextmanager
     async def _observed(self, context: Context, labels: tuple[str, str, str]) -> AsyncGenerator[None]:
-        offered = dict(context.invocation_metadata() or ()).get(calls.REQUEST_ID_KEY)
-        call = calls.Call(calls.request_id(offered), calls.Deadline(context.time_remaining(), self._deadlines))
+        metadata = dict(context.invocation_metadata() or ())
+        call = calls.Call(
+            calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
+            calls.Deadline(context.time_remaining(), self._deadlines),
+            metadata.get(calls.UPSTREAM_KEY),
+        )
         calls.current.set(call)
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
         context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))

@@ -4,6 +4,7 @@ All faults of a request are found and reported together, each under the path of 
 """
 
 import asyncio
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from embedwire_server.domain import (
 )
 from embedwire_server.errors import InvalidRequest, Violation
 from embedwire_server.models import ModelTable
+from embedwire_server.rpc.calls import UPSTREAM_KEY
 
 KEY_BYTES = 256
 FILE_NAME_BYTES = 255
@@ -39,6 +41,7 @@ UNNAMED_FILE = "upload"
 _TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
+_UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
@@ -52,23 +55,37 @@ class RequestReader:
         limits: what a request may hold.
         open_uploads: how many uploads of one call may be open at a time.
         spool_dir: where uploads are spooled.
+        accepts_upstream_keys: whether callers may bring their own key for the upstream.
     """
 
-    def __init__(self, models: ModelTable, limits: Limits, open_uploads: int, spool_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        models: ModelTable,
+        limits: Limits,
+        open_uploads: int,
+        spool_dir: Path | None = None,
+        *,
+        accepts_upstream_keys: bool = False,
+    ) -> None:
         self._models = models
         self._limits = limits
         self._open_uploads = open_uploads
         self._spool_dir = spool_dir
+        self._accepts_upstream_keys = accepts_upstream_keys
 
-    def read(self, message: Request) -> EmbedRequest:
-        """Read a request whose files are all at hand.
+    def read(self, message: Request, upstream_key: str | bytes | None = None) -> EmbedRequest:
+        """Read a request whose files are all at hand, and the upstream key that came with it.
 
         Raises:
             InvalidRequest: with every fault.
         """
-        return _Reading(self._models, self._limits, "", None).request(message)
+        reading = _Reading(self._models, self._limits, "", None)
+        key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
+        return dataclasses.replace(reading.request(message), upstream_key=key)
 
-    def read_upload(self, message: pb.CreateEmbeddingRequest) -> tuple[EmbedRequest, dict[int, Upload]]:
+    def read_upload(
+        self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None
+    ) -> tuple[EmbedRequest, dict[int, Upload]]:
         """Read the first message of an upload, and say which inputs wait for chunks, in their order.
 
         Raises:
@@ -81,7 +98,9 @@ class RequestReader:
             uploads[index] = Upload(announcement, places, self._spool_dir)
             return uploads[index]
 
-        return _Reading(self._models, self._limits, "request.", announce).request(message), uploads
+        reading = _Reading(self._models, self._limits, "request.", announce)
+        key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
+        return dataclasses.replace(reading.request(message), upstream_key=key), uploads
 
 
 class _Reading:
@@ -99,6 +118,19 @@ class _Reading:
         self._prefix = prefix
         self._announce = announce
         self._violations: list[Violation] = []
+
+    def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
+        """The caller's own key for the upstream, if there is one that may be sent."""
+        if key is None:
+            return None
+        if not is_accepted:
+            words = "this server does not take its callers' upstream keys; leave it out, and the server's is used"
+            self._violations.append(Violation(UPSTREAM_KEY, words))
+        elif not isinstance(key, str) or not _UPSTREAM_KEY.fullmatch(key):
+            self._violations.append(Violation(UPSTREAM_KEY, "must have 1 to 256 printable ASCII characters, no spaces"))
+        else:
+            return key
+        return None
 
     def request(self, message: Request) -> EmbedRequest:
         """Read it all, then complain or return."""

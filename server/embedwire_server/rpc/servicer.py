@@ -40,7 +40,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         """Stream the segments and results of all inputs."""
         write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding)
-        async with self._answer(self._requests.read(request)) as events:
+        async with self._answer(self._requests.read(request, calls.current.get().upstream_key)) as events:
             async for event in events:
                 yield write(event)
 
@@ -51,7 +51,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> pb.CreateEmbeddingUnaryResponse:
         """Collect the segments and results of all inputs."""
         reply = UnaryReply(len(request.inputs), request.vector_encoding)
-        async with self._answer(self._requests.read(request)) as events:
+        async with self._answer(self._requests.read(request, calls.current.get().upstream_key)) as events:
             async for event in events:
                 reply.add(event)
         return reply.message()
@@ -64,7 +64,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         """Stream the segments and results of all inputs, while their files still arrive."""
         request = await upload.first_request(request_iterator)
         async with upload.told_at_the_end(request_iterator):
-            wanted, uploads = self._requests.read_upload(request)
+            wanted, uploads = self._requests.read_upload(request, calls.current.get().upstream_key)
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
         with upload.closing(uploads):
             async with self._answer(wanted, upload.receive(request_iterator, uploads)) as events:

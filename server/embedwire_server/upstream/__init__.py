@@ -22,7 +22,8 @@ class UpstreamCall:
     """One input on its way to the upstream.
 
     `deadline` is a time of the running event loop's clock; nothing may be waited for beyond it.
-    `trace` is written by every layer that spends time or makes an attempt.
+    `trace` is written by every layer that spends time or makes an attempt. `key` is the caller's own credential
+    for the upstream; None is the server's.
     """
 
     input: Input
@@ -30,6 +31,7 @@ class UpstreamCall:
     deadline: float
     max_retries: int | None = None
     trace: Trace = dataclasses.field(default_factory=Trace)
+    key: str | None = dataclasses.field(default=None, repr=False)
 
 
 class Upstream(Protocol):

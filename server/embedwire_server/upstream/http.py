@@ -31,7 +31,7 @@ class HttpUpstream:
         transport: who carries the requests; the caller closes it.
         base_url: the API's root with its version, without a trailing slash.
         name: what results call this upstream.
-        key: the API key, if any; kept out of every message and repr.
+        key: the server's API key, if any, for calls that bring none; kept out of every message and repr.
         user_agent: how requests name their sender.
     """
 
@@ -44,8 +44,6 @@ class HttpUpstream:
         self._key = key
         # No compression: it would delay the first segment, and a small reply could grow without bound.
         self._headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
-        if key:
-            self._headers["x-api-key"] = key
 
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
         """Make one attempt; see `Upstream`."""
@@ -68,18 +66,21 @@ class HttpUpstream:
         content = content_of(call.input)
         size = await content.ready() if content is not None else 0
         body = MultipartBody(wire.parts(call.input, call.model, size))
+        credential = {"x-api-key": key} if (key := call.key or self._key) else {}
+        about_body = {"content-type": body.content_type, "content-length": str(body.length)}
         return httpx.Request(
             "POST",
             self._base_url + call.model.endpoint,
-            headers={**self._headers, "content-type": body.content_type, "content-length": str(body.length)},
+            headers={**self._headers, **credential, **about_body},
             content=body.chunks() if body.inline is None else body.inline,
             extensions={"timeout": {"connect": CONNECT_SECONDS}},
         )
 
     async def _read(self, call: UpstreamCall, response: httpx.Response) -> AsyncGenerator[Segment | Completion]:
+        key = call.key or self._key
         async with contextlib.aclosing(_chunks(response, call.trace)) as chunks:
             if response.status_code != httpx.codes.OK:
-                raise refusal.refused(response, await _head(chunks), self._key)
+                raise refusal.refused(response, await _head(chunks), key, is_callers_key=call.key is not None)
             modality, dimensions = call.input.modality, call.model.dimensions
             decoder = ReplyDecoder(wire.embedding_name(modality))
             with _malformed_replies():
@@ -90,8 +91,8 @@ class HttpUpstream:
                         yield segment
                 completion = wire.completion(decoder.end(), modality, decoder.elements)
             if isinstance(completion, wire.Rejection):
-                raise refusal.rejected(completion.message, self._key)
-            yield refusal.cleaned(completion, self._key)
+                raise refusal.rejected(completion.message, key)
+            yield refusal.cleaned(completion, key)
 
 
 async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[bytes]:

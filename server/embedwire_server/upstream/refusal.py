@@ -67,6 +67,7 @@ _BY_STATUS = {
 _REJECTIONS = {400, 415, 422}
 _WORDS = {
     Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
+    Reason.CALLER_UPSTREAM_CREDENTIALS: "the upstream does not accept the key in the metadata key x-upstream-api-key",
     Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
 }
 _RETRYABLE = {
@@ -80,13 +81,14 @@ _RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
-def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamFailure:
+def refused(response: httpx.Response, body: bytes, key: str | None, *, is_callers_key: bool = False) -> UpstreamFailure:
     """Build the failure for a reply that is not 200.
 
     Args:
         response: the reply, for its status and headers.
         body: its body, at most `MAX_BODY_BYTES` of it; not JSON is fine.
         key: the credential that was sent, to be taken out of whatever the upstream says.
+        is_callers_key: whether it was the caller's own, so that the fault is the caller's if it is refused.
     """
     error = _error_object(body)
     is_foreign = bool(body) and not error  # a proxy's page, not the API's words
@@ -103,8 +105,11 @@ def refused(response: httpx.Response, body: bytes, key: str | None) -> UpstreamF
         ),
     )
     delay = retry_delay(response.headers, details if isinstance(details, Mapping) else {})
+    reason = _reason(said, is_foreign=is_foreign)
+    if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
+        reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
-        reason := _reason(said, is_foreign=is_foreign),
+        reason,
         _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
         retry_delay=delay if reason in _RETRYABLE else None,
         upstream=said,

@@ -38,7 +38,9 @@ class EmbeddingServiceStub(object):
     attempt and the reply. A call without a deadline gets 60 s, or 600 s if any input is audio.
 
     Metadata: a request MAY carry `x-request-id` (at most 64 letters, digits and `-_.:`; else it
-    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream.
+    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream. It MAY
+    carry `x-upstream-api-key`, the caller's own key for the upstream; a server that does not take
+    such keys answers INVALID_ARGUMENT.
 
     Status: a fault of the request as a whole ends the call before any event. With one input,
     the failure of that input is the status of the call. With several, the call is OK and each
@@ -85,7 +87,9 @@ class EmbeddingServiceServicer(object):
     attempt and the reply. A call without a deadline gets 60 s, or 600 s if any input is audio.
 
     Metadata: a request MAY carry `x-request-id` (at most 64 letters, digits and `-_.:`; else it
-    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream.
+    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream. It MAY
+    carry `x-upstream-api-key`, the caller's own key for the upstream; a server that does not take
+    such keys answers INVALID_ARGUMENT.
 
     Status: a fault of the request as a whole ends the call before any event. With one input,
     the failure of that input is the status of the call. With several, the call is OK and each
@@ -166,7 +170,9 @@ class EmbeddingService(object):
     attempt and the reply. A call without a deadline gets 60 s, or 600 s if any input is audio.
 
     Metadata: a request MAY carry `x-request-id` (at most 64 letters, digits and `-_.:`; else it
-    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream.
+    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream. It MAY
+    carry `x-upstream-api-key`, the caller's own key for the upstream; a server that does not take
+    such keys answers INVALID_ARGUMENT.
 
     Status: a fault of the request as a whole ends the call before any event. With one input,
     the failure of that input is the status of the call. With several, the call is OK and each

@@ -87,7 +87,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: this token may not call CreateEmbedding
     """
     ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: _ErrorReason.ValueType  # 13
-    """The upstream refused the key that the caller passed on. Not sent yet.
+    """The upstream refused the key that the caller passed on.
     Code: UNAUTHENTICATED.
     Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
     """
@@ -242,7 +242,7 @@ Code: PERMISSION_DENIED.
 Sample: this token may not call CreateEmbedding
 """
 ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: ErrorReason.ValueType  # 13
-"""The upstream refused the key that the caller passed on. Not sent yet.
+"""The upstream refused the key that the caller passed on.
 Code: UNAUTHENTICATED.
 Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
 """
