@@ -88,7 +88,7 @@ class AsyncClient:
         """
         wanted = requests.listed(inputs)
         number = request_id(options.get("request_id"))
-        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
 
         async def start() -> tuple[Any, requests.Upload | None]:
             plan = await _off_the_loop(wanted, requests.plan, model, options.get("max_retries"))
@@ -144,7 +144,7 @@ class AsyncClient:
         wanted = requests.listed(inputs)
         number = request_id(options.get("request_id"))
         message = await _off_the_loop(wanted, requests.unary, model, options.get("max_retries"))
-        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
         try:
             found = replies.unary(await self._stub.CreateEmbeddingUnary(message, **arguments), number)
         except grpc.aio.AioRpcError as error:

@@ -86,7 +86,7 @@ class Client:
         wanted = requests.listed(inputs)
         number = request_id(options.get("request_id"))
         plan = requests.plan(model, wanted, options.get("max_retries"))
-        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
         if not plan.uploads:
             return Stream(self._stub.CreateEmbedding(plan.request, **arguments), number, None)
         upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
@@ -135,7 +135,7 @@ class Client:
         wanted = requests.listed(inputs)
         number = request_id(options.get("request_id"))
         message = requests.unary(model, wanted, options.get("max_retries"))
-        arguments = self._arguments(requests.default_timeout(wanted), number, options)
+        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
         try:
             found = replies.unary(self._stub.CreateEmbeddingUnary(message, **arguments), number)
         except grpc.RpcError as error:

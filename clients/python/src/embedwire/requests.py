@@ -38,9 +38,14 @@ def listed(inputs: Input | Sequence[Input]) -> list[Input]:
     return found
 
 
-def default_timeout(inputs: Sequence[Input]) -> float:
+def has_audio(inputs: Sequence[Input]) -> bool:
+    """Whether the call gets the longer default of time."""
+    return any(isinstance(item, Audio) for item in inputs)
+
+
+def default_timeout(*, has_audio: bool) -> float:
     """Seconds that a call gets whose caller says nothing: the defaults of the contract."""
-    return AUDIO_SECONDS if any(isinstance(item, Audio) for item in inputs) else TEXT_SECONDS
+    return AUDIO_SECONDS if has_audio else TEXT_SECONDS
 
 
 def reads_files(inputs: Sequence[Input]) -> bool:

@@ -1,0 +1,198 @@
+"""`TwelveLabs` and `AsyncTwelveLabs`: the SDK's `client.embed.create`, through an Embedwire server."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Never, Self
+
+from embedwire.async_client import AsyncClient
+from embedwire.client import Client
+from embedwire.connection import DEFAULT_TARGET, TLS
+from embedwire.errors import EmbedwireError
+from embedwire.twelvelabs.creation import Creation
+from embedwire.twelvelabs.media import File
+from embedwire.twelvelabs.options import RequestOptions
+from embedwire.twelvelabs.types import EmbeddingResponse
+
+
+class _Covered:
+    """Says of everything else that the SDK has where it can be found."""
+
+    if not TYPE_CHECKING:  # to a type checker, what is missing is simply missing
+
+        def __getattr__(self, name: str) -> Never:
+            words = "this drop-in covers embed.create; the rest is in the package twelvelabs"
+            raise AttributeError(f"{type(self).__name__} has no {name!r}: {words}")
+
+
+class EmbedClient(_Covered):
+    """What `TwelveLabs.embed` is."""
+
+    def __init__(self, client: Client, timeout: float | None) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    def create(  # noqa: PLR0913 - the SDK's signature
+        self,
+        model_name: str,
+        *,
+        text: str | None = None,
+        text_truncate: str | None = None,
+        audio_url: str | None = None,
+        audio_file: File | None = None,
+        audio_start_offset_sec: float | None = None,
+        image_url: str | None = None,
+        image_file: File | None = None,
+        request_options: RequestOptions | Mapping[str, Any] | None = None,
+    ) -> EmbeddingResponse:
+        """Embed a text, an image, an audio file, or several of them in one call.
+
+        Args:
+            model_name: for instance "marengo3.0".
+            text: the text.
+            text_truncate: "none", "start" or "end": which end of a too long text is cut off. Deprecated with
+                marengo3.0, and not sent then.
+            audio_url: the URL of an audio file, which the upstream fetches; it takes precedence over `audio_file`.
+            audio_file: an audio file: a path (str or Path), a binary file, bytes, or one of the SDK's tuples.
+            audio_start_offset_sec: where in the audio to start, in seconds.
+            image_url: the URL of an image; it takes precedence over `image_file`.
+            image_file: an image, in the same forms.
+            request_options: see `RequestOptions`.
+
+        Returns:
+            What became of each input. Where some failed and others did not, `error_message` is set on those.
+
+        Raises:
+            ApiError: everything failed; `BadRequestError` if the status is 400. See `embedwire.twelvelabs.errors`.
+            FileNotFoundError: a str or Path that is no file.
+            TypeError, ValueError: an argument cannot be meant; the message names it.
+        """
+        arguments = {
+            "text": text,
+            "text_truncate": text_truncate,
+            "audio_url": audio_url,
+            "audio_file": audio_file,
+            "audio_start_offset_sec": audio_start_offset_sec,
+            "image_url": image_url,
+            "image_file": image_file,
+            "request_options": request_options,
+        }
+        creation = Creation(model_name, self._timeout, arguments)
+        while True:
+            try:
+                with self._client.stream(model_name, creation.inputs(), **creation.call_options()) as events:
+                    for event in events:
+                        creation.add(event)
+            except EmbedwireError as error:
+                creation.fail(error)
+            if (delay := creation.delay()) is None:
+                return creation.response()
+            time.sleep(delay)
+
+
+class AsyncEmbedClient(_Covered):
+    """What `AsyncTwelveLabs.embed` is."""
+
+    def __init__(self, client: AsyncClient, timeout: float | None) -> None:
+        self._client = client
+        self._timeout = timeout
+
+    async def create(  # noqa: PLR0913 - the SDK's signature
+        self,
+        model_name: str,
+        *,
+        text: str | None = None,
+        text_truncate: str | None = None,
+        audio_url: str | None = None,
+        audio_file: File | None = None,
+        audio_start_offset_sec: float | None = None,
+        image_url: str | None = None,
+        image_file: File | None = None,
+        request_options: RequestOptions | Mapping[str, Any] | None = None,
+    ) -> EmbeddingResponse:
+        """Embed a text, an image, an audio file, or several of them; see `EmbedClient.create`."""
+        arguments = {
+            "text": text,
+            "text_truncate": text_truncate,
+            "audio_url": audio_url,
+            "audio_file": audio_file,
+            "audio_start_offset_sec": audio_start_offset_sec,
+            "image_url": image_url,
+            "image_file": image_file,
+            "request_options": request_options,
+        }
+        creation = Creation(model_name, self._timeout, arguments)
+        while True:
+            try:
+                async with self._client.stream(model_name, creation.inputs(), **creation.call_options()) as events:
+                    async for event in events:
+                        creation.add(event)
+            except EmbedwireError as error:
+                creation.fail(error)
+            if (delay := creation.delay()) is None:
+                return creation.response()
+            await asyncio.sleep(delay)
+
+
+class TwelveLabs(_Covered):
+    """Stands in for `twelvelabs.TwelveLabs`: `client.embed.create` goes through an Embedwire server.
+
+    Args:
+        api_key: your own TwelveLabs key, for servers that take their callers' keys; without it the server's is used.
+        target: HOST:PORT of the server, or any other gRPC name.
+        tls: True for TLS with gRPC's own roots, a `TLS` for anything else; False for plain text.
+        token: the bearer token that the server wants.
+        timeout: seconds that each call gets for everything, retries included, unless it chooses; None is 60 s, or
+            600 s with audio.
+
+    Raises:
+        ValueError: an argument cannot be used; the message says why.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        target: str = DEFAULT_TARGET,
+        tls: TLS | bool = False,
+        token: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._client = Client(target, tls=tls, token=token, upstream_api_key=api_key, timeout=timeout)
+        self.embed = EmbedClient(self._client, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+class AsyncTwelveLabs(_Covered):
+    """Stands in for `twelvelabs.AsyncTwelveLabs`; its arguments are those of `TwelveLabs`."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        target: str = DEFAULT_TARGET,
+        tls: TLS | bool = False,
+        token: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._client = AsyncClient(target, tls=tls, token=token, upstream_api_key=api_key, timeout=timeout)
+        self.embed = AsyncEmbedClient(self._client, timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()

@@ -1,0 +1,86 @@
+"""The forms in which the SDK takes a file, as inputs of the native client."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+FileContent = BinaryIO | bytes | str | os.PathLike[str]
+File = (
+    FileContent
+    | tuple[str | None, FileContent]
+    | tuple[str | None, FileContent, str | None]
+    | tuple[str | None, FileContent, str | None, Mapping[str, str]]
+)
+
+_BYTES = (bytes, bytearray, memoryview)
+_LONGEST_SHOWN = 100
+
+
+def named_file(parameter: str, given: File) -> dict[str, Any]:
+    """The arguments that `Image` or `Audio` takes for this file.
+
+    Args:
+        parameter: what errors call it.
+        given: a path (str or Path), a binary file, bytes, or one of the SDK's tuples (name, content[, media type[,
+            headers]]).
+
+    Raises:
+        FileNotFoundError: a str or Path that is no file.
+        TypeError: it has another form.
+        ValueError: headers of its own, which cannot be sent.
+    """
+    name: str | None = None
+    media_type: str | None = None
+    content: Any = given
+    if isinstance(given, tuple):
+        if len(given) not in (2, 3, 4):
+            raise TypeError(f"{parameter}: a tuple must be (name, content[, media type[, headers]])")
+        name, content, media_type, headers = (*given, None, None)[:4]
+        if headers:
+            raise ValueError(f"{parameter}: headers of a file cannot be sent; leave them out of the tuple")
+    return {**_source(parameter, content), "file_name": name or "", "media_type": media_type or ""}
+
+
+def is_repeatable(arguments: Mapping[str, Any]) -> bool:
+    """Whether the content can be read again for another attempt."""
+    file = arguments.get("file")
+    return file is None or _is_seekable(file)
+
+
+def rewound(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same, ready to be read from its beginning, which is where the SDK always starts."""
+    file = arguments.get("file")
+    if file is not None and _is_seekable(file):
+        file.seek(0)
+    return arguments
+
+
+def _source(parameter: str, content: Any) -> dict[str, Any]:  # noqa: ANN401 - what the caller gives
+    if isinstance(content, _BYTES):
+        return {"data": content}
+    if isinstance(content, str | os.PathLike):
+        return {"path": _existing(parameter, content)}
+    if isinstance(content, io.TextIOBase):
+        raise TypeError(f"{parameter}: the file must be open in binary mode ('rb')")
+    if hasattr(content, "read"):
+        return {"file": content}
+    raise TypeError(
+        f"{parameter}: must be a path, bytes, a binary file or a tuple of them, got {type(content).__name__}"
+    )
+
+
+def _existing(parameter: str, path: str | os.PathLike[str]) -> Path:
+    shown = os.fspath(path)[:_LONGEST_SHOWN]
+    try:
+        is_file = Path(path).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: content rather than a path
+        is_file = False
+    if not is_file:
+        raise FileNotFoundError(f"{parameter}: there is no file {shown!r}; give a path, bytes or a binary file")
+    return Path(path)
+
+
+def _is_seekable(file: Any) -> bool:  # noqa: ANN401 - any file
+    return bool(getattr(file, "seekable", lambda: False)())

@@ -1,0 +1,86 @@
+"""`request_options`: what a single call may choose."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+
+class RequestOptions(TypedDict, total=False):
+    """The options of one call. Any other key is an error.
+
+    Attributes:
+        timeout_in_seconds: the deadline of everything, retries included.
+        max_retries: how many times what failed for a passing cause is tried again; 0 never. Without it the server
+            does what its own policy says.
+        chunk_size: size of the chunks in which files are uploaded, in bytes.
+        additional_headers: may hold `x-request-id`.
+        additional_body_parameters: may hold `text_truncate`.
+    """
+
+    timeout_in_seconds: float
+    max_retries: int
+    chunk_size: int
+    additional_headers: Mapping[str, str]
+    additional_body_parameters: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """The same, checked. None is what was not chosen."""
+
+    timeout: float | None = None
+    max_retries: int | None = None
+    chunk_bytes: int | None = None
+    request_id: str | None = None
+    text_truncate: str | None = None
+
+
+def read_options(given: Mapping[str, Any] | None) -> Options:
+    """Check the options of a call.
+
+    Raises:
+        ValueError: a key that has no meaning here, or a value that cannot be meant.
+        TypeError: a value of the wrong type.
+    """
+    given = {} if given is None else given
+    for name in given:
+        if name not in RequestOptions.__annotations__:
+            raise ValueError(f"request_options[{name!r}]: has no meaning here; known are {_KNOWN}")
+    return Options(
+        _number(given, "timeout_in_seconds", lambda value: value >= 0, "0 or more"),
+        _integer(given, "max_retries", 0),
+        _integer(given, "chunk_size", 1),
+        _only(given, "additional_headers", "x-request-id"),
+        _only(given, "additional_body_parameters", "text_truncate"),
+    )
+
+
+_KNOWN = ", ".join(RequestOptions.__annotations__)
+
+
+def _number(given: Mapping[str, Any], name: str, is_good: Callable[[float], bool], words: str) -> Any:  # noqa: ANN401
+    value = given.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"request_options[{name!r}]: must be a number, got {type(value).__name__}")
+    if not is_good(value):
+        raise ValueError(f"request_options[{name!r}]: must be {words}, got {value}")
+    return value
+
+
+def _integer(given: Mapping[str, Any], name: str, least: int) -> int | None:
+    if isinstance(given.get(name), float):
+        raise TypeError(f"request_options[{name!r}]: must be an int, got float")
+    value: int | None = _number(given, name, lambda value: value >= least, f"{least} or more")
+    return value
+
+
+def _only(given: Mapping[str, Any], name: str, allowed: str) -> str | None:
+    """The one value that a mapping may hold."""
+    found = {str(key).lower(): value for key, value in (given.get(name) or {}).items()}
+    for key in found:
+        if key != allowed:
+            raise ValueError(f"request_options[{name!r}][{key!r}]: cannot be sent; only {allowed!r} can")
+    value: str | None = found.get(allowed)
+    return value
