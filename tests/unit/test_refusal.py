@@ -213,6 +213,14 @@ def test_where_a_delay_helps(status: int, expected: float | None) -> None:
     assert refused(status, b"", {"retry-after": "7"}).retry_delay == expected
 
 
+@pytest.mark.parametrize("status", [408, 409, 500, 503])
+def test_a_reset_says_nothing_of_other_failures(status: int) -> None:
+    """When a window of the rate limit ends matters only to what hit the limit; every reply tells it."""
+    reset = str(int(dt.datetime.now(dt.UTC).timestamp()) + 60)
+
+    assert refused(status, b"", {"x-ratelimit-reset": reset}).retry_delay is None
+
+
 def test_rate_limit_headers() -> None:
     """The rate limit headers are kept under lower-case names, and no other header is."""
     headers = {

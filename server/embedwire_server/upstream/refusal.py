@@ -104,14 +104,13 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
             if _RATE_LIMIT.match(name)
         ),
     )
-    delay = retry_delay(response.headers, details if isinstance(details, Mapping) else {})
     reason = _reason(said, is_foreign=is_foreign)
     if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
         reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
         reason,
         _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
-        retry_delay=delay if reason in _RETRYABLE else None,
+        retry_delay=retry_delay(reason, response.headers, details if isinstance(details, Mapping) else {}),
         upstream=said,
     )
 
@@ -145,15 +144,20 @@ def clean(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> 
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
 
 
-def retry_delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Seconds to wait, from whichever hint the upstream gives (section 5.1), or None."""
+def retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
+    """Seconds to wait, from whichever hint the upstream gives (section 5.1), or None.
+
+    When the window of a rate limit ends is a hint only for what hit the limit: every reply tells it.
+    """
+    if reason not in _RETRYABLE:
+        return None
     now = dt.datetime.now(dt.UTC)
     hints = [
         _seconds(headers.get("retry-after")),
         _until(headers.get("retry-after"), now),
         _seconds(details.get("retryAfter")),
     ]
-    resets = [_seconds(headers.get(name)) for name in _RESETS]
+    resets = [_seconds(headers.get(name)) for name in _RESETS if reason is Reason.UPSTREAM_RATE_LIMITED]
     hints += [at - now.timestamp() for at in resets if at is not None and at > now.timestamp()]
     return next((hint for hint in hints if hint is not None), None)
 

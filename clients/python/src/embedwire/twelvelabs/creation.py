@@ -12,7 +12,7 @@ from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 from embedwire.requests import default_timeout
 from embedwire.results import Event, Result, Segment
-from embedwire.twelvelabs.errors import ApiError, BadRequestError, api_error
+from embedwire.twelvelabs.errors import DOCS_URL, ApiError, BadRequestError, api_error
 from embedwire.twelvelabs.media import is_repeatable, named_file, rewound
 from embedwire.twelvelabs.options import Options, read_options
 from embedwire.twelvelabs.response import Outcome, response
@@ -107,7 +107,8 @@ class Creation:
     def delay(self) -> float | None:
         """Seconds to wait before what failed is sent again; None if nothing is."""
         again = [name for name, part in self._parts.items() if self._may_pass(part)]
-        hints = [part.error.retry_delay for part in self._parts.values() if part.error and part.error.retry_delay]
+        errors = [error for name in again if (error := self._parts[name].error) is not None]
+        hints = [error.retry_delay for error in errors if error.retry_delay is not None]
         jitter = random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**self._rounds))  # noqa: S311 - no secret
         delay = max(hints, default=jitter)
         if not again or time.monotonic() + delay >= self._ends:
@@ -186,7 +187,8 @@ def _truncate(model_name: str, given: Any, options: Options) -> Truncate | None:
         return None
     if value not in ("none", "start", "end"):
         words = "You should use one of the following values: none, start, end."
-        body = {"code": "parameter_invalid", "message": f"The text_truncate parameter is invalid. {words}"}
+        message = f"The text_truncate parameter is invalid. {words}"
+        body = {"code": "parameter_invalid", "message": message, "docs_url": DOCS_URL}
         raise BadRequestError(body)
     return cast(Truncate, value)
 

@@ -14,6 +14,8 @@ from typing import Any
 from embedwire.errors import DeadlineExceededError, EmbedwireError, Failure, UnreachableError
 
 BAD_REQUEST = 400
+# Where the upstream documents its codes; it comes with its refusals.
+DOCS_URL = "https://docs.twelvelabs.io/api-reference/error-codes"
 _OK = 200
 
 # Where the upstream was not asked there is no HTTP status; these say the same.
