@@ -129,6 +129,7 @@ async def test_text_truncate_on_the_newer_model_warns(served: Served, by: str) -
         ({"max_retries": 1.5}, "max_retries"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"chunk_size": True}, "chunk_size"),
+        ({"chunk_size": 1 << 24}, "chunk_size"),
     ],
 )
 async def test_options_without_a_meaning(served: Served, options: dict[str, Any], named: str) -> None:
@@ -351,6 +352,17 @@ async def test_deadlines(served: Served) -> None:
         assert await client.embed.create(NEW, text="x", request_options={"timeout_in_seconds": 30})
 
     assert isinstance(caught.value, TimeoutError)
+
+
+async def test_one_async_client_in_several_loops(served: Served) -> None:
+    """A client made at a module's level serves one `asyncio.run` after the other."""
+    client = AsyncTwelveLabs(target=served.app.target)
+
+    async def run() -> int:
+        return len((await client.embed.create(NEW, text="x")).text_embedding.segments[0].float_)
+
+    for _ in range(2):
+        assert await asyncio.to_thread(asyncio.run, run()) == 512
 
 
 async def test_api_key(scripted: Scripted) -> None:

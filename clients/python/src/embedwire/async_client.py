@@ -10,7 +10,7 @@ import grpc
 from embedwire import replies, requests
 from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection, request_id
 from embedwire.details import error_of
-from embedwire.inputs import Input
+from embedwire.inputs import Audio, Image, Input, Text
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class AsyncClient:
     """Calls an Embedwire server from asyncio. `Client` is its twin for code without an event loop.
 
-    It may be made anywhere; it connects with the first call, and belongs to the event loop of that call. An
-    `async with` block closes it.
+    It may be made anywhere and connects with the first call; in another event loop (a further `asyncio.run`) it
+    connects anew. An `async with` block closes it.
 
     Args:
         target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
@@ -52,6 +52,7 @@ class AsyncClient:
         self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
         self._channel: grpc.aio.Channel | None = None
         self._opened: EmbeddingServiceAsyncStub | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -122,7 +123,7 @@ class AsyncClient:
             async for event in events:
                 collector.add(event)
         found = collector.embeddings()
-        return found if isinstance(inputs, Sequence) else found[0]
+        return found[0] if isinstance(inputs, Text | Image | Audio) else found
 
     @overload
     async def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -149,7 +150,7 @@ class AsyncClient:
             found = replies.unary(await self._stub.CreateEmbeddingUnary(message, **arguments), number)
         except grpc.aio.AioRpcError as error:
             raise error_of(error, number) from None
-        return found if isinstance(inputs, Sequence) else found[0]
+        return found[0] if isinstance(inputs, Text | Image | Audio) else found
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
         """What each model accepts and returns.
@@ -172,7 +173,8 @@ class AsyncClient:
     @property
     def _stub(self) -> "EmbeddingServiceAsyncStub":
         """The stub, on a channel that is opened where the event loop runs."""
-        if self._opened is None:
+        if self._opened is None or self._loop is not asyncio.get_running_loop():
+            self._loop = asyncio.get_running_loop()
             target = self._connection.target
             credentials, options = self._connection.credentials, self._connection.channel_options
             self._channel = (

@@ -9,7 +9,7 @@ import grpc
 from embedwire import replies, requests
 from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection, request_id
 from embedwire.details import error_of
-from embedwire.inputs import Input
+from embedwire.inputs import Audio, Image, Input, Text
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -115,7 +115,7 @@ class Client:
             for event in events:
                 collector.add(event)
         found = collector.embeddings()
-        return found if isinstance(inputs, Sequence) else found[0]
+        return found[0] if isinstance(inputs, Text | Image | Audio) else found
 
     @overload
     def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -140,7 +140,7 @@ class Client:
             found = replies.unary(self._stub.CreateEmbeddingUnary(message, **arguments), number)
         except grpc.RpcError as error:
             raise error_of(error, number) from None
-        return found if isinstance(inputs, Sequence) else found[0]
+        return found[0] if isinstance(inputs, Text | Image | Audio) else found
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """What each model accepts and returns.

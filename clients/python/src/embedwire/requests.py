@@ -107,9 +107,14 @@ class Upload:
     Args:
         plan: the request and its files.
         chunk_bytes: largest size of a chunk.
+
+    Raises:
+        ValueError: no chunk has that size, or no message has room for it.
     """
 
     def __init__(self, plan: Plan, chunk_bytes: int) -> None:
+        if not 1 <= chunk_bytes <= MESSAGE_BYTES:
+            raise ValueError(f"chunk_bytes: must be 1 to {MESSAGE_BYTES}, got {chunk_bytes}")
         self.error: Exception | None = None
         self._plan = plan
         self._chunk_bytes = chunk_bytes

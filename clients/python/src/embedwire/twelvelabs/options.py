@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
+from embedwire.requests import MESSAGE_BYTES
+
 
 class RequestOptions(TypedDict, total=False):
     """The options of one call. Any other key is an error.
@@ -49,12 +51,13 @@ def read_options(given: Mapping[str, Any] | None) -> Options:
     return Options(
         _number(given, "timeout_in_seconds", lambda value: value >= 0, "0 or more"),
         _integer(given, "max_retries", 0),
-        _integer(given, "chunk_size", 1),
+        _integer(given, "chunk_size", 1, MESSAGE_BYTES),
         _only(given, "additional_headers", "x-request-id"),
         _only(given, "additional_body_parameters", "text_truncate"),
     )
 
 
+_MOST = 2**32 - 1  # of an unsigned number in the contract
 _KNOWN = ", ".join(RequestOptions.__annotations__)
 
 
@@ -69,10 +72,10 @@ def _number(given: Mapping[str, Any], name: str, is_good: Callable[[float], bool
     return value
 
 
-def _integer(given: Mapping[str, Any], name: str, least: int) -> int | None:
+def _integer(given: Mapping[str, Any], name: str, least: int, most: int = _MOST) -> int | None:
     if isinstance(given.get(name), float):
         raise TypeError(f"request_options[{name!r}]: must be an int, got float")
-    value: int | None = _number(given, name, lambda value: value >= least, f"{least} or more")
+    value: int | None = _number(given, name, lambda value: least <= value <= most, f"{least} to {most}")
     return value
 
 
