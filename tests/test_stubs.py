@@ -1,24 +1,51 @@
-"""The committed stubs work with the oldest and the newest runtime that their package claims to support."""
+"""The client works with the oldest and the newest runtime that its package claims to support."""
 
+import asyncio
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from serving import Served
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "clients/python"
 PROGRAM = """
+import asyncio, sys
 import grpc, google.protobuf
-from embedwire.v1 import embedding_pb2 as pb, embedding_pb2_grpc
-sent = pb.CreateEmbeddingRequest(model_name="m", inputs=[pb.Input(text=pb.TextInput(value="a"))], max_retries=0)
-read = pb.CreateEmbeddingRequest.FromString(sent.SerializeToString())
-assert read == sent and read.HasField("max_retries")
-with grpc.insecure_channel("127.0.0.1:9") as channel:
-    embedding_pb2_grpc.EmbeddingServiceStub(channel)
+from embedwire import AsyncClient, Audio, Client, EmbedwireError, Image, Text
+from embedwire.twelvelabs import BadRequestError, TwelveLabs
+
+target = sys.argv[1]
+noise = bytes(2 << 20)
+
+with Client(target) as client:
+    vectors = [embed("marengo3.0", Text("a")).vector.tolist() for embed in (client.embed, client.embed_unary)]
+    assert vectors[0] == vectors[1] and len(vectors[0]) == 512
+    text, audio = client.embed("marengo3.0", [Text("a"), Audio(data=noise)])
+    assert text.failure is None and audio.failure.reason == "INPUT_REJECTED", audio
+
+async def main():
+    async with AsyncClient(target) as client:
+        text, image = await client.embed("marengo3.0", [Text("a"), Image(data=noise)])
+        assert text.failure is None and image.failure.reason == "INPUT_REJECTED", image
+        try:
+            await client.embed("unknown", Audio(data=noise * 8))
+        except EmbedwireError as error:
+            assert error.reason == "INVALID_REQUEST", error
+        else:
+            raise AssertionError
+
+asyncio.run(main())
+with TwelveLabs(target=target) as client:
+    try:
+        client.embed.create("marengo3.0", image_file=b"none")
+    except BadRequestError as error:
+        assert error.body["code"] == "parameter_invalid"
 print(grpc.__version__, google.protobuf.__version__)
 """
 
@@ -34,21 +61,31 @@ def requirements() -> dict[str, tuple[str, str]]:
     return found
 
 
+async def run(command: list[Any]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a thread, because the server runs on this loop."""
+
+    def wait() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+
+    return await asyncio.to_thread(wait)
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("end", ["oldest", "newest"])
-def test_stubs_import_and_work(tmp_path: Path, end: str) -> None:
-    """They import without a warning, and a message survives the round trip."""
+async def test_the_client_works(served: Served, tmp_path: Path, end: str) -> None:
+    """Calls, uploads, failures and the drop-in work without a warning, and without any other package."""
     wanted = [
         f"{name}=={floor}" if end == "oldest" else f"{name}<{ceiling}"
         for name, (floor, ceiling) in requirements().items()
     ]
     python = tmp_path / "bin/python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    await run([sys.executable, "-m", "venv", tmp_path])
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     install += ["--prefer-binary", *wanted, str(CLIENT)]
-    subprocess.run(install, check=True, timeout=200)
+    await run(install)
     quiet = ["-W", "error", "-W", "ignore:Type google._upb:DeprecationWarning"]  # protobuf 5 about itself
-    ran = subprocess.run([python, *quiet, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    command = [python, *quiet, "-c", PROGRAM, served.app.target]
+    ran = await run(command)
 
     assert len(wanted) == 2
     assert ran.returncode == 0, ran.stderr

@@ -2,11 +2,17 @@
 
 import grpc
 import pytest
-from messages import failed, request, text_input
+from messages import failed, text_input
 from serving import Scripted, Served
 from upstreams import Visit, reply
 
+from embedwire.v1 import embedding_pb2 as pb
+
 KEY = "tlk_of_the_caller"
+
+
+def unary() -> pb.CreateEmbeddingUnaryRequest:
+    return pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
 
 
 async def refuse(visit: Visit) -> None:
@@ -19,7 +25,7 @@ async def answer(visit: Visit) -> None:
 
 async def test_a_server_that_takes_no_keys_says_so(served: Served) -> None:
     """A key is not ignored in silence: by default the call fails and says what to do."""
-    call = served.stub.CreateEmbeddingUnary(request(text_input()), metadata=[("x-upstream-api-key", KEY)])
+    call = served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
 
@@ -33,8 +39,8 @@ async def test_the_callers_key_replaces_the_servers(scripted: Scripted) -> None:
     """The upstream sees the caller's key where there is one, and the server's own everywhere else."""
     settings = {"api_key": "of-the-server", "accept_upstream_keys": True}
     async with scripted(answer, **settings) as (served, upstream):
-        await served.stub.CreateEmbeddingUnary(request(text_input()), metadata=[("x-upstream-api-key", KEY)])
-        await served.stub.CreateEmbeddingUnary(request(text_input()))
+        await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)])
+        await served.stub.CreateEmbeddingUnary(unary())
 
     assert [visit.headers["x-api-key"] for visit in upstream.visits] == [KEY, "of-the-server"]
 
@@ -47,7 +53,7 @@ async def test_a_wrong_key_is_its_owners_fault(scripted: Scripted) -> None:
             ([], grpc.StatusCode.FAILED_PRECONDITION, "UPSTREAM_CREDENTIALS"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await served.stub.CreateEmbeddingUnary(request(text_input()), metadata=metadata)
+                await served.stub.CreateEmbeddingUnary(unary(), metadata=metadata)
             failure = failed(caught.value)
             assert (failure.code, failure.info.reason) == (code, reason)
             if metadata:
@@ -59,7 +65,7 @@ async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str
     """What is no key never reaches the upstream, and the message does not repeat it."""
     async with scripted(answer, accept_upstream_keys=True) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await served.stub.CreateEmbeddingUnary(request(text_input()), metadata=[("x-upstream-api-key", key)])
+            await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", key)])
 
     assert list(failed(caught.value).fields) == ["x-upstream-api-key"]
     assert not upstream.visits

@@ -4,12 +4,14 @@ import asyncio
 import json
 import time
 import warnings
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import twelvelabs
+from client.services import result, segment, service
 from media import flac, png
 from sandbox.official import create_sync
 from serving import Scripted, Served, serving
@@ -25,6 +27,8 @@ from embedwire.twelvelabs import (
     BadRequestError,
     TwelveLabs,
 )
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import error_reason_pb2
 from embedwire_server.sandbox import Sandbox
 
 NEW, OLD = "marengo3.0", "Marengo-retrieval-2.7"
@@ -32,7 +36,11 @@ NEW, OLD = "marengo3.0", "Marengo-retrieval-2.7"
 
 async def create(served: Served, *positional: Any, api_key: str | None = None, **arguments: Any) -> Any:
     """The sync drop-in, in a thread, because the server runs on this loop."""
-    with TwelveLabs(target=served.app.target, api_key=api_key) as client:
+    return await create_at(served.app.target, *positional, api_key=api_key, **arguments)
+
+
+async def create_at(target: str, *positional: Any, api_key: str | None = None, **arguments: Any) -> Any:
+    with TwelveLabs(target=target, api_key=api_key) as client:
         return await asyncio.to_thread(lambda: client.embed.create(*(positional or (NEW,)), **arguments))
 
 
@@ -41,10 +49,10 @@ def example(client: Any, model: str, audio_url: str, image_url: str) -> list[str
     lines: list[str] = []
 
     def show(segments: Any, most: int = 5) -> None:
-        for segment in segments:
-            if hasattr(segment, "start_offset_sec"):
-                lines.append(f"start_offset_sec={segment.start_offset_sec}")
-            lines.append(f"embeddings: {[round(number, 6) for number in segment.float_[:most]]}")
+        for each in segments:
+            if hasattr(each, "start_offset_sec"):
+                lines.append(f"start_offset_sec={each.start_offset_sec}")
+            lines.append(f"embeddings: {[round(number, 6) for number in each.float_[:most]]}")
 
     res = client.embed.create(
         model_name=model, text="a red fox", audio_url=audio_url, image_url=image_url, audio_start_offset_sec=10.0
@@ -210,6 +218,48 @@ async def test_max_retries_is_no_more_than_it_says(scripted: Scripted, retries: 
 
     assert len(upstream.bodies) == retries + 1
     assert (caught.value.status_code, caught.value.body) == (503, {"code": "x", "message": "Not now."})
+
+
+async def test_the_servers_attempts_count() -> None:
+    """What the server has tried already is taken off `max_retries`, so that the two never multiply."""
+    failing = pb.Failure(code=14, reason=error_reason_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, message="No.")
+    asked: list[int] = []
+
+    async def create(request: pb.CreateEmbeddingRequest, _: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        asked.append(request.max_retries)
+        for index, item in enumerate(request.inputs):
+            if item.WhichOneof("modality") == "image":
+                yield result(index, failure=failing, attempts=2)
+            else:
+                yield segment(index)
+                yield result(index)
+
+    async with service(CreateEmbedding=create) as target:
+        res = await create_at(target, text="x", image_file=b"p", request_options={"max_retries": 3})
+
+    assert asked == [3, 1]
+    assert res.image_embedding.error_message == "No."
+
+
+async def test_segments_of_an_earlier_attempt_are_void(scripted: Scripted) -> None:
+    """What came before a reply broke off is not in the result of the attempt that succeeds."""
+    seen: list[bytes] = []
+
+    async def script(visit: Visit) -> None:
+        seen.append(visit.body)
+        data = json.dumps(reply("audio_embedding", segments=3)).encode()
+        await visit.head(length=len(data))
+        if len(seen) == 1:
+            await visit.send(data[:-20])
+            visit.writer.close()
+        else:
+            await visit.send(data)
+
+    async with scripted(script) as (served, _):
+        res = await create(served, audio_file=b"sound", request_options={"max_retries": 1})
+
+    assert len(seen) == 2
+    assert [each.start_offset_sec for each in res.audio_embedding.segments] == [0, 6, 12]
 
 
 async def test_files_are_sent_whole_again(scripted: Scripted, tmp_path: Path) -> None:

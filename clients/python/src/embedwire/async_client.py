@@ -1,15 +1,17 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import grpc
 
 from embedwire import replies, requests
-from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection, request_id
+from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
 from embedwire.details import error_of
+from embedwire.errors import EmbedwireError, Failure
 from embedwire.inputs import Audio, Image, Input, Text
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
@@ -88,15 +90,16 @@ class AsyncClient:
             EmbedwireError: while iterating: the call failed, or its only input. See `embedwire.errors`.
         """
         wanted = requests.listed(inputs)
-        number = request_id(options.get("request_id"))
-        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
+        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
 
         async def start() -> tuple[Any, requests.Upload | None]:
             plan = await _off_the_loop(wanted, requests.plan, model, options.get("max_retries"))
             if not plan.uploads:
                 return self._stub.CreateEmbedding(plan.request, **arguments), None
             upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
-            return self._stub.CreateEmbeddingFromUpload(upload.messages_async(), **arguments), upload
+            call: Any = self._stub.CreateEmbeddingFromUpload(upload.messages_async(), **arguments)
+            _keep_status(call)
+            return call, upload
 
         return AsyncStream(start, number)
 
@@ -143,13 +146,11 @@ class AsyncClient:
             RequestError: the answer is larger than 4 MiB (reason REPLY_TOO_LARGE).
         """
         wanted = requests.listed(inputs)
-        number = request_id(options.get("request_id"))
+        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
         message = await _off_the_loop(wanted, requests.unary, model, options.get("max_retries"))
-        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
-        try:
-            found = replies.unary(await self._stub.CreateEmbeddingUnary(message, **arguments), number)
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, number) from None
+        with _failures(number):
+            reply = await self._stub.CreateEmbeddingUnary(message, **arguments)
+        found = replies.unary(reply, len(wanted), number)
         return found[0] if isinstance(inputs, Text | Image | Audio) else found
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
@@ -160,15 +161,13 @@ class AsyncClient:
         """
         found: list[Model] = []
         page = pb.ListModelsResponse(next_page_token="")
-        while not found or page.next_page_token:
-            number = request_id(None)
-            arguments = self._arguments(requests.TEXT_SECONDS, number, {"timeout": timeout})
-            try:
+        while True:
+            number, arguments = self._connection.call({"timeout": timeout}, requests.TEXT_SECONDS)
+            with _failures(number):
                 page = await self._stub.ListModels(pb.ListModelsRequest(page_token=page.next_page_token), **arguments)
-            except grpc.aio.AioRpcError as error:
-                raise error_of(error, number) from None
             found += [replies.model(item) for item in page.models]
-        return found
+            if not page.next_page_token:
+                return found
 
     @property
     def _stub(self) -> "EmbeddingServiceAsyncStub":
@@ -185,13 +184,6 @@ class AsyncClient:
             self._opened = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[assignment]
         assert self._opened is not None  # noqa: S101 - for the type checker
         return self._opened
-
-    def _arguments(self, default: float, number: str, options: CallOptions) -> dict[str, Any]:
-        return {
-            "timeout": self._connection.seconds(options.get("timeout"), default),
-            "metadata": self._connection.metadata(number),
-            "wait_for_ready": self._connection.wait_for_ready,
-        }
 
 
 class AsyncStream(AsyncIterator[Event]):
@@ -241,12 +233,54 @@ class AsyncStream(AsyncIterator[Event]):
     async def _message(self) -> Any:  # noqa: ANN401 - a response or EOF
         if self._call is None:
             self._call, self._upload = await self._start()
+            if self._is_closed:  # meanwhile
+                self._call.cancel()
         try:
-            return await self._call.read()
-        except grpc.aio.AioRpcError as error:
+            with _failures(self.request_id):
+                return await self._call.read()
+        except EmbedwireError:
+            if self._is_closed:
+                return grpc.aio.EOF
             if self._upload is not None and self._upload.error is not None:
                 raise self._upload.error from None
-            raise error_of(error, self.request_id) from None
+            raise
+
+
+@contextlib.contextmanager
+def _failures(number: str) -> Iterator[None]:
+    """Every way in which gRPC says that a call failed, as an EmbedwireError."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():  # the task is meant, not only its call
+            raise
+        raise Failure("CANCELLED", "CANCELLED", "the call was cancelled by this client").error(number) from None
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error, number) from None
+
+
+def _keep_status(call: Any) -> None:  # noqa: ANN401 - gRPC's call
+    """Keep grpc.aio from putting an INTERNAL of its own in the place of the server's status.
+
+    It does so if the server ends the call while a message is being written, and offers no other way to see what the
+    server said.
+    """
+    if hasattr(call, "_cython_call"):
+        call._cython_call = _KeepsStatus(call._cython_call)  # noqa: SLF001 - see above
+
+
+class _KeepsStatus:
+    """gRPC's inner call, except that a failed write leaves the status alone."""
+
+    def __init__(self, call: Any) -> None:  # noqa: ANN401 - gRPC's own
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever gRPC asks of it
+        return getattr(self._call, name)
+
+    def set_internal_error(self, _: str) -> None:
+        """Leave the status to the server; who waits for it gets it."""
 
 
 async def _off_the_loop(wanted: list[Input], make: Any, model: str, max_retries: int | None) -> Any:  # noqa: ANN401

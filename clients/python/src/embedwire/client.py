@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack, overload
 import grpc
 
 from embedwire import replies, requests
-from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection, request_id
+from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
 from embedwire.details import error_of
 from embedwire.inputs import Audio, Image, Input, Text
 from embedwire.results import Embedding, Event, Model, Result
@@ -84,9 +84,8 @@ class Client:
             EmbedwireError: while iterating: the call failed, or its only input. See `embedwire.errors`.
         """
         wanted = requests.listed(inputs)
-        number = request_id(options.get("request_id"))
+        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
         plan = requests.plan(model, wanted, options.get("max_retries"))
-        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
         if not plan.uploads:
             return Stream(self._stub.CreateEmbedding(plan.request, **arguments), number, None)
         upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
@@ -133,13 +132,13 @@ class Client:
             RequestError: the answer is larger than 4 MiB (reason REPLY_TOO_LARGE).
         """
         wanted = requests.listed(inputs)
-        number = request_id(options.get("request_id"))
+        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
         message = requests.unary(model, wanted, options.get("max_retries"))
-        arguments = self._arguments(requests.default_timeout(has_audio=requests.has_audio(wanted)), number, options)
         try:
-            found = replies.unary(self._stub.CreateEmbeddingUnary(message, **arguments), number)
+            reply = self._stub.CreateEmbeddingUnary(message, **arguments)
         except grpc.RpcError as error:
             raise error_of(error, number) from None
+        found = replies.unary(reply, len(wanted), number)
         return found[0] if isinstance(inputs, Text | Image | Audio) else found
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
@@ -150,22 +149,15 @@ class Client:
         """
         found: list[Model] = []
         page = pb.ListModelsResponse(next_page_token="")
-        while not found or page.next_page_token:
-            number = request_id(None)
-            arguments = self._arguments(requests.TEXT_SECONDS, number, {"timeout": timeout})
+        while True:
+            number, arguments = self._connection.call({"timeout": timeout}, requests.TEXT_SECONDS)
             try:
                 page = self._stub.ListModels(pb.ListModelsRequest(page_token=page.next_page_token), **arguments)
             except grpc.RpcError as error:
                 raise error_of(error, number) from None
             found += [replies.model(item) for item in page.models]
-        return found
-
-    def _arguments(self, default: float, number: str, options: CallOptions) -> dict[str, Any]:
-        return {
-            "timeout": self._connection.seconds(options.get("timeout"), default),
-            "metadata": self._connection.metadata(number),
-            "wait_for_ready": self._connection.wait_for_ready,
-        }
+            if not page.next_page_token:
+                return found
 
 
 class Stream(Iterator[Event]):

@@ -4,7 +4,7 @@ import dataclasses
 import ipaddress
 import re
 import secrets
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import grpc
 
@@ -16,6 +16,9 @@ UPSTREAM_KEY = "x-upstream-api-key"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+
+# What is longer wraps around in gRPC and is over at once; a server allows no more either.
+LONGEST_SECONDS = 7 * 24 * 3600.0
 
 Metadata = list[tuple[str, str]]
 
@@ -94,12 +97,34 @@ class Connection:
     def channel_options(self) -> list[tuple[str, str | int]]:
         """Options of the channel."""
         options: list[tuple[str, str | int]] = [("grpc.primary_user_agent", f"embedwire-python/{__version__}")]
+        if _is_local(self.target):  # credentials for this machine do not go to a proxy of the environment
+            options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
         return options
 
-    def metadata(self, request_id: str) -> Metadata:
-        """What every call carries."""
+    def call(self, options: CallOptions, default: float) -> tuple[str, dict[str, Any]]:
+        """The request id of a call, and the arguments that gRPC takes for it.
+
+        Args:
+            options: what the call chooses.
+            default: seconds that it gets if neither it nor the client chooses.
+
+        Raises:
+            TypeError: an option that does not exist.
+            ValueError: one that cannot be meant.
+        """
+        if unknown := options.keys() - CallOptions.__annotations__.keys():
+            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+        number = _request_id(options.get("request_id"))
+        arguments = {
+            "timeout": self._seconds(options.get("timeout"), default),
+            "metadata": self._metadata(number),
+            "wait_for_ready": self.wait_for_ready,
+        }
+        return number, arguments
+
+    def _metadata(self, request_id: str) -> Metadata:
         pairs = [(REQUEST_ID_KEY, request_id)]
         if self.token is not None:
             pairs.append(("authorization", f"Bearer {self.token}"))
@@ -107,22 +132,13 @@ class Connection:
             pairs.append((UPSTREAM_KEY, self.upstream_api_key))
         return pairs
 
-    def seconds(self, chosen: float | None, default: float) -> float:
-        """The deadline of a call: what it chose, else the client's, else this default.
-
-        Raises:
-            ValueError: it is negative.
-        """
+    def _seconds(self, chosen: float | None, default: float) -> float:
         _check_timeout(chosen)
-        return next(seconds for seconds in (chosen, self.timeout, default) if seconds is not None)
+        wanted = next(seconds for seconds in (chosen, self.timeout, default) if seconds is not None)
+        return min(wanted, LONGEST_SECONDS)
 
 
-def request_id(chosen: str | None) -> str:
-    """The id that was chosen, or a new one.
-
-    Raises:
-        ValueError: the server would not take it.
-    """
+def _request_id(chosen: str | None) -> str:
     if chosen is None:
         return secrets.token_hex(8)
     if not _REQUEST_ID.fullmatch(chosen):

@@ -5,6 +5,7 @@ They are those of google/rpc/status.proto and google/rpc/error_details.proto, re
 in a private pool they cannot clash with googleapis-common-protos, if that is installed too.
 """
 
+import re
 from typing import Any, Protocol
 
 import grpc
@@ -15,7 +16,7 @@ from embedwire.errors import EmbedwireError, Failure, FieldViolation, QuotaViola
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "embedwire"
-_RATE_LIMIT_HEADERS = ("x-rate", "rate", "retry-after")
+_RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")  # those that the server passes on
 
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _INT32 = descriptor_pb2.FieldDescriptorProto.TYPE_INT32
@@ -51,7 +52,8 @@ class FailedCall(Protocol):
 
 def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
     """The exception for a failed call: all that its trailers say, or what gRPC itself knows."""
-    trailers = dict(call.trailing_metadata() or ())
+    pairs = call.trailing_metadata() or ()
+    trailers = {key: value for key, value in pairs}  # noqa: C416 - dict() takes older grpc.aio's for a mapping
     code, message = call.code().name, call.details() or ""
     found: dict[str, Any] = {}
     try:
@@ -80,9 +82,9 @@ def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
             QuotaViolation(item.subject, item.description)
             for item in (found["QuotaFailure"].violations if "QuotaFailure" in found else ())
         ),
-        upstream=_upstream(facts, message),
+        upstream=_upstream(facts),
     )
-    return failure.error(request_id, int(facts.get("attempts", "0")))
+    return failure.error(request_id, _number(facts.get("attempts")))
 
 
 def seconds(duration: duration_pb2.Duration) -> float:
@@ -90,15 +92,19 @@ def seconds(duration: duration_pb2.Duration) -> float:
     return float(duration.seconds + duration.nanos / 1e9)
 
 
-def _upstream(facts: dict[str, str], message: str) -> UpstreamReply | None:
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def _upstream(facts: dict[str, str]) -> UpstreamReply | None:
     if "http_status" not in facts:
         return None
     return UpstreamReply(
-        int(facts["http_status"]),
+        _number(facts["http_status"]),
         facts.get("upstream_code", ""),
-        facts.get("upstream_message", message),
+        facts.get("upstream_message", ""),
         facts.get("docs_url", ""),
-        {name: value for name, value in facts.items() if name.startswith(_RATE_LIMIT_HEADERS)},
+        {name: value for name, value in facts.items() if _RATE_LIMIT.match(name)},
     )
 
 

@@ -96,7 +96,7 @@ class EmbedwireError(Exception):
     """
 
     def __init__(self, failure: Failure, request_id: str = "", attempts: int = 0) -> None:
-        super().__init__(failure, request_id, attempts)
+        BaseException.__init__(self, failure, request_id, attempts)  # OSError would take them for an errno and a path
         self.failure = failure
         self.request_id = request_id
         self.attempts = attempts
@@ -182,6 +182,7 @@ _NUMBERS = dict(ErrorReason.items())
 def _class_of(failure: Failure) -> type[EmbedwireError]:
     if failure.reason == "DEADLINE_EXCEEDED":
         return DeadlineExceededError
-    if (number := _NUMBERS.get(_PREFIX + failure.reason)) is not None:
+    number = int(failure.reason) if failure.reason.isdecimal() else _NUMBERS.get(_PREFIX + failure.reason, 0)
+    if 0 < number < _GROUP_SIZE * len(_GROUPS):
         return _GROUPS[number // _GROUP_SIZE]
     return _BY_CODE.get(failure.code, GatewayError)

@@ -38,14 +38,15 @@ def name(media: Media) -> str:
     if media.file_name:
         return media.file_name
     if media.path is not None:
-        return Path(media.path).name
+        return _base_name(os.fspath(media.path))
     named = getattr(media.file, "name", "")
-    return Path(named).name if isinstance(named, str) and not named.startswith("<") else ""
+    return _base_name(named) if isinstance(named, str) and not named.startswith("<") else ""
 
 
 def media_type(media: Media) -> str:
     """The media type that was given, else what the name suggests; empty if it suggests none."""
-    return media.media_type or mimetypes.guess_type(name(media))[0] or ""
+    kind, encoding = mimetypes.guess_type(name(media))
+    return media.media_type or ("" if encoding else kind or "")  # a compressed file is not what it was
 
 
 def read(media: Media, chunk_bytes: int) -> Iterator[bytes]:
@@ -85,7 +86,9 @@ def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:
 
 
 def _read_file(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
-    while chunk := file.read(chunk_bytes):
+    while (chunk := file.read(chunk_bytes)) != b"":
+        if chunk is None:
+            raise BlockingIOError(errno.EAGAIN, "the file does not block; open one that does")
         yield from _pieces(chunk, chunk_bytes)
 
 
@@ -96,6 +99,11 @@ def _pieces(chunk: bytes, chunk_bytes: int) -> Iterator[bytes]:
     view = memoryview(chunk).cast("B")
     for start in range(0, len(view), chunk_bytes):
         yield bytes(view[start : start + chunk_bytes])
+
+
+def _base_name(path: str) -> str:
+    """The last part; what is not UTF-8 in it becomes a question mark, since protobuf takes nothing else."""
+    return Path(path).name.encode(errors="replace").decode()
 
 
 def _is_seekable(file: object) -> bool:

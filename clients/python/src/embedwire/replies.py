@@ -18,7 +18,7 @@ from embedwire.results import (
 )
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire.vectors import decode
+from embedwire.vectors import Vector, decode
 
 Response = pb.CreateEmbeddingResponse | pb.CreateEmbeddingFromUploadResponse
 
@@ -31,11 +31,11 @@ def event(message: Response, request_id: str) -> Event | None:
     """One event; None for one that this client does not know, which the contract tells it to ignore."""
     kind = message.WhichOneof("event")
     if kind == "segment":
-        return segment(message.segment)
+        return segment(message.segment, request_id)
     return result(message.result, request_id) if kind == "result" else None
 
 
-def segment(message: pb.Segment) -> Segment:
+def segment(message: pb.Segment, request_id: str = "") -> Segment:
     """One segment."""
     modality = _MODALITIES.get(message.WhichOneof("modality"), "unknown")
     audio = message.audio if modality == "audio" else None
@@ -44,7 +44,7 @@ def segment(message: pb.Segment) -> Segment:
         message.input_key,
         message.segment_index,
         modality,
-        decode(message.vector),
+        _vector(message.vector, request_id),
         None if audio is None else audio.start_offset_sec,
         audio.end_offset_sec if audio is not None and audio.HasField("end_offset_sec") else None,
         "" if audio is None else audio.embedding_option,
@@ -78,7 +78,7 @@ def failure(message: pb.Failure) -> Failure:
     said = message.upstream_error
     return Failure(
         _CODES.get(message.code, str(message.code)),
-        name.removeprefix("ERROR_REASON_"),
+        name.removeprefix("ERROR_REASON_") if message.reason else "",
         message.message,
         tuple(FieldViolation(item.field, item.description) for item in message.field_violations),
         seconds(message.retry_delay) if message.HasField("retry_delay") else None,
@@ -89,10 +89,23 @@ def failure(message: pb.Failure) -> Failure:
     )
 
 
-def unary(message: pb.CreateEmbeddingUnaryResponse, request_id: str) -> list[Embedding]:
+def _vector(message: pb.Vector, request_id: str) -> Vector:
+    try:
+        return decode(message)
+    except ValueError:
+        raise _broken("the server sent a vector that cannot be read", request_id) from None
+
+
+def _broken(message: str, request_id: str) -> GatewayError:
+    return GatewayError(Failure("INTERNAL", "INTERNAL", message), request_id)
+
+
+def unary(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str) -> list[Embedding]:
     """The whole answer of a unary call, in the order of the request."""
+    if len(message.embeddings) != inputs:
+        raise _broken(f"the server answered {len(message.embeddings)} of {inputs} inputs", request_id)
     return [
-        Embedding(result(item.result, request_id), tuple(segment(each) for each in item.segments))
+        Embedding(result(item.result, request_id), tuple(segment(each, request_id) for each in item.segments))
         for item in message.embeddings
     ]
 
@@ -112,6 +125,8 @@ class Collector:
 
     def add(self, event: Event) -> None:
         """Take one event."""
+        if event.input_index >= len(self._results):
+            raise _broken(f"the server answered inputs[{event.input_index}], which does not exist", self._request_id)
         if isinstance(event, Segment):
             self._segments[event.input_index].append(event)
             return

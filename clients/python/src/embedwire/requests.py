@@ -38,14 +38,9 @@ def listed(inputs: Input | Sequence[Input]) -> list[Input]:
     return found
 
 
-def has_audio(inputs: Sequence[Input]) -> bool:
-    """Whether the call gets the longer default of time."""
-    return any(isinstance(item, Audio) for item in inputs)
-
-
-def default_timeout(*, has_audio: bool) -> float:
+def default_timeout(inputs: Sequence[Input]) -> float:
     """Seconds that a call gets whose caller says nothing: the defaults of the contract."""
-    return AUDIO_SECONDS if has_audio else TEXT_SECONDS
+    return AUDIO_SECONDS if any(isinstance(item, Audio) for item in inputs) else TEXT_SECONDS
 
 
 def reads_files(inputs: Sequence[Input]) -> bool:
@@ -155,6 +150,8 @@ _Request = TypeVar("_Request", pb.CreateEmbeddingRequest, pb.CreateEmbeddingUnar
 
 
 def _request(kind: type[_Request], model: str, inputs: list[pb.Input], max_retries: int | None) -> _Request:
+    if max_retries is not None and max_retries < 0:
+        raise ValueError(f"max_retries: must be 0 or more, got {max_retries}")
     return kind(
         model_name=model,
         inputs=inputs,

@@ -38,7 +38,9 @@ def decode(message: pb.Vector) -> Vector:
     """Read a vector of either encoding of the contract (`embedwire.v1.VectorEncoding`)."""
     if message.encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
         return _from_bytes(message.data)
-    return _from_values(message.values)
+    if message.encoding in (pb.VECTOR_ENCODING_UNSPECIFIED, pb.VECTOR_ENCODING_FLOAT_VALUES):
+        return _from_values(message.values)
+    raise ValueError(f"unknown encoding {message.encoding}")
 
 
 def _from_bytes(data: bytes) -> Vector:
@@ -52,5 +54,7 @@ def _from_bytes(data: bytes) -> Vector:
 
 def _from_values(values: Any) -> Vector:  # noqa: ANN401 - protobuf's repeated field
     if HAS_NUMPY:
-        return np.asarray(values, dtype=np.float32)
+        found = np.array(values, dtype=np.float32)
+        found.flags.writeable = False
+        return found
     return array.array("f", values)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from embedwire.connection import CallOptions
 from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, UnreachableError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
-from embedwire.requests import default_timeout
+from embedwire.requests import AUDIO_SECONDS, TEXT_SECONDS
 from embedwire.results import Event, Result, Segment
 from embedwire.twelvelabs.errors import DOCS_URL, ApiError, BadRequestError, api_error
 from embedwire.twelvelabs.media import is_repeatable, named_file, rewound
@@ -58,7 +58,7 @@ class Creation:
         self._parts = _parts(model_name, arguments, self._options)
         self._pending = list(self._parts)
         self._rounds = 0
-        limits = (self._options.timeout, timeout, default_timeout(has_audio="audio" in self._parts))
+        limits = (self._options.timeout, timeout, AUDIO_SECONDS if "audio" in self._parts else TEXT_SECONDS)
         self._ends = time.monotonic() + next(seconds for seconds in limits if seconds is not None)
 
     def inputs(self) -> list[Input]:

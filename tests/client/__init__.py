@@ -1,0 +1,1 @@
+"""Tests of the native Python client, both of its classes, against real servers."""

@@ -1,0 +1,125 @@
+"""`Client` and `AsyncClient` behind one face, so that a case is written once and run for both."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Protocol, Self
+
+from embedwire import AsyncClient, AsyncStream, Client, Event, Model, Stream
+
+
+class Events(AsyncIterator[Event]):
+    """The events of one call, of either class."""
+
+    def __init__(self, stream: Stream | AsyncStream) -> None:
+        self.stream = stream
+        self.request_id = stream.request_id
+
+    async def __anext__(self) -> Event:
+        if isinstance(self.stream, AsyncStream):
+            return await anext(self.stream)
+        event = await asyncio.to_thread(next, self.stream, None)  # a StopIteration cannot leave a thread
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self.stream, AsyncStream):
+            await self.stream.__aenter__()
+        else:
+            self.stream.__enter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if isinstance(self.stream, AsyncStream):
+            await self.stream.__aexit__(None, None, None)
+        else:
+            self.stream.__exit__(None, None, None)
+
+    async def close(self) -> None:
+        self.stream.close()
+
+
+class Caller(Protocol):
+    """What both can do. The server runs in the event loop of the test, so nothing may block it."""
+
+    is_async: bool
+
+    async def stream(self, model: str, inputs: Any, **options: Any) -> Events: ...
+
+    async def embed(self, model: str, inputs: Any, **options: Any) -> Any: ...
+
+    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any: ...
+
+    async def models(self, **options: Any) -> list[Model]: ...
+
+    async def close(self) -> None: ...
+
+
+class InThreads:
+    """A `Client`, each call of which runs in a thread."""
+
+    is_async = False
+
+    def __init__(self, *target: str, **options: Any) -> None:
+        self.client: Any = Client(*target, **options)  # its overloads are for callers who know what they pass
+
+    async def stream(self, model: str, inputs: Any, **options: Any) -> Events:
+        return Events(await asyncio.to_thread(self.client.stream, model, inputs, **options))
+
+    async def embed(self, model: str, inputs: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(self.client.embed, model, inputs, **options)
+
+    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(self.client.embed_unary, model, inputs, **options)
+
+    async def models(self, **options: Any) -> list[Model]:
+        found: list[Model] = await asyncio.to_thread(self.client.models, **options)
+        return found
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.client.close)
+
+
+class InTheLoop:
+    """An `AsyncClient`."""
+
+    is_async = True
+
+    def __init__(self, *target: str, **options: Any) -> None:
+        self.client = AsyncClient(*target, **options)
+
+    async def stream(self, model: str, inputs: Any, **options: Any) -> Events:
+        return Events(self.client.stream(model, inputs, **options))
+
+    async def embed(self, model: str, inputs: Any, **options: Any) -> Any:
+        return await self.client.embed(model, inputs, **options)
+
+    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any:
+        return await self.client.embed_unary(model, inputs, **options)
+
+    async def models(self, **options: Any) -> list[Model]:
+        return await self.client.models(**options)
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+Connect = Callable[..., contextlib.AbstractAsyncContextManager[Caller]]
+
+
+def connecting(kind: type[InThreads] | type[InTheLoop]) -> Connect:
+    @contextlib.asynccontextmanager
+    async def connect(*target: str, **options: Any) -> AsyncGenerator[Caller]:
+        caller = kind(*target, **options)
+        try:
+            yield caller
+        finally:
+            await caller.close()
+
+    return connect
+
+
+async def taken(events: Events) -> list[Event]:
+    """Everything that is left."""
+    return [event async for event in events]

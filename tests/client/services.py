@@ -1,0 +1,127 @@
+"""A server by hand: gRPC methods written by the test, for what the real server never does."""
+
+import contextlib
+import dataclasses
+import hashlib
+import struct
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import grpc
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+
+Context = Any  # of grpc.aio, which is generic in two ways
+
+
+@contextlib.asynccontextmanager
+async def service(address: str = "127.0.0.1:0", **methods: Any) -> AsyncGenerator[str]:
+    """Serve these methods of EmbeddingService, or nothing at all; gives the target."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    if methods:
+        unimplemented: Any = embedding_pb2_grpc.EmbeddingServiceServicer
+        servicer = unimplemented()
+        for name, method in methods.items():
+            setattr(servicer, name, method)
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield address if address.startswith("unix:") else f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def vector(values: Sequence[float] = (1.0, 2.0)) -> pb.Vector:
+    data = struct.pack(f"<{len(values)}f", *values)
+    return pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT32_LE, dimensions=len(values), data=data)
+
+
+def segment(index: int = 0, place: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
+    chosen: dict[str, Any] = {"text": pb.TextSegment(), "vector": vector()} | more
+    return pb.CreateEmbeddingResponse(segment=pb.Segment(input_index=index, segment_index=place, **chosen))
+
+
+def result(index: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
+    chosen: dict[str, Any] = {"model_name": "m", "dimensions": 2, "segment_count": 1, "upstream": "custom"} | more
+    return pb.CreateEmbeddingResponse(result=pb.InputResult(input_index=index, **chosen))
+
+
+def answering(*events: pb.CreateEmbeddingResponse) -> Any:
+    """A CreateEmbedding that sends these events and ends well."""
+
+    async def create(_: pb.CreateEmbeddingRequest, __: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        for event in events:
+            yield event
+
+    return create
+
+
+@dataclasses.dataclass
+class ReceivedFile:
+    """What arrived of one uploaded file."""
+
+    index: int
+    sizes: list[int] = dataclasses.field(default_factory=list)
+    hash: Any = dataclasses.field(default_factory=hashlib.sha256)
+    is_complete: bool = False
+
+
+@dataclasses.dataclass
+class Recorder:
+    """CreateEmbedding and its siblings that answer every input and keep what they saw of each call."""
+
+    metadata: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    remaining: list[float | None] = dataclasses.field(default_factory=list)
+    requests: list[Any] = dataclasses.field(default_factory=list)
+    files: list[ReceivedFile] = dataclasses.field(default_factory=list)
+
+    def _note(self, request: Any, context: Context) -> None:
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.remaining.append(context.time_remaining())
+        self.requests.append(request)
+
+    async def stream(self, request: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        self._note(request, context)
+        for index in range(len(request.inputs)):
+            yield segment(index)
+            yield result(index)
+
+    async def unary(self, request: Any, context: Context) -> pb.CreateEmbeddingUnaryResponse:
+        self._note(request, context)
+        embeddings = [
+            pb.InputEmbedding(result=result(index).result, segments=[segment(index).segment])
+            for index in range(len(request.inputs))
+        ]
+        return pb.CreateEmbeddingUnaryResponse(embeddings=embeddings)
+
+    async def models(self, request: Any, context: Context) -> pb.ListModelsResponse:
+        self._note(request, context)
+        return pb.ListModelsResponse(models=[pb.Model(name="m")])
+
+    async def upload(self, messages: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
+        """Keep the request, and of each file the sizes of its chunks and its bytes' hash; then answer."""
+        request = (await anext(messages)).request
+        self._note(request, context)
+        index: int | None = None
+        async for message in messages:
+            chunk = message.chunk
+            if chunk.input_index != index:
+                index = chunk.input_index
+                self.files.append(ReceivedFile(index))
+            self.files[-1].sizes.append(len(chunk.data))
+            self.files[-1].hash.update(chunk.data)
+            self.files[-1].is_complete = chunk.last
+        for index in range(len(request.inputs)):
+            yield pb.CreateEmbeddingFromUploadResponse(segment=segment(index).segment)
+            yield pb.CreateEmbeddingFromUploadResponse(result=result(index).result)
+
+    def serving(self, *address: str) -> contextlib.AbstractAsyncContextManager[str]:
+        return service(
+            *address,
+            CreateEmbedding=self.stream,
+            CreateEmbeddingUnary=self.unary,
+            CreateEmbeddingFromUpload=self.upload,
+            ListModels=self.models,
+        )
