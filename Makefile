@@ -66,7 +66,7 @@ gen: .venv-gen/installed ## Regenerate the Python stubs from proto/
 
 .PHONY: test
 test: .venv/installed ## Run the tests
-	$(SCRUBBED) $(BIN)/pytest
+	$(SCRUBBED) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew

@@ -1,18 +1,23 @@
 """Packed float32 vectors as arrays: numpy's where numpy is installed, else the standard library's."""
 
 import array
+import importlib.util
 import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from embedwire.v1 import embedding_pb2 as pb
 
-try:
-    import numpy as np
-except ImportError:
-    HAS_NUMPY = False
-else:
-    HAS_NUMPY = True
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # somebody has blocked it on purpose
+        return False
+
+
+# It is imported with the first vector: it takes as long as all the rest of this package.
+HAS_NUMPY = _is_installed("numpy")
 
 
 class Vector(Protocol):
@@ -45,6 +50,8 @@ def decode(message: pb.Vector) -> Vector:
 
 def _from_bytes(data: bytes) -> Vector:
     if HAS_NUMPY:
+        import numpy as np  # noqa: PLC0415 - an extra
+
         return np.frombuffer(data, dtype="<f4")
     values = array.array("f", data)
     if sys.byteorder == "big":
@@ -54,6 +61,8 @@ def _from_bytes(data: bytes) -> Vector:
 
 def _from_values(values: Any) -> Vector:  # noqa: ANN401 - protobuf's repeated field
     if HAS_NUMPY:
+        import numpy as np  # noqa: PLC0415 - an extra
+
         found = np.array(values, dtype=np.float32)
         found.flags.writeable = False
         return found

@@ -1,0 +1,1 @@
+"""The command `embedwire`: embeds, lists models, draws similarities. Needs the extra `embedwire[cli]`."""

@@ -1,0 +1,45 @@
+"""The command and its subcommands."""
+
+from typing import Annotated
+
+import typer
+
+from embedwire.cli import exit_codes, terminal
+from embedwire.cli.embed import embed
+from embedwire.cli.models import models
+from embedwire.cli.options import OrderedCommand
+from embedwire.cli.plot import plot
+from embedwire.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=exit_codes.HELP,
+)
+app.command(cls=OrderedCommand, epilog=exit_codes.HELP)(embed)
+app.command(cls=OrderedCommand, epilog=exit_codes.HELP)(plot)
+app.command(epilog=exit_codes.HELP)(models)
+
+
+def show_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes what a flag is
+    """Show it and end.
+
+    Raises:
+        Exit: if it is wanted.
+    """
+    if wanted:
+        typer.echo(f"embedwire {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Embeddings of texts, images and audio, from an Embedwire server."""
+    terminal.tolerate_any_encoding()

@@ -1,0 +1,89 @@
+"""`embedwire embed`."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from embedwire.cli import arrays, failures, options, output, terminal
+from embedwire.cli.arrays import Collected
+from embedwire.cli.call import Outcome
+from embedwire.cli.inputs import check_companions
+from embedwire.cli.lines import Lines
+from embedwire.cli.session import Session
+from embedwire.cli.table import Rows
+from embedwire.connection import DEFAULT_TARGET
+
+Format = Literal["table", "json", "npy"]
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="Rows for people, one JSON object a line, or a float32 array (segments, dimensions).",
+        rich_help_panel="Output",
+    ),
+]
+
+
+def embed(  # noqa: PLR0913, PLR0917 - the options of the command
+    ctx: typer.Context,
+    text: options.Texts = None,
+    image: options.Images = None,
+    audio: options.Audios = None,
+    start_offset: options.StartOffset = None,
+    truncate: options.Truncation = None,
+    model: options.ModelName = "marengo3.0",
+    timeout: options.Timeout = None,
+    max_retries: options.MaxRetries = None,
+    target: options.Target = DEFAULT_TARGET,
+    tls: options.Tls = False,  # noqa: FBT002 - a flag is a boolean
+    tls_ca: options.TlsCa = None,
+    token: options.Token = None,
+    form: FormatOption = "table",
+    file: options.Output = None,
+) -> None:
+    """Embed texts, images and audio, and show every segment as it comes.
+
+    Segments are provisional until the result of their input; a failed result
+    voids them. One failed input does not lose the others. A server that wants
+    a token gets the one in the variable EMBEDWIRE_TOKEN.
+    """
+    given = options.given(ctx, text, image, audio)
+    check_companions(given, truncate, start_offset)
+    if form == "npy" and file is None and sys.stdout.isatty():
+        raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
+    session = Session(
+        given=given,
+        start_offset=start_offset,
+        truncate=truncate,
+        model=model,
+        timeout=timeout,
+        max_retries=max_retries,
+        target=target,
+        tls=tls,
+        tls_ca=tls_ca,
+        token=token,
+    )
+    with failures.endings():
+        outcome = _array(session, file) if form == "npy" else _events(session, form, file)
+        failures.report_all(outcome)
+        raise typer.Exit(outcome.exit_code)
+
+
+def _events(session: Session, form: Format, path: Path | None) -> Outcome:
+    with contextlib.ExitStack() as stack:
+        screen = terminal.rows(None if path is None else stack.enter_context(output.streamed(path)))
+        rows = Rows(screen, session.names)
+        lines = Lines(screen.out, [each.key for each in session.given])
+        return session.perform(lines if form == "json" else rows, screen)
+
+
+def _array(session: Session, path: Path | None) -> Outcome:
+    with contextlib.ExitStack() as stack:
+        file = sys.stdout.buffer if path is None else stack.enter_context(output.whole(path))
+        collected = Collected(len(session.given))
+        outcome = session.perform(collected, terminal.rows())
+        arrays.write(collected, outcome, file)
+        return outcome

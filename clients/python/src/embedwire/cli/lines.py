@@ -1,0 +1,97 @@
+"""Events as JSON, one object a line. Field names are those of the contract; durations are in seconds."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from embedwire.cli.call import Outcome
+from embedwire.errors import Failure
+from embedwire.results import Result, Segment
+
+Write = Callable[[str], object]
+
+
+class Lines:
+    """Writes each event as it comes. Each input ends with one result, whatever happens to the call.
+
+    Args:
+        write: takes one line.
+        keys: the key of each input.
+    """
+
+    def __init__(self, write: Write, keys: Sequence[str]) -> None:
+        self._write = write
+        self._keys = keys
+
+    def segment(self, segment: Segment) -> None:
+        """One segment, with the whole vector."""
+        self._write(json.dumps(_segment(segment)))
+
+    def result(self, result: Result, _: Outcome) -> None:
+        """The end of one input."""
+        self._write(json.dumps(_result(result)))
+
+    def end(self, outcome: Outcome) -> None:
+        """The failure of the call as the result of each input that it left unanswered."""
+        if outcome.error is None:
+            return
+        for index in outcome.unanswered:
+            line = {
+                "type": "result",
+                "input_index": index,
+                "input_key": self._keys[index],
+                "segment_count": outcome.segments[index],
+                "attempts": outcome.error.attempts,
+                "failure": _failure(outcome.error.failure),
+                "request_id": outcome.error.request_id,
+            }
+            self._write(json.dumps(line))
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    place = {
+        "start_offset_sec": segment.start_offset_sec,
+        "end_offset_sec": segment.end_offset_sec,
+        "embedding_option": segment.embedding_option,
+    }
+    return {
+        "type": "segment",
+        "input_index": segment.input_index,
+        "input_key": segment.input_key,
+        "segment_index": segment.segment_index,
+        segment.modality: place if segment.modality == "audio" else {},
+        "vector": {"dimensions": len(segment.vector), "values": segment.vector.tolist()},
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    origin = {"input_url": result.input_url, "input_filename": result.input_filename}
+    return {
+        "type": "result",
+        "input_index": result.input_index,
+        "input_key": result.input_key,
+        "model_name": result.model_name,
+        "dimensions": result.dimensions,
+        "segment_count": result.segment_count,
+        "metadata": {name: value for name, value in origin.items() if value is not None},
+        "truncated": result.truncated,
+        "media_duration_sec": result.media_duration_sec,
+        "attempts": result.attempts,
+        "timings": dataclasses.asdict(result.timings),
+        "upstream": result.upstream,
+        "failure": None if result.failure is None else _failure(result.failure),
+        "request_id": result.request_id,
+    }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {
+        "code": failure.code,
+        "reason": failure.reason,
+        "message": failure.message,
+        "field_violations": [dataclasses.asdict(item) for item in failure.violations],
+        "retry_delay": failure.retry_delay,
+        "quota_violations": [dataclasses.asdict(item) for item in failure.quotas],
+        "upstream_error": None if failure.upstream is None else dataclasses.asdict(failure.upstream),
+    }

@@ -1,0 +1,144 @@
+"""Events as rows for people, each printed as it comes, in columns that fit the width from the start."""
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from embedwire.cli.call import Outcome
+from embedwire.cli.terminal import Screen, printable
+from embedwire.results import Result, Segment
+
+_NARROW = 72
+_WIDEST_NAME = 48
+_VALUE = len("+0.0000 ")
+_FIXED = (5, 3, 13, 13, 4)  # input, segment, seconds, option, dimensions
+_NARROW_FIXED = (5, 3, 11, 9, 4)
+
+
+class Columns:
+    """How wide each column is: names and values share what the others leave.
+
+    Args:
+        width: how wide all of them are together.
+        names: what the rows will show.
+    """
+
+    def __init__(self, width: int, names: Sequence[str]) -> None:
+        self.is_narrow = width < _NARROW
+        self.gap, fewest_values = (1, 1) if self.is_narrow else (2, 2)
+        fixed = _NARROW_FIXED if self.is_narrow else _FIXED
+        room = width - sum(fixed) - self.gap * 6
+        wanted = min(max(cell_len(name) for name in (*names, "name")), _WIDEST_NAME)
+        name = max(min(wanted, room - fewest_values * _VALUE - 1), 4)
+        self.values = max((room - name - 1) // _VALUE, 1)
+        self.seconds = fixed[2]
+        self.widths = [fixed[0], name, *fixed[1:], max(room - name, 1)]
+
+    def row(self, cells: Sequence[str], style: str = "") -> Table:
+        """One row; what does not fit is cut with an ellipsis."""
+        grid = Table.grid(padding=(0, self.gap, 0, 0), pad_edge=False)
+        for width, justify in zip(
+            self.widths, ("right", "left", "right", "right", "left", "right", "left"), strict=True
+        ):
+            grid.add_column(width=width, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+        grid.add_row(*(Text(cell) for cell in cells), style=style)
+        return grid
+
+
+class Rows:
+    """Prints one row a segment and one line a result.
+
+    Args:
+        screen: where to.
+        names: what people call each input.
+    """
+
+    def __init__(self, screen: Screen, names: Sequence[str]) -> None:
+        self._screen = screen
+        self._names = names
+        self._columns = Columns(screen.width, names)
+        self._has_header = False
+
+    def segment(self, segment: Segment) -> None:
+        """One row."""
+        if not self._has_header:
+            self._has_header = True
+            header = (
+                "input",
+                "name",
+                "seg",
+                "seconds",
+                "option",
+                "dims",
+                "values" if self._columns.is_narrow else "first values",
+            )
+            self._screen.print(self._columns.row(header, "bold"))
+        self._screen.print(self._columns.row(self._cells(segment)))
+
+    def result(self, result: Result, outcome: Outcome) -> None:
+        """The end of one input: done, or failed and its rows void."""
+        index, failure = result.input_index, result.failure
+        if failure is None:
+            self._line(str(index), ("done", "green"), f": {self._names[index]}, {_summary(result)}")
+        else:
+            void = _void(outcome.segments[index])
+            self._line(str(index), ("failed", "red"), f": {self._names[index]}: {failure}{void}")
+
+    def end(self, outcome: Outcome) -> None:
+        """The inputs that the call has left without a result."""
+        unanswered = outcome.unanswered
+        if unanswered == [0] and len(self._names) == 1 and outcome.error is not None:
+            self._line(
+                "0", ("failed", "red"), f": {self._names[0]}: {outcome.error.failure}{_void(outcome.segments[0])}"
+            )
+        elif unanswered:
+            is_all = len(unanswered) == len(self._names)
+            which = f"all {len(unanswered)} inputs" if is_all else f"input {', '.join(map(str, unanswered))}"
+            void = _void(sum(outcome.segments[index] for index in unanswered))
+            self._line("", ("unanswered", "red"), f": {which}{void}")
+
+    def _line(self, index: str, word: tuple[str, str], rest: str) -> None:
+        text = Text.assemble(word, printable(rest))
+        if not self._screen.is_terminal:
+            self._screen.print(Text(f"{index:>5}" + " " * self._columns.gap) + text, soft_wrap=True)
+            return
+        grid = Table.grid(padding=(0, self._columns.gap, 0, 0), pad_edge=False)
+        grid.add_column(width=5, justify="right", no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(index, text)
+        self._screen.print(grid)
+
+    def _cells(self, segment: Segment) -> tuple[str, ...]:
+        values = " ".join(f"{value:+.4f}" for value in segment.vector[: self._columns.values].tolist())
+        return (
+            str(segment.input_index),
+            self._names[segment.input_index],
+            str(segment.segment_index),
+            _seconds(segment, self._columns.seconds),
+            printable(segment.embedding_option),
+            str(len(segment.vector)),
+            f"{values} …",
+        )
+
+
+def _seconds(segment: Segment, width: int) -> str:
+    if segment.start_offset_sec is None:
+        return ""
+    end = "" if segment.end_offset_sec is None else f"{segment.end_offset_sec:.1f}"
+    exact = f"{segment.start_offset_sec:.1f} - {end}"
+    return exact if len(exact) <= width else f"{segment.start_offset_sec:.0f}-{end.partition('.')[0]}"
+
+
+def _summary(result: Result) -> str:
+    segments = "1 segment" if result.segment_count == 1 else f"{result.segment_count} segments"
+    duration = "" if result.media_duration_sec is None else f", {result.media_duration_sec:.1f} s long"
+    cut = ", cut to what the model reads" if result.truncated else ""
+    return f"{segments}{duration}{cut} from {result.upstream}"
+
+
+def _void(segments: int) -> str:
+    if not segments:
+        return ""
+    return " (its segment above is void)" if segments == 1 else " (its segments above are void)"

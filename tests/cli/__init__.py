@@ -1,0 +1,1 @@
+"""The command `embedwire` as people and scripts run it."""
