@@ -50,3 +50,17 @@ def picture(image: Image.Image, container: str) -> bytes:
     out = io.BytesIO()
     image.save(out, container)
     return out.getvalue()
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot be rewound, so that the SDK sends it in chunks."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._content.read(size)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,6 @@ from serving import Served
 
 from embedwire.twelvelabs import AsyncTwelveLabs, TwelveLabs
 from embedwire_server.sandbox import Fault, Sandbox
-
-
-class Pipe(io.RawIOBase):
-    """A stream that cannot be rewound."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__()
-        self._content = io.BytesIO(content)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._content.read(size)
 
 
 @dataclasses.dataclass

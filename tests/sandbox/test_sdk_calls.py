@@ -7,27 +7,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
-from media import flac, mp3, png, wav
+from media import Pipe, flac, mp3, png, wav
 from twelvelabs.types import EmbeddingResponse
 
 from embedwire_server.sandbox import Sandbox
 from sandbox.official import Create
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"
-
-
-class Pipe(io.RawIOBase):
-    """A stream that cannot be rewound, so that the SDK sends it in chunks."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__()
-        self._content = io.BytesIO(content)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._content.read(size)
 
 
 def opened(path: Path, content: bytes, position: int = 0) -> BinaryIO:

@@ -13,10 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 
-import grpc
-
-from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import embedding_pb2_grpc
+from embedwire import Audio, Client, Image, Result, Segment, Text
 
 SAMPLES = pathlib.Path(__file__).parent / "samples"
 COMMAND = [sys.executable, "-m", "embedwire_server", "serve", "--upstream", "sandbox", "--log-format", "json"]
@@ -55,58 +52,42 @@ def server() -> Iterator[tuple[str, str]]:
 
 def embed(target: str) -> int:
     """Embed the three samples in one call; the number of inputs that failed."""
+    inputs = [
+        Text((SAMPLES / "text.txt").read_text().strip(), key="text.txt"),
+        Image(path=SAMPLES / "picture.png", key="picture.png"),
+        Audio(path=SAMPLES / "melody.flac", key="melody.flac"),
+    ]
     print(f"\nCreateEmbedding on {target}, marengo3.0, three inputs:\n")
     print("    ms  input  segment  modality  offsets (s)   option         dims  first values")
     failures = 0
-    with grpc.insecure_channel(target) as channel:
-        stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+    with Client(target) as client:
         began = time.perf_counter()
-        for event in stub.CreateEmbedding(sample_request(), timeout=60):
+        for event in client.stream("marengo3.0", inputs):
             elapsed = f"{(time.perf_counter() - began) * 1000:6.0f}"
-            if event.WhichOneof("event") == "segment":
-                print(elapsed, segment_line(event.segment))
-            elif event.WhichOneof("event") == "result":
-                print(elapsed, result_line(event.result))
-                failures += event.result.HasField("failure")
+            if isinstance(event, Segment):
+                print(elapsed, segment_line(event))
+            else:
+                print(elapsed, result_line(event))
+                failures += event.failure is not None
     return failures
 
 
-def sample_request() -> pb.CreateEmbeddingRequest:
-    """The three samples as one request."""
-    return pb.CreateEmbeddingRequest(
-        model_name="marengo3.0",
-        inputs=[
-            pb.Input(key="text.txt", text=pb.TextInput(value=(SAMPLES / "text.txt").read_text().strip())),
-            pb.Input(key="picture.png", image=pb.ImageInput(source=file_source("picture.png", "image/png"))),
-            pb.Input(key="melody.flac", audio=pb.AudioInput(source=file_source("melody.flac", "audio/flac"))),
-        ],
-    )
-
-
-def file_source(name: str, media_type: str) -> pb.MediaSource:
-    """A bundled file, in the message."""
-    data = (SAMPLES / name).read_bytes()
-    return pb.MediaSource(file=pb.FileSource(data=data, file_name=name, media_type=media_type))
-
-
-def segment_line(segment: pb.Segment) -> str:
+def segment_line(segment: Segment) -> str:
     """One segment as a row of the table."""
-    modality = segment.WhichOneof("modality") or "unknown"
-    offsets = option = ""
-    if modality == "audio":
-        offsets = f"{segment.audio.start_offset_sec:5.1f} - {segment.audio.end_offset_sec:.1f}"
-        option = segment.audio.embedding_option
-    values = " ".join(f"{value:+.4f}" for value in segment.vector.values[:4])
+    offsets = ""
+    if segment.modality == "audio":
+        offsets = f"{segment.start_offset_sec:5.1f} - {segment.end_offset_sec:.1f}"
+    values = " ".join(f"{value:+.4f}" for value in segment.vector[:4])
     return (
-        f"{segment.input_index:6}  {segment.segment_index:7}  {modality:8}  {offsets:12}  "
-        f"{option:13}  {segment.vector.dimensions:4}  {values} ..."
+        f"{segment.input_index:6}  {segment.segment_index:7}  {segment.modality:8}  {offsets:12}  "
+        f"{segment.embedding_option:13}  {len(segment.vector):4}  {values} ..."
     )
 
 
-def result_line(result: pb.InputResult) -> str:
+def result_line(result: Result) -> str:
     """The end of one input."""
-    if result.HasField("failure"):
-        return f"{result.input_index:6}  failed: {result.failure.message}"
+    if result.failure is not None:
+        return f"{result.input_index:6}  failed: {result.failure}"
     return f"{result.input_index:6}  done: {result.input_key}, {result.segment_count} segments from {result.upstream}"
 
 

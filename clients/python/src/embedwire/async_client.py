@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import grpc
 
-from embedwire import replies, requests
+from embedwire import replies, requests, vectors
 from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
 from embedwire.details import error_of
 from embedwire.errors import EmbedwireError, Failure
-from embedwire.inputs import Audio, Image, Input, Text
+from embedwire.inputs import Input, Known
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -50,6 +50,7 @@ class AsyncClient:
         timeout: float | None = None,
         wait_for_ready: bool = False,
     ) -> None:
+        vectors.load()
         chosen = TLS() if tls is True else tls or None
         self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
         self._channel: grpc.aio.Channel | None = None
@@ -126,7 +127,7 @@ class AsyncClient:
             async for event in events:
                 collector.add(event)
         found = collector.embeddings()
-        return found[0] if isinstance(inputs, Text | Image | Audio) else found
+        return found[0] if isinstance(inputs, Input) else found
 
     @overload
     async def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -151,7 +152,7 @@ class AsyncClient:
         with _failures(number):
             reply = await self._stub.CreateEmbeddingUnary(message, **arguments)
         found = replies.unary(reply, len(wanted), number)
-        return found[0] if isinstance(inputs, Text | Image | Audio) else found
+        return found[0] if isinstance(inputs, Input) else found
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
         """What each model accepts and returns.
@@ -283,7 +284,7 @@ class _KeepsStatus:
         """Leave the status to the server; who waits for it gets it."""
 
 
-async def _off_the_loop(wanted: list[Input], make: Any, model: str, max_retries: int | None) -> Any:  # noqa: ANN401
+async def _off_the_loop(wanted: list[Known], make: Any, model: str, max_retries: int | None) -> Any:  # noqa: ANN401
     """Make a request, in a thread if it reads files."""
     if requests.reads_files(wanted):
         return await asyncio.to_thread(make, model, wanted, max_retries)

@@ -6,10 +6,10 @@ from typing import Any, Self, Unpack, overload
 
 import grpc
 
-from embedwire import replies, requests
+from embedwire import replies, requests, vectors
 from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
 from embedwire.details import error_of
-from embedwire.inputs import Audio, Image, Input, Text
+from embedwire.inputs import Input
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -43,6 +43,7 @@ class Client:
         timeout: float | None = None,
         wait_for_ready: bool = False,
     ) -> None:
+        vectors.load()
         chosen = TLS() if tls is True else tls or None
         self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
         credentials, options = self._connection.credentials, self._connection.channel_options
@@ -114,7 +115,7 @@ class Client:
             for event in events:
                 collector.add(event)
         found = collector.embeddings()
-        return found[0] if isinstance(inputs, Text | Image | Audio) else found
+        return found[0] if isinstance(inputs, Input) else found
 
     @overload
     def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -139,7 +140,7 @@ class Client:
         except grpc.RpcError as error:
             raise error_of(error, number) from None
         found = replies.unary(reply, len(wanted), number)
-        return found[0] if isinstance(inputs, Text | Image | Audio) else found
+        return found[0] if isinstance(inputs, Input) else found
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """What each model accepts and returns.

@@ -16,8 +16,14 @@ Chunks = Iterable[bytes] | AsyncIterable[bytes]
 _SOURCES = ("url", "path", "data", "file", "chunks")
 
 
+class Input:
+    """One thing to embed: a `Text`, an `Image` or an `Audio`. The base of them, so that a list of all has one type."""
+
+    __slots__ = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Text:
+class Text(Input):
     """A text. Gives one segment.
 
     Args:
@@ -43,7 +49,7 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
-class Media:
+class Media(Input):
     """Where the bytes of a file are: exactly one of `url`, `path`, `data`, `file` and `chunks`.
 
     Files of together at most 1 MiB travel in the request; every other one is uploaded in chunks, and then no
@@ -107,7 +113,7 @@ class Audio(Media):
     start_offset_sec: float | None = None
 
 
-Input = Text | Image | Audio
+Known = Text | Image | Audio
 
 
 def _check(name: str, source: object) -> None:

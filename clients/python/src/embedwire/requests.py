@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
 from embedwire import files
-from embedwire.inputs import Audio, Image, Input, Media, Text
+from embedwire.inputs import Audio, Image, Input, Known, Media, Text
 from embedwire.v1 import embedding_pb2 as pb
 
 # Above this, files are uploaded in chunks; the contract recommends it.
@@ -25,25 +25,26 @@ _TRUNCATES = {
 }
 
 
-def listed(inputs: Input | Sequence[Input]) -> list[Input]:
+def listed(inputs: Input | Sequence[Input]) -> list[Known]:
     """One input, or several, as a list.
 
     Raises:
         TypeError: there is something else among them.
     """
-    found = [inputs] if isinstance(inputs, Text | Image | Audio) else list(inputs)
-    for index, item in enumerate(found):
+    found: list[Known] = []
+    for index, item in enumerate([inputs] if isinstance(inputs, Input) else inputs):
         if not isinstance(item, Text | Image | Audio):
             raise TypeError(f"inputs[{index}]: must be Text, Image or Audio, got {type(item).__name__}")
+        found.append(item)
     return found
 
 
-def default_timeout(inputs: Sequence[Input]) -> float:
+def default_timeout(inputs: Sequence[Known]) -> float:
     """Seconds that a call gets whose caller says nothing: the defaults of the contract."""
     return AUDIO_SECONDS if any(isinstance(item, Audio) for item in inputs) else TEXT_SECONDS
 
 
-def reads_files(inputs: Sequence[Input]) -> bool:
+def reads_files(inputs: Sequence[Known]) -> bool:
     """Whether making the request touches files, which may block."""
     return any(isinstance(item, Media) and (item.path or item.file) for item in inputs)
 
@@ -56,7 +57,7 @@ class Plan:
     uploads: dict[int, Media]
 
 
-def plan(model: str, inputs: Sequence[Input], max_retries: int | None) -> Plan:
+def plan(model: str, inputs: Sequence[Known], max_retries: int | None) -> Plan:
     """Decide for each file whether it travels in the request.
 
     Raises:
@@ -76,7 +77,7 @@ def plan(model: str, inputs: Sequence[Input], max_retries: int | None) -> Plan:
     return Plan(_request(pb.CreateEmbeddingRequest, model, messages, max_retries), uploads)
 
 
-def unary(model: str, inputs: Sequence[Input], max_retries: int | None) -> pb.CreateEmbeddingUnaryRequest:
+def unary(model: str, inputs: Sequence[Known], max_retries: int | None) -> pb.CreateEmbeddingUnaryRequest:
     """Put everything into one message.
 
     Raises:
@@ -164,7 +165,7 @@ def _chunk(index: int, data: bytes, *, last: bool = False) -> pb.CreateEmbedding
     return pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(input_index=index, data=data, last=last))
 
 
-def _inline(item: Input) -> pb.Input:
+def _inline(item: Known) -> pb.Input:
     if isinstance(item, Text):
         text = pb.TextInput(value=item.value, truncate=_TRUNCATES[item.truncate])
         return pb.Input(key=item.key, text=text)

@@ -1,6 +1,7 @@
 """Packed float32 vectors as arrays: numpy's where numpy is installed, else the standard library's."""
 
 import array
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-# It is imported with the first vector: it takes as long as all the rest of this package.
 HAS_NUMPY = _is_installed("numpy")
 
 
@@ -37,6 +37,12 @@ class Vector(Protocol):
     def tolist(self) -> Any:  # noqa: ANN401 - numpy cannot say that it is a list of floats
         """The values as Python floats, each exactly the float32 that it was."""
         ...
+
+
+def load() -> None:
+    """Import numpy, if it is there: not with this package, since it takes as long, nor with the first segment."""
+    if HAS_NUMPY:
+        importlib.import_module("numpy")
 
 
 def decode(message: pb.Vector) -> Vector:
