@@ -5,9 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from media import flac, jpeg, mp3, png, wav
+from media import Pipe, flac, jpeg, mp3, png, wav
 
-from dropin.sides import Arguments, Materials, Pipe
+from dropin.sides import Arguments, Materials
 from embedwire_server.sandbox import Fault
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"

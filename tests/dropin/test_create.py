@@ -12,12 +12,11 @@ import httpx
 import pytest
 import twelvelabs
 from client.services import result, segment, service
-from media import flac, png
+from media import Pipe, flac, png
 from sandbox.official import create_sync
 from serving import Scripted, Served, serving
 from upstreams import Visit, reply
 
-from dropin.sides import Pipe
 from embedwire import EmbedwireError
 from embedwire.twelvelabs import (
     ApiConnectionError,
