@@ -1,6 +1,7 @@
 """What surrounds a call: default deadlines, and exceptions that nobody foresaw."""
 
 import asyncio
+import collections
 import contextlib
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from messages import failed, request, results, text_input, url_input
+from serving import Served
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -182,3 +184,12 @@ async def test_audio_gets_the_longer_default() -> None:
 
 async def _take(call: Any) -> list[Any]:
     return [event async for event in call]
+
+
+async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
+    """Beyond gRPC's own limit of pending calls, which would cancel them without a word, each call gets its answer."""
+    asked = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+    calls = [served.stub.CreateEmbeddingUnary(asked) for _ in range(1500)]
+    codes = collections.Counter([await call.code() for call in calls])
+
+    assert codes == {grpc.StatusCode.OK: 1500}

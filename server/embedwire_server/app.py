@@ -111,7 +111,10 @@ class App:
 
     def _serve_metrics(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> None:
         address = self._settings.metrics_address
-        endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, metrics.registry))
+        try:
+            endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, metrics.registry))
+        except OSError as error:
+            raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
         self.metrics_url = f"http://{address.rpartition(':')[0]}:{endpoint.port}/metrics"
 
     async def _drain(self, health: HealthServicer) -> None:

@@ -80,8 +80,8 @@ async def test_a_wrong_command_line_ends_with_2() -> None:
     """It is refused before any call, and the message names the option."""
     cases = {
         (): "--text, --image, --audio: give at least one",
-        ("--image", "no/such.png"): "--image: such.png: No such file",
-        ("--audio", "."): "--audio: .: Is a directory",
+        ("--image", "no/such.png"): "--image: 'no/such.png': No such file",
+        ("--audio", "."): "--audio: '.': Is a directory",
         ("--image", "x.png", "--truncate", "end"): "--truncate: is for texts, and there is none",
         ("--text", "a", "--start-offset", "2"): "--start-offset: is for audio, and there is none",
         ("--text", "a", "--timeout", "nan"): "--timeout",

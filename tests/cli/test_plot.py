@@ -98,11 +98,11 @@ def test_windows_have_their_true_edges() -> None:
 
 
 def test_audio_counts_as_the_mean_of_unit_vectors() -> None:
-    """A long vector weighs no more than a short one, and many inputs can be drawn with the note."""
+    """A long vector weighs no more than a short one, and of many inputs each has its number as a label."""
     rows = np.array([[3, 0], [0, 1]], np.float32)
     figure = heatmaps.of_inputs(np.eye(50, dtype=np.float32), ["$x"] * 50, "T", "a note")
     figure.savefig(io.BytesIO(), format="png")
 
     assert heatmaps.means([rows]) == pytest.approx(np.array([[0.5, 0.5]]))
-    assert len(figure.axes[0].get_xticks()) == 25
+    assert len(figure.axes[0].get_xticks()) == 50
     assert figure.axes[1].get_ylabel() == "cosine similarity"

@@ -34,7 +34,7 @@ def test_without_the_extra_one_line_says_what_to_install(way: str, blocked: str)
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
 
     assert ended.returncode == 2
-    assert ended.stderr == "embedwire: the command needs more packages: pip install 'embedwire[cli]'\n"
+    assert ended.stderr == "embedwire: the command needs more packages, those of the extra embedwire[cli]\n"
 
 
 def test_matplotlib_and_numpy_are_not_needed_to_start() -> None:

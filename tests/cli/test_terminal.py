@@ -30,7 +30,7 @@ async def test_a_terminal_shows_what_is_sent_and_what_is_awaited(scripted: Scrip
             process = await start(served.app.target, "embed", "--audio", large, **both)
             terminal.close_theirs()
             await terminal.read_until("waiting for the answer")
-            await terminal.read_until("receiving: 1 segments, 0 of 1 inputs done")
+            await terminal.read_until("receiving: segments: 1, 0 of 1 inputs done")
             uploading = terminal.written.index("uploading")
             go_on.set()
             await terminal.read_until(None)

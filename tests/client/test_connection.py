@@ -235,3 +235,41 @@ async def test_credentials_do_not_go_to_a_proxy(connect: Connect, monkeypatch: p
         finally:
             proxy.close()
     assert visits == 0
+
+
+LOCAL = [
+    "localhost",
+    "127.0.0.1",
+    "LOCALHOST:5",
+    "[::1]:5",
+    "::1",
+    "ipv4:127.0.0.1:5",
+    "ipv6:[::1]:5",
+    "dns:///localhost:5",
+]
+REMOTE = [
+    *("8.8.8.8:5", "embed.example:5", "localhost.example:5", "dns://8.8.8.8/localhost:5", "dns:///evil/127.0.0.1:5"),
+    *("ipv4:127.0.0.1:1,8.8.8.8:1", "xds:///localhost:5"),
+]
+
+
+@pytest.mark.parametrize("target", LOCAL)
+def test_a_token_may_stay_on_this_machine(target: str) -> None:
+    """Every way to write a loopback address takes a token in plain text."""
+    Client(target, token="t").close()
+
+
+@pytest.mark.parametrize("target", REMOTE)
+def test_a_token_does_not_leave_this_machine_in_plain_text(target: str) -> None:
+    """What only looks like loopback, or is resolved by somebody else, does not."""
+    with pytest.raises(ValueError, match="plain text"):
+        Client(target, token="t")
+
+
+@pytest.mark.parametrize("target", ["", " ", "a b:1", "http://127.0.0.1:50051", "127.0.0.1:99999"])
+def test_a_target_that_cannot_be_meant(target: str) -> None:
+    """It is a ValueError that says how a target is written, before anything is sent."""
+    with pytest.raises(ValueError, match="target"):
+        Client(target)
+    with pytest.raises(ValueError, match="PEM"):
+        Client(tls=TLS(root_certificates=b"no certificate"))

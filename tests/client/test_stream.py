@@ -339,3 +339,26 @@ async def test_a_closed_client_says_so(served: Served) -> None:
     client.close()
     with pytest.raises(ValueError, match="closed"):
         client.embed("marengo3.0", Text("a"), timeout=10)
+
+
+async def test_one_reader_at_a_time(scripted: Scripted) -> None:
+    """A second task that asks an AsyncStream meanwhile is told, and no second call is made."""
+    async with scripted(half_sent) as (served, upstream), AsyncClient(served.app.target) as client:
+        events = client.stream("marengo3.0", SOUND, timeout=30)
+        found = await asyncio.gather(anext(events), anext(events), return_exceptions=True)
+        events.close()
+
+    assert [type(each) for each in found] == [Segment, RuntimeError]
+    assert len(upstream.visits) == 1
+
+
+async def test_closing_a_stream_from_elsewhere_ends_it(scripted: Scripted) -> None:
+    """After `close()` nothing more comes, also for a thread that waits for it at that moment."""
+    async with scripted(half_sent) as (served, _):
+        with Client(served.app.target) as client:
+            events = client.stream("marengo3.0", SOUND, timeout=30)
+            await asyncio.to_thread(next, events)
+            rest = asyncio.create_task(asyncio.to_thread(list, events))
+            await until(lambda: True)
+            events.close()
+            assert all(isinstance(each, Segment) for each in await asyncio.wait_for(rest, 10))

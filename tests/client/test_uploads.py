@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from upstreams import Visit, reply
 
 from client.callers import Connect, taken
 from client.services import Context, Recorder, result, service
-from embedwire import AsyncClient, Audio, Client, Image, RequestError, Result, Text
+from embedwire import AsyncClient, Audio, Client, DeadlineExceededError, Image, RequestError, Result, Text
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 
@@ -520,3 +521,47 @@ async def test_a_file_that_does_not_block_is_not_cut(connect: Connect) -> None:
             await client.embed("m", Image(file=NotReady(b"")), timeout=10)  # type: ignore[arg-type]
     whole = hashlib.sha256(b"firstsecond").digest()
     assert [file.hash.digest() for file in recorder.files if file.is_complete] in ([], [whole])
+
+
+async def test_a_device_is_not_read_into_memory(connect: Connect, served: Served) -> None:
+    """What has no end, and says of its size that it is 0, is uploaded chunk by chunk until the deadline."""
+    async with connect(served.app.target) as client:
+        with contextlib.closing(io.FileIO("/dev/zero")) as endless, pytest.raises(DeadlineExceededError):
+            await client.embed("marengo3.0", Image(file=endless), timeout=1)
+
+    assert served.metric("grpc_server_started_total", grpc_method=UPLOAD) == 1
+
+
+class Growing(io.BytesIO):
+    """A file that says that it is shorter than it is."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return 10 if whence else super().seek(offset)
+
+
+async def test_a_file_that_grows_is_an_error(connect: Connect) -> None:
+    """More than was measured is an OSError, not an ever larger message."""
+    recorder = Recorder()
+    async with recorder.serving() as target, connect(target) as client:
+        with pytest.raises(OSError, match="grown"):
+            await client.embed("m", Image(file=Growing(bytes(1000))))
+
+    assert not recorder.requests
+
+
+def ending() -> Iterator[bytes]:
+    yield b"some"
+    raise SystemExit(3)
+
+
+async def test_whatever_a_source_raises_is_raised(served: Served) -> None:
+    """Also what is no Exception ends the call at once, and is not lost in gRPC's thread."""
+
+    def call() -> None:
+        with Client(served.app.target) as client:
+            client.embed("marengo3.0", Image(chunks=ending()), timeout=20)
+
+    began = time.monotonic()
+    with pytest.raises(SystemExit):
+        await asyncio.to_thread(call)
+    assert time.monotonic() - began < 10

@@ -1,7 +1,10 @@
 """What the drop-in does beyond what the SDK can be compared in."""
 
 import asyncio
+import copy
+import io
 import json
+import pickle
 import time
 import warnings
 from collections.abc import AsyncGenerator
@@ -137,6 +140,9 @@ async def test_text_truncate_on_the_newer_model_warns(served: Served, by: str) -
         ({"chunk_size": 0}, "chunk_size"),
         ({"chunk_size": True}, "chunk_size"),
         ({"chunk_size": 1 << 24}, "chunk_size"),
+        ({"additional_headers": "abc"}, "additional_headers"),
+        ({"additional_headers": {"x-request-id": 5}}, "x-request-id"),
+        ({"additional_body_parameters": ["text_truncate"]}, "additional_body_parameters"),
     ],
 )
 async def test_options_without_a_meaning(served: Served, options: dict[str, Any], named: str) -> None:
@@ -443,3 +449,71 @@ def test_what_is_not_covered_says_so() -> None:
         for part, name in ((client, "tasks"), (client.embed, "v_2")):
             with pytest.raises(AttributeError, match="twelvelabs"):
                 getattr(part, name)
+
+
+async def test_exceptions_and_results_travel_between_processes(served: Served) -> None:
+    """Every exception and every result survives pickle and copy, with its notes."""
+    found: list[Any] = [
+        ApiError(headers={"a": "b"}, status_code=503, body={"code": "x"}),
+        BadRequestError({"code": "x"}, {"a": "b"}),
+        ApiTimeoutError(headers={}, status_code=504, body={}),
+        ApiConnectionError(headers={}, status_code=503, body={}),
+    ]
+    for error in found:
+        error.add_note("more")
+        for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+            assert type(again) is type(error)
+            assert (again.headers, again.status_code, again.body) == (error.headers, error.status_code, error.body)
+            assert again.__notes__ == ["more"]
+
+    res = await create(served, text="x", audio_file=flac(7))
+    assert pickle.loads(pickle.dumps(res)) == copy.deepcopy(res) == res
+
+
+async def test_media_types_of_http_uploads(served: Served) -> None:
+    """Parameters of a media type, as an HTTP upload has them, are no reason to refuse a file."""
+    res = await create(served, image_file=("p.png", png(), "image/png; charset=utf-8"))
+
+    assert res.image_embedding.segments
+
+
+class Duck:
+    """A file that can be read and rewound, and has nothing else of a file."""
+
+    def __init__(self, content: bytes) -> None:
+        self._file = io.BytesIO(content)
+        self._file.seek(7)
+        self.read, self.seek = self._file.read, self._file.seek
+
+
+async def test_whatever_can_be_rewound_is(scripted: Scripted) -> None:
+    """A file without `seekable()` starts at its beginning too, for each attempt."""
+    upstream = Flaky(1)
+    async with scripted(upstream) as (served, _):
+        await create(served, image_file=Duck(b"the whole of it"), request_options={"max_retries": 1})
+
+    assert ["the whole of it" in body.decode() for body in upstream.bodies] == [True, True]
+
+
+async def test_an_offset_without_audio_is_not_ignored_in_silence(served: Served) -> None:
+    """It warns at the caller's line, and its type is checked all the same."""
+    with pytest.warns(UserWarning, match="audio_start_offset_sec") as caught:
+        await create(served, text="x", audio_start_offset_sec=1)
+    with pytest.raises(TypeError, match="audio_start_offset_sec"):
+        await create(served, text="x", audio_start_offset_sec="1")
+
+    assert Path(caught[0].filename) == Path(__file__)
+
+
+async def test_a_400_that_is_no_json_is_a_plain_error(scripted: Scripted) -> None:
+    """As with the SDK, only a refusal in the upstream's own words is a BadRequestError."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(b"<html>", 400)
+
+    async with scripted(script) as (served, _):
+        with pytest.raises(ApiError) as caught:
+            await create(served, text="x")
+
+    assert type(caught.value) is ApiError
+    assert caught.value.status_code == 400

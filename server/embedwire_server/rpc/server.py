@@ -12,6 +12,7 @@ from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
+MAX_PENDING_CALLS = 100_000
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 # The messages of v1 are those of v1alpha under another name; newer tools ask for v1 only.
@@ -43,6 +44,9 @@ def build(  # noqa: PLR0913 - the parts of a server
             # Without it a second server binds the same port silently and takes half of the connections.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", max_message_bytes),
+            # Beyond it gRPC answers CANCELLED, without a word and unseen by metrics: who is refused is told why.
+            ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ),
     )
     embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)

@@ -1,8 +1,11 @@
 """The command `embedwire`, also `python -m embedwire`. It needs the extra `embedwire[cli]`."""
 
+import os
 import sys
 
 _EXTRA = ("matplotlib", "numpy", "rich", "typer")
+_INTERRUPTED = 130
+_CLOSED = 141
 
 
 def main() -> int:
@@ -11,6 +14,9 @@ def main() -> int:
     Returns:
         The exit code, where nothing has ended the process before.
     """
+    for name in ("stdout", "stderr"):  # None if the shell has closed it
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - as long as the process
     try:
         from embedwire.cli.app import app  # noqa: PLC0415 - needs the extra
 
@@ -18,8 +24,14 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        sys.stderr.write("embedwire: the command needs more packages: pip install 'embedwire[cli]'\n")
+        sys.stderr.write("embedwire: the command needs more packages, those of the extra embedwire[cli]\n")
         return 2
+    except KeyboardInterrupt:  # before the command has begun
+        sys.stderr.write("error: interrupted\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED
     return 0
 
 

@@ -199,11 +199,18 @@ class AsyncStream(AsyncIterator[Event]):
         self._start = start
         self._call: Any = None
         self._upload: requests.Upload | None = None
+        self._is_awaited = False
         self._is_closed = False
 
     async def __anext__(self) -> Event:
         while not self._is_closed:
-            message = await self._message()
+            if self._is_awaited:
+                raise RuntimeError("another task is waiting for the next event of this stream")
+            self._is_awaited = True
+            try:
+                message = await self._message()
+            finally:
+                self._is_awaited = False
             if message is grpc.aio.EOF:
                 self._is_closed = True
                 break

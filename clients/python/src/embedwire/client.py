@@ -201,6 +201,8 @@ class Stream(Iterator[Event]):
         try:
             message: replies.Response = next(self._call)
         except grpc.RpcError as error:
+            if self._is_closed:
+                raise StopIteration from None
             if self._upload is not None and self._upload.error is not None:
                 raise self._upload.error from None
             raise error_of(error, self.request_id) from None

@@ -19,6 +19,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
 # What is longer wraps around in gRPC and is over at once; a server allows no more either.
 LONGEST_SECONDS = 7 * 24 * 3600.0
+_LAST_PORT = 65535
 
 Metadata = list[tuple[str, str]]
 
@@ -83,6 +84,10 @@ class Connection:
             if self.tls is None and not _is_local(self.target):
                 raise ValueError(f"{name}: would travel in plain text; pass tls=True, or use a loopback target")
         _check_timeout(self.timeout)
+        _check_target(self.target)
+        roots = None if self.tls is None else self.tls.root_certificates
+        if roots is not None and b"BEGIN CERTIFICATE" not in roots:
+            raise ValueError("tls: the root certificates are not PEM")
 
     @property
     def credentials(self) -> grpc.ChannelCredentials | None:
@@ -151,11 +156,31 @@ def _check_timeout(timeout: float | None) -> None:
         raise ValueError(f"timeout: must be a number of seconds, 0 or more, got {timeout}")
 
 
+def _check_target(target: str) -> None:
+    port = target.rpartition(":")[2]
+    if not target or target != target.strip() or " " in target:
+        raise ValueError("target: must be HOST:PORT, or another gRPC name, without spaces")
+    if target.startswith(("http://", "https://")):
+        raise ValueError("target: must be HOST:PORT without http://; TLS is chosen by tls")
+    if port.isdecimal() and int(port) > _LAST_PORT:
+        raise ValueError(f"target: there is no port {port}")
+
+
 def _is_local(target: str) -> bool:
+    """Whether what is sent there stays on this machine. Names other than localhost do not count."""
+    scheme, _, rest = target.rpartition("://") if "://" in target else ("", "", target)
     if target.startswith(("unix:", "unix-abstract:")):
         return True
-    host = target.rpartition("/")[2].rpartition(":")[0].strip("[]")
+    if scheme.lower() not in ("", "dns", "ipv4", "ipv6"):
+        return False
+    if scheme:
+        authority, _, rest = rest.partition("/")
+        if authority:  # a name server of the caller's choice, which decides what a name means
+            return False
+    host = re.sub(r"^(?:dns|ipv4|ipv6):", "", rest, flags=re.IGNORECASE)
+    if match := re.fullmatch(r"\[(.*)\](?::\d+)?|([^:]*)(?::\d+)?|(.*)", host):
+        host = next(group for group in match.groups() if group is not None)
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from embedwire.inputs import Media
 
@@ -25,7 +25,7 @@ def size(media: Media) -> int | None:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(media.path))
         return found.st_size if stat.S_ISREG(found.st_mode) else None  # a pipe has no size
-    if media.file is not None and _is_seekable(media.file):
+    if media.file is not None and _is_seekable(media.file) and not _is_device(media.file):
         here = media.file.tell()
         end = media.file.seek(0, os.SEEK_END)
         media.file.seek(here)
@@ -47,6 +47,22 @@ def media_type(media: Media) -> str:
     """The media type that was given, else what the name suggests; empty if it suggests none."""
     kind, encoding = mimetypes.guess_type(name(media))
     return media.media_type or ("" if encoding else kind or "")  # a compressed file is not what it was
+
+
+def read_whole(media: Media, size: int) -> bytes:
+    """All of a content of this size.
+
+    Raises:
+        OSError: the file cannot be read, or has grown since it was measured.
+    """
+    parts: list[bytes] = []
+    left = size
+    for part in read(media, max(1, size)):
+        left -= len(part)
+        if left < 0:
+            raise OSError(errno.EFBIG, "the file has grown while it was read")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def read(media: Media, chunk_bytes: int) -> Iterator[bytes]:
@@ -85,7 +101,7 @@ def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:
         yield from _read_file(file, chunk_bytes)
 
 
-def _read_file(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
+def _read_file(file: IO[bytes], chunk_bytes: int) -> Iterator[bytes]:
     while (chunk := file.read(chunk_bytes)) != b"":
         if chunk is None:
             raise BlockingIOError(errno.EAGAIN, "the file does not block; open one that does")
@@ -104,6 +120,14 @@ def _pieces(chunk: bytes, chunk_bytes: int) -> Iterator[bytes]:
 def _base_name(path: str) -> str:
     """The last part; what is not UTF-8 in it becomes a question mark, since protobuf takes nothing else."""
     return Path(path).name.encode(errors="replace").decode()
+
+
+def _is_device(file: IO[bytes]) -> bool:
+    """Whether it is a device, which says of its size that it is 0."""
+    try:
+        return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError):  # it is in memory
+        return False
 
 
 def _is_seekable(file: object) -> bool:

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import os
 from collections.abc import AsyncIterable, Iterable
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
 Truncate = Literal["none", "start", "end"]
 Chunks = Iterable[bytes] | AsyncIterable[bytes]
@@ -72,7 +72,7 @@ class Media(Input):
     url: str | None = None
     path: str | os.PathLike[str] | None = None
     data: bytes | bytearray | memoryview | None = None
-    file: BinaryIO | None = None
+    file: IO[bytes] | None = None
     chunks: Chunks | None = None
     file_name: str = ""
     media_type: str = ""

@@ -73,7 +73,7 @@ def plan(model: str, inputs: Sequence[Known], max_retries: int | None) -> Plan:
             messages.append(_input(item, _upload_source(item, size)))
         else:
             room -= size or 0
-            messages.append(_inline(item))
+            messages.append(_inline(item, size or 0))
     return Plan(_request(pb.CreateEmbeddingRequest, model, messages, max_retries), uploads)
 
 
@@ -85,12 +85,15 @@ def unary(model: str, inputs: Sequence[Known], max_retries: int | None) -> pb.Cr
         ValueError: the files do not fit, or the size of one cannot be known before it is read.
     """
     room = MESSAGE_BYTES
+    sizes = []
     for index, item in enumerate(inputs):
         size = files.size(item) if isinstance(item, Media) and item.url is None else 0
         if size is None or size > room:
             raise ValueError(f"inputs[{index}]: a unary call has room for files of {MESSAGE_BYTES} bytes; use embed()")
         room -= size
-    return _request(pb.CreateEmbeddingUnaryRequest, model, [_inline(item) for item in inputs], max_retries)
+        sizes.append(size)
+    messages = [_inline(item, size) for item, size in zip(inputs, sizes, strict=True)]
+    return _request(pb.CreateEmbeddingUnaryRequest, model, messages, max_retries)
 
 
 class Upload:
@@ -111,7 +114,7 @@ class Upload:
     def __init__(self, plan: Plan, chunk_bytes: int) -> None:
         if not 1 <= chunk_bytes <= MESSAGE_BYTES:
             raise ValueError(f"chunk_bytes: must be 1 to {MESSAGE_BYTES}, got {chunk_bytes}")
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._plan = plan
         self._chunk_bytes = chunk_bytes
         self._answered: set[int] = set()
@@ -130,7 +133,9 @@ class Upload:
                         break
                     yield _chunk(index, data)
                 yield _chunk(index, b"", last=True)
-        except Exception as error:  # noqa: BLE001 - see the class
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - see the class
             self.error = error
 
     async def messages_async(self) -> AsyncIterator[pb.CreateEmbeddingFromUploadRequest]:
@@ -165,13 +170,13 @@ def _chunk(index: int, data: bytes, *, last: bool = False) -> pb.CreateEmbedding
     return pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(input_index=index, data=data, last=last))
 
 
-def _inline(item: Known) -> pb.Input:
+def _inline(item: Known, size: int) -> pb.Input:
     if isinstance(item, Text):
         text = pb.TextInput(value=item.value, truncate=_TRUNCATES[item.truncate])
         return pb.Input(key=item.key, text=text)
     if item.url is not None:
         return _input(item, pb.MediaSource(url=item.url))
-    data = b"".join(files.read(item, CHUNK_BYTES))
+    data = files.read_whole(item, size)
     file = pb.FileSource(data=data, file_name=files.name(item), media_type=files.media_type(item))
     return _input(item, pb.MediaSource(file=file))
 

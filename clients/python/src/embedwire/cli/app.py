@@ -1,5 +1,7 @@
 """The command and its subcommands."""
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -43,3 +45,5 @@ def start(
 ) -> None:
     """Embeddings of texts, images and audio, from an Embedwire server."""
     terminal.tolerate_any_encoding()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end like an exception, so that no half file stays
+        signal.signal(number, lambda which, _: sys.exit(128 + which))

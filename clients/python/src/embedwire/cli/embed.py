@@ -10,7 +10,7 @@ import typer
 from embedwire.cli import arrays, failures, options, output, terminal
 from embedwire.cli.arrays import Collected
 from embedwire.cli.call import Outcome
-from embedwire.cli.inputs import check_companions
+from embedwire.cli.inputs import check_companions, check_output
 from embedwire.cli.lines import Lines
 from embedwire.cli.session import Session
 from embedwire.cli.table import Rows
@@ -52,6 +52,7 @@ def embed(  # noqa: PLR0913, PLR0917 - the options of the command
     """
     given = options.given(ctx, text, image, audio)
     check_companions(given, truncate, start_offset)
+    check_output(given, file)
     if form == "npy" and file is None and sys.stdout.isatty():
         raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
     session = Session(

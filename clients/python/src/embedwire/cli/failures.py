@@ -69,17 +69,25 @@ def endings() -> Iterator[None]:
         Exit: with that code.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # so that its failure is told here, and not when Python ends
     except KeyboardInterrupt:
         say("interrupted")
         raise typer.Exit(exit_codes.INTERRUPTED) from None
     except BrokenPipeError:
-        # Whatever is still buffered would be written when Python ends, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         raise typer.Exit(exit_codes.CLOSED) from None
     except EmbedwireError as error:
         report(error)
         raise typer.Exit(exit_codes.of(error.failure)) from None
     except OSError as error:
-        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _forget_output()
+        say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
         raise typer.Exit(exit_codes.MEND) from None
+
+
+def _forget_output() -> None:
+    """Drop what is still buffered: it would be written when Python ends, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

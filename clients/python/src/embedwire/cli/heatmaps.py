@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _COLOURS = "viridis"
 _MOST_VALUES = 12
-_MOST_LABELS = 40
+_MOST_LABELS = 100
+_MOST_READABLE = 24
 _LABEL_LENGTH = 28
 _DARK_BELOW = 0.6  # of the colour scale, where black text is no longer read
 
@@ -67,10 +68,11 @@ def of_inputs(vectors: "Matrix", names: Sequence[str], title: str, note: str) ->
     figure, axes = _canvas(side + 3.6, side + 2.2)
     mesh = axes.imshow(similar, cmap=_COLOURS, vmin=_floor(similar), vmax=1)
     ticks = range(0, count, -(-count // _MOST_LABELS))
-    labels = [_shortened(names[index]) for index in ticks]
+    labels = [f"{index}  {_shortened(names[index])}" for index in ticks]
+    size = "medium" if count <= _MOST_READABLE else "x-small"
     # Names are not formulas, whatever dollar signs they have.
-    axes.set_xticks(ticks, labels, rotation=40, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(ticks, labels, parse_math=False)
+    axes.set_xticks(ticks, labels, rotation=40, ha="right", rotation_mode="anchor", parse_math=False, size=size)
+    axes.set_yticks(ticks, labels, parse_math=False, size=size)
     axes.tick_params(length=0)
     _finish(figure, axes, mesh, title)
     if note:

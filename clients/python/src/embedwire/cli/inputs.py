@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ class Given:
     @property
     def is_file(self) -> bool:
         """Whether its bytes are sent by this command."""
-        return self.kind != "text" and not self.value.startswith(("http://", "https://"))
+        return self.kind != "text" and not self.value.lower().startswith(("http://", "https://"))
 
     @property
     def name(self) -> str:
@@ -50,7 +51,9 @@ class Given:
             return "stdin"
         if self.kind == "text":
             return f'"{_shortened(self.value)}"'
-        return _shortened((Path(self.value).name if self.is_file else "") or self.value)
+        if self.is_file:
+            return _shortened(Path(self.value).name or self.value)
+        return _shortened(re.split(r"[?#]", self.value)[0])  # what follows may be a credential
 
     @property
     def key(self) -> str:
@@ -140,10 +143,11 @@ class Opening:
         try:
             file = self._stack.enter_context(CountedFile(given, self._sent))
         except OSError as error:
-            raise typer.BadParameter(f"{given.name}: {error.strerror}", param_hint=given.option) from None
+            fault = f"{printable(given.value)!r}: {error.strerror}"
+            raise typer.BadParameter(fault, param_hint=given.option) from None
         self._expect(file)
-        # A name that is not UTF-8 cannot travel; the media type follows the name as it does for a path.
-        name = "" if given.value == STDIN else Path(given.value).name.encode(errors="replace").decode()
+        # What is not UTF-8 or not printable cannot travel; the media type follows the name as it does for a path.
+        name = "" if given.value == STDIN else printable(Path(given.value).name.encode(errors="replace").decode())
         return {"file": file, "file_name": name}
 
     def _expect(self, file: io.FileIO) -> None:
@@ -168,6 +172,19 @@ def _text(given: Given) -> str:
     except OSError as error:
         raise typer.BadParameter(f"stdin: {error.strerror}", param_hint=given.option) from None
     return given.value
+
+
+def check_output(given: Sequence[Given], output: Path | None) -> None:
+    """Refuse to write over an input.
+
+    Raises:
+        BadParameter: the output is one of the inputs.
+    """
+    if output is None or not output.is_file():
+        return
+    for each in given:
+        if each.is_file and Path(each.value).is_file() and output.samefile(each.value):
+            raise typer.BadParameter(f"is also the input {each.name}", param_hint="--output")
 
 
 def check_companions(given: Sequence[Given], truncate: Truncate | None, start_offset_sec: float | None) -> None:

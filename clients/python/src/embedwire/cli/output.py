@@ -1,7 +1,10 @@
 """The file that --output names."""
 
 import contextlib
+import io
+import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -17,9 +20,23 @@ def streamed(path: Path) -> Iterator[IO[str]]:
         BadParameter: it cannot be opened.
     """
     with _usage_errors(path):
-        file = path.open("w", encoding="utf-8")
+        file = _Late(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb"), encoding="utf-8")
     with file:
         yield file
+
+
+class _Late(io.TextIOWrapper):
+    """A text file that loses its earlier content with the first write, so not before there is something to write."""
+
+    _is_begun = False
+
+    def write(self, text: str, /) -> int:
+        """Write, after whatever has to go first."""
+        if not self._is_begun:
+            self._is_begun = True
+            if stat.S_ISREG(os.fstat(self.fileno()).st_mode):
+                self.truncate(0)
+        return super().write(text)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """`embedwire plot`."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from rich.text import Text
 from embedwire.cli import exit_codes, failures, options, output, terminal
 from embedwire.cli.arrays import Collected, matrix
 from embedwire.cli.call import Outcome
-from embedwire.cli.inputs import Given, check_companions
+from embedwire.cli.inputs import Given, check_companions, check_output
 from embedwire.cli.session import Session
 from embedwire.connection import DEFAULT_TARGET
 from embedwire.results import Segment
@@ -60,6 +61,7 @@ def plot(  # noqa: PLR0913, PLR0917 - the options of the command
     """
     given = options.given(ctx, text, image, audio)
     check_companions(given, truncate, start_offset)
+    check_output(given, file)
     _check_drawable(given, file, option)
     session = Session(
         given=given,
@@ -104,7 +106,9 @@ def _draw(collected: Collected, session: Session, option: str | None, file: IO[b
         figure, drawn = _one_audio(embedded[0][1], session, option, collected)
     else:
         return ""
-    figure.savefig(file, format=suffix[1:], dpi=150, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for what no font here has
+        figure.savefig(file, format=suffix[1:], dpi=150, bbox_inches="tight")
     return drawn
 
 

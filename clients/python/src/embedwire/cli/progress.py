@@ -32,7 +32,7 @@ class Watch:
         self._live = Live(group, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._shown = self._live if console is not None else contextlib.nullcontext()
         self._files = self._inputs = self._done = self._segments = 0
-        self._task = self._sending.add_task("", visible=False)
+        self._task = self._sending.add_task("", total=None, visible=False)
         self._wait = self._waiting.add_task("waiting for the answer")
 
     def expect(self, inputs: int, files: int, size: int | None) -> None:
@@ -52,7 +52,7 @@ class Watch:
         is_segment = isinstance(event, Segment)
         self._segments += is_segment
         self._done += not is_segment
-        description = f"receiving: {self._segments} segments, {self._done} of {self._inputs} inputs done"
+        description = f"receiving: segments: {self._segments}, {self._done} of {self._inputs} inputs done"
         self._waiting.update(self._wait, description=description)
 
     def __enter__(self) -> Self:

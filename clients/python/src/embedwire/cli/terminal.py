@@ -4,13 +4,18 @@ import errno
 import os
 import stat
 import sys
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 from rich.console import Console
 
 
 class Screen(Console):
-    """A console that leaves a reader who went away to the caller, instead of ending the process."""
+    """A console that has a width in any case, and leaves a reader who went away to the caller."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of a console
+        super().__init__(*args, **options)
+        if self.width < 1:  # COLUMNS=0, which means that nobody knows
+            self.width = 80
 
     def on_broken_pipe(self) -> NoReturn:
         """Say it with the usual exception."""

@@ -148,6 +148,7 @@ class Creation:
 def _parts(model_name: str, arguments: Mapping[str, Any], options: Options) -> dict[str, _Part]:
     """The inputs, in the order in which the SDK's results list them."""
     parts: dict[str, _Part] = {}
+    offset = _offset(arguments["audio_start_offset_sec"])
     truncate = _truncate(model_name, arguments["text_truncate"], options)
     if (text := arguments["text"]) is not None:
         if not isinstance(text, str):
@@ -156,8 +157,9 @@ def _parts(model_name: str, arguments: Mapping[str, Any], options: Options) -> d
     if (make := _media("image", arguments)) is not None:
         parts["image"] = _Part(lambda: Image(**rewound(make)), is_repeatable(make))
     if (source := _media("audio", arguments)) is not None:
-        offset = _offset(arguments["audio_start_offset_sec"])
         parts["audio"] = _Part(lambda: Audio(**rewound(source), start_offset_sec=offset), is_repeatable(source))
+    elif offset is not None:
+        warnings.warn("audio_start_offset_sec has no effect without audio", UserWarning, stacklevel=_CALLER - 1)
     return parts
 
 
@@ -189,7 +191,7 @@ def _truncate(model_name: str, given: Any, options: Options) -> Truncate | None:
         words = "You should use one of the following values: none, start, end."
         message = f"The text_truncate parameter is invalid. {words}"
         body = {"code": "parameter_invalid", "message": message, "docs_url": DOCS_URL}
-        raise BadRequestError(body)
+        raise BadRequestError(body, {})
     return cast(Truncate, value)
 
 

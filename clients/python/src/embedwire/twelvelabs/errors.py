@@ -42,6 +42,8 @@ _PARAMETERS = [
     (re.compile(r"\.text\.truncate$"), "text_truncate"),
     (re.compile(r"\.text\b"), "text"),
     (re.compile(r"\.start_offset_sec$"), "audio_start_offset_sec"),
+    (re.compile(r"\.(?:image|audio)\..*\.media_type$"), "media type"),
+    (re.compile(r"\.(?:image|audio)\..*\.file_name$"), "file name"),
     (re.compile(r"\.image\.source\.url$"), "image_url"),
     (re.compile(r"\.image\b"), "image_file"),
     (re.compile(r"\.audio\.source\.url$"), "audio_url"),
@@ -72,6 +74,10 @@ class ApiError(Exception):
         self.status_code = status_code
         self.body = body
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it can be copied, and sent from one process to another."""
+        return _rebuilt, (type(self), vars(self))
+
     def __str__(self) -> str:
         return f"headers: {self.headers}, status_code: {self.status_code}, body: {self.body}"
 
@@ -91,6 +97,12 @@ class ApiConnectionError(ApiError, ConnectionError):
     """No server answered. The SDK raises `httpx.ConnectError` then."""
 
 
+def _rebuilt(kind: type[ApiError], state: dict[str, Any]) -> ApiError:
+    error = kind.__new__(kind)
+    vars(error).update(state)
+    return error
+
+
 def api_error(error: EmbedwireError) -> ApiError:
     """What to raise for this failure."""
     said = error.upstream
@@ -100,7 +112,8 @@ def api_error(error: EmbedwireError) -> ApiError:
         return ApiTimeoutError(headers=headers, status_code=status, body=body)
     if isinstance(error, UnreachableError):
         return ApiConnectionError(headers=headers, status_code=status, body=body)
-    if status == BAD_REQUEST:
+    is_foreign = said is not None and not (said.code or said.message or said.docs_url)
+    if status == BAD_REQUEST and not is_foreign:
         return BadRequestError(body, headers)
     return ApiError(headers=headers, status_code=status, body=body)
 

@@ -4,9 +4,9 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
-FileContent = BinaryIO | bytes | str | os.PathLike[str]
+FileContent = IO[bytes] | bytes | str | os.PathLike[str]
 File = (
     FileContent
     | tuple[str | None, FileContent]
@@ -40,20 +40,21 @@ def named_file(parameter: str, given: File) -> dict[str, Any]:
         name, content, media_type, headers = (*given, None, None)[:4]
         if headers:
             raise ValueError(f"{parameter}: headers of a file cannot be sent; leave them out of the tuple")
-    return {**_source(parameter, content), "file_name": name or "", "media_type": media_type or ""}
+    # Parameters such as a charset come along from HTTP uploads; the upstream looks at the content anyway.
+    kind = (media_type or "").partition(";")[0].strip()
+    return {**_source(parameter, content), "file_name": name or "", "media_type": kind}
 
 
 def is_repeatable(arguments: Mapping[str, Any]) -> bool:
     """Whether the content can be read again for another attempt."""
     file = arguments.get("file")
-    return file is None or _is_seekable(file)
+    return file is None or _is_rewound(file)
 
 
 def rewound(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same, ready to be read from its beginning, which is where the SDK always starts."""
-    file = arguments.get("file")
-    if file is not None and _is_seekable(file):
-        file.seek(0)
+    if (file := arguments.get("file")) is not None:
+        _is_rewound(file)
     return arguments
 
 
@@ -74,13 +75,18 @@ def _source(parameter: str, content: Any) -> dict[str, Any]:  # noqa: ANN401 - w
 def _existing(parameter: str, path: str | os.PathLike[str]) -> Path:
     shown = os.fspath(path)[:_LONGEST_SHOWN]
     try:
-        is_file = Path(path).is_file()
+        is_there = Path(path).exists() and not Path(path).is_dir()
     except (OSError, ValueError):  # too long for a name, or with a NUL: content rather than a path
-        is_file = False
-    if not is_file:
+        is_there = False
+    if not is_there:
         raise FileNotFoundError(f"{parameter}: there is no file {shown!r}; give a path, bytes or a binary file")
     return Path(path)
 
 
-def _is_seekable(file: Any) -> bool:  # noqa: ANN401 - any file
-    return bool(getattr(file, "seekable", lambda: False)())
+def _is_rewound(file: Any) -> bool:  # noqa: ANN401 - any file
+    """Go to its beginning, if it has a way back."""
+    try:
+        file.seek(0)
+    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+        return False
+    return True

@@ -81,9 +81,14 @@ def _integer(given: Mapping[str, Any], name: str, least: int, most: int = _MOST)
 
 def _only(given: Mapping[str, Any], name: str, allowed: str) -> str | None:
     """The one value that a mapping may hold."""
-    found = {str(key).lower(): value for key, value in (given.get(name) or {}).items()}
+    values = given.get(name) or {}
+    if not isinstance(values, Mapping):
+        raise TypeError(f"request_options[{name!r}]: must be a mapping, got {type(values).__name__}")
+    found = {str(key).lower(): value for key, value in values.items()}
     for key in found:
         if key != allowed:
             raise ValueError(f"request_options[{name!r}][{key!r}]: cannot be sent; only {allowed!r} can")
-    value: str | None = found.get(allowed)
+    value = found.get(allowed)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"request_options[{name!r}][{allowed!r}]: must be a str, got {type(value).__name__}")
     return value
