@@ -53,7 +53,6 @@ class Creation:
     """
 
     def __init__(self, model_name: str, timeout: float | None, arguments: Mapping[str, Any]) -> None:
-        self.model_name = model_name
         self._options = read_options(arguments["request_options"])
         self._parts = _parts(model_name, arguments, self._options)
         self._pending = list(self._parts)
@@ -63,9 +62,11 @@ class Creation:
 
     def inputs(self) -> list[Input]:
         """What to send now."""
-        for name in self._pending:
-            self._parts[name].sent = self._parts[name].make()
-        return [item for name in self._pending if (item := self._parts[name].sent) is not None]
+        items: list[Input] = []
+        for part in (self._parts[name] for name in self._pending):
+            part.sent = part.make()
+            items.append(part.sent)
+        return items
 
     def call_options(self) -> CallOptions:
         """How to send it: within what is left of time and of retries."""
