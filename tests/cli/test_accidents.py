@@ -38,13 +38,13 @@ async def test_an_input_is_never_the_output(tmp_path: Path, served: Served) -> N
 async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Path, served: Served) -> None:
     """What was in the file goes with the first line of the answer, and not before."""
     old = tmp_path / "old.json"
-    old.write_text("precious\n" * 1000)
+    old.write_text("precious\n" * 50_000)
     words = ("--format", "json", "--output", old)
     ended = await run(served.app.target, "embed", "--image", tmp_path / "nothing.png", *words)
     kept = old.read_text()
     done = await run(served.app.target, "embed", "--text", "a", *words)
 
-    assert (ended.code, kept) == (2, "precious\n" * 1000)
+    assert (ended.code, kept) == (2, "precious\n" * 50_000)
     assert done.code == 0
     assert "precious" not in old.read_text()
     assert old.read_text().count('"type"') == 2
