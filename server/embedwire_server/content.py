@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import os
 import tempfile
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import IO
@@ -38,6 +40,10 @@ class MemoryContent:
         """Yield the file in pieces: what waits to be sent is a copy, and nobody should copy all of it."""
         for start in range(0, len(self.data), READ_BYTES):
             yield self.data[start : start + READ_BYTES]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read a piece; see `domain.Content`."""
+        return self.data[offset : offset + size]
 
     def close(self) -> None:
         """Do nothing: the request holds the bytes."""
@@ -76,8 +82,10 @@ class Upload:
         self._is_open = False
         self._pending: list[bytes] = []
         self._pending_size = 0
+        self._tail = b""  # what is not on disk, once the file is complete
         self._size = 0
         self._file: IO[bytes] | None = None
+        self._reading = threading.Lock()  # a descriptor that is closed under a read may be another file's already
         self._hash = hashlib.sha256() if announced.sha256 is not None else None
         self._complete = asyncio.Event()
         self._fault: GatewayError | None = None
@@ -113,6 +121,7 @@ class Upload:
         Only now does `ready` return or raise: a caller who is still sending hears of no fault.
         """
         announced = self._announced
+        self._tail, self._pending = b"".join(self._pending), []
         if self._fault is not None or self._closed:
             pass
         elif self._size == 0:
@@ -124,12 +133,13 @@ class Upload:
         self._complete.set()
 
     def close(self) -> None:
-        """Give back memory, disk and place. Idempotent; nobody may be waiting or reading any more."""
+        """Give back memory, disk and place; see `domain.Content`."""
         self._closed = True
         self._give_back_place()
         self._pending.clear()
+        self._tail = b""
         if self._file is not None:
-            with contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+            with self._reading, contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
                 self._file.close()
 
     async def ready(self) -> int:
@@ -141,13 +151,23 @@ class Upload:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Read the whole file from its start; see `domain.Content`."""
-        offset = 0
-        while offset < self._size - self._pending_size:
-            chunk = await asyncio.to_thread(self._read, offset)
-            offset += len(chunk)
-            yield chunk
-        for chunk in self._pending:
-            yield chunk
+        for offset in range(0, self._size, READ_BYTES):
+            if offset < self._spooled:
+                yield await asyncio.to_thread(self.read_at, offset, READ_BYTES)
+            else:
+                yield self.read_at(offset, READ_BYTES)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read a piece; see `domain.Content`."""
+        spooled, tail = self._spooled, self._tail
+        if self._closed:  # asked after the tail was taken, since a close in between takes it away
+            raise ValueError("the upload is closed")
+        from_disk = self._read(offset, min(size, spooled - offset)) if offset < spooled else b""
+        return from_disk + tail[max(0, offset - spooled) : max(0, offset + size - spooled)]
+
+    @property
+    def _spooled(self) -> int:
+        return self._size - self._pending_size
 
     def _give_back_place(self) -> None:
         if self._is_open:
@@ -174,17 +194,17 @@ class Upload:
             for chunk in chunks:
                 self._hash.update(chunk)
 
-    def _read(self, offset: int) -> bytes:
+    def _read(self, offset: int, size: int) -> bytes:
         assert self._file is not None  # noqa: S101 - there are bytes on disk
-        self._file.seek(offset)
-        if chunk := self._file.read(READ_BYTES):
-            return chunk
-        raise OSError("a spooled file is shorter than what was written")
+        with self._reading:
+            chunk = os.pread(self._file.fileno(), size, offset)  # moves no position that another reader relies on
+        if len(chunk) < size:
+            raise OSError("a spooled file is shorter than what was written")
+        return chunk
 
     def _digest(self) -> bytes:
         assert self._hash is not None  # noqa: S101 - a hash was announced
-        for chunk in self._pending:
-            self._hash.update(chunk)
+        self._hash.update(self._tail)
         return self._hash.digest()
 
     def _wrong_size(self, got: str) -> UploadMismatch:

@@ -109,6 +109,59 @@ async def test_early_end_of_reading(tmp_path: Path) -> None:
     file.close()
 
 
+PLACES = [0, 1, READ_BYTES, IN_MEMORY_BYTES - 1, IN_MEMORY_BYTES, 1_200_000, 1_299_999, 1_300_000, 2_000_000]
+
+
+@pytest.mark.parametrize("chunk", [1 << 20, 200_000, 1_300_000], ids=["on both", "in pieces", "on disk"])
+async def test_read_at(tmp_path: Path, chunk: int) -> None:
+    """Any piece can be read, from disk, from memory and from both, and none beyond the end."""
+    data = os.urandom(1_300_000)
+    file = upload(tmp_path)
+    await received(file, data, chunk)
+    for content in (file, MemoryContent(data)):
+        for offset in PLACES:
+            for size in (0, 1, 100_000, 2_000_000):
+                assert content.read_at(offset, size) == data[offset : offset + size]
+    file.close()
+
+
+async def test_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Somebody who reads a piece here and there moves nothing under a reader of the whole."""
+    data = os.urandom(3_000_000)
+    file = upload(tmp_path)
+    await received(file, data)
+    whole = b""
+    async for chunk in file.chunks():
+        whole += chunk
+        assert file.read_at(17, 5) == data[17:22]
+    assert whole == data
+    file.close()
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000], ids=["in memory", "on disk"])
+async def test_read_after_close(tmp_path: Path, size: int) -> None:
+    """A thread that comes late to a closed file hears of it, instead of reading nothing or another file."""
+    file = upload(tmp_path)
+    await received(file, b"x" * size)
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.read_at(0, 10)
+
+
+async def test_close_waits_for_a_read(tmp_path: Path) -> None:
+    """A descriptor is closed between two reads, never under one: it might be another file's before it is used."""
+    file = upload(tmp_path)
+    await received(file, b"x" * 3_000_000)
+    with file._reading:
+        closing = asyncio.create_task(asyncio.to_thread(file.close))
+        while not file._closed:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        assert spooled(tmp_path)
+    await closing
+    assert not spooled(tmp_path)
+
+
 async def test_ready_waits() -> None:
     """The reader waits until the last byte is there and checked."""
     file = upload()
