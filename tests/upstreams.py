@@ -109,3 +109,12 @@ def reply(name: str = "text_embedding", segments: int = 1, dimensions: int = 512
         for index, member in enumerate(members):
             member |= {"start_offset_sec": index * 6, "end_offset_sec": index * 6 + 6, "embedding_option": "audio"}
     return {"model_name": "marengo3.0", name: {"segments": members, **more}}
+
+
+async def endless(visit: Visit) -> None:
+    """A reply of audio segments that goes on for as long as somebody takes it."""
+    element = json.dumps({"float": [0.123456789] * 512, "start_offset_sec": 0, "embedding_option": "audio"}).encode()
+    await visit.head()
+    await visit.send(b'{"audio_embedding":{"segments":[' + element)
+    while not visit.closed.is_set():
+        await visit.send(b"," + element)

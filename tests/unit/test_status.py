@@ -3,6 +3,7 @@
 import base64
 import re
 import urllib.parse
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ from embedwire_server.errors import (
     GatewayError,
     InternalError,
     InvalidRequest,
+    Overloaded,
     Quota,
     Reason,
     UpstreamFailure,
@@ -26,7 +28,7 @@ PROTO = Path(__file__).parents[2] / "proto/embedwire/v1/error_reason.proto"
 PREFIX = "ERROR_REASON_"
 NUMBERS = {name.removeprefix(PREFIX): number for name, number in error_reason_pb2.ErrorReason.items()}
 # Whose fault a reason is, by the first number of its group.
-GROUPS = {
+GROUPS: dict[int, AbstractSet[str]] = {
     1: {
         "INVALID_REQUEST",
         "MALFORMED_MESSAGE",
@@ -163,6 +165,25 @@ def test_listed_violations(count: int, listed: int, last: str) -> None:
     assert [violation.field for violation in bad.field_violations][:20] == [v.field for v in violations[:20]]
     if last:
         assert (bad.field_violations[20].field, bad.field_violations[20].description) == ("", last)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_pushback(reason: Reason) -> None:
+    """Clients that retry do so for refusals, never for what this server has tried; a caller's fault has none."""
+    expected = "0" if reason in {Reason.OVERLOADED, Reason.DRAINING} else "-1"
+    trailers = dict(status.trailers(UpstreamFailure(reason, "so it is")))
+    assert trailers.get("grpc-retry-pushback-ms") == (None if reason in GROUPS[1] else expected)
+    assert "grpc-status-details-bin" in trailers
+
+
+@pytest.mark.parametrize(
+    ("delay", "expected"),
+    [(None, "0"), (0.0, "0"), (0.0001, "1"), (1.5, "1500"), (1e300, "2147483647"), (float("inf"), "2147483647")],
+)
+def test_pushback_of_a_refusal(delay: float | None, expected: str) -> None:
+    """It is the retry delay in whole milliseconds, never shorter, as large as clients read."""
+    trailers = dict(status.trailers(Overloaded("busy", retry_delay=delay)))
+    assert trailers["grpc-retry-pushback-ms"] == expected
 
 
 def huge(text: str) -> list[GatewayError]:

@@ -5,8 +5,10 @@ requests      messages to domain values, with every rule of the contract
 replies       domain values to messages
 status        the table from reasons to gRPC codes, and the details of a failed call
 upload        the framing of CreateEmbeddingFromUpload
-calls         what is known of the running call: request id, deadline, outcome
+calls         what is known of the running calls: request id, caller, deadline, outcome
+outbox        writing to callers who may not take what is written
+door          where calls come in; a drain holds it
 interceptors  around every call: observe (outermost), translate failures (innermost)
 health        grpc.health.v1
-server        all of it in one grpc.aio server
+server        all of it in one grpc.aio server; its options, and how it is stopped
 """

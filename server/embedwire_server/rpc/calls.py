@@ -4,16 +4,24 @@ import asyncio
 import contextlib
 import contextvars
 import dataclasses
+import math
 import re
 import secrets
-from collections.abc import AsyncGenerator
+import urllib.parse
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
-from embedwire_server.errors import DeadlineExceeded
+import grpc
+
+from embedwire_server.domain import Caller
+from embedwire_server.errors import DeadlineExceeded, GatewayError
 from embedwire_server.metrics import OTHER_MODEL
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
-_LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
+LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -24,6 +32,9 @@ class DefaultDeadlines:
 
     text: float = 60.0
     audio: float = 600.0
+
+
+NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
 
 
 class Deadline:
@@ -39,43 +50,92 @@ class Deadline:
         self._is_default = remaining is None
         self._began = asyncio.get_running_loop().time()
         self._timeout: asyncio.Timeout | None = None
-        self.at = self._began + min(defaults.text if remaining is None else remaining, _LONGEST_SECONDS)
+        self._failure: GatewayError | None = None
+        self.at = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
 
     def allow_for_audio(self) -> None:
         """Give a call without a deadline the longer default."""
-        if self._is_default:
-            self.at = self._began + self._defaults.audio
-            if self._timeout is not None:
-                self._timeout.reschedule(self.at)
+        if self._is_default and self._failure is None:
+            self._move(self._began + min(self._defaults.audio, LONGEST_SECONDS))
+
+    def end(self, failure: GatewayError) -> None:
+        """Let the time be up now, wherever the call waits; `failure` is what its caller is told."""
+        if self._failure is None:
+            self._failure = failure
+            self._move(asyncio.get_running_loop().time())
 
     @contextlib.asynccontextmanager
     async def enforced(self) -> AsyncGenerator[None]:
         """Whatever waits within the block waits no longer than this.
 
         Raises:
-            DeadlineExceeded: the time is up; everything within has been cancelled and has ended.
+            GatewayError: the time is up, DeadlineExceeded unless somebody ended the call before; everything
+                within has been cancelled and has ended.
         """
         try:
             async with asyncio.timeout_at(self.at) as self._timeout:
                 yield
         except TimeoutError:
             if self._timeout is not None and self._timeout.expired():
-                raise DeadlineExceeded from None
+                raise (self._failure or DeadlineExceeded()) from None
             raise
+        finally:
+            self._timeout = None
+
+    def _move(self, at: float) -> None:
+        self.at = at
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(at)
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Call:
     """One running call, for metrics, log and trailers.
 
     `model` is a name of the table, never what the caller wrote. `upstream_key` is what the caller wrote.
+    `caller` is the host that calls and its connection, for whoever shares things fairly. `is_ours` tells the
+    calls of EmbeddingService from health and reflection.
     """
 
     request_id: str
     deadline: Deadline
+    caller: Caller = ("", "")
+    is_ours: bool = True
     upstream_key: str | bytes | None = dataclasses.field(default=None, repr=False)
     model: str = OTHER_MODEL
     reason: str = "OK"
+
+
+class Running:
+    """The calls under way, so that a drain can wait for them and end them."""
+
+    def __init__(self) -> None:
+        self._calls: set[Call] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def add(self, call: Call) -> None:
+        """A call has begun."""
+        self._calls.add(call)
+        self._idle.clear()
+
+    def discard(self, call: Call) -> None:
+        """A call has ended, and its caller has been told."""
+        self._calls.discard(call)
+        if not self._calls:
+            self._idle.set()
+
+    def end(self, failure: GatewayError, *, unless: Callable[[Call], bool] = lambda _: False) -> None:
+        """End all of them now with this failure, but for those that are excepted."""
+        for call in self._calls:
+            if not unless(call):
+                call.deadline.end(failure)
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait until there is none, at most so long; whether there is none."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        return self._idle.is_set()
 
 
 current: contextvars.ContextVar[Call] = contextvars.ContextVar("embedwire_call")
@@ -86,3 +146,10 @@ def request_id(offered: str | bytes | None) -> str:
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):
         return offered
     return secrets.token_hex(8)
+
+
+def caller_of(peer: str) -> Caller:
+    """Host and connection from the name that gRPC gives a peer: ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000, unix:PATH."""
+    kind, _, address = urllib.parse.unquote(peer).partition(":")
+    host = address.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else kind
+    return host, peer

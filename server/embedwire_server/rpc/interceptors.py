@@ -1,8 +1,8 @@
-"""What surrounds every call: `Observe` outermost, `Translate` innermost, and nothing else.
+"""What surrounds every call within the door: `Observe`, then `Translate`, and nothing else.
 
-Each is a context manager around the handler, whatever its shape. Streaming handlers, also the
-generators of other libraries, are run as coroutines that write, so that a call is one task and
-its cleanup happens there.
+Each is a context manager around the handler, whatever its shape. Every handler is run
+as a coroutine that reads and writes, also the generators of other libraries, so that a call is one
+task, its cleanup happens there, and its time begins before its first message has arrived.
 """
 
 import abc
@@ -20,19 +20,22 @@ from embedwire_server.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.failures import is_cancelled, unforeseen
 from embedwire_server.metrics import Metrics
 from embedwire_server.rpc import calls, status
+from embedwire_server.rpc.calls import Context
 from embedwire_server.rpc.health import SERVICE
+from embedwire_server.rpc.outbox import Outbox, Writer
 
 UPSTREAM_KEY = "embedwire-upstream"
+# A caller who takes nothing does not take the status either. It stays behind what was sent before.
+ABORT_SECONDS = 1.0
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any  # grpc.RpcMethodHandler, a named tuple behind its types
-Around = Callable[[Context], contextlib.AbstractAsyncContextManager[None]]
+Run = Callable[[Any, Context], Awaitable[Any]]
 
 log = structlog.get_logger("embedwire_server.calls")
 
 
 class _Surrounding(grpc.aio.ServerInterceptor):
-    """Runs every call of a known method within `around`. The wrapped handlers are made once."""
+    """Runs every call of a known method in a wrapped handler, which is made once."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
@@ -63,29 +66,37 @@ class Observe(_Surrounding):
         metrics: told of every call.
         upstream: the configured upstream, named in the trailers.
         deadlines: for callers who set none.
+        running: told of every call as well, until its caller has been told how it ended.
     """
 
-    def __init__(self, metrics: Metrics, upstream: str, deadlines: calls.DefaultDeadlines) -> None:
+    def __init__(
+        self, metrics: Metrics, upstream: str, deadlines: calls.DefaultDeadlines, running: calls.Running
+    ) -> None:
         super().__init__()
         self._deadlines = deadlines
         self._metrics = metrics
+        self._running = running
         self._upstream = upstream
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """See the class."""
         _, service, name = method.split("/")
         labels = (_shape(handler), service, name)
-        return _surround(handler, lambda context: self._observed(context, labels))
+        inner = _run_of(handler)
+
+        async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
+            async with self._observed(context, labels):
+                return await inner(messages, context)
+
+        # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
+        return _with(handler._replace(request_streaming=True), run)
 
     @contextlib.asynccontextmanager
     async def _observed(self, context: Context, labels: tuple[str, str, str]) -> AsyncGenerator[None]:
-        metadata = dict(context.invocation_metadata() or ())
-        call = calls.Call(
-            calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
-            calls.Deadline(context.time_remaining(), self._deadlines),
-            metadata.get(calls.UPSTREAM_KEY),
-        )
+        call = self._call(context, is_ours=labels[1] == SERVICE)
         calls.current.set(call)
+        self._running.add(call)
+        context.add_done_callback(lambda _: self._running.discard(call))  # type: ignore[arg-type] # typed as a class
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
         context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
         self._metrics.calls_started.labels(*labels).inc()
@@ -95,32 +106,73 @@ class Observe(_Surrounding):
         finally:
             self._report(call, labels, _code(context, call), time.perf_counter() - started)
 
+    def _call(self, context: Context, *, is_ours: bool) -> calls.Call:
+        """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
+        metadata = dict(context.invocation_metadata() or ())
+        return calls.Call(
+            calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
+            calls.Deadline(context.time_remaining(), self._deadlines if is_ours else calls.NO_DEADLINES),
+            calls.caller_of(context.peer()),
+            is_ours,
+            metadata.get(calls.UPSTREAM_KEY),
+        )
+
     def _report(self, call: calls.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
         _, service, method = labels
         self._metrics.calls_handled.labels(*labels, code).inc()
         self._metrics.call_seconds.labels(*labels).observe(seconds)
-        is_ours = service == SERVICE
-        if is_ours:
+        if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
-        write = log.info if is_ours else log.debug  # probes come all the time
-        facts = {"code": code, "reason": call.reason, "model": call.model} if is_ours else {"code": code}
+        write = log.info if call.is_ours else log.debug  # probes come all the time
+        facts = {"code": code, "reason": call.reason, "model": call.model} if call.is_ours else {"code": code}
         write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
 
 
 class Translate(_Surrounding):
-    """Turns every failure into a status with details, and never into the text of an exception."""
+    """Turns every failure into a status with details, and never into the text of an exception.
 
-    def wrap(self, handler: Handler, method: str) -> Handler:
-        """See the class. The methods of EmbeddingService have a deadline, watches and reflection do not."""
-        is_ours = method.startswith(f"/{SERVICE}/")
-        around = _translated_in_time if is_ours else _translated
-        return _surround(_tolerant(handler), around, _decoded)
+    Args:
+        stall_timeout: seconds after which a caller who takes no message is ended.
+    """
+
+    def __init__(self, stall_timeout: float) -> None:
+        super().__init__()
+        self._stall_timeout = stall_timeout
+        self._outbox = Outbox()
+
+    def wrap(self, handler: Handler, method: str) -> Handler:  # noqa: ARG002 - of no matter here
+        """See the class. What it runs is given all messages, also if the handler takes one."""
+        handler = _tolerant(handler)
+        inner = _run_of(handler)
+        receive = _each if handler.request_streaming else _only
+
+        async def answer(messages: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - as the handler does
+            async with _translated(context):
+                call = calls.current.get()
+                if call.is_ours:  # probes are always answered
+                    self._outbox.admit(call)
+                message = await inner(await receive(messages, context), context)
+                if call.is_ours:
+                    self._outbox.put(message.ByteSize(), call, context)
+                return message
+
+        async def write(messages: AsyncIterator[Any], context: Context) -> None:
+            deadline = calls.current.get().deadline
+            async with _translated(context):
+                request = await receive(messages, context)
+                with Writer(context, deadline, self._stall_timeout) as writer:
+                    async with contextlib.aclosing(inner(request, context)) as answers:
+                        async for message in answers:
+                            await writer.write(message)
+
+        return _with(handler, write if inspect.isasyncgenfunction(inner) else answer)
 
 
 @contextlib.asynccontextmanager
 async def _translated(context: Context) -> AsyncGenerator[None]:
     try:
-        yield
+        async with calls.current.get().deadline.enforced():
+            yield
     except grpc.aio.AbortError:
         raise
     except GatewayError as error:
@@ -129,22 +181,20 @@ async def _translated(context: Context) -> AsyncGenerator[None]:
         # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
         if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
             await _abort(context, unforeseen(error))
+            return
         calls.current.get().reason = _reason_to_leave(context)
-        raise
+        raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
     except Exception as error:  # noqa: BLE001 - its text must not reach the caller
         await _abort(context, unforeseen(error))
 
 
-@contextlib.asynccontextmanager
-async def _translated_in_time(context: Context) -> AsyncGenerator[None]:
-    async with _translated(context), calls.current.get().deadline.enforced():
-        yield
-
-
 async def _abort(context: Context, error: GatewayError) -> None:
+    """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
     calls.current.get().reason = error.reason
-    trailers = (*context.trailing_metadata(), (status.DETAILS_KEY, status.details(error)))
-    await context.abort(status.code(error), status.text(error), trailers)
+    trailers = (*context.trailing_metadata(), *status.trailers(error))
+    with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
+        async with asyncio.timeout(ABORT_SECONDS):
+            await context.abort(status.code(error), status.text(error), trailers)
 
 
 def _reason_to_leave(context: Context) -> Reason:
@@ -172,40 +222,42 @@ def _tolerant(handler: Handler) -> Handler:
     return handler._replace(request_deserializer=deserializer)
 
 
-def _surround(handler: Handler, around: Around, prepare: Callable[[Any], Any] = lambda request: request) -> Handler:
-    """The same handler, with each call inside `around`, streams as coroutines that write.
-
-    What arrives, a message or a stream of them, goes through `prepare` first, also inside `around`.
-    """
-    name = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
-    inner = getattr(handler, name)
-
-    async def unary(request: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
-        async with around(context):
-            return await inner(prepare(request), context)
-
-    async def stream(request: Any, context: Context) -> None:  # noqa: ANN401 - whatever the handler takes
-        async with around(context):
-            if not inspect.isasyncgenfunction(inner):
-                await inner(prepare(request), context)
-                return
-            async with contextlib.aclosing(inner(prepare(request), context)) as messages:
-                async for message in messages:
-                    await context.write(message)
-
-    return handler._replace(**{name: stream if handler.response_streaming else unary})
+async def _only(_: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
+    """The message of a call that has one."""
+    message = await context.read()
+    return _decoded(MalformedMessage() if message is grpc.aio.EOF else message)
 
 
-def _decoded(request: Any) -> Any:  # noqa: ANN401 - one message or a stream of them
-    """The request, unless it stands for bytes that could not be decoded."""
-    if isinstance(request, MalformedMessage):
-        raise request
-    return _decoded_each(request) if isinstance(request, AsyncIterator) else request
+async def _each(messages: AsyncIterator[Any], _: Context) -> AsyncGenerator[Any]:
+    """The messages of a call that has many."""
+
+    async def decoded() -> AsyncGenerator[Any]:
+        async for message in messages:
+            yield _decoded(message)
+
+    return decoded()
 
 
-async def _decoded_each(messages: AsyncIterator[Any]) -> AsyncGenerator[Any]:
-    async for message in messages:
-        yield _decoded(message)
+def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
+    """The message, unless it stands for bytes that could not be decoded."""
+    if isinstance(message, MalformedMessage):
+        raise message
+    return message
+
+
+def _run_of(handler: Handler) -> Any:  # noqa: ANN401 - a coroutine function or an async generator function
+    """What a handler of any shape runs."""
+    return getattr(handler, _name(handler))
+
+
+def _with(handler: Handler, run: Run) -> Handler:
+    """The same handler, which runs this instead."""
+    return handler._replace(**{_name(handler): run})
+
+
+def _name(handler: Handler) -> str:
+    request, response = handler.request_streaming, handler.response_streaming
+    return f"{'stream' if request else 'unary'}_{'stream' if response else 'unary'}"
 
 
 def _shape(handler: Handler) -> str:

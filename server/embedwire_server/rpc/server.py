@@ -1,4 +1,24 @@
-"""The gRPC server: services, interceptors in their order, options."""
+"""The gRPC server: services, interceptors in their order, options; and how it is stopped.
+
+What its options promise about connections, and why:
+
+- A message has at most `max_message_bytes`, also once it is decompressed; metadata 16 KiB. gRPC refuses the rest with
+  RESOURCE_EXHAUSTED. Soft and hard limit of metadata are the same, since between them calls are refused at random.
+- A connection that has not spoken HTTP/2 within `handshake_timeout` is closed.
+- The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if nothing
+  comes back in `keepalive_timeout`: a peer that has vanished without a word is not waited for.
+- Clients may ping every 20 s, with or without calls; the third ping that is early ends the connection (GOAWAY,
+  ENHANCE_YOUR_CALM). Most clients ping every 30 s or less often.
+- A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
+  that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
+- A connection carries at most 1,000 calls at a time; a client queues more by itself.
+- Connections take at most half of the files that the process may open; further ones are closed at once. The other half
+  is for the upstream, the metrics and uploads.
+"""
+
+import asyncio
+import dataclasses
+import resource
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -6,54 +26,150 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.errors import Draining
 from embedwire_server.metrics import Metrics
-from embedwire_server.rpc.calls import DefaultDeadlines
+from embedwire_server.rpc.calls import DefaultDeadlines, Running
+from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
 MAX_PENDING_CALLS = 100_000
+MAX_METADATA_BYTES = 16 << 10
+MAX_CALLS_OF_A_CONNECTION = 1_000
+MIN_PING_INTERVAL_SECONDS = 20
+MAX_PING_STRIKES = 2
+MAX_CONNECTION_IDLE_SECONDS = 300
+MAX_CONNECTION_AGE_GRACE_SECONDS = 600
+# For the message that asks clients to leave to reach them, before answers to calls that were held invite new ones.
+LEAVING_SECONDS = 0.02
+# For calls that are ended to say so, and for clients to hang up. Those that do neither are not waited for.
+GOODBYE_SECONDS = 2.0
+
+_MAX_INT = (1 << 31) - 1
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 # The messages of v1 are those of v1alpha under another name; newer tools ask for v1 only.
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 
-def build(  # noqa: PLR0913 - the parts of a server
-    servicer: EmbeddingServicer,
-    health: HealthServicer,
-    metrics: Metrics,
-    upstream: str,
-    *,
-    max_message_bytes: int,
-    deadlines: DefaultDeadlines,
-) -> grpc.aio.Server:
-    """Put the server together; the caller adds a port and starts it.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What callers may do; seconds and bytes.
+
+    `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
+    room in portions, up to some megabytes, so a caller must take as much in that time.
+    """
+
+    max_message_bytes: int = 16 << 20
+    deadlines: DefaultDeadlines = dataclasses.field(default_factory=DefaultDeadlines)
+    stall_timeout: float = 60.0
+    handshake_timeout: float = 10.0
+    keepalive_time: float = 60.0
+    keepalive_timeout: float = 20.0
+    max_connection_age: float = 1800.0
+
+
+class Server:
+    """A server that is told where to listen, started, and stopped in good order."""
+
+    def __init__(self, server: grpc.aio.Server, door: Door, running: Running) -> None:
+        self._server = server
+        self._door = door
+        self._running = running
+
+    def listen(self, address: str) -> int:
+        """Take a port; the one that was really taken.
+
+        Raises:
+            RuntimeError: it is in use.
+        """
+        return self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Turn callers away, give running calls `grace` seconds, end the rest with DRAINING; none is left afterwards.
+
+        gRPC asks clients to leave and refuses their connections, but a call that crosses its message on the way
+        ends with CANCELLED, as if its caller had wanted that, and so do all that it has not taken in yet. Callers
+        cannot tell that they may try elsewhere. So calls are held for a moment until no more arrive; the ones that
+        are held are then running calls.
+        """
+        await self._door.hold()
+        stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
+        await asyncio.sleep(LEAVING_SECONDS)
+        await self._door.open()
+        self._running.end(Draining(), unless=lambda call: call.is_ours)  # reflection has no end of its own
+        if not await self._running.ended(grace):
+            self._running.end(Draining())
+            await self._running.ended(GOODBYE_SECONDS)
+        await asyncio.wait([stopping], timeout=GOODBYE_SECONDS)
+        await self._server.stop(None)
+        await stopping
+
+
+def build(
+    servicer: EmbeddingServicer, health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules | None = None
+) -> Server:
+    """Put the server together; the caller tells it where to listen and starts it.
 
     Args:
         servicer: the service itself.
         health: grpc.health.v1.
         metrics: told of every call.
         upstream: name of the configured upstream, for the trailers.
-        max_message_bytes: larger requests are refused by gRPC itself with RESOURCE_EXHAUSTED.
-        deadlines: for callers who set none.
+        rules: what callers may do.
     """
-    server = grpc.aio.server(
-        interceptors=(Observe(metrics, upstream, deadlines), Translate()),
-        options=(
-            # Without it a second server binds the same port silently and takes half of the connections.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            # Beyond it gRPC answers CANCELLED, without a word and unseen by metrics: who is refused is told why.
-            ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
-            ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
-        ),
-    )
+    rules = rules or Rules()
+    door, running = Door(), Running()
+    interceptors = (door, Observe(metrics, upstream, rules.deadlines, running), Translate(rules.stall_timeout))
+    server = grpc.aio.server(interceptors=interceptors, options=_options(rules))
     embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (SERVICE, _HEALTH, _REFLECTION, _REFLECTION_V1)
     _add_reflection(reflection.ReflectionServicer(names), server)
-    return server
+    return Server(server, door, running)
+
+
+def _options(rules: Rules) -> tuple[tuple[str, int], ...]:
+    return (
+        # Without it a second server binds the same port silently and takes half of the connections.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", rules.max_message_bytes),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
+        # Calls that have ended and are not yet cleared away. By default gRPC counts them with the running ones and so
+        # refuses clients that keep to the limit; with no limit at all, calls that are reset at once fill the memory.
+        ("grpc.http2.max_deallocating_streams", MAX_CALLS_OF_A_CONNECTION),
+        # Beyond it gRPC answers CANCELLED, without a word and unseen by metrics: who is refused is told why.
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+        ("grpc.server_handshake_timeout_ms", _ms(rules.handshake_timeout)),
+        ("grpc.keepalive_time_ms", _ms(rules.keepalive_time)),
+        ("grpc.keepalive_timeout_ms", _ms(rules.keepalive_timeout)),
+        ("grpc.http2.ping_timeout_ms", _ms(rules.keepalive_timeout)),  # without it the one above has no effect
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(MIN_PING_INTERVAL_SECONDS)),
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
+        ("grpc.max_allowed_incoming_connections", _max_connections()),
+        ("grpc.max_connection_idle_ms", _ms(MAX_CONNECTION_IDLE_SECONDS)),
+        ("grpc.max_connection_age_ms", _ms(rules.max_connection_age)),
+        ("grpc.max_connection_age_grace_ms", _ms(MAX_CONNECTION_AGE_GRACE_SECONDS)),
+    )
+
+
+def _max_connections() -> int:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MAX_INT if files == resource.RLIM_INFINITY else files // 2
+
+
+def _ms(seconds: float) -> int:
+    """Milliseconds, at least 1, as an option can hold them."""
+    return max(1, min(round(seconds * 1000), _MAX_INT))
 
 
 def _add_reflection(servicer: reflection.ReflectionServicer, server: grpc.aio.Server) -> None:

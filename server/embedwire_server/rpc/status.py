@@ -3,6 +3,7 @@
 `error_reason.proto` documents the same codes; a test holds the two together.
 """
 
+import math
 import urllib.parse
 from collections.abc import MutableMapping
 
@@ -11,15 +12,19 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from embedwire.v1 import error_reason_pb2
 from embedwire_server.errors import GatewayError, Reason, Violation
 
 DOMAIN = "embedwire"
 DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+DO_NOT_RETRY = "-1"
 MAX_VIOLATIONS = 20
 # gRPC peers refuse trailers above 8 KB, some at random; the rest of the trailers needs room as well.
 MAX_ENCODED_BYTES = 6_000
 MAX_MESSAGE_BYTES = 1024
 MAX_DURATION_SECONDS = 315_576_000_000  # 10,000 years, by the definition of Duration
+MAX_PUSHBACK_MS = (1 << 31) - 1  # clients read more as "never"
 
 CODES: dict[Reason, grpc.StatusCode] = {
     Reason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -52,6 +57,11 @@ CODES: dict[Reason, grpc.StatusCode] = {
 }
 
 
+# Refused before any work was done: whoever tries again, here or elsewhere, costs nobody anything.
+RETRIABLE = {Reason.OVERLOADED, Reason.DRAINING}
+_FIRST_OF_OTHERS = 100  # reasons with lower numbers are the caller's own fault
+
+
 def code(error: GatewayError) -> grpc.StatusCode:
     """The status code of a failure."""
     return CODES[error.reason]
@@ -70,6 +80,25 @@ def text(error: GatewayError) -> str:
     if len(encoded) <= MAX_MESSAGE_BYTES:
         return error.message
     return encoded[: MAX_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"
+
+
+def trailers(error: GatewayError) -> tuple[tuple[str, str | bytes], ...]:
+    """What a failed call says beside code and text: the details, and what gRPC's own retries are to do.
+
+    Pushback follows gRPC's proposal A6. A refusal that may be retried says after how many milliseconds; any
+    other failure that is not the caller's fault says never (-1), because this server has made its attempts and
+    a client that is configured to retry the code would multiply them. What the caller can mend says nothing.
+    """
+    found: tuple[tuple[str, str | bytes], ...] = ((DETAILS_KEY, details(error)),)
+    pushback = _pushback(error)
+    return found if pushback is None else (*found, (PUSHBACK_KEY, pushback))
+
+
+def _pushback(error: GatewayError) -> str | None:
+    if error.reason in RETRIABLE:
+        return str(math.ceil(min((error.retry_delay or 0) * 1000, MAX_PUSHBACK_MS)))
+    is_callers = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}") < _FIRST_OF_OTHERS
+    return None if is_callers else DO_NOT_RETRY
 
 
 def details(error: GatewayError) -> bytes:

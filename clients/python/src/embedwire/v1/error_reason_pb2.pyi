@@ -92,25 +92,26 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
     """
     ERROR_REASON_CALLER_STALLED: _ErrorReason.ValueType  # 14
-    """The caller took nothing from the stream for too long. Not sent yet.
+    """The caller took nothing from the stream for too long.
     Code: ABORTED.
-    Sample: no message was taken for 60 s
+    Sample: no message was taken for 60 s; read the stream while it is sent
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
-    """The server has as much work as it accepts; retry after the given delay.
+    """The server has as much work as it accepts; retry after the given delay, which is also in
+    grpc-retry-pushback-ms, so that clients that are set to retry do.
     Code: RESOURCE_EXHAUSTED.
     Sample: too many audio inputs are in flight
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 101
-    """The call cannot be sent within both the rate limits in force and its deadline. Not sent yet.
+    """The call cannot be sent within both the rate limits in force and its deadline.
     Code: RESOURCE_EXHAUSTED.
     Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 102
-    """The server is shutting down; another replica will take the call. Not sent yet: gRPC itself
-    refuses calls then, with the same code.
+    """The server is shutting down and could not finish the call; retry at once, another replica will
+    take it. New calls are refused by gRPC itself then, with the same code and without a reason.
     Code: UNAVAILABLE.
-    Sample: the server is draining
+    Sample: the server is shutting down; another replica will take the call
     """
     ERROR_REASON_UPSTREAM_RATE_LIMITED: _ErrorReason.ValueType  # 200
     """The upstream answered that its rate limit is reached.
@@ -247,25 +248,26 @@ Code: UNAUTHENTICATED.
 Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
 """
 ERROR_REASON_CALLER_STALLED: ErrorReason.ValueType  # 14
-"""The caller took nothing from the stream for too long. Not sent yet.
+"""The caller took nothing from the stream for too long.
 Code: ABORTED.
-Sample: no message was taken for 60 s
+Sample: no message was taken for 60 s; read the stream while it is sent
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
-"""The server has as much work as it accepts; retry after the given delay.
+"""The server has as much work as it accepts; retry after the given delay, which is also in
+grpc-retry-pushback-ms, so that clients that are set to retry do.
 Code: RESOURCE_EXHAUSTED.
 Sample: too many audio inputs are in flight
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101
-"""The call cannot be sent within both the rate limits in force and its deadline. Not sent yet.
+"""The call cannot be sent within both the rate limits in force and its deadline.
 Code: RESOURCE_EXHAUSTED.
 Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 102
-"""The server is shutting down; another replica will take the call. Not sent yet: gRPC itself
-refuses calls then, with the same code.
+"""The server is shutting down and could not finish the call; retry at once, another replica will
+take it. New calls are refused by gRPC itself then, with the same code and without a reason.
 Code: UNAVAILABLE.
-Sample: the server is draining
+Sample: the server is shutting down; another replica will take the call
 """
 ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 200
 """The upstream answered that its rate limit is reached.

@@ -1,0 +1,93 @@
+"""HTTP/2 frames written by hand: for callers that no gRPC library would be."""
+
+import asyncio
+import contextlib
+import dataclasses
+import struct
+from collections.abc import AsyncGenerator
+
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@dataclasses.dataclass
+class Frame:
+    kind: int
+    flags: int
+    stream: int
+    payload: bytes
+
+
+def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def message(data: bytes, *, compressed: bool = False) -> bytes:
+    return struct.pack(">?I", compressed, len(data)) + data
+
+
+def call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
+    """The frame that begins a call; all its fields are literal, so that no table is needed."""
+    fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "test")]
+    fields += [("te", "trailers"), ("content-type", "application/grpc"), *more]
+    block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
+    return frame(HEADERS, block, flags=END_HEADERS, stream=stream)
+
+
+def _text(text: str) -> bytes:
+    size = len(text)
+    if size < 127:
+        return bytes([size]) + text.encode()
+    head, size = bytearray([127]), size - 127
+    while size >= 128:
+        head.append(size % 128 + 128)
+        size //= 128
+    return bytes([*head, size]) + text.encode()
+
+
+class Connection:
+    """One connection; what is not sent is not sent, acknowledgements included."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, target: str, *, settings: bytes = b"") -> AsyncGenerator["Connection"]:
+        """Connect and begin to speak HTTP/2."""
+        async with tcp(target) as (reader, writer):
+            writer.write(PREFACE + frame(SETTINGS, settings) + frame(SETTINGS, flags=ACK))
+            yield cls(reader, writer)
+
+    async def send(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(frames))
+        await self.writer.drain()
+
+    async def next(self) -> Frame | None:
+        """The next frame; None once the other side has closed."""
+        try:
+            head = await self.reader.readexactly(9)
+            payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        return Frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
+
+    async def until(self, kind: int) -> Frame | None:
+        """The next frame of this kind; None if the connection ends before."""
+        while (got := await self.next()) is not None and got.kind != kind:
+            pass
+        return got
+
+
+@contextlib.asynccontextmanager
+async def tcp(target: str) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, _, port = target.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
