@@ -20,7 +20,7 @@ SCRUBBED := env -u TWELVELABS_API_KEY $(foreach name,$(shell env | sed -n 's/^\(
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
 .venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -67,6 +67,20 @@ gen: .venv-gen/installed ## Regenerate the Python stubs from proto/
 .PHONY: test
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises
+
+.PHONY: test-system
+test-system: .venv/installed ## Put every promise to the proof, in short
+	$(PROMISES) --short
+
+.PHONY: chaos
+chaos: .venv/installed ## Put every promise to the proof in full, but for the soak
+	$(PROMISES) --without soak
+
+.PHONY: soak
+soak: .venv/installed ## Put to the proof in full that nothing grows
+	$(PROMISES) --only soak
 
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew

@@ -1,0 +1,92 @@
+"""Callers in a process of their own: some that are to be killed, and one that probes without being held up by a load.
+
+python -m promises.outside hang TARGET COUNT PREFIX     calls that wait for their answers until the process ends
+python -m promises.outside probe TARGET SECONDS         health checks and single calls; prints what it saw as JSON
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import grpc
+import uvloop
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from messages import request, text_input
+
+from promises.callers import Callers, closed_loop, names, percentile
+from promises.server import SERVICE
+from promises.watched import watch_parent
+
+_PAUSE = 0.02
+# So many inputs need so many places at once: it is refused nearly always.
+_WIDE = 8
+
+
+@contextlib.contextmanager
+def started(*words: object) -> Iterator["subprocess.Popen[bytes]"]:
+    """One of the two, as a process."""
+    command = [sys.executable, "-m", "promises.outside", *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@dataclasses.dataclass
+class Probes:
+    """What a prober saw, in seconds."""
+
+    slowest_health: float
+    health_checks: int
+    refusals: int
+    refusal_p99: float
+    codes: dict[str, int]
+    left: int
+
+
+async def hang(target: str, count: int, prefix: str) -> None:
+    async with Callers.connected(target) as callers:
+        await closed_loop(names(count, prefix), count, callers.embed)
+
+
+async def probe(target: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    health: list[float] = []
+    async with Callers.connected(target, 1) as callers, grpc.aio.insecure_channel(target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        async def check() -> None:
+            while time.monotonic() < end:
+                began = time.monotonic()
+                for service in ("", SERVICE):
+                    await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+                health.append((time.monotonic() - began) / 2)
+                await asyncio.sleep(_PAUSE)
+
+        async def call() -> None:
+            wide = request(*[text_input("probe")] * _WIDE)
+            while True:
+                await callers.embed(wide, 10)
+                await asyncio.sleep(_PAUSE)
+
+        calling = asyncio.create_task(call())
+        await check()
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+    refusals = [one.seconds for one in callers.outcomes if one.reason == "OVERLOADED"]
+    seen = Probes(
+        max(health), len(health), len(refusals), percentile(refusals, 0.99), dict(callers.codes), callers.left
+    )
+    print(json.dumps(dataclasses.asdict(seen)))  # noqa: T201 - for the process that started this one
+
+
+if __name__ == "__main__":
+    watch_parent()
+    kind, target, number, *prefix = sys.argv[1:]
+    uvloop.run(hang(target, int(number), *prefix) if kind == "hang" else probe(target, float(number)))

@@ -1,0 +1,115 @@
+"""A TCP proxy that does to a connection what networks do; each direction on its own."""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import struct
+from collections.abc import AsyncGenerator
+
+_CHUNK = 1 << 16
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let the close of this connection be a reset, not an orderly end."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Toxics:
+    """What happens to the bytes of one direction.
+
+    Attributes:
+        latency: seconds that each piece is late.
+        bandwidth: bytes a second; None is as many as come.
+        slices: bytes of each piece that is passed on by itself; None passes on what came together.
+        black_hole: nothing arrives, and nobody is told.
+        cut_after: bytes after which the connection is closed in order.
+        reset_after: bytes after which it is reset.
+    """
+
+    latency: float = 0.0
+    bandwidth: float | None = None
+    slices: int | None = None
+    black_hole: bool = False
+    cut_after: int | None = None
+    reset_after: int | None = None
+
+
+CLEAN = Toxics()
+
+
+class Proxy:
+    """Stands before `port`; `up` is what callers send, `down` what they get. Both may change at any time."""
+
+    def __init__(self, port: int, up: Toxics = CLEAN, down: Toxics = CLEAN) -> None:
+        self._behind = port
+        self.up, self.down = up, down
+        self.port = 0
+        self.open = 0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator["Proxy"]:
+        tasks: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._serve(reader, writer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+        up = asyncio.create_task(self._pass(reader, far_writer, "up"))
+        down = asyncio.create_task(self._pass(far_reader, writer, "down"))
+        try:
+            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+            for side in (writer, far_writer):
+                if (up if up.done() else down).result():
+                    reset_on_close(side.transport)
+        finally:
+            self.open -= 1
+            for pump in (up, down):
+                pump.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
+            for side in (writer, far_writer):
+                side.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> bool:
+        """Pass bytes on until the connection ends; true if it is to be reset."""
+        passed = 0
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(_CHUNK):
+                toxics: Toxics = getattr(self, direction)
+                limits = [limit for limit in (toxics.cut_after, toxics.reset_after) if limit is not None]
+                data = data[: max(0, min(limits) - passed)] if limits else data
+                await _trickle(data, writer, toxics)
+                passed += len(data)
+                if limits and passed >= min(limits):
+                    return passed == toxics.reset_after
+        return False
+
+
+async def _trickle(data: bytes, writer: asyncio.StreamWriter, toxics: Toxics) -> None:
+    if toxics.black_hole:
+        return
+    await asyncio.sleep(toxics.latency)
+    size = toxics.slices or len(data) or 1
+    for start in range(0, len(data), size):
+        piece = data[start : start + size]
+        writer.write(piece)
+        await writer.drain()
+        if toxics.bandwidth is not None:
+            await asyncio.sleep(len(piece) / toxics.bandwidth)
+        elif toxics.slices is not None:
+            await asyncio.sleep(0)

@@ -1,0 +1,50 @@
+"""A week in minutes."""
+
+import itertools
+
+from promises.answers import chance, failing, slow
+from promises.callers import Outcome, closed_loop, names
+from promises.server import MIB, growth
+from promises.stage import Stage, promise, settled
+from promises.verdict import Verdict
+
+WARM_UP = 0.25  # of the calls
+
+
+@promise("soak")
+async def nothing_grows(stage: Stage) -> Verdict:
+    """After hundreds of thousands of calls, half of them cancelled and a tenth failing, the server is as it was."""
+    count = stage.scaled(200_000, 6_000)
+    async with stage.playing(failing(0.1, stage.seed, status=400, otherwise=slow(0.005))) as (_, server, callers):
+        await closed_loop(names(200, "warm"), 16, callers.embed)
+        await settled(server)
+        tasks, descriptors = await server.tasks(), server.descriptors()
+        memory: list[tuple[int, int]] = []
+        counter = itertools.count(1)
+
+        async def call(name: str) -> Outcome:
+            if (done := next(counter)) % (count // 100) == 0:
+                memory.append((done, server.memory()))
+            cancelled = chance(stage.seed, "cancel", name) < 0.5
+            after = 0.04 * chance(stage.seed, "when", name) if cancelled else None
+            return await callers.embed(name, cancel_after=after)
+
+        await closed_loop(names(count), 16, call)
+        await settled(server)
+        verdict = Verdict()
+        verdict.at_least(f"of {count} cancelled", callers.left, count / 4)
+        slope = _slope([point for point in memory if point[0] > WARM_UP * count])
+        if stage.short:  # too few calls for a slope
+            verdict.at_most("MiB more memory", growth([size for _, size in memory]), 2, "{:.2f}")
+        else:
+            verdict.at_most("MiB more memory for 100,000 calls", slope * 100_000 / MIB, 1, "{:.2f}")
+        verdict.at_most("more descriptors", server.descriptors() - descriptors, 0)
+        verdict.at_most("more tasks", await server.tasks() - tasks, 0)
+    return verdict
+
+
+def _slope(points: list[tuple[int, int]]) -> float:
+    """Bytes a call, by least squares."""
+    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    above = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    return float(above / sum((x - mean_x) ** 2 for x, _ in points))
