@@ -27,6 +27,7 @@ from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream.policies.admission import Admission
 
 
 async def test_a_call_without_a_deadline_gets_one() -> None:
@@ -76,17 +77,13 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
     metrics = Metrics("sandbox")
     models, limits = ModelTable(), Limits()
     servicer = EmbeddingServicer(
-        Gateway(upstream, metrics, 4), RequestReader(models, limits, 4), Catalog(models, limits)
+        Gateway(upstream, Admission(metrics, in_flight=4, queued=4, content_bytes=1 << 20), metrics, 4),
+        RequestReader(models, limits, 4),
+        Catalog(models, limits),
     )
-    server = rpc_server.build(
-        servicer,
-        HealthServicer(),
-        metrics,
-        "sandbox",
-        max_message_bytes=1 << 20,
-        deadlines=deadlines or DefaultDeadlines(),
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
+    rules = rpc_server.Rules(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())
+    server = rpc_server.build(servicer, HealthServicer(), metrics, "sandbox", rules)
+    port = server.listen("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         try:

@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "rejected": (answers(error("parameter_invalid"), 400), REJECTED),
     "rejected-without-a-word": (answers(b"", 400), REJECTED),
     "key-refused": (answers(error("api_key_invalid"), 401), CREDENTIALS),
-    "rate-limited": (answers(error("too_many_requests"), 429, Retry_After="7"), RATE_LIMITED),
+    "rate-limited": (answers(error("too_many_requests"), 429, Retry_After="1"), RATE_LIMITED),
     "rate-limited-without-a-word": (answers(b"", 429), RATE_LIMITED),
     "server-error": (answers(b"<html>oops</html>", 500), UNAVAILABLE),
     "unavailable": (answers(b"", 503), UNAVAILABLE),
@@ -109,7 +109,7 @@ async def test_a_broken_answer_has_its_reason(
     scripted: Scripted, script: Script, expected: tuple[str, grpc.StatusCode]
 ) -> None:
     """The input fails with the stated reason and code, and the server goes on."""
-    async with scripted(script) as (served, upstream):
+    async with scripted(script, max_attempts=1) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -149,7 +149,7 @@ async def test_a_compressed_reply_is_read(scripted: Scripted) -> None:
 async def test_a_wait_that_the_upstream_asks_for_is_passed_on(scripted: Scripted) -> None:
     """The Retry-After of a 429 arrives as the retry delay, the headers with it."""
     script = answers(error("too_many_requests"), 429, Retry_After="7", X_RateLimit_Request_Remaining="0")
-    async with scripted(script) as (served, _):
+    async with scripted(script, max_attempts=1) as (served, _):
         asked = request(text_input(), text_input())
         events = [event async for event in served.stub.CreateEmbedding(asked, timeout=20)]
     failure = results(events)[0].failure

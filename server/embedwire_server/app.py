@@ -13,15 +13,19 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.metrics_endpoint import MetricsEndpoint
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.calls import DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.settings import Settings
-from embedwire_server.upstream import connection
+from embedwire_server.upstream import Upstream, connection
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.measured import MeasuredUpstream
+from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
+from embedwire_server.upstream.policies.budget import RetryBudget
+from embedwire_server.upstream.policies.deadline import DeadlineUpstream
+from embedwire_server.upstream.policies.pacing import PacedUpstream
+from embedwire_server.upstream.policies.retry import RetryingUpstream
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +62,14 @@ class App:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings
         metrics = Metrics(settings.upstream_name)
-        upstream = MeasuredUpstream(await self._upstream(stack), metrics)
-        gateway = Gateway(upstream, metrics, settings.inputs_at_once)
+        admission = Admission(
+            metrics,
+            in_flight=settings.inputs_in_flight,
+            queued=settings.inputs_queued,
+            content_bytes=settings.max_content_bytes,
+        )
+        upstream = self._policies(MeasuredUpstream(await self._upstream(stack), metrics), admission, metrics)
+        gateway = Gateway(upstream, admission, metrics, settings.inputs_at_once)
         requests = RequestReader(
             settings.model_table,
             settings.limits,
@@ -69,22 +79,27 @@ class App:
         )
         servicer = EmbeddingServicer(gateway, requests, Catalog(settings.model_table, settings.limits))
         health = HealthServicer()
-        server = rpc_server.build(
-            servicer,
-            health,
-            metrics,
-            settings.upstream_name,
+        rules = rpc_server.Rules(
             max_message_bytes=settings.max_message_bytes,
-            deadlines=DefaultDeadlines(),
+            stall_timeout=settings.stall_timeout,
+            max_connection_age=settings.max_connection_age,
         )
+        server = rpc_server.build(servicer, health, metrics, settings.upstream_name, rules)
         self._serve_metrics(stack, metrics)
-        port = server.add_insecure_port(settings.listen)
+        port = server.listen(settings.listen)
         await server.start()
         stack.push_async_callback(server.stop, settings.grace)
         stack.push_async_callback(self._drain, health)
         self.target = f"{settings.listen.rpartition(':')[0]}:{port}"
         await health.ready()
         log.info("serving", target=self.target, metrics=self.metrics_url, upstream=settings.upstream_name)
+
+    def _policies(self, upstream: Upstream, admission: Admission, metrics: Metrics) -> Upstream:
+        """Wrap the upstream; every attempt is paced, and what waits for its turn holds its place."""
+        settings = self._settings
+        paced = PacedUpstream(upstream, settings.rate_limits, metrics)
+        retrying = RetryingUpstream(paced, RetryBudget(settings.retry_budget), settings.max_attempts, metrics)
+        return DeadlineUpstream(AdmittedUpstream(retrying, admission), metrics)
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         settings = self._settings

@@ -12,6 +12,8 @@ from typing import Protocol
 from embedwire_server.errors import GatewayError
 from embedwire_server.trace import Trace
 
+Caller = tuple[str, str]  # a host, and one of its connections
+
 
 class Modality(enum.StrEnum):
     """What an input is; also the label in the metrics."""
@@ -91,8 +93,19 @@ class Content(Protocol):
         """The whole file from its start, each time it is called, so that an attempt can be repeated."""
         ...
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of the complete file from `offset` on; beyond its end there are none.
+
+        It may wait for a disk, so call it in a thread; other readers are not disturbed.
+
+        Raises:
+            ValueError: the file was closed meanwhile.
+            OSError: the disk does not give back what it was given.
+        """
+        ...
+
     def close(self) -> None:
-        """Give back what the file holds. Idempotent; nobody may be reading it any more."""
+        """Give back what the file holds. Idempotent; `chunks` and `ready` may not be waited for any more."""
         ...
 
 
@@ -182,12 +195,16 @@ class EmbedRequest:
     """A checked request: one model, at least one input.
 
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
+    `caller` is who shares capacity fairly with others. `content_bytes` is the most of its content that is in
+    memory at a time.
     """
 
     model: Model
     inputs: tuple[Input, ...]
     max_retries: int | None = None
     upstream_key: str | None = dataclasses.field(default=None, repr=False)
+    caller: Caller = ("", "")
+    content_bytes: int = 0
 
     @property
     def has_audio(self) -> bool:

@@ -8,7 +8,10 @@
     ├── ContentTooLarge           a file above a limit
     ├── ReplyTooLarge             an answer that does not fit into one message
     ├── DeadlineExceeded          the call's time is up
+    ├── CallerStalled             nobody took what was ready
     ├── Overloaded                the server has no room for it
+    ├── RateLimited               it does not fit into the rate limits before its deadline
+    ├── Draining                  the server shuts down
     ├── UpstreamFailure           what the upstream, or the way to it, did; the reason says which
     └── InternalError             whatever nobody foresaw
 
@@ -177,14 +180,54 @@ class DeadlineExceeded(GatewayError):
         super().__init__("the deadline passed before every input was answered")
 
 
+class CallerStalled(GatewayError):
+    """The caller took nothing from the stream for too long."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no message was taken for {seconds:g} s; read the stream while it is sent")
+
+
 class Overloaded(GatewayError):
-    """The server has no room for the call now."""
+    """The server has no room for the call now; nothing was sent to the upstream."""
 
     reason = Reason.OVERLOADED
 
 
+class RateLimited(GatewayError):
+    """The call cannot be sent within both the rate limits in force and its deadline; `quotas` names the limit."""
+
+    reason = Reason.RATE_LIMITED
+
+
+class Draining(GatewayError):
+    """The server shuts down and could not finish the call within its grace."""
+
+    reason = Reason.DRAINING
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; another replica will take the call", retry_delay=0.0)
+
+
+class Repeatable(enum.Enum):
+    """Whether what failed may be sent again."""
+
+    NO = "no"
+    ONCE = "once"
+    YES = "yes"
+
+
 class UpstreamFailure(GatewayError):
-    """What the upstream, or the way to it, did. The reason differs from case to case."""
+    """What the upstream, or the way to it, did. The reason differs from case to case.
+
+    Args:
+        reason: which.
+        message: see `GatewayError`.
+        retry_delay: seconds that the upstream asks to wait.
+        upstream: what it said.
+        repeatable: whether the same request may be sent again; by default it may not.
+    """
 
     def __init__(
         self,
@@ -193,9 +236,11 @@ class UpstreamFailure(GatewayError):
         *,
         retry_delay: float | None = None,
         upstream: UpstreamSaid | None = None,
+        repeatable: Repeatable = Repeatable.NO,
     ) -> None:
         super().__init__(message, retry_delay=retry_delay, upstream=upstream)
         self.reason = reason
+        self.repeatable = repeatable
 
 
 class InternalError(GatewayError):

@@ -21,6 +21,7 @@ from embedwire_server.merge import merge
 from embedwire_server.metrics import Metrics
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream.policies.admission import Admission
 
 
 class Gateway:
@@ -28,12 +29,14 @@ class Gateway:
 
     Args:
         upstream: where inputs go; policies included.
+        admission: whether there is room for a request.
         metrics: told of every input and segment.
         inputs_at_once: how many inputs of one request run at a time.
     """
 
-    def __init__(self, upstream: Upstream, metrics: Metrics, inputs_at_once: int) -> None:
+    def __init__(self, upstream: Upstream, admission: Admission, metrics: Metrics, inputs_at_once: int) -> None:
         self._upstream = upstream
+        self._admission = admission
         self._metrics = metrics
         self._inputs_at_once = inputs_at_once
 
@@ -46,19 +49,23 @@ class Gateway:
 
         Raises:
             GatewayError: the failure of the only input. With several, failures are in the results.
+            Overloaded: there is no room for the request; none of it was begun.
         """
         started = time.perf_counter()
-        answers = [self._answer(request, index, deadline, started) for index in range(len(request.inputs))]
-        async with contextlib.aclosing(merge(answers, self._inputs_at_once)) as events:
-            async for event in events:
-                yield event
+        with self._admission.admit(request, self._inputs_at_once):
+            answers = [self._answer(request, index, deadline, started) for index in range(len(request.inputs))]
+            async with contextlib.aclosing(merge(answers, self._inputs_at_once)) as events:
+                async for event in events:
+                    yield event
 
     async def _answer(
         self, request: EmbedRequest, index: int, deadline: float, started: float
     ) -> AsyncGenerator[Event]:
         item = request.inputs[index]
         trace = Trace(queue=time.perf_counter() - started)
-        call = UpstreamCall(item, request.model, deadline, request.max_retries, trace, request.upstream_key)
+        call = UpstreamCall(
+            item, request.model, deadline, request.max_retries, trace, request.upstream_key, request.caller
+        )
         completion: Completion | None = None
         failure: GatewayError | None = None
         count = 0
@@ -107,15 +114,15 @@ class Gateway:
     @contextlib.contextmanager
     def _observe(self, call: UpstreamCall) -> Iterator["_Outcome"]:
         modality, model, trace = call.input.modality, call.model.name, call.trace
-        outcome, started = _Outcome(), time.perf_counter()
+        outcome, started, queued = _Outcome(), time.perf_counter(), trace.queue
         in_flight = self._metrics.inputs_in_flight.labels(modality)
         in_flight.inc()
         try:
             yield outcome
         finally:
             in_flight.dec()
-            own = time.perf_counter() - started - trace.waiting - trace.upload - trace.parked
-            self._metrics.overhead_seconds.labels(modality).observe(max(0.0, own))
+            others = trace.queue - queued + trace.waiting + trace.upload + trace.parked
+            self._metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - started - others))
             self._metrics.inputs.labels(modality, model, outcome.reason).inc()
             self._metrics.segments.labels(modality, model).inc(outcome.segments)
 

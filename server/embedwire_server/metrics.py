@@ -14,6 +14,8 @@ from embedwire_server import __version__
 from embedwire_server.domain import Modality
 
 OTHER_MODEL = "other"
+# With the built-in models, whatever callers and the upstream do; each further model adds at most 200.
+MAX_SERIES = 1500
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -76,6 +78,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._policies(registry)
         Gauge(
             "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
         ).labels(upstream).set(1)
@@ -85,3 +88,57 @@ class Metrics:
         for modality in Modality:  # series exist from the start, so that a rate sees the first event
             self.inputs_in_flight.labels(modality)
             self.overhead_seconds.labels(modality)
+
+    def _policies(self, registry: CollectorRegistry) -> None:
+        modality = ("modality",)
+        self.expired_inputs = Counter(
+            "embedwire_expired_inputs",
+            "Inputs whose deadline had passed before any request.",
+            modality,
+            registry=registry,
+        )
+        self.inputs_queued = Gauge(
+            "embedwire_inputs_queued",
+            "Inputs that wait for a place among those in flight.",
+            modality,
+            registry=registry,
+        )
+        self.content_bytes = Gauge("embedwire_content_bytes", "Bytes of content held in memory.", registry=registry)
+        self.refusals = Counter(
+            "embedwire_admission_refusals",
+            "Calls refused for want of room: for inputs of a modality, or content_bytes.",
+            ("room",),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "embedwire_retries",
+            "Attempts repeated, by the reason of the failure.",
+            ("modality", "reason"),
+            registry=registry,
+        )
+        self.retries_withheld = Counter(
+            "embedwire_retries_withheld",
+            "Attempts not repeated though they might have been: for want of attempts, deadline or budget.",
+            ("modality", "obstacle"),
+            registry=registry,
+        )
+        self.retry_budget = Gauge("embedwire_retry_budget", "Retries that may be made now.", registry=registry)
+        self.pacing_waiting = Gauge(
+            "embedwire_pacing_waiting", "Inputs that wait for the upstream's rate limits.", modality, registry=registry
+        )
+        self.pacing_seconds = Histogram(
+            "embedwire_pacing_seconds",
+            "Time an attempt waited for the upstream's rate limits.",
+            modality,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.pacing_holds = Counter(
+            "embedwire_pacing_holds", "Times the upstream asked everybody to wait.", modality, registry=registry
+        )
+        self.pacing_refusals = Counter(
+            "embedwire_pacing_refusals",
+            "Inputs that could not be sent before their deadline, by the limit; upstream is a hold.",
+            ("modality", "limit"),
+            registry=registry,
+        )

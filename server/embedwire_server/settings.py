@@ -18,13 +18,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from embedwire_server.domain import Limits, Model
+from embedwire_server.domain import Limits, Modality, Model
 from embedwire_server.models import BUILT_IN, ModelTable
+from embedwire_server.upstream.policies.windows import RateLimit
 
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 SANDBOX = "sandbox"
 MIB = 1 << 20
 LAST_PORT = 65535
+_PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 Count = Annotated[int, Field(ge=1)]
@@ -115,6 +117,12 @@ class Settings(BaseSettings):
     )
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
+    stall_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        60.0, description="seconds after which a caller that takes nothing from its stream is ended"
+    )
+    max_connection_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1800.0, description="seconds after which a connection is asked to reconnect, so that load spreads"
+    )
     spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
@@ -122,6 +130,23 @@ class Settings(BaseSettings):
         default=False, description="take callers' own upstream keys, in the metadata key x-upstream-api-key"
     )
     inputs_at_once: Count = Field(16, description="inputs of one call that run at a time")
+    inputs_in_flight: Count = Field(64, description="inputs of one modality that run at a time, of all calls")
+    inputs_queued: Annotated[int, Field(ge=0)] = Field(
+        256, description="inputs of one modality that wait beside those; calls with more are refused"
+    )
+    max_content_bytes: Count = Field(256 * MIB, description="bytes of content in memory; calls with more are refused")
+    max_attempts: Annotated[int, Field(ge=1, le=3)] = Field(3, description="upstream requests for one input")
+    retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.2, description="retries for each input on average, over a small reserve; none while most fail"
+    )
+    text_requests_per_minute: Count | None = Field(None, description="rate limit of the plan; unset: none")
+    text_requests_per_day: Count | None = Field(None, description="rate limit of the plan; unset: none")
+    image_requests_per_minute: Count | None = Field(None, description="rate limit of the plan; unset: none")
+    image_requests_per_day: Count | None = Field(None, description="rate limit of the plan; unset: none")
+    audio_requests_per_minute: Count | None = Field(None, description="rate limit of the plan; unset: none")
+    audio_requests_per_day: Count | None = Field(None, description="rate limit of the plan; unset: none")
+    audio_minutes_per_hour: Count | None = Field(None, description="minutes of media; unset: no limit")
+    audio_minutes_per_day: Count | None = Field(None, description="minutes of media; unset: no limit")
     max_inputs: Count = Field(256, description="inputs in one call")
     max_message_bytes: Count = Field(16 * MIB, description="bytes of one request message")
     max_image_bytes: Count = Field(32 * MIB, description="bytes of one image")
@@ -156,6 +181,10 @@ class Settings(BaseSettings):
             )
         if self.upstream_url == TWELVELABS_URL and self.api_key is None:
             raise ValueError("the TwelveLabs API needs a key: set TWELVELABS_API_KEY")
+        if self.max_content_bytes < self.max_message_bytes:
+            raise ValueError(
+                "max-content-bytes must be at least max-message-bytes, or some calls could never be taken on"
+            )
         return self
 
     @property
@@ -186,6 +215,19 @@ class Settings(BaseSettings):
     def model_table(self) -> ModelTable:
         """The built-in models and those of the file."""
         return ModelTable((*BUILT_IN, *self.models))
+
+    @property
+    def rate_limits(self) -> dict[Modality, list[RateLimit]]:
+        """What the plan at the upstream allows, as far as it is configured."""
+        found: dict[Modality, list[RateLimit]] = {}
+        for modality in Modality:
+            for what in ("requests", "minutes"):
+                for period, seconds in _PERIODS.items():
+                    name = f"{modality}_{what}_per_{period}"
+                    if (amount := getattr(self, name, None)) is not None:
+                        limit = RateLimit(name.replace("_", " "), amount, seconds, is_media=what == "minutes")
+                        found.setdefault(modality, []).append(limit)
+        return found
 
     @property
     def limits(self) -> Limits:

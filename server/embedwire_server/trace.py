@@ -13,6 +13,7 @@ class Trace:
 
     attempts: int = 0
     upstream: str = ""
+    hold: float = 0.0  # how long the last reply asks the next request to wait
     queue: float = 0.0
     upload: float = 0.0
     waiting: float = 0.0
@@ -20,7 +21,7 @@ class Trace:
     parked: float = 0.0  # waiting for the caller to take what is ready
 
     @contextlib.contextmanager
-    def time(self, phase: Literal["upload", "waiting", "decode", "parked"]) -> Iterator[None]:
+    def time(self, phase: Literal["queue", "upload", "waiting", "decode", "parked"]) -> Iterator[None]:
         """Add the time that the block takes, however it ends, to one phase."""
         started = time.perf_counter()
         try:

@@ -40,6 +40,9 @@ def body(**parameters: Any) -> dict[str, Any]:
     return {"request_options": {"additional_body_parameters": parameters}}
 
 
+AT_ONCE = {"Retry-After": "0"}  # or the next case would be held back as well
+
+
 def failing(status: int, **more: Any) -> tuple[Fault, ...]:
     return (Fault("status", status=status, times=None, **more),)
 
@@ -125,8 +128,12 @@ AGREE: dict[str, Case] = {
     "not allowed": Case(call(text="x"), failing(403, body='{"code": "api_not_allowed", "message": "Not you."}')),
     "conflict": Case(call(text="x"), failing(409, body='{"code": "conflict", "message": "Again."}')),
     "too large": Case(call(image_file=png()), failing(413, body='{"code": "too_large", "message": "Too large."}')),
-    "rate limited": Case(call(text="x"), failing(429, body='{"code": "too_many_requests", "message": "Slow."}')),
-    "rate limited, all of three": Case(three_files, failing(429, body='{"code": "too_many_requests", "message": "S"}')),
+    "rate limited": Case(
+        call(text="x"), failing(429, body='{"code": "too_many_requests", "message": "Slow."}', headers=AT_ONCE)
+    ),
+    "rate limited, all of three": Case(
+        three_files, failing(429, body='{"code": "too_many_requests", "message": "S"}', headers=AT_ONCE)
+    ),
     "server error": Case(call(text="x"), failing(500, body='{"code": "internal_server_error", "message": "Oops."}')),
     "text-mode file": Case(lambda at: {"image_file": at.stack.enter_context(at.saved("t.txt", b"x").open())}),
     "unknown argument": Case(call(text="x", colour="blue")),
@@ -213,7 +220,7 @@ DEVIATE: dict[str, Case] = {
     ),
     "429 without a body": Case(
         call(text="x"),
-        failing(429, body=""),
+        failing(429, body="", headers=AT_ONCE),
         deviation="Bodies that are not JSON",
         official=("ApiError", 429),
         ours=("ApiError", 429),

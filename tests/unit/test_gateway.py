@@ -27,6 +27,7 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
 from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream.policies.admission import Admission
 
 SECRET = "the caller's words"
 DEADLINE = 1e9
@@ -98,6 +99,9 @@ class File:
             raise self.fault
         return 1
 
+    def read_at(self, offset: int, size: int) -> bytes:
+        return b"x"[offset : offset + size]
+
     async def chunks(self) -> AsyncGenerator[bytes]:
         yield b"x"
 
@@ -123,7 +127,8 @@ class Bench:
     def __init__(self, inputs_at_once: int = 16, **answers: Answer) -> None:
         self.metrics = Metrics("fake")
         self.upstream = Fake(**answers)
-        self.gateway = Gateway(self.upstream, self.metrics, inputs_at_once)
+        admission = Admission(self.metrics, in_flight=64, queued=256, content_bytes=1 << 20)
+        self.gateway = Gateway(self.upstream, admission, self.metrics, inputs_at_once)
 
     def events(self, *inputs: Input) -> AsyncGenerator[Event]:
         return self.gateway.embed(request(*inputs), DEADLINE)

@@ -271,6 +271,7 @@ def test_good_request() -> None:
             AudioInput("", FileSource(MemoryContent(b"y" * 200), "a b.wav", "audio/x-wav"), 1.5),
         ),
         0,
+        content_bytes=310,
     )
 
 
@@ -305,7 +306,7 @@ def test_truncate_of_a_model_that_can(truncate: pb.Truncate.ValueType) -> None:
 def test_unary_request() -> None:
     """The request of the unary call has the same rules and the same meaning."""
     message = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text()], max_retries=1)
-    assert reader().read(message) == EmbedRequest(MARENGO_30, (TextInput("", "a fox"),), 1)
+    assert reader().read(message) == EmbedRequest(MARENGO_30, (TextInput("", "a fox"),), 1, content_bytes=5)
     assert list(faults(lambda: reader().read(pb.CreateEmbeddingUnaryRequest()))) == ["model_name", "inputs"]
 
 

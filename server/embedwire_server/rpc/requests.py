@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.content import Announcement, MemoryContent, Upload
+from embedwire_server.content import IN_MEMORY_BYTES, Announcement, MemoryContent, Upload
 from embedwire_server.domain import (
     AudioInput,
+    Caller,
     EmbedRequest,
     FileSource,
     ImageInput,
@@ -73,18 +74,21 @@ class RequestReader:
         self._spool_dir = spool_dir
         self._accepts_upstream_keys = accepts_upstream_keys
 
-    def read(self, message: Request, upstream_key: str | bytes | None = None) -> EmbedRequest:
-        """Read a request whose files are all at hand, and the upstream key that came with it.
+    def read(
+        self, message: Request, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
+    ) -> EmbedRequest:
+        """Read a request whose files are all at hand, with the upstream key that came with it, and from whom.
 
         Raises:
             InvalidRequest: with every fault.
         """
         reading = _Reading(self._models, self._limits, "", None)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
-        return dataclasses.replace(reading.request(message), upstream_key=key)
+        wanted = reading.request(message)
+        return dataclasses.replace(wanted, upstream_key=key, caller=caller, content_bytes=reading.content_bytes)
 
     def read_upload(
-        self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None
+        self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
     ) -> tuple[EmbedRequest, dict[int, Upload]]:
         """Read the first message of an upload, and say which inputs wait for chunks, in their order.
 
@@ -100,11 +104,13 @@ class RequestReader:
 
         reading = _Reading(self._models, self._limits, "request.", announce)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
-        return dataclasses.replace(reading.request(message), upstream_key=key), uploads
+        wanted = reading.request(message)
+        size = reading.content_bytes + min(len(uploads), self._open_uploads) * IN_MEMORY_BYTES
+        return dataclasses.replace(wanted, upstream_key=key, caller=caller, content_bytes=size), uploads
 
 
 class _Reading:
-    """The reading of one request; collects its faults."""
+    """The reading of one request; collects its faults, and weighs the content that is at hand."""
 
     def __init__(
         self,
@@ -118,6 +124,7 @@ class _Reading:
         self._prefix = prefix
         self._announce = announce
         self._violations: list[Violation] = []
+        self.content_bytes = 0
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
         """The caller's own key for the upstream, if there is one that may be sent."""
@@ -175,6 +182,7 @@ class _Reading:
     def _text(self, item: pb.Input, path: str, model: Model | None) -> TextInput:
         text, limit = item.text, self._limits.text_bytes
         size = len(text.value.encode())
+        self.content_bytes += size
         if not text.value:
             self._fault(f"{path}.value", "must not be empty")
         if size > limit:
@@ -209,6 +217,7 @@ class _Reading:
             return UrlSource(source.url)
         if kind == "file":
             file = source.file
+            self.content_bytes += len(file.data)
             if not file.data:
                 self._fault(f"{path}.file.data", "must not be empty")
             if len(file.data) > limit:

@@ -13,7 +13,7 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.merge import merge
 from embedwire_server.rpc import calls, replies, upload
 from embedwire_server.rpc.catalog import Catalog
-from embedwire_server.rpc.requests import RequestReader
+from embedwire_server.rpc.requests import Request, RequestReader
 from embedwire_server.rpc.unary import UnaryReply
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,7 +40,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         """Stream the segments and results of all inputs."""
         write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding)
-        async with self._answer(self._requests.read(request, calls.current.get().upstream_key)) as events:
+        async with self._answer(self._read(request)) as events:
             async for event in events:
                 yield write(event)
 
@@ -51,7 +51,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> pb.CreateEmbeddingUnaryResponse:
         """Collect the segments and results of all inputs."""
         reply = UnaryReply(len(request.inputs), request.vector_encoding)
-        async with self._answer(self._requests.read(request, calls.current.get().upstream_key)) as events:
+        async with self._answer(self._read(request)) as events:
             async for event in events:
                 reply.add(event)
         return reply.message()
@@ -63,8 +63,9 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
         """Stream the segments and results of all inputs, while their files still arrive."""
         request = await upload.first_request(request_iterator)
+        call = calls.current.get()
         async with upload.told_at_the_end(request_iterator):
-            wanted, uploads = self._requests.read_upload(request, calls.current.get().upstream_key)
+            wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
         with upload.closing(uploads):
             async with self._answer(wanted, upload.receive(request_iterator, uploads)) as events:
@@ -78,6 +79,10 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> pb.ListModelsResponse:
         """Show one page of the model table."""
         return self._catalog.page(request)
+
+    def _read(self, request: Request) -> EmbedRequest:
+        call = calls.current.get()
+        return self._requests.read(request, call.upstream_key, call.caller)
 
     @contextlib.asynccontextmanager
     async def _answer(

@@ -7,14 +7,20 @@ wire       the API's shapes: domain to form parts, JSON to domain (pure)
 multipart  the body of the request, in parts of known length
 decoder    the reply, cut into segments as its bytes arrive
 refusal    replies that say no, as failures with a reason
+hints      what a reply tells of the upstream's rate limits
+measured   counts and times the attempts
+policies   what holds the promises: deadlines, admission, retries, pacing
 """
 
 import dataclasses
+import itertools
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from embedwire_server.domain import Completion, Input, Model, Segment
+from embedwire_server.domain import Caller, Completion, Input, Model, Segment
 from embedwire_server.trace import Trace
+
+_arrivals = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +29,8 @@ class UpstreamCall:
 
     `deadline` is a time of the running event loop's clock; nothing may be waited for beyond it.
     `trace` is written by every layer that spends time or makes an attempt. `key` is the caller's own credential
-    for the upstream; None is the server's.
+    for the upstream; None is the server's. `caller` shares fairly with others; among its own inputs the lowest
+    `arrival` comes first, also when it has to wait again.
     """
 
     input: Input
@@ -32,6 +39,8 @@ class UpstreamCall:
     max_retries: int | None = None
     trace: Trace = dataclasses.field(default_factory=Trace)
     key: str | None = dataclasses.field(default=None, repr=False)
+    caller: Caller = ("", "")
+    arrival: int = dataclasses.field(default_factory=_arrivals.__next__)
 
 
 class Upstream(Protocol):

@@ -4,6 +4,7 @@ The transport is called directly (an httpx client on top would only add cost), a
 httpx's own, which loses connections for ever when calls are cancelled: see docs/decisions.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
 
@@ -11,9 +12,9 @@ import aiohttp
 import httpx
 
 from embedwire_server.domain import Completion, Segment, content_of
-from embedwire_server.errors import Reason, UpstreamFailure
+from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.trace import Trace
-from embedwire_server.upstream import UpstreamCall, refusal, wire
+from embedwire_server.upstream import UpstreamCall, connection, hints, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.multipart import MultipartBody
 
@@ -48,24 +49,33 @@ class HttpUpstream:
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
         """Make one attempt; see `Upstream`."""
         trace = call.trace
-        request = await self._request(call)
+        body = await _body(call)
+        request = self._request(call, body)
         trace.attempts += 1
-        trace.upstream = self._name
-        with _network_failures(), trace.time("waiting"):
-            response = await self._transport.handle_async_request(request)
+        trace.upstream, trace.hold = self._name, 0.0
+        exchange = connection.Exchange()
+        connection.current.set(exchange)
+        try:
+            with _network_failures(), trace.time("waiting"):
+                response = await self._transport.handle_async_request(request)
+        except UpstreamFailure as failure:
+            failure.repeatable = _repeatable(exchange, body)
+            raise
+        except asyncio.CancelledError:
+            if not exchange.is_begun or (body.inline is not None and exchange.unsent):
+                trace.attempts -= 1  # given up before the upstream could know of it
+            raise
         try:
             if response.headers.get(_SANDBOX_HEADER) == "sandbox":
                 trace.upstream = "sandbox"
+            trace.hold = hints.used_up(response.headers)
             async with contextlib.aclosing(self._read(call, response)) as items:
                 async for item in items:
                     yield item
         finally:
             await response.aclose()
 
-    async def _request(self, call: UpstreamCall) -> httpx.Request:
-        content = content_of(call.input)
-        size = await content.ready() if content is not None else 0
-        body = MultipartBody(wire.parts(call.input, call.model, size))
+    def _request(self, call: UpstreamCall, body: MultipartBody) -> httpx.Request:
         credential = {"x-api-key": key} if (key := call.key or self._key) else {}
         about_body = {"content-type": body.content_type, "content-length": str(body.length)}
         return httpx.Request(
@@ -93,6 +103,19 @@ class HttpUpstream:
             if isinstance(completion, wire.Rejection):
                 raise refusal.rejected(completion.message, key)
             yield refusal.cleaned(completion, key)
+
+
+async def _body(call: UpstreamCall) -> MultipartBody:
+    content = content_of(call.input)
+    size = await content.ready() if content is not None else 0
+    return MultipartBody(wire.parts(call.input, call.model, size))
+
+
+def _repeatable(exchange: connection.Exchange, body: MultipartBody) -> Repeatable:
+    """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
+    if not exchange.is_connected or (not body.is_sent and not exchange.is_answered):
+        return Repeatable.YES
+    return Repeatable.ONCE if exchange.is_reused and not exchange.is_answered else Repeatable.NO
 
 
 async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[bytes]:

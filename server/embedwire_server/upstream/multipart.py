@@ -40,6 +40,7 @@ class MultipartBody:
         content_type: the header that belongs to the body.
         length: its size in bytes.
         inline: the whole body if no part is a file, else None.
+        is_sent: whether all of it has been handed over.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -58,6 +59,7 @@ class MultipartBody:
             self._add(_CRLF)
         self._add(separator + b"--" + _CRLF)
         self.inline = None if any(isinstance(part, File) for part in parts) else b"".join(self._texts())
+        self.is_sent = self.inline is not None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Yield the body from its start; files are read as they are sent."""
@@ -67,6 +69,7 @@ class MultipartBody:
             else:
                 async for chunk in piece.chunks():
                     yield chunk
+        self.is_sent = True
 
     def _add(self, piece: bytes) -> None:
         self._pieces.append(piece)

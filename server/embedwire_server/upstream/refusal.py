@@ -1,15 +1,12 @@
 """Replies that say no, as failures with a reason.
 
-Facts: upstream API notes, section 4 (two shapes of bodies, and sometimes none) and 5.1 (headers).
+Facts: upstream API notes, section 4 (two shapes of bodies, and sometimes none).
 The upstream's words are cut, stripped of control characters and of the server's key before
 anything else sees them.
 """
 
 import dataclasses
-import datetime as dt
-import email.utils
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +14,8 @@ from typing import Any
 import httpx
 
 from embedwire_server.domain import Completion
-from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
+from embedwire_server.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
+from embedwire_server.upstream import hints
 
 MAX_TEXT_BYTES = 1024
 MAX_NAME_BYTES = 16 << 10  # URLs and file names are the caller's own, up to the limits of the contract
@@ -76,8 +74,7 @@ _RETRYABLE = {
     Reason.UPSTREAM_TIMEOUT,
     Reason.UPSTREAM_CONFLICT,
 }
-_RESETS = ("x-ratelimit-reset", "x-ratelimit-request-reset", "x-ratelimit-duration-reset")  # epoch seconds
-_RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")
+_REPEATABLE = {408, 409, 429, 502, 503, 504}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -101,7 +98,7 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
         rate_limit_headers=tuple(
             (clean(name.lower(), key), clean(value, key))
             for name, value in response.headers.items()
-            if _RATE_LIMIT.match(name)
+            if hints.RATE_LIMIT_HEADER.match(name)
         ),
     )
     reason = _reason(said, is_foreign=is_foreign)
@@ -110,8 +107,11 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
     return UpstreamFailure(
         reason,
         _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
-        retry_delay=retry_delay(reason, response.headers, details if isinstance(details, Mapping) else {}),
+        retry_delay=_retry_delay(
+            reason, response.headers, details if isinstance(details, Mapping) else {}, said.message
+        ),
         upstream=said,
+        repeatable=_repeatable(reason, said.http_status),
     )
 
 
@@ -144,22 +144,21 @@ def clean(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> 
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
 
 
-def retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Seconds to wait, from whichever hint the upstream gives (section 5.1), or None.
-
-    When the window of a rate limit ends is a hint only for what hit the limit: every reply tells it.
-    """
+def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[str, Any], message: str) -> float | None:
+    """Seconds to wait, or None. When a rate limit ends is a hint only for what hit it: every reply tells it."""
     if reason not in _RETRYABLE:
         return None
-    now = dt.datetime.now(dt.UTC)
-    hints = [
-        _seconds(headers.get("retry-after")),
-        _until(headers.get("retry-after"), now),
-        _seconds(details.get("retryAfter")),
-    ]
-    resets = [_seconds(headers.get(name)) for name in _RESETS if reason is Reason.UPSTREAM_RATE_LIMITED]
-    hints += [at - now.timestamp() for at in resets if at is not None and at > now.timestamp()]
-    return next((hint for hint in hints if hint is not None), None)
+    outright = hints.delay(headers, details)
+    if outright is not None or reason is not Reason.UPSTREAM_RATE_LIMITED:
+        return outright
+    return hints.limit_ends(headers, message)
+
+
+def _repeatable(reason: Reason, status: int) -> Repeatable:
+    """Whether the request may be sent again: the closed list of the design, section 3."""
+    if reason in _RETRYABLE and status in _REPEATABLE:
+        return Repeatable.YES
+    return Repeatable.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR and reason in _RETRYABLE else Repeatable.NO
 
 
 def _reason(said: UpstreamSaid, *, is_foreign: bool) -> Reason:
@@ -184,20 +183,3 @@ def _error_object(body: bytes) -> Mapping[str, Any]:
     if isinstance(error, dict) and isinstance(error.get("error"), dict):
         error = error["error"]
     return error if isinstance(error, dict) else {}
-
-
-def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _until(value: str | None, now: dt.datetime) -> float | None:
-    try:
-        at = email.utils.parsedate_to_datetime(value or "")
-    except (TypeError, ValueError, OverflowError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
-    return max(0.0, (at - now).total_seconds())

@@ -1,0 +1,10 @@
+"""The policies: each a wrapper with the face of `Upstream`, outermost first.
+
+deadline    an input whose time is up is not sent
+admission   so many inputs of each modality at a time, others wait or are refused
+retry       what may be sent again is, within a budget
+pacing      no more than the upstream's rate limits allow, fair by caller
+
+What they are made of: `fair_queue` (whose turn it is), `places` (handed on in turns), `budget` (how many
+retries), `pace` and `windows` (rate limits).
+"""

@@ -1,0 +1,38 @@
+"""How many retries the process may make, so that retries cannot become the outage."""
+
+RESERVE = 20.0
+# The weight of one outcome in what counts as recent: about the last fifty.
+_WEIGHT = 0.02
+_HALF = 0.5
+
+
+class RetryBudget:
+    """A bucket of retries: each input puts a share in while most recent attempts succeed, each retry takes one out.
+
+    While the upstream fails now and then, there is a retry for whoever needs one; while it is down there are
+    `RESERVE` of them and then none, until it answers again.
+
+    Args:
+        share: retries that one input adds; so requests stay below (1 + share) an input, and the reserve.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._success = 1.0
+        self.left = RESERVE if share else 0.0
+
+    def begin(self) -> None:
+        """Count an input that is sent for the first time."""
+        if self._success > _HALF:
+            self.left = min(RESERVE, self.left + self._share) if self._share else 0.0
+
+    def record(self, *, success: bool) -> None:
+        """Count how an attempt ended. An upstream that answers, and be it with a refusal, is a success."""
+        self._success += _WEIGHT * (success - self._success)
+
+    def take(self) -> bool:
+        """Take one retry out; false if there is none."""
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True

@@ -1,0 +1,228 @@
+"""The pace of one credential and modality: its rate limits, the upstream's holds, and whose turn it is.
+
+Times are seconds of the event loop's clock.
+"""
+
+import asyncio
+import dataclasses
+import itertools
+import math
+import random
+from collections.abc import Sequence
+
+from embedwire_server.domain import Modality
+from embedwire_server.errors import DeadlineExceeded, Quota, RateLimited
+from embedwire_server.metrics import Metrics
+from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream.policies.fair_queue import FairQueue
+from embedwire_server.upstream.policies.windows import Gone, RateLimit, Window
+
+LONGEST_HOLD = 3600.0
+_FIRST_GUESS, _LONGEST_GUESS = 1.0, 60.0
+_MOST_GUESSES = 10  # those after it change nothing
+UPSTREAM_LIMIT = "upstream"
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Turn:
+    """The turn of one attempt.
+
+    Attributes:
+        minutes: of media, by the file's header; 0 if unknown.
+        began: when it came.
+        media: where its minutes are counted.
+    """
+
+    minutes: float
+    began: float = math.inf
+    media: list[tuple[Window, Gone]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A call that waits for its turn."""
+
+    call: UpstreamCall
+    turn: Turn
+    came: asyncio.Future[None]
+
+
+class Pace:
+    """Hands out turns, none before every limit allows it.
+
+    Args:
+        modality: of the inputs.
+        limits: the configured ones.
+        metrics: told of what waits, is refused and held.
+    """
+
+    def __init__(self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics) -> None:
+        self._modality = modality
+        self._metrics = metrics
+        self._windows = [Window(limit) for limit in limits]
+        self.counts_media = any(limit.is_media for limit in limits)
+        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._timer: asyncio.TimerHandle | None = None
+        self._held_at = -math.inf
+        self._held_until = -math.inf
+        self._guesses = 0
+        self._wants_probe = False
+        self._probe: Turn | None = None
+        self._waiting = metrics.pacing_waiting.labels(modality)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it."""
+        return not self._queue and self._probe is None
+
+    async def turn(self, call: UpstreamCall, minutes: float) -> Turn:
+        """Wait for a turn. It has to be ended.
+
+        Args:
+            call: who waits, fair by its caller, first come first served among those of one.
+            minutes: of media; 0 if unknown.
+
+        Raises:
+            RateLimited: its turn would come after its deadline; told as soon as that is known.
+            DeadlineExceeded: that has passed.
+        """
+        turn = Turn(minutes)
+        now = asyncio.get_running_loop().time()
+        if now >= call.deadline:
+            raise DeadlineExceeded
+        opens, limit = self._opens(now, minutes, self._ahead(call))
+        if opens >= call.deadline:
+            raise self._refusal(limit, opens - now, call.deadline - now)
+        if opens <= now and self.is_idle:
+            self._go(turn, now)
+        else:
+            await self._wait(call, turn)
+        return turn
+
+    def answered(self, turn: Turn, hold: float) -> None:
+        """The upstream did not say that its limit is reached, only for how long nothing remains, if so."""
+        if turn.began >= self._held_at:  # what went before the hold says nothing of it
+            self._guesses = 0
+        if hold > 0:
+            self._hold(hold, wants_probe=hold > LONGEST_HOLD)
+        self._end(turn, is_answered=True)
+
+    def limited(self, turn: Turn, asked: float | None) -> float:
+        """The upstream said that its limit is reached: hold everybody for as long as it asked, or for a guess.
+
+        Returns:
+            How many seconds to wait; more than that if the hold in force is longer.
+        """
+        if asked is None and turn.began >= self._held_at:  # many are told of one limit at a time
+            self._guesses = min(self._guesses + 1, _MOST_GUESSES)
+        guess = min(_LONGEST_GUESS, _FIRST_GUESS * 2 ** max(0, self._guesses - 1))
+        seconds = guess * random.uniform(1, 1.2) if asked is None else asked  # noqa: S311 - no secret
+        self._hold(seconds, wants_probe=asked is None or asked > LONGEST_HOLD)
+        self._end(turn, is_answered=True)
+        return max(seconds, self._held_until - asyncio.get_running_loop().time())
+
+    def lasted(self, turn: Turn, minutes: float) -> None:
+        """Count the minutes that the upstream found, instead of those that a header claimed or that were unknown."""
+        now = asyncio.get_running_loop().time()
+        for window, gone in turn.media:
+            window.correct(now, gone, minutes)
+        self._dispatch()
+
+    def ended(self, turn: Turn) -> None:
+        """The attempt is over, whatever came of it. A probe without an answer has told nothing: the next is one."""
+        self._end(turn, is_answered=False)
+
+    def _end(self, turn: Turn, *, is_answered: bool) -> None:
+        if turn is self._probe:
+            self._probe = None
+            self._wants_probe = self._wants_probe or not is_answered
+            self._dispatch()
+
+    def _hold(self, seconds: float, *, wants_probe: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        self._metrics.pacing_holds.labels(self._modality).inc()
+        self._held_at = now
+        until = now + min(seconds, LONGEST_HOLD)
+        if until <= self._held_until:
+            return
+        self._held_until, self._wants_probe = until, wants_probe
+        for waiting in self._queue:
+            if until >= waiting.call.deadline and not waiting.came.done():
+                refusal = self._refusal(None, until - now, waiting.call.deadline - now)
+                waiting.came.set_exception(refusal)
+
+    def _ahead(self, call: UpstreamCall) -> Sequence[Turn]:
+        """The turns that come before a call that joins now."""
+        count = self._queue.ahead(call.caller, call.arrival)
+        return [waiting.turn for waiting in itertools.islice(self._queue, count)]
+
+    def _opens(self, now: float, minutes: float, ahead: Sequence[Turn] = ()) -> tuple[float, RateLimit | None]:
+        """When a turn comes with these ahead, and the limit that decides it; None is the upstream's."""
+        start = latest = max(now, self._held_until)
+        binding = None
+        for window in self._windows:
+            if window.limit.is_media:
+                opens = window.opens(start, minutes, sum(turn.minutes for turn in ahead))
+            else:
+                opens = window.opens(start, 1.0, len(ahead))
+            if opens > latest:
+                latest, binding = opens, window.limit
+        return latest, binding
+
+    def _go(self, turn: Turn, now: float) -> None:
+        turn.began = now
+        for window in self._windows:
+            gone = window.book(now, turn.minutes if window.limit.is_media else 1.0)
+            if window.limit.is_media:
+                turn.media.append((window, gone))
+        if self._wants_probe:
+            self._wants_probe, self._probe = False, turn
+
+    async def _wait(self, call: UpstreamCall, turn: Turn) -> None:
+        came = asyncio.get_running_loop().create_future()
+        self._queue.push(call.caller, call.arrival, _Waiting(call, turn, came))
+        self._waiting.inc()
+        self._dispatch()
+        try:
+            await came
+        except BaseException:
+            if came.done() and not came.cancelled():
+                came.exception()  # whoever is cancelled does not need it
+            self._queue.discard(call.caller, call.arrival)
+            self.ended(turn)  # it may have come in the same moment
+            self._dispatch()
+            raise
+        finally:
+            self._waiting.dec()
+
+    def _dispatch(self) -> None:
+        """Hand out every turn that may be had now, and come back when the next one may."""
+        now = asyncio.get_running_loop().time()
+        self._sleep()
+        while self._queue and self._probe is None:
+            waiting = self._queue.peek()
+            if not waiting.came.done():  # who gave up has not left yet
+                opens, _ = self._opens(now, waiting.turn.minutes)
+                if opens > now:
+                    self._wake(opens)
+                    return
+                self._go(waiting.turn, now)
+                waiting.came.set_result(None)
+            self._queue.pop()
+
+    def _wake(self, at: float) -> None:
+        self._timer = asyncio.get_running_loop().call_at(at, self._dispatch)
+
+    def _sleep(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _refusal(self, limit: RateLimit | None, opens_in: float, time_left: float) -> RateLimited:
+        name = limit.name if limit else f"{self._modality} requests to the upstream"
+        most = f" (at most {limit.amount})" if limit else ", which asked to wait"
+        self._metrics.pacing_refusals.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
+        if math.isinf(opens_in):
+            words = f"{name}{most}: this file alone has more; split it"
+            return RateLimited(words, quotas=(Quota(name, words),))
+        words = f"{name}{most}: the next fits in {opens_in:.3g} s, the deadline is in {max(0.0, time_left):.3g} s"
+        return RateLimited(words, retry_delay=opens_in, quotas=(Quota(name, words),))

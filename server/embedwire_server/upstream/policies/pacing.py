@@ -1,0 +1,99 @@
+"""No more than the upstream's rate limits allow, the configured ones and those that it tells.
+
+A quota belongs to an organisation and counts by modality, so each credential has a pace for each.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+from embedwire_server.domain import AudioInput, Completion, Modality, Segment, content_of
+from embedwire_server.errors import Reason, UpstreamFailure
+from embedwire_server.media import duration_of
+from embedwire_server.metrics import Metrics
+from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream.policies.pace import Pace
+from embedwire_server.upstream.policies.windows import RateLimit
+
+MAX_PACES = 1024
+
+
+class PacedUpstream:
+    """Lets every attempt wait for its turn, see `Upstream`.
+
+    Args:
+        upstream: makes the attempts.
+        limits: the configured ones. They are those of the server's own credential; callers' own are held to
+            what the upstream tells of theirs.
+        metrics: told of what waits, is refused and held.
+    """
+
+    def __init__(self, upstream: Upstream, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._limits = limits
+        self._metrics = metrics
+        self._paces: OrderedDict[tuple[str | None, Modality], Pace] = OrderedDict()
+
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+        """Make one attempt when its turn has come.
+
+        Raises:
+            RateLimited: that is after its deadline.
+        """
+        pace, queued = self._pace(call), call.trace.queue
+        with call.trace.time("queue"):
+            turn = await pace.turn(call, await _minutes(call) if pace.counts_media else 0.0)
+        self._metrics.pacing_seconds.labels(call.input.modality).observe(call.trace.queue - queued)
+        is_answered, begins, ends = False, 0.0, 0.0
+        try:
+            async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+                async for part in parts:
+                    if not is_answered:
+                        is_answered = True
+                        pace.answered(turn, call.trace.hold)
+                    if isinstance(part, Segment):
+                        ends = max(ends, part.end_offset_sec or 0.0)
+                        begins = max(begins, part.start_offset_sec or 0.0)
+                    elif pace.counts_media and (ends := ends or part.media_duration_sec or 0.0):
+                        pace.lasted(turn, _sent_seconds(call, ends) / 60)
+                    elif pace.counts_media:  # it lasted longer than that, no telling how much
+                        pace.lasted(turn, max(turn.minutes, _sent_seconds(call, begins) / 60))
+                    yield part
+        except UpstreamFailure as failure:
+            if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
+                failure.retry_delay = pace.limited(turn, failure.retry_delay)
+            elif failure.upstream is not None:
+                pace.answered(turn, call.trace.hold)
+            raise
+        finally:
+            pace.ended(turn)
+
+    def _pace(self, call: UpstreamCall) -> Pace:
+        name = (call.key, call.input.modality)
+        pace = self._paces.get(name)
+        if pace is None:
+            limits = self._limits.get(call.input.modality, ()) if call.key is None else ()
+            self._forget()
+            pace = self._paces[name] = Pace(call.input.modality, limits, self._metrics)
+        self._paces.move_to_end(name)
+        return pace
+
+    def _forget(self) -> None:
+        """Callers may bring any number of keys: the one that was not used for longest is forgotten."""
+        if len(self._paces) >= MAX_PACES:
+            oldest = next((name for name, pace in self._paces.items() if name[0] is not None and pace.is_idle), None)
+            if oldest is not None:
+                del self._paces[oldest]
+
+
+async def _minutes(call: UpstreamCall) -> float:
+    """Minutes of media that a file has by its header; 0 if that cannot be told, as behind a URL."""
+    content = content_of(call.input)
+    seconds = await duration_of(content) if content is not None else None
+    return _sent_seconds(call, seconds or 0.0) / 60
+
+
+def _sent_seconds(call: UpstreamCall, ends: float) -> float:
+    """Seconds of media that are embedded, of those up to this end."""
+    begins = call.input.start_offset_sec if isinstance(call.input, AudioInput) else None
+    return max(0.0, ends - (begins or 0.0))

@@ -1,0 +1,65 @@
+"""So many places, handed on in fair turns."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from prometheus_client import Gauge
+
+from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream.policies.fair_queue import FairQueue
+
+
+class Places:
+    """The places for inputs of one credential and modality.
+
+    Args:
+        count: how many there are.
+        queued: told how many wait.
+    """
+
+    def __init__(self, count: int, queued: Gauge) -> None:
+        self._count = count
+        self._free = count
+        self._queued = queued
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody holds one."""
+        return self._free == self._count
+
+    @contextlib.asynccontextmanager
+    async def held(self, call: UpstreamCall) -> AsyncGenerator[None]:
+        """Wait for a place and hold it."""
+        if self._free:
+            self._free -= 1
+        else:
+            with call.trace.time("queue"):
+                await self._turn(call)
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    async def _turn(self, call: UpstreamCall) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.push(call.caller, call.arrival, turn)
+        self._queued.inc()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._waiting.discard(call.caller, call.arrival)
+            if not turn.cancelled():  # it came in the same moment
+                self._give_back()
+            raise
+        finally:
+            self._queued.dec()
+
+    def _give_back(self) -> None:
+        while self._waiting:
+            turn = self._waiting.pop()
+            if not turn.cancelled():
+                turn.set_result(None)
+                return
+        self._free += 1

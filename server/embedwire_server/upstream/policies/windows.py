@@ -1,0 +1,98 @@
+"""Rate limits as sliding windows: in none of them more than the limit, wherever it begins.
+
+Times are seconds of the event loop's clock.
+"""
+
+import dataclasses
+import math
+from collections import deque
+
+# A request counts at the upstream when it arrives, not when it is sent: one on its way for longer than
+# the next could make one too many.
+_MARGIN = 1.0
+# What this many seconds allow may go at once; the rest of a minute is spread, so that whoever comes next
+# finds something left.
+_BURST_SECONDS = 2.0
+_LEAST = 1e-6  # what is of unknown length has some
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A limit as an operator sets it.
+
+    Attributes:
+        name: what it limits, in words: "audio requests per minute".
+        amount: how much in a window.
+        seconds: the window's length.
+        is_media: whether it counts minutes of media, not requests.
+    """
+
+    name: str
+    amount: int
+    seconds: float
+    is_media: bool = False
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Gone:
+    """So much went, at a time; -inf once it is so long ago that it does not count."""
+
+    at: float
+    amount: float
+
+
+class Window:
+    """What has gone in the last so many seconds, and when more may."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self.limit = limit
+        self._seconds = limit.seconds + _MARGIN
+        self._gone: deque[Gone] = deque()
+        self._total = 0.0
+        is_spread = limit.seconds <= 60 and not limit.is_media  # noqa: PLR2004 - a day is not spread: who has it may use it
+        self._spacing = self._seconds / limit.amount if is_spread else 0.0
+        self._next = -math.inf  # when the next one is due if they go evenly
+
+    def opens(self, now: float, amount: float, ahead: float = 0.0) -> float:
+        """When this amount may go if as much as `ahead` goes before it; infinity if it never fits."""
+        if amount > self.limit.amount:
+            return math.inf
+        self._forget(now)
+        even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
+        return max(now, even, self._room(now, max(amount + ahead, _LEAST)))
+
+    def book(self, now: float, amount: float) -> Gone:
+        """Count what goes now."""
+        gone = Gone(now, amount)
+        self._gone.append(gone)
+        self._total += amount
+        self._next = max(self._next, now) + amount * self._spacing
+        return gone
+
+    def correct(self, now: float, gone: Gone, amount: float) -> None:
+        """Count another amount instead of what was taken for it when it went."""
+        self._forget(now)
+        if gone.at > -math.inf:
+            self._total += amount - gone.amount
+            gone.amount = amount
+
+    def _room(self, now: float, amount: float) -> float:
+        rounds, rest = divmod(amount, self.limit.amount)
+        if rounds and not rest:
+            rounds, rest = rounds - 1, float(self.limit.amount)
+        excess = self._total + rest - self.limit.amount
+        at = now
+        for gone in self._gone:
+            if excess <= 0:
+                break
+            excess -= gone.amount
+            at = gone.at + self._seconds
+        return at + rounds * self._seconds
+
+    def _forget(self, now: float) -> None:
+        while self._gone and self._gone[0].at + self._seconds <= now:
+            gone = self._gone.popleft()
+            self._total -= gone.amount
+            gone.at = -math.inf
+        if not self._gone:
+            self._total = 0.0  # sums of fractions drift

@@ -1,0 +1,438 @@
+"""How much is taken on at once, of whom, and who is told to come back."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from steered import Steered, Visit, an_input, call, gathered, limited, parts_of, sample, start, texts
+from virtual_time import in_virtual_time, now, settled
+
+from embedwire_server.domain import Caller, EmbedRequest, Input, Modality
+from embedwire_server.errors import Overloaded, Reason
+from embedwire_server.gateway import Gateway
+from embedwire_server.metrics import Metrics
+from embedwire_server.models import MARENGO_30
+from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
+from embedwire_server.upstream.policies.pacing import PacedUpstream
+
+HEAVY: Caller = ("heavy", "1")
+AT_ONCE = 16
+
+
+class Bench:
+    """Admission around an upstream whose answers the test gives."""
+
+    def __init__(self, in_flight: int = 64, queued: int = 256, content_bytes: int = 1000) -> None:
+        self.metrics = Metrics("fake")
+        self.admission = Admission(self.metrics, in_flight=in_flight, queued=queued, content_bytes=content_bytes)
+        self.upstream = Steered()
+        self.admitted = AdmittedUpstream(self.upstream, self.admission)
+        self.held = contextlib.ExitStack()
+        self.delays: list[float | None] = []
+
+    @property
+    def visits(self) -> list[Visit]:
+        return self.upstream.visits
+
+    def takes_on(self, caller: Caller, *inputs: Input, content_bytes: int = 0) -> bool:
+        """Try to hold the room for a call until the test ends."""
+        try:
+            self.held.enter_context(
+                self.admission.admit(request(caller, *inputs, content_bytes=content_bytes), AT_ONCE)
+            )
+        except Overloaded as refusal:
+            self.delays.append(refusal.retry_delay)
+            return False
+        return True
+
+    def fill(self, caller: Caller, *inputs: Input) -> int:
+        """Take on as many calls as there are taken on; how many."""
+        count = 0
+        while self.takes_on(caller, *(inputs or texts(1))):
+            count += 1
+        return count
+
+    def refusals(self, room: str) -> float:
+        return sample(self.metrics, "embedwire_admission_refusals_total", room=room)
+
+    def queued(self, modality: str = "text") -> float:
+        return sample(self.metrics, "embedwire_inputs_queued", modality=modality)
+
+
+def request(caller: Caller, *inputs: Input, content_bytes: int = 0) -> EmbedRequest:
+    return EmbedRequest(MARENGO_30, inputs, caller=caller, content_bytes=content_bytes)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """Admission with the default numbers of places; in the end all of it is given back."""
+    made = Bench()
+    yield made
+    made.held.close()
+    assert all(delay is not None and 0 < delay <= 60 for delay in made.delays)
+    for room in made.admission._rooms.values():
+        assert (room._taken, room._held) == (0, (Counter(), Counter()))
+    assert not made.admission._places
+    assert sample(made.metrics, "embedwire_content_bytes") == 0
+
+
+# --- at the door ---
+
+
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_a_lone_caller_leaves_room(bench: Bench, count: int) -> None:
+    """One caller may fill most of the places, and a newcomer still gets in, and one after it."""
+    filled = count * bench.fill(HEAVY, *texts(count))
+
+    assert 200 <= filled <= 290
+    assert bench.takes_on(("b", "1"), *texts(count))
+    assert bench.takes_on(("c", "1"), *texts(1))
+    assert not bench.takes_on(HEAVY, *texts(count))
+
+
+def test_a_second_connection_of_a_host_gets_in(bench: Bench) -> None:
+    """Behind one proxy all callers have one host: a connection that fills what it may leaves room for the next."""
+    bench.fill(("proxy", "1"))
+
+    assert bench.takes_on(("proxy", "2"), *texts(16))
+    assert not bench.takes_on(("proxy", "1"), *texts(1))
+
+
+def test_connections_do_not_help(bench: Bench) -> None:
+    """A host that opens ever more connections holds no more than any other host may."""
+    filled = 0
+    for number in range(100):
+        filled += bench.fill(("heavy", str(number)))
+
+    assert filled <= 290
+    assert bench.takes_on(("b", "1"), *texts(16))
+
+
+def test_turnover_makes_it_even(bench: Bench) -> None:
+    """Once calls end, the newcomer's grow and the heavy one's shrink until both hold about the same."""
+    chance = random.Random(1)
+    calls: dict[str, list[contextlib.ExitStack]] = {"heavy": [], "b": []}
+
+    def ask(host: str) -> None:
+        stack = contextlib.ExitStack()
+        with contextlib.suppress(Overloaded):
+            stack.enter_context(bench.admission.admit(request((host, "1"), *texts(1)), AT_ONCE))
+            calls[host].append(stack)
+
+    for _ in range(400):
+        ask("heavy")
+    for _ in range(2000):
+        host = chance.choices(["heavy", "b"], [len(stacks) for stacks in calls.values()])[0]
+        calls[host].pop().close()
+        for asking in ["heavy"] * 5 + ["b"]:
+            ask(asking)
+    held = {host: len(stacks) for host, stacks in calls.items()}
+    for stack in [*calls["heavy"], *calls["b"]]:
+        stack.close()
+
+    assert held["b"] >= 0.9 * held["heavy"]
+
+
+def test_modalities_are_apart(bench: Bench) -> None:
+    """However full one modality is, the others are empty."""
+    filled = bench.fill(HEAVY, an_input("audio"))
+    assert bench.fill(HEAVY, an_input("text")) == filled
+    assert bench.fill(HEAVY, an_input("image")) == filled
+    assert [bench.refusals(modality) for modality in Modality] == [1, 1, 1]
+
+
+def test_a_call_is_refused_as_a_whole(bench: Bench) -> None:
+    """If there is no room for one of its modalities, the room that it has in the others is given back."""
+    bench.fill(HEAVY, an_input("audio"))
+    for _ in range(400):
+        assert not bench.takes_on(HEAVY, an_input("text"), an_input("image"), an_input("audio"), content_bytes=1)
+
+    assert bench.fill(("b", "1"), an_input("text")) > 200
+    assert sample(bench.metrics, "embedwire_content_bytes") == 0
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "queued", "inputs"),
+    [
+        pytest.param(1, 0, 256, id="one place"),
+        pytest.param(2, 1, 2, id="two of three"),
+        pytest.param(4, 4, 9, id="one too many"),
+        pytest.param(64, 256, 256, id="the most inputs of a call"),
+    ],
+)
+def test_a_call_larger_than_everything(in_flight: int, queued: int, inputs: int) -> None:
+    """Whatever its size, a call that is alone is taken on; and again once it has ended."""
+    bench = Bench(in_flight, queued)
+    for _ in range(3):
+        with bench.admission.admit(request(HEAVY, *texts(inputs)), at_once=1000):
+            pass
+
+
+@pytest.mark.parametrize(("in_flight", "queued"), [(1, 0), (1, 1), (2, 0), (3, 2), (8, 0), (64, 0), (64, 256)])
+def test_every_place_can_be_used(in_flight: int, queued: int) -> None:
+    """What one caller may not hold, others may: a few of them use every place."""
+    bench = Bench(in_flight, queued)
+    filled = sum(bench.fill((str(number), "1")) for number in range(400))
+
+    assert filled == in_flight + queued
+    bench.held.close()
+
+
+def test_content(bench: Bench) -> None:
+    """Content in memory is bounded over all modalities and callers; what has ended is free again."""
+    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=600)
+    assert not bench.takes_on(HEAVY, an_input("image"), content_bytes=201)
+    assert bench.refusals("content_bytes") == 1
+    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=200)
+    assert sample(bench.metrics, "embedwire_content_bytes") == 800
+    bench.held.close()
+    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=1000)
+
+
+def test_more_content_than_everything(bench: Bench) -> None:
+    """A call with more content than is allowed is taken on when it is alone."""
+    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=5000)
+    bench.held.close()
+    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=5000)
+
+
+def test_content_of_audio_does_not_starve_text(bench: Bench) -> None:
+    """Files that wait for quota do not keep a short text out."""
+    while bench.takes_on(HEAVY, an_input("audio"), content_bytes=100):
+        pass
+
+    assert bench.takes_on(("b", "1"), an_input("text"), content_bytes=10)
+
+
+# --- at the places ---
+
+
+@in_virtual_time
+async def test_places() -> None:
+    """So many inputs of each modality run at a time; the others wait, and go as places become free."""
+    bench = Bench(in_flight=3)
+    tasks = start(bench.admitted, *[call() for _ in range(8)], *[call("audio") for _ in range(8)])
+    await settled()
+    assert Counter(visit.call.input.modality for visit in bench.visits) == {"text": 3, "audio": 3}
+    assert (bench.queued(), bench.queued("audio"), bench.queued("image")) == (5, 5, 0)
+    for count in range(3):
+        bench.visits[count].succeed()
+    await settled()
+    assert Counter(visit.call.input.modality for visit in bench.visits) == {"text": 6, "audio": 3}
+    assert bench.queued() == 2
+    while not all(task.done() for task in tasks):
+        for visit in bench.visits:
+            if not visit.answer.done():
+                visit.succeed()
+        await settled()
+    assert bench.queued() == bench.queued("audio") == 0
+    assert bench.upstream.most_running == 6
+
+
+@in_virtual_time
+async def test_order_of_places() -> None:
+    """Callers take turns, whoever is first among the inputs of one goes first."""
+    bench = Bench(in_flight=1)
+    callers = ["a1", "a1", "a1", "a2", "b1", "b1", "c1"]
+    wanted = [call(caller=(name[0], name[1])) for name in callers]
+    tasks = start(bench.admitted, *wanted)
+    for _ in callers:
+        await settled()
+        bench.visits[-1].succeed()
+    await asyncio.gather(*tasks)
+
+    assert ["".join(visit.call.caller) for visit in bench.visits] == ["a1", "a1", "b1", "c1", "a2", "b1", "a1"]
+    first = [visit.call for visit in bench.visits if visit.call.caller == ("a", "1")]
+    assert first == wanted[:3]
+
+
+@in_virtual_time
+async def test_waiting_is_queueing() -> None:
+    """The time until there is a place is in the trace as the queue's."""
+    bench = Bench(in_flight=1)
+    first, second = call(), call()
+    tasks = start(bench.admitted, first, second)
+    await settled()
+    bench.visits[0].succeed()
+    await settled()
+    bench.visits[1].succeed()
+    await asyncio.gather(*tasks)
+
+    assert first.trace.queue == 0
+    assert second.trace.queue > 0
+
+
+@pytest.mark.parametrize("ending", ["answered", "failed", "cancelled", "closed"])
+@in_virtual_time
+async def test_a_place_comes_back(ending: str) -> None:
+    """However an input ends, its place goes to the next that waits."""
+    bench = Bench(in_flight=1)
+    if ending == "closed":
+        parts = bench.admitted.embed(call())
+        first = asyncio.create_task(anext(parts))
+    else:
+        first = asyncio.create_task(parts_of(bench.admitted, call()))  # type: ignore[arg-type]
+    await settled()
+    [second] = start(bench.admitted, call())
+    await settled()
+    if ending == "failed":
+        bench.visits[0].fail(ValueError())
+    elif ending == "cancelled":
+        first.cancel()
+    else:
+        bench.visits[0].succeed()
+    await settled()
+    if ending == "closed":
+        assert len(bench.visits) == 1
+        await parts.aclose()
+        await settled()
+    bench.visits[1].succeed()
+    await gathered([first, second])
+    assert not bench.admission._places
+
+
+@pytest.mark.parametrize("order", ["place first", "cancellation first"])
+@in_virtual_time
+async def test_a_place_in_the_tick_of_a_cancellation(order: str) -> None:
+    """A place that comes to somebody who is just leaving goes on to the next."""
+    bench = Bench(in_flight=1)
+    tasks = start(bench.admitted, call(), call(), call())
+    await settled()
+    if order == "place first":
+        bench.visits[0].succeed()
+        while not tasks[0].done():
+            await asyncio.sleep(0)
+        tasks[1].cancel()
+    else:
+        tasks[1].cancel()
+        bench.visits[0].succeed()
+    await settled()
+
+    assert tasks[1].cancelled()
+    assert len(bench.visits) == 2
+    bench.visits[1].succeed()
+    await gathered(tasks)
+    assert not bench.admission._places
+    assert bench.queued() == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+@in_virtual_time
+async def test_churn(seed: int) -> None:
+    """Whatever comes and goes at random: never more than the places run, none idles while one waits, all come back."""
+    chance = random.Random(seed)
+    bench = Bench(in_flight=4)
+    places = bench.admission._places
+    bench.upstream.react = lambda visit: _answer_some_time(visit, chance)
+    tasks: list[asyncio.Task[object]] = []
+    for _ in range(500):
+        tasks += start(bench.admitted, call(caller=(chance.choice("abc"), chance.choice("12"))))
+        for _ in range(chance.choice([0, 0, 1, 3])):
+            chance.choice(tasks).cancel()
+        await asyncio.sleep(chance.choice([0, 0, 0, 0.01, 0.5]))
+        assert bench.upstream.running <= 4
+        if chance.random() < 0.1:
+            await settled()
+            for room in places.values():
+                assert room._free == 0 or not len(room._waiting)
+                assert room._free + bench.upstream.running == 4
+    await gathered(tasks)
+
+    assert (places, bench.upstream.running, bench.queued()) == ({}, 0, 0)
+    assert bench.upstream.most_running == 4
+
+
+def _answer_some_time(visit: Visit, chance: random.Random) -> None:
+    def say() -> None:
+        if not visit.answer.done():
+            visit.succeed() if chance.random() < 0.8 else visit.fail(ValueError())
+
+    asyncio.get_running_loop().call_later(chance.choice([0, 0, 0.1, 1]), say)
+
+
+@in_virtual_time
+async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
+    """Calls that wait for the rate limit of their caller's own key leave places for those that could go."""
+    bench = Bench(in_flight=4)
+    paced = PacedUpstream(bench.upstream, {}, bench.metrics)
+    admitted = AdmittedUpstream(paced, bench.admission)
+    bench.upstream.react = lambda visit: visit.fail(limited(3000)) if visit.call.key else visit.succeed()
+    await gathered(start(admitted, call(caller=HEAVY, key="a")))
+    waiting = start(admitted, *[call(caller=HEAVY, key="a") for _ in range(10)])
+    await settled()
+    [other] = start(admitted, call(caller=("b", "1")))
+    await settled()
+    is_answered = other.done()
+    for task in [*waiting, other]:
+        task.cancel()
+    await gathered([*waiting, other])
+
+    assert is_answered
+
+
+# --- with the gateway ---
+
+
+class Counting:
+    """An upstream that must not be asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def embed(self, call: UpstreamCall) -> object:
+        self.asked += 1
+        raise AssertionError(call)
+
+
+async def test_refusal_comes_before_anything() -> None:
+    """A call that is not taken on has asked nobody and begun nothing; later it is taken on."""
+    bench = Bench(in_flight=1, queued=0)
+    upstream: Upstream = Counting()  # type: ignore[assignment]
+    gateway = Gateway(upstream, bench.admission, bench.metrics, AT_ONCE)
+    with bench.admission.admit(request(HEAVY, *texts(1)), AT_ONCE), pytest.raises(Overloaded) as caught:
+        await anext(gateway.embed(request(("b", "1"), *texts(2)), 1e9))
+
+    assert caught.value.reason is Reason.OVERLOADED
+    assert "text" in caught.value.message
+    labels = {"modality": "text", "model": "marengo3.0", "reason": "OVERLOADED"}
+    assert sample(bench.metrics, "embedwire_inputs_total", **labels) == 0
+    assert sample(bench.metrics, "embedwire_inputs_in_flight", modality="text") == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+@in_virtual_time
+async def test_calls_that_leave(seed: int) -> None:
+    """Calls of many inputs that end at random give back all that they held at the door and at the places."""
+    chance = random.Random(seed)
+    bench = Bench(in_flight=3, queued=5, content_bytes=100)
+    bench.upstream.react = lambda visit: _answer_some_time(visit, chance)
+    gateway = Gateway(bench.admitted, bench.admission, bench.metrics, 4)
+
+    async def take(wanted: EmbedRequest) -> None:
+        async with contextlib.aclosing(gateway.embed(wanted, now() + 1000)) as events:
+            async for _ in events:
+                if chance.random() < 0.05:
+                    return
+
+    tasks: list[asyncio.Task[None]] = []
+    for number in range(150):
+        inputs = [an_input(chance.choice(["text", "audio"])) for _ in range(chance.randint(1, 9))]
+        wanted = request((str(number % 3), "1"), *inputs, content_bytes=chance.randint(0, 50))
+        tasks.append(asyncio.create_task(take(wanted)))
+        if chance.random() < 0.5:
+            chance.choice(tasks).cancel()
+        await asyncio.sleep(chance.choice([0, 0, 0.1, 1, 3]))
+    for ended in await gathered(tasks):
+        assert ended is None or isinstance(ended, Overloaded | asyncio.CancelledError | Exception)
+
+    for room in bench.admission._rooms.values():
+        assert room._taken == 0
+        assert room._held == (Counter(), Counter())
+    assert not bench.admission._places
+    assert sample(bench.metrics, "embedwire_content_bytes") == 0
+    for modality in Modality:
+        assert sample(bench.metrics, "embedwire_inputs_in_flight", modality=modality) == 0

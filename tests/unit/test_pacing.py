@@ -1,0 +1,785 @@
+"""The upstream's rate limits, the configured ones and those it tells: who waits, how long, and whose turn it is."""
+
+import asyncio
+import dataclasses
+import gc
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from media import wav
+from steered import (
+    SEGMENT,
+    Steered,
+    Visit,
+    call,
+    gathered,
+    limited,
+    parts_of,
+    refusal,
+    sample,
+    start,
+)
+from virtual_time import in_virtual_time, now, settled
+
+from embedwire_server.content import MemoryContent
+from embedwire_server.domain import AudioInput, Completion, FileSource, Modality, Segment, UrlSource
+from embedwire_server.errors import DeadlineExceeded, RateLimited, Reason, UpstreamFailure
+from embedwire_server.metrics import Metrics
+from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream.policies import pacing
+from embedwire_server.upstream.policies.pace import LONGEST_HOLD
+from embedwire_server.upstream.policies.pacing import PacedUpstream
+from embedwire_server.upstream.policies.windows import RateLimit
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+MARGIN = 1.0
+OK = Visit.succeed
+
+
+class Bench:
+    """A paced upstream whose answers the test gives."""
+
+    def __init__(self, *limits: RateLimit, modality: Modality = Modality.TEXT, upstream: Steered | None = None) -> None:
+        self.metrics = Metrics("fake")
+        self.upstream = upstream or Steered()
+        self.paced = PacedUpstream(self.upstream, {modality: limits}, self.metrics)
+
+    @property
+    def visits(self) -> list[Visit]:
+        return self.upstream.visits
+
+    async def answered(self, wanted: UpstreamCall, failure: Exception | None = None, hold: float = 0.0) -> None:
+        """Make one call and let the upstream say this."""
+        [task] = start(self.paced, wanted)
+        await settled()
+        if failure is None:
+            self.visits[-1].succeed(hold=hold)
+            await task
+        else:
+            self.visits[-1].fail(failure, hold)
+            with pytest.raises(type(failure)):
+                await task
+
+    def sample(self, name: str, modality: str = "text", **labels: str) -> float:
+        return sample(self.metrics, name, modality=modality, **labels)
+
+
+def per_minute(amount: int, modality: str = "text") -> RateLimit:
+    return RateLimit(f"{modality} requests per minute", amount, MINUTE)
+
+
+def per_day(amount: int) -> RateLimit:
+    return RateLimit("text requests per day", amount, DAY)
+
+
+def per_hour(amount: int) -> RateLimit:
+    return RateLimit("audio minutes per hour", amount, HOUR, is_media=True)
+
+
+def audio(
+    minutes: float | None = None, *, offset: float | None = None, deadline: float = 1e9, caller: str = "1"
+) -> UpstreamCall:
+    """A call with a WAV file of that length; with a URL if it is None."""
+    source = UrlSource("http://media.test/a") if minutes is None else _file(minutes)
+    return call(item=AudioInput("", source, offset), deadline=deadline, caller=("host", caller))
+
+
+def _file(minutes: float) -> FileSource:
+    return FileSource(MemoryContent(wav(minutes * 60, rate=100)), "a.wav", "audio/wav")
+
+
+# --- holds ---
+
+
+@pytest.mark.parametrize("asked", [0.5, 7.0, 3600.0])
+@in_virtual_time
+async def test_a_hold_stops_its_own_only(asked: float) -> None:
+    """After a 429 nobody of its credential and modality goes until its time is over; everybody else does."""
+    bench = Bench()
+    await bench.answered(call(), limited(asked))
+    held = now()
+    own = start(bench.paced, *[call(caller=("b", "1")) for _ in range(5)])
+    others = start(bench.paced, call("image"), call("audio"), call(key="k"))
+    await settled()
+    assert [(visit.call.input.modality, visit.call.key) for visit in bench.visits[1:]] == [
+        ("image", None),
+        ("audio", None),
+        ("text", "k"),
+    ]
+    assert bench.sample("embedwire_pacing_waiting") == 5
+    bench.upstream.react = OK
+    for visit in bench.visits[1:]:
+        visit.succeed()
+    await asyncio.gather(*own, *others)
+
+    assert [visit.at - held for visit in bench.visits[4:]] == pytest.approx([asked] * 5)
+    assert bench.sample("embedwire_pacing_waiting") == 0
+    assert bench.sample("embedwire_pacing_holds_total") == 1
+
+
+@in_virtual_time
+async def test_credentials_of_callers_are_held_apart() -> None:
+    """A caller's own key has holds of its own, which the server's and other callers' keys do not feel."""
+    bench = Bench()
+    await bench.answered(call(key="a"), limited(60))
+    await bench.answered(call())
+    await bench.answered(call(key="b"))
+    [late] = start(bench.paced, call(key="a"))
+    await settled()
+    assert not late.done()
+    assert len(bench.visits) == 3
+    late.cancel()
+    await gathered([late])
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+@in_virtual_time
+async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
+    """Whatever the reply, if it says that nothing remains until some time, everybody waits until then."""
+    bench = Bench()
+    failure = None if status == 200 else refusal(status, Reason.INPUT_REJECTED)
+    await bench.answered(call(), failure, hold=9.0)
+    held = now()
+    bench.upstream.react = OK
+    await parts_of(bench.paced, call())
+
+    assert bench.visits[-1].at - held == pytest.approx(9)
+
+
+@in_virtual_time
+async def test_a_hold_is_not_shortened() -> None:
+    """Replies to what was under way may lengthen a hold; a shorter one among them changes nothing."""
+    bench = Bench()
+    tasks = start(bench.paced, *[call() for _ in range(4)])
+    await settled()
+    for visit, asked in zip(bench.visits, (5.0, 30.0, 10.0, None), strict=True):
+        visit.fail(limited(asked))
+        await settled()
+    await gathered(tasks)
+    bench.upstream.react = OK
+    await parts_of(bench.paced, call())
+
+    assert bench.visits[-1].at == pytest.approx(30)
+
+
+@in_virtual_time
+async def test_what_a_refused_one_is_told() -> None:
+    """A reply without a hint within a longer hold is told the hold, not a guess that is over long before."""
+    bench = Bench()
+    tasks = start(bench.paced, call(), call())
+    await settled()
+    bench.visits[0].fail(limited(30))
+    await settled()
+    bench.visits[1].fail(limited())
+    failures = await gathered(tasks)
+
+    assert [failure.retry_delay for failure in failures] == pytest.approx([30, 30])
+
+
+@pytest.mark.parametrize("asked", [3601.0, 7200.0, 1e6, 1e9, 1e300])
+@in_virtual_time
+async def test_a_long_hold_ends_with_one_probe(asked: float) -> None:
+    """A hold lasts one hour at most; then one request goes, and the others after it has succeeded."""
+    bench = Bench()
+    await bench.answered(call(), limited(asked))
+    tasks = start(bench.paced, *[call() for _ in range(10)])
+    await asyncio.sleep(LONGEST_HOLD - 1)
+    assert len(bench.visits) == 1
+    await asyncio.sleep(100)
+    assert len(bench.visits) == 2
+    assert bench.visits[1].at == pytest.approx(LONGEST_HOLD)
+    bench.upstream.react = OK
+    bench.visits[1].succeed()
+    await asyncio.gather(*tasks)
+
+    assert len(bench.visits) == 11
+    await bench_is_free(bench)
+
+
+async def bench_is_free(bench: Bench) -> None:
+    """Nothing holds or probes any more: two at once go at once."""
+    before = len(bench.visits)
+    bench.upstream.react = lambda _: None
+    tasks = start(bench.paced, call(), call())
+    await settled()
+    assert len(bench.visits) == before + 2
+    for visit in bench.visits[before:]:
+        visit.succeed()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("hint", ["429", "200 with nothing left"])
+@in_virtual_time
+async def test_a_failed_probe_begins_a_new_hold(hint: str) -> None:
+    """If the probe is told to wait, nobody else goes before the new hold is over, and then one again."""
+    bench = Bench()
+    await bench.answered(call(), limited(1e6))
+    tasks = start(bench.paced, *[call() for _ in range(10)])
+    await asyncio.sleep(LONGEST_HOLD + 1)
+    [_, probe] = bench.visits
+    if hint == "429":
+        probe.fail(limited(1e6))
+    else:
+        probe.succeed(hold=1e6)
+    began = now()
+    await asyncio.sleep(LONGEST_HOLD - 1)
+    assert len(bench.visits) == 2
+    await asyncio.sleep(2)
+    assert len(bench.visits) == 3
+    assert bench.visits[2].at == pytest.approx(began + LONGEST_HOLD)
+    bench.upstream.react = OK
+    bench.visits[2].succeed()
+    await gathered(tasks)
+    assert len(bench.visits) == 11
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "connection lost", "unforeseen", "closed after a segment"])
+@in_virtual_time
+async def test_a_probe_without_an_answer(ending: str) -> None:
+    """If the probe's caller leaves, or nothing answers, the next one is the probe; a segment is an answer."""
+    bench = Bench()
+    await bench.answered(call(), limited(1e6))
+    tasks = start(bench.paced, *[call() for _ in range(3)])
+    await asyncio.sleep(LONGEST_HOLD + 1)
+    [_, probe] = bench.visits
+    if ending == "cancelled":
+        tasks[0].cancel()
+    elif ending == "connection lost":
+        probe.fail(UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "gone"))
+    elif ending == "unforeseen":
+        probe.fail(ValueError())
+    else:
+        probe.succeed(SEGMENT)
+    await settled()
+    if ending == "closed after a segment":
+        assert len(bench.visits) == 4
+    else:
+        assert len(bench.visits) == 3
+        bench.visits[2].succeed()
+        await settled()
+    assert len(bench.visits) == 4
+    for visit in bench.visits[2:]:
+        if not visit.answer.done():
+            visit.succeed()
+    await gathered(tasks)
+    await bench_is_free(bench)
+
+
+@pytest.mark.parametrize("leaving", [1, 2])
+@in_virtual_time
+async def test_a_probe_that_is_cancelled_as_its_turn_comes(leaving: int) -> None:
+    """A caller that leaves in the moment in which it becomes the probe leaves the probe to the next."""
+    bench = Bench()
+    await bench.answered(call(), limited(1e6))
+    tasks = start(bench.paced, *[call() for _ in range(4)])
+    await settled()
+    for task in tasks[:leaving]:  # in the same turn of the loop, after the one that hands out the turns
+        asyncio.get_running_loop().call_at(LONGEST_HOLD + 1e-10, task.cancel)
+    await asyncio.sleep(LONGEST_HOLD + 1)
+    assert [task.cancelled() for task in tasks] == [True] * leaving + [False] * (4 - leaving)
+    assert len(bench.visits) == 2
+    bench.upstream.react = OK
+    bench.visits[1].succeed()
+    await gathered(tasks)
+
+    assert len(bench.visits) == 1 + 4 - leaving
+    await bench_is_free(bench)
+
+
+@in_virtual_time
+async def test_guesses() -> None:
+    """Without a usable hint the hold is a guess: 1 s, doubled up to 60 s, each ended by one probe."""
+    bench = Bench()
+    holds: list[float] = []
+    await bench.answered(call(), limited())
+    for _ in range(9):
+        held = now()
+        waiting = start(bench.paced, call(), call())
+        while len(bench.visits) < len(holds) + 2:
+            await asyncio.sleep(0.01)
+        await settled()
+        assert len(bench.visits) == len(holds) + 2
+        holds.append(bench.visits[-1].at - held)
+        waiting[1].cancel()
+        bench.visits[-1].fail(limited())
+        await gathered(waiting)
+
+    for hold, expected in zip(holds, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
+        assert expected <= hold <= expected * 1.2
+
+
+@in_virtual_time
+async def test_a_guess_counts_once_a_hold() -> None:
+    """Twenty requests under way that are all refused are one reason to wait longer, not twenty."""
+    bench = Bench()
+    tasks = start(bench.paced, *[call() for _ in range(20)])
+    await asyncio.sleep(0.1)
+    for visit in bench.visits:
+        visit.fail(limited())
+    failures = await gathered(tasks)
+    assert all(1 <= failure.retry_delay <= 1.2 for failure in failures)
+    bench.upstream.react = OK
+    await parts_of(bench.paced, call())
+
+    assert 1.1 <= bench.visits[-1].at <= 1.3
+
+
+@in_virtual_time
+async def test_a_success_ends_the_guessing() -> None:
+    """After a success the next guess is 1 s again; what was sent before the hold is no such success."""
+    bench = Bench()
+    old = start(bench.paced, call(), call())
+    await settled()
+    await bench.answered(call(), limited())
+    await asyncio.sleep(2)
+    await bench.answered(call(), limited())
+    held = now()
+    bench.visits[0].succeed()
+    await asyncio.sleep(3)
+    await bench.answered(call(), limited())
+    third = now()
+    [probe] = start(bench.paced, call())
+    await asyncio.sleep(6)
+    assert 4 <= bench.visits[-1].at - third <= 4.8
+    bench.visits[-1].succeed()
+    await probe
+    await bench.answered(call(), limited())
+    held = now()
+    bench.upstream.react = OK
+    await parts_of(bench.paced, call())
+
+    assert 1 <= bench.visits[-1].at - held <= 1.2
+    bench.visits[1].succeed()
+    await gathered(old)
+
+
+@in_virtual_time
+async def test_a_week_of_guesses() -> None:
+    """However many guesses in a row were wrong, the next is a minute."""
+    bench = Bench()
+    bench.upstream.react = lambda visit: visit.fail(limited())
+    for _ in range(3000):
+        with pytest.raises(UpstreamFailure):
+            await parts_of(bench.paced, call())
+
+    assert 60 <= bench.visits[-1].at - bench.visits[-2].at <= 72
+
+
+# --- limits ---
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param([per_minute(60)], id="minute"),
+        pytest.param([per_day(40)], id="day"),
+        pytest.param([per_minute(30), per_day(40)], id="both"),
+    ],
+)
+@in_virtual_time
+async def test_configured_limits(limits: Sequence[RateLimit]) -> None:
+    """Before the upstream has to say no: in no window more than any of the limits."""
+    bench = Bench(*limits, upstream=Steered(OK))
+    await asyncio.gather(*start(bench.paced, *[call() for _ in range(150)]))
+
+    for limit in limits:
+        for first in bench.upstream.times:
+            assert sum(first <= at < first + limit.seconds for at in bench.upstream.times) <= limit.amount
+
+
+@in_virtual_time
+async def test_callers_keys_have_plans_of_their_own() -> None:
+    """The configured limits are the server's; a caller's own key does not use them up, nor wait for them."""
+    bench = Bench(per_minute(1), upstream=Steered(OK))
+    await asyncio.gather(*start(bench.paced, *[call(key="a") for _ in range(20)], call()))
+
+    assert set(bench.upstream.times) == {0.0}
+
+
+@in_virtual_time
+async def test_fair_by_caller() -> None:
+    """One caller that wants fifty times its share leaves the other two theirs."""
+    bench = Bench(per_minute(60), upstream=Steered(OK))
+    end = 20 * MINUTE
+
+    async def keep_asking(host: str, at_a_time: int) -> None:
+        async def one_after_the_other() -> None:
+            while True:
+                await parts_of(bench.paced, call(caller=(host, "1")))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_a_time):
+                group.create_task(one_after_the_other())
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout_at(end):
+            await asyncio.gather(keep_asking("heavy", 50), keep_asking("b", 1), keep_asking("c", 1))
+    counts = Counter(visit.call.caller[0] for visit in bench.visits)
+    fair = 60 * end / MINUTE / 3
+
+    assert counts["b"] >= 0.95 * fair
+    assert counts["c"] >= 0.95 * fair
+    for first in bench.upstream.times:
+        assert sum(first <= at < first + MINUTE for at in bench.upstream.times) <= 60
+
+
+@in_virtual_time
+async def test_order_within_a_caller() -> None:
+    """Those of one caller go in the order in which they came, also one that has to wait again."""
+    bench = Bench(per_minute(6), upstream=Steered(OK))
+    wanted = [call() for _ in range(4)]
+    await parts_of(bench.paced, wanted[0])
+    tasks = start(bench.paced, wanted[3], wanted[2], wanted[1])
+    await settled()
+    tasks += start(bench.paced, wanted[0])
+    await asyncio.gather(*tasks)
+
+    assert [visit.call for visit in bench.visits[1:]] == wanted
+
+
+@pytest.mark.parametrize(
+    ("limits", "hold", "binding"),
+    [
+        pytest.param([per_minute(6)], 0.0, "text requests per minute", id="minute"),
+        pytest.param([per_minute(6), per_day(1)], 0.0, "text requests per day", id="day"),
+        pytest.param([per_minute(6)], 30.0, "text requests to the upstream", id="the upstream's"),
+        pytest.param([], 30.0, "text requests to the upstream", id="the upstream's alone"),
+        pytest.param([], 1e6, "text requests to the upstream", id="far too long"),
+    ],
+)
+@in_virtual_time
+async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: float, binding: str) -> None:
+    """It is told which limit binds and when it opens; nobody else waits for it."""
+    bench = Bench(*limits)
+    await bench.answered(call(), hold=hold)
+    with pytest.raises(RateLimited) as caught:
+        await parts_of(bench.paced, call(deadline=5.0))
+    failure = caught.value
+
+    assert now() == 0
+    assert failure.reason is Reason.RATE_LIMITED
+    assert [quota.subject for quota in failure.quotas] == [binding]
+    assert binding in failure.message
+    assert failure.retry_delay is not None
+    opens = failure.retry_delay
+    label = "upstream" if hold else binding
+    assert bench.sample("embedwire_pacing_refusals_total", limit=label) == 1
+    bench.upstream.react = OK
+    with pytest.raises(RateLimited):
+        await parts_of(bench.paced, call(deadline=opens))
+    await parts_of(bench.paced, call(deadline=opens + 0.1))
+    assert bench.visits[-1].at == pytest.approx(opens)
+
+
+@in_virtual_time
+async def test_what_is_ahead_counts() -> None:
+    """Whoever joins a queue that is too long for its deadline is told so; whoever has its turn in time is not."""
+    bench = Bench(per_minute(6), upstream=Steered(OK))
+    tasks = start(bench.paced, *[call(caller=("a", "1")) for _ in range(13)])
+    await settled()
+    spacing = (MINUTE + MARGIN) / 6
+    with pytest.raises(RateLimited) as caught:
+        await parts_of(bench.paced, call(caller=("a", "1"), deadline=12 * spacing))
+    assert caught.value.retry_delay == pytest.approx(13 * spacing - 2)
+    await parts_of(bench.paced, call(caller=("b", "1"), deadline=2 * spacing))
+    assert now() == pytest.approx(2 * spacing - 2)
+    await asyncio.gather(*tasks)
+
+
+@in_virtual_time
+async def test_the_queue_is_seen_behind_a_hold() -> None:
+    """Within a hold it is known that those ahead do not all go in the moment in which it ends."""
+    bench = Bench(per_minute(6))
+    await bench.answered(call(), limited(300))
+    tasks = start(bench.paced, *[call() for _ in range(6)])
+    await settled()
+    bench.upstream.react = OK
+    with pytest.raises(RateLimited) as caught:
+        await parts_of(bench.paced, call(deadline=310))
+    last = start(bench.paced, call())
+    await asyncio.gather(*tasks, *last)
+
+    assert bench.visits[-1].at == pytest.approx(caught.value.retry_delay)
+
+
+@in_virtual_time
+async def test_an_expired_call_is_no_matter_of_rates() -> None:
+    """What comes too late for anything is refused for that, not for a limit that does not bind."""
+    bench = Bench()
+    with pytest.raises(DeadlineExceeded):
+        await parts_of(bench.paced, call(deadline=now()))
+    assert not bench.visits
+
+
+@in_virtual_time
+async def test_who_waits_is_told_of_a_new_hold() -> None:
+    """Those who wait already, and cannot go before their deadline now, are refused when that is known."""
+    bench = Bench(per_minute(60))
+    under_way = start(bench.paced, call(), call())
+    await settled()
+    short, long = start(bench.paced, call(deadline=20.0), call(deadline=500.0))
+    await settled()
+    bench.visits[0].fail(limited(60))
+    await settled()
+
+    assert short.done()
+    failure = short.exception()
+    assert isinstance(failure, RateLimited)
+    assert failure.retry_delay == pytest.approx(60)
+    assert not long.done()
+    bench.upstream.react = OK
+    bench.visits[1].succeed()
+    await long
+    await gathered(under_way)
+    assert bench.visits[-1].at == pytest.approx(60)
+    assert bench.sample("embedwire_pacing_waiting") == 0
+
+
+# --- waiters that leave ---
+
+
+@in_virtual_time
+async def test_a_cancelled_waiter_leaves_its_turn() -> None:
+    """Whoever leaves the queue costs nobody a turn."""
+    bench = Bench(per_minute(6), upstream=Steered(OK))
+    tasks = start(bench.paced, *[call() for _ in range(5)])
+    await settled()
+    for task in tasks[1:4]:
+        task.cancel()
+    await gathered(tasks)
+    spacing = (MINUTE + MARGIN) / 6
+
+    assert bench.upstream.times == pytest.approx([0, spacing - 2])
+    assert bench.sample("embedwire_pacing_waiting") == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+@in_virtual_time
+async def test_churn(seed: int) -> None:
+    """Calls that come, leave, fail and are held at random leave a pace that works, and a queue that is empty."""
+    chance = random.Random(seed)
+    bench = Bench(per_minute(600))
+    replies: list[Exception | None] = [None, None, limited(1), limited(), limited(2 * HOUR), refusal(503)]
+
+    def react(visit: Visit) -> None:
+        reply = chance.choice(replies)
+
+        def say() -> None:
+            if not visit.answer.done():
+                visit.succeed() if reply is None else visit.fail(reply)
+
+        asyncio.get_running_loop().call_later(chance.uniform(0, 2), say)
+
+    bench.upstream.react = react
+    tasks = []
+    for number in range(400):
+        tasks += start(bench.paced, call(caller=(str(number % 3), "1"), deadline=now() + chance.choice([10, 1e5])))
+        if chance.random() < 0.5:
+            asyncio.get_running_loop().call_later(chance.choice([0, 0, 0.1, 5, 3600]), chance.choice(tasks).cancel)
+        await asyncio.sleep(chance.choice([0, 0, 0.01, 1, 100]))
+    replies[:] = [None]
+    await gathered(tasks)
+    await asyncio.sleep(LONGEST_HOLD + MINUTE)
+    assert bench.upstream.running == 0
+    assert bench.sample("embedwire_pacing_waiting") == 0
+    await parts_of(bench.paced, call())
+    await bench_is_free(bench)
+
+
+@in_virtual_time
+async def test_a_turn_comes_in_the_tick_of_a_cancellation() -> None:
+    """A turn that comes to somebody who is just leaving does not stop the queue behind it."""
+    bench = Bench(per_minute(60), upstream=Steered(OK))
+    spacing = (MINUTE + MARGIN) / 60
+    tasks = start(bench.paced, *[call() for _ in range(6)])
+    asyncio.get_running_loop().call_at(3 * spacing - 2, lambda: [task.cancel() for task in tasks])
+    ended = await gathered(tasks)
+    for one in ended:
+        assert isinstance(one, list | asyncio.CancelledError)
+    await parts_of(bench.paced, call())
+
+    assert now() <= 10 * spacing
+    assert bench.sample("embedwire_pacing_waiting") == 0
+
+
+# --- many keys ---
+
+
+@in_virtual_time
+async def test_many_keys() -> None:
+    """Callers may bring any number of keys; how many are remembered is bounded, the server's own always."""
+    bench = Bench(upstream=Steered(OK))
+    await parts_of(bench.paced, call())
+    for number in range(5000):
+        await parts_of(bench.paced, call(key=f"k{number}"))
+
+    assert len(bench.paced._paces) <= pacing.MAX_PACES
+    assert (None, Modality.TEXT) in bench.paced._paces
+    assert ("k4999", Modality.TEXT) in bench.paced._paces
+
+
+@in_virtual_time
+async def test_many_keys_that_wait() -> None:
+    """Keys that somebody waits under are not forgotten, however many; later they are."""
+    bench = Bench()
+    bench.upstream.react = lambda visit: visit.fail(limited(60))
+    count = pacing.MAX_PACES + 10
+    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(count)]))
+    waiting = start(bench.paced, *[call(key=f"k{number}") for number in range(count)])
+    await settled()
+    bench.upstream.react = OK
+    await gathered(start(bench.paced, call(key="new")))
+    await gathered(waiting)
+    for number in range(50):
+        await parts_of(bench.paced, call(key=f"later{number}"))
+
+    assert len(bench.paced._paces) <= pacing.MAX_PACES + 11
+
+
+@in_virtual_time
+async def test_a_forgotten_key_leaves_no_timer() -> None:
+    """When the last one who waited has left, nothing of a hold keeps anything alive for an hour."""
+    bench = Bench()
+    await bench.answered(call(key="a"), limited(3600))
+    waiting = start(bench.paced, call(key="a"))
+    await settled()
+    waiting[0].cancel()
+    await gathered(waiting)
+    gc.collect()
+
+    loop: object = asyncio.get_running_loop()
+    assert [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled()] == []
+
+
+# --- minutes of media ---
+
+
+def segment(end: float | None, begin: float = 0.0) -> Segment:
+    return dataclasses.replace(SEGMENT, start_offset_sec=begin, end_offset_sec=end)
+
+
+async def test_minutes_of_a_file() -> None:
+    """A file's minutes are read from its header before it goes, less what is skipped, and hold the next."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(OK))
+    began = now()
+    await parts_of(bench.paced, audio(6.0))
+    await parts_of(bench.paced, audio(5.0, offset=120.0))
+    with pytest.raises(RateLimited) as caught:
+        await parts_of(bench.paced, audio(1.5, deadline=began + 60))
+    failure = caught.value
+    assert failure.retry_delay == pytest.approx(HOUR + MARGIN, abs=10)
+    assert [quota.subject for quota in failure.quotas] == ["audio minutes per hour"]
+    await parts_of(bench.paced, audio(0.9, deadline=began + 60))
+
+    assert len(bench.visits) == 3
+
+
+async def test_a_file_that_never_fits() -> None:
+    """A file with more minutes than any window holds is refused, with no time at which to come back."""
+    bench = Bench(per_hour(3), modality=Modality.AUDIO)
+    with pytest.raises(RateLimited) as caught:
+        await parts_of(bench.paced, audio(3.5))
+
+    assert caught.value.retry_delay is None
+    assert "split it" in caught.value.message
+    assert not bench.visits
+
+
+@pytest.mark.parametrize(
+    ("parts", "offset", "minutes"),
+    [
+        pytest.param([segment(300.0), segment(600.0, 300.0), Completion("m")], None, 10, id="last end"),
+        pytest.param([segment(600.0, 300.0), segment(300.0), Completion("m")], None, 10, id="any order"),
+        pytest.param([segment(300.0), segment(600.0, 300.0), Completion("m")], 120.0, 8, id="from an offset on"),
+        pytest.param([segment(None), segment(None, 540.0), Completion("m")], None, 9, id="starts only"),
+        pytest.param([SEGMENT, Completion("m", media_duration_sec=600.0)], None, 10, id="duration"),
+        pytest.param([SEGMENT, Completion("m")], None, 0, id="nothing known"),
+    ],
+)
+@in_virtual_time
+async def test_minutes_behind_a_url(parts: list[Segment | Completion], offset: float | None, minutes: float) -> None:
+    """Minutes that only the reply tells are booked then, from the last offset of its segments."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(lambda visit: visit.succeed(*parts)))
+    await parts_of(bench.paced, audio(offset=offset))
+    pace = next(iter(bench.paced._paces.values()))
+
+    assert pace._windows[0]._total == pytest.approx(minutes)
+
+
+@in_virtual_time
+async def test_urls_wait_for_a_window_that_is_full() -> None:
+    """Once the minutes are used up, media of unknown length waits like any other."""
+    react = lambda visit: visit.succeed(segment(1200.0), Completion("m"))  # noqa: E731 - short
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(react))
+    await parts_of(bench.paced, audio())
+    with pytest.raises(RateLimited):
+        await parts_of(bench.paced, audio(deadline=100.0))
+    await parts_of(bench.paced, audio())
+
+    assert bench.upstream.times == pytest.approx([0, HOUR + MARGIN])
+
+
+@pytest.mark.parametrize(
+    ("parts", "minutes"),
+    [
+        pytest.param([segment(180.0), Completion("m")], 3, id="longer"),
+        pytest.param([segment(60.0), Completion("m")], 1, id="shorter"),
+        pytest.param([segment(None, 54.0), Completion("m")], 2, id="when the last segment begins says less"),
+        pytest.param([segment(None, 174.0), Completion("m")], 2.9, id="when it begins says more"),
+        pytest.param([SEGMENT, Completion("m")], 2, id="nothing known"),
+    ],
+)
+async def test_a_header_that_was_wrong(parts: list[Segment | Completion], minutes: float) -> None:
+    """Once the reply tells how long a file of two minutes really was, that is what counts."""
+    bench = Bench(per_hour(100), modality=Modality.AUDIO, upstream=Steered(lambda visit: visit.succeed(*parts)))
+    await parts_of(bench.paced, audio(2.0))
+    pace = next(iter(bench.paced._paces.values()))
+
+    assert pace._windows[0]._total == pytest.approx(minutes, abs=0.01)
+
+
+@in_virtual_time
+async def test_minutes_that_were_fewer_are_free_at_once() -> None:
+    """Whoever waits for minutes that turn out not to be used goes then."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO)
+    pace = bench.paced._pace(audio())
+    turn = await pace.turn(call("audio"), 9.0)
+    waiting = asyncio.create_task(pace.turn(call("audio"), 5.0))
+    await asyncio.sleep(10)
+    assert not waiting.done()
+    pace.lasted(turn, 5.0)
+    await waiting
+
+    assert now() == 10
+
+
+@in_virtual_time
+async def test_minutes_that_are_known_too_late() -> None:
+    """What is known when its window has passed does not count any more, in any direction."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO)
+    pace = bench.paced._pace(audio())
+    turns = [await pace.turn(call("audio"), 3.0) for _ in range(2)]
+    await asyncio.sleep(HOUR + 2)
+    later = await pace.turn(call("audio"), 10.0)
+    for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
+        pace.lasted(turn, minutes)
+    assert pace._windows[0]._total == 10
+    pace.lasted(later, 4.0)
+    await pace.turn(call("audio"), 6.0)
+
+    assert now() == HOUR + 2
+
+
+@in_virtual_time
+async def test_a_long_file_ahead_is_seen() -> None:
+    """Whoever waits behind a file that has to wait for its minutes is told when that is, not let run out of time."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(OK))
+    pace = bench.paced._pace(audio())
+    await pace.turn(call("audio"), 8.0)
+    first = asyncio.create_task(pace.turn(call("audio"), 9.0))
+    await settled()
+    with pytest.raises(RateLimited):
+        await pace.turn(call("audio", deadline=60.0), 1.0)
+    await first

@@ -1,0 +1,53 @@
+"""An event loop whose clock a test need not wait for: when nothing is left to do, the next timer is due."""
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
+
+
+class _Selector(selectors.SelectSelector):
+    """Notes how long it was asked to wait, and does not; it waits for threads only, if there is no timer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.waited += max(0.0, timeout or 0.0)
+        return super().select(None if timeout is None else 0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A day passes in no time."""
+
+    def __init__(self) -> None:
+        self._clock = _Selector()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.waited
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on such a loop."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def settled() -> None:
+    """Let everything run that needs no time."""
+    for _ in range(20):
+        await asyncio.sleep(0)
