@@ -29,10 +29,10 @@ def configure(level: str, form: str) -> None:
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+    structlog.configure(  # not by way of logging, which takes as long again for each line, and there is one a call
+        processors=[*shared, renderer],
+        logger_factory=_logger,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
@@ -48,6 +48,12 @@ def configure(level: str, form: str) -> None:
     # Other libraries quote what they handle: addresses, URLs, headers. Ours alone may speak below a warning.
     for name in ("asyncio", "aiohttp", "grpc", "grpc._cython.cygrpc", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _logger(name: str = "") -> structlog.WriteLogger:
+    logger = structlog.WriteLogger(sys.stderr)
+    logger.name = name  # type: ignore[attr-defined] # where `add_logger_name` looks for it
+    return logger
 
 
 def _describe_exception(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -4,11 +4,13 @@ Labels are closed: modality, reason, method and code have a fixed set of values;
 the table or "other". No label ever holds a caller's text. Children are looked up once and kept.
 """
 
+import functools
 import platform
 from importlib import metadata
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from embedwire_server import __version__
 from embedwire_server.domain import Modality
@@ -88,6 +90,9 @@ class Metrics:
         for modality in Modality:  # series exist from the start, so that a rate sees the first event
             self.inputs_in_flight.labels(modality)
             self.overhead_seconds.labels(modality)
+        for metric in vars(self).values():
+            if isinstance(metric, MetricWrapperBase):  # to look a child up costs more than to count; there are few
+                metric.labels = functools.cache(metric.labels)  # type: ignore[method-assign]
 
     def _policies(self, registry: CollectorRegistry) -> None:
         modality = ("modality",)

@@ -24,7 +24,7 @@ from promises.watched import watch_parent
 
 _PAUSE = 0.02
 # So many inputs need so many places at once: it is refused nearly always.
-_WIDE = 8
+_WIDE = 16
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ class HttpUpstream:
     ) -> None:
         self._transport = transport
         self._base_url = base_url
+        self._urls: dict[str, httpx.URL] = {}  # by endpoint: to parse one costs as much as to decode a short reply
         self._name = name
         self._key = key
         # No compression: it would delay the first segment, and a small reply could grow without bound.
@@ -80,11 +81,16 @@ class HttpUpstream:
         about_body = {"content-type": body.content_type, "content-length": str(body.length)}
         return httpx.Request(
             "POST",
-            self._base_url + call.model.endpoint,
+            self._url(call.model.endpoint),
             headers={**self._headers, **credential, **about_body},
             content=body.chunks() if body.inline is None else body.inline,
             extensions={"timeout": {"connect": CONNECT_SECONDS}},
         )
+
+    def _url(self, endpoint: str) -> httpx.URL:
+        if endpoint not in self._urls:
+            self._urls[endpoint] = httpx.URL(self._base_url + endpoint)
+        return self._urls[endpoint]
 
     async def _read(self, call: UpstreamCall, response: httpx.Response) -> AsyncGenerator[Segment | Completion]:
         key = call.key or self._key

@@ -21,6 +21,9 @@ from embedwire_server.upstream.policies.places import Places
 _TIMES_FREE = (8, 4)
 _LEAST_DELAY, _LONGEST_DELAY = 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
+# Those who are refused come back, and each refusal costs about as much as half a call: the more of them there are for
+# each call that is taken on, the longer they are sent away. They then grow with the root of the overload only.
+_TIMES_REFUSED = 10
 # So much of the content that still fits may come in one call: files that wait for quota leave room for texts.
 _SHARE_OF_CONTENT = 0.5
 
@@ -56,26 +59,41 @@ class Admission:
             self._metrics.refusals.labels("content_bytes").inc()
             delay = max(self._rooms[modality].delay() for modality in needs)
             raise Overloaded("too much content is in memory; retry later", retry_delay=delay)
-        with contextlib.ExitStack() as held:
-            for modality, count in needs.items():
-                held.enter_context(self._rooms[modality].taken(request.caller, min(count, at_once)))
-            self._hold(size)
-            held.callback(self._hold, -size)
+        rooms = [(self._rooms[modality], min(count, at_once)) for modality, count in needs.items()]
+        for room, count in rooms:
+            room.check(request.caller, count)
+        for room, count in rooms:
+            room.take(request.caller, count)
+        self._hold(size)
+        began = time.perf_counter()
+        try:
             yield
+        finally:
+            self._hold(-size)
+            for room, count in rooms:
+                room.give_back(request.caller, count, time.perf_counter() - began)
 
-    @contextlib.asynccontextmanager
-    async def place(self, call: UpstreamCall) -> AsyncGenerator[None]:
-        """Wait for a place among the inputs of this credential and modality that run, and hold it."""
+    async def take_place(self, call: UpstreamCall) -> None:
+        """Wait for a place among the inputs of this credential and modality that run. It has to be given back."""
         name = (call.key, call.input.modality)
         places = self._places.get(name)
         if places is None:
             places = self._places[name] = Places(self._in_flight, self._metrics.inputs_queued.labels(name[1]))
         try:
-            async with places.held(call):
-                yield
+            await places.take(call)
         finally:
-            if places.is_idle:
-                self._places.pop(name, None)
+            self._forget(call)
+
+    def give_place_back(self, call: UpstreamCall) -> None:
+        """Let the next one run."""
+        self._places[call.key, call.input.modality].give_back()
+        self._forget(call)
+
+    def _forget(self, call: UpstreamCall) -> None:
+        """Callers may bring any number of keys: what nobody uses goes."""
+        name = (call.key, call.input.modality)
+        if call.key is not None and self._places[name].is_idle:
+            del self._places[name]
 
     def _hold(self, size: int) -> None:
         self._bytes += size
@@ -96,12 +114,13 @@ class AdmittedUpstream:
 
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
         """Embed one input once there is a place for it."""
-        async with (
-            self._admission.place(call),
-            contextlib.aclosing(self._upstream.embed(call)) as parts,
-        ):
-            async for part in parts:
-                yield part
+        await self._admission.take_place(call)
+        try:
+            async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            self._admission.give_place_back(call)
 
 
 class _Room:
@@ -115,29 +134,33 @@ class _Room:
         self._taken = 0
         self._held = (Counter[tuple[str, ...]](), Counter[tuple[str, ...]]())  # by host, and by connection
         self._seconds = 0.0  # how long calls took, recently
+        self._refused = 0.0  # how many are refused for each one that is taken on, recently
 
-    def delay(self) -> float:
-        """Seconds after which a refused caller should find room; not the same for all of them."""
-        return min(max(self._seconds, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-
-    @contextlib.contextmanager
-    def taken(self, caller: Caller, count: int) -> Iterator[None]:
-        """Take on a call that runs up to `count` inputs at a time.
+    def check(self, caller: Caller, count: int) -> None:
+        """See whether a call fits that runs up to `count` inputs at a time.
 
         Raises:
-            Overloaded: it does not fit, or its caller already holds its share.
+            Overloaded: it does not, or its caller already holds its share.
         """
-        count = min(count, self._most)
-        if not self._has_room(caller, count):
+        if not self._has_room(caller, min(count, self._most)):
+            self._refused += _RECENT
             self._metrics.refusals.labels(self._modality).inc()
             raise Overloaded(f"too many {self._modality} inputs are in flight; retry later", retry_delay=self.delay())
-        self._take(caller, count)
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._take(caller, -count)
-            self._seconds += _RECENT * (time.perf_counter() - began - self._seconds)
+
+    def take(self, caller: Caller, count: int) -> None:
+        """Take that call on."""
+        self._refused -= _RECENT * self._refused
+        self._change(caller, min(count, self._most))
+
+    def give_back(self, caller: Caller, count: int, seconds: float) -> None:
+        """That call has ended, after so long."""
+        self._change(caller, -min(count, self._most))
+        self._seconds += _RECENT * (seconds - self._seconds)
+
+    def delay(self) -> float:
+        """Seconds after which a refused caller may try again: not the same for all, and longer the more there are."""
+        likely = self._seconds * (1 + _TIMES_REFUSED * self._refused)
+        return min(max(likely, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
 
     def _has_room(self, caller: Caller, count: int) -> bool:
         free = self._most - self._taken
@@ -149,7 +172,7 @@ class _Room:
                 return False
         return True
 
-    def _take(self, caller: Caller, count: int) -> None:
+    def _change(self, caller: Caller, count: int) -> None:
         self._taken += count
         for depth, held in enumerate(self._held, 1):
             held[caller[:depth]] += count

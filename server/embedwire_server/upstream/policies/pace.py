@@ -69,6 +69,7 @@ class Pace:
         self._wants_probe = False
         self._probe: Turn | None = None
         self._waiting = metrics.pacing_waiting.labels(modality)
+        self._seconds = metrics.pacing_seconds.labels(modality)
 
     @property
     def is_idle(self) -> bool:
@@ -97,6 +98,7 @@ class Pace:
             self._go(turn, now)
         else:
             await self._wait(call, turn)
+        self._seconds.observe(turn.began - now)
         return turn
 
     def answered(self, turn: Turn, hold: float) -> None:

@@ -40,10 +40,9 @@ class PacedUpstream:
         Raises:
             RateLimited: that is after its deadline.
         """
-        pace, queued = self._pace(call), call.trace.queue
+        pace = self._pace(call)
         with call.trace.time("queue"):
             turn = await pace.turn(call, await _minutes(call) if pace.counts_media else 0.0)
-        self._metrics.pacing_seconds.labels(call.input.modality).observe(call.trace.queue - queued)
         is_answered, begins, ends = False, 0.0, 0.0
         try:
             async with contextlib.aclosing(self._upstream.embed(call)) as parts:

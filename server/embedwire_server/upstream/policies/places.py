@@ -1,8 +1,6 @@
 """So many places, handed on in fair turns."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator
 
 from prometheus_client import Gauge
 
@@ -29,18 +27,22 @@ class Places:
         """Whether nobody holds one."""
         return self._free == self._count
 
-    @contextlib.asynccontextmanager
-    async def held(self, call: UpstreamCall) -> AsyncGenerator[None]:
-        """Wait for a place and hold it."""
+    async def take(self, call: UpstreamCall) -> None:
+        """Wait for a place. It has to be given back."""
         if self._free:
             self._free -= 1
         else:
             with call.trace.time("queue"):
                 await self._turn(call)
-        try:
-            yield
-        finally:
-            self._give_back()
+
+    def give_back(self) -> None:
+        """Hand a place on to whose turn it is."""
+        while self._waiting:
+            turn = self._waiting.pop()
+            if not turn.cancelled():
+                turn.set_result(None)
+                return
+        self._free += 1
 
     async def _turn(self, call: UpstreamCall) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -51,15 +53,7 @@ class Places:
         except asyncio.CancelledError:
             self._waiting.discard(call.caller, call.arrival)
             if not turn.cancelled():  # it came in the same moment
-                self._give_back()
+                self.give_back()
             raise
         finally:
             self._queued.dec()
-
-    def _give_back(self) -> None:
-        while self._waiting:
-            turn = self._waiting.pop()
-            if not turn.cancelled():
-                turn.set_result(None)
-                return
-        self._free += 1
