@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import statistics
 import time
 
 from promises.answers import slow
@@ -35,8 +36,9 @@ async def three_times_too_many(stage: Stage) -> Verdict:
         verdict = Verdict()
         verdict.at_least(f"of the peak of {peak:.0f} calls/s", goodput / peak, 0.9, "{:.0%}")
         verdict.at_least("refusals seen", callers.codes["RESOURCE_EXHAUSTED"], 100)
-        verdict.at_most("ms p99 of a refusal", 1000 * seen.refusal_p99, 10, "{:.1f}")
-        verdict.at_most("ms slowest health check", 1000 * seen.slowest_health, 100, "{:.1f}")
+        # In short, other work runs beside it.
+        verdict.at_most("ms p99 of a refusal", 1000 * seen.refusal_p99, stage.scaled(10, 100), "{:.1f}")
+        verdict.at_most("ms slowest health check", 1000 * seen.slowest_health, stage.scaled(100, 300), "{:.1f}")
         verdict.at_most("MiB more memory", (server.peak_memory() - memory) / MIB, 64, "{:.1f}")
         verdict.exactly("other outcomes", sorted(set(callers.codes) - {"OK", "RESOURCE_EXHAUSTED"}), [])
         callers.outcomes += [Outcome("probe", 0, code) for code, count in seen.codes.items() for _ in range(count)]
@@ -45,14 +47,15 @@ async def three_times_too_many(stage: Stage) -> Verdict:
 
 
 async def _goodput(callers: Callers, count: int, seconds: float) -> float:
-    """Calls a second that are answered to so many persistent callers, once they are all at it."""
+    """Calls that are answered to so many persistent callers in a second, once they are all at it: the median."""
     began = time.monotonic() + WARM_UP
     end = began + seconds
     numbers = itertools.count(len(callers.outcomes))
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
             group.create_task(_persistent(callers, numbers, end))
-    return sum(one.code == "OK" and began <= one.ended < end for one in callers.outcomes) / seconds
+    answered = [one.ended - began for one in callers.outcomes if one.code == "OK"]
+    return statistics.median(sum(second <= at < second + 1 for at in answered) for second in range(int(seconds)))
 
 
 async def _persistent(callers: Callers, numbers: "itertools.count[int]", end: float) -> None:
