@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from messages import failed, request, results, text_input, url_input
-from serving import Served
+from serving import Serve, Served
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -24,6 +24,7 @@ from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.calls import Deadline, DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.lanes import LANES
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.upstream import Upstream, UpstreamCall
@@ -190,3 +191,17 @@ async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
     codes = collections.Counter([await call.code() for call in calls])
 
     assert codes == {grpc.StatusCode.OK: 1500}
+
+
+async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
+    """The installed grpcio has what the lanes need, each method of ours has all of them, and none outlives the server."""
+
+    def lanes() -> int:
+        return sum(getattr(task.get_coro(), "__qualname__", "") == "Lanes._lane" for task in asyncio.all_tasks())
+
+    text = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+    async with serve() as served:
+        assert lanes() == 4 * LANES
+        asked = [served.stub.CreateEmbeddingUnary(text, timeout=20) for _ in range(3 * LANES)]
+        assert [await one.code() for one in asked] == [grpc.StatusCode.OK] * 3 * LANES
+    assert lanes() == 0

@@ -23,8 +23,8 @@ from promises.server import SERVICE
 from promises.watched import watch_parent
 
 _PAUSE = 0.02
-# So many inputs need so many places at once: it is refused nearly always.
-_WIDE = 16
+# So many inputs need so many places at once: it is refused more often than others.
+_WIDE = 4
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ status        the table from reasons to gRPC codes, and the details of a failed 
 upload        the framing of CreateEmbeddingFromUpload
 calls         what is known of the running calls: request id, caller, deadline, outcome
 outbox        writing to callers who may not take what is written
+lanes         several calls are taken in at a time
 door          where calls come in; a drain holds it
 interceptors  around every call: observe (outermost), translate failures (innermost)
 health        grpc.health.v1

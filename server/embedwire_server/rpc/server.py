@@ -19,19 +19,22 @@ What its options promise about connections, and why:
 import asyncio
 import dataclasses
 import resource
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
-from embedwire.v1 import embedding_pb2_grpc
+from embedwire.v1 import embedding_pb2, embedding_pb2_grpc
 from embedwire_server.errors import Draining
 from embedwire_server.metrics import Metrics
 from embedwire_server.rpc.calls import DefaultDeadlines, Running
 from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate
+from embedwire_server.rpc.lanes import Lanes
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
 MAX_PENDING_CALLS = 100_000
@@ -73,8 +76,9 @@ class Rules:
 class Server:
     """A server that is told where to listen, started, and stopped in good order."""
 
-    def __init__(self, server: grpc.aio.Server, door: Door, running: Running) -> None:
+    def __init__(self, server: grpc.aio.Server, lanes: Lanes, door: Door, running: Running) -> None:
         self._server = server
+        self._lanes = lanes
         self._door = door
         self._running = running
 
@@ -89,6 +93,7 @@ class Server:
     async def start(self) -> None:
         """Serve from now on."""
         await self._server.start()
+        self._lanes.open()
 
     async def stop(self, grace: float) -> None:
         """Turn callers away, give running calls `grace` seconds, end the rest with DRAINING; none is left afterwards.
@@ -127,11 +132,35 @@ def build(
     door, running = Door(), Running()
     interceptors = (door, Observe(metrics, upstream, rules.deadlines, running), Translate(rules.stall_timeout))
     server = grpc.aio.server(interceptors=interceptors, options=_options(rules))
-    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, server)
+    handlers = _handlers(servicer)
+    server.add_registered_method_handlers(SERVICE, {path.rpartition("/")[2]: one for path, one in handlers.items()})
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (SERVICE, _HEALTH, _REFLECTION, _REFLECTION_V1)
     _add_reflection(reflection.ReflectionServicer(names), server)
-    return Server(server, door, running)
+    return Server(server, Lanes(server, interceptors, handlers), door, running)
+
+
+class _Registry:
+    """What stubs are told to add themselves to."""
+
+    def __init__(self) -> None:
+        self.handler: Any = None
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        (self.handler,) = handlers
+
+
+def _handlers(servicer: EmbeddingServicer) -> dict[str, Any]:
+    """The handlers of EmbeddingService by their paths."""
+    registry = _Registry()
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, registry)  # type: ignore[arg-type] # all it uses
+    names = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].methods_by_name
+    paths = [f"/{SERVICE}/{name}" for name in names]
+    return {path: registry.handler.service(_Details(path)) for path in paths}
+
+
+class _Details(NamedTuple):
+    method: str
 
 
 def _options(rules: Rules) -> tuple[tuple[str, int], ...]:

@@ -19,7 +19,7 @@ from embedwire_server.upstream.policies.places import Places
 # However much one caller has queued, some of the queue is left for the next: a host may hold so many times what
 # is free, one of its connections only half of that. A lone host gets eight ninths, its first connection four fifths.
 _TIMES_FREE = (8, 4)
-_LEAST_DELAY, _LONGEST_DELAY = 0.1, 30.0
+_FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
 # Those who are refused come back, and each refusal costs about as much as half a call: the more of them there are for
 # each call that is taken on, the longer they are sent away. They then grow with the root of the overload only.
@@ -133,7 +133,7 @@ class _Room:
         self._most = in_flight + queued
         self._taken = 0
         self._held = (Counter[tuple[str, ...]](), Counter[tuple[str, ...]]())  # by host, and by connection
-        self._seconds = 0.0  # how long calls took, recently
+        self._seconds = _FIRST_GUESS  # how long calls took, recently
         self._refused = 0.0  # how many are refused for each one that is taken on, recently
 
     def check(self, caller: Caller, count: int) -> None:
