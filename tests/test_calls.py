@@ -194,7 +194,7 @@ async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
 
 
 async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
-    """The installed grpcio has what the lanes need, each method of ours has all of them, and none outlives the server."""
+    """The installed grpcio has what lanes need, each of our methods has all of them, and none outlives the server."""
 
     def lanes() -> int:
         return sum(getattr(task.get_coro(), "__qualname__", "") == "Lanes._lane" for task in asyncio.all_tasks())
