@@ -18,7 +18,7 @@ class _End:
     failure: BaseException | None = None
 
 
-async def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGenerator[T]:
+def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGenerator[T]:
     """Yield the items of all streams as they come; items of one stream keep their order.
 
     Streams start in their order, at most `at_once` at a time. A consumer that is slow slows them
@@ -26,13 +26,10 @@ async def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGene
     first failure ends the whole. However it ends, every started stream has been closed before the
     generator is (only a second cancellation does not wait for that).
     """
-    if len(streams) <= 1:  # the most common case needs no tasks
-        for stream in streams:
-            async with contextlib.aclosing(stream) as items:
-                async for item in items:
-                    yield item
-        return
+    return streams[0] if len(streams) == 1 else _merged(streams, at_once)  # the most common case costs nothing
 
+
+async def _merged(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGenerator[T]:
     ready: asyncio.Queue[T | _End] = asyncio.Queue(at_once)
     waiting = iter(streams)
     workers = [asyncio.create_task(_work(waiting, ready)) for _ in range(min(at_once, len(streams)))]
@@ -49,7 +46,8 @@ async def merge(streams: Sequence[AsyncGenerator[T]], at_once: int) -> AsyncGene
     finally:
         for worker in workers:
             worker.cancel()
-        await asyncio.wait(workers)  # not gather: being cancelled here must not cut their cleanup short
+        if workers:
+            await asyncio.wait(workers)  # not gather: being cancelled here must not cut their cleanup short
 
 
 async def _work(waiting: Iterator[AsyncGenerator[T]], ready: asyncio.Queue[T | _End]) -> None:

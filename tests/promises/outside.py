@@ -23,8 +23,6 @@ from promises.server import SERVICE
 from promises.watched import watch_parent
 
 _PAUSE = 0.02
-# So many inputs need so many places at once: it is refused more often than others.
-_WIDE = 4
 
 
 @contextlib.contextmanager
@@ -70,9 +68,8 @@ async def probe(target: str, seconds: float) -> None:
                 await asyncio.sleep(_PAUSE)
 
         async def call() -> None:
-            wide = request(*[text_input("probe")] * _WIDE)
             while True:
-                await callers.embed(wide, 10)
+                await callers.embed(request(text_input("probe")), 10)
                 await asyncio.sleep(_PAUSE)
 
         calling = asyncio.create_task(call())

@@ -33,6 +33,7 @@ async def three_times_too_many(stage: Stage) -> Verdict:
             goodput = await _goodput(callers, TIMES * places, seconds)
             output = await asyncio.to_thread(prober.communicate)
         seen = Probes(**json.loads(output[0]))
+        goodput += seen.codes.get("OK", 0) / (WARM_UP + seconds)  # they took places as well
         verdict = Verdict()
         verdict.at_least(f"of the peak of {peak:.0f} calls/s", goodput / peak, 0.9, "{:.0%}")
         verdict.at_least("refusals seen", callers.codes["RESOURCE_EXHAUSTED"], 100)

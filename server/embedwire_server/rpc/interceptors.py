@@ -85,14 +85,17 @@ class Observe(_Surrounding):
         inner = _run_of(handler)
 
         async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
-            async with self._observed(context, labels):
+            call = self._begin(context, labels)
+            started = time.perf_counter()
+            try:
                 return await inner(messages, context)
+            finally:
+                self._report(call, labels, _code(context, call), time.perf_counter() - started)
 
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
         return _with(handler._replace(request_streaming=True), run)
 
-    @contextlib.asynccontextmanager
-    async def _observed(self, context: Context, labels: tuple[str, str, str]) -> AsyncGenerator[None]:
+    def _begin(self, context: Context, labels: tuple[str, str, str]) -> calls.Call:
         call = self._call(context, is_ours=labels[1] == SERVICE)
         calls.current.set(call)
         self._running.add(call)
@@ -100,11 +103,7 @@ class Observe(_Surrounding):
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
         context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
         self._metrics.calls_started.labels(*labels).inc()
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._report(call, labels, _code(context, call), time.perf_counter() - started)
+        return call
 
     def _call(self, context: Context, *, is_ours: bool) -> calls.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""

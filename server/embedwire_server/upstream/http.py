@@ -23,6 +23,11 @@ MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = "embedwire-upstream"
+_NETWORK = (
+    httpx.TransportError,
+    httpx.DecodingError,
+    aiohttp.ClientError,
+)  # the transport lets a few of the last through
 
 
 class HttpUpstream:
@@ -57,11 +62,12 @@ class HttpUpstream:
         exchange = connection.Exchange()
         connection.current.set(exchange)
         try:
-            with _network_failures(), trace.time("waiting"):
+            with trace.time("waiting"):
                 response = await self._transport.handle_async_request(request)
-        except UpstreamFailure as failure:
+        except _NETWORK as error:
+            failure = _named(error)
             failure.repeatable = _repeatable(exchange, body)
-            raise
+            raise failure from error
         except asyncio.CancelledError:
             if not exchange.is_begun or (body.inline is not None and exchange.unsent):
                 trace.attempts -= 1  # given up before the upstream could know of it
@@ -127,10 +133,13 @@ def _repeatable(exchange: connection.Exchange, body: MultipartBody) -> Repeatabl
 async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[bytes]:
     """The body as it arrives; the time spent waiting for it goes into the trace."""
     size = 0
-    chunks = response.aiter_bytes()
+    chunks = response.aiter_bytes() if "content-encoding" in response.headers else aiter(response.stream)  # type: ignore[arg-type] # it is an async one
     while True:
-        with _network_failures(), trace.time("waiting"):
-            chunk = await anext(chunks, None)
+        try:
+            with trace.time("waiting"):
+                chunk = await anext(chunks, None)
+        except _NETWORK as error:
+            raise _named(error) from error
         if chunk is None:
             return
         size += len(chunk)
@@ -159,20 +168,16 @@ def _malformed_replies() -> Iterator[None]:
         raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from None
 
 
-@contextlib.contextmanager
-def _network_failures() -> Iterator[None]:
-    """Name what went wrong on the way, without the texts of exceptions, which may hold addresses."""
-    try:
-        yield
-    except (httpx.ReadError, httpx.WriteError) as error:
+def _named(error: Exception) -> UpstreamFailure:
+    """What went wrong on the way, without the texts of exceptions, which may hold addresses."""
+    if isinstance(error, (httpx.ReadError, httpx.WriteError)):
         message = "the upstream closed the connection in the middle of its reply"
-        raise UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message) from error
-    except httpx.DecodingError as error:
+        return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)
+    if isinstance(error, httpx.DecodingError):
         message = "the upstream's reply cannot be used: it cannot be decompressed"
-        raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
-    except httpx.TransportError as error:
+        return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
+    if isinstance(error, httpx.TransportError):
         message = "the upstream could not be reached, or closed the connection without an answer"
-        raise UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message) from error
-    except aiohttp.ClientError as error:  # the transport lets a few of its own through
-        message = "the upstream's reply cannot be used: it is not HTTP"
-        raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
+        return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)
+    message = "the upstream's reply cannot be used: it is not HTTP"
+    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
