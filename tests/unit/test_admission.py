@@ -208,7 +208,27 @@ def test_content_of_audio_does_not_starve_text(bench: Bench) -> None:
     assert bench.takes_on(("b", "1"), an_input("text"), content_bytes=10)
 
 
+def test_the_more_are_refused_the_longer_they_are_sent_away(bench: Bench) -> None:
+    """Those who come back and are refused again and again cost ever less: they are told to wait longer."""
+    bench.fill(HEAVY)
+    for _ in range(200):
+        assert not bench.takes_on(HEAVY, *texts(1))
+
+    few, many = bench.delays[:20], bench.delays[-20:]
+    assert sum(delay or 0 for delay in many) > 5 * sum(delay or 0 for delay in few)
+
+
 # --- at the places ---
+
+
+@in_virtual_time
+async def test_keys_are_forgotten() -> None:
+    """However many keys callers bring, what nobody uses any more is not kept."""
+    bench = Bench()
+    bench.upstream.react = lambda visit: visit.succeed()
+    await gathered(start(bench.admitted, *[call(key=str(number)) for number in range(100)]))
+
+    assert not [key for key, _ in bench.admission._places if key is not None]
 
 
 @in_virtual_time

@@ -8,7 +8,7 @@ from steered import ANSWER, SEGMENT, Steered, Visit, call, gathered, limited, pa
 from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.domain import Modality
-from embedwire_server.errors import GatewayError, Reason, Repeatable, UpstreamFailure
+from embedwire_server.errors import GatewayError, RateLimited, Reason, Repeatable, UpstreamFailure
 from embedwire_server.metrics import Metrics
 from embedwire_server.upstream.policies.budget import RESERVE, RetryBudget
 from embedwire_server.upstream.policies.pacing import PacedUpstream
@@ -406,3 +406,18 @@ async def test_closing_what_waits() -> None:
     assert bench.upstream.running == 0
     assert all(pace.is_idle for pace in paced._paces.values())
     assert sample(bench.metrics, "embedwire_pacing_waiting", modality=Modality.TEXT) == 0
+
+
+@in_virtual_time
+async def test_a_retry_that_cannot_be_paced() -> None:
+    """Where the rate limits refuse a retry, the caller is told what the upstream said of the attempt before."""
+    refused, said = RateLimited("no room"), again()
+
+    def react(visit: Visit) -> None:
+        visit.fail(said if len(upstream.visits) == 1 else refused)
+
+    upstream = Steered(react)
+    metrics = Metrics("fake")
+    retrying = RetryingUpstream(upstream, RetryBudget(0.2), 3, metrics)
+    assert await gathered(start(retrying, call())) == [said]
+    assert len(upstream.visits) == 2
