@@ -46,19 +46,19 @@ async def test_a_call_without_a_deadline_gets_one() -> None:
 async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
     """A deadline that is already enforced moves when the request turns out to have audio, and still ends."""
     deadline = Deadline(None, DefaultDeadlines())
-    async with deadline.enforced():
+    async with deadline:
         deadline.allow_for_audio()
         assert deadline._timeout is not None
         assert deadline._timeout.when() == deadline.at
     with pytest.raises(DeadlineExceeded):
-        async with Deadline(0.01, DefaultDeadlines()).enforced():
+        async with Deadline(0.01, DefaultDeadlines()):
             await asyncio.sleep(10)
 
 
 async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
     """A TimeoutError that something raises by itself is not taken for the end of the call's time."""
     with pytest.raises(TimeoutError):
-        async with Deadline(60, DefaultDeadlines()).enforced():
+        async with Deadline(60, DefaultDeadlines()):
             raise TimeoutError
 
 

@@ -108,7 +108,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
     began = loop.time()
 
     async def write_until_stuck() -> None:
-        async with deadline.enforced():
+        async with deadline:
             with Writer(context, deadline, 0.2) as writer:
                 while loop.time() < began + 0.3:  # longer than the timeout, but each of them ends
                     await writer.write(None)

@@ -19,6 +19,7 @@ from embedwire_server.settings import Settings, parse_address
 
 NOT_FLAGS = {"api_key", "models"}
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GARBAGE_OBJECTS = 10_000  # new ones until the collector looks through them; nearly all go without it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,12 +123,21 @@ def _run(service: contextlib.AbstractAsyncContextManager[object]) -> int:
             except (OSError, RuntimeError) as error:  # a port in use, a missing extra
                 print(f"embedwire-server: cannot start: {error}", file=sys.stderr)  # noqa: T201 - for a person
                 return 1
-            gc.freeze()  # what is alive now stays; to look through it again and again held up all calls for 30 ms
+            _settle()
             await stop.wait()
         return 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(until_signal())
+
+
+def _settle() -> None:
+    """Spare the calls work that is not theirs: about a tenth of what one costs."""
+    gc.freeze()  # what is alive now stays; to look through it again and again held up all calls for 30 ms
+    gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
+    sys.set_asyncgen_hooks(
+        firstiter=None
+    )  # a list of the running ones, to close them at the end: all are closed by then
 
 
 def _stop_event() -> asyncio.Event:

@@ -5,7 +5,6 @@ import contextlib
 import secrets
 from typing import Self
 
-import httpx_aiohttp
 import structlog
 
 from embedwire_server import __version__
@@ -26,6 +25,7 @@ from embedwire_server.upstream.policies.budget import RetryBudget
 from embedwire_server.upstream.policies.deadline import DeadlineUpstream
 from embedwire_server.upstream.policies.pacing import PacedUpstream
 from embedwire_server.upstream.policies.retry import RetryingUpstream
+from embedwire_server.upstream.transport import Transport
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +107,7 @@ class App:
         base_url = settings.upstream_url
         if base_url is None:  # the server's key is never shown to a sandbox
             base_url, key = await self._sandbox(stack), secrets.token_hex(8)
-        transport = httpx_aiohttp.AiohttpTransport(client=connection.session)
+        transport = Transport(connection.session())
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 

@@ -7,7 +7,7 @@ Seconds are floats; vectors are packed. Of ours it knows errors and traces only.
 import dataclasses
 import enum
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from embedwire_server.errors import GatewayError
 from embedwire_server.trace import Trace
@@ -143,41 +143,32 @@ Source = UrlSource | FileSource
 class TextInput:
     """A text. `truncate` None leaves it to the upstream."""
 
+    modality: ClassVar = Modality.TEXT
+
     key: str = dataclasses.field(repr=False)
     value: str = dataclasses.field(repr=False)
     truncate: Truncate | None = None
-
-    @property
-    def modality(self) -> Modality:
-        """Always text."""
-        return Modality.TEXT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageInput:
     """An image."""
 
+    modality: ClassVar = Modality.IMAGE
+
     key: str = dataclasses.field(repr=False)
     source: Source
-
-    @property
-    def modality(self) -> Modality:
-        """Always image."""
-        return Modality.IMAGE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioInput:
     """An audio file. `start_offset_sec` None is not sent; the upstream then starts at 0."""
 
+    modality: ClassVar = Modality.AUDIO
+
     key: str = dataclasses.field(repr=False)
     source: Source
     start_offset_sec: float | None = None
-
-    @property
-    def modality(self) -> Modality:
-        """Always audio."""
-        return Modality.AUDIO
 
 
 Input = TextInput | ImageInput | AudioInput

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
+from typing import Self
 
 from embedwire_server.domain import (
     Completion,
@@ -12,7 +12,6 @@ from embedwire_server.domain import (
     Event,
     InputResult,
     InputSegment,
-    Segment,
     content_of,
 )
 from embedwire_server.errors import GatewayError, Reason
@@ -66,70 +65,68 @@ class Gateway:
         call = UpstreamCall(
             item, request.model, deadline, request.max_retries, trace, request.upstream_key, request.caller
         )
+        content = content_of(item)
         completion: Completion | None = None
         failure: GatewayError | None = None
         count = 0
-        with self._observe(call) as outcome:
+        with _Observed(call, self._metrics) as observed:
             try:
-                async with contextlib.aclosing(self._parts(call)) as parts:
+                if content is not None:
+                    with trace.time("upload"):
+                        await content.ready()
+                async with contextlib.aclosing(self._upstream.embed(call)) as parts:
                     async for part in parts:
                         if isinstance(part, Completion):
                             completion = part
                             continue
-                        outcome.segments = count + 1
+                        count = observed.segments = count + 1
                         with trace.time("parked"):
-                            yield InputSegment(index, item.key, count, item.modality, part)
-                        count += 1
+                            yield InputSegment(index, item.key, count - 1, item.modality, part)
             except GatewayError as error:
                 failure = error
-            outcome.reason = failure.reason if failure else "OK"
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                failure = unforeseen(error)  # leaked out of a library
+            except Exception as error:  # noqa: BLE001 - one input must not take the others with it
+                failure = unforeseen(error)
+            finally:
+                if content is not None:
+                    content.close()
+            observed.reason = failure.reason if failure else "OK"
             if failure is not None and len(request.inputs) == 1:
                 failure.attempts = trace.attempts
                 raise failure
             with trace.time("parked"):
                 yield InputResult(index, item.key, request.model, count, trace, completion, failure)
 
-    async def _parts(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
-        """What the upstream makes of one input, once it is all here. Every failure is a GatewayError."""
-        content = content_of(call.input)
-        try:
-            if content is not None:
-                with call.trace.time("upload"):
-                    await content.ready()
-            async with contextlib.aclosing(self._upstream.embed(call)) as parts:
-                async for part in parts:
-                    yield part
-        except GatewayError:
-            raise
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            raise unforeseen(error) from None  # leaked out of a library
-        except Exception as error:
-            raise unforeseen(error) from error  # one input must not take the others with it
-        finally:
-            if content is not None:
-                content.close()
 
-    @contextlib.contextmanager
-    def _observe(self, call: UpstreamCall) -> Iterator["_Outcome"]:
-        modality, model, trace = call.input.modality, call.model.name, call.trace
-        outcome, started, queued = _Outcome(), time.perf_counter(), trace.queue
-        in_flight = self._metrics.inputs_in_flight.labels(modality)
-        in_flight.inc()
-        try:
-            yield outcome
-        finally:
-            in_flight.dec()
-            others = trace.queue - queued + trace.waiting + trace.upload + trace.parked
-            self._metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - started - others))
-            self._metrics.inputs.labels(modality, model, outcome.reason).inc()
-            self._metrics.segments.labels(modality, model).inc(outcome.segments)
+class _Observed:
+    """One input as the metrics see it, while it lasts and at its end.
 
+    Attributes:
+        reason: of its failure. Until somebody knows better, nobody waited for it.
+        segments: how many were decoded.
+    """
 
-@dataclasses.dataclass(slots=True)
-class _Outcome:
-    """What the metrics are told of an input. Until somebody knows better, nobody waited for it."""
+    def __init__(self, call: UpstreamCall, metrics: Metrics) -> None:
+        self.reason: str = Reason.CANCELLED
+        self.segments = 0
+        self._metrics = metrics
+        self._trace = call.trace
+        self._queued = call.trace.queue
+        self._labels = (call.input.modality, call.model.name)
 
-    reason: str = Reason.CANCELLED
-    segments: int = 0
+    def __enter__(self) -> Self:
+        self._started = time.perf_counter()
+        self._metrics.inputs_in_flight.labels(self._labels[0]).inc()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        modality, model = self._labels
+        trace, metrics = self._trace, self._metrics
+        metrics.inputs_in_flight.labels(modality).dec()
+        others = trace.queue - self._queued + trace.waiting + trace.upload + trace.parked
+        metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - self._started - others))
+        metrics.inputs.labels(modality, model, self.reason).inc()
+        metrics.segments.labels(modality, model).inc(self.segments)

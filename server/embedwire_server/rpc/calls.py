@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import contextvars
 import dataclasses
+import functools
 import math
+import os
 import re
-import secrets
 import urllib.parse
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -64,23 +65,22 @@ class Deadline:
             self._failure = failure
             self._move(asyncio.get_running_loop().time())
 
-    @contextlib.asynccontextmanager
-    async def enforced(self) -> AsyncGenerator[None]:
-        """Whatever waits within the block waits no longer than this.
+    async def __aenter__(self) -> None:
+        """Whatever waits within the block waits no longer than this."""
+        self._timeout = asyncio.timeout_at(self.at)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Everything within has ended.
 
         Raises:
-            GatewayError: the time is up, DeadlineExceeded unless somebody ended the call before; everything
-                within has been cancelled and has ended.
+            GatewayError: since the time was up, DeadlineExceeded unless somebody ended the call before.
         """
+        timeout, self._timeout = self._timeout, None
         try:
-            async with asyncio.timeout_at(self.at) as self._timeout:
-                yield
+            await timeout.__aexit__(*raised)  # type: ignore[union-attr, arg-type] # it was entered; they are what they are
         except TimeoutError:
-            if self._timeout is not None and self._timeout.expired():
-                raise (self._failure or DeadlineExceeded()) from None
-            raise
-        finally:
-            self._timeout = None
+            raise (self._failure or DeadlineExceeded()) from None
 
     def _move(self, at: float) -> None:
         self.at = at
@@ -145,9 +145,10 @@ def request_id(offered: str | bytes | None) -> str:
     """The caller's request id if it is one, else a new one: it goes into logs and trailers as it is."""
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):
         return offered
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
+@functools.lru_cache(1024)  # by connection
 def caller_of(peer: str) -> Caller:
     """Host and connection from the name that gRPC gives a peer: ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000, unix:PATH."""
     kind, _, address = urllib.parse.unquote(peer).partition(":")

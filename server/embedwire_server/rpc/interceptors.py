@@ -146,45 +146,47 @@ class Translate(_Surrounding):
         receive = _each if handler.request_streaming else _only
 
         async def answer(messages: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - as the handler does
-            async with _translated(context):
-                call = calls.current.get()
-                if call.is_ours:  # probes are always answered
-                    self._outbox.admit(call)
-                message = await inner(await receive(messages, context), context)
-                if call.is_ours:
-                    self._outbox.put(message.ByteSize(), call, context)
-                return message
+            call = calls.current.get()
+            if call.is_ours:  # probes are always answered
+                self._outbox.admit(call)
+            message = await inner(await receive(messages, context), context)
+            if call.is_ours:
+                self._outbox.put(message.ByteSize(), call, context)
+            return message
 
         async def write(messages: AsyncIterator[Any], context: Context) -> None:
-            deadline = calls.current.get().deadline
-            async with _translated(context):
-                request = await receive(messages, context)
-                with Writer(context, deadline, self._stall_timeout) as writer:
-                    async with contextlib.aclosing(inner(request, context)) as answers:
-                        async for message in answers:
-                            await writer.write(message)
+            request = await receive(messages, context)
+            with Writer(context, calls.current.get().deadline, self._stall_timeout) as writer:
+                async with contextlib.aclosing(inner(request, context)) as answers:
+                    async for message in answers:
+                        await writer.write(message)
 
-        return _with(handler, write if inspect.isasyncgenfunction(inner) else answer)
+        return _with(handler, _translated(write if inspect.isasyncgenfunction(inner) else answer))
 
 
-@contextlib.asynccontextmanager
-async def _translated(context: Context) -> AsyncGenerator[None]:
-    try:
-        async with calls.current.get().deadline.enforced():
-            yield
-    except grpc.aio.AbortError:
-        raise
-    except GatewayError as error:
-        await _abort(context, error)
-    except (asyncio.CancelledError, grpc.aio.InternalError) as error:
-        # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
-        if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
+def _translated(run: Run) -> Run:
+    """The same within the call's time, every failure of it told as a status."""
+
+    async def translated(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
+        call = calls.current.get()
+        try:
+            async with call.deadline:
+                return await run(messages, context)
+        except grpc.aio.AbortError:
+            raise
+        except GatewayError as error:
+            await _abort(context, error)
+        except (asyncio.CancelledError, grpc.aio.InternalError) as error:
+            # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
+            if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
+                await _abort(context, unforeseen(error))
+                return None
+            call.reason = _reason_to_leave(context)
+            raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
+        except Exception as error:  # noqa: BLE001 - its text must not reach the caller
             await _abort(context, unforeseen(error))
-            return
-        calls.current.get().reason = _reason_to_leave(context)
-        raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
-    except Exception as error:  # noqa: BLE001 - its text must not reach the caller
-        await _abort(context, unforeseen(error))
+
+    return translated
 
 
 async def _abort(context: Context, error: GatewayError) -> None:

@@ -48,14 +48,17 @@ class Lanes:
                 self._keep(self._lane(method, resolver))
 
     async def _lane(self, method: str, resolver: object) -> None:
+        """Take one call in, open the lane again, and run the call."""
+        if not self._core.is_running():
+            return
+        try:
+            state = await self._core._request_registered_call(method.encode())  # noqa: SLF001
+        except cygrpc._RequestCallError:  # noqa: SLF001 - the server is being stopped
+            return
+        self._keep(self._lane(method, resolver))
         loop = asyncio.get_running_loop()
-        while self._core.is_running():
-            try:
-                state = await self._core._request_registered_call(method.encode())  # noqa: SLF001
-            except cygrpc._RequestCallError:  # noqa: SLF001 - the server is being stopped
-                return
-            run = cygrpc._handle_rpc(method, resolver, self._interceptors, state, loop, False)  # noqa: FBT003, SLF001
-            self._keep(cygrpc._schedule_rpc_coro(run, state, loop, method))  # noqa: SLF001
+        run = cygrpc._handle_rpc(method, resolver, self._interceptors, state, loop, False)  # noqa: FBT003, SLF001
+        await cygrpc._schedule_rpc_coro(run, state, loop, method)  # noqa: SLF001
 
     def _keep(self, coroutine: Any) -> None:  # noqa: ANN401 - as it comes
         task = asyncio.get_running_loop().create_task(coroutine)

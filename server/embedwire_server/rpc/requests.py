@@ -40,6 +40,7 @@ UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 UNNAMED_FILE = "upload"
 
 _TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
+_ENCODINGS = frozenset(pb.VectorEncoding.values())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
 _UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
@@ -84,8 +85,7 @@ class RequestReader:
         """
         reading = _Reading(self._models, self._limits, "", None)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
-        wanted = reading.request(message)
-        return dataclasses.replace(wanted, upstream_key=key, caller=caller, content_bytes=reading.content_bytes)
+        return reading.request(message, key, caller)
 
     def read_upload(
         self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
@@ -104,9 +104,9 @@ class RequestReader:
 
         reading = _Reading(self._models, self._limits, "request.", announce)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
-        wanted = reading.request(message)
-        size = reading.content_bytes + min(len(uploads), self._open_uploads) * IN_MEMORY_BYTES
-        return dataclasses.replace(wanted, upstream_key=key, caller=caller, content_bytes=size), uploads
+        wanted = reading.request(message, key, caller)
+        size = wanted.content_bytes + min(len(uploads), self._open_uploads) * IN_MEMORY_BYTES
+        return dataclasses.replace(wanted, content_bytes=size), uploads
 
 
 class _Reading:
@@ -124,7 +124,7 @@ class _Reading:
         self._prefix = prefix
         self._announce = announce
         self._violations: list[Violation] = []
-        self.content_bytes = 0
+        self._content_bytes = 0
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
         """The caller's own key for the upstream, if there is one that may be sent."""
@@ -139,7 +139,7 @@ class _Reading:
             return key
         return None
 
-    def request(self, message: Request) -> EmbedRequest:
+    def request(self, message: Request, upstream_key: str | None, caller: Caller) -> EmbedRequest:
         """Read it all, then complain or return."""
         model = self._model(message.model_name)
         if not message.inputs:
@@ -148,13 +148,14 @@ class _Reading:
             count = len(message.inputs)
             self._fault("inputs", f"at most {self._limits.inputs} inputs fit in one call, got {count}; split them")
             raise InvalidRequest(*self._violations)
-        if message.vector_encoding not in pb.VectorEncoding.values():
+        if message.vector_encoding not in _ENCODINGS:
             self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
         inputs = [self._input(item, index, model) for index, item in enumerate(message.inputs)]
         checked = tuple(item for item in inputs if item is not None)
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
-        return EmbedRequest(model, checked, message.max_retries if message.HasField("max_retries") else None)
+        retries = message.max_retries if message.HasField("max_retries") else None
+        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes)
 
     def _model(self, name: str) -> Model | None:
         model = self._models.find(name)
@@ -182,7 +183,7 @@ class _Reading:
     def _text(self, item: pb.Input, path: str, model: Model | None) -> TextInput:
         text, limit = item.text, self._limits.text_bytes
         size = len(text.value.encode())
-        self.content_bytes += size
+        self._content_bytes += size
         if not text.value:
             self._fault(f"{path}.value", "must not be empty")
         if size > limit:
@@ -217,7 +218,7 @@ class _Reading:
             return UrlSource(source.url)
         if kind == "file":
             file = source.file
-            self.content_bytes += len(file.data)
+            self._content_bytes += len(file.data)
             if not file.data:
                 self._fault(f"{path}.file.data", "must not be empty")
             if len(file.data) > limit:

@@ -40,7 +40,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         """Stream the segments and results of all inputs."""
         write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding)
-        async with self._answer(self._read(request)) as events:
+        async with contextlib.aclosing(self._answer(self._read(request))) as events:
             async for event in events:
                 yield write(event)
 
@@ -51,7 +51,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> pb.CreateEmbeddingUnaryResponse:
         """Collect the segments and results of all inputs."""
         reply = UnaryReply(len(request.inputs), request.vector_encoding)
-        async with self._answer(self._read(request)) as events:
+        async with contextlib.aclosing(self._answer(self._read(request))) as events:
             async for event in events:
                 reply.add(event)
         return reply.message()
@@ -68,7 +68,8 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
         with upload.closing(uploads):
-            async with self._answer(wanted, upload.receive(request_iterator, uploads)) as events:
+            received = upload.receive(request_iterator, uploads)
+            async with contextlib.aclosing(self._answer(wanted, received)) as events:
                 async for event in events:
                     yield write(event)
 
@@ -84,15 +85,10 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         call = calls.current.get()
         return self._requests.read(request, call.upstream_key, call.caller)
 
-    @contextlib.asynccontextmanager
-    async def _answer(
-        self, wanted: EmbedRequest, *beside: AsyncGenerator[Never]
-    ) -> AsyncGenerator[AsyncGenerator[Event]]:
-        """The events of a request, with what has to run beside them; all of it has ended afterwards."""
+    def _answer(self, wanted: EmbedRequest, *beside: AsyncGenerator[Never]) -> AsyncGenerator[Event]:
+        """The events of a request, with what has to run beside them."""
         call = calls.current.get()
         call.model = wanted.model.name
         if wanted.has_audio:
             call.deadline.allow_for_audio()
-        answer = self._gateway.embed(wanted, call.deadline.at)
-        async with contextlib.aclosing(merge([answer, *beside], 1 + len(beside))) as events:
-            yield events
+        return merge([self._gateway.embed(wanted, call.deadline.at), *beside], 1 + len(beside))

@@ -158,6 +158,5 @@ def _details(error: GatewayError) -> list[Message]:
 
 def duration(seconds: float) -> duration_pb2.Duration:
     """Seconds as a message, to the microsecond; what is longer than it can say becomes its most."""
-    message = duration_pb2.Duration()
-    message.FromMicroseconds(round(min(seconds, MAX_DURATION_SECONDS) * 1_000_000))
-    return message
+    whole, micros = divmod(round(min(seconds, MAX_DURATION_SECONDS) * 1_000_000), 1_000_000)
+    return duration_pb2.Duration(seconds=whole, nanos=micros * 1000)

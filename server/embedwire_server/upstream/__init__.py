@@ -4,7 +4,9 @@ __init__   the seam `Upstream`
 http       one HTTP call for one input
 connection the connections that it is made on
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
+transport  who carries it
 multipart  the body of the request, in parts of known length
+turnstile  replies that arrive together are decoded one after the other
 decoder    the reply, cut into segments as its bytes arrive
 refusal    replies that say no, as failures with a reason
 hints      what a reply tells of the upstream's rate limits

@@ -9,6 +9,8 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+CONNECT_SECONDS = 10.0
+
 
 @dataclasses.dataclass(slots=True)
 class Exchange:
@@ -72,13 +74,14 @@ class _Request(aiohttp.ClientRequest):
 
 
 def session() -> aiohttp.ClientSession:
-    """As many connections as there are inputs in flight; no cookies, no proxy from the environment."""
+    """As many connections as there are inputs in flight; no cookies, no proxy from the environment, raw bodies."""
     connector = aiohttp.TCPConnector(limit=0)
     connector._factory = functools.partial(_Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001 - no public way
     return aiohttp.ClientSession(
         connector=connector,
         request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        auto_decompress=False,
         trust_env=False,
     )

@@ -16,8 +16,11 @@ MAX_ELEMENT_BYTES = 1 << 20
 MAX_STRING_BYTES = 64 << 10  # an unfinished one is looked at again from its start with each chunk
 MAX_ENVELOPE_BYTES = 1 << 20
 
-_MARK = re.compile(rb'["{}\[\]]')
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# A string, a list without lists, objects and strings in it, a bracket that opens, one that closes; or a string or list
+# whose end has not arrived.
+_TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")|(\[[^]\[{}"]*+\])|(\{|\[(?=[^]\[{}"]*+[\[{}"]))|([]}])|["\[]', re.DOTALL)
+_STRING, _OPENS, _CLOSES = 1, 3, 4
+_END_OF_NUMBERS = re.compile(rb'[]\[{}"]')
 _LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
 _SEGMENTS = b'"segments"'
 
@@ -35,6 +38,7 @@ class ReplyDecoder:
         self._envelope = bytearray()
         self._buffer = bytearray()  # what is in neither the envelope nor a finished element
         self._scanned = 0  # up to here the buffer has been looked at
+        self._unended = 0  # if numbers are cut off: up to here there is no end of them
         self._depth = 0
         self._in_list = False
         self._ended = False
@@ -50,19 +54,16 @@ class ReplyDecoder:
         if not self._depth and not self._ended:
             self._expect_object()
         elements: list[bytes] = []
-        while mark := _MARK.search(self._buffer, self._scanned):
-            at = mark.start()
-            sign = self._buffer[at]
-            if sign == ord('"'):
-                if not self._skip_string(at):
-                    break
-            elif sign in b"{[":
-                if not self._open(at, sign):
-                    break
-            elif self._close(at):
+        while token := self._token():
+            kind = token.lastindex
+            self._scanned = token.end()
+            if kind == _STRING:
+                if self._depth < _LIST_DEPTH:
+                    self._names[self._depth] = token.group()
+            elif kind == _OPENS:
+                self._open(token.start())
+            elif kind == _CLOSES and self._close():
                 elements.append(self._cut())
-        else:
-            self._scanned = len(self._buffer)
         self._settle()
         return elements
 
@@ -76,7 +77,7 @@ class ReplyDecoder:
             raise MalformedReplyError("it ends in the middle")
         self._envelope += self._buffer
         try:
-            return json.loads(self._envelope, parse_constant=_refuse)
+            return _JSON.decode(self._envelope.decode())
         except (ValueError, RecursionError):
             raise MalformedReplyError("it is not valid JSON") from None
 
@@ -85,41 +86,37 @@ class ReplyDecoder:
         if start not in (b"", b"{"):
             raise MalformedReplyError("it is not a JSON object")
 
-    def _skip_string(self, at: int) -> bool:
-        string = _STRING.match(self._buffer, at)
-        if string is None:
-            if len(self._buffer) - at > MAX_STRING_BYTES:
+    def _token(self) -> re.Match[bytes] | None:
+        """The next token that is all there; none if it is not, or there is no more."""
+        if self._unended and not _END_OF_NUMBERS.search(self._buffer, self._unended):
+            self._unended = len(self._buffer)
+            return None
+        self._unended = 0
+        token = _TOKEN.search(self._buffer, self._scanned)
+        if token is None:
+            self._scanned = len(self._buffer)
+        elif token.lastindex is None:
+            self._scanned = token.start()
+            if self._buffer[self._scanned] == ord("["):
+                self._unended = len(self._buffer)
+            elif len(self._buffer) - self._scanned > MAX_STRING_BYTES:
                 raise MalformedReplyError("a string in it is too long")
-            self._scanned = at
-            return False
-        if self._depth < _LIST_DEPTH:
-            self._names[self._depth] = bytes(string.group())
-        self._scanned = string.end()
-        return True
+            return None
+        return token
 
-    def _open(self, at: int, sign: int) -> bool:
-        if sign == ord("[") and self._in_list:
-            end = self._buffer.find(b"]", at)
-            if end < 0:  # all of a vector is skipped at once, so it has to be there
-                self._scanned = at
-                return False
-            if all(self._buffer.find(inner, at + 1, end) < 0 for inner in (b"[", b"{", b'"')):
-                self._scanned = end + 1
-                return True
+    def _open(self, at: int) -> None:
+        """Step into a bracket."""
         if self._in_list and self._depth == _LIST_DEPTH:  # an element begins: all before it is envelope
             self._envelope += self._buffer[:at]
             del self._buffer[:at]
-            at = 0
+            self._scanned -= at
         self._depth += 1
-        self._scanned = at + 1
-        if self._depth == _LIST_DEPTH and sign == ord("[") and self._names[1:] == self._path[1:]:
-            self._in_list = True
-        return True
+        if self._depth == _LIST_DEPTH and self._names[1:] == self._path[1:]:
+            self._in_list = self._buffer[self._scanned - 1] == ord("[")
 
-    def _close(self, at: int) -> bool:
+    def _close(self) -> bool:
         """Step out of a bracket; true if that ends an element."""
         self._depth -= 1
-        self._scanned = at + 1
         if self._depth < 0:
             raise MalformedReplyError("its brackets do not match")
         self._in_list = self._in_list and self._depth >= _LIST_DEPTH
@@ -139,6 +136,7 @@ class ReplyDecoder:
         if not (self._in_list and self._depth > _LIST_DEPTH):
             self._envelope += self._buffer[: self._scanned]
             del self._buffer[: self._scanned]
+            self._unended = max(0, self._unended - self._scanned)
             self._scanned = 0
         if len(self._buffer) > MAX_ELEMENT_BYTES or len(self._envelope) > MAX_ENVELOPE_BYTES:
             raise MalformedReplyError("a part of it is too large")
@@ -147,3 +145,6 @@ class ReplyDecoder:
 def _refuse(constant: str) -> Never:
     """NaN and Infinity are no JSON."""
     raise ValueError(constant)
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse)

@@ -15,7 +15,7 @@ from typing import Any
 RATE_LIMIT_HEADER = re.compile(r"(x-?)?rate-?limit|retry-after")
 
 _FAMILIES = ("x-ratelimit", "x-ratelimit-request", "x-ratelimit-duration", "x-rate-limit", "ratelimit")
-_REMAINING = (*(f"{family}-remaining" for family in _FAMILIES), "ratelimit")
+_REMAINING = frozenset((*(f"{family}-remaining" for family in _FAMILIES), "ratelimit"))
 _DRAFT_REMAINING = re.compile(r"(?:^|[;,\s])(?:r|remaining)=([0-9]{1,12})")
 _DRAFT_RESET = re.compile(r"(?:^|[;,\s])(?:t|reset)=([0-9]{1,12})")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)")
@@ -47,7 +47,7 @@ def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
 
 def used_up(headers: Mapping[str, str]) -> float:
     """Seconds for which nothing remains, by the headers of a reply that was good; 0 if something does."""
-    if not any(name in headers for name in _REMAINING):  # the most common case
+    if _REMAINING.isdisjoint(headers):  # the most common case
         return 0.0
     now = dt.datetime.now(dt.UTC).timestamp()
     return max(

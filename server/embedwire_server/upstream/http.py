@@ -5,29 +5,23 @@ httpx's own, which loses connections for ever when calls are cancelled: see docs
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Iterator
+import time
+from collections.abc import AsyncGenerator
 
-import aiohttp
 import httpx
 
-from embedwire_server.domain import Completion, Segment, content_of
+from embedwire_server.domain import Completion, Modality, Segment, content_of
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import UpstreamCall, connection, hints, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.multipart import MultipartBody
+from embedwire_server.upstream.turnstile import Turnstile
 
-CONNECT_SECONDS = 10.0
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = "embedwire-upstream"
-_NETWORK = (
-    httpx.TransportError,
-    httpx.DecodingError,
-    aiohttp.ClientError,
-)  # the transport lets a few of the last through
 
 
 class HttpUpstream:
@@ -50,71 +44,77 @@ class HttpUpstream:
         self._name = name
         self._key = key
         # No compression: it would delay the first segment, and a small reply could grow without bound.
-        self._headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
+        headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
+        self._headers = httpx.Headers(headers)
+        self._turnstile = Turnstile()
 
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
         """Make one attempt; see `Upstream`."""
+        response = await self._answer(call)
+        reply = _Reply(response, call.trace, self._turnstile)
+        try:
+            key = call.key or self._key
+            if response.status_code != httpx.codes.OK:
+                raise refusal.refused(response, await reply.head(), key, is_callers_key=call.key is not None)
+            modality = call.input.modality
+            decoder = ReplyDecoder(wire.embedding_name(modality))
+            while chunk := await reply.chunk():
+                for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
+                    for segment in _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
+                        yield segment
+            completion = _completion(decoder, modality)
+            if isinstance(completion, wire.Rejection):
+                raise refusal.rejected(completion.message, key)
+            yield refusal.cleaned(completion, key)
+        finally:
+            await reply.close()
+
+    async def _answer(self, call: UpstreamCall) -> httpx.Response:
+        """Send the request; returns when the head of the reply is there."""
         trace = call.trace
         body = await _body(call)
+        await self._turnstile.passage()
         request = self._request(call, body)
         trace.attempts += 1
         trace.upstream, trace.hold = self._name, 0.0
         exchange = connection.Exchange()
         connection.current.set(exchange)
+        started = time.perf_counter()
         try:
-            with trace.time("waiting"):
-                response = await self._transport.handle_async_request(request)
-        except _NETWORK as error:
-            failure = _named(error)
+            response = await self._transport.handle_async_request(request)
+        except httpx.TransportError as error:
+            failure = _named(error, "the upstream could not be reached, or closed the connection without an answer")
             failure.repeatable = _repeatable(exchange, body)
             raise failure from error
         except asyncio.CancelledError:
             if not exchange.is_begun or (body.inline is not None and exchange.unsent):
                 trace.attempts -= 1  # given up before the upstream could know of it
             raise
-        try:
-            if response.headers.get(_SANDBOX_HEADER) == "sandbox":
-                trace.upstream = "sandbox"
-            trace.hold = hints.used_up(response.headers)
-            async with contextlib.aclosing(self._read(call, response)) as items:
-                async for item in items:
-                    yield item
         finally:
-            await response.aclose()
+            trace.waiting += time.perf_counter() - started
+        if response.headers.get(_SANDBOX_HEADER) == "sandbox":
+            trace.upstream = "sandbox"
+        trace.hold = hints.used_up(response.headers)
+        return response
 
     def _request(self, call: UpstreamCall, body: MultipartBody) -> httpx.Request:
-        credential = {"x-api-key": key} if (key := call.key or self._key) else {}
-        about_body = {"content-type": body.content_type, "content-length": str(body.length)}
+        headers = self._headers.copy()
+        headers["content-type"] = body.content_type
+        headers["content-length"] = str(body.length)
+        if key := call.key or self._key:
+            headers["x-api-key"] = key
         return httpx.Request(
             "POST",
             self._url(call.model.endpoint),
-            headers={**self._headers, **credential, **about_body},
-            content=body.chunks() if body.inline is None else body.inline,
-            extensions={"timeout": {"connect": CONNECT_SECONDS}},
+            headers=headers,
+            content=body.chunks() if body.inline is None else None,
+            stream=None if body.inline is None else httpx.ByteStream(body.inline),  # spares a look at what is known
         )
 
     def _url(self, endpoint: str) -> httpx.URL:
         if endpoint not in self._urls:
             self._urls[endpoint] = httpx.URL(self._base_url + endpoint)
         return self._urls[endpoint]
-
-    async def _read(self, call: UpstreamCall, response: httpx.Response) -> AsyncGenerator[Segment | Completion]:
-        key = call.key or self._key
-        async with contextlib.aclosing(_chunks(response, call.trace)) as chunks:
-            if response.status_code != httpx.codes.OK:
-                raise refusal.refused(response, await _head(chunks), key, is_callers_key=call.key is not None)
-            modality, dimensions = call.input.modality, call.model.dimensions
-            decoder = ReplyDecoder(wire.embedding_name(modality))
-            with _malformed_replies():
-                async for chunk in chunks:
-                    with call.trace.time("decode"):
-                        segments = [wire.segment(element, dimensions, modality) for element in decoder.feed(chunk)]
-                    for segment in segments:
-                        yield segment
-                completion = wire.completion(decoder.end(), modality, decoder.elements)
-            if isinstance(completion, wire.Rejection):
-                raise refusal.rejected(completion.message, key)
-            yield refusal.cleaned(completion, key)
 
 
 async def _body(call: UpstreamCall) -> MultipartBody:
@@ -130,54 +130,73 @@ def _repeatable(exchange: connection.Exchange, body: MultipartBody) -> Repeatabl
     return Repeatable.ONCE if exchange.is_reused and not exchange.is_answered else Repeatable.NO
 
 
-async def _chunks(response: httpx.Response, trace: Trace) -> AsyncGenerator[bytes]:
-    """The body as it arrives; the time spent waiting for it goes into the trace."""
-    size = 0
-    chunks = response.aiter_bytes() if "content-encoding" in response.headers else aiter(response.stream)  # type: ignore[arg-type] # it is an async one
-    while True:
+class _Reply:
+    """The body of a reply as it arrives, in turn with others; the time spent waiting for it goes into the trace."""
+
+    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
+        self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
+        self._chunks = response.aiter_bytes() if "content-encoding" in response.headers else aiter(self._stream)
+        self._trace = trace
+        self._turnstile = turnstile
+        self._size = 0
+
+    async def chunk(self) -> bytes:
+        """More of it; nothing at its end."""
+        started = time.perf_counter()
         try:
-            with trace.time("waiting"):
-                chunk = await anext(chunks, None)
-        except _NETWORK as error:
-            raise _named(error) from error
-        if chunk is None:
-            return
-        size += len(chunk)
-        if size > MAX_REPLY_BYTES:
+            chunk = await anext(self._chunks, b"")
+        except httpx.DecodingError as error:
+            message = "the upstream's reply cannot be used: it cannot be decompressed"
+            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
+        except httpx.TransportError as error:
+            raise _named(error, "the upstream closed the connection in the middle of its reply") from error
+        finally:
+            self._trace.waiting += time.perf_counter() - started
+        self._size += len(chunk)
+        if self._size > MAX_REPLY_BYTES:
             raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
-        for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
-            yield chunk[start : start + PIECE_BYTES]
+        if chunk:
+            await self._turnstile.passage()
+        return chunk
+
+    async def head(self) -> bytes:
+        """As much of it as an error is read for."""
+        head = b""
+        while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
+            head += chunk
+        return head[: refusal.MAX_BODY_BYTES]
+
+    async def close(self) -> None:
+        """Give back the connection that it comes from."""
+        await self._stream.aclose()
 
 
-async def _head(chunks: AsyncGenerator[bytes]) -> bytes:
-    """As much of the body as an error is read for."""
-    head = b""
-    async for chunk in chunks:
-        head += chunk
-        if len(head) > refusal.MAX_BODY_BYTES:
-            break
-    return head[: refusal.MAX_BODY_BYTES]
-
-
-@contextlib.contextmanager
-def _malformed_replies() -> Iterator[None]:
+def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[Segment]:
+    """The segments that these bytes complete."""
+    started = time.perf_counter()
     try:
-        yield
+        elements = decoder.feed(piece)
+        return [wire.segment(element, call.model.dimensions, call.input.modality) for element in elements]
     except wire.MalformedReplyError as error:
-        message = f"the upstream's reply cannot be used: {error}"
-        raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from None
+        raise _malformed(error) from None
+    finally:
+        call.trace.decode += time.perf_counter() - started
 
 
-def _named(error: Exception) -> UpstreamFailure:
+def _completion(decoder: ReplyDecoder, modality: Modality) -> Completion | wire.Rejection:
+    try:
+        return wire.completion(decoder.end(), modality, decoder.elements)
+    except wire.MalformedReplyError as error:
+        raise _malformed(error) from None
+
+
+def _malformed(error: wire.MalformedReplyError) -> UpstreamFailure:
+    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {error}")
+
+
+def _named(error: httpx.TransportError, message: str) -> UpstreamFailure:
     """What went wrong on the way, without the texts of exceptions, which may hold addresses."""
-    if isinstance(error, (httpx.ReadError, httpx.WriteError)):
-        message = "the upstream closed the connection in the middle of its reply"
-        return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)
-    if isinstance(error, httpx.DecodingError):
-        message = "the upstream's reply cannot be used: it cannot be decompressed"
+    if isinstance(error, httpx.RemoteProtocolError):
+        message = "the upstream's reply cannot be used: it is not HTTP"
         return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
-    if isinstance(error, httpx.TransportError):
-        message = "the upstream could not be reached, or closed the connection without an answer"
-        return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)
-    message = "the upstream's reply cannot be used: it is not HTTP"
-    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
+    return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)

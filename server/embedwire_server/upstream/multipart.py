@@ -1,12 +1,11 @@
 """A multipart/form-data body of known length, written part by part and never as a whole."""
 
 import dataclasses
-import secrets
+import os
 from collections.abc import AsyncGenerator, Sequence
 
 from embedwire_server.domain import Content
 
-_CRLF = b"\r\n"
 # As the official SDK escapes them; unescaped they would end the name or the header.
 _ESCAPES = str.maketrans({'"': "%22", "\\": "\\\\", "\r": "%0D", "\n": "%0A"})
 
@@ -44,21 +43,24 @@ class MultipartBody:
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        boundary = secrets.token_hex(16)
+        boundary = os.urandom(16).hex()  # not to be guessed: a text that holds it could forge a part
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._pieces: list[bytes | Content] = []
         self.length = 0
-        separator = b"--" + boundary.encode()
+        text = ""
         for part in parts:
-            self._add(separator + _CRLF + _header(part))
+            text += f'--{boundary}\r\nContent-Disposition: form-data; name="{part.name}"'
             if isinstance(part, File):
+                name = part.file_name.translate(_ESCAPES)
+                self._add(f'{text}; filename="{name}"\r\nContent-Type: {part.media_type}\r\n\r\n')
                 self._pieces.append(part.content)
                 self.length += part.size
+                text = "\r\n"
             else:
-                self._add(part.value.encode())
-            self._add(_CRLF)
-        self._add(separator + b"--" + _CRLF)
-        self.inline = None if any(isinstance(part, File) for part in parts) else b"".join(self._texts())
+                text += f"\r\n\r\n{part.value}\r\n"
+        self._add(f"{text}--{boundary}--\r\n")
+        first = self._pieces[0]
+        self.inline = first if len(self._pieces) == 1 and isinstance(first, bytes) else None
         self.is_sent = self.inline is not None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -71,16 +73,7 @@ class MultipartBody:
                     yield chunk
         self.is_sent = True
 
-    def _add(self, piece: bytes) -> None:
+    def _add(self, text: str) -> None:
+        piece = text.encode()
         self._pieces.append(piece)
         self.length += len(piece)
-
-    def _texts(self) -> list[bytes]:
-        return [piece for piece in self._pieces if isinstance(piece, bytes)]
-
-
-def _header(part: Part) -> bytes:
-    text = f'Content-Disposition: form-data; name="{part.name}"'
-    if isinstance(part, File):
-        text += f'; filename="{part.file_name.translate(_ESCAPES)}"\r\nContent-Type: {part.media_type}'
-    return text.encode() + _CRLF + _CRLF

@@ -5,7 +5,6 @@ Pure functions. Facts: upstream API notes, sections 2, 2.1 and 8.
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -117,10 +116,10 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
     Raises:
         MalformedReplyError: no `model_name`, or no segments and no word of why.
     """
-    if not isinstance(envelope, Mapping) or not _text(envelope.get("model_name")):
+    if not isinstance(envelope, dict) or not _text(envelope.get("model_name")):
         raise MalformedReplyError("it has no model_name")
     embedding = envelope.get(embedding_name(modality))
-    embedding = embedding if isinstance(embedding, Mapping) else {}
+    embedding = embedding if isinstance(embedding, dict) else {}
     if error := embedding.get("error_message"):
         return Rejection(error if isinstance(error, str) else "")
     if embedding.get("segments") != [{}] * elements or not elements:
@@ -128,7 +127,7 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
     if modality is not Modality.AUDIO and elements != 1:
         raise MalformedReplyError(f"it has {elements} segments for one {modality}")
     metadata = embedding.get("metadata")
-    metadata = metadata if isinstance(metadata, Mapping) else {}
+    metadata = metadata if isinstance(metadata, dict) else {}
     return Completion(
         envelope["model_name"],
         input_url=_text(metadata.get("input_url")),

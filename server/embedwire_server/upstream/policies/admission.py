@@ -45,6 +45,7 @@ class Admission:
         self._places: dict[tuple[str | None, Modality], Places] = {}
         self._most_bytes = content_bytes
         self._bytes = 0
+        metrics.content_bytes.set_function(lambda: self._bytes)
 
     @contextlib.contextmanager
     def admit(self, request: EmbedRequest, at_once: int) -> Iterator[None]:
@@ -64,12 +65,12 @@ class Admission:
             room.check(request.caller, count)
         for room, count in rooms:
             room.take(request.caller, count)
-        self._hold(size)
+        self._bytes += size
         began = time.perf_counter()
         try:
             yield
         finally:
-            self._hold(-size)
+            self._bytes -= size
             for room, count in rooms:
                 room.give_back(request.caller, count, time.perf_counter() - began)
 
@@ -94,10 +95,6 @@ class Admission:
         name = (call.key, call.input.modality)
         if call.key is not None and self._places[name].is_idle:
             del self._places[name]
-
-    def _hold(self, size: int) -> None:
-        self._bytes += size
-        self._metrics.content_bytes.set(self._bytes)
 
 
 class AdmittedUpstream:

@@ -186,7 +186,8 @@ class Pace:
         self._waiting.inc()
         self._dispatch()
         try:
-            await came
+            with call.trace.time("queue"):
+                await came
         except BaseException:
             if came.done() and not came.cancelled():
                 came.exception()  # whoever is cancelled does not need it

@@ -41,8 +41,7 @@ class PacedUpstream:
             RateLimited: that is after its deadline.
         """
         pace = self._pace(call)
-        with call.trace.time("queue"):
-            turn = await pace.turn(call, await _minutes(call) if pace.counts_media else 0.0)
+        turn = await pace.turn(call, await _minutes(call) if pace.counts_media else 0.0)
         is_answered, begins, ends = False, 0.0, 0.0
         try:
             async with contextlib.aclosing(self._upstream.embed(call)) as parts:
@@ -88,7 +87,8 @@ class PacedUpstream:
 async def _minutes(call: UpstreamCall) -> float:
     """Minutes of media that a file has by its header; 0 if that cannot be told, as behind a URL."""
     content = content_of(call.input)
-    seconds = await duration_of(content) if content is not None else None
+    with call.trace.time("queue"):
+        seconds = await duration_of(content) if content is not None else None
     return _sent_seconds(call, seconds or 0.0) / 60
 
 

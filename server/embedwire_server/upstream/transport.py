@@ -1,0 +1,85 @@
+"""httpx's interface for what carries requests, on aiohttp's connections.
+
+httpx's own pool must not ship (docs/decisions, 001). What others have built between the two names a connection
+that ends as one that was never made, which would be safe to send again and is not.
+"""
+
+from typing import Self
+
+import aiohttp
+import httpx
+from multidict import CIMultiDict
+
+_LATIN = "latin-1"  # bytes as they are
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries requests; a reply's body is read as it arrives.
+
+    Errors are httpx's: ConnectError and ConnectTimeout where there was no connection, ReadError where it ended,
+    RemoteProtocolError where what came is not HTTP. Their texts may hold addresses.
+
+    Args:
+        session: makes the connections; closed with the transport.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; returns when the head of its reply is there.
+
+        Raises:
+            httpx.TransportError: there is none.
+        """
+        stream = request.stream
+        headers = CIMultiDict([(name.decode(_LATIN), value.decode(_LATIN)) for name, value in request.headers.raw])
+        try:
+            reply = await self._session.request(
+                request.method,
+                str(request.url),
+                headers=headers,
+                data=b"".join(stream) if isinstance(stream, httpx.ByteStream) else stream,
+                allow_redirects=False,
+            )
+        except aiohttp.ClientError as error:
+            raise _mapped(error) from error
+        return httpx.Response(reply.status, headers=reply.raw_headers, stream=_Body(reply))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """What arrives of a reply's body, its own iterator: a generator would be one more to close."""
+
+    def __init__(self, reply: aiohttp.ClientResponse) -> None:
+        self._reply = reply
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._reply.content.readany()
+        except aiohttp.ClientError as error:
+            raise _mapped(error) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if the body was not read to its end."""
+        self._reply.release()
+        await self._reply.wait_for_close()  # for a request that is still being sent
+
+
+def _mapped(error: aiohttp.ClientError) -> httpx.TransportError:
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return httpx.ConnectTimeout(str(error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return httpx.ConnectError(str(error))
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
+        return httpx.ReadError(str(error))
+    return httpx.RemoteProtocolError(str(error))
