@@ -19,7 +19,7 @@ from embedwire_server.settings import Settings, parse_address
 
 NOT_FLAGS = {"api_key", "models"}
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GARBAGE_OBJECTS = 10_000  # new ones until the collector looks through them; nearly all go without it
+GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
 
 
 def main(argv: list[str] | None = None) -> int:

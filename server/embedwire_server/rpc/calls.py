@@ -141,6 +141,17 @@ class Running:
 current: contextvars.ContextVar[Call] = contextvars.ContextVar("embedwire_call")
 
 
+def at_the_end(do: Callable[[], object]) -> None:
+    """Do something once the running call's status has been sent, or its caller has gone.
+
+    That is when gRPC calls back as well; but what is given to it holds the call, which holds it, and such circles
+    wait for the garbage collector.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - every call runs in one
+    task.add_done_callback(lambda _: do())
+
+
 def request_id(offered: str | bytes | None) -> str:
     """The caller's request id if it is one, else a new one: it goes into logs and trailers as it is."""
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):

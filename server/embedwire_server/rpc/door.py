@@ -1,21 +1,19 @@
-"""Where calls come in, the outermost interceptor: a drain holds it for a moment."""
+"""Where calls come in, around all else: a drain holds it for a moment."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
+from embedwire_server.rpc.calls import Context
+from embedwire_server.rpc.interceptors import Handler, run_of, with_run
 
 # So many looks in a row that see no arrival: longer than what has arrived needs to be taken in, also by a busy process.
 QUIET_LOOKS = 5
 LOOK_SECONDS = 0.01
 LONGEST_HOLD_SECONDS = 0.5
 
-Handler = Any  # grpc.RpcMethodHandler, a named tuple behind its types
 
-
-class Door(grpc.aio.ServerInterceptor):
+class Door:
     """Where calls come in. While it is held they wait here, taken in and not begun."""
 
     def __init__(self) -> None:
@@ -24,20 +22,21 @@ class Door(grpc.aio.ServerInterceptor):
         self._is_open = asyncio.Event()
         self._is_open.set()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Let a call in, once the door is open."""
-        self._arrivals += 1
-        if not self._is_open.is_set():
-            self._held += 1
-            try:
-                await self._is_open.wait()
-            finally:
-                self._held -= 1
-        return await continuation(details)
+    def wrap(self, handler: Handler) -> Handler:
+        """Build the handler that stands in for this one."""
+        inner = run_of(handler)
+
+        async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
+            self._arrivals += 1
+            if not self._is_open.is_set():
+                self._held += 1
+                try:
+                    await self._is_open.wait()
+                finally:
+                    self._held -= 1
+            return await inner(messages, context)
+
+        return with_run(handler, run)
 
     async def hold(self) -> None:
         """Hold calls from now on; returns when no more arrive, because whoever calls waits for an answer."""

@@ -1,13 +1,14 @@
 """What surrounds every call within the door: `Observe`, then `Translate`, and nothing else.
 
-Each is a context manager around the handler, whatever its shape. Every handler is run
+Each wraps the handler, whatever its shape, once and for all: gRPC's own interceptors are asked anew for every call, and
+leave circles of garbage behind each. Every handler is run
 as a coroutine that reads and writes, also the generators of other libraries, so that a call is one
 task, its cleanup happens there, and its time begins before its first message has arrived.
 """
 
-import abc
 import asyncio
 import contextlib
+import functools
 import inspect
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -34,32 +35,7 @@ Run = Callable[[Any, Context], Awaitable[Any]]
 log = structlog.get_logger("embedwire_server.calls")
 
 
-class _Surrounding(grpc.aio.ServerInterceptor):
-    """Runs every call of a known method in a wrapped handler, which is made once."""
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {}
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Wrap the handler of a method that exists; gRPC itself answers for any other."""
-        method = details.method
-        if method not in self._handlers:
-            handler = await continuation(details)
-            if handler is None:
-                return None
-            self._handlers[method] = self.wrap(handler, method)
-        return self._handlers[method]
-
-    @abc.abstractmethod
-    def wrap(self, handler: Handler, method: str) -> Handler:
-        """Build the handler that stands in for this one."""
-
-
-class Observe(_Surrounding):
+class Observe:
     """Gives each call its request id and trailers, and reports its end to metrics and log.
 
     Args:
@@ -72,17 +48,16 @@ class Observe(_Surrounding):
     def __init__(
         self, metrics: Metrics, upstream: str, deadlines: calls.DefaultDeadlines, running: calls.Running
     ) -> None:
-        super().__init__()
         self._deadlines = deadlines
         self._metrics = metrics
         self._running = running
         self._upstream = upstream
 
     def wrap(self, handler: Handler, method: str) -> Handler:
-        """See the class."""
+        """Build the handler that stands in for the one of this method, a path."""
         _, service, name = method.split("/")
         labels = (_shape(handler), service, name)
-        inner = _run_of(handler)
+        inner = run_of(handler)
 
         async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
             call = self._begin(context, labels)
@@ -93,13 +68,13 @@ class Observe(_Surrounding):
                 self._report(call, labels, _code(context, call), time.perf_counter() - started)
 
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
-        return _with(handler._replace(request_streaming=True), run)
+        return with_run(handler._replace(request_streaming=True), run)
 
     def _begin(self, context: Context, labels: tuple[str, str, str]) -> calls.Call:
         call = self._call(context, is_ours=labels[1] == SERVICE)
         calls.current.set(call)
         self._running.add(call)
-        context.add_done_callback(lambda _: self._running.discard(call))  # type: ignore[arg-type] # typed as a class
+        calls.at_the_end(lambda: self._running.discard(call))
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
         context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
         self._metrics.calls_started.labels(*labels).inc()
@@ -127,7 +102,7 @@ class Observe(_Surrounding):
         write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
 
 
-class Translate(_Surrounding):
+class Translate:
     """Turns every failure into a status with details, and never into the text of an exception.
 
     Args:
@@ -135,14 +110,13 @@ class Translate(_Surrounding):
     """
 
     def __init__(self, stall_timeout: float) -> None:
-        super().__init__()
         self._stall_timeout = stall_timeout
         self._outbox = Outbox()
 
-    def wrap(self, handler: Handler, method: str) -> Handler:  # noqa: ARG002 - of no matter here
-        """See the class. What it runs is given all messages, also if the handler takes one."""
+    def wrap(self, handler: Handler) -> Handler:
+        """Build the handler that stands in for this one. What it runs is given all messages, also if it takes one."""
         handler = _tolerant(handler)
-        inner = _run_of(handler)
+        inner = run_of(handler)
         receive = _each if handler.request_streaming else _only
 
         async def answer(messages: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - as the handler does
@@ -151,7 +125,7 @@ class Translate(_Surrounding):
                 self._outbox.admit(call)
             message = await inner(await receive(messages, context), context)
             if call.is_ours:
-                self._outbox.put(message.ByteSize(), call, context)
+                self._outbox.put(message.ByteSize(), call)
             return message
 
         async def write(messages: AsyncIterator[Any], context: Context) -> None:
@@ -161,7 +135,7 @@ class Translate(_Surrounding):
                     async for message in answers:
                         await writer.write(message)
 
-        return _with(handler, _translated(write if inspect.isasyncgenfunction(inner) else answer))
+        return with_run(handler, _translated(write if inspect.isasyncgenfunction(inner) else answer))
 
 
 def _translated(run: Run) -> Run:
@@ -192,10 +166,15 @@ def _translated(run: Run) -> Run:
 async def _abort(context: Context, error: GatewayError) -> None:
     """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
     calls.current.get().reason = error.reason
+    error.__traceback__ = None  # its frames hold the call, which holds it: such circles wait for the garbage collector
     trailers = (*context.trailing_metadata(), *status.trailers(error))
     with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
         async with asyncio.timeout(ABORT_SECONDS):
-            await context.abort(status.code(error), status.text(error), trailers)
+            try:
+                await context.abort(status.code(error), status.text(error), trailers)
+            except grpc.aio.AbortError as aborted:
+                calls.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
+                raise
 
 
 def _reason_to_leave(context: Context) -> Reason:
@@ -246,12 +225,12 @@ def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
     return message
 
 
-def _run_of(handler: Handler) -> Any:  # noqa: ANN401 - a coroutine function or an async generator function
+def run_of(handler: Handler) -> Any:  # noqa: ANN401 - a coroutine function or an async generator function
     """What a handler of any shape runs."""
     return getattr(handler, _name(handler))
 
 
-def _with(handler: Handler, run: Run) -> Handler:
+def with_run(handler: Handler, run: Run) -> Handler:
     """The same handler, which runs this instead."""
     return handler._replace(**{_name(handler): run})
 

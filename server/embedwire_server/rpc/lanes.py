@@ -7,7 +7,8 @@ more at once; what is used here is private to grpcio, and where it is missing th
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -15,25 +16,21 @@ import structlog
 from grpc._cython import cygrpc  # type: ignore[attr-defined] # it is typed as if it had none
 
 LANES = 8
-_NEEDED = ("_MethodResolver", "_RequestCallError", "_handle_rpc", "_schedule_rpc_coro")
+_NEEDED = ("_RequestCallError", "_handle_stream_stream_rpc", "_handle_stream_unary_rpc", "_schedule_rpc_coro")
 
 log = structlog.get_logger(__name__)
 
 
 class Lanes:
-    """Takes calls in beside the server's own loop.
+    """Takes calls in beside the server's own loop, and spares them its search for the handler.
 
     Args:
         server: not started yet.
-        interceptors: those that it was made with.
-        handlers: by the path of their method, registered with the server.
+        handlers: by the path of their method, registered with the server; each reads its messages itself.
     """
 
-    def __init__(
-        self, server: grpc.aio.Server, interceptors: Sequence[grpc.aio.ServerInterceptor], handlers: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, server: grpc.aio.Server, handlers: Mapping[str, Any]) -> None:
         self._core: Any = getattr(server, "_server", None)
-        self._interceptors = tuple(interceptors)
         self._handlers = dict(handlers)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -42,12 +39,12 @@ class Lanes:
         if not hasattr(self._core, "_request_registered_call") or not all(hasattr(cygrpc, name) for name in _NEEDED):
             log.warning("this grpcio takes calls in one by one only")
             return
-        resolver = cygrpc._MethodResolver([], self._handlers)  # noqa: SLF001
-        for method in self._handlers:
+        for method, handler in self._handlers.items():
+            run = cygrpc._handle_stream_stream_rpc if handler.response_streaming else cygrpc._handle_stream_unary_rpc  # noqa: SLF001
             for _ in range(LANES):
-                self._keep(self._lane(method, resolver))
+                self._keep(self._lane(method, functools.partial(run, handler)))
 
-    async def _lane(self, method: str, resolver: object) -> None:
+    async def _lane(self, method: str, run: Callable[..., Any]) -> None:
         """Take one call in, open the lane again, and run the call."""
         if not self._core.is_running():
             return
@@ -55,10 +52,9 @@ class Lanes:
             state = await self._core._request_registered_call(method.encode())  # noqa: SLF001
         except cygrpc._RequestCallError:  # noqa: SLF001 - the server is being stopped
             return
-        self._keep(self._lane(method, resolver))
+        self._keep(self._lane(method, run))
         loop = asyncio.get_running_loop()
-        run = cygrpc._handle_rpc(method, resolver, self._interceptors, state, loop, False)  # noqa: FBT003, SLF001
-        await cygrpc._schedule_rpc_coro(run, state, loop, method)  # noqa: SLF001
+        await cygrpc._schedule_rpc_coro(run(state, loop), state, loop, method)  # noqa: SLF001
 
     def _keep(self, coroutine: Any) -> None:  # noqa: ANN401 - as it comes
         task = asyncio.get_running_loop().create_task(coroutine)

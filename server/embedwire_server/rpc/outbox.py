@@ -6,7 +6,7 @@ from typing import Self
 
 from embedwire_server.domain import Caller
 from embedwire_server.errors import CallerStalled, Overloaded, ReplyTooLarge
-from embedwire_server.rpc.calls import LONGEST_SECONDS, Call, Context, Deadline
+from embedwire_server.rpc.calls import LONGEST_SECONDS, Call, Context, Deadline, at_the_end
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES
 
 
@@ -79,7 +79,7 @@ class Outbox:
         if not self._has_room(call.caller, MAX_REPLY_BYTES):
             raise Overloaded("too many answers wait for callers who do not take them", retry_delay=1.0)
 
-    def put(self, size: int, call: Call, context: Context) -> None:
+    def put(self, size: int, call: Call) -> None:
         """Count an answer until it has been taken, or its caller has gone.
 
         Raises:
@@ -90,7 +90,7 @@ class Outbox:
             raise ReplyTooLarge("too many answers have not been taken; use CreateEmbedding, which streams them")
         self._untaken[caller] += size
         self._sum += size
-        context.add_done_callback(lambda _: self._taken(caller, size))  # type: ignore[arg-type] # typed as a class
+        at_the_end(lambda: self._taken(caller, size))
 
     def _has_room(self, caller: Caller, size: int) -> bool:
         return self._untaken[caller] + size <= self._of_one and self._sum + size <= self._of_all

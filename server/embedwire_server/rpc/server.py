@@ -1,4 +1,4 @@
-"""The gRPC server: services, interceptors in their order, options; and how it is stopped.
+"""The gRPC server: services, what surrounds them in its order, options; and how it is stopped.
 
 What its options promise about connections, and why:
 
@@ -19,10 +19,11 @@ What its options promise about connections, and why:
 import asyncio
 import dataclasses
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
@@ -50,10 +51,13 @@ LEAVING_SECONDS = 0.02
 GOODBYE_SECONDS = 2.0
 
 _MAX_INT = (1 << 31) - 1
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+_EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 # The messages of v1 are those of v1alpha under another name; newer tools ask for v1 only.
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+
+Handlers = Mapping[str, Any]  # grpc.RpcMethodHandler, a named tuple behind its types, by path
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,14 +134,23 @@ def build(
     """
     rules = rules or Rules()
     door, running = Door(), Running()
-    interceptors = (door, Observe(metrics, upstream, rules.deadlines, running), Translate(rules.stall_timeout))
-    server = grpc.aio.server(interceptors=interceptors, options=_options(rules))
-    handlers = _handlers(servicer)
-    server.add_registered_method_handlers(SERVICE, {path.rpartition("/")[2]: one for path, one in handlers.items()})
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (SERVICE, _HEALTH, _REFLECTION, _REFLECTION_V1)
-    _add_reflection(reflection.ReflectionServicer(names), server)
-    return Server(server, Lanes(server, interceptors, handlers), door, running)
+    observe, translate = Observe(metrics, upstream, rules.deadlines, running), Translate(rules.stall_timeout)
+
+    def surrounded(handlers: Handlers) -> Handlers:
+        return {path: door.wrap(observe.wrap(translate.wrap(handler), path)) for path, handler in handlers.items()}
+
+    server = grpc.aio.server(options=_options(rules))
+    ours = surrounded(_handlers(embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server, servicer, _EMBEDDING))
+    others = surrounded(
+        {
+            **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),
+            **_reflection_handlers(),
+        }
+    )
+    for path, handler in {**ours, **others}.items():
+        _, service, name = path.split("/")
+        server.add_registered_method_handlers(service, {name: handler})
+    return Server(server, Lanes(server, ours), door, running)
 
 
 class _Registry:
@@ -149,14 +162,23 @@ class _Registry:
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         (self.handler,) = handlers
 
+    def add_registered_method_handlers(self, _: str, __: Handlers) -> None:
+        """Newer stubs say it twice."""
 
-def _handlers(servicer: EmbeddingServicer) -> dict[str, Any]:
-    """The handlers of EmbeddingService by their paths."""
+
+def _handlers(add: Callable[[Any, Any], None], servicer: object, service: ServiceDescriptor) -> Handlers:
+    """The handlers of a service by their paths."""
     registry = _Registry()
-    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, registry)  # type: ignore[arg-type] # all it uses
-    names = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].methods_by_name
-    paths = [f"/{SERVICE}/{name}" for name in names]
+    add(servicer, registry)
+    paths = [f"/{service.full_name}/{name}" for name in service.methods_by_name]
     return {path: registry.handler.service(_Details(path)) for path in paths}
+
+
+def _reflection_handlers() -> Handlers:
+    servicer = reflection.ReflectionServicer((SERVICE, _HEALTH.full_name, _REFLECTION.full_name, _REFLECTION_V1))
+    handlers = _handlers(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer, _REFLECTION)
+    newer = {path.replace(_REFLECTION.full_name, _REFLECTION_V1): handler for path, handler in handlers.items()}
+    return {**handlers, **newer}
 
 
 class _Details(NamedTuple):
@@ -199,14 +221,3 @@ def _max_connections() -> int:
 def _ms(seconds: float) -> int:
     """Milliseconds, at least 1, as an option can hold them."""
     return max(1, min(round(seconds * 1000), _MAX_INT))
-
-
-def _add_reflection(servicer: reflection.ReflectionServicer, server: grpc.aio.Server) -> None:
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    handlers = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_REFLECTION_V1, handlers),))
