@@ -8,7 +8,6 @@ from typing import Self
 
 import aiohttp
 import httpx
-from multidict import CIMultiDict
 
 _LATIN = "latin-1"  # bytes as they are
 
@@ -33,7 +32,7 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.TransportError: there is none.
         """
         stream = request.stream
-        headers = CIMultiDict([(name.decode(_LATIN), value.decode(_LATIN)) for name, value in request.headers.raw])
+        headers = [(name.decode(_LATIN), value.decode(_LATIN)) for name, value in request.headers.raw]
         try:
             reply = await self._session.request(
                 request.method,
