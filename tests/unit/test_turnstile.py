@@ -13,6 +13,8 @@ pytestmark = pytest.mark.asyncio
 async def passed(count: int, leavers: slice = slice(0)) -> list[tuple[int, int]]:
     """The round in which each of so many passed, by number; some of them leave before they may."""
     turnstile, order, rounds = Turnstile(), list[tuple[int, int]](), 0
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
 
     async def work(number: int) -> None:
         await turnstile.passage()
@@ -24,6 +26,7 @@ async def passed(count: int, leavers: slice = slice(0)) -> list[tuple[int, int]]
         rounds += 1
         for task in tasks[leavers]:
             task.cancel()
+    assert not faults
     return order
 
 
