@@ -40,6 +40,18 @@ def raw(data: bytes) -> Script:
     return script
 
 
+def later(first: bytes, then: bytes) -> Script:
+    """Two pieces, the second once the first has been read; the connection stays open."""
+
+    async def script(visit: Visit) -> None:
+        await visit.send(first)
+        await asyncio.sleep(0.1)
+        await visit.send(then)
+        await visit.gone()
+
+    return script
+
+
 def number(text: str) -> bytes:
     """A good reply but for the first number of its vector."""
     return json.dumps(reply()).encode().replace(b"0.5", text.encode(), 1)
@@ -100,6 +112,12 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "closed-in-the-body": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + GOOD[:1000]), UNAVAILABLE),
     "endless-header": (raw(b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 100_000 + b"\r\n\r\n{}"), MALFORMED),
     "broken-chunks": (raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), MALFORMED),
+    "broken-chunks-later": (
+        later(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"zz\r\n"),
+        MALFORMED,
+    ),
+    "broken-head-later": (later(b"HTTP/1.1 200 OK\r\n", b"no header\r\n\r\n"), MALFORMED),
+    "gzip-twice": (answers(gzip.compress(gzip.compress(GOOD)), Content_Encoding="gzip, gzip"), MALFORMED),
     "broken-gzip": (answers(b"no gzip", Content_Encoding="gzip"), MALFORMED),
 }
 

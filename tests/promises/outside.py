@@ -24,7 +24,7 @@ from promises.callers import Callers, closed_loop, names, percentile
 from promises.server import SERVICE
 from promises.watched import watch_parent
 
-_PAUSE = 0.02
+_PAUSE = 0.05  # to probe costs the server something as well
 _WINDOW = 6.0
 _CALLERS = 4  # so many probing calls at a time, on one connection: a p99 of a few dozen refusals would be the slowest
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 
 CONNECT_SECONDS = 10.0
 
@@ -47,10 +48,16 @@ class _Connection(ResponseHandler):
         exchange.is_connected, exchange.is_reused = True, is_reused
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the answer."""
-        if self._exchange is not None:
+        """Take bytes of the answer; without any, aiohttp only goes on with what it has, perhaps of an earlier one."""
+        if data and self._exchange is not None:
             self._exchange.is_answered = True
         super().data_received(data)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Fail, and with it the body that is arriving: aiohttp would let its reader wait for ever."""
+        super().set_exception(exc, *cause)
+        if isinstance(exc, HttpProcessingError) and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientError("what arrived is not HTTP"))
 
     def close(self) -> None:
         """Close without a delay."""

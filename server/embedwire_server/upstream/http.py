@@ -54,6 +54,11 @@ class HttpUpstream:
         reply = _Reply(response, call.trace, self._turnstile)
         try:
             key = call.key or self._key
+            if reply.is_compressed_twice:
+                message = (
+                    "the upstream's reply cannot be used: it is compressed more than once"  # it may grow without bound
+                )
+                raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
             if response.status_code != httpx.codes.OK:
                 raise refusal.refused(response, await reply.head(), key, is_callers_key=call.key is not None)
             modality = call.input.modality
@@ -83,6 +88,8 @@ class HttpUpstream:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
+            if body.fault is not None:  # the file could not be read: no fault of the upstream's, and none to repeat
+                raise body.fault from error
             failure = _named(error, "the upstream could not be reached, or closed the connection without an answer")
             failure.repeatable = _repeatable(exchange, body)
             raise failure from error
@@ -135,7 +142,9 @@ class _Reply:
 
     def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
-        self._chunks = response.aiter_bytes() if "content-encoding" in response.headers else aiter(self._stream)
+        encoding = response.headers.get("content-encoding", "")
+        self._chunks = response.aiter_bytes() if encoding else aiter(self._stream)
+        self.is_compressed_twice = "," in encoding
         self._trace = trace
         self._turnstile = turnstile
         self._size = 0

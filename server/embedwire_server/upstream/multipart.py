@@ -40,6 +40,7 @@ class MultipartBody:
         length: its size in bytes.
         inline: the whole body if no part is a file, else None.
         is_sent: whether all of it has been handed over.
+        fault: what went wrong while a file was read, if anything did: who sends the body does not tell.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -62,6 +63,7 @@ class MultipartBody:
         first = self._pieces[0]
         self.inline = first if len(self._pieces) == 1 and isinstance(first, bytes) else None
         self.is_sent = self.inline is not None
+        self.fault: Exception | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Yield the body from its start; files are read as they are sent."""
@@ -69,8 +71,12 @@ class MultipartBody:
             if isinstance(piece, bytes):
                 yield piece
             else:
-                async for chunk in piece.chunks():
-                    yield chunk
+                try:
+                    async for chunk in piece.chunks():
+                        yield chunk
+                except Exception as error:
+                    self.fault = error
+                    raise
         self.is_sent = True
 
     def _add(self, text: str) -> None:

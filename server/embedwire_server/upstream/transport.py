@@ -9,14 +9,16 @@ from typing import Self
 import aiohttp
 import httpx
 
-_LATIN = "latin-1"  # bytes as they are
+PLAIN_BYTES = 64 << 10
+COMPRESSED_BYTES = 16 << 10  # they may grow a thousand times, all at once
 
 
 class Transport(httpx.AsyncBaseTransport):
     """Carries requests; a reply's body is read as it arrives.
 
-    Errors are httpx's: ConnectError and ConnectTimeout where there was no connection, ReadError where it ended,
-    RemoteProtocolError where what came is not HTTP. Their texts may hold addresses.
+    Errors are httpx's: UnsupportedProtocol for an address that cannot be used, ConnectError and ConnectTimeout where
+    there was no connection, ReadError where it ended, RemoteProtocolError where what came is not HTTP. Their texts may
+    hold addresses.
 
     Args:
         session: makes the connections; closed with the transport.
@@ -32,7 +34,7 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.TransportError: there is none.
         """
         stream = request.stream
-        headers = [(name.decode(_LATIN), value.decode(_LATIN)) for name, value in request.headers.raw]
+        headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw]
         try:
             reply = await self._session.request(
                 request.method,
@@ -51,17 +53,18 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """What arrives of a reply's body, its own iterator: a generator would be one more to close."""
+    """What arrives of a reply's body, in small pieces; its own iterator: a generator would be one more to close."""
 
     def __init__(self, reply: aiohttp.ClientResponse) -> None:
         self._reply = reply
+        self._most = COMPRESSED_BYTES if "content-encoding" in reply.headers else PLAIN_BYTES
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await self._reply.content.readany()
+            chunk = await self._reply.content.read(self._most)
         except aiohttp.ClientError as error:
             raise _mapped(error) from error
         if not chunk:
@@ -75,6 +78,8 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _mapped(error: aiohttp.ClientError) -> httpx.TransportError:
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return httpx.UnsupportedProtocol(str(error))
     if isinstance(error, aiohttp.ServerTimeoutError):
         return httpx.ConnectTimeout(str(error))
     if isinstance(error, aiohttp.ClientConnectorError):
