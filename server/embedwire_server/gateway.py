@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Self
 
@@ -12,6 +14,7 @@ from embedwire_server.domain import (
     Event,
     InputResult,
     InputSegment,
+    Modality,
     content_of,
 )
 from embedwire_server.errors import GatewayError, Reason
@@ -38,6 +41,11 @@ class Gateway:
         self._admission = admission
         self._metrics = metrics
         self._inputs_at_once = inputs_at_once
+        self._in_flight = Counter[Modality]()
+        for modality in Modality:  # read when somebody looks: to tell it each time costs more than to count
+            metrics.inputs_in_flight.labels(modality).set_function(
+                functools.partial(self._in_flight.__getitem__, modality)
+            )
 
     async def embed(self, request: EmbedRequest, deadline: float) -> AsyncGenerator[Event]:
         """Yield the segments of each input in order, then its result; inputs interleave.
@@ -69,7 +77,7 @@ class Gateway:
         completion: Completion | None = None
         failure: GatewayError | None = None
         count = 0
-        with _Observed(call, self._metrics) as observed:
+        with _Observed(call, self._metrics, self._in_flight) as observed:
             try:
                 if content is not None:
                     with trace.time("upload"):
@@ -109,23 +117,24 @@ class _Observed:
         segments: how many were decoded.
     """
 
-    def __init__(self, call: UpstreamCall, metrics: Metrics) -> None:
+    def __init__(self, call: UpstreamCall, metrics: Metrics, in_flight: Counter[Modality]) -> None:
         self.reason: str = Reason.CANCELLED
         self.segments = 0
         self._metrics = metrics
+        self._in_flight = in_flight
         self._trace = call.trace
         self._queued = call.trace.queue
         self._labels = (call.input.modality, call.model.name)
 
     def __enter__(self) -> Self:
         self._started = time.perf_counter()
-        self._metrics.inputs_in_flight.labels(self._labels[0]).inc()
+        self._in_flight[self._labels[0]] += 1
         return self
 
     def __exit__(self, *_: object) -> None:
         modality, model = self._labels
         trace, metrics = self._trace, self._metrics
-        metrics.inputs_in_flight.labels(modality).dec()
+        self._in_flight[modality] -= 1
         others = trace.queue - self._queued + trace.waiting + trace.upload + trace.parked
         metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - self._started - others))
         metrics.inputs.labels(modality, model, self.reason).inc()
