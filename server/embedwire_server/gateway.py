@@ -92,12 +92,10 @@ class Gateway:
                             yield InputSegment(index, item.key, count - 1, item.modality, part)
             except GatewayError as error:
                 failure = error
-            except asyncio.CancelledError as error:
-                if is_cancelled():
-                    raise
-                failure = unforeseen(error)  # leaked out of a library
-            except Exception as error:  # noqa: BLE001 - one input must not take the others with it
-                failure = unforeseen(error)
+            except (Exception, asyncio.CancelledError) as error:  # one input must not take the others with it
+                if is_cancelled():  # and a fault on the way out must not keep the call alive
+                    raise asyncio.CancelledError from error
+                failure = unforeseen(error)  # a CancelledError has leaked out of a library
             finally:
                 if content is not None:
                     content.close()

@@ -457,3 +457,23 @@ async def test_calls_that_leave(seed: int) -> None:
     assert sample(bench.metrics, "embedwire_content_bytes") == 0
     for modality in Modality:
         assert sample(bench.metrics, "embedwire_inputs_in_flight", modality=modality) == 0
+
+
+async def test_all_of_a_key_leave_in_one_tick(bench: Bench) -> None:
+    """When those who hold a key's places and those who wait for one are cancelled together, all of them just leave."""
+    admission = Admission(bench.metrics, in_flight=1, queued=10, content_bytes=1000)
+    calls = [call(key="a") for _ in range(5)]
+
+    async def work(one: UpstreamCall) -> None:
+        await admission.take_place(one)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            admission.give_place_back(one)
+
+    tasks = [asyncio.create_task(work(one)) for one in calls]
+    await settled()
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(one) for one in ended] == [asyncio.CancelledError] * 5

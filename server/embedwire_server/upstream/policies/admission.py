@@ -93,7 +93,8 @@ class Admission:
     def _forget(self, call: UpstreamCall) -> None:
         """Callers may bring any number of keys: what nobody uses goes."""
         name = (call.key, call.input.modality)
-        if call.key is not None and self._places[name].is_idle:
+        places = self._places.get(name)  # gone if several leave in the same moment
+        if call.key is not None and places is not None and places.is_idle:
             del self._places[name]
 
 
