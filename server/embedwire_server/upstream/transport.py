@@ -9,7 +9,7 @@ from typing import Self
 import aiohttp
 import httpx
 
-PLAIN_BYTES = 64 << 10
+PLAIN_BYTES = 512 << 10  # as much as aiohttp holds
 COMPRESSED_BYTES = 16 << 10  # they may grow a thousand times, all at once
 
 
