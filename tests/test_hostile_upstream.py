@@ -45,7 +45,7 @@ def later(first: bytes, then: bytes) -> Script:
 
     async def script(visit: Visit) -> None:
         await visit.send(first)
-        await asyncio.sleep(0.1)
+        await visit.pause(0.1)
         await visit.send(then)
         await visit.gone()
 

@@ -36,6 +36,9 @@ class Visit:
         await self.head(status, len(data), **headers)
         await self.send(data)
 
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
     async def gone(self) -> None:
         """Wait until the other side has closed the connection."""
         await self.closed.wait()

@@ -36,19 +36,24 @@ NETWORKS: dict[str, tuple[Toxics, Toxics, Expected]] = {
 }
 
 
-class _Recorder:
-    """Stands in for a connection: what a script does to it becomes the steps of an answer."""
+class _Recorder(Visit):
+    """A visit that never was: what a script does in it becomes the steps of an answer."""
 
     def __init__(self) -> None:
+        super().__init__("/embed", {}, b"", cast("Any", None), cast("Any", self), asyncio.Event())
         self.steps: list[Step] = []
 
-    def write(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self.steps.append(data)
 
-    async def drain(self) -> None:
-        pass
+    async def pause(self, seconds: float) -> None:
+        self.steps.append(seconds)
+
+    async def gone(self) -> None:
+        self.steps.append(Ending.HANG)
 
     def close(self) -> None:
+        """As its writer."""
         self.steps.append(Ending.CLOSE)
 
 
@@ -57,7 +62,7 @@ async def answers() -> dict[str, tuple[Script, Expected]]:
     found: dict[str, tuple[Script, Expected]] = {}
     for kind, (script, (reason, code)) in CASES.items():
         recorder = _Recorder()
-        await script(Visit("/embed", {}, b"", cast("Any", None), cast("Any", recorder), asyncio.Event()))
+        await script(recorder)
         found[kind] = (always(kind, *recorder.steps), (reason, code.name))
     found |= {f"hangs {kind}": (script, LATE) for kind, script in HANGS.items()}
     found["reset"] = (always("reset", Ending.RESET), UNAVAILABLE)
