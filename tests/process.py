@@ -33,11 +33,10 @@ class ServerProcess:
     async def running(cls, script: Script | None = None, **settings: Any) -> AsyncGenerator["ServerProcess"]:
         """Start it on the sandbox, or on an upstream that follows the script."""
         async with contextlib.AsyncExitStack() as stack:
-            upstream = "sandbox"
             if script is not None:
                 scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
-                upstream = scripted.base_url
-            process = await _start(upstream=upstream, **settings)
+                settings["upstream"] = scripted.base_url
+            process = await _start(**settings)
             stack.push_async_callback(_end, process)
             log: list[str] = []
             target, metrics_url = await _addresses(process, log)
@@ -75,7 +74,7 @@ class ServerProcess:
 
 
 async def _start(**settings: Any) -> asyncio.subprocess.Process:
-    chosen = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
+    chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
     flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "embedwire_server", "serve", *flags]
     return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)

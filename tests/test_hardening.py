@@ -161,6 +161,17 @@ async def test_a_call_without_its_message_is_invalid(served: Served) -> None:
     assert failed(caught.value).info.reason == "MALFORMED_MESSAGE"
 
 
+@pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary", "CreateEmbeddingFromUpload"])
+async def test_who_leaves_before_the_first_message_has_left(served: Served, method: str) -> None:
+    """A call that is reset before its message has arrived counts as cancelled, not as one that was invalid."""
+    async with http2.Connection.open(served.app.target) as connection:
+        await connection.send(call(f"/embedwire.v1.EmbeddingService/{method}", 1))
+        await until(lambda: served.metric("grpc_server_started_total", grpc_method=method) == 1)
+        await connection.send(frame(http2.RST_STREAM, (8).to_bytes(4, "big"), stream=1))
+        await until(lambda: served.metric("grpc_server_handled_total", grpc_method=method) == 1)
+    assert served.metric("embedwire_calls_total", method=method, reason="CANCELLED") == 1
+
+
 async def test_silent_connections_are_closed() -> None:
     """A connection that says nothing is closed after the handshake timeout."""
     async with bare(rpc_server.Rules(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):

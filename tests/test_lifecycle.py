@@ -202,6 +202,28 @@ async def test_during_the_drain_delay_all_is_as_before_but_health() -> None:
     assert caught.value.code() is UNAVAILABLE
 
 
+async def test_probes_that_meet_the_drain_are_answered() -> None:
+    """A health check is told NOT_SERVING until nobody listens any more, never that it was ended."""
+    failures: list[grpc.aio.AioRpcError] = []
+
+    async def probe(health: health_pb2_grpc.HealthStub) -> None:
+        while True:
+            try:
+                await health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
+            except grpc.aio.AioRpcError as error:
+                failures.append(error)
+                return
+
+    async with ServerProcess.running(answer) as server:
+        probes = [asyncio.create_task(probe(health_pb2_grpc.HealthStub(server.channel))) for _ in range(20)]
+        await until(lambda: "grpc_server_handled_total" in server.metrics())
+        assert await server.terminate() == 0
+        await asyncio.gather(*probes)
+
+    assert {failure.code() for failure in failures} == {UNAVAILABLE}
+    assert not [failure for failure in failures if "grpc-status-details-bin" in dict(failure.trailing_metadata())]
+
+
 async def test_a_second_signal_ends_at_once() -> None:
     """Whoever signals twice does not wait for running calls."""
     async with ServerProcess.running(half_answer, grace=60) as server:

@@ -210,6 +210,27 @@ async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_
         assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_refusal_in_the_middle_of_a_file_is_told() -> None:
+    """An upstream that answers and hangs up is heard, unless it does so in the very moment of a write."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    reasons: list[str] = []
+    upstream = await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1 << 16)
+    base_url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+    async with upstream, ServerProcess.running(upstream=base_url) as server:
+        for _ in range(30):
+            asked = [first(upload_input("audio", file_name="a.wav")), *chunks(0, bytes(40_000))]
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await anext(aiter(server.stub.CreateEmbeddingFromUpload(iter(asked), timeout=20)))
+            reasons.append(failed(caught.value).info.reason)
+
+    assert reasons.count("CONTENT_TOO_LARGE") >= 24
+
+
 def _open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grpc
@@ -22,6 +22,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
+HANGING_UP_SECONDS = 0.05
 LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -93,14 +94,15 @@ class Call:
     """One running call, for metrics, log and trailers.
 
     `model` is a name of the table, never what the caller wrote. `upstream_key` is what the caller wrote.
-    `caller` is the host that calls and its connection, for whoever shares things fairly. `is_ours` tells the
-    calls of EmbeddingService from health and reflection.
+    `caller` is the host that calls and its connection, for whoever shares things fairly. `service` is a full name;
+    `is_ours` tells the calls of EmbeddingService from health and reflection.
     """
 
     request_id: str
     deadline: Deadline
+    service: str
+    is_ours: bool
     caller: Caller = ("", "")
-    is_ours: bool = True
     upstream_key: str | bytes | None = dataclasses.field(default=None, repr=False)
     model: str = OTHER_MODEL
     reason: str = "OK"
@@ -125,10 +127,10 @@ class Running:
         if not self._calls:
             self._idle.set()
 
-    def end(self, failure: GatewayError, *, unless: Callable[[Call], bool] = lambda _: False) -> None:
-        """End all of them now with this failure, but for those that are excepted."""
+    def end(self, failure: GatewayError, *, services: Collection[str] | None = None) -> None:
+        """End all of them now with this failure, or only those of some services."""
         for call in self._calls:
-            if not unless(call):
+            if services is None or call.service in services:
                 call.deadline.end(failure)
 
     async def ended(self, seconds: float) -> bool:
@@ -150,6 +152,14 @@ def at_the_end(do: Callable[[], object]) -> None:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - every call runs in one
     task.add_done_callback(lambda _: do())
+
+
+async def has_said_all() -> None:
+    """Wait for as long as gRPC may need to say that the caller has left, and be cancelled then.
+
+    A caller who leaves in the middle looks at first like one who has sent all that it wants to.
+    """
+    await asyncio.sleep(HANGING_UP_SECONDS)
 
 
 def request_id(offered: str | bytes | None) -> str:

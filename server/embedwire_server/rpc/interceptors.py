@@ -20,7 +20,7 @@ import structlog
 from embedwire_server.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.failures import is_cancelled, unforeseen
 from embedwire_server.metrics import Metrics
-from embedwire_server.rpc import calls, status
+from embedwire_server.rpc import batches, calls, status
 from embedwire_server.rpc.calls import Context
 from embedwire_server.rpc.health import SERVICE
 from embedwire_server.rpc.outbox import Outbox, Writer
@@ -71,7 +71,7 @@ class Observe:
         return with_run(handler._replace(request_streaming=True), run)
 
     def _begin(self, context: Context, labels: tuple[str, str, str]) -> calls.Call:
-        call = self._call(context, is_ours=labels[1] == SERVICE)
+        call = self._call(context, labels[1])
         calls.current.set(call)
         self._running.add(call)
         calls.at_the_end(lambda: self._running.discard(call))
@@ -80,14 +80,16 @@ class Observe:
         self._metrics.calls_started.labels(*labels).inc()
         return call
 
-    def _call(self, context: Context, *, is_ours: bool) -> calls.Call:
+    def _call(self, context: Context, service: str) -> calls.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
         metadata = dict(context.invocation_metadata() or ())
+        is_ours = service == SERVICE
         return calls.Call(
             calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
             calls.Deadline(context.time_remaining(), self._deadlines if is_ours else calls.NO_DEADLINES),
-            calls.caller_of(context.peer()),
+            service,
             is_ours,
+            calls.caller_of(context.peer()),
             metadata.get(calls.UPSTREAM_KEY),
         )
 
@@ -171,7 +173,7 @@ async def _abort(context: Context, error: GatewayError) -> None:
     with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
         async with asyncio.timeout(ABORT_SECONDS):
             try:
-                await context.abort(status.code(error), status.text(error), trailers)
+                await batches.finished(context.abort(status.code(error), status.text(error), trailers))
             except grpc.aio.AbortError as aborted:
                 calls.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
                 raise
@@ -204,15 +206,18 @@ def _tolerant(handler: Handler) -> Handler:
 
 async def _only(_: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
     """The message of a call that has one."""
-    message = await context.read()
-    return _decoded(MalformedMessage() if message is grpc.aio.EOF else message)
+    message = await batches.finished(context.read())
+    if message is grpc.aio.EOF:
+        await calls.has_said_all()
+        raise MalformedMessage
+    return _decoded(message)
 
 
-async def _each(messages: AsyncIterator[Any], _: Context) -> AsyncGenerator[Any]:
+async def _each(_: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
     """The messages of a call that has many."""
 
     async def decoded() -> AsyncGenerator[Any]:
-        async for message in messages:
+        while (message := await batches.finished(context.read())) is not grpc.aio.EOF:
             yield _decoded(message)
 
     return decoded()

@@ -15,6 +15,8 @@ import grpc
 import structlog
 from grpc._cython import cygrpc  # type: ignore[attr-defined] # it is typed as if it had none
 
+from embedwire_server.rpc import batches
+
 LANES = 8
 _NEEDED = ("_RequestCallError", "_handle_stream_stream_rpc", "_handle_stream_unary_rpc", "_schedule_rpc_coro")
 
@@ -54,7 +56,7 @@ class Lanes:
             return
         self._keep(self._lane(method, run))
         loop = asyncio.get_running_loop()
-        await cygrpc._schedule_rpc_coro(run(state, loop), state, loop, method)  # noqa: SLF001
+        await cygrpc._schedule_rpc_coro(run(state, batches.unfailing(loop)), state, loop, method)  # noqa: SLF001
 
     def _keep(self, coroutine: Any) -> None:  # noqa: ANN401 - as it comes
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -6,6 +6,7 @@ from typing import Self
 
 from embedwire_server.domain import Caller
 from embedwire_server.errors import CallerStalled, Overloaded, ReplyTooLarge
+from embedwire_server.rpc import batches
 from embedwire_server.rpc.calls import LONGEST_SECONDS, Call, Context, Deadline, at_the_end
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES
 
@@ -40,7 +41,7 @@ class Writer:
     async def write(self, message: object) -> None:
         """Send a message; returns when gRPC has room for another."""
         self._writing_since = self._loop.time()
-        await self._context.write(message)
+        await batches.finished(self._context.write(message))
         self._writing_since = None
 
     def _look_in(self, seconds: float) -> None:

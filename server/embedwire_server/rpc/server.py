@@ -3,7 +3,8 @@
 What its options promise about connections, and why:
 
 - A message has at most `max_message_bytes`, also once it is decompressed; metadata 16 KiB. gRPC refuses the rest with
-  RESOURCE_EXHAUSTED. Soft and hard limit of metadata are the same, since between them calls are refused at random.
+  RESOURCE_EXHAUSTED; the server itself sees only that such a call has ended, and metrics and log say CANCELLED. Soft
+  and hard limit of metadata are the same, since between them calls are refused at random.
 - A connection that has not spoken HTTP/2 within `handshake_timeout` is closed.
 - The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if nothing
   comes back in `keepalive_timeout`: a peer that has vanished without a word is not waited for.
@@ -56,6 +57,7 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 # The messages of v1 are those of v1alpha under another name; newer tools ask for v1 only.
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+_REFLECTIONS = (_REFLECTION.full_name, _REFLECTION_V1)
 
 Handlers = Mapping[str, Any]  # grpc.RpcMethodHandler, a named tuple behind its types, by path
 
@@ -111,7 +113,7 @@ class Server:
         stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
         await asyncio.sleep(LEAVING_SECONDS)
         await self._door.open()
-        self._running.end(Draining(), unless=lambda call: call.is_ours)  # reflection has no end of its own
+        self._running.end(Draining(), services=_REFLECTIONS)  # they have no end of their own
         if not await self._running.ended(grace):
             self._running.end(Draining())
             await self._running.ended(GOODBYE_SECONDS)
@@ -175,7 +177,7 @@ def _handlers(add: Callable[[Any, Any], None], servicer: object, service: Servic
 
 
 def _reflection_handlers() -> Handlers:
-    servicer = reflection.ReflectionServicer((SERVICE, _HEALTH.full_name, _REFLECTION.full_name, _REFLECTION_V1))
+    servicer = reflection.ReflectionServicer((SERVICE, _HEALTH.full_name, *_REFLECTIONS))
     handlers = _handlers(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer, _REFLECTION)
     newer = {path.replace(_REFLECTION.full_name, _REFLECTION_V1): handler for path, handler in handlers.items()}
     return {**handlers, **newer}

@@ -7,6 +7,7 @@ from typing import Never
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.content import Upload
 from embedwire_server.errors import InvalidRequest, InvalidUploadFraming
+from embedwire_server.rpc import calls
 
 Messages = AsyncIterator[pb.CreateEmbeddingFromUploadRequest]
 
@@ -17,7 +18,7 @@ async def first_request(messages: Messages) -> pb.CreateEmbeddingRequest:
     Raises:
         InvalidUploadFraming: there is none, or it holds something else.
     """
-    message = await anext(messages, None)
+    message = await _next(messages)
     if message is None or message.WhichOneof("payload") != "request":
         raise InvalidUploadFraming("request", "the first message must hold the request")
     return message.request
@@ -48,7 +49,7 @@ async def receive(messages: Messages, uploads: Mapping[int, Upload]) -> AsyncGen
 
 
 async def _chunk_of(messages: Messages, index: int) -> pb.UploadChunk:
-    message = await anext(messages, None)
+    message = await _next(messages)
     if message is None:
         raise InvalidUploadFraming("chunk", f"the stream ended before the last chunk of inputs[{index}]")
     if message.WhichOneof("payload") != "chunk":
@@ -57,6 +58,13 @@ async def _chunk_of(messages: Messages, index: int) -> pb.UploadChunk:
         got = message.chunk.input_index
         raise InvalidUploadFraming("chunk.input_index", f"expected {index}, the next file in order, got {got}")
     return message.chunk
+
+
+async def _next(messages: Messages) -> pb.CreateEmbeddingFromUploadRequest | None:
+    message = await anext(messages, None)
+    if message is None:
+        await calls.has_said_all()
+    return message
 
 
 @contextlib.contextmanager

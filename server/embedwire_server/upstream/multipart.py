@@ -1,5 +1,6 @@
 """A multipart/form-data body of known length, written part by part and never as a whole."""
 
+import asyncio
 import dataclasses
 import os
 from collections.abc import AsyncGenerator, Sequence
@@ -66,13 +67,18 @@ class MultipartBody:
         self.fault: Exception | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the body from its start; files are read as they are sent."""
+        """Yield the body from its start; files are read as they are sent.
+
+        What has arrived is taken in before each further piece: an upstream that refuses a file in the middle hangs up
+        then, and to write to such a connection throws its answer away.
+        """
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 yield piece
             else:
                 try:
                     async for chunk in piece.chunks():
+                        await asyncio.sleep(0)
                         yield chunk
                 except Exception as error:
                     self.fault = error

@@ -1,0 +1,88 @@
+"""gRPC's batches: whoever awaits one, and however that ends, it is finished."""
+
+import asyncio
+
+import pytest
+
+from embedwire_server.rpc import batches
+
+pytestmark = pytest.mark.asyncio
+
+
+class Batch:
+    """Awaits a future in the place of gRPC's core, and frees what it holds when that returns."""
+
+    def __init__(self, future: "asyncio.Future[None] | None" = None) -> None:
+        self.future = future or asyncio.get_running_loop().create_future()
+        self.is_freed = False
+
+    async def run(self) -> str:
+        await self.future
+        self.is_freed = True
+        return "read"
+
+
+async def begun(batch: Batch) -> "asyncio.Task[str]":
+    async def awaiting() -> str:
+        return await batches.finished(batch.run())
+
+    task = asyncio.create_task(awaiting())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_its_result_is_that_of_the_batch() -> None:
+    """What is awaited returns what the batch returns."""
+    task = await begun(batch := Batch())
+    batch.future.set_result(None)
+    assert await task == "read"
+
+
+async def test_its_failure_is_that_of_the_batch() -> None:
+    """What the batch raises is raised."""
+    task = await begun(batch := Batch())
+    batch.future.set_exception(ConnectionError())
+    with pytest.raises(ConnectionError):
+        await task
+
+
+async def test_who_is_cancelled_does_not_wait_and_the_batch_is_finished() -> None:
+    """Cancelled before the batch is done, the task ends at once; the batch is freed when it is done."""
+    task = await begun(batch := Batch())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not batch.is_freed
+    batch.future.set_result(None)
+    await asyncio.sleep(0)
+    assert batch.is_freed
+
+
+async def test_who_is_cancelled_as_the_batch_is_done_is_cancelled() -> None:
+    """Cancelled in the same turn of the loop, the task ends, and the batch is freed."""
+    task = await begun(batch := Batch())
+    batch.future.set_result(None)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert batch.is_freed
+
+
+async def test_time_can_be_up() -> None:
+    """A timeout around it is a timeout, as around any await."""
+    batch = Batch()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await batches.finished(batch.run())
+    batch.future.set_result(None)
+    await asyncio.sleep(0)
+    assert batch.is_freed
+
+
+async def test_a_batch_that_fails_is_freed() -> None:
+    """The futures that gRPC is given do not fail, so that whoever awaits them goes on to free the batch."""
+    task = await begun(batch := Batch(batches.unfailing(asyncio.get_running_loop()).create_future()))
+    batch.future.set_exception(ConnectionError())
+    assert await task == "read"
+    assert batch.is_freed
