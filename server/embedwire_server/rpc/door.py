@@ -7,8 +7,9 @@ from typing import Any
 from embedwire_server.rpc.calls import Context
 from embedwire_server.rpc.interceptors import Handler, run_of, with_run
 
-# So many looks in a row that see no arrival: longer than what has arrived needs to be taken in, also by a busy process.
-QUIET_LOOKS = 5
+# So many looks in a row that see no arrival: longer than what has arrived needs to be taken in, also by a busy process,
+# and than most callers who share their calls among replicas stay with the others.
+QUIET_LOOKS = 15
 LOOK_SECONDS = 0.01
 LONGEST_HOLD_SECONDS = 0.5
 

@@ -45,7 +45,9 @@ class Transport(httpx.AsyncBaseTransport):
             )
         except aiohttp.ClientError as error:
             raise _mapped(error) from error
-        return httpx.Response(reply.status, headers=reply.raw_headers, stream=_Body(reply))
+        response = httpx.Response(reply.status, headers=reply.raw_headers, stream=_Body(reply))
+        response.headers.encoding = "iso-8859-1"  # or httpx would try all of them, and again for each that is asked for
+        return response
 
     async def aclose(self) -> None:
         """Close all connections."""
