@@ -24,6 +24,7 @@ from embedwire_server.domain import (
 from embedwire_server.upstream.multipart import Field, File, Part
 
 MAX_OPTION_CHARS = 64
+_ABOUT_AUDIO = ("start_offset_sec", "end_offset_sec", "embedding_option")
 
 
 class MalformedReplyError(ValueError):
@@ -80,8 +81,7 @@ def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         values = np.frombuffer(numbers.as_buffer(of_type="d"))
         # as_buffer flattens nested lists; a look at the values is dear, so only where there could be one
         is_flat = element.count(b"[") == 1 or not any(isinstance(number, list) for number in numbers.as_list())
-        offsets = {name: fields.get(name) for name in ("start_offset_sec", "end_offset_sec")}
-        option = fields.get("embedding_option")
+        about = [fields.get(name) for name in _ABOUT_AUDIO] if modality is Modality.AUDIO else None
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         raise MalformedReplyError("a segment is not what the API describes") from None
     if not is_flat or len(values) != dimensions:
@@ -90,14 +90,15 @@ def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         vector = values.astype("<f4")
     if not np.isfinite(vector).all():
         raise MalformedReplyError("a vector holds a number that float32 cannot")
-    if modality is not Modality.AUDIO:
+    if about is None:
         return Segment(vector.tobytes())
-    if offsets["start_offset_sec"] is None:
+    start, end, option = about
+    if start is None:
         raise MalformedReplyError("an audio segment does not say where it starts")
     return Segment(
         vector.tobytes(),
-        start_offset_sec=_seconds(offsets["start_offset_sec"]),
-        end_offset_sec=_seconds(offsets["end_offset_sec"]),
+        start_offset_sec=_seconds(start),
+        end_offset_sec=_seconds(end),
         embedding_option=_option(option),
     )
 
