@@ -16,11 +16,10 @@ MAX_ELEMENT_BYTES = 1 << 20
 MAX_STRING_BYTES = 64 << 10  # an unfinished one is looked at again from its start with each chunk
 MAX_ENVELOPE_BYTES = 1 << 20
 
-# A string, a list without lists, objects and strings in it, a bracket that opens, one that closes; or a string or list
-# whose end has not arrived.
-_TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")|(\[[^]\[{}"]*+\])|(\{|\[(?=[^]\[{}"]*+[\[{}"]))|([]}])|["\[]', re.DOTALL)
-_STRING, _OPENS, _CLOSES = 1, 3, 4
-_END_OF_NUMBERS = re.compile(rb'[]\[{}"]')
+# A string, a bracket that opens, one that closes; or a string whose end has not arrived.
+_TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")|([\[{])|([]}])|"', re.DOTALL)
+_STRING, _OPENS, _CLOSES = 1, 2, 3
+_NO_NUMBERS = (b"[", b'"', b"{", b"}")
 _LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
 _SEGMENTS = b'"segments"'
 
@@ -88,21 +87,39 @@ class ReplyDecoder:
 
     def _token(self) -> re.Match[bytes] | None:
         """The next token that is all there; none if it is not, or there is no more."""
-        if self._unended and not _END_OF_NUMBERS.search(self._buffer, self._unended):
-            self._unended = len(self._buffer)
-            return None
-        self._unended = 0
-        token = _TOKEN.search(self._buffer, self._scanned)
-        if token is None:
-            self._scanned = len(self._buffer)
-        elif token.lastindex is None:
-            self._scanned = token.start()
-            if self._buffer[self._scanned] == ord("["):
-                self._unended = len(self._buffer)
-            elif len(self._buffer) - self._scanned > MAX_STRING_BYTES:
-                raise MalformedReplyError("a string in it is too long")
-            return None
-        return token
+        while token := _TOKEN.search(self._buffer, self._scanned):
+            if token.lastindex is None:
+                self._scanned = token.start()
+                if len(self._buffer) - self._scanned > MAX_STRING_BYTES:
+                    raise MalformedReplyError("a string in it is too long")
+                return None
+            if token.group() != b"[" or not self._skip_numbers(token):
+                return token
+            if self._unended:
+                return None
+        self._scanned = len(self._buffer)
+        return None
+
+    def _skip_numbers(self, bracket: re.Match[bytes]) -> bool:
+        """Pass over a list that holds nothing but numbers, as far as it has arrived; true if it is one.
+
+        By `find`, at the speed of memory, since nearly all of a reply is such lists; the next bracket that opens bounds
+        all that is looked at, or many that are never closed would take for ever.
+        """
+        buffer, start = self._buffer, max(bracket.end(), self._unended)
+        if buffer[start : start + 1] in _NO_NUMBERS:  # as in most other lists
+            self._unended = 0
+            return False
+        other = len(buffer)
+        for mark in _NO_NUMBERS:
+            at = buffer.find(mark, start, other)
+            other = other if at < 0 else at
+        end = buffer.find(b"]", start, other)
+        if end < 0 and other < len(buffer):
+            self._unended = 0
+            return False
+        self._scanned, self._unended = (bracket.start(), len(buffer)) if end < 0 else (end + 1, 0)
+        return True
 
     def _open(self, at: int) -> None:
         """Step into a bracket."""
