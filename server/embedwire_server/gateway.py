@@ -1,7 +1,6 @@
 """One request: its inputs to the upstream, their segments back, each as soon as it is there."""
 
 import asyncio
-import contextlib
 import functools
 import time
 from collections import Counter
@@ -61,9 +60,13 @@ class Gateway:
         started = time.perf_counter()
         with self._admission.admit(request, self._inputs_at_once):
             answers = [self._answer(request, index, deadline, started) for index in range(len(request.inputs))]
-            async with contextlib.aclosing(merge(answers, self._inputs_at_once)) as events:
+            events = merge(answers, self._inputs_at_once)
+            try:
                 async for event in events:
                     yield event
+
+            finally:
+                await events.aclose()
 
     async def _answer(
         self, request: EmbedRequest, index: int, deadline: float, started: float
@@ -82,7 +85,8 @@ class Gateway:
                 if content is not None:
                     with trace.time("upload"):
                         await content.ready()
-                async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+                parts = self._upstream.embed(call)
+                try:
                     async for part in parts:
                         if isinstance(part, Completion):
                             completion = part
@@ -90,6 +94,8 @@ class Gateway:
                         count = observed.segments = count + 1
                         with trace.time("parked"):
                             yield InputSegment(index, item.key, count - 1, item.modality, part)
+                finally:
+                    await parts.aclose()
             except GatewayError as error:
                 failure = error
             except (Exception, asyncio.CancelledError) as error:  # one input must not take the others with it

@@ -1,7 +1,6 @@
 """Many streams as one: whatever is ready comes first, at most so many run at once."""
 
 import asyncio
-import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import TypeVar
@@ -54,9 +53,12 @@ async def _work(waiting: Iterator[AsyncGenerator[T]], ready: asyncio.Queue[T | _
     """Drain one stream after the other, until none is waiting."""
     try:
         for stream in waiting:
-            async with contextlib.aclosing(stream) as items:
+            items = stream
+            try:
                 async for item in items:
                     await ready.put(item)
+            finally:
+                await items.aclose()
     except (Exception, asyncio.CancelledError) as failure:  # it is raised where the items are read
         if is_cancelled():
             raise

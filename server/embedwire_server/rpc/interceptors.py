@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import structlog
 
+from embedwire_server import logs
 from embedwire_server.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.failures import is_cancelled, unforeseen
 from embedwire_server.metrics import Metrics
@@ -75,7 +76,7 @@ class Observe:
         calls.current.set(call)
         self._running.add(call)
         calls.at_the_end(lambda: self._running.discard(call))
-        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        logs.request_id.set(call.request_id)
         context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
         self._metrics.calls_started.labels(*labels).inc()
         return call
@@ -133,9 +134,13 @@ class Translate:
         async def write(messages: AsyncIterator[Any], context: Context) -> None:
             request = await receive(messages, context)
             with Writer(context, calls.current.get().deadline, self._stall_timeout) as writer:
-                async with contextlib.aclosing(inner(request, context)) as answers:
+                answers = inner(request, context)
+                try:
                     async for message in answers:
                         await writer.write(message)
+
+                finally:
+                    await answers.aclose()
 
         return with_run(handler, _translated(write if inspect.isasyncgenfunction(inner) else answer))
 

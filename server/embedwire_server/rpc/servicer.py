@@ -1,6 +1,5 @@
 """EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
 
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Never
 
@@ -40,9 +39,13 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         """Stream the segments and results of all inputs."""
         write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding)
-        async with contextlib.aclosing(self._answer(self._read(request))) as events:
+        events = self._answer(self._read(request))
+        try:
             async for event in events:
                 yield write(event)
+
+        finally:
+            await events.aclose()
 
     async def CreateEmbeddingUnary(  # noqa: N802
         self,
@@ -51,9 +54,12 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> pb.CreateEmbeddingUnaryResponse:
         """Collect the segments and results of all inputs."""
         reply = UnaryReply(len(request.inputs), request.vector_encoding)
-        async with contextlib.aclosing(self._answer(self._read(request))) as events:
+        events = self._answer(self._read(request))
+        try:
             async for event in events:
                 reply.add(event)
+        finally:
+            await events.aclose()
         return reply.message()
 
     async def CreateEmbeddingFromUpload(  # noqa: N802
@@ -69,9 +75,13 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
         with upload.closing(uploads):
             received = upload.receive(request_iterator, uploads)
-            async with contextlib.aclosing(self._answer(wanted, received)) as events:
+            events = self._answer(wanted, received)
+            try:
                 async for event in events:
                     yield write(event)
+
+            finally:
+                await events.aclose()
 
     async def ListModels(  # noqa: N802
         self,

@@ -16,9 +16,9 @@ MAX_ELEMENT_BYTES = 1 << 20
 MAX_STRING_BYTES = 64 << 10  # an unfinished one is looked at again from its start with each chunk
 MAX_ENVELOPE_BYTES = 1 << 20
 
-# A string, a bracket that opens, one that closes; or a string whose end has not arrived.
-_TOKEN = re.compile(rb'("(?:[^"\\]++|\\.)*+")|([\[{])|([]}])|"', re.DOTALL)
-_STRING, _OPENS, _CLOSES = 1, 2, 3
+# Up to a bracket, or to a string whose end has not arrived; with the last string on the way.
+_PLAIN = re.compile(rb'(?:[^]"\[{}]++|("(?:[^"\\]++|\\.)*+"))*+', re.DOTALL)
+_QUOTE, _LIST, _OPENING = ord('"'), ord("["), b"[{"
 _NO_NUMBERS = (b"[", b'"', b"{", b"}")
 _LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
 _SEGMENTS = b'"segments"'
@@ -53,15 +53,10 @@ class ReplyDecoder:
         if not self._depth and not self._ended:
             self._expect_object()
         elements: list[bytes] = []
-        while token := self._token():
-            kind = token.lastindex
-            self._scanned = token.end()
-            if kind == _STRING:
-                if self._depth < _LIST_DEPTH:
-                    self._names[self._depth] = token.group()
-            elif kind == _OPENS:
-                self._open(token.start())
-            elif kind == _CLOSES and self._close():
+        while (at := self._bracket()) is not None:
+            if self._buffer[at] in _OPENING:
+                self._open(at)
+            elif self._close():
                 elements.append(self._cut())
         self._settle()
         return elements
@@ -85,28 +80,34 @@ class ReplyDecoder:
         if start not in (b"", b"{"):
             raise MalformedReplyError("it is not a JSON object")
 
-    def _token(self) -> re.Match[bytes] | None:
-        """The next token that is all there; none if it is not, or there is no more."""
-        while token := _TOKEN.search(self._buffer, self._scanned):
-            if token.lastindex is None:
-                self._scanned = token.start()
-                if len(self._buffer) - self._scanned > MAX_STRING_BYTES:
+    def _bracket(self) -> int | None:
+        """Where the next bracket is, lists of numbers apart, with all before it scanned; none has arrived if None."""
+        buffer = self._buffer
+        while True:
+            plain: Any = _PLAIN.match(buffer, self._scanned)  # it always does
+            at: int = plain.end()
+            self._scanned = at
+            if self._depth < _LIST_DEPTH and (name := plain[1]):
+                self._names[self._depth] = name
+            if at == len(buffer):
+                return None
+            if buffer[at] == _QUOTE:
+                if len(buffer) - at > MAX_STRING_BYTES:
                     raise MalformedReplyError("a string in it is too long")
                 return None
-            if token.group() != b"[" or not self._skip_numbers(token):
-                return token
+            if buffer[at] != _LIST or not self._skip_numbers(at):
+                self._scanned = at + 1
+                return at
             if self._unended:
                 return None
-        self._scanned = len(self._buffer)
-        return None
 
-    def _skip_numbers(self, bracket: re.Match[bytes]) -> bool:
+    def _skip_numbers(self, bracket: int) -> bool:
         """Pass over a list that holds nothing but numbers, as far as it has arrived; true if it is one.
 
         By `find`, at the speed of memory, since nearly all of a reply is such lists; the next bracket that opens bounds
         all that is looked at, or many that are never closed would take for ever.
         """
-        buffer, start = self._buffer, max(bracket.end(), self._unended)
+        buffer, start = self._buffer, max(bracket + 1, self._unended)
         if buffer[start : start + 1] in _NO_NUMBERS:  # as in most other lists
             self._unended = 0
             return False
@@ -118,7 +119,7 @@ class ReplyDecoder:
         if end < 0 and other < len(buffer):
             self._unended = 0
             return False
-        self._scanned, self._unended = (bracket.start(), len(buffer)) if end < 0 else (end + 1, 0)
+        self._scanned, self._unended = (bracket, len(buffer)) if end < 0 else (end + 1, 0)
         return True
 
     def _open(self, at: int) -> None:

@@ -45,7 +45,7 @@ class HttpUpstream:
         self._key = key
         # No compression: it would delay the first segment, and a small reply could grow without bound.
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
-        self._headers = httpx.Headers(headers)
+        self._headers = httpx.Headers(headers).raw
         self._turnstile = Turnstile()
 
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
@@ -105,11 +105,13 @@ class HttpUpstream:
         return response
 
     def _request(self, call: UpstreamCall, body: MultipartBody) -> httpx.Request:
-        headers = self._headers.copy()
-        headers["content-type"] = body.content_type
-        headers["content-length"] = str(body.length)
+        headers = [
+            *self._headers,
+            (b"content-type", body.content_type.encode()),
+            (b"content-length", str(body.length).encode()),
+        ]
         if key := call.key or self._key:
-            headers["x-api-key"] = key
+            headers.append((b"x-api-key", key.encode()))
         return httpx.Request(
             "POST",
             self._url(call.model.endpoint),

@@ -1,6 +1,5 @@
 """Counts and times every upstream attempt: a wrapper with the face of what it wraps."""
 
-import contextlib
 from collections.abc import AsyncGenerator
 
 from embedwire_server.domain import Completion, Segment
@@ -21,11 +20,14 @@ class MeasuredUpstream:
         trace, waited, attempts = call.trace, call.trace.waiting, call.trace.attempts
         outcome: str = Reason.CANCELLED
         try:
-            async with contextlib.aclosing(self._upstream.embed(call)) as items:
+            items = self._upstream.embed(call)
+            try:
                 async for item in items:
                     if isinstance(item, Completion):
                         outcome = "OK"
                     yield item
+            finally:
+                await items.aclose()
         except GatewayError as error:
             outcome = error.reason
             raise

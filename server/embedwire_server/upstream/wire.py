@@ -80,7 +80,8 @@ def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         numbers: Any = fields["float"]
         values = np.frombuffer(numbers.as_buffer(of_type="d"))
         # as_buffer flattens nested lists; a look at the values is dear, so only where there could be one
-        is_flat = element.count(b"[") == 1 or not any(isinstance(number, list) for number in numbers.as_list())
+        has_one_list = element.find(b"[") == element.rfind(b"[")
+        is_flat = has_one_list or not any(isinstance(number, list) for number in numbers.as_list())
         about = [fields.get(name) for name in _ABOUT_AUDIO] if modality is Modality.AUDIO else None
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
         raise MalformedReplyError("a segment is not what the API describes") from None

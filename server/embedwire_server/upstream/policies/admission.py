@@ -114,9 +114,12 @@ class AdmittedUpstream:
         """Embed one input once there is a place for it."""
         await self._admission.take_place(call)
         try:
-            async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+            parts = self._upstream.embed(call)
+            try:
                 async for part in parts:
                     yield part
+            finally:
+                await parts.aclose()
         finally:
             self._admission.give_place_back(call)
 

@@ -3,7 +3,6 @@
 A quota belongs to an organisation and counts by modality, so each credential has a pace for each.
 """
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -44,7 +43,8 @@ class PacedUpstream:
         turn = await pace.turn(call, await _minutes(call) if pace.counts_media else 0.0)
         is_answered, begins, ends = False, 0.0, 0.0
         try:
-            async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+            parts = self._upstream.embed(call)
+            try:
                 async for part in parts:
                     if not is_answered:
                         is_answered = True
@@ -57,6 +57,8 @@ class PacedUpstream:
                     elif pace.counts_media:  # it lasted longer than that, no telling how much
                         pace.lasted(turn, max(turn.minutes, _sent_seconds(call, begins) / 60))
                     yield part
+            finally:
+                await parts.aclose()
         except UpstreamFailure as failure:
             if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
                 failure.retry_delay = pace.limited(turn, failure.retry_delay)

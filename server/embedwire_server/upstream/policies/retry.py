@@ -5,7 +5,6 @@ may be billed, and nothing is repeated once a segment has been handed on.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import random
 from collections.abc import AsyncGenerator
@@ -63,10 +62,13 @@ class RetryingUpstream:
             attempts.made += 1
             attempts.waited = call.trace.waiting
             try:
-                async with contextlib.aclosing(self._upstream.embed(call)) as parts:
+                parts = self._upstream.embed(call)
+                try:
                     async for part in parts:
                         attempts.is_committed = True
                         yield part
+                finally:
+                    await parts.aclose()
                 self._budget.record(success=True)
                 return  # noqa: TRY300 - the loop goes on after a failure only
             except UpstreamFailure as failure:
