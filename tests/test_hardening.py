@@ -111,10 +111,10 @@ async def test_one_timer_a_call_watches_every_write() -> None:
         async with deadline:
             with Writer(context, deadline, 0.2) as writer:
                 while loop.time() < began + 0.3:  # longer than the timeout, but each of them ends
-                    await writer.write(None)
+                    await writer.write(b"")
                     await asyncio.sleep(0.01)
                 moves.clear()
-                await writer.write(None)
+                await writer.write(b"")
 
     with pytest.raises(CallerStalled):
         await write_until_stuck()

@@ -99,7 +99,7 @@ def test_floats_equal_plain_message(size: int) -> None:
 @pytest.mark.parametrize("response", [pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse])
 def test_segments(response: Any, event: InputSegment, name: str, expected: Any) -> None:
     """A segment says what it is a part of, whatever is known of its place, and carries its vector."""
-    written = replies.EventWriter(response, PACKED)(event)
+    written = replies.EventWriter(response, PACKED, 1)(event)
     assert isinstance(written, response)
     assert written.WhichOneof("event") == "segment"
     message = response.FromString(written.SerializeToString()).segment
@@ -124,7 +124,7 @@ def test_segments(response: Any, event: InputSegment, name: str, expected: Any) 
 @pytest.mark.parametrize("response", [pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse])
 def test_results(response: Any, completion: Completion, metadata: dict[str, str], optional: dict[str, Any]) -> None:
     """A result says what the upstream said, where the time went, and nothing that is not known."""
-    written = replies.EventWriter(response, FLOATS)(result(3, completion))
+    written = replies.EventWriter(response, FLOATS, 2)(result(3, completion))
     expected = pb.InputResult(
         input_index=3,
         input_key="key 3",
@@ -140,8 +140,17 @@ def test_results(response: Any, completion: Completion, metadata: dict[str, str]
     expected.timings.upload.FromMilliseconds(1250)
     expected.timings.upstream.seconds = 2
     expected.timings.decode.nanos = 1_000_000
+    assert isinstance(written, response)
     assert written == response(result=expected)
     assert not written.result.HasField("failure")
+
+
+def test_the_last_result_is_the_last_message() -> None:
+    """Nothing is held back for the status but the result of the last input: until then there are more."""
+    write = replies.EventWriter(pb.CreateEmbeddingResponse, PACKED, 2)
+    written = [write(segment()), write(result(1)), write(segment()), write(result(0))]
+
+    assert [isinstance(message, replies.Last) for message in written] == [False, False, False, True]
 
 
 def test_result_of_failure() -> None:

@@ -38,7 +38,7 @@ class Writer:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def write(self, message: object) -> None:
+    async def write(self, message: bytes) -> None:
         """Send a message; returns when gRPC has room for another."""
         self._writing_since = self._loop.time()
         await batches.finished(self._context.write(message))

@@ -1,5 +1,6 @@
 """Domain values to messages."""
 
+import dataclasses
 from typing import Generic, TypeVar
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -74,23 +75,34 @@ def result(event: InputResult) -> pb.InputResult:
     return message
 
 
+@dataclasses.dataclass(slots=True)
+class Last(Generic[Response]):
+    """The last message of a stream: nothing comes after it but the status, with which it is sent."""
+
+    message: Response
+
+
 class EventWriter(Generic[Response]):
     """Writes events as the responses of one streaming method.
 
     Args:
         response: the type of its responses.
         encoding: how vectors are written.
+        inputs: how many results there will be.
     """
 
-    def __init__(self, response: type[Response], encoding: pb.VectorEncoding.ValueType) -> None:
+    def __init__(self, response: type[Response], encoding: pb.VectorEncoding.ValueType, inputs: int) -> None:
         self._response: type[Response] = response
         self._encoding = encoding
+        self._left = inputs
 
-    def __call__(self, event: Event) -> Response:
+    def __call__(self, event: Event) -> Response | Last[Response]:
         """Write one event."""
         if isinstance(event, InputSegment):
             return self._response(segment=segment(event, self._encoding))
-        return self._response(result=result(event))
+        self._left -= 1
+        message = self._response(result=result(event))
+        return message if self._left else Last(message)
 
 
 def failure(error: GatewayError) -> pb.Failure:

@@ -35,7 +35,7 @@ from embedwire_server.metrics import Metrics
 from embedwire_server.rpc.calls import DefaultDeadlines, Running
 from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
-from embedwire_server.rpc.interceptors import Observe, Translate
+from embedwire_server.rpc.interceptors import Observe, Translate, closing
 from embedwire_server.rpc.lanes import Lanes
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
@@ -143,6 +143,7 @@ def build(
 
     server = grpc.aio.server(options=_options(rules))
     ours = surrounded(_handlers(embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server, servicer, _EMBEDDING))
+    ours = {path: closing(handler) if handler.response_streaming else handler for path, handler in ours.items()}
     others = surrounded(
         {
             **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),

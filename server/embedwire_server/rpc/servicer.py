@@ -12,6 +12,7 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.merge import merge
 from embedwire_server.rpc import calls, replies, upload
 from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.replies import Last
 from embedwire_server.rpc.requests import Request, RequestReader
 from embedwire_server.rpc.unary import UnaryReply
 
@@ -32,13 +33,13 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         self._requests = requests
         self._catalog = catalog
 
-    async def CreateEmbedding(  # noqa: N802
+    async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - the last message says that it is
         self,
         request: pb.CreateEmbeddingRequest,
         context: Context,  # noqa: ARG002
-    ) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+    ) -> AsyncGenerator[pb.CreateEmbeddingResponse | Last[pb.CreateEmbeddingResponse]]:
         """Stream the segments and results of all inputs."""
-        write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding)
+        write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding, len(request.inputs))
         events = self._answer(self._read(request))
         try:
             async for event in events:
@@ -62,17 +63,17 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             await events.aclose()
         return reply.message()
 
-    async def CreateEmbeddingFromUpload(  # noqa: N802
+    async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802
         self,
         request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest],
         context: Context,  # noqa: ARG002
-    ) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
+    ) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse | Last[pb.CreateEmbeddingFromUploadResponse]]:
         """Stream the segments and results of all inputs, while their files still arrive."""
         request = await upload.first_request(request_iterator)
         call = calls.current.get()
         async with upload.told_at_the_end(request_iterator):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
-        write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding)
+        write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs))
         with upload.closing(uploads):
             received = upload.receive(request_iterator, uploads)
             events = self._answer(wanted, received)
