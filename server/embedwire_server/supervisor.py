@@ -51,7 +51,7 @@ class Supervisor:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.listen_address
-        port = stack.enter_context(_reserved(address)).getsockname()[1]
+        port = stack.enter_context(reserved(address)).getsockname()[1]
         target = address.with_port(port)
         self._settings = self._settings.model_copy(update={"listen": target})
         if self._settings.upstream_url is None:
@@ -95,7 +95,7 @@ class Supervisor:
             await worker.ended()
 
 
-def _reserved(address: Address) -> socket.socket:
+def reserved(address: Address) -> socket.socket:
     """Hold a port for workers to listen on, and for nobody else; port 0 takes a free one.
 
     Raises:
