@@ -179,9 +179,11 @@ def test_a_worker_that_does_not_start_is_the_servers_end() -> None:
 
 async def test_rate_limits_hold_for_all_workers_together() -> None:
     """Of three requests a day, two workers make three."""
-    async with ScriptedUpstream(answer).running() as upstream:
-        async with ServerProcess.running(upstream=upstream.base_url, workers=2, text_requests_per_day=3) as server:
-            found = await codes(server.target)
+    async with (
+        ScriptedUpstream(answer).running() as upstream,
+        ServerProcess.running(upstream=upstream.base_url, workers=2, text_requests_per_day=3) as server,
+    ):
+        found = await codes(server.target)
 
     assert found.count(grpc.StatusCode.OK) == len(upstream.visits) == 3
 
@@ -217,8 +219,8 @@ async def test_a_shared_sandbox_never_gets_the_servers_key(monkeypatch: pytest.M
     """A worker calls the sandbox of its supervisor by the name `sandbox`, with a key that is made up."""
     monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_CANARY")
     async with ScriptedUpstream(answer).running() as upstream:
-        settings = Settings(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0", upstream="sandbox")
-        async with App(settings, sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
+        settings: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
+        async with App(Settings(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
             found = await running[0]
 
     assert found.embeddings[0].result.upstream == "sandbox"
