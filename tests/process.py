@@ -105,4 +105,4 @@ async def _drain(process: asyncio.subprocess.Process, log: list[str]) -> None:
 async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await process.communicate()  # until its workers, which write there as well, have ended
+    await asyncio.wait_for(process.communicate(), 20)  # until its workers, which write there as well, have ended
