@@ -19,11 +19,11 @@ from embedwire.v1 import embedding_pb2_grpc
 
 @dataclasses.dataclass
 class ServerProcess:
-    """`embedwire-server serve`, ready for calls."""
+    """`embedwire-server serve`, ready for calls; with workers, all of them are."""
 
     process: asyncio.subprocess.Process
     target: str
-    metrics_url: str
+    metrics_urls: list[str]
     channel: grpc.aio.Channel
     stub: "embedding_pb2_grpc.EmbeddingServiceAsyncStub"
     log: list[str]
@@ -39,12 +39,12 @@ class ServerProcess:
             process = await _start(**settings)
             stack.push_async_callback(_end, process)
             log: list[str] = []
-            target, metrics_url = await _addresses(process, log)
+            target, metrics_urls = await _addresses(process, log)
             draining = asyncio.create_task(_drain(process, log))
             stack.callback(draining.cancel)
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(target))
             stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
-            yield cls(process, target, metrics_url, channel, stub, log)  # type: ignore[arg-type]
+            yield cls(process, target, metrics_urls, channel, stub, log)  # type: ignore[arg-type]
 
     def peak_memory(self) -> int:
         """The most resident memory so far, in bytes."""
@@ -59,10 +59,15 @@ class ServerProcess:
                 links.append(str(link.readlink()))
         return sum("(deleted)" in link for link in links)
 
-    def metrics(self) -> str:
-        with urllib.request.urlopen(self.metrics_url, timeout=10) as page:
+    def metrics(self, worker: int = 0) -> str:
+        with urllib.request.urlopen(self.metrics_urls[worker], timeout=10) as page:
             text: str = page.read().decode()
             return text
+
+    def worker(self, index: int) -> int:
+        """The process of a worker, the latest."""
+        found = [re.search(rf"a worker starts .*pid=(\d+) worker={index}\b", line) for line in self.log]
+        return int([match for match in found if match][-1][1])
 
     def kill(self) -> None:
         self.process.kill()
@@ -80,13 +85,14 @@ async def _start(**settings: Any) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
 
 
-async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, str]:
+async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, list[str]]:
     assert process.stderr is not None
     while line := (await asyncio.wait_for(process.stderr.readline(), 30)).decode():
         log.append(line)
+        if re.search(r"\bworker\b", line):
+            continue  # one of several serves; the supervisor tells when all do
         if found := re.search(r"127\.0\.0\.1:\d+(?=[\" \n])", line):
-            metrics = re.search(r"http://\S+/metrics", line)
-            return found.group(), metrics.group() if metrics else ""
+            return found.group(), re.findall(r"http://[^\s'\"]+/metrics", line)
     raise AssertionError("".join(log))
 
 
@@ -99,4 +105,4 @@ async def _drain(process: asyncio.subprocess.Process, log: list[str]) -> None:
 async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await process.wait()
+    await asyncio.wait_for(process.communicate(), 20)  # until its workers, which write there as well, have ended

@@ -1,25 +1,19 @@
 """The command line: serve, sandbox, health, config."""
 
 import argparse
-import asyncio
 import contextlib
-import gc
-import signal
 import sys
 import tomllib
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pydantic
-import uvloop
 
-from embedwire_server import __version__, logs
+from embedwire_server import __version__, lifetime, logs
 from embedwire_server.rpc import health
 from embedwire_server.settings import Settings, parse_address
 
 NOT_FLAGS = {"api_key", "models"}
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,10 +71,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.app import App  # noqa: PLC0415 - a probe need not load the whole server
+    from embedwire_server.supervisor import Supervisor  # noqa: PLC0415 - the same
 
     settings = _settings(arguments)
     logs.configure(settings.log_level, settings.log_format)
-    return _run(App(settings))
+    return _run(App(settings) if settings.workers == 1 else Supervisor(settings))
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
@@ -113,47 +108,12 @@ def _health(arguments: argparse.Namespace) -> int:
 
 
 def _run(service: contextlib.AbstractAsyncContextManager[object]) -> int:
-    """Run until SIGTERM or SIGINT, then leave the service in good order; a second signal ends it at once."""
-
-    async def until_signal() -> int:
-        stop = _stop_event()
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(service)
-            except (OSError, RuntimeError) as error:  # a port in use, a missing extra
-                print(f"embedwire-server: cannot start: {error}", file=sys.stderr)  # noqa: T201 - for a person
-                return 1
-            _settle()
-            await stop.wait()
-        return 0
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(until_signal())
-
-
-def _settle() -> None:
-    """Spare the calls work that is not theirs: about a tenth of what one costs."""
-    gc.freeze()  # what is alive now stays; to look through it again and again held up all calls for 30 ms
-    gc.set_threshold(GARBAGE_OBJECTS, *gc.get_threshold()[1:])
-    sys.set_asyncgen_hooks(
-        firstiter=None
-    )  # a list of the running ones, to close them at the end: all are closed by then
-
-
-def _stop_event() -> asyncio.Event:
-    """Set by the first signal, which also gives the signals back their own effect."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        stop.set()
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, on_signal)
-    return stop
+    try:
+        lifetime.run(service)
+    except lifetime.NotStarted as error:
+        print(f"embedwire-server: cannot start: {error}", file=sys.stderr)  # noqa: T201 - for a person
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+from collections.abc import AsyncGenerator
 from typing import Self
 
 import structlog
@@ -30,16 +31,43 @@ from embedwire_server.upstream.transport import Transport
 log = structlog.get_logger(__name__)
 
 
+@contextlib.asynccontextmanager
+async def embedded_sandbox() -> AsyncGenerator[str]:
+    """Run the sandbox in this process and tell its base URL.
+
+    Raises:
+        RuntimeError: its packages are missing.
+    """
+    try:
+        from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
+    except ImportError as error:
+        raise RuntimeError(
+            "the sandbox needs more packages: install embedwire-server[sandbox], "
+            "or set TWELVELABS_API_KEY or --upstream"
+        ) from error
+
+    async with Sandbox() as sandbox:
+        log.warning("the embedded sandbox answers: its vectors are not the real model's")
+        yield sandbox.base_url
+
+
 class App:
     """The server. `async with App(settings) as app` starts it; leaving drains and stops it.
+
+    Args:
+        settings: what it goes by.
+        sandbox_url: the sandbox that answers if the settings want one; None starts one of its own.
+        shares_port: whether other servers that say so too may listen on its port.
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was really taken.
         metrics_url: where the metrics are.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, sandbox_url: str | None = None, shares_port: bool = False) -> None:
         self._settings = settings
+        self._sandbox_url = sandbox_url
+        self._shares_port = shares_port
         self._resources = contextlib.AsyncExitStack()
         self.target = ""
         self.metrics_url = ""
@@ -83,6 +111,7 @@ class App:
             max_message_bytes=settings.max_message_bytes,
             stall_timeout=settings.stall_timeout,
             max_connection_age=settings.max_connection_age,
+            shares_port=self._shares_port,
         )
         server = rpc_server.build(servicer, health, metrics, settings.upstream_name, rules)
         self._serve_metrics(stack, metrics)
@@ -90,7 +119,7 @@ class App:
         await server.start()
         stack.push_async_callback(server.stop, settings.grace)
         stack.push_async_callback(self._drain, health)
-        self.target = f"{settings.listen.rpartition(':')[0]}:{port}"
+        self.target = settings.listen_address.with_port(port)
         await health.ready()
         log.info("serving", target=self.target, metrics=self.metrics_url, upstream=settings.upstream_name)
 
@@ -106,23 +135,12 @@ class App:
         key = settings.api_key.get_secret_value() if settings.api_key else None
         base_url = settings.upstream_url
         if base_url is None:  # the server's key is never shown to a sandbox
-            base_url, key = await self._sandbox(stack), secrets.token_hex(8)
+            base_url, key = self._sandbox_url, secrets.token_hex(8)
+        if base_url is None:
+            base_url = await stack.enter_async_context(embedded_sandbox())
         transport = Transport(connection.session())
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
-
-    async def _sandbox(self, stack: contextlib.AsyncExitStack) -> str:
-        try:
-            from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
-        except ImportError as error:
-            raise RuntimeError(
-                "the sandbox needs more packages: install embedwire-server[sandbox], "
-                "or set TWELVELABS_API_KEY or --upstream"
-            ) from error
-
-        sandbox = await stack.enter_async_context(Sandbox())
-        log.warning("the embedded sandbox answers: its vectors are not the real model's")
-        return sandbox.base_url
 
     def _serve_metrics(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> None:
         address = self._settings.metrics_address
@@ -130,7 +148,7 @@ class App:
             endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, metrics.registry))
         except OSError as error:
             raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
-        self.metrics_url = f"http://{address.rpartition(':')[0]}:{endpoint.port}/metrics"
+        self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
     async def _drain(self, health: HealthServicer) -> None:
         await health.shut_down()

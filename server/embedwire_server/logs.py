@@ -15,15 +15,22 @@ from embedwire_server.failures import described
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("structlog_request_id")
 
 
-def configure(level: str, form: str) -> None:
+def configure(level: str, form: str, **facts: object) -> None:
     """Set up logging for the process.
 
     Args:
         level: the least level that is written: debug, info, warning, error.
         form: "json", one object a line, or "text", for people.
+        facts: what every line says beside its own.
     """
+
+    def add_facts(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.update(facts)
+        return event
+
     shared: list[structlog.typing.Processor] = [
         _add_request_id,
+        add_facts,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

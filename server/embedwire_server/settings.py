@@ -27,6 +27,7 @@ SANDBOX = "sandbox"
 MIB = 1 << 20
 LAST_PORT = 65535
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
+_DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 Count = Annotated[int, Field(ge=1)]
@@ -47,6 +48,10 @@ class Address(str):
     def port(self) -> int:
         """The port, 0 to 65535."""
         return int(self.rpartition(":")[2])
+
+    def with_port(self, port: int) -> "Address":
+        """The same host, another port."""
+        return Address(f"{self.rpartition(':')[0]}:{port}")
 
     @property
     def is_loopback(self) -> bool:
@@ -115,6 +120,7 @@ class Settings(BaseSettings):
     config: FilePath | None = Field(
         None, description="a TOML file with settings, and [[models]] beside the built-in ones"
     )
+    workers: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
     stall_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
@@ -181,11 +187,38 @@ class Settings(BaseSettings):
             )
         if self.upstream_url == TWELVELABS_URL and self.api_key is None:
             raise ValueError("the TwelveLabs API needs a key: set TWELVELABS_API_KEY")
-        if self.max_content_bytes < self.max_message_bytes:
-            raise ValueError(
-                "max-content-bytes must be at least max-message-bytes, or some calls could never be taken on"
-            )
+        self._workers_have_enough()
         return self
+
+    def _workers_have_enough(self) -> None:
+        for name, amount in self._divided.items():
+            if name != "inputs_queued" and amount < self.workers:
+                raise ValueError(f"workers must be at most {amount}: {name.replace('_', '-')} is divided among them")
+        if self.max_content_bytes // self.workers < self.max_message_bytes:
+            raise ValueError(
+                "max-content-bytes must be at least max-message-bytes for each worker, "
+                "or some calls could never be taken on"
+            )
+        if self.metrics_address.port and self.metrics_address.port + self.workers - 1 > LAST_PORT:
+            raise ValueError("metrics-listen: every worker needs a port of its own, and these go beyond 65535")
+
+    @property
+    def _divided(self) -> dict[str, int]:
+        """What holds for all calls together, as far as it is configured."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name in _DIVIDED or "_per_" in name}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def for_worker(self, index: int) -> Self:
+        """What worker `index`, from 0, goes by: its share of what is divided, and its own port for metrics.
+
+        The shares of all workers add up to what is configured, and differ by one at most.
+        """
+        shares = {
+            name: amount // self.workers + (index < amount % self.workers) for name, amount in self._divided.items()
+        }
+        port = self.metrics_address.port
+        metrics_listen = self.metrics_address.with_port(port and port + index)
+        return self.model_copy(update={"metrics_listen": metrics_listen, **shares})
 
     @property
     def listen_address(self) -> Address:

@@ -257,6 +257,58 @@ def test_limits() -> None:
     assert settings.limits == Limits(1, 2, 3, 4, 5)
 
 
+LIMITS = [name for name in Settings.model_fields if "_per_" in name or name in ("inputs_in_flight", "inputs_queued")]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", [*LIMITS, "max_content_bytes"])
+def test_shares_of_workers(name: str, workers: int) -> None:
+    """What holds for all calls is divided: the shares add up to it, and differ by one at most."""
+    settings = load(workers=workers, max_message_bytes=1, **{name: 64})
+    shares = [getattr(settings.for_worker(index), name) for index in range(workers)]
+    assert sum(shares) == 64
+    assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.usefixtures("key")
+def test_what_workers_do_not_divide() -> None:
+    """All else is the same for each of them, and what is unset stays unset; only metrics have ports of their own."""
+    settings = load(workers=3, metrics_listen="[::1]:9464")
+    found = [settings.for_worker(index) for index in range(3)]
+    assert [one.metrics_listen for one in found] == ["[::1]:9464", "[::1]:9465", "[::1]:9466"]
+    divided = {*LIMITS, "max_content_bytes", "metrics_listen"}
+    for one in found:
+        assert one.model_dump(exclude=divided) == settings.model_dump(exclude=divided)
+        assert one.rate_limits == {}
+
+
+def test_free_ports_for_the_metrics_of_workers() -> None:
+    """Port 0 is 0 for each: they take free ones."""
+    settings = load(workers=2, metrics_listen="127.0.0.1:0")
+    assert [settings.for_worker(index).metrics_address.port for index in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        pytest.param({"workers": 5, "audio_requests_per_day": 4}, "at most 4: audio-requests-per-day", id="rate limit"),
+        pytest.param({"workers": 3, "inputs_in_flight": 2}, "at most 2: inputs-in-flight", id="in flight"),
+        pytest.param({"workers": 17}, "max-content-bytes must be at least max-message-bytes for each", id="content"),
+        pytest.param({"workers": 3, "metrics_listen": "[::1]:65534"}, "beyond 65535", id="metrics ports"),
+    ],
+)
+def test_too_many_workers(flags: dict[str, Any], said: str) -> None:
+    """Each worker needs something of everything; what is short is named."""
+    (message,) = faults(**flags).values()
+    assert said in message
+
+
+def test_as_many_workers_as_there_is_for() -> None:
+    """One of each is enough, and no queue is a choice."""
+    flags = {"inputs_in_flight": 2, "text_requests_per_minute": 2, "max_content_bytes": 32 << 20, "inputs_queued": 0}
+    assert load(workers=2, metrics_listen="[::1]:65534", **flags).for_worker(1).metrics_address.port == 65535
+
+
 MODEL = """
 [[models]]
 name = "mine"

@@ -67,7 +67,8 @@ class Rules:
     """What callers may do; seconds and bytes.
 
     `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
-    room in portions, up to some megabytes, so a caller must take as much in that time.
+    room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
+    that do the same listen on the same port: each gets some of the connections.
     """
 
     max_message_bytes: int = 16 << 20
@@ -77,6 +78,7 @@ class Rules:
     keepalive_time: float = 60.0
     keepalive_timeout: float = 20.0
     max_connection_age: float = 1800.0
+    shares_port: bool = False
 
 
 class Server:
@@ -190,8 +192,8 @@ class _Details(NamedTuple):
 
 def _options(rules: Rules) -> tuple[tuple[str, int], ...]:
     return (
-        # Without it a second server binds the same port silently and takes half of the connections.
-        ("grpc.so_reuseport", 0),
+        # By default a second server binds the same port silently and takes half of the connections.
+        ("grpc.so_reuseport", int(rules.shares_port)),
         ("grpc.max_receive_message_length", rules.max_message_bytes),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),

@@ -1,0 +1,124 @@
+"""The server as several processes on one port: a supervisor, and workers that each are a whole server.
+
+The supervisor reserves the port, runs the sandbox if there is to be one, spawns the workers, starts again those that
+end, and drains all. It takes no calls itself. Workers share nothing but the port, the sandbox and what is configured
+for all, of which each has its share.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from typing import Self
+
+import structlog
+
+from embedwire_server.app import embedded_sandbox
+from embedwire_server.settings import Address, Settings
+from embedwire_server.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds until a worker that ended is started again, doubled each time
+STEADY_SECONDS = 60.0  # who lasted so long starts again with the first pause
+
+
+class Supervisor:
+    """Keeps `settings.workers` workers. `async with Supervisor(settings)` starts them; leaving drains and stops all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sandbox_url: str | None = None
+        self._workers: list[Worker] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._resources = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start everything; when this returns, all workers serve.
+
+        Raises:
+            OSError, RuntimeError: the port is in use, or a worker does not start; nothing is left running.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._resources = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Drain all workers at the same time."""
+        log.info("draining", workers=len(self._workers))
+        await self._resources.aclose()
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        address = self._settings.listen_address
+        port = stack.enter_context(reserved(address)).getsockname()[1]
+        target = address.with_port(port)
+        self._settings = self._settings.model_copy(update={"listen": target})
+        if self._settings.upstream_url is None:
+            self._sandbox_url = await stack.enter_async_context(embedded_sandbox())
+        stack.push_async_exit(self._end)
+        for index in range(self._settings.workers):
+            self._workers.append(self._spawn(index))
+        metrics = [await worker.serving() for worker in self._workers]
+        self._keepers = [asyncio.create_task(self._keep(index)) for index in range(len(self._workers))]
+        name = self._settings.upstream_name
+        log.info("serving", target=target, metrics=metrics, upstream=name, workers=len(self._workers))
+
+    def _spawn(self, index: int) -> Worker:
+        return Worker(index, self._settings.for_worker(index), self._sandbox_url)
+
+    async def _keep(self, index: int) -> None:
+        """Start a worker again whenever it has ended, ever later while it does not last."""
+        pause = FIRST_PAUSE
+        while True:
+            worker = self._workers[index]
+            status = await worker.ended()
+            if worker.age > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            try:
+                self._workers[index] = self._spawn(index)
+                await self._workers[index].serving()
+            except (OSError, RuntimeError) as error:
+                log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - told in full
+
+    async def _end(self, error: type[BaseException] | None, *_: object) -> None:
+        """End the workers: in good order, or at once if the server did not start."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for worker in self._workers:
+            worker.send(signal.SIGTERM if error is None else signal.SIGKILL)
+        for worker in self._workers:
+            await worker.ended()
+
+
+def reserved(address: Address) -> socket.socket:
+    """Hold a port for workers to listen on, and for nobody else; port 0 takes a free one.
+
+    Raises:
+        OSError: it is in use.
+    """
+    try:
+        _bound(address, socket.SO_REUSEADDR).close()  # fails if anybody listens there or holds it, also other workers
+        with contextlib.suppress(OSError):
+            return _bound(address, socket.SO_REUSEPORT)
+        # The remains of connections that a server of one process had hold it for a minute, but only from the strict.
+        return _bound(address, socket.SO_REUSEPORT, socket.SO_REUSEADDR)
+    except OSError as error:
+        raise OSError(error.errno, f"--listen {address}: {error.strerror}") from error
+
+
+def _bound(address: Address, *options: int) -> socket.socket:
+    """A socket that does not listen: it holds the port and gets no connections."""
+    held = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    try:
+        for option in options:
+            held.setsockopt(socket.SOL_SOCKET, option, 1)
+        held.bind((address.host, address.port))
+    except OSError:
+        held.close()
+        raise
+    return held
