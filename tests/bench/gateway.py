@@ -1,0 +1,92 @@
+"""The gateway as a user would run it, with all policies in force and their limits set high."""
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+import sys
+import urllib.request
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from bench.processes import MEASURED_CORE, Running, free_port, listening, running
+from bench.upstream import Upstream
+from embedwire.v1 import embedding_pb2_grpc
+
+SERVE = (Path(sys.executable).with_name("embedwire-server"), "serve")
+HIGH = 100_000_000
+LIMITS = {
+    "inputs_in_flight": 4096,
+    "inputs_queued": 4096,
+    "text_requests_per_minute": HIGH,
+    "text_requests_per_day": HIGH,
+    "audio_requests_per_minute": HIGH,
+    "audio_requests_per_day": HIGH,
+}
+_KEY = "a-key-of-the-benchmark"
+_SAMPLE = re.compile(r'^grpc_server_handled_total\{.*grpc_code="OK".*EmbeddingService.*\} (\S+)$', re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gateway:
+    """A running gateway.
+
+    Attributes:
+        way: the upstream's port that it asks.
+        metrics_ports: one for each worker.
+    """
+
+    program: Running
+    target: str
+    metrics_ports: tuple[int, ...]
+    way: str
+    upstream: Upstream
+
+    @contextlib.asynccontextmanager
+    async def stub(self, *options: tuple[str, Any]) -> AsyncGenerator[Any]:
+        """A stub on a connection of its own."""
+        chosen = (("grpc.use_local_subchannel_pool", 1), *options)
+        async with grpc.aio.insecure_channel(self.target, chosen) as channel:
+            yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
+
+    async def good_calls(self) -> int:
+        """How many calls have ended with OK, by its own metrics."""
+        pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
+        return sum(int(float(value)) for page in pages for value in _SAMPLE.findall(page))
+
+
+@contextlib.asynccontextmanager
+async def gateway(  # noqa: PLR0913 - each has a name
+    directory: Path,
+    upstream: Upstream,
+    way: str,
+    command: Sequence[str | Path] = SERVE,
+    cores: str = MEASURED_CORE,
+    **flags: Any,
+) -> AsyncGenerator[Gateway]:
+    """Start one and wait until it serves."""
+    port, workers = free_port(), int(flags.get("workers", 1))
+    metrics_ports = tuple(free_port() for _ in range(workers))
+    chosen = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
+    chosen |= {"upstream": upstream.url(way), **LIMITS, **flags}
+    words = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    whole = ["env", f"TWELVELABS_API_KEY={_KEY}", *command, *words]
+    async with running(whole, directory / f"gateway-{port}.log", cores) as program:
+        await listening(port, program)
+        found = Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream)
+        await asyncio.wait_for(asyncio.to_thread(_until_ready, found), 60)
+        yield found
+
+
+def _until_ready(found: Gateway) -> None:
+    for port in found.metrics_ports:
+        _page(port)
+
+
+def _page(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        text: str = page.read().decode()
+        return text
