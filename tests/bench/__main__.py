@@ -10,13 +10,26 @@ from pathlib import Path
 
 import uvloop
 
-from bench import machine, report, texts
+from bench import (
+    audio,
+    decoding,
+    latency,
+    machine,
+    memory,
+    peers,
+    plot,
+    reading,
+    report,
+    start,
+    texts,
+    workers,
+)
 from bench.processes import OTHER_CORE
-from bench.rows import ALL, Figure, Row
+from bench.rows import ALL, Figure, Measured, Row
 from bench.stage import Stage
 from bench.upstream import upstream
 
-MODULES = (texts,)
+MODULES = (texts, latency, peers, workers, decoding, audio, memory, reading, start)  # which add their rows
 BUILD = Path("build")
 
 
@@ -24,20 +37,21 @@ async def measure(row: Row, stage: Stage) -> list[Figure]:
     """Measure one row and print it; one that cannot be measured is no reason to leave out the others."""
     began = time.monotonic()
     try:
-        figures = await row.play(stage)
+        measured = await row.play(stage)
     except Exception as error:  # noqa: BLE001 - the other rows are still to be seen
-        figures = [Figure(row.name, None, 0, 0, notes=[repr(error)])]
-    print(report.lines(row, figures, time.monotonic() - began), flush=True)  # noqa: T201 - what the command is for
-    return figures
+        measured = Measured((), [repr(error)])
+    print(report.lines(row, measured, time.monotonic() - began), flush=True)  # noqa: T201 - what the command is for
+    return row.figures(measured)
 
 
 async def measure_all(rows: list[Row], rounds: int, seconds: float) -> list[Figure]:
-    """Measure them one after the other."""
+    """Measure them one after the other, and draw the picture."""
     directory = BUILD / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     async with upstream(directory) as running:
         stage = Stage(directory, BUILD / "peers", running, rounds, seconds)
         figures = [figure for row in rows for figure in await measure(row, stage)]
+    plot.draw(stage.rates, BUILD / "bench.png")
     return figures
 
 

@@ -6,17 +6,17 @@ import dataclasses
 import re
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from bench.processes import MEASURED_CORE, Running, free_port, listening, running
+from bench.processes import MEASURED_CORE, Command, Running, free_port, listening, running
 from bench.upstream import Upstream
 from embedwire.v1 import embedding_pb2_grpc
 
-SERVE = (Path(sys.executable).with_name("embedwire-server"), "serve")
+SERVE: Command = (Path(sys.executable).with_name("embedwire-server"), "serve")
 HIGH = 100_000_000
 LIMITS = {
     "inputs_in_flight": 4096,
@@ -27,7 +27,8 @@ LIMITS = {
     "audio_requests_per_day": HIGH,
 }
 _KEY = "a-key-of-the-benchmark"
-_SAMPLE = re.compile(r'^grpc_server_handled_total\{.*grpc_code="OK".*EmbeddingService.*\} (\S+)$', re.MULTILINE)
+_HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
+_GOOD = ('grpc_code="OK"', 'grpc_method="CreateEmbedding')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,24 +54,25 @@ class Gateway:
             yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
 
     async def good_calls(self) -> int:
-        """How many calls have ended with OK, by its own metrics."""
+        """How many calls for embeddings have ended with OK, by its own metrics."""
         pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
-        return sum(int(float(value)) for page in pages for value in _SAMPLE.findall(page))
+        samples = [sample for page in pages for sample in _HANDLED.findall(page)]
+        return sum(int(float(value)) for labels, value in samples if all(label in labels for label in _GOOD))
 
 
 @contextlib.asynccontextmanager
-async def gateway(  # noqa: PLR0913 - each has a name
+async def gateway(
     directory: Path,
     upstream: Upstream,
     way: str,
-    command: Sequence[str | Path] = SERVE,
+    command: Command = SERVE,
     cores: str = MEASURED_CORE,
     **flags: Any,
 ) -> AsyncGenerator[Gateway]:
     """Start one and wait until it serves."""
     port, workers = free_port(), int(flags.get("workers", 1))
     metrics_ports = tuple(free_port() for _ in range(workers))
-    chosen = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
+    chosen: dict[str, Any] = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
     chosen |= {"upstream": upstream.url(way), **LIMITS, **flags}
     words = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     whole = ["env", f"TWELVELABS_API_KEY={_KEY}", *command, *words]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 MEASURED_CORE, OTHER_CORE = "0", "1"
 BOTH_CORES = "0,1"
+Command = Sequence[str | Path]
 _PORTS = iter(range(20_000, 32_000))  # below those that the system hands out to clients
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -63,7 +64,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(command: Sequence[str | Path], log: Path, cores: str = MEASURED_CORE) -> AsyncGenerator[Running]:
+async def running(command: Command, log: Path, cores: str = MEASURED_CORE) -> AsyncGenerator[Running]:
     """Start a program whose output goes into a file; end it in the end."""
     pinned = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores, *command]
     with log.open("wb") as file:

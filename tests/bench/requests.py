@@ -14,8 +14,13 @@ _AUDIO = pb.Input(audio=pb.AudioInput(source=pb.MediaSource(url="https://media.e
 _PACKED = pb.VECTOR_ENCODING_FLOAT32_LE  # as clients ask
 
 
+def of(item: pb.Input) -> pb.CreateEmbeddingRequest:
+    """A request for one input."""
+    return pb.CreateEmbeddingRequest(model_name=bodies.MODEL, inputs=[item], vector_encoding=_PACKED)
+
+
 def text() -> pb.CreateEmbeddingRequest:
-    return pb.CreateEmbeddingRequest(model_name=bodies.MODEL, inputs=[_TEXT], vector_encoding=_PACKED)
+    return of(_TEXT)
 
 
 def text_unary() -> pb.CreateEmbeddingUnaryRequest:
@@ -23,7 +28,7 @@ def text_unary() -> pb.CreateEmbeddingUnaryRequest:
 
 
 def audio() -> pb.CreateEmbeddingRequest:
-    return pb.CreateEmbeddingRequest(model_name=bodies.MODEL, inputs=[_AUDIO], vector_encoding=_PACKED)
+    return of(_AUDIO)
 
 
 def framed(*messages: Any) -> bytes:
@@ -45,3 +50,7 @@ def check(segments: Sequence[pb.Segment], result: pb.InputResult, expected: int)
 def check_events(events: Sequence[pb.CreateEmbeddingResponse], expected: int) -> None:
     """The same for the events of a stream."""
     check([event.segment for event in events[:-1]], events[-1].result, expected)
+
+
+def models() -> pb.ListModelsRequest:
+    return pb.ListModelsRequest()

@@ -10,7 +10,7 @@ from typing import Any
 from bench import requests
 from bench.gateway import Gateway, gateway
 from bench.h2load import Load
-from bench.processes import free_port, listening, running
+from bench.processes import Command, free_port, listening, running
 from bench.rounds import Comparison, Subject, side_by_side
 from bench.subjects import Embedding, Served, embedding
 from bench.upstream import Upstream
@@ -70,7 +70,7 @@ class Stage:
         port = free_port()
         file = self.directory / f"bare-{port}.answer"
         file.write_bytes(answer.SerializeToString())
-        command = [sys.executable, "-m", "bench.bare", str(port), file]
+        command: Command = [sys.executable, "-m", "bench.bare", str(port), file]
         async with running(command, self.directory / f"bare-{port}.log") as program:
             await listening(port, program)
 
@@ -88,6 +88,4 @@ async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.C
     async with server.stub() as stub:
         events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
     segments = [event.segment for event in events[:-1]]
-    return pb.CreateEmbeddingUnaryResponse(
-        embeddings=[pb.InputEmbedding(segments=segments, result=events[-1].result)]
-    )
+    return pb.CreateEmbeddingUnaryResponse(embeddings=[pb.InputEmbedding(segments=segments, result=events[-1].result)])

@@ -2,10 +2,11 @@
 
 import asyncio
 import dataclasses
+import urllib.request
+from pathlib import Path
 
 from bench.gateway import Gateway
 from bench.h2load import Burst, Load, fire
-from bench.processes import Running
 from bench.rounds import Sample
 from bench.upstream import Upstream
 
@@ -85,6 +86,13 @@ def embedding(gateway: Gateway, load: Load, reply_bytes: int) -> Embedding:
     return Embedding(load, reply_bytes, _SLACK_BYTES, upstream=gateway.upstream, way=gateway.way, gateway=gateway)
 
 
-def cpu_share(program: Running, before: float, seconds: float) -> float:
-    """How much of a core a program took."""
-    return (program.cpu() - before) / seconds
+async def reading(url: str, body: Path, headers: dict[str, str]) -> bytes:
+    """The answer to one POST."""
+    request = urllib.request.Request(url, body.read_bytes(), headers)
+
+    def read() -> bytes:
+        with urllib.request.urlopen(request, timeout=60) as page:
+            answer: bytes = page.read()
+            return answer
+
+    return await asyncio.to_thread(read)

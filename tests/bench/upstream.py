@@ -52,14 +52,17 @@ class Upstream:
 async def upstream(directory: Path) -> AsyncGenerator[Upstream]:
     """Compile it, write its replies, and run it."""
     binary = directory / "upstream"
-    command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, SOURCE]
-    await asyncio.to_thread(subprocess.run, command, check=True)
+    await asyncio.to_thread(_compile, binary)
     await asyncio.to_thread(bodies.write, directory)
     ports = {way: free_port() for way in WAYS}
     words = [f"{ports[way]},{directory}/{answer}" for way, answer in WAYS.items()]
     async with running([binary, *words], directory / "upstream.log", OTHER_CORE) as program:
         await program.written("ready")
         yield Upstream(program, ports)
+
+
+def _compile(binary: Path) -> None:
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", binary, SOURCE], check=True)
 
 
 def _counts(url: str) -> Counts:
