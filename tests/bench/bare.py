@@ -26,18 +26,18 @@ class Bare(embedding_pb2_grpc.EmbeddingServiceServicer):
         segments = answer.embeddings[0].segments
         self._events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
 
-    async def CreateEmbedding(self, _: Any, __: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:  # type: ignore[override] # noqa: N802 - as the contract calls it
+    async def CreateEmbedding(self, _: Any, __: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:  # noqa: N802 - as the contract calls it
         for event in self._events:
             yield event
 
-    async def CreateEmbeddingUnary(self, _: Any, __: Any) -> pb.CreateEmbeddingUnaryResponse:  # type: ignore[override] # noqa: N802 - as the contract calls it
+    async def CreateEmbeddingUnary(self, _: Any, __: Any) -> pb.CreateEmbeddingUnaryResponse:  # noqa: N802 - as the contract calls it
         return self._answer
 
 
 async def serve(port: int, answer: pb.CreateEmbeddingUnaryResponse) -> None:
     """Serve until killed."""
     server = grpc.aio.server()
-    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(Bare(answer), server)  # type: ignore[no-untyped-call]
+    embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(Bare(answer), server)  # type: ignore[abstract] # the rest is not asked for
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()

@@ -58,5 +58,5 @@ async def main(target: str, url: str, model: str, rounds: int, calls: int) -> li
 
 
 if __name__ == "__main__":
-    found = asyncio.run(main(*sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])))
+    found = asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
     print(json.dumps(found), flush=True)  # noqa: T201 - what it is for
