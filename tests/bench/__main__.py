@@ -49,9 +49,9 @@ async def measure_all(rows: list[Row], rounds: int, seconds: float) -> list[Figu
     directory = BUILD / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     async with upstream(directory) as running:
-        stage = Stage(directory, BUILD / "peers", running, rounds, seconds)
+        stage = Stage(directory, BUILD / "peers", running, rounds, seconds, frozenset(row.name for row in rows))
         figures = [figure for row in rows for figure in await measure(row, stage)]
-    plot.draw(stage.rates, BUILD / "bench.png")
+    plot.draw(stage.panels, BUILD / "bench.png")
     return figures
 
 

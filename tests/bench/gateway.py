@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from bench.processes import MEASURED_CORE, Command, Running, free_port, listening, running
+from bench.processes import MEASURED_CORE, Command, Running, free_port, free_ports, listening, running
 from bench.upstream import Upstream
 from embedwire.v1 import embedding_pb2_grpc
 
@@ -28,7 +28,7 @@ LIMITS = {
 }
 _KEY = "a-key-of-the-benchmark"
 _HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
-_GOOD = ('grpc_code="OK"', 'grpc_method="CreateEmbedding')
+_OURS, _OK = 'grpc_method="CreateEmbedding', 'grpc_code="OK"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,16 @@ class Gateway:
 
     async def good_calls(self) -> int:
         """How many calls for embeddings have ended with OK, by its own metrics."""
+        return await self._calls(_OURS, _OK)
+
+    async def ended_calls(self) -> int:
+        """How many have ended at all."""
+        return await self._calls(_OURS)
+
+    async def _calls(self, *wanted: str) -> int:
         pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
         samples = [sample for page in pages for sample in _HANDLED.findall(page)]
-        return sum(int(float(value)) for labels, value in samples if all(label in labels for label in _GOOD))
+        return sum(int(float(value)) for labels, value in samples if all(label in labels for label in wanted))
 
 
 @contextlib.asynccontextmanager
@@ -70,22 +77,15 @@ async def gateway(
     **flags: Any,
 ) -> AsyncGenerator[Gateway]:
     """Start one and wait until it serves."""
-    port, workers = free_port(), int(flags.get("workers", 1))
-    metrics_ports = tuple(free_port() for _ in range(workers))
+    port, metrics_ports = free_port(), tuple(free_ports(flags.get("workers", 1)))
     chosen: dict[str, Any] = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
     chosen |= {"upstream": upstream.url(way), **LIMITS, **flags}
     words = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     whole = ["env", f"TWELVELABS_API_KEY={_KEY}", *command, *words]
     async with running(whole, directory / f"gateway-{port}.log", cores) as program:
-        await listening(port, program)
-        found = Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream)
-        await asyncio.wait_for(asyncio.to_thread(_until_ready, found), 60)
-        yield found
-
-
-def _until_ready(found: Gateway) -> None:
-    for port in found.metrics_ports:
-        _page(port)
+        for one in (port, *metrics_ports):
+            await listening(one, program)
+        yield Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream)
 
 
 def _page(port: int) -> str:

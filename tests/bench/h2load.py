@@ -50,9 +50,17 @@ class Burst:
 
 async def fire(load: Load, calls: int) -> Burst:
     """Make so many calls and wait for all answers."""
-    command = ["taskset", "--cpu-list", load.cores, "h2load", "--h1"] if load.is_http1 else []
-    command = command or ["taskset", "--cpu-list", load.cores, "h2load"]
-    command += [f"--requests={calls}", f"--clients={load.connections}", f"--max-concurrent-streams={load.calls_each}"]
+    return await _run(load, f"--requests={calls}")
+
+
+async def fire_for(load: Load, seconds: float) -> Burst:
+    """Call for so long; calls under way then are cancelled and not counted, though the bytes of them are."""
+    return await _run(load, f"--duration={round(seconds * 1000)}ms")
+
+
+async def _run(load: Load, how_much: str) -> Burst:
+    command = ["taskset", "--cpu-list", load.cores, "h2load", how_much, *(["--h1"] if load.is_http1 else [])]
+    command += [f"--clients={load.connections}", f"--max-concurrent-streams={load.calls_each}"]
     command += [f"--data={load.body}", *(word for header in load.headers for word in ("--header", header)), load.url]
     before = _cpu()
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)

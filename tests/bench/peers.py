@@ -1,6 +1,7 @@
 """Rows of peers, 8 calls in flight: the official SDK, and the litellm proxy."""
 
 import contextlib
+import functools
 import json
 import secrets
 from collections.abc import AsyncGenerator
@@ -9,13 +10,13 @@ from pathlib import Path
 from bench import bodies, requests
 from bench.h2load import Load
 from bench.processes import Command, free_port, listening, running
-from bench.rounds import Sample
+from bench.rounds import GATEWAY, Comparison, Sample, Subject
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from bench.subjects import Asking, reading
 
 CONNECTIONS = 8
-PANEL = "8 in flight"
+SDK, LITELLM = "TwelveLabs SDK", "litellm proxy"
 _SDK = Path(__file__).with_name("sdk_caller.py")
 _MODEL = "embedding"
 _TEXT = "a red fox jumps over a lazy dog"
@@ -26,15 +27,27 @@ _QUIET = ("LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_TELEMETRY=False", "LITEL
 @row(5, "sdk", Bound("text ÷ TwelveLabs SDK", 6, 10))
 async def sdk(stage: Stage) -> Measured:
     """Text calls/s ÷ the official async SDK that calls the same upstream itself, concurrency 8."""
-    name = "TwelveLabs SDK"
-    async with stage.gateway("text") as server:
-        ours = await stage.streaming(server, requests.text(), 1, CONNECTIONS, 1)
+    found = await stage.panel("8 in flight", compared)
+    return Measured([found.ratios(GATEWAY, SDK)], found.notes(GATEWAY, SDK))
 
-        async def theirs(seconds: float) -> Sample:
-            return await sdk_burst(stage, seconds)
 
-        found = await stage.compare({"gateway": ours, name: theirs}, PANEL)
-    return Measured([found.ratios("gateway", name)], found.notes())
+@row(6, "litellm", Bound("text ÷ litellm proxy", 15, 25))
+async def litellm(stage: Stage) -> Measured:
+    """Text calls/s ÷ the litellm proxy on an equal upstream, concurrency 8."""
+    found = await stage.panel("8 in flight", compared)
+    return Measured([found.ratios(GATEWAY, LITELLM)], found.notes(GATEWAY, LITELLM))
+
+
+async def compared(stage: Stage) -> Comparison:
+    """Whom of them is wanted, side by side."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(stage.gateway("text"))
+        subjects: dict[str, Subject] = {GATEWAY: await stage.streaming(server, requests.text(), 1, CONNECTIONS, 1)}
+        if "sdk" in stage.wanted:
+            subjects[SDK] = functools.partial(sdk_burst, stage)
+        if "litellm" in stage.wanted:
+            subjects[LITELLM] = await stack.enter_async_context(proxy(stage))
+        return await stage.compare(subjects)
 
 
 async def sdk_burst(stage: Stage, seconds: float) -> Sample:
@@ -54,16 +67,6 @@ async def sdk_burst(stage: Stage, seconds: float) -> Sample:
     asked = (await stage.upstream.counts("text")).requests - before.requests
     share = (program.cpu() - cpu) / told["seconds"]
     return Sample(told["calls"] / told["seconds"], asked / told["all_calls"], share)
-
-
-@row(6, "litellm", Bound("text ÷ litellm proxy", 15, 25))
-async def litellm(stage: Stage) -> Measured:
-    """Text calls/s ÷ the litellm proxy on an equal upstream, concurrency 8."""
-    name = "litellm proxy"
-    async with stage.gateway("text") as server, proxy(stage) as theirs:
-        ours = await stage.streaming(server, requests.text(), 1, CONNECTIONS, 1)
-        found = await stage.compare({"gateway": ours, name: theirs}, PANEL)
-    return Measured([found.ratios("gateway", name)], found.notes())
 
 
 @contextlib.asynccontextmanager

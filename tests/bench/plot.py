@@ -1,5 +1,6 @@
 """The picture: calls a second of the gateway beside its floor and its peers."""
 
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,28 +8,27 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-GATEWAY = "gateway"
+from bench.rounds import GATEWAY, Comparison
+
 OURS, OTHERS = "#1f6f8b", "#b8c4c9"
 
 
-def draw(panels: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Draw a panel for each load: a bar for each subject, with its rate and its ratio to the gateway's."""
+def draw(panels: Mapping[str, Comparison], path: Path) -> None:
+    """Draw a panel for each load: a bar for each subject, with its rate and the gateway's as a multiple of it."""
     mpl.use("Agg")
-    shown = {title: rates for title, rates in panels.items() if GATEWAY in rates}
-    if not shown:
+    if not panels:
         return
-    figure = Figure(figsize=(4.6 * len(shown), 4.6), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(panels), 4.6), layout="constrained")
     figure.suptitle("Text calls a second, one process on one core, a reply of 1024 floats")
-    for axes, (title, rates) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
-        _panel(axes, title, dict(sorted(rates.items(), key=lambda pair: -pair[1])))
+    for axes, (title, found) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        _panel(axes, title, found)
     figure.savefig(path, dpi=150)
 
 
-def _panel(axes: Axes, title: str, rates: Mapping[str, float]) -> None:
-    colours = [OURS if name == GATEWAY else OTHERS for name in rates]
-    bars = axes.bar(list(rates), list(rates.values()), color=colours)
-    labels = [_label(name, rate, rates[GATEWAY]) for name, rate in rates.items()]
-    axes.bar_label(bars, labels, padding=3, fontsize=9)
+def _panel(axes: Axes, title: str, found: Comparison) -> None:
+    names = sorted(found.samples, key=found.rate, reverse=True)
+    bars = axes.bar(names, [found.rate(name) for name in names], color=[_colour(name) for name in names])
+    axes.bar_label(bars, [_label(name, found) for name in names], padding=3, fontsize=9)
     axes.set_title(title)
     axes.set_ylabel("calls/s")
     axes.tick_params(axis="x", labelsize=9)
@@ -36,8 +36,12 @@ def _panel(axes: Axes, title: str, rates: Mapping[str, float]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label(name: str, rate: float, gateway: float) -> str:
+def _colour(name: str) -> str:
+    return OURS if name == GATEWAY else OTHERS
+
+
+def _label(name: str, found: Comparison) -> str:
+    rate = f"{found.rate(name):,.0f}/s"
     if name == GATEWAY:
-        return f"{rate:,.0f}/s"
-    ratio = f"gateway x{gateway / rate:.1f}" if gateway >= rate else f"gateway x{gateway / rate:.2f}"
-    return f"{rate:,.0f}/s\n{ratio}"
+        return rate
+    return f"{rate}\ngateway: {statistics.median(found.ratios(GATEWAY, name)):.2g}x"

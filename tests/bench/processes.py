@@ -82,11 +82,24 @@ async def running(command: Command, log: Path, cores: str = MEASURED_CORE) -> As
 
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many of them in a row."""
+    found: list[int] = []
     for port in _PORTS:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port below 32000")
+        found = [*found, port] if _is_free(port) else []
+        if len(found) == count:
+            return found
+    raise RuntimeError("no free ports below 32000")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 async def listening(port: int, program: Running, seconds: float = 120) -> None:

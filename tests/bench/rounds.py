@@ -4,6 +4,8 @@ import dataclasses
 import statistics
 from collections.abc import Awaitable, Callable, Mapping
 
+GATEWAY = "gateway"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
@@ -39,9 +41,9 @@ class Comparison:
     def rate(self, name: str) -> float:
         return statistics.median(sample.rate for sample in self.samples[name])
 
-    def notes(self) -> list[str]:
-        """A line for each subject."""
-        return [self._note(name) for name in self.samples]
+    def notes(self, *names: str) -> list[str]:
+        """A line for each subject, or for these."""
+        return [self._note(name) for name in names or self.samples]
 
     def _note(self, name: str) -> str:
         samples = self.samples[name]

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ class Stage:
         peers: the environment of the peers.
         rounds: how often each subject has its turn.
         seconds: of one turn.
-        rates: calls a second of whom the plot shows, by panel and name.
+        wanted: the rows that are to be measured.
+        panels: what the plot shows, by title.
     """
 
     directory: Path
@@ -36,17 +37,21 @@ class Stage:
     upstream: Upstream
     rounds: int
     seconds: float
-    rates: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    wanted: frozenset[str]
+    panels: dict[str, Comparison] = dataclasses.field(default_factory=dict)
 
     def gateway(self, way: str, **options: Any) -> contextlib.AbstractAsyncContextManager[Gateway]:
         return gateway(self.directory, self.upstream, way, **options)
 
-    async def compare(self, subjects: Mapping[str, Subject], panel: str = "") -> Comparison:
-        """Measure side by side; the plot's panel gets the rates."""
-        comparison = await side_by_side(subjects, self.rounds, self.seconds)
-        if panel:
-            self.rates.setdefault(panel, {}).update({name: comparison.rate(name) for name in subjects})
-        return comparison
+    async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
+        """Measure side by side."""
+        return await side_by_side(subjects, self.rounds, self.seconds)
+
+    async def panel(self, title: str, measure: Callable[["Stage"], Awaitable[Comparison]]) -> Comparison:
+        """What several rows and the plot share is measured once."""
+        if title not in self.panels:
+            self.panels[title] = await measure(self)
+        return self.panels[title]
 
     async def streaming(
         self, server: Gateway, request: pb.CreateEmbeddingRequest, segments: int, connections: int, calls_each: int

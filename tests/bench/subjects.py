@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 
 from bench.gateway import Gateway
-from bench.h2load import Burst, Load, fire
+from bench.h2load import Burst, Load, fire, fire_for
 from bench.rounds import Sample
 from bench.upstream import Upstream
 
@@ -81,9 +81,37 @@ class Embedding(Asking):
         return found
 
 
+@dataclasses.dataclass
+class Lasting(Embedding):
+    """A gateway whose load lasts for a time, so that connections that are served faster get more done.
+
+    A number of calls is shared out evenly among connections: it would be the slowest that is measured.
+    """
+
+    async def __call__(self, seconds: float) -> Sample:
+        """Load it for so long."""
+        assert self.gateway is not None
+        assert self.upstream is not None
+        before, cpu = await self.upstream.counts(self.way), self.upstream.program.cpu()
+        good, ended = await self.gateway.good_calls(), await self.gateway.ended_calls()
+        burst = await fire_for(self.load, seconds)
+        used = self.upstream.program.cpu() - cpu
+        await asyncio.sleep(0.5)  # for calls that were cut off
+        good, ended = await self.gateway.good_calls() - good, await self.gateway.ended_calls() - ended
+        asked = (await self.upstream.counts(self.way)).requests - before.requests
+        if good < burst.answers or burst.data < burst.answers * (self.reply_bytes - self.slack):
+            raise AssertionError(f"{burst.answers} answers, {good} good calls, {burst.data} bytes")
+        return Sample(burst.rate, asked / ended, used / seconds, burst.cpu / seconds)
+
+
 def embedding(gateway: Gateway, load: Load, reply_bytes: int) -> Embedding:
     """A gateway under this load."""
     return Embedding(load, reply_bytes, _SLACK_BYTES, upstream=gateway.upstream, way=gateway.way, gateway=gateway)
+
+
+def lasting(subject: Embedding) -> Lasting:
+    """The same under a load that lasts for a time."""
+    return Lasting(**{field.name: getattr(subject, field.name) for field in dataclasses.fields(subject)})
 
 
 async def reading(url: str, body: Path, headers: dict[str, str]) -> bytes:

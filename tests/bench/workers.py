@@ -8,6 +8,7 @@ from bench.gateway import SERVE
 from bench.processes import BOTH_CORES
 from bench.rows import Bound, Measured, NotMeasuredError, row
 from bench.stage import Stage
+from bench.subjects import lasting
 
 CONNECTIONS, CALLS_EACH = 16, 4
 
@@ -19,7 +20,7 @@ async def workers(stage: Stage) -> Measured:
         raise NotMeasuredError("the server has no --workers")
     async with stage.gateway("text") as one, stage.gateway("text", cores=BOTH_CORES, workers=2) as two:
         subjects = {
-            name: await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
+            name: lasting(await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH))
             for name, server in {"two workers": two, "one worker": one}.items()
         }
         found = await stage.compare(subjects)
