@@ -101,7 +101,8 @@ class Lasting(Embedding):
         asked = (await self.upstream.counts(self.way)).requests - before.requests
         if good < burst.answers or burst.data < burst.answers * (self.reply_bytes - self.slack):
             raise AssertionError(f"{burst.answers} answers, {good} good calls, {burst.data} bytes")
-        return Sample(burst.rate, asked / ended, used / seconds, burst.cpu / seconds)
+        calls = min(max(asked, good), ended)  # one that was cut off may have asked or not
+        return Sample(burst.rate, asked / calls, used / seconds, burst.cpu / seconds)
 
 
 def embedding(gateway: Gateway, load: Load, reply_bytes: int) -> Embedding:
