@@ -36,8 +36,9 @@ class Gateway:
     """A running gateway.
 
     Attributes:
-        way: the upstream's port that it asks.
         metrics_ports: one for each worker.
+        way: the upstream's port that it asks.
+        before: how many requests that port had seen before.
     """
 
     program: Running
@@ -45,6 +46,7 @@ class Gateway:
     metrics_ports: tuple[int, ...]
     way: str
     upstream: Upstream
+    before: int
 
     @contextlib.asynccontextmanager
     async def stub(self, *options: tuple[str, Any]) -> AsyncGenerator[Any]:
@@ -60,6 +62,11 @@ class Gateway:
     async def ended_calls(self) -> int:
         """How many have ended at all."""
         return await self._calls(_OURS)
+
+    async def asked(self, others: int = 0) -> str:
+        """Upstream requests for each call so far, of which others have made some."""
+        requests = (await self.upstream.counts(self.way)).requests - self.before - others
+        return f"upstream requests ÷ calls {requests / await self.ended_calls():.2f}"
 
     async def _calls(self, *wanted: str) -> int:
         pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
@@ -77,6 +84,7 @@ async def gateway(
     **flags: Any,
 ) -> AsyncGenerator[Gateway]:
     """Start one and wait until it serves."""
+    before = (await upstream.counts(way)).requests
     port, metrics_ports = free_port(), tuple(free_ports(flags.get("workers", 1)))
     chosen: dict[str, Any] = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
     chosen |= {"upstream": upstream.url(way), **LIMITS, **flags}
@@ -85,7 +93,7 @@ async def gateway(
     async with running(whole, directory / f"gateway-{port}.log", cores) as program:
         for one in (port, *metrics_ports):
             await listening(one, program)
-        yield Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream)
+        yield Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream, before)
 
 
 def _page(port: int) -> str:

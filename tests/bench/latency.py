@@ -15,16 +15,14 @@ CALLS = 150
 async def latency(stage: Stage) -> Measured:
     """p50 of one text call, Python client, through the gateway, one at a time ÷ a direct POST by httpx, `files=`."""
     async with stage.gateway("text") as server:
-        before, good = await stage.upstream.counts("text"), await server.good_calls()
         words = [server.target, stage.upstream.url("text"), bodies.MODEL, str(stage.rounds), str(CALLS)]
         command = [sys.executable, "-m", "bench.one_caller", *words]
         async with running(command, stage.directory / "one_caller.log", OTHER_CORE) as caller:
             rounds = json.loads((await caller.written(r"\[\[.*\]\]", 120)).group())
-        good = await server.good_calls() - good
-        asked = (await stage.upstream.counts("text")).requests - before.requests - (stage.rounds + 1) * CALLS
+        asked = await server.asked(others=(stage.rounds + 1) * CALLS)
     gateway, unary, direct = (sorted(column)[len(column) // 2] * 1e3 for column in zip(*rounds, strict=True))
     notes = [
         f"gateway {gateway:.2f} ms (unary {unary:.2f} ms), direct {direct:.2f} ms, its JSON not read",
-        f"upstream requests ÷ calls {asked / good:.2f}",
+        asked,
     ]
     return Measured([[one / other for one, _, other in rounds]], notes)

@@ -35,11 +35,13 @@ Work = Callable[[Gateway], Awaitable[object]]
 async def memory(stage: Stage) -> Measured:
     """Peak memory over baseline: that 10 MB reply; a 100 MB upload in chunks; the same to an upstream of 20 MB/s."""
     experiments: list[tuple[str, Work]] = [("audio-paced", listen), ("audio-short", upload), ("audio-sink", upload)]
-    rounds = [[await grown(stage, way, work) for way, work in experiments] for _ in range(min(3, stage.rounds))]
-    return Measured([list(column) for column in zip(*rounds, strict=True)], ["each in a fresh server"])
+    asked: dict[str, str] = {}
+    rounds = [[await grown(stage, way, work, asked) for way, work in experiments] for _ in range(min(3, stage.rounds))]
+    notes = [f"each in a fresh server; {', '.join(dict.fromkeys(asked.values()))}"]
+    return Measured([list(column) for column in zip(*rounds, strict=True)], notes)
 
 
-async def grown(stage: Stage, way: str, work: Work) -> float:
+async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str]) -> float:
     """MiB by which the peak of a fresh server is above what it had when it was warm."""
     async with stage.gateway(way, max_upload_bytes=2 * UPLOAD_BYTES) as server:
         await warm(server)
@@ -47,6 +49,7 @@ async def grown(stage: Stage, way: str, work: Work) -> float:
         server.program.forget_peak()
         baseline = server.program.memory()
         await work(server)
+        asked[way] = await server.asked()
         return (server.program.peak() - baseline) / MIB
 
 
@@ -112,7 +115,9 @@ async def stopped(stage: Stage) -> Measured:
             held.append(CALLERS - (await server.good_calls() - good))
             for call in calls:
                 call.cancel()
-    return Measured([rounds], [f"calls that the server was held up in: {min(held)} of {CALLERS}"])
+            await asyncio.sleep(0.5)
+            asked = await server.asked()
+    return Measured([rounds], [f"calls that the server was held up in: {min(held)} of {CALLERS}; {asked}"])
 
 
 async def read_some(stub: Any) -> Any:
