@@ -52,6 +52,7 @@ async def stall(stage: Stage) -> Measured:
     """The longest stall of the event loop during a 27 MB reply."""
     rounds, rests = [], []
     async with stage.gateway("audio-long", command=TICKING) as server:
+        await server.program.written("longest stall")
         for _ in range(stage.rounds + 1):
             await stalled(server)
             async with server.stub() as stub:
@@ -72,6 +73,7 @@ async def stalled(server: Gateway, seconds: float = 0.0) -> float:
     server.program.process.send_signal(signal.SIGUSR1)
     async with asyncio.timeout(10):
         while len(_told(server)) == told:
+            server.program.check()
             await asyncio.sleep(0.01)
     return float(_told(server)[-1])
 

@@ -25,6 +25,7 @@ class TickingApp(App):
         loop.add_signal_handler(signal.SIGUSR1, self._tell)
         self._longest, self._due = 0.0, time.perf_counter() + TICK_SECONDS
         loop.call_later(TICK_SECONDS, self._tick)
+        self._tell()  # that it may be asked from now on
         return self
 
     def _tick(self) -> None:
