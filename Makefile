@@ -10,6 +10,8 @@ PIP_VERSION := pip==26.3
 # Old on purpose: generated code needs a runtime at least as new as its generator, so this
 # version is the floor that clients/python declares. mypy-protobuf is of the same time.
 GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
+# Whom the benchmark compares the gateway with; their versions decide the figures.
+PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
 # Pins without a word of where they came from.
 LOCK := --quiet --system-certs --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --upgrade
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
@@ -82,9 +84,31 @@ chaos: .venv/installed ## Put every promise to the proof in full, but for the so
 soak: .venv/installed ## Put to the proof in full that nothing grows
 	$(PROMISES) --only soak
 
+# In an environment of their own, since they want other versions than the server does.
+build/peers/installed: tests/bench/constraints.txt
+	@echo "setting up build/peers, the peers of the benchmark: some minutes"
+	@$(PYTHON) -m venv --clear build/peers
+	@build/peers/bin/python -m pip install $(QUIET) --requirement tests/bench/constraints.txt
+	@touch $@
+
+.PHONY: bench-tools
+bench-tools:
+	@if ! { command -v h2load && command -v cc; } >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then \
+			echo "make bench needs h2load and a C compiler: apt-get install nghttp2-client gcc libc6-dev" >&2; exit 1; \
+		fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+			nghttp2-client gcc libc6-dev >/dev/null; \
+	fi
+
+.PHONY: bench
+bench: .venv/installed bench-tools build/peers/installed ## Measure the gateway beside its peers and its floor (ROWS="text sdk": some rows)
+	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench $(ROWS)
+
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew
 	$(PIP) uv==0.13.8
 	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --extra cli --group dev \
 		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml
+	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file tests/bench/constraints.txt -
 	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -

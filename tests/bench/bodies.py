@@ -1,0 +1,63 @@
+"""The canned replies: valid JSON in the upstream's shape, always the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIMENSIONS = 1024
+MODEL = "Marengo-retrieval-2.7"
+TWO_HOURS = 720  # segments of 10 s; 10 MB
+LONG = 1950  # segments; 27 MB
+_SECONDS = 10
+
+
+def vectors(segments: int) -> NDArray[np.float64]:
+    """Numbers with nine significant digits, as the upstream writes them."""
+    drawn = np.random.default_rng(segments).normal(0, 1 / 32, (segments, DIMENSIONS))
+    return np.array([float(f"{number:.9g}") for number in drawn.ravel()]).reshape(drawn.shape)
+
+
+def text() -> bytes:
+    """One vector."""
+    return _reply("text", [{"float": vectors(1)[0].tolist()}])
+
+
+def audio(segments: int) -> bytes:
+    """So many vectors with their times."""
+    return _reply(
+        "audio",
+        [
+            {
+                "float": vector.tolist(),
+                "start_offset_sec": index * _SECONDS,
+                "end_offset_sec": (index + 1) * _SECONDS,
+                "embedding_option": "audio",
+            }
+            for index, vector in enumerate(vectors(segments))
+        ],
+    )
+
+
+def openai() -> bytes:
+    """The vector of `text` as OpenAI's API would send it."""
+    data = [{"object": "embedding", "index": 0, "embedding": vectors(1)[0].tolist()}]
+    usage = {"prompt_tokens": 3, "total_tokens": 3}
+    return _json({"object": "list", "data": data, "model": "text-embedding-3-small", "usage": usage})
+
+
+def write(directory: Path) -> None:
+    """Write all replies into files."""
+    replies = {"text": text(), "audio": audio(TWO_HOURS), "short": audio(1), "long": audio(LONG), "openai": openai()}
+    for name, reply in replies.items():
+        (directory / f"{name}.json").write_bytes(reply)
+
+
+def _reply(modality: str, segments: list[dict[str, Any]]) -> bytes:
+    return _json({"model_name": MODEL, f"{modality}_embedding": {"segments": segments}})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

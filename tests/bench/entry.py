@@ -1,0 +1,14 @@
+"""The command line of the server with another composition root, for what can only be seen from inside."""
+
+import sys
+
+from embedwire_server import __main__ as command
+from embedwire_server import logs
+from embedwire_server.app import App
+
+
+def serve(app: type[App]) -> None:
+    """Do what `embedwire-server serve` does, with a kind of `App`."""
+    settings = command._settings(command._parser().parse_args())
+    logs.configure(settings.log_level, settings.log_format)
+    sys.exit(command._run(app(settings)))

@@ -1,0 +1,102 @@
+"""The gateway as a user would run it, with all policies in force and their limits set high."""
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+import sys
+import urllib.request
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from bench.processes import MEASURED_CORE, Command, Running, free_port, free_ports, listening, running
+from bench.upstream import Upstream
+from embedwire.v1 import embedding_pb2_grpc
+
+SERVE: Command = (Path(sys.executable).with_name("embedwire-server"), "serve")
+HIGH = 100_000_000
+LIMITS = {
+    "inputs_in_flight": 4096,
+    "inputs_queued": 4096,
+    "text_requests_per_minute": HIGH,
+    "text_requests_per_day": HIGH,
+    "audio_requests_per_minute": HIGH,
+    "audio_requests_per_day": HIGH,
+}
+_KEY = "a-key-of-the-benchmark"
+_HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
+_OURS, _OK = 'grpc_method="CreateEmbedding', 'grpc_code="OK"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Gateway:
+    """A running gateway.
+
+    Attributes:
+        metrics_ports: one for each worker.
+        way: the upstream's port that it asks.
+        before: how many requests that port had seen before.
+    """
+
+    program: Running
+    target: str
+    metrics_ports: tuple[int, ...]
+    way: str
+    upstream: Upstream
+    before: int
+
+    @contextlib.asynccontextmanager
+    async def stub(self, *options: tuple[str, Any]) -> AsyncGenerator[Any]:
+        """A stub on a connection of its own."""
+        chosen = (("grpc.use_local_subchannel_pool", 1), *options)
+        async with grpc.aio.insecure_channel(self.target, chosen) as channel:
+            yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
+
+    async def good_calls(self) -> int:
+        """How many calls for embeddings have ended with OK, by its own metrics."""
+        return await self._calls(_OURS, _OK)
+
+    async def ended_calls(self) -> int:
+        """How many have ended at all."""
+        return await self._calls(_OURS)
+
+    async def asked(self, others: int = 0) -> str:
+        """Upstream requests for each call so far, of which others have made some."""
+        requests = (await self.upstream.counts(self.way)).requests - self.before - others
+        return f"upstream requests ÷ calls {requests / await self.ended_calls():.2f}"
+
+    async def _calls(self, *wanted: str) -> int:
+        pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
+        samples = [sample for page in pages for sample in _HANDLED.findall(page)]
+        return sum(int(float(value)) for labels, value in samples if all(label in labels for label in wanted))
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    directory: Path,
+    upstream: Upstream,
+    way: str,
+    command: Command = SERVE,
+    cores: str = MEASURED_CORE,
+    **flags: Any,
+) -> AsyncGenerator[Gateway]:
+    """Start one and wait until it serves."""
+    before = (await upstream.counts(way)).requests
+    port, metrics_ports = free_port(), tuple(free_ports(flags.get("workers", 1)))
+    chosen: dict[str, Any] = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
+    chosen |= {"upstream": upstream.url(way), **LIMITS, **flags}
+    words = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    whole = ["env", f"TWELVELABS_API_KEY={_KEY}", *command, *words]
+    async with running(whole, directory / f"gateway-{port}.log", cores) as program:
+        for one in (port, *metrics_ports):
+            await listening(one, program)
+        yield Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream, before)
+
+
+def _page(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        text: str = page.read().decode()
+        return text

@@ -1,0 +1,68 @@
+"""Subjects side by side: one short burst of each in turn, and again, so that a slow minute is everybody's."""
+
+import dataclasses
+import statistics
+from collections.abc import Awaitable, Callable, Mapping
+
+GATEWAY = "gateway"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """One burst.
+
+    Attributes:
+        rate: correct answers a second.
+        asked: upstream requests for each call; None where there is no upstream.
+        upstream_cpu: how much of a core the upstream took.
+        load_cpu: how much of a core the load took.
+    """
+
+    rate: float
+    asked: float | None = None
+    upstream_cpu: float = 0.0
+    load_cpu: float = 0.0
+
+
+Subject = Callable[[float], Awaitable[Sample]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The samples of all subjects, round by round."""
+
+    samples: Mapping[str, list[Sample]]
+
+    def ratios(self, one: str, other: str) -> list[float]:
+        """Of each round."""
+        pairs = zip(self.samples[one], self.samples[other], strict=True)
+        return [first.rate / second.rate for first, second in pairs]
+
+    def rate(self, name: str) -> float:
+        return statistics.median(sample.rate for sample in self.samples[name])
+
+    def notes(self, *names: str) -> list[str]:
+        """A line for each subject, or for these."""
+        return [self._note(name) for name in names or self.samples]
+
+    def _note(self, name: str) -> str:
+        samples = self.samples[name]
+        asked = [sample.asked for sample in samples if sample.asked is not None]
+        words = [f"{name} {self.rate(name):,.0f}/s"]
+        if asked:
+            words.append(f"upstream requests ÷ calls {statistics.fmean(asked):.2f}")
+            words.append(f"upstream CPU {statistics.fmean(sample.upstream_cpu for sample in samples):.2f}")
+        words.append(f"load CPU {statistics.fmean(sample.load_cpu for sample in samples):.2f}")
+        return ", ".join(words)
+
+
+async def side_by_side(subjects: Mapping[str, Subject], rounds: int, seconds: float) -> Comparison:
+    """Measure each in every round, after one burst of each that does not count; every other round backwards."""
+    for subject in subjects.values():
+        await subject(seconds / 4)
+    samples: dict[str, list[Sample]] = {name: [] for name in subjects}
+    for number in range(rounds):
+        names = list(subjects)
+        for name in names if number % 2 == 0 else reversed(names):
+            samples[name].append(await subjects[name](seconds))
+    return Comparison(samples)

@@ -1,0 +1,96 @@
+"""What a row is given: a directory, the upstream, how long to measure, and ways to start what is measured."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import requests
+from bench.gateway import Gateway, gateway
+from bench.h2load import Load
+from bench.processes import Command, free_port, listening, running
+from bench.rounds import Comparison, Subject, side_by_side
+from bench.subjects import Embedding, Served, embedding
+from bench.upstream import Upstream
+from embedwire.v1 import embedding_pb2 as pb
+
+STREAM, UNARY = "CreateEmbedding", "CreateEmbeddingUnary"
+
+
+@dataclasses.dataclass
+class Stage:
+    """Where a row is measured.
+
+    Attributes:
+        directory: for logs and whatever programs read.
+        peers: the environment of the peers.
+        rounds: how often each subject has its turn.
+        seconds: of one turn.
+        wanted: the rows that are to be measured.
+        panels: what the plot shows, by title.
+    """
+
+    directory: Path
+    peers: Path
+    upstream: Upstream
+    rounds: int
+    seconds: float
+    wanted: frozenset[str]
+    panels: dict[str, Comparison] = dataclasses.field(default_factory=dict)
+
+    def gateway(self, way: str, **options: Any) -> contextlib.AbstractAsyncContextManager[Gateway]:
+        return gateway(self.directory, self.upstream, way, **options)
+
+    async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
+        """Measure side by side."""
+        return await side_by_side(subjects, self.rounds, self.seconds)
+
+    async def panel(self, title: str, measure: Callable[["Stage"], Awaitable[Comparison]]) -> Comparison:
+        """What several rows and the plot share is measured once."""
+        if title not in self.panels:
+            self.panels[title] = await measure(self)
+        return self.panels[title]
+
+    async def streaming(
+        self, server: Gateway, request: pb.CreateEmbeddingRequest, segments: int, connections: int, calls_each: int
+    ) -> Embedding:
+        """A gateway that is asked for streams; the first is looked at closely."""
+        async with server.stub() as stub:
+            events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
+        requests.check_events(events, segments)
+        load = self.load(server.target, STREAM, request, connections, calls_each)
+        return embedding(server, load, len(requests.framed(*events)))
+
+    def load(self, target: str, method: str, request: Any, connections: int, calls_each: int) -> Load:
+        """Calls of one method."""
+        body = self.directory / f"{method}-{request.inputs[0].WhichOneof('modality')}.request"
+        body.write_bytes(requests.framed(request))
+        return Load(f"http://{target}{requests.PATH}{method}", body, connections, calls_each)
+
+    @contextlib.asynccontextmanager
+    async def bare(self, answer: pb.CreateEmbeddingUnaryResponse) -> AsyncGenerator[Callable[..., Served]]:
+        """A bare server that sends this answer; whoever is given it says how it is asked."""
+        port = free_port()
+        file = self.directory / f"bare-{port}.answer"
+        file.write_bytes(answer.SerializeToString())
+        command: Command = [sys.executable, "-m", "bench.bare", str(port), file]
+        async with running(command, self.directory / f"bare-{port}.log") as program:
+            await listening(port, program)
+
+            def asked(method: str, request: Any, connections: int, calls_each: int) -> Served:
+                segments = answer.embeddings[0].segments
+                events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
+                size = len(requests.framed(*events) if method == STREAM else requests.framed(answer))
+                return Served(self.load(f"127.0.0.1:{port}", method, request, connections, calls_each), size)
+
+            yield asked
+
+
+async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingUnaryResponse:
+    """What a gateway answers, as one message of any size."""
+    async with server.stub() as stub:
+        events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
+    segments = [event.segment for event in events[:-1]]
+    return pb.CreateEmbeddingUnaryResponse(embeddings=[pb.InputEmbedding(segments=segments, result=events[-1].result)])

@@ -1,0 +1,53 @@
+"""The row of starting: how soon a server serves, and what it takes when nobody calls."""
+
+import asyncio
+import time
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bench.gateway import SERVE
+from bench.processes import Command, free_port, listening, running
+from bench.rows import Bound, Measured, row
+from bench.stage import Stage
+
+MIB = 1 << 20
+REST_SECONDS = 1.0
+SERVICE = "embedwire.v1.EmbeddingService"
+
+
+@row(
+    16,
+    "start",
+    Bound("start to SERVING, s", 1.0, 0.6, at_most=True),
+    Bound("memory at rest, MiB", 80, 60, at_most=True),
+)
+async def start(stage: Stage) -> Measured:
+    """Server start to SERVING; memory at rest (external upstream, one worker)."""
+    await started(stage)  # its modules are compiled then
+    rounds = [await started(stage) for _ in range(stage.rounds)]
+    return Measured([list(column) for column in zip(*rounds, strict=True)])
+
+
+async def started(stage: Stage) -> tuple[float, float]:
+    """Start one: seconds until it says that it serves, and its MiB a moment later."""
+    port = free_port()
+    flags = ["--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{free_port()}"]
+    flags += ["--upstream", stage.upstream.url("text")]
+    began = time.monotonic()
+    # Compiled modules are kept, as everywhere but where somebody has turned that off.
+    command: Command = ["env", "--unset=PYTHONDONTWRITEBYTECODE", *SERVE, *flags]
+    async with running(command, stage.directory / "start.log") as program:
+        await listening(port, program)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while not await _is_serving(stub):
+                await asyncio.sleep(0.005)
+        taken = time.monotonic() - began
+        await asyncio.sleep(REST_SECONDS)
+        return taken, program.memory() / MIB
+
+
+async def _is_serving(stub: health_pb2_grpc.HealthStub) -> bool:
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), wait_for_ready=True, timeout=10)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
