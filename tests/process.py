@@ -66,7 +66,7 @@ class ServerProcess:
 
     def worker(self, index: int) -> int:
         """The process of a worker, the latest."""
-        found = [re.search(rf"a worker starts .*pid=(\d+) worker={index}\b", line) for line in self.log]
+        found = [re.search(rf"a worker starts worker={index} pid=(\d+)\b", line) for line in self.log]
         return int([match for match in found if match][-1][1])
 
     def kill(self) -> None:

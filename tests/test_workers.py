@@ -97,7 +97,7 @@ async def test_a_worker_that_dies_comes_back() -> None:
         for pause in ("0.25", "0.5"):
             pid = server.worker(0)
             os.kill(pid, signal.SIGKILL)
-            ended = f"exit_status=-9 pid={pid} starts_again_in={pause} worker=0"
+            ended = f"worker=0 pid={pid} exit_status=-9 starts_again_in={pause}"
             await until(lambda text=ended: any(text in line for line in server.log))  # type: ignore[misc]
             assert set(await codes(server.target, 4)) == {grpc.StatusCode.OK}
             await until(lambda before=pid: server.worker(0) != before)  # type: ignore[misc]

@@ -52,10 +52,6 @@ class Figure:
         return self.value <= self.bound.target if self.bound.at_most else self.value >= self.bound.target
 
 
-class NotMeasuredError(Exception):
-    """A row cannot be measured here; the text says why."""
-
-
 Play = Callable[[Stage], Awaitable[Measured]]
 
 

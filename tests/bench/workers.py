@@ -1,12 +1,8 @@
 """The row of several processes: two workers beside one."""
 
-import asyncio
-import subprocess
-
 from bench import requests
-from bench.gateway import SERVE
 from bench.processes import BOTH_CORES
-from bench.rows import Bound, Measured, NotMeasuredError, row
+from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from bench.subjects import lasting
 
@@ -16,8 +12,6 @@ CONNECTIONS, CALLS_EACH = 16, 4
 @row(8, "workers", Bound("two workers ÷ one", 1.4, 1.8))
 async def workers(stage: Stage) -> Measured:
     """Two workers ÷ one, 16 client connections; on two cores both share them with the load and the upstream."""
-    if not await asyncio.to_thread(_knows_workers):
-        raise NotMeasuredError("the server has no --workers")
     async with stage.gateway("text") as one, stage.gateway("text", cores=BOTH_CORES, workers=2) as two:
         subjects = {
             name: lasting(await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH))
@@ -25,8 +19,3 @@ async def workers(stage: Stage) -> Measured:
         }
         found = await stage.compare(subjects)
     return Measured([found.ratios("two workers", "one worker")], found.notes())
-
-
-def _knows_workers() -> bool:
-    told = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, check=True, timeout=60)
-    return "--workers" in told.stdout
