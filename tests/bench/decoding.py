@@ -38,7 +38,9 @@ def ours(reply: bytes) -> Iterator[bytes]:
         for element in decoder.feed(reply[start : start + PIECE_BYTES]):
             found = wire.segment(element, bodies.DIMENSIONS, Modality.AUDIO)
             event = InputSegment(0, "", count, Modality.AUDIO, found)
-            yield replies.segment(event, pb.VECTOR_ENCODING_FLOAT_VALUES).SerializeToString()
+            message = pb.Segment()
+            replies.write_segment(message, event, pb.VECTOR_ENCODING_FLOAT_VALUES)
+            yield message.SerializeToString()
             count += 1
     wire.completion(decoder.end(), Modality.AUDIO, decoder.elements)
 

@@ -49,16 +49,22 @@ def result(
     return InputResult(index, f"key {index}", MARENGO_30, count, trace, completion, failure)
 
 
+def vector(data: bytes, encoding: pb.VectorEncoding.ValueType) -> pb.Vector:
+    message = pb.Vector()
+    replies.write_vector(message, data, encoding)
+    return message
+
+
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=600))
 def test_vectors(numbers: list[float]) -> None:
     """Both encodings carry the same float32 values to the bit, also over the wire."""
     data = np.array(numbers, "<f4").tobytes()
-    floats = pb.Vector.FromString(replies.vector(data, FLOATS).SerializeToString())
+    floats = pb.Vector.FromString(vector(data, FLOATS).SerializeToString())
     assert floats.encoding == FLOATS
     assert floats.dimensions == len(numbers)
     assert np.array(floats.values, "<f4").tobytes() == data
     assert floats.data == b""
-    packed = pb.Vector.FromString(replies.vector(data, PACKED).SerializeToString())
+    packed = pb.Vector.FromString(vector(data, PACKED).SerializeToString())
     assert packed == pb.Vector(encoding=PACKED, dimensions=len(numbers), data=data)
 
 
@@ -67,8 +73,8 @@ def test_floats_equal_plain_message(size: int) -> None:
     """The message that is put together from bytes is the one that protobuf would make from floats."""
     numbers = np.linspace(-1, 1, size, dtype="<f4")
     plain = pb.Vector(encoding=FLOATS, dimensions=size, values=numbers.tolist())
-    assert replies.vector(numbers.tobytes(), FLOATS) == plain
-    assert replies.vector(numbers.tobytes(), pb.VECTOR_ENCODING_UNSPECIFIED) == plain
+    assert vector(numbers.tobytes(), FLOATS) == plain
+    assert vector(numbers.tobytes(), pb.VECTOR_ENCODING_UNSPECIFIED) == plain
 
 
 @pytest.mark.parametrize(
@@ -242,7 +248,9 @@ def test_unary() -> None:
     first, second, third = reply.message().embeddings
     assert [len(embedding.segments) for embedding in (first, second, third)] == [1, 0, 2]
     assert [embedding.result.input_key for embedding in (first, second, third)] == ["key 0", "key 1", "key 2"]
-    assert first.segments[0] == replies.segment(segment(0), PACKED)
+    alone = pb.Segment()
+    replies.write_segment(alone, segment(0), PACKED)
+    assert first.segments[0] == alone
     assert second.result.failure.message == "no"
 
 

@@ -15,27 +15,25 @@ FLOAT32_BYTES = 4
 Response = TypeVar("Response", pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse)
 
 
-def vector(data: bytes, encoding: pb.VectorEncoding.ValueType) -> pb.Vector:
-    """A vector of packed float32, in the encoding that the caller wants."""
-    dimensions = len(data) // FLOAT32_BYTES
+def write_vector(message: pb.Vector, data: bytes, encoding: pb.VectorEncoding.ValueType) -> None:
+    """Write a vector of packed float32 into an empty message, in the encoding that the caller wants."""
     if encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
-        return pb.Vector(encoding=encoding, dimensions=dimensions, data=data)
-    # Packed little-endian float32 is also the wire format of `repeated float`: the field is put
-    # together from its tag, its length and the bytes as they are, without a list of floats.
-    message = pb.Vector.FromString(_VALUES_TAG + _varint(len(data)) + data)
-    message.encoding = pb.VECTOR_ENCODING_FLOAT_VALUES
-    message.dimensions = dimensions
-    return message
+        message.data = data
+        message.encoding = encoding
+    else:
+        # Packed little-endian float32 is also the wire format of `repeated float`: the field is put
+        # together from its tag, its length and the bytes as they are, without a list of floats.
+        message.MergeFromString(_VALUES_TAG + _varint(len(data)) + data)
+        message.encoding = pb.VECTOR_ENCODING_FLOAT_VALUES
+    message.dimensions = len(data) // FLOAT32_BYTES
 
 
-def segment(event: InputSegment, encoding: pb.VectorEncoding.ValueType) -> pb.Segment:
-    """One segment."""
-    message = pb.Segment(
-        input_index=event.input_index,
-        input_key=event.input_key,
-        segment_index=event.segment_index,
-        vector=vector(event.segment.vector, encoding),
-    )
+def write_segment(message: pb.Segment, event: InputSegment, encoding: pb.VectorEncoding.ValueType) -> None:
+    """Write one segment into an empty message. In its place: to copy a finished one costs as much as to write it."""
+    message.input_index = event.input_index
+    message.input_key = event.input_key
+    message.segment_index = event.segment_index
+    write_vector(message.vector, event.segment.vector, encoding)
     if event.modality is Modality.TEXT:
         message.text.SetInParent()
     elif event.modality is Modality.IMAGE:
@@ -46,7 +44,6 @@ def segment(event: InputSegment, encoding: pb.VectorEncoding.ValueType) -> pb.Se
         if event.segment.end_offset_sec is not None:
             message.audio.end_offset_sec = event.segment.end_offset_sec
         message.audio.SetInParent()
-    return message
 
 
 def result(event: InputResult) -> pb.InputResult:
@@ -99,7 +96,9 @@ class EventWriter(Generic[Response]):
     def __call__(self, event: Event) -> Response | Last[Response]:
         """Write one event."""
         if isinstance(event, InputSegment):
-            return self._response(segment=segment(event, self._encoding))
+            response = self._response()
+            write_segment(response.segment, event, self._encoding)
+            return response
         self._left -= 1
         message = self._response(result=result(event))
         return message if self._left else Last(message)

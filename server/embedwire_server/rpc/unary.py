@@ -31,8 +31,8 @@ class UnaryReply:
         """
         embedding = self._embeddings[event.input_index]
         if isinstance(event, InputSegment):
-            message = replies.segment(event, self._encoding)
-            embedding.segments.append(message)
+            message = embedding.segments.add()
+            replies.write_segment(message, event, self._encoding)
             self._sizes[event.input_index] += message.ByteSize() + _FRAMING_BYTES
         else:
             embedding.result.CopyFrom(replies.result(event))

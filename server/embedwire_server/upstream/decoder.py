@@ -142,7 +142,8 @@ class ReplyDecoder:
         return self._in_list and self._depth == _LIST_DEPTH
 
     def _cut(self) -> bytes:
-        element = bytes(self._buffer[: self._scanned])
+        with memoryview(self._buffer) as buffer:  # a slice would be a copy to be copied
+            element = bytes(buffer[: self._scanned])
         del self._buffer[: self._scanned]
         self._scanned = 0
         self._envelope += b"{}"

@@ -5,7 +5,6 @@ The upstream's words are cut, stripped of control characters and of the server's
 anything else sees them.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -125,11 +124,12 @@ def rejected(message: str, key: str | None) -> UpstreamFailure:
 def cleaned(completion: Completion, key: str | None) -> Completion:
     """The same completion, its texts fit to be passed on."""
     url, filename = completion.input_url, completion.input_filename
-    return dataclasses.replace(
-        completion,
-        model_name=clean(completion.model_name, key),
-        input_url=None if url is None else clean(url, key, MAX_NAME_BYTES),
-        input_filename=None if filename is None else clean(filename, key, MAX_NAME_BYTES),
+    return Completion(
+        clean(completion.model_name, key),
+        None if url is None else clean(url, key, MAX_NAME_BYTES),
+        None if filename is None else clean(filename, key, MAX_NAME_BYTES),
+        completion.truncated,
+        completion.media_duration_sec,
     )
 
 

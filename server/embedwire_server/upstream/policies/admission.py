@@ -92,9 +92,11 @@ class Admission:
 
     def _forget(self, call: UpstreamCall) -> None:
         """Callers may bring any number of keys: what nobody uses goes."""
+        if call.key is None:
+            return
         name = (call.key, call.input.modality)
         places = self._places.get(name)  # gone if several leave in the same moment
-        if call.key is not None and places is not None and places.is_idle:
+        if places is not None and places.is_idle:
             del self._places[name]
 
 
