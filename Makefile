@@ -91,6 +91,14 @@ build/peers/installed: tests/bench/constraints.txt
 	@build/peers/bin/python -m pip install $(QUIET) --requirement tests/bench/constraints.txt
 	@touch $@
 
+# The gateway that is measured is installed as by its users: with what it declares, and nothing of the tests.
+build/server/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
+	@$(PYTHON) -m venv --clear build/server
+	@build/server/bin/python -m pip install $(QUIET) $(PIP_VERSION)
+	@build/server/bin/python -m pip install $(QUIET) --constraint constraints.txt \
+		--editable clients/python --editable .
+	@touch $@
+
 .PHONY: bench-tools
 bench-tools:
 	@if ! { command -v h2load && command -v cc; } >/dev/null; then \
@@ -102,7 +110,7 @@ bench-tools:
 	fi
 
 .PHONY: bench
-bench: .venv/installed bench-tools build/peers/installed ## Measure the gateway beside its peers and its floor (ROWS="text sdk": some rows)
+bench: .venv/installed build/server/installed build/peers/installed bench-tools ## Measure the gateway beside its peers and its floor (ROWS="text sdk": some rows)
 	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench $(ROWS)
 
 .PHONY: lock

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import re
-import sys
 import urllib.request
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -16,7 +15,7 @@ from bench.processes import MEASURED_CORE, Command, Running, free_port, free_por
 from bench.upstream import Upstream
 from embedwire.v1 import embedding_pb2_grpc
 
-SERVE: Command = (Path(sys.executable).with_name("embedwire-server"), "serve")
+SERVE: Command = (Path("build/server/bin/embedwire-server"), "serve")
 HIGH = 100_000_000
 LIMITS = {
     "inputs_in_flight": 4096,
