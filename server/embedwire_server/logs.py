@@ -91,13 +91,9 @@ def _json(_: object, __: str, event: MutableMapping[str, Any]) -> str:
 
 def _text(_: object, __: str, event: MutableMapping[str, Any]) -> str:
     """One line for people: when, how grave, what; then the facts. Nothing in it can end the line."""
-    head = f"{event.pop('timestamp')} [{event.pop('level')}] {_plain(event.pop('event'))}"
-    return head + "".join([f" {name}={_plain(value)}" for name, value in event.items()])
-
-
-def _plain(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if text.isprintable() else repr(text)
+    head = f"{event.pop('timestamp')} [{event.pop('level')}] {event.pop('event')}"
+    line = head + "".join([f" {name}={value}" for name, value in event.items()])
+    return line if line.isprintable() else repr(line)
 
 
 _ENCODER = json.JSONEncoder(default=repr)

@@ -4,7 +4,7 @@
 """
 
 import math
-import urllib.parse
+import re
 from collections.abc import MutableMapping
 
 import grpc
@@ -56,6 +56,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
+_PERCENT_ENCODED = re.compile(rb"[^ -$&-~]")  # in the message of a status, by gRPC over HTTP/2
 
 # Refused before any work was done: whoever tries again, here or elsewhere, costs nobody anything.
 RETRIABLE = {Reason.OVERLOADED, Reason.DRAINING}
@@ -108,7 +109,9 @@ def details(error: GatewayError) -> bytes:
     does not fit is left out: later details before earlier ones, later violations before earlier ones.
     """
     message = text(error)
-    room = (MAX_ENCODED_BYTES - len(urllib.parse.quote(message))) * 3 // 4  # details are sent as base64
+    sent = message.encode()
+    taken = len(sent) + 2 * len(_PERCENT_ENCODED.findall(sent))
+    room = (MAX_ENCODED_BYTES - taken) * 3 // 4  # details are sent as base64
     status = status_pb2.Status(code=code(error).value[0], message=message)
     for detail in _details(error):
         _append(status, detail, room)

@@ -169,15 +169,15 @@ class _Room:
         free = self._most - self._taken
         if count > free:
             return False
-        for depth, (held, times) in enumerate(zip(self._held, _TIMES_FREE, strict=True), 1):
-            callers = len(held) + (caller[:depth] not in held)
-            if held[caller[:depth]] + count > max(self._in_flight // callers, times * free):
+        for held, name, times in zip(self._held, (caller[:1], caller), _TIMES_FREE, strict=True):
+            callers = len(held) + (name not in held)
+            if held[name] + count > max(self._in_flight // callers, times * free):
                 return False
         return True
 
     def _change(self, caller: Caller, count: int) -> None:
         self._taken += count
-        for depth, held in enumerate(self._held, 1):
-            held[caller[:depth]] += count
-            if not held[caller[:depth]]:
-                del held[caller[:depth]]
+        for held, name in zip(self._held, (caller[:1], caller), strict=True):
+            held[name] += count
+            if not held[name]:
+                del held[name]
