@@ -138,6 +138,23 @@ except ValueError as error:
     assert "CANARY" not in ended.stderr
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_line_is_one_line(form: str) -> None:
+    """Whatever an event says, it takes one line, with the time, the level, the logger and the running call's id."""
+    program = f"""
+import structlog
+from embedwire_server import logs
+logs.configure("info", "{form}", worker=3)
+logs.request_id.set("id-1")
+structlog.get_logger("some.where").info("two\\nlines", fact="a\\nb", number=1.5)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+
+    (line,) = ended.stderr.splitlines()
+    for shown in ("info", "lines", "id-1", "some.where", "worker", "3", "1.5", "Z"):
+        assert shown in line
+
+
 class SilentUpstream:
     """Answers nothing; says when it has been let go."""
 
