@@ -16,8 +16,9 @@ MAX_ELEMENT_BYTES = 1 << 20
 MAX_STRING_BYTES = 64 << 10  # an unfinished one is looked at again from its start with each chunk
 MAX_ENVELOPE_BYTES = 1 << 20
 
-# Up to a bracket, or to a string whose end has not arrived; with the last string on the way.
-_PLAIN = re.compile(rb'(?:[^]"\[{}]++|("(?:[^"\\]++|\\.)*+"))*+', re.DOTALL)
+# Up to a bracket, or to a string whose end has not arrived; with the last string on the way. It never steps back, but
+# were the whole possessive, Python 3.11.2 would forget that string.
+_PLAIN = re.compile(rb'(?:[^]"\[{}]++|("(?:[^"\\]++|\\.)*+"))*', re.DOTALL)
 _QUOTE, _LIST, _OPENING = ord('"'), ord("["), b"[{"
 _NO_NUMBERS = (b"[", b'"', b"{", b"}")
 _LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
