@@ -38,6 +38,16 @@ async def test_first_segment_comes_before_the_last_byte(scripted: Scripted) -> N
     assert results(rest)[0].segment_count == 3
 
 
+@pytest.mark.parametrize("inputs", [1, 3])
+async def test_a_stream_has_a_message_for_each_event_and_no_other(served: Served, inputs: int) -> None:
+    """What goes out with the status is the last result: nothing is missing, doubled or empty."""
+    call = served.stub.CreateEmbedding(request(*[text_input()] * inputs), timeout=20)
+    events = [response.WhichOneof("event") async for response in call]
+
+    assert sorted(map(str, events)) == ["result"] * inputs + ["segment"] * inputs
+    assert events[-1] == "result"
+
+
 async def test_inputs_interleave_and_each_keeps_its_order(served: Served) -> None:
     """Every input of a mixed call is answered once, with its segments in order before its result."""
     inputs = [
