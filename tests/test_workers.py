@@ -21,8 +21,9 @@ from upstreams import ScriptedUpstream, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.address import Address
 from embedwire_server.app import App
-from embedwire_server.settings import Address, Settings
+from embedwire_server.settings import Settings
 from embedwire_server.supervisor import reserved
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -20,6 +20,7 @@ def run(
     service: contextlib.AbstractAsyncContextManager[object],
     stop_signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
     then: signal.Handlers = signal.SIG_DFL,
+    on_hangup: Callable[[], None] | None = None,
 ) -> None:
     """Run until a signal, then leave the service in good order.
 
@@ -27,23 +28,35 @@ def run(
         service: entering starts it, leaving stops it.
         stop_signals: those that end it.
         then: what any further one does; by default it ends the process at once.
+        on_hangup: what SIGHUP does once the service has started; by default it ends the process.
 
     Raises:
         NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
     """
 
     async def until_signal() -> None:
-        stop = _stop_event(stop_signals, then)
+        stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
+        if on_hangup is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(service)
             except (OSError, RuntimeError) as error:
                 raise NotStarted(str(error)) from error
             _settle()
+            if on_hangup is not None:
+                hangups = asyncio.create_task(_each_time(hung_up, on_hangup))
+                stack.callback(hangups.cancel)
             await stop.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_signal())
+
+
+async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
+    while await event.wait():
+        event.clear()
+        do()
 
 
 def _settle() -> None:

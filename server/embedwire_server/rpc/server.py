@@ -30,6 +30,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from embedwire.v1 import embedding_pb2, embedding_pb2_grpc
+from embedwire_server.access import Access
 from embedwire_server.errors import Draining
 from embedwire_server.metrics import Metrics
 from embedwire_server.rpc.calls import DefaultDeadlines, Running
@@ -68,7 +69,7 @@ class Rules:
 
     `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
     room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
-    that do the same listen on the same port: each gets some of the connections.
+    that do the same listen on the same port: each gets some of the connections. `reflection` tells tools the contract.
     """
 
     max_message_bytes: int = 16 << 20
@@ -79,6 +80,7 @@ class Rules:
     keepalive_timeout: float = 20.0
     max_connection_age: float = 1800.0
     shares_port: bool = False
+    reflection: bool = True
 
 
 class Server:
@@ -90,13 +92,15 @@ class Server:
         self._door = door
         self._running = running
 
-    def listen(self, address: str) -> int:
-        """Take a port; the one that was really taken.
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Take a port, for TLS or for plain text; the one that was really taken.
 
         Raises:
             RuntimeError: it is in use.
         """
-        return self._server.add_insecure_port(address)
+        if credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, credentials)
 
     async def start(self) -> None:
         """Serve from now on."""
@@ -124,8 +128,14 @@ class Server:
         await stopping
 
 
-def build(
-    servicer: EmbeddingServicer, health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules | None = None
+def build(  # noqa: PLR0913 - what a server is made of
+    servicer: EmbeddingServicer,
+    health: HealthServicer,
+    metrics: Metrics,
+    upstream: str,
+    rules: Rules | None = None,
+    *,
+    access: Access | None = None,
 ) -> Server:
     """Put the server together; the caller tells it where to listen and starts it.
 
@@ -135,10 +145,12 @@ def build(
         metrics: told of every call.
         upstream: name of the configured upstream, for the trailers.
         rules: what callers may do.
+        access: who may call; by default everybody.
     """
     rules = rules or Rules()
     door, running = Door(), Running()
-    observe, translate = Observe(metrics, upstream, rules.deadlines, running), Translate(rules.stall_timeout)
+    observe = Observe(metrics, upstream, rules.deadlines, running)
+    translate = Translate(rules.stall_timeout, access or Access())
 
     def surrounded(handlers: Handlers) -> Handlers:
         return {path: door.wrap(observe.wrap(translate.wrap(handler), path)) for path, handler in handlers.items()}
@@ -149,13 +161,20 @@ def build(
     others = surrounded(
         {
             **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),
-            **_reflection_handlers(),
+            **(_reflection_handlers() if rules.reflection else {}),
         }
     )
     for path, handler in {**ours, **others}.items():
         _, service, name = path.split("/")
         server.add_registered_method_handlers(service, {name: handler})
     return Server(server, Lanes(server, ours), door, running)
+
+
+def for_health(health: HealthServicer, rules: Rules) -> grpc.aio.Server:
+    """A server for health checks and nothing else, for probes that do not speak TLS."""
+    server = grpc.aio.server(options=_options(rules))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    return server
 
 
 class _Registry:
