@@ -27,10 +27,11 @@ _MASKED = "**********"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and where: a flag, a variable, or a key of the file."""
+    """What is wrong, and where: a flag, a variable, or a key of the file. `setting` is what it is about."""
 
     place: str
     words: str
+    setting: str = ""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.words}"
@@ -67,12 +68,12 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     environment = {name: text for name in _settable() if (text := os.environ.get(variable(name)))}
     file, path, broken = _file(flags.get("config") or environment.get("config"))
     values = {**file, **environment, **flags}
-    places = {name: f"{path}: {name}" for name in file}
+    places = dict.fromkeys(file, path)
     places |= {name: variable(name) for name in environment} | {name: _flag(name) for name in flags}
     settings, found = _settings(values, places)
     faults += [*_file_only(), *broken, *found]
     if settings is None and not broken:  # what is right may not go together
-        wrong = {name for name in values if any(fault.place.startswith(places[name]) for fault in found)}
+        wrong = {fault.setting for fault in found}
         _, more = _settings({name: value for name, value in values.items() if name not in wrong}, places, wrong)
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
@@ -150,16 +151,21 @@ def _faults(detail: ErrorDetails, places: Mapping[str, str], wrong: set[str]) ->
         for names, words in conflict.faults:
             if not wrong.intersection(names):
                 first = next((name for name in names if name in places), names[0])
-                yield Fault(places.get(first, _flag(first)), words)
+                yield Fault(_place(first, places), words, first)
         return
-    name, *rest = detail["loc"] or ("",)
-    place = places.get(str(name), str(name))
+    name, *rest = detail["loc"]
+    place = _place(str(name), places)
     place += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+    words = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in _UNKNOWN:
-        known = Settings.model_fields if not rest else ()
-        yield Fault(place, f"is no setting{_meant(str(name), known)}")
-    else:
-        yield Fault(place, detail["msg"].removeprefix("Value error, "))
+        words = f"is no setting{'' if rest else _meant(str(name), Settings.model_fields)}"
+    yield Fault(place, words, str(name))
+
+
+def _place(name: str, places: Mapping[str, str]) -> str:
+    """Where a setting is to be changed; what is nowhere set may be by a flag."""
+    place = places.get(name, _flag(name))
+    return place if place in {_flag(name), variable(name)} else f"{place}: {name}"
 
 
 def _file_only() -> Iterator[Fault]:

@@ -82,16 +82,16 @@ class _Used:
         """
         self._hold_to(allowance)
         if allowance.inputs_in_flight is not None and self.in_flight + at_once > allowance.inputs_in_flight:
-            words = f"{allowance.name} may have {allowance.inputs_in_flight} inputs in flight; retry later"
+            words = f"{allowance.name} inputs in flight (at most {allowance.inputs_in_flight}): retry later"
             raise Overloaded(words, retry_delay=_SOON)
         if self._window is None:
             return
         now = asyncio.get_running_loop().time()
         opens = self._window.opens(now, inputs)
         if opens > now:
-            limit = self._window.limit
-            words = f"{allowance.name} may send {limit.amount} inputs per minute; this call has {inputs}"
-            delay = None if math.isinf(opens) else opens - now
+            limit, delay = self._window.limit, None if math.isinf(opens) else opens - now
+            what_to_do = "split it" if delay is None else f"it fits in {delay:.3g} s"
+            words = f"{limit.name} (at most {limit.amount}): this call has {inputs}; {what_to_do}"
             raise RateLimited(words, retry_delay=delay, quotas=(Quota(limit.name, words),))
 
     def begin(self, inputs: int) -> None:
