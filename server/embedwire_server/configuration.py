@@ -182,8 +182,9 @@ def _warnings() -> Iterator[Fault]:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1, 0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    candidates = {candidate.removeprefix(PREFIX): candidate for candidate in known}
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, 1, 0.75)
+    return f"; did you mean {candidates[close[0]]}?" if close else ""
 
 
 def _row(row: Any) -> Iterator[str]:  # noqa: ANN401 - a dataclass
