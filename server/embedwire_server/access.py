@@ -118,7 +118,7 @@ def _check(token: Token) -> None:
         raise ValueError("a name must have 1 to 64 letters, digits, dots, dashes or underscores")
     if not token.sha256 or not all(_SHA256.fullmatch(digest) for digest in token.sha256):
         raise ValueError(f"{token.name}: sha256 must be 64 lower-case hexadecimal digits; see embedwire-server token")
-    if min(token.inputs_in_flight or 1, token.inputs_per_minute or 1) < 1:
+    if any(limit is not None and limit < 1 for limit in (token.inputs_in_flight, token.inputs_per_minute)):
         raise ValueError(f"{token.name}: limits must be at least 1")
 
 
