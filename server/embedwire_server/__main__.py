@@ -137,10 +137,10 @@ def _token(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         _complain(f"NAME: {error}")
         return 2
-    _complain("the token, shown this once; the server is given its hash only:")
     print(token)  # noqa: T201 - what the command is for
-    _complain("the entry for the configuration file:")
-    print(f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"', file=sys.stderr)  # noqa: T201 - the same
+    # Apart, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
+    entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
+    print(f"# The server is given the hash only. The token is shown this once.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
     return 0
 
 
