@@ -16,7 +16,8 @@ from typing import Any
 import pydantic
 from pydantic_core import ErrorDetails
 
-from embedwire_server.settings import Conflict, Settings
+from embedwire_server.conflicts import Conflict
+from embedwire_server.settings import Settings
 
 PREFIX = "EMBEDWIRE_"
 KEY_VARIABLE = "TWELVELABS_API_KEY"

@@ -1,6 +1,5 @@
 """What an operator can set: one frozen value, checked. Secrets never show in a repr."""
 
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
@@ -16,42 +15,22 @@ from pydantic import (
     model_validator,
 )
 
-from embedwire_server.access import Access, Token
-from embedwire_server.address import LAST_PORT, Address, parse_address
+from embedwire_server import conflicts
+from embedwire_server.access import Token
+from embedwire_server.address import Address, parse_address
 from embedwire_server.certificates import CertificateFiles
+from embedwire_server.conflicts import TWELVELABS_URL
 from embedwire_server.domain import Limits, Modality, Model
 from embedwire_server.models import BUILT_IN, ModelTable
 from embedwire_server.upstream.policies.windows import RateLimit
 
-TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 SANDBOX = "sandbox"
 MIB = 1 << 20
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
-_NO_SANDBOX = (
-    "beyond loopback the sandbox is no default, so that its vectors end up in no real index: "
-    "set TWELVELABS_API_KEY, or --upstream (a URL, or 'sandbox' on purpose)"
-)
-_OPEN_TO_ALL = (
-    "beyond loopback whoever reaches it could use it, and read along: set --tls-certificate and --tls-key, "
-    "and tokens in the configuration file; or --insecure if something else sees to that"
-)
-
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Conflict(ValueError):
-    """Settings that are right by themselves and wrong together.
-
-    Attributes:
-        faults: for each, the settings that it is about, the one to change first, and the words.
-    """
-
-    def __init__(self, faults: list[tuple[tuple[str, ...], str]]) -> None:
-        super().__init__("; ".join(f"{names[0]}: {words}" for names, words in faults))
-        self.faults = faults
 
 
 def _parse_upstream(text: str) -> str:
@@ -86,7 +65,7 @@ class Settings(BaseModel):
     """Every setting with its default; `configuration` reads them.
 
     Raises:
-        ValidationError: a value is wrong; a `Conflict` if each is right and they do not go together.
+        ValidationError: a value is wrong; a `conflicts.Conflict` if each is right and they do not go together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -179,64 +158,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if faults := [*self._conflicts()]:
-            raise Conflict(faults)
+        if faults := [*conflicts.of(self)]:
+            raise conflicts.Conflict(faults)
         return self
 
-    def _conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        for name, build in (("models", lambda: self.model_table), ("tokens", lambda: Access(self.tokens))):
-            try:
-                build()
-            except ValueError as error:
-                yield (name,), str(error)
-        if self.upstream is None and self.api_key is None and not self.listen_address.is_loopback:
-            yield (
-                ("listen", "upstream", "api_key"),
-                _NO_SANDBOX,
-            )
-        if self.upstream_url == TWELVELABS_URL and self.api_key is None:
-            yield ("upstream", "api_key"), "the TwelveLabs API needs a key: set TWELVELABS_API_KEY"
-        yield from self._conflicts_of_access()
-        yield from self._conflicts_of_workers()
-
-    def _conflicts_of_access(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            yield ("tls_certificate", "tls_key"), "TLS needs both --tls-certificate and --tls-key"
-        elif self.tls_client_ca is not None and self.certificate_files is None:
-            yield ("tls_client_ca", "tls_certificate"), "needs --tls-certificate and --tls-key as well"
-        elif self.certificate_files is not None:
-            try:
-                self.certificate_files.read()
-            except ValueError as error:
-                yield ("tls_certificate", "tls_key", "tls_client_ca"), str(error)
-        is_plain = self.tls_certificate is None and not self.tokens
-        if is_plain and not self.listen_address.is_loopback and not self.insecure:
-            yield (
-                ("listen", "tokens", "tls_certificate", "tls_key"),
-                _OPEN_TO_ALL,
-            )
-        table = {model.name for model in (*BUILT_IN, *self.models)}
-        for token in self.tokens:
-            if unknown := set(token.models or ()) - table:
-                yield ("tokens", "models"), f"{token.name}: no models of these names: {', '.join(sorted(unknown))}"
-
-    def _conflicts_of_workers(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        for name, amount in self._divided.items():
-            if name != "inputs_queued" and amount < self.workers:
-                yield ("workers", name), f"must be at most {amount}: {name.replace('_', '-')} is divided among them"
-        for token in self.tokens:
-            if self.workers > min(token.inputs_in_flight or self.workers, token.inputs_per_minute or self.workers):
-                yield ("workers", "tokens"), f"the limits of {token.name} are divided among them, and are lower"
-        if self.max_content_bytes // self.workers < self.max_message_bytes:
-            yield (
-                ("max_content_bytes", "max_message_bytes", "workers"),
-                "must be at least max-message-bytes for each worker, or some calls could never be taken on",
-            )
-        if self.metrics_address.port and self.metrics_address.port + self.workers - 1 > LAST_PORT:
-            yield ("metrics_listen", "workers"), "every worker needs a port of its own, and these go beyond 65535"
-
     @property
-    def _divided(self) -> dict[str, int]:
+    def divided(self) -> dict[str, int]:
         """What holds for all calls together, as far as it is configured."""
         values = {name: getattr(self, name) for name in type(self).model_fields if name in _DIVIDED or "_per_" in name}
         return {name: value for name, value in values.items() if value is not None}
@@ -253,7 +180,7 @@ class Settings(BaseModel):
         tokens = tuple(token.divided(share) for token in self.tokens)
         port = self.metrics_address.port
         own = {"metrics_listen": self.metrics_address.with_port(port and port + index), "tokens": tokens}
-        return self.model_copy(update=own | {name: share(amount) for name, amount in self._divided.items()})
+        return self.model_copy(update=own | {name: share(amount) for name, amount in self.divided.items()})
 
     def renewed(self, other: Self) -> tuple[Self, list[str]]:
         """These settings with what of the others can be changed at run time, and the names of what cannot.

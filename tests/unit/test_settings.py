@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from embedwire_server import configuration
 from embedwire_server.address import Address, parse_address
 from embedwire_server.configuration import InvalidConfiguration
+from embedwire_server.conflicts import TWELVELABS_URL
 from embedwire_server.domain import AudioRules, ImageRules, Limits, Model, TextRules, Truncate
 from embedwire_server.models import BUILT_IN
-from embedwire_server.settings import TWELVELABS_URL, Settings
+from embedwire_server.settings import Settings
 
 SECRET = "tlk_0123456789abcdef"
 
