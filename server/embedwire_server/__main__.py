@@ -69,6 +69,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    lifetime.collect_seldom()  # before most of it is loaded
     settings = _settings(arguments)
     logs.configure(settings.log_level, settings.log_format)
     return _run(_service(settings))
