@@ -10,7 +10,6 @@ from typing import Any
 import pydantic
 
 from embedwire_server import __version__, lifetime, logs
-from embedwire_server.rpc import health
 from embedwire_server.settings import Settings, parse_address
 
 NOT_FLAGS = {"api_key", "models"}
@@ -70,12 +69,21 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from embedwire_server.app import App  # noqa: PLC0415 - a probe need not load the whole server
-    from embedwire_server.supervisor import Supervisor  # noqa: PLC0415 - the same
-
+    lifetime.collect_seldom()  # before most of it is loaded
     settings = _settings(arguments)
     logs.configure(settings.log_level, settings.log_format)
-    return _run(App(settings) if settings.workers == 1 else Supervisor(settings))
+    return _run(_service(settings))
+
+
+def _service(settings: Settings) -> contextlib.AbstractAsyncContextManager[object]:
+    """One process, or several; one does not load what keeps several."""
+    if settings.workers == 1:
+        from embedwire_server.app import App  # noqa: PLC0415
+
+        return App(settings)
+    from embedwire_server.supervisor import Supervisor  # noqa: PLC0415
+
+    return Supervisor(settings)
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
@@ -102,6 +110,8 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _health(arguments: argparse.Namespace) -> int:
+    from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
+
     status = health.probe(_settings(arguments).listen)
     print(status)  # noqa: T201 - what the command is for
     return 0 if status == "SERVING" else 1
