@@ -216,11 +216,15 @@ def test_the_remains_of_connections_hold_no_port() -> None:
         pass
 
 
-async def test_a_shared_sandbox_never_gets_the_servers_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_shared_sandbox_never_gets_the_servers_key() -> None:
     """A worker calls the sandbox of its supervisor by the name `sandbox`, with a key that is made up."""
-    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_CANARY")
     async with ScriptedUpstream(answer).running() as upstream:
-        settings: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
+        settings: dict[str, Any] = {
+            "api_key": "tlk_CANARY",
+            "listen": "127.0.0.1:0",
+            "metrics_listen": "127.0.0.1:0",
+            "upstream": "sandbox",
+        }
         async with App(Settings(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
             found = await running[0]
 

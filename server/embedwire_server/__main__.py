@@ -5,12 +5,16 @@ import contextlib
 import functools
 import sys
 from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
 from embedwire_server import __version__, access, configuration, lifetime, logs
 from embedwire_server.address import parse_address
 from embedwire_server.configuration import Configuration, InvalidConfiguration
-from embedwire_server.rpc import health
 from embedwire_server.settings import Settings
+
+if TYPE_CHECKING:
+    from embedwire_server.app import App
+    from embedwire_server.supervisor import Supervisor
 
 _NOT_FLAGS = {"api_key", *Settings.FILE_ONLY}
 _NOT_SETTINGS = {"run", "what", "unknown"}
@@ -89,14 +93,24 @@ def _complain(*lines: str) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from embedwire_server.app import App  # noqa: PLC0415 - a probe need not load the whole server
-    from embedwire_server.reloading import Reloading  # noqa: PLC0415 - the same
-    from embedwire_server.supervisor import Supervisor  # noqa: PLC0415 - the same
+    from embedwire_server.reloading import Reloading  # noqa: PLC0415 - the other commands do without
 
+    lifetime.collect_seldom()  # before most of it is loaded
     settings = _loaded(arguments).settings
     logs.configure(settings.log_level, settings.log_format)
-    server = App(settings) if settings.workers == 1 else Supervisor(settings)
+    server = _server(settings)
     return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
+
+
+def _server(settings: Settings) -> "App | Supervisor":
+    """One process, or several; one does not load what keeps several."""
+    if settings.workers == 1:
+        from embedwire_server.app import App  # noqa: PLC0415
+
+        return App(settings)
+    from embedwire_server.supervisor import Supervisor  # noqa: PLC0415
+
+    return Supervisor(settings)
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
@@ -145,6 +159,8 @@ def _token(arguments: argparse.Namespace) -> int:
 
 
 def _health(arguments: argparse.Namespace) -> int:
+    from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
+
     settings = _loaded(arguments).settings
     if settings.certificate_files is not None and settings.health_listen is None:
         _complain("--health-listen: set it for the server and here; probes do not speak TLS")

@@ -33,6 +33,7 @@ def run(
     Raises:
         NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
     """
+    collect_seldom()
 
     async def until_signal() -> None:
         stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
@@ -59,10 +60,14 @@ async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
         do()
 
 
+def collect_seldom() -> None:
+    """Let the collector look for garbage less often; while modules are loaded, there is next to none."""
+    gc.set_threshold(_GARBAGE_OBJECTS, *gc.get_threshold()[1:])
+
+
 def _settle() -> None:
     """Spare the calls work that is not theirs: about a tenth of what one costs."""
     gc.freeze()  # what is alive now stays; to look through it again and again held up all calls for 30 ms
-    gc.set_threshold(_GARBAGE_OBJECTS, *gc.get_threshold()[1:])
     sys.set_asyncgen_hooks(
         firstiter=None
     )  # a list of the running ones, to close them at the end: all are closed by then

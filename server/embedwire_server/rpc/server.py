@@ -26,13 +26,12 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from embedwire.v1 import embedding_pb2, embedding_pb2_grpc
 from embedwire_server.access import Access
 from embedwire_server.errors import Draining
 from embedwire_server.metrics import Metrics
+from embedwire_server.rpc import reflection
 from embedwire_server.rpc.calls import DefaultDeadlines, Running
 from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
@@ -55,10 +54,6 @@ GOODBYE_SECONDS = 2.0
 _MAX_INT = (1 << 31) - 1
 _EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-# The messages of v1 are those of v1alpha under another name; newer tools ask for v1 only.
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-_REFLECTIONS = (_REFLECTION.full_name, _REFLECTION_V1)
 
 Handlers = Mapping[str, Any]  # grpc.RpcMethodHandler, a named tuple behind its types, by path
 
@@ -119,7 +114,7 @@ class Server:
         stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
         await asyncio.sleep(LEAVING_SECONDS)
         await self._door.open()
-        self._running.end(Draining(), services=_REFLECTIONS)  # they have no end of their own
+        self._running.end(Draining(), services=reflection.SERVICES)  # they have no end of their own
         if not await self._running.ended(grace):
             self._running.end(Draining())
             await self._running.ended(GOODBYE_SECONDS)
@@ -199,9 +194,9 @@ def _handlers(add: Callable[[Any, Any], None], servicer: object, service: Servic
 
 
 def _reflection_handlers() -> Handlers:
-    servicer = reflection.ReflectionServicer((SERVICE, _HEALTH.full_name, *_REFLECTIONS))
-    handlers = _handlers(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer, _REFLECTION)
-    newer = {path.replace(_REFLECTION.full_name, _REFLECTION_V1): handler for path, handler in handlers.items()}
+    servicer = reflection.servicer((SERVICE, _HEALTH.full_name))
+    handlers = _handlers(reflection.add_to_server, servicer, reflection.DESCRIPTOR)
+    newer = {path.replace(reflection.V1ALPHA, reflection.V1): handler for path, handler in handlers.items()}
     return {**handlers, **newer}
 
 
