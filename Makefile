@@ -16,6 +16,9 @@ PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
 LOCK := --quiet --system-certs --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --upgrade
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
 STUBS := clients/python/src
+PROTOSET := proto/embedwire.protoset
+# Where google/rpc/*.proto are.
+GOOGLE_PROTOS := 'import google.rpc as rpc; print(list(rpc.__path__)[0].removesuffix("google/rpc"))'
 
 # A key that the shell exports must never be billed by a demo or a test, nor a setting bend one.
 SCRUBBED := env -u TWELVELABS_API_KEY $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
@@ -54,17 +57,26 @@ check: .venv/installed .venv-gen/installed ## Lint, types, dependency rules, con
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
-	@$(MAKE) --no-print-directory gen STUBS=build/gen
+	$(BIN)/buf breaking proto --against proto/released.binpb
+	@$(MAKE) --no-print-directory gen STUBS=build/gen PROTOSET=build/gen/embedwire.protoset
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
+	cmp build/gen/embedwire.protoset proto/embedwire.protoset
 
 .PHONY: gen
-gen: .venv-gen/installed ## Regenerate the Python stubs from proto/
+gen: .venv-gen/installed .venv/installed ## Regenerate from proto/ what is committed of it
 	@rm -rf $(STUBS)/embedwire/v1 && mkdir -p $(STUBS)/embedwire/v1
 	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
 		--python_out=$(STUBS) --mypy_out=quiet:$(STUBS) $(PROTOS)
 	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
 		--grpc_python_out=$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/embedwire/v1/embedding.proto
 	@printf '"""Generated stubs of the contract, version 1."""\n' > $(STUBS)/embedwire/v1/__init__.py
+	@.venv-gen/bin/python -m grpc_tools.protoc -Iproto -I"$$($(BIN)/python -c $(GOOGLE_PROTOS))" --include_imports \
+		--include_source_info --descriptor_set_out=$(PROTOSET) \
+		$(PROTOS) google/rpc/error_details.proto google/rpc/status.proto
+
+.PHONY: released
+released: .venv/installed ## Take the contract as it is for the released one, which callers are promised
+	$(BIN)/buf build proto --exclude-source-info --output proto/released.binpb
 
 .PHONY: test
 test: .venv/installed ## Run the tests

@@ -5,7 +5,6 @@ Not among the tests of `make test`, since it needs grpcurl, which `make test-cli
 
 import asyncio
 import contextlib
-import os
 import re
 import subprocess
 from collections.abc import AsyncGenerator
@@ -25,7 +24,7 @@ PAGE = ROOT / "docs/grpcurl.md"
 RECIPES = re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL)
 # Where the page's servers listen, and what differs from run to run.
 PLAIN, SECURE, MEDIA = "127.0.0.1:50051", "localhost:50443", "127.0.0.1:8099"
-_VARYING = re.compile(r'"[0-9.]+s"|[0-9a-f]{16}\b|\b[0-9]+(?:\.[0-9]+)?s\b|^(?:date|grpc-accept-encoding|user-agent): .*$', re.MULTILINE)
+_VARYING = re.compile(r'"[0-9.]+s"|\b[0-9a-f]{16}\b')
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.split("\n")[0][:60] for recipe in RECIPES])
@@ -74,7 +73,7 @@ def _commands(recipe: str) -> list[tuple[str, str]]:
     for part in re.split(r"^\$ ", recipe, flags=re.MULTILINE)[1:]:
         lines = part.split("\n")
         end = 1
-        while lines[end - 1].endswith("\\") or lines[end].startswith("> "):
+        while lines[end].startswith("> "):
             end += 1
         found.append(("\n".join(line.removeprefix("> ") for line in lines[:end]), "\n".join(lines[end:])))
     return found
@@ -83,12 +82,16 @@ def _commands(recipe: str) -> list[tuple[str, str]]:
 def _run(command: str, addresses: dict[str, str], directory: Path) -> str:
     for shown, real in addresses.items():
         command = command.replace(shown, real)
-    path = f"{ROOT / 'build/bin'}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "EMBEDWIRE_TOKEN": (directory / "token").read_text()}
     command = command.replace("ca.crt", str(directory / "ca.crt"))
-    shell = ["bash", "-c", command]
+    prepared = f'PATH={ROOT}/build/bin:$PATH; export EMBEDWIRE_TOKEN="$(cat {directory}/token)"; {command}'
     ended = subprocess.run(
-        shell, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=50, check=False
+        ["bash", "-c", prepared],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=50,
+        check=False,
     )
     answer = ended.stdout
     for shown, real in addresses.items():
