@@ -186,8 +186,7 @@ def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[S
     """The segments that these bytes complete."""
     started = time.perf_counter()
     try:
-        elements = decoder.feed(piece)
-        return [wire.segment(element, call.model.dimensions, call.input.modality) for element in elements]
+        return wire.segments(decoder.feed(piece), call.model.dimensions, call.input.modality)
     except wire.MalformedReplyError as error:
         raise _malformed(error) from None
     finally:
