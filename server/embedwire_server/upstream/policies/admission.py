@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 
-from embedwire_server.domain import Caller, Completion, EmbedRequest, Modality, Segment
+from embedwire_server.domain import Caller, EmbedRequest, Modality
 from embedwire_server.errors import Overloaded
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.places import Places
 
 # However much one caller has queued, some of the queue is left for the next: a host may hold so many times what
@@ -112,7 +112,7 @@ class AdmittedUpstream:
         self._upstream = upstream
         self._admission = admission
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed one input once there is a place for it."""
         await self._admission.take_place(call)
         try:
