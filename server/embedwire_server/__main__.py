@@ -11,7 +11,7 @@ import pydantic
 
 from embedwire_server import __version__, lifetime, logs
 from embedwire_server.rpc import health
-from embedwire_server.settings import Settings, parse_address
+from embedwire_server.settings import SANDBOX, Settings, parse_address
 
 NOT_FLAGS = {"api_key", "models"}
 
@@ -102,7 +102,8 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _health(arguments: argparse.Namespace) -> int:
-    status = health.probe(_settings(arguments).listen)
+    asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX})  # the server's own may be a flag of `serve`
+    status = health.probe(_settings(asked).listen)
     print(status)  # noqa: T201 - what the command is for
     return 0 if status == "SERVING" else 1
 
