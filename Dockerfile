@@ -24,10 +24,10 @@ FROM ${BASE_IMAGE}
 COPY --from=builder /opt/embedwire /opt/embedwire
 # Nothing here installs software any more, and no program gains rights. The import compiles what the server needs
 # of the standard library, which some base images ship without bytecode.
-RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/l*/python3*/ensurepip \
-        /usr/local/lib/python3*/ensurepip /usr/share/python-wheels \
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
+        /usr/lib/python3*/ensurepip /usr/share/python-wheels \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
-    && /opt/embedwire/bin/python -c 'import embedwire_server.sandbox, embedwire_server.supervisor' \
+    && /opt/embedwire/bin/python -c 'from embedwire_server import __main__, sandbox, supervisor' \
     && install -d -o 65532 -g 0 -m 0770 /var/spool/embedwire
 
 # Beyond loopback, or nobody could call. The server then does not start unless it is told its upstream.

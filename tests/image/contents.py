@@ -51,7 +51,8 @@ print(json.dumps({found.name: found.version for found in importlib.metadata.dist
 _UNCOMPILED = """
 import importlib.util, json, pathlib, sys
 import embedwire_server.__main__, embedwire_server.sandbox, embedwire_server.supervisor
-modules = [module for module in sys.modules.values() if str(getattr(module, "__file__", "")).endswith(".py")]
+modules = [module for module in sys.modules.values()
+    if str(getattr(module, "__file__", "")).endswith(".py") and module.__spec__.origin != "frozen"]
 print(json.dumps([len(modules), [module.__name__ for module in modules
     if not pathlib.Path(importlib.util.cache_from_source(module.__file__)).exists()]]))
 """
