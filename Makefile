@@ -118,7 +118,7 @@ IMAGE_TOOLS := buildah podman runc conmon debootstrap
 
 .PHONY: image-tools
 image-tools:
-	@if ! for tool in $(IMAGE_TOOLS); do PATH=$$PATH:/usr/sbin command -v $$tool || exit 1; done >/dev/null; then \
+	@if ! (PATH=$$PATH:/usr/sbin; for tool in $(IMAGE_TOOLS); do command -v $$tool || exit 1; done) >/dev/null; then \
 		if [ "$$(id -u)" != 0 ]; then \
 			echo "make image-test needs $(IMAGE_TOOLS): apt-get install $(IMAGE_TOOLS)" >&2; exit 1; \
 		fi; \

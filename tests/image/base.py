@@ -25,8 +25,9 @@ def name_in(dockerfile: Path) -> str:
 def ensure(engine: Engine, name: str) -> str:
     """Have it in the store, able to install packages as this machine does; where it is from."""
     recipe = hashlib.sha256(f"{_SUITE} {_PACKAGES} {_LEFT_OUT} {_pip_configuration()}".encode()).hexdigest()[:16]
-    if engine.has(name) and engine.facts(name)["Labels"].get("recipe") == recipe:
-        return str(engine.facts(name)["Labels"]["origin"])
+    labels = (engine.facts(name)["Labels"] or {}) if engine.has(name) else {}
+    if labels.get("recipe") == recipe:
+        return str(labels["origin"])
     try:
         engine.buildah("pull", "--policy", "always", name, seconds=300)
     except CommandFailed as fault:

@@ -14,7 +14,7 @@ _ENOUGH = 20_000
 
 
 class CommandFailed(Exception):
-    """A command ended badly; the text has its last lines."""
+    """A command ended badly, or not in time; the text has its last lines."""
 
 
 @dataclasses.dataclass
@@ -72,7 +72,7 @@ class Engine:
         """Run any command and give its output.
 
         Raises:
-            CommandFailed: it ended badly.
+            CommandFailed: it ended badly, or not in time.
         """
         ended = self._ended(*words, seconds=seconds)
         if ended.returncode:
@@ -81,7 +81,11 @@ class Engine:
         return ended.stdout.strip()
 
     def _ended(self, *words: object, seconds: float) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=seconds, check=False)
+        command = [*map(str, words)]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired as fault:
+            raise CommandFailed(f"{' '.join(command)}: no end after {seconds:g} s") from fault
 
     def has(self, image: str) -> bool:
         return bool(self.buildah("images", "--quiet", "--filter", f"reference={image}"))
@@ -93,7 +97,7 @@ class Engine:
 
     def clear(self) -> None:
         """End containers, remove them and images without a name, and unmount the store."""
-        self.podman("rm", "--all", "--force", "--time", "0")
+        self.podman("rm", "--all", "--force", "--volumes", "--time", "0")
         self.buildah("rm", "--all")
         self.podman("image", "prune", "--force")
         if (mounted := self.directory / self.driver / self.driver).is_mount():
