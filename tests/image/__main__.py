@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -64,6 +65,8 @@ def main() -> int:
         for check in checks:
             print(f"{check.name:18}  {check.sentence}")  # noqa: T201 - what it is for
         return 0
+    if os.geteuid() != 0:
+        parser.error("needs root, as debootstrap and the mounts of a store do")
     engine = Engine.on(DIRECTORY.absolute())
     try:
         stage = build(engine)

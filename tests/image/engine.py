@@ -1,6 +1,7 @@
 """buildah and podman with a store of their own, without a daemon and a registry."""
 
 import dataclasses
+import hashlib
 import json
 import resource
 import shutil
@@ -48,8 +49,19 @@ class Engine:
 
     @property
     def _store(self) -> list[str]:
-        place = self.directory / self.driver
-        return ["--root", f"{place}", "--runroot", f"{place}-run", "--storage-driver", self.driver]
+        return [
+            "--root",
+            f"{self.directory / self.driver}",
+            "--runroot",
+            f"{self._state}",
+            "--storage-driver",
+            self.driver,
+        ]
+
+    @property
+    def _state(self) -> Path:
+        """Where podman keeps what is running: not below the directory, whose name may be longer than podman allows."""
+        return Path("/run", "embedwire-" + hashlib.sha256(str(self.directory).encode()).hexdigest()[:8])
 
     def buildah(self, *words: object, seconds: float = 60) -> str:
         return self.run("buildah", *self._store, *words, seconds=seconds)
@@ -66,7 +78,7 @@ class Engine:
         # crun wants one hierarchy of cgroups and systemd wants to be asked; runc and cgroupfs work with and without.
         kind = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "runc"]
         environment = ["env", f"CONTAINERS_CONF={self.directory / 'containers.conf'}"]
-        return [*environment, "podman", *self._store, "--tmpdir", str(self.directory / "tmp"), *kind]
+        return [*environment, "podman", *self._store, "--tmpdir", str(self._state / "tmp"), *kind]
 
     def run(self, *words: object, seconds: float = 60) -> str:
         """Run any command and give its output.
@@ -102,7 +114,7 @@ class Engine:
         self.podman("image", "prune", "--force")
         if (mounted := self.directory / self.driver / self.driver).is_mount():
             self.run("umount", mounted)
-        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
+        shutil.rmtree(self._state, ignore_errors=True)
 
 
 def _most(name: str) -> int:
