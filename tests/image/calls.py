@@ -1,15 +1,18 @@
 """Calls from outside, with the Python client."""
 
+import asyncio
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import media
 import numpy as np
+import trustme
 from promises.server import MIB
 from promises.verdict import Verdict
 
-from embedwire import AsyncClient, Audio, Embedding, Image, Text
+from embedwire import TLS, AsyncClient, Audio, Embedding, EmbedwireError, Image, Text
+from embedwire_server.access import new_token
 from image.container import MEMORY_MIB, Container
 from image.stage import Stage, check
 
@@ -74,6 +77,50 @@ async def its_configuration_file(stage: Stage) -> Verdict:
     verdict = Verdict()
     verdict.exactly("is the model of the file", names[-1], "marengo-of-the-file")
     return verdict
+
+
+@check("safety")
+async def it_is_safe(stage: Stage) -> Verdict:
+    """It serves TLS with a mounted certificate and takes no call without a token; SIGHUP lets a further token in."""
+    folder = stage.engine.directory / "etc"
+    folder.mkdir(exist_ok=True)
+    authority, place = trustme.CA(), "/etc/embedwire"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "tls.pem")
+    (folder / "tls.pem").chmod(0o644)
+    token, digest = new_token()
+    file = folder / "embedwire.toml"
+    file.write_text(f'tls_certificate = "{place}/tls.pem"\ntls_key = "{place}/tls.pem"\n')
+    tls = TLS(root_certificates=authority.cert_pem.bytes(), server_name="localhost")
+    verdict = Verdict()
+    async with stage.container({folder: f"{place}:ro"}, config=f"{place}/embedwire.toml", insecure=False) as container:
+        async with AsyncClient(container.target, tls=tls, token=token) as client:
+            with file.open("a") as more:
+                more.write(f'[[tokens]]\nname = "search"\nsha256 = "{digest}"\n')
+            _good(verdict, "with TLS, while there are no tokens", [await client.embed(MODEL, Text("a red fox"))], 1)
+            await asyncio.to_thread(stage.engine.podman, "kill", "--signal", "HUP", container.name)
+            await _until(lambda: "the configuration was reloaded" in container.log())
+            _good(verdict, "with a token", [await client.embed(MODEL, Text("a red fox"))], 1)
+        for what, wrong in (("without a token", None), ("with another token", new_token()[0])):
+            async with AsyncClient(container.target, tls=tls, token=wrong) as client:
+                verdict.exactly(what, await _refusal(client), "UNAUTHENTICATED")
+        async with AsyncClient(container.target) as client:
+            verdict.exactly("without TLS", await _refusal(client), "UNAVAILABLE")
+        verdict.exactly("its health inside", await container.execute("embedwire-server", "health"), (0, "SERVING"))
+    return verdict
+
+
+async def _refusal(client: AsyncClient) -> str:
+    try:
+        await client.models(timeout=10)
+    except EmbedwireError as error:
+        return error.code
+    return "OK"
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(0.1)
 
 
 @check("large-upload")

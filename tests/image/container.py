@@ -44,6 +44,7 @@ class Container:
     Attributes:
         name: of the container.
         target: HOST:PORT of gRPC.
+        health_target: the same of its port for health checks.
         metrics_url: where its metrics are.
         began: when it was started, by `time.monotonic`.
         pid: of its process 1, as this machine counts.
@@ -53,6 +54,7 @@ class Container:
     engine: Engine
     name: str
     target: str
+    health_target: str
     metrics_url: str
     began: float
     pid: int = 0
@@ -67,7 +69,7 @@ class Container:
         environment: Mapping[str, str],
         mounts: Mapping[Path, str] | None = None,
     ) -> AsyncGenerator["Container"]:
-        """Start one in the cage, and wait until it serves.
+        """Start one in the cage, in plain text for everybody unless its settings say otherwise, and wait until it serves.
 
         Args:
             engine: what runs it.
@@ -76,11 +78,12 @@ class Container:
             mounts: files and folders of this machine, and where it finds them (`:ro` behind: to be read only).
         """
         name = f"embedwire-image-test-{next(_NUMBERS)}"
-        target, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        settings = {"EMBEDWIRE_LISTEN": _everywhere(target), "EMBEDWIRE_METRICS_LISTEN": _everywhere(metrics)}
+        target, health, metrics = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        settings = {"EMBEDWIRE_LISTEN": _everywhere(target), "EMBEDWIRE_HEALTH_LISTEN": _everywhere(health)}
+        settings |= {"EMBEDWIRE_METRICS_LISTEN": _everywhere(metrics), "EMBEDWIRE_INSECURE": "true"}
         words = [word for pair in {**settings, **environment}.items() for word in ("--env", "=".join(pair))]
         words += [word for path, place in (mounts or {}).items() for word in ("--volume", f"{path}:{place}")]
-        self = cls(engine, name, target, f"http://{metrics}/metrics", time.monotonic())
+        self = cls(engine, name, target, health, f"http://{metrics}/metrics", time.monotonic())
         try:
             await asyncio.to_thread(engine.podman, "run", "--detach", "--name", name, *CAGE, *words, image)
             wanted = "{{.State.Pid}} {{range .Mounts}}{{.Destination}}={{.Source}} {{end}}"
@@ -100,7 +103,7 @@ class Container:
 
     async def health(self) -> str:
         """The status as this machine sees it, or the code of the failed call."""
-        channel = grpc.aio.insecure_channel(self.target, [("grpc.use_local_subchannel_pool", 1)])
+        channel = grpc.aio.insecure_channel(self.health_target, [("grpc.use_local_subchannel_pool", 1)])
         async with channel:
             try:
                 request = health_pb2.HealthCheckRequest(service=SERVICE)
