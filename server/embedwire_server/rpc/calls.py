@@ -9,7 +9,7 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import grpc
@@ -177,6 +177,12 @@ def request_id(offered: str | bytes | None) -> str:
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):
         return offered
     return os.urandom(8).hex()
+
+
+def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
+    """The value of a key; None if it is there twice: a proxy in front may have looked at the other one."""
+    values = [value for name, value in metadata if name == key]
+    return values[0] if len(values) == 1 else None
 
 
 @functools.lru_cache(1024)  # by connection
