@@ -142,15 +142,15 @@ class App:
         self.target = settings.listen_address.with_port(port)
         self._warn()
         await health.ready()
-        log.info("serving", target=self.target, metrics=self.metrics_url, **self._facts())
+        log.info("serving", target=self.target, **self._facts())
 
     def _facts(self) -> dict[str, object]:
         """What an operator may want to see at the start, and in time."""
         settings = self._settings
-        facts: dict[str, object] = {"upstream": settings.upstream_name, "tls": settings.certificate_files is not None}
-        if settings.tls_client_ca is not None:
-            facts["client_certificates"] = True
-        return facts | {"tokens": len(settings.tokens)}
+        facts: dict[str, object] = {"metrics": self.metrics_url, "upstream": settings.upstream_name}
+        if self.health_target:
+            facts["health"] = self.health_target
+        return facts | {"tls": settings.certificate_files is not None, "tokens": len(settings.tokens)}
 
     def _warn(self) -> None:
         """Say what is allowed and seldom meant; `insecure` says that it is."""

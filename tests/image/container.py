@@ -69,7 +69,7 @@ class Container:
         environment: Mapping[str, str],
         mounts: Mapping[Path, str] | None = None,
     ) -> AsyncGenerator["Container"]:
-        """Start one in the cage, in plain text for everybody unless its settings say otherwise, and wait until it serves.
+        """Start one in the cage and wait until it serves: everybody in plain text, unless its settings say otherwise.
 
         Args:
             engine: what runs it.

@@ -180,9 +180,12 @@ def request_id(offered: str | bytes | None) -> str:
 
 
 def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
-    """The value of a key; None if it is there twice: a proxy in front may have looked at the other one."""
-    values = [value for name, value in metadata if name == key]
-    return values[0] if len(values) == 1 else None
+    """The value of a key; None if there is none.
+
+    No value, b"", if there are several: a proxy in front may have looked at the other one.
+    """
+    values = [value for name, value in metadata if name == key] or [None]
+    return values[0] if len(values) == 1 else b""
 
 
 @functools.lru_cache(1024)  # by connection

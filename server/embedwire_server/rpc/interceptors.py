@@ -94,7 +94,7 @@ class Observe:
             service,
             is_ours,
             calls.caller_of(context.peer()),
-            metadata.get(calls.UPSTREAM_KEY),
+            calls.only(sent, calls.UPSTREAM_KEY),
             calls.only(sent, calls.AUTHORIZATION_KEY),
         )
 
