@@ -184,8 +184,8 @@ def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes |
 
     No value, b"", if there are several: a proxy in front may have looked at the other one.
     """
-    values = [value for name, value in metadata if name == key] or [None]
-    return values[0] if len(values) == 1 else b""
+    first, *more = [*(value for name, value in metadata if name == key), None]
+    return b"" if len(more) > 1 else first
 
 
 @functools.lru_cache(1024)  # by connection
