@@ -1,6 +1,7 @@
 """From start to stop."""
 
 import asyncio
+import signal
 import statistics
 import time
 from collections.abc import Callable, Coroutine
@@ -68,6 +69,22 @@ async def its_drain(stage: Stage) -> Verdict:
 async def its_stop(stage: Stage) -> Verdict:
     """`podman stop` does the same."""
     return await _drained(stage, _stop)
+
+
+@check("second-signal")
+async def its_second_signal(stage: Stage) -> Verdict:
+    """A second SIGTERM ends process 1 at once, though it still drains."""
+    async with stage.container(upstream="http://127.0.0.1:9", drain_delay=60) as container:
+        await _terminate(container)
+        await _changed_health(container)
+        began = time.monotonic()
+        await _terminate(container)
+        code = await container.ended()
+        took = time.monotonic() - began
+    verdict = Verdict()
+    verdict.exactly("exit code", code, 128 + signal.SIGTERM)
+    verdict.at_most("s to the exit", took, 5, "{:.1f}")
+    return verdict
 
 
 async def _terminate(container: Container) -> None:
