@@ -128,7 +128,7 @@ image-tools:
 
 .PHONY: image-test
 image-test: .venv/installed image-tools ## Build the container image, and look at it and call it from outside
-	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m image
+	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=tests $(BIN)/python -m image
 
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew
