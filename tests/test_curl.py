@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import media
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from process import ServerProcess
+from serving import Served
 
 SERVICE = "embedwire.v1.EmbeddingService"
 BUF = str(Path(sys.executable).with_name("buf"))
@@ -37,6 +40,29 @@ async def test_services_are_listed_and_described(reflection: str) -> None:
 
     assert {SERVICE, "grpc.health.v1.Health"} <= set(listed.stdout.split())
     assert {f"{SERVICE}/CreateEmbedding", f"{SERVICE}/CreateEmbeddingFromUpload"} <= set(methods.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "symbol", [SERVICE, f"{SERVICE}.CreateEmbedding", "embedwire.v1.Input", "google.rpc.ErrorInfo"]
+)
+async def test_any_symbol_can_be_described(served: Served, symbol: str) -> None:
+    """`grpcurl describe` takes services, methods and messages, also those of the details of errors."""
+    reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+    call = reflection.ServerReflectionInfo(
+        iter([reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)])
+    )
+    answers = [answer async for answer in call]
+
+    assert [answer.WhichOneof("message_response") for answer in answers] == ["file_descriptor_response"]
+
+
+async def test_what_is_not_there_cannot_be_described(served: Served) -> None:
+    """Any other name is not found."""
+    reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+    wanted = reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{SERVICE}.Nothing")
+    answers = [answer async for answer in reflection.ServerReflectionInfo(iter([wanted]))]
+
+    assert [answer.error_response.error_code for answer in answers] == [grpc.StatusCode.NOT_FOUND.value[0]]
 
 
 async def test_each_kind_of_call_works() -> None:

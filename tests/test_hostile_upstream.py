@@ -188,13 +188,10 @@ async def test_nobody_listens(scripted: Scripted) -> None:
     assert "127.0.0.1" not in failure.message
 
 
-async def test_the_key_is_sent_and_shown_nowhere(
-    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_key_is_sent_and_shown_nowhere(scripted: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
     """An upstream that quotes the key in its refusal does not make it known."""
-    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_CANARY")
     script = answers(error("api_key_invalid", "The key tlk_CANARY is not valid."), 401, X_RateLimit_Key="tlk_CANARY")
-    async with scripted(script, log_level="debug") as (served, upstream):
+    async with scripted(script, log_level="debug", api_key="tlk_CANARY") as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -207,12 +204,11 @@ async def test_the_key_is_sent_and_shown_nowhere(
     assert "tlk_CANARY" not in "".join([*map(str, shown), *capfd.readouterr()])
 
 
-async def test_what_a_good_reply_says_is_cleaned(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_good_reply_says_is_cleaned(scripted: Scripted) -> None:
     """Names in a successful reply reach the caller without control characters, bounded, and without the key."""
-    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_CANARY\n")
     metadata = {"input_filename": "a\r\nb tlk_CANARY"}
     body = reply("image_embedding", metadata=metadata) | {"model_name": "m\x00 tlk_CANARY " + "x" * 2000}
-    async with scripted(answers(body)) as (served, upstream):
+    async with scripted(answers(body), api_key="tlk_CANARY\n") as (served, upstream):
         asked = request(url_input("image", "http://media.test/a"))
         events = [event async for event in served.stub.CreateEmbedding(asked, timeout=20)]
     result = results(events)[0]

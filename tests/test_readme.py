@@ -6,20 +6,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from serving import Served
 
-from embedwire_server.settings import Settings
-
 README = (Path(__file__).parents[1] / "README.md").read_text()
-
-
-def test_every_setting_is_listed_with_its_default() -> None:
-    """Flags, variables and defaults of the configuration table are those of the settings."""
-    rows = re.findall(r"^\| `--([a-z-]+)` \| `(\w+)` \| (?:`(.*?)`)? \|", README, re.MULTILINE)
-    settings = {name.replace("_", "-"): field for name, field in Settings.model_fields.items()}
-
-    assert {flag for flag, _, _ in rows} == set(settings) - {"api-key", "models"}
-    for flag, variable, default in rows:
-        assert variable == f"EMBEDWIRE_{flag.replace('-', '_').upper()}"
-        assert default == ("" if settings[flag].default is None else str(settings[flag].default))
 
 
 async def test_every_metric_is_listed_with_its_labels(served: Served) -> None:

@@ -21,8 +21,9 @@ from upstreams import ScriptedUpstream, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.address import Address
 from embedwire_server.app import App
-from embedwire_server.settings import Address, Settings
+from embedwire_server.settings import Settings
 from embedwire_server.supervisor import reserved
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
@@ -215,11 +216,15 @@ def test_the_remains_of_connections_hold_no_port() -> None:
         pass
 
 
-async def test_a_shared_sandbox_never_gets_the_servers_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_shared_sandbox_never_gets_the_servers_key() -> None:
     """A worker calls the sandbox of its supervisor by the name `sandbox`, with a key that is made up."""
-    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_CANARY")
     async with ScriptedUpstream(answer).running() as upstream:
-        settings: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
+        settings: dict[str, Any] = {
+            "api_key": "tlk_CANARY",
+            "listen": "127.0.0.1:0",
+            "metrics_listen": "127.0.0.1:0",
+            "upstream": "sandbox",
+        }
         async with App(Settings(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
             found = await running[0]
 

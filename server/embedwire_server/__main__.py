@@ -1,41 +1,52 @@
-"""The command line: serve, sandbox, health, config."""
+"""The command line: serve, config, token, health, sandbox."""
 
 import argparse
 import contextlib
+import functools
 import sys
-import tomllib
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
-import pydantic
+from embedwire_server import __version__, access, configuration, lifetime, logs
+from embedwire_server.address import parse_address
+from embedwire_server.configuration import Configuration, InvalidConfiguration
+from embedwire_server.settings import SANDBOX, Settings
 
-from embedwire_server import __version__, lifetime, logs
-from embedwire_server.settings import Settings, parse_address
+if TYPE_CHECKING:
+    from embedwire_server.app import App
+    from embedwire_server.supervisor import Supervisor
 
-NOT_FLAGS = {"api_key", "models"}
+_NOT_FLAGS = {"api_key", *Settings.FILE_ONLY}
+_NOT_SETTINGS = {"run", "what", "unknown"}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    arguments.unknown = [word for word in unknown if word.startswith("-")] or unknown
     return int(arguments.run(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.")
+    parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, run, text in (
-        ("serve", _serve, "serve gRPC until SIGTERM or SIGINT"),
-        ("config", _config, "check the settings and print them, secrets masked"),
-        ("health", _health, "ask the server at --listen whether it is ready; 0 if so, else 1"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.set_defaults(run=run)
-        _add_settings(command)
-    text = "serve the sandbox upstream alone, for tests against it; its base path is /v1.3"
-    sandbox = commands.add_parser("sandbox", help=text, description=text)
-    sandbox.set_defaults(run=_sandbox)
+        return command
+
+    _add_settings(add("serve", _serve, "serve gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration again"))
+    config = add("config", _config, "check the settings, or show them with their places, secrets masked")
+    config.add_argument("what", nargs="?", choices=("show", "check", "reference"), default="show")
+    _add_settings(config)
+    token = add("token", _token, "make a new token: what its owner keeps, and the entry for the configuration file")
+    token.add_argument("what", metavar="NAME", help="how metrics and logs are to call its owner")
+    _add_settings(
+        add("health", _health, "ask the server at --health-listen, or --listen, if it is ready; 0 if so, else 1")
+    )
+    sandbox = add("sandbox", _sandbox, "serve the sandbox upstream alone, for tests against it; its base path is /v1.3")
     sandbox.add_argument("--listen", type=parse_address, default="127.0.0.1:8400", help="address (%(default)s)")
     return parser
 
@@ -43,39 +54,55 @@ def _parser() -> argparse.ArgumentParser:
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """One flag for each setting; pydantic checks the values, so that all faults are found at once."""
     for name, field in Settings.model_fields.items():
-        if name not in NOT_FLAGS:
+        if name not in _NOT_FLAGS:
             text = (field.description or "") + ("" if field.default is None else f" ({field.default})")
-            switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
-            command.add_argument(
-                f"--{name.replace('_', '-')}",
-                default=argparse.SUPPRESS,
-                help=text.replace("%", "%%"),
-                metavar="VALUE",
-                **switch,
-            )
+            flag, what = f"--{name.replace('_', '-')}", text.replace("%", "%%")
+            if field.annotation is bool:
+                command.add_argument(
+                    flag, default=argparse.SUPPRESS, help=what, metavar="VALUE", nargs="?", const="true"
+                )
+            else:
+                command.add_argument(flag, default=argparse.SUPPRESS, help=what, metavar="VALUE")
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _load(arguments: argparse.Namespace) -> Configuration:
+    flags = {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
+    return configuration.load(flags, arguments.unknown)
+
+
+def _loaded(arguments: argparse.Namespace) -> Configuration:
+    """The configuration; the process ends if it is wrong."""
     try:
-        return Settings(**{name: value for name, value in vars(arguments).items() if name != "run"})
-    except pydantic.ValidationError as error:
-        for fault in error.errors(include_url=False, include_input=False, include_context=False):
-            place = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
-            print(f"embedwire-server: {place + ': ' if place else ''}{fault['msg']}", file=sys.stderr)  # noqa: T201
+        found = _load(arguments)
+    except InvalidConfiguration as error:
+        _complain(*map(str, error.faults))
         raise SystemExit(2) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        print(f"embedwire-server: config: is not valid TOML: {error}", file=sys.stderr)  # noqa: T201 - for a person
-        raise SystemExit(2) from None
+    _complain(*(f"warning: {warning}" for warning in found.warnings))
+    return found
+
+
+def _refuse_unknown(arguments: argparse.Namespace) -> None:
+    if arguments.unknown:
+        _complain(*(f"{word}: is no flag of this command" for word in arguments.unknown))
+        raise SystemExit(2)
+
+
+def _complain(*lines: str) -> None:
+    for line in lines:
+        print(f"embedwire-server: {line}", file=sys.stderr)  # noqa: T201 - for a person
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from embedwire_server.reloading import Reloading  # noqa: PLC0415 - the other commands do without
+
     lifetime.collect_seldom()  # before most of it is loaded
-    settings = _settings(arguments)
+    settings = _loaded(arguments).settings
     logs.configure(settings.log_level, settings.log_format)
-    return _run(_service(settings))
+    server = _server(settings)
+    return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
 
 
-def _service(settings: Settings) -> contextlib.AbstractAsyncContextManager[object]:
+def _server(settings: Settings) -> "App | Supervisor":
     """One process, or several; one does not load what keeps several."""
     if settings.workers == 1:
         from embedwire_server.app import App  # noqa: PLC0415
@@ -99,29 +126,57 @@ def _sandbox(arguments: argparse.Namespace) -> int:
         finally:
             await sandbox.stop()
 
+    _refuse_unknown(arguments)
     logs.configure("info", "text")
     return _run(serving())
 
 
 def _config(arguments: argparse.Namespace) -> int:
-    for name, value in _settings(arguments):
-        print(f"{name.replace('_', '-')} = {value}")  # noqa: T201 - what the command is for
+    if arguments.what == "reference":
+        _refuse_unknown(arguments)
+        lines = configuration.reference()
+    else:
+        found = _loaded(arguments)
+        lines = configuration.shown(found) if arguments.what == "show" else iter(())
+    for line in lines:
+        print(line)  # noqa: T201 - what the command is for
+    return 0
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    _refuse_unknown(arguments)
+    try:
+        token, digest = access.new_token()
+        access.Access([access.Token(arguments.what, (digest,))])
+    except ValueError as error:
+        _complain(f"NAME: {error}")
+        return 2
+    print(token)  # noqa: T201 - what the command is for
+    # Apart, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
+    entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
+    print(f"# The server is given the hash only. The token is shown this once.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
     return 0
 
 
 def _health(arguments: argparse.Namespace) -> int:
     from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
 
-    status = health.probe(_settings(arguments).listen)
+    # What is only for `serve` may be a flag of it, which a probe is not told.
+    asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
+    settings = _loaded(asked).settings
+    if settings.certificate_files is not None and settings.health_listen is None:
+        _complain("--health-listen: set it for the server and here; probes do not speak TLS")
+        return 2
+    status = health.probe(settings.health_listen or settings.listen)
     print(status)  # noqa: T201 - what the command is for
     return 0 if status == "SERVING" else 1
 
 
-def _run(service: contextlib.AbstractAsyncContextManager[object]) -> int:
+def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Callable[[], None] | None = None) -> int:
     try:
-        lifetime.run(service)
+        lifetime.run(service, on_hangup=on_hangup)
     except lifetime.NotStarted as error:
-        print(f"embedwire-server: cannot start: {error}", file=sys.stderr)  # noqa: T201 - for a person
+        _complain(f"cannot start: {error}")
         return 1
     return 0
 

@@ -9,6 +9,8 @@ from typing import Self
 import structlog
 
 from embedwire_server import __version__
+from embedwire_server.access import Access
+from embedwire_server.address import Address
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.metrics_endpoint import MetricsEndpoint
@@ -17,11 +19,13 @@ from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.tls import RotatingCredentials
 from embedwire_server.settings import Settings
 from embedwire_server.upstream import Upstream, connection
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.measured import MeasuredUpstream
 from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
+from embedwire_server.upstream.policies.allowances import Allowances
 from embedwire_server.upstream.policies.budget import RetryBudget
 from embedwire_server.upstream.policies.deadline import DeadlineUpstream
 from embedwire_server.upstream.policies.pacing import PacedUpstream
@@ -61,15 +65,27 @@ class App:
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was really taken.
+        health_target: the same of the port for health checks alone; empty if there is none.
         metrics_url: where the metrics are.
     """
 
     def __init__(self, settings: Settings, *, sandbox_url: str | None = None, shares_port: bool = False) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._shares_port = shares_port
+        self._rules = rpc_server.Rules(
+            max_message_bytes=settings.max_message_bytes,
+            stall_timeout=settings.stall_timeout,
+            max_connection_age=settings.max_connection_age,
+            shares_port=shares_port,
+            reflection=settings.reflection,
+        )
         self._resources = contextlib.AsyncExitStack()
+        self._metrics = Metrics(settings.upstream_name)
+        self._access = Access(settings.tokens)
+        self._admission = Admission(self._metrics, **settings.room)
+        self._budget = RetryBudget(settings.retry_budget)
         self.target = ""
+        self.health_target = ""
         self.metrics_url = ""
 
     async def __aenter__(self) -> Self:
@@ -87,48 +103,84 @@ class App:
         """Stop in the reverse order; running calls get `grace` seconds to finish."""
         await self._resources.aclose()
 
+    def reload(self, settings: Settings | None) -> None:
+        """Go by these settings from the next call on, as far as a running server can: `Settings.RELOADED`.
+
+        None says that there are new ones which cannot be used.
+        """
+        self._metrics.reload_succeeded.set(settings is not None)
+        if settings is None:
+            return
+        self._settings = settings
+        self._access.replace(settings.tokens)
+        self._admission.resize(**settings.room)
+        self._budget.share = settings.retry_budget
+        self._retrying.max_attempts = settings.max_attempts
+        self._paced.limit(settings.rate_limits)
+        self._gateway.inputs_at_once = settings.inputs_at_once
+        self._servicer.renew(self._requests(), self._catalog())
+
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        settings = self._settings
-        metrics = Metrics(settings.upstream_name)
-        admission = Admission(
-            metrics,
-            in_flight=settings.inputs_in_flight,
-            queued=settings.inputs_queued,
-            content_bytes=settings.max_content_bytes,
+        settings, health = self._settings, HealthServicer()
+        self._gateway = Gateway(
+            self._policies(await self._upstream(stack)),
+            Allowances(self._admission, self._metrics),
+            self._metrics,
+            settings.inputs_at_once,
         )
-        upstream = self._policies(MeasuredUpstream(await self._upstream(stack), metrics), admission, metrics)
-        gateway = Gateway(upstream, admission, metrics, settings.inputs_at_once)
-        requests = RequestReader(
+        self._servicer = EmbeddingServicer(self._gateway, self._requests(), self._catalog())
+        server = rpc_server.build(
+            self._servicer, health, self._metrics, settings.upstream_name, self._rules, access=self._access
+        )
+        self._serve_metrics(stack)
+        await self._serve_health(stack, health)
+        files = settings.certificate_files
+        port = server.listen(settings.listen, None if files is None else RotatingCredentials(files).credentials())
+        await server.start()
+        stack.push_async_callback(server.stop, settings.grace)
+        stack.push_async_callback(self._drain, health)
+        self.target = settings.listen_address.with_port(port)
+        self._warn()
+        await health.ready()
+        log.info("serving", target=self.target, **self._facts())
+
+    def _facts(self) -> dict[str, object]:
+        """What an operator may want to see at the start, and in time."""
+        settings = self._settings
+        facts: dict[str, object] = {"metrics": self.metrics_url, "upstream": settings.upstream_name}
+        if self.health_target:
+            facts["health"] = self.health_target
+        return facts | {"tls": settings.certificate_files is not None, "tokens": len(settings.tokens)}
+
+    def _warn(self) -> None:
+        """Say what is allowed and seldom meant; `insecure` says that it is."""
+        settings = self._settings
+        if settings.listen_address.is_loopback or settings.insecure:
+            return
+        if settings.certificate_files is None:
+            log.warning("tokens and content are sent in plain text: set --tls-certificate and --tls-key")
+        elif settings.tls_client_ca is None and not settings.tokens:
+            log.warning("whoever reaches this server may use it: set tokens, or --tls-client-ca")
+
+    def _policies(self, http: HttpUpstream) -> Upstream:
+        """Wrap the upstream; every attempt is paced, and what waits for its turn holds its place."""
+        metrics = self._metrics
+        self._paced = PacedUpstream(MeasuredUpstream(http, metrics), self._settings.rate_limits, metrics)
+        self._retrying = RetryingUpstream(self._paced, self._budget, self._settings.max_attempts, metrics)
+        return DeadlineUpstream(AdmittedUpstream(self._retrying, self._admission), metrics)
+
+    def _requests(self) -> RequestReader:
+        settings = self._settings
+        return RequestReader(
             settings.model_table,
             settings.limits,
             settings.inputs_at_once,
             settings.spool_dir,
             accepts_upstream_keys=settings.accept_upstream_keys,
         )
-        servicer = EmbeddingServicer(gateway, requests, Catalog(settings.model_table, settings.limits))
-        health = HealthServicer()
-        rules = rpc_server.Rules(
-            max_message_bytes=settings.max_message_bytes,
-            stall_timeout=settings.stall_timeout,
-            max_connection_age=settings.max_connection_age,
-            shares_port=self._shares_port,
-        )
-        server = rpc_server.build(servicer, health, metrics, settings.upstream_name, rules)
-        self._serve_metrics(stack, metrics)
-        port = server.listen(settings.listen)
-        await server.start()
-        stack.push_async_callback(server.stop, settings.grace)
-        stack.push_async_callback(self._drain, health)
-        self.target = settings.listen_address.with_port(port)
-        await health.ready()
-        log.info("serving", target=self.target, metrics=self.metrics_url, upstream=settings.upstream_name)
 
-    def _policies(self, upstream: Upstream, admission: Admission, metrics: Metrics) -> Upstream:
-        """Wrap the upstream; every attempt is paced, and what waits for its turn holds its place."""
-        settings = self._settings
-        paced = PacedUpstream(upstream, settings.rate_limits, metrics)
-        retrying = RetryingUpstream(paced, RetryBudget(settings.retry_budget), settings.max_attempts, metrics)
-        return DeadlineUpstream(AdmittedUpstream(retrying, admission), metrics)
+    def _catalog(self) -> Catalog:
+        return Catalog(self._settings.model_table, self._settings.limits)
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         settings = self._settings
@@ -142,13 +194,23 @@ class App:
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 
-    def _serve_metrics(self, stack: contextlib.AsyncExitStack, metrics: Metrics) -> None:
+    def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.metrics_address
         try:
-            endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, metrics.registry))
+            endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, self._metrics.registry))
         except OSError as error:
             raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
+
+    async def _serve_health(self, stack: contextlib.AsyncExitStack, health: HealthServicer) -> None:
+        """Answer probes at an address of their own; until the very end, so that they see the drain."""
+        if self._settings.health_listen is None:
+            return
+        address = Address(self._settings.health_listen)
+        server = rpc_server.for_health(health, self._rules)
+        self.health_target = address.with_port(server.add_insecure_port(address))
+        await server.start()
+        stack.push_async_callback(server.stop, None)
 
     async def _drain(self, health: HealthServicer) -> None:
         await health.shut_down()

@@ -182,12 +182,21 @@ def content_of(item: Input) -> Content | None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one caller, known by its name, may use at a time and in a minute; None is no limit."""
+
+    name: str
+    inputs_in_flight: int | None = None
+    inputs_per_minute: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class EmbedRequest:
     """A checked request: one model, at least one input.
 
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
     `caller` is who shares capacity fairly with others. `content_bytes` is the most of its content that is in
-    memory at a time.
+    memory at a time. `allowance` is what a caller with a name may use; None is as much as anybody.
     """
 
     model: Model
@@ -196,11 +205,17 @@ class EmbedRequest:
     upstream_key: str | None = dataclasses.field(default=None, repr=False)
     caller: Caller = ("", "")
     content_bytes: int = 0
+    allowance: Allowance | None = None
 
     @property
     def has_audio(self) -> bool:
         """Whether the call gets the longer default deadline."""
         return any(item.modality is Modality.AUDIO for item in self.inputs)
+
+    def at_once(self, most: int) -> int:
+        """How many of its inputs may run at a time, of so many."""
+        own = self.allowance.inputs_in_flight if self.allowance is not None else None
+        return min(most, own or most)
 
 
 @dataclasses.dataclass(slots=True)  # not frozen: there are thousands, and those take three times as long to make

@@ -7,6 +7,8 @@
     ├── UploadMismatch            a file of another size or hash than declared
     ├── ContentTooLarge           a file above a limit
     ├── ReplyTooLarge             an answer that does not fit into one message
+    ├── Unauthenticated           no token, or none that is let in
+    ├── PermissionDenied          the caller is known, and may not do this
     ├── DeadlineExceeded          the call's time is up
     ├── CallerStalled             nobody took what was ready
     ├── Overloaded                the server has no room for it
@@ -169,6 +171,28 @@ class ReplyTooLarge(GatewayError):
     """The answer does not fit into one message."""
 
     reason = Reason.REPLY_TOO_LARGE
+
+
+class Unauthenticated(GatewayError):
+    """The call shows no token, or none that is let in."""
+
+    reason = Reason.UNAUTHENTICATED
+
+
+class PermissionDenied(GatewayError):
+    """The caller is known, and may not do this.
+
+    Args:
+        caller: its name.
+        field: what it asked for.
+        allowed: what it may ask for instead, in words.
+    """
+
+    reason = Reason.PERMISSION_DENIED
+
+    def __init__(self, caller: str, field: str, allowed: str) -> None:
+        words = f"the token of {caller} does not allow this; it allows: {allowed or 'nothing'}"
+        super().__init__(f"{field}: {words}", violations=(Violation(field, words),))
 
 
 class DeadlineExceeded(GatewayError):

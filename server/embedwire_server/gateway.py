@@ -22,7 +22,7 @@ from embedwire_server.merge import merge
 from embedwire_server.metrics import Metrics
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Upstream, UpstreamCall
-from embedwire_server.upstream.policies.admission import Admission
+from embedwire_server.upstream.policies.allowances import Admits
 
 
 class Gateway:
@@ -32,14 +32,16 @@ class Gateway:
         upstream: where inputs go; policies included.
         admission: whether there is room for a request.
         metrics: told of every input and segment.
-        inputs_at_once: how many inputs of one request run at a time.
+
+    Attributes:
+        inputs_at_once: how many inputs of one request run at a time; may be changed for later ones.
     """
 
-    def __init__(self, upstream: Upstream, admission: Admission, metrics: Metrics, inputs_at_once: int) -> None:
+    def __init__(self, upstream: Upstream, admission: Admits, metrics: Metrics, inputs_at_once: int) -> None:
         self._upstream = upstream
         self._admission = admission
         self._metrics = metrics
-        self._inputs_at_once = inputs_at_once
+        self.inputs_at_once = inputs_at_once
         self._in_flight = Counter[Modality]()
         for modality in Modality:  # read when somebody looks: to tell it each time costs more than to count
             metrics.inputs_in_flight.labels(modality).set_function(
@@ -58,9 +60,10 @@ class Gateway:
             Overloaded: there is no room for the request; none of it was begun.
         """
         started = time.perf_counter()
-        with self._admission.admit(request, self._inputs_at_once):
+        at_once = request.at_once(self.inputs_at_once)
+        with self._admission.admit(request, at_once):
             answers = [self._answer(request, index, deadline, started) for index in range(len(request.inputs))]
-            events = merge(answers, self._inputs_at_once)
+            events = merge(answers, at_once)
             try:
                 async for event in events:
                     yield event

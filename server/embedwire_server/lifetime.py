@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvloop
+
+Then = signal.Handlers | Callable[[int, object], None]
 
 _GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
 
@@ -19,7 +22,8 @@ class NotStarted(Exception):
 def run(
     service: contextlib.AbstractAsyncContextManager[object],
     stop_signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
-    then: signal.Handlers = signal.SIG_DFL,
+    then: Then = signal.SIG_DFL,
+    on_hangup: Callable[[], None] | None = None,
 ) -> None:
     """Run until a signal, then leave the service in good order.
 
@@ -27,6 +31,7 @@ def run(
         service: entering starts it, leaving stops it.
         stop_signals: those that end it.
         then: what any further one does; by default it ends the process at once.
+        on_hangup: what SIGHUP does once the service has started; by default it ends the process.
 
     Raises:
         NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
@@ -34,17 +39,28 @@ def run(
     collect_seldom()
 
     async def until_signal() -> None:
-        stop = _stop_event(stop_signals, then)
+        stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
+        if on_hangup is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(service)
             except (OSError, RuntimeError) as error:
                 raise NotStarted(str(error)) from error
             _settle()
+            if on_hangup is not None:
+                hangups = asyncio.create_task(_each_time(hung_up, on_hangup))
+                stack.callback(hangups.cancel)
             await stop.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_signal())
+
+
+async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
+    while await event.wait():
+        event.clear()
+        do()
 
 
 def collect_seldom() -> None:
@@ -60,10 +76,17 @@ def _settle() -> None:
     )  # a list of the running ones, to close them at the end: all are closed by then
 
 
-def _stop_event(stop_signals: Sequence[signal.Signals], then: signal.Handlers) -> asyncio.Event:
+def _end_at_once(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.Event:
     """Set by the first signal; from then on the signals have the other effect."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    if then is signal.SIG_DFL and os.getpid() == 1:  # in a container, where the kernel spares process 1 the default
+        then = _end_at_once
 
     def on_signal() -> None:
         stop.set()

@@ -16,7 +16,7 @@ from embedwire_server import __version__
 from embedwire_server.domain import Modality
 
 OTHER_MODEL = "other"
-# With the built-in models, whatever callers and the upstream do; each further model adds at most 200.
+# With the built-in models, whatever callers and the upstream do; each further model adds at most 200, each token 40.
 MAX_SERIES = 1500
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -80,6 +80,24 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.caller_calls = Counter(
+            "embedwire_caller_calls",
+            "Calls ended, by the name of the caller's token and the reason of the failure (OK if none).",
+            ("caller", "reason"),
+            registry=registry,
+        )
+        self.caller_inputs = Counter(
+            "embedwire_caller_inputs",
+            "Inputs taken on, by the name of the caller's token.",
+            ("caller", "modality"),
+            registry=registry,
+        )
+        self.reload_succeeded = Gauge(
+            "embedwire_config_last_reload_successful",
+            "1 if the configuration in force is the latest, 0 if a later one was refused.",
+            registry=registry,
+        )
+        self.reload_succeeded.set(1)
         self._policies(registry)
         Gauge(
             "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
@@ -111,7 +129,7 @@ class Metrics:
         self.content_bytes = Gauge("embedwire_content_bytes", "Bytes of content held in memory.", registry=registry)
         self.refusals = Counter(
             "embedwire_admission_refusals",
-            "Calls refused for want of room: for inputs of a modality, or content_bytes.",
+            "Calls refused for want of room: for inputs of a modality, content_bytes, or what their caller may use.",
             ("room",),
             registry=registry,
         )

@@ -1,77 +1,37 @@
-"""What an operator can set: one frozen value, read from flags, then the environment, then a file.
+"""What an operator can set: one frozen value, checked. Secrets never show in a repr."""
 
-The only reader of the environment. Secrets never show in a repr.
-"""
+from typing import Annotated, ClassVar, Literal, Self
 
-import ipaddress
-import re
-from pathlib import Path
-from typing import Annotated, Literal, Self
-
-from pydantic import AfterValidator, DirectoryPath, Field, FilePath, HttpUrl, SecretStr, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    FilePath,
+    HttpUrl,
+    SecretStr,
+    model_validator,
 )
 
+from embedwire_server import conflicts
+from embedwire_server.access import Token
+from embedwire_server.address import Address, parse_address
+from embedwire_server.certificates import CertificateFiles
+from embedwire_server.conflicts import TWELVELABS_URL
 from embedwire_server.domain import Limits, Modality, Model
 from embedwire_server.models import BUILT_IN, ModelTable
 from embedwire_server.upstream.policies.windows import RateLimit
 
-TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 SANDBOX = "sandbox"
 MIB = 1 << 20
-LAST_PORT = 65535
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Address(str):
-    """HOST:PORT, for instance 127.0.0.1:50051 or [::1]:50051. Port 0 takes a free one."""
-
-    __slots__ = ()
-
-    @property
-    def host(self) -> str:
-        """The part before the port, without brackets."""
-        return self.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port, 0 to 65535."""
-        return int(self.rpartition(":")[2])
-
-    def with_port(self, port: int) -> "Address":
-        """The same host, another port."""
-        return Address(f"{self.rpartition(':')[0]}:{port}")
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def parse_address(text: str) -> Address:
-    """Check HOST:PORT.
-
-    Raises:
-        ValueError: it is none; the text says what one looks like.
-    """
-    match = _ADDRESS.fullmatch(text)
-    if match is None or int(match["port"]) > LAST_PORT:
-        raise ValueError("must be HOST:PORT, for instance 127.0.0.1:50051")
-    return Address(text)
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _parse_upstream(text: str) -> str:
@@ -90,18 +50,39 @@ def _check_key(key: SecretStr) -> SecretStr:
     return SecretStr(secret)
 
 
-class Settings(BaseSettings):
-    """Every setting with its default. A field `metrics_listen` is the flag `--metrics-listen` and the
-    variable EMBEDWIRE_METRICS_LISTEN.
-    """  # noqa: D205 - two lines are one sentence too many
+def _with_lists(tokens: object) -> object:
+    """One hash may be written without brackets."""
+    if not isinstance(tokens, list | tuple):
+        return tokens
+    return [
+        token | {"sha256": [token["sha256"]]}
+        if isinstance(token, dict) and isinstance(token.get("sha256"), str)
+        else token
+        for token in tokens
+    ]
 
-    model_config = SettingsConfigDict(
-        env_prefix="EMBEDWIRE_",
-        env_ignore_empty=True,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        populate_by_name=True,
+
+class Settings(BaseModel):
+    """Every setting with its default; `configuration` reads them.
+
+    Raises:
+        ValidationError: a value is wrong; a `conflicts.Conflict` if each is right and they do not go together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    FILE_ONLY: ClassVar = frozenset({"models", "tokens"})
+    # What a running server can change to; the files of the certificate it reads anew by itself.
+    RELOADED: ClassVar = frozenset(
+        {
+            *("models", "tokens", "accept_upstream_keys"),
+            *("inputs_at_once", "inputs_in_flight", "inputs_queued", "max_content_bytes"),
+            *("max_attempts", "retry_budget"),
+            *("text_requests_per_minute", "text_requests_per_day", "image_requests_per_minute"),
+            *("image_requests_per_day", "audio_requests_per_minute", "audio_requests_per_day"),
+            *("audio_minutes_per_hour", "audio_minutes_per_day"),
+            *("max_inputs", "max_image_bytes", "max_upload_bytes", "max_text_bytes", "max_url_chars"),
+        }
     )
 
     listen: Annotated[str, AfterValidator(parse_address)] = Field(
@@ -110,23 +91,35 @@ class Settings(BaseSettings):
     metrics_listen: Annotated[str, AfterValidator(parse_address)] = Field(
         "127.0.0.1:9464", description="address of /metrics", validate_default=True
     )
+    health_listen: Annotated[str, AfterValidator(parse_address)] | None = Field(
+        None, description="address of a second port, for health checks alone, in plain text: for probes without TLS"
+    )
+    tls_certificate: FilePath | None = Field(
+        None, description="PEM file with the server's certificate and the chain above it; unset: plain text"
+    )
+    tls_key: FilePath | None = Field(None, description="PEM file with the key of that certificate")
+    tls_client_ca: FilePath | None = Field(
+        None, description="PEM file with authorities; callers have to show a certificate of one of them"
+    )
+    insecure: bool = Field(
+        default=False, description="serve everybody in plain text, also beyond loopback: something else sees to safety"
+    )
+    reflection: bool = Field(default=True, description="tell tools such as grpcurl about the contract, without a token")
     upstream: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
         None,
         description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
     )
-    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
-        None, validation_alias="TWELVELABS_API_KEY", description="the upstream's API key"
-    )
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(None, description="the upstream's API key")
     config: FilePath | None = Field(
-        None, description="a TOML file with settings, and [[models]] beside the built-in ones"
+        None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
     workers: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
-    stall_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    stall_timeout: PositiveSeconds = Field(
         60.0, description="seconds after which a caller that takes nothing from its stream is ended"
     )
-    max_connection_age: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    max_connection_age: PositiveSeconds = Field(
         1800.0, description="seconds after which a connection is asked to reconnect, so that load spreads"
     )
     spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
@@ -159,51 +152,19 @@ class Settings(BaseSettings):
     max_upload_bytes: Count = Field(256 * MIB, description="bytes of one uploaded file")
     max_text_bytes: Count = Field(64 << 10, description="bytes of one text in UTF-8")
     max_url_chars: Count = Field(8192, description="characters of one URL")
-    models: Annotated[tuple[Model, ...], NoDecode] = Field((), description="further models, in the file only")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, environment, file: the first that names a setting decides it."""
-        flags = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
-        path = flags.get("config") or env_settings().get("config")
-        if path is None or not Path(path).is_file():  # a missing one is reported where `config` is checked
-            return init_settings, env_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+    models: tuple[Model, ...] = Field((), description="further models, in the file only")
+    tokens: Annotated[tuple[Token, ...], BeforeValidator(_with_lists)] = Field(
+        (), description="who may call, in the file only; unset: everybody"
+    )
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        self.model_table  # noqa: B018 - raises if two models share a name
-        if self.upstream is None and self.api_key is None and not self.listen_address.is_loopback:
-            raise ValueError(
-                "beyond loopback the sandbox is no default, so that its vectors end up in no real index: "
-                "set TWELVELABS_API_KEY, or --upstream (a URL, or 'sandbox' on purpose)"
-            )
-        if self.upstream_url == TWELVELABS_URL and self.api_key is None:
-            raise ValueError("the TwelveLabs API needs a key: set TWELVELABS_API_KEY")
-        self._workers_have_enough()
+        if faults := [*conflicts.of(self)]:
+            raise conflicts.Conflict(faults)
         return self
 
-    def _workers_have_enough(self) -> None:
-        for name, amount in self._divided.items():
-            if name != "inputs_queued" and amount < self.workers:
-                raise ValueError(f"workers must be at most {amount}: {name.replace('_', '-')} is divided among them")
-        if self.max_content_bytes // self.workers < self.max_message_bytes:
-            raise ValueError(
-                "max-content-bytes must be at least max-message-bytes for each worker, "
-                "or some calls could never be taken on"
-            )
-        if self.metrics_address.port and self.metrics_address.port + self.workers - 1 > LAST_PORT:
-            raise ValueError("metrics-listen: every worker needs a port of its own, and these go beyond 65535")
-
     @property
-    def _divided(self) -> dict[str, int]:
+    def divided(self) -> dict[str, int]:
         """What holds for all calls together, as far as it is configured."""
         values = {name: getattr(self, name) for name in type(self).model_fields if name in _DIVIDED or "_per_" in name}
         return {name: value for name, value in values.items() if value is not None}
@@ -213,12 +174,34 @@ class Settings(BaseSettings):
 
         The shares of all workers add up to what is configured, and differ by one at most.
         """
-        shares = {
-            name: amount // self.workers + (index < amount % self.workers) for name, amount in self._divided.items()
-        }
+
+        def share(amount: int) -> int:
+            return amount // self.workers + (index < amount % self.workers)
+
+        tokens = tuple(token.divided(share) for token in self.tokens)
         port = self.metrics_address.port
-        metrics_listen = self.metrics_address.with_port(port and port + index)
-        return self.model_copy(update={"metrics_listen": metrics_listen, **shares})
+        own = {"metrics_listen": self.metrics_address.with_port(port and port + index), "tokens": tokens}
+        return self.model_copy(update=own | {name: share(amount) for name, amount in self.divided.items()})
+
+    def renewed(self, other: Self) -> tuple[Self, list[str]]:
+        """These settings with what of the others can be changed at run time, and the names of what cannot.
+
+        Raises:
+            ValidationError: they do not go together.
+            conflicts.Conflict: there were tokens and are none; a file that is cut short must not let everybody in.
+        """
+        if self.tokens and not other.tokens:
+            raise conflicts.Conflict([(("tokens",), conflicts.OPENED)])
+        values, others = dict(self), dict(other)
+        fixed = [name for name in values if name not in self.RELOADED and values[name] != others[name]]
+        return type(self)(**values | {name: others[name] for name in self.RELOADED}), fixed
+
+    @property
+    def certificate_files(self) -> CertificateFiles | None:
+        """Where the certificate is; None serves in plain text."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return CertificateFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     @property
     def listen_address(self) -> Address:
@@ -261,6 +244,15 @@ class Settings(BaseSettings):
                         limit = RateLimit(name.replace("_", " "), amount, seconds, is_media=what == "minutes")
                         found.setdefault(modality, []).append(limit)
         return found
+
+    @property
+    def room(self) -> dict[str, int]:
+        """How much is taken on at a time, as `Admission` names it."""
+        return {
+            "in_flight": self.inputs_in_flight,
+            "queued": self.inputs_queued,
+            "content_bytes": self.max_content_bytes,
+        }
 
     @property
     def limits(self) -> Limits:

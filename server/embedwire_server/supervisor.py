@@ -13,8 +13,9 @@ from typing import Self
 
 import structlog
 
+from embedwire_server.address import Address
 from embedwire_server.app import embedded_sandbox
-from embedwire_server.settings import Address, Settings
+from embedwire_server.settings import Settings
 from embedwire_server.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,13 @@ class Supervisor:
         """Drain all workers at the same time."""
         log.info("draining", workers=len(self._workers))
         await self._resources.aclose()
+
+    def reload(self, settings: Settings | None) -> None:
+        """Let all workers go by these settings, as `App.reload` does; also those that are started later."""
+        if settings is not None:
+            self._settings = settings.model_copy(update={"listen": self._settings.listen})
+        for index, worker in enumerate(self._workers):
+            worker.reload(None if settings is None else self._settings.for_worker(index))
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.listen_address

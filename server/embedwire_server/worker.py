@@ -46,8 +46,10 @@ class Worker:
         self._index = index
         self._began = time.monotonic()
         self._reports, reports = _SPAWN.Pipe(duplex=False)
+        orders, self._orders = _SPAWN.Pipe(duplex=False)
         # By a pipe, not on its command line: there is a key in the settings.
-        self._process = _SPAWN.Process(target=_work, args=(index, settings, sandbox_url, reports), daemon=True)
+        pipes = (reports, orders)
+        self._process = _SPAWN.Process(target=_work, args=(index, settings, sandbox_url, *pipes), daemon=True)
         # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which tells the workers.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
@@ -55,6 +57,7 @@ class Worker:
         finally:
             signal.signal(signal.SIGINT, before)
             reports.close()
+            orders.close()
         log.info("a worker starts", worker=index, pid=self.pid)
 
     @property
@@ -89,6 +92,11 @@ class Worker:
         self._process.join()
         return self._process.exitcode or 0
 
+    def reload(self, settings: Settings | None) -> None:
+        """Let it go by these settings, its own share; one that ends meanwhile does not mind."""
+        with contextlib.suppress(OSError):
+            self._orders.send(settings)
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; none if it has ended."""
         if self._process.is_alive() and self.pid is not None:
@@ -104,8 +112,15 @@ async def _readable(file: int) -> None:
         loop.remove_reader(file)
 
 
-def _work(index: int, settings: Settings, sandbox_url: str | None, reports: "Connection[_Report, _Report]") -> None:
+def _work(
+    index: int,
+    settings: Settings,
+    sandbox_url: str | None,
+    reports: "Connection[_Report, _Report]",
+    orders: "Connection[Settings | None, Settings | None]",
+) -> None:
     """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor tells what has changed
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     logs.configure(settings.log_level, settings.log_format, worker=index)
 
@@ -114,7 +129,12 @@ def _work(index: int, settings: Settings, sandbox_url: str | None, reports: "Con
         async with App(settings, sandbox_url=sandbox_url, shares_port=True) as app:
             reports.send(_Report(metrics_url=app.metrics_url))
             reports.close()
-            yield
+            loop = asyncio.get_running_loop()
+            loop.add_reader(orders.fileno(), lambda: app.reload(orders.recv()))
+            try:
+                yield
+            finally:
+                loop.remove_reader(orders.fileno())
 
     try:
         lifetime.run(serving(), [signal.SIGTERM], then=signal.SIG_IGN)

@@ -9,6 +9,6 @@ from embedwire_server.app import App
 
 def serve(app: type[App]) -> None:
     """Do what `embedwire-server serve` does, with a kind of `App`."""
-    settings = command._settings(command._parser().parse_args())
+    settings = command._loaded(command._parser().parse_args()).settings
     logs.configure(settings.log_level, settings.log_format)
     sys.exit(command._run(app(settings)))

@@ -477,3 +477,37 @@ async def test_all_of_a_key_leave_in_one_tick(bench: Bench) -> None:
         task.cancel()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(one) for one in ended] == [asyncio.CancelledError] * 5
+
+
+@in_virtual_time
+async def test_more_places_from_now_on() -> None:
+    """More places are handed to who waits at once; fewer are not taken from who has one, and not handed on."""
+    bench = Bench(in_flight=1)
+    tasks = start(bench.admitted, *(call() for _ in range(4)))
+    await settled()
+    assert len(bench.visits) == 1
+    bench.admission.resize(in_flight=3, queued=1, content_bytes=1000)
+    await settled()
+    assert len(bench.visits) == 3
+    bench.admission.resize(in_flight=1, queued=1, content_bytes=1000)
+    for ended, (visit, running) in enumerate(zip(list(bench.visits), (3, 3, 4), strict=True), 1):
+        visit.succeed()
+        await settled()
+        assert len(bench.visits) == running, ended
+    bench.visits[-1].succeed()
+    await asyncio.gather(*tasks)
+    assert bench.queued() == 0
+
+
+@in_virtual_time
+async def test_room_of_another_size() -> None:
+    """What was taken on under other numbers is given back as it was taken; the new ones hold for the next."""
+    bench = Bench(in_flight=2, queued=2)
+    with bench.held:
+        assert bench.fill(("a", "1")) > 0
+        bench.admission.resize(in_flight=1, queued=0, content_bytes=10)
+        assert not bench.takes_on(("b", "1"), *texts(1))
+    with bench.held:
+        assert bench.fill(("a", "1")) == 1
+        bench.admission.resize(in_flight=8, queued=8, content_bytes=10)
+        assert bench.fill(("b", "1")) > 1

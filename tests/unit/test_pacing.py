@@ -784,3 +784,34 @@ async def test_a_long_file_ahead_is_seen() -> None:
     with pytest.raises(RateLimited):
         await pace.turn(call("audio", deadline=60.0), 1.0)
     await first
+
+
+@in_virtual_time
+async def test_a_limit_is_raised() -> None:
+    """Who waits for a limit goes as soon as a higher one allows it; what has gone counts."""
+    bench = Bench(per_day(1))
+    await bench.answered(call())
+    [waiting] = start(bench.paced, call(deadline=2 * DAY))
+    await settled()
+    assert len(bench.visits) == 1
+    bench.paced.limit({Modality.TEXT: [per_day(2)]})
+    await settled()
+    assert len(bench.visits) == 2
+    bench.visits[-1].succeed()
+    await waiting
+    with pytest.raises(RateLimited, match="at most 2"):
+        await parts_of(bench.paced, call(deadline=now() + HOUR))
+
+
+@in_virtual_time
+async def test_a_limit_is_lowered_or_gone() -> None:
+    """A lower limit refuses who comes next, also a file that waits and never fits it; without one everybody goes."""
+    bench = Bench(per_hour(60), modality=Modality.AUDIO)
+    await bench.answered(audio(50.0, deadline=DAY))
+    [waiting] = start(bench.paced, audio(20.0, deadline=DAY))
+    await settled()
+    bench.paced.limit({Modality.AUDIO: [per_hour(10)]})
+    with pytest.raises(RateLimited, match="split it"):
+        await waiting
+    bench.paced.limit({})
+    await bench.answered(audio(90.0, deadline=DAY))

@@ -9,11 +9,12 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import grpc
 
+from embedwire_server.access import Token
 from embedwire_server.domain import Caller
 from embedwire_server.errors import DeadlineExceeded, GatewayError
 from embedwire_server.metrics import OTHER_MODEL
@@ -22,6 +23,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
+AUTHORIZATION_KEY = "authorization"
 HANGING_UP_SECONDS = 0.05
 LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
 
@@ -94,8 +96,9 @@ class Call:
     """One running call, for metrics, log and trailers.
 
     `model` is a name of the table, never what the caller wrote. `upstream_key` is what the caller wrote.
-    `caller` is the host that calls and its connection, for whoever shares things fairly. `service` is a full name;
-    `is_ours` tells the calls of EmbeddingService from health and reflection.
+    `caller` is who calls, a host or the name of a token, and its connection, for whoever shares things fairly; `token`
+    is what it has shown. `service` is a full name; `is_ours` tells the calls of EmbeddingService from health and
+    reflection.
     """
 
     request_id: str
@@ -104,8 +107,15 @@ class Call:
     is_ours: bool
     caller: Caller = ("", "")
     upstream_key: str | bytes | None = dataclasses.field(default=None, repr=False)
+    authorization: str | bytes | None = dataclasses.field(default=None, repr=False)
+    token: Token | None = None
     model: str = OTHER_MODEL
     reason: str = "OK"
+
+    def authenticated(self, token: Token | None) -> None:
+        """It is known whose call it is; None if nobody has to say so."""
+        if token is not None:
+            self.token, self.caller = token, (token.name, self.caller[1])
 
 
 class Running:
@@ -167,6 +177,15 @@ def request_id(offered: str | bytes | None) -> str:
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):
         return offered
     return os.urandom(8).hex()
+
+
+def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
+    """The value of a key; None if there is none.
+
+    No value, b"", if there are several: a proxy in front may have looked at the other one.
+    """
+    first, *more = [*(value for name, value in metadata if name == key), None]
+    return b"" if len(more) > 1 else first
 
 
 @functools.lru_cache(1024)  # by connection

@@ -18,6 +18,7 @@ import grpc
 import structlog
 
 from embedwire_server import logs
+from embedwire_server.access import Access
 from embedwire_server.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.failures import is_cancelled, unforeseen
 from embedwire_server.metrics import Metrics
@@ -84,7 +85,8 @@ class Observe:
 
     def _call(self, context: Context, service: str) -> calls.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
-        metadata = dict(context.invocation_metadata() or ())
+        sent = context.invocation_metadata() or ()
+        metadata = dict(sent)
         is_ours = service == SERVICE
         return calls.Call(
             calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
@@ -92,7 +94,8 @@ class Observe:
             service,
             is_ours,
             calls.caller_of(context.peer()),
-            metadata.get(calls.UPSTREAM_KEY),
+            calls.only(sent, calls.UPSTREAM_KEY),
+            calls.only(sent, calls.AUTHORIZATION_KEY),
         )
 
     def _report(self, call: calls.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
@@ -103,6 +106,9 @@ class Observe:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
         write = log.info if call.is_ours else log.debug  # probes come all the time
         facts = {"code": code, "reason": call.reason, "model": call.model} if call.is_ours else {"code": code}
+        if call.token is not None:
+            self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
+            facts["caller"] = call.token.name
         write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
 
 
@@ -111,10 +117,12 @@ class Translate:
 
     Args:
         stall_timeout: seconds after which a caller who takes no message is ended.
+        access: who may call. Health and reflection are open: probes have no token, and the contract is no secret.
     """
 
-    def __init__(self, stall_timeout: float) -> None:
+    def __init__(self, stall_timeout: float, access: Access) -> None:
         self._stall_timeout = stall_timeout
+        self._access = access
         self._outbox = Outbox()
 
     def wrap(self, handler: Handler) -> Handler:
@@ -147,33 +155,34 @@ class Translate:
             return last
 
         if inspect.isasyncgenfunction(inner):
-            return with_run(handler._replace(response_serializer=None), _translated(write))
-        return with_run(handler, _translated(answer))
+            return with_run(handler._replace(response_serializer=None), self._translated(write))
+        return with_run(handler, self._translated(answer))
 
+    def _translated(self, run: Run) -> Run:
+        """The same within the call's time, every failure of it told as a status."""
 
-def _translated(run: Run) -> Run:
-    """The same within the call's time, every failure of it told as a status."""
-
-    async def translated(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
-        call = calls.current.get()
-        try:
-            async with call.deadline:
-                return await run(messages, context)
-        except grpc.aio.AbortError:
-            raise
-        except GatewayError as error:
-            await _abort(context, error)
-        except (asyncio.CancelledError, grpc.aio.InternalError) as error:
-            # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
-            if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
+        async def translated(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
+            call = calls.current.get()
+            try:
+                async with call.deadline:
+                    if call.is_ours:  # before any of its messages is read
+                        call.authenticated(self._access.authenticate(call.authorization))
+                    return await run(messages, context)
+            except grpc.aio.AbortError:
+                raise
+            except GatewayError as error:
+                await _abort(context, error)
+            except (asyncio.CancelledError, grpc.aio.InternalError) as error:
+                # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
+                if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
+                    await _abort(context, unforeseen(error))
+                    return None
+                call.reason = _reason_to_leave(context)
+                raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
+            except Exception as error:  # noqa: BLE001 - its text must not reach the caller
                 await _abort(context, unforeseen(error))
-                return None
-            call.reason = _reason_to_leave(context)
-            raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
-        except Exception as error:  # noqa: BLE001 - its text must not reach the caller
-            await _abort(context, unforeseen(error))
 
-    return translated
+        return translated
 
 
 async def _abort(context: Context, error: GatewayError) -> None:

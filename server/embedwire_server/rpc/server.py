@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from embedwire.v1 import embedding_pb2, embedding_pb2_grpc
+from embedwire_server.access import Access
 from embedwire_server.errors import Draining
 from embedwire_server.metrics import Metrics
+from embedwire_server.rpc import reflection
 from embedwire_server.rpc.calls import DefaultDeadlines, Running
 from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
@@ -54,10 +54,6 @@ GOODBYE_SECONDS = 2.0
 _MAX_INT = (1 << 31) - 1
 _EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
-_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-# The messages of v1 are those of v1alpha under another name; newer tools ask for v1 only.
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
-_REFLECTIONS = (_REFLECTION.full_name, _REFLECTION_V1)
 
 Handlers = Mapping[str, Any]  # grpc.RpcMethodHandler, a named tuple behind its types, by path
 
@@ -68,7 +64,7 @@ class Rules:
 
     `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
     room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
-    that do the same listen on the same port: each gets some of the connections.
+    that do the same listen on the same port: each gets some of the connections. `reflection` tells tools the contract.
     """
 
     max_message_bytes: int = 16 << 20
@@ -79,6 +75,7 @@ class Rules:
     keepalive_timeout: float = 20.0
     max_connection_age: float = 1800.0
     shares_port: bool = False
+    reflection: bool = True
 
 
 class Server:
@@ -90,13 +87,15 @@ class Server:
         self._door = door
         self._running = running
 
-    def listen(self, address: str) -> int:
-        """Take a port; the one that was really taken.
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Take a port, for TLS or for plain text; the one that was really taken.
 
         Raises:
             RuntimeError: it is in use.
         """
-        return self._server.add_insecure_port(address)
+        if credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, credentials)
 
     async def start(self) -> None:
         """Serve from now on."""
@@ -115,7 +114,7 @@ class Server:
         stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
         await asyncio.sleep(LEAVING_SECONDS)
         await self._door.open()
-        self._running.end(Draining(), services=_REFLECTIONS)  # they have no end of their own
+        self._running.end(Draining(), services=reflection.SERVICES)  # they have no end of their own
         if not await self._running.ended(grace):
             self._running.end(Draining())
             await self._running.ended(GOODBYE_SECONDS)
@@ -124,8 +123,14 @@ class Server:
         await stopping
 
 
-def build(
-    servicer: EmbeddingServicer, health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules | None = None
+def build(  # noqa: PLR0913 - what a server is made of
+    servicer: EmbeddingServicer,
+    health: HealthServicer,
+    metrics: Metrics,
+    upstream: str,
+    rules: Rules | None = None,
+    *,
+    access: Access | None = None,
 ) -> Server:
     """Put the server together; the caller tells it where to listen and starts it.
 
@@ -135,10 +140,12 @@ def build(
         metrics: told of every call.
         upstream: name of the configured upstream, for the trailers.
         rules: what callers may do.
+        access: who may call; by default everybody.
     """
     rules = rules or Rules()
     door, running = Door(), Running()
-    observe, translate = Observe(metrics, upstream, rules.deadlines, running), Translate(rules.stall_timeout)
+    observe = Observe(metrics, upstream, rules.deadlines, running)
+    translate = Translate(rules.stall_timeout, access or Access())
 
     def surrounded(handlers: Handlers) -> Handlers:
         return {path: door.wrap(observe.wrap(translate.wrap(handler), path)) for path, handler in handlers.items()}
@@ -149,13 +156,20 @@ def build(
     others = surrounded(
         {
             **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),
-            **_reflection_handlers(),
+            **(_reflection_handlers() if rules.reflection else {}),
         }
     )
     for path, handler in {**ours, **others}.items():
         _, service, name = path.split("/")
         server.add_registered_method_handlers(service, {name: handler})
     return Server(server, Lanes(server, ours), door, running)
+
+
+def for_health(health: HealthServicer, rules: Rules) -> grpc.aio.Server:
+    """A server for health checks and nothing else, for probes that do not speak TLS."""
+    server = grpc.aio.server(options=_options(rules))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    return server
 
 
 class _Registry:
@@ -180,9 +194,9 @@ def _handlers(add: Callable[[Any, Any], None], servicer: object, service: Servic
 
 
 def _reflection_handlers() -> Handlers:
-    servicer = reflection.ReflectionServicer((SERVICE, _HEALTH.full_name, *_REFLECTIONS))
-    handlers = _handlers(reflection_pb2_grpc.add_ServerReflectionServicer_to_server, servicer, _REFLECTION)
-    newer = {path.replace(_REFLECTION.full_name, _REFLECTION_V1): handler for path, handler in handlers.items()}
+    servicer = reflection.servicer((SERVICE, _HEALTH.full_name))
+    handlers = _handlers(reflection.add_to_server, servicer, reflection.DESCRIPTOR)
+    newer = {path.replace(reflection.V1ALPHA, reflection.V1): handler for path, handler in handlers.items()}
     return {**handlers, **newer}
 
 

@@ -1,5 +1,6 @@
 """EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
 
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Never
 
@@ -30,6 +31,10 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
 
     def __init__(self, gateway: Gateway, requests: RequestReader, catalog: Catalog) -> None:
         self._gateway = gateway
+        self.renew(requests, catalog)
+
+    def renew(self, requests: RequestReader, catalog: Catalog) -> None:
+        """Read and show by other models and limits from the next call on."""
         self._requests = requests
         self._catalog = catalog
 
@@ -73,6 +78,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         call = calls.current.get()
         async with upload.told_at_the_end(request_iterator):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
+            wanted = _allowed(wanted)
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs))
         with upload.closing(uploads):
             received = upload.receive(request_iterator, uploads)
@@ -90,11 +96,11 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ListModelsResponse:
         """Show one page of the model table."""
-        return self._catalog.page(request)
+        return self._catalog.page(request, calls.current.get().token)
 
     def _read(self, request: Request) -> EmbedRequest:
         call = calls.current.get()
-        return self._requests.read(request, call.upstream_key, call.caller)
+        return _allowed(self._requests.read(request, call.upstream_key, call.caller))
 
     def _answer(self, wanted: EmbedRequest, *beside: AsyncGenerator[Never]) -> AsyncGenerator[Event]:
         """The events of a request, with what has to run beside them."""
@@ -103,3 +109,16 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         if wanted.has_audio:
             call.deadline.allow_for_audio()
         return merge([self._gateway.embed(wanted, call.deadline.at), *beside], 1 + len(beside))
+
+
+def _allowed(wanted: EmbedRequest) -> EmbedRequest:
+    """The request, with what its caller may use.
+
+    Raises:
+        PermissionDenied: its token does not allow it.
+    """
+    token = calls.current.get().token
+    if token is None:
+        return wanted
+    token.check(wanted)
+    return dataclasses.replace(wanted, allowance=token.allowance)

@@ -61,7 +61,7 @@ class Admission:
             self._metrics.refusals.labels("content_bytes").inc()
             delay = max(self._rooms[modality].delay() for modality in needs)
             raise Overloaded("too much content is in memory; retry later", retry_delay=delay)
-        rooms = [(self._rooms[modality], min(count, at_once)) for modality, count in needs.items()]
+        rooms = [(room := self._rooms[modality], min(count, at_once, room.most)) for modality, count in needs.items()]
         for room, count in rooms:
             room.check(request.caller, count)
         for room, count in rooms:
@@ -74,6 +74,14 @@ class Admission:
             self._bytes -= size
             for room, count in rooms:
                 room.give_back(request.caller, count, time.perf_counter() - began)
+
+    def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
+        """Go by other numbers from now on; what has been taken on stays."""
+        self._in_flight, self._most_bytes = in_flight, content_bytes
+        for room in self._rooms.values():
+            room.resize(in_flight, queued)
+        for places in self._places.values():
+            places.resize(in_flight)
 
     async def take_place(self, call: UpstreamCall) -> None:
         """Wait for a place among the inputs of this credential and modality that run. It has to be given back."""
@@ -134,11 +142,15 @@ class _Room:
         self._metrics = metrics
         self._modality = modality
         self._in_flight = in_flight
-        self._most = in_flight + queued
+        self.most = in_flight + queued
         self._taken = 0
         self._held = (dict[tuple[str, ...], int](), dict[tuple[str, ...], int]())  # by host, and by connection
         self._seconds = _FIRST_GUESS  # how long calls took, recently
         self._refused = 0.0  # how many are refused for each one that is taken on, recently
+
+    def resize(self, in_flight: int, queued: int) -> None:
+        """Take on so many from now on."""
+        self._in_flight, self.most = in_flight, in_flight + queued
 
     def check(self, caller: Caller, count: int) -> None:
         """See whether a call fits that runs up to `count` inputs at a time.
@@ -146,7 +158,7 @@ class _Room:
         Raises:
             Overloaded: it does not, or its caller already holds its share.
         """
-        if not self._has_room(caller, min(count, self._most)):
+        if not self._has_room(caller, count):
             self._refused += _RECENT
             self._metrics.refusals.labels(self._modality).inc()
             raise Overloaded(f"too many {self._modality} inputs are in flight; retry later", retry_delay=self.delay())
@@ -154,11 +166,11 @@ class _Room:
     def take(self, caller: Caller, count: int) -> None:
         """Take that call on."""
         self._refused -= _RECENT * self._refused
-        self._change(caller, min(count, self._most))
+        self._change(caller, count)
 
     def give_back(self, caller: Caller, count: int, seconds: float) -> None:
         """That call has ended, after so long."""
-        self._change(caller, -min(count, self._most))
+        self._change(caller, -count)
         self._seconds += _RECENT * (seconds - self._seconds)
 
     def delay(self) -> float:
@@ -167,7 +179,7 @@ class _Room:
         return min(max(likely, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
 
     def _has_room(self, caller: Caller, count: int) -> bool:
-        free = self._most - self._taken
+        free = self.most - self._taken
         if count > free:
             return False
         for held, name, times in zip(self._held, (caller[:1], caller), _TIMES_FREE, strict=True):

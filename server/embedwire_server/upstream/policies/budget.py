@@ -13,18 +13,19 @@ class RetryBudget:
     `RESERVE` of them and then none, until it answers again.
 
     Args:
-        share: retries that one input adds; so requests stay below (1 + share) an input, and the reserve.
+        share: retries that one input adds; so requests stay below (1 + share) an input, and the reserve. It may be
+            changed.
     """
 
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = share
         self._success = 1.0
         self.left = RESERVE if share else 0.0
 
     def begin(self) -> None:
         """Count an input that is sent for the first time."""
         if self._success > _HALF:
-            self.left = min(RESERVE, self.left + self._share) if self._share else 0.0
+            self.left = min(RESERVE, self.left + self.share) if self.share else 0.0
 
     def record(self, *, success: bool) -> None:
         """Count how an attempt ended. An upstream that answers, and be it with a refusal, is a success."""

@@ -59,8 +59,8 @@ class Pace:
     def __init__(self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics) -> None:
         self._modality = modality
         self._metrics = metrics
-        self._windows = [Window(limit) for limit in limits]
-        self.counts_media = any(limit.is_media for limit in limits)
+        self._windows: list[Window] = []
+        self.counts_media = False
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._held_at = -math.inf
@@ -70,6 +70,17 @@ class Pace:
         self._probe: Turn | None = None
         self._waiting = metrics.pacing_waiting.labels(modality)
         self._seconds = metrics.pacing_seconds.labels(modality)
+        self.limit(limits)
+
+    def limit(self, limits: Sequence[RateLimit]) -> None:
+        """Go by these limits from now on; what has gone counts for those that were there before."""
+        before = {window.limit.name: window for window in self._windows}
+        self._windows = [before.get(limit.name) or Window(limit) for limit in limits]
+        for window, limit in zip(self._windows, limits, strict=True):
+            window.hold_to(limit)
+        self.counts_media = any(limit.is_media for limit in limits)
+        if self._queue:
+            self._dispatch()
 
     @property
     def is_idle(self) -> bool:
@@ -205,12 +216,15 @@ class Pace:
         while self._queue and self._probe is None:
             waiting = self._queue.peek()
             if not waiting.came.done():  # who gave up has not left yet
-                opens, _ = self._opens(now, waiting.turn.minutes)
-                if opens > now:
+                opens, limit = self._opens(now, waiting.turn.minutes)
+                if now < opens < math.inf:
                     self._wake(opens)
                     return
-                self._go(waiting.turn, now)
-                waiting.came.set_result(None)
+                if opens > now:  # the limit was lowered meanwhile
+                    waiting.came.set_exception(self._refusal(limit, opens, waiting.call.deadline - now))
+                else:
+                    self._go(waiting.turn, now)
+                    waiting.came.set_result(None)
             self._queue.pop()
 
     def _wake(self, at: float) -> None:

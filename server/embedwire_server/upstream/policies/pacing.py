@@ -33,6 +33,13 @@ class PacedUpstream:
         self._metrics = metrics
         self._paces: OrderedDict[tuple[str | None, Modality], Pace] = OrderedDict()
 
+    def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
+        """Go by other limits from now on; what has gone counts for them as well."""
+        self._limits = limits
+        for (key, modality), pace in self._paces.items():
+            if key is None:
+                pace.limit(limits.get(modality, ()))
+
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Make one attempt when its turn has come.
 

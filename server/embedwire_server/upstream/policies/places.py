@@ -29,7 +29,7 @@ class Places:
 
     async def take(self, call: UpstreamCall) -> None:
         """Wait for a place. It has to be given back."""
-        if self._free:
+        if self._free > 0:
             self._free -= 1
         else:
             with call.trace.time("queue"):
@@ -37,12 +37,21 @@ class Places:
 
     def give_back(self) -> None:
         """Hand a place on to whose turn it is."""
-        while self._waiting:
+        self._free += 1
+        self._hand_out()
+
+    def resize(self, count: int) -> None:
+        """Have so many from now on; those who hold more places than that keep them."""
+        self._free += count - self._count
+        self._count = count
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._free > 0:
             turn = self._waiting.pop()
             if not turn.cancelled():
+                self._free -= 1
                 turn.set_result(None)
-                return
-        self._free += 1
 
     async def _turn(self, call: UpstreamCall) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

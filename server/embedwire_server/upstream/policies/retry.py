@@ -41,21 +41,23 @@ class RetryingUpstream:
     Args:
         upstream: makes one attempt.
         budget: how many retries the process may make.
-        max_attempts: how many attempts one input gets; a request's `max_retries` can lower it.
         metrics: told of every retry, and of those that were not made.
+
+    Attributes:
+        max_attempts: how many attempts one input gets; a request's `max_retries` can lower it. It may be changed.
     """
 
     def __init__(self, upstream: Upstream, budget: RetryBudget, max_attempts: int, metrics: Metrics) -> None:
         self._upstream = upstream
         self._budget = budget
-        self._max_attempts = max_attempts
+        self.max_attempts = max_attempts
         self._metrics = metrics
         metrics.retry_budget.set_function(lambda: budget.left)
 
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed one input, with as many attempts as it needs and may have."""
         self._budget.begin()
-        most = self._max_attempts if call.max_retries is None else min(self._max_attempts, 1 + call.max_retries)
+        most = self.max_attempts if call.max_retries is None else min(self.max_attempts, 1 + call.max_retries)
         attempts = _Attempts(most)
         while True:
             attempts.made += 1

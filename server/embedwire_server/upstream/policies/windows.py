@@ -25,12 +25,14 @@ class RateLimit:
         amount: how much in a window.
         seconds: the window's length.
         is_media: whether it counts minutes of media, not requests.
+        is_spread: whether short windows are used evenly, so that whoever comes next finds something left.
     """
 
     name: str
     amount: int
     seconds: float
     is_media: bool = False
+    is_spread: bool = True
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -45,13 +47,17 @@ class Window:
     """What has gone in the last so many seconds, and when more may."""
 
     def __init__(self, limit: RateLimit) -> None:
-        self.limit = limit
-        self._seconds = limit.seconds + _MARGIN
         self._gone: deque[Gone] = deque()
         self._total = 0.0
-        is_spread = limit.seconds <= 60 and not limit.is_media  # noqa: PLR2004 - a day is not spread: who has it may use it
-        self._spacing = self._seconds / limit.amount if is_spread else 0.0
         self._next = -math.inf  # when the next one is due if they go evenly
+        self.hold_to(limit)
+
+    def hold_to(self, limit: RateLimit) -> None:
+        """Go by this limit from now on; what has gone counts for it."""
+        self.limit = limit
+        self._seconds = limit.seconds + _MARGIN
+        is_short = limit.seconds <= 60  # noqa: PLR2004 - a day is not spread: who has it may use it
+        self._spacing = self._seconds / limit.amount if is_short and limit.is_spread and not limit.is_media else 0.0
 
     def opens(self, now: float, amount: float, ahead: float = 0.0) -> float:
         """When this amount may go if as much as `ahead` goes before it; infinity if it never fits."""

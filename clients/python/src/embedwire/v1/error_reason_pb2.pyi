@@ -77,14 +77,14 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: the caller cancelled the call
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 11
-    """The call carries no credentials, or none that this server accepts. Not sent yet.
+    """The call carries no credentials, or none that this server accepts.
     Code: UNAUTHENTICATED.
-    Sample: send a valid bearer token in the metadata key authorization
+    Sample: this server does not accept the bearer token
     """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 12
-    """The caller is known and not allowed to do this. Not sent yet.
+    """The caller is known and not allowed to do this; the violation names the field.
     Code: PERMISSION_DENIED.
-    Sample: this token may not call CreateEmbedding
+    Sample: inputs[0].audio: the token of search does not allow this; it allows: text
     """
     ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: _ErrorReason.ValueType  # 13
     """The upstream refused the key that the caller passed on.
@@ -103,7 +103,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: too many audio inputs are in flight
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 101
-    """The call cannot be sent within both the rate limits in force and its deadline.
+    """The call cannot be sent within both the rate limits in force and its deadline, or its caller
+    has used up its own limit of inputs per minute.
     Code: RESOURCE_EXHAUSTED.
     Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
     """
@@ -233,14 +234,14 @@ Code: CANCELLED.
 Sample: the caller cancelled the call
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 11
-"""The call carries no credentials, or none that this server accepts. Not sent yet.
+"""The call carries no credentials, or none that this server accepts.
 Code: UNAUTHENTICATED.
-Sample: send a valid bearer token in the metadata key authorization
+Sample: this server does not accept the bearer token
 """
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 12
-"""The caller is known and not allowed to do this. Not sent yet.
+"""The caller is known and not allowed to do this; the violation names the field.
 Code: PERMISSION_DENIED.
-Sample: this token may not call CreateEmbedding
+Sample: inputs[0].audio: the token of search does not allow this; it allows: text
 """
 ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: ErrorReason.ValueType  # 13
 """The upstream refused the key that the caller passed on.
@@ -259,7 +260,8 @@ Code: RESOURCE_EXHAUSTED.
 Sample: too many audio inputs are in flight
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 101
-"""The call cannot be sent within both the rate limits in force and its deadline.
+"""The call cannot be sent within both the rate limits in force and its deadline, or its caller
+has used up its own limit of inputs per minute.
 Code: RESOURCE_EXHAUSTED.
 Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
 """

@@ -1,0 +1,64 @@
+"""TLS of the gRPC port. New files of the certificate are in force from the next connection on, without a restart.
+
+Connections that are open keep what they were opened with, at most until `max_connection_age` has passed.
+"""
+
+import threading
+
+import grpc
+import structlog
+
+from embedwire_server.certificates import CertificateFiles, Certificates
+
+log = structlog.get_logger(__name__)
+
+
+class RotatingCredentials:
+    """What the port is secured with; looks at the files for each new connection.
+
+    Args:
+        files: where the certificate is.
+
+    Raises:
+        ValueError: the files cannot be used.
+    """
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._stamp = files.stamp()
+        self._initial = files.read()
+        self._lock = threading.Lock()  # gRPC asks from threads of its own
+        self._fault = ""
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """The same for gRPC."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._initial),
+            self._fetch,  # type: ignore[arg-type] # None is documented
+            require_client_authentication=self._files.client_ca is not None,
+        )
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """What has changed since it was last asked; None keeps what is in force."""
+        with self._lock:
+            try:
+                stamp = self._files.stamp()
+                if stamp == self._stamp:
+                    return None
+                found = self._files.read()
+            except (OSError, ValueError) as error:
+                self._refuse(str(error))
+                return None
+            self._stamp, self._fault = stamp, ""
+        log.info("a new certificate is in force")
+        return _configuration(found)
+
+    def _refuse(self, fault: str) -> None:
+        """Say so once, not for every connection."""
+        if fault != self._fault:
+            self._fault = fault
+            log.error("the new certificate is refused, the old one stays in force", fault=fault)
+
+
+def _configuration(found: Certificates) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(found.key, found.chain)], found.client_ca)
