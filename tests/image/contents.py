@@ -89,7 +89,7 @@ async def its_configuration(stage: Stage) -> Verdict:
     verdict.exactly("asks for its health", " ".join(health["Test"]), "CMD embedwire-server health")
     verdict.at_least("s between two such questions", health["Interval"] / 1e9, 10)
     verdict.exactly("is its volume", " ".join(config["Volumes"]), SPOOL)
-    verdict.exactly("are its ports", " ".join(sorted(config["ExposedPorts"])), "50051/tcp 9464/tcp")
+    verdict.exactly("are its ports", " ".join(sorted(config["ExposedPorts"])), "50051/tcp 50052/tcp 9464/tcp")
     verdict.exactly("is its version", config["Labels"]["org.opencontainers.image.version"], __version__)
     return verdict
 
