@@ -55,6 +55,7 @@ check: .venv/installed .venv-gen/installed ## Lint, types, dependency rules, con
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/buf breaking proto --against proto/released.binpb
@@ -124,6 +125,22 @@ bench-tools:
 .PHONY: bench
 bench: .venv/installed build/server/installed build/peers/installed bench-tools ## Measure the gateway beside its peers and its floor (ROWS="text sdk": some rows)
 	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench $(ROWS)
+
+IMAGE_TOOLS := buildah podman runc conmon debootstrap
+
+.PHONY: image-tools
+image-tools:
+	@if ! (PATH=$$PATH:/usr/sbin; for tool in $(IMAGE_TOOLS); do command -v $$tool || exit 1; done) >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then \
+			echo "make image-test needs $(IMAGE_TOOLS): apt-get install $(IMAGE_TOOLS)" >&2; exit 1; \
+		fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+			$(IMAGE_TOOLS) >/dev/null; \
+	fi
+
+.PHONY: image-test
+image-test: .venv/installed image-tools ## Build the container image, and look at it and call it from outside
+	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=tests $(BIN)/python -m image
 
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew

@@ -1,5 +1,6 @@
 """Short ways to write requests and to read failures."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -65,3 +66,14 @@ def results(events: list[Any]) -> dict[int, pb.InputResult]:
 
 def segments(events: list[Any]) -> list[pb.Segment]:
     return [event.segment for event in events if event.WhichOneof("event") == "segment"]
+
+
+async def ending(call: Any) -> grpc.StatusCode:
+    """How a call of any kind ends; a stream is taken to its end."""
+    if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.UnaryUnaryCall):
+        return await call.code()
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        async for _ in call:
+            pass
+    found: grpc.StatusCode = await call.code()
+    return found

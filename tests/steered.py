@@ -22,13 +22,11 @@ from embedwire_server.domain import (
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 
 SEGMENT = Segment(b"\0\0\0\0")
-ANSWER: tuple[Segment | Completion, ...] = (SEGMENT, Completion("m"))
+ANSWER: tuple[Part, ...] = ([SEGMENT], Completion("m"))
 FAR = 1e9
-
-Part = Segment | Completion
 
 
 def an_input(modality: str = "text", key: str = "") -> Input:

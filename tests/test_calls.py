@@ -15,7 +15,7 @@ from serving import Serve, Served
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.domain import Completion, Limits, Segment
+from embedwire_server.domain import Limits, Segment
 from embedwire_server.errors import DeadlineExceeded
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
@@ -27,7 +27,7 @@ from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.lanes import LANES
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.admission import Admission
 
 
@@ -65,8 +65,8 @@ async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
 class BrokenUpstream:
     """Fails in a way that nobody foresaw, with words that nobody may see; the second input leaks a cancellation."""
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
-        yield Segment(b"\0" * 2048)
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
+        yield [Segment(b"\0" * 2048)]
         if getattr(call.input, "value", "") == "leak":
             raise asyncio.CancelledError
         raise RuntimeError("CANARY in the text of an exception")
@@ -161,9 +161,9 @@ class SilentUpstream:
     def __init__(self) -> None:
         self.has_ended = asyncio.Event()
 
-    async def embed(self, _: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, _: UpstreamCall) -> AsyncGenerator[Part]:
         try:
-            yield Segment(b"\0" * 2048, start_offset_sec=0.0)
+            yield [Segment(b"\0" * 2048, start_offset_sec=0.0)]
             await asyncio.sleep(60)
         finally:
             self.has_ended.set()

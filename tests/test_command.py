@@ -49,6 +49,14 @@ def test_beyond_loopback_the_sandbox_is_no_default() -> None:
     assert "--upstream" in ended.stderr
 
 
+async def test_health_needs_no_upstream() -> None:
+    """A probe beside a server whose upstream is a flag knows no more than the address, and that is enough."""
+    async with ServerProcess.running() as server:
+        target = server.target.replace("127.0.0.1", "0.0.0.0")
+        probed = await asyncio.to_thread(run, "health", EMBEDWIRE_LISTEN=target)
+    assert (probed.returncode, probed.stdout) == (0, "SERVING\n")
+
+
 async def test_a_port_in_use_is_said_in_one_line() -> None:
     """A server that cannot listen says so without a traceback and ends with 1."""
     async with ServerProcess.running() as server:

@@ -69,3 +69,13 @@ async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str
 
     assert list(failed(caught.value).fields) == ["x-upstream-api-key"]
     assert not upstream.visits
+
+
+async def test_two_keys_are_none(scripted: Scripted) -> None:
+    """A call with two keys is refused, rather than billed to one of them or to the server."""
+    async with scripted(answer, api_key="of-the-server", accept_upstream_keys=True) as (served, upstream):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)] * 2)
+
+    assert list(failed(caught.value).fields) == ["x-upstream-api-key"]
+    assert not upstream.visits

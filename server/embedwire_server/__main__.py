@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embedwire_server import __version__, access, configuration, lifetime, logs
 from embedwire_server.address import parse_address
 from embedwire_server.configuration import Configuration, InvalidConfiguration
-from embedwire_server.settings import Settings
+from embedwire_server.settings import SANDBOX, Settings
 
 if TYPE_CHECKING:
     from embedwire_server.app import App
@@ -161,7 +161,9 @@ def _token(arguments: argparse.Namespace) -> int:
 def _health(arguments: argparse.Namespace) -> int:
     from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
 
-    settings = _loaded(arguments).settings
+    # What is only for `serve` may be a flag of it, which a probe is not told.
+    asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
+    settings = _loaded(asked).settings
     if settings.certificate_files is not None and settings.health_listen is None:
         _complain("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2

@@ -140,16 +140,27 @@ class App:
         stack.push_async_callback(server.stop, settings.grace)
         stack.push_async_callback(self._drain, health)
         self.target = settings.listen_address.with_port(port)
+        self._warn()
         await health.ready()
-        log.info("serving", target=self.target, metrics=self.metrics_url, **self._facts())
+        log.info("serving", target=self.target, **self._facts())
 
     def _facts(self) -> dict[str, object]:
         """What an operator may want to see at the start, and in time."""
         settings = self._settings
-        facts: dict[str, object] = {"upstream": settings.upstream_name, "tls": settings.certificate_files is not None}
-        if settings.tls_client_ca is not None:
-            facts["client_certificates"] = True
-        return facts | {"tokens": len(settings.tokens)}
+        facts: dict[str, object] = {"metrics": self.metrics_url, "upstream": settings.upstream_name}
+        if self.health_target:
+            facts["health"] = self.health_target
+        return facts | {"tls": settings.certificate_files is not None, "tokens": len(settings.tokens)}
+
+    def _warn(self) -> None:
+        """Say what is allowed and seldom meant; `insecure` says that it is."""
+        settings = self._settings
+        if settings.listen_address.is_loopback or settings.insecure:
+            return
+        if settings.certificate_files is None:
+            log.warning("tokens and content are sent in plain text: set --tls-certificate and --tls-key")
+        elif settings.tls_client_ca is None and not settings.tokens:
+            log.warning("whoever reaches this server may use it: set tokens, or --tls-client-ca")
 
     def _policies(self, http: HttpUpstream) -> Upstream:
         """Wrap the upstream; every attempt is paced, and what waits for its turn holds its place."""

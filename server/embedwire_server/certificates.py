@@ -53,9 +53,9 @@ class CertificateFiles:
     def _check(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            context.load_cert_chain(self.certificate, self.key, password=lambda: b"")  # or it asks at the terminal
+            context.load_cert_chain(self.certificate, self.key, _no_password)
         except ssl.SSLError as error:
-            reason = (error.reason or "it is encrypted, or is no PEM").replace("_", " ").lower()
+            reason = (error.reason or "one of them is no PEM").replace("_", " ").lower()
             raise ValueError(f"tls-certificate and tls-key cannot be used: {reason}") from error
         try:
             if self.client_ca is not None:
@@ -65,3 +65,12 @@ class CertificateFiles:
 
     def _paths(self) -> list[Path]:
         return [path for path in (self.certificate, self.key, self.client_ca) if path is not None]
+
+
+def _no_password() -> bytes:
+    """Asked for the password of a key; without this, the one at the terminal would be.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError("tls-key is encrypted: store it without a password, readable by the server alone")

@@ -129,7 +129,7 @@ def _file(path: str | None) -> tuple[dict[str, Any], str, list[Fault]]:
         return {}, "", []
     try:
         return tomllib.loads(Path(path).read_text("utf-8")), path, []
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         return {}, path, [Fault(path, f"is not valid TOML: {error}")]
     except OSError as error:
         return {}, path, [Fault(path, f"cannot be read: {error.strerror}")]

@@ -22,6 +22,7 @@ _OPEN_TO_ALL = (
     "beyond loopback whoever reaches it could use it, and read along: set --tls-certificate and --tls-key, "
     "and tokens in the configuration file; or --insecure if something else sees to that"
 )
+OPENED = "there is none any more, which would let everybody in: that needs a restart"
 
 
 class Conflict(ValueError):

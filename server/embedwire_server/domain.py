@@ -218,7 +218,7 @@ class EmbedRequest:
         return min(most, own or most)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)  # not frozen: there are thousands, and those take three times as long to make
 class Segment:
     """One vector of one input, in the upstream's order.
 
@@ -244,7 +244,7 @@ class Completion:
     media_duration_sec: float | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)  # not frozen, as above
 class InputSegment:
     """Event: a segment of the input at `input_index`."""
 

@@ -94,9 +94,10 @@ class Gateway:
                         if isinstance(part, Completion):
                             completion = part
                             continue
-                        count = observed.segments = count + 1
                         with trace.time("parked"):
-                            yield InputSegment(index, item.key, count - 1, item.modality, part)
+                            for segment in part:
+                                count = observed.segments = count + 1
+                                yield InputSegment(index, item.key, count - 1, item.modality, segment)
                 finally:
                     await parts.aclose()
             except GatewayError as error:

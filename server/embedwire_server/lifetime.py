@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
 import uvloop
+
+Then = signal.Handlers | Callable[[int, object], None]
 
 _GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
 
@@ -19,7 +22,7 @@ class NotStarted(Exception):
 def run(
     service: contextlib.AbstractAsyncContextManager[object],
     stop_signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
-    then: signal.Handlers = signal.SIG_DFL,
+    then: Then = signal.SIG_DFL,
     on_hangup: Callable[[], None] | None = None,
 ) -> None:
     """Run until a signal, then leave the service in good order.
@@ -73,10 +76,17 @@ def _settle() -> None:
     )  # a list of the running ones, to close them at the end: all are closed by then
 
 
-def _stop_event(stop_signals: Sequence[signal.Signals], then: signal.Handlers) -> asyncio.Event:
+def _end_at_once(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.Event:
     """Set by the first signal; from then on the signals have the other effect."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    if then is signal.SIG_DFL and os.getpid() == 1:  # in a container, where the kernel spares process 1 the default
+        then = _end_at_once
 
     def on_signal() -> None:
         stop.set()

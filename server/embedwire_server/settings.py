@@ -28,6 +28,7 @@ SANDBOX = "sandbox"
 MIB = 1 << 20
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
+
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -187,7 +188,10 @@ class Settings(BaseModel):
 
         Raises:
             ValidationError: they do not go together.
+            conflicts.Conflict: there were tokens and are none; a file that is cut short must not let everybody in.
         """
+        if self.tokens and not other.tokens:
+            raise conflicts.Conflict([(("tokens",), conflicts.OPENED)])
         values, others = dict(self), dict(other)
         fixed = [name for name in values if name not in self.RELOADED and values[name] != others[name]]
         return type(self)(**values | {name: others[name] for name in self.RELOADED}), fixed

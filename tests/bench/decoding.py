@@ -35,8 +35,8 @@ def ours(reply: bytes) -> Iterator[bytes]:
     """As the server does it, piece by piece."""
     decoder, count = ReplyDecoder("audio_embedding"), 0
     for start in range(0, len(reply), PIECE_BYTES):
-        for element in decoder.feed(reply[start : start + PIECE_BYTES]):
-            found = wire.segment(element, bodies.DIMENSIONS, Modality.AUDIO)
+        elements = decoder.feed(reply[start : start + PIECE_BYTES])
+        for found in wire.segments(elements, bodies.DIMENSIONS, Modality.AUDIO):
             event = InputSegment(0, "", count, Modality.AUDIO, found)
             message = pb.Segment()
             replies.write_segment(message, event, pb.VECTOR_ENCODING_FLOAT_VALUES)

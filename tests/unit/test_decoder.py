@@ -60,7 +60,7 @@ def decode(
     decoder = ReplyDecoder(wire.embedding_name(modality))
     segments: list[Segment] = []
     for chunk in chunks:
-        segments += [wire.segment(element, dimensions, modality) for element in decoder.feed(chunk)]
+        segments += wire.segments(decoder.feed(chunk), dimensions, modality)
     return segments, wire.completion(decoder.end(), modality, decoder.elements)
 
 
@@ -216,6 +216,7 @@ def test_any_bytes(data: bytes, rnd: random.Random) -> None:
         pytest.param(vector("[1,2,1e400]"), id="beyond float64"),
         pytest.param(vector("[1,2,1e39]"), id="beyond float32"),
         pytest.param(vector("[1,2,-1e39]"), id="below float32"),
+        pytest.param(vector("[1,2,1e200]"), id="far beyond float32"),
         pytest.param(vector("[1,2,123456789012345678901234567890]"), id="integer beyond 64 bits"),
         pytest.param(vector("[1,2,true]"), id="boolean"),
         pytest.param(vector("[1,2,null]"), id="null in a vector"),

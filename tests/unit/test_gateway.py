@@ -26,12 +26,12 @@ from embedwire_server.errors import InternalError, Overloaded, Reason, UpstreamF
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream import Part, UpstreamCall
 from embedwire_server.upstream.policies.admission import Admission
 
 SECRET = "the caller's words"
 DEADLINE = 1e9
-Items = AsyncGenerator[Segment | Completion]
+Items = AsyncGenerator[Part]
 Answer = Callable[[UpstreamCall], Items]
 
 
@@ -62,7 +62,7 @@ def good(count: int = 1) -> Answer:
     async def answer(_: UpstreamCall) -> Items:
         for number in range(count):
             await asyncio.sleep(0)
-            yield Segment(bytes([number, 0, 0, 0]))
+            yield [Segment(bytes([number, 0, 0, 0]))]
         yield Completion("m")
 
     return answer
@@ -71,7 +71,7 @@ def good(count: int = 1) -> Answer:
 def bad(error: BaseException, count: int = 0) -> Answer:
     async def answer(_: UpstreamCall) -> Items:
         for number in range(count):
-            yield Segment(bytes([number, 0, 0, 0]))
+            yield [Segment(bytes([number, 0, 0, 0]))]
         await asyncio.sleep(0)
         raise error
 
@@ -81,7 +81,7 @@ def bad(error: BaseException, count: int = 0) -> Answer:
 def stuck(count: int = 0) -> Answer:
     async def answer(_: UpstreamCall) -> Items:
         for number in range(count):
-            yield Segment(bytes([number, 0, 0, 0]))
+            yield [Segment(bytes([number, 0, 0, 0]))]
         await asyncio.Event().wait()
 
     return answer
@@ -150,6 +150,21 @@ class Bench:
 
 def results(events: list[Event]) -> dict[str, InputResult]:
     return {event.input_key: event for event in events if isinstance(event, InputResult)}
+
+
+async def test_segments_that_arrive_together() -> None:
+    """They are told one by one, and numbered on after those that came before."""
+
+    async def answer(_: UpstreamCall) -> Items:
+        yield [Segment(bytes([number, 0, 0, 0])) for number in range(2)]
+        yield [Segment(bytes([number, 0, 0, 0])) for number in range(2, 5)]
+        yield Completion("m")
+
+    *segments, result = await Bench(a=answer).all_of(text("a"))
+    numbers = [(s.segment_index, s.segment.vector[0]) for s in segments if isinstance(s, InputSegment)]
+    assert numbers == [(number, number) for number in range(5)]
+    assert isinstance(result, InputResult)
+    assert result.segment_count == 5
 
 
 async def test_one_input() -> None:

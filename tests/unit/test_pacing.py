@@ -27,7 +27,7 @@ from embedwire_server.content import MemoryContent
 from embedwire_server.domain import AudioInput, Completion, FileSource, Modality, Segment, UrlSource
 from embedwire_server.errors import DeadlineExceeded, RateLimited, Reason, UpstreamFailure
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream import Part, UpstreamCall
 from embedwire_server.upstream.policies import pacing
 from embedwire_server.upstream.policies.pace import LONGEST_HOLD
 from embedwire_server.upstream.policies.pacing import PacedUpstream
@@ -251,7 +251,7 @@ async def test_a_probe_without_an_answer(ending: str) -> None:
     elif ending == "unforeseen":
         probe.fail(ValueError())
     else:
-        probe.succeed(SEGMENT)
+        probe.succeed([SEGMENT])
     await settled()
     if ending == "closed after a segment":
         assert len(bench.visits) == 4
@@ -656,8 +656,8 @@ async def test_a_forgotten_key_leaves_no_timer() -> None:
 # --- minutes of media ---
 
 
-def segment(end: float | None, begin: float = 0.0) -> Segment:
-    return dataclasses.replace(SEGMENT, start_offset_sec=begin, end_offset_sec=end)
+def segment(end: float | None, begin: float = 0.0) -> list[Segment]:
+    return [dataclasses.replace(SEGMENT, start_offset_sec=begin, end_offset_sec=end)]
 
 
 async def test_minutes_of_a_file() -> None:
@@ -692,14 +692,15 @@ async def test_a_file_that_never_fits() -> None:
     [
         pytest.param([segment(300.0), segment(600.0, 300.0), Completion("m")], None, 10, id="last end"),
         pytest.param([segment(600.0, 300.0), segment(300.0), Completion("m")], None, 10, id="any order"),
+        pytest.param([[*segment(600.0, 300.0), *segment(300.0)], Completion("m")], None, 10, id="together"),
         pytest.param([segment(300.0), segment(600.0, 300.0), Completion("m")], 120.0, 8, id="from an offset on"),
         pytest.param([segment(None), segment(None, 540.0), Completion("m")], None, 9, id="starts only"),
-        pytest.param([SEGMENT, Completion("m", media_duration_sec=600.0)], None, 10, id="duration"),
-        pytest.param([SEGMENT, Completion("m")], None, 0, id="nothing known"),
+        pytest.param([[SEGMENT], Completion("m", media_duration_sec=600.0)], None, 10, id="duration"),
+        pytest.param([[SEGMENT], Completion("m")], None, 0, id="nothing known"),
     ],
 )
 @in_virtual_time
-async def test_minutes_behind_a_url(parts: list[Segment | Completion], offset: float | None, minutes: float) -> None:
+async def test_minutes_behind_a_url(parts: list[Part], offset: float | None, minutes: float) -> None:
     """Minutes that only the reply tells are booked then, from the last offset of its segments."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(lambda visit: visit.succeed(*parts)))
     await parts_of(bench.paced, audio(offset=offset))
@@ -728,10 +729,10 @@ async def test_urls_wait_for_a_window_that_is_full() -> None:
         pytest.param([segment(60.0), Completion("m")], 1, id="shorter"),
         pytest.param([segment(None, 54.0), Completion("m")], 2, id="when the last segment begins says less"),
         pytest.param([segment(None, 174.0), Completion("m")], 2.9, id="when it begins says more"),
-        pytest.param([SEGMENT, Completion("m")], 2, id="nothing known"),
+        pytest.param([[SEGMENT], Completion("m")], 2, id="nothing known"),
     ],
 )
-async def test_a_header_that_was_wrong(parts: list[Segment | Completion], minutes: float) -> None:
+async def test_a_header_that_was_wrong(parts: list[Part], minutes: float) -> None:
     """Once the reply tells how long a file of two minutes really was, that is what counts."""
     bench = Bench(per_hour(100), modality=Modality.AUDIO, upstream=Steered(lambda visit: visit.succeed(*parts)))
     await parts_of(bench.paced, audio(2.0))

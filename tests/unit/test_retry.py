@@ -96,7 +96,7 @@ async def test_max_retries(max_attempts: int, max_retries: int | None, attempts:
     assert bench.withheld("attempts") == 1
 
 
-@pytest.mark.parametrize("parts", [(SEGMENT,), (SEGMENT, SEGMENT)], ids=["one", "two"])
+@pytest.mark.parametrize("parts", [([SEGMENT],), ([SEGMENT], [SEGMENT])], ids=["one", "two"])
 @in_virtual_time
 async def test_not_after_a_segment(parts: Sequence[object]) -> None:
     """What has been handed on is committed: a failure after it is not repeated, whatever it is."""
@@ -249,7 +249,7 @@ async def test_closed_by_its_caller(after: int) -> None:
     """A caller that stops taking parts closes the attempt under way, and it is no failure."""
     bench = Bench(*[again()] * after)
     parts = bench.retrying.embed(call())
-    assert await anext(parts) == SEGMENT
+    assert await anext(parts) == [SEGMENT]
     assert bench.upstream.running == 1
     await parts.aclose()
 

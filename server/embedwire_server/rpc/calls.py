@@ -9,7 +9,7 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import grpc
@@ -177,6 +177,15 @@ def request_id(offered: str | bytes | None) -> str:
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):
         return offered
     return os.urandom(8).hex()
+
+
+def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
+    """The value of a key; None if there is none.
+
+    No value, b"", if there are several: a proxy in front may have looked at the other one.
+    """
+    first, *more = [*(value for name, value in metadata if name == key), None]
+    return b"" if len(more) > 1 else first
 
 
 @functools.lru_cache(1024)  # by connection

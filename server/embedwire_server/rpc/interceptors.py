@@ -85,7 +85,8 @@ class Observe:
 
     def _call(self, context: Context, service: str) -> calls.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
-        metadata = dict(context.invocation_metadata() or ())
+        sent = context.invocation_metadata() or ()
+        metadata = dict(sent)
         is_ours = service == SERVICE
         return calls.Call(
             calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
@@ -93,8 +94,8 @@ class Observe:
             service,
             is_ours,
             calls.caller_of(context.peer()),
-            metadata.get(calls.UPSTREAM_KEY),
-            metadata.get(calls.AUTHORIZATION_KEY),
+            calls.only(sent, calls.UPSTREAM_KEY),
+            calls.only(sent, calls.AUTHORIZATION_KEY),
         )
 
     def _report(self, call: calls.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Domain values to messages."""
 
 import dataclasses
+import functools
 from typing import Generic, TypeVar
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -20,12 +21,11 @@ def write_vector(message: pb.Vector, data: bytes, encoding: pb.VectorEncoding.Va
     if encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
         message.data = data
         message.encoding = encoding
+        message.dimensions = len(data) // FLOAT32_BYTES
     else:
         # Packed little-endian float32 is also the wire format of `repeated float`: the field is put
         # together from its tag, its length and the bytes as they are, without a list of floats.
-        message.MergeFromString(_VALUES_TAG + _varint(len(data)) + data)
-        message.encoding = pb.VECTOR_ENCODING_FLOAT_VALUES
-    message.dimensions = len(data) // FLOAT32_BYTES
+        message.MergeFromString(_before_values(len(data)) + data)
 
 
 def write_segment(message: pb.Segment, event: InputSegment, encoding: pb.VectorEncoding.ValueType) -> None:
@@ -33,17 +33,18 @@ def write_segment(message: pb.Segment, event: InputSegment, encoding: pb.VectorE
     message.input_index = event.input_index
     message.input_key = event.input_key
     message.segment_index = event.segment_index
-    write_vector(message.vector, event.segment.vector, encoding)
+    segment = event.segment
+    write_vector(message.vector, segment.vector, encoding)
     if event.modality is Modality.TEXT:
         message.text.SetInParent()
     elif event.modality is Modality.IMAGE:
         message.image.SetInParent()
     else:
-        message.audio.start_offset_sec = event.segment.start_offset_sec or 0.0
-        message.audio.embedding_option = event.segment.embedding_option
-        if event.segment.end_offset_sec is not None:
-            message.audio.end_offset_sec = event.segment.end_offset_sec
-        message.audio.SetInParent()
+        audio = message.audio
+        audio.start_offset_sec = segment.start_offset_sec or 0.0  # which also says that it is audio
+        audio.embedding_option = segment.embedding_option
+        if segment.end_offset_sec is not None:
+            audio.end_offset_sec = segment.end_offset_sec
 
 
 def result(event: InputResult) -> pb.InputResult:
@@ -159,6 +160,13 @@ def _upstream_error(said: UpstreamSaid) -> pb.UpstreamError:
         docs_url=said.docs_url,
         rate_limit_headers=dict(said.rate_limit_headers),
     )
+
+
+@functools.lru_cache(64)  # of each length that vectors have
+def _before_values(size: int) -> bytes:
+    """All that comes before the bytes of the values in a vector of so many of them."""
+    rest = pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT_VALUES, dimensions=size // FLOAT32_BYTES)
+    return rest.SerializeToString() + _VALUES_TAG + _varint(size)
 
 
 def _varint(number: int) -> bytes:

@@ -22,6 +22,9 @@ from typing import Protocol
 from embedwire_server.domain import Caller, Completion, Input, Model, Segment
 from embedwire_server.trace import Trace
 
+# A list, not one by one: each layer takes a step for each.
+Part = list[Segment] | Completion
+
 _arrivals = itertools.count()
 
 
@@ -49,14 +52,14 @@ class Upstream(Protocol):
     """Whatever turns one input into segments. Policies wrap it and have the same face.
 
     The contract of `embed`:
-    - yields the segments in the upstream's order, each as soon as it is decoded, at least one;
-      then exactly one `Completion`, which is the last item;
+    - yields the segments in the upstream's order, those that arrive together in one list, as soon as they are decoded;
+      at least one; then exactly one `Completion`, which is the last item;
     - a failure is a `GatewayError` and ends the iteration; segments already yielded are void then;
     - the caller may stop early by closing the generator, or be cancelled: connections and files
       are given back before that returns;
     - concurrent calls are independent; the input is neither copied nor changed, so it can be sent again.
     """
 
-    def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed one input."""
         ...

@@ -18,9 +18,9 @@ MAX_ENVELOPE_BYTES = 1 << 20
 
 # Up to a bracket, or to a string whose end has not arrived; with the last string on the way. It never steps back, but
 # were the whole possessive, Python 3.11.2 would forget that string.
-_PLAIN = re.compile(rb'(?:[^]"\[{}]++|("(?:[^"\\]++|\\.)*+"))*', re.DOTALL)
+_PLAIN = re.compile(rb'[^]"\[{}]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")[^]"\[{}]*+)*', re.DOTALL)
 _QUOTE, _LIST, _OPENING = ord('"'), ord("["), b"[{"
-_NO_NUMBERS = (b"[", b'"', b"{", b"}")
+_NO_NUMBERS = (b"[", b'"', b"{")
 _LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
 _SEGMENTS = b'"segments"'
 
@@ -36,7 +36,8 @@ class ReplyDecoder:
         self._path = [b"", f'"{embedding}"'.encode(), _SEGMENTS]
         self._names = [b"", b"", b""]  # the last string seen at each of these depths
         self._envelope = bytearray()
-        self._buffer = bytearray()  # what is in neither the envelope nor a finished element
+        self._buffer = b""  # what is in neither the envelope nor a finished element, and, while it is fed, some of that
+        self._taken = 0  # up to here
         self._scanned = 0  # up to here the buffer has been looked at
         self._unended = 0  # if numbers are cut off: up to here there is no end of them
         self._depth = 0
@@ -54,9 +55,9 @@ class ReplyDecoder:
         if not self._depth and not self._ended:
             self._expect_object()
         elements: list[bytes] = []
-        while (at := self._bracket()) is not None:
-            if self._buffer[at] in _OPENING:
-                self._open(at)
+        while bracket := self._bracket():
+            if bracket in _OPENING:
+                self._open(bracket)
             elif self._close():
                 elements.append(self._cut())
         self._settle()
@@ -81,8 +82,8 @@ class ReplyDecoder:
         if start not in (b"", b"{"):
             raise MalformedReplyError("it is not a JSON object")
 
-    def _bracket(self) -> int | None:
-        """Where the next bracket is, lists of numbers apart, with all before it scanned; none has arrived if None."""
+    def _bracket(self) -> int:
+        """Step behind the next bracket, lists of numbers apart, and return it; 0 if none has arrived."""
         buffer = self._buffer
         while True:
             plain: Any = _PLAIN.match(buffer, self._scanned)  # it always does
@@ -91,73 +92,75 @@ class ReplyDecoder:
             if self._depth < _LIST_DEPTH and (name := plain[1]):
                 self._names[self._depth] = name
             if at == len(buffer):
-                return None
-            if buffer[at] == _QUOTE:
+                return 0
+            bracket = buffer[at]
+            if bracket == _QUOTE:
                 if len(buffer) - at > MAX_STRING_BYTES:
                     raise MalformedReplyError("a string in it is too long")
-                return None
-            if buffer[at] != _LIST or not self._skip_numbers(at):
+                return 0
+            if bracket != _LIST or not self._skip_numbers(at):
                 self._scanned = at + 1
-                return at
+                return bracket
             if self._unended:
-                return None
+                return 0
 
     def _skip_numbers(self, bracket: int) -> bool:
-        """Pass over a list that holds nothing but numbers, as far as it has arrived; true if it is one.
+        """Pass over a list without lists and strings in it, as far as it has arrived; true if it is one.
 
-        By `find`, at the speed of memory, since nearly all of a reply is such lists; the next bracket that opens bounds
-        all that is looked at, or many that are never closed would take for ever.
+        By `find`, at the speed of memory, since nearly all of a reply is such lists; the next list bounds all that is
+        looked at, or many that are never closed would take for ever.
         """
-        buffer, start = self._buffer, max(bracket + 1, self._unended)
+        buffer, start = self._buffer, self._unended or bracket + 1
+        self._unended = 0
         if buffer[start : start + 1] in _NO_NUMBERS:  # as in most other lists
-            self._unended = 0
             return False
-        other = len(buffer)
-        for mark in _NO_NUMBERS:
-            at = buffer.find(mark, start, other)
-            other = other if at < 0 else at
-        end = buffer.find(b"]", start, other)
-        if end < 0 and other < len(buffer):
-            self._unended = 0
+        inner = buffer.find(b"[", start)
+        end = buffer.find(b"]", start) if inner < 0 else buffer.find(b"]", start, inner)
+        arrived = len(buffer) if end < 0 else end
+        if end < 0 <= inner or buffer.find(b'"', start, arrived) >= 0:
             return False
-        self._scanned, self._unended = (bracket, len(buffer)) if end < 0 else (end + 1, 0)
+        self._scanned, self._unended = (bracket, arrived) if end < 0 else (end + 1, 0)
         return True
 
-    def _open(self, at: int) -> None:
+    def _open(self, bracket: int) -> None:
         """Step into a bracket."""
         if self._in_list and self._depth == _LIST_DEPTH:  # an element begins: all before it is envelope
-            self._envelope += self._buffer[:at]
-            del self._buffer[:at]
-            self._scanned -= at
+            self._take(self._scanned - 1)
         self._depth += 1
         if self._depth == _LIST_DEPTH and self._names[1:] == self._path[1:]:
-            self._in_list = self._buffer[self._scanned - 1] == ord("[")
+            self._in_list = bracket == _LIST
 
     def _close(self) -> bool:
         """Step out of a bracket; true if that ends an element."""
         self._depth -= 1
         if self._depth < 0:
             raise MalformedReplyError("its brackets do not match")
-        self._in_list = self._in_list and self._depth >= _LIST_DEPTH
-        self._ended = self._depth == 0
-        return self._in_list and self._depth == _LIST_DEPTH
+        if not self._in_list or self._depth > _LIST_DEPTH:
+            self._ended = self._depth == 0
+            return False
+        self._in_list = self._depth == _LIST_DEPTH
+        return self._in_list
 
     def _cut(self) -> bytes:
-        with memoryview(self._buffer) as buffer:  # a slice would be a copy to be copied
-            element = bytes(buffer[: self._scanned])
-        del self._buffer[: self._scanned]
-        self._scanned = 0
+        element = self._buffer[self._taken : self._scanned]
+        self._taken = self._scanned
         self._envelope += b"{}"
         self.elements += 1
         return element
 
+    def _take(self, end: int) -> None:
+        """Move what is scanned up to here into the envelope."""
+        self._envelope += self._buffer[self._taken : end]
+        self._taken = end
+
     def _settle(self) -> None:
-        """Move what is scanned into the envelope, unless it belongs to an unfinished element."""
+        """Keep of the buffer what belongs to an unfinished element or has not been scanned."""
         if not (self._in_list and self._depth > _LIST_DEPTH):
-            self._envelope += self._buffer[: self._scanned]
-            del self._buffer[: self._scanned]
-            self._unended = max(0, self._unended - self._scanned)
-            self._scanned = 0
+            self._take(self._scanned)
+        self._buffer = self._buffer[self._taken :]
+        self._scanned -= self._taken
+        self._unended = max(0, self._unended - self._taken)
+        self._taken = 0
         if len(self._buffer) > MAX_ELEMENT_BYTES or len(self._envelope) > MAX_ENVELOPE_BYTES:
             raise MalformedReplyError("a part of it is too large")
 

@@ -13,7 +13,7 @@ import httpx
 from embedwire_server.domain import Completion, Modality, Segment, content_of
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.trace import Trace
-from embedwire_server.upstream import UpstreamCall, connection, hints, refusal, wire
+from embedwire_server.upstream import Part, UpstreamCall, connection, hints, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.multipart import MultipartBody
 from embedwire_server.upstream.turnstile import Turnstile
@@ -48,7 +48,7 @@ class HttpUpstream:
         self._headers = httpx.Headers(headers).raw
         self._turnstile = Turnstile()
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
         reply = _Reply(response, call.trace, self._turnstile)
@@ -65,8 +65,8 @@ class HttpUpstream:
             decoder = ReplyDecoder(wire.embedding_name(modality))
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
-                    for segment in _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
-                        yield segment
+                    if segments := _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
+                        yield segments
             completion = _completion(decoder, modality)
             if isinstance(completion, wire.Rejection):
                 raise refusal.rejected(completion.message, key)
@@ -186,8 +186,7 @@ def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[S
     """The segments that these bytes complete."""
     started = time.perf_counter()
     try:
-        elements = decoder.feed(piece)
-        return [wire.segment(element, call.model.dimensions, call.input.modality) for element in elements]
+        return wire.segments(decoder.feed(piece), call.model.dimensions, call.input.modality)
     except wire.MalformedReplyError as error:
         raise _malformed(error) from None
     finally:

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator
 
-from embedwire_server.domain import Completion, Segment
+from embedwire_server.domain import Completion
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 
 
 class MeasuredUpstream:
@@ -15,7 +15,7 @@ class MeasuredUpstream:
         self._upstream = upstream
         self._metrics = metrics
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed through the wrapped upstream; see `Upstream`."""
         trace, waited, attempts = call.trace, call.trace.waiting, call.trace.attempts
         outcome: str = Reason.CANCELLED

@@ -5,6 +5,7 @@ Pure functions. Facts: upstream API notes, sections 2, 2.1 and 8.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ from embedwire_server.upstream.multipart import Field, File, Part
 
 MAX_OPTION_CHARS = 64
 _ABOUT_AUDIO = ("start_offset_sec", "end_offset_sec", "embedding_option")
+_FLOAT32 = np.dtype("<f4")
+# No vector of numbers that float32 cannot hold, from 3.4e38 on, has so short a square, which is told in half the time.
+_SURELY_FLOAT32 = 1e76
+_NUMBERS = (int, float)
 
 
 class MalformedReplyError(ValueError):
@@ -67,12 +72,19 @@ def embedding_name(modality: Modality) -> str:
     return f"{modality}_embedding"
 
 
-def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
-    """Read one element of `segments`.
+def segments(elements: Sequence[bytes], dimensions: int, modality: Modality) -> list[Segment]:
+    """Read elements of `segments`.
 
     Raises:
         MalformedReplyError: no JSON, no vector, other dimensions, a number that is not finite.
     """
+    if not elements:
+        return []
+    with np.errstate(over="ignore"):  # once for all: it takes longer than to round a vector
+        return [_segment(element, dimensions, modality) for element in elements]
+
+
+def _segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
     try:
         # A parser of its own: one that is reused refuses to parse while anything of its last
         # document is alive, and a traceback keeps things alive.
@@ -87,21 +99,15 @@ def segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         raise MalformedReplyError("a segment is not what the API describes") from None
     if not is_flat or len(values) != dimensions:
         raise MalformedReplyError(f"a vector does not have {dimensions} dimensions")
-    with np.errstate(over="ignore"):
-        vector = values.astype("<f4")
-    if not np.isfinite(vector).all():
+    vector = values.astype(_FLOAT32)
+    if not (values.dot(values) < _SURELY_FLOAT32 or np.isfinite(vector).all()):
         raise MalformedReplyError("a vector holds a number that float32 cannot")
     if about is None:
         return Segment(vector.tobytes())
     start, end, option = about
     if start is None:
         raise MalformedReplyError("an audio segment does not say where it starts")
-    return Segment(
-        vector.tobytes(),
-        start_offset_sec=_seconds(start),
-        end_offset_sec=_seconds(end),
-        embedding_option=_option(option),
-    )
+    return Segment(vector.tobytes(), _seconds(start), _seconds(end), _option(option))
 
 
 def completion(envelope: Any, modality: Modality, elements: int) -> Completion | Rejection:  # noqa: ANN401 - any JSON value
@@ -140,7 +146,7 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
 def _seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) not in _NUMBERS or not math.isfinite(value):  # a bool is an int by isinstance
         raise MalformedReplyError("an offset is not a number of seconds")
     return float(value)
 

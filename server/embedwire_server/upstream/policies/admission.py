@@ -7,13 +7,12 @@ its inputs wait their turn for one of the places in flight, but are never refuse
 import contextlib
 import random
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 
-from embedwire_server.domain import Caller, Completion, EmbedRequest, Modality, Segment
+from embedwire_server.domain import Caller, EmbedRequest, Modality
 from embedwire_server.errors import Overloaded
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.places import Places
 
 # However much one caller has queued, some of the queue is left for the next: a host may hold so many times what
@@ -54,7 +53,9 @@ class Admission:
         Raises:
             Overloaded: there is none, with the time after which there may be.
         """
-        needs = Counter(item.modality for item in request.inputs)
+        needs: dict[Modality, int] = {}
+        for item in request.inputs:
+            needs[item.modality] = needs.get(item.modality, 0) + 1
         size = min(request.content_bytes, self._most_bytes)
         if self._bytes and size > _SHARE_OF_CONTENT * (self._most_bytes - self._bytes):
             self._metrics.refusals.labels("content_bytes").inc()
@@ -120,7 +121,7 @@ class AdmittedUpstream:
         self._upstream = upstream
         self._admission = admission
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed one input once there is a place for it."""
         await self._admission.take_place(call)
         try:
@@ -143,7 +144,7 @@ class _Room:
         self._in_flight = in_flight
         self.most = in_flight + queued
         self._taken = 0
-        self._held = (Counter[tuple[str, ...]](), Counter[tuple[str, ...]]())  # by host, and by connection
+        self._held = (dict[tuple[str, ...], int](), dict[tuple[str, ...], int]())  # by host, and by connection
         self._seconds = _FIRST_GUESS  # how long calls took, recently
         self._refused = 0.0  # how many are refused for each one that is taken on, recently
 
@@ -182,14 +183,17 @@ class _Room:
         if count > free:
             return False
         for held, name, times in zip(self._held, (caller[:1], caller), _TIMES_FREE, strict=True):
-            callers = len(held) + (name not in held)
-            if held[name] + count > max(self._in_flight // callers, times * free):
+            own = held.get(name, 0)
+            callers = len(held) + (not own)
+            if own + count > max(self._in_flight // callers, times * free):
                 return False
         return True
 
     def _change(self, caller: Caller, count: int) -> None:
         self._taken += count
         for held, name in zip(self._held, (caller[:1], caller), strict=True):
-            held[name] += count
-            if not held[name]:
-                del held[name]
+            left = held.get(name, 0) + count
+            if left:
+                held[name] = left
+            else:
+                held.pop(name, None)

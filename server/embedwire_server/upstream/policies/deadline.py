@@ -7,10 +7,9 @@ What waits is bounded by the call itself, which is cancelled when its deadline p
 import asyncio
 from collections.abc import AsyncGenerator
 
-from embedwire_server.domain import Completion, Segment
 from embedwire_server.errors import DeadlineExceeded
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 
 
 class DeadlineUpstream:
@@ -25,7 +24,7 @@ class DeadlineUpstream:
         self._upstream = upstream
         self._metrics = metrics
 
-    def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed one input that still has time.
 
         Raises:

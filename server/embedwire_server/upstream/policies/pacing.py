@@ -6,11 +6,11 @@ A quota belongs to an organisation and counts by modality, so each credential ha
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
-from embedwire_server.domain import AudioInput, Completion, Modality, Segment, content_of
+from embedwire_server.domain import AudioInput, Completion, Modality, content_of
 from embedwire_server.errors import Reason, UpstreamFailure
 from embedwire_server.media import duration_of
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.pace import Pace
 from embedwire_server.upstream.policies.windows import RateLimit
 
@@ -40,7 +40,7 @@ class PacedUpstream:
             if key is None:
                 pace.limit(limits.get(modality, ()))
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Make one attempt when its turn has come.
 
         Raises:
@@ -56,9 +56,9 @@ class PacedUpstream:
                     if not is_answered:
                         is_answered = True
                         pace.answered(turn, call.trace.hold)
-                    if isinstance(part, Segment):
-                        ends = max(ends, part.end_offset_sec or 0.0)
-                        begins = max(begins, part.start_offset_sec or 0.0)
+                    if not isinstance(part, Completion):
+                        ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in part))
+                        begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in part))
                     elif pace.counts_media and (ends := ends or part.media_duration_sec or 0.0):
                         pace.lasted(turn, _sent_seconds(call, ends) / 60)
                     elif pace.counts_media:  # it lasted longer than that, no telling how much

@@ -10,10 +10,9 @@ import random
 from collections.abc import AsyncGenerator
 from typing import Literal
 
-from embedwire_server.domain import Completion, Segment
 from embedwire_server.errors import RateLimited, Reason, Repeatable, UpstreamFailure
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.budget import RetryBudget
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
@@ -55,7 +54,7 @@ class RetryingUpstream:
         self._metrics = metrics
         metrics.retry_budget.set_function(lambda: budget.left)
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Segment | Completion]:
+    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Embed one input, with as many attempts as it needs and may have."""
         self._budget.begin()
         most = self.max_attempts if call.max_retries is None else min(self.max_attempts, 1 + call.max_retries)
