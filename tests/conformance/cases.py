@@ -118,4 +118,16 @@ def content(size: int, seed: int) -> bytes:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return _expanded(json.loads(path.read_text()))
+
+
+def _expanded(value: Any) -> Any:
+    """The value with every {"$repeat": [what, times]} written out: a longer text, or a list."""
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "$repeat" in value:
+        what, times = value["$repeat"]
+        return what * times if isinstance(what, str) else [_expanded(what) for _ in range(times)]
+    return {name: _expanded(each) for name, each in value.items()}

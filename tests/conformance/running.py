@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from serving import until
 from upstreams import Visit
 
 from conformance import expectations
-from conformance.cases import Case, job
+from conformance.cases import Case, content, job
 from conformance.comparing import differences
 from conformance.fake import Fake, serving
 from conformance.runners import Runner, RunnerError
@@ -108,9 +109,19 @@ async def _upstream_faults(case: Case, server: Server, play: Play) -> AsyncGener
 def _received_faults(wanted: Any, visits: list[Visit]) -> Iterator[str]:
     """Each expected request has to be among those that arrived; else how the nearest differs."""
     for index, one in enumerate(wanted):
+        one = {**one, "parts": {name: _whole(part) for name, part in one.get("parts", {}).items()}}
         arrived = [{"headers": visit.headers, "parts": received(visit)} for visit in visits]
         found = [list(differences({"$has": one}, each, f"received[{index}]")) for each in arrived]
         yield from min(found, key=len, default=[f"received[{index}]: nothing arrived"])
+
+
+def _whole(part: Any) -> Any:
+    """An expected part; of a generated file, its length and hash."""
+    if not isinstance(part, dict) or "bytes" not in part:
+        return part
+    names = {name: value for name, value in part.items() if name not in ("bytes", "seed")}
+    data = content(part["bytes"], part.get("seed", 1))
+    return {"media_type": {"$any": True}, "length": len(data), "sha256": hashlib.sha256(data).hexdigest()} | names
 
 
 def _metric(page: str, name: str) -> float:
