@@ -10,9 +10,9 @@ import dataclasses
 import json
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import embedwire
 from embedwire import TLS, AsyncClient, Audio, Client, EmbedwireError, Failure, Image, Input, Segment, Text
@@ -43,13 +43,12 @@ def write(outcomes: Iterable[Json]) -> None:
 def outcome(job: Json) -> Json:
     """What came of one job."""
     found: Json = {"name": job["name"], "events": [], "models": None, "error": None, "cancelled": False}
-    files: list[IO[bytes]] = []
     try:
         with Client(job["target"], **connection(job)) as client:
             if job["call"] == "models":
                 found["models"] = [dataclasses.asdict(model) for model in client.models()]
                 return found
-            asked: Any = (job["model"], inputs(job, files))
+            asked: Any = (job["model"], [an_input(spec) for spec in job["inputs"]])
             if job["call"] == "stream":
                 with client.stream(*asked, **options(job)) as events:
                     for each in events:
@@ -63,22 +62,18 @@ def outcome(job: Json) -> Json:
                     found["events"] += map(event, (*embedding.segments, embedding.result))
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
         found["error"] = error(caught)
-    finally:
-        for file in files:
-            file.close()
     return found
 
 
 async def outcome_async(job: Json) -> Json:
     """The same with AsyncClient."""
     found: Json = {"name": job["name"], "events": [], "models": None, "error": None, "cancelled": False}
-    files: list[IO[bytes]] = []
     try:
         async with AsyncClient(job["target"], **connection(job)) as client:
             if job["call"] == "models":
                 found["models"] = [dataclasses.asdict(model) for model in await client.models()]
                 return found
-            asked: Any = (job["model"], inputs(job, files))
+            asked: Any = (job["model"], [an_input(spec) for spec in job["inputs"]])
             if job["call"] == "stream":
                 async with client.stream(*asked, **options(job)) as events:
                     async for each in events:
@@ -92,9 +87,6 @@ async def outcome_async(job: Json) -> Json:
                     found["events"] += map(event, (*embedding.segments, embedding.result))
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
         found["error"] = error(caught)
-    finally:
-        for file in files:
-            file.close()
     return found
 
 
@@ -121,12 +113,7 @@ def options(job: Json) -> Any:  # noqa: ANN401 - CallOptions
     return {name: job[name] for name in ("max_retries", "request_id", "encoding")}
 
 
-def inputs(job: Json, files: list[IO[bytes]]) -> list[Input]:
-    """What to embed; the files that are opened for it are to be closed."""
-    return [an_input(spec, files) for spec in job["inputs"]]
-
-
-def an_input(spec: Json, files: list[IO[bytes]]) -> Input:
+def an_input(spec: Json) -> Input:
     """One input."""
     if spec["kind"] == "text":
         return Text(spec["value"], key=spec["key"], truncate=spec["truncate"])
@@ -134,11 +121,17 @@ def an_input(spec: Json, files: list[IO[bytes]]) -> Input:
     if "data" in spec:
         arguments["data"] = base64.b64decode(spec["data"])
     if "stream" in spec:
-        files.append(Path(spec["stream"]).open("rb"))  # noqa: SIM115 - closed by whom it is for
-        arguments["file"] = files[-1]
+        arguments["chunks"] = pieces(spec["stream"])
     if spec["kind"] == "image":
         return Image(**arguments)
     return Audio(start_offset_sec=spec["start_offset_sec"], **arguments)
+
+
+def pieces(path: str) -> Iterator[bytes]:
+    """A file as something that tells neither its size nor its name."""
+    with Path(path).open("rb") as file:
+        while piece := file.read(100_000):
+            yield piece
 
 
 def event(found: embedwire.Event) -> Json:
