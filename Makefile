@@ -83,6 +83,10 @@ released: .venv/installed ## Take the contract as it is for the released one, wh
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+.PHONY: conformance
+conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)
+	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m conformance $(if $(LANGUAGES),--language $(LANGUAGES))
+
 PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises
 
 .PHONY: test-system
