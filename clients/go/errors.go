@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
@@ -36,7 +38,7 @@ func (k Kind) Error() string { return string(k) }
 type Error struct {
 	Kind       Kind
 	Code       codes.Code       // the gRPC status code
-	Reason     string           // from the closed list of the contract, for instance "INPUT_REJECTED"; empty where gRPC itself ended the call
+	Reason     string           // from the contract's list, for instance "INPUT_REJECTED"; empty if gRPC ended the call
 	Message    string           // one sentence for a developer, not meant to be parsed
 	Violations []FieldViolation // which fields of the request are at fault; at most 20, then how many more
 	RetryDelay *time.Duration   // how long to wait before another try; nil if waiting is not known to help
@@ -152,35 +154,47 @@ func explain(ctx context.Context, err error, requestID string) error {
 // fromStatus is all that the trailers of a failed call say, or what gRPC itself knows.
 func fromStatus(said *status.Status, requestID string) *Error {
 	facts := Error{Code: said.Code(), Message: said.Message(), RequestID: requestID}
-	var info *errdetails.ErrorInfo
-	for _, detail := range said.Details() {
+	details := said.Details()
+	at := slices.IndexFunc(details, func(detail any) bool {
+		info, ok := detail.(*errdetails.ErrorInfo)
+		return ok && info.Domain == domain
+	})
+	if at >= 0 {
+		facts.add(details)
+	} else if facts.Code == codes.DeadlineExceeded || facts.Code == codes.Canceled { // gRPC itself, or somebody between
+		facts.Reason = code.Code(facts.Code).String()
+	}
+	return newError(facts)
+}
+
+func (e *Error) add(details []any) {
+	for _, detail := range details {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
-			info = detail
+			e.Reason = detail.Reason
+			e.Attempts, _ = strconv.Atoi(detail.Metadata["attempts"])
+			e.Upstream = upstreamReply(detail.Metadata)
 		case *errdetails.BadRequest:
 			for _, item := range detail.FieldViolations {
-				facts.Violations = append(facts.Violations, FieldViolation{item.Field, item.Description})
+				e.Violations = append(e.Violations, FieldViolation{item.Field, item.Description})
 			}
 		case *errdetails.RetryInfo:
-			delay := detail.RetryDelay.AsDuration()
-			facts.RetryDelay = &delay
+			e.RetryDelay = duration(detail.RetryDelay)
 		case *errdetails.QuotaFailure:
 			for _, item := range detail.Violations {
-				facts.Quotas = append(facts.Quotas, QuotaViolation{item.Subject, item.Description})
+				e.Quotas = append(e.Quotas, QuotaViolation{item.Subject, item.Description})
 			}
 		}
 	}
-	if info.GetDomain() != domain { // gRPC itself, or somebody between
-		facts = Error{Code: said.Code(), Message: said.Message(), RequestID: requestID}
-		if facts.Code == codes.DeadlineExceeded || facts.Code == codes.Canceled {
-			facts.Reason = code.Code(facts.Code).String()
-		}
-		return newError(facts)
+}
+
+// duration is nil for one that is not set.
+func duration(message *durationpb.Duration) *time.Duration {
+	if message == nil {
+		return nil
 	}
-	facts.Reason = info.Reason
-	facts.Attempts, _ = strconv.Atoi(info.Metadata["attempts"])
-	facts.Upstream = upstreamReply(info.Metadata)
-	return newError(facts)
+	found := message.AsDuration()
+	return &found
 }
 
 func upstreamReply(facts map[string]string) *UpstreamReply {
@@ -203,16 +217,14 @@ func upstreamReply(facts map[string]string) *UpstreamReply {
 
 // fromFailure is why one of several inputs failed.
 func fromFailure(message *pb.Failure) *Error {
-	facts := Error{Code: codes.Code(message.Code), Message: message.Message}
+	facts := Error{
+		Code: codes.Code(message.Code), Message: message.Message, RetryDelay: duration(message.RetryDelay),
+	}
 	if message.Reason != pb.ErrorReason_ERROR_REASON_UNSPECIFIED {
 		facts.Reason = strings.TrimPrefix(message.Reason.String(), reasonPrefix) // the number of one that is newer
 	}
 	for _, item := range message.FieldViolations {
 		facts.Violations = append(facts.Violations, FieldViolation{item.Field, item.Description})
-	}
-	if message.RetryDelay != nil {
-		delay := message.RetryDelay.AsDuration()
-		facts.RetryDelay = &delay
 	}
 	for _, item := range message.QuotaViolations {
 		facts.Quotas = append(facts.Quotas, QuotaViolation{item.Subject, item.Description})
