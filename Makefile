@@ -99,7 +99,8 @@ gen-go: .venv-gen/installed build/go/installed
 		--go-grpc_out=$(GO_STUBS) --go-grpc_opt=module=$(GO_MODULE) $(PROTOS)
 
 .PHONY: test
-test: .venv/installed ## Run the tests
+test: .venv/installed build/go/installed ## Run the tests
+	cd clients/go && $(SCRUBBED) go test ./...
 	$(SCRUBBED) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises

@@ -35,8 +35,8 @@ const (
 	// A unary answer is at most 4 MiB, and grpc's own limit leaves no room beside it.
 	receiveBytes = 8 << 20
 	// The server answers every failure that must not be repeated with a pushback of -1, so that this repeats
-	// refusals only, after the time that they name.
-	serviceConfig = `{"methodConfig": [{"name": [{}], "retryPolicy": {
+	// refusals only, after the time that they name, and calls that got no answer at all.
+	serviceConfig = `{"methodConfig": [{"name": [{"service": "embedwire.v1.EmbeddingService"}], "retryPolicy": {
 		"maxAttempts": 2, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
 		"retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]}}]}`
 )

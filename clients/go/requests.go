@@ -43,7 +43,7 @@ type call struct {
 func MaxRetries(count int) CallOption {
 	return func(c *call) {
 		most := uint32(count)
-		if c.maxRetries = &most; count < 0 || count > math.MaxUint32 {
+		if c.maxRetries = &most; count < 0 || int64(count) > math.MaxUint32 {
 			c.err = refusal("max retries: must be 0 or more, got %d", count)
 		}
 	}
