@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,63 +38,6 @@ const (
 		"maxAttempts": 2, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
 		"retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]}}]}`
 )
-
-var (
-	printable  = regexp.MustCompile(`^[\x21-\x7e]+$`)
-	requestIDs = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
-)
-
-// An Option is a choice for all calls of a [Client].
-type Option func(*settings)
-
-type settings struct {
-	tls            *tls.Config
-	token          *string
-	upstreamAPIKey *string
-	timeout        *time.Duration
-	waitForReady   bool
-}
-
-// WithTLS makes the connection one of TLS: roots, a certificate of this client's own (mutual TLS) and the name that
-// the server must have are those of the config; nil is the roots of the system and the name of the target.
-func WithTLS(config *tls.Config) Option {
-	return func(s *settings) {
-		if s.tls = config.Clone(); config == nil {
-			s.tls = &tls.Config{}
-		}
-	}
-}
-
-// WithToken sends the bearer token that the server wants, over TLS or to a loopback address only.
-func WithToken(token string) Option { return func(s *settings) { s.token = &token } }
-
-// WithUpstreamAPIKey sends your own key for the upstream, for servers that take one; without it the server's is used.
-// It travels over TLS or to a loopback address only.
-func WithUpstreamAPIKey(key string) Option { return func(s *settings) { s.upstreamAPIKey = &key } }
-
-// WithTimeout is the time of every call whose context has no deadline; by default 60 s, or 600 s with audio.
-func WithTimeout(timeout time.Duration) Option { return func(s *settings) { s.timeout = &timeout } }
-
-// WithWaitForReady makes calls wait for a server that is not there yet, within their time, rather than fail.
-func WithWaitForReady() Option { return func(s *settings) { s.waitForReady = true } }
-
-func (s *settings) check(target string) error {
-	for name, secret := range map[string]*string{"token": s.token, "upstream API key": s.upstreamAPIKey} {
-		if secret == nil {
-			continue
-		}
-		if !printable.MatchString(*secret) {
-			return refusal("%s: must be printable ASCII without spaces, and not empty", name)
-		}
-		if s.tls == nil && !isLocal(target) {
-			return refusal("%s: would travel in plain text; use WithTLS, or a loopback target", name)
-		}
-	}
-	if s.timeout != nil && *s.timeout < 0 {
-		return refusal("timeout: must be 0 or more, got %v", *s.timeout)
-	}
-	return checkTarget(target)
-}
 
 func (s *settings) dialOptions(target string) []grpc.DialOption {
 	security := insecure.NewCredentials()
