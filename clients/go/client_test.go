@@ -221,4 +221,3 @@ func TestReadersThatFail(t *testing.T) {
 type failing struct{ error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.error }
-
