@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 import grpc
 
 from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
+from embedwire.connection import DEFAULT_TARGET, TLS, Connection
 from embedwire.details import error_of
 from embedwire.errors import EmbedwireError, Failure
 from embedwire.inputs import Input, Known
+from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -35,6 +36,8 @@ class AsyncClient:
             server's key is used.
         timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
         wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
+        retry_refusals: call once more what the server refused before it did any work, or what did not reach it; after
+            as long as the server asks for, and within the timeout. What has been sent upstream is never repeated.
 
     Raises:
         ValueError: an argument cannot be used; the message says why.
@@ -49,10 +52,11 @@ class AsyncClient:
         upstream_api_key: str | None = None,
         timeout: float | None = None,
         wait_for_ready: bool = False,
+        retry_refusals: bool = True,
     ) -> None:
         vectors.load()
         chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
+        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_refusals)
         self._channel: grpc.aio.Channel | None = None
         self._opened: EmbeddingServiceAsyncStub | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,7 +98,7 @@ class AsyncClient:
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
 
         async def start() -> tuple[Any, requests.Upload | None]:
-            plan = await _off_the_loop(wanted, requests.plan, model, options.get("max_retries"))
+            plan = await _off_the_loop(wanted, requests.plan, model, options)
             if not plan.uploads:
                 return self._stub.CreateEmbedding(plan.request, **arguments), None
             upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
@@ -148,7 +152,7 @@ class AsyncClient:
         """
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        message = await _off_the_loop(wanted, requests.unary, model, options.get("max_retries"))
+        message = await _off_the_loop(wanted, requests.unary, model, options)
         with _failures(number):
             reply = await self._stub.CreateEmbeddingUnary(message, **arguments)
         found = replies.unary(reply, len(wanted), number)
@@ -291,8 +295,8 @@ class _KeepsStatus:
         """Leave the status to the server; who waits for it gets it."""
 
 
-async def _off_the_loop(wanted: list[Known], make: Any, model: str, max_retries: int | None) -> Any:  # noqa: ANN401
+async def _off_the_loop(wanted: list[Known], make: Any, model: str, options: CallOptions) -> Any:  # noqa: ANN401
     """Make a request, in a thread if it reads files."""
     if requests.reads_files(wanted):
-        return await asyncio.to_thread(make, model, wanted, max_retries)
-    return make(model, wanted, max_retries)
+        return await asyncio.to_thread(make, model, wanted, options)
+    return make(model, wanted, options)

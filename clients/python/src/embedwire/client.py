@@ -7,9 +7,10 @@ from typing import Any, Self, Unpack, overload
 import grpc
 
 from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
+from embedwire.connection import DEFAULT_TARGET, TLS, Connection
 from embedwire.details import error_of
 from embedwire.inputs import Input
+from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -28,6 +29,8 @@ class Client:
             server's key is used.
         timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
         wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
+        retry_refusals: call once more what the server refused before it did any work, or what did not reach it; after
+            as long as the server asks for, and within the timeout. What has been sent upstream is never repeated.
 
     Raises:
         ValueError: an argument cannot be used; the message says why.
@@ -42,10 +45,11 @@ class Client:
         upstream_api_key: str | None = None,
         timeout: float | None = None,
         wait_for_ready: bool = False,
+        retry_refusals: bool = True,
     ) -> None:
         vectors.load()
         chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
+        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_refusals)
         credentials, options = self._connection.credentials, self._connection.channel_options
         self._channel = (
             grpc.insecure_channel(target, options)
@@ -86,7 +90,7 @@ class Client:
         """
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        plan = requests.plan(model, wanted, options.get("max_retries"))
+        plan = requests.plan(model, wanted, options)
         if not plan.uploads:
             return Stream(self._stub.CreateEmbedding(plan.request, **arguments), number, None)
         upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
@@ -134,7 +138,7 @@ class Client:
         """
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        message = requests.unary(model, wanted, options.get("max_retries"))
+        message = requests.unary(model, wanted, options)
         try:
             reply = self._stub.CreateEmbeddingUnary(message, **arguments)
         except grpc.RpcError as error:

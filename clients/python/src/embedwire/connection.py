@@ -2,12 +2,14 @@
 
 import dataclasses
 import ipaddress
+import json
 import re
 import secrets
-from typing import Any, TypedDict
+from typing import Any
 
 import grpc
 
+from embedwire.options import CallOptions
 from embedwire.version import __version__
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -20,6 +22,25 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 # What is longer wraps around in gRPC and is over at once; a server allows no more either.
 LONGEST_SECONDS = 7 * 24 * 3600.0
 _LAST_PORT = 65535
+
+# One retry, by gRPC itself. The server says in grpc-retry-pushback-ms when to come back, and of whatever it has worked
+# on that nobody is to.
+_RETRY_REFUSALS = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "embedwire.v1.EmbeddingService"}],
+                "retryPolicy": {
+                    "maxAttempts": 2,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
 
 Metadata = list[tuple[str, str]]
 
@@ -41,25 +62,6 @@ class TLS:
     server_name: str | None = None
 
 
-class CallOptions(TypedDict, total=False):
-    """What a single call may choose.
-
-    Attributes:
-        timeout: seconds for everything: queueing, uploads, every attempt, the reply. It is the deadline of the call.
-            By default that of the client, and if that has none, 60 s, or 600 s if any input is audio.
-        max_retries: the most upstream attempts that may follow a failed first one, for each input; 0 forbids
-            retries, None (the default) leaves it to the server. An attempt may be billed.
-        request_id: an id for the server's log and metadata, at most 64 letters, digits and `-_.:`; by default a
-            new one.
-        chunk_bytes: size of the chunks in which files are uploaded, 256 KiB by default.
-    """
-
-    timeout: float | None
-    max_retries: int | None
-    request_id: str | None
-    chunk_bytes: int
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
     """Everything that a channel and its calls are made of.
@@ -74,6 +76,7 @@ class Connection:
     upstream_api_key: str | None = dataclasses.field(repr=False)
     timeout: float | None
     wait_for_ready: bool
+    retry_refusals: bool
 
     def __post_init__(self) -> None:
         for name, secret in (("token", self.token), ("upstream_api_key", self.upstream_api_key)):
@@ -102,6 +105,10 @@ class Connection:
     def channel_options(self) -> list[tuple[str, str | int]]:
         """Options of the channel."""
         options: list[tuple[str, str | int]] = [("grpc.primary_user_agent", f"embedwire-python/{__version__}")]
+        if self.retry_refusals:
+            options.append(("grpc.service_config", _RETRY_REFUSALS))
+        else:
+            options.append(("grpc.enable_retries", 0))
         if _is_local(self.target):  # credentials for this machine do not go to a proxy of the environment
             options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:

@@ -1,0 +1,35 @@
+"""Which runner speaks which language. A new client needs a line here and nothing else of the harness."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Language:
+    """How the runner of a language is built and started.
+
+    Attributes:
+        folder: the client's folder, in which both commands run.
+        command: starts the runner.
+        build: makes what the command needs; () if that is nothing.
+    """
+
+    folder: Path
+    command: tuple[str, ...]
+    build: tuple[str, ...] = ()
+
+
+LANGUAGES = {
+    "python": Language(ROOT / "clients/python", (sys.executable, "conformance/runner.py")),
+    "python-asyncio": Language(ROOT / "clients/python", (sys.executable, "conformance/runner.py", "--asyncio")),
+    "go": Language(
+        ROOT / "clients/go",
+        ("./build/conformance",),
+        build=("go", "build", "-o", "build/conformance", "./conformance"),
+    ),
+    "typescript": Language(ROOT / "clients/typescript", ("node", "dist/conformance.js")),
+    "java": Language(ROOT / "clients/java", ("java", "-jar", "target/conformance.jar")),
+}
