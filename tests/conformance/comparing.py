@@ -11,12 +11,13 @@ def differences(expected: Any, actual: Any, where: str = "") -> Iterator[str]:
     """Every place where they differ, in words.
 
     An object with one member that begins with $ is a pattern: {"$any": true}, {"$between": [least, most]},
-    {"$contains": text}, {"$matches": regular expression}, {"$has": an object with some of the members}. Everything
-    else is compared exactly, 1 and 1.0 alike.
+    {"$contains": text}, {"$matches": regular expression}, {"$has": an object with some of the members, and
+    perhaps "$without": names of those that must not be there}. Everything else is compared exactly, 1 and 1.0 alike.
     """
     if isinstance(expected, dict) and "$has" in expected and isinstance(actual, dict):
-        some = expected["$has"]
+        some = {name: value for name, value in expected["$has"].items() if name != "$without"}
         yield from differences(some, {name: actual[name] for name in some.keys() & actual.keys()}, where)
+        yield from (f"{where}.{name}: unexpected" for name in expected["$has"].get("$without", ()) if name in actual)
     elif isinstance(expected, dict) and len(expected) == 1 and next(iter(expected)).startswith("$"):
         if not _fits(*next(iter(expected.items())), actual):
             yield _differ(where, expected, actual)

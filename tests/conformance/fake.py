@@ -31,7 +31,7 @@ class Fake(grpc.GenericRpcHandler):
 
     Attributes:
         script: the answers; see README.md.
-        calls: what arrived: method, metadata and the first message.
+        calls: what arrived: method, metadata, seconds to the deadline and the first message.
     """
 
     script: list[dict[str, Any]]
@@ -42,9 +42,10 @@ class Fake(grpc.GenericRpcHandler):
         kind, request_type, response_type = METHODS[name]
         metadata = {pair[0]: pair[1] for pair in handler_call_details.invocation_metadata or ()}
 
-        def begun(data: bytes) -> dict[str, Any]:
+        def begun(data: bytes, context: Any) -> dict[str, Any]:
             request = json_format.MessageToDict(request_type.FromString(data), preserving_proto_field_name=True)
-            self.calls.append({"method": name, "metadata": metadata, "request": request})
+            deadline = context.time_remaining()
+            self.calls.append({"method": name, "metadata": metadata, "deadline": deadline, "request": request})
             return self.script[min(len(self.calls), len(self.script)) - 1]
 
         methods: dict[str, Callable[..., Any]] = {
@@ -54,16 +55,16 @@ class Fake(grpc.GenericRpcHandler):
         }
 
         async def one(data: bytes, context: Any) -> bytes:
-            answer = begun(data)
+            answer = begun(data, context)
             if "status" in answer:
                 await _abort(context, answer)
             return _encoded(answer["messages"][0], response_type)
 
         async def many(data: Any, context: Any) -> AsyncGenerator[bytes]:
             if isinstance(data, bytes):
-                answer = begun(data)
+                answer = begun(data, context)
             else:
-                answer = begun(await anext(data))
+                answer = begun(await anext(data), context)
                 async for _ in data:
                     pass
             for message in answer.get("messages", ()):
@@ -139,6 +140,7 @@ async def _abort(context: Any, answer: dict[str, Any]) -> None:
     for detail in details:
         status.details.add().Pack(detail)
     trailers: list[tuple[str, str | bytes]] = [(name, value) for name, value in answer.get("trailers", {}).items()]
-    if details:
-        trailers.append(("grpc-status-details-bin", status.SerializeToString()))
+    encoded = bytes.fromhex(answer["raw_details"]) if "raw_details" in answer else status.SerializeToString()
+    if details or "raw_details" in answer:
+        trailers.append(("grpc-status-details-bin", encoded))
     await context.abort(code, message, tuple(trailers))

@@ -98,7 +98,7 @@ async def _upstream_faults(case: Case, server: Server, play: Play) -> AsyncGener
         yield fault
     if case.expect.get("is_left"):
         try:
-            await until(lambda: all(visit.closed.is_set() for visit in visits), 5)
+            await until(lambda: all(visit.closed.is_set() for visit in play.unanswered), 5)
         except TimeoutError:
             yield "the upstream's connection was not closed"
     for name, value in case.expect.get("metrics", {}).items():
@@ -109,7 +109,8 @@ async def _upstream_faults(case: Case, server: Server, play: Play) -> AsyncGener
 def _received_faults(wanted: Any, visits: list[Visit]) -> Iterator[str]:
     """Each expected request has to be among those that arrived; else how the nearest differs."""
     for index, one in enumerate(wanted):
-        one = {**one, "parts": {name: _whole(part) for name, part in one.get("parts", {}).items()}}
+        if "parts" in one:
+            one = {**one, "parts": {name: _whole(part) for name, part in one["parts"].items()}}
         arrived = [{"headers": visit.headers, "parts": received(visit)} for visit in visits]
         found = [list(differences({"$has": one}, each, f"received[{index}]")) for each in arrived]
         yield from min(found, key=len, default=[f"received[{index}]: nothing arrived"])

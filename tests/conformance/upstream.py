@@ -32,6 +32,10 @@ class Play:
         rules: the rules, as the case has them; without any, each reply answers the inputs of its modality.
         replies: the replies that they name.
         shut_down: ends the server as its operator would, and returns when it has begun to.
+
+    Attributes:
+        unexpected: how many requests no rule was for.
+        unanswered: those that wait, or waited, in vain.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Play:
         self._replies = replies
         self._shut_down = shut_down
         self.unexpected = 0
+        self.unanswered: list[Visit] = []
 
     async def __call__(self, visit: Visit) -> None:
         for rule in self._rules:
@@ -74,6 +79,7 @@ class Play:
         if then == "shut down and hang":
             await self._shut_down()
         if then in ("hang", "shut down and hang"):
+            self.unanswered.append(visit)
             await visit.gone()
         elif then == "close":
             visit.writer.close()

@@ -87,7 +87,8 @@ def text(error: GatewayError) -> str:
 def trailers(error: GatewayError) -> tuple[tuple[str, str | bytes], ...]:
     """What a failed call says beside code and text: the details, and what gRPC's own retries are to do.
 
-    Pushback follows gRPC's proposal A6. A refusal that may be retried says after how many milliseconds; any
+    Pushback follows gRPC's proposal A6. A refusal that may be retried says after how many milliseconds, at least 1,
+    since clients on gRPC's C core (grpcio 1.85) never come back after 0 but hang until their deadline; any
     other failure that is not the caller's fault, or has the code of a refusal, says never (-1), because this server
     has made its attempts and a client that is configured to retry the code would multiply them. Whatever else the
     caller can mend says nothing.
@@ -99,7 +100,7 @@ def trailers(error: GatewayError) -> tuple[tuple[str, str | bytes], ...]:
 
 def _pushback(error: GatewayError) -> str | None:
     if error.reason in RETRIABLE:
-        return str(math.ceil(min((error.retry_delay or 0) * 1000, MAX_PUSHBACK_MS)))
+        return str(max(1, math.ceil(min((error.retry_delay or 0) * 1000, MAX_PUSHBACK_MS))))
     is_callers = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}") < _FIRST_OF_OTHERS
     return None if is_callers and code(error) not in _RETRIED_CODES else DO_NOT_RETRY
 
