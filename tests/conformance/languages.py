@@ -31,5 +31,9 @@ LANGUAGES = {
         build=("go", "build", "-o", "build/conformance", "./conformance"),
     ),
     "typescript": Language(ROOT / "clients/typescript", ("node", "dist/conformance.js")),
-    "java": Language(ROOT / "clients/java", ("java", "-jar", "target/conformance.jar")),
+    "java": Language(
+        ROOT / "clients/java",
+        ("java", "-cp", "target/classes:target/test-classes:target/lib/*", "dev.embedwire.conformance.Runner"),
+        build=("mvn", "--quiet", "process-test-classes"),
+    ),
 }

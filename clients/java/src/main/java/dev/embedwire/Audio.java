@@ -13,7 +13,13 @@ import java.util.OptionalDouble;
  *     beginning all the same
  */
 public record Audio(Source source, String key, OptionalDouble startOffsetSec) implements Input {
-    /** Checks that nothing is null. */
+    /**
+     * Checks that nothing is null.
+     *
+     * @param source see above
+     * @param key see above
+     * @param startOffsetSec see above
+     */
     public Audio {
         requireNonNull(source, "source");
         requireNonNull(key, "key");

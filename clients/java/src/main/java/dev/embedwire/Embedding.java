@@ -9,7 +9,12 @@ import java.util.List;
  * @param segments its segments in their order; none if the input failed
  */
 public record Embedding(Result result, List<Segment> segments) {
-    /** Takes a copy of the list. */
+    /**
+     * Takes a copy of the list.
+     *
+     * @param result see above
+     * @param segments see above
+     */
     public Embedding {
         segments = List.copyOf(segments);
     }

@@ -9,7 +9,12 @@ import static java.util.Objects.requireNonNull;
  * @param key comes back with every event of this input; at most 256 bytes of UTF-8
  */
 public record Image(Source source, String key) implements Input {
-    /** Checks that nothing is null. */
+    /**
+     * Checks that nothing is null.
+     *
+     * @param source see above
+     * @param key see above
+     */
     public Image {
         requireNonNull(source, "source");
         requireNonNull(key, "key");

@@ -38,6 +38,11 @@ public record Options(
     /**
      * Checks what is chosen.
      *
+     * @param timeout see above
+     * @param maxRetries see above
+     * @param requestId see above
+     * @param chunkBytes see above
+     * @param encoding see above
      * @throws IllegalArgumentException a choice cannot be meant; the message says why
      */
     public Options {

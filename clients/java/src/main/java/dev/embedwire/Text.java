@@ -22,7 +22,13 @@ public record Text(String value, String key, Truncate truncate) implements Input
         END
     }
 
-    /** Checks that nothing is null. */
+    /**
+     * Checks that nothing is null.
+     *
+     * @param value see above
+     * @param key see above
+     * @param truncate see above
+     */
     public Text {
         requireNonNull(value, "value");
         requireNonNull(key, "key");
