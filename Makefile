@@ -70,6 +70,10 @@ gen: .venv-gen/installed ## Regenerate the Python stubs from proto/
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+.PHONY: conformance
+conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)
+	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m conformance $(if $(LANGUAGES),--language $(LANGUAGES))
+
 PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises
 
 .PHONY: test-system

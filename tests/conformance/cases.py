@@ -77,7 +77,7 @@ def servers() -> dict[str, dict[str, Any]]:
 
 def job(case: Case, target: str, folder: Path) -> dict[str, Any]:
     """The job of a case as a runner gets it: with every member, and its files in a folder."""
-    made = JOB | case.job | {"name": case.name, "target": case.job.get("target", target)}
+    made = JOB | case.job | {"name": case.name, "target": target}
     if made["tls"] is not None:
         tls = {"root_certificates": None, "certificate_chain": None, "private_key": None, "server_name": None}
         files = {name: str(folder / value) for name, value in made["tls"].items() if name != "server_name"}

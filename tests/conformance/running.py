@@ -109,10 +109,9 @@ async def _upstream_faults(case: Case, server: Server, play: Play) -> AsyncGener
 def _received_faults(wanted: Any, visits: list[Visit]) -> Iterator[str]:
     """Each expected request has to be among those that arrived; else how the nearest differs."""
     for index, one in enumerate(wanted):
-        if "parts" in one:
-            one = {**one, "parts": {name: _whole(part) for name, part in one["parts"].items()}}
+        parts = {"parts": {name: _whole(part) for name, part in one["parts"].items()}} if "parts" in one else {}
         arrived = [{"headers": visit.headers, "parts": received(visit)} for visit in visits]
-        found = [list(differences({"$has": one}, each, f"received[{index}]")) for each in arrived]
+        found = [list(differences({"$has": one | parts}, each, f"received[{index}]")) for each in arrived]
         yield from min(found, key=len, default=[f"received[{index}]: nothing arrived"])
 
 

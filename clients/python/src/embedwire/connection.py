@@ -2,13 +2,14 @@
 
 import dataclasses
 import ipaddress
-import json
 import re
 import secrets
+import time
 from typing import Any
 
 import grpc
 
+from embedwire.details import FailedCall, pushback
 from embedwire.options import CallOptions
 from embedwire.version import __version__
 
@@ -22,25 +23,6 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 # What is longer wraps around in gRPC and is over at once; a server allows no more either.
 LONGEST_SECONDS = 7 * 24 * 3600.0
 _LAST_PORT = 65535
-
-# One retry, by gRPC itself. The server says in grpc-retry-pushback-ms when to come back, and of whatever it has worked
-# on that nobody is to.
-_RETRY_REFUSALS = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{"service": "embedwire.v1.EmbeddingService"}],
-                "retryPolicy": {
-                    "maxAttempts": 2,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
 
 Metadata = list[tuple[str, str]]
 
@@ -60,6 +42,35 @@ class TLS:
     certificate_chain: bytes | None = None
     private_key: bytes | None = dataclasses.field(default=None, repr=False)
     server_name: str | None = None
+
+
+class Attempts:
+    """What was refused before any work was done is called once more, when the server says so, within the same deadline.
+
+    Not by gRPC's own retries: they would also repeat a call whose connection broke while the server was at work, and
+    with grpcio 1.85 a stream of the synchronous stack whose second attempt finds nobody hangs beyond its deadline.
+
+    Args:
+        arguments: what gRPC takes for the call.
+        most: how many attempts there may be.
+    """
+
+    def __init__(self, arguments: dict[str, Any], most: int) -> None:
+        self._arguments = arguments
+        self._deadline = time.monotonic() + arguments["timeout"]
+        self._left = most - 1
+
+    def arguments(self) -> dict[str, Any]:
+        """What gRPC takes for the next attempt."""
+        return self._arguments | {"timeout": max(0.0, self._deadline - time.monotonic())}
+
+    def delay(self, refusal: FailedCall) -> float | None:
+        """Seconds until the next attempt; None if there is none. Each answer counts as one."""
+        seconds = pushback(refusal)
+        if seconds is None or self._left < 1 or time.monotonic() + seconds >= self._deadline:
+            return None
+        self._left -= 1
+        return seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,10 +116,6 @@ class Connection:
     def channel_options(self) -> list[tuple[str, str | int]]:
         """Options of the channel."""
         options: list[tuple[str, str | int]] = [("grpc.primary_user_agent", f"embedwire-python/{__version__}")]
-        if self.retry_refusals:
-            options.append(("grpc.service_config", _RETRY_REFUSALS))
-        else:
-            options.append(("grpc.enable_retries", 0))
         if _is_local(self.target):  # credentials for this machine do not go to a proxy of the environment
             options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:
@@ -135,6 +142,10 @@ class Connection:
             "wait_for_ready": self.wait_for_ready,
         }
         return number, arguments
+
+    def attempts(self, arguments: dict[str, Any]) -> Attempts:
+        """The attempts of a call with these arguments."""
+        return Attempts(arguments, 2 if self.retry_refusals else 1)
 
     def _metadata(self, request_id: str) -> Metadata:
         pairs = [(REQUEST_ID_KEY, request_id)]
