@@ -119,6 +119,32 @@ test: .venv/installed ## Run the tests
 conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)
 	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m conformance $(if $(LANGUAGES),--language $(LANGUAGES))
 
+# What the clients need and only their owners install.
+TOOLCHAINS := go node npm java mvn
+GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+.PHONY: toolchains
+toolchains:
+	@for tool in $(TOOLCHAINS); do \
+		command -v $$tool >/dev/null || { echo "make test-clients needs $$tool: Go, Node 20 with npm, a JDK 17 with Maven" >&2; exit 1; }; \
+	done
+
+build/bin/grpcurl: Makefile | toolchains
+	GOBIN=$(CURDIR)/build/bin go install $(GRPCURL)
+	@touch $@
+
+clients/typescript/node_modules/installed: clients/typescript/package-lock.json | toolchains
+	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.PHONY: test-clients
+test-clients: toolchains .venv/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages, by themselves and by the cases that they share
+	cd clients/go && go test ./...
+	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
+	cd clients/java && mvn --quiet --batch-mode verify
+	$(SCRUBBED) $(BIN)/pytest -q tests/recipes.py
+	@$(MAKE) --no-print-directory conformance
+
 PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises
 
 .PHONY: test-system

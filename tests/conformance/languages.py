@@ -35,5 +35,9 @@ LANGUAGES = {
         ("node", "build/conformance/runner.js"),
         build=("npm", "run", "--silent", "build:dev"),
     ),
-    "java": Language(ROOT / "clients/java", ("java", "-jar", "target/conformance.jar")),
+    "java": Language(
+        ROOT / "clients/java",
+        ("java", "-cp", "target/classes:target/test-classes:target/lib/*", "dev.embedwire.conformance.Runner"),
+        build=("mvn", "--quiet", "process-test-classes"),
+    ),
 }
