@@ -30,6 +30,14 @@ LANGUAGES = {
         ("./build/conformance",),
         build=("go", "build", "-o", "build/conformance", "./conformance"),
     ),
-    "typescript": Language(ROOT / "clients/typescript", ("node", "dist/conformance.js")),
-    "java": Language(ROOT / "clients/java", ("java", "-jar", "target/conformance.jar")),
+    "typescript": Language(
+        ROOT / "clients/typescript",
+        ("node", "build/conformance/runner.js"),
+        build=("npm", "run", "--silent", "build:dev"),
+    ),
+    "java": Language(
+        ROOT / "clients/java",
+        ("java", "-cp", "target/classes:target/test-classes:target/lib/*", "dev.embedwire.conformance.Runner"),
+        build=("mvn", "--quiet", "process-test-classes"),
+    ),
 }
