@@ -2,7 +2,6 @@
 
 import { type DescMessage, type DescMethod, type MessageShape, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
-  type CallOptions,
   Client,
   type ClientDuplexStream,
   type ClientReadableStream,
@@ -10,6 +9,7 @@ import {
   status as StatusCode,
 } from "@grpc/grpc-js";
 
+import { Attempts, pause } from "./attempts.js";
 import type { CallArguments, Connection } from "./connection.js";
 import { errorOfStatus } from "./details.js";
 import { EmbeddingService, type CreateEmbeddingRequest } from "./generated/embedwire/v1/embedding_pb.js";
@@ -32,18 +32,21 @@ export class Channel {
   }
 
   /** Embed what is in the request. */
-  create(request: CreateEmbeddingRequest, call: CallArguments): ClientReadableStream<pb.CreateEmbeddingResponse> {
+  create(
+    request: CreateEmbeddingRequest,
+    { metadata }: CallArguments,
+    { deadline }: Attempts,
+  ): ClientReadableStream<pb.CreateEmbeddingResponse> {
     const { input, output } = METHODS.createEmbedding;
     const at = path(METHODS.createEmbedding);
-    const { metadata } = call;
-    return this.#client.makeServerStreamRequest(at, writer(input), reader(output), request, metadata, options(call));
+    return this.#client.makeServerStreamRequest(at, writer(input), reader(output), request, metadata, { deadline });
   }
 
   /** Embed what is in the request, and what is then written. */
-  upload(call: CallArguments): UploadCall {
+  upload({ metadata }: CallArguments, { deadline }: Attempts): UploadCall {
     const { input, output } = METHODS.createEmbeddingFromUpload;
     const at = path(METHODS.createEmbeddingFromUpload);
-    return this.#client.makeBidiStreamRequest(at, writer(input), reader(output), call.metadata, options(call));
+    return this.#client.makeBidiStreamRequest(at, writer(input), reader(output), metadata, { deadline });
   }
 
   /**
@@ -57,34 +60,42 @@ export class Channel {
     call: CallArguments,
     signal: AbortSignal | undefined,
   ): Promise<MessageShape<Output>> {
-    signal?.throwIfAborted();
-    const { promise, resolve } = withResolvers<MessageShape<Output> | undefined>();
-    const running = this.#client.makeUnaryRequest(
-      path(method),
-      writer(method.input),
-      reader(method.output),
-      request,
-      call.metadata,
-      options(call),
-      (_, answer) => {
-        resolve(answer); // what went wrong, the status says
-      },
-    );
-    const ending = ended(running);
-    const release = onAbort(signal, () => {
-      running.cancel();
-    });
-    const answer = await promise;
-    const status = await ending;
-    release();
-    if (status.code === StatusCode.OK && answer !== undefined) return answer;
-    signal?.throwIfAborted();
-    throw errorOfStatus(status, call.requestId);
+    const attempts = new Attempts(call);
+    for (;;) {
+      signal?.throwIfAborted();
+      const { answer, status } = await this.#answer(method, request, call, attempts, signal);
+      if (status.code === StatusCode.OK && answer !== undefined) return answer;
+      signal?.throwIfAborted();
+      const delay = attempts.delayMs(status);
+      if (delay === undefined) throw errorOfStatus(status, call.requestId);
+      await pause(delay, signal);
+    }
   }
 
   /** Close the connection, and the calls that still run. */
   close(): void {
     this.#client.close();
+  }
+
+  async #answer<Input extends DescMessage, Output extends DescMessage>(
+    method: DescMethod & { input: Input; output: Output },
+    request: MessageShape<Input>,
+    { metadata }: CallArguments,
+    { deadline }: Attempts,
+    signal: AbortSignal | undefined,
+  ): Promise<{ answer: MessageShape<Output> | undefined; status: StatusObject }> {
+    let answer: MessageShape<Output> | undefined;
+    const at = path(method);
+    const [write, read] = [writer(method.input), reader(method.output)];
+    const running = this.#client.makeUnaryRequest(at, write, read, request, metadata, { deadline }, (_, found) => {
+      answer = found; // before the status, which says what went wrong
+    });
+    const release = onAbort(signal, () => {
+      running.cancel();
+    });
+    const status = await ended(running);
+    release();
+    return { answer, status };
   }
 }
 
@@ -103,19 +114,8 @@ export function onAbort(signal: AbortSignal | undefined, act: () => void): () =>
   return () => signal?.removeEventListener("abort", act);
 }
 
-/** A promise and what settles it. Promise.withResolvers is of Node.js 22. */
-function withResolvers<Value>(): { promise: Promise<Value>; resolve: (value: Value) => void } {
-  let resolve: ((value: Value) => void) | undefined;
-  const promise = new Promise<Value>((found) => (resolve = found));
-  return { promise, resolve: (value) => resolve?.(value) };
-}
-
 function path(method: DescMethod): string {
   return `/${method.parent.typeName}/${method.name}`;
-}
-
-function options({ timeoutMs }: CallArguments): CallOptions {
-  return { deadline: Date.now() + timeoutMs };
 }
 
 function writer<Schema extends DescMessage>(schema: Schema): (message: MessageShape<Schema>) => Buffer {

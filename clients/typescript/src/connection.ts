@@ -5,7 +5,6 @@ import { BlockList, isIP } from "node:net";
 
 import { type ChannelCredentials, type ChannelOptions, Metadata, credentials } from "@grpc/grpc-js";
 
-import { EmbeddingService } from "./generated/embedwire/v1/embedding_pb.js";
 import { VERSION } from "./version.js";
 
 /** How the server proves who it is, and this client too if it must. Certificates and keys are PEM. */
@@ -32,6 +31,11 @@ export interface ClientOptions {
   readonly timeoutMs?: number | undefined;
   /** Wait for a server that is not there yet, within the timeout, rather than fail. */
   readonly waitForReady?: boolean | undefined;
+  /**
+   * Call once more, as soon as the server asks for and within the timeout, what it refused before it did any work; true
+   * by default. Nothing else is repeated, nor is an upload.
+   */
+  readonly retryRefusals?: boolean | undefined;
 }
 
 /** How vectors travel. All encodings carry the same values. */
@@ -66,28 +70,12 @@ const LONGEST_MS = 7 * 24 * 3_600_000; // a server allows no more
 const LAST_PORT = 65_535;
 const RECEIVE_BYTES = 8 << 20; // a unary answer is at most 4 MiB
 
-// The server answers every failure that must not be repeated with grpc-retry-pushback-ms: -1, and a refusal with the
-// time to wait, so this repeats refusals, once, and nothing that may have cost anything.
-const SERVICE_CONFIG = JSON.stringify({
-  methodConfig: [
-    {
-      name: [{ service: EmbeddingService.typeName }],
-      retryPolicy: {
-        maxAttempts: 2,
-        initialBackoff: "0.1s",
-        maxBackoff: "1s",
-        backoffMultiplier: 2,
-        retryableStatusCodes: ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
-      },
-    },
-  ],
-});
-
 /** What a call is made with. */
 export interface CallArguments {
   readonly requestId: string;
   readonly metadata: Metadata;
   readonly timeoutMs: number;
+  readonly attempts: number;
 }
 
 /** Everything that a channel and its calls are made of. */
@@ -138,7 +126,7 @@ export class Connection {
     return {
       "grpc.primary_user_agent": `embedwire-typescript/${VERSION}`,
       "grpc.max_receive_message_length": RECEIVE_BYTES,
-      "grpc.service_config": SERVICE_CONFIG,
+      // Nobody but the caller decides what is repeated; see Attempts.
       "grpc.service_config_disable_resolution": 1,
       // What is for this machine does not go to a proxy of the environment.
       ...(isLocal(this.target) && { "grpc.enable_http_proxy": 0 }),
@@ -162,7 +150,8 @@ export class Connection {
     metadata.set("x-request-id", requestId);
     for (const [name, secret] of this.#secrets) metadata.set(name, secret);
     const wanted = options.timeoutMs ?? this.#options.timeoutMs ?? defaultMs;
-    return { requestId, metadata, timeoutMs: Math.min(wanted, LONGEST_MS) };
+    const attempts = (this.#options.retryRefusals ?? true) ? 2 : 1;
+    return { requestId, metadata, timeoutMs: Math.min(wanted, LONGEST_MS), attempts };
   }
 
   #isSafe(name: string, secret: string | undefined): secret is string {

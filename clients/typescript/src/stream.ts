@@ -2,6 +2,7 @@
 
 import { type StatusObject, status as StatusCode } from "@grpc/grpc-js";
 
+import { Attempts, pause } from "./attempts.js";
 import { type Channel, type StreamingCall, ended, onAbort } from "./calls.js";
 import type { CallArguments } from "./connection.js";
 import { errorOfStatus } from "./details.js";
@@ -64,32 +65,61 @@ export class EventStream implements AsyncIterableIterator<Event, void, undefined
     await this.return();
   }
 
-  async *#run({ channel, call: made, plan, signal }: StreamArguments): AsyncGenerator<Event, void, undefined> {
+  async *#run(made: StreamArguments): AsyncGenerator<Event, void, undefined> {
+    const { signal } = made;
     signal?.throwIfAborted();
-    const planned = await plan();
-    signal?.throwIfAborted();
-    if (this.#isLeft) return;
-    const isUpload = planned.uploads.size > 0;
-    const uploading = isUpload ? channel.upload(made) : undefined;
-    const call: StreamingCall = uploading ?? channel.create(planned.request, made);
+    const plan = await made.plan();
+    const attempts = new Attempts(made.call);
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.#isLeft) return;
+      const delay = yield* this.#attempt(made, plan, attempts);
+      if (delay === undefined) return;
+      const waiting = new AbortController();
+      const release = this.#onEnd(signal, () => {
+        waiting.abort();
+      });
+      await pause(delay, waiting.signal);
+      release();
+    }
+  }
+
+  /** Milliseconds until the next attempt, if this was refused and there is one. */
+  async *#attempt(
+    { channel, call: made, signal }: StreamArguments,
+    plan: Plan,
+    attempts: Attempts,
+  ): AsyncGenerator<Event, number | undefined, undefined> {
+    const uploading = plan.uploads.size > 0 ? channel.upload(made, attempts) : undefined;
+    const call: StreamingCall = uploading ?? channel.create(plan.request, made, attempts);
     const ending = ended(call);
-    const upload = uploading && new Upload(planned, uploading, ending);
-    this.#cancel = () => {
+    const upload = uploading && new Upload(plan, uploading, ending);
+    const release = this.#onEnd(signal, () => {
       call.cancel();
-    };
-    const release = onAbort(signal, this.#cancel);
+    });
+    let isAnswered = false;
     try {
       for await (const message of messages(call)) {
+        isAnswered = true;
         const found = event(message, made.requestId);
         if (found?.type === "result") upload?.answered(found.inputIndex);
         if (found !== undefined) yield found;
       }
       const status = await ending;
-      if (status.code !== StatusCode.OK) this.#fail(status, upload, signal);
+      if (status.code === StatusCode.OK) return undefined;
+      const delay = isAnswered || upload ? undefined : attempts.delayMs(status);
+      if (delay === undefined) this.#fail(status, upload, signal);
+      return delay;
     } finally {
       release();
       call.cancel();
     }
+  }
+
+  /** Do something when the call is left or aborted; returns what takes that back. */
+  #onEnd(signal: AbortSignal | undefined, act: () => void): () => void {
+    this.#cancel = act;
+    return onAbort(signal, act);
   }
 
   /** Throw what ended the call, unless that was leaving it. */
