@@ -12,6 +12,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import trustme
@@ -54,7 +55,7 @@ async def servers(directory: Path) -> AsyncGenerator[dict[str, str]]:
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(directory / "tls.pem")
     file = directory / "embedwire.toml"
     file.write_text(f'[[tokens]]\nname = "me"\nsha256 = "{digest}"\n')
-    tls = {"tls_certificate": directory / "tls.pem", "tls_key": directory / "tls.pem", "config": file}
+    tls: dict[str, Any] = {"tls_certificate": directory / "tls.pem", "tls_key": directory / "tls.pem", "config": file}
     samples = partial(SimpleHTTPRequestHandler, directory=str(ROOT / "clients/python/examples/samples"))
     media = ThreadingHTTPServer(("127.0.0.1", 0), samples)
     Thread(target=media.serve_forever, daemon=True).start()
