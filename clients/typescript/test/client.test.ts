@@ -70,7 +70,10 @@ describe("a stream", () => {
     });
     const events = server.client.stream("m", FOX);
     await events.next();
-    for (let before = -1; before !== sent; await after(WINDOW_MS)) before = sent;
+    for (let before = -1; before !== sent;) {
+      before = sent;
+      await after(WINDOW_MS);
+    }
     assert.ok(sent < 5000, "all segments were sent");
     await events.return();
   });
