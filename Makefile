@@ -134,7 +134,7 @@ build/bin/grpcurl: Makefile | toolchains
 	@touch $@
 
 clients/typescript/node_modules/installed: clients/typescript/package-lock.json | toolchains
-	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund
+	cd clients/typescript && npm ci --no-audit --no-fund
 	@touch $@
 
 .PHONY: test-clients
