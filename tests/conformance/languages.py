@@ -30,7 +30,11 @@ LANGUAGES = {
         ("./build/conformance",),
         build=("go", "build", "-o", "build/conformance", "./conformance"),
     ),
-    "typescript": Language(ROOT / "clients/typescript", ("node", "dist/conformance.js")),
+    "typescript": Language(
+        ROOT / "clients/typescript",
+        ("node", "build/conformance/runner.js"),
+        build=("npm", "run", "--silent", "build:dev"),
+    ),
     "java": Language(
         ROOT / "clients/java",
         ("java", "-cp", "target/classes:target/test-classes:target/lib/*", "dev.embedwire.conformance.Runner"),

@@ -64,7 +64,7 @@ def _build(  # one argument for each member of a description
     metadata: dict[str, Any] | None = None,
 ) -> Reply:
     texts = _numbers(name, numbers, segments, dimensions)
-    body = f'{{"model_name":{json.dumps(model_name)},"{modality}_embedding":{{"segments":['.encode()
+    body = bytearray(f'{{"model_name":{json.dumps(model_name)},"{modality}_embedding":{{"segments":['.encode())
     parts, ends = [], []
     for index, literals in enumerate(texts):
         part = Part(b"".join(struct.pack("<f", float(text)) for text in literals))
@@ -87,7 +87,7 @@ def _build(  # one argument for each member of a description
         "input_url": named.get("input_url"),
         "input_filename": named.get("input_filename"),
     }
-    return Reply(modality, body, tuple(parts), tuple(ends), dimensions, facts)
+    return Reply(modality, bytes(body), tuple(parts), tuple(ends), dimensions, facts)
 
 
 def _numbers(name: str, given: list[str] | None, segments: int, dimensions: int) -> Iterator[list[str]]:

@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import IO, Any
 
 from conformance.languages import Language
@@ -103,10 +102,11 @@ class Runner:
 def _check(language: Language) -> None:
     if not language.folder.is_dir():
         raise RunnerError(f"{language.folder} does not exist")
-    for program in {language.build[:1], language.command[:1]} - {()}:
-        is_built = language.build and program == language.command[:1]
-        if not is_built and shutil.which(program[0], path=None) is None and not Path(program[0]).exists():
-            raise RunnerError(f"{program[0]} is not installed")
+    needed = [*language.build[:1], *language.command[:1]]
+    for program in needed:
+        is_built = language.build and program == needed[-1] and "/" in program
+        if not is_built and shutil.which(program) is None and not (language.folder / program).exists():
+            raise RunnerError(f"{program} is not installed")
 
 
 async def _build(language: Language) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 from process import ServerProcess
 from serving import until
 from upstreams import ScriptedUpstream, Visit
@@ -99,6 +100,13 @@ def _certificates(folder: Path) -> None:
         authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
         for owner, names in (("server", (HOST, "localhost")), ("named", ("embeddings.internal",)), ("client", ("c",))):
             issued = authority.issue_cert(*names)
-            issued.private_key_pem.write_to_path(folder / f"{name}-{owner}.key")
+            (folder / f"{name}-{owner}.key").write_bytes(_pkcs8(issued.private_key_pem.bytes()))
             for blob in issued.cert_chain_pems:
                 blob.write_to_path(folder / f"{name}-{owner}.pem", append=True)
+
+
+def _pkcs8(pem: bytes) -> bytes:
+    """The same key in the one form that every language reads."""
+    key = serialization.load_pem_private_key(pem, None)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
