@@ -16,7 +16,7 @@ import java.util.Queue;
  *
  * <p>The blocking calls of gRPC itself can either not be cancelled or lose the trailers, in which the details are.
  */
-final class Call<Q, A> extends ClientCall.Listener<A> {
+final class Call<Q, A> extends ClientCall.Listener<A> implements Answers<A> {
     private final ClientCall<Q, A> call;
     private final Queue<A> arrived = new ArrayDeque<>(1);
     private Optional<RuntimeException> failure = Optional.empty();
@@ -35,12 +35,8 @@ final class Call<Q, A> extends ClientCall.Listener<A> {
         return this;
     }
 
-    /**
-     * The next message, or nothing if the call has ended well.
-     *
-     * @throws io.grpc.StatusRuntimeException it has ended otherwise
-     */
-    synchronized Optional<A> read() throws InterruptedException {
+    @Override
+    public synchronized Optional<A> read() throws InterruptedException {
         while (arrived.isEmpty() && !isOver) {
             wait();
         }
@@ -73,11 +69,13 @@ final class Call<Q, A> extends ClientCall.Listener<A> {
         }
     }
 
-    /** Ends the call; who waits for it goes on. */
-    synchronized void cancel() {
+    @Override
+    public synchronized void cancel() {
         if (!isOver) {
             isOver = true;
-            failure = Optional.of(Status.CANCELLED.withDescription("the caller ended the call").asRuntimeException());
+            failure = Optional.of(Status.CANCELLED
+                    .withDescription("the caller ended the call")
+                    .asRuntimeException());
             call.cancel("the caller ended the call", null);
             notifyAll();
         }

@@ -4,13 +4,10 @@ import io.grpc.CallOptions;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
-import io.grpc.ManagedChannelProvider.ProviderNotFoundException;
 import io.grpc.Metadata;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
 import java.time.Duration;
-import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
@@ -41,23 +38,6 @@ record Connection(
     /** A server allows no more. */
     private static final Duration LONGEST = Duration.ofDays(7);
 
-    /**
-     * One retry, by gRPC itself. The server says in grpc-retry-pushback-ms when to come back, and of whatever it has
-     * worked on that nobody is to.
-     */
-    private static final Map<String, ?> RETRY_REFUSALS = Map.of(
-            "methodConfig",
-            List.of(Map.of(
-                    "name",
-                    List.of(Map.of("service", "embedwire.v1.EmbeddingService")),
-                    "retryPolicy",
-                    Map.of(
-                            "maxAttempts", 2.0,
-                            "initialBackoff", "0.1s",
-                            "maxBackoff", "1s",
-                            "backoffMultiplier", 2.0,
-                            "retryableStatusCodes", List.of("RESOURCE_EXHAUSTED", "UNAVAILABLE")))));
-
     private static final Pattern HOST = Pattern.compile("(?:dns:(?:///)?)?(?:\\[(.*)\\]|([^:/]*))(?::[0-9]+)?");
     private static final Pattern LOOPBACK = Pattern.compile("127(\\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}");
     private static final Pattern PORT = Pattern.compile(".*:([0-9]+)");
@@ -74,14 +54,16 @@ record Connection(
             var builder = Grpc.newChannelBuilder(
                             target, tls.map(Tls::credentials).orElseGet(InsecureChannelCredentials::create))
                     .userAgent("embedwire-java/" + VERSION)
-                    .maxInboundMessageSize(RECEIVED_BYTES);
+                    .maxInboundMessageSize(RECEIVED_BYTES)
+                    .disableServiceConfigLookUp(); // so that nobody else makes a policy of retries
             tls.flatMap(Tls::serverName).ifPresent(builder::overrideAuthority);
             if (isLocal(target)) {
                 builder.proxyDetector(address -> null); // credentials for this machine do not go to a proxy
             }
-            return (retryRefusals ? builder.defaultServiceConfig(RETRY_REFUSALS) : builder.disableRetry()).build();
-        } catch (ProviderNotFoundException error) {
-            throw new IllegalArgumentException("tls: the certificates or the key cannot be read", error);
+            return builder.build();
+        } catch (RuntimeException error) { // gRPC has one class for a name, another for a key
+            throw new IllegalArgumentException(
+                    (tls.isPresent() ? "target or tls: " : "target: ") + error.getMessage(), error);
         }
     }
 
@@ -95,8 +77,8 @@ record Connection(
 
     static String requestId(Options options) {
         return options.requestId()
-                .orElseGet(() ->
-                        String.format("%016x", ThreadLocalRandom.current().nextLong()));
+                .orElseGet(
+                        () -> String.format("%016x", ThreadLocalRandom.current().nextLong()));
     }
 
     Metadata metadata(String requestId) {

@@ -32,6 +32,9 @@ final class Details {
     private static final Metadata.Key<com.google.rpc.Status> KEY = Metadata.Key.of(
             "grpc-status-details-bin", ProtoUtils.metadataMarshaller(com.google.rpc.Status.getDefaultInstance()));
 
+    private static final Metadata.Key<String> PUSHBACK =
+            Metadata.Key.of("grpc-retry-pushback-ms", Metadata.ASCII_STRING_MARSHALLER);
+
     private Details() {}
 
     /** The exception for a failed call: all that its trailers say, or what gRPC itself knows. */
@@ -41,8 +44,8 @@ final class Details {
         List<Any> details = details(error.getTrailers());
         Optional<ErrorInfo> info = find(details, ErrorInfo.class).filter(found -> DOMAIN.equals(found.getDomain()));
         if (info.isEmpty()) {
-            boolean saysWhy = status.getCode() == Status.Code.DEADLINE_EXCEEDED
-                    || status.getCode() == Status.Code.CANCELLED;
+            boolean saysWhy =
+                    status.getCode() == Status.Code.DEADLINE_EXCEEDED || status.getCode() == Status.Code.CANCELLED;
             return Failure.of(code, saysWhy ? code : "", words(status)).exception(requestId, 0);
         }
         Map<String, String> facts = info.get().getMetadataMap();
@@ -55,6 +58,16 @@ final class Details {
                         find(details, QuotaFailure.class).map(Details::quotas).orElse(List.of()),
                         upstream(facts))
                 .exception(requestId, number(facts.getOrDefault("attempts", "")));
+    }
+
+    /** After which time the server wants a refused call back; empty if it does not, as with every other failure. */
+    static Optional<Duration> pushback(StatusRuntimeException refusal) {
+        Status.Code code = refusal.getStatus().getCode();
+        boolean canBe = code == Status.Code.RESOURCE_EXHAUSTED || code == Status.Code.UNAVAILABLE;
+        return Optional.ofNullable(refusal.getTrailers())
+                .map(trailers -> trailers.get(PUSHBACK))
+                .filter(asked -> canBe && asked.matches("[0-9]{1,9}"))
+                .map(asked -> Duration.ofMillis(Long.parseLong(asked)));
     }
 
     static Duration duration(com.google.protobuf.Duration message) {
@@ -87,7 +100,8 @@ final class Details {
     private static String words(Status status) {
         String said = Optional.ofNullable(status.getDescription()).orElse("");
         Throwable cause = status.getCause();
-        return cause == null || cause.getMessage() == null ? said : said + ": " + cause.getMessage();
+        String all = cause == null || cause.getMessage() == null ? said : said + ": " + cause.getMessage();
+        return all.lines().findFirst().orElse(""); // a stack trace may follow
     }
 
     private static List<FieldViolation> violations(BadRequest message) {

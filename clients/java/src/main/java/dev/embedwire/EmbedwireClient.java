@@ -5,6 +5,7 @@ import static java.util.Objects.requireNonNull;
 import dev.embedwire.v1.EmbeddingServiceGrpc;
 import dev.embedwire.v1.ListModelsRequest;
 import dev.embedwire.v1.ListModelsResponse;
+import io.grpc.CallOptions;
 import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
@@ -19,8 +20,8 @@ import java.util.Optional;
 /**
  * Calls an Embedwire server. Safe to share between threads; it connects with the first call.
  *
- * <p>Every call throws {@link EmbedwireException} if it fails, {@link UncheckedIOException} if a file cannot be read, and
- * {@link IllegalArgumentException} if it cannot be meant.
+ * <p>Every call throws {@link EmbedwireException} if it fails, {@link UncheckedIOException} if a file cannot be read,
+ * and {@link IllegalArgumentException} if it cannot be meant.
  */
 public final class EmbedwireClient implements AutoCloseable {
     private final Connection connection;
@@ -61,14 +62,16 @@ public final class EmbedwireClient implements AutoCloseable {
         var replies = new Replies(requestId);
         Duration timeout = Requests.defaultTimeout(inputs);
         if (plan.uploads().isEmpty()) {
-            var call = call(EmbeddingServiceGrpc.getCreateEmbeddingMethod(), options, timeout, requestId);
-            return new EventStream(requestId, call.with(plan.request()), replies::event, Optional.empty());
+            var method = EmbeddingServiceGrpc.getCreateEmbeddingMethod();
+            var call = attempts(method, plan.request(), options, timeout, requestId);
+            return new EventStream(requestId, call, replies::event, Optional.empty());
         }
         var method = EmbeddingServiceGrpc.getCreateEmbeddingFromUploadMethod();
-        var uploading = call(method, options, timeout, requestId);
-        var upload = new Upload(uploading, plan, options.chunkBytes());
+        var call =
+                new Call<>(channel, method, connection.callOptions(options, timeout), connection.metadata(requestId));
+        var upload = new Upload(call, plan, options.chunkBytes());
         upload.start();
-        return new EventStream(requestId, uploading, replies::event, Optional.of(upload));
+        return new EventStream(requestId, call, replies::event, Optional.of(upload));
     }
 
     /**
@@ -171,16 +174,19 @@ public final class EmbedwireClient implements AutoCloseable {
         return List.copyOf(found);
     }
 
-    private <Q, A> Call<Q, A> call(
-            MethodDescriptor<Q, A> method, Options options, Duration timeout, String requestId) {
-        return new Call<>(
-                channel, method, connection.callOptions(options, timeout), connection.metadata(requestId));
+    private <Q, A> Answers<A> attempts(
+            MethodDescriptor<Q, A> method, Q message, Options options, Duration timeout, String requestId) {
+        CallOptions chosen = connection.callOptions(options, timeout);
+        return new Attempts<>(
+                () -> new Call<>(channel, method, chosen, connection.metadata(requestId)).with(message),
+                requireNonNull(chosen.getDeadline()),
+                !connection.retryRefusals());
     }
 
     /** The only answer to the only message. */
     private <Q, A> A only(
             MethodDescriptor<Q, A> method, Q message, Options options, Duration timeout, String requestId) {
-        Call<Q, A> call = call(method, options, timeout, requestId).with(message);
+        Answers<A> call = attempts(method, message, options, timeout, requestId);
         try {
             Optional<A> reply = call.read();
             if (reply.isEmpty() || call.read().isPresent()) {
@@ -193,7 +199,10 @@ public final class EmbedwireClient implements AutoCloseable {
             call.cancel();
             Thread.currentThread().interrupt();
             throw Details.exception(
-                    Status.CANCELLED.withDescription("the thread was interrupted").asRuntimeException(), requestId);
+                    Status.CANCELLED
+                            .withDescription("the thread was interrupted")
+                            .asRuntimeException(),
+                    requestId);
         }
     }
 
@@ -280,8 +289,8 @@ public final class EmbedwireClient implements AutoCloseable {
         }
 
         /**
-         * Calls once more what the server refused before it did any work, or what did not reach it; after as long as the
-         * server asks for, and within the timeout. What has been sent upstream is never repeated.
+         * Calls once more, as soon as the server asks for and within the timeout, what it refused before it did any
+         * work. Nothing else is repeated, nor is an upload.
          *
          * @param retryRefusals whether to; true unless chosen
          * @return this

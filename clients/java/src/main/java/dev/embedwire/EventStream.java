@@ -10,13 +10,13 @@ import java.util.function.Function;
 /**
  * The events of one call, as they arrive: for one thread, and closed by any. The server sends no more than is taken.
  *
- * <p>Segments of one input come in order, inputs interleave, and each input ends with its {@link Result}. Reading throws
- * {@link EmbedwireException} if the call fails, or its only input; and {@link java.io.UncheckedIOException} if a file
- * cannot be read.
+ * <p>Segments of one input come in order, inputs interleave, and each input ends with its {@link Result}. Reading
+ * throws {@link EmbedwireException} if the call fails, or its only input; and {@link java.io.UncheckedIOException} if a
+ * file cannot be read.
  */
 public final class EventStream implements Iterator<Event>, AutoCloseable {
     private final String requestId;
-    private final Call<?, ?> call;
+    private final Answers<?> call;
     private final Reader reader;
     private final Optional<Upload> upload;
     private Optional<Event> next = Optional.empty();
@@ -26,8 +26,7 @@ public final class EventStream implements Iterator<Event>, AutoCloseable {
         Optional<Event> read() throws InterruptedException;
     }
 
-    <A> EventStream(
-            String requestId, Call<?, A> call, Function<A, Optional<Event>> decode, Optional<Upload> upload) {
+    <A> EventStream(String requestId, Answers<A> call, Function<A, Optional<Event>> decode, Optional<Upload> upload) {
         this.requestId = requestId;
         this.call = call;
         this.reader = () -> {
@@ -57,8 +56,8 @@ public final class EventStream implements Iterator<Event>, AutoCloseable {
     public boolean hasNext() {
         if (next.isEmpty() && !isClosed) {
             next = read();
-            upload.ifPresent(running -> next.filter(Result.class::isInstance)
-                    .ifPresent(result -> running.answered(result.inputIndex())));
+            upload.ifPresent(running ->
+                    next.filter(Result.class::isInstance).ifPresent(result -> running.answered(result.inputIndex())));
         }
         return next.isPresent() && !isClosed;
     }
@@ -96,7 +95,10 @@ public final class EventStream implements Iterator<Event>, AutoCloseable {
             close();
             Thread.currentThread().interrupt();
             throw Details.exception(
-                    Status.CANCELLED.withDescription("the thread was interrupted").asRuntimeException(), requestId);
+                    Status.CANCELLED
+                            .withDescription("the thread was interrupted")
+                            .asRuntimeException(),
+                    requestId);
         }
     }
 }

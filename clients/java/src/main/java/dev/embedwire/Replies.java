@@ -1,5 +1,6 @@
 package dev.embedwire;
 
+import com.google.protobuf.ByteString;
 import dev.embedwire.v1.CreateEmbeddingFromUploadResponse;
 import dev.embedwire.v1.CreateEmbeddingResponse;
 import dev.embedwire.v1.CreateEmbeddingUnaryResponse;
@@ -74,25 +75,28 @@ final class Replies {
     }
 
     private float[] vector(Vector message) {
-        var data = message.getData();
-        float[] values = new float[message.getValuesCount() > 0 ? message.getValuesCount() : data.size() / Float.BYTES];
-        switch (message.getEncoding()) {
-            case VECTOR_ENCODING_FLOAT32_LE -> {
-                if (data.size() != values.length * Float.BYTES) {
-                    throw broken("the server sent a vector that cannot be read");
-                }
-                data.asReadOnlyByteBuffer()
-                        .order(ByteOrder.LITTLE_ENDIAN)
-                        .asFloatBuffer()
-                        .get(values);
-            }
+        return switch (message.getEncoding()) {
+            case VECTOR_ENCODING_FLOAT32_LE -> packed(message.getData());
             case VECTOR_ENCODING_UNSPECIFIED, VECTOR_ENCODING_FLOAT_VALUES -> {
+                float[] values = new float[message.getValuesCount()];
                 for (int index = 0; index < values.length; index++) {
                     values[index] = message.getValues(index);
                 }
+                yield values;
             }
             case UNRECOGNIZED -> throw broken("the server sent a vector that cannot be read");
+        };
+    }
+
+    private float[] packed(ByteString data) {
+        if (data.size() % Float.BYTES != 0) {
+            throw broken("the server sent a vector that cannot be read");
         }
+        float[] values = new float[data.size() / Float.BYTES];
+        data.asReadOnlyByteBuffer()
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .asFloatBuffer()
+                .get(values);
         return values;
     }
 
@@ -180,8 +184,8 @@ final class Replies {
                                 List.copyOf(image.getMediaTypesList()), image.getMaxBytes(), image.getMinSidePx()))
                         : Optional.empty(),
                 message.hasAudio()
-                        ? Optional.of(new Model.AudioSupport(
-                                List.copyOf(audio.getMediaTypesList()), audio.getMaxBytes()))
+                        ? Optional.of(
+                                new Model.AudioSupport(List.copyOf(audio.getMediaTypesList()), audio.getMaxBytes()))
                         : Optional.empty());
     }
 

@@ -40,9 +40,8 @@ final class Requests {
 
     /** Decides for each file whether it travels in the request. */
     static Plan plan(String model, List<? extends Input> inputs, Options options) throws IOException {
-        var request = CreateEmbeddingRequest.newBuilder()
-                .setModelName(model)
-                .setVectorEncoding(encoding(options.encoding()));
+        var request =
+                CreateEmbeddingRequest.newBuilder().setModelName(model).setVectorEncoding(encoding(options.encoding()));
         options.maxRetries().ifPresent(request::setMaxRetries);
         Map<Integer, Source> uploads = new TreeMap<>();
         long room = INLINE_BYTES;

@@ -18,8 +18,8 @@ import java.util.OptionalDouble;
  * @param mediaDurationSec length of the audio in seconds; empty if the upstream does not tell
  * @param attempts how many upstream requests were made
  * @param timings where the time went
- * @param upstream who answered: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not the real model's and
- *     do not belong into a real index
+ * @param upstream who answered: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not the real model's
+ *     and do not belong into a real index
  * @param failure why the input failed; empty means success
  * @param requestId the id of the call, under which the server's log has the details
  */
@@ -63,7 +63,7 @@ public record Result(
     /** Without keys and names, which are the caller's own. */
     @Override
     public String toString() {
-        return "Result[input " + inputIndex + ", " + failure.map(Failure::toString).orElse(segmentCount + " segments")
-                + "]";
+        return "Result[input " + inputIndex + ", "
+                + failure.map(Failure::toString).orElse(segmentCount + " segments") + "]";
     }
 }

@@ -42,8 +42,8 @@ import java.util.OptionalDouble;
 import java.util.function.Function;
 
 /**
- * The runner of the conformance suite (tests/conformance): a job a line in, an outcome a line out. It uses what is public
- * of the client, and never decides whether an outcome is right.
+ * The runner of the conformance suite (tests/conformance): a job a line in, an outcome a line out. It uses what is
+ * public of the client, and never decides whether an outcome is right.
  */
 final class Runner {
     private final JsonObject job;
@@ -59,8 +59,7 @@ final class Runner {
         var out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         try (var jobs = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
             for (String line = jobs.readLine(); line != null; line = jobs.readLine()) {
-                out.println(gson.toJson(
-                        new Runner(JsonParser.parseString(line).getAsJsonObject()).outcome()));
+                out.println(gson.toJson(new Runner(JsonParser.parseString(line).getAsJsonObject()).outcome()));
             }
         }
     }
@@ -112,7 +111,8 @@ final class Runner {
     }
 
     private void stream(EmbedwireClient client, String model, List<Input> inputs) {
-        int cancelAfter = optional(job, "cancel_after").map(JsonElement::getAsInt).orElse(-1);
+        int cancelAfter =
+                optional(job, "cancel_after").map(JsonElement::getAsInt).orElse(-1);
         try (EventStream stream = client.stream(model, inputs, options())) {
             while (stream.hasNext()) {
                 events.add(event(stream.next()));
@@ -310,9 +310,11 @@ final class Runner {
     private static JsonObject text(Model.TextSupport text) {
         var found = new JsonObject();
         found.addProperty("max_tokens", text.maxTokens());
-        found.add("truncates", strings(text.truncates().stream()
-                .map(each -> each.name().toLowerCase(Locale.ROOT))
-                .toList()));
+        found.add(
+                "truncates",
+                strings(text.truncates().stream()
+                        .map(each -> each.name().toLowerCase(Locale.ROOT))
+                        .toList()));
         found.addProperty("max_bytes", text.maxBytes());
         return found;
     }
