@@ -12,6 +12,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -119,6 +121,17 @@ class ClientTest {
             var error = assertThrows(EmbedwireException.class, () -> client.embed("m", Text.of("a")));
             assertEquals("CANCELLED", error.code());
             assertTrue(Thread.interrupted());
+        }
+    }
+
+    /** A stream may be closed while another thread waits for its next event, which then is the end. */
+    @Test
+    void closingFromAnotherThread() throws Exception {
+        try (var client = EmbedwireClient.builder(NOBODY).waitForReady(true).build()) {
+            var events = client.stream("m", List.of(Text.of("a")));
+            var reader = CompletableFuture.supplyAsync(events::hasNext);
+            events.close();
+            assertFalse(reader.get(10, TimeUnit.SECONDS));
         }
     }
 
