@@ -22,6 +22,8 @@ class Language:
     build: tuple[str, ...] = ()
 
 
+_JAVA_CLASSES = "target/classes:target/test-classes:target/lib/*"
+
 LANGUAGES = {
     "python": Language(ROOT / "clients/python", (sys.executable, "conformance/runner.py")),
     "python-asyncio": Language(ROOT / "clients/python", (sys.executable, "conformance/runner.py", "--asyncio")),
@@ -37,7 +39,8 @@ LANGUAGES = {
     ),
     "java": Language(
         ROOT / "clients/java",
-        ("java", "-cp", "target/classes:target/test-classes:target/lib/*", "dev.embedwire.conformance.Runner"),
+        # Java reads names of files as the locale says, and in none it loses what is not ASCII.
+        (*("env", "LC_ALL=C.UTF-8", "java"), *("-cp", _JAVA_CLASSES), "dev.embedwire.conformance.Runner"),
         build=("mvn", "--quiet", "process-test-classes"),
     ),
 }
