@@ -9,6 +9,7 @@ import (
 	"iter"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
@@ -28,7 +29,7 @@ type Client struct {
 // An option that cannot be used, or a credential that would travel over a network in plain text, is an error that
 // wraps [ErrArgument].
 func NewClient(target string, options ...Option) (*Client, error) {
-	chosen := settings{}
+	chosen := settings{retryRefusals: true}
 	for _, option := range options {
 		option(&chosen)
 	}
@@ -137,9 +138,12 @@ func (c *Client) EmbedUnary(ctx context.Context, model string, inputs ...Input) 
 	request := planned.request
 	ctx, requestID, cancel := c.begin(ctx, request)
 	defer cancel(nil)
-	reply, err := c.stub.CreateEmbeddingUnary(ctx, &pb.CreateEmbeddingUnaryRequest{
+	message := &pb.CreateEmbeddingUnaryRequest{
 		ModelName: request.ModelName, Inputs: request.Inputs, VectorEncoding: request.VectorEncoding,
 		MaxRetries: request.MaxRetries,
+	}
+	reply, err := answer(ctx, &c.settings, func(trailer *metadata.MD) (*pb.CreateEmbeddingUnaryResponse, error) {
+		return c.stub.CreateEmbeddingUnary(ctx, message, grpc.Trailer(trailer))
 	})
 	if err != nil {
 		return nil, explain(ctx, err, requestID)
@@ -156,7 +160,9 @@ func (c *Client) Models(ctx context.Context) ([]Model, error) {
 	defer cancel(nil)
 	var found []Model
 	for token := ""; ; {
-		page, err := c.stub.ListModels(ctx, &pb.ListModelsRequest{PageToken: token})
+		page, err := answer(ctx, &c.settings, func(trailer *metadata.MD) (*pb.ListModelsResponse, error) {
+			return c.stub.ListModels(ctx, &pb.ListModelsRequest{PageToken: token}, grpc.Trailer(trailer))
+		})
 		if err != nil {
 			return nil, explain(ctx, err, requestID)
 		}

@@ -39,9 +39,17 @@ func (s *service) CreateEmbedding(
 	return s.before(stream.Context())
 }
 
+func (s *service) CreateEmbeddingUnary(
+	ctx context.Context, _ *pb.CreateEmbeddingUnaryRequest,
+) (*pb.CreateEmbeddingUnaryResponse, error) {
+	return &pb.CreateEmbeddingUnaryResponse{}, s.before(ctx)
+}
+
 func (s *service) CreateEmbeddingFromUpload(stream pb.EmbeddingService_CreateEmbeddingFromUploadServer) error {
 	for {
-		if _, err := stream.Recv(); err != nil {
+		if _, err := stream.Recv(); err == io.EOF {
+			return s.before(stream.Context())
+		} else if err != nil {
 			return err
 		}
 	}
@@ -58,6 +66,11 @@ func serve(t *testing.T, before func(context.Context) error, options ...Option) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, listener, before, options...)
+}
+
+func serveOn(t *testing.T, listener net.Listener, before func(context.Context) error, options ...Option) *Client {
+	t.Helper()
 	server := grpc.NewServer()
 	pb.RegisterEmbeddingServiceServer(server, &service{before: before})
 	go server.Serve(listener)
@@ -155,22 +168,6 @@ func TestMetadata(t *testing.T) {
 	}
 	if agent := strings.Join(seen.Get("user-agent"), ""); !strings.HasPrefix(agent, "embedwire-go/"+Version+" ") {
 		t.Errorf("the user agent is %q", agent)
-	}
-}
-
-// A refusal is repeated once; what the server forbids to repeat is not.
-func TestRetries(t *testing.T) {
-	var calls atomic.Int32
-	for pushback, want := range map[string]int32{"1": 2, "-1": 1} {
-		calls.Store(0)
-		client := serve(t, func(ctx context.Context) error {
-			calls.Add(1)
-			grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", pushback))
-			return status.Error(codes.ResourceExhausted, "full")
-		})
-		if _, err := client.Models(t.Context()); status.Code(err) != codes.ResourceExhausted || calls.Load() != want {
-			t.Errorf("pushback %s: %d calls, %v", pushback, calls.Load(), err)
-		}
 	}
 }
 

@@ -32,11 +32,6 @@ const (
 	longestTimeout = 7 * 24 * time.Hour
 	// A unary answer is at most 4 MiB, and grpc's own limit leaves no room beside it.
 	receiveBytes = 8 << 20
-	// The server answers every failure that must not be repeated with a pushback of -1, so that this repeats
-	// refusals only, after the time that they name, and calls that got no answer at all.
-	serviceConfig = `{"methodConfig": [{"name": [{"service": "embedwire.v1.EmbeddingService"}], "retryPolicy": {
-		"maxAttempts": 2, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
-		"retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]}}]}`
 )
 
 func (s *settings) dialOptions(target string) []grpc.DialOption {
@@ -47,7 +42,7 @@ func (s *settings) dialOptions(target string) []grpc.DialOption {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(security),
 		grpc.WithUserAgent("embedwire-go/" + Version),
-		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDisableRetry(), // whatever a resolver says; what never reached the server is still sent again
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytes), grpc.WaitForReady(s.waitForReady)),
 	}
 	if isLocal(target) { // credentials for this machine do not go to a proxy of the environment

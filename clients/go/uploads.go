@@ -37,8 +37,7 @@ func (c *Client) open(
 	ctx context.Context, planned *plan, cancel context.CancelCauseFunc,
 ) (func() (response, error), error) {
 	if len(planned.uploads) == 0 {
-		stream, err := c.stub.CreateEmbedding(ctx, planned.request)
-		return func() (response, error) { return stream.Recv() }, err
+		return c.ask(ctx, planned.request)
 	}
 	stream, err := c.stub.CreateEmbeddingFromUpload(ctx)
 	if err != nil {
