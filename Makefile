@@ -16,6 +16,15 @@ PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
 LOCK := --quiet --system-certs --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --upgrade
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
 STUBS := clients/python/src
+PROTOSET := proto/embedwire.protoset
+# Where google/rpc/*.proto are.
+GOOGLE_PROTOS := 'import google.rpc as rpc; print(list(rpc.__path__)[0].removesuffix("google/rpc"))'
+
+# Tools of the Go client; clients/go/go.mod says which versions the client itself needs.
+GO_TOOLS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11 google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.1 \
+	honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GO_STUBS := clients/go
+GO_MODULE := github.com/embedwire/embedwire/clients/go
 
 # A key that the shell exports must never be billed by a demo or a test, nor a setting bend one.
 SCRUBBED := env -u TWELVELABS_API_KEY $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
@@ -38,6 +47,13 @@ help: ## List the targets
 	@.venv-gen/bin/python -m pip install $(QUIET) --requirement constraints-gen.txt
 	@touch $@
 
+# go install builds each at its pinned version; what it downloads is checked against Go's checksum database.
+build/go/installed: Makefile
+	@command -v go >/dev/null || { echo "the Go client needs Go 1.26 or later: https://go.dev/dl/" >&2; exit 1; }
+	@echo "building the tools of the Go client: a minute or two"
+	@for tool in $(GO_TOOLS); do GOBIN=$(CURDIR)/build/go go install $$tool || exit 1; done
+	@touch $@
+
 .PHONY: demo
 demo: .venv/installed ## Start a server on the embedded sandbox and embed a text, an image and an audio file
 	@$(SCRUBBED) $(BIN)/python clients/python/examples/demo.py
@@ -47,7 +63,7 @@ run: .venv/installed ## Serve on 127.0.0.1:50051 (the sandbox, or TwelveLabs if 
 	@$(BIN)/embedwire-server serve
 
 .PHONY: check
-check: .venv/installed .venv-gen/installed ## Lint, types, dependency rules, contract, drift of the stubs
+check: .venv/installed .venv-gen/installed check-go ## Lint, types, dependency rules, contract, drift of the stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -55,21 +71,79 @@ check: .venv/installed .venv-gen/installed ## Lint, types, dependency rules, con
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
-	@$(MAKE) --no-print-directory gen STUBS=build/gen
+	$(BIN)/buf breaking proto --against proto/released.binpb
+	@$(MAKE) --no-print-directory gen-python STUBS=build/gen PROTOSET=build/gen/embedwire.protoset
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
+	cmp build/gen/embedwire.protoset proto/embedwire.protoset
+
+.PHONY: check-go
+check-go: build/go/installed
+	@unformatted=$$(gofmt -l clients/go) && test -z "$$unformatted" || { echo "gofmt: $$unformatted" >&2; exit 1; }
+	cd clients/go && go mod tidy -diff
+	cd clients/go && go vet ./...
+	cd clients/go && $(CURDIR)/build/go/staticcheck ./...
+	@$(MAKE) --no-print-directory gen-go GO_STUBS=build/gen-go
+	diff --recursive build/gen-go/embedwirepb clients/go/embedwirepb
 
 .PHONY: gen
-gen: .venv-gen/installed ## Regenerate the Python stubs from proto/
+gen: gen-python gen-go ## Regenerate from proto/ what is committed of it
+
+.PHONY: gen-python
+gen-python: .venv-gen/installed .venv/installed
 	@rm -rf $(STUBS)/embedwire/v1 && mkdir -p $(STUBS)/embedwire/v1
 	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
 		--python_out=$(STUBS) --mypy_out=quiet:$(STUBS) $(PROTOS)
 	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
 		--grpc_python_out=$(STUBS) --mypy_grpc_out=quiet:$(STUBS) proto/embedwire/v1/embedding.proto
 	@printf '"""Generated stubs of the contract, version 1."""\n' > $(STUBS)/embedwire/v1/__init__.py
+	@.venv-gen/bin/python -m grpc_tools.protoc -Iproto -I"$$($(BIN)/python -c $(GOOGLE_PROTOS))" --include_imports \
+		--include_source_info --descriptor_set_out=$(PROTOSET) \
+		$(PROTOS) google/rpc/error_details.proto google/rpc/status.proto
+
+.PHONY: released
+released: .venv/installed ## Take the contract as it is for the released one, which callers are promised
+	$(BIN)/buf build proto --exclude-source-info --output proto/released.binpb
+
+.PHONY: gen-go
+gen-go: .venv-gen/installed build/go/installed
+	@rm -rf $(GO_STUBS)/embedwirepb && mkdir -p $(GO_STUBS)
+	@PATH=build/go:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
+		--go_out=$(GO_STUBS) --go_opt=module=$(GO_MODULE) \
+		--go-grpc_out=$(GO_STUBS) --go-grpc_opt=module=$(GO_MODULE) $(PROTOS)
 
 .PHONY: test
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+.PHONY: conformance
+conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)
+	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m conformance $(if $(LANGUAGES),--language $(LANGUAGES))
+
+# What the clients need and only their owners install.
+TOOLCHAINS := go node npm java mvn
+GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+.PHONY: toolchains
+toolchains:
+	@for tool in $(TOOLCHAINS); do \
+		command -v $$tool >/dev/null || { echo "make test-clients needs $$tool: Go, Node 20 with npm, a JDK 17 with Maven" >&2; exit 1; }; \
+	done
+
+build/bin/grpcurl: Makefile | toolchains
+	GOBIN=$(CURDIR)/build/bin go install $(GRPCURL)
+	@touch $@
+
+clients/typescript/node_modules/installed: clients/typescript/package-lock.json | toolchains
+	cd clients/typescript && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: test-clients
+test-clients: toolchains .venv/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages, by themselves and by the cases that they share
+	cd clients/go && go test ./...
+	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
+	cd clients/java && mvn --quiet --batch-mode verify
+	$(SCRUBBED) $(BIN)/pytest -q tests/recipes.py
+	@$(MAKE) --no-print-directory conformance
 
 PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises
 

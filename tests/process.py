@@ -30,13 +30,15 @@ class ServerProcess:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, script: Script | None = None, **settings: Any) -> AsyncGenerator["ServerProcess"]:
-        """Start it on the sandbox, or on an upstream that follows the script."""
+    async def running(
+        cls, script: Script | None = None, key: str = "", **settings: Any
+    ) -> AsyncGenerator["ServerProcess"]:
+        """Start it on the sandbox, or on an upstream that follows the script; the key is its own for the upstream."""
         async with contextlib.AsyncExitStack() as stack:
             if script is not None:
                 scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
                 settings["upstream"] = scripted.base_url
-            process = await _start(**settings)
+            process = await _start(key, **settings)
             stack.push_async_callback(_end, process)
             log: list[str] = []
             target, metrics_urls = await _addresses(process, log)
@@ -78,10 +80,11 @@ class ServerProcess:
         return await asyncio.wait_for(self.process.wait(), 20)
 
 
-async def _start(**settings: Any) -> asyncio.subprocess.Process:
+async def _start(key: str, **settings: Any) -> asyncio.subprocess.Process:
     chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
     flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    command = [sys.executable, "-m", "embedwire_server", "serve", *flags]
+    environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
+    command = [*environment, sys.executable, "-m", "embedwire_server", "serve", *flags]
     return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
 
 

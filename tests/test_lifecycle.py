@@ -165,7 +165,7 @@ async def test_calls_that_outlast_the_grace_are_told(number: signal.Signals) -> 
                 await waiting
             failure = failed(caught.value)
             assert (failure.code, failure.info.reason) == (UNAVAILABLE, "DRAINING")
-            assert failure.trailers["grpc-retry-pushback-ms"] == "0"
+            assert failure.trailers["grpc-retry-pushback-ms"] == "1"
             assert _retry_delay(failure.trailers) == 0
         await until(lambda: len(gone) == 2)
         assert await asyncio.wait_for(server.process.wait(), 10) == 0

@@ -60,6 +60,7 @@ _PERCENT_ENCODED = re.compile(rb"[^ -$&-~]")  # in the message of a status, by g
 
 # Refused before any work was done: whoever tries again, here or elsewhere, costs nobody anything.
 RETRIABLE = {Reason.OVERLOADED, Reason.DRAINING}
+_RETRIED_CODES = {CODES[reason] for reason in RETRIABLE}
 _FIRST_OF_OTHERS = 100  # reasons with lower numbers are the caller's own fault
 
 
@@ -86,9 +87,11 @@ def text(error: GatewayError) -> str:
 def trailers(error: GatewayError) -> tuple[tuple[str, str | bytes], ...]:
     """What a failed call says beside code and text: the details, and what gRPC's own retries are to do.
 
-    Pushback follows gRPC's proposal A6. A refusal that may be retried says after how many milliseconds; any
-    other failure that is not the caller's fault says never (-1), because this server has made its attempts and
-    a client that is configured to retry the code would multiply them. What the caller can mend says nothing.
+    Pushback follows gRPC's proposal A6. A refusal that may be retried says after how many milliseconds, at least 1,
+    since clients on gRPC's C core (grpcio 1.85) never come back after 0 but hang until their deadline; any
+    other failure that is not the caller's fault, or has the code of a refusal, says never (-1), because this server
+    has made its attempts and a client that is configured to retry the code would multiply them. Whatever else the
+    caller can mend says nothing.
     """
     found: tuple[tuple[str, str | bytes], ...] = ((DETAILS_KEY, details(error)),)
     pushback = _pushback(error)
@@ -97,9 +100,9 @@ def trailers(error: GatewayError) -> tuple[tuple[str, str | bytes], ...]:
 
 def _pushback(error: GatewayError) -> str | None:
     if error.reason in RETRIABLE:
-        return str(math.ceil(min((error.retry_delay or 0) * 1000, MAX_PUSHBACK_MS)))
+        return str(max(1, math.ceil(min((error.retry_delay or 0) * 1000, MAX_PUSHBACK_MS))))
     is_callers = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}") < _FIRST_OF_OTHERS
-    return None if is_callers else DO_NOT_RETRY
+    return None if is_callers and code(error) not in _RETRIED_CODES else DO_NOT_RETRY
 
 
 def details(error: GatewayError) -> bytes:

@@ -6,7 +6,7 @@ generated stubs of the contract are in `embedwire.v1`.
 
 from embedwire.async_client import AsyncClient, AsyncStream
 from embedwire.client import Client, Stream
-from embedwire.connection import TLS, CallOptions
+from embedwire.connection import TLS
 from embedwire.errors import (
     DeadlineExceededError,
     EmbedwireError,
@@ -21,6 +21,7 @@ from embedwire.errors import (
     UpstreamReply,
 )
 from embedwire.inputs import Audio, Image, Input, Text
+from embedwire.options import CallOptions
 from embedwire.results import (
     AudioSupport,
     Embedding,

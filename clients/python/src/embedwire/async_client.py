@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 import grpc
 
 from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
+from embedwire.connection import DEFAULT_TARGET, TLS, Attempts, Connection
 from embedwire.details import error_of
 from embedwire.errors import EmbedwireError, Failure
 from embedwire.inputs import Input, Known
+from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -35,6 +36,8 @@ class AsyncClient:
             server's key is used.
         timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
         wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
+        retry_refusals: call once more, as soon as the server asks for and within the timeout, what it refused before it
+            did any work. Nothing else is repeated, nor is an upload.
 
     Raises:
         ValueError: an argument cannot be used; the message says why.
@@ -49,10 +52,11 @@ class AsyncClient:
         upstream_api_key: str | None = None,
         timeout: float | None = None,
         wait_for_ready: bool = False,
+        retry_refusals: bool = True,
     ) -> None:
         vectors.load()
         chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
+        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_refusals)
         self._channel: grpc.aio.Channel | None = None
         self._opened: EmbeddingServiceAsyncStub | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,16 +97,18 @@ class AsyncClient:
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
 
+        attempts = self._connection.attempts(arguments)
+
         async def start() -> tuple[Any, requests.Upload | None]:
-            plan = await _off_the_loop(wanted, requests.plan, model, options.get("max_retries"))
+            plan = await _off_the_loop(wanted, requests.plan, model, options)
             if not plan.uploads:
-                return self._stub.CreateEmbedding(plan.request, **arguments), None
+                return self._stub.CreateEmbedding(plan.request, **attempts.arguments()), None
             upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
             call: Any = self._stub.CreateEmbeddingFromUpload(upload.messages_async(), **arguments)
             _keep_status(call)
             return call, upload
 
-        return AsyncStream(start, number)
+        return AsyncStream(start, number, attempts)
 
     @overload
     async def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -148,9 +154,8 @@ class AsyncClient:
         """
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        message = await _off_the_loop(wanted, requests.unary, model, options.get("max_retries"))
-        with _failures(number):
-            reply = await self._stub.CreateEmbeddingUnary(message, **arguments)
+        message = await _off_the_loop(wanted, requests.unary, model, options)
+        reply = await self._answer(self._stub.CreateEmbeddingUnary, message, number, arguments)
         found = replies.unary(reply, len(wanted), number)
         return found[0] if isinstance(inputs, Input) else found
 
@@ -164,11 +169,23 @@ class AsyncClient:
         page = pb.ListModelsResponse(next_page_token="")
         while True:
             number, arguments = self._connection.call({"timeout": timeout}, requests.TEXT_SECONDS)
-            with _failures(number):
-                page = await self._stub.ListModels(pb.ListModelsRequest(page_token=page.next_page_token), **arguments)
+            request = pb.ListModelsRequest(page_token=page.next_page_token)
+            page = await self._answer(self._stub.ListModels, request, number, arguments)
             found += [replies.model(item) for item in page.models]
             if not page.next_page_token:
                 return found
+
+    async def _answer(self, method: Any, request: Any, number: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
+        attempts = self._connection.attempts(arguments)
+        while True:
+            with _failures(number):
+                try:
+                    return await method(request, **attempts.arguments())
+                except grpc.aio.AioRpcError as error:
+                    delay = attempts.delay(error)
+                    if delay is None:
+                        raise
+            await asyncio.sleep(delay)
 
     @property
     def _stub(self) -> "EmbeddingServiceAsyncStub":
@@ -194,9 +211,10 @@ class AsyncStream(AsyncIterator[Event]):
         request_id: the id of the call, under which the server's log has the details.
     """
 
-    def __init__(self, start: Any, number: str) -> None:  # noqa: ANN401 - makes gRPC's call
+    def __init__(self, start: Any, number: str, attempts: Attempts) -> None:  # noqa: ANN401 - makes gRPC's call
         self.request_id = number
         self._start = start
+        self._attempts: Attempts | None = attempts  # as long as nothing has come
         self._call: Any = None
         self._upload: requests.Upload | None = None
         self._is_awaited = False
@@ -239,19 +257,36 @@ class AsyncStream(AsyncIterator[Event]):
             self._call.cancel()
 
     async def _message(self) -> Any:  # noqa: ANN401 - a response or EOF
-        if self._call is None:
-            self._call, self._upload = await self._start()
-            if self._is_closed:  # meanwhile
-                self._call.cancel()
-        try:
-            with _failures(self.request_id):
-                return await self._call.read()
-        except EmbedwireError:
-            if self._is_closed:
-                return grpc.aio.EOF
-            if self._upload is not None and self._upload.error is not None:
-                raise self._upload.error from None
-            raise
+        while True:
+            if self._call is None:
+                self._call, self._upload = await self._start()
+                if self._is_closed:  # meanwhile
+                    self._call.cancel()
+            try:
+                with _failures(self.request_id):
+                    try:
+                        message = await self._call.read()
+                    except grpc.aio.AioRpcError as error:
+                        delay = self._delay(error)
+                        if delay is None:
+                            raise
+                    else:
+                        self._attempts = None
+                        return message
+            except EmbedwireError:
+                if self._is_closed:
+                    return grpc.aio.EOF
+                if self._upload is not None and self._upload.error is not None:
+                    raise self._upload.error from None
+                raise
+            await asyncio.sleep(delay)
+            self._call = None
+
+    def _delay(self, error: grpc.aio.AioRpcError) -> float | None:
+        """Seconds until the next attempt; None if there is none. What has been uploaded cannot be sent again."""
+        if self._attempts is None or self._upload is not None or self._is_closed:
+            return None
+        return self._attempts.delay(error)
 
 
 @contextlib.contextmanager
@@ -291,8 +326,8 @@ class _KeepsStatus:
         """Leave the status to the server; who waits for it gets it."""
 
 
-async def _off_the_loop(wanted: list[Known], make: Any, model: str, max_retries: int | None) -> Any:  # noqa: ANN401
+async def _off_the_loop(wanted: list[Known], make: Any, model: str, options: CallOptions) -> Any:  # noqa: ANN401
     """Make a request, in a thread if it reads files."""
     if requests.reads_files(wanted):
-        return await asyncio.to_thread(make, model, wanted, max_retries)
-    return make(model, wanted, max_retries)
+        return await asyncio.to_thread(make, model, wanted, options)
+    return make(model, wanted, options)

@@ -1,15 +1,18 @@
 """The client for code without an event loop."""
 
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack, overload
+from typing import Any, Self, Unpack, cast, overload
 
 import grpc
 
 from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, CallOptions, Connection
-from embedwire.details import error_of
+from embedwire.connection import DEFAULT_TARGET, TLS, Attempts, Connection
+from embedwire.details import FailedCall, error_of
 from embedwire.inputs import Input
+from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -28,6 +31,8 @@ class Client:
             server's key is used.
         timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
         wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
+        retry_refusals: call once more, as soon as the server asks for and within the timeout, what it refused before it
+            did any work. Nothing else is repeated, nor is an upload.
 
     Raises:
         ValueError: an argument cannot be used; the message says why.
@@ -42,10 +47,11 @@ class Client:
         upstream_api_key: str | None = None,
         timeout: float | None = None,
         wait_for_ready: bool = False,
+        retry_refusals: bool = True,
     ) -> None:
         vectors.load()
         chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready)
+        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_refusals)
         credentials, options = self._connection.credentials, self._connection.channel_options
         self._channel = (
             grpc.insecure_channel(target, options)
@@ -86,11 +92,13 @@ class Client:
         """
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        plan = requests.plan(model, wanted, options.get("max_retries"))
+        plan = requests.plan(model, wanted, options)
         if not plan.uploads:
-            return Stream(self._stub.CreateEmbedding(plan.request, **arguments), number, None)
+            attempts = self._connection.attempts(arguments)
+            return Stream(lambda: self._stub.CreateEmbedding(plan.request, **attempts.arguments()), number, attempts)
         upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
-        return Stream(self._stub.CreateEmbeddingFromUpload(upload.messages(), **arguments), number, upload)
+        call = self._stub.CreateEmbeddingFromUpload(upload.messages(), **arguments)
+        return Stream(lambda: call, number, upload=upload)
 
     @overload
     def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -134,11 +142,8 @@ class Client:
         """
         wanted = requests.listed(inputs)
         number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        message = requests.unary(model, wanted, options.get("max_retries"))
-        try:
-            reply = self._stub.CreateEmbeddingUnary(message, **arguments)
-        except grpc.RpcError as error:
-            raise error_of(error, number) from None
+        message = requests.unary(model, wanted, options)
+        reply = self._answer(self._stub.CreateEmbeddingUnary, message, number, arguments)
         found = replies.unary(reply, len(wanted), number)
         return found[0] if isinstance(inputs, Input) else found
 
@@ -152,13 +157,22 @@ class Client:
         page = pb.ListModelsResponse(next_page_token="")
         while True:
             number, arguments = self._connection.call({"timeout": timeout}, requests.TEXT_SECONDS)
-            try:
-                page = self._stub.ListModels(pb.ListModelsRequest(page_token=page.next_page_token), **arguments)
-            except grpc.RpcError as error:
-                raise error_of(error, number) from None
+            request = pb.ListModelsRequest(page_token=page.next_page_token)
+            page = self._answer(self._stub.ListModels, request, number, arguments)
             found += [replies.model(item) for item in page.models]
             if not page.next_page_token:
                 return found
+
+    def _answer(self, method: Any, request: Any, number: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - messages
+        attempts = self._connection.attempts(arguments)
+        while True:
+            try:
+                return method(request, **attempts.arguments())
+            except grpc.RpcError as error:
+                delay = attempts.delay(cast("FailedCall", error))
+                if delay is None:
+                    raise error_of(cast("FailedCall", error), number) from None
+            time.sleep(delay)
 
 
 class Stream(Iterator[Event]):
@@ -168,14 +182,23 @@ class Stream(Iterator[Event]):
         request_id: the id of the call, under which the server's log has the details.
     """
 
-    def __init__(self, call: Any, number: str, upload: requests.Upload | None) -> None:  # noqa: ANN401 - gRPC's call
+    def __init__(
+        self,
+        start: Callable[[], Any],
+        number: str,
+        attempts: Attempts | None = None,
+        upload: requests.Upload | None = None,
+    ) -> None:
         self.request_id = number
-        self._call = call
+        self._start = start
+        self._attempts = attempts  # as long as nothing has come
         self._upload = upload
-        self._is_closed = False
+        self._closed = threading.Event()
+        self._call: Any = None
+        self._call = start()  # which may raise
 
     def __next__(self) -> Event:
-        while not self._is_closed:
+        while not self._closed.is_set():
             event = replies.event(self._message(), self.request_id)
             if isinstance(event, Result) and self._upload is not None:
                 self._upload.answered(event.input_index)
@@ -194,16 +217,32 @@ class Stream(Iterator[Event]):
 
     def close(self) -> None:
         """End the call, if it still runs; nothing more comes then."""
-        self._is_closed = True
-        self._call.cancel()
+        self._closed.set()
+        if self._call is not None:
+            self._call.cancel()
 
     def _message(self) -> replies.Response:
-        try:
-            message: replies.Response = next(self._call)
-        except grpc.RpcError as error:
-            if self._is_closed:
-                raise StopIteration from None
-            if self._upload is not None and self._upload.error is not None:
-                raise self._upload.error from None
+        while True:
+            try:
+                message: replies.Response = next(self._call)
+            except grpc.RpcError as error:
+                delay = self._failed(error)
+            else:
+                self._attempts = None
+                return message
+            if self._closed.wait(delay):
+                raise StopIteration
+            self._call = self._start()
+            if self._closed.is_set():  # meanwhile
+                self._call.cancel()
+
+    def _failed(self, error: Any) -> float:  # noqa: ANN401 - gRPC's
+        """Seconds until the next attempt; raises what there is to raise if there is none."""
+        if self._closed.is_set():
+            raise StopIteration from None
+        if self._upload is not None and self._upload.error is not None:
+            raise self._upload.error from None
+        delay = None if self._attempts is None else self._attempts.delay(error)
+        if delay is None:
             raise error_of(error, self.request_id) from None
-        return message
+        return delay

@@ -4,10 +4,13 @@ import dataclasses
 import ipaddress
 import re
 import secrets
-from typing import Any, TypedDict
+import time
+from typing import Any
 
 import grpc
 
+from embedwire.details import FailedCall, pushback
+from embedwire.options import CallOptions
 from embedwire.version import __version__
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -41,23 +44,33 @@ class TLS:
     server_name: str | None = None
 
 
-class CallOptions(TypedDict, total=False):
-    """What a single call may choose.
+class Attempts:
+    """What was refused before any work was done is called once more, when the server says so, within the same deadline.
 
-    Attributes:
-        timeout: seconds for everything: queueing, uploads, every attempt, the reply. It is the deadline of the call.
-            By default that of the client, and if that has none, 60 s, or 600 s if any input is audio.
-        max_retries: the most upstream attempts that may follow a failed first one, for each input; 0 forbids
-            retries, None (the default) leaves it to the server. An attempt may be billed.
-        request_id: an id for the server's log and metadata, at most 64 letters, digits and `-_.:`; by default a
-            new one.
-        chunk_bytes: size of the chunks in which files are uploaded, 256 KiB by default.
+    Not by gRPC's own retries: they would also repeat a call whose connection broke while the server was at work, and
+    with grpcio 1.85 a stream of the synchronous stack whose second attempt finds nobody hangs beyond its deadline.
+
+    Args:
+        arguments: what gRPC takes for the call.
+        most: how many attempts there may be.
     """
 
-    timeout: float | None
-    max_retries: int | None
-    request_id: str | None
-    chunk_bytes: int
+    def __init__(self, arguments: dict[str, Any], most: int) -> None:
+        self._arguments = arguments
+        self._deadline = time.monotonic() + arguments["timeout"]
+        self._left = most - 1
+
+    def arguments(self) -> dict[str, Any]:
+        """What gRPC takes for the next attempt."""
+        return self._arguments | {"timeout": max(0.0, self._deadline - time.monotonic())}
+
+    def delay(self, refusal: FailedCall) -> float | None:
+        """Seconds until the next attempt; None if there is none. Each answer counts as one."""
+        seconds = pushback(refusal)
+        if seconds is None or self._left < 1 or time.monotonic() + seconds >= self._deadline:
+            return None
+        self._left -= 1
+        return seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +87,7 @@ class Connection:
     upstream_api_key: str | None = dataclasses.field(repr=False)
     timeout: float | None
     wait_for_ready: bool
+    retry_refusals: bool
 
     def __post_init__(self) -> None:
         for name, secret in (("token", self.token), ("upstream_api_key", self.upstream_api_key)):
@@ -128,6 +142,10 @@ class Connection:
             "wait_for_ready": self.wait_for_ready,
         }
         return number, arguments
+
+    def attempts(self, arguments: dict[str, Any]) -> Attempts:
+        """The attempts of a call with these arguments."""
+        return Attempts(arguments, 2 if self.retry_refusals else 1)
 
     def _metadata(self, request_id: str) -> Metadata:
         pairs = [(REQUEST_ID_KEY, request_id)]

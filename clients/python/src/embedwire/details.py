@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from embedwire.errors import EmbedwireError, Failure, FieldViolation, QuotaViolation, UpstreamReply
 
 DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 DOMAIN = "embedwire"
 _RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")  # those that the server passes on
 
@@ -85,6 +86,14 @@ def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
         upstream=_upstream(facts),
     )
     return failure.error(request_id, _number(facts.get("attempts")))
+
+
+def pushback(call: FailedCall) -> float | None:
+    """Seconds after which the server wants a refused call back; None if it does not, as with every other failure."""
+    if call.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
+        return None
+    asked = next((value for key, value in call.trailing_metadata() or () if key == PUSHBACK_KEY), "")
+    return int(asked) / 1000 if asked.isdecimal() else None
 
 
 def seconds(duration: duration_pb2.Duration) -> float:

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
-from embedwire import files
+from embedwire import files, vectors
 from embedwire.inputs import Audio, Image, Input, Known, Media, Text
+from embedwire.options import CallOptions
 from embedwire.v1 import embedding_pb2 as pb
 
 # Above this, files are uploaded in chunks; the contract recommends it.
@@ -57,11 +58,12 @@ class Plan:
     uploads: dict[int, Media]
 
 
-def plan(model: str, inputs: Sequence[Known], max_retries: int | None) -> Plan:
+def plan(model: str, inputs: Sequence[Known], options: CallOptions) -> Plan:
     """Decide for each file whether it travels in the request.
 
     Raises:
         OSError: a path is no file that can be read.
+        ValueError: an option cannot be meant.
     """
     uploads: dict[int, Media] = {}
     room = INLINE_BYTES
@@ -74,15 +76,16 @@ def plan(model: str, inputs: Sequence[Known], max_retries: int | None) -> Plan:
         else:
             room -= size or 0
             messages.append(_inline(item, size or 0))
-    return Plan(_request(pb.CreateEmbeddingRequest, model, messages, max_retries), uploads)
+    return Plan(_request(pb.CreateEmbeddingRequest, model, messages, options), uploads)
 
 
-def unary(model: str, inputs: Sequence[Known], max_retries: int | None) -> pb.CreateEmbeddingUnaryRequest:
+def unary(model: str, inputs: Sequence[Known], options: CallOptions) -> pb.CreateEmbeddingUnaryRequest:
     """Put everything into one message.
 
     Raises:
         OSError: a path is no file that can be read.
-        ValueError: the files do not fit, or the size of one cannot be known before it is read.
+        ValueError: the files do not fit, or the size of one cannot be known before it is read; or an option cannot
+            be meant.
     """
     room = MESSAGE_BYTES
     sizes = []
@@ -93,7 +96,7 @@ def unary(model: str, inputs: Sequence[Known], max_retries: int | None) -> pb.Cr
         room -= size
         sizes.append(size)
     messages = [_inline(item, size) for item, size in zip(inputs, sizes, strict=True)]
-    return _request(pb.CreateEmbeddingUnaryRequest, model, messages, max_retries)
+    return _request(pb.CreateEmbeddingUnaryRequest, model, messages, options)
 
 
 class Upload:
@@ -155,13 +158,14 @@ class Upload:
 _Request = TypeVar("_Request", pb.CreateEmbeddingRequest, pb.CreateEmbeddingUnaryRequest)
 
 
-def _request(kind: type[_Request], model: str, inputs: list[pb.Input], max_retries: int | None) -> _Request:
+def _request(kind: type[_Request], model: str, inputs: list[pb.Input], options: CallOptions) -> _Request:
+    max_retries = options.get("max_retries")
     if max_retries is not None and max_retries < 0:
         raise ValueError(f"max_retries: must be 0 or more, got {max_retries}")
     return kind(
         model_name=model,
         inputs=inputs,
-        vector_encoding=pb.VECTOR_ENCODING_FLOAT32_LE,
+        vector_encoding=vectors.encoding(options.get("encoding")),
         max_retries=max_retries,
     )
 

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from embedwire.v1 import embedding_pb2 as pb
 
@@ -18,6 +18,14 @@ def _is_installed(package: str) -> bool:
 
 
 HAS_NUMPY = _is_installed("numpy")
+
+Encoding = Literal["float_values", "float32_le"]
+
+_ENCODINGS: "dict[str | None, pb.VectorEncoding.ValueType]" = {
+    None: pb.VECTOR_ENCODING_FLOAT32_LE,  # the cheapest to read
+    "float_values": pb.VECTOR_ENCODING_FLOAT_VALUES,
+    "float32_le": pb.VECTOR_ENCODING_FLOAT32_LE,
+}
 
 
 class Vector(Protocol):
@@ -43,6 +51,17 @@ def load() -> None:
     """Import numpy, if it is there: not with this package, since it takes as long, nor with the first segment."""
     if HAS_NUMPY:
         importlib.import_module("numpy")
+
+
+def encoding(chosen: Encoding | None) -> "pb.VectorEncoding.ValueType":
+    """What a request asks for.
+
+    Raises:
+        ValueError: there is no such encoding.
+    """
+    if chosen not in _ENCODINGS:
+        raise ValueError(f"encoding: must be 'float_values', 'float32_le' or None, got {chosen!r}")
+    return _ENCODINGS[chosen]
 
 
 def decode(message: pb.Vector) -> Vector:

@@ -158,7 +158,14 @@ class TwelveLabs(_Covered):
         token: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._client = Client(target, tls=tls, token=token, upstream_api_key=api_key, timeout=timeout)
+        self._client = Client(
+            target,
+            tls=tls,
+            token=token,
+            upstream_api_key=api_key,
+            timeout=timeout,
+            retry_refusals=False,  # `max_retries` of a call decides
+        )
         self.embed = EmbedClient(self._client, timeout)
 
     def __enter__(self) -> Self:
@@ -184,7 +191,14 @@ class AsyncTwelveLabs(_Covered):
         token: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._client = AsyncClient(target, tls=tls, token=token, upstream_api_key=api_key, timeout=timeout)
+        self._client = AsyncClient(
+            target,
+            tls=tls,
+            token=token,
+            upstream_api_key=api_key,
+            timeout=timeout,
+            retry_refusals=False,  # `max_retries` of a call decides
+        )
         self.embed = AsyncEmbedClient(self._client, timeout)
 
     async def __aenter__(self) -> Self:

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from embedwire.connection import CallOptions
 from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, UnreachableError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
+from embedwire.options import CallOptions
 from embedwire.requests import AUDIO_SECONDS, TEXT_SECONDS
 from embedwire.results import Event, Result, Segment
 from embedwire.twelvelabs.errors import DOCS_URL, ApiError, BadRequestError, api_error

@@ -1,0 +1,106 @@
+package embedwire
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A credential is refused where it would travel over a network in plain text, whatever the target is called.
+func TestCredentialsInPlainText(t *testing.T) {
+	targets := map[string]bool{
+		"127.0.0.1:1": true, "127.8.8.8": true, "localhost:1": true, "LocalHost": true, "[::1]:1": true, "::1": true,
+		"[::ffff:127.0.0.1]:1": true, "dns:///localhost:1": true, "dns:localhost:1": true, "unix:///tmp/socket": true,
+		"unix:socket": true, "passthrough:///127.0.0.1:1": true,
+		"10.0.0.1:1": false, "localhost.example:1": false, "embed:50051": false, "127.0.0.1.example:1": false,
+		"dns://10.0.0.1/localhost:1": false, "dns:///embed:1": false, "0.0.0.0:1": false, "[::]:1": false,
+		"localhost:1,embed:1": false, "xds:///localhost:1": false, "localhost@embed:1": false,
+	}
+	for target, isAllowed := range targets {
+		for name, option := range map[string]Option{"token": WithToken("s3cret"), "key": WithUpstreamAPIKey("s3cret")} {
+			_, err := NewClient(target, option)
+			if isRefused := errors.Is(err, ErrArgument); isRefused == isAllowed {
+				t.Errorf("%s to %s: got %v", name, target, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("the credential is in the error: %v", err)
+			}
+		}
+		if _, err := NewClient(target, WithTLS(nil), WithToken("s3cret")); err != nil {
+			t.Errorf("over TLS to %s: %v", target, err)
+		}
+	}
+}
+
+// What cannot be used as an option is refused when the client is made.
+func TestOptionsThatAreRefused(t *testing.T) {
+	for name, try := range map[string]func() (*Client, error){
+		"empty target":  func() (*Client, error) { return NewClient("") },
+		"spaces":        func() (*Client, error) { return NewClient("127.0.0.1 :1") },
+		"http":          func() (*Client, error) { return NewClient("http://127.0.0.1:1") },
+		"no such port":  func() (*Client, error) { return NewClient("127.0.0.1:65536") },
+		"empty token":   func() (*Client, error) { return NewClient("127.0.0.1:1", WithToken("")) },
+		"line end":      func() (*Client, error) { return NewClient("127.0.0.1:1", WithToken("a\n")) },
+		"not ASCII":     func() (*Client, error) { return NewClient("127.0.0.1:1", WithUpstreamAPIKey("é")) },
+		"negative time": func() (*Client, error) { return NewClient("127.0.0.1:1", WithTimeout(-1)) },
+	} {
+		if _, err := try(); !errors.Is(err, ErrArgument) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// What cannot be used as an argument of a call is refused before anything is sent.
+func TestArgumentsThatAreRefused(t *testing.T) {
+	client, err := NewClient("127.0.0.1:1", WithTimeout(0)) // a call that is sent is late, not refused
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	text := Text{Value: "a"}
+	for name, try := range map[string]func() ([]Embedding, error){
+		"no input":      func() ([]Embedding, error) { return client.Embed(t.Context(), "m", nil) },
+		"no source":     func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Image{}) },
+		"nil reader":    func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Audio{Source: Reader(nil)}) },
+		"not UTF-8":     func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Text{Value: "\xff"}) },
+		"key":           func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Text{Value: "a", Key: "\xff"}) },
+		"model":         func() ([]Embedding, error) { return client.Embed(t.Context(), "\xff", text) },
+		"truncate":      func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Text{Truncate: "middle"}) },
+		"request id":    func() ([]Embedding, error) { return client.With(RequestID("a b")).Embed(t.Context(), "m", text) },
+		"no request id": func() ([]Embedding, error) { return client.With(RequestID("")).Embed(t.Context(), "m", text) },
+		"retries":       func() ([]Embedding, error) { return client.With(MaxRetries(-1)).Embed(t.Context(), "m", text) },
+		"chunks":        func() ([]Embedding, error) { return client.With(ChunkBytes(0)).Embed(t.Context(), "m", text) },
+		"unary reader": func() ([]Embedding, error) {
+			return client.EmbedUnary(t.Context(), "m", Image{Source: Reader(strings.NewReader("a"))})
+		},
+	} {
+		if _, err := try(); !errors.Is(err, ErrArgument) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// No content and no credential is printed, whatever the verb.
+func TestNothingIsPrinted(t *testing.T) {
+	client, err := NewClient("127.0.0.1:1", WithToken("s3cret"), WithUpstreamAPIKey("s3cret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	source := Data([]byte("s3cret"))
+	for _, value := range []any{
+		client, Text{Value: "s3cret", Key: "s3cret"}, &Text{Value: "s3cret"}, Image{Source: Path("s3cret")}, source,
+		Audio{Source: source, FileName: "s3cret"}, []Input{Text{Value: "s3cret"}}, &Segment{InputKey: "s3cret"},
+		Embedding{Result: &Result{InputKey: "s3cret", InputFilename: "s3cret"}},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			if text := fmt.Sprintf(verb, value); strings.Contains(text, "s3cret") || strings.Contains(text, "733363726574") {
+				t.Errorf("%s of %T: %s", verb, value, text)
+			}
+		}
+	}
+	if text := fmt.Sprintf("%#v", &Error{Message: "s3cret"}); strings.Contains(text, "s3cret") {
+		t.Error(text)
+	}
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/embedwire/embedwire/clients/go"
+	"github.com/embedwire/embedwire/clients/go/embedwirepb"
+)
+
+type job struct {
+	Name           string
+	Target         string
+	TLS            *tlsFiles
+	Token          *string
+	UpstreamAPIKey *string `json:"upstream_api_key"`
+	Timeout        *float64
+	WaitForReady   bool `json:"wait_for_ready"`
+	Call           string
+	Model          string
+	MaxRetries     *int    `json:"max_retries"`
+	RequestID      *string `json:"request_id"`
+	Encoding       *string
+	Inputs         []input
+	CancelAfter    *int `json:"cancel_after"`
+}
+
+type tlsFiles struct {
+	RootCertificates string  `json:"root_certificates"`
+	CertificateChain *string `json:"certificate_chain"`
+	PrivateKey       *string `json:"private_key"`
+	ServerName       *string `json:"server_name"`
+}
+
+type input struct {
+	Kind           string
+	Value          string
+	Key            string
+	Truncate       *string
+	FileName       string   `json:"file_name"`
+	MediaType      string   `json:"media_type"`
+	StartOffsetSec *float64 `json:"start_offset_sec"`
+	URL            *string
+	Path           *string
+	Data           []byte
+	Stream         *string
+	fields         map[string]json.RawMessage // to tell empty data from none
+}
+
+func (i *input) UnmarshalJSON(data []byte) error {
+	type plain input
+	return errors.Join(json.Unmarshal(data, (*plain)(i)), json.Unmarshal(data, &i.fields))
+}
+
+func (j *job) client() (*embedwire.Client, error) {
+	var options []embedwire.Option
+	if j.TLS != nil {
+		config, err := j.TLS.config()
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, embedwire.WithTLS(config))
+	}
+	if j.Token != nil {
+		options = append(options, embedwire.WithToken(*j.Token))
+	}
+	if j.UpstreamAPIKey != nil {
+		options = append(options, embedwire.WithUpstreamAPIKey(*j.UpstreamAPIKey))
+	}
+	if j.Timeout != nil {
+		options = append(options, embedwire.WithTimeout(time.Duration(*j.Timeout*float64(time.Second))))
+	}
+	if j.WaitForReady {
+		options = append(options, embedwire.WithWaitForReady())
+	}
+	client, err := embedwire.NewClient(j.Target, options...)
+	if err != nil {
+		return nil, err
+	}
+	return client.With(j.options()...), nil
+}
+
+func (j *job) options() (options []embedwire.CallOption) {
+	if j.MaxRetries != nil {
+		options = append(options, embedwire.MaxRetries(*j.MaxRetries))
+	}
+	if j.RequestID != nil {
+		options = append(options, embedwire.RequestID(*j.RequestID))
+	}
+	if j.Encoding != nil {
+		encodings := map[string]embedwirepb.VectorEncoding{
+			"float_values": embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT_VALUES,
+			"float32_le":   embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE,
+		}
+		options = append(options, embedwire.VectorEncoding(encodings[*j.Encoding]))
+	}
+	return options
+}
+
+func (f *tlsFiles) config() (*tls.Config, error) {
+	roots, err := os.ReadFile(f.RootCertificates)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	if !config.RootCAs.AppendCertsFromPEM(roots) {
+		return nil, fmt.Errorf("%w: the root certificates are not PEM", embedwire.ErrArgument)
+	}
+	if f.CertificateChain != nil && f.PrivateKey != nil {
+		pair, err := tls.LoadX509KeyPair(*f.CertificateChain, *f.PrivateKey)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	if f.ServerName != nil {
+		config.ServerName = *f.ServerName
+	}
+	return config, nil
+}
+
+// inputs opens the streams of a job; what it returns closes them.
+func (j *job) inputs() (inputs []embedwire.Input, closeAll func(), err error) {
+	var opened []io.Closer
+	closeAll = func() {
+		for _, file := range opened {
+			file.Close()
+		}
+	}
+	for _, item := range j.Inputs {
+		var source embedwire.Source
+		if item.Stream != nil {
+			file, err := os.Open(*item.Stream)
+			if err != nil {
+				return nil, closeAll, err
+			}
+			opened = append(opened, file)
+			source = embedwire.Reader(file)
+		} else {
+			source = item.source()
+		}
+		inputs = append(inputs, item.input(source))
+	}
+	return inputs, closeAll, nil
+}
+
+func (i *input) source() embedwire.Source {
+	switch {
+	case i.URL != nil:
+		return embedwire.URL(*i.URL)
+	case i.Path != nil:
+		return embedwire.Path(*i.Path)
+	case i.fields["data"] != nil && string(i.fields["data"]) != "null":
+		return embedwire.Data(i.Data)
+	}
+	return embedwire.Source{}
+}
+
+func (i *input) input(source embedwire.Source) embedwire.Input {
+	switch i.Kind {
+	case "text":
+		text := embedwire.Text{Value: i.Value, Key: i.Key}
+		if i.Truncate != nil {
+			text.Truncate = embedwire.Truncate(*i.Truncate)
+		}
+		return text
+	case "image":
+		return embedwire.Image{Source: source, Key: i.Key, FileName: i.FileName, MediaType: i.MediaType}
+	}
+	audio := embedwire.Audio{Source: source, Key: i.Key, FileName: i.FileName, MediaType: i.MediaType}
+	if i.StartOffsetSec != nil {
+		audio.StartOffsetSec = *i.StartOffsetSec
+	}
+	return audio
+}

@@ -1,0 +1,88 @@
+// The program conformance makes the calls that it is told to make and tells what came of them: jobs come as lines of
+// JSON on standard input, outcomes go as lines of JSON to standard output. The suite that judges them is
+// tests/conformance of the repository.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/embedwire/embedwire/clients/go"
+)
+
+func main() {
+	jobs, outcomes := json.NewDecoder(bufio.NewReader(os.Stdin)), json.NewEncoder(os.Stdout)
+	for jobs.More() {
+		var next job
+		err := jobs.Decode(&next)
+		if err == nil {
+			err = outcomes.Encode(next.run(context.Background()))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+}
+
+func (j *job) run(ctx context.Context) *outcome {
+	found := &outcome{Name: j.Name, Events: []any{}}
+	client, err := j.client()
+	if err != nil {
+		found.Error = errorOf(err)
+		return found
+	}
+	defer client.Close()
+	inputs, closeAll, err := j.inputs()
+	defer closeAll()
+	if err == nil {
+		err = j.call(ctx, client, inputs, found)
+	}
+	found.Error = errorOf(err)
+	return found
+}
+
+func (j *job) call(ctx context.Context, client *embedwire.Client, inputs []embedwire.Input, found *outcome) error {
+	switch j.Call {
+	case "stream":
+		return j.stream(ctx, client, inputs, found)
+	case "models":
+		models, err := client.Models(ctx)
+		if err == nil {
+			found.Models = modelsOf(models)
+		}
+		return err
+	}
+	embed := client.Embed
+	if j.Call == "unary" {
+		embed = client.EmbedUnary
+	}
+	embeddings, err := embed(ctx, j.Model, inputs...)
+	for _, embedding := range embeddings {
+		for _, segment := range embedding.Segments {
+			found.add(segment)
+		}
+		found.add(embedding.Result)
+	}
+	return err
+}
+
+func (j *job) stream(ctx context.Context, client *embedwire.Client, inputs []embedwire.Input, found *outcome) error {
+	if found.Cancelled = j.CancelAfter != nil && *j.CancelAfter == 0; found.Cancelled {
+		return nil
+	}
+	for event, err := range client.Stream(ctx, j.Model, inputs...) {
+		if err != nil {
+			return err
+		}
+		found.add(event)
+		if j.CancelAfter != nil && len(found.Events) >= *j.CancelAfter {
+			found.Cancelled = true
+			break
+		}
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package embedwire_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"github.com/embedwire/embedwire/clients/go"
+)
+
+func ExampleClient_Embed() {
+	client, err := embedwire.NewClient("127.0.0.1:50051")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	embeddings, err := client.Embed(context.Background(), "marengo3.0",
+		embedwire.Text{Value: "a red fox in the snow"},
+		embedwire.Audio{Source: embedwire.Path("melody.flac"), StartOffsetSec: 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, embedding := range embeddings {
+		for _, segment := range embedding.Segments {
+			fmt.Println(segment.Modality, segment.StartOffsetSec, segment.EmbeddingOption, len(segment.Vector))
+		}
+	}
+}
+
+func ExampleClient_Stream() {
+	client, err := embedwire.NewClient("127.0.0.1:50051")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	melody := embedwire.Audio{Source: embedwire.Path("melody.flac"), StartOffsetSec: 10}
+	for event, err := range client.Stream(context.Background(), "marengo3.0", melody) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch event := event.(type) {
+		case *embedwire.Segment:
+			fmt.Println("segment", event.SegmentIndex, event.StartOffsetSec, event.Vector[:2])
+		case *embedwire.Result:
+			fmt.Println("done   ", event.SegmentCount, "segments from", event.Upstream)
+		}
+	}
+}
+
+func ExampleNewClient() {
+	client, err := embedwire.NewClient("embed.internal:443",
+		embedwire.WithTLS(&tls.Config{}), embedwire.WithToken(os.Getenv("EMBEDWIRE_TOKEN")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+}
+
+func ExampleError() {
+	client, err := embedwire.NewClient("127.0.0.1:50051")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	picture := embedwire.Image{Source: embedwire.Data([]byte("not a picture"))}
+	_, err = client.Embed(context.Background(), "marengo3.0", picture)
+	var failed *embedwire.Error
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Kind, failed.Code, failed.Reason, failed.Upstream.HTTPStatus, failed.Upstream.Code)
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Microsecond)
+	defer cancel()
+	_, err = client.EmbedUnary(ctx, "marengo3.0", embedwire.Text{Value: "too late"})
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), errors.Is(err, embedwire.RequestError))
+}

@@ -1,0 +1,75 @@
+package embedwire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// A file is what there is to read of an image or an audio.
+type file struct {
+	source    Source
+	name      string
+	mediaType string
+}
+
+// size is how many bytes there are; -1 where that cannot be known before they are read.
+func (f *file) size() (int64, error) {
+	switch f.source.kind {
+	case dataSource:
+		return int64(len(f.source.data)), nil
+	case pathSource:
+		info, err := os.Stat(f.source.text)
+		if err != nil {
+			return 0, err
+		}
+		if info.IsDir() {
+			return 0, &fs.PathError{Op: "read", Path: f.source.text, Err: syscall.EISDIR}
+		}
+		if info.Mode().IsRegular() {
+			return info.Size(), nil
+		}
+	}
+	return -1, nil
+}
+
+func (f *file) open() (io.ReadCloser, error) {
+	switch f.source.kind {
+	case dataSource:
+		return io.NopCloser(bytes.NewReader(f.source.data)), nil
+	case pathSource:
+		return os.Open(f.source.text)
+	}
+	return io.NopCloser(f.source.reader), nil
+}
+
+// whole is all of a content of this size.
+func (f *file) whole(size int64) ([]byte, error) {
+	if f.source.kind == dataSource {
+		return f.source.data, nil
+	}
+	reader, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	data, err := io.ReadAll(io.LimitReader(reader, size+1))
+	if err == nil && int64(len(data)) > size {
+		err = &fs.PathError{Op: "read", Path: f.source.text, Err: errors.New("the file has grown while it was read")}
+	}
+	return data, err
+}
+
+// fill reads until the chunk is full or there is an error, which is io.EOF at the end. Unlike io.ReadFull it does not
+// take a reader's own io.ErrUnexpectedEOF, say of a broken download, for an end.
+func fill(reader io.Reader, chunk []byte) (filled int, err error) {
+	for filled < len(chunk) && err == nil {
+		var count int
+		count, err = reader.Read(chunk[filled:])
+		filled += count
+	}
+	return filled, err
+}

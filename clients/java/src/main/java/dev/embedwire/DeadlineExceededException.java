@@ -1,0 +1,10 @@
+package dev.embedwire;
+
+/** The time of the call is up. Inputs without a result are unanswered. */
+public final class DeadlineExceededException extends RequestException {
+    private static final long serialVersionUID = 1L;
+
+    DeadlineExceededException(Failure failure, String requestId, int attempts) {
+        super(failure, requestId, attempts);
+    }
+}

@@ -1,0 +1,10 @@
+package dev.embedwire;
+
+/** The server failed, or answered what this client does not understand. */
+public final class GatewayException extends EmbedwireException {
+    private static final long serialVersionUID = 1L;
+
+    GatewayException(Failure failure, String requestId, int attempts) {
+        super(failure, requestId, attempts);
+    }
+}

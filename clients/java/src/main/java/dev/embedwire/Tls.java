@@ -1,0 +1,87 @@
+package dev.embedwire;
+
+import io.grpc.ChannelCredentials;
+import io.grpc.TlsChannelCredentials;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.Optional;
+
+/**
+ * How the server proves who it is, and this client too if it must. Certificates and keys are PEM.
+ *
+ * <p>A private key is PKCS #8 ({@code BEGIN PRIVATE KEY}). The older forms ({@code BEGIN RSA PRIVATE KEY}, {@code BEGIN
+ * EC PRIVATE KEY}) are read too if {@code org.bouncycastle:bcpkix-jdk18on} is on the class path.
+ */
+public final class Tls {
+    /** TLS with the roots that Java trusts. */
+    public static final Tls DEFAULT = new Tls(Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty());
+
+    private final Optional<byte[]> rootCertificates;
+    private final Optional<byte[]> certificateChain;
+    private final Optional<byte[]> privateKey;
+    private final Optional<String> serverName;
+
+    private Tls(
+            Optional<byte[]> rootCertificates,
+            Optional<byte[]> certificateChain,
+            Optional<byte[]> privateKey,
+            Optional<String> serverName) {
+        this.rootCertificates = rootCertificates;
+        this.certificateChain = certificateChain;
+        this.privateKey = privateKey;
+        this.serverName = serverName;
+    }
+
+    /**
+     * The same with roots of your own.
+     *
+     * @param certificates whom to trust, in place of those that Java trusts
+     * @return how to speak TLS
+     */
+    public Tls withRootCertificates(byte[] certificates) {
+        return new Tls(Optional.of(certificates), certificateChain, privateKey, serverName);
+    }
+
+    /**
+     * The same with a certificate of this client, for mutual TLS.
+     *
+     * @param chain this client's certificate, and those between it and a root
+     * @param key the key of that certificate, without a password
+     * @return how to speak TLS
+     */
+    public Tls withClientCertificate(byte[] chain, byte[] key) {
+        return new Tls(rootCertificates, Optional.of(chain), Optional.of(key), serverName);
+    }
+
+    /**
+     * The same with another name.
+     *
+     * @param name what the server's certificate must be for, in place of the host of the target
+     * @return how to speak TLS
+     */
+    public Tls withServerName(String name) {
+        return new Tls(rootCertificates, certificateChain, privateKey, Optional.of(name));
+    }
+
+    Optional<String> serverName() {
+        return serverName;
+    }
+
+    ChannelCredentials credentials() {
+        try {
+            var made = TlsChannelCredentials.newBuilder();
+            if (rootCertificates.isPresent()) {
+                made.trustManager(new ByteArrayInputStream(rootCertificates.get()));
+            }
+            if (certificateChain.isPresent()) {
+                made.keyManager(
+                        new ByteArrayInputStream(certificateChain.get()),
+                        new ByteArrayInputStream(privateKey.orElseThrow()));
+            }
+            return made.build();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error); // bytes in memory do not fail
+        }
+    }
+}

@@ -1,0 +1,360 @@
+package dev.embedwire.conformance;
+
+import com.google.gson.GsonBuilder;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import dev.embedwire.Audio;
+import dev.embedwire.Embedding;
+import dev.embedwire.EmbedwireClient;
+import dev.embedwire.EmbedwireException;
+import dev.embedwire.Event;
+import dev.embedwire.EventStream;
+import dev.embedwire.Failure;
+import dev.embedwire.Image;
+import dev.embedwire.Input;
+import dev.embedwire.Model;
+import dev.embedwire.Options;
+import dev.embedwire.Result;
+import dev.embedwire.Segment;
+import dev.embedwire.Source;
+import dev.embedwire.Text;
+import dev.embedwire.Tls;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.OptionalDouble;
+import java.util.function.Function;
+
+/**
+ * The runner of the conformance suite (tests/conformance): a job a line in, an outcome a line out. It uses what is
+ * public of the client, and never decides whether an outcome is right.
+ */
+final class Runner {
+    private final JsonObject job;
+    private final JsonArray events = new JsonArray();
+    private final JsonObject outcome = new JsonObject();
+
+    private Runner(JsonObject job) {
+        this.job = job;
+    }
+
+    public static void main(String[] arguments) throws IOException {
+        var gson = new GsonBuilder().serializeNulls().create();
+        var out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+        try (var jobs = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
+            for (String line = jobs.readLine(); line != null; line = jobs.readLine()) {
+                out.println(gson.toJson(new Runner(JsonParser.parseString(line).getAsJsonObject()).outcome()));
+            }
+        }
+    }
+
+    /** What came of the job. */
+    private JsonObject outcome() {
+        outcome.add("name", job.get("name"));
+        outcome.add("events", events);
+        outcome.add("models", null);
+        outcome.add("error", null);
+        outcome.addProperty("cancelled", false);
+        try (EmbedwireClient client = client()) {
+            call(client);
+        } catch (IOException | RuntimeException error) { // whatever it is, it is the outcome
+            outcome.add("error", error(error));
+        }
+        return outcome;
+    }
+
+    private void call(EmbedwireClient client) throws IOException {
+        String call = job.get("call").getAsString();
+        if (call.equals("models")) {
+            outcome.add("models", array(client.models(), Runner::model));
+            return;
+        }
+        String model = job.get("model").getAsString();
+        List<Input> inputs = new ArrayList<>();
+        List<InputStream> opened = new ArrayList<>();
+        try {
+            for (JsonElement spec : job.getAsJsonArray("inputs")) {
+                inputs.add(input(spec.getAsJsonObject(), opened));
+            }
+            if (call.equals("stream")) {
+                stream(client, model, inputs);
+                return;
+            }
+            List<Embedding> embeddings = call.equals("embed")
+                    ? client.embed(model, inputs, options())
+                    : client.embedUnary(model, inputs, options());
+            for (Embedding embedding : embeddings) {
+                embedding.segments().forEach(segment -> events.add(event(segment)));
+                events.add(event(embedding.result()));
+            }
+        } finally {
+            for (InputStream stream : opened) {
+                stream.close();
+            }
+        }
+    }
+
+    private void stream(EmbedwireClient client, String model, List<Input> inputs) {
+        int cancelAfter =
+                optional(job, "cancel_after").map(JsonElement::getAsInt).orElse(-1);
+        try (EventStream stream = client.stream(model, inputs, options())) {
+            while (stream.hasNext()) {
+                events.add(event(stream.next()));
+                if (events.size() == cancelAfter) {
+                    outcome.addProperty("cancelled", true);
+                    return;
+                }
+            }
+        }
+    }
+
+    private EmbedwireClient client() throws IOException {
+        var builder = EmbedwireClient.builder(job.get("target").getAsString());
+        Optional<JsonObject> tls = optional(job, "tls").map(JsonElement::getAsJsonObject);
+        if (tls.isPresent()) {
+            builder.tls(tls(tls.get()));
+        }
+        optional(job, "token").ifPresent(value -> builder.token(value.getAsString()));
+        optional(job, "upstream_api_key").ifPresent(value -> builder.upstreamApiKey(value.getAsString()));
+        optional(job, "timeout").ifPresent(value -> builder.timeout(duration(value.getAsDouble())));
+        return builder.waitForReady(job.get("wait_for_ready").getAsBoolean()).build();
+    }
+
+    private static Tls tls(JsonObject spec) throws IOException {
+        Tls tls = Tls.DEFAULT;
+        if (optional(spec, "root_certificates").isPresent()) {
+            tls = tls.withRootCertificates(bytes(spec, "root_certificates"));
+        }
+        if (optional(spec, "certificate_chain").isPresent()) {
+            tls = tls.withClientCertificate(bytes(spec, "certificate_chain"), bytes(spec, "private_key"));
+        }
+        Optional<JsonElement> name = optional(spec, "server_name");
+        return name.isPresent() ? tls.withServerName(name.get().getAsString()) : tls;
+    }
+
+    private static byte[] bytes(JsonObject spec, String name) throws IOException {
+        return Files.readAllBytes(Path.of(spec.get(name).getAsString()));
+    }
+
+    private Options options() {
+        Options options = Options.DEFAULT;
+        if (optional(job, "max_retries").isPresent()) {
+            options = options.withMaxRetries(job.get("max_retries").getAsInt());
+        }
+        if (optional(job, "request_id").isPresent()) {
+            options = options.withRequestId(job.get("request_id").getAsString());
+        }
+        if (optional(job, "encoding").isPresent()) {
+            options = options.withEncoding(
+                    Options.Encoding.valueOf(job.get("encoding").getAsString().toUpperCase(Locale.ROOT)));
+        }
+        return options;
+    }
+
+    private static Input input(JsonObject spec, List<InputStream> opened) throws IOException {
+        String key = spec.get("key").getAsString();
+        if (spec.get("kind").getAsString().equals("text")) {
+            Optional<String> truncate = optional(spec, "truncate").map(JsonElement::getAsString);
+            return new Text(
+                    spec.get("value").getAsString(),
+                    key,
+                    truncate.map(value -> Text.Truncate.valueOf(value.toUpperCase(Locale.ROOT)))
+                            .orElse(Text.Truncate.DEFAULT));
+        }
+        Source source = source(spec, opened)
+                .withFileName(spec.get("file_name").getAsString())
+                .withMediaType(spec.get("media_type").getAsString());
+        if (spec.get("kind").getAsString().equals("image")) {
+            return new Image(source, key);
+        }
+        Optional<JsonElement> offset = optional(spec, "start_offset_sec");
+        return new Audio(
+                source,
+                key,
+                offset.isPresent() ? OptionalDouble.of(offset.get().getAsDouble()) : OptionalDouble.empty());
+    }
+
+    private static Source source(JsonObject spec, List<InputStream> opened) throws IOException {
+        if (spec.has("url")) {
+            return Source.url(spec.get("url").getAsString());
+        }
+        if (spec.has("path")) {
+            return Source.path(Path.of(spec.get("path").getAsString()));
+        }
+        if (spec.has("data")) {
+            return Source.data(Base64.getDecoder().decode(spec.get("data").getAsString()));
+        }
+        opened.add(Files.newInputStream(Path.of(spec.get("stream").getAsString())));
+        return Source.stream(opened.get(opened.size() - 1));
+    }
+
+    private static JsonObject event(Event event) {
+        var found = new JsonObject();
+        var about = new JsonObject();
+        about.addProperty("input_index", event.inputIndex());
+        about.addProperty("input_key", event.inputKey());
+        if (event instanceof Segment segment) {
+            about.addProperty("segment_index", segment.segmentIndex());
+            about.addProperty("modality", segment.modality().name().toLowerCase(Locale.ROOT));
+            about.addProperty("start_offset_sec", number(segment.startOffsetSec()));
+            about.addProperty("end_offset_sec", number(segment.endOffsetSec()));
+            about.addProperty("embedding_option", segment.embeddingOption());
+            about.addProperty("vector", vector(segment.vector()));
+            found.add("segment", about);
+        } else if (event instanceof Result result) {
+            about.addProperty("model_name", result.modelName());
+            about.addProperty("dimensions", result.dimensions());
+            about.addProperty("segment_count", result.segmentCount());
+            about.addProperty("input_url", result.inputUrl().orElse(null));
+            about.addProperty("input_filename", result.inputFilename().orElse(null));
+            about.addProperty("truncated", result.truncated().orElse(null));
+            about.addProperty("media_duration_sec", number(result.mediaDurationSec()));
+            about.addProperty("attempts", result.attempts());
+            about.addProperty("upstream", result.upstream());
+            about.add("failure", result.failure().map(Runner::failure).orElse(null));
+            found.add("result", about);
+        }
+        return found;
+    }
+
+    private static String vector(float[] values) {
+        ByteBuffer packed = ByteBuffer.allocate(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        packed.asFloatBuffer().put(values);
+        return Base64.getEncoder().encodeToString(packed.array());
+    }
+
+    private static JsonObject failure(Failure failure) {
+        var found = new JsonObject();
+        found.addProperty("code", failure.code());
+        found.addProperty("reason", failure.reason());
+        found.addProperty("message", failure.message());
+        found.add("violations", array(failure.violations(), each -> pair("field", each.field(), each.description())));
+        found.addProperty(
+                "retry_delay",
+                failure.retryDelay().map(delay -> delay.toNanos() / 1e9).orElse(null));
+        found.add("quotas", array(failure.quotas(), each -> pair("subject", each.subject(), each.description())));
+        found.add("upstream", failure.upstream().map(Runner::upstream).orElse(null));
+        return found;
+    }
+
+    private static JsonObject pair(String name, String value, String description) {
+        var found = new JsonObject();
+        found.addProperty(name, value);
+        found.addProperty("description", description);
+        return found;
+    }
+
+    private static JsonObject upstream(Failure.UpstreamReply said) {
+        var found = new JsonObject();
+        found.addProperty("http_status", said.httpStatus());
+        found.addProperty("code", said.code());
+        found.addProperty("message", said.message());
+        found.addProperty("docs_url", said.docsUrl());
+        var headers = new JsonObject();
+        said.rateLimitHeaders().forEach(headers::addProperty);
+        found.add("rate_limit_headers", headers);
+        return found;
+    }
+
+    /** What was thrown: the server's, or the client's own refusal. */
+    private static JsonObject error(Exception error) {
+        if (error instanceof EmbedwireException failed) {
+            JsonObject found = failure(failed.failure());
+            found.addProperty("kind", failed.getClass().getSimpleName().replace("Exception", "Error"));
+            found.addProperty("attempts", failed.attempts());
+            found.addProperty("request_id", failed.requestId());
+            return found;
+        }
+        var found = new JsonObject();
+        found.addProperty("kind", kind(error));
+        found.addProperty("message", String.valueOf(error.getMessage()));
+        return found;
+    }
+
+    private static String kind(Exception error) {
+        if (error instanceof IOException || error instanceof UncheckedIOException) {
+            return "File";
+        }
+        return error instanceof IllegalArgumentException
+                ? "Argument"
+                : error.getClass().getSimpleName();
+    }
+
+    private static JsonObject model(Model model) {
+        var found = new JsonObject();
+        found.addProperty("name", model.name());
+        found.add("aliases", strings(model.aliases()));
+        found.addProperty("dimensions", model.dimensions());
+        found.add("text", model.text().map(Runner::text).orElse(null));
+        found.add("image", model.image().map(Runner::image).orElse(null));
+        found.add("audio", model.audio().map(Runner::audio).orElse(null));
+        return found;
+    }
+
+    private static JsonObject text(Model.TextSupport text) {
+        var found = new JsonObject();
+        found.addProperty("max_tokens", text.maxTokens());
+        found.add(
+                "truncates",
+                strings(text.truncates().stream()
+                        .map(each -> each.name().toLowerCase(Locale.ROOT))
+                        .toList()));
+        found.addProperty("max_bytes", text.maxBytes());
+        return found;
+    }
+
+    private static JsonObject image(Model.ImageSupport image) {
+        var found = new JsonObject();
+        found.add("media_types", strings(image.mediaTypes()));
+        found.addProperty("max_bytes", image.maxBytes());
+        found.addProperty("min_side_px", image.minSidePx());
+        return found;
+    }
+
+    private static JsonObject audio(Model.AudioSupport audio) {
+        var found = new JsonObject();
+        found.add("media_types", strings(audio.mediaTypes()));
+        found.addProperty("max_bytes", audio.maxBytes());
+        return found;
+    }
+
+    private static JsonArray strings(List<String> values) {
+        var found = new JsonArray();
+        values.forEach(found::add);
+        return found;
+    }
+
+    private static <T> JsonArray array(List<T> values, Function<T, JsonElement> convert) {
+        var found = new JsonArray();
+        values.forEach(each -> found.add(convert.apply(each)));
+        return found;
+    }
+
+    private static Double number(OptionalDouble value) {
+        return value.isPresent() ? Double.valueOf(value.getAsDouble()) : null;
+    }
+
+    private static Duration duration(double seconds) {
+        return Duration.ofNanos(Math.round(seconds * 1e9));
+    }
+
+    private static Optional<JsonElement> optional(JsonObject object, String name) {
+        return Optional.ofNullable(object.get(name)).filter(value -> !value.isJsonNull());
+    }
+}

@@ -1,0 +1,165 @@
+"""The runner of the conformance suite (tests/conformance): a job a line in, an outcome a line out.
+
+It uses what is public of the client, and never decides whether an outcome is right. With --asyncio it does the same
+with AsyncClient.
+"""
+
+import asyncio
+import base64
+import dataclasses
+import json
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import embedwire
+from embedwire import TLS, AsyncClient, Audio, Client, EmbedwireError, Failure, Image, Input, Segment, Text
+
+Json = dict[str, Any]
+
+OF_RESULT = [
+    *("model_name", "dimensions", "segment_count", "input_url", "input_filename", "truncated", "media_duration_sec"),
+    *("attempts", "upstream"),
+]
+
+
+def main() -> None:
+    """Do every job; in one event loop, if asked to."""
+    write(
+        asyncio.run(outcome_async(job)) if "--asyncio" in sys.argv else outcome(job)
+        for job in map(json.loads, sys.stdin)
+    )
+
+
+def write(outcomes: Iterable[Json]) -> None:
+    """One line for each."""
+    for found in outcomes:
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+def outcome(job: Json) -> Json:
+    """What came of one job."""
+    found: Json = {"name": job["name"], "events": [], "models": None, "error": None, "cancelled": False}
+    try:
+        with Client(job["target"], **connection(job)) as client:
+            if job["call"] == "models":
+                found["models"] = [dataclasses.asdict(model) for model in client.models()]
+                return found
+            asked: Any = (job["model"], [an_input(spec) for spec in job["inputs"]])
+            if job["call"] == "stream":
+                with client.stream(*asked, **options(job)) as events:
+                    for each in events:
+                        found["events"].append(event(each))
+                        if len(found["events"]) == job["cancel_after"]:
+                            found["cancelled"] = True
+                            break
+            else:
+                call: Any = client.embed if job["call"] == "embed" else client.embed_unary
+                for embedding in call(*asked, **options(job)):
+                    found["events"] += map(event, (*embedding.segments, embedding.result))
+    except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
+        found["error"] = error(caught)
+    return found
+
+
+async def outcome_async(job: Json) -> Json:
+    """The same with AsyncClient."""
+    found: Json = {"name": job["name"], "events": [], "models": None, "error": None, "cancelled": False}
+    try:
+        async with AsyncClient(job["target"], **connection(job)) as client:
+            if job["call"] == "models":
+                found["models"] = [dataclasses.asdict(model) for model in await client.models()]
+                return found
+            asked: Any = (job["model"], [an_input(spec) for spec in job["inputs"]])
+            if job["call"] == "stream":
+                async with client.stream(*asked, **options(job)) as events:
+                    async for each in events:
+                        found["events"].append(event(each))
+                        if len(found["events"]) == job["cancel_after"]:
+                            found["cancelled"] = True
+                            break
+            else:
+                call: Any = client.embed if job["call"] == "embed" else client.embed_unary
+                for embedding in await call(*asked, **options(job)):
+                    found["events"] += map(event, (*embedding.segments, embedding.result))
+    except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
+        found["error"] = error(caught)
+    return found
+
+
+def connection(job: Json) -> Json:
+    """What a client is made with."""
+    return {
+        "tls": tls(job["tls"]) if job["tls"] else False,
+        "token": job["token"],
+        "upstream_api_key": job["upstream_api_key"],
+        "timeout": job["timeout"],
+        "wait_for_ready": job["wait_for_ready"],
+    }
+
+
+def tls(paths: Json) -> TLS:
+    """Certificates and key, read."""
+    names = ("root_certificates", "certificate_chain", "private_key")
+    read = {name: Path(paths[name]).read_bytes() if paths[name] else None for name in names}
+    return TLS(**read, server_name=paths["server_name"])
+
+
+def options(job: Json) -> Any:  # noqa: ANN401 - CallOptions
+    """What a call chooses."""
+    return {name: job[name] for name in ("max_retries", "request_id", "encoding")}
+
+
+def an_input(spec: Json) -> Input:
+    """One input."""
+    if spec["kind"] == "text":
+        return Text(spec["value"], key=spec["key"], truncate=spec["truncate"])
+    arguments: Json = {name: spec[name] for name in ("key", "file_name", "media_type", "url", "path") if name in spec}
+    if "data" in spec:
+        arguments["data"] = base64.b64decode(spec["data"])
+    if "stream" in spec:
+        arguments["chunks"] = pieces(spec["stream"])
+    if spec["kind"] == "image":
+        return Image(**arguments)
+    return Audio(start_offset_sec=spec["start_offset_sec"], **arguments)
+
+
+def pieces(path: str) -> Iterator[bytes]:
+    """A file as something that tells neither its size nor its name."""
+    with Path(path).open("rb") as file:
+        while piece := file.read(100_000):
+            yield piece
+
+
+def event(found: embedwire.Event) -> Json:
+    """A segment or a result."""
+    about = {"input_index": found.input_index, "input_key": found.input_key}
+    if isinstance(found, Segment):
+        names = ("segment_index", "modality", "start_offset_sec", "end_offset_sec", "embedding_option")
+        packed = struct.pack(f"<{len(found.vector)}f", *found.vector)
+        vector = {"vector": base64.b64encode(packed).decode()}
+        return {"segment": about | {name: getattr(found, name) for name in names} | vector}
+    failed = {"failure": found.failure and failure(found.failure)}
+    return {"result": about | {name: getattr(found, name) for name in OF_RESULT} | failed}
+
+
+def failure(found: Failure) -> Json:
+    """The facts of a failure."""
+    return dataclasses.asdict(found)
+
+
+def error(caught: Exception) -> Json:
+    """What was raised: the server's, or the client's own refusal."""
+    if isinstance(caught, EmbedwireError):
+        about = {"kind": type(caught).__name__, "attempts": caught.attempts, "request_id": caught.request_id}
+        return failure(caught.failure) | about
+    kinds = {OSError: "File", ValueError: "Argument", TypeError: "Argument"}
+    kind = next((name for base, name in kinds.items() if isinstance(caught, base)), type(caught).__name__)
+    return {"kind": kind, "message": str(caught)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+/** The methods of the contract as calls of grpc-js: what comes back, how it ended, and how it is stopped. */
+
+import { type DescMessage, type DescMethod, type MessageShape, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  Client,
+  type ClientDuplexStream,
+  type ClientReadableStream,
+  type StatusObject,
+  status as StatusCode,
+} from "@grpc/grpc-js";
+
+import { Attempts, pause } from "./attempts.js";
+import type { CallArguments, Connection } from "./connection.js";
+import { errorOfStatus } from "./details.js";
+import { EmbeddingService, type CreateEmbeddingRequest } from "./generated/embedwire/v1/embedding_pb.js";
+import * as pb from "./generated/embedwire/v1/embedding_pb.js";
+
+/** A call of either kind whose answers are streamed. */
+export type StreamingCall = ClientReadableStream<pb.CreateEmbeddingResponse> | UploadCall;
+
+/** A call with an upload. */
+export type UploadCall = ClientDuplexStream<pb.CreateEmbeddingFromUploadRequest, pb.CreateEmbeddingFromUploadResponse>;
+
+const { method: METHODS } = EmbeddingService;
+
+/** A channel and the calls on it. It connects with the first call. */
+export class Channel {
+  readonly #client: Client;
+
+  constructor(connection: Connection) {
+    this.#client = new Client(connection.target, connection.credentials, connection.channelOptions);
+  }
+
+  /** Embed what is in the request. */
+  create(
+    request: CreateEmbeddingRequest,
+    { metadata }: CallArguments,
+    { deadline }: Attempts,
+  ): ClientReadableStream<pb.CreateEmbeddingResponse> {
+    const { input, output } = METHODS.createEmbedding;
+    const at = path(METHODS.createEmbedding);
+    return this.#client.makeServerStreamRequest(at, writer(input), reader(output), request, metadata, { deadline });
+  }
+
+  /** Embed what is in the request, and what is then written. */
+  upload({ metadata }: CallArguments, { deadline }: Attempts): UploadCall {
+    const { input, output } = METHODS.createEmbeddingFromUpload;
+    const at = path(METHODS.createEmbeddingFromUpload);
+    return this.#client.makeBidiStreamRequest(at, writer(input), reader(output), metadata, { deadline });
+  }
+
+  /**
+   * One message each way.
+   *
+   * @throws EmbedwireError - the call failed.
+   */
+  async unary<Input extends DescMessage, Output extends DescMessage>(
+    method: DescMethod & { input: Input; output: Output },
+    request: MessageShape<Input>,
+    call: CallArguments,
+    signal: AbortSignal | undefined,
+  ): Promise<MessageShape<Output>> {
+    const attempts = new Attempts(call);
+    for (;;) {
+      signal?.throwIfAborted();
+      const { answer, status } = await this.#answer(method, request, call, attempts, signal);
+      if (status.code === StatusCode.OK && answer !== undefined) return answer;
+      signal?.throwIfAborted();
+      const delay = attempts.delayMs(status);
+      if (delay === undefined) throw errorOfStatus(status, call.requestId);
+      await pause(delay, signal);
+    }
+  }
+
+  /** Close the connection, and the calls that still run. */
+  close(): void {
+    this.#client.close();
+  }
+
+  async #answer<Input extends DescMessage, Output extends DescMessage>(
+    method: DescMethod & { input: Input; output: Output },
+    request: MessageShape<Input>,
+    { metadata }: CallArguments,
+    { deadline }: Attempts,
+    signal: AbortSignal | undefined,
+  ): Promise<{ answer: MessageShape<Output> | undefined; status: StatusObject }> {
+    let answer: MessageShape<Output> | undefined;
+    const at = path(method);
+    const [write, read] = [writer(method.input), reader(method.output)];
+    const running = this.#client.makeUnaryRequest(at, write, read, request, metadata, { deadline }, (_, found) => {
+      answer = found; // before the status, which says what went wrong
+    });
+    const release = onAbort(signal, () => {
+      running.cancel();
+    });
+    const status = await ended(running);
+    release();
+    return { answer, status };
+  }
+}
+
+/** How a call ends. Never rejects; nor does the call emit an error that nobody listens to. */
+export async function ended(call: {
+  on(name: "error", listener: () => void): unknown;
+  once(name: "status", listener: (status: StatusObject) => void): unknown;
+}): Promise<StatusObject> {
+  call.on("error", () => undefined);
+  return new Promise((resolve) => call.once("status", resolve));
+}
+
+/** Do something when the signal is aborted; returns what takes that back. */
+export function onAbort(signal: AbortSignal | undefined, act: () => void): () => void {
+  signal?.addEventListener("abort", act, { once: true });
+  return () => signal?.removeEventListener("abort", act);
+}
+
+function path(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+function writer<Schema extends DescMessage>(schema: Schema): (message: MessageShape<Schema>) => Buffer {
+  return (message) => {
+    const bytes = toBinary(schema, message);
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  };
+}
+
+function reader<Schema extends DescMessage>(schema: Schema): (bytes: Buffer) => MessageShape<Schema> {
+  return (bytes) => fromBinary(schema, bytes);
+}

@@ -1,0 +1,71 @@
+/** The bytes of a file, wherever they are: its size, its name, and its content in chunks. */
+
+import { createReadStream } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { basename } from "node:path";
+import { Readable } from "node:stream";
+import { ReadableStream } from "node:stream/web";
+import { fileURLToPath } from "node:url";
+
+import mime from "mime";
+
+import type { FileSource } from "./inputs.js";
+
+/**
+ * How many bytes there are; undefined if that cannot be known before they are read.
+ *
+ * @throws Error - of Node.js: the path is no file that can be read.
+ */
+export async function size(file: FileSource): Promise<number | undefined> {
+  if (file.data !== undefined) return file.data instanceof Blob ? file.data.size : file.data.byteLength;
+  if (file.path === undefined) return undefined;
+  const found = await stat(file.path);
+  if (found.isDirectory()) await readFile(file.path); // throws EISDIR in the words of Node.js
+  return found.isFile() ? found.size : undefined; // a pipe has no size
+}
+
+/** The name that was given, else that of the path or `File`; empty if there is none. */
+export function name(file: FileSource): string {
+  if (file.fileName !== undefined && file.fileName !== "") return file.fileName;
+  if (file.path !== undefined) return basename(file.path instanceof URL ? fileURLToPath(file.path) : file.path);
+  return file.data instanceof Blob && "name" in file.data ? String(file.data.name) : "";
+}
+
+/** The media type that was given, else that of the `Blob`, else what the name suggests; empty if it suggests none. */
+export function mediaType(file: FileSource): string {
+  if (file.mediaType !== undefined && file.mediaType !== "") return file.mediaType;
+  return (file.data instanceof Blob && file.data.type) || (mime.getType(name(file)) ?? "");
+}
+
+/**
+ * All of a content of this size.
+ *
+ * @throws Error - the file cannot be read, or has grown since it was measured.
+ */
+export async function readWhole(file: FileSource, size: number): Promise<Uint8Array> {
+  if (file.data instanceof Uint8Array) return file.data;
+  const bytes =
+    file.data === undefined ? await readFile(file.path ?? "") : new Uint8Array(await file.data.arrayBuffer());
+  if (bytes.byteLength > size) throw new Error("the file has grown while it was read");
+  return bytes;
+}
+
+/** The content as a stream, which is opened here and ends or is destroyed with the upload. */
+export function open(file: FileSource, chunkBytes: number): Readable {
+  if (file.data instanceof Uint8Array) return Readable.from([file.data]);
+  if (file.path !== undefined) return createReadStream(file.path, { highWaterMark: chunkBytes });
+  const source = file.data instanceof Blob ? file.data.stream() : file.stream;
+  if (source instanceof Readable) return source;
+  if (source instanceof ReadableStream) return Readable.fromWeb(source);
+  return Readable.from(source as AsyncIterable<Uint8Array>);
+}
+
+/**
+ * One chunk of whatever size, in chunks of at most that size.
+ *
+ * @throws TypeError - it is no bytes.
+ */
+export function* pieces(chunk: unknown, chunkBytes: number): Generator<Uint8Array, void, undefined> {
+  if (!(chunk instanceof Uint8Array)) throw new TypeError(`a file must give bytes, got ${typeof chunk}`);
+  for (let start = 0; start < chunk.byteLength; start += chunkBytes) yield chunk.subarray(start, start + chunkBytes);
+}

@@ -1,0 +1,45 @@
+/**
+ * Embeddings of text, images and audio from an Embedwire server, segment by segment as they are decoded.
+ *
+ * @packageDocumentation
+ */
+
+export { Client, DEFAULT_TARGET } from "./client.js";
+export type { CallOptions, ClientOptions, Encoding, TLS } from "./connection.js";
+export {
+  DeadlineExceededError,
+  EmbedwireError,
+  type Failure,
+  type FieldViolation,
+  GatewayError,
+  type QuotaViolation,
+  RefusedError,
+  RequestError,
+  UnreachableError,
+  UpstreamError,
+  type UpstreamReply,
+} from "./errors.js";
+export type {
+  AudioInput,
+  ByteStream,
+  FileDescription,
+  FileSource,
+  ImageInput,
+  Input,
+  TextInput,
+  Truncate,
+} from "./inputs.js";
+export {
+  type AudioSupport,
+  Embedding,
+  type Event,
+  type ImageSupport,
+  type Modality,
+  type Model,
+  type Result,
+  type Segment,
+  type TextSupport,
+  type Timings,
+} from "./results.js";
+export type { EventStream } from "./stream.js";
+export { VERSION } from "./version.js";

@@ -1,0 +1,76 @@
+/** The files of one upload on their way to the server. */
+
+import type { StatusObject } from "@grpc/grpc-js";
+import { Readable } from "node:stream";
+
+import type { UploadCall } from "./calls.js";
+import { open, pieces } from "./files.js";
+import type { CreateEmbeddingFromUploadRequest } from "./generated/embedwire/v1/embedding_pb.js";
+import type { FileSource } from "./inputs.js";
+import { type Plan, chunk, first } from "./requests.js";
+
+/** Sends a request and its files, beside the answers that are read meanwhile. */
+export class Upload {
+  /** Why a file could not be read; the call is then cancelled, and whoever reads the answers throws this. */
+  error: Error | undefined;
+
+  readonly #plan: Plan;
+  readonly #call: UploadCall;
+  readonly #ended: Promise<StatusObject>;
+  readonly #answered = new Set<number>();
+  #isOver = false;
+
+  constructor(plan: Plan, call: UploadCall, ended: Promise<StatusObject>) {
+    this.#plan = plan;
+    this.#call = call;
+    this.#ended = ended;
+    void this.#send();
+  }
+
+  /** Send no more of this file: its input has a result, so the rest would be discarded. */
+  answered(index: number): void {
+    this.#answered.add(index);
+  }
+
+  async #send(): Promise<void> {
+    void this.#ended.then(() => (this.#isOver = true));
+    try {
+      await this.#write(first(this.#plan.request));
+      for (const [index, file] of this.#plan.uploads) {
+        if (this.#isOver) return;
+        await this.#sendFile(index, file);
+        await this.#write(chunk(index));
+      }
+      this.#call.end();
+    } catch (error) {
+      if (this.#isOver) return; // the sources were destroyed
+      this.error = error instanceof Error ? error : new Error("a file cannot be read", { cause: error });
+      this.#call.cancel();
+    } finally {
+      for (const { stream } of this.#plan.uploads.values()) if (stream instanceof Readable) stream.destroy();
+    }
+  }
+
+  async #sendFile(index: number, file: FileSource): Promise<void> {
+    const source = open(file, this.#plan.chunkBytes);
+    source.on("error", () => undefined); // also after it has been left
+    void this.#ended.then(() => source.destroy()); // also while it is waited for
+    for await (const read of source) {
+      for (const piece of pieces(read, this.#plan.chunkBytes)) {
+        if (this.#isOver || this.#answered.has(index)) return;
+        await this.#write(chunk(index, piece));
+      }
+    }
+  }
+
+  /** Wait until the transport has taken it: that is the back pressure. After the end nothing takes it. */
+  async #write(message: CreateEmbeddingFromUploadRequest): Promise<void> {
+    if (this.#isOver) return;
+    const written = new Promise<void>((resolve) => {
+      this.#call.write(message, () => {
+        resolve();
+      });
+    });
+    await Promise.race([written, this.#ended]);
+  }
+}

@@ -1,0 +1,1 @@
+"""One suite of cases for the clients of every language; see README.md."""

@@ -1,0 +1,112 @@
+"""The servers that cases run on: real ones with a scripted upstream, certificates and tokens; and none at all."""
+
+import contextlib
+import dataclasses
+import hashlib
+import signal
+import socket
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import trustme
+from cryptography.hazmat.primitives import serialization
+from process import ServerProcess
+from serving import until
+from upstreams import ScriptedUpstream, Visit
+
+from conformance.cases import servers
+
+HOST = "127.0.0.1"
+
+
+@dataclasses.dataclass
+class Server:
+    """A server and its upstream."""
+
+    process: ServerProcess
+    upstream: ScriptedUpstream
+
+    async def shut_down(self) -> None:
+        """SIGTERM; returns when the server has begun to drain."""
+        self.process.process.send_signal(signal.SIGTERM)
+        await until(lambda: any("draining" in line for line in self.process.log))
+
+
+class Stage:
+    """Servers by the names that cases give them. Each is started once, unless it is to be fresh for every case.
+
+    Args:
+        folder: where certificates, configurations and files are.
+    """
+
+    def __init__(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self._specs = servers()
+        self._running: dict[str, Server] = {}
+        _certificates(folder)
+
+    async def server(self, name: str, stack: contextlib.AsyncExitStack) -> Server:
+        """The server of this name; if it is to be fresh, it ends with the stack."""
+        spec = self._specs[name]
+        if spec.get("is_fresh"):
+            return await stack.enter_async_context(self._started(name, spec))
+        if name not in self._running:
+            self._running[name] = await self._stack.enter_async_context(self._started(name, spec))
+        return self._running[name]
+
+    @contextlib.asynccontextmanager
+    async def _started(self, name: str, spec: dict[str, Any]) -> AsyncGenerator[Server]:
+        settings = dict(spec.get("flags", {}))
+        settings |= {flag: str(self.folder / file) for flag, file in spec.get("files", {}).items()}
+        if "tokens" in spec:
+            settings["config"] = _configuration(self.folder / f"{name}.toml", spec["tokens"])
+        async with (
+            ScriptedUpstream(_nothing).running() as upstream,
+            ServerProcess.running(upstream=upstream.base_url, key=spec.get("key", ""), **settings) as process,
+        ):
+            yield Server(process, upstream)
+
+
+@contextlib.contextmanager
+def reserved_port() -> Any:
+    """A port of this machine on which nobody listens, and nobody will unless it is freed."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((HOST, 0))
+        yield reserved
+
+
+async def _nothing(visit: Visit) -> None:
+    await visit.answer(b"no case is running", 500)
+
+
+def _configuration(path: Path, tokens: list[dict[str, Any]]) -> str:
+    """A configuration file with these tokens; they are hashed here, so that cases can name what is sent."""
+    lines = []
+    for token in tokens:
+        facts = {name: value for name, value in token.items() if name != "token"}
+        facts["sha256"] = hashlib.sha256(token["token"].encode()).hexdigest()
+        lines += ["[[tokens]]", *(f"{name} = {value!r}" for name, value in facts.items())]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def _certificates(folder: Path) -> None:
+    """An authority with certificates for the server and a client, and another one with the same for a client."""
+    for name in ("own", "other"):
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
+        for owner, names in (("server", (HOST, "localhost")), ("named", ("embeddings.internal",)), ("client", ("c",))):
+            issued = authority.issue_cert(*names)
+            (folder / f"{name}-{owner}.key").write_bytes(_pkcs8(issued.private_key_pem.bytes()))
+            for blob in issued.cert_chain_pems:
+                blob.write_to_path(folder / f"{name}-{owner}.pem", append=True)
+
+
+def _pkcs8(pem: bytes) -> bytes:
+    """The same key in the one form that every language reads."""
+    key = serialization.load_pem_private_key(pem, None)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
