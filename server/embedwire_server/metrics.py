@@ -80,6 +80,23 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._operation(registry)
+        self._policies(registry)
+        Gauge(
+            "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
+        ).labels(upstream).set(1)
+        Gauge("embedwire_build_info", "1 for this build.", ("version", "python", "grpcio"), registry=registry).labels(
+            __version__, platform.python_version(), metadata.version("grpcio")
+        ).set(1)
+        for modality in Modality:  # series exist from the start, so that a rate sees the first event
+            self.inputs_in_flight.labels(modality)
+            self.overhead_seconds.labels(modality)
+        for metric in vars(self).values():
+            if isinstance(metric, MetricWrapperBase):  # to look a child up costs more than to count; there are few
+                metric.labels = functools.cache(metric.labels)  # type: ignore[method-assign]
+
+    def _operation(self, registry: CollectorRegistry) -> None:
+        """Who calls, by name, and by which configuration."""
         self.caller_calls = Counter(
             "embedwire_caller_calls",
             "Calls ended, by the name of the caller's token and the reason of the failure (OK if none).",
@@ -98,19 +115,6 @@ class Metrics:
             registry=registry,
         )
         self.reload_succeeded.set(1)
-        self._policies(registry)
-        Gauge(
-            "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
-        ).labels(upstream).set(1)
-        Gauge("embedwire_build_info", "1 for this build.", ("version", "python", "grpcio"), registry=registry).labels(
-            __version__, platform.python_version(), metadata.version("grpcio")
-        ).set(1)
-        for modality in Modality:  # series exist from the start, so that a rate sees the first event
-            self.inputs_in_flight.labels(modality)
-            self.overhead_seconds.labels(modality)
-        for metric in vars(self).values():
-            if isinstance(metric, MetricWrapperBase):  # to look a child up costs more than to count; there are few
-                metric.labels = functools.cache(metric.labels)  # type: ignore[method-assign]
 
     def _policies(self, registry: CollectorRegistry) -> None:
         modality = ("modality",)
