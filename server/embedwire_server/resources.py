@@ -53,33 +53,42 @@ class ResourceMonitor:
         """Whether nothing is lacking."""
         return not self._good
 
+    @property
+    def lacking(self) -> set[Cause]:
+        """What is."""
+        return set(self._good)
+
     async def start(self) -> None:
         """Make the first check.
 
         Raises:
             OSError: uploads cannot be spooled at all.
         """
-        self._note(await asyncio.to_thread(self._lacking))
+        self._note(await asyncio.to_thread(self._missing))
         if Cause.SPOOL_UNAVAILABLE in self._good:
             raise OSError(f"--spool-dir: {self._spool or 'the directory for temporary files'} cannot be written")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Check at an interval while the block lasts."""
-        checking = asyncio.create_task(self._check())
+        checking = asyncio.create_task(self._keep_checking())
         try:
             yield
         finally:
             checking.cancel()
             await asyncio.gather(checking, return_exceptions=True)
 
-    async def _check(self) -> None:
+    async def check(self) -> None:
+        """Check once, and tell if the server has become ready, or is no longer."""
+        was_ready = self.is_ready
+        self._note(await asyncio.to_thread(self._missing))
+        if self.is_ready != was_ready:
+            await self._changed(self.is_ready)
+
+    async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            was_ready = self.is_ready
-            self._note(await asyncio.to_thread(self._lacking))
-            if self.is_ready != was_ready:
-                await self._changed(self.is_ready)
+            await self.check()
 
     def _note(self, lacking: set[Cause]) -> None:
         """Take the outcome of one check."""
@@ -95,7 +104,7 @@ class ResourceMonitor:
                 self._gauge.labels(cause).set(0)
                 log.info("the resource is available again", cause=cause)
 
-    def _lacking(self) -> set[Cause]:
+    def _missing(self) -> set[Cause]:
         """What is lacking now; it may wait for a disk."""
         spare = _SPARE_FILES if Cause.FILE_DESCRIPTORS in self._good else 1
         found = {_files_fault(spare), _spool_fault(self._spool)}
