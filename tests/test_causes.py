@@ -19,7 +19,7 @@ import trustme
 from aiohttp.client_reqrep import ConnectionKey
 from messages import failed, request, results, text_input
 from process import ServerProcess
-from serving import Scripted, Serve, Served
+from serving import Scripted, Serve, Served, until
 from test_transport import attempts_at, call, failure_of
 from upstreams import ScriptedUpstream, Visit, reply
 
@@ -30,6 +30,7 @@ from embedwire_server.upstream import diagnosis
 
 Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TEXT = request(text_input())
+UNARY = embedding_pb2.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 ALERT = bytes.fromhex("150303000202")  # the head of a fatal one
 CERTIFICATES = {cause for cause in Cause if cause.startswith("certificate_")}
@@ -187,6 +188,21 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
         (Cause.TLS_TIMEOUT, Repeatable.ONCE),
         (Cause.CONNECT_TIMEOUT, Repeatable.YES),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """A call that ends at its deadline while there is no connection is logged and counted with that cause."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(silent) as port, serve(upstream=f"https://127.0.0.1:{port}") as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stub.CreateEmbeddingUnary(UNARY, timeout=1.5)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: served.metric("embedwire_upstream_connection_failures_total", cause="tls_timeout") == 1)
+    assert "cause=tls_timeout" in "".join(capfd.readouterr()).replace("\x1b[0m", "").replace("\x1b[36m", "")
 
 
 @pytest.mark.asyncio

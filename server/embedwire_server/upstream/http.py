@@ -21,6 +21,8 @@ from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
+# An attempt that is given up after that long without a connection is one that found none.
+UNANSWERED_SECONDS = 1.0
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = "embedwire-upstream"
 
@@ -99,6 +101,8 @@ class HttpUpstream:
             cause = _cause(error, exchange)
             raise _failed(cause, _repeatable(exchange, body, cause)) from error
         except asyncio.CancelledError:
+            if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
+                trace.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
             if not exchange.is_begun or (body.inline is not None and exchange.unsent):
                 trace.attempts -= 1  # given up before the upstream could know of it
             raise

@@ -1,11 +1,12 @@
 """Counts and times every upstream attempt, and logs why one failed: a wrapper with the face of what it wraps."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 
 import structlog
 
-from embedwire_server.causes import OWN, PERMANENT, Cause
+from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.domain import Completion
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.metrics import Metrics
@@ -44,7 +45,11 @@ class MeasuredUpstream:
         except GatewayError as error:
             outcome = error.reason
             if error.cause is not None:
-                self._failed(error, error.cause)
+                self._failed(error.cause, error.reason, error.message)
+            raise
+        except asyncio.CancelledError:
+            if trace.stuck is not None:  # the deadline was shorter than the timeout of a connection
+                self._failed(trace.stuck, outcome, WORDS[trace.stuck])
             raise
         except Exception:
             outcome = Reason.INTERNAL
@@ -55,7 +60,7 @@ class MeasuredUpstream:
                 self._metrics.upstream_requests.labels(*labels, outcome).inc()
                 self._metrics.upstream_seconds.labels(*labels).observe(trace.waiting - waited)
 
-    def _failed(self, error: GatewayError, cause: Cause) -> None:
+    def _failed(self, cause: Cause, reason: str, message: str) -> None:
         """Count a failure; log it unless one of the same cause was logged a moment ago."""
         self._metrics.connection_failures.labels(cause).inc()
         now = time.monotonic()
@@ -65,4 +70,4 @@ class MeasuredUpstream:
             return
         self._logged[cause] = now, 0
         write = log.error if cause in PERMANENT | OWN else log.warning  # nothing but an operator's action helps
-        write("upstream request failed", cause=cause, reason=error.reason, message=error.message, not_logged=withheld)
+        write("upstream request failed", cause=cause, reason=reason, message=message, not_logged=withheld)
