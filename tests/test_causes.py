@@ -166,8 +166,6 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             await reader.read()
-            while await reader.read(4096):
-                pass
         writer.close()
 
     with socket.socket() as full, contextlib.ExitStack() as waiting:
@@ -194,8 +192,10 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
 async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
     """A call that ends at its deadline while there is no connection is logged and counted with that cause."""
 
-    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
 
     async with listening(silent) as port, serve(upstream=f"https://127.0.0.1:{port}") as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

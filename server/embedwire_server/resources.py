@@ -42,6 +42,7 @@ class ResourceMonitor:
 
     def __init__(self, spool: Path | None, metrics: Metrics, changed: Callable[[bool], Awaitable[None]]) -> None:
         self._spool = spool
+        self._spool_words = ""  # of the latest fault
         self._changed = changed
         self._gauge = metrics.not_ready
         self._good: dict[Cause, int] = {}  # what is lacking, and how many checks since have found enough
@@ -66,7 +67,8 @@ class ResourceMonitor:
         """
         self._note(await asyncio.to_thread(self._missing))
         if Cause.SPOOL_UNAVAILABLE in self._good:
-            raise OSError(f"--spool-dir: {self._spool or 'the directory for temporary files'} cannot be written")
+            where = self._spool or "the directory for temporary files (TMPDIR)"
+            raise OSError(f"--spool-dir: {where} cannot be written: {self._spool_words}")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -107,8 +109,18 @@ class ResourceMonitor:
     def _missing(self) -> set[Cause]:
         """What is lacking now; it may wait for a disk."""
         spare = _SPARE_FILES if Cause.FILE_DESCRIPTORS in self._good else 1
-        found = {_files_fault(spare), _spool_fault(self._spool)}
+        found = {_files_fault(spare), self._spool_fault()}
         return {cause for cause in found if cause is not None}
+
+    def _spool_fault(self) -> Cause | None:
+        """Why nothing can be spooled, tried with a file without a name."""
+        try:
+            with tempfile.TemporaryFile(dir=self._spool, prefix="embedwire-") as file:
+                file.write(bytes(_SPOOL_BYTES))
+        except OSError as error:
+            self._spool_words = error.strerror or ""
+            return causes.of_spool(error)
+        return None
 
 
 def require_files(inputs_in_flight: int) -> None:
@@ -138,14 +150,4 @@ def _files_fault(spare: int) -> Cause | None:
     finally:
         for file in opened:
             os.close(file)
-    return None
-
-
-def _spool_fault(directory: Path | None) -> Cause | None:
-    """Why nothing can be spooled, tried with a file without a name."""
-    try:
-        with tempfile.TemporaryFile(dir=directory, prefix="embedwire-") as file:
-            file.write(bytes(_SPOOL_BYTES))
-    except OSError as error:
-        return causes.of_spool(error)
     return None
