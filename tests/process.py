@@ -31,14 +31,26 @@ class ServerProcess:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, script: Script | None = None, key: str = "", **settings: Any
+        cls,
+        script: Script | None = None,
+        key: str = "",
+        environment: dict[str, str] | None = None,
+        files: int | None = None,
+        *,
+        is_soft: bool = False,
+        **settings: Any,
     ) -> AsyncGenerator["ServerProcess"]:
-        """Start it on the sandbox, or on an upstream that follows the script; the key is its own for the upstream."""
+        """Start it on the sandbox, or on an upstream that follows the script; the key is its own for the upstream.
+
+        `files` is its limit of file descriptors, the soft one or both.
+        """
         async with contextlib.AsyncExitStack() as stack:
             if script is not None:
                 scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
                 settings["upstream"] = scripted.base_url
-            process = await _start(key, **settings)
+            variables = (environment or {}) | ({"TWELVELABS_API_KEY": key} if key else {})
+            limit = [] if files is None else _limited(files, is_soft=is_soft)
+            process = await _start([*limit, *_with(variables)], **settings)
             stack.push_async_callback(_end, process)
             log: list[str] = []
             target, metrics_urls = await _addresses(process, log)
@@ -80,11 +92,20 @@ class ServerProcess:
         return await asyncio.wait_for(self.process.wait(), 20)
 
 
-async def _start(key: str, **settings: Any) -> asyncio.subprocess.Process:
+def _limited(files: int, *, is_soft: bool) -> list[str]:
+    """Run what follows with so many file descriptors."""
+    return ["sh", "-c", f'ulimit {"-S " if is_soft else ""}-n {files} && exec "$@"', "sh"]
+
+
+def _with(variables: dict[str, str]) -> list[str]:
+    """Run what follows with these variables."""
+    return ["env", *(f"{name}={value}" for name, value in variables.items())]
+
+
+async def _start(prefix: list[str], **settings: Any) -> asyncio.subprocess.Process:
     chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
     flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
-    command = [*environment, sys.executable, "-m", "embedwire_server", "serve", *flags]
+    command = [*prefix, sys.executable, "-m", "embedwire_server", "serve", *flags]
     return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
 
 

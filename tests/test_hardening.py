@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import random
-import resource
 import struct
 import time
 from collections.abc import AsyncGenerator
@@ -308,14 +307,7 @@ async def test_untaken_answers_are_bounded(scripted: Scripted) -> None:
 
 async def test_connections_leave_files_for_others() -> None:
     """With more connections than the process may have, the metrics are still read and running connections served."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, files[1]))  # the child inherits it
-    try:
-        starting = contextlib.AsyncExitStack()
-        server = await starting.enter_async_context(ServerProcess.running())
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, files)
-    async with starting, contextlib.AsyncExitStack() as connections:
+    async with ServerProcess.running(files=256) as server, contextlib.AsyncExitStack() as connections:
         await server.stub.CreateEmbeddingUnary(TEXT, timeout=9)
         for _ in range(300):
             await connections.enter_async_context(http2.tcp(server.target))

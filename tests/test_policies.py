@@ -173,14 +173,17 @@ async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
 
 
 async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
-    """Where nobody listens three attempts are made, though there is nobody to count them."""
+    """Where nobody listens three connections are tried, and no request is counted as made."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with serve(upstream=f"http://127.0.0.1:{port}") as served:
         failure = failed(await refused(served))
-        assert served.metric("embedwire_upstream_requests_total", outcome="UPSTREAM_UNAVAILABLE") == 3
+        assert served.metric("embedwire_upstream_requests_total") == 0
+        assert served.metric("embedwire_upstream_connection_failures_total", cause="connection_refused") == 3
+        assert served.metric("embedwire_retries_total", reason="UPSTREAM_UNAVAILABLE") == 2
 
-    assert failure.info.metadata["attempts"] == "3"
+    assert failure.info.metadata["attempts"] == "0"
+    assert failure.info.metadata["cause"] == "connection_refused"
 
 
 async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: Scripted) -> None:

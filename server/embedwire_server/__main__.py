@@ -93,11 +93,13 @@ def _complain(*lines: str) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from embedwire_server.reloading import Reloading  # noqa: PLC0415 - the other commands do without
+    from embedwire_server import resources  # noqa: PLC0415 - the other commands do without
+    from embedwire_server.reloading import Reloading  # noqa: PLC0415
 
     lifetime.collect_seldom()  # before most of it is loaded
     settings = _loaded(arguments).settings
     logs.configure(settings.log_level, settings.log_format)
+    resources.require_files(settings.inputs_in_flight)
     server = _server(settings)
     return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
 

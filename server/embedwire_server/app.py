@@ -14,6 +14,7 @@ from embedwire_server.address import Address
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.metrics_endpoint import MetricsEndpoint
+from embedwire_server.resources import ResourceMonitor
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
@@ -92,7 +93,8 @@ class App:
         """Build and start everything, outermost last, so that a port answers only when all is ready.
 
         Raises:
-            OSError, RuntimeError: a port is in use, or the sandbox's packages are missing; nothing is left running.
+            OSError, RuntimeError: a port is in use, the spool cannot be written, or the sandbox's packages are missing;
+                nothing is left running.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -122,6 +124,10 @@ class App:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
+        resources = ResourceMonitor(
+            settings.spool_dir, self._metrics, lambda is_ready: health.ready() if is_ready else health.unready()
+        )
+        await resources.start()
         self._gateway = Gateway(
             self._policies(await self._upstream(stack)),
             Allowances(self._admission, self._metrics),
@@ -141,7 +147,9 @@ class App:
         stack.push_async_callback(self._drain, health)
         self.target = settings.listen_address.with_port(port)
         self._warn()
-        await health.ready()
+        if resources.is_ready:
+            await health.ready()
+        await stack.enter_async_context(resources.running())
         log.info("serving", target=self.target, **self._facts())
 
     def _facts(self) -> dict[str, object]:

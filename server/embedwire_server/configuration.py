@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import os
+import ssl
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from embedwire_server.settings import Settings
 PREFIX = "EMBEDWIRE_"
 KEY_VARIABLE = "TWELVELABS_API_KEY"
 _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _MASKED = "**********"
 
@@ -79,7 +81,7 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
         raise InvalidConfiguration(faults)
-    return Configuration(settings, places, tuple(_warnings()))
+    return Configuration(settings, places, (*_warnings(), *_authorities()))
 
 
 def variable(name: str) -> str:
@@ -180,6 +182,21 @@ def _warnings() -> Iterator[Fault]:
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:
             yield Fault(name, f"is no setting, and is ignored{_meant(name, known)}")
+
+
+def _authorities() -> Iterator[Fault]:
+    """What is wrong with the authorities that the environment names: OpenSSL says nothing, and then trusts none."""
+    for name in _AUTHORITIES:
+        if not (path := os.environ.get(name)):
+            continue
+        try:
+            if name == "SSL_CERT_DIR":
+                os.listdir(path)  # noqa: PTH208 - whether it can be read
+            else:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except OSError as error:  # also an ssl.SSLError
+            words = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+            yield Fault(name, f"cannot be used: {words}; no certificate of an upstream will be trusted because of it")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -17,7 +17,8 @@ from typing import IO
 
 import structlog
 
-from embedwire_server.errors import ContentTooLarge, GatewayError, Overloaded, UploadMismatch
+from embedwire_server import causes
+from embedwire_server.errors import ContentTooLarge, GatewayError, ResourceFailure, UploadMismatch
 from embedwire_server.failures import described
 
 IN_MEMORY_BYTES = 1 << 20
@@ -179,8 +180,9 @@ class Upload:
         try:
             await asyncio.to_thread(self._append, spilled)
         except OSError as error:
-            log.error("an upload cannot be spooled", errno=error.errno, **described(error))  # noqa: TRY400 - no texts
-            self._fault = Overloaded("the server has no room on disk for this upload")
+            cause = causes.of_spool(error)
+            log.error("an upload cannot be spooled", cause=cause, errno=error.errno, **described(error))  # noqa: TRY400 - no texts
+            self._fault = ResourceFailure(cause)
 
     def _append(self, chunks: list[bytes]) -> None:
         if self._file is None:

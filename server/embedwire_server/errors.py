@@ -15,6 +15,7 @@
     ├── RateLimited               it does not fit into the rate limits before its deadline
     ├── Draining                  the server shuts down
     ├── UpstreamFailure           what the upstream, or the way to it, did; the reason says which
+    ├── ResourceFailure           the server itself lacks a resource; the cause says which
     └── InternalError             whatever nobody foresaw
 
 Messages reach callers: they hold no secret, no path and no text of an exception.
@@ -23,6 +24,8 @@ Messages reach callers: they hold no secret, no path and no text of an exception
 
 import dataclasses
 import enum
+
+from embedwire_server.causes import WORDS, Cause
 
 
 class Reason(enum.StrEnum):
@@ -96,10 +99,12 @@ class GatewayError(Exception):
 
     Attributes:
         attempts: how many upstream requests were made before; whoever counts them sets it.
+        cause: why the upstream could not be reached, or which resource is lacking.
     """
 
     reason: Reason
     attempts: int = 0
+    cause: Cause | None = None
 
     def __init__(
         self,
@@ -251,9 +256,10 @@ class UpstreamFailure(GatewayError):
         retry_delay: seconds that the upstream asks to wait.
         upstream: what it said.
         repeatable: whether the same request may be sent again; by default it may not.
+        cause: why it could not be reached, if that is what happened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts that only the innermost layer has
         self,
         reason: Reason,
         message: str,
@@ -261,10 +267,27 @@ class UpstreamFailure(GatewayError):
         retry_delay: float | None = None,
         upstream: UpstreamSaid | None = None,
         repeatable: Repeatable = Repeatable.NO,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(message, retry_delay=retry_delay, upstream=upstream)
         self.reason = reason
         self.repeatable = repeatable
+        self.cause = cause
+
+
+class ResourceFailure(GatewayError):
+    """The server itself lacks a resource: file descriptors, local ports, memory, disk.
+
+    Room on disk comes back when other uploads end, so that another try makes sense; the rest is the operator's.
+
+    Args:
+        cause: which.
+    """
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(WORDS[cause])
+        self.reason = Reason.OVERLOADED if cause is Cause.DISK_FULL else Reason.INTERNAL
+        self.cause = cause
 
 
 class InternalError(GatewayError):

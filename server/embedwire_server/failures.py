@@ -6,17 +6,19 @@ from typing import Any
 
 import structlog
 
-from embedwire_server.errors import InternalError
+from embedwire_server import causes
+from embedwire_server.errors import GatewayError, InternalError, ResourceFailure
 
 log = structlog.get_logger(__name__)
 
 _DEEPEST_CAUSE = 5
 
 
-def unforeseen(error: BaseException) -> InternalError:
+def unforeseen(error: BaseException) -> GatewayError:
     """Log an exception under the request id of the running call and return what the caller is told."""
     log.error("unforeseen exception", **described(error))
-    return InternalError()
+    lacking = causes.lacking(error)
+    return InternalError() if lacking is None else ResourceFailure(lacking)
 
 
 def described(error: BaseException) -> dict[str, Any]:

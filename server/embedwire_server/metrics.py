@@ -73,6 +73,12 @@ class Metrics:
             ("upstream", "endpoint", "modality", "outcome"),
             registry=registry,
         )
+        self.connection_failures = Counter(
+            "embedwire_upstream_connection_failures",
+            "Attempts without a connection to the upstream, or without a usable answer on it, by cause.",
+            ("cause",),
+            registry=registry,
+        )
         self.upstream_seconds = Histogram(
             "embedwire_upstream_request_seconds",
             "Waiting for the upstream, from the first byte sent to the last received.",
@@ -115,6 +121,12 @@ class Metrics:
             registry=registry,
         )
         self.reload_succeeded.set(1)
+        self.not_ready = Gauge(
+            "embedwire_not_ready",
+            "1 while the server lacks this resource of its own and reports NOT_SERVING for it.",
+            ("cause",),
+            registry=registry,
+        )
 
     def _policies(self, registry: CollectorRegistry) -> None:
         modality = ("modality",)

@@ -176,6 +176,7 @@ async def test_a_failed_input_leaves_the_others(scripted: Scripted) -> None:
     assert failures[0] is None
     assert (failures[1]["code"], failures[1]["reason"]) == ("INVALID_ARGUMENT", "INPUT_REJECTED")
     assert failures[1]["upstream_error"]["http_status"] == 400
+    assert failures[1]["cause"] == ""
 
 
 async def test_every_input_ends_with_one_result_line_also_when_the_call_fails(served: Served) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from embedwire_server.causes import Cause
 from embedwire_server.content import IN_MEMORY_BYTES, READ_BYTES, Announcement, MemoryContent, Upload
 from embedwire_server.domain import Content
-from embedwire_server.errors import ContentTooLarge, GatewayError, Overloaded, Reason, UploadMismatch
+from embedwire_server.errors import ContentTooLarge, GatewayError, Reason, ResourceFailure, UploadMismatch
 
 LIMIT = 8 << 20
 
@@ -257,7 +258,7 @@ async def test_first_fault_stands(tmp_path: Path) -> None:
     """What a writer sends after a fault makes no other fault of it."""
     file = upload(tmp_path / "missing", limit=3 << 20)
     await received(file, b"x" * (4 << 20))
-    with pytest.raises(Overloaded):
+    with pytest.raises(ResourceFailure):
         await file.ready()
     file.close()
 
@@ -305,12 +306,13 @@ async def test_place_of_a_cancelled_upload() -> None:
 
 @pytest.mark.parametrize("directory", ["missing", "a file"])
 async def test_unwritable_directory(tmp_path: Path, directory: str) -> None:
-    """Where nothing can be spooled the server says that it has no room; small files still pass."""
+    """Where nothing can be spooled the server says that this is its own fault; small files still pass."""
     (tmp_path / "a file").touch()
     file = upload(tmp_path / directory)
     await received(file, b"x" * (2 << 20))
-    with pytest.raises(Overloaded) as caught:
+    with pytest.raises(ResourceFailure) as caught:
         await file.ready()
+    assert (caught.value.reason, caught.value.cause) == (Reason.INTERNAL, Cause.SPOOL_UNAVAILABLE)
     assert str(tmp_path) not in str(caught.value)
     file.close()
     small = upload(tmp_path / directory)
@@ -334,8 +336,9 @@ async def test_full_disk(tmp_path: Path) -> None:
     places = asyncio.Semaphore(1)
     file = upload(tmp_path, places=places)
     await received(file, b"x" * (6 << 20), 1 << 20)
-    with pytest.raises(Overloaded):
+    with pytest.raises(ResourceFailure) as caught:
         await file.ready()
+    assert (caught.value.reason, caught.value.cause) == (Reason.OVERLOADED, Cause.DISK_FULL)
     file.close()
     assert not spooled(tmp_path)
     assert not places.locked()
@@ -377,7 +380,7 @@ async def test_a_disk_that_is_full_at_the_last_bytes(tmp_path: Path) -> None:
         for _ in range(1049):
             await upload.write(b"x" * 1000)
         await upload.finish()
-        with pytest.raises(Overloaded):
+        with pytest.raises(ResourceFailure):
             await upload.ready()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -33,6 +33,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
         """The service takes calls from now on."""
         await self._set({SERVICE: SERVING})
 
+    async def unready(self) -> None:
+        """The service cannot take calls for now; the server is alive all the same."""
+        await self._set({SERVICE: NOT_SERVING})
+
     async def shut_down(self) -> None:
         """Nothing is served any more; watches are told and end."""
         self._is_over = True
@@ -64,7 +68,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
 
     async def _set(self, statuses: dict[str, Any]) -> None:
         async with self._changed:
-            self._status |= statuses
+            if not self._is_over or NOT_SERVING in statuses.values():  # a shutdown is final
+                self._status |= statuses
             self._changed.notify_all()
 
 

@@ -109,6 +109,8 @@ class Observe:
         if call.token is not None:
             self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
             facts["caller"] = call.token.name
+        if call.cause:
+            facts["cause"] = call.cause
         write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
 
 
@@ -187,7 +189,8 @@ class Translate:
 
 async def _abort(context: Context, error: GatewayError) -> None:
     """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
-    calls.current.get().reason = error.reason
+    call = calls.current.get()
+    call.reason, call.cause = error.reason, error.cause or ""
     error.__traceback__ = None  # its frames hold the call, which holds it: such circles wait for the garbage collector
     trailers = (*context.trailing_metadata(), *status.trailers(error))
     with contextlib.suppress(TimeoutError, grpc.aio.InternalError):

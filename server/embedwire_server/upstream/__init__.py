@@ -3,6 +3,7 @@
 __init__   the seam `Upstream`
 http       one HTTP call for one input
 connection the connections that it is made on
+diagnosis  why there is none: exceptions of the network to causes
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
 transport  who carries it
 multipart  the body of the request, in parts of known length

@@ -18,12 +18,13 @@ class Exchange:
     """How far a request came: whether it got a connection, whether an older one, and any byte of an answer.
 
     `is_begun` tells whether its bytes were written, `unsent` how many of them were still in memory when the
-    connection was closed.
+    connection was closed. `is_accepted` tells whether there was a TCP connection, also if TLS failed on it.
     """
 
     is_connected: bool = False
     is_reused: bool = False
     is_begun: bool = False
+    is_accepted: bool = False
     is_answered: bool = False
     unsent: int = 0
 
@@ -39,6 +40,11 @@ class _Connection(ResponseHandler):
     """
 
     _exchange: Exchange | None = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        if (exchange := current.get()) is not None:
+            exchange.is_accepted = True
 
     def set_response_params(self, **params: Any) -> None:  # noqa: ANN401 - as they come
         """Begin an exchange: aiohttp calls this in the task that asks, once it has given it this connection."""
@@ -88,7 +94,7 @@ def session() -> aiohttp.ClientSession:
         connector=connector,
         request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
         auto_decompress=False,
         trust_env=False,
     )

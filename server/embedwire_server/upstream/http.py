@@ -10,16 +10,19 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.domain import Completion, Modality, Segment, content_of
-from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
+from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
 from embedwire_server.trace import Trace
-from embedwire_server.upstream import Part, UpstreamCall, connection, hints, refusal, wire
+from embedwire_server.upstream import Part, UpstreamCall, connection, diagnosis, hints, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.multipart import MultipartBody
 from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
+# An attempt that is given up after that long without a connection is one that found none.
+UNANSWERED_SECONDS = 1.0
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = "embedwire-upstream"
 
@@ -60,7 +63,10 @@ class HttpUpstream:
                 )
                 raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
             if response.status_code != httpx.codes.OK:
-                raise refusal.refused(response, await reply.head(), key, is_callers_key=call.key is not None)
+                head = await reply.head()
+                if diagnosis.requires_tls(response.status_code, head):
+                    raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
+                raise refusal.refused(response, head, key, is_callers_key=call.key is not None)
             modality = call.input.modality
             decoder = ReplyDecoder(wire.embedding_name(modality))
             while chunk := await reply.chunk():
@@ -90,10 +96,13 @@ class HttpUpstream:
         except httpx.TransportError as error:
             if body.fault is not None:  # the file could not be read: no fault of the upstream's, and none to repeat
                 raise body.fault from error
-            failure = _named(error, "the upstream could not be reached, or closed the connection without an answer")
-            failure.repeatable = _repeatable(exchange, body)
-            raise failure from error
+            if not exchange.is_begun:
+                trace.attempts -= 1  # no byte of a request was sent
+            cause = _cause(error, exchange)
+            raise _failed(cause, _repeatable(exchange, body, cause)) from error
         except asyncio.CancelledError:
+            if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
+                trace.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
             if not exchange.is_begun or (body.inline is not None and exchange.unsent):
                 trace.attempts -= 1  # given up before the upstream could know of it
             raise
@@ -132,8 +141,17 @@ async def _body(call: UpstreamCall) -> MultipartBody:
     return MultipartBody(wire.parts(call.input, call.model, size))
 
 
-def _repeatable(exchange: connection.Exchange, body: MultipartBody) -> Repeatable:
+def _cause(error: httpx.TransportError, exchange: connection.Exchange) -> Cause:
+    cause = diagnosis.cause_of(error)
+    return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
+
+
+def _repeatable(exchange: connection.Exchange, body: MultipartBody, cause: Cause) -> Repeatable:
     """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
+    if cause in PERMANENT:
+        return Repeatable.NO
+    if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, perhaps a busy one
+        return Repeatable.ONCE
     if not exchange.is_connected or (not body.is_sent and not exchange.is_answered):
         return Repeatable.YES
     return Repeatable.ONCE if exchange.is_reused and not exchange.is_answered else Repeatable.NO
@@ -160,7 +178,8 @@ class _Reply:
             message = "the upstream's reply cannot be used: it cannot be decompressed"
             raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
         except httpx.TransportError as error:
-            raise _named(error, "the upstream closed the connection in the middle of its reply") from error
+            cause = diagnosis.cause_of(error)
+            raise _failed(cause, words="the upstream closed the connection in the middle of its reply") from error
         finally:
             self._trace.waiting += time.perf_counter() - started
         self._size += len(chunk)
@@ -204,9 +223,13 @@ def _malformed(error: wire.MalformedReplyError) -> UpstreamFailure:
     return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {error}")
 
 
-def _named(error: httpx.TransportError, message: str) -> UpstreamFailure:
-    """What went wrong on the way, without the texts of exceptions, which may hold addresses."""
-    if isinstance(error, httpx.RemoteProtocolError):
-        message = "the upstream's reply cannot be used: it is not HTTP"
-        return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
-    return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)
+def _failed(cause: Cause, repeatable: Repeatable = Repeatable.NO, words: str = "") -> GatewayError:
+    """What went wrong on the way, without the texts of exceptions, which may hold addresses.
+
+    `words` are said of what has no message of its own in this place: a connection that ended.
+    """
+    if cause in OWN:
+        return ResourceFailure(cause)
+    reason = Reason.UPSTREAM_MALFORMED_REPLY if cause is Cause.NOT_HTTP else Reason.UPSTREAM_UNAVAILABLE
+    message = WORDS[cause] if cause is Cause.NOT_HTTP or not words else words
+    return UpstreamFailure(reason, message, repeatable=repeatable, cause=cause)

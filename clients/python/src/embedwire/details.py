@@ -84,6 +84,7 @@ def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
             for item in (found["QuotaFailure"].violations if "QuotaFailure" in found else ())
         ),
         upstream=_upstream(facts),
+        cause=facts.get("cause", ""),
     )
     return failure.error(request_id, _number(facts.get("attempts")))
 
