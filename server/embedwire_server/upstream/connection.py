@@ -75,9 +75,9 @@ class _Connection(ResponseHandler):
 
     def begin(self) -> bool:
         """Prepare to write the request; false, with the connection closed, if something arrived before it."""
-        if self.transport is None or self._exchange is None:
+        if self._exchange is None or not super().is_connected():
             return False
-        # On a new TLS connection, session tickets may be there; unsolicited data that was read has closed it already.
+        # On a new TLS connection, bytes that are not read yet are session tickets as a rule.
         if (self._exchange.is_reused or not self._is_tls) and self._is_readable:
             self.abort()
             return False
@@ -89,7 +89,8 @@ class _Connection(ResponseHandler):
         if not super().is_connected() or self._framing is None or not self._framing.is_complete:
             return super().is_connected()
         exchange = current.get()
-        return not (exchange is not None and exchange.needs_fresh) and not self._is_readable
+        may_be_reused = exchange is None or not exchange.needs_fresh
+        return may_be_reused and self._framing.is_exact and not self._is_readable
 
     @property
     def should_close(self) -> bool:
@@ -107,7 +108,8 @@ class _Connection(ResponseHandler):
             exchange.is_answered = True
             while data and super().is_connected() and not framing.fault:
                 piece, data = framing.split(data)
-                super().data_received(piece)
+                if not framing.fault:
+                    super().data_received(piece)
             if framing.fault:
                 exchange.fault = framing.fault
                 self.set_exception(HttpProcessingError(message=framing.fault))

@@ -12,6 +12,7 @@ from aiohttp.streams import StreamReader
 # Far above what occurs: an upstream may send 102 as a heartbeat while it works.
 MAX_INTERIM_RESPONSES = 256
 MAX_HEAD_BYTES = 256 << 10
+MAX_CHUNK_OVERHEAD = 1 << 20  # beyond one byte for each byte of the body: chunk sizes, extensions and trailers
 
 _SWITCHING_PROTOCOLS, _OK = 101, 200
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -34,6 +35,7 @@ class ResponseFraming:
         self._has_excess = False
         self._heads = 0
         self._head_bytes = 0
+        self._body_bytes = 0  # as they arrived
         self._last = b""  # the last bytes that arrived
 
     @property
@@ -44,15 +46,18 @@ class ResponseFraming:
     @property
     def is_exact(self) -> bool:
         """Whether no byte has arrived behind the response, provided that it is complete."""
-        if self._is_chunked:
-            return self._last.endswith(_CHUNKED_END) and self._last != b"\n" + _CHUNKED_END
-        return self._payload is not None and not self._has_excess
+        if self._payload is None or self._has_excess:
+            return False
+        return not self._is_chunked or (self._last.endswith(_CHUNKED_END) and self._last != b"\n" + _CHUNKED_END)
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the bytes that the parser gets next, and the rest. Bytes behind the response are dropped."""
         if self._payload is None:
             return self._split_head(data)
         self._last = (self._last + data[-5:])[-5:]
+        self._body_bytes += len(data)
+        if self._is_chunked and self._body_bytes > MAX_CHUNK_OVERHEAD + 2 * self._payload.total_bytes:
+            self.fault = "it consists mostly of chunk sizes, extensions or trailers"
         if self._missing is None:
             return data, b""
         piece = data[: self._missing]

@@ -148,7 +148,7 @@ def _repeatable(exchange: connection.Exchange, body: MultipartBody) -> Repeatabl
 
 
 def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response) -> bool:
-    """Whether it is the 408 that some servers send before they close an idle connection; it met the request half-way."""
+    """Whether it is the 408 that some servers send before they close an idle connection: it crossed the request."""
     exchange: connection.Exchange | None = response.extensions.get("exchange")
     is_timeout = response.status_code == httpx.codes.REQUEST_TIMEOUT
     return is_timeout and exchange is not None and exchange.is_reused and failure.retry_delay is None
@@ -161,6 +161,7 @@ class _Reply:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
         self._chunks = aiter(self._stream)
         self._coding = response.headers.get("content-encoding", "")
+        self._exchange: connection.Exchange = response.extensions.get("exchange") or connection.Exchange()
         self._decompressor: Decompressor | None = None
         self._trace = trace
         self._turnstile = turnstile
@@ -183,6 +184,8 @@ class _Reply:
         try:
             return await anext(self._chunks, b"")
         except httpx.TransportError as error:
+            if self._exchange.fault:
+                raise _unusable(self._exchange.fault) from error
             raise _named(error, "the upstream closed the connection in the middle of its reply") from error
         finally:
             self._trace.waiting += time.perf_counter() - started
