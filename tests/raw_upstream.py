@@ -11,11 +11,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import grpc
 from messages import failed, request, results, segments, text_input
-from serving import Served
 
 SECONDS = 20.0  # the most that anything waits for
 
@@ -65,11 +64,13 @@ class RawUpstream:
 
     Attributes:
         reads_bodies: whether it reads a request to its end before it answers.
+        closed: released for each connection that has ended.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.script = script
         self.reads_bodies = True
+        self.closed = threading.Semaphore(0)
         self.requests: list[Request] = []
         self.connections = 0
         self._tls = tls
@@ -117,8 +118,9 @@ class RawUpstream:
                     with self._lock:
                         self.requests.append(asked)
                     if not _play(connected, self.script(asked)):
-                        return
+                        break
                     order += 1
+        self.closed.release()
 
 
 def _read(file: BinaryIO, *, with_body: bool) -> int | None:
@@ -148,13 +150,22 @@ def _play(connected: socket.socket, steps: Iterable[Step]) -> bool:
     return True
 
 
-async def embed(served: Served, number: int, **more: int) -> int | str:
+class Server(Protocol):
+    """Whatever has a stub."""
+
+    @property
+    def stub(self) -> Any: ...
+
+
+async def embed(served: Server, number: int, max_retries: int | None = None) -> int | str:
     """The number in the vector that the caller of this text got, or the reason of its failure."""
-    asked = request(text_input(f"number {number}"), **more)
+    asked = request(text_input(f"number {number}"))
+    if max_retries is not None:
+        asked.max_retries = max_retries
     try:
         events = [event async for event in served.stub.CreateEmbedding(asked, timeout=SECONDS)]
     except grpc.aio.AioRpcError as error:
-        return failed(error).info.reason
+        return str(failed(error).info.reason)
     values = set(segments(events)[0].vector.values)
     assert len(values) == 1
     assert not results(events)[0].HasField("failure")

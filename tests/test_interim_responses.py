@@ -161,8 +161,8 @@ async def test_a_response_before_the_request_is_sent(answer: bytes, reason: str,
     upstream.reads_bodies = False
     with upstream.running() as url:
         async with serving(upstream=url, max_attempts=1) as served:
+            asked = request(file_input("audio", bytes(15 << 20), "a.wav"))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                asked = request(file_input("audio", bytes(15 << 20), "a.wav"))
                 async for _ in served.stub.CreateEmbedding(asked, timeout=SECONDS):
                     pass
             is_over.set()

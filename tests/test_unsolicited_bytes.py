@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from raw_upstream import SECONDS, RawUpstream, Request, Step, chunked, embed, http, vector
+from raw_upstream import SECONDS, RawUpstream, Request, Server, Step, chunked, embed, http, vector
 from serving import serving
 
 UNSOLICITED = {
@@ -152,39 +152,52 @@ async def test_late_responses_of_cancelled_calls() -> None:
             assert await asyncio.gather(*[embed(served, number) for number in numbers]) == numbers
 
 
-async def test_callers_beside_each_other() -> None:
-    """Unsolicited bytes at random points of eight connections: each of eight callers gets its own vector."""
-    callers, rounds = 8, 25
-    chance = random.Random(15)  # noqa: S311 - no secret
-    # A response that crosses a request on its way cannot be told from the response to it. So all requests of a round
-    # are on connections of their own, and the next round begins when all unsolicited bytes of this one are sent.
-    all_asked, all_sent = threading.Barrier(callers), threading.Barrier(callers + 1)
-    all_answered = [threading.Event() for _ in range(rounds)]
-    lock = threading.Lock()
+class Rounds:
+    """Callers whose requests are on a connection each, and unsolicited bytes at random points of these.
 
-    def script(asked: Request) -> Iterator[Step]:
-        all_asked.wait(SECONDS)
-        with lock:
-            extra = chance.choice(list(UNSOLICITED.values())) if chance.random() < 0.6 else b""
-            cut, kind = chance.randrange(600), chance.choice(list(ANSWERS.values()))
-            is_behind = chance.random() < 0.5
+    A response that crosses a request on its way cannot be told from the response to it. So all requests of a round are
+    read before one is answered, and the next round begins when all unsolicited bytes of this one are sent.
+    """
+
+    def __init__(self, callers: int, rounds: int, seed: int) -> None:
+        self.callers, self.rounds = callers, rounds
+        self._chance, self._lock = random.Random(seed), threading.Lock()
+        self._all_asked, self._all_sent = threading.Barrier(callers), threading.Barrier(callers + 1)
+        self._all_answered = [threading.Event() for _ in range(rounds)]
+
+    def __call__(self, asked: Request) -> Iterator[Step]:
+        self._all_asked.wait(SECONDS)
+        with self._lock:
+            extra = self._chance.choice(list(UNSOLICITED.values())) if self._chance.random() < 0.6 else b""
+            cut, kind = self._chance.randrange(600), self._chance.choice(list(ANSWERS.values()))
+            is_behind = self._chance.random() < 0.5
         answer = kind(asked.number)
         yield answer[:cut]
         yield answer[cut:] + (extra if is_behind else b"")
-        yield all_answered[asked.number // 100]
+        yield self._all_answered[asked.number // self.callers]
         yield b"" if is_behind else extra
-        yield lambda: all_sent.wait(SECONDS)
+        yield lambda: self._all_sent.wait(SECONDS)
 
-    upstream = RawUpstream(script)
+    async def play(self, served: Server) -> list[int | str]:
+        """What the callers got; the right thing is 0, 1, 2 and so on."""
+        got: list[int | str] = []
+        for round_ in range(self.rounds):
+            numbers = range(self.callers * round_, self.callers * (round_ + 1))
+            got += await asyncio.gather(*[embed(served, number) for number in numbers])
+            self._all_answered[round_].set()
+            await asyncio.to_thread(self._all_sent.wait, SECONDS)
+        return got
+
+
+async def test_callers_beside_each_other() -> None:
+    """Unsolicited bytes at random points of eight connections: each of eight callers gets its own vector."""
+    rounds = Rounds(8, 25, seed=15)
+    upstream = RawUpstream(rounds)
     with upstream.running() as url:
         async with serving(upstream=url, max_attempts=1) as served:
-            for round_ in range(rounds):
-                numbers = [100 * round_ + index for index in range(callers)]
-                assert await asyncio.gather(*[embed(served, number) for number in numbers]) == numbers
-                all_answered[round_].set()
-                await asyncio.to_thread(all_sent.wait, SECONDS)
-    assert len(upstream.requests) == callers * rounds
-    assert callers < upstream.connections < callers * rounds
+            assert await rounds.play(served) == list(range(200))
+    assert len(upstream.requests) == 200
+    assert 8 < upstream.connections < 200
 
 
 async def test_a_connection_without_unsolicited_bytes_is_kept() -> None:
