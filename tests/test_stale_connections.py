@@ -144,9 +144,13 @@ async def test_tls_connections_are_reused(tls: ssl.SSLContext, version: ssl.TLSV
 async def test_unsolicited_bytes_over_tls(tls: ssl.SSLContext, extra: bytes) -> None:
     """They close the connection as they do without TLS."""
     may_send, is_sent = threading.Event(), threading.Event()
-    upstream = RawUpstream(
-        lambda asked: [http(vector(asked.number)), *([may_send, extra, is_sent.set] if asked.number == 0 else [])], tls
-    )
+
+    def script(asked: Request) -> Iterator[Step]:
+        yield http(vector(asked.number))
+        if asked.number == 0:
+            yield from (may_send, extra, is_sent.set)
+
+    upstream = RawUpstream(script, tls)
     with upstream.running() as url:
         async with ServerProcess.running(upstream=url, max_attempts=1) as server:
             first = await embed(server, 0)
