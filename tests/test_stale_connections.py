@@ -15,6 +15,8 @@ from process import ServerProcess
 from raw_upstream import SECONDS, RawUpstream, Request, Step, embed, http, vector
 from serving import Served, serving
 
+from embedwire.v1 import embedding_pb2 as pb
+
 TIMEOUT = http(b"", "408 Request Timeout", "Connection: close")
 COUNT = 60
 
@@ -44,6 +46,8 @@ class Idle:
         elif asked.order and asked.connection <= self._count:
             yield lambda: self._all_again.wait(SECONDS)
             yield from self._ending
+        elif asked.number < 0:  # a file
+            yield http(vector(1).replace(b"text", b"image"))
         else:
             yield http(vector(asked.number))
 
@@ -86,6 +90,26 @@ async def test_a_connection_that_ended_before_the_request(ending: list[Step]) ->
             assert await asyncio.gather(*calls) == numbers
             assert served.metric("embedwire_upstream_requests_total") == 2 * COUNT
     assert sorted(upstream.numbers) == [*range(COUNT), *numbers]
+
+
+async def test_a_file_after_a_connection_that_ended() -> None:
+    """A file whose connection had ended is sent on another one, whole and once."""
+    idle = Idle(None, count=1, now=True)
+    upstream = RawUpstream(idle)
+    with upstream.running() as url:
+        async with serving(upstream=url, max_attempts=1) as served:
+            await idle.open(served)
+            asked = request(file_input("image", bytes(3 << 20), "a.png"))
+            call = asyncio.create_task(_last_event(served, asked))
+            await asyncio.sleep(0)
+            idle.may_end.set()
+            assert upstream.closed.acquire(timeout=SECONDS)
+            assert (await call).result.attempts == 1
+    assert [one.connection for one in upstream.requests] == [1, 2]
+
+
+async def _last_event(served: Served, asked: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingResponse:
+    return [event async for event in served.stub.CreateEmbedding(asked, timeout=SECONDS)][-1]
 
 
 async def test_a_repeated_request_is_an_attempt() -> None:

@@ -174,10 +174,13 @@ class _Reply:
             chunk = await self._decompressed()
         elif chunk := await self._received():
             await self._turnstile.passage()
-        self._size += len(chunk)
+        self._count(chunk)
+        return chunk
+
+    def _count(self, data: bytes) -> None:
+        self._size += len(data)
         if self._size > MAX_REPLY_BYTES:
             raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
-        return chunk
 
     async def _received(self) -> bytes:
         started = time.perf_counter()
@@ -202,6 +205,7 @@ class _Reply:
                         self._decompressor.finish()
                         break
                     self._decompressor.feed(received)
+                    self._count(received)  # also what decompresses to nothing
         except DecompressionError as error:
             raise _unusable(refusal.clean(str(error), self._key)) from error
         await self._turnstile.passage()
