@@ -73,7 +73,7 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
         failure = await second
 
     assert visits[0].writer is visits[1].writer
-    assert (failure.reason, failure.repeatable) == (Reason.UPSTREAM_UNAVAILABLE, Repeatable.ONCE)
+    assert (failure.reason, failure.repeatable) == (Reason.UPSTREAM_UNAVAILABLE, Repeatable.FRESH)
 
 
 class Unreadable(MemoryContent):

@@ -240,10 +240,15 @@ class Draining(GatewayError):
 
 
 class Repeatable(enum.Enum):
-    """Whether what failed may be sent again."""
+    """Whether what failed may be sent again.
+
+    FRESH: once, at once and on a new connection. A reused connection was stale, which is no sign of an overloaded
+    upstream, so the retry budget does not count it.
+    """
 
     NO = "no"
     ONCE = "once"
+    FRESH = "fresh"
     YES = "yes"
 
 

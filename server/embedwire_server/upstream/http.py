@@ -16,6 +16,7 @@ from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFa
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Part, UpstreamCall, connection, diagnosis, hints, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
+from embedwire_server.upstream.decompression import DecompressionError, Decompressor
 from embedwire_server.upstream.multipart import MultipartBody
 from embedwire_server.upstream.turnstile import Turnstile
 
@@ -54,23 +55,21 @@ class HttpUpstream:
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
-        reply = _Reply(response, call.trace, self._turnstile)
+        key = call.key or self._key
+        reply = _Reply(response, call.trace, self._turnstile, key)
         try:
-            key = call.key or self._key
-            if reply.is_compressed_twice:
-                message = (
-                    "the upstream's reply cannot be used: it is compressed more than once"  # it may grow without bound
-                )
-                raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
             if response.status_code != httpx.codes.OK:
                 head = await reply.head()
                 if diagnosis.requires_tls(response.status_code, head):
                     raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
-                raise refusal.refused(response, head, key, is_callers_key=call.key is not None)
+                failure = refusal.refused(response, head, key, is_callers_key=call.key is not None)
+                if _is_of_an_idle_connection(failure, response):
+                    failure.repeatable = Repeatable.FRESH
+                raise failure
             modality = call.input.modality
             decoder = ReplyDecoder(wire.embedding_name(modality))
             while chunk := await reply.chunk():
-                for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
+                for start in range(0, len(chunk), PIECE_BYTES):
                     if segments := _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
                         yield segments
             completion = _completion(decoder, modality)
@@ -86,10 +85,10 @@ class HttpUpstream:
         body = await _body(call)
         await self._turnstile.passage()
         request = self._request(call, body)
+        exchange = connection.Exchange(needs_fresh=call.needs_fresh_connection)
+        request.extensions["exchange"] = exchange
         trace.attempts += 1
         trace.upstream, trace.hold = self._name, 0.0
-        exchange = connection.Exchange()
-        connection.current.set(exchange)
         started = time.perf_counter()
         try:
             response = await self._transport.handle_async_request(request)
@@ -98,6 +97,8 @@ class HttpUpstream:
                 raise body.fault from error
             if not exchange.is_begun:
                 trace.attempts -= 1  # no byte of a request was sent
+            if exchange.fault:
+                raise _unusable(exchange.fault) from error
             cause = _cause(error, exchange)
             raise _failed(cause, _repeatable(exchange, body, cause)) from error
         except asyncio.CancelledError:
@@ -111,6 +112,9 @@ class HttpUpstream:
         if response.headers.get(_SANDBOX_HEADER) == "sandbox":
             trace.upstream = "sandbox"
         trace.hold = hints.used_up(response.headers)
+        if response.status_code == httpx.codes.OK and (exchange.is_early or not body.is_sent):
+            await response.aclose()
+            raise _unusable("it is a success, sent before the request had been sent completely")
         return response
 
     def _request(self, call: UpstreamCall, body: MultipartBody) -> httpx.Request:
@@ -148,52 +152,90 @@ def _cause(error: httpx.TransportError, exchange: connection.Exchange) -> Cause:
 
 def _repeatable(exchange: connection.Exchange, body: MultipartBody, cause: Cause) -> Repeatable:
     """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
-    if cause in PERMANENT:
+    if cause in PERMANENT or exchange.is_answered:
         return Repeatable.NO
     if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, perhaps a busy one
         return Repeatable.ONCE
-    if not exchange.is_connected or (not body.is_sent and not exchange.is_answered):
-        return Repeatable.YES
-    return Repeatable.ONCE if exchange.is_reused and not exchange.is_answered else Repeatable.NO
+    if exchange.is_reused:
+        return Repeatable.FRESH
+    return Repeatable.NO if exchange.is_begun and body.is_sent else Repeatable.YES
+
+
+def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response) -> bool:
+    """Whether it is the 408 that some servers send before they close an idle connection: it crossed the request."""
+    exchange: connection.Exchange | None = response.extensions.get("exchange")
+    is_timeout = response.status_code == httpx.codes.REQUEST_TIMEOUT
+    return is_timeout and exchange is not None and exchange.is_reused and failure.retry_delay is None
 
 
 class _Reply:
     """The body of a reply as it arrives, in turn with others; the time spent waiting for it goes into the trace."""
 
-    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
+    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile, key: str | None) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
-        encoding = response.headers.get("content-encoding", "")
-        self._chunks = response.aiter_bytes() if encoding else aiter(self._stream)
-        self.is_compressed_twice = "," in encoding
+        self._chunks = aiter(self._stream)
+        self._coding = response.headers.get("content-encoding", "")
+        self._exchange: connection.Exchange = response.extensions.get("exchange") or connection.Exchange()
+        self._decompressor: Decompressor | None = None
         self._trace = trace
         self._turnstile = turnstile
+        self._key = key
         self._size = 0
 
     async def chunk(self) -> bytes:
         """More of it; nothing at its end."""
+        if self._coding:
+            chunk = await self._decompressed()
+        elif chunk := await self._received():
+            await self._turnstile.passage()
+        self._count(chunk)
+        return chunk
+
+    def _count(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > MAX_REPLY_BYTES:
+            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
+
+    async def _received(self) -> bytes:
         started = time.perf_counter()
         try:
-            chunk = await anext(self._chunks, b"")
-        except httpx.DecodingError as error:
-            message = "the upstream's reply cannot be used: it cannot be decompressed"
-            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
+            return await anext(self._chunks, b"")
         except httpx.TransportError as error:
+            if self._exchange.fault:
+                raise _unusable(self._exchange.fault) from error
             cause = diagnosis.cause_of(error)
             raise _failed(cause, words="the upstream closed the connection in the middle of its reply") from error
         finally:
             self._trace.waiting += time.perf_counter() - started
-        self._size += len(chunk)
-        if self._size > MAX_REPLY_BYTES:
-            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
-        if chunk:
-            await self._turnstile.passage()
+
+    async def _decompressed(self) -> bytes:
+        """One step at a time, with other calls in between: a body may grow a thousand times."""
+        try:
+            if self._decompressor is None:
+                self._decompressor = Decompressor(self._coding)
+            while not (chunk := self._decompressor.step()):
+                await self._turnstile.passage()
+                if self._decompressor.needs_input:
+                    if not (received := await self._received()):
+                        self._decompressor.finish()
+                        break
+                    self._decompressor.feed(received)
+                    self._count(received)  # also what decompresses to nothing
+        except DecompressionError as error:
+            raise _unusable(refusal.clean(str(error), self._key)) from error
+        await self._turnstile.passage()
         return chunk
 
     async def head(self) -> bytes:
-        """As much of it as an error is read for."""
+        """As much of it as an error is read for; nothing if it cannot be decompressed: the status says enough."""
         head = b""
-        while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
-            head += chunk
+        try:
+            while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
+                head += chunk
+        except UpstreamFailure as failure:
+            if isinstance(failure.__cause__, DecompressionError):
+                return b""
+            raise
         return head[: refusal.MAX_BODY_BYTES]
 
     async def close(self) -> None:
@@ -207,7 +249,7 @@ def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[S
     try:
         return wire.segments(decoder.feed(piece), call.model.dimensions, call.input.modality)
     except wire.MalformedReplyError as error:
-        raise _malformed(error) from None
+        raise _unusable(str(error)) from None
     finally:
         call.trace.decode += time.perf_counter() - started
 
@@ -216,11 +258,11 @@ def _completion(decoder: ReplyDecoder, modality: Modality) -> Completion | wire.
     try:
         return wire.completion(decoder.end(), modality, decoder.elements)
     except wire.MalformedReplyError as error:
-        raise _malformed(error) from None
+        raise _unusable(str(error)) from None
 
 
-def _malformed(error: wire.MalformedReplyError) -> UpstreamFailure:
-    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {error}")
+def _unusable(fault: str) -> UpstreamFailure:
+    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {fault}")
 
 
 def _failed(cause: Cause, repeatable: Repeatable = Repeatable.NO, words: str = "") -> GatewayError:
