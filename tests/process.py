@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ import grpc
 from upstreams import Script, ScriptedUpstream
 
 from embedwire.v1 import embedding_pb2_grpc
+
+SERVER = ("-m", "embedwire_server")
+# The same, with signals that make a process of it hang.
+HANGING_SERVER = (str(Path(__file__).with_name("hanging_server.py")),)
 
 
 @dataclasses.dataclass
@@ -31,14 +35,14 @@ class ServerProcess:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, script: Script | None = None, key: str = "", **settings: Any
+        cls, script: Script | None = None, key: str = "", program: Sequence[str] = SERVER, **settings: Any
     ) -> AsyncGenerator["ServerProcess"]:
         """Start it on the sandbox, or on an upstream that follows the script; the key is its own for the upstream."""
         async with contextlib.AsyncExitStack() as stack:
             if script is not None:
                 scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
                 settings["upstream"] = scripted.base_url
-            process = await _start(key, **settings)
+            process = await start(program, key, **settings)
             stack.push_async_callback(_end, process)
             log: list[str] = []
             target, metrics_urls = await _addresses(process, log)
@@ -80,12 +84,12 @@ class ServerProcess:
         return await asyncio.wait_for(self.process.wait(), 20)
 
 
-async def _start(key: str, **settings: Any) -> asyncio.subprocess.Process:
+async def start(program: Sequence[str] = SERVER, key: str = "", **settings: Any) -> asyncio.subprocess.Process:
     chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
     flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
-    command = [*environment, sys.executable, "-m", "embedwire_server", "serve", *flags]
-    return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    command = [*environment, sys.executable, *program, "serve", *flags]
+    return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, start_new_session=True)
 
 
 async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, list[str]]:
