@@ -81,7 +81,7 @@ class ServerProcess:
     async def terminate(self) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
 async def start(program: Sequence[str] = SERVER, key: str = "", **settings: Any) -> asyncio.subprocess.Process:
@@ -94,7 +94,7 @@ async def start(program: Sequence[str] = SERVER, key: str = "", **settings: Any)
 
 async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, list[str]]:
     assert process.stderr is not None
-    while line := (await asyncio.wait_for(process.stderr.readline(), 30)).decode():
+    while line := (await asyncio.wait_for(process.stderr.readline(), 60)).decode():
         log.append(line)
         if re.search(r"\bworker\b", line):
             continue  # one of several serves; the supervisor tells when all do
@@ -112,4 +112,4 @@ async def _drain(process: asyncio.subprocess.Process, log: list[str]) -> None:
 async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await asyncio.wait_for(process.communicate(), 20)  # until its workers, which write there as well, have ended
+    await asyncio.wait_for(process.communicate(), 60)  # until its workers, which write there as well, have ended

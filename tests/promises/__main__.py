@@ -15,6 +15,7 @@ from promises import (
     broken_calls,
     endings,
     hints,
+    hung_workers,
     labels,
     overload,
     quotas,
@@ -26,7 +27,20 @@ from promises import (
 from promises.stage import ALL, Promise, Stage
 from promises.verdict import Figure, Verdict
 
-FAMILIES = (retries, hints, quotas, endings, overload, restarts, broken_answers, broken_calls, secrets, labels, soak)
+FAMILIES = (
+    retries,
+    hints,
+    quotas,
+    endings,
+    overload,
+    restarts,
+    hung_workers,
+    broken_answers,
+    broken_calls,
+    secrets,
+    labels,
+    soak,
+)
 DIRECTORY = Path("build/promises")
 TRUTH = "metric-truth"
 MOST_SECONDS = 1800
