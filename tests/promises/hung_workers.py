@@ -23,7 +23,7 @@ SLACK = 10.0  # for a machine that does other things as well
 
 @promise("hung-worker")
 async def a_hung_worker_is_replaced(stage: Stage) -> Verdict:
-    """A stopped worker is killed and replaced, other connections go on, and SIGTERM ends the server with a stopped one."""
+    """A stopped worker is killed and replaced, other connections go on, and SIGTERM still ends the server."""
     timeout = stage.scaled(10.0, 3.0)
     flags: dict[str, Any] = {"workers": WORKERS, "worker_timeout": timeout, "grace": GRACE}
     async with contextlib.AsyncExitStack() as stack:
