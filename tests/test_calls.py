@@ -179,7 +179,7 @@ async def test_the_server_ends_a_call_that_nobody_else_would(method: str) -> Non
         answer = stub.CreateEmbeddingUnary(unary) if is_unary else _take(stub.CreateEmbedding(request(text_input())))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer
-        await asyncio.wait_for(upstream.has_ended.wait(), 5)
+        await asyncio.wait_for(upstream.has_ended.wait(), 20)
     failure = failed(caught.value)
 
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")

@@ -114,6 +114,9 @@ class Settings(BaseModel):
         None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
     workers: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
+    worker_timeout: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        30.0, description="seconds after which a worker whose event loop does not respond is killed and replaced"
+    )
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
     stall_timeout: PositiveSeconds = Field(
