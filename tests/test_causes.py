@@ -289,7 +289,7 @@ def test_the_contract_lists_every_cause() -> None:
     assert embedding_pb2.Failure.DESCRIPTOR.fields_by_name["cause"].number == 8
 
 
-@pytest.mark.parametrize("cause", OWN)
+@pytest.mark.parametrize("cause", sorted(OWN))
 def test_own_resources_are_no_fault_of_the_upstream(cause: Cause) -> None:
     """What the server lacks has a reason of the gateway or of its policies, never one of the upstream."""
     failure: GatewayError = ResourceFailure(cause)
