@@ -90,7 +90,8 @@ class ResourceMonitor:
     async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            await self.check()
+            with contextlib.suppress(RuntimeError):  # no thread can be started now; the next check may have one
+                await self.check()
 
     def _note(self, lacking: set[Cause]) -> None:
         """Take the outcome of one check."""
