@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
-from embedwire_server.upstream import refusal
+from embedwire_server.upstream import hints, refusal
 
 KEY = "tlk_0123456789"
 
@@ -156,9 +156,9 @@ def test_message_to_the_operator(status: int, word: str) -> None:
         pytest.param({}, {}, None, id="no hint"),
         pytest.param({"retry-after": "7"}, {}, 7.0, id="seconds"),
         pytest.param({"Retry-After": " 7 "}, {}, 7.0, id="any case, spaces"),
-        pytest.param({"retry-after": "0"}, {}, 0.0, id="zero"),
+        pytest.param({"retry-after": "0"}, {}, None, id="zero"),
         pytest.param({"retry-after": "86399.5"}, {}, 86399.5, id="fraction"),
-        pytest.param({"retry-after": "99999999999"}, {}, 99999999999.0, id="far beyond any deadline"),
+        pytest.param({"retry-after": "99999999999"}, {}, hints.MAX_DELAY, id="far beyond any deadline"),
         pytest.param({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}, None, id="date in the past"),
         pytest.param({"retry-after": "soon"}, {}, None, id="nonsense"),
         pytest.param({"retry-after": ""}, {}, None, id="empty"),
