@@ -705,7 +705,7 @@ async def test_invented_keys_stop_their_host_only() -> None:
     assert now() == 0
     await gathered(held)
 
-    assert now() == pytest.approx(60)
+    assert 1 <= now() <= 1.2  # not the minute that was asked of another key
 
 
 @in_virtual_time

@@ -55,14 +55,19 @@ class Pace:
         modality: of the inputs.
         limits: the configured ones.
         metrics: told of what waits, is refused and held.
+        is_shared: by several credentials. What the upstream asks for one of them does not hold the others, only that
+            a limit was reached does.
 
     Attributes:
         host: where the credential came from last.
     """
 
-    def __init__(self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics) -> None:
+    def __init__(
+        self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics, *, is_shared: bool = False
+    ) -> None:
         self._modality = modality
         self._metrics = metrics
+        self._is_shared = is_shared
         self.host = ""
         self._windows: list[Window] = []
         self.counts_media = False
@@ -126,7 +131,7 @@ class Pace:
         """The upstream did not say that its limit is reached, only for how long nothing remains, if so."""
         if turn.began >= self._held_at:  # what went before the hold says nothing of it
             self._refusals = 0
-        if hold > 0:
+        if hold > 0 and not self._is_shared:
             self._hold(hold, wants_probe=hold > LONGEST_HOLD)
         self._end(turn, is_answered=True)
 
@@ -141,14 +146,15 @@ class Pace:
         """
         if turn.began >= self._held_at:  # several requests learn of one limit at a time
             self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
-        is_doubtful = asked is None or self._refusals > 1
-        seconds = max(asked or 0.0, self._back_off(asked) if is_doubtful else 0.0)
+        hint = None if self._is_shared else asked
+        is_doubtful = hint is None or self._refusals > 1
+        seconds = max(hint or 0.0, self._back_off(hint) if is_doubtful else 0.0)
         self._hold(seconds, wants_probe=is_doubtful or seconds > LONGEST_HOLD)
         self._end(turn, is_answered=True)
-        return max(seconds, self._held_until - asyncio.get_running_loop().time())
+        return max(asked or 0.0, seconds, self._held_until - asyncio.get_running_loop().time())
 
-    def _back_off(self, asked: float | None) -> float:
-        longest = _LONGEST_BACK_OFF if asked is None else _LONGEST_DOUBT
+    def _back_off(self, hint: float | None) -> float:
+        longest = _LONGEST_BACK_OFF if hint is None else _LONGEST_DOUBT
         seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._refusals - 1))
         return seconds * random.uniform(1, 1.2)  # noqa: S311 - no secret
 

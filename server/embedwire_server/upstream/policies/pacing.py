@@ -4,7 +4,7 @@ A quota belongs to an organisation and counts by modality, so each credential ha
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from embedwire_server.domain import AudioInput, Completion, Modality, content_of
 from embedwire_server.errors import Reason, UpstreamFailure
@@ -15,7 +15,7 @@ from embedwire_server.upstream.policies.pace import Pace
 from embedwire_server.upstream.policies.windows import RateLimit
 
 MAX_PACES = 1024
-MAX_HELD_KEYS = 16  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
+MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
 
 _Paces = OrderedDict[tuple[str | None, Modality], Pace]
 
@@ -83,9 +83,11 @@ class PacedUpstream:
         host, modality = call.caller[0], call.input.modality
         name = (call.key, modality)
         if name not in self._paces and call.key is not None and self._held_keys(host) >= MAX_HELD_KEYS:
-            return self._remembered(self._shared, (host, modality), ())
+            return _remembered(
+                self._shared, (host, modality), lambda: Pace(modality, (), self._metrics, is_shared=True)
+            )
         limits = self._limits.get(modality, ()) if call.key is None else ()
-        pace = self._remembered(self._paces, name, limits)
+        pace = _remembered(self._paces, name, lambda: Pace(modality, limits, self._metrics))
         pace.host = host
         return pace
 
@@ -93,12 +95,13 @@ class PacedUpstream:
         """How many credentials that came from this host the upstream has told to wait."""
         return sum(pace.host == host and pace.is_held for pace in self._paces.values())
 
-    def _remembered(self, paces: _Paces, name: tuple[str | None, Modality], limits: Sequence[RateLimit]) -> Pace:
-        if name not in paces:
-            _forget_one(paces)
-            paces[name] = Pace(name[1], limits, self._metrics)
-        paces.move_to_end(name)
-        return paces[name]
+
+def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], Pace]) -> Pace:
+    if name not in paces:
+        _forget_one(paces)
+        paces[name] = create()
+    paces.move_to_end(name)
+    return paces[name]
 
 
 def _forget_one(paces: _Paces) -> None:
