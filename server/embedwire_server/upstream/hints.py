@@ -46,11 +46,11 @@ _UNIX_UNITS = (1.0, 1e3, 1e6, 1e9)
 
 
 def delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Seconds to wait, from Retry-After or details.retryAfter. None if there are none: 0 does not say when either."""
+    """Seconds to wait, from Retry-After or details.retryAfter; None if neither says so, or names a time that passed."""
     clocks = _clocks(headers)
     for value in (headers.get("retry-after"), details.get("retryAfter")):
         hint = MAX_DELAY if _is_endless(value, clocks) else _wait(value, clocks)
-        if hint:
+        if hint is not None:
             return hint
     return None
 
@@ -65,7 +65,7 @@ def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
     used_up = [ends for remaining, ends in limits if remaining is not None and remaining <= 0]
     if used_up:
         return max(used_up)
-    return limits[0][1] if limits else _from_message(message, clocks) or None
+    return limits[0][1] if limits else _from_message(message, clocks)
 
 
 def used_up(headers: Mapping[str, str]) -> float:
@@ -145,9 +145,9 @@ def _is_endless(value: Any, clocks: Sequence[float]) -> bool:  # noqa: ANN401 - 
 
 
 def _until(moment: float, clocks: Sequence[float]) -> float | None:
-    """Seconds until a Unix time, 0 if it has passed, by the first clock that puts it within a day."""
-    distances = (moment - now for now in clocks)
-    return next((max(0.0, distance) for distance in distances if abs(distance) <= MAX_DELAY), None)
+    """Seconds until a Unix time by the first clock that puts it within a day; None if it has passed."""
+    distance = next((moment - now for now in clocks if abs(moment - now) <= MAX_DELAY), 0.0)
+    return distance if distance > 0 else None
 
 
 def _unix_time(text: str) -> float | None:

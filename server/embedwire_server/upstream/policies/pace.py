@@ -19,7 +19,7 @@ from embedwire_server.upstream.policies.windows import Gone, RateLimit, Window
 
 LONGEST_HOLD = 3600.0
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 1.0, 60.0
-_LONGEST_DOUBT = 5.0  # of a hint that was too short: the next one may be right
+_LONGEST_DOUBT = 5.0  # of a hint that was too short, as 0 always is: the next one may be right
 _MOST_REFUSALS = 10  # those after it change nothing
 UPSTREAM_LIMIT = "upstream"
 
@@ -138,7 +138,7 @@ class Pace:
     def limited(self, turn: Turn, asked: float | None) -> float:
         """The upstream said that its limit is reached: hold every call for as long as it asked, or back off.
 
-        The back-off doubles with each hold until a request succeeds. It counts when the upstream gave no hint, and
+        The back-off doubles with each hold until a request succeeds. It counts when the upstream gave no hint or 0, and
         when a request that obeyed a hint was refused again, so that hints of milliseconds cannot cause a storm.
 
         Returns:
@@ -147,7 +147,7 @@ class Pace:
         if turn.began >= self._held_at:  # several requests learn of one limit at a time
             self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
         hint = None if self._is_shared else asked
-        is_doubtful = hint is None or self._refusals > 1
+        is_doubtful = not hint or self._refusals > 1
         seconds = max(hint or 0.0, self._back_off(hint) if is_doubtful else 0.0)
         self._hold(seconds, wants_probe=is_doubtful or seconds > LONGEST_HOLD)
         self._end(turn, is_answered=True)
@@ -155,7 +155,8 @@ class Pace:
 
     def _back_off(self, hint: float | None) -> float:
         longest = _LONGEST_BACK_OFF if hint is None else _LONGEST_DOUBT
-        seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._refusals - 1))
+        obeyed = 1 if hint else 0  # the first hint was
+        seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._refusals - obeyed - 1))
         return seconds * random.uniform(1, 1.2)  # noqa: S311 - no secret
 
     def lasted(self, turn: Turn, minutes: float) -> None:
