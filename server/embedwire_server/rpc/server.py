@@ -10,7 +10,7 @@ What its options promise about connections, and why:
   comes back in `keepalive_timeout`: a peer that has vanished without a word is not waited for.
 - Clients may ping as often as they like, with or without calls. gRPC's limit on pings would end all calls of the
   connection with UNAVAILABLE, which the handlers here see as a cancelled call. It saves nothing: a ping costs 0.2 to
-  1.4 microseconds, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
+  1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
   that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
 - A connection carries at most 1,000 calls at a time; a client queues more by itself.
