@@ -11,7 +11,7 @@ from promises.verdict import Verdict
 
 WARM_UP = 0.25  # of the calls
 CANCELLED, HELD = 0.5, 0.7  # of the calls; of those that are cancelled
-_SLOW, _HANG = slow(0.005), Answer("hang", [Ending.HANG])
+_SLOW, _SLOWEST, _HANG = slow(0.005), slow(1.0), Answer("hang", [Ending.HANG])
 
 
 @promise("soak")
@@ -26,11 +26,16 @@ async def nothing_grows(stage: Stage) -> Verdict:
         """Whether the answer is held until the call is cancelled, so that however fast the server is, many are."""
         return is_cancelled(name) and chance(stage.seed, "held", name) < HELD
 
-    def script(asked: Asked) -> Answer:
-        return _HANG if is_held(asked.line.input) else _SLOW(asked)
+    answered = failing(
+        0.1, stage.seed, status=400, otherwise=lambda asked: _HANG if is_held(asked.line.input) else _SLOW(asked)
+    )
 
-    async with stage.playing(failing(0.1, stage.seed, status=400, otherwise=script)) as (_, server, callers):
+    def script(asked: Asked) -> Answer:
+        return (_SLOWEST if asked.line.input.startswith("pool") else answered)(asked)
+
+    async with stage.playing(script) as (_, server, callers):
         await closed_loop(names(200, "warm"), 16, callers.embed)
+        await closed_loop(names(16, "pool"), 16, callers.embed)  # all at once, so that each has opened a connection
         await settled(server)
         tasks, descriptors = await server.tasks(), server.descriptors()
         memory: list[tuple[int, int]] = []
