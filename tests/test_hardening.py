@@ -315,15 +315,33 @@ async def test_connections_leave_files_for_others() -> None:
         assert "embedwire_build_info" in await asyncio.to_thread(server.metrics)
 
 
-async def test_pings_without_end_are_answered_with_goaway(served: Served) -> None:
-    """Who pings all the time is asked to calm down; the pings that clients are usually set to are not that many."""
-    async with Connection.open(served.app.target) as connection:
-        await connection.send(*[frame(http2.PING, bytes(8))] * 50)
-        goaway = await asyncio.wait_for(connection.until(http2.GOAWAY), 20)
+@pytest.mark.parametrize(("pings", "pause"), [(50, 0.0), (100, 0.001), (10, 0.02), (100_000, 0.0)])
+async def test_pings_end_no_call(scripted: Scripted, pings: int, pause: float) -> None:
+    """Whatever the interval of a client's pings, all are answered, and a call whose upstream is silent goes on."""
+    may_answer = asyncio.Event()
 
-    assert goaway is not None
-    assert goaway.payload[4:8] == b"\0\0\0\x0b"  # ENHANCE_YOUR_CALM
-    assert await is_well(served)
+    async def script(visit: Visit) -> None:
+        await may_answer.wait()
+        await visit.answer(reply())
+
+    async with scripted(script) as (served, upstream), Connection.open(served.app.target) as connection:
+        body = frame(http2.DATA, message(TEXT.SerializeToString()), flags=http2.END_STREAM, stream=1)
+        await connection.send(call(UNARY, 1), body)
+        await until(lambda: len(upstream.visits) == 1)
+        for _ in range(min(pings, 100)):
+            await connection.send(*[frame(http2.PING, bytes(8))] * (pings // min(pings, 100)))
+            await asyncio.sleep(pause)
+        acknowledged = 0
+        while acknowledged < pings:
+            received = await asyncio.wait_for(connection.next(), 10)
+            assert received is not None
+            assert received.kind != http2.GOAWAY, received.payload
+            acknowledged += received.kind == http2.PING
+        assert await is_well(served)
+        may_answer.set()
+        answered = await asyncio.wait_for(connection.until(http2.DATA), 10)
+
+    assert answered is not None
 
 
 async def test_reconnecting_loses_no_call(scripted: Scripted) -> None:

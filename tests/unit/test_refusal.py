@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
-from embedwire_server.upstream import refusal
+from embedwire_server.upstream import hints, refusal
 
 KEY = "tlk_0123456789"
 
@@ -158,7 +158,7 @@ def test_message_to_the_operator(status: int, word: str) -> None:
         pytest.param({"Retry-After": " 7 "}, {}, 7.0, id="any case, spaces"),
         pytest.param({"retry-after": "0"}, {}, 0.0, id="zero"),
         pytest.param({"retry-after": "86399.5"}, {}, 86399.5, id="fraction"),
-        pytest.param({"retry-after": "99999999999"}, {}, 99999999999.0, id="far beyond any deadline"),
+        pytest.param({"retry-after": "99999999999"}, {}, hints.MAX_DELAY, id="far beyond any deadline"),
         pytest.param({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}, None, id="date in the past"),
         pytest.param({"retry-after": "soon"}, {}, None, id="nonsense"),
         pytest.param({"retry-after": ""}, {}, None, id="empty"),
@@ -184,6 +184,13 @@ def test_retry_delay(headers: dict[str, str], details: dict[str, Any], expected:
     error = {"code": "too_many_requests", "details": details}
     failure = refused(429, error if shape == "flat" else {"error": error}, headers)
     assert failure.retry_delay == expected
+
+
+@pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504])
+@pytest.mark.parametrize(("value", "expected"), [("0", None), ("0.0", None), ("7", 7.0), ("7, 7", 7.0), ("7s", 7.0)])
+def test_no_other_refusal_is_to_be_retried_at_once(status: int, value: str, expected: float | None) -> None:
+    """A hint of 0 is not passed on for what is no rate limit: nothing would hold back the clients that obey it."""
+    assert refused(status, {}, {"Retry-After": value}).retry_delay == expected
 
 
 @pytest.mark.parametrize(

@@ -281,11 +281,12 @@ async def test_closed_by_its_caller(after: int) -> None:
 # --- the budget ---
 
 
+@pytest.mark.parametrize("reason", [Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_CONFLICT])
 @in_virtual_time
-async def test_outage() -> None:
-    """In an outage there are some thirty retries for a thousand calls; after it they come back."""
+async def test_outage(reason: Reason) -> None:
+    """In an outage there are some thirty retries for a thousand calls, whatever the status; after it they come back."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(again())
+    bench.upstream.react = lambda visit: visit.fail(refusal(503, reason))
     for _ in range(1000):
         with pytest.raises(UpstreamFailure):
             await parts_of(bench.retrying, call())

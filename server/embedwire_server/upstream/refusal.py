@@ -149,7 +149,9 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
     if reason not in _RETRYABLE:
         return None
     outright = hints.delay(headers, details)
-    if outright is not None or reason is not Reason.UPSTREAM_RATE_LIMITED:
+    if reason is not Reason.UPSTREAM_RATE_LIMITED:
+        return outright or None  # clients that obey 0 would come back at once
+    if outright is not None:
         return outright
     return hints.limit_ends(headers, message)
 

@@ -18,7 +18,12 @@ from embedwire_server.upstream.policies.budget import RetryBudget
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 # Those who were told the same delay must not come back in the same instant, nor much later than asked.
 _SPREAD = 0.1
-_TROUBLE = {Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_RATE_LIMITED}
+_TROUBLE = {
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.UPSTREAM_TIMEOUT,
+    Reason.UPSTREAM_RATE_LIMITED,
+    Reason.UPSTREAM_CONFLICT,
+}
 
 Obstacle = Literal["attempts", "deadline", "budget"]
 
