@@ -39,6 +39,8 @@ class SandboxOptions:
         max_file_bytes: Largest uploaded or fetched file, in bytes. The models' own limits may be lower.
         max_body_bytes: Largest request body, in bytes.
         max_image_pixels: Largest picture that is decoded, in pixels.
+        max_audio_samples: Most samples that are decoded of one sound, all channels together. The default is four hours,
+            the longest that the upstream takes, in stereo at 48 kHz.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -59,3 +61,4 @@ class SandboxOptions:
     max_file_bytes: int = 256 << 20
     max_body_bytes: int = 512 << 20
     max_image_pixels: int = 50_000_000
+    max_audio_samples: int = 4 * 3_600 * 2 * 48_000
