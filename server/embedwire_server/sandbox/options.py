@@ -32,6 +32,7 @@ class SandboxOptions:
             `error_message`) was observed by a third party, `reject` is HTTP 400.
         paired_options: Marengo 3.0 returns `audio` and `transcription` for each window, or `audio` alone.
         end_offsets: Marengo 3.0 returns `end_offset_sec`.
+        fault_control: Let faults be scripted over HTTP, by everybody who reaches the sandbox.
         any_url: Fetch URLs of any host. By default only loopback addresses are fetched.
         fetch_timeout_sec: Total time for one fetch, in seconds.
         latency_sec: Time added before every reply to an embedding call, in seconds.
@@ -54,6 +55,7 @@ class SandboxOptions:
     long_text: LongTextReply = "truncate"
     paired_options: bool = True
     end_offsets: bool = True
+    fault_control: bool = True
     any_url: bool = False
     fetch_timeout_sec: float = 10.0
     latency_sec: float = 0.0

@@ -112,7 +112,8 @@ class Sandbox:
         endpoint = EmbedEndpoint(options, self.faults, self._quota, embedder)
         application = web.Application(middlewares=[self._answer])
         application.router.add_post(f"{BASE_PATH}/embed", endpoint.handle)
-        application.add_routes(FaultControl(self.faults, lambda: self.requests).routes())
+        if options.fault_control:
+            application.add_routes(FaultControl(self.faults, lambda: self.requests).routes())
         application.on_response_prepare.append(self._add_headers)
         return application
 
