@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from embedwire_server.access import Access
-from embedwire_server.address import LAST_PORT, Address
+from embedwire_server.address import LAST_PORT, Address, is_path
 from embedwire_server.models import BUILT_IN
 
 if TYPE_CHECKING:
@@ -49,9 +49,19 @@ def of(settings: "Settings") -> Iterator[Fault]:
         yield ("listen", "upstream", "api_key"), _NO_SANDBOX
     if settings.upstream_url == TWELVELABS_URL and settings.api_key is None:
         yield ("upstream", "api_key"), "the TwelveLabs API needs a key: set TWELVELABS_API_KEY"
+    yield from _of_models(settings)
     yield from _of_places(settings)
     yield from _of_access(settings)
     yield from _of_workers(settings)
+
+
+def _of_models(settings: "Settings") -> Iterator[Fault]:
+    for model in settings.models:
+        if not is_path(model.endpoint):
+            yield ("models",), f"{model.name!r}: endpoint must be a path such as /embed, without ?, #, % and .. in it"
+        for name in (model.name, *model.aliases):
+            if not name.isprintable() or name != name.strip():
+                yield ("models",), f"{name!r}: a name must be printable, without white space around it"
 
 
 def _of_places(settings: "Settings") -> Iterator[Fault]:

@@ -4,7 +4,7 @@
 - The colour that a `tRNS` chunk makes transparent keeps the depth of the file, while the pixels are scaled to 8 bits.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -28,8 +28,8 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 def _layout(image: Image.Image) -> str:
     """How Pillow calls the samples of the file, such as `L;4` or `RGB;16B`."""
-    arguments = image.tile[0][3] if image.tile else ""
-    return arguments if isinstance(arguments, str) else ""
+    tiles: list[Any] = getattr(image, "tile", [])
+    return tiles[0][3] if tiles and isinstance(tiles[0][3], str) else ""
 
 
 def _grey(image: Image.Image) -> Image.Image:
