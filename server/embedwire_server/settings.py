@@ -133,7 +133,7 @@ class Settings(BaseModel):
     )
     inputs_at_once: Count = Field(16, description="inputs of one call that run at a time")
     inputs_in_flight: Count = Field(64, description="inputs of one modality that run at a time, of all calls")
-    inputs_queued: Annotated[int, Field(ge=0)] = Field(
+    inputs_queued: Annotated[int, Field(ge=0, le=_MAX_COUNT)] = Field(
         256, description="inputs of one modality that wait beside those; calls with more are refused"
     )
     max_content_bytes: Count = Field(256 * MIB, description="bytes of content in memory; calls with more are refused")
