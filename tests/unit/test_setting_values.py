@@ -20,6 +20,10 @@ NUMBERS = [name for name in NAMES if Settings.model_fields[name].annotation in (
 Chosen = Callable[[str], str]
 
 
+def made(**given: Any) -> Settings:
+    return Settings(**given)
+
+
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
@@ -55,7 +59,7 @@ def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, pa
             monkeypatch.setenv(configuration.variable(name), value)
         given = {}
     elif source == "file" and "config" not in given:
-        lines = [f"{name} = {configuration._toml(value)}" for name, value in given.items()]  # noqa: SLF001
+        lines = [f"{name} = {configuration._toml(value)}" for name, value in given.items()]
         path.write_text("\n".join(lines), "utf-8")
         given = {"config": str(path)}
     settings = dict(configuration.load(given).settings)
@@ -81,7 +85,7 @@ def test_what_hides_within(name: str, chosen: Chosen) -> None:
     for form in WITHIN:
         value = form.replace("{}", chosen(name))
         with pytest.raises(ValueError, match=name):
-            Settings(**flags(name, value, chosen))
+            made(**flags(name, value, chosen))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,7 +93,7 @@ def test_what_hides_within(name: str, chosen: Chosen) -> None:
 def test_nothing(name: str, value: str, chosen: Chosen) -> None:
     """A value of nothing is refused, so that no empty key and no empty path is taken for one."""
     with pytest.raises(ValueError, match=name):
-        Settings(**flags(name, value, chosen))
+        made(**flags(name, value, chosen))
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -99,21 +103,21 @@ def test_nothing(name: str, value: str, chosen: Chosen) -> None:
 def test_what_is_no_number(name: str, value: Any) -> None:
     """A number has digits of ASCII, is finite and in the range that the server can work with."""
     with pytest.raises(ValueError, match=name):
-        Settings(**{name: value})
+        made(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["grace", "drain_delay", "retry_budget"])
 @pytest.mark.parametrize("value", ["-0", "-0.0", -0.0])
 def test_negative_zero(name: str, value: Any) -> None:
     """Negative zero is zero."""
-    assert str(getattr(Settings(**{name: value}), name)) == "0.0"
+    assert str(getattr(made(**{name: value}), name)) == "0.0"
 
 
 @pytest.mark.parametrize("value", ["2", "maybe", "truee", "0x1", 2, 1.5])
 def test_what_is_no_boolean(value: Any) -> None:
     """A word that is neither yes nor no is refused."""
     with pytest.raises(ValueError, match="insecure"):
-        Settings(insecure=value)
+        made(insecure=value)
 
 
 @pytest.mark.parametrize(
@@ -148,21 +152,22 @@ def test_base_urls(given: str, used: str) -> None:
         "http://u:p@h", "http://u@h", "http://@h", "http://h?a", "http://h?", "http://h#", "http://h/#a", "http://h/?",
         "http://h/a b", "http://h/%20", "http://h/\u00e9", "http://h/..", "http://h/./a", "http://h/a/../b", "http://h/a\\b",
         "http://h/a|b", 'http://h/"', "http://h/<a>", "http://h/{a}", "http://h/[a]", "http://h/^", "http://h/`",
-        "http://h http://i", "http://h,http://i", "ws://h", "unix:///a", "file:///a", "javascript:a", "sandbox/", "SANDBOX",
+        "http://h http://i", "http://h,http://i", "ws://h", "unix:///a", "file:///a", "javascript:a", "sandbox/",
+        "SANDBOX",
     ],
 )  # fmt: skip
 def test_no_base_urls(text: str) -> None:
     """What libraries would understand in several ways, or would rewrite, is refused, and the message shows one."""
     with pytest.raises(ValueError, match=r"https://host\.example/v1\.3"):
-        Settings(upstream=text)
+        made(upstream=text)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "[::::]:1", "[1.2.3.4]:1", "[::1%lo]:1", "::1:1", "[::1]", "[::1]:", "999.1.1.1:1", "127.1:1", "0x7f.0.0.1:1",
-        "1.2.3:1", "127.0.0.01:1", "-:1", "a..b:1", "a-.b:1", ".:1", "b\u00fccher:1", "h:1:2", "h:1/", "http://h:1", "h :1",
-        "*:1", "h:+1", "h:1_0", "h:1.0", "h:100000",
+        "1.2.3:1", "127.0.0.01:1", "-:1", "a..b:1", "a-.b:1", ".:1", "b\u00fccher:1", "h:1:2", "h:1/", "http://h:1",
+        "h :1", "*:1", "h:+1", "h:1_0", "h:1.0", "h:100000",
     ],
 )  # fmt: skip
 def test_no_addresses(text: str) -> None:
@@ -174,14 +179,14 @@ def test_no_addresses(text: str) -> None:
 def test_one_address_twice() -> None:
     """Two listeners cannot share an address; with port 0 they do not."""
     with pytest.raises(ValueError, match="metrics_listen: must be another address than listen"):
-        Settings(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
-    assert Settings(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
+        made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
+    assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
 
 
 def test_spool_dir_without_files() -> None:
     """A directory in which no file can be made is refused."""
     with pytest.raises(ValueError, match="spool_dir: files cannot be written there"):
-        Settings(spool_dir="/proc")
+        made(spool_dir="/proc")
 
 
 @pytest.mark.parametrize(
@@ -190,22 +195,22 @@ def test_spool_dir_without_files() -> None:
 def test_endpoints(endpoint: str) -> None:
     """The endpoint of a model is a path that no library rewrites."""
     with pytest.raises(ValueError, match="endpoint"):
-        Settings(models=({"name": "m", "dimensions": 4, "endpoint": endpoint},))
+        made(models=({"name": "m", "dimensions": 4, "endpoint": endpoint},))
 
 
 @pytest.mark.parametrize("name", ["m\n", " m", "m\0", "\ufeffm"])
 def test_names_of_models(name: str) -> None:
     """A model can be called by its name and its aliases: nothing invisible is part of them."""
     with pytest.raises(ValueError, match="printable"):
-        Settings(models=({"name": name, "dimensions": 4},))
+        made(models=({"name": name, "dimensions": 4},))
     with pytest.raises(ValueError, match="printable"):
-        Settings(models=({"name": "m", "aliases": [name], "dimensions": 4},))
+        made(models=({"name": "m", "aliases": [name], "dimensions": 4},))
 
 
 def test_key_that_is_too_long() -> None:
     """A key that no header holds is refused."""
     with pytest.raises(ValueError, match="at most 4096"):
-        Settings(api_key="x" * 4097)
+        made(api_key="x" * 4097)
 
 
 def test_file_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ _DECODING_ERRORS: Final = (
 )  # fmt: skip
 _SIDE: Final = 64  # a picture is looked at as 64 by 64 points
 _DRAFT_SIDE: Final = 8 * _SIDE
-_STRIPS: Final = 8
+_STRIPS: Final = 16
 _TURNS: Final[dict[object, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
