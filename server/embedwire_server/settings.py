@@ -166,15 +166,18 @@ class Settings(BaseModel):
     @classmethod
     def _without_white_space(cls, value: object, info: ValidationInfo) -> object:
         """White space around a value is not part of it: files and YAML blocks tend to end in a newline."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError("must not be true or false")
+        name = info.field_name or ""
+        if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
+            raise ValueError(f"the value of {name} must not be true or false")
         if not isinstance(value, str):
             return value
         text = value.strip()
         if not text:
-            raise ValueError("must not be empty; leave it out for the default")
-        if not text.isprintable() and info.field_name != "api_key":  # whose own check says more
-            raise ValueError("must have printable characters only: no line break, control character or byte order mark")
+            raise ValueError(f"the value of {name} must not be empty; leave it out for the default")
+        if not text.isprintable() and name != "api_key":  # whose own check says more
+            raise ValueError(
+                f"the value of {name} must be printable: no line break, control character or byte order mark in it"
+            )
         return text
 
     @model_validator(mode="after")
