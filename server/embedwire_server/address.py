@@ -17,8 +17,8 @@ _NAME = re.compile(rf"(?=.{{1,254}}$){_LABEL}(?:\.{_LABEL})*\.?")
 _LIKE_IPV4 = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")  # names do not end in a number
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NO_BASE_URL = (
-    "must be the upstream's base URL, such as https://host.example/v1.3, with a host in ASCII, a port from 1 to 65535 or "
-    "none, and without user info, query, fragment, % and .. in it; or the word sandbox"
+    "must be the upstream's base URL, such as https://host.example/v1.3, with a host in ASCII, a port from 1 to 65535 "
+    "or none, and without user info, query, fragment, % and .. in it; or the word sandbox"
 )
 
 
