@@ -44,14 +44,14 @@ async def embedded_sandbox() -> AsyncGenerator[str]:
         RuntimeError: its packages are missing.
     """
     try:
-        from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
+        from embedwire_server.sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - an extra that production does without
     except ImportError as error:
         raise RuntimeError(
             "the sandbox needs more packages: install embedwire-server[sandbox], "
             "or set TWELVELABS_API_KEY or --upstream"
         ) from error
 
-    async with Sandbox() as sandbox:
+    async with Sandbox(SandboxOptions(fault_control=False)) as sandbox:
         log.warning("the embedded sandbox answers: its vectors are not the real model's")
         yield sandbox.base_url
 

@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import ssl
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,11 @@ _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _MASKED = "**********"
+_CHMOD = "take the right away, with chmod o-r"
+_SANDBOX_FOR_ALL = (
+    "callers beyond this machine can make the sandbox fetch URLs of this machine's loopback addresses: "
+    "let only callers in whom you trust with that"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +75,9 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     """
     faults = [Fault(flag, f"is no flag{_meant(flag, map(_flag, _settable()))}") for flag in unknown_flags]
     environment = {name: text for name in _settable() if (text := os.environ.get(variable(name)))}
-    file, path, broken = _file(flags.get("config") or environment.get("config"))
+    file, path, broken = _file((flags.get("config") or environment.get("config") or "").strip())
+    if file.pop("config", None) is not None:
+        broken.append(Fault(f"{path}: config", "one file cannot name another"))
     values = {**file, **environment, **flags}
     places = dict.fromkeys(file, path)
     places |= {name: variable(name) for name in environment} | {name: _flag(name) for name in flags}
@@ -81,7 +89,8 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
         raise InvalidConfiguration(faults)
-    return Configuration(settings, places, (*_warnings(), *_authorities()))
+    warnings = (*_unknown_variables(), *_authorities(), *_exposed(settings, places))
+    return Configuration(settings, places, warnings)
 
 
 def variable(name: str) -> str:
@@ -125,12 +134,12 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _file(path: str | None) -> tuple[dict[str, Any], str, list[Fault]]:
+def _file(path: str) -> tuple[dict[str, Any], str, list[Fault]]:
     """What the file says, its name, and what keeps it from being read."""
-    if path is None or not Path(path).is_file():  # a missing one is reported where `config` is checked
+    if not path or not Path(path).is_file():  # a missing one is reported where `config` is checked
         return {}, "", []
     try:
-        return tomllib.loads(Path(path).read_text("utf-8")), path, []
+        return tomllib.loads(Path(path).read_text("utf-8-sig")), path, []
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         return {}, path, [Fault(path, f"is not valid TOML: {error}")]
     except OSError as error:
@@ -177,11 +186,21 @@ def _file_only() -> Iterator[Fault]:
             yield Fault(variable(name), f"can be set in the file only, as [[{name}]]")
 
 
-def _warnings() -> Iterator[Fault]:
+def _unknown_variables() -> Iterator[Fault]:
     known = {variable(name) for name in Settings.model_fields} | _OF_CLIENTS
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:
             yield Fault(name, f"is no setting, and is ignored{_meant(name, known)}")
+
+
+def _exposed(settings: Settings, places: Mapping[str, str]) -> Iterator[Fault]:
+    """What others on this machine, or beyond it, can read or do, and should not."""
+    key_in_file = "api_key" in places and places["api_key"] != KEY_VARIABLE
+    for name, path, is_secret in (("config", settings.config, key_in_file), ("tls_key", settings.tls_key, True)):
+        if path is not None and is_secret and path.stat().st_mode & stat.S_IROTH:
+            yield Fault(_place(name, places), f"every user of this machine can read the key in {path}: {_CHMOD}", name)
+    if settings.upstream_url is None and not settings.listen_address.is_loopback:
+        yield Fault(_place("upstream", places), _SANDBOX_FOR_ALL, "upstream")
 
 
 def _authorities() -> Iterator[Fault]:
