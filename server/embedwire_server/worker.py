@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -48,7 +48,7 @@ class Worker:
         self._reports, reports = _SPAWN.Pipe(duplex=False)
         orders, self._orders = _SPAWN.Pipe(duplex=False)
         # By a pipe, not on its command line: there is a key in the settings.
-        pipes = (reports, orders)
+        pipes = (reports, orders, _log_file())
         self._process = _SPAWN.Process(target=_work, args=(index, settings, sandbox_url, *pipes), daemon=True)
         # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which tells the workers.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,8 +56,9 @@ class Worker:
             self._process.start()
         finally:
             signal.signal(signal.SIGINT, before)
-            reports.close()
-            orders.close()
+            for pipe in pipes:
+                if pipe is not None:
+                    pipe.close()
         log.info("a worker starts", worker=index, pid=self.pid)
 
     @property
@@ -103,6 +104,12 @@ class Worker:
             os.kill(self.pid, number)
 
 
+def _log_file() -> "Connection[Any, Any] | None":
+    """What the log is written to, to be handed to a worker: descriptor 2 is a pipe that this process reads."""
+    file = logs.descriptor()
+    return None if file is None else Connection(os.dup(file), readable=False)
+
+
 async def _readable(file: int) -> None:
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(file, ready.set)
@@ -112,17 +119,19 @@ async def _readable(file: int) -> None:
         loop.remove_reader(file)
 
 
-def _work(
+def _work(  # noqa: PLR0913, PLR0917 - what a process is given
     index: int,
     settings: Settings,
     sandbox_url: str | None,
     reports: "Connection[_Report, _Report]",
     orders: "Connection[Settings | None, Settings | None]",
+    log_file: "Connection[Any, Any] | None",
 ) -> None:
     """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor tells what has changed
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    logs.configure(settings.log_level, settings.log_format, worker=index)
+    file = None if log_file is None else log_file.fileno()
+    logs.configure(settings.log_level, settings.log_format, file, worker=index)
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
