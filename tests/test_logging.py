@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from messages import text_input
 from pki import Files
 from process import ServerProcess
 from serving import until
-from unlogged import CLOSED, Unlogged
+from unlogged import Unlogged, output
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -40,29 +38,6 @@ def run(program: str, form: str = "json", **options: Any) -> "subprocess.Complet
     setup = f"from embedwire_server import logs\nlogs.configure('debug', '{form}')\n"
     command = [sys.executable, "-c", setup + textwrap.dedent(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **options)
-
-
-@contextlib.contextmanager
-def output(kind: str) -> Iterator[Any]:
-    """A standard error that cannot be written, each in its way."""
-    with contextlib.ExitStack() as stack:
-        if kind == "closed":
-            yield CLOSED
-        elif kind == "full-disk":
-            yield stack.enter_context(open("/dev/full", "wb"))  # noqa: PTH123 - a device
-        else:
-            reader, writer = os.pipe()
-            stack.callback(os.close, writer)
-            if kind == "reader-gone":
-                os.close(reader)
-            else:
-                stack.callback(os.close, reader)
-                os.set_blocking(writer, False)
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        os.write(writer, b"\n" * select.PIPE_BUF)
-                os.set_blocking(writer, kind == "blocked-reader")
-            yield writer
 
 
 @pytest.mark.parametrize("kind", ["reader-gone", "full-disk", "blocked-reader", "blocked-nonblocking", "closed"])

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import dataclasses
 import http.client
+import os
 import re
+import select
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,29 @@ class Unlogged:
         """How many lines of its log were lost."""
         page = await asyncio.to_thread(_page, self.metrics_url)
         return int(float(re.search(r"^embedwire_log_lines_dropped_total (\S+)$", page, re.MULTILINE)[1]))  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def output(kind: str) -> Iterator[Any]:
+    """A standard error that cannot be written, each in its way."""
+    with contextlib.ExitStack() as stack:
+        if kind == "closed":
+            yield CLOSED
+        elif kind == "full-disk":
+            yield stack.enter_context(open("/dev/full", "wb"))  # noqa: PTH123 - a device
+        else:
+            reader, writer = os.pipe()
+            stack.callback(os.close, writer)
+            if kind == "reader-gone":
+                os.close(reader)
+            else:
+                stack.callback(os.close, reader)
+                os.set_blocking(writer, False)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, b"\n" * select.PIPE_BUF)
+                os.set_blocking(writer, kind == "blocked-reader")
+            yield writer
 
 
 async def _addresses(process: "subprocess.Popen[bytes]") -> tuple[str, str]:

@@ -16,6 +16,7 @@ from promises import (
     endings,
     hints,
     labels,
+    logs,
     overload,
     quotas,
     restarts,
@@ -26,7 +27,20 @@ from promises import (
 from promises.stage import ALL, Promise, Stage
 from promises.verdict import Figure, Verdict
 
-FAMILIES = (retries, hints, quotas, endings, overload, restarts, broken_answers, broken_calls, secrets, labels, soak)
+FAMILIES = (
+    retries,
+    hints,
+    quotas,
+    endings,
+    overload,
+    restarts,
+    broken_answers,
+    broken_calls,
+    secrets,
+    labels,
+    logs,
+    soak,
+)
 DIRECTORY = Path("build/promises")
 TRUTH = "metric-truth"
 MOST_SECONDS = 1800
