@@ -84,8 +84,12 @@ async def test_workers_share_a_port_and_a_sandbox() -> None:
         shares = [handled(server.metrics(worker)) for worker in range(2)]
         for worker in range(2):
             assert 'embedwire_upstream_info{upstream="sandbox"} 1.0' in server.metrics(worker)
-            lines = [line for line in server.log if "CreateEmbeddingUnary" in line and f"worker={worker}" in line]
-            assert len(lines) == shares[worker]
+            of_worker = ("CreateEmbeddingUnary", f"worker={worker}")
+            await until(
+                lambda texts=of_worker, share=shares[worker]: (  # type: ignore[misc]
+                    sum(all(text in line for text in texts) for line in server.log) == share
+                )
+            )
 
     assert sum(shares) == CONNECTIONS
     assert all(shares)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
-from embedwire_server import __version__, access, configuration, lifetime, logs
+from embedwire_server import __version__, access, configuration, lifetime, logs, standard_error
 from embedwire_server.address import Address, parse_address
 from embedwire_server.configuration import Configuration, InvalidConfiguration
 from embedwire_server.settings import SANDBOX, Settings
@@ -26,6 +26,7 @@ _FAULTS_FOR_ALL = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
+    standard_error.reserve()
     arguments, unknown = _parser().parse_known_args(argv)
     # Without the value, which may be a secret.
     arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
@@ -79,16 +80,23 @@ def _load(arguments: argparse.Namespace) -> Configuration:
     return configuration.load(flags, arguments.unknown)
 
 
-def _loaded(arguments: argparse.Namespace, *, warns: bool = True) -> Configuration:
+def _loaded(arguments: argparse.Namespace) -> Configuration:
     """The configuration; the process ends if it is wrong."""
+    found = _valid(arguments)
+    _warn(found)
+    return found
+
+
+def _valid(arguments: argparse.Namespace) -> Configuration:
     try:
-        found = _load(arguments)
+        return _load(arguments)
     except InvalidConfiguration as error:
         _complain(*map(str, error.faults))
         raise SystemExit(2) from None
-    if warns:
-        _complain(*(f"warning: {warning}" for warning in found.warnings))
-    return found
+
+
+def _warn(found: Configuration) -> None:
+    _complain(*(f"warning: {warning}" for warning in found.warnings))
 
 
 def _refuse_unknown(arguments: argparse.Namespace) -> None:
@@ -107,8 +115,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.reloading import Reloading  # noqa: PLC0415
 
     lifetime.collect_seldom()  # before most of it is loaded
-    settings = _loaded(arguments).settings
+    found = _valid(arguments)
+    settings = found.settings
     logs.configure(settings.log_level, settings.log_format)
+    _warn(found)  # in the form of the log
     resources.require_files(settings.inputs_in_flight)
     server = _server(settings)
     return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
@@ -177,7 +187,7 @@ def _health(arguments: argparse.Namespace) -> int:
 
     # What is only for `serve` may be a flag of it, which a probe is not told.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
-    settings = _loaded(asked, warns=False).settings
+    settings = _valid(asked).settings
     if settings.certificate_files is not None and settings.health_listen is None:
         _complain("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2
@@ -190,6 +200,7 @@ def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Cal
     try:
         lifetime.run(service, on_hangup=on_hangup)
     except lifetime.NotStarted as error:
+        logs.flush()  # what gRPC core has written about it comes first
         _complain(f"cannot start: {error}")
         return 1
     return 0

@@ -12,6 +12,7 @@ from embedwire_server.errors import GatewayError, InternalError, ResourceFailure
 log = structlog.get_logger(__name__)
 
 _DEEPEST_CAUSE = 5
+_MOST_FRAMES = 50  # the innermost ones
 
 
 def unforeseen(error: BaseException) -> GatewayError:
@@ -31,7 +32,7 @@ def described(error: BaseException) -> dict[str, Any]:
     while cause is not None and len(causes) < _DEEPEST_CAUSE:
         causes.append(type(cause).__qualname__)
         cause = cause.__cause__ or cause.__context__
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__, -_MOST_FRAMES)
     return {
         "error_type": f"{type(error).__module__}.{type(error).__qualname__}",
         "causes": causes,

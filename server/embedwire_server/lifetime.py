@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
+from embedwire_server import logs
+
 Then = signal.Handlers | Callable[[int, object], None]
 
 _GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
@@ -39,6 +41,7 @@ def run(
     collect_seldom()
 
     async def until_signal() -> None:
+        asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
         stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
         if on_hangup is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)

@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine
-from typing import NamedTuple
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -149,74 +150,46 @@ class Worker:
     def check(self) -> None:
         """Kill the process if it is hung; to be called once in every heartbeat interval.
 
-        Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
-        one call follows, not a timeout for all workers at once.
-        """
-        self._silent_intervals += 1
-        silence = self._silent_intervals * self._timeouts.heartbeat
-        if self._has_begun and silence > self._timeouts.silence:
-            self.kill(f"no heartbeat for {self._timeouts.silence:g} s")
-        elif not self._has_begun and silence > self._timeouts.start:
-            self.kill(f"did not start within {self._timeouts.start:g} s")
-
-    def kill(self, reason: str) -> None:
-        """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
-        if self._is_killed or not self._process.is_alive():
-            return
-        self._is_killed = True
-        log.error("a worker is hung and is killed", worker=self._index, pid=self.pid, reason=reason)
-        self._report_once(_Report(fault=reason))
-        self.send(signal.SIGKILL)
-
-    async def _follow(self) -> int:
-        """Read messages until the process has ended; return its exit status."""
-        with contextlib.suppress(EOFError):
-            while True:
-                message = await self._channel.receive()
-                self._silent_intervals, self._has_begun = 0, True
-                if isinstance(message, _Report):
-                    self._report_once(message)
-        await self._channel.aclose()
-        while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
-            await asyncio.sleep(_POLL_SECONDS)
-        self._report_once(_Report(fault=f"ended with exit status {status}"))
-        return status
-
-    def _report_once(self, report: _Report) -> None:
-        if not self._report.done():
-            self._report.set_result(report)
+def _log_file() -> "Connection[Any, Any] | None":
+    """What the log is written to, to be handed to a worker: descriptor 2 is a pipe that this process reads."""
+    file = logs.descriptor()
+    return None if file is None else Connection(os.dup(file), readable=False)
 
 
 def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
-    process = _SPAWN.Process(target=_work, args=(index, end), daemon=True)
+    log_file = _log_file()
+    process = _SPAWN.Process(target=_work, args=(index, end, log_file), daemon=True)
     # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
     finally:
         signal.signal(signal.SIGINT, before)
+        if log_file is not None:
+            log_file.close()
     return process
 
 
-def _work(index: int, end: socket.socket) -> None:
+def _work(index: int, end: socket.socket, log_file: "Connection[Any, Any] | None") -> None:
     """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor sends what has changed
     _end_with_supervisor()
+    file = None if log_file is None else log_file.fileno()
     try:
-        lifetime.run(_serving(index, end), [signal.SIGTERM], then=signal.SIG_IGN)
+        lifetime.run(_serving(index, end, file), [signal.SIGTERM], then=signal.SIG_IGN)
     except lifetime.NotStarted:
         sys.exit(1)
 
 
 @contextlib.asynccontextmanager
-async def _serving(index: int, end: socket.socket) -> AsyncGenerator[None]:
+async def _serving(index: int, end: socket.socket, log_file: int | None) -> AsyncGenerator[None]:
     async with contextlib.AsyncExitStack() as stack:
         channel = await Channel.open(end)
         stack.push_async_callback(channel.aclose)
         start = await channel.receive()
         if not isinstance(start, _Start):
             raise TypeError("the first message is not _Start")
-        logs.configure(start.settings.log_level, start.settings.log_format, worker=index)
+        logs.configure(start.settings.log_level, start.settings.log_format, log_file, worker=index)
         _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
         app = App(start.settings, sandbox_url=start.sandbox_url, shares_port=True)
         try:

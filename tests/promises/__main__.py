@@ -18,6 +18,7 @@ from promises import (
     hints,
     hung_workers,
     labels,
+    logs,
     overload,
     quotas,
     restarts,
@@ -41,6 +42,7 @@ FAMILIES = (
     broken_calls,
     secrets,
     labels,
+    logs,
     soak,
 )
 DIRECTORY = Path("build/promises")

@@ -68,7 +68,10 @@ class Observe:
             try:
                 return await inner(messages, context)
             finally:
-                self._report(call, labels, _code(context, call), time.perf_counter() - started)
+                try:
+                    self._report(call, labels, _code(context, call), time.perf_counter() - started)
+                except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
+                    unforeseen(error)
 
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
         return with_run(handler._replace(request_streaming=True), run)
