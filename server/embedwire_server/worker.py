@@ -150,6 +150,44 @@ class Worker:
     def check(self) -> None:
         """Kill the process if it is hung; to be called once in every heartbeat interval.
 
+        Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
+        one call follows, not a timeout for all workers at once.
+        """
+        self._silent_intervals += 1
+        silence = self._silent_intervals * self._timeouts.heartbeat
+        if self._has_begun and silence > self._timeouts.silence:
+            self.kill(f"no heartbeat for {self._timeouts.silence:g} s")
+        elif not self._has_begun and silence > self._timeouts.start:
+            self.kill(f"did not start within {self._timeouts.start:g} s")
+
+    def kill(self, reason: str) -> None:
+        """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
+        if self._is_killed or not self._process.is_alive():
+            return
+        self._is_killed = True
+        log.error("a worker is hung and is killed", worker=self._index, pid=self.pid, reason=reason)
+        self._report_once(_Report(fault=reason))
+        self.send(signal.SIGKILL)
+
+    async def _follow(self) -> int:
+        """Read messages until the process has ended; return its exit status."""
+        with contextlib.suppress(EOFError):
+            while True:
+                message = await self._channel.receive()
+                self._silent_intervals, self._has_begun = 0, True
+                if isinstance(message, _Report):
+                    self._report_once(message)
+        await self._channel.aclose()
+        while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
+            await asyncio.sleep(_POLL_SECONDS)
+        self._report_once(_Report(fault=f"ended with exit status {status}"))
+        return status
+
+    def _report_once(self, report: _Report) -> None:
+        if not self._report.done():
+            self._report.set_result(report)
+
+
 def _log_file() -> "Connection[Any, Any] | None":
     """What the log is written to, to be handed to a worker: descriptor 2 is a pipe that this process reads."""
     file = logs.descriptor()
