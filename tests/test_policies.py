@@ -207,8 +207,8 @@ async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -
     assert len(upstream.visits) == 3
 
 
-async def test_a_second_reused_connection_is_not_repeated(scripted: Scripted) -> None:
-    """Once means once: of two old connections that both have died, the second is the caller's failure."""
+async def test_the_request_is_repeated_on_a_new_connection(scripted: Scripted) -> None:
+    """Of two idle connections the second is not tried after the first was stale; a new one is, and once only."""
     both = asyncio.Event()
 
     async def together(visit: Visit) -> None:
@@ -223,7 +223,7 @@ async def test_a_second_reused_connection_is_not_repeated(scripted: Scripted) ->
         failure = failed(await refused(served))
         check_journal(served, upstream)
 
-    assert len({visit.writer for visit in upstream.visits}) == 2
+    assert len({visit.writer for visit in upstream.visits}) == 3
     assert failure.info.metadata["attempts"] == "2"
 
 

@@ -66,6 +66,7 @@ class _Connection(ResponseHandler):
 
     _exchange: Exchange | None = None
     _framing: ResponseFraming | None = None
+    _poll: "select.poll | None" = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -85,7 +86,7 @@ class _Connection(ResponseHandler):
         if self._exchange is None or not super().is_connected():
             return False
         # On a new TLS connection, bytes that are not read yet are session tickets as a rule.
-        if (self._exchange.is_reused or not self._is_tls) and self._is_readable:
+        if (self._exchange.is_reused or not self._is_tls) and self._is_readable():
             self.abort()
             return False
         self._exchange.is_begun = True
@@ -96,8 +97,7 @@ class _Connection(ResponseHandler):
         if not super().is_connected() or self._framing is None or not self._framing.is_complete:
             return super().is_connected()
         exchange = current.get()
-        may_be_reused = exchange is None or not exchange.needs_fresh
-        return may_be_reused and self._framing.is_exact and not self._is_readable
+        return self._framing.is_exact and (exchange is None or not exchange.needs_fresh)
 
     @property
     def should_close(self) -> bool:
@@ -155,15 +155,12 @@ class _Connection(ResponseHandler):
     def _is_tls(self) -> bool:
         return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
 
-    @property
     def _is_readable(self) -> bool:
         """Whether the kernel has bytes, or the end, that the event loop has not read yet."""
-        connected = None if self.transport is None else self.transport.get_extra_info("socket")
-        if connected is None or connected.fileno() < 0:
-            return True
-        poll = select.poll()
-        poll.register(connected.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None and self.transport is not None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return self._poll is None or bool(self._poll.poll(0))
 
 
 class _Request(aiohttp.ClientRequest):
