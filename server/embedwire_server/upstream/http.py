@@ -10,12 +10,12 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
-from embedwire_server.domain import Completion, Modality, Segment, content_of
+from embedwire_server.domain import Completion, Segment, content_of
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Part, UpstreamCall, connection, hints, refusal, wire
-from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.multipart import MultipartBody
+from embedwire_server.upstream.parser import ReplyParser
 from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
@@ -61,13 +61,14 @@ class HttpUpstream:
                 raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
             if response.status_code != httpx.codes.OK:
                 raise refusal.refused(response, await reply.head(), key, is_callers_key=call.key is not None)
-            modality = call.input.modality
-            decoder = ReplyDecoder(wire.embedding_name(modality))
+            parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
-                    if segments := _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
+                    if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
-            completion = _completion(decoder, modality)
+                    if parser.fault is not None:
+                        raise _malformed(parser.fault)
+            completion = _completion(parser)
             if isinstance(completion, wire.Rejection):
                 raise refusal.rejected(completion.message, key)
             yield refusal.cleaned(completion, key)
@@ -182,20 +183,18 @@ class _Reply:
         await self._stream.aclose()
 
 
-def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[Segment]:
+def _segments(call: UpstreamCall, parser: ReplyParser, piece: bytes) -> list[Segment]:
     """The segments that these bytes complete."""
     started = time.perf_counter()
     try:
-        return wire.segments(decoder.feed(piece), call.model.dimensions, call.input.modality)
-    except wire.MalformedReplyError as error:
-        raise _malformed(error) from None
+        return parser.feed(piece)
     finally:
         call.trace.decode += time.perf_counter() - started
 
 
-def _completion(decoder: ReplyDecoder, modality: Modality) -> Completion | wire.Rejection:
+def _completion(parser: ReplyParser) -> Completion | wire.Rejection:
     try:
-        return wire.completion(decoder.end(), modality, decoder.elements)
+        return parser.finish()
     except wire.MalformedReplyError as error:
         raise _malformed(error) from None
 
