@@ -96,7 +96,7 @@ def named(found: dict[int, pb.InputResult]) -> dict[int, tuple[str, list[str]]]:
 
 
 async def test_a_failure_names_its_input(scripted: Scripted) -> None:
-    """Of several inputs each failure says in its message which it is of, and as a violation if the input is at fault."""
+    """Each failure of several inputs names its input, and has a violation if the input is at fault."""
     async with scripted(_fails_media, max_attempts=1) as (served, _):
         events = [event async for event in served.stub.CreateEmbedding(request(*SEVERAL), timeout=20)]
         asked = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=SEVERAL)

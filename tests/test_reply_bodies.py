@@ -128,6 +128,34 @@ async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes,
             assert results(events)[0].model_name == "m"
 
 
+@pytest.mark.parametrize("status", [201, 202, 203])
+async def test_every_success_with_a_body_is_read(scripted: Scripted, status: int) -> None:
+    """The SDK reads a good reply under any of these, and so does the server."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(filled(reply()), status)
+
+    async with scripted(script, max_attempts=1) as (served, upstream):
+        assert np.array(await sdk(upstream.base_url), np.float32).tolist() == FLOATS
+        events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
+    assert list(segments(events)[0].vector.values) == FLOATS
+
+
+async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
+    """Nobody asked for a part, so what it lacks is not known: HTTP status 206 is refused and named."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(filled(reply()), 206)
+
+    async with scripted(script, max_attempts=1) as (served, _):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
+                pass
+    failure = failed(caught.value)
+    assert failure.info.reason == "UPSTREAM_MALFORMED_REPLY"
+    assert failure.message == "the upstream answered with HTTP status 206 instead of 200"
+
+
 @pytest.mark.parametrize("body", UNSAFE.values(), ids=UNSAFE)
 async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str | bytes) -> None:
     """The SDK lets it pass; the server, which promises vectors of finite numbers, refuses it in any packets."""

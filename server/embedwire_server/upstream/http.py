@@ -59,7 +59,7 @@ class HttpUpstream:
                     "the upstream's reply cannot be used: it is compressed more than once"  # it may grow without bound
                 )
                 raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
-            if response.status_code != httpx.codes.OK:
+            if response.status_code not in wire.ANSWERED:
                 raise refusal.refused(response, await reply.head(), key, is_callers_key=call.key is not None)
             parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():

@@ -26,6 +26,7 @@ from embedwire_server.domain import (
 from embedwire_server.upstream import json_reader
 from embedwire_server.upstream.multipart import Field, File, Part
 
+ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
 MAX_OPTION_CHARS = 64
 _VECTOR = ("float",)
 _MEMBERS = {  # of a segment: what is read of it
