@@ -92,6 +92,9 @@ class ReplyDecoder:
 
     def _begin(self) -> bool:
         """Pass over a byte order mark, which the official SDK ignores, and spaces; true if the object has begun."""
+        if self._buffer.startswith(b"{"):  # nearly always
+            self._begun = True
+            return True
         if not self._envelope:
             if len(self._buffer) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(self._buffer):
                 return False  # nothing yet, or a part of the mark
@@ -210,7 +213,7 @@ class ReplyDecoder:
         self._unended = max(0, self._unended - taken)
         self._unended_string = max(0, self._unended_string - taken)
         self._taken = 0
-        if self._is_above_limit(len(self._buffer)):
+        if self._buffer and self._is_above_limit(len(self._buffer)):
             raise _too_large()
 
     def _is_in_element(self) -> bool:

@@ -127,8 +127,11 @@ def _members(element: bytes, names: tuple[str, ...]) -> list[Any]:
     # A parser of its own: one that is reused refuses to parse while anything of its last
     # document is alive, and a traceback keeps things alive.
     fields: Any = simdjson.Parser().parse(element)
-    members = _only(fields, names) if len(fields) == len(names) else None
-    if members is None:
+    try:
+        members = list(map(fields.__getitem__, names)) if len(fields) == len(names) else None
+    except KeyError:
+        members = None
+    if members is None:  # else none of them is given twice
         given = list(fields)
         if len(set(given)) < len(given):
             raise ValueError("a member is given twice")
@@ -140,14 +143,6 @@ def _members(element: bytes, names: tuple[str, ...]) -> list[Any]:
     if not has_one_list and any(isinstance(number, list) for number in numbers.as_list()):
         raise ValueError("a vector holds lists")
     return members
-
-
-def _only(fields: Any, names: tuple[str, ...]) -> list[Any] | None:  # noqa: ANN401 - of simdjson
-    """The members of an object with as many members; None if it has others. None of them is given twice then."""
-    try:
-        return [fields[name] for name in names]
-    except KeyError:
-        return None
 
 
 def _members_by_reference(element: bytes, names: tuple[str, ...]) -> list[Any]:
