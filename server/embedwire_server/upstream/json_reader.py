@@ -22,7 +22,10 @@ def read(data: bytes | bytearray) -> Any:  # noqa: ANN401 - any JSON value
         text = data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         text = data.decode("utf-8", "surrogateescape")
-    return read_text(text)
+    try:
+        return _JSON.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def read_text(text: str) -> Any:  # noqa: ANN401 - any JSON value

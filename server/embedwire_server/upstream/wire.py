@@ -180,7 +180,7 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
     name = _text(envelope.get("model_name")) if isinstance(envelope, dict) else None
     if not name:
         raise MalformedReplyError("it has no model_name")
-    if _UNDECODABLE.search(name):
+    if not name.isascii() and _UNDECODABLE.search(name):
         raise MalformedReplyError("its model_name is not encoded in UTF-8")
     embedding = envelope.get(embedding_name(modality))
     embedding = embedding if isinstance(embedding, dict) else {}
