@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "number-after-a-segment": (answers(GOOD.replace(b"}]", b"}e5]")), MALFORMED),
     "second-list-of-segments": (answers(GOOD.replace(b"}]", b'}],"segments":[0]')), MALFORMED),
     "no-api-at-all": (answers(b"<html>teapot</html>", 418), INCOMPATIBLE),
-    "proxy-page": (answers(b"<html>bad request</html>", 400), INCOMPATIBLE),
+    "proxy-page": (answers(b"<html>bad request</html>", 400), REJECTED),
     "forgotten-base-path": (answers(error("not_found"), 404), INCOMPATIBLE),
     "error-message": (answers(reply(segments=0, error_message="The text is too long.")), REJECTED),
     "error-message-and-segments": (answers(reply(error_message="The text is too long.")), REJECTED),

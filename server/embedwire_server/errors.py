@@ -60,6 +60,9 @@ class Reason(enum.StrEnum):
     INTERNAL = "INTERNAL"
 
 
+_OF_THE_INPUT = {Reason.CONTENT_TOO_LARGE, Reason.INPUT_REJECTED, Reason.RESOURCE_NOT_FOUND}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Violation:
     """One faulty field: its path from the message of the call, and what to do about it."""
@@ -121,6 +124,13 @@ class GatewayError(Exception):
         self.retry_delay = retry_delay
         self.quotas = quotas
         self.upstream = upstream
+
+    def locate(self, path: str) -> None:
+        """Name the input that failed, where a call has many: in the message, and as a violation if it is at fault."""
+        if self.reason in _OF_THE_INPUT and not self.violations:
+            self.violations = (Violation(path, self.message),)
+        if not self.message.startswith(path):
+            self.message = f"{path}: {self.message}"
 
     def __repr__(self) -> str:
         """Without the message, which may quote the upstream and so the caller."""

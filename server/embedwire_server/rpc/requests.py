@@ -155,7 +155,7 @@ class _Reading:
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
         retries = message.max_retries if message.HasField("max_retries") else None
-        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes)
+        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
 
     def _model(self, name: str) -> Model | None:
         model = self._models.find(name)

@@ -11,13 +11,13 @@ from collections.abc import AsyncGenerator
 import httpx
 
 from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.domain import Completion, Modality, Segment, content_of
+from embedwire_server.domain import Completion, Segment, content_of
 from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
 from embedwire_server.trace import Trace
 from embedwire_server.upstream import Part, UpstreamCall, connection, diagnosis, hints, refusal, wire
-from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.decompression import DecompressionError, Decompressor
 from embedwire_server.upstream.multipart import MultipartBody
+from embedwire_server.upstream.parser import ReplyParser
 from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
@@ -58,7 +58,7 @@ class HttpUpstream:
         key = call.key or self._key
         reply = _Reply(response, call.trace, self._turnstile, key)
         try:
-            if response.status_code != httpx.codes.OK:
+            if response.status_code not in wire.ANSWERED:
                 head = await reply.head()
                 if diagnosis.requires_tls(response.status_code, head):
                     raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
@@ -66,13 +66,14 @@ class HttpUpstream:
                 if _is_of_an_idle_connection(failure, response):
                     failure.repeatable = Repeatable.FRESH
                 raise failure
-            modality = call.input.modality
-            decoder = ReplyDecoder(wire.embedding_name(modality))
+            parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):
-                    if segments := _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
+                    if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
-            completion = _completion(decoder, modality)
+                    if parser.fault is not None:
+                        raise _unusable(str(parser.fault))
+            completion = _completion(parser)
             if isinstance(completion, wire.Rejection):
                 raise refusal.rejected(completion.message, key)
             yield refusal.cleaned(completion, key)
@@ -112,7 +113,7 @@ class HttpUpstream:
         if response.headers.get(_SANDBOX_HEADER) == "sandbox":
             trace.upstream = "sandbox"
         trace.hold = hints.used_up(response.headers)
-        if response.status_code == httpx.codes.OK and (exchange.is_early or not body.is_sent):
+        if response.status_code in wire.ANSWERED and (exchange.is_early or not body.is_sent):
             await response.aclose()
             raise _unusable("it is a success, sent before the request had been sent completely")
         return response
@@ -243,20 +244,18 @@ class _Reply:
         await self._stream.aclose()
 
 
-def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[Segment]:
+def _segments(call: UpstreamCall, parser: ReplyParser, piece: bytes) -> list[Segment]:
     """The segments that these bytes complete."""
     started = time.perf_counter()
     try:
-        return wire.segments(decoder.feed(piece), call.model.dimensions, call.input.modality)
-    except wire.MalformedReplyError as error:
-        raise _unusable(str(error)) from None
+        return parser.feed(piece)
     finally:
         call.trace.decode += time.perf_counter() - started
 
 
-def _completion(decoder: ReplyDecoder, modality: Modality) -> Completion | wire.Rejection:
+def _completion(parser: ReplyParser) -> Completion | wire.Rejection:
     try:
-        return wire.completion(decoder.end(), modality, decoder.elements)
+        return parser.finish()
     except wire.MalformedReplyError as error:
         raise _unusable(str(error)) from None
 
