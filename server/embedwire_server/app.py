@@ -128,7 +128,9 @@ class App:
             self._metrics,
             settings.inputs_at_once,
         )
-        self._servicer = EmbeddingServicer(self._gateway, self._requests(), self._catalog())
+        self._servicer = EmbeddingServicer(
+            self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
+        )
         server = rpc_server.build(
             self._servicer, health, self._metrics, settings.upstream_name, self._rules, access=self._access
         )
@@ -175,6 +177,7 @@ class App:
             settings.model_table,
             settings.limits,
             settings.inputs_at_once,
+            self._admission.content_memory,
             settings.spool_dir,
             accepts_upstream_keys=settings.accept_upstream_keys,
         )

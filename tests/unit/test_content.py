@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from embedwire_server.content import IN_MEMORY_BYTES, READ_BYTES, Announcement, MemoryContent, Upload
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.domain import Content
 from embedwire_server.errors import ContentTooLarge, GatewayError, Overloaded, Reason, UploadMismatch
 
@@ -25,9 +26,11 @@ def upload(
     size: int | None = None,
     sha256: bytes | None = None,
     places: asyncio.Semaphore | None = None,
+    memory: ContentMemory | None = None,
 ) -> Upload:
     announced = Announcement("inputs[0].upload", limit, size, sha256)
-    return Upload(announced, places or asyncio.Semaphore(1), directory)
+    account = (memory or ContentMemory(256 << 20)).account(("a", "1"))
+    return Upload(announced, places or asyncio.Semaphore(1), account, directory)
 
 
 async def received(file: Upload, data: bytes, chunk: int = 256 << 10) -> None:
@@ -93,7 +96,7 @@ async def test_chunks_are_bounded(tmp_path: Path) -> None:
     file = upload(tmp_path)
     await received(file, b"x" * (4 << 20), 1 << 20)
     assert max([len(chunk) async for chunk in file.chunks()]) <= max(READ_BYTES, 1 << 20)
-    assert file._pending_size <= IN_MEMORY_BYTES
+    assert len(file._tail) <= IN_MEMORY_BYTES
     file.close()
 
 
@@ -219,7 +222,7 @@ async def test_discards_after_fault() -> None:
     for _ in range(100):
         await file.write(b"x" * (1 << 20))
     await file.finish()
-    assert file._pending == []
+    assert not file._pending
     assert file._file is None
     with pytest.raises(ContentTooLarge):
         await file.ready()
@@ -233,7 +236,7 @@ async def test_discards_after_close(tmp_path: Path) -> None:
     file.close()
     for _ in range(4):
         await file.write(b"x" * (1 << 20))
-    assert file._pending == []
+    assert not file._pending
     assert not spooled(tmp_path)
 
 
@@ -370,15 +373,15 @@ async def test_memory_content() -> None:
 async def test_a_disk_that_is_full_at_the_last_bytes(tmp_path: Path) -> None:
     """What does not reach the disk fails the upload, not the attempt that reads it."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    upload = Upload(Announcement("upload", 8 << 20), asyncio.Semaphore(1), tmp_path)
-    await upload.open()
+    file = upload(tmp_path)
+    await file.open()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     try:
         for _ in range(1049):
-            await upload.write(b"x" * 1000)
-        await upload.finish()
+            await file.write(b"x" * 1000)
+        await file.finish()
         with pytest.raises(Overloaded):
-            await upload.ready()
+            await file.ready()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        upload.close()
+        file.close()
