@@ -210,7 +210,7 @@ class App:
         if self._settings.health_listen is None:
             return
         address = Address(self._settings.health_listen)
-        server = rpc_server.for_health(health, self._rules)
+        server = rpc_server.for_health(health, self._metrics, self._settings.upstream_name, self._rules)
         self.health_target = address.with_port(server.add_insecure_port(address))
         await server.start()
         stack.push_async_callback(server.stop, None)

@@ -38,6 +38,10 @@ class FairShare:
                 return False
         return True
 
+    def held_by(self, caller: Caller) -> int:
+        """How much this connection holds."""
+        return self._held[1].get(caller, 0)
+
     def change(self, caller: Caller, amount: int) -> None:
         """Count so much more, or less, as held by this caller."""
         self.taken += amount
