@@ -27,21 +27,21 @@ MAX_STREAMS_OF_A_CONNECTION = 10
 MAX_MESSAGES = 1_000
 MAX_REQUEST_BYTES = 1 << 20
 MAX_REPLY_BYTES = 32 << 20
-IDLE_SECONDS = 60.0
 
 add_to_server = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
 
 
-def servicer(services: tuple[str, ...]) -> object:
-    """Tells of these services and of itself."""
-    return _BoundedServicer((*services, *SERVICES), _Symbols())
+def servicer(services: tuple[str, ...], idle_timeout: float) -> object:
+    """Tells of these services and of itself; a stream that asks nothing for `idle_timeout` seconds is ended."""
+    return _BoundedServicer((*services, *SERVICES), _Symbols(), idle_timeout)
 
 
 class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships no types
     """The library's servicer, whose streams have no end of their own."""
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - as the library takes them
-        super().__init__(*arguments)
+    def __init__(self, services: tuple[str, ...], pool: object, idle_timeout: float) -> None:
+        super().__init__(services, pool)
+        self._idle_timeout = idle_timeout
         self._streams = StreamLimit("reflection streams", MAX_STREAMS, MAX_STREAMS_OF_A_CONNECTION)
 
     async def ServerReflectionInfo(  # noqa: N802
@@ -51,7 +51,7 @@ class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships
     ) -> AsyncGenerator[reflection_pb2.ServerReflectionResponse]:
         """Answer each request, within the bounds of a stream."""
         size = 0
-        requests = _bounded(request_iterator)
+        requests = _bounded(request_iterator, self._idle_timeout)
         answers = super().ServerReflectionInfo(requests, context)
         with self._streams.held(context.peer()):
             async with contextlib.aclosing(requests), contextlib.aclosing(answers):
@@ -63,15 +63,15 @@ class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships
 
 
 async def _bounded(
-    requests: AsyncIterator[reflection_pb2.ServerReflectionRequest],
+    requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], idle_timeout: float
 ) -> AsyncGenerator[reflection_pb2.ServerReflectionRequest]:
     size = 0
     for _ in range(MAX_MESSAGES):
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
+            async with asyncio.timeout(idle_timeout):
                 request = await anext(requests, None)
         except TimeoutError:
-            raise CallStalled("message", IDLE_SECONDS) from None
+            raise CallStalled("message", idle_timeout) from None
         if request is None:
             return
         size += request.ByteSize()

@@ -72,7 +72,8 @@ class Rules:
     room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
     that do the same listen on the same port: each gets some of the connections. `reflection` tells tools the contract.
     A call whose first message has not arrived in `first_message_timeout` is ended, whatever its deadline; health and
-    reflection, whose messages are small, and which need no token, have a shorter time.
+    reflection, whose messages are small, and which need no token, have a shorter time. A reflection stream that asks
+    nothing for `reflection_idle_timeout` is ended as well.
     """
 
     max_message_bytes: int = 16 << 20
@@ -80,6 +81,7 @@ class Rules:
     stall_timeout: float = 60.0
     first_message_timeout: float = 60.0
     first_message_timeout_of_open_services: float = 10.0
+    reflection_idle_timeout: float = 60.0
     handshake_timeout: float = 10.0
     keepalive_time: float = 60.0
     keepalive_timeout: float = 20.0
@@ -166,7 +168,7 @@ def build(  # noqa: PLR0913 - what a server is made of
     others = surrounded(
         {
             **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),
-            **(_reflection_handlers() if rules.reflection else {}),
+            **(_reflection_handlers(rules.reflection_idle_timeout) if rules.reflection else {}),
         }
     )
     _register(server, {**ours, **others})
@@ -215,8 +217,8 @@ def _handlers(add: Callable[[Any, Any], None], servicer: object, service: Servic
     return {path: registry.handler.service(_Details(path)) for path in paths}
 
 
-def _reflection_handlers() -> Handlers:
-    servicer = reflection.servicer((SERVICE, _HEALTH.full_name))
+def _reflection_handlers(idle_timeout: float) -> Handlers:
+    servicer = reflection.servicer((SERVICE, _HEALTH.full_name), idle_timeout)
     handlers = _handlers(reflection.add_to_server, servicer, reflection.DESCRIPTOR)
     newer = {path.replace(reflection.V1ALPHA, reflection.V1): handler for path, handler in handlers.items()}
     return {**handlers, **newer}
