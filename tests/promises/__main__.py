@@ -14,6 +14,7 @@ from promises import (
     broken_answers,
     broken_calls,
     endings,
+    half_open,
     hints,
     labels,
     overload,
@@ -26,7 +27,20 @@ from promises import (
 from promises.stage import ALL, Promise, Stage
 from promises.verdict import Figure, Verdict
 
-FAMILIES = (retries, hints, quotas, endings, overload, restarts, broken_answers, broken_calls, secrets, labels, soak)
+FAMILIES = (
+    retries,
+    hints,
+    quotas,
+    endings,
+    overload,
+    half_open,
+    restarts,
+    broken_answers,
+    broken_calls,
+    secrets,
+    labels,
+    soak,
+)
 DIRECTORY = Path("build/promises")
 TRUTH = "metric-truth"
 MOST_SECONDS = 1800
