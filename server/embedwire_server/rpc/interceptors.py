@@ -221,7 +221,9 @@ class Translate:
 async def _abort(context: Context, error: GatewayError) -> None:
     """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
     calls.current.get().reason = error.reason
-    error.__traceback__ = None  # its frames hold the call, which holds it: such circles wait for the garbage collector
+    # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them what
+    # gRPC keeps of the call, its metadata among it. The context is the cancellation that a deadline ends a call with.
+    error.__traceback__ = error.__context__ = None
     trailers = (*context.trailing_metadata(), *status.trailers(error))
     with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
         async with asyncio.timeout(ABORT_SECONDS):
