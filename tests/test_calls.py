@@ -15,6 +15,7 @@ from serving import Serve, Served
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.domain import Limits, Segment
 from embedwire_server.errors import DeadlineExceeded
 from embedwire_server.gateway import Gateway
@@ -79,7 +80,7 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
     models, limits = ModelTable(), Limits()
     servicer = EmbeddingServicer(
         Gateway(upstream, Admission(metrics, in_flight=4, queued=4, content_bytes=1 << 20), metrics, 4),
-        RequestReader(models, limits, 4),
+        RequestReader(models, limits, 4, ContentMemory(1 << 20)),
         Catalog(models, limits),
     )
     rules = rpc_server.Rules(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())

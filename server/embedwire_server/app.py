@@ -134,7 +134,9 @@ class App:
             self._metrics,
             settings.inputs_at_once,
         )
-        self._servicer = EmbeddingServicer(self._gateway, self._requests(), self._catalog())
+        self._servicer = EmbeddingServicer(
+            self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
+        )
         server = rpc_server.build(
             self._servicer, health, self._metrics, settings.upstream_name, self._rules, access=self._access
         )
@@ -183,6 +185,7 @@ class App:
             settings.model_table,
             settings.limits,
             settings.inputs_at_once,
+            self._admission.content_memory,
             settings.spool_dir,
             accepts_upstream_keys=settings.accept_upstream_keys,
         )
@@ -215,7 +218,7 @@ class App:
         if self._settings.health_listen is None:
             return
         address = Address(self._settings.health_listen)
-        server = rpc_server.for_health(health, self._rules)
+        server = rpc_server.for_health(health, self._metrics, self._settings.upstream_name, self._rules)
         self.health_target = address.with_port(server.add_insecure_port(address))
         await server.start()
         stack.push_async_callback(server.stop, None)

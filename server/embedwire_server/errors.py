@@ -11,6 +11,8 @@
     ├── PermissionDenied          the caller is known, and may not do this
     ├── DeadlineExceeded          the call's time is up
     ├── CallerStalled             nobody took what was ready
+    ├── UploadStalled             too little of an upload arrived
+    ├── CallStalled               no message arrived
     ├── Overloaded                the server has no room for it
     ├── RateLimited               it does not fit into the rate limits before its deadline
     ├── Draining                  the server shuts down
@@ -226,6 +228,25 @@ class CallerStalled(GatewayError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"no message was taken for {seconds:g} s; read the stream while it is sent")
+
+
+class UploadStalled(_FieldError):
+    """Too little of an upload arrived in the time that it has."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, field: str, least: int, seconds: float) -> None:
+        words = f"fewer than {least} bytes arrived in {seconds:g} s (upload_idle_timeout); send the file without pauses"
+        super().__init__(field, words)
+
+
+class CallStalled(GatewayError):
+    """The caller has begun a call, or a stream, and sends no message."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, which: str, seconds: float) -> None:
+        super().__init__(f"no {which} arrived in {seconds:g} s; send it without a pause, or end the call")
 
 
 class Overloaded(GatewayError):

@@ -125,6 +125,9 @@ class Settings(BaseModel):
     stall_timeout: PositiveSeconds = Field(
         60.0, description="seconds after which a caller that takes nothing from its stream is ended"
     )
+    upload_idle_timeout: PositiveSeconds = Field(
+        30.0, description="seconds in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
+    )
     max_connection_age: PositiveSeconds = Field(
         1800.0, description="seconds after which a connection is asked to reconnect, so that load spreads"
     )

@@ -2,6 +2,9 @@
 
 Not the library's servicer, because its watches outlive a shutdown: one open watch makes a
 graceful stop take all of its grace. Here a watch ends once it has told of the shutdown.
+
+A client that is set up for health checks keeps one watch for each of its connections to a server, and a proxy may put
+the watches of many clients on one connection. Nobody needs a token for them, so their number is limited.
 """
 
 import asyncio
@@ -11,9 +14,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2
+from embedwire_server.rpc.stream_limit import StreamLimit
 
 SERVICE = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 PROBE_SECONDS = 3.0
+MAX_WATCHES = 2_000
+MAX_WATCHES_OF_A_CONNECTION = 100
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -28,6 +34,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
         self._status = {"": SERVING, SERVICE: NOT_SERVING}
         self._is_over = False
         self._changed = asyncio.Condition()
+        self._watches = StreamLimit("health watches", MAX_WATCHES, MAX_WATCHES_OF_A_CONNECTION)
 
     async def ready(self) -> None:
         """The service takes calls from now on."""
@@ -55,6 +62,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """Stream the status of one service, now and whenever it changes, until the shutdown."""
+        with self._watches.held(context.peer()):
+            await self._watch(request, context)
+
+    async def _watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         told = None
         while not (self._is_over and told == self._of(request)):
             told = self._of(request)

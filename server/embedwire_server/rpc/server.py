@@ -13,6 +13,9 @@ What its options promise about connections, and why:
   1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
   that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
+- A call whose first message does not arrive is ended, after 60 s; health and reflection after 10 s. At most 2,000 (500)
+  calls wait for it: then the oldest one of the connection that has most of them is ended.
+- Health watches are limited to 2,000 and 100 of a connection, reflection streams to 100 and 10.
 - A connection carries at most 1,000 calls at a time; a client queues more by itself.
 - Connections take at most half of the files that the process may open; further ones are closed at once. The other half
   is for the upstream, the metrics and uploads.
@@ -38,9 +41,12 @@ from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate, closing
 from embedwire_server.rpc.lanes import Lanes
+from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
-MAX_PENDING_CALLS = 100_000
+MAX_PENDING_CALLS = 10_000
+MAX_PENDING_MESSAGES = 2_000
+MAX_PENDING_MESSAGES_OF_OPEN_SERVICES = 500
 MAX_METADATA_BYTES = 16 << 10
 MAX_CALLS_OF_A_CONNECTION = 1_000
 MAX_CONNECTION_IDLE_SECONDS = 300
@@ -64,11 +70,17 @@ class Rules:
     `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
     room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
     that do the same listen on the same port: each gets some of the connections. `reflection` tells tools the contract.
+    A call whose first message has not arrived in `first_message_timeout` is ended, whatever its deadline; health and
+    reflection, whose messages are small, and which need no token, have a shorter time. A reflection stream that asks
+    nothing for `reflection_idle_timeout` is ended as well.
     """
 
     max_message_bytes: int = 16 << 20
     deadlines: DefaultDeadlines = dataclasses.field(default_factory=DefaultDeadlines)
     stall_timeout: float = 60.0
+    first_message_timeout: float = 60.0
+    first_message_timeout_of_open_services: float = 10.0
+    reflection_idle_timeout: float = 60.0
     handshake_timeout: float = 10.0
     keepalive_time: float = 60.0
     keepalive_timeout: float = 20.0
@@ -144,7 +156,7 @@ def build(  # noqa: PLR0913 - what a server is made of
     rules = rules or Rules()
     door, running = Door(), Running()
     observe = Observe(metrics, upstream, rules.deadlines, running)
-    translate = Translate(rules.stall_timeout, access or Access())
+    translate = _translate(rules, access or Access())
 
     def surrounded(handlers: Handlers) -> Handlers:
         return {path: door.wrap(observe.wrap(translate.wrap(handler), path)) for path, handler in handlers.items()}
@@ -155,20 +167,32 @@ def build(  # noqa: PLR0913 - what a server is made of
     others = surrounded(
         {
             **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),
-            **(_reflection_handlers() if rules.reflection else {}),
+            **(_reflection_handlers(rules.reflection_idle_timeout) if rules.reflection else {}),
         }
     )
-    for path, handler in {**ours, **others}.items():
-        _, service, name = path.split("/")
-        server.add_registered_method_handlers(service, {name: handler})
+    _register(server, {**ours, **others})
     return Server(server, Lanes(server, ours), door, running)
 
 
-def for_health(health: HealthServicer, rules: Rules) -> grpc.aio.Server:
-    """A server for health checks and nothing else, for probes that do not speak TLS."""
+def for_health(health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules) -> grpc.aio.Server:
+    """A server for health checks and nothing else, for probes that do not speak TLS; its calls have the same limits."""
     server = grpc.aio.server(options=_options(rules))
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    observe, translate = Observe(metrics, upstream, rules.deadlines, Running()), _translate(rules, Access())
+    handlers = _handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH)
+    _register(server, {path: observe.wrap(translate.wrap(handler), path) for path, handler in handlers.items()})
     return server
+
+
+def _translate(rules: Rules, access: Access) -> Translate:
+    pending = PendingCalls(MAX_PENDING_MESSAGES, rules.first_message_timeout)
+    pending_open = PendingCalls(MAX_PENDING_MESSAGES_OF_OPEN_SERVICES, rules.first_message_timeout_of_open_services)
+    return Translate(rules.stall_timeout, access, pending, pending_open)
+
+
+def _register(server: grpc.aio.Server, handlers: Handlers) -> None:
+    for path, handler in handlers.items():
+        _, service, name = path.split("/")
+        server.add_registered_method_handlers(service, {name: handler})
 
 
 class _Registry:
@@ -192,8 +216,8 @@ def _handlers(add: Callable[[Any, Any], None], servicer: object, service: Servic
     return {path: registry.handler.service(_Details(path)) for path in paths}
 
 
-def _reflection_handlers() -> Handlers:
-    servicer = reflection.servicer((SERVICE, _HEALTH.full_name))
+def _reflection_handlers(idle_timeout: float) -> Handlers:
+    servicer = reflection.servicer((SERVICE, _HEALTH.full_name), idle_timeout)
     handlers = _handlers(reflection.add_to_server, servicer, reflection.DESCRIPTOR)
     newer = {path.replace(reflection.V1ALPHA, reflection.V1): handler for path, handler in handlers.items()}
     return {**handlers, **newer}
