@@ -65,7 +65,7 @@ async def half_open_uploads(stage: Stage) -> Verdict:
         verdict.exactly("of those that stopped", dict(reasons), {"CALLER_STALLED": HALF_OPEN})
         verdict.at_most("MiB held by them", held / MIB, 48, "{:.1f}")
         verdict.exactly("bytes held at the end", left, 0)
-        verdict.at_most("MiB more memory", (server.peak_memory() - memory) / MIB, 160, "{:.1f}")
+        verdict.at_most("MiB more memory", (server.peak_memory() - memory) / MIB, 200, "{:.1f}")
         callers.outcomes += hostile.outcomes
     tokens.unlink()
     return verdict

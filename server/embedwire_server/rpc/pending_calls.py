@@ -7,6 +7,7 @@ connection that has most of them is ended, and not the newest: the message of a 
 """
 
 import asyncio
+import contextvars
 
 from embedwire_server.errors import CallStalled, Overloaded
 from embedwire_server.rpc.calls import Call
@@ -38,7 +39,7 @@ class PendingCalls:
         if self._count > self._most:
             self._evict()
         if self._timer is None:
-            self._timer = loop.call_later(min(_SWEEP_SECONDS, self._seconds), self._sweep)
+            self._start_timer()
 
     def discard(self, call: Call) -> None:
         """Its message has arrived, or it has ended. Idempotent."""
@@ -69,5 +70,8 @@ class PendingCalls:
             call.deadline.end(CallStalled("first message", self._seconds))
         self._timer = None
         if self._count:
-            seconds = min(_SWEEP_SECONDS, self._seconds)
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep)
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        seconds, nothing = min(_SWEEP_SECONDS, self._seconds), contextvars.Context()  # that of the call would keep it
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep, context=nothing)

@@ -44,7 +44,7 @@ from embedwire_server.rpc.lanes import Lanes
 from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
-MAX_PENDING_CALLS = 10_000
+MAX_PENDING_CALLS = 4_000
 MAX_PENDING_MESSAGES = 2_000
 MAX_PENDING_MESSAGES_OF_OPEN_SERVICES = 500
 MAX_METADATA_BYTES = 16 << 10
