@@ -90,12 +90,14 @@ async def test_a_spool_that_goes_and_comes_back(serve: Serve, tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a directory in which nobody, not even root, can write")
-async def test_a_spool_that_cannot_be_written_is_no_start() -> None:
-    """The server refuses to start and names the setting."""
-    settings = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
-    with pytest.raises(OSError, match=r"--spool-dir: /proc/self/fd cannot be written: \w+"):
-        async with App(Settings(**settings, spool_dir="/proc/self/fd")):  # type: ignore[arg-type]
+async def test_a_spool_that_cannot_be_written_is_no_start(tmp_path: Path) -> None:
+    """The server does not start if the directory has gone since the settings were read; it names the setting."""
+    (spool := tmp_path / "spool").mkdir()
+    addresses = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
+    settings = Settings(**addresses, spool_dir=spool)  # type: ignore[arg-type]
+    spool.rmdir()
+    with pytest.raises(OSError, match=rf"--spool-dir: {spool} cannot be written: \w+"):
+        async with App(settings):
             pass
 
 

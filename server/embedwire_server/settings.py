@@ -117,7 +117,7 @@ class Settings(BaseModel):
         None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
     workers: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
-    worker_timeout: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+    worker_timeout: Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False)] = Field(
         30.0, description="seconds after which a worker whose event loop does not respond is killed and replaced"
     )
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")

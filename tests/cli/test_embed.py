@@ -166,10 +166,10 @@ async def test_a_failed_input_leaves_the_others(scripted: Scripted) -> None:
 
     assert (table.code, lines.code) == (1, 1)
     assert '    0  done: "good", 1 segment' in table.out
-    assert '    1  failed: "wrong": INPUT_REJECTED: no [bold]such[/] thing\n' in table.out
+    assert '    1  failed: "wrong": INPUT_REJECTED: inputs[1].text: no [bold]such[/] thing\n' in table.out
     assert "    2  failed: melody.flac: UPSTREAM_" in table.out
     assert "(its segments above are void)" in table.out
-    assert 'error: input 1, "wrong": INPUT_REJECTED: no [bold]such[/] thing\n' in table.err
+    assert 'error: input 1, "wrong": INPUT_REJECTED: inputs[1].text: no [bold]such[/] thing\n' in table.err
     assert "  upstream: HTTP status 400, parameter_invalid\n  request id: " in table.err.replace(
         "  see: https://docs.twelvelabs.io/api-reference/error-codes\n", ""
     )
