@@ -5,7 +5,6 @@ import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -74,17 +73,16 @@ async def half_open_uploads(stage: Stage) -> Verdict:
 async def _upload(callers: Callers, token: str, size: int, *, stops: bool = False) -> None:
     outcome = Outcome("upload", time.monotonic())
 
-    async def messages() -> AsyncGenerator[Message]:
-        yield Message(request=request(upload_input("image")))
+    stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(callers.channels[0])
+    call = stub.CreateEmbeddingFromUpload(metadata=bearer(token), timeout=120)
+    try:
+        await call.write(Message(request=request(upload_input("image"))))
         for at in range(0, size, 256 << 10):
             data, is_last = bytes(min(size - at, 256 << 10)), at + (256 << 10) >= size and not stops
-            yield Message(chunk=pb.UploadChunk(data=data, last=is_last))
-        if stops:
-            await asyncio.Event().wait()
-
-    stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(callers.channels[0])
-    try:
-        async for event in stub.CreateEmbeddingFromUpload(messages(), metadata=bearer(token), timeout=120):
+            await call.write(Message(chunk=pb.UploadChunk(data=data, last=is_last)))
+        if not stops:
+            await call.done_writing()
+        while (event := await call.read()) is not grpc.aio.EOF:
             outcome.results += event.HasField("result")
     except grpc.aio.AioRpcError as error:
         explain(outcome, error)

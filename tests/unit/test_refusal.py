@@ -208,6 +208,25 @@ def test_key_at_the_cut(at: int) -> None:
     assert refused(400, body.encode()).message == "no"
 
 
+@pytest.mark.parametrize("before", range(0, 200, 7))
+def test_key_at_the_cut_of_a_message(before: int) -> None:
+    """A message that is cut within the last of many keys shows no part of it, though those before it become short."""
+    key = "k" * 199 + "9"
+    said = refusal.refused(
+        httpx.Response(400), json.dumps({"message": "x" * before + key * 30 + "y" * 9000}).encode(), key
+    ).upstream
+    assert said is not None
+    assert "kk" not in said.message
+
+
+@pytest.mark.parametrize("key", ["details", "code", "message", "retryAfter", "error"])
+def test_a_key_that_is_a_name_of_the_format(key: str) -> None:
+    """A key that occurs as a name in the body hides neither the code nor the hint."""
+    body = json.dumps({"error": {"code": "too_many_requests", "details": {"retryAfter": 2}}}).encode()
+    failure = refusal.refused(httpx.Response(429), body, key)
+    assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, 2.0)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [

@@ -94,14 +94,13 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
         key: the credential that was sent, to be taken out of whatever the upstream says.
         is_callers_key: whether it was the caller's own, so that the fault is the caller's if it is refused.
     """
-    text = redacted(error_body.decoded(body, response.headers.get("content-type", "")), key)
-    if len(body) >= MAX_BODY_BYTES and key:  # it is cut off, perhaps within the key
-        text = text[: -_LONGEST_SPELLING * len(key)]
-    error = error_body.read(text)
+    text = error_body.decoded(body, response.headers.get("content-type", ""))
+    error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
+    message = _before_cut(error.message, key) if len(error.message) >= error_body.MAX_CHARS else error.message
     said = UpstreamSaid(
         response.status_code,
         code=clean(error.code, key),
-        message=clean(error.message, key),
+        message=clean(message, key),
         docs_url=clean(error.docs_url, key),
         rate_limit_headers=tuple(
             (clean(name.lower(), key), clean(value, key))
@@ -147,6 +146,11 @@ def clean(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> 
     text = _CONTROL.sub(" ", redacted(text, key)).strip()
     encoded = text.encode()
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _before_cut(text: str, key: str | None) -> str:
+    """Text that was cut off, without the key, and without its end: that may be a part of the key."""
+    return redacted(text, key)[: -_LONGEST_SPELLING * len(key)] if key else text
 
 
 def redacted(text: str, key: str | None) -> str:
