@@ -81,7 +81,7 @@ OWN = frozenset(
     {Cause.FILE_DESCRIPTORS, Cause.LOCAL_PORTS, Cause.MEMORY, Cause.DISK_FULL, Cause.SPOOL_UNAVAILABLE},
 )
 
-# Another attempt cannot succeed before somebody has changed something.
+# Another attempt cannot succeed without a change of the configuration, the network or the upstream.
 PERMANENT = frozenset(
     {
         Cause.NAME_NOT_FOUND,

@@ -26,7 +26,7 @@ Processor = Callable[[Any, str, Event], Any]
 
 
 class _Named(NamedTuple):
-    """What a line is told its logger's name by."""
+    """The logger of a line, for its name."""
 
     name: str
 

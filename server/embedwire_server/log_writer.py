@@ -85,7 +85,7 @@ class LogWriter:
         try:
             while written < len(data):
                 written += self._write_some(data[written:])
-        except OSError:  # nobody reads, the disk is full, there is no such file
+        except OSError:  # no reader, a full disk, a closed descriptor
             return self._keep_begun(rest, lines, written)
         self._begun = b""
         return 0
@@ -93,7 +93,7 @@ class LogWriter:
     def _write_some(self, data: memoryview) -> int:
         try:
             return os.write(self.file, data)
-        except BlockingIOError:  # somebody else has made it non-blocking
+        except BlockingIOError:  # another process has made it non-blocking
             writable = select.poll()
             writable.register(self.file, select.POLLOUT)
             writable.poll()

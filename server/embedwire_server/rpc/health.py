@@ -4,7 +4,7 @@ Not the library's servicer, because its watches outlive a shutdown: one open wat
 graceful stop take all of its grace. Here a watch ends once it has told of the shutdown.
 
 A client that is set up for health checks keeps one watch for each of its connections to a server, and a proxy may put
-the watches of many clients on one connection. Nobody needs a token for them, so their number is limited.
+the watches of many clients on one connection. They need no token, so their number is limited.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """grpc.reflection: the contract for tools such as grpcurl, in both versions that they ask for.
 
-Nobody needs a token for it, so its streams are limited in number, messages, bytes and time.
+It needs no token, so its streams are limited in number, messages, bytes and time.
 """
 
 import asyncio

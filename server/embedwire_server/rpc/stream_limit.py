@@ -1,4 +1,4 @@
-"""How many streams of a service that is open to everybody may be open at a time."""
+"""How many streams of a service without authentication may be open at a time."""
 
 import contextlib
 from collections.abc import Iterator

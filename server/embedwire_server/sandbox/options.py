@@ -32,7 +32,7 @@ class SandboxOptions:
             `error_message`) was observed by a third party, `reject` is HTTP 400.
         paired_options: Marengo 3.0 returns `audio` and `transcription` for each window, or `audio` alone.
         end_offsets: Marengo 3.0 returns `end_offset_sec`.
-        fault_control: Let faults be scripted over HTTP, by everybody who reaches the sandbox.
+        fault_control: Let clients script faults over HTTP. Every client that can connect can do so.
         any_url: Fetch URLs of any host. By default only loopback addresses are fetched.
         fetch_timeout_sec: Total time for one fetch, in seconds.
         latency_sec: Time added before every reply to an embedding call, in seconds.

@@ -33,7 +33,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; returns when the head of its reply is there.
 
-        The extension `exchange` of the request, an `Exchange`, says which connection may be used and is told how far
+        The extension `exchange` of the request, an `Exchange`, says which connection may be used, and records how far
         the request came. A reused connection that ends before the request is written is replaced by a new one.
 
         Raises:
