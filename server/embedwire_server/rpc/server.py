@@ -13,9 +13,10 @@ What its options promise about connections, and why:
   1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
   that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
-- A call whose first message does not arrive is ended, after 60 s; health and reflection after 10 s. At most 2,000 (500)
+- A call whose first message does not arrive is ended, after 600 s, the longest default deadline: a large message on a
+  slow link takes minutes. Health and reflection have 10 s. At most 2,000 (500)
   calls wait for it: then the oldest one of the connection that has most of them is ended.
-- Health watches are limited to 2,000 and 100 of a connection, reflection streams to 100 and 10.
+- Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
 - A connection carries at most 1,000 calls at a time; a client queues more by itself.
 - Connections take at most half of the files that the process may open; further ones are closed at once. The other half
   is for the upstream, the metrics and uploads.
@@ -78,7 +79,7 @@ class Rules:
     max_message_bytes: int = 16 << 20
     deadlines: DefaultDeadlines = dataclasses.field(default_factory=DefaultDeadlines)
     stall_timeout: float = 60.0
-    first_message_timeout: float = 60.0
+    first_message_timeout: float = 600.0
     first_message_timeout_of_open_services: float = 10.0
     reflection_idle_timeout: float = 60.0
     handshake_timeout: float = 10.0
