@@ -105,7 +105,7 @@ STALLS: dict[str, Any] = {
     "a byte now and then": lambda: repeated(0.1, chunk(b"x"), ONE),
     "an empty chunk now and then": lambda: repeated(0.1, chunk(b""), ONE),
     "a file that has failed already": lambda: repeated(
-        0.05, chunk(bytes(1000)), first(upload_input("audio", size_bytes=10), text_input())
+        0.05, chunk(bytes(100)), first(upload_input("audio", size_bytes=10), text_input())
     ),
     "the second file": lambda: paused(
         first(upload_input("image"), upload_input("image")), chunk(PICTURE, last=True), chunk(b"x", 1)
@@ -142,6 +142,44 @@ async def test_a_slow_upload_is_not_a_stalled_one(serve: Serve) -> None:
 
     assert len(pieces) * 0.5 > 3.0
     assert not results(events)[0].HasField("failure")
+
+
+@pytest.mark.parametrize("source", [{}, {"size_bytes": 1000}], ids=["over the limit", "longer than declared"])
+async def test_the_rest_of_a_file_that_has_failed_is_not_a_stall(serve: Serve, source: dict[str, Any]) -> None:
+    """A failed file whose rest keeps the least rate fails its own input only, and the next input has its result."""
+
+    async def messages() -> AsyncGenerator[Message]:
+        yield first(upload_input("image", **source), upload_input("image"))
+        for _ in range(30):
+            yield chunk(bytes(4_000))
+            await asyncio.sleep(0.1)
+        yield chunk(b"", last=True)
+        yield chunk(PICTURE, 1, last=True)
+
+    async with serve(max_image_bytes=10_000, upload_idle_timeout=2.0) as served:
+        events = [event async for event in served.stub.CreateEmbeddingFromUpload(messages(), timeout=60)]
+
+    assert results(events)[0].HasField("failure")
+    assert not results(events)[1].HasField("failure")
+
+
+MISTAKES: dict[str, list[Message]] = {
+    "the wrong file": [first(upload_input("audio")), *[chunk(bytes(100_000), 1)] * 100],
+    "a second request": [first(upload_input("audio")), *[first(upload_input("audio"))] * 100],
+    "chunks after the last one": [first(upload_input("image")), chunk(PICTURE, last=True), *[chunk(PICTURE)] * 100],
+    "empty chunks": [first(upload_input("image")), *[chunk(b"")] * 300],
+}
+
+
+@pytest.mark.parametrize("messages", MISTAKES.values(), ids=MISTAKES)
+async def test_a_mistake_in_the_framing_is_reported_to_a_caller_that_goes_on(
+    serve: Serve, messages: list[Message]
+) -> None:
+    """The asynchronous client, which reports a failed write instead of a status, gets the status as well."""
+    async with serve() as served:
+        for _ in range(10):
+            failure = failed(await ended(served, paused(*messages)))
+            assert failure.info.reason == "INVALID_UPLOAD_FRAMING"
 
 
 async def test_the_wait_for_the_upstream_is_not_the_callers(scripted: Scripted) -> None:
@@ -189,9 +227,9 @@ ENDLESS: dict[str, tuple[Any, str, int]] = {
     "one file of several": (
         lambda: Endless(upload_input("audio", size_bytes=1000), text_input()),
         "UPLOAD_MISMATCH",
-        MAX_DISCARDED_BYTES,
+        MAX_DISCARDED_BYTES + DRAIN_BYTES,
     ),
-    "the wrong file": (lambda: Endless(text_input(), text_input()), "INVALID_UPLOAD_FRAMING", 0),
+    "the wrong file": (lambda: Endless(text_input(), text_input()), "INVALID_UPLOAD_FRAMING", DRAIN_BYTES),
 }
 
 

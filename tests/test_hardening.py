@@ -183,11 +183,26 @@ async def test_silent_connections_are_closed() -> None:
 
 async def test_vanished_clients_are_noticed() -> None:
     """A connection that answers no ping is closed."""
-    rules = rpc_server.Rules(keepalive_time=0.3, keepalive_timeout=0.2)
+    rules = rpc_server.Rules(keepalive_time=0.3, ping_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         assert await asyncio.wait_for(connection.until(http2.PING), 20) is not None
         while await asyncio.wait_for(connection.next(), 20) is not None:
             pass
+
+
+async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
+    """On a slow link it waits behind the caller's own data, for longer than a vanished host is waited for."""
+    rules = rpc_server.Rules(keepalive_time=0.3, keepalive_timeout=0.2)
+    async with bare(rules) as (target, _), Connection.open(target) as connection:
+        ping = await asyncio.wait_for(connection.until(http2.PING), 20)
+        assert ping is not None
+        await asyncio.sleep(1.0)
+        await connection.send(http2.frame(http2.PING, ping.payload, flags=http2.ACK))
+        await connection.send(http2.frame(http2.PING, b"go on ok"))
+        while (got := await asyncio.wait_for(connection.until(http2.PING), 20)) is not None:
+            if got.payload == b"go on ok":
+                break
+        assert got is not None
 
 
 async def test_garbage_harms_nobody_else(served: Served) -> None:

@@ -92,6 +92,13 @@ async def test_watches_of_one_connection_are_limited(serve: Serve, port: str) ->
                 pass
 
 
+async def test_a_proxy_carries_the_watches_of_its_clients(served: Served) -> None:
+    """The watches of 400 clients that reach the server over one connection are all answered, and others find room."""
+    target = served.app.target
+    async with connected(target) as channel, watches(channel, 400), connected(target) as another, watches(another, 100):
+        assert await is_answered(served)
+
+
 async def test_watches_of_one_host_leave_room() -> None:
     """However many connections a host opens, watches of another host find room."""
     limit, count = HealthServicer()._watches, 0
@@ -216,6 +223,11 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
         service, method = path.split("/")[1:]
         labels = {"grpc_service": service, "grpc_method": method}
         await until(lambda: handled(metrics, **labels) == {"ABORTED": 1})
+
+
+def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
+    """A first message may take the longest default deadline; clients send files of 1 MiB within it."""
+    assert rpc_server.Rules().first_message_timeout >= calls.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])

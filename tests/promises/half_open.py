@@ -15,7 +15,6 @@ from pki import bearer, sha256
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.rpc.health import MAX_WATCHES_OF_A_CONNECTION
 from embedwire_server.rpc.reflection import MAX_STREAMS_OF_A_CONNECTION
 from embedwire_server.rpc.server import MAX_PENDING_MESSAGES
 from promises.answers import slow
@@ -26,6 +25,7 @@ from promises.verdict import Verdict
 
 Message = pb.CreateEmbeddingFromUploadRequest
 HALF_OPEN = 255
+WATCHES = 110  # of a connection
 LARGE = 32  # of these, those that send some megabytes before they stop
 TOKENS = "".join(f'[[tokens]]\nname = "{name}"\nsha256 = "{sha256(name)}"\n' for name in ("a", "b"))
 UNARY, WATCH = "/embedwire.v1.EmbeddingService/CreateEmbeddingUnary", "/grpc.health.v1.Health/Watch"
@@ -112,9 +112,9 @@ async def open_streams(stage: Stage) -> Verdict:
                 stack.callback(hostile[-1].counting.cancel)
             for one in hostile[-connections:]:
                 await one.open(UNARY, calls, *SMALL_FIELDS)
-                await one.open(WATCH, MAX_WATCHES_OF_A_CONNECTION + 10, message=http2.message(b""))
+                await one.open(WATCH, WATCHES, message=http2.message(b""))
                 await one.open(REFLECTION, MAX_STREAMS_OF_A_CONNECTION + 10, message=http2.message(b":\x00"))
-            refused = wave * connections * 20 + wave * connections * calls - MAX_PENDING_MESSAGES
+            refused = wave * connections * 10 + wave * connections * calls - MAX_PENDING_MESSAGES
             async with asyncio.timeout(120):
                 while sum(one.ended for one in hostile) < refused:
                     await asyncio.sleep(0.05)

@@ -19,7 +19,7 @@ from embedwire_server.rpc.stream_limit import StreamLimit
 SERVICE = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 PROBE_SECONDS = 3.0
 MAX_WATCHES = 2_000
-MAX_WATCHES_OF_A_CONNECTION = 100
+MAX_WATCHES_OF_A_CONNECTION = 500
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

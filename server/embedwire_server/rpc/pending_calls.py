@@ -2,8 +2,9 @@
 
 Such a call costs gRPC and this server about 30 KiB, and up to 100 KiB if its headers have many fields; what has
 arrived of its message comes on top, up to the largest message. A caller that sends headers only does nothing else for
-it. So these calls have little time, and their number is limited. If there are too many, the oldest call of the
-connection that has most of them is ended, and not the newest: the message of a real call follows its headers at once.
+it. So the number of these calls is limited. If there are too many, the oldest call of the connection that has most of
+them is ended, and not the newest: the message of a real call follows its headers at once. Their time is limited too,
+but not to less than a large message needs on a slow link.
 """
 
 import asyncio

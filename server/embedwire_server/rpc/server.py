@@ -6,16 +6,19 @@ What its options promise about connections, and why:
   RESOURCE_EXHAUSTED; the server itself sees only that such a call has ended, and metrics and log say CANCELLED. Soft
   and hard limit of metadata are the same, since between them calls are refused at random.
 - A connection that has not spoken HTTP/2 within `handshake_timeout` is closed.
-- The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if nothing
-  comes back in `keepalive_timeout`: a peer that has vanished without a word is not waited for.
+- The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if the
+  peer's TCP does not acknowledge that in `keepalive_timeout`: a host that has vanished is not waited for. The answer
+  itself has `ping_timeout`. gRPC also pings to measure the connection while it receives, and on a slow link the answer
+  waits behind the data that the peer has buffered.
 - Clients may ping as often as they like, with or without calls. gRPC's limit on pings would end all calls of the
   connection with UNAVAILABLE, which the handlers here see as a cancelled call. It saves nothing: a ping costs 0.2 to
   1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
   that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
-- A call whose first message does not arrive is ended, after 60 s; health and reflection after 10 s. At most 2,000 (500)
+- A call whose first message does not arrive is ended, after 600 s, the longest default deadline: a large message on a
+  slow link takes minutes. Health and reflection have 10 s. At most 2,000 (500)
   calls wait for it: then the oldest one of the connection that has most of them is ended.
-- Health watches are limited to 2,000 and 100 of a connection, reflection streams to 100 and 10.
+- Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
 - A connection carries at most 1,000 calls at a time; a client queues more by itself.
 - Connections take at most half of the files that the process may open; further ones are closed at once. The other half
   is for the upstream, the metrics and uploads.
@@ -78,12 +81,13 @@ class Rules:
     max_message_bytes: int = 16 << 20
     deadlines: DefaultDeadlines = dataclasses.field(default_factory=DefaultDeadlines)
     stall_timeout: float = 60.0
-    first_message_timeout: float = 60.0
+    first_message_timeout: float = 600.0
     first_message_timeout_of_open_services: float = 10.0
     reflection_idle_timeout: float = 60.0
     handshake_timeout: float = 10.0
     keepalive_time: float = 60.0
     keepalive_timeout: float = 20.0
+    ping_timeout: float = 120.0
     max_connection_age: float = 1800.0
     shares_port: bool = False
     reflection: bool = True
@@ -244,7 +248,7 @@ def _options(rules: Rules) -> tuple[tuple[str, int], ...]:
         ("grpc.server_handshake_timeout_ms", _ms(rules.handshake_timeout)),
         ("grpc.keepalive_time_ms", _ms(rules.keepalive_time)),
         ("grpc.keepalive_timeout_ms", _ms(rules.keepalive_timeout)),
-        ("grpc.http2.ping_timeout_ms", _ms(rules.keepalive_timeout)),  # without it the one above has no effect
+        ("grpc.http2.ping_timeout_ms", _ms(rules.ping_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),  # no limit
         ("grpc.max_allowed_incoming_connections", _max_connections()),

@@ -11,7 +11,7 @@ from typing import Never
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.content import Upload
-from embedwire_server.errors import GatewayError, InvalidRequest, InvalidUploadFraming, UploadStalled
+from embedwire_server.errors import GatewayError, InvalidUploadFraming, UploadStalled
 from embedwire_server.rpc import calls
 
 # What has to arrive within the idle timeout, 500 bytes/s at its default: one byte now and then is no progress.
@@ -64,12 +64,13 @@ class Receiver:
             UploadStalled: the caller sends too slowly.
             GatewayError: the failure of a file that goes on for too long after it.
         """
-        for index, upload in self._uploads.items():
-            await upload.open()
-            await self._file(index, upload)
-            await upload.finish()
-        if await anext(self._messages, None) is not None:
-            raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
+        async with told_at_the_end(self._messages):
+            for index, upload in self._uploads.items():
+                await upload.open()
+                await self._file(index, upload)
+                await upload.finish()
+            if await anext(self._messages, None) is not None:
+                raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
         return
         yield  # makes this a generator, so that it runs beside the answers
 
@@ -86,17 +87,16 @@ class Receiver:
                 raise UploadStalled(upload.field, LEAST_BYTES, self._idle_timeout) from None
             last, size = chunk.last, len(chunk.data)
             left -= now() - began  # only the time in which the server waited for the caller
-            if upload.fault is None:
-                progress += size
+            progress += size  # also of a file that has failed: its caller does not know, and `_check` bounds the rest
             if progress >= LEAST_BYTES:
                 left, progress = self._idle_timeout, 0
             empty = 0 if size or last else empty + 1
             if empty > MAX_EMPTY_CHUNKS:
                 raise InvalidUploadFraming("chunk.data", f"more than {MAX_EMPTY_CHUNKS} empty chunks in a row")
             await upload.write(chunk.data)
-            await self._check(upload, size, last=last)
+            self._check(upload, size, last=last)
 
-    async def _check(self, upload: Upload, size: int, *, last: bool) -> None:
+    def _check(self, upload: Upload, size: int, *, last: bool) -> None:
         """End the call if the file has failed and nothing is left to be gained from reading on.
 
         Raises:
@@ -105,8 +105,6 @@ class Receiver:
         if upload.fault is None or last:
             return
         self._discarded += size
-        if self._is_single:
-            await drain(self._messages)
         if self._is_single or self._discarded > MAX_DISCARDED_BYTES:
             raise upload.fault
 
@@ -142,10 +140,10 @@ def closing(uploads: Mapping[int, Upload]) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def told_at_the_end(messages: Messages) -> AsyncGenerator[None]:
-    """An invalid request is refused once its caller pauses, or within bounds: see `drain`."""
+    """A failure is reported once the caller pauses, or within bounds: see `drain`."""
     try:
         yield
-    except InvalidRequest:
+    except GatewayError:
         await drain(messages)
         raise
 
