@@ -5,6 +5,7 @@ httpx's own, which loses connections for ever when calls are cancelled: see docs
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 
@@ -22,6 +23,7 @@ from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
+ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
 # An attempt that is given up after that long without a connection is one that found none.
 UNANSWERED_SECONDS = 1.0
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
@@ -228,15 +230,12 @@ class _Reply:
         return chunk
 
     async def head(self) -> bytes:
-        """As much of it as an error is read for; nothing if it cannot be decompressed: the status says enough."""
+        """As much of it as an error is read for. The status counts also if the rest is cut off, late or broken."""
         head = b""
-        try:
-            while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
-                head += chunk
-        except UpstreamFailure as failure:
-            if isinstance(failure.__cause__, DecompressionError):
-                return b""
-            raise
+        with contextlib.suppress(UpstreamFailure, TimeoutError):
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
+                    head += chunk
         return head[: refusal.MAX_BODY_BYTES]
 
     async def close(self) -> None:
