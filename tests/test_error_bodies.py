@@ -29,6 +29,10 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "HTML": (f"<html><head><title>{WORDS}</title></head>".encode(), 400),
     "XML": (f"<Error><Code>Invalid</Code><Message>{WORDS}</Message></Error>".encode(), 400),
     "text": (WORDS.encode(), 400),
+    "quotes what servers for TLS say": (
+        json.dumps({"message": f"{WORDS} The plain HTTP request was sent to HTTPS port"}).encode(),
+        400,
+    ),
 }
 
 

@@ -46,6 +46,7 @@ class HttpUpstream:
     ) -> None:
         self._transport = transport
         self._base_url = base_url
+        self._is_plaintext = base_url.startswith("http:")
         self._urls: dict[str, httpx.URL] = {}  # by endpoint: to parse one costs as much as to decode a short reply
         self._name = name
         self._key = key
@@ -62,7 +63,7 @@ class HttpUpstream:
         try:
             if response.status_code not in wire.ANSWERED:
                 head = await reply.head()
-                if diagnosis.requires_tls(response.status_code, head):
+                if self._is_plaintext and diagnosis.requires_tls(response.status_code, head):
                     raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
                 failure = refusal.refused(response, head, key, is_callers_key=call.key is not None)
                 if _is_of_an_idle_connection(failure, response):
