@@ -59,7 +59,7 @@ class HttpUpstream:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
         key = call.key or self._key
-        reply = _Reply(response, call.trace, self._turnstile, key)
+        reply = _Reply(response, call.trace, self._turnstile)
         try:
             if response.status_code not in wire.ANSWERED:
                 head = await reply.head()
@@ -175,7 +175,7 @@ def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response
 class _Reply:
     """The body of a reply as it arrives, in turn with others; the time spent waiting for it goes into the trace."""
 
-    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile, key: str | None) -> None:
+    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
         self._chunks = aiter(self._stream)
         self._coding = response.headers.get("content-encoding", "")
@@ -183,7 +183,6 @@ class _Reply:
         self._decompressor: Decompressor | None = None
         self._trace = trace
         self._turnstile = turnstile
-        self._key = key
         self._size = 0
 
     async def chunk(self) -> bytes:
@@ -226,7 +225,7 @@ class _Reply:
                     self._decompressor.feed(received)
                     self._count(received)  # also what decompresses to nothing
         except DecompressionError as error:
-            raise _unusable(refusal.clean(str(error), self._key)) from error
+            raise _unusable(str(error)) from error
         await self._turnstile.passage()
         return chunk
 
