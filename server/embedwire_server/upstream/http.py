@@ -72,6 +72,8 @@ class HttpUpstream:
             parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):
+                    if start:
+                        await self._turnstile.passage()  # a piece of very many small values takes long
                     if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
                     if parser.fault is not None:
