@@ -1,12 +1,15 @@
 """Errors of the upstream in the formats of other frameworks and proxies, and which input of many failed."""
 
+import gzip
 import json
+import threading
 from typing import Any
 
 import grpc
 import pytest
 from messages import failed, request, results, text_input, url_input
-from serving import Scripted
+from raw_upstream import RawUpstream, Step, http
+from serving import Scripted, Served, serving
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -26,6 +29,10 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "HTML": (f"<html><head><title>{WORDS}</title></head>".encode(), 400),
     "XML": (f"<Error><Code>Invalid</Code><Message>{WORDS}</Message></Error>".encode(), 400),
     "text": (WORDS.encode(), 400),
+    "quotes what servers for TLS say": (
+        json.dumps({"message": f"{WORDS} The plain HTTP request was sent to HTTPS port"}).encode(),
+        400,
+    ),
 }
 
 
@@ -44,6 +51,44 @@ async def test_the_upstreams_message_reaches_the_caller(scripted: Scripted, body
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INPUT_REJECTED")
     assert WORDS in failure.message
     assert WORDS in failure.info.metadata["upstream_message"]
+
+
+ERROR = json.dumps({"code": "parameter_invalid", "message": WORDS}).encode()
+HALF = b"Content-Length: 1000\r\n\r\n" + ERROR
+BROKEN: dict[str, list[bytes | None]] = {
+    "cut off": [HALF, None],
+    "cut off before it begins": [b"Content-Length: 1000\r\n\r\n", None],
+    "cut off between chunks": [b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(ERROR), ERROR), None],
+    "broken chunk": [b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\nzz\r\n" % (len(ERROR), ERROR)],
+    "half of gzip": [b"Content-Encoding: gzip\r\n" + http(gzip.compress(ERROR)[:-8]).partition(b"\r\n")[2]],
+}
+
+
+async def reason_of(served: Served) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
+            pass
+    return str(failed(caught.value).info.reason)
+
+
+@pytest.mark.parametrize("steps", BROKEN.values(), ids=BROKEN)
+async def test_a_broken_body_does_not_change_what_the_status_means(steps: list[bytes | None]) -> None:
+    """A 400 stays the caller's matter if its body is cut off or broken."""
+    upstream = RawUpstream(lambda _: [b"HTTP/1.1 400 Bad Request\r\n", *steps])
+    with upstream.running() as url:
+        async with serving(upstream=url, max_attempts=1) as served:
+            assert await reason_of(served) == "INPUT_REJECTED"
+
+
+@pytest.mark.parametrize("last", [None, threading.Event()], ids=["cut off", "never ends"])
+async def test_a_broken_body_does_not_hide_a_rate_limit(last: Step) -> None:
+    """A 429 whose body is cut off or never ends holds the next calls for as long as its headers ask."""
+    upstream = RawUpstream(lambda _: [b"HTTP/1.1 429 No\r\nRetry-After: 60\r\nContent-Length: 1000\r\n\r\n{", last])
+    with upstream.running() as url:
+        async with serving(upstream=url, max_attempts=1) as served:
+            assert await reason_of(served) == "UPSTREAM_RATE_LIMITED"
+            assert await reason_of(served) == "RATE_LIMITED"
+    assert len(upstream.requests) == 1
 
 
 async def test_a_redirect_is_reported_and_not_followed(scripted: Scripted) -> None:

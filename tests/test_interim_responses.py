@@ -133,6 +133,9 @@ FRAMINGS = {
     "one-byte-chunks": ([chunked(vector(1), size=1)], 1),
     "chunk-extensions": ([chunked(vector(1), extension=";a=b")], 1),
     "trailers": ([chunked(vector(1), trailer=b"A: b\r\nC: d\r\n")], 1),
+    "long-header": ([http(vector(1), "200 OK", "Content-Security-Policy: " + "a" * 20_000)], 1),
+    "many-headers": ([http(vector(1), "200 OK", *(f"X-{i}: {i}" for i in range(500)))], 1),
+    "long-reason": ([http(vector(1), "200 " + "a" * 10_000)], 1),
 }
 
 

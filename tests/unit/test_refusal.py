@@ -4,6 +4,7 @@ import datetime as dt
 import email.utils
 import html
 import json
+import time
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -434,3 +435,23 @@ def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
 def test_a_rejection_without_words_has_some(message: str) -> None:
     """An error_message with nothing to read becomes a sentence of ours."""
     assert refusal.rejected(message, None).message == "the upstream refused this input and did not say why"
+
+
+@pytest.mark.parametrize("key", ["tlk_x", "a" * 40], ids=["short", "one letter"])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a":"' + b"\\" * 65_000, b"\\" * 65_000, b"\\u" * 32_000, b"a\\\\\\" * 16_000, b"%61" * 21_000],
+    ids=["open string", "backslashes", "half of escapes", "escaped letters", "percent"],
+)
+def test_the_key_is_looked_for_in_linear_time(body: bytes, key: str) -> None:
+    """A body ten times as long takes about ten times as long: quadratic time would stop all calls for a minute."""
+
+    def seconds(size: int) -> float:
+        took = []
+        for _ in range(3):
+            began = time.process_time()
+            refusal.refused(httpx.Response(400), body[:size], key)
+            took.append(time.process_time() - began)
+        return min(took)
+
+    assert seconds(64_000) < 40 * max(seconds(6400), 0.001)

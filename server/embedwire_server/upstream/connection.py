@@ -20,9 +20,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.payload import BytesPayload
 from aiohttp.streams import StreamReader
 
-from embedwire_server.upstream.framing import ResponseFraming
+from embedwire_server.upstream.framing import MAX_HEAD_BYTES, ResponseFraming
 
 CONNECT_SECONDS = 10.0
+MAX_HEADERS = 1024
 
 
 @dataclasses.dataclass(slots=True)
@@ -188,5 +189,9 @@ def session() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
         auto_decompress=False,
+        # The framing limits the whole head; aiohttp's own limits are below what some proxies and policies send.
+        max_line_size=MAX_HEAD_BYTES,
+        max_field_size=MAX_HEAD_BYTES,
+        max_headers=MAX_HEADERS,
         trust_env=False,
     )

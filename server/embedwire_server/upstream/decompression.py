@@ -11,13 +11,14 @@ STEP_BYTES = 64 << 10
 
 _GZIP, _DEFLATE = "gzip", "deflate"
 _NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
+_UNSUPPORTED = {"br", "zstd", "compress", "x-compress"}  # any other name is not one of a compression: "utf-8", "none"
+_MAX_CODINGS = 4  # one after the other
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8  # in the low half of the first byte of the zlib format; a raw deflate stream has none like it
-_SHOWN = 32  # characters of a name that is not known
 
 
 class DecompressionError(Exception):
-    """The response cannot be decompressed; the text says why and may quote the upstream."""
+    """The response cannot be decompressed; the text says why."""
 
 
 class Decompressor:
@@ -26,15 +27,43 @@ class Decompressor:
     Args:
         content_encoding: the header's value; several headers joined by commas.
 
-    Attributes:
-        needs_input: whether `step` produces nothing more of what it was fed.
-
     Raises:
         DecompressionError: the coding is not supported, or the body is not in it.
     """
 
     def __init__(self, content_encoding: str) -> None:
-        self._coding = _coding(content_encoding)
+        self._stages = [_Stage(coding) for coding in reversed(_codings(content_encoding))]  # the last applied first
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether `step` produces nothing more of what it was fed."""
+        return all(stage.needs_input for stage in self._stages)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the body."""
+        self._stages[0].feed(data)
+
+    def step(self) -> bytes:
+        """Decompress some of what was fed; may be empty. Each stage is emptied before it is fed again."""
+        index = max((i for i, stage in enumerate(self._stages) if not stage.needs_input), default=0)
+        output = self._stages[index].step()
+        if index + 1 == len(self._stages):
+            return output
+        if output:
+            self._stages[index + 1].feed(output)
+        return b""
+
+    def finish(self) -> None:
+        """Check that the body was whole."""
+        for stage in self._stages:
+            stage.finish()
+
+
+class _Stage:
+    """Decompresses one coding; see `Decompressor`."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
         self._member: zlib._Decompress | None = None  # a gzip body may have several
         self._input = b""
         self._is_between_members = False
@@ -93,15 +122,13 @@ class Decompressor:
         return output
 
 
-def _coding(content_encoding: str) -> str:
-    """The one coding that is not identity, or nothing."""
-    names = [name for part in content_encoding.lower().split(",") if (name := part.strip()) not in {"", "identity"}]
-    if not names:
-        return ""
-    if len(names) > 1:
-        raise DecompressionError("it is compressed more than once")
-    if names[0] not in _NAMES:
-        raise DecompressionError(
-            f"its content coding {names[0][:_SHOWN]} is not supported; the server asks for identity"
-        )
-    return _NAMES[names[0]]
+def _codings(content_encoding: str) -> list[str]:
+    """The codings that compress, in the order in which they were applied; one empty name if there is none."""
+    names = [name.strip() for name in content_encoding.lower().split(",")]
+    for name in names:
+        if name in _UNSUPPORTED:
+            raise DecompressionError(f"its content coding {name} is not supported; the server asks for identity")
+    codings = [_NAMES[name] for name in names if name in _NAMES]
+    if len(codings) > _MAX_CODINGS:
+        raise DecompressionError(f"it is compressed more than {_MAX_CODINGS} times")
+    return codings or [""]

@@ -45,6 +45,7 @@ _TLS_ONLY = re.compile(
     rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled",
     re.IGNORECASE,
 )
+_JSON = {b"{", b"[", b'"'}
 # Of several addresses each failed in another way: what is most likely the reason that matters.
 _PRECEDENCE = (
     Cause.FILE_DESCRIPTORS,
@@ -74,8 +75,11 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def requires_tls(status: int, body: bytes) -> bool:
-    """Whether a reply says that its port is for TLS only."""
-    return status == 400 and _TLS_ONLY.search(body) is not None  # noqa: PLR2004 - so do all three
+    """Whether a reply to a request without TLS says that its port is for TLS only.
+
+    All three servers send HTML or plain text. JSON is the API's own, and may quote the text of a caller.
+    """
+    return status == 400 and body.lstrip()[:1] not in _JSON and _TLS_ONLY.search(body) is not None  # noqa: PLR2004
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

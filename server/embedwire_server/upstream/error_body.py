@@ -20,8 +20,11 @@ MAX_ITEMS = 20
 MAX_DEPTH = 6
 MAX_CHARS = 4096  # of a message, before it is cleaned and cut to what callers receive
 
-_MESSAGE = ("message", "msg", "faultstring", "detail", "error_description", "description", "errormessage")
-_WRAPPERS = ("error", "fault", "errors", "title", "reason", "exception")
+_MESSAGE = (
+    *("message", "msg", "faultstring", "detail", "error_description", "description"),
+    *("errormessage", "error_message", "error_msg", "errmsg", "status_message", "usermessage"),
+)
+_WRAPPERS = ("error", "err", "fault", "errors", "title", "reason", "exception", "info", "error_text")
 _CODE = ("code", "errorcode", "error_code", "__type")
 _PLACE = ("loc", "field", "param", "pointer", "source")
 _CHARSET = re.compile(
@@ -29,7 +32,10 @@ _CHARSET = re.compile(
     r"|koi8-[ru]|shift_jis|euc-(?:jp|kr)|big5|gbk|gb2312|gb18030)\b",
     re.IGNORECASE,
 )
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARKS = (  # that of UTF-16, little-endian, begins that of UTF-32
+    *((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
+    *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
+)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+("?)|[\[\]{}]', re.DOTALL)
 _CUT_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9a-fA-F]{0,3})?$")
 _SCALAR = string.ascii_letters + string.digits + "+-."

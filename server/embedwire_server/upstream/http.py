@@ -5,6 +5,7 @@ httpx's own, which loses connections for ever when calls are cancelled: see docs
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 
@@ -22,6 +23,7 @@ from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
+ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
 # An attempt that is given up after that long without a connection is one that found none.
 UNANSWERED_SECONDS = 1.0
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
@@ -44,6 +46,7 @@ class HttpUpstream:
     ) -> None:
         self._transport = transport
         self._base_url = base_url
+        self._is_plaintext = base_url.startswith("http:")
         self._urls: dict[str, httpx.URL] = {}  # by endpoint: to parse one costs as much as to decode a short reply
         self._name = name
         self._key = key
@@ -56,11 +59,11 @@ class HttpUpstream:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
         key = call.key or self._key
-        reply = _Reply(response, call.trace, self._turnstile, key)
+        reply = _Reply(response, call.trace, self._turnstile)
         try:
             if response.status_code not in wire.ANSWERED:
                 head = await reply.head()
-                if diagnosis.requires_tls(response.status_code, head):
+                if self._is_plaintext and diagnosis.requires_tls(response.status_code, head):
                     raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
                 failure = refusal.refused(response, head, key, is_callers_key=call.key is not None)
                 if _is_of_an_idle_connection(failure, response):
@@ -69,6 +72,8 @@ class HttpUpstream:
             parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):
+                    if start:
+                        await self._turnstile.passage()  # a piece of very many small values takes long
                     if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
                     if parser.fault is not None:
@@ -172,7 +177,7 @@ def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response
 class _Reply:
     """The body of a reply as it arrives, in turn with others; the time spent waiting for it goes into the trace."""
 
-    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile, key: str | None) -> None:
+    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
         self._chunks = aiter(self._stream)
         self._coding = response.headers.get("content-encoding", "")
@@ -180,7 +185,6 @@ class _Reply:
         self._decompressor: Decompressor | None = None
         self._trace = trace
         self._turnstile = turnstile
-        self._key = key
         self._size = 0
 
     async def chunk(self) -> bytes:
@@ -223,20 +227,17 @@ class _Reply:
                     self._decompressor.feed(received)
                     self._count(received)  # also what decompresses to nothing
         except DecompressionError as error:
-            raise _unusable(refusal.clean(str(error), self._key)) from error
+            raise _unusable(str(error)) from error
         await self._turnstile.passage()
         return chunk
 
     async def head(self) -> bytes:
-        """As much of it as an error is read for; nothing if it cannot be decompressed: the status says enough."""
+        """As much of it as an error is read for. The status counts also if the rest is cut off, late or broken."""
         head = b""
-        try:
-            while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
-                head += chunk
-        except UpstreamFailure as failure:
-            if isinstance(failure.__cause__, DecompressionError):
-                return b""
-            raise
+        with contextlib.suppress(UpstreamFailure, TimeoutError):
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
+                    head += chunk
         return head[: refusal.MAX_BODY_BYTES]
 
     async def close(self) -> None:

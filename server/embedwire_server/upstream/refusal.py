@@ -163,15 +163,17 @@ def redacted(text: str, key: str | None) -> str:
 
 @functools.lru_cache(4)
 def _spellings(key: str) -> re.Pattern[str]:
-    return re.compile("".join(map(_spelling, key)))
+    # Backslashes before the first character are no part of it: to look for them from each of many would take for ever.
+    return re.compile(_spelling(key[0], "") + "".join(_spelling(char, r"\\*") for char in key[1:]))
 
 
-def _spelling(char: str) -> str:
-    """The ways in which one character of a key may be written."""
+def _spelling(char: str, backslashes: str) -> str:
+    """The ways in which one character of a key may be written, with any backslashes before it."""
     code = ord(char)
     percent = "".join(f"%{byte:02x}" for byte in char.encode())
     named = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}.get(char, "#")
-    return rf"(?:\\*{re.escape(char)}|(?i:{percent}|\\+u{code:04x}|\\+x{code:02x}|&#0?{code};|&#x{code:x};|&{named};))"
+    escaped = rf"{backslashes}\\(?:u{code:04x}|x{code:02x})"
+    return rf"(?:{backslashes}{re.escape(char)}|(?i:{percent}|{escaped}|&#0?{code};|&#x{code:x};|&{named};))"
 
 
 def _status(status: int) -> str:
