@@ -1,7 +1,9 @@
 """Fixtures: real servers on port 0."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+import os
+import re
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import hypothesis
@@ -13,11 +15,20 @@ from upstreams import Script, ScriptedUpstream
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("steady")
 
+_CHANGES_BEHAVIOUR = re.compile(
+    r"TWELVELABS_.*|EMBEDWIRE_.*|GRPC_.*|SSL_CERT_(FILE|DIR)|(FORCE|NO)_COLOR|COLUMNS|LINES"
+    r"|(http|https|all|no|grpc|no_grpc)_proxy|(HTTP|HTTPS|ALL|NO)_PROXY"
+)
 
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TWELVELABS_API_KEY", raising=False)
-    monkeypatch.delenv("TWELVELABS_BASE_URL", raising=False)
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_environment() -> Generator[None]:
+    """Take away what changes the behaviour of the server, of clients and of output, also in other processes."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in os.environ:  # noqa: TID251 - the tests' own environment
+            if _CHANGES_BEHAVIOUR.fullmatch(name):
+                monkeypatch.delenv(name)
+        yield
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ import grpc
 from upstreams import Script, ScriptedUpstream
 
 from embedwire.v1 import embedding_pb2_grpc
+
+SERVER = ("-m", "embedwire_server")
+# The same, with signals that make a process of it hang.
+HANGING_SERVER = (str(Path(__file__).with_name("hanging_server.py")),)
 
 
 @dataclasses.dataclass
@@ -31,14 +35,27 @@ class ServerProcess:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, script: Script | None = None, key: str = "", **settings: Any
+        cls,
+        script: Script | None = None,
+        key: str = "",
+        environment: dict[str, str] | None = None,
+        files: int | None = None,
+        *,
+        is_soft: bool = False,
+        program: Sequence[str] = SERVER,
+        **settings: Any,
     ) -> AsyncGenerator["ServerProcess"]:
-        """Start it on the sandbox, or on an upstream that follows the script; the key is its own for the upstream."""
+        """Start it on the sandbox, or on an upstream that follows the script; the key is its own for the upstream.
+
+        `files` is its limit of file descriptors, the soft one or both.
+        """
         async with contextlib.AsyncExitStack() as stack:
             if script is not None:
                 scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
                 settings["upstream"] = scripted.base_url
-            process = await _start(key, **settings)
+            variables = (environment or {}) | ({"TWELVELABS_API_KEY": key} if key else {})
+            limit = [] if files is None else _limited(files, is_soft=is_soft)
+            process = await start(program, [*limit, *_with(variables)], **settings)
             stack.push_async_callback(_end, process)
             log: list[str] = []
             target, metrics_urls = await _addresses(process, log)
@@ -77,20 +94,31 @@ class ServerProcess:
     async def terminate(self) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
-async def _start(key: str, **settings: Any) -> asyncio.subprocess.Process:
+def _limited(files: int, *, is_soft: bool) -> list[str]:
+    """Run what follows with so many file descriptors."""
+    return ["sh", "-c", f'ulimit {"-S " if is_soft else ""}-n {files} && exec "$@"', "sh"]
+
+
+def _with(variables: dict[str, str]) -> list[str]:
+    """Run what follows with these variables."""
+    return ["env", *(f"{name}={value}" for name, value in variables.items())]
+
+
+async def start(
+    program: Sequence[str] = SERVER, prefix: Sequence[str] = (), **settings: Any
+) -> asyncio.subprocess.Process:
     chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
     flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
-    command = [*environment, sys.executable, "-m", "embedwire_server", "serve", *flags]
-    return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    command = [*prefix, sys.executable, *program, "serve", *flags]
+    return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, start_new_session=True)
 
 
 async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, list[str]]:
     assert process.stderr is not None
-    while line := (await asyncio.wait_for(process.stderr.readline(), 30)).decode():
+    while line := (await asyncio.wait_for(process.stderr.readline(), 60)).decode():
         log.append(line)
         if re.search(r"\bworker\b", line):
             continue  # one of several serves; the supervisor tells when all do
@@ -108,4 +136,4 @@ async def _drain(process: asyncio.subprocess.Process, log: list[str]) -> None:
 async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await asyncio.wait_for(process.communicate(), 20)  # until its workers, which write there as well, have ended
+    await asyncio.wait_for(process.communicate(), 60)  # until its workers, which write there as well, have ended

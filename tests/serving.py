@@ -50,7 +50,7 @@ async def serving(**settings: Any) -> AsyncGenerator[Served]:
         yield Served(app, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Wait for what another task or process brings about; not for readiness."""
     async with asyncio.timeout(seconds):
         while not await asyncio.to_thread(condition):

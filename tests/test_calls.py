@@ -15,6 +15,7 @@ from serving import Serve, Served
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.domain import Limits, Segment
 from embedwire_server.errors import DeadlineExceeded
 from embedwire_server.gateway import Gateway
@@ -79,7 +80,7 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
     models, limits = ModelTable(), Limits()
     servicer = EmbeddingServicer(
         Gateway(upstream, Admission(metrics, in_flight=4, queued=4, content_bytes=1 << 20), metrics, 4),
-        RequestReader(models, limits, 4),
+        RequestReader(models, limits, 4, ContentMemory(1 << 20)),
         Catalog(models, limits),
     )
     rules = rpc_server.Rules(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())
@@ -108,7 +109,8 @@ async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys:
 
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert failure.message == "internal error; the server's log has the details under this call's x-request-id"
-    assert [result.failure.message for result in results(events).values()] == [failure.message] * 2
+    named = [f"inputs[{index}].text: {failure.message}" for index in range(2)]
+    assert sorted(result.failure.message for result in results(events).values()) == named
     assert "test_calls.py" in log
     assert "find-me" in log
     assert "CANARY" not in log + str(failure) + str(events)
@@ -179,7 +181,7 @@ async def test_the_server_ends_a_call_that_nobody_else_would(method: str) -> Non
         answer = stub.CreateEmbeddingUnary(unary) if is_unary else _take(stub.CreateEmbedding(request(text_input())))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer
-        await asyncio.wait_for(upstream.has_ended.wait(), 5)
+        await asyncio.wait_for(upstream.has_ended.wait(), 20)
     failure = failed(caught.value)
 
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")

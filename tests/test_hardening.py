@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import random
-import resource
 import struct
 import time
 from collections.abc import AsyncGenerator
@@ -78,7 +77,7 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
     window = struct.pack(">HI", 4, 1 << 14)  # room for about two segments
     path, asked = SERVICE + "CreateEmbedding", message(AUDIO.SerializeToString())
     async with (
-        scripted(script, stall_timeout=0.5) as (served, _),
+        scripted(script, stall_timeout=1) as (served, _),
         Connection.open(served.app.target, settings=window) as connection,
     ):
         began = time.monotonic()
@@ -86,11 +85,11 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
         room = struct.pack(">I", 1 << 14)
         while (got := await connection.next()) is not None and not (got.kind == http2.HEADERS and got.flags & 1):
             if got.kind == http2.DATA and len(got.payload) > 1000:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
                 await connection.send(*[frame(http2.WINDOW_UPDATE, room, stream=stream) for stream in (0, 1)])
         await until(lambda: served.metric("embedwire_calls_total", reason="OK") == 1)
 
-    assert time.monotonic() - began > 0.5
+    assert time.monotonic() - began > 1
 
 
 async def test_one_timer_a_call_watches_every_write() -> None:
@@ -118,7 +117,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
     with pytest.raises(CallerStalled):
         await write_until_stuck()
-    assert 0.5 <= loop.time() - began < 2
+    assert loop.time() - began >= 0.5
 
 
 @contextlib.asynccontextmanager
@@ -176,19 +175,34 @@ async def test_silent_connections_are_closed() -> None:
     """A connection that says nothing is closed after the handshake timeout."""
     async with bare(rpc_server.Rules(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
         began = time.monotonic()
-        while await asyncio.wait_for(reader.read(1 << 16), 5):
+        while await asyncio.wait_for(reader.read(1 << 16), 20):
             pass
 
-    assert 0.2 < time.monotonic() - began < 3
+    assert time.monotonic() - began > 0.2
 
 
 async def test_vanished_clients_are_noticed() -> None:
     """A connection that answers no ping is closed."""
+    rules = rpc_server.Rules(keepalive_time=0.3, ping_timeout=0.2)
+    async with bare(rules) as (target, _), Connection.open(target) as connection:
+        assert await asyncio.wait_for(connection.until(http2.PING), 20) is not None
+        while await asyncio.wait_for(connection.next(), 20) is not None:
+            pass
+
+
+async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
+    """On a slow link it waits behind the caller's own data, for longer than a vanished host is waited for."""
     rules = rpc_server.Rules(keepalive_time=0.3, keepalive_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
-        assert await asyncio.wait_for(connection.until(http2.PING), 5) is not None
-        while await asyncio.wait_for(connection.next(), 5) is not None:
-            pass
+        ping = await asyncio.wait_for(connection.until(http2.PING), 20)
+        assert ping is not None
+        await asyncio.sleep(1.0)
+        await connection.send(http2.frame(http2.PING, ping.payload, flags=http2.ACK))
+        await connection.send(http2.frame(http2.PING, b"go on ok"))
+        while (got := await asyncio.wait_for(connection.until(http2.PING), 20)) is not None:
+            if got.payload == b"go on ok":
+                break
+        assert got is not None
 
 
 async def test_garbage_harms_nobody_else(served: Served) -> None:
@@ -308,14 +322,7 @@ async def test_untaken_answers_are_bounded(scripted: Scripted) -> None:
 
 async def test_connections_leave_files_for_others() -> None:
     """With more connections than the process may have, the metrics are still read and running connections served."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, files[1]))  # the child inherits it
-    try:
-        starting = contextlib.AsyncExitStack()
-        server = await starting.enter_async_context(ServerProcess.running())
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, files)
-    async with starting, contextlib.AsyncExitStack() as connections:
+    async with ServerProcess.running(files=256) as server, contextlib.AsyncExitStack() as connections:
         await server.stub.CreateEmbeddingUnary(TEXT, timeout=9)
         for _ in range(300):
             await connections.enter_async_context(http2.tcp(server.target))
@@ -323,15 +330,33 @@ async def test_connections_leave_files_for_others() -> None:
         assert "embedwire_build_info" in await asyncio.to_thread(server.metrics)
 
 
-async def test_pings_without_end_are_answered_with_goaway(served: Served) -> None:
-    """Who pings all the time is asked to calm down; the pings that clients are usually set to are not that many."""
-    async with Connection.open(served.app.target) as connection:
-        await connection.send(*[frame(http2.PING, bytes(8))] * 50)
-        goaway = await asyncio.wait_for(connection.until(http2.GOAWAY), 5)
+@pytest.mark.parametrize(("pings", "pause"), [(50, 0.0), (100, 0.001), (10, 0.02), (100_000, 0.0)])
+async def test_pings_end_no_call(scripted: Scripted, pings: int, pause: float) -> None:
+    """Whatever the interval of a client's pings, all are answered, and a call whose upstream is silent goes on."""
+    may_answer = asyncio.Event()
 
-    assert goaway is not None
-    assert goaway.payload[4:8] == b"\0\0\0\x0b"  # ENHANCE_YOUR_CALM
-    assert await is_well(served)
+    async def script(visit: Visit) -> None:
+        await may_answer.wait()
+        await visit.answer(reply())
+
+    async with scripted(script) as (served, upstream), Connection.open(served.app.target) as connection:
+        body = frame(http2.DATA, message(TEXT.SerializeToString()), flags=http2.END_STREAM, stream=1)
+        await connection.send(call(UNARY, 1), body)
+        await until(lambda: len(upstream.visits) == 1)
+        for _ in range(min(pings, 100)):
+            await connection.send(*[frame(http2.PING, bytes(8))] * (pings // min(pings, 100)))
+            await asyncio.sleep(pause)
+        acknowledged = 0
+        while acknowledged < pings:
+            received = await asyncio.wait_for(connection.next(), 10)
+            assert received is not None
+            assert received.kind != http2.GOAWAY, received.payload
+            acknowledged += received.kind == http2.PING
+        assert await is_well(served)
+        may_answer.set()
+        answered = await asyncio.wait_for(connection.until(http2.DATA), 10)
+
+    assert answered is not None
 
 
 async def test_reconnecting_loses_no_call(scripted: Scripted) -> None:
@@ -404,9 +429,10 @@ async def test_a_client_does_not_repeat_what_the_server_has_tried(scripted: Scri
 
 async def test_a_client_repeats_what_the_server_refused(scripted: Scripted) -> None:
     """OVERLOADED says when to come again, and a client that is set to retry does, until it is answered."""
+    was_refused = asyncio.Event()
 
     async def script(visit: Visit) -> None:
-        await asyncio.sleep(0.3)
+        await was_refused.wait()
         await visit.answer(reply())
 
     async with (
@@ -414,8 +440,9 @@ async def test_a_client_repeats_what_the_server_refused(scripted: Scripted) -> N
         grpc.aio.insecure_channel(served.app.target, [("grpc.service_config", RETRYING)]) as channel,
     ):
         stub = stub_of(channel)
-        first = stub.CreateEmbeddingUnary(TEXT, timeout=9)
+        first = stub.CreateEmbeddingUnary(TEXT, timeout=20)
         await until(lambda: len(upstream.visits) == 1)
-        second = stub.CreateEmbeddingUnary(TEXT, timeout=9)
-        assert [await first.code(), await second.code()] == [grpc.StatusCode.OK] * 2
-        assert served.metric("embedwire_calls_total", reason="OVERLOADED") > 0
+        second = asyncio.ensure_future(stub.CreateEmbeddingUnary(TEXT, timeout=20).code())
+        await until(lambda: served.metric("embedwire_calls_total", reason="OVERLOADED") > 0)
+        was_refused.set()
+        assert [await first.code(), await second] == [grpc.StatusCode.OK] * 2

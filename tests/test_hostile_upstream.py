@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -91,7 +92,7 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "number-after-a-segment": (answers(GOOD.replace(b"}]", b"}e5]")), MALFORMED),
     "second-list-of-segments": (answers(GOOD.replace(b"}]", b'}],"segments":[0]')), MALFORMED),
     "no-api-at-all": (answers(b"<html>teapot</html>", 418), INCOMPATIBLE),
-    "proxy-page": (answers(b"<html>bad request</html>", 400), INCOMPATIBLE),
+    "proxy-page": (answers(b"<html>bad request</html>", 400), REJECTED),
     "forgotten-base-path": (answers(error("not_found"), 404), INCOMPATIBLE),
     "error-message": (answers(reply(segments=0, error_message="The text is too long.")), REJECTED),
     "error-message-and-segments": (answers(reply(error_message="The text is too long.")), REJECTED),
@@ -117,8 +118,16 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
         MALFORMED,
     ),
     "broken-head-later": (later(b"HTTP/1.1 200 OK\r\n", b"no header\r\n\r\n"), MALFORMED),
-    "gzip-twice": (answers(gzip.compress(gzip.compress(GOOD)), Content_Encoding="gzip, gzip"), MALFORMED),
     "broken-gzip": (answers(b"no gzip", Content_Encoding="gzip"), MALFORMED),
+    "cut-gzip": (answers(gzip.compress(GOOD)[:-9], Content_Encoding="gzip"), MALFORMED),
+    "brotli": (answers(b"no brotli", Content_Encoding="br"), MALFORMED),
+    "rejected-in-gzip": (
+        answers(gzip.compress(json.dumps(error("parameter_invalid")).encode()), 400, Content_Encoding="gzip"),
+        REJECTED,
+    ),
+    "rejected-in-brotli": (answers(b"no brotli", 400, Content_Encoding="br"), REJECTED),
+    "rate-limited-in-zstd": (answers(b"no zstd", 429, Content_Encoding="zstd"), RATE_LIMITED),
+    "unavailable-in-broken-gzip": (answers(b"no gzip", 503, Content_Encoding="gzip"), UNAVAILABLE),
 }
 
 
@@ -155,13 +164,41 @@ async def test_segments_before_the_fault_are_void(scripted: Scripted) -> None:
         assert result.dimensions == 0
 
 
-async def test_a_compressed_reply_is_read(scripted: Scripted) -> None:
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        (gzip.compress(GOOD), "gzip"),
+        (gzip.compress(GOOD), "identity, X-GZIP"),
+        (gzip.compress(GOOD), "identity\r\nContent-Encoding: gzip"),
+        (gzip.compress(GOOD[:99]) + gzip.compress(GOOD[99:]), "gzip"),
+        (zlib.compress(GOOD), "Deflate"),
+        (zlib.compress(GOOD)[2:-4], "deflate"),
+        (GOOD, "identity"),
+        (GOOD, ""),
+        (gzip.compress(gzip.compress(GOOD)), "gzip, gzip"),
+        (GOOD, "utf-8"),
+    ],
+    ids=[
+        *("gzip", "identity-and-x-gzip", "two-headers", "members", "deflate", "raw-deflate", "identity", "empty"),
+        *("gzip-twice", "charset"),
+    ],
+)
+async def test_a_compressed_reply_is_read(scripted: Scripted, body: bytes, coding: str) -> None:
     """An upstream that compresses although it is asked not to is understood."""
-    async with scripted(answers(gzip.compress(GOOD), Content_Encoding="gzip")) as (served, upstream):
+    async with scripted(answers(body, Content_Encoding=coding)) as (served, upstream):
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
 
     assert results(events)[0].segment_count == 1
     assert upstream.visits[0].headers["accept-encoding"] == "identity"
+
+
+async def test_an_unsupported_coding_is_named(scripted: Scripted) -> None:
+    """The message names the content coding."""
+    async with scripted(answers(b"x", Content_Encoding="Br")) as (served, _):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
+                pass
+    assert "its content coding br is not supported" in failed(caught.value).message
 
 
 async def test_a_wait_that_the_upstream_asks_for_is_passed_on(scripted: Scripted) -> None:

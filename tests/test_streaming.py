@@ -121,7 +121,7 @@ async def test_a_caller_who_cancels_aborts_the_upstream_call(scripted: Scripted,
         if script is _half_sent:
             await reading
         call.cancel()
-        await asyncio.wait_for(upstream.visits[0].gone(), 5)
+        await asyncio.wait_for(upstream.visits[0].gone(), 20)
         with contextlib.suppress(asyncio.CancelledError):
             await reading
         await until(lambda: served.metric("grpc_server_handled_total", grpc_code="CANCELLED") == 1)
@@ -145,7 +145,7 @@ async def test_a_caller_who_stops_reading_and_leaves_aborts_the_upstream_call(sc
         await call.read()
         await until(lambda: _is_parked(upstream.visits[0]))
         call.cancel()
-        await asyncio.wait_for(upstream.visits[0].gone(), 5)
+        await asyncio.wait_for(upstream.visits[0].gone(), 20)
         await until(lambda: served.metric("grpc_server_handled_total", grpc_code="CANCELLED") == 1)
         assert served.metric("embedwire_inputs_in_flight") == 0
 
@@ -154,11 +154,11 @@ async def test_a_caller_who_stops_reading_and_leaves_aborts_the_upstream_call(sc
 async def test_the_deadline_ends_a_call_that_hangs(scripted: Scripted, script: object) -> None:
     """A caller's deadline gives DEADLINE_EXCEEDED and closes the upstream connection."""
     async with scripted(script) as (served, upstream):
-        call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=0.3)
+        call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in call:
                 pass
-        await asyncio.wait_for(upstream.visits[0].gone(), 5)
+        await asyncio.wait_for(upstream.visits[0].gone(), 20)
         await until(lambda: served.metric("grpc_server_handled_total", grpc_code="DEADLINE_EXCEEDED") == 1)
         assert served.metric("embedwire_inputs_in_flight") == 0
 

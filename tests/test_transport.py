@@ -13,7 +13,7 @@ from embedwire_server.content import MemoryContent
 from embedwire_server.domain import AudioInput, Completion, FileSource, TextInput, UrlSource
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import UpstreamCall, connection
+from embedwire_server.upstream import UpstreamCall, connection, http
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.transport import Transport
 
@@ -73,7 +73,7 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
         failure = await second
 
     assert visits[0].writer is visits[1].writer
-    assert (failure.reason, failure.repeatable) == (Reason.UPSTREAM_UNAVAILABLE, Repeatable.ONCE)
+    assert (failure.reason, failure.repeatable) == (Reason.UPSTREAM_UNAVAILABLE, Repeatable.FRESH)
 
 
 class Unreadable(MemoryContent):
@@ -111,3 +111,34 @@ async def test_an_address_that_cannot_be_used() -> None:
         failure = await failure_of(upstream)
     assert failure.reason is Reason.UPSTREAM_UNAVAILABLE
     assert isinstance(failure.__cause__, httpx.UnsupportedProtocol)
+
+
+class OneChunk(httpx.AsyncBaseTransport):
+    """A transport whose replies arrive in one chunk, as when many packets are read at once."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:  # noqa: ARG002 - the interface
+        async def body() -> AsyncGenerator[bytes]:
+            yield self._body
+
+        return httpx.Response(200, content=body())
+
+
+async def test_a_large_chunk_of_small_values_leaves_turns_to_others() -> None:
+    """While half a megabyte of very many small values is read, the event loop runs other tasks again and again."""
+    body = b'{"model_name": "m", "text_embedding": {"segments": [' + b"[]," * (1 << 17)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    running = asyncio.create_task(others())
+    failure = await failure_of(HttpUpstream(OneChunk(body), "http://upstream.test", "custom", None, "test"))
+    running.cancel()
+    assert failure.reason is Reason.UPSTREAM_MALFORMED_REPLY
+    assert turns >= len(body) // http.PIECE_BYTES - 1

@@ -261,6 +261,7 @@ async def test_a_full_disk_fails_the_file_and_is_logged_without_it(
 
     assert [done[index].HasField("failure") for index in range(2)] == [True, False]
     assert "ERROR_REASON_OVERLOADED" in str(done[0].failure)
+    assert done[0].failure.cause == "disk_full"
     log = "".join(capfd.readouterr())
     assert "an upload cannot be spooled" in log
     assert "CANARY" not in log

@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from messages import text_input
+from ports import held_port
 from process import ServerProcess
 from serving import until
 from upstreams import ScriptedUpstream, Visit, reply
@@ -72,7 +73,7 @@ def is_free(address: Address) -> bool:
 
 def serve(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "embedwire_server", "serve", "--upstream", "sandbox", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
 
 
 async def test_workers_share_a_port_and_a_sandbox() -> None:
@@ -83,8 +84,12 @@ async def test_workers_share_a_port_and_a_sandbox() -> None:
         shares = [handled(server.metrics(worker)) for worker in range(2)]
         for worker in range(2):
             assert 'embedwire_upstream_info{upstream="sandbox"} 1.0' in server.metrics(worker)
-            lines = [line for line in server.log if "CreateEmbeddingUnary" in line and f"worker={worker}" in line]
-            assert len(lines) == shares[worker]
+            of_worker = ("CreateEmbeddingUnary", f"worker={worker}")
+            await until(
+                lambda texts=of_worker, share=shares[worker]: (  # type: ignore[misc]
+                    sum(all(text in line for text in texts) for line in server.log) == share
+                )
+            )
 
     assert sum(shares) == CONNECTIONS
     assert all(shares)
@@ -163,17 +168,30 @@ async def test_the_port_is_theirs_as_long_as_they_live() -> None:
         await until(lambda: not any(map(is_running, pids)) and is_free(Address(server.target)))
 
 
+@contextlib.contextmanager
+def held_port_below_a_taken_one() -> Generator[int]:
+    """A port for the server, and the next one, on which something listens: both are bound by this test."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(1000):
+            port = stack.enter_context(held_port())
+            with contextlib.suppress(OSError, OverflowError):  # another process has the next one, or there is none
+                stack.enter_context(socket.create_server(("127.0.0.1", port + 1)))
+                break
+        else:
+            raise AssertionError("no two adjacent ports are free")
+        yield port
+
+
 def test_a_worker_that_does_not_start_is_the_servers_end() -> None:
     """Worker 1 wants the metrics port next to the first; if it is taken, the server says so and ends with 1."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        words = ("--listen", "127.0.0.1:0", "--metrics-listen", f"127.0.0.1:{port - 1}", "--workers", "2")
+    with held_port_below_a_taken_one() as port:
+        words = ("--listen", "127.0.0.1:0", "--metrics-listen", f"127.0.0.1:{port}", "--workers", "2")
         ended = serve(*words, "--drain-delay", "60")
     lines = ended.stderr.splitlines()
 
     assert ended.returncode == 1
     assert lines[-1].startswith("embedwire-server: cannot start: worker 1: ")
-    assert f"--metrics-listen 127.0.0.1:{port}" in lines[-1]
+    assert f"--metrics-listen 127.0.0.1:{port + 1}" in lines[-1]
     assert "Traceback" not in ended.stderr
     assert not any(is_running(int(pid)) for pid in re.findall(r"pid=(\d+)", ended.stderr))
 

@@ -94,6 +94,7 @@ func (e *Error) add(details []any) {
 		case *errdetails.ErrorInfo:
 			e.Reason = detail.Reason
 			e.Attempts, _ = strconv.Atoi(detail.Metadata["attempts"])
+			e.Cause = detail.Metadata["cause"]
 			e.Upstream = upstreamReply(detail.Metadata)
 		case *errdetails.BadRequest:
 			for _, item := range detail.FieldViolations {
@@ -140,6 +141,7 @@ func upstreamReply(facts map[string]string) *UpstreamReply {
 func fromFailure(message *pb.Failure) *Error {
 	facts := Error{
 		Code: codes.Code(message.Code), Message: message.Message, RetryDelay: duration(message.RetryDelay),
+		Cause: message.Cause,
 	}
 	if message.Reason != pb.ErrorReason_ERROR_REASON_UNSPECIFIED {
 		facts.Reason = strings.TrimPrefix(message.Reason.String(), reasonPrefix) // the number of one that is newer

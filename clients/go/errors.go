@@ -35,6 +35,7 @@ type Error struct {
 	RetryDelay *time.Duration   // how long to wait before another try; nil if waiting is not known to help
 	Quotas     []QuotaViolation // which quotas were hit
 	Upstream   *UpstreamReply   // what the upstream said; nil if it said nothing
+	Cause      string           // why the upstream could not be reached, for instance "connection_refused"; or empty
 	Attempts   int              // how many upstream requests were made; 0 if none was, or if it is not known
 	RequestID  string           // the id of the call, under which the server's log has the details
 }

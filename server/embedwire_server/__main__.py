@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
-from embedwire_server import __version__, access, configuration, lifetime, logs
-from embedwire_server.address import parse_address
+from embedwire_server import __version__, access, configuration, lifetime, logs, standard_error
+from embedwire_server.address import Address, parse_address
 from embedwire_server.configuration import Configuration, InvalidConfiguration
 from embedwire_server.settings import SANDBOX, Settings
 
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
 _NOT_FLAGS = {"api_key", *Settings.FILE_ONLY}
 _NOT_SETTINGS = {"run", "what", "unknown"}
+_FAULTS_FOR_ALL = (
+    "beyond loopback, every machine that reaches the sandbox can script its faults, and make it fetch URLs of this "
+    "machine's loopback addresses: listen on 127.0.0.1, or let a firewall keep others out"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
+    standard_error.reserve()
     arguments, unknown = _parser().parse_known_args(argv)
-    arguments.unknown = [word for word in unknown if word.startswith("-")] or unknown
+    # Without the value, which may be a secret.
+    arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
     return int(arguments.run(arguments))
 
 
@@ -47,8 +53,12 @@ def _parser() -> argparse.ArgumentParser:
         add("health", _health, "ask the server at --health-listen, or --listen, if it is ready; 0 if so, else 1")
     )
     sandbox = add("sandbox", _sandbox, "serve the sandbox upstream alone, for tests against it; its base path is /v1.3")
-    sandbox.add_argument("--listen", type=parse_address, default="127.0.0.1:8400", help="address (%(default)s)")
+    sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", help="address (%(default)s)")
     return parser
+
+
+def _address(text: str) -> Address:
+    return parse_address(text.strip())
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -72,13 +82,21 @@ def _load(arguments: argparse.Namespace) -> Configuration:
 
 def _loaded(arguments: argparse.Namespace) -> Configuration:
     """The configuration; the process ends if it is wrong."""
+    found = _valid(arguments)
+    _warn(found)
+    return found
+
+
+def _valid(arguments: argparse.Namespace) -> Configuration:
     try:
-        found = _load(arguments)
+        return _load(arguments)
     except InvalidConfiguration as error:
         _complain(*map(str, error.faults))
         raise SystemExit(2) from None
+
+
+def _warn(found: Configuration) -> None:
     _complain(*(f"warning: {warning}" for warning in found.warnings))
-    return found
 
 
 def _refuse_unknown(arguments: argparse.Namespace) -> None:
@@ -93,11 +111,15 @@ def _complain(*lines: str) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from embedwire_server.reloading import Reloading  # noqa: PLC0415 - the other commands do without
+    from embedwire_server import resources  # noqa: PLC0415 - the other commands do without
+    from embedwire_server.reloading import Reloading  # noqa: PLC0415
 
     lifetime.collect_seldom()  # before most of it is loaded
-    settings = _loaded(arguments).settings
+    found = _valid(arguments)
+    settings = found.settings
     logs.configure(settings.log_level, settings.log_format)
+    _warn(found)  # in the form of the log
+    resources.require_files(settings.inputs_in_flight)
     server = _server(settings)
     return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
 
@@ -127,6 +149,8 @@ def _sandbox(arguments: argparse.Namespace) -> int:
             await sandbox.stop()
 
     _refuse_unknown(arguments)
+    if not arguments.listen.is_loopback:
+        _complain(f"warning: --listen: {_FAULTS_FOR_ALL}")
     logs.configure("info", "text")
     return _run(serving())
 
@@ -163,7 +187,7 @@ def _health(arguments: argparse.Namespace) -> int:
 
     # What is only for `serve` may be a flag of it, which a probe is not told.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
-    settings = _loaded(asked).settings
+    settings = _valid(asked).settings
     if settings.certificate_files is not None and settings.health_listen is None:
         _complain("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2
@@ -176,6 +200,7 @@ def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Cal
     try:
         lifetime.run(service, on_hangup=on_hangup)
     except lifetime.NotStarted as error:
+        logs.flush()  # what gRPC core has written about it comes first
         _complain(f"cannot start: {error}")
         return 1
     return 0

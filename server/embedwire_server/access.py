@@ -57,7 +57,7 @@ class Token:
             raise PermissionDenied(self.name, "model_name", ", ".join(self.models or ()))
         for index, item in enumerate(request.inputs):
             if self.modalities is not None and item.modality not in self.modalities:
-                raise PermissionDenied(self.name, f"inputs[{index}].{item.modality}", ", ".join(self.modalities))
+                raise PermissionDenied(self.name, request.input_path(index), ", ".join(self.modalities))
 
 
 class Access:

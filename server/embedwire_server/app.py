@@ -14,6 +14,7 @@ from embedwire_server.address import Address
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.metrics_endpoint import MetricsEndpoint
+from embedwire_server.resources import ResourceMonitor
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
@@ -43,14 +44,14 @@ async def embedded_sandbox() -> AsyncGenerator[str]:
         RuntimeError: its packages are missing.
     """
     try:
-        from embedwire_server.sandbox import Sandbox  # noqa: PLC0415 - an extra that production does without
+        from embedwire_server.sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - an extra that production does without
     except ImportError as error:
         raise RuntimeError(
             "the sandbox needs more packages: install embedwire-server[sandbox], "
             "or set TWELVELABS_API_KEY or --upstream"
         ) from error
 
-    async with Sandbox() as sandbox:
+    async with Sandbox(SandboxOptions(fault_control=False)) as sandbox:
         log.warning("the embedded sandbox answers: its vectors are not the real model's")
         yield sandbox.base_url
 
@@ -92,7 +93,8 @@ class App:
         """Build and start everything, outermost last, so that a port answers only when all is ready.
 
         Raises:
-            OSError, RuntimeError: a port is in use, or the sandbox's packages are missing; nothing is left running.
+            OSError, RuntimeError: a port is in use, the spool cannot be written, or the sandbox's packages are missing;
+                nothing is left running.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -122,13 +124,19 @@ class App:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
+        resources = ResourceMonitor(
+            settings.spool_dir, self._metrics, lambda is_ready: health.ready() if is_ready else health.unready()
+        )
+        await resources.start()
         self._gateway = Gateway(
             self._policies(await self._upstream(stack)),
             Allowances(self._admission, self._metrics),
             self._metrics,
             settings.inputs_at_once,
         )
-        self._servicer = EmbeddingServicer(self._gateway, self._requests(), self._catalog())
+        self._servicer = EmbeddingServicer(
+            self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
+        )
         server = rpc_server.build(
             self._servicer, health, self._metrics, settings.upstream_name, self._rules, access=self._access
         )
@@ -141,7 +149,9 @@ class App:
         stack.push_async_callback(self._drain, health)
         self.target = settings.listen_address.with_port(port)
         self._warn()
-        await health.ready()
+        if resources.is_ready:
+            await health.ready()
+        await stack.enter_async_context(resources.running())
         log.info("serving", target=self.target, **self._facts())
 
     def _facts(self) -> dict[str, object]:
@@ -175,6 +185,7 @@ class App:
             settings.model_table,
             settings.limits,
             settings.inputs_at_once,
+            self._admission.content_memory,
             settings.spool_dir,
             accepts_upstream_keys=settings.accept_upstream_keys,
         )
@@ -207,7 +218,7 @@ class App:
         if self._settings.health_listen is None:
             return
         address = Address(self._settings.health_listen)
-        server = rpc_server.for_health(health, self._rules)
+        server = rpc_server.for_health(health, self._metrics, self._settings.upstream_name, self._rules)
         self.health_target = address.with_port(server.add_insecure_port(address))
         await server.start()
         stack.push_async_callback(server.stop, None)

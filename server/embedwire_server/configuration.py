@@ -8,6 +8,8 @@ import dataclasses
 import difflib
 import json
 import os
+import ssl
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,8 +24,14 @@ from embedwire_server.settings import Settings
 PREFIX = "EMBEDWIRE_"
 KEY_VARIABLE = "TWELVELABS_API_KEY"
 _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _MASKED = "**********"
+_CHMOD = "take the right away, with chmod o-r"
+_SANDBOX_FOR_ALL = (
+    "callers beyond this machine can make the sandbox fetch URLs of this machine's loopback addresses: "
+    "let only callers in whom you trust with that"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +75,9 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     """
     faults = [Fault(flag, f"is no flag{_meant(flag, map(_flag, _settable()))}") for flag in unknown_flags]
     environment = {name: text for name in _settable() if (text := os.environ.get(variable(name)))}
-    file, path, broken = _file(flags.get("config") or environment.get("config"))
+    file, path, broken = _file((flags.get("config") or environment.get("config") or "").strip())
+    if file.pop("config", None) is not None:
+        broken.append(Fault(f"{path}: config", "one file cannot name another"))
     values = {**file, **environment, **flags}
     places = dict.fromkeys(file, path)
     places |= {name: variable(name) for name in environment} | {name: _flag(name) for name in flags}
@@ -79,7 +89,8 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
         raise InvalidConfiguration(faults)
-    return Configuration(settings, places, tuple(_warnings()))
+    warnings = (*_unknown_variables(), *_authorities(), *_exposed(settings, places))
+    return Configuration(settings, places, warnings)
 
 
 def variable(name: str) -> str:
@@ -123,12 +134,12 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _file(path: str | None) -> tuple[dict[str, Any], str, list[Fault]]:
+def _file(path: str) -> tuple[dict[str, Any], str, list[Fault]]:
     """What the file says, its name, and what keeps it from being read."""
-    if path is None or not Path(path).is_file():  # a missing one is reported where `config` is checked
+    if not path or not Path(path).is_file():  # a missing one is reported where `config` is checked
         return {}, "", []
     try:
-        return tomllib.loads(Path(path).read_text("utf-8")), path, []
+        return tomllib.loads(Path(path).read_text("utf-8-sig")), path, []
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         return {}, path, [Fault(path, f"is not valid TOML: {error}")]
     except OSError as error:
@@ -175,11 +186,36 @@ def _file_only() -> Iterator[Fault]:
             yield Fault(variable(name), f"can be set in the file only, as [[{name}]]")
 
 
-def _warnings() -> Iterator[Fault]:
+def _unknown_variables() -> Iterator[Fault]:
     known = {variable(name) for name in Settings.model_fields} | _OF_CLIENTS
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:
             yield Fault(name, f"is no setting, and is ignored{_meant(name, known)}")
+
+
+def _exposed(settings: Settings, places: Mapping[str, str]) -> Iterator[Fault]:
+    """What others on this machine, or beyond it, can read or do, and should not."""
+    key_in_file = "api_key" in places and places["api_key"] != KEY_VARIABLE
+    for name, path, is_secret in (("config", settings.config, key_in_file), ("tls_key", settings.tls_key, True)):
+        if path is not None and is_secret and path.stat().st_mode & stat.S_IROTH:
+            yield Fault(_place(name, places), f"every user of this machine can read the key in {path}: {_CHMOD}", name)
+    if settings.upstream_url is None and not settings.listen_address.is_loopback:
+        yield Fault(_place("upstream", places), _SANDBOX_FOR_ALL, "upstream")
+
+
+def _authorities() -> Iterator[Fault]:
+    """What is wrong with the authorities that the environment names: OpenSSL says nothing, and then trusts none."""
+    for name in _AUTHORITIES:
+        if not (path := os.environ.get(name)):
+            continue
+        try:
+            if name == "SSL_CERT_DIR":
+                os.listdir(path)  # noqa: PTH208 - whether it can be read
+            else:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except OSError as error:  # also an ssl.SSLError
+            words = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+            yield Fault(name, f"cannot be used: {words}; no certificate of an upstream will be trusted because of it")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -1,10 +1,11 @@
 """What settings that are right by themselves do not allow together."""
 
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from embedwire_server.access import Access
-from embedwire_server.address import LAST_PORT
+from embedwire_server.address import LAST_PORT, Address, is_path
 from embedwire_server.models import BUILT_IN
 
 if TYPE_CHECKING:
@@ -48,8 +49,32 @@ def of(settings: "Settings") -> Iterator[Fault]:
         yield ("listen", "upstream", "api_key"), _NO_SANDBOX
     if settings.upstream_url == TWELVELABS_URL and settings.api_key is None:
         yield ("upstream", "api_key"), "the TwelveLabs API needs a key: set TWELVELABS_API_KEY"
+    yield from _of_models(settings)
+    yield from _of_places(settings)
     yield from _of_access(settings)
     yield from _of_workers(settings)
+
+
+def _of_models(settings: "Settings") -> Iterator[Fault]:
+    for model in settings.models:
+        if not is_path(model.endpoint):
+            yield ("models",), f"{model.name!r}: endpoint must be a path such as /embed, without ?, #, % and .. in it"
+        for name in (model.name, *model.aliases):
+            if not name.isprintable() or name != name.strip():
+                yield ("models",), f"{name!r}: a name must be printable, without white space around it"
+
+
+def _of_places(settings: "Settings") -> Iterator[Fault]:
+    taken: dict[str, str] = {}
+    for name in ("listen", "metrics_listen", "health_listen"):
+        address = getattr(settings, name)
+        if address is not None and Address(address).port and taken.setdefault(address, name) != name:
+            yield (name, taken[address]), f"must be another address than {taken[address].replace('_', '-')}"
+    if settings.spool_dir is not None:
+        try:
+            tempfile.TemporaryFile(dir=settings.spool_dir).close()
+        except OSError as error:
+            yield ("spool_dir",), f"files cannot be written there: {error.strerror}"
 
 
 def _of_access(settings: "Settings") -> Iterator[Fault]:

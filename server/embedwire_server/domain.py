@@ -195,8 +195,9 @@ class EmbedRequest:
     """A checked request: one model, at least one input.
 
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
-    `caller` is who shares capacity fairly with others. `content_bytes` is the most of its content that is in
-    memory at a time. `allowance` is what a caller with a name may use; None is as much as anybody.
+    `caller` is who shares capacity fairly with others. `content_bytes` is the size of the content that came
+    with it, without uploads. `allowance` is what a caller with a name may use; None is as much as anybody. `path` is
+    where the request is in the message of the call, with a dot at its end unless it is that message.
     """
 
     model: Model
@@ -206,6 +207,11 @@ class EmbedRequest:
     caller: Caller = ("", "")
     content_bytes: int = 0
     allowance: Allowance | None = None
+    path: str = ""
+
+    def input_path(self, index: int) -> str:
+        """The path of an input from the message of the call, for instance "inputs[2].audio"."""
+        return f"{self.path}inputs[{index}].{self.inputs[index].modality}"
 
     @property
     def has_audio(self) -> bool:

@@ -11,10 +11,13 @@
     ├── PermissionDenied          the caller is known, and may not do this
     ├── DeadlineExceeded          the call's time is up
     ├── CallerStalled             nobody took what was ready
+    ├── UploadStalled             too little of an upload arrived
+    ├── CallStalled               no message arrived
     ├── Overloaded                the server has no room for it
     ├── RateLimited               it does not fit into the rate limits before its deadline
     ├── Draining                  the server shuts down
     ├── UpstreamFailure           what the upstream, or the way to it, did; the reason says which
+    ├── ResourceFailure           the server itself lacks a resource; the cause says which
     └── InternalError             whatever nobody foresaw
 
 Messages reach callers: they hold no secret, no path and no text of an exception.
@@ -23,6 +26,8 @@ Messages reach callers: they hold no secret, no path and no text of an exception
 
 import dataclasses
 import enum
+
+from embedwire_server.causes import WORDS, Cause
 
 
 class Reason(enum.StrEnum):
@@ -55,6 +60,9 @@ class Reason(enum.StrEnum):
     UPSTREAM_MALFORMED_REPLY = "UPSTREAM_MALFORMED_REPLY"
     UPSTREAM_INCOMPATIBLE = "UPSTREAM_INCOMPATIBLE"
     INTERNAL = "INTERNAL"
+
+
+_OF_THE_INPUT = {Reason.CONTENT_TOO_LARGE, Reason.INPUT_REJECTED, Reason.RESOURCE_NOT_FOUND}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,10 +104,12 @@ class GatewayError(Exception):
 
     Attributes:
         attempts: how many upstream requests were made before; whoever counts them sets it.
+        cause: why the upstream could not be reached, or which resource is lacking.
     """
 
     reason: Reason
     attempts: int = 0
+    cause: Cause | None = None
 
     def __init__(
         self,
@@ -116,6 +126,13 @@ class GatewayError(Exception):
         self.retry_delay = retry_delay
         self.quotas = quotas
         self.upstream = upstream
+
+    def locate(self, path: str) -> None:
+        """Name the input that failed, where a call has many: in the message, and as a violation if it is at fault."""
+        if self.reason in _OF_THE_INPUT and not self.violations:
+            self.violations = (Violation(path, self.message),)
+        if not self.message.startswith(path):
+            self.message = f"{path}: {self.message}"
 
     def __repr__(self) -> str:
         """Without the message, which may quote the upstream and so the caller."""
@@ -213,6 +230,25 @@ class CallerStalled(GatewayError):
         super().__init__(f"no message was taken for {seconds:g} s; read the stream while it is sent")
 
 
+class UploadStalled(_FieldError):
+    """Too little of an upload arrived in the time that it has."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, field: str, least: int, seconds: float) -> None:
+        words = f"fewer than {least} bytes arrived in {seconds:g} s (upload_idle_timeout); send the file without pauses"
+        super().__init__(field, words)
+
+
+class CallStalled(GatewayError):
+    """The caller has begun a call, or a stream, and sends no message."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, which: str, seconds: float) -> None:
+        super().__init__(f"no {which} arrived in {seconds:g} s; send it without a pause, or end the call")
+
+
 class Overloaded(GatewayError):
     """The server has no room for the call now; nothing was sent to the upstream."""
 
@@ -235,10 +271,15 @@ class Draining(GatewayError):
 
 
 class Repeatable(enum.Enum):
-    """Whether what failed may be sent again."""
+    """Whether what failed may be sent again.
+
+    FRESH: once, at once and on a new connection. A reused connection was stale, which is no sign of an overloaded
+    upstream, so the retry budget does not count it.
+    """
 
     NO = "no"
     ONCE = "once"
+    FRESH = "fresh"
     YES = "yes"
 
 
@@ -251,9 +292,10 @@ class UpstreamFailure(GatewayError):
         retry_delay: seconds that the upstream asks to wait.
         upstream: what it said.
         repeatable: whether the same request may be sent again; by default it may not.
+        cause: why it could not be reached, if that is what happened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts that only the innermost layer has
         self,
         reason: Reason,
         message: str,
@@ -261,10 +303,27 @@ class UpstreamFailure(GatewayError):
         retry_delay: float | None = None,
         upstream: UpstreamSaid | None = None,
         repeatable: Repeatable = Repeatable.NO,
+        cause: Cause | None = None,
     ) -> None:
         super().__init__(message, retry_delay=retry_delay, upstream=upstream)
         self.reason = reason
         self.repeatable = repeatable
+        self.cause = cause
+
+
+class ResourceFailure(GatewayError):
+    """The server itself lacks a resource: file descriptors, local ports, memory, disk.
+
+    Room on disk comes back when other uploads end, so that another try makes sense; the rest is the operator's.
+
+    Args:
+        cause: which.
+    """
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(WORDS[cause])
+        self.reason = Reason.OVERLOADED if cause is Cause.DISK_FULL else Reason.INTERNAL
+        self.cause = cause
 
 
 class InternalError(GatewayError):

@@ -6,17 +6,20 @@ from typing import Any
 
 import structlog
 
-from embedwire_server.errors import InternalError
+from embedwire_server import causes
+from embedwire_server.errors import GatewayError, InternalError, ResourceFailure
 
 log = structlog.get_logger(__name__)
 
 _DEEPEST_CAUSE = 5
+_MOST_FRAMES = 50  # the innermost ones
 
 
-def unforeseen(error: BaseException) -> InternalError:
+def unforeseen(error: BaseException) -> GatewayError:
     """Log an exception under the request id of the running call and return what the caller is told."""
     log.error("unforeseen exception", **described(error))
-    return InternalError()
+    lacking = causes.lacking(error)
+    return InternalError() if lacking is None else ResourceFailure(lacking)
 
 
 def described(error: BaseException) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def described(error: BaseException) -> dict[str, Any]:
     while cause is not None and len(causes) < _DEEPEST_CAUSE:
         causes.append(type(cause).__qualname__)
         cause = cause.__cause__ or cause.__context__
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = traceback.extract_tb(error.__traceback__, -_MOST_FRAMES)
     return {
         "error_type": f"{type(error).__module__}.{type(error).__qualname__}",
         "causes": causes,

@@ -110,11 +110,18 @@ class Gateway:
                 if content is not None:
                     content.close()
             observed.reason = failure.reason if failure else "OK"
-            if failure is not None and len(request.inputs) == 1:
-                failure.attempts = trace.attempts
-                raise failure
+            if failure is not None:
+                _end_or_locate(failure, request, index, trace)
             with trace.time("parked"):
                 yield InputResult(index, item.key, request.model, count, trace, completion, failure)
+
+
+def _end_or_locate(failure: GatewayError, request: EmbedRequest, index: int, trace: Trace) -> None:
+    """Raise the failure of the only input, as that of the call; of several inputs, name the one that failed."""
+    if len(request.inputs) == 1:
+        failure.attempts = trace.attempts
+        raise failure
+    failure.locate(request.input_path(index))
 
 
 class _Observed:

@@ -6,13 +6,16 @@ the table or "other". No label ever holds a caller's text. Children are looked u
 
 import functools
 import platform
+from collections.abc import Iterator
 from importlib import metadata
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
-from embedwire_server import __version__
+from embedwire_server import __version__, logs
 from embedwire_server.domain import Modality
 
 OTHER_MODEL = "other"
@@ -35,6 +38,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
+        registry.register(_LogCollector())
 
         method = ("grpc_type", "grpc_service", "grpc_method")
         self.calls_started = Counter("grpc_server_started", "Calls begun.", method, registry=registry)
@@ -71,6 +75,12 @@ class Metrics:
             "embedwire_upstream_requests",
             "Requests to the upstream, by the reason of their failure (OK if none).",
             ("upstream", "endpoint", "modality", "outcome"),
+            registry=registry,
+        )
+        self.connection_failures = Counter(
+            "embedwire_upstream_connection_failures",
+            "Attempts without a connection to the upstream, or without a usable answer on it, by cause.",
+            ("cause",),
             registry=registry,
         )
         self.upstream_seconds = Histogram(
@@ -115,6 +125,12 @@ class Metrics:
             registry=registry,
         )
         self.reload_succeeded.set(1)
+        self.not_ready = Gauge(
+            "embedwire_not_ready",
+            "1 while the server lacks this resource of its own and reports NOT_SERVING for it.",
+            ("cause",),
+            registry=registry,
+        )
 
     def _policies(self, registry: CollectorRegistry) -> None:
         modality = ("modality",)
@@ -168,4 +184,15 @@ class Metrics:
             "Inputs that could not be sent before their deadline, by the limit; upstream is a hold.",
             ("modality", "limit"),
             registry=registry,
+        )
+
+
+class _LogCollector(Collector):
+    """What is counted below the metrics, since logging also runs without them."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "embedwire_log_lines_dropped",
+            "Log lines lost: the buffer was full, or they could not be written.",
+            value=logs.dropped_lines(),
         )

@@ -10,14 +10,15 @@ from pydantic import (
     DirectoryPath,
     Field,
     FilePath,
-    HttpUrl,
     SecretStr,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from embedwire_server import conflicts
 from embedwire_server.access import Token
-from embedwire_server.address import Address, parse_address
+from embedwire_server.address import Address, parse_address, parse_base_url
 from embedwire_server.certificates import CertificateFiles
 from embedwire_server.conflicts import TWELVELABS_URL
 from embedwire_server.domain import Limits, Modality, Model
@@ -29,25 +30,27 @@ MIB = 1 << 20
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
 
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_MAX_COUNT = 1 << 53  # what a metric holds exactly
+_MAX_INT = (1 << 31) - 1  # what an option of gRPC holds
+_MAX_SECONDS = 1e9  # 30 years; clocks and timers hold it
+_MAX_KEY_CHARS = 4096  # some servers refuse headers of 8 KiB
+
+Count = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
+Seconds = Annotated[float, Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), AfterValidator(abs)]  # -0.0 is 0.0
+PositiveSeconds = Annotated[float, Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False)]
 
 
 def _parse_upstream(text: str) -> str:
-    if text == SANDBOX:
-        return text
-    url = HttpUrl(text)
-    if url.query or url.fragment or url.username or url.password:
-        raise ValueError("must be a base URL without user info, query and fragment, or the word sandbox")
-    return text.rstrip("/")
+    return text if text == SANDBOX else parse_base_url(text)
 
 
 def _check_key(key: SecretStr) -> SecretStr:
-    secret = key.get_secret_value().strip()  # files of secrets tend to end in a newline
+    secret = key.get_secret_value()
     if not secret.isascii() or not secret.isprintable() or " " in secret:
         raise ValueError("must be visible ASCII characters only")
-    return SecretStr(secret)
+    if len(secret) > _MAX_KEY_CHARS:
+        raise ValueError(f"must have at most {_MAX_KEY_CHARS} characters")
+    return key
 
 
 def _with_lists(tokens: object) -> object:
@@ -114,10 +117,16 @@ class Settings(BaseModel):
         None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
     workers: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
+    worker_timeout: Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False)] = Field(
+        30.0, description="seconds after which a worker whose event loop does not respond is killed and replaced"
+    )
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
     stall_timeout: PositiveSeconds = Field(
         60.0, description="seconds after which a caller that takes nothing from its stream is ended"
+    )
+    upload_idle_timeout: PositiveSeconds = Field(
+        30.0, description="seconds in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
     )
     max_connection_age: PositiveSeconds = Field(
         1800.0, description="seconds after which a connection is asked to reconnect, so that load spreads"
@@ -130,12 +139,12 @@ class Settings(BaseModel):
     )
     inputs_at_once: Count = Field(16, description="inputs of one call that run at a time")
     inputs_in_flight: Count = Field(64, description="inputs of one modality that run at a time, of all calls")
-    inputs_queued: Annotated[int, Field(ge=0)] = Field(
+    inputs_queued: Annotated[int, Field(ge=0, le=_MAX_COUNT)] = Field(
         256, description="inputs of one modality that wait beside those; calls with more are refused"
     )
     max_content_bytes: Count = Field(256 * MIB, description="bytes of content in memory; calls with more are refused")
     max_attempts: Annotated[int, Field(ge=1, le=3)] = Field(3, description="upstream requests for one input")
-    retry_budget: Annotated[float, Field(ge=0, le=1)] = Field(
+    retry_budget: Annotated[float, Field(ge=0, le=1), AfterValidator(abs)] = Field(
         0.2, description="retries for each input on average, over a small reserve; none while most fail"
     )
     text_requests_per_minute: Count | None = Field(None, description="rate limit of the plan; unset: none")
@@ -147,7 +156,9 @@ class Settings(BaseModel):
     audio_minutes_per_hour: Count | None = Field(None, description="minutes of media; unset: no limit")
     audio_minutes_per_day: Count | None = Field(None, description="minutes of media; unset: no limit")
     max_inputs: Count = Field(256, description="inputs in one call")
-    max_message_bytes: Count = Field(16 * MIB, description="bytes of one request message")
+    max_message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(
+        16 * MIB, description="bytes of one request message"
+    )
     max_image_bytes: Count = Field(32 * MIB, description="bytes of one image")
     max_upload_bytes: Count = Field(256 * MIB, description="bytes of one uploaded file")
     max_text_bytes: Count = Field(64 << 10, description="bytes of one text in UTF-8")
@@ -156,6 +167,24 @@ class Settings(BaseModel):
     tokens: Annotated[tuple[Token, ...], BeforeValidator(_with_lists)] = Field(
         (), description="who may call, in the file only; unset: everybody"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_white_space(cls, value: object, info: ValidationInfo) -> object:
+        """White space around a value is not part of it: files and YAML blocks tend to end in a newline."""
+        name = info.field_name or ""
+        if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
+            raise ValueError(f"the value of {name} must not be true or false")
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        if not text:
+            raise ValueError(f"the value of {name} must not be empty; leave it out for the default")
+        if not text.isprintable() and name != "api_key":  # whose own check says more
+            raise ValueError(
+                f"the value of {name} must be printable: no line break, control character or byte order mark in it"
+            )
+        return text
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -4,6 +4,8 @@ import dataclasses
 import time
 from typing import Literal
 
+from embedwire_server.causes import Cause
+
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 
 
@@ -13,6 +15,7 @@ class Trace:
 
     attempts: int = 0
     upstream: str = ""
+    stuck: Cause | None = None  # what an attempt waited for when it was given up
     hold: float = 0.0  # how long the last reply asks the next request to wait
     queue: float = 0.0
     upload: float = 0.0

@@ -1,150 +1,276 @@
-"""One worker: a process that serves on a port which others serve too, seen from both sides."""
+"""One worker process: the handle that the supervisor holds, and what runs in the process itself.
+
+The event loop of the worker sends heartbeats. A worker without heartbeats is hung, whatever the reason: stopped by a
+signal, blocked in Python or in C code, or stuck while it starts or ends.
+"""
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
 from embedwire_server import lifetime, logs
 from embedwire_server.app import App
 from embedwire_server.settings import Settings
+from embedwire_server.worker_channel import Channel
 
 log = structlog.get_logger(__name__)
 
+START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
+
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
+_POLL_SECONDS = 0.02
+_PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
+
+
+class _Heartbeat(NamedTuple):
+    """The event loop of the worker runs."""
 
 
 class _Report(NamedTuple):
-    """What a worker tells once: where its metrics are, or why it does not start."""
+    """The result of the start: where the metrics are, or why it failed. Sent once."""
 
     metrics_url: str = ""
     fault: str = ""
 
 
-class Worker:
-    """A worker as the supervisor sees it; making one spawns it.
+class _Start(NamedTuple):
+    """The first message to a worker. It goes through the channel because the settings contain secrets."""
 
-    Args:
-        index: which one of them, from 0.
-        settings: what it goes by, its own share.
-        sandbox_url: the sandbox of the supervisor, if it has one.
+    settings: Settings
+    sandbox_url: str | None
+    heartbeat: float
 
-    Raises:
-        OSError: there are no more processes or files to be had.
+
+class Timeouts(NamedTuple):
+    """When a worker counts as hung.
+
+    Attributes:
+        silence: seconds without a heartbeat.
+        start: seconds from the spawn to the first heartbeat.
     """
 
-    def __init__(self, index: int, settings: Settings, sandbox_url: str | None) -> None:
+    silence: float
+    start: float = START_TIMEOUT
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats; one that is late never matters."""
+        return min(1.0, self.silence / 10)
+
+
+class Worker:
+    """A worker as the supervisor sees it; `spawn` starts it."""
+
+    def __init__(
+        self, index: int, channel: Channel, process: multiprocessing.process.BaseProcess, timeouts: Timeouts
+    ) -> None:
         self._index = index
+        self._channel = channel
+        self._process = process
         self._began = time.monotonic()
-        self._reports, reports = _SPAWN.Pipe(duplex=False)
-        orders, self._orders = _SPAWN.Pipe(duplex=False)
-        # By a pipe, not on its command line: there is a key in the settings.
-        pipes = (reports, orders)
-        self._process = _SPAWN.Process(target=_work, args=(index, settings, sandbox_url, *pipes), daemon=True)
-        # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which tells the workers.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            self._process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
-            reports.close()
-            orders.close()
-        log.info("a worker starts", worker=index, pid=self.pid)
+        self._timeouts = timeouts
+        self._silent_intervals = 0
+        self._has_begun = False
+        self._is_killed = False
+        self._report: asyncio.Future[_Report] = asyncio.get_running_loop().create_future()
+        self._ending = asyncio.create_task(self._follow())
+
+    @classmethod
+    async def spawn(cls, index: int, settings: Settings, sandbox_url: str | None, timeouts: Timeouts) -> "Worker":
+        """Start a process; `serving` waits until it serves.
+
+        Args:
+            index: which one of them, from 0.
+            settings: its own share.
+            sandbox_url: the sandbox of the supervisor, if it has one.
+            timeouts: when it counts as hung.
+
+        Raises:
+            OSError: the system has no more processes or file descriptors.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            channel = await Channel.open(ours)
+            try:
+                process = _spawned(index, theirs)
+            except OSError:
+                await channel.aclose()
+                raise
+        channel.send(_Start(settings, sandbox_url, timeouts.heartbeat))
+        log.info("a worker starts", worker=index, pid=process.pid)
+        return cls(index, channel, process, timeouts)
 
     @property
     def pid(self) -> int | None:
-        """Its process."""
+        """The process id."""
         return self._process.pid
 
     @property
     def age(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the spawn."""
         return time.monotonic() - self._began
 
     async def serving(self) -> str:
-        """Wait until it serves; the URL of its metrics. To be asked once.
+        """Wait until it serves; return the URL of its metrics.
 
         Raises:
-            RuntimeError: it does not, and why.
+            RuntimeError: it does not start; the text says why.
         """
-        await _readable(self._reports.fileno())
-        with self._reports:
-            try:
-                report = self._reports.recv()
-            except EOFError:
-                report = _Report(fault=f"ended with exit status {await self.ended()}")
+        report = await asyncio.shield(self._report)
         if report.fault:
             raise RuntimeError(f"worker {self._index}: {report.fault}")
-        return str(report.metrics_url)
+        return report.metrics_url
 
     async def ended(self) -> int:
-        """Wait until it has ended; its exit status, negative if it was a signal."""
-        await _readable(self._process.sentinel)
-        self._process.join()
-        return self._process.exitcode or 0
+        """Wait until the process has ended; return its exit status, negative if it was a signal."""
+        return await asyncio.shield(self._ending)
 
     def reload(self, settings: Settings | None) -> None:
-        """Let it go by these settings, its own share; one that ends meanwhile does not mind."""
-        with contextlib.suppress(OSError):
-            self._orders.send(settings)
+        """Send it these settings, its own share, as `App.reload` takes them. Never waits for the worker."""
+        self._channel.send(settings)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal; none if it has ended."""
         if self._process.is_alive() and self.pid is not None:
             os.kill(self.pid, number)
 
+    def check(self) -> None:
+        """Kill the process if it is hung; to be called once in every heartbeat interval.
 
-async def _readable(file: int) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(file, ready.set)
+        Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
+        one call follows, not a timeout for all workers at once.
+        """
+        self._silent_intervals += 1
+        silence = self._silent_intervals * self._timeouts.heartbeat
+        if self._has_begun and silence > self._timeouts.silence:
+            self.kill(f"no heartbeat for {self._timeouts.silence:g} s")
+        elif not self._has_begun and silence > self._timeouts.start:
+            self.kill(f"did not start within {self._timeouts.start:g} s")
+
+    def kill(self, reason: str) -> None:
+        """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
+        if self._is_killed or not self._process.is_alive():
+            return
+        self._is_killed = True
+        log.error("a worker is hung and is killed", worker=self._index, pid=self.pid, reason=reason)
+        self._report_once(_Report(fault=reason))
+        self.send(signal.SIGKILL)
+
+    async def _follow(self) -> int:
+        """Read messages until the process has ended; return its exit status."""
+        with contextlib.suppress(EOFError):
+            while True:
+                message = await self._channel.receive()
+                self._silent_intervals, self._has_begun = 0, True
+                if isinstance(message, _Report):
+                    self._report_once(message)
+        await self._channel.aclose()
+        while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
+            await asyncio.sleep(_POLL_SECONDS)
+        self._report_once(_Report(fault=f"ended with exit status {status}"))
+        return status
+
+    def _report_once(self, report: _Report) -> None:
+        if not self._report.done():
+            self._report.set_result(report)
+
+
+def _log_file() -> "Connection[Any, Any] | None":
+    """What the log is written to, to be handed to a worker: descriptor 2 is a pipe that this process reads."""
+    file = logs.descriptor()
+    return None if file is None else Connection(os.dup(file), readable=False)
+
+
+def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
+    log_file = _log_file()
+    process = _SPAWN.Process(target=_work, args=(index, end, log_file), daemon=True)
+    # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        await ready.wait()
+        process.start()
     finally:
-        loop.remove_reader(file)
+        signal.signal(signal.SIGINT, before)
+        if log_file is not None:
+            log_file.close()
+    return process
 
 
-def _work(
-    index: int,
-    settings: Settings,
-    sandbox_url: str | None,
-    reports: "Connection[_Report, _Report]",
-    orders: "Connection[Settings | None, Settings | None]",
-) -> None:
+def _work(index: int, end: socket.socket, log_file: "Connection[Any, Any] | None") -> None:
     """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor tells what has changed
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    logs.configure(settings.log_level, settings.log_format, worker=index)
-
-    @contextlib.asynccontextmanager
-    async def serving() -> AsyncGenerator[None]:
-        async with App(settings, sandbox_url=sandbox_url, shares_port=True) as app:
-            reports.send(_Report(metrics_url=app.metrics_url))
-            reports.close()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(orders.fileno(), lambda: app.reload(orders.recv()))
-            try:
-                yield
-            finally:
-                loop.remove_reader(orders.fileno())
-
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor sends what has changed
+    _end_with_supervisor()
+    file = None if log_file is None else log_file.fileno()
     try:
-        lifetime.run(serving(), [signal.SIGTERM], then=signal.SIG_IGN)
-    except lifetime.NotStarted as error:
-        reports.send(_Report(fault=str(error)))
+        lifetime.run(_serving(index, end, file), [signal.SIGTERM], then=signal.SIG_IGN)
+    except lifetime.NotStarted:
         sys.exit(1)
 
 
+@contextlib.asynccontextmanager
+async def _serving(index: int, end: socket.socket, log_file: int | None) -> AsyncGenerator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        channel = await Channel.open(end)
+        stack.push_async_callback(channel.aclose)
+        start = await channel.receive()
+        if not isinstance(start, _Start):
+            raise TypeError("the first message is not _Start")
+        logs.configure(start.settings.log_level, start.settings.log_format, log_file, worker=index)
+        _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
+        app = App(start.settings, sandbox_url=start.sandbox_url, shares_port=True)
+        try:
+            await stack.enter_async_context(app)
+        except (OSError, RuntimeError) as error:
+            channel.send(_Report(fault=str(error)))
+            raise
+        channel.send(_Report(metrics_url=app.metrics_url))
+        _run_beside(stack, _reload(channel, app))
+        yield
+
+
+def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, None]) -> None:
+    stack.callback(asyncio.create_task(work).cancel)
+
+
+async def _send_heartbeats(channel: Channel, interval: float) -> None:
+    while True:
+        if channel.is_idle:  # while the supervisor is stopped, they would fill the memory
+            channel.send(_Heartbeat())
+        await asyncio.sleep(interval)
+
+
+async def _reload(channel: Channel, app: App) -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(EOFError):
+        while True:
+            settings = await channel.receive()
+            if settings is None or isinstance(settings, Settings):
+                loop.call_soon(app.reload, settings)  # not awaited: an exception is logged and ends nothing
+
+
 def _end_with_supervisor() -> None:
-    """However the supervisor ends, also by SIGKILL: no worker is left behind that holds the port."""
+    """End when the supervisor ends, also by SIGKILL: no worker is left behind that holds the port.
+
+    On Linux the kernel sees to it, also if this process is stopped or blocked in C code. Elsewhere a thread does.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_exit_after_supervisor, daemon=True).start()  # it may have ended before
+
+
+def _exit_after_supervisor() -> None:
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
         supervisor.join()

@@ -11,8 +11,7 @@ from bench.stage import Stage
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.domain import InputSegment, Modality
 from embedwire_server.rpc import replies
-from embedwire_server.upstream import wire
-from embedwire_server.upstream.decoder import ReplyDecoder
+from embedwire_server.upstream.parser import ReplyParser
 
 PIECE_BYTES = 64 << 10  # as the server takes them
 PASSES = 3
@@ -33,16 +32,15 @@ async def decode(stage: Stage) -> Measured:
 
 def ours(reply: bytes) -> Iterator[bytes]:
     """As the server does it, piece by piece."""
-    decoder, count = ReplyDecoder("audio_embedding"), 0
+    parser, count = ReplyParser(Modality.AUDIO, bodies.DIMENSIONS), 0
     for start in range(0, len(reply), PIECE_BYTES):
-        elements = decoder.feed(reply[start : start + PIECE_BYTES])
-        for found in wire.segments(elements, bodies.DIMENSIONS, Modality.AUDIO):
+        for found in parser.feed(reply[start : start + PIECE_BYTES]):
             event = InputSegment(0, "", count, Modality.AUDIO, found)
             message = pb.Segment()
             replies.write_segment(message, event, pb.VECTOR_ENCODING_FLOAT_VALUES)
             yield message.SerializeToString()
             count += 1
-    wire.completion(decoder.end(), Modality.AUDIO, decoder.elements)
+    parser.finish()
 
 
 def theirs(reply: bytes) -> Iterator[bytes]:

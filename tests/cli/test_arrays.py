@@ -53,7 +53,7 @@ async def test_failed_inputs_have_no_rows_and_are_named(scripted: Scripted, tmp_
     assert (some.code, none.code) == (1, 1)
     assert np.load(file).shape == (1, 512)
     assert 'input 0, "wrong": no rows, it failed\ninput 1, "a": row 0\n' in some.err
-    assert 'error: input 0, "wrong": INPUT_REJECTED: no' in some.err
+    assert 'error: input 0, "wrong": INPUT_REJECTED: inputs[0].text: no' in some.err
     assert "nothing to write" in none.err
     assert kept.read_bytes() == b"earlier"
     assert sorted(tmp_path.iterdir()) == [kept, file]

@@ -166,16 +166,17 @@ async def test_a_failed_input_leaves_the_others(scripted: Scripted) -> None:
 
     assert (table.code, lines.code) == (1, 1)
     assert '    0  done: "good", 1 segment' in table.out
-    assert '    1  failed: "wrong": INPUT_REJECTED: no [bold]such[/] thing\n' in table.out
+    assert '    1  failed: "wrong": INPUT_REJECTED: inputs[1].text: no [bold]such[/] thing\n' in table.out
     assert "    2  failed: melody.flac: UPSTREAM_" in table.out
     assert "(its segments above are void)" in table.out
-    assert 'error: input 1, "wrong": INPUT_REJECTED: no [bold]such[/] thing\n' in table.err
+    assert 'error: input 1, "wrong": INPUT_REJECTED: inputs[1].text: no [bold]such[/] thing\n' in table.err
     assert "  upstream: HTTP status 400, parameter_invalid\n  request id: " in table.err.replace(
         "  see: https://docs.twelvelabs.io/api-reference/error-codes\n", ""
     )
     assert failures[0] is None
     assert (failures[1]["code"], failures[1]["reason"]) == ("INVALID_ARGUMENT", "INPUT_REJECTED")
     assert failures[1]["upstream_error"]["http_status"] == 400
+    assert failures[1]["cause"] == ""
 
 
 async def test_every_input_ends_with_one_result_line_also_when_the_call_fails(served: Served) -> None:

@@ -76,7 +76,7 @@ async def test_failed_inputs_are_left_out_of_the_picture(scripted: Scripted, tmp
 
     assert (drawn.code, empty.code) == (1, 1)
     assert "the similarity of 2 inputs" in drawn.out
-    assert 'error: input 1, "wrong": INPUT_REJECTED: no' in drawn.err
+    assert 'error: input 1, "wrong": INPUT_REJECTED: inputs[1].text: no' in drawn.err
     assert "nothing was drawn" in empty.err
     assert [path.name for path in tmp_path.iterdir()] == ["drawn.png"]
 

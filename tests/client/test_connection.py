@@ -1,11 +1,11 @@
 """How the server is reached: TLS, credentials, and a server that is not there yet."""
 
 import asyncio
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import held_port
 from serving import Serve, Served
 
 from client.callers import Connect, InTheLoop, InThreads
@@ -176,10 +176,8 @@ async def test_a_local_socket(connect: Connect, tmp_path: Path) -> None:
 
 async def test_a_client_waits_for_a_server_that_starts_later(connect: Connect, serve: Serve) -> None:
     """With wait_for_ready a call is answered by a server that starts after it."""
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        target = f"127.0.0.1:{reserved.getsockname()[1]}"
+    with held_port() as port:
+        target = f"127.0.0.1:{port}"
         async with connect(target, wait_for_ready=True) as client, connect(target) as impatient:
             waiting = [
                 asyncio.create_task(client.embed("marengo3.0", Text("a"), timeout=30)),
@@ -190,7 +188,6 @@ async def test_a_client_waits_for_a_server_that_starts_later(connect: Connect, s
             with pytest.raises(UnreachableError):
                 await impatient.embed("marengo3.0", Text("a"), timeout=10)
             assert not any(task.done() for task in waiting)
-            reserved.close()
             async with serve(listen=target):
                 found = await asyncio.wait_for(asyncio.gather(*waiting), 30)
 
@@ -200,9 +197,8 @@ async def test_a_client_waits_for_a_server_that_starts_later(connect: Connect, s
 
 async def test_waiting_ends_with_the_deadline(connect: Connect) -> None:
     """With wait_for_ready and no server, the timeout ends the call as DeadlineExceededError."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        async with connect(f"127.0.0.1:{reserved.getsockname()[1]}", wait_for_ready=True, timeout=0.3) as client:
+    with held_port() as port:
+        async with connect(f"127.0.0.1:{port}", wait_for_ready=True, timeout=0.3) as client:
             calls = client.embed("m", Text("a")), client.models(), client.embed("m", Audio(chunks=[b"a"]))
             found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
     assert [type(error) for error in found] == [DeadlineExceededError] * 3

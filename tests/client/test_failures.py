@@ -40,6 +40,7 @@ from embedwire.replies import failure as read_failure
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 from embedwire_server import errors
+from embedwire_server.causes import Cause
 from embedwire_server.errors import Reason
 from embedwire_server.rpc import replies, status
 
@@ -75,6 +76,7 @@ def full(reason: Reason) -> errors.GatewayError:
         ),
     )
     error.attempts = 3
+    error.cause = Cause.CONNECTION_REFUSED
     return error
 
 
@@ -132,6 +134,7 @@ async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
             "https://example.com/errors",
             {"x-ratelimit-limit": "25", "x-ratelimit-remaining": "0", "retry-after": "7", "ratelimit": "3"},
         ),
+        "connection_refused",
     )
     in_result = answering(result(0, failure=replies.failure(error), attempts=3), segment(1), result(1))
     async with service(CreateEmbedding=aborting(error)) as target, connect(target) as client:

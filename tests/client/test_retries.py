@@ -56,7 +56,7 @@ async def test_callers_may_do_it_themselves(connect: Connect) -> None:
     assert len(fake.calls) == 2
 
 
-@pytest.mark.parametrize("asked", ["-1", "", "soon", "5000"])
+@pytest.mark.parametrize("asked", ["-1", "", "soon", "5000", "99999999999", "9" * 400, "1e3", "0x1"])
 async def test_what_is_not_to_come_back_does_not(connect: Connect, asked: str) -> None:
     """A failure that the server does not want back, or not before the deadline, is raised at once."""
     fake = Fake([refusal(asked)])

@@ -20,6 +20,7 @@ FAILURE: dict[str, Any] = {
     "retry_delay": None,
     "quotas": [],
     "upstream": None,
+    "cause": "",
 }
 SAID: dict[str, Any] = {"http_status": 0, "code": "", "message": "", "docs_url": "", "rate_limit_headers": {}}
 REFUSED_BY_CLIENT = ("Argument", "File")

@@ -62,11 +62,14 @@ class Stage:
         settings |= {flag: str(self.folder / file) for flag, file in spec.get("files", {}).items()}
         if "tokens" in spec:
             settings["config"] = _configuration(self.folder / f"{name}.toml", spec["tokens"])
-        async with (
-            ScriptedUpstream(_nothing).running() as upstream,
-            ServerProcess.running(upstream=upstream.base_url, key=spec.get("key", ""), **settings) as process,
-        ):
-            yield Server(process, upstream)
+        async with contextlib.AsyncExitStack() as stack:
+            upstream = await stack.enter_async_context(ScriptedUpstream(_nothing).running())
+            settings["upstream"] = upstream.base_url
+            if spec.get("has_no_upstream"):
+                port = stack.enter_context(reserved_port()).getsockname()[1]
+                settings["upstream"] = f"http://{HOST}:{port}"
+            running = ServerProcess.running(key=spec.get("key", ""), **settings)
+            yield Server(await stack.enter_async_context(running), upstream)
 
 
 @contextlib.contextmanager

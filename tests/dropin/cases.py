@@ -40,7 +40,9 @@ def body(**parameters: Any) -> dict[str, Any]:
     return {"request_options": {"additional_body_parameters": parameters}}
 
 
-AT_ONCE = {"Retry-After": "0"}  # or the next case would be held back as well
+AT_ONCE = {"Retry-After": "0.01"}
+ONCE: Any = {"max_retries": 0}
+OWN = {"empty_429": False}  # the default, said aloud: a case with options has a server that no other case holds back
 
 
 def failing(status: int, **more: Any) -> tuple[Fault, ...]:
@@ -129,10 +131,14 @@ AGREE: dict[str, Case] = {
     "conflict": Case(call(text="x"), failing(409, body='{"code": "conflict", "message": "Again."}')),
     "too large": Case(call(image_file=png()), failing(413, body='{"code": "too_large", "message": "Too large."}')),
     "rate limited": Case(
-        call(text="x"), failing(429, body='{"code": "too_many_requests", "message": "Slow."}', headers=AT_ONCE)
+        call(text="x", request_options=ONCE),
+        failing(429, body='{"code": "too_many_requests", "message": "Slow."}', headers=AT_ONCE),
+        sandbox=OWN,
     ),
     "rate limited, all of three": Case(
-        three_files, failing(429, body='{"code": "too_many_requests", "message": "S"}', headers=AT_ONCE)
+        lambda at: {**three_files(at), "request_options": ONCE},
+        failing(429, body='{"code": "too_many_requests", "message": "S"}', headers=AT_ONCE),
+        sandbox=OWN,
     ),
     "server error": Case(call(text="x"), failing(500, body='{"code": "internal_server_error", "message": "Oops."}')),
     "text-mode file": Case(lambda at: {"image_file": at.stack.enter_context(at.saved("t.txt", b"x").open())}),
@@ -219,8 +225,9 @@ DEVIATE: dict[str, Case] = {
         ours=("ApiError", 503),
     ),
     "429 without a body": Case(
-        call(text="x"),
+        call(text="x", request_options=ONCE),
         failing(429, body="", headers=AT_ONCE),
+        sandbox=OWN,
         deviation="Bodies that are not JSON",
         official=("ApiError", 429),
         ours=("ApiError", 429),

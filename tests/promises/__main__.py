@@ -13,9 +13,13 @@ import uvloop
 from promises import (
     broken_answers,
     broken_calls,
+    connections,
     endings,
+    half_open,
     hints,
+    hung_workers,
     labels,
+    logs,
     overload,
     quotas,
     restarts,
@@ -26,7 +30,23 @@ from promises import (
 from promises.stage import ALL, Promise, Stage
 from promises.verdict import Figure, Verdict
 
-FAMILIES = (retries, hints, quotas, endings, overload, restarts, broken_answers, broken_calls, secrets, labels, soak)
+FAMILIES = (
+    retries,
+    hints,
+    quotas,
+    endings,
+    overload,
+    half_open,
+    restarts,
+    hung_workers,
+    broken_answers,
+    connections,
+    broken_calls,
+    secrets,
+    labels,
+    logs,
+    soak,
+)
 DIRECTORY = Path("build/promises")
 TRUTH = "metric-truth"
 MOST_SECONDS = 1800

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import itertools
 import json
-import socket
 import sys
 import time
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from messages import request, url_input
+from ports import held_port
 
 from promises.answers import segments, slow
 from promises.callers import Callers, Outcome, closed_loop, names
@@ -71,9 +71,13 @@ async def _watched(target: str) -> list[str]:
 @promise("rolling-restart")
 async def replicas_restart_under_load(stage: Stage) -> Verdict:
     """While two replicas are restarted in turn, a round-robin client that waits for ready ones sees no failure."""
+    with held_port() as first, held_port() as second:
+        return await _restarted_under_load(stage, [first, second])
+
+
+async def _restarted_under_load(stage: Stage, ports: list[int]) -> Verdict:
     least = stage.scaled(10_000, 1_500)
     rounds = stage.scaled(3, 1)
-    ports = _free_ports(2)
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     async with stage.upstream(slow(0.02)) as upstream, Callers.connected(target, 2, _ROUND_ROBIN) as callers:
         replicas = [_Replica(stage, upstream.base_url, port) for port in ports]
@@ -127,9 +131,3 @@ async def _restart_in_turn(replicas: list[_Replica], rounds: int) -> None:
             await asyncio.sleep(0.5)
             await replica.restart()
             await asyncio.sleep(1.0)  # a rollout waits until clients have found the new one
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]

@@ -6,17 +6,36 @@ from promises.answers import chance, failing, slow
 from promises.callers import Outcome, closed_loop, names
 from promises.server import MIB, growth
 from promises.stage import Stage, promise, settled
+from promises.upstream import Answer, Asked, Ending
 from promises.verdict import Verdict
 
 WARM_UP = 0.25  # of the calls
+CANCELLED, HELD = 0.5, 0.7  # of the calls; of those that are cancelled
+_SLOW, _SLOWEST, _HANG = slow(0.005), slow(1.0), Answer("hang", [Ending.HANG])
 
 
 @promise("soak")
 async def nothing_grows(stage: Stage) -> Verdict:
     """After hundreds of thousands of calls, half of them cancelled and a tenth failing, the server is as it was."""
     count = stage.scaled(200_000, 6_000)
-    async with stage.playing(failing(0.1, stage.seed, status=400, otherwise=slow(0.005))) as (_, server, callers):
+
+    def is_cancelled(name: str) -> bool:
+        return name.startswith("call") and chance(stage.seed, "cancel", name) < CANCELLED
+
+    def is_held(name: str) -> bool:
+        """Whether the answer is held until the call is cancelled, so that however fast the server is, many are."""
+        return is_cancelled(name) and chance(stage.seed, "held", name) < HELD
+
+    answered = failing(
+        0.1, stage.seed, status=400, otherwise=lambda asked: _HANG if is_held(asked.line.input) else _SLOW(asked)
+    )
+
+    def script(asked: Asked) -> Answer:
+        return (_SLOWEST if asked.line.input.startswith("pool") else answered)(asked)
+
+    async with stage.playing(script) as (_, server, callers):
         await closed_loop(names(200, "warm"), 16, callers.embed)
+        await closed_loop(names(16, "pool"), 16, callers.embed)  # all at once, so that each has opened a connection
         await settled(server)
         tasks, descriptors = await server.tasks(), server.descriptors()
         memory: list[tuple[int, int]] = []
@@ -25,8 +44,8 @@ async def nothing_grows(stage: Stage) -> Verdict:
         async def call(name: str) -> Outcome:
             if (done := next(counter)) % (count // 100) == 0:
                 memory.append((done, server.memory()))
-            cancelled = chance(stage.seed, "cancel", name) < 0.5
-            after = 0.04 * chance(stage.seed, "when", name) if cancelled else None
+            most = 0.01 if is_held(name) else 0.04
+            after = most * chance(stage.seed, "when", name) if is_cancelled(name) else None
             return await callers.embed(name, cancel_after=after)
 
         await closed_loop(names(count), 16, call)

@@ -22,7 +22,7 @@ async def test_a_segment_is_written_before_the_next_is_computed() -> None:
 
     async def segments() -> AsyncGenerator[Segment, None]:
         yield Segment(VECTOR, 0.0)
-        await asyncio.wait_for(first_seen.wait(), 5)
+        await asyncio.wait_for(first_seen.wait(), 20)
         yield Segment(VECTOR, 7.5)
 
     written = b""

@@ -75,7 +75,7 @@ def bench() -> Iterator[Bench]:
     made.held.close()
     assert all(delay is not None and 0 < delay <= 60 for delay in made.delays)
     for room in made.admission._rooms.values():
-        assert (room._taken, room._held) == (0, (Counter(), Counter()))
+        assert (room.share.taken, room.share._held) == (0, ({}, {}))
     assert all(places.is_idle for places in made.admission._places.values())
     assert sample(made.metrics, "embedwire_content_bytes") == 0
 
@@ -451,8 +451,7 @@ async def test_calls_that_leave(seed: int) -> None:
         assert ended is None or isinstance(ended, Overloaded | asyncio.CancelledError | Exception)
 
     for room in bench.admission._rooms.values():
-        assert room._taken == 0
-        assert room._held == (Counter(), Counter())
+        assert (room.share.taken, room.share._held) == (0, ({}, {}))
     assert all(places.is_idle for places in bench.admission._places.values())
     assert sample(bench.metrics, "embedwire_content_bytes") == 0
     for modality in Modality:

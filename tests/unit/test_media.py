@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from media import flac, mp3, sound, tone, wav
 
 from embedwire_server.content import Announcement, MemoryContent, Upload
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.errors import UploadMismatch
 from embedwire_server.media import LEAST_WORK, LONGEST_SECONDS, MOST_WORK, duration_of
 
 SAMPLES = Path(__file__).parents[2] / "clients/python/examples/samples"
 MANY = 1 << 20
+MEMORY = ContentMemory(256 << 20).account(("a", "1"))
 HUGE = 0xFFFFFFFF
 
 
@@ -50,7 +52,7 @@ class Counted:
 
 async def received(data: bytes, directory: Path | None = None) -> Upload:
     """An upload that has all of it, in pieces that fit nothing."""
-    upload = Upload(Announcement("inputs[0].upload", 64 << 20), asyncio.Semaphore(1), directory)
+    upload = Upload(Announcement("inputs[0].upload", 64 << 20), asyncio.Semaphore(1), MEMORY, directory)
     await upload.open()
     for start in range(0, len(data), 100_003):
         await upload.write(data[start : start + 100_003])
@@ -215,7 +217,7 @@ def test_mutations(data: bytes) -> None:
 async def test_waits_for_the_file() -> None:
     """The duration of an upload is told once all of it is there."""
     data = wav(1)
-    upload = Upload(Announcement("inputs[0].upload", MANY), asyncio.Semaphore(1))
+    upload = Upload(Announcement("inputs[0].upload", MANY), asyncio.Semaphore(1), MEMORY)
     asked = asyncio.create_task(duration_of(upload))
     await upload.open()
     await upload.write(data)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import grpc
 import prometheus_client
 
+from embedwire_server.causes import Cause
 from embedwire_server.domain import Modality
 from embedwire_server.errors import Reason
 from embedwire_server.metrics import MAX_SERIES, OTHER_MODEL, Metrics
 from embedwire_server.models import BUILT_IN
+from embedwire_server.resources import CHECKED
 from embedwire_server.settings import Settings
 
 SERVICES = {
@@ -50,6 +52,8 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "refusals": [*modalities, ("content_bytes",), ("caller",)],
         "caller_calls": [("search", reason) for reason in OUTCOMES],
         "caller_inputs": [("search", modality) for modality in Modality],
+        "connection_failures": [(cause,) for cause in Cause],
+        "not_ready": [(cause,) for cause in CHECKED],
         "retries": list(itertools.product(Modality, Reason)),
         "retries_withheld": list(itertools.product(Modality, ["attempts", "deadline", "budget"])),
         "pacing_waiting": modalities,

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import gc
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -367,6 +368,40 @@ async def test_a_week_of_guesses() -> None:
     assert 60 <= bench.visits[-1].at - bench.visits[-2].at <= 72
 
 
+@pytest.mark.parametrize("hint", [0.0, 0.001, 0.1, 1.0, 2.0])
+@in_virtual_time
+async def test_hints_that_are_too_short(hint: float) -> None:
+    """A first hint is obeyed exactly, 0 is 1 s; if that is refused again, one at a time goes, up to 5 s apart."""
+    bench = Bench()
+    bench.upstream.react = lambda visit: visit.fail(limited(hint))
+
+    async def persistent() -> None:
+        while now() < 60:
+            with pytest.raises(UpstreamFailure):
+                await parts_of(bench.paced, call())
+
+    await asyncio.gather(*(persistent() for _ in range(64)))
+    visits = [visit.at for visit in bench.visits if visit.at < 60]
+    steps = [after - before for before, after in itertools.pairwise(sorted(set(visits)))]
+    assert (steps[0] == pytest.approx(hint)) if hint else 1 <= steps[0] <= 1.2
+    assert all(before <= after * 1.2 for before, after in itertools.pairwise(steps))
+    assert 5 <= steps[-1] <= 6
+    assert len(visits) < 2 * 64 + 20
+
+
+@in_virtual_time
+async def test_a_hint_longer_than_the_back_off() -> None:
+    """A hint that is longer than the back-off is never shortened or lengthened, however often it is given."""
+    bench = Bench()
+    bench.upstream.react = lambda visit: visit.fail(limited(30))
+    for _ in range(6):
+        with pytest.raises(UpstreamFailure) as caught:
+            await parts_of(bench.paced, call())
+        assert caught.value.retry_delay == pytest.approx(30)
+
+    assert bench.upstream.times == pytest.approx([0, 30, 60, 90, 120, 150])
+
+
 # --- limits ---
 
 
@@ -636,6 +671,56 @@ async def test_many_keys_that_wait() -> None:
         await parts_of(bench.paced, call(key=f"later{number}"))
 
     assert len(bench.paced._paces) <= pacing.MAX_PACES + 11
+
+
+@pytest.mark.parametrize("hint", [None, 0.01, 60.0])
+@in_virtual_time
+async def test_invented_keys(hint: float | None) -> None:
+    """A host that brings a new key with each request cannot evade the back-off."""
+    bench = Bench()
+    bench.upstream.react = lambda visit: visit.fail(limited(hint))
+    keys = itertools.count()
+
+    async def persistent() -> None:
+        while now() < 60:
+            with pytest.raises(UpstreamFailure):
+                await parts_of(bench.paced, call(key=f"k{next(keys)}"))
+
+    await asyncio.gather(*(persistent() for _ in range(64)))
+
+    assert sum(visit.at < 60 for visit in bench.visits) < 60 * (pacing.MAX_HELD_KEYS + 1) + 64
+    assert len(bench.paced._paces) <= pacing.MAX_PACES
+
+
+@in_virtual_time
+async def test_invented_keys_stop_their_host_only() -> None:
+    """New keys of other hosts, and keys that were there before, go at once while one host has too many held keys."""
+    bench = Bench(upstream=Steered(OK))
+    await parts_of(bench.paced, call(key="old"))
+    bench.upstream.react = lambda visit: visit.fail(limited(60))
+    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(pacing.MAX_HELD_KEYS + 1)]))
+    bench.upstream.react = OK
+    held = start(bench.paced, call(key="new"))
+    await gathered(start(bench.paced, call(key="old"), call(), call(key="new too", caller=("other", "1"))))
+    assert now() == 0
+    await gathered(held)
+
+    assert 1 <= now() <= 1.2  # not the minute that was asked of another key
+
+
+@in_virtual_time
+async def test_a_held_key_is_remembered() -> None:
+    """However many other keys come by, a key that the upstream told to wait is not forgotten before the others."""
+    bench = Bench()
+    await bench.answered(call(key="held"), limited(3600))
+    bench.upstream.react = OK
+    for number in range(2 * pacing.MAX_PACES):
+        await parts_of(bench.paced, call(key=f"k{number}"))
+    [waiting] = start(bench.paced, call(key="held"))
+    await settled()
+    assert not waiting.done()
+    waiting.cancel()
+    await gathered([waiting])
 
 
 @in_virtual_time

@@ -2,7 +2,10 @@
 
 import datetime as dt
 import email.utils
+import html
 import json
+import time
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
-from embedwire_server.upstream import refusal
+from embedwire_server.upstream import hints, refusal
 
 KEY = "tlk_0123456789"
 
@@ -72,6 +75,8 @@ def test_codes(code: str, status: int, reason: Reason, shape: str) -> None:
     ("status", "reason"),
     [
         (201, Reason.UPSTREAM_MALFORMED_REPLY),
+        (202, Reason.UPSTREAM_MALFORMED_REPLY),
+        (206, Reason.UPSTREAM_MALFORMED_REPLY),
         (204, Reason.UPSTREAM_MALFORMED_REPLY),
         (301, Reason.UPSTREAM_INCOMPATIBLE),
         (307, Reason.UPSTREAM_INCOMPATIBLE),
@@ -85,9 +90,14 @@ def test_codes(code: str, status: int, reason: Reason, shape: str) -> None:
         (409, Reason.UPSTREAM_CONFLICT),
         (413, Reason.CONTENT_TOO_LARGE),
         (415, Reason.INPUT_REJECTED),
+        (410, Reason.UPSTREAM_INCOMPATIBLE),
+        (411, Reason.UPSTREAM_INCOMPATIBLE),
+        (414, Reason.UPSTREAM_INCOMPATIBLE),
         (418, Reason.UPSTREAM_INCOMPATIBLE),
         (422, Reason.INPUT_REJECTED),
         (429, Reason.UPSTREAM_RATE_LIMITED),
+        (431, Reason.UPSTREAM_INCOMPATIBLE),
+        (451, Reason.UPSTREAM_PERMISSION_DENIED),
         (499, Reason.UPSTREAM_TIMEOUT),
         (500, Reason.UPSTREAM_UNAVAILABLE),
         (502, Reason.UPSTREAM_UNAVAILABLE),
@@ -98,31 +108,124 @@ def test_codes(code: str, status: int, reason: Reason, shape: str) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "body",
+    ("body", "code", "message"),
     [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"<html><h1>No</h1></html>", id="HTML"),
-        pytest.param(b'{"code":', id="cut JSON"),
-        pytest.param(b"\xff\xfe\x00", id="no UTF-8"),
-        pytest.param(b'"no"', id="JSON string"),
-        pytest.param(b"[1]", id="JSON array"),
-        pytest.param(b"null", id="JSON null"),
-        pytest.param(b'{"error":"no"}', id="error is a string"),
-        pytest.param(b'{"error":{"code":5,"message":["no"],"docs_url":{}}}', id="members of other types"),
-        pytest.param(b"[" * 60_000, id="deep JSON"),
+        pytest.param(b"", "", "", id="empty"),
+        pytest.param(b"<html><h1>No</h1></html>", "", "No", id="HTML"),
+        pytest.param(b'{"code":', "", "", id="cut JSON"),
+        pytest.param(b"\xff\xfe\x00", "", "", id="no UTF-8"),
+        pytest.param(b'"no"', "", "no", id="JSON string"),
+        pytest.param(b"[1]", "", "", id="JSON array"),
+        pytest.param(b"null", "", "", id="JSON null"),
+        pytest.param(b'{"error":"no"}', "", "no", id="error is a string"),
+        pytest.param(b'{"error":{"code":5,"message":["no"],"docs_url":{}}}', "5", "no", id="members of other types"),
+        pytest.param(b"[" * 60_000, "", "", id="deep JSON"),
     ],
 )
-def test_statuses(status: int, reason: Reason, body: bytes) -> None:
-    """Without a code the status decides, and the message is never empty.
-
-    Only the API itself can refuse an input: a page of somebody else on the way has not seen it.
-    """
+def test_statuses(status: int, reason: Reason, body: bytes, code: str, message: str) -> None:
+    """Without a known code the status decides, whatever the format of the body, and the message is never empty."""
     failure = refused(status, body)
-    is_foreign = bool(body) and not body.startswith(b'{"error"')
-    expected = Reason.UPSTREAM_INCOMPATIBLE if is_foreign and reason is Reason.INPUT_REJECTED else reason
-    assert failure.reason is expected
+    assert failure.reason is reason
     assert failure.message
-    assert failure.upstream == UpstreamSaid(status)
+    assert failure.upstream == UpstreamSaid(status, code=code, message=message)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "origin"),
+    [
+        pytest.param("https://api.example.com:8443/v1.3/embed?key=1#x", " to https://api.example.com:8443", id="URL"),
+        pytest.param("HTTPS://API.Example.com", " to https://api.example.com", id="upper case"),
+        pytest.param("/v1.4/embed", "", id="path"),
+        pytest.param("", "", id="empty"),
+        pytest.param("https://user:pw@api.example.com/", "", id="user info"),
+        pytest.param("http://10.0.0.7/", "", id="address"),
+        pytest.param("http://[::1]:80/", "", id="IPv6 address"),
+        pytest.param("http://proxy:3128/", "", id="one label"),
+        pytest.param("http://login.corp.internal/", "", id="internal name"),
+        pytest.param(f"https://{KEY}.example.com/", "", id="the key"),
+        pytest.param("https://api.example.com:port/", "", id="no port"),
+        pytest.param("javascript:alert(1)", "", id="no HTTP"),
+    ],
+)
+def test_a_redirect_is_named(status: int, location: str, origin: str) -> None:
+    """A redirect is reported as such to the operator, with the target's origin if that is public."""
+    failure = refused(status, b"<title>Moved</title>", {"location": location})
+    assert failure.reason is Reason.UPSTREAM_INCOMPATIBLE
+    assert failure.message == (
+        f"the upstream redirects{origin} (HTTP status {status}); its operator must correct --upstream"
+    )
+
+
+@pytest.mark.parametrize("status", [300, 304])
+def test_not_every_3xx_is_a_redirect(status: int) -> None:
+    """A status that names no other place is not called a redirect."""
+    failure = refused(status)
+    assert (failure.reason, "redirects" in failure.message) == (Reason.UPSTREAM_INCOMPATIBLE, False)
+
+
+ODD_KEY = 'tlk/0+1=a&b%c"d'
+
+
+@pytest.mark.parametrize("key", [KEY, ODD_KEY])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(str, id="plain"),
+        pytest.param(lambda key: urllib.parse.quote(key, safe=""), id="percent-encoded"),
+        pytest.param(lambda key: "".join(f"%{ord(char):02x}" for char in key), id="percent-encoded, all of it"),
+        pytest.param(lambda key: "".join(f"\\u{ord(char):04X}" for char in key), id="JSON escapes"),
+        pytest.param(lambda key: json.dumps(key).strip('"').replace("/", "\\/"), id="JSON, escaped slash"),
+        pytest.param(html.escape, id="HTML"),
+        pytest.param(lambda key: "".join(f"&#x{ord(char):X};" for char in key), id="HTML, all of it"),
+        pytest.param(lambda key: "".join(f"&#{ord(char)};" for char in key), id="HTML, decimal"),
+    ],
+)
+@pytest.mark.parametrize(
+    "format_body",
+    [
+        pytest.param(lambda text: json.dumps({"message": f"no {text} no"}), id="JSON"),
+        pytest.param(lambda text: f'{{"message": "no {text} no"}}', id="JSON as it is"),
+        pytest.param(lambda text: f"<html><title>no {text} no</title>", id="HTML"),
+        pytest.param(lambda text: f"no {text} no", id="text"),
+        pytest.param(lambda text: f'{{"error": "{"x" * 40}", "message": "no {text}', id="cut JSON"),
+    ],
+)
+def test_key_in_any_spelling(key: str, write: Callable[[str], str], format_body: Callable[[str], str]) -> None:
+    """The key is taken out of the body also where it is encoded or escaped."""
+    body = format_body(write(key)).encode()
+    failure = refusal.refused(httpx.Response(400), body, key)
+    assert failure.upstream is not None
+    seen = html.unescape(urllib.parse.unquote(f"{failure.message} {failure.upstream.message}"))
+    assert key not in seen
+    assert key[4:] not in seen
+
+
+@pytest.mark.parametrize("at", range(0, 3 * len(KEY), 3))
+def test_key_at_the_cut(at: int) -> None:
+    """Where the body is cut off within the key, no part of the key remains."""
+    before = '{"message": "no '
+    body = (before + " " * (refusal.MAX_BODY_BYTES - len(before) - at) + KEY * 3)[: refusal.MAX_BODY_BYTES]
+    assert refused(400, body.encode()).message == "no"
+
+
+@pytest.mark.parametrize("before", range(0, 200, 7))
+def test_key_at_the_cut_of_a_message(before: int) -> None:
+    """A message that is cut within the last of many keys shows no part of it, though those before it become short."""
+    key = "k" * 199 + "9"
+    said = refusal.refused(
+        httpx.Response(400), json.dumps({"message": "x" * before + key * 30 + "y" * 9000}).encode(), key
+    ).upstream
+    assert said is not None
+    assert "kk" not in said.message
+
+
+@pytest.mark.parametrize("key", ["details", "code", "message", "retryAfter", "error"])
+def test_a_key_that_is_a_name_of_the_format(key: str) -> None:
+    """A key that occurs as a name in the body hides neither the code nor the hint."""
+    body = json.dumps({"error": {"code": "too_many_requests", "details": {"retryAfter": 2}}}).encode()
+    failure = refusal.refused(httpx.Response(429), body, key)
+    assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +261,7 @@ def test_message_to_the_operator(status: int, word: str) -> None:
         pytest.param({"Retry-After": " 7 "}, {}, 7.0, id="any case, spaces"),
         pytest.param({"retry-after": "0"}, {}, 0.0, id="zero"),
         pytest.param({"retry-after": "86399.5"}, {}, 86399.5, id="fraction"),
-        pytest.param({"retry-after": "99999999999"}, {}, 99999999999.0, id="far beyond any deadline"),
+        pytest.param({"retry-after": "99999999999"}, {}, hints.MAX_DELAY, id="far beyond any deadline"),
         pytest.param({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}, None, id="date in the past"),
         pytest.param({"retry-after": "soon"}, {}, None, id="nonsense"),
         pytest.param({"retry-after": ""}, {}, None, id="empty"),
@@ -184,6 +287,13 @@ def test_retry_delay(headers: dict[str, str], details: dict[str, Any], expected:
     error = {"code": "too_many_requests", "details": details}
     failure = refused(429, error if shape == "flat" else {"error": error}, headers)
     assert failure.retry_delay == expected
+
+
+@pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504])
+@pytest.mark.parametrize(("value", "expected"), [("0", None), ("0.0", None), ("7", 7.0), ("7, 7", 7.0), ("7s", 7.0)])
+def test_no_other_refusal_is_to_be_retried_at_once(status: int, value: str, expected: float | None) -> None:
+    """A hint of 0 is not passed on for what is no rate limit: nothing would hold back the clients that obey it."""
+    assert refused(status, {}, {"Retry-After": value}).retry_delay == expected
 
 
 @pytest.mark.parametrize(
@@ -325,3 +435,23 @@ def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
 def test_a_rejection_without_words_has_some(message: str) -> None:
     """An error_message with nothing to read becomes a sentence of ours."""
     assert refusal.rejected(message, None).message == "the upstream refused this input and did not say why"
+
+
+@pytest.mark.parametrize("key", ["tlk_x", "a" * 40], ids=["short", "one letter"])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a":"' + b"\\" * 65_000, b"\\" * 65_000, b"\\u" * 32_000, b"a\\\\\\" * 16_000, b"%61" * 21_000],
+    ids=["open string", "backslashes", "half of escapes", "escaped letters", "percent"],
+)
+def test_the_key_is_looked_for_in_linear_time(body: bytes, key: str) -> None:
+    """A body ten times as long takes about ten times as long: quadratic time would stop all calls for a minute."""
+
+    def seconds(size: int) -> float:
+        took = []
+        for _ in range(3):
+            began = time.process_time()
+            refusal.refused(httpx.Response(400), body[:size], key)
+            took.append(time.process_time() - began)
+        return min(took)
+
+    assert seconds(64_000) < 40 * max(seconds(6400), 0.001)

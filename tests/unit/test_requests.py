@@ -8,6 +8,7 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.content import MemoryContent, Upload
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.domain import (
     AudioInput,
     AudioRules,
@@ -33,7 +34,8 @@ URL = "https://example.com/a.png"
 
 
 def reader() -> RequestReader:
-    return RequestReader(ModelTable((*BUILT_IN, TEXT_ONLY, SMALL)), LIMITS, open_uploads=2)
+    models = ModelTable((*BUILT_IN, TEXT_ONLY, SMALL))
+    return RequestReader(models, LIMITS, open_uploads=2, content_memory=ContentMemory(1 << 20))
 
 
 def text(value: str = "a fox", key: str = "", truncate: int = 0) -> pb.Input:

@@ -15,11 +15,15 @@ from embedwire_server.upstream.policies.pacing import PacedUpstream
 from embedwire_server.upstream.policies.retry import RetryingUpstream
 
 Say = GatewayError | None
-YES, ONCE, NO = Repeatable.YES, Repeatable.ONCE, Repeatable.NO
+YES, ONCE, FRESH, NO = Repeatable.YES, Repeatable.ONCE, Repeatable.FRESH, Repeatable.NO
 
 
 def once() -> UpstreamFailure:
     return refusal(500, repeatable=ONCE)
+
+
+def stale() -> UpstreamFailure:
+    return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no", repeatable=FRESH)
 
 
 def again() -> UpstreamFailure:
@@ -66,6 +70,11 @@ class Bench:
         pytest.param([once(), again()], 3, True, id="once, then something else"),
         pytest.param([again(), once()], 3, True, id="something else, then once"),
         pytest.param([once(), again(), again()], 3, False, id="once counts like the others"),
+        pytest.param([stale()], 2, True, id="stale"),
+        pytest.param([stale(), stale()], 2, False, id="stale once only"),
+        pytest.param([stale(), once()], 3, True, id="stale, then once"),
+        pytest.param([once(), stale()], 3, True, id="once, then stale"),
+        pytest.param([stale(), again(), again()], 3, False, id="stale counts like the others"),
     ],
 )
 @in_virtual_time
@@ -79,6 +88,18 @@ async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_an
             await parts_of(bench.retrying, call())
         assert caught.value is says[-1]
     assert bench.attempts == attempts
+
+
+@in_virtual_time
+async def test_a_stale_connection() -> None:
+    """The request is repeated at once, on a fresh connection, and the budget does not count it."""
+    bench = Bench(*[say for _ in range(50) for say in (stale(), None)])
+    left = bench.budget.left
+    for _ in range(50):
+        assert await parts_of(bench.retrying, call()) == list(ANSWER)
+    assert bench.upstream.times == [bench.upstream.times[0]] * 100
+    assert [visit.call.needs_fresh_connection for visit in bench.upstream.visits] == [False, True] * 50
+    assert bench.budget.left >= left
 
 
 @pytest.mark.parametrize(
@@ -260,11 +281,12 @@ async def test_closed_by_its_caller(after: int) -> None:
 # --- the budget ---
 
 
+@pytest.mark.parametrize("reason", [Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_CONFLICT])
 @in_virtual_time
-async def test_outage() -> None:
-    """In an outage there are some thirty retries for a thousand calls; after it they come back."""
+async def test_outage(reason: Reason) -> None:
+    """In an outage there are some thirty retries for a thousand calls, whatever the status; after it they come back."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(again())
+    bench.upstream.react = lambda visit: visit.fail(refusal(503, reason))
     for _ in range(1000):
         with pytest.raises(UpstreamFailure):
             await parts_of(bench.retrying, call())

@@ -167,4 +167,6 @@ def test_an_error_message_that_is_no_text() -> None:
         deep = [deep]
     envelope = {"model_name": "m", "text_embedding": {"error_message": deep}}
 
-    assert wire.completion(envelope, Modality.TEXT, 0) == wire.Rejection("")
+    said = wire.completion(envelope, Modality.TEXT, 0)
+    assert isinstance(said, wire.Rejection)
+    assert said.message is deep

@@ -73,7 +73,7 @@ func errorOf(err error) object {
 	return object{
 		"kind": said.Kind, "code": code.Code(said.Code).String(), "reason": said.Reason, "message": said.Message,
 		"violations": violationsOf(said), "retry_delay": secondsOf(said.RetryDelay), "quotas": quotasOf(said),
-		"upstream": upstreamOf(said.Upstream), "attempts": said.Attempts, "request_id": said.RequestID,
+		"upstream": upstreamOf(said.Upstream), "cause": said.Cause, "attempts": said.Attempts, "request_id": said.RequestID,
 	}
 }
 

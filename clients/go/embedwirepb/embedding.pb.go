@@ -1984,7 +1984,8 @@ type InputResult struct {
 	Truncated *bool `protobuf:"varint,7,opt,name=truncated,proto3,oneof" json:"truncated,omitempty"`
 	// Length of the audio in seconds; unset if the upstream does not tell.
 	MediaDurationSec *float64 `protobuf:"fixed64,8,opt,name=media_duration_sec,json=mediaDurationSec,proto3,oneof" json:"media_duration_sec,omitempty"`
-	// How many upstream requests were made. 0 if the input failed before the first.
+	// How many upstream requests were made. 0 if the input failed before the first, also if no
+	// connection was established.
 	Attempts uint32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// Where the time went.
 	Timings *Timings `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
@@ -2288,6 +2289,18 @@ type Failure struct {
 	QuotaViolations []*QuotaViolation `protobuf:"bytes,6,rep,name=quota_violations,json=quotaViolations,proto3" json:"quota_violations,omitempty"`
 	// What the upstream said; unset if it said nothing.
 	UpstreamError *UpstreamError `protobuf:"bytes,7,opt,name=upstream_error,json=upstreamError,proto3" json:"upstream_error,omitempty"`
+	// Why the upstream could not be reached, or which resource the server lacks; empty for all other
+	// failures. Clients MUST expect values that they do not know.
+	//
+	// No connection: name_not_found, dns_failed, connection_refused, connect_timeout, network_unreachable,
+	// host_unreachable, address_invalid.
+	// TLS: certificate_untrusted, certificate_self_signed, certificate_expired,
+	// certificate_not_yet_valid, certificate_wrong_name, tls_to_plaintext_port, tls_timeout,
+	// tls_failed.
+	// No usable answer: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
+	// The server's own: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
+	// None of these: connection_failed.
+	Cause         string `protobuf:"bytes,8,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2369,6 +2382,13 @@ func (x *Failure) GetUpstreamError() *UpstreamError {
 		return x.UpstreamError
 	}
 	return nil
+}
+
+func (x *Failure) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
 }
 
 // FieldViolation names one faulty field.
@@ -2731,7 +2751,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05queue\x121\n" +
 	"\x06upload\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06upload\x125\n" +
 	"\bupstream\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bupstream\x121\n" +
-	"\x06decode\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06decode\"\xfc\x02\n" +
+	"\x06decode\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06decode\"\x92\x03\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.embedwire.v1.ErrorReasonR\x06reason\x12\x18\n" +
@@ -2740,7 +2760,8 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\vretry_delay\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryDelay\x12G\n" +
 	"\x10quota_violations\x18\x06 \x03(\v2\x1c.embedwire.v1.QuotaViolationR\x0fquotaViolations\x12B\n" +
-	"\x0eupstream_error\x18\a \x01(\v2\x1b.embedwire.v1.UpstreamErrorR\rupstreamError\"H\n" +
+	"\x0eupstream_error\x18\a \x01(\v2\x1b.embedwire.v1.UpstreamErrorR\rupstreamError\x12\x14\n" +
+	"\x05cause\x18\b \x01(\tR\x05cause\"H\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"L\n" +

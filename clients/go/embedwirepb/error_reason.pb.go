@@ -125,7 +125,8 @@ const (
 	// Code: PERMISSION_DENIED.
 	// Sample: api_allowed_for_paid_plan
 	ErrorReason_ERROR_REASON_UPSTREAM_PERMISSION_DENIED ErrorReason = 203
-	// The upstream could not be reached, closed the connection, or answered with a server error.
+	// The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
+	// and the metadata key "cause" of ErrorInfo, say why there was no answer.
 	// Code: UNAVAILABLE.
 	// Sample: the upstream answered with HTTP status 503
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 204
@@ -146,7 +147,8 @@ const (
 	// Code: INTERNAL.
 	// Sample: the upstream does not understand this server; its operator must check --upstream
 	ErrorReason_ERROR_REASON_UPSTREAM_INCOMPATIBLE ErrorReason = 208
-	// Something failed in the gateway itself. The details are in its log under the request id.
+	// Something failed in the gateway itself. The details are in its log under the request id. If it lacks a
+	// resource of its own, for instance file descriptors, Failure.cause says which.
 	// Code: INTERNAL.
 	// Sample: internal error; the server's log has the details under this call's x-request-id
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 300

@@ -164,7 +164,7 @@ function written(event: Event): object {
   };
 }
 
-function facts({ code, reason, message, violations, retryDelayMs, quotas, upstream }: Failure): object {
+function facts({ code, reason, message, violations, retryDelayMs, quotas, upstream, cause }: Failure): object {
   return {
     code,
     reason,
@@ -179,6 +179,7 @@ function facts({ code, reason, message, violations, retryDelayMs, quotas, upstre
       docs_url: upstream.docsUrl,
       rate_limit_headers: upstream.rateLimitHeaders,
     },
+    cause,
   };
 }
 

@@ -25,7 +25,7 @@ export function errorOfStatus(status: StatusObject, requestId: string): Embedwir
   const info = find(details, ErrorInfoSchema);
   if (info?.domain !== DOMAIN) {
     const reason = code === "DEADLINE_EXCEEDED" || code === "CANCELLED" ? code : "";
-    const nothing = { violations: [], retryDelayMs: null, quotas: [], upstream: null };
+    const nothing = { violations: [], retryDelayMs: null, quotas: [], upstream: null, cause: "" };
     return errorOf({ code, reason, message: status.details, ...nothing }, requestId);
   }
   const failure = {
@@ -42,6 +42,7 @@ export function errorOfStatus(status: StatusObject, requestId: string): Embedwir
       description,
     })),
     upstream: upstreamReply(info.metadata),
+    cause: info.metadata["cause"] ?? "",
   };
   return errorOf(failure, requestId, whole(info.metadata["attempts"]));
 }

@@ -51,6 +51,11 @@ export interface Failure {
   readonly quotas: readonly QuotaViolation[];
   /** What the upstream said; null if it said nothing. */
   readonly upstream: UpstreamReply | null;
+  /**
+   * Why the upstream could not be reached, or which resource the server lacks, for instance "connection_refused"; empty
+   * for all other failures. The contract lists the values.
+   */
+  readonly cause: string;
 }
 
 /**
@@ -159,7 +164,7 @@ export function errorOf(failure: Failure, requestId: string, attempts = 0): Embe
 
 /** The server answered what it must not. */
 export function broken(message: string, requestId: string): GatewayError {
-  const nothing = { violations: [], retryDelayMs: null, quotas: [], upstream: null };
+  const nothing = { violations: [], retryDelayMs: null, quotas: [], upstream: null, cause: "" };
   return new GatewayError({ code: "INTERNAL", reason: "INTERNAL", message, ...nothing }, requestId);
 }
 

@@ -162,5 +162,6 @@ function failure(message: pb.Failure): Failure {
           rateLimitHeaders: { ...said.rateLimitHeaders },
         }
       : null,
+    cause: message.cause,
   };
 }

@@ -98,7 +98,7 @@ class Call:
     `model` is a name of the table, never what the caller wrote. `upstream_key` is what the caller wrote.
     `caller` is who calls, a host or the name of a token, and its connection, for whoever shares things fairly; `token`
     is what it has shown. `service` is a full name; `is_ours` tells the calls of EmbeddingService from health and
-    reflection.
+    reflection. `cause` is that of the failure, from its closed list, if it has one.
     """
 
     request_id: str
@@ -111,6 +111,7 @@ class Call:
     token: Token | None = None
     model: str = OTHER_MODEL
     reason: str = "OK"
+    cause: str = ""
 
     def authenticated(self, token: Token | None) -> None:
         """It is known whose call it is; None if nobody has to say so."""

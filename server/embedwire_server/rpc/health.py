@@ -2,6 +2,9 @@
 
 Not the library's servicer, because its watches outlive a shutdown: one open watch makes a
 graceful stop take all of its grace. Here a watch ends once it has told of the shutdown.
+
+A client that is set up for health checks keeps one watch for each of its connections to a server, and a proxy may put
+the watches of many clients on one connection. They need no token, so their number is limited.
 """
 
 import asyncio
@@ -11,9 +14,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2
+from embedwire_server.rpc.stream_limit import StreamLimit
 
 SERVICE = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 PROBE_SECONDS = 3.0
+MAX_WATCHES = 2_000
+MAX_WATCHES_OF_A_CONNECTION = 500
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -28,10 +34,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
         self._status = {"": SERVING, SERVICE: NOT_SERVING}
         self._is_over = False
         self._changed = asyncio.Condition()
+        self._watches = StreamLimit("health watches", MAX_WATCHES, MAX_WATCHES_OF_A_CONNECTION)
 
     async def ready(self) -> None:
         """The service takes calls from now on."""
         await self._set({SERVICE: SERVING})
+
+    async def unready(self) -> None:
+        """The service cannot take calls for now; the server is alive all the same."""
+        await self._set({SERVICE: NOT_SERVING})
 
     async def shut_down(self) -> None:
         """Nothing is served any more; watches are told and end."""
@@ -51,6 +62,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
         """Stream the status of one service, now and whenever it changes, until the shutdown."""
+        with self._watches.held(context.peer()):
+            await self._watch(request, context)
+
+    async def _watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         told = None
         while not (self._is_over and told == self._of(request)):
             told = self._of(request)
@@ -64,7 +79,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
 
     async def _set(self, statuses: dict[str, Any]) -> None:
         async with self._changed:
-            self._status |= statuses
+            if not self._is_over or NOT_SERVING in statuses.values():  # a shutdown is final
+                self._status |= statuses
             self._changed.notify_all()
 
 

@@ -26,6 +26,7 @@ from embedwire_server.rpc import batches, calls, status
 from embedwire_server.rpc.calls import Context
 from embedwire_server.rpc.health import SERVICE
 from embedwire_server.rpc.outbox import Outbox, Writer
+from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.replies import Last
 
 UPSTREAM_KEY = "embedwire-upstream"
@@ -68,7 +69,10 @@ class Observe:
             try:
                 return await inner(messages, context)
             finally:
-                self._report(call, labels, _code(context, call), time.perf_counter() - started)
+                try:
+                    self._report(call, labels, _code(context, call), time.perf_counter() - started)
+                except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
+                    unforeseen(error)
 
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
         return with_run(handler._replace(request_streaming=True), run)
@@ -109,6 +113,8 @@ class Observe:
         if call.token is not None:
             self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
             facts["caller"] = call.token.name
+        if call.cause:
+            facts["cause"] = call.cause
         write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
 
 
@@ -118,18 +124,21 @@ class Translate:
     Args:
         stall_timeout: seconds after which a caller who takes no message is ended.
         access: who may call. Health and reflection are open: probes have no token, and the contract is no secret.
+        pending: the calls of our service whose first message has not arrived.
+        pending_open: those of the services that are open.
     """
 
-    def __init__(self, stall_timeout: float, access: Access) -> None:
+    def __init__(self, stall_timeout: float, access: Access, pending: PendingCalls, pending_open: PendingCalls) -> None:
         self._stall_timeout = stall_timeout
         self._access = access
+        self._pending = (pending_open, pending)
         self._outbox = Outbox()
 
     def wrap(self, handler: Handler) -> Handler:
         """Build the handler that stands in for this one. What it runs is given all messages, also if it takes one."""
         handler = _tolerant(handler)
         inner, serialize = run_of(handler), handler.response_serializer
-        receive = _each if handler.request_streaming else _only
+        receive = self._each if handler.request_streaming else self._only
 
         async def answer(messages: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - as the handler does
             call = calls.current.get()
@@ -157,6 +166,35 @@ class Translate:
         if inspect.isasyncgenfunction(inner):
             return with_run(handler._replace(response_serializer=None), self._translated(write))
         return with_run(handler, self._translated(answer))
+
+    async def _only(self, _: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
+        """The message of a call that has one."""
+        message = await self._first(context)
+        if message is grpc.aio.EOF:
+            await calls.has_said_all()
+            raise MalformedMessage
+        return _decoded(message)
+
+    async def _each(self, _: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
+        """The messages of a call that has many."""
+
+        async def decoded() -> AsyncGenerator[Any]:
+            message = await self._first(context)
+            while message is not grpc.aio.EOF:
+                yield _decoded(message)
+                message = None  # it may be large, and the next may be long in coming
+                message = await batches.finished(context.read())
+
+        return decoded()
+
+    async def _first(self, context: Context) -> Any:  # noqa: ANN401 - a message of any type
+        call = calls.current.get()
+        pending = self._pending[call.is_ours]
+        pending.add(call)
+        try:
+            return await batches.finished(context.read())
+        finally:
+            pending.discard(call)
 
     def _translated(self, run: Run) -> Run:
         """The same within the call's time, every failure of it told as a status."""
@@ -187,8 +225,11 @@ class Translate:
 
 async def _abort(context: Context, error: GatewayError) -> None:
     """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
-    calls.current.get().reason = error.reason
-    error.__traceback__ = None  # its frames hold the call, which holds it: such circles wait for the garbage collector
+    call = calls.current.get()
+    call.reason, call.cause = error.reason, error.cause or ""
+    # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them what
+    # gRPC keeps of the call, its metadata among it. The context is the cancellation that a deadline ends a call with.
+    error.__traceback__ = error.__context__ = None
     trailers = (*context.trailing_metadata(), *status.trailers(error))
     with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
         async with asyncio.timeout(ABORT_SECONDS):
@@ -222,25 +263,6 @@ def _tolerant(handler: Handler) -> Handler:
             return MalformedMessage()
 
     return handler._replace(request_deserializer=deserializer)
-
-
-async def _only(_: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
-    """The message of a call that has one."""
-    message = await batches.finished(context.read())
-    if message is grpc.aio.EOF:
-        await calls.has_said_all()
-        raise MalformedMessage
-    return _decoded(message)
-
-
-async def _each(_: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
-    """The messages of a call that has many."""
-
-    async def decoded() -> AsyncGenerator[Any]:
-        while (message := await batches.finished(context.read())) is not grpc.aio.EOF:
-            yield _decoded(message)
-
-    return decoded()
 
 
 def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type

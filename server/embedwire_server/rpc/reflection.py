@@ -1,24 +1,88 @@
-"""grpc.reflection: the contract for tools such as grpcurl, in both versions that they ask for."""
+"""grpc.reflection: the contract for tools such as grpcurl, in both versions that they ask for.
 
+It needs no token, so its streams are limited in number, messages, bytes and time.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio
+
+from embedwire_server.errors import CallStalled, Overloaded
+from embedwire_server.rpc.stream_limit import StreamLimit
 
 DESCRIPTOR = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 V1ALPHA = DESCRIPTOR.full_name
 # Its messages are those of v1alpha under another name; newer tools ask for v1 only.
 V1 = "grpc.reflection.v1.ServerReflection"
 SERVICES = (V1ALPHA, V1)
+MAX_STREAMS = 100
+MAX_STREAMS_OF_A_CONNECTION = 10
+MAX_MESSAGES = 1_000
+MAX_REQUEST_BYTES = 1 << 20
+MAX_REPLY_BYTES = 32 << 20
 
 add_to_server = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
 
 
-def servicer(services: tuple[str, ...]) -> object:
-    """Tells of these services and of itself."""
-    return aio.ReflectionServicer((*services, *SERVICES), _Symbols())
+def servicer(services: tuple[str, ...], idle_timeout: float) -> object:
+    """Tells of these services and of itself; a stream that asks nothing for `idle_timeout` seconds is ended."""
+    return _BoundedServicer((*services, *SERVICES), _Symbols(), idle_timeout)
+
+
+class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships no types
+    """The library's servicer, whose streams have no end of their own."""
+
+    def __init__(self, services: tuple[str, ...], pool: object, idle_timeout: float) -> None:
+        super().__init__(services, pool)
+        self._idle_timeout = idle_timeout
+        self._streams = StreamLimit("reflection streams", MAX_STREAMS, MAX_STREAMS_OF_A_CONNECTION)
+
+    async def ServerReflectionInfo(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[reflection_pb2.ServerReflectionRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncGenerator[reflection_pb2.ServerReflectionResponse]:
+        """Answer each request, within the bounds of a stream."""
+        size = 0
+        requests = _bounded(request_iterator, self._idle_timeout)
+        answers = super().ServerReflectionInfo(requests, context)
+        with self._streams.held(context.peer()):
+            async with contextlib.aclosing(requests), contextlib.aclosing(answers):
+                async for answer in answers:
+                    size += answer.ByteSize()
+                    if size > MAX_REPLY_BYTES:
+                        raise _too_much(f"{MAX_REPLY_BYTES} bytes of answers")
+                    yield answer
+
+
+async def _bounded(
+    requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], idle_timeout: float
+) -> AsyncGenerator[reflection_pb2.ServerReflectionRequest]:
+    size = 0
+    for _ in range(MAX_MESSAGES):
+        try:
+            async with asyncio.timeout(idle_timeout):
+                request = await anext(requests, None)
+        except TimeoutError:
+            raise CallStalled("message", idle_timeout) from None
+        if request is None:
+            return
+        size += request.ByteSize()
+        if size > MAX_REQUEST_BYTES:
+            raise _too_much(f"{MAX_REQUEST_BYTES} bytes of requests")
+        yield request
+    raise _too_much(f"{MAX_MESSAGES} messages")
+
+
+def _too_much(limit: str) -> Overloaded:
+    return Overloaded(f"a reflection stream may have {limit}; begin another one", retry_delay=0.0)
 
 
 class _Symbols:

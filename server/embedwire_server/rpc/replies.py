@@ -118,6 +118,7 @@ def failure(error: GatewayError) -> pb.Failure:
         quota_violations=[
             pb.QuotaViolation(subject=quota.subject, description=quota.description) for quota in error.quotas
         ],
+        cause=error.cause or "",
     )
     if error.retry_delay is not None:
         message.retry_delay.CopyFrom(status.duration(error.retry_delay))

@@ -4,7 +4,6 @@ All faults of a request are found and reported together, each under the path of 
 """
 
 import asyncio
-import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.content import IN_MEMORY_BYTES, Announcement, MemoryContent, Upload
+from embedwire_server.content import Announcement, MemoryContent, Upload
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.domain import (
     AudioInput,
     Caller,
@@ -56,15 +56,17 @@ class RequestReader:
         models: the models that may be asked for.
         limits: what a request may hold.
         open_uploads: how many uploads of one call may be open at a time.
+        content_memory: what the bytes of uploads are charged to.
         spool_dir: where uploads are spooled.
         accepts_upstream_keys: whether callers may bring their own key for the upstream.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what requests are read against
         self,
         models: ModelTable,
         limits: Limits,
         open_uploads: int,
+        content_memory: ContentMemory,
         spool_dir: Path | None = None,
         *,
         accepts_upstream_keys: bool = False,
@@ -72,6 +74,7 @@ class RequestReader:
         self._models = models
         self._limits = limits
         self._open_uploads = open_uploads
+        self._content_memory = content_memory
         self._spool_dir = spool_dir
         self._accepts_upstream_keys = accepts_upstream_keys
 
@@ -96,17 +99,15 @@ class RequestReader:
             InvalidRequest: with every fault.
         """
         uploads: dict[int, Upload] = {}
-        places = asyncio.Semaphore(self._open_uploads)
+        places, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
 
         def announce(index: int, announcement: Announcement) -> Upload:
-            uploads[index] = Upload(announcement, places, self._spool_dir)
+            uploads[index] = Upload(announcement, places, memory, self._spool_dir)
             return uploads[index]
 
         reading = _Reading(self._models, self._limits, "request.", announce)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
-        wanted = reading.request(message, key, caller)
-        size = wanted.content_bytes + min(len(uploads), self._open_uploads) * IN_MEMORY_BYTES
-        return dataclasses.replace(wanted, content_bytes=size), uploads
+        return reading.request(message, key, caller), uploads
 
 
 class _Reading:
@@ -155,7 +156,7 @@ class _Reading:
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
         retries = message.max_retries if message.HasField("max_retries") else None
-        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes)
+        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
 
     def _model(self, name: str) -> Model | None:
         model = self._models.find(name)

@@ -6,12 +6,19 @@ What its options promise about connections, and why:
   RESOURCE_EXHAUSTED; the server itself sees only that such a call has ended, and metrics and log say CANCELLED. Soft
   and hard limit of metadata are the same, since between them calls are refused at random.
 - A connection that has not spoken HTTP/2 within `handshake_timeout` is closed.
-- The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if nothing
-  comes back in `keepalive_timeout`: a peer that has vanished without a word is not waited for.
-- Clients may ping every 20 s, with or without calls; the third ping that is early ends the connection (GOAWAY,
-  ENHANCE_YOUR_CALM). Most clients ping every 30 s or less often.
+- The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if the
+  peer's TCP does not acknowledge that in `keepalive_timeout`: a host that has vanished is not waited for. The answer
+  itself has `ping_timeout`. gRPC also pings to measure the connection while it receives, and on a slow link the answer
+  waits behind the data that the peer has buffered.
+- Clients may ping as often as they like, with or without calls. gRPC's limit on pings would end all calls of the
+  connection with UNAVAILABLE, which the handlers here see as a cancelled call. It saves nothing: a ping costs 0.2 to
+  1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
   that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
+- A call whose first message does not arrive is ended, after 600 s, the longest default deadline: a large message on a
+  slow link takes minutes. Health and reflection have 10 s. At most 2,000 (500)
+  calls wait for it: then the oldest one of the connection that has most of them is ended.
+- Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
 - A connection carries at most 1,000 calls at a time; a client queues more by itself.
 - Connections take at most half of the files that the process may open; further ones are closed at once. The other half
   is for the upstream, the metrics and uploads.
@@ -37,13 +44,14 @@ from embedwire_server.rpc.door import Door
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate, closing
 from embedwire_server.rpc.lanes import Lanes
+from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
-MAX_PENDING_CALLS = 100_000
+MAX_PENDING_CALLS = 4_000
+MAX_PENDING_MESSAGES = 2_000
+MAX_PENDING_MESSAGES_OF_OPEN_SERVICES = 500
 MAX_METADATA_BYTES = 16 << 10
 MAX_CALLS_OF_A_CONNECTION = 1_000
-MIN_PING_INTERVAL_SECONDS = 20
-MAX_PING_STRIKES = 2
 MAX_CONNECTION_IDLE_SECONDS = 300
 MAX_CONNECTION_AGE_GRACE_SECONDS = 600
 # For the message that asks clients to leave to reach them, before answers to calls that were held invite new ones.
@@ -65,14 +73,21 @@ class Rules:
     `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
     room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
     that do the same listen on the same port: each gets some of the connections. `reflection` tells tools the contract.
+    A call whose first message has not arrived in `first_message_timeout` is ended, whatever its deadline; health and
+    reflection, whose messages are small, and which need no token, have a shorter time. A reflection stream that asks
+    nothing for `reflection_idle_timeout` is ended as well.
     """
 
     max_message_bytes: int = 16 << 20
     deadlines: DefaultDeadlines = dataclasses.field(default_factory=DefaultDeadlines)
     stall_timeout: float = 60.0
+    first_message_timeout: float = 600.0
+    first_message_timeout_of_open_services: float = 10.0
+    reflection_idle_timeout: float = 60.0
     handshake_timeout: float = 10.0
     keepalive_time: float = 60.0
     keepalive_timeout: float = 20.0
+    ping_timeout: float = 120.0
     max_connection_age: float = 1800.0
     shares_port: bool = False
     reflection: bool = True
@@ -145,7 +160,7 @@ def build(  # noqa: PLR0913 - what a server is made of
     rules = rules or Rules()
     door, running = Door(), Running()
     observe = Observe(metrics, upstream, rules.deadlines, running)
-    translate = Translate(rules.stall_timeout, access or Access())
+    translate = _translate(rules, access or Access())
 
     def surrounded(handlers: Handlers) -> Handlers:
         return {path: door.wrap(observe.wrap(translate.wrap(handler), path)) for path, handler in handlers.items()}
@@ -156,20 +171,32 @@ def build(  # noqa: PLR0913 - what a server is made of
     others = surrounded(
         {
             **_handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH),
-            **(_reflection_handlers() if rules.reflection else {}),
+            **(_reflection_handlers(rules.reflection_idle_timeout) if rules.reflection else {}),
         }
     )
-    for path, handler in {**ours, **others}.items():
-        _, service, name = path.split("/")
-        server.add_registered_method_handlers(service, {name: handler})
+    _register(server, {**ours, **others})
     return Server(server, Lanes(server, ours), door, running)
 
 
-def for_health(health: HealthServicer, rules: Rules) -> grpc.aio.Server:
-    """A server for health checks and nothing else, for probes that do not speak TLS."""
+def for_health(health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules) -> grpc.aio.Server:
+    """A server for health checks and nothing else, for probes that do not speak TLS; its calls have the same limits."""
     server = grpc.aio.server(options=_options(rules))
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    observe, translate = Observe(metrics, upstream, rules.deadlines, Running()), _translate(rules, Access())
+    handlers = _handlers(health_pb2_grpc.add_HealthServicer_to_server, health, _HEALTH)
+    _register(server, {path: observe.wrap(translate.wrap(handler), path) for path, handler in handlers.items()})
     return server
+
+
+def _translate(rules: Rules, access: Access) -> Translate:
+    pending = PendingCalls(MAX_PENDING_MESSAGES, rules.first_message_timeout)
+    pending_open = PendingCalls(MAX_PENDING_MESSAGES_OF_OPEN_SERVICES, rules.first_message_timeout_of_open_services)
+    return Translate(rules.stall_timeout, access, pending, pending_open)
+
+
+def _register(server: grpc.aio.Server, handlers: Handlers) -> None:
+    for path, handler in handlers.items():
+        _, service, name = path.split("/")
+        server.add_registered_method_handlers(service, {name: handler})
 
 
 class _Registry:
@@ -193,8 +220,8 @@ def _handlers(add: Callable[[Any, Any], None], servicer: object, service: Servic
     return {path: registry.handler.service(_Details(path)) for path in paths}
 
 
-def _reflection_handlers() -> Handlers:
-    servicer = reflection.servicer((SERVICE, _HEALTH.full_name))
+def _reflection_handlers(idle_timeout: float) -> Handlers:
+    servicer = reflection.servicer((SERVICE, _HEALTH.full_name), idle_timeout)
     handlers = _handlers(reflection.add_to_server, servicer, reflection.DESCRIPTOR)
     newer = {path.replace(reflection.V1ALPHA, reflection.V1): handler for path, handler in handlers.items()}
     return {**handlers, **newer}
@@ -221,10 +248,9 @@ def _options(rules: Rules) -> tuple[tuple[str, int], ...]:
         ("grpc.server_handshake_timeout_ms", _ms(rules.handshake_timeout)),
         ("grpc.keepalive_time_ms", _ms(rules.keepalive_time)),
         ("grpc.keepalive_timeout_ms", _ms(rules.keepalive_timeout)),
-        ("grpc.http2.ping_timeout_ms", _ms(rules.keepalive_timeout)),  # without it the one above has no effect
+        ("grpc.http2.ping_timeout_ms", _ms(rules.ping_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", _ms(MIN_PING_INTERVAL_SECONDS)),
-        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
+        ("grpc.http2.max_ping_strikes", 0),  # no limit
         ("grpc.max_allowed_incoming_connections", _max_connections()),
         ("grpc.max_connection_idle_ms", _ms(MAX_CONNECTION_IDLE_SECONDS)),
         ("grpc.max_connection_age_ms", _ms(rules.max_connection_age)),

@@ -27,10 +27,14 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         gateway: what does the work.
         requests: how requests are read.
         catalog: what ListModels shows.
+        upload_idle_timeout: seconds in which some of an upload has to arrive.
     """
 
-    def __init__(self, gateway: Gateway, requests: RequestReader, catalog: Catalog) -> None:
+    def __init__(
+        self, gateway: Gateway, requests: RequestReader, catalog: Catalog, upload_idle_timeout: float = 30.0
+    ) -> None:
         self._gateway = gateway
+        self._upload_idle_timeout = upload_idle_timeout
         self.renew(requests, catalog)
 
     def renew(self, requests: RequestReader, catalog: Catalog) -> None:
@@ -81,8 +85,9 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             wanted = _allowed(wanted)
         write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs))
         with upload.closing(uploads):
-            received = upload.receive(request_iterator, uploads)
-            events = self._answer(wanted, received)
+            is_single = len(wanted.inputs) == 1
+            receiver = upload.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
+            events = self._answer(wanted, receiver.run())
             try:
                 async for event in events:
                     yield write(event)

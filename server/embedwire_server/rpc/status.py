@@ -138,7 +138,8 @@ def _append(status: status_pb2.Status, detail: Message, room: int) -> None:
 
 def _details(error: GatewayError) -> list[Message]:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
-    facts = {"attempts": str(error.attempts) if error.attempts else ""}
+    is_counted = error.attempts or error.cause is not None  # without a connection, 0 says that there was no request
+    facts = {"attempts": str(error.attempts) if is_counted else "", "cause": error.cause or ""}
     if said := error.upstream:
         facts |= {"http_status": str(said.http_status), "upstream_code": said.code, "upstream_message": said.message}
         facts |= {"docs_url": said.docs_url, **dict(said.rate_limit_headers)}

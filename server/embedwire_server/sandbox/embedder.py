@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
 from embedwire_server.sandbox.audio import audio_segments
-from embedwire_server.sandbox.background import in_thread, step_by_step
+from embedwire_server.sandbox.background import Stop, Threads
 from embedwire_server.sandbox.errors import MediaError, invalid
 from embedwire_server.sandbox.fetch import Fetcher
 from embedwire_server.sandbox.form import Upload
@@ -18,6 +18,7 @@ from embedwire_server.sandbox.text import Side, count_tokens, text_vector, trunc
 from embedwire_server.sandbox.vectors import Vector
 
 _INLINE_CHARACTERS: Final = 2_000  # a text up to this costs less than a thread
+_THREADS: Final = 4
 
 
 class Embedder:
@@ -31,6 +32,13 @@ class Embedder:
     def __init__(self, options: SandboxOptions, fetcher: Fetcher) -> None:
         self._options = options
         self._fetcher = fetcher
+        self._threads = Threads(_THREADS)
+        self._image_thread = Threads(1)  # the largest picture takes some 400 MB while it is decoded: one at a time
+
+    def close(self) -> None:
+        """End its threads."""
+        self._threads.close()
+        self._image_thread.close()
 
     async def embed(self, parameters: Parameters, stack: AsyncExitStack) -> Document:
         """Embed everything that is asked for; of a sound, the first segment, and the rest as it is read.
@@ -72,8 +80,13 @@ class Embedder:
                 raise invalid("text", message)
             return Result("text", segments_of(), error_message=message)
         side: Side = "start" if model.honours_truncate and parameters.truncate == "start" else "end"
-        vector = await _text_vector(truncate(text, model.max_tokens, side), model.dimensions)
+        vector = await self._text_vector(truncate(text, model.max_tokens, side), model.dimensions)
         return Result("text", segments_of(Segment(vector)))
+
+    async def _text_vector(self, text: str, dimensions: int) -> Vector:
+        if len(text) <= _INLINE_CHARACTERS:
+            return text_vector(text, dimensions)
+        return await self._threads.run(lambda: text_vector(text, dimensions))
 
     def _when_too_long(self, parameters: Parameters) -> LongTextReply:
         if not parameters.model.honours_truncate:
@@ -81,12 +94,13 @@ class Embedder:
         return "reject" if parameters.truncate == "none" else "truncate"
 
     async def _image(self, model: Model, upload: Upload) -> Segments:
-        vector = await in_thread(lambda: image_vector(upload, model, self._options.max_image_pixels))
+        vector = await self._image_thread.run(lambda: image_vector(upload, model, self._options.max_image_pixels))
         return segments_of(Segment(vector))
 
     async def _audio(self, parameters: Parameters, upload: Upload, stack: AsyncExitStack) -> Segments:
-        steps = audio_segments(upload, parameters.model, parameters.audio_start_sec, self._options)
-        segments = await stack.enter_async_context(aclosing(step_by_step(steps)))
+        stop = Stop()
+        steps = audio_segments(upload, parameters.model, parameters.audio_start_sec, self._options, stop.check)
+        segments = await stack.enter_async_context(aclosing(self._threads.step_by_step(steps, stop)))
         return _chained(await anext(segments), segments)  # a broken file shows while the status is still open
 
     async def _guarded(self, modality: Modality, upload: Upload, work: Awaitable[Segments], *, alone: bool) -> Result:
@@ -97,12 +111,6 @@ class Embedder:
             if self._options.bad_media == "reject" or (self._options.bad_media == "auto" and alone):
                 raise invalid(f"{modality}_{'url' if upload.url else 'file'}", bad.message) from None
             return Result(modality, segments_of(), metadata, bad.message)
-
-
-async def _text_vector(text: str, dimensions: int) -> Vector:
-    if len(text) <= _INLINE_CHARACTERS:
-        return text_vector(text, dimensions)
-    return await in_thread(lambda: text_vector(text, dimensions))
 
 
 async def _chained(first: Segment, rest: Segments) -> Segments:

@@ -1,12 +1,16 @@
 """Fetching media from URLs; of this machine only, unless told otherwise.
 
-Redirects are not followed: third parties report that the upstream does not (upstream API notes, section 2).
+A URL is asked for exactly as it was given: no percent-encoding, dot segment or parameter is rewritten, since any change
+breaks the signature of a signed URL. Redirects are not followed: third parties report that the upstream does not
+(upstream API notes, section 2).
 """
 
 import ipaddress
+import re
 import socket
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -18,6 +22,10 @@ from embedwire_server.sandbox.form import Spool, Upload
 _OK: Final = 200
 _SPOOL_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 16
+_URL: Final = re.compile(r"(https?)://([^/?#\\]+)([^#]*)(?:#.*)?", re.IGNORECASE)
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f]")
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+_LIKE_ADDRESS: Final = re.compile(r"[0-9.]*|.*:.*")  # what aiohttp connects to without asking the resolver
 
 
 class FetchError(Exception):
@@ -41,7 +49,9 @@ class Fetcher:
     async def __aenter__(self) -> Self:
         resolver = aiohttp.ThreadedResolver() if self._any_url else _LoopbackResolver()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False), timeout=self._timeout
+            connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False),
+            cookie_jar=aiohttp.DummyCookieJar(),  # one caller's file must not change another's request
+            timeout=self._timeout,
         )
         return self
 
@@ -74,17 +84,17 @@ class Fetcher:
         return Upload(file, size, url=url)
 
     def _permitted(self, url: str) -> URL:
-        parsed = URL(url)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise FetchError("It is not an absolute http or https URL.")
+        parsed = _parsed(url)
+        host = parsed.raw_host or ""
         # A literal address never meets the resolver, so it is judged here.
-        if not self._any_url and _is_address(parsed.host) and not _is_loopback(parsed.host):
+        if not self._any_url and _LIKE_ADDRESS.fullmatch(host) and not _is_loopback(host):
             raise FetchError("The sandbox fetches from loopback addresses only.")
         return parsed
 
     async def _download(self, url: URL, file: Spool) -> int:
         size = 0
-        async with self._session.get(url, allow_redirects=False) as response:
+        headers = {"Accept-Encoding": "identity"}  # a file as it is; signatures and sizes are of that
+        async with self._session.get(url, allow_redirects=False, headers=headers) as response:
             if response.status != _OK:
                 raise FetchError(f"It answers with status {response.status}.")
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
@@ -93,6 +103,21 @@ class Fetcher:
                     raise FetchError(f"It is larger than {self._max_bytes} bytes.")
                 file.write(chunk)
         return size
+
+
+def _parsed(url: str) -> URL:
+    """Return the URL; its path is all that the request line has to hold, which yarl then leaves alone."""
+    match = _URL.fullmatch(url)
+    if match is None or _FORBIDDEN.search(url):
+        raise FetchError("It is not an absolute http or https URL, or it has spaces or control characters.")
+    scheme, authority, target = match.groups()
+    origin = URL(f"{scheme}://{authority}")  # lower case, and the ASCII form of an international name
+    if not origin.host:
+        raise FetchError("It has no host.")
+    target = target if target.startswith("/") else f"/{target}"
+    # A request line is ASCII; so this is the one thing that is encoded.
+    target = _NOT_ASCII.sub(lambda found: quote(found[0]), target)
+    return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=target, encoded=True)
 
 
 class _LoopbackResolver(AbstractResolver):

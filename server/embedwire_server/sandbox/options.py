@@ -32,6 +32,7 @@ class SandboxOptions:
             `error_message`) was observed by a third party, `reject` is HTTP 400.
         paired_options: Marengo 3.0 returns `audio` and `transcription` for each window, or `audio` alone.
         end_offsets: Marengo 3.0 returns `end_offset_sec`.
+        fault_control: Let clients script faults over HTTP. Every client that can connect can do so.
         any_url: Fetch URLs of any host. By default only loopback addresses are fetched.
         fetch_timeout_sec: Total time for one fetch, in seconds.
         latency_sec: Time added before every reply to an embedding call, in seconds.
@@ -39,6 +40,8 @@ class SandboxOptions:
         max_file_bytes: Largest uploaded or fetched file, in bytes. The models' own limits may be lower.
         max_body_bytes: Largest request body, in bytes.
         max_image_pixels: Largest picture that is decoded, in pixels.
+        max_audio_samples: Most samples that are decoded of one sound, all channels together. The default is four hours,
+            the longest that the upstream takes, in stereo at 48 kHz.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -52,6 +55,7 @@ class SandboxOptions:
     long_text: LongTextReply = "truncate"
     paired_options: bool = True
     end_offsets: bool = True
+    fault_control: bool = True
     any_url: bool = False
     fetch_timeout_sec: float = 10.0
     latency_sec: float = 0.0
@@ -59,3 +63,4 @@ class SandboxOptions:
     max_file_bytes: int = 256 << 20
     max_body_bytes: int = 512 << 20
     max_image_pixels: int = 50_000_000
+    max_audio_samples: int = 4 * 3_600 * 2 * 48_000

@@ -62,7 +62,11 @@ class Sandbox:
             raise RuntimeError("the sandbox runs already")
         async with AsyncExitStack() as stack:
             runner = web.AppRunner(
-                await self._application(stack), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SEC
+                await self._application(stack),
+                access_log=None,
+                handle_signals=False,
+                handler_cancellation=True,  # a call ends when its client leaves
+                shutdown_timeout=_SHUTDOWN_SEC,
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -103,10 +107,13 @@ class Sandbox:
             Fetcher(any_url=options.any_url, timeout_sec=options.fetch_timeout_sec, max_bytes=options.max_file_bytes)
         )
         self._quota = Quota(options.requests_per_minute, options.quota_window_sec)
-        endpoint = EmbedEndpoint(options, self.faults, self._quota, Embedder(options, fetcher))
+        embedder = Embedder(options, fetcher)
+        stack.callback(embedder.close)
+        endpoint = EmbedEndpoint(options, self.faults, self._quota, embedder)
         application = web.Application(middlewares=[self._answer])
         application.router.add_post(f"{BASE_PATH}/embed", endpoint.handle)
-        application.add_routes(FaultControl(self.faults, lambda: self.requests).routes())
+        if options.fault_control:
+            application.add_routes(FaultControl(self.faults, lambda: self.requests).routes())
         application.on_response_prepare.append(self._add_headers)
         return application
 

@@ -3,6 +3,9 @@
 __init__   the seam `Upstream`
 http       one HTTP call for one input
 connection the connections that it is made on
+framing    where a response begins and ends on its connection
+decompression responses with a content coding, in bounded steps
+diagnosis  why there is none: exceptions of the network to causes
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
 transport  who carries it
 multipart  the body of the request, in parts of known length
@@ -35,7 +38,7 @@ class UpstreamCall:
     `deadline` is a time of the running event loop's clock; nothing may be waited for beyond it.
     `trace` is written by every layer that spends time or makes an attempt. `key` is the caller's own credential
     for the upstream; None is the server's. `caller` shares fairly with others; among its own inputs the lowest
-    `arrival` comes first, also when it has to wait again.
+    `arrival` comes first, also when it has to wait again. `needs_fresh_connection` keeps it off idle connections.
     """
 
     input: Input
@@ -45,6 +48,7 @@ class UpstreamCall:
     trace: Trace = dataclasses.field(default_factory=Trace)
     key: str | None = dataclasses.field(default=None, repr=False)
     caller: Caller = ("", "")
+    needs_fresh_connection: bool = False
     arrival: int = dataclasses.field(default_factory=_arrivals.__next__)
 
 

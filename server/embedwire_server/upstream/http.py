@@ -5,21 +5,27 @@ httpx's own, which loses connections for ever when calls are cancelled: see docs
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 
 import httpx
 
-from embedwire_server.domain import Completion, Modality, Segment, content_of
-from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
+from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
+from embedwire_server.domain import Completion, Segment, content_of
+from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
 from embedwire_server.trace import Trace
-from embedwire_server.upstream import Part, UpstreamCall, connection, hints, refusal, wire
-from embedwire_server.upstream.decoder import ReplyDecoder
+from embedwire_server.upstream import Part, UpstreamCall, connection, diagnosis, hints, refusal, wire
+from embedwire_server.upstream.decompression import DecompressionError, Decompressor
 from embedwire_server.upstream.multipart import MultipartBody
+from embedwire_server.upstream.parser import ReplyParser
 from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
+ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
+# An attempt that is given up after that long without a connection is one that found none.
+UNANSWERED_SECONDS = 1.0
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = "embedwire-upstream"
 
@@ -40,6 +46,7 @@ class HttpUpstream:
     ) -> None:
         self._transport = transport
         self._base_url = base_url
+        self._is_plaintext = base_url.startswith("http:")
         self._urls: dict[str, httpx.URL] = {}  # by endpoint: to parse one costs as much as to decode a short reply
         self._name = name
         self._key = key
@@ -51,23 +58,27 @@ class HttpUpstream:
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
+        key = call.key or self._key
         reply = _Reply(response, call.trace, self._turnstile)
         try:
-            key = call.key or self._key
-            if reply.is_compressed_twice:
-                message = (
-                    "the upstream's reply cannot be used: it is compressed more than once"  # it may grow without bound
-                )
-                raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
-            if response.status_code != httpx.codes.OK:
-                raise refusal.refused(response, await reply.head(), key, is_callers_key=call.key is not None)
-            modality = call.input.modality
-            decoder = ReplyDecoder(wire.embedding_name(modality))
+            if response.status_code not in wire.ANSWERED:
+                head = await reply.head()
+                if self._is_plaintext and diagnosis.requires_tls(response.status_code, head):
+                    raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
+                failure = refusal.refused(response, head, key, is_callers_key=call.key is not None)
+                if _is_of_an_idle_connection(failure, response):
+                    failure.repeatable = Repeatable.FRESH
+                raise failure
+            parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
-                for start in range(0, len(chunk), PIECE_BYTES):  # a compressed one may grow a thousand times
-                    if segments := _segments(call, decoder, chunk[start : start + PIECE_BYTES]):
+                for start in range(0, len(chunk), PIECE_BYTES):
+                    if start:
+                        await self._turnstile.passage()  # a piece of very many small values takes long
+                    if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
-            completion = _completion(decoder, modality)
+                    if parser.fault is not None:
+                        raise _unusable(str(parser.fault))
+            completion = _completion(parser)
             if isinstance(completion, wire.Rejection):
                 raise refusal.rejected(completion.message, key)
             yield refusal.cleaned(completion, key)
@@ -80,20 +91,25 @@ class HttpUpstream:
         body = await _body(call)
         await self._turnstile.passage()
         request = self._request(call, body)
+        exchange = connection.Exchange(needs_fresh=call.needs_fresh_connection)
+        request.extensions["exchange"] = exchange
         trace.attempts += 1
         trace.upstream, trace.hold = self._name, 0.0
-        exchange = connection.Exchange()
-        connection.current.set(exchange)
         started = time.perf_counter()
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
             if body.fault is not None:  # the file could not be read: no fault of the upstream's, and none to repeat
                 raise body.fault from error
-            failure = _named(error, "the upstream could not be reached, or closed the connection without an answer")
-            failure.repeatable = _repeatable(exchange, body)
-            raise failure from error
+            if not exchange.is_begun:
+                trace.attempts -= 1  # no byte of a request was sent
+            if exchange.fault:
+                raise _unusable(exchange.fault) from error
+            cause = _cause(error, exchange)
+            raise _failed(cause, _repeatable(exchange, body, cause)) from error
         except asyncio.CancelledError:
+            if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
+                trace.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
             if not exchange.is_begun or (body.inline is not None and exchange.unsent):
                 trace.attempts -= 1  # given up before the upstream could know of it
             raise
@@ -102,6 +118,9 @@ class HttpUpstream:
         if response.headers.get(_SANDBOX_HEADER) == "sandbox":
             trace.upstream = "sandbox"
         trace.hold = hints.used_up(response.headers)
+        if response.status_code in wire.ANSWERED and (exchange.is_early or not body.is_sent):
+            await response.aclose()
+            raise _unusable("it is a success, sent before the request had been sent completely")
         return response
 
     def _request(self, call: UpstreamCall, body: MultipartBody) -> httpx.Request:
@@ -132,11 +151,27 @@ async def _body(call: UpstreamCall) -> MultipartBody:
     return MultipartBody(wire.parts(call.input, call.model, size))
 
 
-def _repeatable(exchange: connection.Exchange, body: MultipartBody) -> Repeatable:
+def _cause(error: httpx.TransportError, exchange: connection.Exchange) -> Cause:
+    cause = diagnosis.cause_of(error)
+    return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
+
+
+def _repeatable(exchange: connection.Exchange, body: MultipartBody, cause: Cause) -> Repeatable:
     """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
-    if not exchange.is_connected or (not body.is_sent and not exchange.is_answered):
-        return Repeatable.YES
-    return Repeatable.ONCE if exchange.is_reused and not exchange.is_answered else Repeatable.NO
+    if cause in PERMANENT or exchange.is_answered:
+        return Repeatable.NO
+    if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, perhaps a busy one
+        return Repeatable.ONCE
+    if exchange.is_reused:
+        return Repeatable.FRESH
+    return Repeatable.NO if exchange.is_begun and body.is_sent else Repeatable.YES
+
+
+def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response) -> bool:
+    """Whether it is the 408 that some servers send before they close an idle connection: it crossed the request."""
+    exchange: connection.Exchange | None = response.extensions.get("exchange")
+    is_timeout = response.status_code == httpx.codes.REQUEST_TIMEOUT
+    return is_timeout and exchange is not None and exchange.is_reused and failure.retry_delay is None
 
 
 class _Reply:
@@ -144,37 +179,65 @@ class _Reply:
 
     def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
-        encoding = response.headers.get("content-encoding", "")
-        self._chunks = response.aiter_bytes() if encoding else aiter(self._stream)
-        self.is_compressed_twice = "," in encoding
+        self._chunks = aiter(self._stream)
+        self._coding = response.headers.get("content-encoding", "")
+        self._exchange: connection.Exchange = response.extensions.get("exchange") or connection.Exchange()
+        self._decompressor: Decompressor | None = None
         self._trace = trace
         self._turnstile = turnstile
         self._size = 0
 
     async def chunk(self) -> bytes:
         """More of it; nothing at its end."""
-        started = time.perf_counter()
-        try:
-            chunk = await anext(self._chunks, b"")
-        except httpx.DecodingError as error:
-            message = "the upstream's reply cannot be used: it cannot be decompressed"
-            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message) from error
-        except httpx.TransportError as error:
-            raise _named(error, "the upstream closed the connection in the middle of its reply") from error
-        finally:
-            self._trace.waiting += time.perf_counter() - started
-        self._size += len(chunk)
+        if self._coding:
+            chunk = await self._decompressed()
+        elif chunk := await self._received():
+            await self._turnstile.passage()
+        self._count(chunk)
+        return chunk
+
+    def _count(self, data: bytes) -> None:
+        self._size += len(data)
         if self._size > MAX_REPLY_BYTES:
             raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
-        if chunk:
-            await self._turnstile.passage()
+
+    async def _received(self) -> bytes:
+        started = time.perf_counter()
+        try:
+            return await anext(self._chunks, b"")
+        except httpx.TransportError as error:
+            if self._exchange.fault:
+                raise _unusable(self._exchange.fault) from error
+            cause = diagnosis.cause_of(error)
+            raise _failed(cause, words="the upstream closed the connection in the middle of its reply") from error
+        finally:
+            self._trace.waiting += time.perf_counter() - started
+
+    async def _decompressed(self) -> bytes:
+        """One step at a time, with other calls in between: a body may grow a thousand times."""
+        try:
+            if self._decompressor is None:
+                self._decompressor = Decompressor(self._coding)
+            while not (chunk := self._decompressor.step()):
+                await self._turnstile.passage()
+                if self._decompressor.needs_input:
+                    if not (received := await self._received()):
+                        self._decompressor.finish()
+                        break
+                    self._decompressor.feed(received)
+                    self._count(received)  # also what decompresses to nothing
+        except DecompressionError as error:
+            raise _unusable(str(error)) from error
+        await self._turnstile.passage()
         return chunk
 
     async def head(self) -> bytes:
-        """As much of it as an error is read for."""
+        """As much of it as an error is read for. The status counts also if the rest is cut off, late or broken."""
         head = b""
-        while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
-            head += chunk
+        with contextlib.suppress(UpstreamFailure, TimeoutError):
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                while len(head) <= refusal.MAX_BODY_BYTES and (chunk := await self.chunk()):
+                    head += chunk
         return head[: refusal.MAX_BODY_BYTES]
 
     async def close(self) -> None:
@@ -182,31 +245,33 @@ class _Reply:
         await self._stream.aclose()
 
 
-def _segments(call: UpstreamCall, decoder: ReplyDecoder, piece: bytes) -> list[Segment]:
+def _segments(call: UpstreamCall, parser: ReplyParser, piece: bytes) -> list[Segment]:
     """The segments that these bytes complete."""
     started = time.perf_counter()
     try:
-        return wire.segments(decoder.feed(piece), call.model.dimensions, call.input.modality)
-    except wire.MalformedReplyError as error:
-        raise _malformed(error) from None
+        return parser.feed(piece)
     finally:
         call.trace.decode += time.perf_counter() - started
 
 
-def _completion(decoder: ReplyDecoder, modality: Modality) -> Completion | wire.Rejection:
+def _completion(parser: ReplyParser) -> Completion | wire.Rejection:
     try:
-        return wire.completion(decoder.end(), modality, decoder.elements)
+        return parser.finish()
     except wire.MalformedReplyError as error:
-        raise _malformed(error) from None
+        raise _unusable(str(error)) from None
 
 
-def _malformed(error: wire.MalformedReplyError) -> UpstreamFailure:
-    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {error}")
+def _unusable(fault: str) -> UpstreamFailure:
+    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {fault}")
 
 
-def _named(error: httpx.TransportError, message: str) -> UpstreamFailure:
-    """What went wrong on the way, without the texts of exceptions, which may hold addresses."""
-    if isinstance(error, httpx.RemoteProtocolError):
-        message = "the upstream's reply cannot be used: it is not HTTP"
-        return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, message)
-    return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, message)
+def _failed(cause: Cause, repeatable: Repeatable = Repeatable.NO, words: str = "") -> GatewayError:
+    """What went wrong on the way, without the texts of exceptions, which may hold addresses.
+
+    `words` are said of what has no message of its own in this place: a connection that ended.
+    """
+    if cause in OWN:
+        return ResourceFailure(cause)
+    reason = Reason.UPSTREAM_MALFORMED_REPLY if cause is Cause.NOT_HTTP else Reason.UPSTREAM_UNAVAILABLE
+    message = WORDS[cause] if cause is Cause.NOT_HTTP or not words else words
+    return UpstreamFailure(reason, message, repeatable=repeatable, cause=cause)

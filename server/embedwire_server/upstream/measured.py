@@ -1,17 +1,31 @@
-"""Counts and times every upstream attempt: a wrapper with the face of what it wraps."""
+"""Counts and times every upstream attempt, and logs why one failed: a wrapper with the face of what it wraps."""
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 
+import structlog
+
+from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.domain import Completion
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.metrics import Metrics
 from embedwire_server.upstream import Part, Upstream, UpstreamCall
 
+LOG_SECONDS = 10.0  # between two log lines of one cause: a failing upstream must not fill the log
+
+log = structlog.get_logger(__name__)
+
 
 class MeasuredUpstream:
-    """Reports each attempt to the metrics, whether it succeeds, fails or is abandoned."""
+    """Reports each attempt to the metrics, whether it succeeds, fails or is abandoned.
+
+    An attempt that failed for want of a connection, or of a resource, is counted by its cause, also if no request
+    was made, and is logged.
+    """
 
     def __init__(self, upstream: Upstream, metrics: Metrics) -> None:
+        self._logged: dict[Cause, tuple[float, int]] = {}  # when, and how many failures were not logged since
         self._upstream = upstream
         self._metrics = metrics
 
@@ -30,6 +44,12 @@ class MeasuredUpstream:
                 await items.aclose()
         except GatewayError as error:
             outcome = error.reason
+            if error.cause is not None:
+                self._failed(error.cause, error.reason, error.message)
+            raise
+        except asyncio.CancelledError:
+            if trace.stuck is not None:  # the deadline was shorter than the timeout of a connection
+                self._failed(trace.stuck, outcome, WORDS[trace.stuck])
             raise
         except Exception:
             outcome = Reason.INTERNAL
@@ -39,3 +59,15 @@ class MeasuredUpstream:
                 labels = (trace.upstream, call.model.endpoint, call.input.modality)
                 self._metrics.upstream_requests.labels(*labels, outcome).inc()
                 self._metrics.upstream_seconds.labels(*labels).observe(trace.waiting - waited)
+
+    def _failed(self, cause: Cause, reason: str, message: str) -> None:
+        """Count a failure; log it unless one of the same cause was logged a moment ago."""
+        self._metrics.connection_failures.labels(cause).inc()
+        now = time.monotonic()
+        at, withheld = self._logged.get(cause, (-LOG_SECONDS, 0))
+        if now - at < LOG_SECONDS:
+            self._logged[cause] = at, withheld + 1
+            return
+        self._logged[cause] = now, 0
+        write = log.error if cause in PERMANENT | OWN else log.warning  # nothing but an operator's action helps
+        write("upstream request failed", cause=cause, reason=reason, message=message, not_logged=withheld)

@@ -1,24 +1,27 @@
 """Replies that say no, as failures with a reason.
 
-Facts: upstream API notes, section 4 (two shapes of bodies, and sometimes none).
-The upstream's words are cut, stripped of control characters and of the server's key before
-anything else sees them.
+Facts: upstream API notes, section 4. A known code decides the reason, else the status does; the format of the body
+never does. The upstream's words are cut, stripped of control characters and of the key before anything else sees them.
 """
 
-import json
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from embedwire_server.domain import Completion
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
-from embedwire_server.upstream import hints
+from embedwire_server.upstream import error_body, hints
 
 MAX_TEXT_BYTES = 1024
 MAX_NAME_BYTES = 16 << 10  # URLs and file names are the caller's own, up to the limits of the contract
 MAX_BODY_BYTES = 64 << 10
+
+_KEY = "[key]"
+_LONGEST_SPELLING = 8  # of one character of the key, in characters
 
 _BY_CODE = {
     "parameter_invalid": Reason.INPUT_REJECTED,
@@ -58,10 +61,11 @@ _BY_STATUS = {
     415: Reason.INPUT_REJECTED,
     422: Reason.INPUT_REJECTED,
     429: Reason.UPSTREAM_RATE_LIMITED,
+    451: Reason.UPSTREAM_PERMISSION_DENIED,
     499: Reason.UPSTREAM_TIMEOUT,
     504: Reason.UPSTREAM_TIMEOUT,
 }
-_REJECTIONS = {400, 415, 422}
+_REDIRECTS = {301, 302, 303, 307, 308}
 _WORDS = {
     Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
     Reason.CALLER_UPSTREAM_CREDENTIALS: "the upstream does not accept the key in the metadata key x-upstream-api-key",
@@ -74,6 +78,10 @@ _RETRYABLE = {
     Reason.UPSTREAM_CONFLICT,
 }
 _REPEATABLE = {408, 409, 429, 502, 503, 504}
+_PUBLIC_HOST = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,20}"
+    r"(?!(?:local|localhost|localdomain|internal|intranet|private|corp|home|lan|arpa)$)[a-z][a-z0-9-]{0,61}[a-z0-9]"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -86,37 +94,35 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
         key: the credential that was sent, to be taken out of whatever the upstream says.
         is_callers_key: whether it was the caller's own, so that the fault is the caller's if it is refused.
     """
-    error = _error_object(body)
-    is_foreign = bool(body) and not error  # a proxy's page, not the API's words
-    details = error.get("details")
+    text = error_body.decoded(body, response.headers.get("content-type", ""))
+    error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
+    message = _before_cut(error.message, key) if len(error.message) >= error_body.MAX_CHARS else error.message
     said = UpstreamSaid(
         response.status_code,
-        code=clean(error.get("code"), key),
-        message=clean(error.get("message"), key),
-        docs_url=clean(error.get("docs_url"), key),
+        code=clean(error.code, key),
+        message=clean(message, key),
+        docs_url=clean(error.docs_url, key),
         rate_limit_headers=tuple(
             (clean(name.lower(), key), clean(value, key))
             for name, value in response.headers.items()
             if hints.RATE_LIMIT_HEADER.match(name)
         ),
     )
-    reason = _reason(said, is_foreign=is_foreign)
+    reason = _reason(said)
     if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
         reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
         reason,
-        _WORDS.get(reason) or said.message or f"the upstream answered with HTTP status {said.http_status}",
-        retry_delay=_retry_delay(
-            reason, response.headers, details if isinstance(details, Mapping) else {}, said.message
-        ),
+        _redirect(response, key) or _WORDS.get(reason) or said.message or _status(said.http_status),
+        retry_delay=_retry_delay(reason, response.headers, error.details, said.message),
         upstream=said,
         repeatable=_repeatable(reason, said.http_status),
     )
 
 
-def rejected(message: str, key: str | None) -> UpstreamFailure:
+def rejected(message: object, key: str | None) -> UpstreamFailure:
     """Build the failure for a reply that is 200 and yet says, in `error_message`, that the input failed."""
-    said = UpstreamSaid(httpx.codes.OK, message=clean(message, key))
+    said = UpstreamSaid(httpx.codes.OK, message=clean(error_body.words(message), key))
     words = said.message or "the upstream refused this input and did not say why"
     return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
 
@@ -137,11 +143,64 @@ def clean(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> 
     """Make upstream text safe to pass on: no control characters, no key, at most `limit` bytes of UTF-8."""
     if not isinstance(text, str):
         return ""
-    if key:
-        text = text.replace(key, "[key]")
-    text = _CONTROL.sub(" ", text).strip()
+    text = _CONTROL.sub(" ", redacted(text, key)).strip()
     encoded = text.encode()
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _before_cut(text: str, key: str | None) -> str:
+    """Text that was cut off, without the key, and without its end: that may be a part of the key."""
+    return redacted(text, key)[: -_LONGEST_SPELLING * len(key)] if key else text
+
+
+def redacted(text: str, key: str | None) -> str:
+    """The text without the key, also where it is percent-encoded or escaped as in JSON or HTML."""
+    if not key:
+        return text
+    text = text.replace(key, _KEY)
+    return _spellings(key).sub(_KEY, text) if "%" in text or "\\" in text or "&" in text else text
+
+
+@functools.lru_cache(4)
+def _spellings(key: str) -> re.Pattern[str]:
+    # Backslashes before the first character are no part of it: to look for them from each of many would take for ever.
+    return re.compile(_spelling(key[0], "") + "".join(_spelling(char, r"\\*") for char in key[1:]))
+
+
+def _spelling(char: str, backslashes: str) -> str:
+    """The ways in which one character of a key may be written, with any backslashes before it."""
+    code = ord(char)
+    percent = "".join(f"%{byte:02x}" for byte in char.encode())
+    named = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}.get(char, "#")
+    escaped = rf"{backslashes}\\(?:u{code:04x}|x{code:02x})"
+    return rf"(?:{backslashes}{re.escape(char)}|(?i:{percent}|{escaped}|&#0?{code};|&#x{code:x};|&{named};))"
+
+
+def _status(status: int) -> str:
+    is_success = httpx.codes.is_success(status)
+    return f"the upstream answered with HTTP status {status}{' instead of 200' if is_success else ''}"
+
+
+def _redirect(response: httpx.Response, key: str | None) -> str:
+    """What is said of a redirect, which is never followed: the key and the input would go to another server."""
+    if response.status_code not in _REDIRECTS:
+        return ""
+    origin = _origin(response.headers.get("location", ""), key)
+    to = f" to {origin}" if origin else ""
+    return f"the upstream redirects{to} (HTTP status {response.status_code}); its operator must correct --upstream"
+
+
+def _origin(location: str, key: str | None) -> str:
+    """Scheme, host and port of a redirect's target; empty if that could show a secret or an internal network."""
+    try:
+        url = urlsplit(location)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        return ""
+    is_public = url.scheme in {"http", "https"} and "@" not in url.netloc and _PUBLIC_HOST.fullmatch(host)
+    if not is_public or (key and key.lower() in host):
+        return ""
+    return f"{url.scheme}://{host}{f':{port}' if port else ''}"
 
 
 def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[str, Any], message: str) -> float | None:
@@ -149,7 +208,9 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
     if reason not in _RETRYABLE:
         return None
     outright = hints.delay(headers, details)
-    if outright is not None or reason is not Reason.UPSTREAM_RATE_LIMITED:
+    if reason is not Reason.UPSTREAM_RATE_LIMITED:
+        return outright or None  # clients that obey 0 would come back at once
+    if outright is not None:
         return outright
     return hints.limit_ends(headers, message)
 
@@ -161,25 +222,14 @@ def _repeatable(reason: Reason, status: int) -> Repeatable:
     return Repeatable.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR and reason in _RETRYABLE else Repeatable.NO
 
 
-def _reason(said: UpstreamSaid, *, is_foreign: bool) -> Reason:
+def _reason(said: UpstreamSaid) -> Reason:
     by_code = _BY_CODE.get(said.code.lower())
     if by_code is not None:
         return by_code
     if said.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_UNAVAILABLE)
-    if httpx.codes.is_redirect(said.http_status) or (is_foreign and said.http_status in _REJECTIONS):
+    if httpx.codes.is_redirect(said.http_status):
         return Reason.UPSTREAM_INCOMPATIBLE
     if httpx.codes.is_client_error(said.http_status):
         return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_INCOMPATIBLE)
     return Reason.UPSTREAM_MALFORMED_REPLY
-
-
-def _error_object(body: bytes) -> Mapping[str, Any]:
-    """The object with `code` and `message`: the body itself, or its member `error`."""
-    try:
-        error = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    if isinstance(error, dict) and isinstance(error.get("error"), dict):
-        error = error["error"]
-    return error if isinstance(error, dict) else {}

@@ -9,8 +9,11 @@ from typing import Self
 import aiohttp
 import httpx
 
+from embedwire_server.upstream import connection
+from embedwire_server.upstream.connection import Exchange
+
 PLAIN_BYTES = 512 << 10  # as much as aiohttp holds
-COMPRESSED_BYTES = 16 << 10  # they may grow a thousand times, all at once
+COMPRESSED_BYTES = 16 << 10  # zlib copies what it has not used yet at each step
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -30,24 +33,38 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; returns when the head of its reply is there.
 
+        The extension `exchange` of the request, an `Exchange`, says which connection may be used, and records how far
+        the request came. A reused connection that ends before the request is written is replaced by a new one.
+
         Raises:
             httpx.TransportError: there is none.
         """
-        stream = request.stream
-        headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw]
+        exchange: Exchange = request.extensions.get("exchange") or Exchange()
+        connection.current.set(exchange)
         try:
-            reply = await self._session.request(
-                request.method,
-                str(request.url),
-                headers=headers,
-                data=b"".join(stream) if isinstance(stream, httpx.ByteStream) else stream,
-                allow_redirects=False,
-            )
+            try:
+                reply = await self._send(request)
+            except aiohttp.ClientError:
+                if exchange.is_begun or not exchange.is_reused:
+                    raise
+                exchange.needs_fresh, exchange.is_connected, exchange.is_reused = True, False, False
+                reply = await self._send(request)
         except aiohttp.ClientError as error:
             raise _mapped(error) from error
-        response = httpx.Response(reply.status, headers=reply.raw_headers, stream=_Body(reply))
+        extensions = {"exchange": exchange}
+        response = httpx.Response(reply.status, headers=reply.raw_headers, stream=_Body(reply), extensions=extensions)
         response.headers.encoding = "iso-8859-1"  # or httpx would try all of them, and again for each that is asked for
         return response
+
+    async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        stream = request.stream
+        return await self._session.request(
+            request.method,
+            str(request.url),
+            headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
+            data=b"".join(stream) if isinstance(stream, httpx.ByteStream) else stream,
+            allow_redirects=False,
+        )
 
     async def aclose(self) -> None:
         """Close all connections."""

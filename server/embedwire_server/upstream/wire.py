@@ -5,6 +5,7 @@ Pure functions. Facts: upstream API notes, sections 2, 2.1 and 8.
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,14 +23,22 @@ from embedwire_server.domain import (
     TextInput,
     UrlSource,
 )
+from embedwire_server.upstream import json_reader
 from embedwire_server.upstream.multipart import Field, File, Part
 
+ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
 MAX_OPTION_CHARS = 64
-_ABOUT_AUDIO = ("start_offset_sec", "end_offset_sec", "embedding_option")
+_VECTOR = ("float",)
+_MEMBERS = {  # of a segment: what is read of it
+    Modality.TEXT: _VECTOR,
+    Modality.IMAGE: _VECTOR,
+    Modality.AUDIO: (*_VECTOR, "start_offset_sec", "end_offset_sec", "embedding_option"),
+}
 _FLOAT32 = np.dtype("<f4")
 # No vector of numbers that float32 cannot hold, from 3.4e38 on, has so short a square, which is told in half the time.
 _SURELY_FLOAT32 = 1e76
 _NUMBERS = (int, float)
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 class MalformedReplyError(ValueError):
@@ -40,7 +49,7 @@ class MalformedReplyError(ValueError):
 class Rejection:
     """The reply is HTTP 200, and its `error_message` says that this input failed."""
 
-    message: str = dataclasses.field(repr=False)
+    message: Any = dataclasses.field(repr=False)  # a string, unless the upstream sends something else
 
 
 def parts(item: Input, model: Model, file_size: int) -> list[Part]:
@@ -72,42 +81,86 @@ def embedding_name(modality: Modality) -> str:
     return f"{modality}_embedding"
 
 
-def segments(elements: Sequence[bytes], dimensions: int, modality: Modality) -> list[Segment]:
-    """Read elements of `segments`.
+def segments(
+    elements: Sequence[bytes], dimensions: int, modality: Modality
+) -> tuple[list[Segment], MalformedReplyError | None]:
+    """Read elements of `segments`, up to the first that is malformed: no JSON, no vector of finite numbers, or others.
 
-    Raises:
-        MalformedReplyError: no JSON, no vector, other dimensions, a number that is not finite.
+    Returns:
+        The segments, and what is wrong with the element after the last of them.
     """
-    if not elements:
-        return []
+    read: list[Segment] = []
     with np.errstate(over="ignore"):  # once for all: it takes longer than to round a vector
-        return [_segment(element, dimensions, modality) for element in elements]
+        try:
+            for element in elements:
+                read.append(_segment(element, dimensions, modality))  # noqa: PERF401 - those before a fault count
+        except MalformedReplyError as fault:
+            return read, fault
+    return read, None
 
 
 def _segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
     try:
-        # A parser of its own: one that is reused refuses to parse while anything of its last
-        # document is alive, and a traceback keeps things alive.
-        fields: Any = simdjson.Parser().parse(element)
-        numbers: Any = fields["float"]
-        values = np.frombuffer(numbers.as_buffer(of_type="d"))
-        # as_buffer flattens nested lists; a look at the values is dear, so only where there could be one
-        has_one_list = element.find(b"[") == element.rfind(b"[")
-        is_flat = has_one_list or not any(isinstance(number, list) for number in numbers.as_list())
-        about = [fields.get(name) for name in _ABOUT_AUDIO] if modality is Modality.AUDIO else None
+        values, *about = _members(element, _MEMBERS[modality])
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
-        raise MalformedReplyError("a segment is not what the API describes") from None
-    if not is_flat or len(values) != dimensions:
+        values, *about = _members_by_reference(element, _MEMBERS[modality])
+    if len(values) != dimensions:
         raise MalformedReplyError(f"a vector does not have {dimensions} dimensions")
     vector = values.astype(_FLOAT32)
     if not (values.dot(values) < _SURELY_FLOAT32 or np.isfinite(vector).all()):
         raise MalformedReplyError("a vector holds a number that float32 cannot")
-    if about is None:
+    if not about:
         return Segment(vector.tobytes())
     start, end, option = about
     if start is None:
         raise MalformedReplyError("an audio segment does not say where it starts")
     return Segment(vector.tobytes(), _seconds(start), _seconds(end), _option(option))
+
+
+def _members(element: bytes, names: tuple[str, ...]) -> list[Any]:
+    """These members of a segment, the first of them as an array; None for one that is not there.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, RuntimeError: simdjson refuses the element, it is no segment,
+            or a member is given twice: simdjson would take the first, and every other reader takes the last.
+    """
+    # A parser of its own: one that is reused refuses to parse while anything of its last
+    # document is alive, and a traceback keeps things alive.
+    fields: Any = simdjson.Parser().parse(element)
+    try:
+        members = list(map(fields.__getitem__, names)) if len(fields) == len(names) else None
+    except KeyError:
+        members = None
+    if members is None:  # else none of them is given twice
+        given = list(fields)
+        if len(set(given)) < len(given):
+            raise ValueError("a member is given twice")
+        members = [fields[name] if name in given else None for name in names]  # to ask for a missing one is expensive
+    numbers = members[0]
+    members[0] = np.frombuffer(numbers.as_buffer(of_type="d"))
+    # as_buffer flattens nested lists; to look at each value takes long, so only where one could be a list
+    has_one_list = element.find(b"[") == element.rfind(b"[")
+    if not has_one_list and any(isinstance(number, list) for number in numbers.as_list()):
+        raise ValueError("a vector holds lists")
+    return members
+
+
+def _members_by_reference(element: bytes, names: tuple[str, ...]) -> list[Any]:
+    """The same as `_members`, read by Python's json, which decides about all that simdjson refuses.
+
+    Raises:
+        MalformedReplyError: it is no segment either.
+    """
+    try:
+        fields = json_reader.read(element)
+    except ValueError:
+        raise MalformedReplyError("a segment is not valid JSON") from None
+    numbers, *about = map(fields.get, names) if isinstance(fields, dict) else (None,)
+    if not isinstance(numbers, list):
+        raise MalformedReplyError("a segment has no vector")
+    if not all(type(number) in _NUMBERS for number in numbers):
+        raise MalformedReplyError("a vector holds something else than numbers")
+    return [np.array(numbers, np.float64), *about]
 
 
 def completion(envelope: Any, modality: Modality, elements: int) -> Completion | Rejection:  # noqa: ANN401 - any JSON value
@@ -124,20 +177,25 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
     Raises:
         MalformedReplyError: no `model_name`, or no segments and no word of why.
     """
-    if not isinstance(envelope, dict) or not _text(envelope.get("model_name")):
+    name = _text(envelope.get("model_name")) if isinstance(envelope, dict) else None
+    if not name:
         raise MalformedReplyError("it has no model_name")
+    if not name.isascii() and _UNDECODABLE.search(name):
+        raise MalformedReplyError("its model_name is not encoded in UTF-8")
     embedding = envelope.get(embedding_name(modality))
     embedding = embedding if isinstance(embedding, dict) else {}
     if error := embedding.get("error_message"):
-        return Rejection(error if isinstance(error, str) else "")
-    if embedding.get("segments") != [{}] * elements or not elements:
+        return Rejection(error)
+    if not elements:
         raise MalformedReplyError("it has no segments")
+    if embedding.get("segments") != [{}] * elements:
+        raise MalformedReplyError("its segments are not one list of objects")
     if modality is not Modality.AUDIO and elements != 1:
         raise MalformedReplyError(f"it has {elements} segments for one {modality}")
     metadata = embedding.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     return Completion(
-        envelope["model_name"],
+        name,
         input_url=_text(metadata.get("input_url")),
         input_filename=_text(metadata.get("input_filename")),
     )

@@ -16,6 +16,7 @@ from embedwire.errors import EmbedwireError, Failure, FieldViolation, QuotaViola
 
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_PUSHBACK = re.compile(r"[0-9]{1,10}")  # milliseconds; gRPC reads 32 bits, and what is negative as "never"
 DOMAIN = "embedwire"
 _RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")  # those that the server passes on
 
@@ -84,6 +85,7 @@ def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
             for item in (found["QuotaFailure"].violations if "QuotaFailure" in found else ())
         ),
         upstream=_upstream(facts),
+        cause=facts.get("cause", ""),
     )
     return failure.error(request_id, _number(facts.get("attempts")))
 
@@ -93,7 +95,7 @@ def pushback(call: FailedCall) -> float | None:
     if call.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
         return None
     asked = next((value for key, value in call.trailing_metadata() or () if key == PUSHBACK_KEY), "")
-    return int(asked) / 1000 if asked.isdecimal() else None
+    return int(asked) / 1000 if _PUSHBACK.fullmatch(asked) else None
 
 
 def seconds(duration: duration_pb2.Duration) -> float:

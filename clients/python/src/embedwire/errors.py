@@ -68,6 +68,8 @@ class Failure:
         retry_delay: seconds to wait before another try; None if waiting is not known to help.
         quotas: which quotas were hit.
         upstream: what the upstream said; None if it said nothing.
+        cause: why the upstream could not be reached, or which resource the server lacks, for instance
+            "connection_refused"; empty for all other failures. The contract lists the values.
     """
 
     code: str
@@ -77,6 +79,7 @@ class Failure:
     retry_delay: float | None = None
     quotas: tuple[QuotaViolation, ...] = ()
     upstream: UpstreamReply | None = None
+    cause: str = ""
 
     def __str__(self) -> str:
         return f"{self.reason or self.code}: {self.message}"
@@ -137,6 +140,11 @@ class EmbedwireError(Exception):
     def upstream(self) -> UpstreamReply | None:
         """What the upstream said; None if it said nothing."""
         return self.failure.upstream
+
+    @property
+    def cause(self) -> str:
+        """Why the upstream could not be reached, for instance "connection_refused"; see `Failure`."""
+        return self.failure.cause
 
 
 class RequestError(EmbedwireError):

@@ -86,6 +86,7 @@ def failure(message: pb.Failure) -> Failure:
         UpstreamReply(said.http_status, said.code, said.message, said.docs_url, dict(said.rate_limit_headers))
         if message.HasField("upstream_error")
         else None,
+        message.cause,
     )
 
 

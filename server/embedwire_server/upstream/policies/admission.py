@@ -9,22 +9,19 @@ import random
 import time
 from collections.abc import AsyncGenerator, Iterator
 
+from embedwire_server.content_memory import ContentMemory
 from embedwire_server.domain import Caller, EmbedRequest, Modality
 from embedwire_server.errors import Overloaded
+from embedwire_server.fair_share import FairShare
 from embedwire_server.metrics import Metrics
 from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.places import Places
 
-# However much one caller has queued, some of the queue is left for the next: a host may hold so many times what
-# is free, one of its connections only half of that. A lone host gets eight ninths, its first connection four fifths.
-_TIMES_FREE = (8, 4)
 _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
 # Those who are refused come back, and each refusal costs about as much as half a call: the more of them there are for
 # each call that is taken on, the longer they are sent away. They then grow with the root of the overload only.
 _TIMES_REFUSED = 10
-# So much of the content that still fits may come in one call: files that wait for quota leave room for texts.
-_SHARE_OF_CONTENT = 0.5
 
 
 class Admission:
@@ -35,6 +32,9 @@ class Admission:
         in_flight: inputs of each modality that run at a time, of each credential. The door bounds them all together.
         queued: inputs of each modality that wait beside those.
         content_bytes: bytes of content in memory, all calls together.
+
+    Attributes:
+        content_memory: counts those bytes; uploads are charged to it as they arrive.
     """
 
     def __init__(self, metrics: Metrics, *, in_flight: int, queued: int, content_bytes: int) -> None:
@@ -42,9 +42,8 @@ class Admission:
         self._in_flight = in_flight
         self._rooms = {modality: _Room(metrics, modality, in_flight, queued) for modality in Modality}
         self._places: dict[tuple[str | None, Modality], Places] = {}
-        self._most_bytes = content_bytes
-        self._bytes = 0
-        metrics.content_bytes.set_function(lambda: self._bytes)
+        self.content_memory = ContentMemory(content_bytes)
+        metrics.content_bytes.set_function(lambda: self.content_memory.taken)
 
     @contextlib.contextmanager
     def admit(self, request: EmbedRequest, at_once: int) -> Iterator[None]:
@@ -56,28 +55,30 @@ class Admission:
         needs: dict[Modality, int] = {}
         for item in request.inputs:
             needs[item.modality] = needs.get(item.modality, 0) + 1
-        size = min(request.content_bytes, self._most_bytes)
-        if self._bytes and size > _SHARE_OF_CONTENT * (self._most_bytes - self._bytes):
+        memory = self.content_memory
+        size = memory.size_of(request.content_bytes)
+        if not memory.fits_request(request.caller, size):
             self._metrics.refusals.labels("content_bytes").inc()
             delay = max(self._rooms[modality].delay() for modality in needs)
             raise Overloaded("too much content is in memory; retry later", retry_delay=delay)
-        rooms = [(room := self._rooms[modality], min(count, at_once, room.most)) for modality, count in needs.items()]
+        rooms = [(room := self._rooms[name], min(count, at_once, room.share.most)) for name, count in needs.items()]
         for room, count in rooms:
             room.check(request.caller, count)
         for room, count in rooms:
             room.take(request.caller, count)
-        self._bytes += size
+        memory.hold_request(request.caller, size)
         began = time.perf_counter()
         try:
             yield
         finally:
-            self._bytes -= size
+            memory.hold_request(request.caller, size, -1)
             for room, count in rooms:
                 room.give_back(request.caller, count, time.perf_counter() - began)
 
     def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
         """Go by other numbers from now on; what has been taken on stays."""
-        self._in_flight, self._most_bytes = in_flight, content_bytes
+        self._in_flight = in_flight
+        self.content_memory.resize(content_bytes)
         for room in self._rooms.values():
             room.resize(in_flight, queued)
         for places in self._places.values():
@@ -141,16 +142,13 @@ class _Room:
     def __init__(self, metrics: Metrics, modality: Modality, in_flight: int, queued: int) -> None:
         self._metrics = metrics
         self._modality = modality
-        self._in_flight = in_flight
-        self.most = in_flight + queued
-        self._taken = 0
-        self._held = (dict[tuple[str, ...], int](), dict[tuple[str, ...], int]())  # by host, and by connection
+        self.share = FairShare(in_flight + queued, in_flight)
         self._seconds = _FIRST_GUESS  # how long calls took, recently
         self._refused = 0.0  # how many are refused for each one that is taken on, recently
 
     def resize(self, in_flight: int, queued: int) -> None:
         """Take on so many from now on."""
-        self._in_flight, self.most = in_flight, in_flight + queued
+        self.share.most, self.share.guaranteed = in_flight + queued, in_flight
 
     def check(self, caller: Caller, count: int) -> None:
         """See whether a call fits that runs up to `count` inputs at a time.
@@ -158,7 +156,7 @@ class _Room:
         Raises:
             Overloaded: it does not, or its caller already holds its share.
         """
-        if not self._has_room(caller, count):
+        if not self.share.fits(caller, count):
             self._refused += _RECENT
             self._metrics.refusals.labels(self._modality).inc()
             raise Overloaded(f"too many {self._modality} inputs are in flight; retry later", retry_delay=self.delay())
@@ -166,34 +164,14 @@ class _Room:
     def take(self, caller: Caller, count: int) -> None:
         """Take that call on."""
         self._refused -= _RECENT * self._refused
-        self._change(caller, count)
+        self.share.change(caller, count)
 
     def give_back(self, caller: Caller, count: int, seconds: float) -> None:
         """That call has ended, after so long."""
-        self._change(caller, -count)
+        self.share.change(caller, -count)
         self._seconds += _RECENT * (seconds - self._seconds)
 
     def delay(self) -> float:
         """Seconds after which a refused caller may try again: not the same for all, and longer the more there are."""
         likely = self._seconds * (1 + _TIMES_REFUSED * self._refused)
         return min(max(likely, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-
-    def _has_room(self, caller: Caller, count: int) -> bool:
-        free = self.most - self._taken
-        if count > free:
-            return False
-        for held, name, times in zip(self._held, (caller[:1], caller), _TIMES_FREE, strict=True):
-            own = held.get(name, 0)
-            callers = len(held) + (not own)
-            if own + count > max(self._in_flight // callers, times * free):
-                return False
-        return True
-
-    def _change(self, caller: Caller, count: int) -> None:
-        self._taken += count
-        for held, name in zip(self._held, (caller[:1], caller), strict=True):
-            left = held.get(name, 0) + count
-            if left:
-                held[name] = left
-            else:
-                held.pop(name, None)

@@ -18,8 +18,9 @@ from embedwire_server.upstream.policies.fair_queue import FairQueue
 from embedwire_server.upstream.policies.windows import Gone, RateLimit, Window
 
 LONGEST_HOLD = 3600.0
-_FIRST_GUESS, _LONGEST_GUESS = 1.0, 60.0
-_MOST_GUESSES = 10  # those after it change nothing
+_FIRST_BACK_OFF, _LONGEST_BACK_OFF = 1.0, 60.0
+_LONGEST_DOUBT = 5.0  # of a hint that was too short, as 0 always is: the next one may be right
+_MOST_REFUSALS = 10  # those after it change nothing
 UPSTREAM_LIMIT = "upstream"
 
 
@@ -54,18 +55,27 @@ class Pace:
         modality: of the inputs.
         limits: the configured ones.
         metrics: told of what waits, is refused and held.
+        is_shared: by several credentials. What the upstream asks for one of them does not hold the others, only that
+            a limit was reached does.
+
+    Attributes:
+        host: where the credential came from last.
     """
 
-    def __init__(self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics) -> None:
+    def __init__(
+        self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics, *, is_shared: bool = False
+    ) -> None:
         self._modality = modality
         self._metrics = metrics
+        self._is_shared = is_shared
+        self.host = ""
         self._windows: list[Window] = []
         self.counts_media = False
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._held_at = -math.inf
         self._held_until = -math.inf
-        self._guesses = 0
+        self._refusals = 0  # holds since the last success
         self._wants_probe = False
         self._probe: Turn | None = None
         self._waiting = metrics.pacing_waiting.labels(modality)
@@ -86,6 +96,11 @@ class Pace:
     def is_idle(self) -> bool:
         """Whether nobody waits for it."""
         return not self._queue and self._probe is None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the upstream's limit stops its calls now."""
+        return asyncio.get_running_loop().time() < self._held_until
 
     async def turn(self, call: UpstreamCall, minutes: float) -> Turn:
         """Wait for a turn. It has to be ended.
@@ -115,24 +130,34 @@ class Pace:
     def answered(self, turn: Turn, hold: float) -> None:
         """The upstream did not say that its limit is reached, only for how long nothing remains, if so."""
         if turn.began >= self._held_at:  # what went before the hold says nothing of it
-            self._guesses = 0
-        if hold > 0:
+            self._refusals = 0
+        if hold > 0 and not self._is_shared:
             self._hold(hold, wants_probe=hold > LONGEST_HOLD)
         self._end(turn, is_answered=True)
 
     def limited(self, turn: Turn, asked: float | None) -> float:
-        """The upstream said that its limit is reached: hold everybody for as long as it asked, or for a guess.
+        """The upstream said that its limit is reached: hold every call for as long as it asked, or back off.
+
+        The back-off doubles with each hold until a request succeeds. It counts when the upstream gave no hint or 0, and
+        when a request that obeyed a hint was refused again, so that hints of milliseconds cannot cause a storm.
 
         Returns:
             How many seconds to wait; more than that if the hold in force is longer.
         """
-        if asked is None and turn.began >= self._held_at:  # many are told of one limit at a time
-            self._guesses = min(self._guesses + 1, _MOST_GUESSES)
-        guess = min(_LONGEST_GUESS, _FIRST_GUESS * 2 ** max(0, self._guesses - 1))
-        seconds = guess * random.uniform(1, 1.2) if asked is None else asked  # noqa: S311 - no secret
-        self._hold(seconds, wants_probe=asked is None or asked > LONGEST_HOLD)
+        if turn.began >= self._held_at:  # several requests learn of one limit at a time
+            self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
+        hint = None if self._is_shared else asked
+        is_doubtful = not hint or self._refusals > 1
+        seconds = max(hint or 0.0, self._back_off(hint) if is_doubtful else 0.0)
+        self._hold(seconds, wants_probe=is_doubtful or seconds > LONGEST_HOLD)
         self._end(turn, is_answered=True)
-        return max(seconds, self._held_until - asyncio.get_running_loop().time())
+        return max(asked or 0.0, seconds, self._held_until - asyncio.get_running_loop().time())
+
+    def _back_off(self, hint: float | None) -> float:
+        longest = _LONGEST_BACK_OFF if hint is None else _LONGEST_DOUBT
+        obeyed = 1 if hint else 0  # the first hint was
+        seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._refusals - obeyed - 1))
+        return seconds * random.uniform(1, 1.2)  # noqa: S311 - no secret
 
     def lasted(self, turn: Turn, minutes: float) -> None:
         """Count the minutes that the upstream found, instead of those that a header claimed or that were unknown."""

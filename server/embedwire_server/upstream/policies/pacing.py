@@ -4,7 +4,7 @@ A quota belongs to an organisation and counts by modality, so each credential ha
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from embedwire_server.domain import AudioInput, Completion, Modality, content_of
 from embedwire_server.errors import Reason, UpstreamFailure
@@ -15,6 +15,9 @@ from embedwire_server.upstream.policies.pace import Pace
 from embedwire_server.upstream.policies.windows import RateLimit
 
 MAX_PACES = 1024
+MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
+
+_Paces = OrderedDict[tuple[str | None, Modality], Pace]
 
 
 class PacedUpstream:
@@ -31,7 +34,8 @@ class PacedUpstream:
         self._upstream = upstream
         self._limits = limits
         self._metrics = metrics
-        self._paces: OrderedDict[tuple[str | None, Modality], Pace] = OrderedDict()
+        self._paces: _Paces = OrderedDict()  # by credential
+        self._shared: _Paces = OrderedDict()  # by host, for its new keys while too many others are held
 
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Go by other limits from now on; what has gone counts for them as well."""
@@ -76,21 +80,38 @@ class PacedUpstream:
             pace.ended(turn)
 
     def _pace(self, call: UpstreamCall) -> Pace:
-        name = (call.key, call.input.modality)
-        pace = self._paces.get(name)
-        if pace is None:
-            limits = self._limits.get(call.input.modality, ()) if call.key is None else ()
-            self._forget()
-            pace = self._paces[name] = Pace(call.input.modality, limits, self._metrics)
-        self._paces.move_to_end(name)
+        host, modality = call.caller[0], call.input.modality
+        name = (call.key, modality)
+        if name not in self._paces and call.key is not None and self._held_keys(host) >= MAX_HELD_KEYS:
+            return _remembered(
+                self._shared, (host, modality), lambda: Pace(modality, (), self._metrics, is_shared=True)
+            )
+        limits = self._limits.get(modality, ()) if call.key is None else ()
+        pace = _remembered(self._paces, name, lambda: Pace(modality, limits, self._metrics))
+        pace.host = host
         return pace
 
-    def _forget(self) -> None:
-        """Callers may bring any number of keys: the one that was not used for longest is forgotten."""
-        if len(self._paces) >= MAX_PACES:
-            oldest = next((name for name, pace in self._paces.items() if name[0] is not None and pace.is_idle), None)
-            if oldest is not None:
-                del self._paces[oldest]
+    def _held_keys(self, host: str) -> int:
+        """How many credentials that came from this host the upstream has told to wait."""
+        return sum(pace.host == host and pace.is_held for pace in self._paces.values())
+
+
+def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], Pace]) -> Pace:
+    if name not in paces:
+        _forget_one(paces)
+        paces[name] = create()
+    paces.move_to_end(name)
+    return paces[name]
+
+
+def _forget_one(paces: _Paces) -> None:
+    """Callers may bring any number of keys: forget the one not used for longest, of those not held if there is one."""
+    if len(paces) < MAX_PACES:
+        return
+    idle = [name for name, pace in paces.items() if name[0] is not None and pace.is_idle]
+    oldest = next((name for name in idle if not paces[name].is_held), idle[0] if idle else None)
+    if oldest is not None:
+        del paces[oldest]
 
 
 async def _minutes(call: UpstreamCall) -> float:

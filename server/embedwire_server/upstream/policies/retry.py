@@ -18,7 +18,12 @@ from embedwire_server.upstream.policies.budget import RetryBudget
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
 # Those who were told the same delay must not come back in the same instant, nor much later than asked.
 _SPREAD = 0.1
-_TROUBLE = {Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_RATE_LIMITED}
+_TROUBLE = {
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.UPSTREAM_TIMEOUT,
+    Reason.UPSTREAM_RATE_LIMITED,
+    Reason.UPSTREAM_CONFLICT,
+}
 
 Obstacle = Literal["attempts", "deadline", "budget"]
 
@@ -77,6 +82,8 @@ class RetryingUpstream:
                 delay = self._delay(call, attempts, failure)
                 if delay is None:
                     raise
+                if failure.repeatable is Repeatable.FRESH:
+                    call = dataclasses.replace(call, needs_fresh_connection=True)
             except RateLimited:
                 if attempts.failure is not None:  # what the upstream said tells more
                     raise attempts.failure from None
@@ -86,27 +93,29 @@ class RetryingUpstream:
 
     def _delay(self, call: UpstreamCall, attempts: _Attempts, failure: UpstreamFailure) -> float | None:
         """Seconds until the next attempt; None if there is none."""
-        self._budget.record(success=failure.reason not in _TROUBLE)
-        once = failure.repeatable is Repeatable.ONCE
-        if attempts.is_committed or failure.repeatable is Repeatable.NO or (once and not attempts.may_repeat_once):
+        fresh, once = failure.repeatable is Repeatable.FRESH, failure.repeatable is Repeatable.ONCE
+        if not fresh:
+            self._budget.record(success=failure.reason not in _TROUBLE)
+        is_spent = (fresh and call.needs_fresh_connection) or (once and not attempts.may_repeat_once)
+        if attempts.is_committed or failure.repeatable is Repeatable.NO or is_spent:
             return None
-        delay = _back_off(attempts.made, failure.retry_delay)
+        delay = 0.0 if fresh else _back_off(attempts.made, failure.retry_delay)
         modality = call.input.modality
-        if obstacle := self._obstacle(call, attempts, delay):
+        if obstacle := self._obstacle(call, attempts, delay, is_free=fresh):
             self._metrics.retries_withheld.labels(modality, obstacle).inc()
             return None
         attempts.may_repeat_once = attempts.may_repeat_once and not once
         self._metrics.retries.labels(modality, failure.reason).inc()
         return delay
 
-    def _obstacle(self, call: UpstreamCall, attempts: _Attempts, delay: float) -> Obstacle | None:
-        """What stands against another attempt after this delay; if nothing does, it is paid for."""
+    def _obstacle(self, call: UpstreamCall, attempts: _Attempts, delay: float, *, is_free: bool) -> Obstacle | None:
+        """What stands against another attempt after this delay; if nothing does, the budget pays unless it is free."""
         if attempts.made >= attempts.most:
             return "attempts"
         lasted = call.trace.waiting - attempts.waited  # the next attempt will hardly be shorter
         if asyncio.get_running_loop().time() + delay + lasted >= call.deadline:
             return "deadline"
-        return None if self._budget.take() else "budget"
+        return None if is_free or self._budget.take() else "budget"
 
 
 def _back_off(attempt: int, asked: float | None) -> float:

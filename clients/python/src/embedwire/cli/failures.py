@@ -53,7 +53,7 @@ def _facts(failure: Failure) -> Iterator[str]:
 
 def _upstream_facts(failure: Failure) -> Iterator[str]:
     reply = failure.upstream or UpstreamReply(0)
-    own = reply.message if reply.message != failure.message else ""  # often its words are the message
+    own = "" if failure.message.endswith(reply.message) else reply.message  # often the message ends with its words
     yield f"upstream: {', '.join(word for word in (f'HTTP status {reply.http_status}', reply.code, own) if word)}"
     if reply.docs_url:
         yield f"see: {reply.docs_url}"

@@ -94,4 +94,5 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "retry_delay": failure.retry_delay,
         "quota_violations": [dataclasses.asdict(item) for item in failure.quotas],
         "upstream_error": None if failure.upstream is None else dataclasses.asdict(failure.upstream),
+        "cause": failure.cause,
     }

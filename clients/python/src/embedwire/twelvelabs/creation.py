@@ -111,7 +111,7 @@ class Creation:
         errors = [error for name in again if (error := self._parts[name].error) is not None]
         hints = [error.retry_delay for error in errors if error.retry_delay is not None]
         jitter = random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**self._rounds))  # noqa: S311 - no secret
-        delay = max(hints, default=jitter)
+        delay = max([jitter, *hints])  # a hint of 0, or a negative one, does not replace the back-off
         if not again or time.monotonic() + delay >= self._ends:
             return None
         self._rounds += 1

@@ -872,7 +872,9 @@ class InputResult(google.protobuf.message.Message):
     media_duration_sec: builtins.float
     """Length of the audio in seconds; unset if the upstream does not tell."""
     attempts: builtins.int
-    """How many upstream requests were made. 0 if the input failed before the first."""
+    """How many upstream requests were made. 0 if the input failed before the first, also if no
+    connection was established.
+    """
     upstream: builtins.str
     """Which upstream answered: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are
     made up by this project and do not belong into a real index.
@@ -990,12 +992,26 @@ class Failure(google.protobuf.message.Message):
     RETRY_DELAY_FIELD_NUMBER: builtins.int
     QUOTA_VIOLATIONS_FIELD_NUMBER: builtins.int
     UPSTREAM_ERROR_FIELD_NUMBER: builtins.int
+    CAUSE_FIELD_NUMBER: builtins.int
     code: builtins.int
     """The status code, a number of google.rpc.Code."""
     reason: embedwire.v1.error_reason_pb2.ErrorReason.ValueType
     """The reason, from a closed list."""
     message: builtins.str
     """One sentence for a developer. Not meant to be parsed."""
+    cause: builtins.str
+    """Why the upstream could not be reached, or which resource the server lacks; empty for all other
+    failures. Clients MUST expect values that they do not know.
+
+    No connection: name_not_found, dns_failed, connection_refused, connect_timeout, network_unreachable,
+    host_unreachable, address_invalid.
+    TLS: certificate_untrusted, certificate_self_signed, certificate_expired,
+    certificate_not_yet_valid, certificate_wrong_name, tls_to_plaintext_port, tls_timeout,
+    tls_failed.
+    No usable answer: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
+    The server's own: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
+    None of these: connection_failed.
+    """
     @property
     def field_violations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FieldViolation]:
         """Which fields of the request are at fault; at most 20 are listed."""
@@ -1022,9 +1038,10 @@ class Failure(google.protobuf.message.Message):
         retry_delay: google.protobuf.duration_pb2.Duration | None = ...,
         quota_violations: collections.abc.Iterable[global___QuotaViolation] | None = ...,
         upstream_error: global___UpstreamError | None = ...,
+        cause: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "field_violations", b"field_violations", "message", b"message", "quota_violations", b"quota_violations", "reason", b"reason", "retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cause", b"cause", "code", b"code", "field_violations", b"field_violations", "message", b"message", "quota_violations", b"quota_violations", "reason", b"reason", "retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> None: ...
 
 global___Failure = Failure
 

@@ -135,7 +135,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: api_allowed_for_paid_plan
     """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 204
-    """The upstream could not be reached, closed the connection, or answered with a server error.
+    """The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
+    and the metadata key "cause" of ErrorInfo, say why there was no answer.
     Code: UNAVAILABLE.
     Sample: the upstream answered with HTTP status 503
     """
@@ -161,7 +162,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: the upstream does not understand this server; its operator must check --upstream
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 300
-    """Something failed in the gateway itself. The details are in its log under the request id.
+    """Something failed in the gateway itself. The details are in its log under the request id. If it lacks a
+    resource of its own, for instance file descriptors, Failure.cause says which.
     Code: INTERNAL.
     Sample: internal error; the server's log has the details under this call's x-request-id
     """
@@ -292,7 +294,8 @@ Code: PERMISSION_DENIED.
 Sample: api_allowed_for_paid_plan
 """
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 204
-"""The upstream could not be reached, closed the connection, or answered with a server error.
+"""The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
+and the metadata key "cause" of ErrorInfo, say why there was no answer.
 Code: UNAVAILABLE.
 Sample: the upstream answered with HTTP status 503
 """
@@ -318,7 +321,8 @@ Code: INTERNAL.
 Sample: the upstream does not understand this server; its operator must check --upstream
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 300
-"""Something failed in the gateway itself. The details are in its log under the request id.
+"""Something failed in the gateway itself. The details are in its log under the request id. If it lacks a
+resource of its own, for instance file descriptors, Failure.cause says which.
 Code: INTERNAL.
 Sample: internal error; the server's log has the details under this call's x-request-id
 """

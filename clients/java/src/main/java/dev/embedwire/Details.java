@@ -56,7 +56,8 @@ final class Details {
                         find(details, BadRequest.class).map(Details::violations).orElse(List.of()),
                         find(details, RetryInfo.class).map(found -> duration(found.getRetryDelay())),
                         find(details, QuotaFailure.class).map(Details::quotas).orElse(List.of()),
-                        upstream(facts))
+                        upstream(facts),
+                        facts.getOrDefault("cause", ""))
                 .exception(requestId, number(facts.getOrDefault("attempts", "")));
     }
 

@@ -17,6 +17,8 @@ import java.util.Optional;
  * @param retryDelay how long to wait before another try; empty if waiting is not known to help
  * @param quotas which quotas were hit
  * @param upstream what the upstream said; empty if it said nothing
+ * @param cause why the upstream could not be reached, or which resource the server lacks, for instance
+ *     "connection_refused"; empty for all other failures; the contract lists the values
  */
 public record Failure(
         String code,
@@ -25,7 +27,8 @@ public record Failure(
         List<FieldViolation> violations,
         Optional<Duration> retryDelay,
         List<QuotaViolation> quotas,
-        Optional<UpstreamReply> upstream) {
+        Optional<UpstreamReply> upstream,
+        String cause) {
     private static final int GROUP_SIZE = 100;
 
     /**
@@ -57,7 +60,7 @@ public record Failure(
             int httpStatus, String code, String message, String docsUrl, Map<String, String> rateLimitHeaders) {}
 
     static Failure of(String code, String reason, String message) {
-        return new Failure(code, reason, message, List.of(), Optional.empty(), List.of(), Optional.empty());
+        return new Failure(code, reason, message, List.of(), Optional.empty(), List.of(), Optional.empty(), "");
     }
 
     /** The exception that says this; its class follows the group of the reason. */

@@ -146,7 +146,8 @@ final class Replies {
                                 said.getMessage(),
                                 said.getDocsUrl(),
                                 said.getRateLimitHeadersMap()))
-                        : Optional.empty());
+                        : Optional.empty(),
+                message.getCause());
     }
 
     /** The name of a status code; the number of one that this client does not know. */

@@ -250,6 +250,7 @@ final class Runner {
                 failure.retryDelay().map(delay -> delay.toNanos() / 1e9).orElse(null));
         found.add("quotas", array(failure.quotas(), each -> pair("subject", each.subject(), each.description())));
         found.add("upstream", failure.upstream().map(Runner::upstream).orElse(null));
+        found.addProperty("cause", failure.cause());
         return found;
     }
 

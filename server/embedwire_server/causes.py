@@ -1,0 +1,119 @@
+"""Why the upstream cannot be reached, and which resource of its own the server lacks: the closed list of causes.
+
+A cause is the same word in the log, in the label of the metrics, in `Failure.cause` and in the metadata of ErrorInfo.
+`embedding.proto` lists the values for callers; a test compares the two lists.
+"""
+
+import enum
+import errno
+
+
+class Cause(enum.StrEnum):
+    """The values."""
+
+    NAME_NOT_FOUND = "name_not_found"
+    DNS_FAILED = "dns_failed"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    NETWORK_UNREACHABLE = "network_unreachable"
+    HOST_UNREACHABLE = "host_unreachable"
+    ADDRESS_INVALID = "address_invalid"
+
+    CERTIFICATE_UNTRUSTED = "certificate_untrusted"
+    CERTIFICATE_SELF_SIGNED = "certificate_self_signed"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_WRONG_NAME = "certificate_wrong_name"
+    TLS_TO_PLAINTEXT_PORT = "tls_to_plaintext_port"
+    TLS_TIMEOUT = "tls_timeout"
+    TLS_FAILED = "tls_failed"
+
+    CONNECTION_RESET = "connection_reset"
+    CONNECTION_CLOSED = "connection_closed"
+    PLAINTEXT_TO_TLS_PORT = "plaintext_to_tls_port"
+    NOT_HTTP = "not_http"
+
+    FILE_DESCRIPTORS = "file_descriptors"
+    LOCAL_PORTS = "local_ports"
+    MEMORY = "memory"
+    DISK_FULL = "disk_full"
+    SPOOL_UNAVAILABLE = "spool_unavailable"
+
+    CONNECTION_FAILED = "connection_failed"
+
+
+WORDS: dict[Cause, str] = {
+    Cause.NAME_NOT_FOUND: "the upstream's host name does not exist; the operator must check --upstream",
+    Cause.DNS_FAILED: "the upstream's host name could not be resolved: no DNS server gave an answer",
+    Cause.CONNECTION_REFUSED: "the upstream refused the connection: nothing listens on its port",
+    Cause.CONNECT_TIMEOUT: "no connection to the upstream in time: no answer from its host, or from DNS",
+    Cause.NETWORK_UNREACHABLE: "there is no route to the upstream's network; the operator must check the network",
+    Cause.HOST_UNREACHABLE: "there is no route to the upstream's host; the operator must check the network",
+    Cause.ADDRESS_INVALID: "the upstream's address cannot be used; the operator must check --upstream",
+    Cause.CERTIFICATE_UNTRUSTED: "the upstream's certificate is of an authority that this server does not trust; "
+    "the operator must check --upstream, or add the authority with SSL_CERT_FILE",
+    Cause.CERTIFICATE_SELF_SIGNED: "the upstream's certificate is self-signed; "
+    "the operator must check --upstream, or add the certificate with SSL_CERT_FILE",
+    Cause.CERTIFICATE_EXPIRED: "the upstream's certificate has expired; its owner must renew it, "
+    "or the clock of this server is wrong",
+    Cause.CERTIFICATE_NOT_YET_VALID: "the upstream's certificate is not valid yet, "
+    "or the clock of this server is wrong",
+    Cause.CERTIFICATE_WRONG_NAME: "the upstream's certificate is for another name; the operator must check --upstream",
+    Cause.TLS_TO_PLAINTEXT_PORT: "the upstream's port does not use TLS; the operator must check https in --upstream",
+    Cause.TLS_TIMEOUT: "the upstream did not answer the TLS handshake in time; "
+    "its port may not use TLS: the operator must check https in --upstream",
+    Cause.TLS_FAILED: "the TLS handshake with the upstream failed: "
+    "no common protocol version or cipher, or it requires a client certificate",
+    Cause.CONNECTION_RESET: "the upstream reset the connection without an answer",
+    Cause.CONNECTION_CLOSED: "the upstream closed the connection without an answer",
+    Cause.PLAINTEXT_TO_TLS_PORT: "the upstream's port requires TLS; the operator must set https in --upstream",
+    Cause.NOT_HTTP: "the upstream's reply cannot be used: it is not HTTP",
+    Cause.FILE_DESCRIPTORS: "the server has no file descriptor left; its operator must raise the limit (ulimit -n)",
+    Cause.LOCAL_PORTS: "the server has no local address or port left for a connection to the upstream",
+    Cause.MEMORY: "the server has no memory left",
+    Cause.DISK_FULL: "the server has no room on disk for this upload",
+    Cause.SPOOL_UNAVAILABLE: "the server cannot write uploads to disk; its operator must check --spool-dir",
+    Cause.CONNECTION_FAILED: "the upstream could not be reached",
+}
+
+# The server's own fault, not the upstream's.
+OWN = frozenset(
+    {Cause.FILE_DESCRIPTORS, Cause.LOCAL_PORTS, Cause.MEMORY, Cause.DISK_FULL, Cause.SPOOL_UNAVAILABLE},
+)
+
+# Another attempt cannot succeed without a change of the configuration, the network or the upstream.
+PERMANENT = frozenset(
+    {
+        Cause.NAME_NOT_FOUND,
+        Cause.ADDRESS_INVALID,
+        Cause.CERTIFICATE_UNTRUSTED,
+        Cause.CERTIFICATE_SELF_SIGNED,
+        Cause.CERTIFICATE_EXPIRED,
+        Cause.CERTIFICATE_NOT_YET_VALID,
+        Cause.CERTIFICATE_WRONG_NAME,
+        Cause.TLS_TO_PLAINTEXT_PORT,
+        Cause.PLAINTEXT_TO_TLS_PORT,
+    }
+)
+
+_OWN_ERRNOS = {
+    errno.EMFILE: Cause.FILE_DESCRIPTORS,
+    errno.ENFILE: Cause.FILE_DESCRIPTORS,
+    errno.ENOMEM: Cause.MEMORY,
+    errno.ENOBUFS: Cause.MEMORY,
+    errno.ENOSPC: Cause.DISK_FULL,
+    errno.EDQUOT: Cause.DISK_FULL,
+    errno.EFBIG: Cause.DISK_FULL,
+}
+
+
+def lacking(error: BaseException) -> Cause | None:
+    """The resource of this server that an exception says is used up; None if it says no such thing."""
+    if isinstance(error, MemoryError):
+        return Cause.MEMORY
+    return _OWN_ERRNOS.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+def of_spool(error: OSError) -> Cause:
+    """Why a file could not be spooled."""
+    return lacking(error) or Cause.SPOOL_UNAVAILABLE

@@ -1,0 +1,78 @@
+"""Calls whose first message has not arrived yet.
+
+Such a call costs gRPC and this server about 30 KiB, and up to 100 KiB if its headers have many fields; what has
+arrived of its message comes on top, up to the largest message. A caller that sends headers only does nothing else for
+it. So the number of these calls is limited. If there are too many, the oldest call of the connection that has most of
+them is ended, and not the newest: the message of a real call follows its headers at once. Their time is limited too,
+but not to less than a large message needs on a slow link.
+"""
+
+import asyncio
+import contextvars
+
+from embedwire_server.errors import CallStalled, Overloaded
+from embedwire_server.rpc.calls import Call
+
+_SWEEP_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+
+
+class PendingCalls:
+    """Ends the calls that wait too long, or are too many. One timer for all of them, none for each.
+
+    Args:
+        most: calls of all connections.
+        seconds: the time that one has.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._by_connection: dict[str, dict[Call, float]] = {}
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, call: Call) -> None:
+        """A call begins to wait for its first message."""
+        loop = asyncio.get_running_loop()
+        self._by_connection.setdefault(call.caller[1], {})[call] = loop.time()
+        self._count += 1
+        if self._count > self._most:
+            self._evict()
+        if self._timer is None:
+            self._start_timer()
+
+    def discard(self, call: Call) -> None:
+        """Its message has arrived, or it has ended. Idempotent."""
+        waiting = self._by_connection.get(call.caller[1])
+        if waiting is None or waiting.pop(call, None) is None:
+            return
+        self._count -= 1
+        if not waiting:
+            del self._by_connection[call.caller[1]]
+
+    def _evict(self) -> None:
+        busiest = max(self._by_connection, key=lambda connection: len(self._by_connection[connection]))
+        oldest = next(iter(self._by_connection[busiest]))
+        self.discard(oldest)
+        words = f"more than {self._most} calls wait for their first message; send it together with the headers"
+        oldest.deadline.end(Overloaded(words, retry_delay=_RETRY_SECONDS))
+
+    def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        late = [
+            call
+            for waiting in self._by_connection.values()
+            for call, since in waiting.items()
+            if now - since >= self._seconds
+        ]
+        for call in late:
+            self.discard(call)
+            call.deadline.end(CallStalled("first message", self._seconds))
+        self._timer = None
+        if self._count:
+            self._start_timer()
+
+    def _start_timer(self) -> None:
+        seconds, nothing = min(_SWEEP_SECONDS, self._seconds), contextvars.Context()  # that of the call would keep it
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep, context=nothing)

@@ -1,0 +1,45 @@
+"""How many streams of a service without authentication may be open at a time."""
+
+import contextlib
+from collections.abc import Iterator
+
+from embedwire_server.errors import Overloaded
+from embedwire_server.fair_share import FairShare
+from embedwire_server.rpc import calls
+
+_RETRY_SECONDS = 1.0
+
+
+class StreamLimit:
+    """Limits the streams of one kind: on one connection, and in total, where hosts and connections get a fair share.
+
+    Args:
+        kind: what the streams are, for the message.
+        most: in total.
+        of_connection: on one connection.
+    """
+
+    def __init__(self, kind: str, most: int, of_connection: int) -> None:
+        self._kind = kind
+        self._of_connection = of_connection
+        self._share = FairShare(most, most // 4)
+
+    @contextlib.contextmanager
+    def held(self, peer: str) -> Iterator[None]:
+        """Count a stream of this peer while it is open.
+
+        Raises:
+            Overloaded: there are too many; the message names the limit.
+        """
+        caller = calls.caller_of(peer)
+        if self._share.held_by(caller) >= self._of_connection:
+            words = f"too many {self._kind} on this connection (at most {self._of_connection}); end some first"
+            raise Overloaded(words, retry_delay=_RETRY_SECONDS)
+        if not self._share.fits(caller, 1):
+            words = f"too many {self._kind} (at most {self._share.most}, shared by all callers); retry later"
+            raise Overloaded(words, retry_delay=_RETRY_SECONDS)
+        self._share.change(caller, 1)
+        try:
+            yield
+        finally:
+            self._share.change(caller, -1)

@@ -1,0 +1,129 @@
+"""A server whose standard error is not read: its addresses are found by the ports that it listens on."""
+
+import asyncio
+import contextlib
+import dataclasses
+import http.client
+import os
+import re
+import select
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from embedwire.v1 import embedding_pb2_grpc
+
+CLOSED = "closed"
+_LISTENING = "0A"
+
+
+@dataclasses.dataclass
+class Unlogged:
+    """A running server of one process, ready for calls."""
+
+    process: "subprocess.Popen[bytes]"
+    target: str
+    metrics_url: str
+    channel: grpc.aio.Channel
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, stderr: Any, **settings: Any) -> AsyncGenerator["Unlogged"]:
+        """Start it with this as its standard error, or with none if that is `CLOSED`."""
+        chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
+        flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        command = [sys.executable, "-m", "embedwire_server", "serve", *flags]
+        if stderr == CLOSED:
+            command, stderr = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command], None
+        process = subprocess.Popen(command, stderr=stderr)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+        try:
+            target, metrics_url = await asyncio.wait_for(_addresses(process), 30)
+            async with grpc.aio.insecure_channel(target) as channel:
+                await asyncio.wait_for(channel.channel_ready(), 30)
+                yield cls(process, target, metrics_url, channel)
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    @property
+    def stub(self) -> Any:
+        return embedding_pb2_grpc.EmbeddingServiceStub(self.channel)
+
+    async def dropped(self) -> int:
+        """How many lines of its log were lost."""
+        page = await asyncio.to_thread(_page, self.metrics_url)
+        return int(float(re.search(r"^embedwire_log_lines_dropped_total (\S+)$", page, re.MULTILINE)[1]))  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def output(kind: str) -> Iterator[Any]:
+    """A standard error that cannot be written, each in its way."""
+    with contextlib.ExitStack() as stack:
+        if kind == "closed":
+            yield CLOSED
+        elif kind == "full-disk":
+            yield stack.enter_context(open("/dev/full", "wb"))  # noqa: PTH123 - a device
+        else:
+            reader, writer = os.pipe()
+            stack.callback(os.close, writer)
+            if kind == "reader-gone":
+                os.close(reader)
+            else:
+                stack.callback(os.close, reader)
+                os.set_blocking(writer, False)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, b"\n" * select.PIPE_BUF)
+                os.set_blocking(writer, kind == "blocked-reader")
+            yield writer
+
+
+async def _addresses(process: "subprocess.Popen[bytes]") -> tuple[str, str]:
+    """Of gRPC and of the metrics, once it listens on both."""
+    while process.poll() is None:
+        ports = _ports(process.pid)
+        urls = {port: f"http://127.0.0.1:{port}/metrics" for port in ports}
+        for port, url in urls.items():
+            # The sandbox listens as well, and knows no such path; gRPC does not answer in HTTP/1.1.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if "embedwire_build_info" in await asyncio.to_thread(_page, url):
+                    for other in ports - {port}:
+                        if await _is_grpc(other):
+                            return f"127.0.0.1:{other}", url
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"ended with {process.returncode}")
+
+
+async def _is_grpc(port: int) -> bool:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(channel.channel_ready(), 1)
+            return True
+    return False
+
+
+def _ports(pid: int) -> set[int]:
+    """The TCP ports that a process listens on."""
+    links = []
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                links.append(str(link.readlink()))
+    found = set()
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    for line in lines:
+        fields = line.split()
+        if fields[3] == _LISTENING and f"socket:[{fields[9]}]" in links:
+            found.add(int(fields[1].rpartition(":")[2], 16))
+    return found
+
+
+def _page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as page:
+        text: str = page.read().decode(errors="replace")
+        return text
