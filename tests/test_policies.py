@@ -120,7 +120,6 @@ NOT_REPEATED: dict[str, Step] = {
     "closed in the headers": closes(b"HTTP/1.1 200 OK\r\nContent-"),
     "closed after the headers": closes(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"),
     "closed in the body": closes(b'HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{"model_name":'),
-    "closed in an error": closes(b'HTTP/1.1 503 No\r\nContent-Length: 9000\r\n\r\n{"code":'),
     "no HTTP": closes(b"SSH-2.0-OpenSSH_9.2\r\n"),
 }
 
@@ -160,6 +159,16 @@ async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
 
     assert failure.info.metadata["attempts"] == "1"
     assert len(upstream.visits) == 1
+
+
+async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scripted) -> None:
+    """The status of an error decides whether it is repeated, also if the connection ends within its body."""
+    cut = closes(b'HTTP/1.1 503 No\r\nContent-Length: 9000\r\n\r\n{"code":')
+    async with scripted(Steps(cut, cut)) as (served, upstream):
+        events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
+        check_journal(served, upstream)
+
+    assert results(events)[0].attempts == 3
 
 
 async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
