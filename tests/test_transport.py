@@ -97,6 +97,39 @@ async def test_an_unreadable_file_is_no_fault_of_the_upstreams() -> None:
                 pass
 
 
+class Slow(MemoryContent):
+    """A file whose first piece is read, and the rest never."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        object.__setattr__(self, "is_begun", asyncio.Event())
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        yield self.data[:100]
+        self.is_begun.set()  # type: ignore[attr-defined] # set above: the class is frozen
+        await asyncio.Event().wait()
+
+
+async def test_a_request_that_is_cancelled_before_it_is_complete_is_not_counted() -> None:
+    """The upstream cannot act on half a request; one that was sent completely counts, whatever becomes of it."""
+    arrived = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        arrived.set()
+        await visit.gone()
+
+    half = Slow(b"a" * 1000)
+    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+        for content, is_sent, attempts in ((half, half.is_begun, 0), (MemoryContent(b"a" * 1000), arrived, 1)):  # type: ignore[attr-defined]
+            attempt = call(AudioInput("", FileSource(content, "a.wav", "audio/wav")))
+            running = asyncio.create_task(anext(upstream.embed(attempt)))
+            await asyncio.wait_for(is_sent.wait(), 20)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert attempt.trace.attempts == attempts
+
+
 async def test_nobody_listens() -> None:
     """Without a connection nothing was sent, so it may be sent again."""
     async with attempts_at("http://127.0.0.1:1") as upstream:

@@ -110,8 +110,8 @@ class HttpUpstream:
         except asyncio.CancelledError:
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
                 trace.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
-            if not exchange.is_begun or (body.inline is not None and exchange.unsent):
-                trace.attempts -= 1  # given up before the upstream could know of it
+            if not exchange.is_begun or not body.is_sent or exchange.unsent:
+                trace.attempts -= 1  # the upstream cannot act on a request that it does not have completely
             raise
         finally:
             trace.waiting += time.perf_counter() - started
