@@ -112,7 +112,7 @@ class ResponseParser:
             return
         if len(self.headers) == MAX_HEADERS:
             self._fail(f"it has more than {MAX_HEADERS} headers")
-        self.headers.append((name, value))
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Take the end of a head."""
