@@ -1,4 +1,4 @@
-"""From the exceptions of the network to causes. The HTTP client wraps them; the innermost one that tells is read."""
+"""From the exceptions of the network to causes. The transport wraps them; the innermost one that is known decides."""
 
 import asyncio
 import errno
@@ -8,12 +8,12 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import aiohttp
 import httpx
-from aiohttp.http_exceptions import HttpProcessingError
 
 from embedwire_server import causes
 from embedwire_server.causes import Cause
+from embedwire_server.upstream.exchange import TlsRecordReceived
+from embedwire_server.upstream.response_parser import MalformedResponseError
 
 _ERRNOS = {
     errno.ECONNREFUSED: Cause.CONNECTION_REFUSED,
@@ -39,12 +39,17 @@ _VERIFY_CODES = {
 # What OpenSSL says of bytes that are no TLS record.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
-_TLS_RECORD = "\\x15\\x03"  # an alert, as the error message of the HTTP parser quotes the bytes
 # Of nginx, Go and Apache.
 _TLS_ONLY = re.compile(
     rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled",
     re.IGNORECASE,
 )
+_KINDS: dict[type[BaseException], Cause] = {
+    EOFError: Cause.CONNECTION_CLOSED,
+    TlsRecordReceived: Cause.PLAINTEXT_TO_TLS_PORT,
+    MalformedResponseError: Cause.NOT_HTTP,
+    httpx.UnsupportedProtocol: Cause.ADDRESS_INVALID,
+}
 _JSON = {b"{", b"[", b'"'}
 # Of several addresses each failed in another way: what is most likely the reason that matters.
 _PRECEDENCE = (
@@ -65,13 +70,10 @@ def cause_of(error: BaseException) -> Cause:
     Args:
         error: an exception of the transport; its `__cause__` chain leads to that of the network.
     """
-    links = [*_chain(error)]
-    if any(isinstance(link, aiohttp.ClientPayloadError) for link in links):  # cut short; malformed, says the parser
-        links = [link for link in links if not isinstance(link, HttpProcessingError)]
-    for link in links:
+    for link in _chain(error):
         if (cause := _of_link(link)) is not None:
             return cause
-    return Cause.NOT_HTTP if isinstance(error, httpx.RemoteProtocolError) else Cause.CONNECTION_FAILED
+    return Cause.CONNECTION_FAILED
 
 
 def requires_tls(status: int, body: bytes) -> bool:
@@ -91,24 +93,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     return reversed(links)
 
 
-def _of_link(error: BaseException) -> Cause | None:  # noqa: PLR0911 - one for each kind
+def _of_link(error: BaseException) -> Cause | None:
     if isinstance(error, ssl.SSLError):  # an OSError whose errno is not one of the system
         return _of_tls(error)
     if isinstance(error, socket.gaierror):
         return _of_name(error)
-    if isinstance(error, aiohttp.ServerTimeoutError | asyncio.TimeoutError) and getattr(error, "errno", None) is None:
+    if isinstance(error, asyncio.TimeoutError) and getattr(error, "errno", None) is None:
         return Cause.CONNECT_TIMEOUT
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return Cause.ADDRESS_INVALID
-    if isinstance(error, HttpProcessingError):
-        return Cause.PLAINTEXT_TO_TLS_PORT if _TLS_RECORD in str(error) else Cause.NOT_HTTP
-    if isinstance(error, aiohttp.ClientResponseError):
-        return Cause.NOT_HTTP
     if isinstance(error, OSError | MemoryError | RuntimeError):
         return causes.lacking(error) or _of_system(error)
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return Cause.CONNECTION_CLOSED
-    return None
+    return next((cause for kind, cause in _KINDS.items() if isinstance(error, kind)), None)
 
 
 def _of_tls(error: ssl.SSLError) -> Cause:
@@ -144,7 +138,7 @@ def _of_system(error: BaseException) -> Cause | None:
 
 
 def _without_errno(error: BaseException) -> Cause | None:
-    """What uvloop and aiohttp raise themselves."""
+    """What uvloop raises itself, and what an aborted connection ends with."""
     if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return Cause.CONNECTION_CLOSED
     return Cause.CONNECTION_REFUSED if isinstance(error, ConnectionRefusedError) else None

@@ -95,9 +95,7 @@ class Dialer:
         proxy = self._proxy
         if self._context is None:
             return await self._open(proxy.host, proxy.port, self._proxy_context, factory, on_accepted)
-        outer = await self._open(
-            proxy.host, proxy.port, self._proxy_context, lambda: tunnel.Tunnel(), lambda: None
-        )
+        outer = await self._open(proxy.host, proxy.port, self._proxy_context, lambda: tunnel.Tunnel(), lambda: None)
         return await outer.upgrade(self._host, self._port, proxy.headers, self._context, factory, on_accepted)
 
     async def _open(
