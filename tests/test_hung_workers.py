@@ -63,10 +63,10 @@ async def logged(server: ServerProcess, pattern: str) -> None:
 @hangs
 async def test_a_hung_worker_is_replaced(number: signal.Signals) -> None:
     """Whatever it hangs in, it is killed after the timeout and started again; the other worker serves all the time."""
-    async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, worker_timeout=4) as server:
+    async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, worker_timeout=10) as server:
         pids = [server.worker(0), server.worker(1)]
         os.kill(pids[0], number)
-        await logged(server, rf"is hung and is killed worker=0 pid={pids[0]} reason=no heartbeat for 4 s")
+        await logged(server, rf"is hung and is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
         await logged(server, rf"has ended worker=0 pid={pids[0]} exit_status=-9")
         await until(lambda: server.worker(0) != pids[0])
         await until(lambda: sum("metrics=http" in line and "worker=0" in line for line in server.log) == 2, 40)
@@ -187,9 +187,9 @@ async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
 
 async def test_a_supervisor_that_was_stopped_kills_no_worker() -> None:
     """However long it was stopped itself, its workers served meanwhile and have the full timeout again."""
-    async with ServerProcess.running(answer, workers=2, worker_timeout=3) as server:
+    async with ServerProcess.running(answer, workers=2, worker_timeout=8) as server:
         server.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(5)  # longer than the timeout
+        await asyncio.sleep(10)  # longer than the timeout
         assert await codes(server.target) == {OK}
         server.process.send_signal(signal.SIGCONT)
         await asyncio.sleep(1)  # enough for several checks; on a slow machine for fewer

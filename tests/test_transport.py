@@ -13,7 +13,7 @@ from embedwire_server.content import MemoryContent
 from embedwire_server.domain import AudioInput, Completion, FileSource, TextInput, UrlSource
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import UpstreamCall, connection, http
+from embedwire_server.upstream import UpstreamCall, http
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.transport import Transport
 
@@ -28,7 +28,7 @@ def call(item: TextInput | AudioInput = TEXT) -> UpstreamCall:
 
 @contextlib.asynccontextmanager
 async def attempts_at(base_url: str) -> AsyncGenerator[HttpUpstream]:
-    transport = Transport(connection.session())
+    transport = Transport()
     try:
         yield HttpUpstream(transport, base_url, "custom", None, "test")
     finally:
