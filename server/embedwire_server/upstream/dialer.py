@@ -1,11 +1,12 @@
 """Connections to one origin: the name lookup, TCP, the tunnel through a proxy, and TLS, all within one time limit.
 
-The addresses of a host are tried in the order of the system, the next one 250 ms after the one before if that has not
-answered (Happy Eyeballs, RFC 8305): an address that does not respond does not use up the time limit.
+The addresses of a host are tried in the order of the system, the families in turn, each 250 ms after the one before if
+that has not answered (Happy Eyeballs, RFC 8305): an address that does not respond does not use up the time limit.
 """
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,16 +16,32 @@ from typing import TypeVar
 import aiohappyeyeballs
 import httpx
 
-from embedwire_server.upstream import tunnel
 from embedwire_server.upstream.proxies import Proxy
 from embedwire_server.upstream.resolver import Lookup, Resolver, getaddrinfo
+from embedwire_server.upstream.tunnel import SHUTDOWN_SECONDS, Target, Tunnel, TunnelError
 
 CONNECT_SECONDS = 10.0
 ATTEMPT_DELAY_SECONDS = 0.25  # between two addresses, as RFC 8305 recommends
-SHUTDOWN_SECONDS = 1.0  # for the upstream's close_notify
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 P = TypeVar("P", bound=asyncio.Protocol)
+
+
+@dataclasses.dataclass(slots=True)
+class _Progress:
+    """How far a connect has come.
+
+    Attributes:
+        on_accepted: called once the origin, or the proxy that forwards requests to it, has accepted a connection.
+        is_accepted: whether it has.
+    """
+
+    on_accepted: Callable[[], None]
+    is_accepted: bool = False
+
+    def accepted(self) -> None:
+        self.is_accepted = True
+        self.on_accepted()
 
 
 class Dialer:
@@ -36,7 +53,7 @@ class Dialer:
 
     Args:
         url: the origin; its path is ignored.
-        proxy: carries the connections; None connects directly.
+        proxy: what connections go through; None connects directly.
         ca_file: authorities to trust in place of those of the system, in PEM form.
         lookup: finds the addresses of a name.
 
@@ -45,88 +62,90 @@ class Dialer:
     """
 
     def __init__(
-        self,
-        url: httpx.URL,
-        proxy: Proxy | None = None,
-        ca_file: Path | None = None,
-        lookup: Lookup = getaddrinfo,
+        self, url: httpx.URL, proxy: Proxy | None = None, ca_file: Path | None = None, lookup: Lookup = getaddrinfo
     ) -> None:
-        self._scheme, self._host = url.scheme, url.host.rstrip(".")
-        self._port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
-        self._proxy = proxy
-        self._resolver = Resolver(lookup)
-        is_tls, is_tls_proxy = url.scheme == "https", proxy is not None and proxy.is_tls
-        context = tls_context(ca_file) if is_tls or is_tls_proxy else None
-        self._context = context if is_tls else None
-        self._proxy_context = context if is_tls_proxy else None
+        is_tls = url.scheme == "https"
+        context = tls_context(ca_file) if is_tls or (proxy is not None and proxy.is_tls) else None
+        self._is_supported = url.scheme in _DEFAULT_PORTS
+        self._origin = Target(
+            url.host.rstrip("."), url.port or _DEFAULT_PORTS.get(url.scheme, 0), context if is_tls else None
+        )
+        self._proxy = None if proxy is None else Target(proxy.host, proxy.port, context if proxy.is_tls else None)
+        self._credentials = () if proxy is None else proxy.headers
         is_forwarded = proxy is not None and not is_tls
-        self.target_prefix = f"http://{url.netloc.decode()}".encode() if is_forwarded else b""
-        self.headers = proxy.headers if is_forwarded and proxy is not None else ()
+        self.target_prefix = b"http://" + url.netloc if is_forwarded else b""
+        self.headers = self._credentials if is_forwarded else ()
+        self._resolver = Resolver(lookup)
 
     async def connect(self, factory: Callable[[], P], on_accepted: Callable[[], None]) -> P:
         """Open a connection and return its protocol, connected: what it sends and receives is HTTP.
 
         Args:
             factory: makes the protocol.
-            on_accepted: called once there is a TCP connection to the origin, or to the proxy that forwards requests,
-                also if TLS fails on it.
+            on_accepted: called once there is a TCP connection to the origin, also if TLS fails on it. Behind a proxy,
+                once there is a tunnel, or a connection to the proxy that forwards requests.
 
         Raises:
             httpx.ConnectError: there is no connection; from the exception of the network.
             httpx.ConnectTimeout: there is none within the time limit.
-            httpx.ProxyError: the proxy refuses to connect.
+            httpx.ProxyError: the proxy cannot be reached, or refuses to connect.
             httpx.UnsupportedProtocol: the address cannot be used.
         """
-        if self._scheme not in _DEFAULT_PORTS:
+        if not self._is_supported:
             raise httpx.UnsupportedProtocol("the address must begin with http:// or https://")
+        progress = _Progress(on_accepted)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                return await self._connect(factory, on_accepted)
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout("no connection in time") from error
-        except UnicodeError as error:
-            raise httpx.UnsupportedProtocol("the host name cannot be used") from error
-        except (OSError, RuntimeError, MemoryError) as error:
-            raise httpx.ConnectError("no connection") from error
+                return await self._connect(factory, progress)
+        except (OSError, RuntimeError, MemoryError, UnicodeError, TunnelError) as error:
+            raise self._error(error, progress) from error
 
-    async def _connect(self, factory: Callable[[], P], on_accepted: Callable[[], None]) -> P:
+    def _error(self, error: Exception, progress: _Progress) -> httpx.TransportError:
+        if self._proxy is not None and not progress.is_accepted:
+            return httpx.ProxyError("no connection through the proxy")
+        if isinstance(error, UnicodeError):
+            return httpx.UnsupportedProtocol("the host name cannot be used")
+        if isinstance(error, TimeoutError):
+            return httpx.ConnectTimeout("no connection in time")
+        return httpx.ConnectError("no connection")
+
+    async def _connect(self, factory: Callable[[], P], progress: _Progress) -> P:
         if self._proxy is None:
-            return await self._open(self._host, self._port, self._context, factory, on_accepted)
-        proxy = self._proxy
-        if self._context is None:
-            return await self._open(proxy.host, proxy.port, self._proxy_context, factory, on_accepted)
-        outer = await self._open(proxy.host, proxy.port, self._proxy_context, lambda: tunnel.Tunnel(), lambda: None)
-        return await outer.upgrade(self._host, self._port, proxy.headers, self._context, factory, on_accepted)
+            return await self._open(self._origin, factory, progress.accepted)
+        if self._origin.context is None:
+            protocol = await self._open(self._proxy, factory)
+            progress.accepted()
+            return protocol
+        tunnel = await self._open(self._proxy, Tunnel)
+        return await tunnel.open(self._origin, self._credentials, factory, progress.accepted)
 
-    async def _open(
-        self,
-        host: str,
-        port: int,
-        context: ssl.SSLContext | None,
-        factory: Callable[[], P],
-        on_accepted: Callable[[], None],
-    ) -> P:
-        connected = await self._tcp(host, port)
+    async def _open(self, target: Target, factory: Callable[[], P], on_accepted: Callable[[], None] | None = None) -> P:
+        """TCP, and TLS if the target has a context."""
+        connected = await self._tcp(target)
         try:
-            on_accepted()
-            tls = {"server_hostname": host, "ssl_shutdown_timeout": SHUTDOWN_SECONDS} if context else {}
-            loop = asyncio.get_running_loop()
-            _, protocol = await loop.create_connection(factory, sock=connected, ssl=context, **tls)  # type: ignore[arg-type]
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if on_accepted is not None:
+                on_accepted()
+            _, protocol = await asyncio.get_running_loop().create_connection(
+                factory,
+                sock=connected,
+                ssl=target.context,
+                server_hostname=target.host if target.context else None,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS if target.context else None,
+            )
         except BaseException:
             with contextlib.suppress(OSError):
                 connected.close()
             raise
         return protocol
 
-    async def _tcp(self, host: str, port: int) -> socket.socket:
-        addresses = await self._resolver.addresses(host, port)
+    async def _tcp(self, target: Target) -> socket.socket:
+        addresses = await self._resolver.addresses(target.host, target.port)
         try:
-            connected = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS)
-        except OSError:
-            self._resolver.forget(host, port)
+            return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS)
+        except BaseException:  # also the time limit
+            self._resolver.forget(target.host, target.port)
             raise
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connected
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
