@@ -35,13 +35,15 @@ class Pieces(httpx.AsyncByteStream):
 
 
 def post(
-    base_url: str, body: httpx.AsyncByteStream | bytes = b"hello", length: int = 5, **headers: str
+    base_url: str,
+    body: httpx.AsyncByteStream | bytes = b"hello",
+    length: int = 5,
+    headers: dict[str, str] | None = None,
 ) -> httpx.Request:
     stream = httpx.ByteStream(body) if isinstance(body, bytes) else body
     fields = {"content-length": str(length), **(headers or {})}
-    return httpx.Request(
-        "POST", base_url + "/embed", headers=fields, stream=stream, extensions={"exchange": Exchange()}
-    )
+    extensions = {"exchange": Exchange()}
+    return httpx.Request("POST", base_url + "/embed", headers=fields, stream=stream, extensions=extensions)
 
 
 @contextlib.asynccontextmanager
