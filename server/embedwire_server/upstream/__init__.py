@@ -8,8 +8,10 @@ connection carries one exchange at a time
 response_stream the response of an exchange as it arrives
 response_parser HTTP/1.1, without I/O
 exchange   the facts about an exchange that decide whether it may be repeated
-dialer     opens connections: names, addresses, TLS
+dialer     opens connections: addresses, TLS, proxies
 resolver   name lookups, shared and cached
+proxies    which proxy, if any
+tunnel     CONNECT, and TLS inside
 decompression responses with a content coding, in bounded steps
 diagnosis  why there is none: exceptions of the network to causes
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
