@@ -27,10 +27,12 @@ class Resolver:
 
     Args:
         lookup: what finds them.
+        seconds: how long a connect waits for it.
     """
 
-    def __init__(self, lookup: Lookup = getaddrinfo) -> None:
+    def __init__(self, lookup: Lookup = getaddrinfo, seconds: float = LOOKUP_SECONDS) -> None:
         self._lookup = lookup
+        self._seconds = seconds
         self._running: dict[tuple[str, int], asyncio.Task[Sequence[AddrInfoType]]] = {}
         self._found: dict[tuple[str, int], tuple[float, Sequence[AddrInfoType]]] = {}
 
@@ -47,9 +49,9 @@ class Resolver:
         if (lookup := self._running.get(key)) is None:
             lookup = self._running[key] = asyncio.create_task(self._look_up(key), name=f"lookup of {host}")
             lookup.add_done_callback(_retrieve)
-        done, _ = await asyncio.wait([lookup], timeout=LOOKUP_SECONDS)
+        done, _ = await asyncio.wait([lookup], timeout=self._seconds)
         if not done:
-            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {LOOKUP_SECONDS:g} s")
+            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {self._seconds:g} s")
         return lookup.result()
 
     def forget(self, host: str, port: int) -> None:
