@@ -140,7 +140,7 @@ async def test_nobody_listens() -> None:
 
 async def test_an_address_that_cannot_be_used() -> None:
     """An address that is refused before anything is sent is no reply of the upstream's."""
-    async with attempts_at("http://127.1:8400") as upstream:
+    async with attempts_at("gopher://127.0.0.1:1") as upstream:
         failure = await failure_of(upstream)
     assert failure.reason is Reason.UPSTREAM_UNAVAILABLE
     assert isinstance(failure.__cause__, httpx.UnsupportedProtocol)

@@ -1,6 +1,7 @@
 """Parsing of HTTP responses: the same result as h11, for the same bytes, however they are split."""
 
 import dataclasses
+import itertools
 
 import h11
 import pytest
@@ -80,7 +81,9 @@ def by_h11(data: bytes) -> Outcome:
 
 
 names = st.sampled_from([b"X-A", b"content-type", b"Link", b"x_y", b"Content-Encoding", b"Server", b"Set-Cookie"])
-values = st.binary(max_size=20).map(lambda value: bytes(byte for byte in value if 32 <= byte < 127 or byte > 160).strip())
+values = st.binary(max_size=20).map(
+    lambda value: bytes(byte for byte in value if 32 <= byte < 127 or byte > 160).strip()
+)
 lines = st.tuples(names, st.sampled_from([b":", b": ", b":\t ", b":  "]), values, st.sampled_from([b"", b" ", b"\t"]))
 header_lines = st.lists(lines.map(b"".join), max_size=4)
 reasons = st.sampled_from([b" OK", b"", b" ", b" Not \xe4 word", b" 200"])
@@ -129,7 +132,7 @@ def broken(draw: st.DrawFn) -> bytes:
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(data), *[cut % (len(data) + 1) for cut in cuts]})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 cuts = st.lists(st.integers(0, 1 << 20), max_size=6)
@@ -167,7 +170,7 @@ def test_a_broken_response_is_no_other_one(data: bytes, cuts: list[int]) -> None
         (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM_RESPONSES + 2), "interim responses"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"a" * MAX_HEAD_BYTES, "KiB"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n", "headers"),
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n", "status 101"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n", r"status 101"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * (1 << 20), "chunk sizes"),
     ],
     ids=["interim", "head", "headers", "switch", "chunks"],
@@ -176,7 +179,7 @@ def test_limits(data: bytes, fault: str) -> None:
     """What exceeds a limit is named, in one piece and in many."""
     for size in (len(data), 1000, 17):
         parser = ResponseParser()
-        with pytest.raises(MalformedResponseError):
-            for start in range(0, len(data), size):
-                parser.feed(data[start : start + size])
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        with pytest.raises(MalformedResponseError, match=fault):
+            b"".join(map(parser.feed, pieces))
         assert fault in parser.fault

@@ -81,10 +81,10 @@ class Connection(asyncio.Protocol):
         self._on_idle(self)
 
     def abort(self) -> None:
-        """Close at once. A transport that is closed in order first sends what it has buffered, if the upstream reads."""
-        self._response = None
+        """Close at once: a transport that is closed in order first sends what it has buffered."""
         if self._transport is not None:
             self._transport.abort()
+        self._end(ConnectionAbortedError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport that carries HTTP; asyncio calls this."""
@@ -103,9 +103,7 @@ class Connection(asyncio.Protocol):
         """Take the end of the connection."""
         self._transport = None
         self._writable.set()
-        response, self._response = self._response, None
-        if response is not None:
-            response.end(exc)
+        self._end(exc)
         self._on_closed(self)
 
     def pause_writing(self) -> None:
@@ -115,6 +113,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let `send` go on."""
         self._writable.set()
+
+    def _end(self, error: Exception | None) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.end(error)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

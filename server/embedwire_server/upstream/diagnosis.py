@@ -1,6 +1,5 @@
 """From the exceptions of the network to causes. The transport wraps them; the innermost one that is known decides."""
 
-import asyncio
 import errno
 import os
 import re
@@ -45,12 +44,6 @@ _TLS_ONLY = re.compile(
     rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled",
     re.IGNORECASE,
 )
-_KINDS: dict[type[BaseException], Cause] = {
-    EOFError: Cause.CONNECTION_CLOSED,
-    TlsRecordReceived: Cause.PLAINTEXT_TO_TLS_PORT,
-    MalformedResponseError: Cause.NOT_HTTP,
-    httpx.UnsupportedProtocol: Cause.ADDRESS_INVALID,
-}
 PROXY_AUTHENTICATION_REQUIRED = 407
 _JSON = {b"{", b"[", b'"'}
 # Of several addresses each failed in another way: what is most likely the reason that matters.
@@ -72,16 +65,17 @@ def cause_of(error: BaseException) -> Cause:
     Args:
         error: an exception of the transport; its `__cause__` chain leads to that of the network.
     """
+    links = [*_chain(error)]
     if isinstance(error, httpx.ProxyError):
-        return _of_proxy(error)
-    for link in _chain(error):
+        return _of_proxy(links)
+    for link in links:
         if (cause := _of_link(link)) is not None:
             return cause
     return Cause.CONNECTION_FAILED
 
 
 def words_of(error: BaseException, cause: Cause) -> str:
-    """What a cause means, for callers; with the status of a proxy that refused."""
+    """What a cause means, for callers and the log; with the status of a proxy that refused."""
     for link in _chain(error):
         if cause is Cause.PROXY_REFUSED and isinstance(link, TunnelError):
             return f"{WORDS[cause]}: {link}"
@@ -105,21 +99,29 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     return reversed(links)
 
 
-def _of_link(error: BaseException) -> Cause | None:
+def _of_link(error: BaseException) -> Cause | None:  # noqa: PLR0911 - one for each kind
     if isinstance(error, ssl.SSLError):  # an OSError whose errno is not one of the system
         return _of_tls(error)
     if isinstance(error, socket.gaierror):
         return _of_name(error)
-    if isinstance(error, asyncio.TimeoutError) and getattr(error, "errno", None) is None:
+    if isinstance(error, TimeoutError):
         return Cause.CONNECT_TIMEOUT
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return Cause.ADDRESS_INVALID
+    if isinstance(error, TlsRecordReceived):
+        return Cause.PLAINTEXT_TO_TLS_PORT
+    if isinstance(error, MalformedResponseError):
+        return Cause.NOT_HTTP
+    if isinstance(error, EOFError):
+        return Cause.CONNECTION_CLOSED
     if isinstance(error, OSError | MemoryError | RuntimeError):
         return causes.lacking(error) or _of_system(error)
-    return next((cause for kind, cause in _KINDS.items() if isinstance(error, kind)), None)
+    return None
 
 
-def _of_proxy(error: httpx.ProxyError) -> Cause:
-    """What went wrong on the way to the proxy, or in its response; the server's own resources come first."""
-    for link in _chain(error):
+def _of_proxy(links: list[BaseException]) -> Cause:
+    """Whatever went wrong on the way to the proxy, or in its answer; the server's own resources come first."""
+    for link in links:
         if isinstance(link, TunnelError):
             return Cause.PROXY_AUTHENTICATION if link.status == PROXY_AUTHENTICATION_REQUIRED else Cause.PROXY_REFUSED
         if (cause := _of_link(link)) in causes.OWN:
@@ -160,7 +162,7 @@ def _of_system(error: BaseException) -> Cause | None:
 
 
 def _without_errno(error: BaseException) -> Cause | None:
-    """What uvloop raises itself, and what an aborted connection ends with."""
+    """What asyncio and uvloop raise themselves, and what an aborted connection ends with."""
     if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return Cause.CONNECTION_CLOSED
     return Cause.CONNECTION_REFUSED if isinstance(error, ConnectionRefusedError) else None

@@ -3,7 +3,7 @@
 import dataclasses
 
 
-class TlsRecordReceived(Exception):  # noqa: N818
+class TlsRecordReceived(Exception):
     """The bytes that arrived instead of an HTTP response are a TLS record: the port requires TLS."""
 
 

@@ -105,7 +105,7 @@ class HttpUpstream:
             if exchange.fault:
                 raise _unusable(exchange.fault) from error
             cause = _cause(error, exchange)
-            raise _failed(cause, _repeatable(exchange, cause)) from error
+            raise _failed(cause, _repeatable(exchange, cause), diagnosis.words_of(error, cause)) from error
         except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
                 trace.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT

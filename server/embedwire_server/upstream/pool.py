@@ -19,10 +19,14 @@ class ConnectionPool:
 
     Args:
         dialer: opens connections.
+        max_idle: seconds without a request after which a connection is closed.
+        max_age: seconds after which a connection is not used again.
     """
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, max_idle: float = MAX_IDLE_SECONDS, max_age: float = MAX_AGE_SECONDS) -> None:
         self.dialer = dialer
+        self._max_idle = max_idle
+        self._max_age = max_age
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()  # also some that have ended meanwhile
         self._sweep: asyncio.TimerHandle | None = None
@@ -63,19 +67,19 @@ class ConnectionPool:
         return connection
 
     def _put(self, connection: Connection) -> None:
-        if connection.idle_since - connection.opened_at > MAX_AGE_SECONDS:
+        if connection.idle_since - connection.opened_at > self._max_age:
             connection.abort()
             return
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(MAX_IDLE_SECONDS, self._close_old)
+            self._sweep = asyncio.get_running_loop().call_later(self._max_idle, self._close_old)
 
     def _close_old(self) -> None:
         self._sweep = None
-        self._close_idle(before=time.monotonic() - MAX_IDLE_SECONDS)
+        self._close_idle(before=time.monotonic() - self._max_idle)
         if self._idle:
-            wait = self._idle[0].idle_since + MAX_IDLE_SECONDS - time.monotonic()
-            self._sweep = asyncio.get_running_loop().call_later(max(wait, 0.1), self._close_old)
+            wait = self._idle[0].idle_since + self._max_idle - time.monotonic()
+            self._sweep = asyncio.get_running_loop().call_later(wait, self._close_old)
 
     def _close_idle(self, before: float) -> None:
         while self._idle and self._idle[0].idle_since <= before:

@@ -107,11 +107,11 @@ async def _send(request: httpx.Request, connection: Connection, response: Respon
             async for piece in pieces:
                 sent += len(piece)
                 if sent > length:
-                    raise httpx.LocalProtocolError("the body of the request is longer than its Content-Length")
+                    break
                 exchange.is_sent = sent == length
                 if not await connection.write(piece):
                     return
-        if not exchange.is_sent:
-            raise httpx.LocalProtocolError("the body of the request is shorter than its Content-Length")
     except Exception as error:  # noqa: BLE001 - it is raised where the response is awaited
         response.fail(error)
+    if sent != length:
+        response.fail(httpx.LocalProtocolError("the body of the request is not as long as its Content-Length"))
