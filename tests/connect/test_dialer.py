@@ -13,7 +13,7 @@ import httpx
 import pytest
 import trustme
 from aiohappyeyeballs import AddrInfoType
-from forward_proxy import REFUSED, ForwardProxy
+from forward_proxy import REFUSED, ForwardProxy, listening
 
 from embedwire_server.causes import Cause
 from embedwire_server.upstream import diagnosis, dialer
@@ -32,8 +32,7 @@ class Caller(asyncio.Protocol):
         self._received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = transport  # type: ignore[assignment] # of a stream
 
     def data_received(self, data: bytes) -> None:
         self._received.set_result(data)
@@ -67,19 +66,12 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-@contextlib.asynccontextmanager
-async def echoing(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncGenerator[int]:
+def echoing(context: ssl.SSLContext | None = None) -> contextlib.AbstractAsyncContextManager[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-        writer.close()
+        while data := await reader.read(1 << 16):
+            writer.write(data)
 
-    server = await asyncio.start_server(serve, host, 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    return listening(serve, context)
 
 
 @contextlib.contextmanager
@@ -306,19 +298,16 @@ async def test_a_proxy_that_cannot_be_reached(authority: Authority) -> None:
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200")
-        writer.close()
 
     unreachable = httpx.ProxyError, Cause.PROXY_UNREACHABLE
-    closing = await asyncio.start_server(close, "127.0.0.1", 0)
-    async with echoing(authority.context("127.0.0.1")) as untrusted:
+    async with echoing(authority.context("127.0.0.1")) as untrusted, listening(close) as closing:
         for scheme in ("http", "https"):
             url = httpx.URL(f"{scheme}://upstream.test")
             assert await failure(Dialer(url, Proxy("127.0.0.1", refusing))) == unreachable
             assert await failure(Dialer(url, Proxy("proxy.test", 1), resolver=Resolver(no_such_name))) == unreachable
             assert await failure(Dialer(url, Proxy("127.0.0.1", untrusted, is_tls=True))) == unreachable
-        half = Dialer(httpx.URL("https://upstream.test"), Proxy("127.0.0.1", closing.sockets[0].getsockname()[1]))
+        half = Dialer(httpx.URL("https://upstream.test"), Proxy("127.0.0.1", closing))
         assert await failure(half) == unreachable
-    closing.close()
 
 
 async def test_tls_that_fails_inside_a_tunnel(authority: Authority) -> None:
@@ -327,7 +316,12 @@ async def test_tls_that_fails_inside_a_tunnel(authority: Authority) -> None:
     async with echoing(authority.context("other.test")) as port, ForwardProxy(port).running() as forward:
         made = Dialer(httpx.URL("https://upstream.test"), Proxy("127.0.0.1", forward.port), authority.path)
         assert await failure(made, accepted.set) == (httpx.ConnectError, Cause.CERTIFICATE_WRONG_NAME)
-    async with echoing() as port, ForwardProxy(port).running() as forward:
+
+    async def without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with listening(without_tls) as port, ForwardProxy(port).running() as forward:
         made = Dialer(httpx.URL("https://upstream.test"), Proxy("127.0.0.1", forward.port), authority.path)
         assert (await failure(made))[1] is Cause.TLS_TO_PLAINTEXT_PORT
     assert accepted.is_set()
