@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -123,7 +124,8 @@ def test_loopback_uses_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> N
     """An upstream on this machine is connected to directly, whatever the setting and the environment say."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
     assert configuration.load({"upstream": f"http://{host}:1"}).settings.proxy is None
-    assert Settings(upstream=f"http://{host}:1", upstream_proxy="http://proxy.test:3128").proxy is None
+    chosen: dict[str, Any] = {"upstream": f"http://{host}:1", "upstream_proxy": "http://proxy.test:3128"}
+    assert Settings(**chosen).proxy is None
 
 
 def test_the_sandbox_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -88,7 +87,7 @@ def full() -> Generator[tuple[str, int]]:
 
 
 def found(*addresses: tuple[str, int]) -> Lookup:
-    async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:
+    async def look_up(*_: object) -> Sequence[AddrInfoType]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
 
     return look_up
@@ -98,7 +97,7 @@ def resolving(*addresses: tuple[str, int]) -> Resolver:
     return Resolver(found(*addresses))
 
 
-async def hanging(host: str, port: int) -> Sequence[AddrInfoType]:
+async def hanging(*_: object) -> Sequence[AddrInfoType]:
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -116,9 +115,9 @@ async def failure(made: Dialer, on_accepted: Callable[[], None] = nothing) -> tu
 def sockets() -> int:
     """How many this process has open."""
     links = []
-    for name in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            links.append(os.readlink(f"/proc/self/fd/{name}"))
+            links.append(str(link.readlink()))
     return sum(link.startswith("socket:") for link in links)
 
 
@@ -172,7 +171,7 @@ async def test_lookups_are_shared_and_cached() -> None:
             return await found(("127.0.0.1", port))(host, port)
 
         origin = Dialer(httpx.URL("http://upstream.test"), resolver=Resolver(look_up))
-        failures = await asyncio.gather(failure(origin), failure(origin))
+        failures = [*await asyncio.gather(failure(origin), failure(origin))]
         assert (failures, made) == ([(httpx.ConnectError, Cause.DNS_FAILED)] * 2, 1)
         callers = await asyncio.gather(*(origin.connect(Caller, nothing) for _ in range(10)))
         callers.append(await origin.connect(Caller, nothing))
@@ -292,7 +291,7 @@ async def test_a_proxy_that_cannot_be_reached(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         refusing = free.getsockname()[1]
 
-    async def no_such_name(host: str, port: int) -> Sequence[AddrInfoType]:
+    async def no_such_name(*_: object) -> Sequence[AddrInfoType]:
         raise socket.gaierror(socket.EAI_NONAME, "")
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -377,7 +376,10 @@ async def test_a_connect_that_is_cancelled(stage: str) -> None:
     async with stuck(stage) as made:
         before, tasks = sockets(), len(asyncio.all_tasks())
         connecting = [asyncio.create_task(made.connect(Caller, nothing)) for _ in range(3)]
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):  # they have sockets, or all wait for the lookup
+            while sockets() < before + (0 if stage == "name lookup" else 3):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # on into the stage: a connect may be cancelled anywhere
         for connect in connecting:
             connect.cancel()
         async with asyncio.timeout(5):

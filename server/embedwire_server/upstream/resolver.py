@@ -42,6 +42,8 @@ class Resolver:
         Raises:
             OSError: it has none, or they could not be determined; a socket.gaierror as a rule.
         """
+        if literal := _literal(host, port):
+            return literal
         key = host, port
         valid_until, found = self._found.get(key, (0.0, ()))
         if time.monotonic() < valid_until:
@@ -67,6 +69,17 @@ class Resolver:
             return found
         finally:
             del self._running[key]
+
+
+def _literal(host: str, port: int) -> Sequence[AddrInfoType]:
+    """The address that a host is itself, if it is one: no thread has to be free for it."""
+    for family, more in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, *more))]
+    return ()
 
 
 def _retrieve(lookup: "asyncio.Task[Sequence[AddrInfoType]]") -> None:
