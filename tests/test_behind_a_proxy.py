@@ -76,7 +76,7 @@ async def test_an_https_upstream(tmp_path: Path, *, pieces: bool) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_requires_credentials(scheme: str) -> None:
-    """The cause is told, and nothing is repeated: only the operator can change it."""
+    """The failure names the cause, and the request is not repeated: only the operator can correct it."""
     async with ForwardProxy(1, USER).running() as proxy:
         url = f"http://me:wrong@127.0.0.1:{proxy.port}"
         async with serving(upstream=f"{scheme}://upstream.test", upstream_proxy=url) as served:

@@ -182,8 +182,16 @@ async def test_lookups_are_shared_and_cached() -> None:
     assert made == 3  # addresses that could not be reached are not used again
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_address_needs_no_lookup(host: str) -> None:
+    """It is its own result, also where every thread of the resolver is busy."""
+    async with asyncio.timeout(20):
+        ((_, kind, _, _, address),) = await Resolver(hanging).addresses(host, 80)
+    assert (kind, address[:2]) == (socket.SOCK_STREAM, (host, 80))
+
+
 async def test_a_resolver_that_hangs() -> None:
-    """DNS without an answer is told apart from a host without one, and has one lookup running, not one per connect."""
+    """A lookup without an answer has a cause of its own; simultaneous connects share one lookup."""
     lookups = 0
 
     async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:

@@ -152,6 +152,17 @@ def test_legal_responses_are_read_as_h11_reads_them(data: bytes, cuts: list[int]
 
 
 @settings(max_examples=600, deadline=None)
+@given(responses(), st.integers(0, 1 << 20), cuts)
+def test_a_response_that_is_cut_off_is_not_complete(data: bytes, end: int, cuts: list[int]) -> None:
+    """Wherever the connection ends, the response is complete if it is for h11, and the same one."""
+    data = data[: end % (len(data) + 1)]
+    ours, reference = parsed(split(data, cuts)), by_h11(data)
+    if b"HTTP/1.0" in data:
+        reference.is_reusable = ours.is_reusable
+    assert ours.result == reference.result
+
+
+@settings(max_examples=600, deadline=None)
 @given(broken(), cuts)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\n", [])
 def test_a_broken_response_is_no_other_one(data: bytes, cuts: list[int]) -> None:

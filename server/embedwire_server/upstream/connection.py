@@ -107,11 +107,11 @@ class Connection(asyncio.Protocol):
         self._on_closed(self)
 
     def pause_writing(self) -> None:
-        """Let `send` wait: much is still unsent."""
+        """Let `write` wait: much is still unsent."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Let `send` go on."""
+        """Let `write` go on."""
         self._writable.set()
 
     def _end(self, error: Exception | None) -> None:

@@ -10,7 +10,7 @@ from embedwire_server.upstream.connection import Connection
 from embedwire_server.upstream.dialer import Dialer
 from embedwire_server.upstream.exchange import Exchange
 
-MAX_IDLE_SECONDS = 15.0  # below the idle limits of the servers and proxies that are common
+MAX_IDLE_SECONDS = 15.0  # one that the upstream closes sooner is noticed before it is used
 MAX_AGE_SECONDS = 600.0  # afterwards a new connection follows changes of DNS
 
 
@@ -51,7 +51,7 @@ class ConnectionPool:
         if self._sweep is not None:
             self._sweep.cancel()
         while self._open:
-            for connection in self._open:
+            for connection in list(self._open):
                 connection.abort()
             await asyncio.sleep(0)
 

@@ -117,6 +117,7 @@ class ResponseStream(httpx.AsyncByteStream):
         """Take the end of the connection, which completes a response without a length."""
         self._connection = None
         if error is None and self._parser.finish():
+            self._parser.close()
             self._wake()
         else:
             self._fail(httpx.ReadError("the connection ended"), error or EOFError())
