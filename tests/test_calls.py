@@ -25,9 +25,9 @@ from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.calls import Deadline, DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.lanes import LANES
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
 from embedwire_server.upstream import Part, Upstream, UpstreamCall
 from embedwire_server.upstream.policies.admission import Admission
 
@@ -213,14 +213,14 @@ async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
 
 
 async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
-    """The installed grpcio has what lanes need, each of our methods has all of them, and none outlives the server."""
+    """Each of our methods has all accept loops, the health check has its own, and none outlives the server."""
 
-    def lanes() -> int:
-        return sum(getattr(task.get_coro(), "__qualname__", "") == "Lanes._lane" for task in asyncio.all_tasks())
+    def loops() -> int:
+        return sum(getattr(task.get_coro(), "__qualname__", "") == "AcceptLoops._loop" for task in asyncio.all_tasks())
 
     text = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
     async with serve() as served:
-        assert lanes() == 4 * LANES
-        asked = [served.stub.CreateEmbeddingUnary(text, timeout=20) for _ in range(3 * LANES)]
-        assert [await one.code() for one in asked] == [grpc.StatusCode.OK] * 3 * LANES
-    assert lanes() == 0
+        assert loops() == 4 * ACCEPT_LOOPS + HEALTH_ACCEPT_LOOPS
+        asked = [served.stub.CreateEmbeddingUnary(text, timeout=20) for _ in range(3 * ACCEPT_LOOPS)]
+        assert [await one.code() for one in asked] == [grpc.StatusCode.OK] * 3 * ACCEPT_LOOPS
+    assert loops() == 0

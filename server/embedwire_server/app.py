@@ -17,7 +17,9 @@ from embedwire_server.metrics_endpoint import MetricsEndpoint
 from embedwire_server.resources import ResourceMonitor
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
@@ -73,7 +75,7 @@ class App:
     def __init__(self, settings: Settings, *, sandbox_url: str | None = None, shares_port: bool = False) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._rules = rpc_server.Rules(
+        self._rules = Rules(
             max_message_bytes=settings.max_message_bytes,
             stall_timeout=settings.stall_timeout,
             max_connection_age=settings.max_connection_age,
@@ -125,7 +127,9 @@ class App:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
         resources = ResourceMonitor(
-            settings.spool_dir, self._metrics, lambda is_ready: health.ready() if is_ready else health.unready()
+            settings.spool_dir,
+            self._metrics,
+            lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
         self._gateway = Gateway(
@@ -137,20 +141,30 @@ class App:
         self._servicer = EmbeddingServicer(
             self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
         )
+        private_api = await guard.uses_private_api(public_api_only=settings.grpc_public_api_only)
         server = rpc_server.build(
-            self._servicer, health, self._metrics, settings.upstream_name, self._rules, access=self._access
+            self._servicer,
+            health,
+            self._metrics,
+            settings.upstream_name,
+            self._rules,
+            access=self._access,
+            private_api=private_api,
         )
         self._serve_metrics(stack)
-        await self._serve_health(stack, health)
+        await self._serve_health(stack, health, private_api=private_api)
         files = settings.certificate_files
-        port = server.listen(settings.listen, None if files is None else RotatingCredentials(files).credentials())
+        port = server.listen(
+            settings.listen, None if files is None else lambda: RotatingCredentials(files).credentials()
+        )
         await server.start()
         stack.push_async_callback(server.stop, settings.grace)
         stack.push_async_callback(self._drain, health)
         self.target = settings.listen_address.with_port(port)
         self._warn()
-        if resources.is_ready:
-            await health.ready()
+        if not resources.is_ready:
+            await health.unready("resources")
+        await health.ready()
         await stack.enter_async_context(resources.running())
         log.info("serving", target=self.target, **self._facts())
 
@@ -213,12 +227,16 @@ class App:
             raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
-    async def _serve_health(self, stack: contextlib.AsyncExitStack, health: HealthServicer) -> None:
+    async def _serve_health(
+        self, stack: contextlib.AsyncExitStack, health: HealthServicer, *, private_api: bool
+    ) -> None:
         """Answer probes at an address of their own; until the very end, so that they see the drain."""
         if self._settings.health_listen is None:
             return
         address = Address(self._settings.health_listen)
-        server = rpc_server.for_health(health, self._metrics, self._settings.upstream_name, self._rules)
+        server = rpc_server.for_health(
+            health, self._metrics, self._settings.upstream_name, self._rules, private_api=private_api
+        )
         self.health_target = address.with_port(server.add_insecure_port(address))
         await server.start()
         stack.push_async_callback(server.stop, None)

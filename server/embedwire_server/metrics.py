@@ -131,6 +131,11 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
+        self.grpc_private_api = Gauge(
+            "embedwire_grpc_private_api",
+            "1 while the server uses the private API of grpcio, 0 if it uses the public one only, which is slower.",
+            registry=registry,
+        )
 
     def _policies(self, registry: CollectorRegistry) -> None:
         modality = ("modality",)

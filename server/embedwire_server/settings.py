@@ -132,6 +132,9 @@ class Settings(BaseModel):
         1800.0, description="seconds after which a connection is asked to reconnect, so that load spreads"
     )
     spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
+    grpc_public_api_only: bool = Field(
+        default=False, description="do without the private API of grpcio, which makes the server faster"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
     accept_upstream_keys: bool = Field(
