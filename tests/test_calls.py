@@ -25,6 +25,7 @@ from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.calls import Deadline, DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
@@ -83,7 +84,7 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
         RequestReader(models, limits, 4, ContentMemory(1 << 20)),
         Catalog(models, limits),
     )
-    rules = rpc_server.Rules(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())
+    rules = Rules(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())
     server = rpc_server.build(servicer, HealthServicer(), metrics, "sandbox", rules)
     port = server.listen("127.0.0.1:0")
     await server.start()
