@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Self
 
 import structlog
@@ -35,6 +35,8 @@ from embedwire_server.upstream.policies.pacing import PacedUpstream
 from embedwire_server.upstream.policies.retry import RetryingUpstream
 from embedwire_server.upstream.transport import Transport
 
+PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
+
 log = structlog.get_logger(__name__)
 
 
@@ -65,6 +67,8 @@ class App:
         settings: what it goes by.
         sandbox_url: the sandbox that answers if the settings want one; None starts one of its own.
         shares_port: whether other servers that say so too may listen on its port.
+        has_metrics: whether the metrics are served from the start, or only when `serve_metrics` is called.
+        replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was really taken.
@@ -72,7 +76,15 @@ class App:
         metrics_url: where the metrics are.
     """
 
-    def __init__(self, settings: Settings, *, sandbox_url: str | None = None, shares_port: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sandbox_url: str | None = None,
+        shares_port: bool = False,
+        has_metrics: bool = True,
+        replacements: Mapping[str, int] | None = None,
+    ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
         self._rules = Rules(
@@ -83,7 +95,12 @@ class App:
             reflection=settings.reflection,
         )
         self._resources = contextlib.AsyncExitStack()
+        self._endpoints = contextlib.AsyncExitStack()  # those beside the gRPC port
+        self._has_metrics = has_metrics
+        self._is_retired = False
         self._metrics = Metrics(settings.upstream_name)
+        for reason, number in (replacements or {}).items():
+            self._metrics.worker_replacements.labels(reason).inc(number)
         self._access = Access(settings.tokens)
         self._admission = Admission(self._metrics, **settings.room)
         self._budget = RetryBudget(settings.retry_budget)
@@ -151,8 +168,10 @@ class App:
             access=self._access,
             private_api=private_api,
         )
-        self._serve_metrics(stack)
-        await self._serve_health(stack, health, private_api=private_api)
+        await stack.enter_async_context(self._endpoints)
+        if self._has_metrics:
+            self.serve_metrics()
+        await self._serve_health(health, private_api=private_api)
         files = settings.certificate_files
         port = server.listen(
             settings.listen, None if files is None else lambda: RotatingCredentials(files).credentials()
@@ -171,7 +190,9 @@ class App:
     def _facts(self) -> dict[str, object]:
         """What an operator may want to see at the start, and in time."""
         settings = self._settings
-        facts: dict[str, object] = {"metrics": self.metrics_url, "upstream": settings.upstream_name}
+        facts: dict[str, object] = {"upstream": settings.upstream_name}
+        if self.metrics_url:
+            facts["metrics"] = self.metrics_url
         if self.health_target:
             facts["health"] = self.health_target
         return facts | {"tls": settings.certificate_files is not None, "tokens": len(settings.tokens)}
@@ -219,17 +240,22 @@ class App:
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 
-    def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> None:
+    def serve_metrics(self) -> None:
+        """Serve the metrics from now on.
+
+        Raises:
+            OSError: their port is in use.
+        """
         address = self._settings.metrics_address
         try:
-            endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, self._metrics.registry))
+            endpoint = self._endpoints.enter_context(
+                MetricsEndpoint(address.host, address.port, self._metrics.registry)
+            )
         except OSError as error:
             raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
-    async def _serve_health(
-        self, stack: contextlib.AsyncExitStack, health: HealthServicer, *, private_api: bool
-    ) -> None:
+    async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
         """Answer probes at an address of their own; until the very end, so that they see the drain."""
         if self._settings.health_listen is None:
             return
@@ -239,9 +265,18 @@ class App:
         )
         self.health_target = address.with_port(server.add_insecure_port(address))
         await server.start()
-        stack.push_async_callback(server.stop, None)
+        self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
+
+    async def retire(self) -> None:
+        """Give the ports of metrics and health to the successor, and prepare to leave without a delay.
+
+        The successor serves already. So health does not fail before new calls are refused: probes ask the successor.
+        """
+        self._is_retired = True
+        await self._endpoints.aclose()
 
     async def _drain(self, health: HealthServicer) -> None:
+        delay = 0.0 if self._is_retired else self._settings.drain_delay
         await health.shut_down()
-        log.info("draining", grace=self._settings.grace, delay=self._settings.drain_delay)
-        await asyncio.sleep(self._settings.drain_delay)
+        log.info("draining", grace=self._settings.grace, delay=delay)
+        await asyncio.sleep(delay)

@@ -27,6 +27,7 @@ from embedwire_server.upstream.policies.windows import RateLimit
 
 SANDBOX = "sandbox"
 MIB = 1 << 20
+MIN_WORKER_MEMORY = 128  # MiB; one that has just started needs up to 100
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
 
@@ -119,6 +120,12 @@ class Settings(BaseModel):
     workers: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
     worker_timeout: Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False)] = Field(
         30.0, description="seconds after which a worker whose event loop does not respond is killed and replaced"
+    )
+    worker_max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
+        None, description="MiB of resident memory beyond which a worker is replaced; unset: no limit"
+    )
+    worker_max_age: Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False)] | None = Field(
+        None, description="seconds after which a worker is replaced; unset: no limit"
     )
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
@@ -227,6 +234,11 @@ class Settings(BaseModel):
         values, others = dict(self), dict(other)
         fixed = [name for name in values if name not in self.RELOADED and values[name] != others[name]]
         return type(self)(**values | {name: others[name] for name in self.RELOADED}), fixed
+
+    @property
+    def has_supervisor(self) -> bool:
+        """Whether workers serve, and a supervisor keeps and replaces them; else one process does all."""
+        return self.workers > 1 or self.worker_max_memory is not None or self.worker_max_age is not None
 
     @property
     def certificate_files(self) -> CertificateFiles | None:

@@ -7,36 +7,43 @@ signal, blocked in Python or in C code, or stuck while it starts or ends.
 import asyncio
 import contextlib
 import ctypes
+import math
 import multiprocessing
 import multiprocessing.process
 import os
+import random
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import structlog
 
 from embedwire_server import lifetime, logs
 from embedwire_server.app import App
-from embedwire_server.settings import Settings
+from embedwire_server.resources import resident_memory
+from embedwire_server.settings import MIB, Settings
 from embedwire_server.worker_channel import Channel
 
 log = structlog.get_logger(__name__)
 
+LIFESPAN_JITTER = 0.1  # of what is configured, at most
 START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
 
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
 _POLL_SECONDS = 0.02
+_RETIRE_SECONDS = 5.0  # that a worker may need to close two ports
 _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
 class _Heartbeat(NamedTuple):
-    """The event loop of the worker runs."""
+    """The event loop of the worker runs; bytes of its resident memory."""
+
+    memory: int
 
 
 class _Report(NamedTuple):
@@ -52,6 +59,20 @@ class _Start(NamedTuple):
     settings: Settings
     sandbox_url: str | None
     heartbeat: float
+    replacements: Mapping[str, int]
+    has_metrics: bool
+
+
+class _Retire(NamedTuple):
+    """Its successor serves: it is to give its ports back, say `_Retired`, and drain."""
+
+
+class _Retired(NamedTuple):
+    """The ports of metrics and health are free."""
+
+
+class _ServeMetrics(NamedTuple):
+    """The port of the metrics is free."""
 
 
 class Timeouts(NamedTuple):
@@ -71,25 +92,62 @@ class Timeouts(NamedTuple):
         return min(1.0, self.silence / 10)
 
 
+class Lifespan(NamedTuple):
+    """When a worker is to be replaced.
+
+    Attributes:
+        age: seconds since the spawn.
+        memory: bytes of resident memory.
+    """
+
+    age: float = math.inf
+    memory: float = math.inf
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """That of one worker: up to 10 % shorter than configured, at random, so that not all end at the same time."""
+        age, memory = settings.worker_max_age, settings.worker_max_memory
+        share = 1 - random.uniform(0, LIFESPAN_JITTER)  # noqa: S311 - no secret
+        return cls(math.inf if age is None else share * age, math.inf if memory is None else share * memory * MIB)
+
+
 class Worker:
     """A worker as the supervisor sees it; `spawn` starts it."""
 
     def __init__(
-        self, index: int, channel: Channel, process: multiprocessing.process.BaseProcess, timeouts: Timeouts
+        self,
+        index: int,
+        channel: Channel,
+        process: multiprocessing.process.BaseProcess,
+        timeouts: Timeouts,
+        lifespan: Lifespan,
     ) -> None:
-        self._index = index
+        self.index = index
         self._channel = channel
         self._process = process
         self._began = time.monotonic()
         self._timeouts = timeouts
         self._silent_intervals = 0
         self._has_begun = False
-        self._is_killed = False
+        self._lifespan = lifespan
+        self._expiry: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._retired = asyncio.Event()
+        self.memory = 0
+        self.is_killed = False
         self._report: asyncio.Future[_Report] = asyncio.get_running_loop().create_future()
         self._ending = asyncio.create_task(self._follow())
 
     @classmethod
-    async def spawn(cls, index: int, settings: Settings, sandbox_url: str | None, timeouts: Timeouts) -> "Worker":
+    async def spawn(  # noqa: PLR0913 - what a worker is made of
+        cls,
+        index: int,
+        settings: Settings,
+        sandbox_url: str | None,
+        timeouts: Timeouts,
+        replacements: Mapping[str, int],
+        *,
+        has_metrics: bool = True,
+    ) -> "Worker":
         """Start a process; `serving` waits until it serves.
 
         Args:
@@ -97,6 +155,8 @@ class Worker:
             settings: its own share.
             sandbox_url: the sandbox of the supervisor, if it has one.
             timeouts: when it counts as hung.
+            replacements: how many workers it has replaced, by the reason.
+            has_metrics: whether it serves its metrics from the start; else `serve_metrics` is called later.
 
         Raises:
             OSError: the system has no more processes or file descriptors.
@@ -109,9 +169,9 @@ class Worker:
             except OSError:
                 await channel.aclose()
                 raise
-        channel.send(_Start(settings, sandbox_url, timeouts.heartbeat))
+        channel.send(_Start(settings, sandbox_url, timeouts.heartbeat, replacements, has_metrics))
         log.info("a worker starts", worker=index, pid=process.pid)
-        return cls(index, channel, process, timeouts)
+        return cls(index, channel, process, timeouts, Lifespan.of(settings))
 
     @property
     def pid(self) -> int | None:
@@ -131,12 +191,26 @@ class Worker:
         """
         report = await asyncio.shield(self._report)
         if report.fault:
-            raise RuntimeError(f"worker {self._index}: {report.fault}")
+            raise RuntimeError(f"worker {self.index}: {report.fault}")
         return report.metrics_url
 
     async def ended(self) -> int:
         """Wait until the process has ended; return its exit status, negative if it was a signal."""
         return await asyncio.shield(self._ending)
+
+    async def expired(self) -> str:
+        """Wait until it is to be replaced; return the reason."""
+        return await asyncio.shield(self._expiry)
+
+    async def retire(self) -> None:
+        """Let it drain; returns once its successor can have its ports, or after some seconds."""
+        self._channel.send(_Retire())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retired.wait(), _RETIRE_SECONDS)
+
+    def serve_metrics(self) -> None:
+        """Let it serve its metrics."""
+        self._channel.send(_ServeMetrics())
 
     def reload(self, settings: Settings | None) -> None:
         """Send it these settings, its own share, as `App.reload` takes them. Never waits for the worker."""
@@ -148,7 +222,7 @@ class Worker:
             os.kill(self.pid, number)
 
     def check(self) -> None:
-        """Kill the process if it is hung; to be called once in every heartbeat interval.
+        """Kill the process if it is hung, and note if it has expired; to be called once in every heartbeat interval.
 
         Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
         one call follows, not a timeout for all workers at once.
@@ -159,13 +233,15 @@ class Worker:
             self.kill(f"no heartbeat for {self._timeouts.silence:g} s")
         elif not self._has_begun and silence > self._timeouts.start:
             self.kill(f"did not start within {self._timeouts.start:g} s")
+        if not self._expiry.done() and (reason := self._reason_to_replace()):
+            self._expiry.set_result(reason)
 
     def kill(self, reason: str) -> None:
         """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
-        if self._is_killed or not self._process.is_alive():
+        if self.is_killed or not self._process.is_alive():
             return
-        self._is_killed = True
-        log.error("a worker is hung and is killed", worker=self._index, pid=self.pid, reason=reason)
+        self.is_killed = True
+        log.error("a worker is hung and is killed", worker=self.index, pid=self.pid, reason=reason)
         self._report_once(_Report(fault=reason))
         self.send(signal.SIGKILL)
 
@@ -177,11 +253,21 @@ class Worker:
                 self._silent_intervals, self._has_begun = 0, True
                 if isinstance(message, _Report):
                     self._report_once(message)
+                elif isinstance(message, _Heartbeat):
+                    self.memory = message.memory
+                elif isinstance(message, _Retired):
+                    self._retired.set()
+        self._retired.set()
         await self._channel.aclose()
         while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
             await asyncio.sleep(_POLL_SECONDS)
         self._report_once(_Report(fault=f"ended with exit status {status}"))
         return status
+
+    def _reason_to_replace(self) -> str:
+        if self.memory > self._lifespan.memory:
+            return "memory"
+        return "age" if self.age > self._lifespan.age else ""
 
     def _report_once(self, report: _Report) -> None:
         if not self._report.done():
@@ -229,14 +315,20 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
             raise TypeError("the first message is not _Start")
         logs.configure(start.settings.log_level, start.settings.log_format, log_file, worker=index)
         _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
-        app = App(start.settings, sandbox_url=start.sandbox_url, shares_port=True)
+        app = App(
+            start.settings,
+            sandbox_url=start.sandbox_url,
+            shares_port=True,
+            has_metrics=start.has_metrics,
+            replacements=start.replacements,
+        )
         try:
             await stack.enter_async_context(app)
         except (OSError, RuntimeError) as error:
             channel.send(_Report(fault=str(error)))
             raise
         channel.send(_Report(metrics_url=app.metrics_url))
-        _run_beside(stack, _reload(channel, app))
+        _run_beside(stack, _obey(channel, app))
         yield
 
 
@@ -247,17 +339,42 @@ def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, No
 async def _send_heartbeats(channel: Channel, interval: float) -> None:
     while True:
         if channel.is_idle:  # while the supervisor is stopped, they would fill the memory
-            channel.send(_Heartbeat())
+            channel.send(_Heartbeat(resident_memory()))
         await asyncio.sleep(interval)
 
 
-async def _reload(channel: Channel, app: App) -> None:
+async def _obey(channel: Channel, app: App) -> None:
+    """Do what the supervisor says. Nothing is awaited here: an exception is logged and ends nothing."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(EOFError):
         while True:
-            settings = await channel.receive()
-            if settings is None or isinstance(settings, Settings):
-                loop.call_soon(app.reload, settings)  # not awaited: an exception is logged and ends nothing
+            message = await channel.receive()
+            if message is None or isinstance(message, Settings):
+                loop.call_soon(app.reload, message)
+            elif isinstance(message, _ServeMetrics):
+                loop.call_soon(_serve_metrics, app)
+            elif isinstance(message, _Retire):
+                await _retire(channel, app)
+
+
+async def _retire(channel: Channel, app: App) -> None:
+    try:
+        await app.retire()
+    finally:
+        channel.send(_Retired())
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _serve_metrics(app: App, pause: float = 0.02) -> None:
+    """Serve the metrics as soon as their port is free."""
+    try:
+        app.serve_metrics()
+    except OSError as error:
+        if pause > 1.0:
+            log.error("the metrics cannot be served; trying on", fault=str(error))  # noqa: TRY400 - told in full
+        asyncio.get_running_loop().call_later(pause, _serve_metrics, app, min(2 * pause, 10.0))
+    else:
+        log.info("serving metrics", metrics=app.metrics_url)
 
 
 def _end_with_supervisor() -> None:
