@@ -100,7 +100,10 @@ async def test_a_worker_is_replaced(reason: str, workers: int) -> None:
 
 
 async def test_callers_lose_no_call() -> None:
-    """While workers are replaced one after the other, callers that try again when told to lose nothing."""
+    """While workers are replaced one after the other, callers that wait for a connection lose nothing.
+
+    A connection that reaches a worker in the moment in which it closes its port is reset.
+    """
     async with ServerProcess.running(answer, workers=2, worker_max_age=2) as server:
         found: collections.Counter[grpc.StatusCode] = collections.Counter()
 
@@ -108,11 +111,11 @@ async def test_callers_lose_no_call() -> None:
             async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
                 stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
                 while sum("a worker has been replaced" in line for line in server.log) < 3:
-                    found[await code(stub)] += 1
+                    call: Any = stub.CreateEmbeddingUnary(TEXT, timeout=30, wait_for_ready=True)
+                    found[await call.code()] += 1
 
         await asyncio.wait_for(asyncio.gather(*[call_until_replaced() for _ in range(8)]), 120)
-        assert found.keys() <= {OK, grpc.StatusCode.UNAVAILABLE}
-        assert found[grpc.StatusCode.UNAVAILABLE] <= found[OK] / 100
+        assert found.keys() == {OK}
         events = [line for line in server.log if "a worker is replaced" in line or "a worker has been replaced" in line]
         assert await server.terminate() == 0
 

@@ -54,7 +54,6 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "caller_inputs": [("search", modality) for modality in Modality],
         "connection_failures": [(cause,) for cause in Cause],
         "worker_replacements": [(reason,) for reason in REPLACEMENT_REASONS],
-        "grpc_private_api": [()],
         "not_ready": [(cause,) for cause in CHECKED],
         "retries": list(itertools.product(Modality, Reason)),
         "retries_withheld": list(itertools.product(Modality, ["attempts", "deadline", "budget"])),
