@@ -47,6 +47,15 @@ def failing_inside(function: Callable[..., Any]) -> Callable[..., Any]:
     return replacement
 
 
+def failing_at_the_end(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def replacement(call: Any, *arguments: Any) -> None:
+        await function(call, *arguments)
+        if is_changed and type(call).__name__ == "coroutine":
+            raise RuntimeError("it has run the call, and fails")
+
+    return replacement
+
+
 class Server(cygrpc.AioServer):  # type: ignore[misc]
     _request_registered_call = with_one_more_argument(cygrpc.AioServer._request_registered_call)
 
@@ -59,6 +68,7 @@ CHANGES: dict[str, Callable[[], None]] = {
         cygrpc, "_handle_stream_unary_rpc", with_one_more_argument(cygrpc._handle_stream_unary_rpc)
     ),
     "inside": lambda: setattr(cygrpc, "_handle_stream_unary_rpc", failing_inside(cygrpc._handle_stream_unary_rpc)),
+    "end": lambda: setattr(cygrpc, "_schedule_rpc_coro", failing_at_the_end(cygrpc._schedule_rpc_coro)),
     "request": lambda: setattr(cygrpc, "AioServer", Server),
 }
 CHANGES[changed.removeprefix(LATE)]()

@@ -31,8 +31,8 @@ ROOT = Path(__file__).parents[1]
 CALLERS = 16
 METHODS = 5  # with accept loops, the health check among them
 OK = grpc.StatusCode.OK
-AT_THE_START = ("missing", "schedule", "handle", "inside", "request")
-LATE = ("late schedule", "late handle", "late inside", "late request")
+AT_THE_START = ("missing", "schedule", "handle", "inside", "end", "request")
+LATE = tuple(f"late {changed}" for changed in AT_THE_START if changed != "missing")
 
 
 async def answer(visit: Visit) -> None:
@@ -123,7 +123,8 @@ async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
         assert await server.terminate() == 0
 
     assert reported(server, "an accept loop has failed") == 1
-    assert reported(server, "a call is refused") >= found[grpc.StatusCode.UNAVAILABLE] or "request" in changed
+    assert reported(server, "a call is refused") == found[grpc.StatusCode.UNAVAILABLE]
+    assert bool(found[grpc.StatusCode.UNAVAILABLE]) == (changed not in {"late request", "late end"})
     assert not any("Traceback" in line or "never" in line or "CANCELLED" in line for line in server.log)
 
 
@@ -158,6 +159,20 @@ async def test_callers_find_the_server_that_takes_over(settings: dict[str, Any],
 
     assert reported(server, "an accept loop has failed") == len(pids)
     assert not any("Traceback" in line or "code=CANCELLED" in line for line in server.log)
+
+
+@pytest.mark.parametrize("changed", LATE)
+async def test_accept_loops_that_fail_in_a_drain(changed: str) -> None:
+    """The server does not begin anew: it ends in time, with exit code 0, and a call ends with OK or UNAVAILABLE."""
+    async with running(changed, drain_delay=2) as server:
+        ending = asyncio.ensure_future(server.terminate())
+        await until(lambda: reported(server, "draining") == 1)
+        server.process.send_signal(signal.SIGUSR1)
+        found = await asyncio.gather(*[code(server.stub) for _ in range(10)])
+        assert {*found} <= {OK, grpc.StatusCode.UNAVAILABLE}
+        assert await ending == 0
+
+    assert not any("Traceback" in line for line in server.log)
 
 
 async def test_another_minor_version_is_one_warning() -> None:

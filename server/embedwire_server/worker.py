@@ -1,4 +1,4 @@
-"""One worker process: the handle that the supervisor holds, and what runs in the process itself.
+"""One worker process as the supervisor sees it; what runs in it is in `worker_process`.
 
 The event loop of the worker sends heartbeats. A worker without heartbeats is hung, whatever the reason: stopped by a
 signal, blocked in Python or in C code, or stuck while it starts or ends.
@@ -6,7 +6,6 @@ signal, blocked in Python or in C code, or stuck while it starts or ends.
 
 import asyncio
 import contextlib
-import ctypes
 import math
 import multiprocessing
 import multiprocessing.process
@@ -14,20 +13,17 @@ import os
 import random
 import signal
 import socket
-import sys
-import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Self
 
 import structlog
 
-from embedwire_server import lifetime, logs
-from embedwire_server.app import App
-from embedwire_server.resources import resident_memory
+from embedwire_server import logs, worker_process
 from embedwire_server.settings import MIB, Settings
 from embedwire_server.worker_channel import Channel
+from embedwire_server.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
 
 log = structlog.get_logger(__name__)
 
@@ -37,42 +33,6 @@ START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python ha
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
 _POLL_SECONDS = 0.02
 _RETIRE_SECONDS = 5.0  # that a worker may need to close two ports
-_PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
-
-
-class _Heartbeat(NamedTuple):
-    """The event loop of the worker runs; bytes of its resident memory."""
-
-    memory: int
-
-
-class _Report(NamedTuple):
-    """The result of the start: where the metrics are, or why it failed. Sent once."""
-
-    metrics_url: str = ""
-    fault: str = ""
-
-
-class _Start(NamedTuple):
-    """The first message to a worker. It goes through the channel because the settings contain secrets."""
-
-    settings: Settings
-    sandbox_url: str | None
-    heartbeat: float
-    replacements: Mapping[str, int]
-    has_metrics: bool
-
-
-class _Retire(NamedTuple):
-    """Its successor serves: it is to give its ports back, say `_Retired`, and drain."""
-
-
-class _Retired(NamedTuple):
-    """The ports of metrics and health are free."""
-
-
-class _ServeMetrics(NamedTuple):
-    """The port of the metrics is free."""
 
 
 class Timeouts(NamedTuple):
@@ -134,7 +94,7 @@ class Worker:
         self._retired = asyncio.Event()
         self.memory = 0
         self.is_killed = False
-        self._report: asyncio.Future[_Report] = asyncio.get_running_loop().create_future()
+        self._report: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         self._ending = asyncio.create_task(self._follow())
 
     @classmethod
@@ -169,7 +129,7 @@ class Worker:
             except OSError:
                 await channel.aclose()
                 raise
-        channel.send(_Start(settings, sandbox_url, timeouts.heartbeat, replacements, has_metrics))
+        channel.send(Start(settings, sandbox_url, timeouts.heartbeat, replacements, has_metrics))
         log.info("a worker starts", worker=index, pid=process.pid)
         return cls(index, channel, process, timeouts, Lifespan.of(settings))
 
@@ -204,13 +164,13 @@ class Worker:
 
     async def retire(self) -> None:
         """Let it drain; returns once its successor can have its ports, or after some seconds."""
-        self._channel.send(_Retire())
+        self._channel.send(Retire())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._retired.wait(), _RETIRE_SECONDS)
 
     def serve_metrics(self) -> None:
         """Let it serve its metrics."""
-        self._channel.send(_ServeMetrics())
+        self._channel.send(ServeMetrics())
 
     def reload(self, settings: Settings | None) -> None:
         """Send it these settings, its own share, as `App.reload` takes them. Never waits for the worker."""
@@ -242,7 +202,7 @@ class Worker:
             return
         self.is_killed = True
         log.error("a worker is hung and is killed", worker=self.index, pid=self.pid, reason=reason)
-        self._report_once(_Report(fault=reason))
+        self._report_once(Report(fault=reason))
         self.send(signal.SIGKILL)
 
     async def _follow(self) -> int:
@@ -251,17 +211,17 @@ class Worker:
             while True:
                 message = await self._channel.receive()
                 self._silent_intervals, self._has_begun = 0, True
-                if isinstance(message, _Report):
+                if isinstance(message, Report):
                     self._report_once(message)
-                elif isinstance(message, _Heartbeat):
+                elif isinstance(message, Heartbeat):
                     self.memory = message.memory
-                elif isinstance(message, _Retired):
+                elif isinstance(message, Retired):
                     self._retired.set()
         self._retired.set()
         await self._channel.aclose()
         while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
             await asyncio.sleep(_POLL_SECONDS)
-        self._report_once(_Report(fault=f"ended with exit status {status}"))
+        self._report_once(Report(fault=f"ended with exit status {status}"))
         return status
 
     def _reason_to_replace(self) -> str:
@@ -269,7 +229,7 @@ class Worker:
             return "memory"
         return "age" if self.age > self._lifespan.age else ""
 
-    def _report_once(self, report: _Report) -> None:
+    def _report_once(self, report: Report) -> None:
         if not self._report.done():
             self._report.set_result(report)
 
@@ -282,7 +242,7 @@ def _log_file() -> "Connection[Any, Any] | None":
 
 def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
     log_file = _log_file()
-    process = _SPAWN.Process(target=_work, args=(index, end, log_file), daemon=True)
+    process = _SPAWN.Process(target=worker_process.run, args=(index, end, log_file), daemon=True)
     # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -292,103 +252,3 @@ def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProc
         if log_file is not None:
             log_file.close()
     return process
-
-
-def _work(index: int, end: socket.socket, log_file: "Connection[Any, Any] | None") -> None:
-    """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor sends what has changed
-    _end_with_supervisor()
-    file = None if log_file is None else log_file.fileno()
-    try:
-        lifetime.run(_serving(index, end, file), [signal.SIGTERM], then=signal.SIG_IGN)
-    except lifetime.NotStarted:
-        sys.exit(1)
-
-
-@contextlib.asynccontextmanager
-async def _serving(index: int, end: socket.socket, log_file: int | None) -> AsyncGenerator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        channel = await Channel.open(end)
-        stack.push_async_callback(channel.aclose)
-        start = await channel.receive()
-        if not isinstance(start, _Start):
-            raise TypeError("the first message is not _Start")
-        logs.configure(start.settings.log_level, start.settings.log_format, log_file, worker=index)
-        _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
-        app = App(
-            start.settings,
-            sandbox_url=start.sandbox_url,
-            shares_port=True,
-            has_metrics=start.has_metrics,
-            replacements=start.replacements,
-        )
-        try:
-            await stack.enter_async_context(app)
-        except (OSError, RuntimeError) as error:
-            channel.send(_Report(fault=str(error)))
-            raise
-        channel.send(_Report(metrics_url=app.metrics_url))
-        _run_beside(stack, _obey(channel, app))
-        yield
-
-
-def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, None]) -> None:
-    stack.callback(asyncio.create_task(work).cancel)
-
-
-async def _send_heartbeats(channel: Channel, interval: float) -> None:
-    while True:
-        if channel.is_idle:  # while the supervisor is stopped, they would fill the memory
-            channel.send(_Heartbeat(resident_memory()))
-        await asyncio.sleep(interval)
-
-
-async def _obey(channel: Channel, app: App) -> None:
-    """Do what the supervisor says. Nothing is awaited here: an exception is logged and ends nothing."""
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(EOFError):
-        while True:
-            message = await channel.receive()
-            if message is None or isinstance(message, Settings):
-                loop.call_soon(app.reload, message)
-            elif isinstance(message, _ServeMetrics):
-                loop.call_soon(_serve_metrics, app)
-            elif isinstance(message, _Retire):
-                await _retire(channel, app)
-
-
-async def _retire(channel: Channel, app: App) -> None:
-    try:
-        await app.retire()
-    finally:
-        channel.send(_Retired())
-        signal.raise_signal(signal.SIGTERM)
-
-
-def _serve_metrics(app: App, pause: float = 0.02) -> None:
-    """Serve the metrics as soon as their port is free."""
-    try:
-        app.serve_metrics()
-    except OSError as error:
-        if pause > 1.0:
-            log.error("the metrics cannot be served; trying on", fault=str(error))  # noqa: TRY400 - told in full
-        asyncio.get_running_loop().call_later(pause, _serve_metrics, app, min(2 * pause, 10.0))
-    else:
-        log.info("serving metrics", metrics=app.metrics_url)
-
-
-def _end_with_supervisor() -> None:
-    """End when the supervisor ends, also by SIGKILL: no worker is left behind that holds the port.
-
-    On Linux the kernel sees to it, also if this process is stopped or blocked in C code. Elsewhere a thread does.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_exit_after_supervisor, daemon=True).start()  # it may have ended before
-
-
-def _exit_after_supervisor() -> None:
-    supervisor = multiprocessing.parent_process()
-    if supervisor is not None:
-        supervisor.join()
-        os._exit(1)

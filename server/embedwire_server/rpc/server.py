@@ -48,6 +48,7 @@ class Server:
         self._server, self._accept_loops = services.server(private_api=private_api, failed=self._replace)
         self._address = Address("")
         self._credentials: Credentials | None = None
+        self._is_stopping = False
         self._replacing: asyncio.Task[None] | None = None
         self._replaced: asyncio.Task[None] | None = None
 
@@ -77,6 +78,7 @@ class Server:
         are held are then running calls.
         """
         door, running = self._services.door, self._services.running
+        self._is_stopping = True
         await self._stop_replacing()
         await door.hold()
         stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
@@ -102,6 +104,8 @@ class Server:
         log.error(
             "an accept loop has failed: all are closed, and the server is replaced", method=method, **described(error)
         )
+        if self._is_stopping:
+            return
         self._services.door.close()  # now: answers let their callers send further calls to a server that stops
         self._replacing = asyncio.create_task(self._serve_by_public_api())
 

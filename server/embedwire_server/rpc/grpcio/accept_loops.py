@@ -88,11 +88,9 @@ class AcceptLoops:
         try:
             await self._schedule(running, call, loop, method)
         except Exception as error:  # noqa: BLE001 - any means that grpcio does not work as tested
-            is_new = inspect.getcoroutinestate(running) == inspect.CORO_CREATED
-            running.close()
-            if self._core.is_running():
-                self._close(method, error)
-            if is_new:
+            self._close(method, error)
+            if inspect.getcoroutinestate(running) == inspect.CORO_CREATED:  # else the call runs, in a task of its own
+                running.close()
                 await self._end(method, call)
 
     async def _running(self, method: str, run: Callable[[], Awaitable[object]], call: Any) -> None:  # noqa: ANN401 - grpcio's own
@@ -100,7 +98,7 @@ class AcceptLoops:
         try:
             await run()
         except Exception as error:
-            if handler_entered.get() or not self._core.is_running():
+            if handler_entered.get():
                 raise
             self._close(method, error)
             await self._refused(method, call)
@@ -117,7 +115,7 @@ class AcceptLoops:
         await self._refuse(method, self._context(call, None, None, asyncio.get_running_loop()))
 
     def _close(self, method: str, error: Exception) -> None:
-        if not self._is_closed:
+        if not self._is_closed and self._core.is_running():  # else it is the server that ends
             self._is_closed = True
             self._failed(method, error)
 
