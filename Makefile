@@ -34,7 +34,7 @@ SCRUBBED := env -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
 .venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -118,6 +118,14 @@ gen-go: .venv-gen/installed build/go/installed
 .PHONY: test
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal
+
+PUBLIC_API_TESTS := tests/client $(patsubst %,tests/test_%.py,calls streaming upload half_open_uploads lifecycle security \
+	bad_input open_services tls tokens observability policies)
+
+.PHONY: test-public-api
+test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal --grpc-public-api-only $(PUBLIC_API_TESTS) \
+		--deselect tests/test_upload.py::test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file
 
 .PHONY: conformance
 conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)

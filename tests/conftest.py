@@ -8,7 +8,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from serving import Scripted, Serve, Served, serving
+from serving import EVERYWHERE, Scripted, Serve, Served, serving
 from upstreams import Script, ScriptedUpstream
 
 # The same examples every time, however slow the machine is.
@@ -19,6 +19,15 @@ _CHANGES_BEHAVIOUR = re.compile(
     r"TWELVELABS_.*|EMBEDWIRE_.*|GRPC_.*|SSL_CERT_(FILE|DIR)|(FORCE|NO)_COLOR|COLUMNS|LINES"
     r"|(http|https|all|no|grpc|no_grpc)_proxy|(HTTP|HTTPS|ALL|NO)_PROXY"
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--grpc-public-api-only", action="store_true", help="all servers use grpcio's public API only")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("grpc_public_api_only"):
+        EVERYWHERE["grpc_public_api_only"] = True
 
 
 @pytest.fixture(autouse=True, scope="session")

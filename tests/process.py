@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from serving import EVERYWHERE
 from upstreams import Script, ScriptedUpstream
 
 from embedwire.v1 import embedding_pb2_grpc
@@ -116,7 +117,7 @@ def _with(variables: dict[str, str]) -> list[str]:
 async def start(
     program: Sequence[str] = SERVER, prefix: Sequence[str] = (), **settings: Any
 ) -> asyncio.subprocess.Process:
-    chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
+    chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | EVERYWHERE | settings
     flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     command = [*prefix, sys.executable, *program, "serve", *flags]
     return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, start_new_session=True)
@@ -126,7 +127,7 @@ async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tup
     assert process.stderr is not None
     while line := (await asyncio.wait_for(process.stderr.readline(), 60)).decode():
         log.append(line)
-        if re.search(r"\bworker\b", line):
+        if re.search(r"\bworker\b", line) or not re.search(r"\bserving\b", line):
             continue  # one of several serves; the supervisor tells when all do
         if found := re.search(r"127\.0\.0\.1:\d+(?=[\" \n])", line):
             return found.group(), re.findall(r"http://[^\s'\"]+/metrics", line)

@@ -14,6 +14,9 @@ from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
 from embedwire_server.settings import Settings
 
+# Settings of all servers that tests start, in this process and in others; see conftest.py.
+EVERYWHERE: dict[str, Any] = {}
+
 
 @dataclasses.dataclass
 class Served:
@@ -45,6 +48,7 @@ async def serving(**settings: Any) -> AsyncGenerator[Served]:
         "metrics_listen": "127.0.0.1:0",
         "upstream": "sandbox",
         "grace": 1.0,
+        **EVERYWHERE,
     } | settings
     async with App(Settings(**chosen)) as app, grpc.aio.insecure_channel(app.target) as channel:
         yield Served(app, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]

@@ -27,7 +27,9 @@ from embedwire_server.errors import CallerStalled
 from embedwire_server.metrics import Metrics
 from embedwire_server.rpc import calls
 from embedwire_server.rpc import server as rpc_server
+from embedwire_server.rpc.grpcio.batch_leak import complete_operation
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.outbox import Writer
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
@@ -108,7 +110,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
     async def write_until_stuck() -> None:
         async with deadline:
-            with Writer(context, deadline, 0.2) as writer:
+            with Writer(context, deadline, 0.2, complete_operation) as writer:
                 while loop.time() < began + 0.3:  # longer than the timeout, but each of them ends
                     await writer.write(b"")
                     await asyncio.sleep(0.01)
@@ -121,7 +123,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
 
 @contextlib.asynccontextmanager
-async def bare(rules: rpc_server.Rules) -> AsyncGenerator[tuple[str, Metrics]]:
+async def bare(rules: Rules) -> AsyncGenerator[tuple[str, Metrics]]:
     """The gRPC face alone, for rules that are no settings and calls that do not get past it."""
     metrics = Metrics("sandbox")
     parts: dict[str, Any] = dict.fromkeys(("gateway", "requests", "catalog"))
@@ -140,7 +142,7 @@ async def test_a_request_that_never_arrives_is_not_waited_for(sent: int) -> None
     part = message(bytes(1000))[:sent]
     ended = {"grpc_service": "embedwire.v1.EmbeddingService", "grpc_method": "CreateEmbeddingUnary"}
     ended |= {"grpc_type": "unary", "grpc_code": "DEADLINE_EXCEEDED"}
-    rules = rpc_server.Rules(deadlines=calls.DefaultDeadlines(text=0.2))
+    rules = Rules(deadlines=calls.DefaultDeadlines(text=0.2))
     async with bare(rules) as (target, metrics), Connection.open(target) as connection:
         await connection.send(call(UNARY, 1), frame(http2.DATA, part, stream=1))
         assert await connection.until(http2.HEADERS) is not None
@@ -173,7 +175,7 @@ async def test_who_leaves_before_the_first_message_has_left(served: Served, meth
 
 async def test_silent_connections_are_closed() -> None:
     """A connection that says nothing is closed after the handshake timeout."""
-    async with bare(rpc_server.Rules(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
+    async with bare(Rules(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
         began = time.monotonic()
         while await asyncio.wait_for(reader.read(1 << 16), 20):
             pass
@@ -183,7 +185,7 @@ async def test_silent_connections_are_closed() -> None:
 
 async def test_vanished_clients_are_noticed() -> None:
     """A connection that answers no ping is closed."""
-    rules = rpc_server.Rules(keepalive_time=0.3, ping_timeout=0.2)
+    rules = Rules(keepalive_time=0.3, ping_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         assert await asyncio.wait_for(connection.until(http2.PING), 20) is not None
         while await asyncio.wait_for(connection.next(), 20) is not None:
@@ -192,7 +194,7 @@ async def test_vanished_clients_are_noticed() -> None:
 
 async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
     """On a slow link it waits behind the caller's own data, for longer than a vanished host is waited for."""
-    rules = rpc_server.Rules(keepalive_time=0.3, keepalive_timeout=0.2)
+    rules = Rules(keepalive_time=0.3, keepalive_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         ping = await asyncio.wait_for(connection.until(http2.PING), 20)
         assert ping is not None

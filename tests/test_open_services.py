@@ -21,9 +21,10 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.domain import Caller
 from embedwire_server.errors import GatewayError
 from embedwire_server.metrics import Metrics
-from embedwire_server.rpc import calls, health, reflection
+from embedwire_server.rpc import calls, health, reflection, services
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.servicer import EmbeddingServicer
 
@@ -177,9 +178,7 @@ async def bare(**rules: Any) -> AsyncGenerator[tuple[str, Metrics]]:
     """The gRPC face alone, for rules that are no settings."""
     metrics = Metrics("sandbox")
     parts: dict[str, Any] = dict.fromkeys(("gateway", "requests", "catalog"))
-    server = rpc_server.build(
-        EmbeddingServicer(**parts), HealthServicer(), metrics, "sandbox", rpc_server.Rules(**rules)
-    )
+    server = rpc_server.build(EmbeddingServicer(**parts), HealthServicer(), metrics, "sandbox", Rules(**rules))
     port = server.listen("127.0.0.1:0")
     await server.start()
     try:
@@ -227,7 +226,7 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
 
 def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
     """A first message may take the longest default deadline; clients send files of 1 MiB within it."""
-    assert rpc_server.Rules().first_message_timeout >= calls.DefaultDeadlines().audio
+    assert Rules().first_message_timeout >= calls.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])
@@ -288,7 +287,7 @@ async def test_header_only_calls_hold_up_nobody(scripted: Scripted) -> None:
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
 
-    most = rpc_server.MAX_PENDING_MESSAGES
+    most = services.MAX_PENDING_MESSAGES
     async with (
         scripted(script) as (served, _),
         Connection.open(served.app.target) as one,

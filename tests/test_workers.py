@@ -97,6 +97,13 @@ async def test_workers_share_a_port_and_a_sandbox() -> None:
     assert sum("the embedded sandbox answers" in line for line in server.log) == 1
 
 
+def metrics_of_latest(server: ServerProcess, worker: int) -> list[str]:
+    """The URL of the metrics of the latest process of a worker; empty until it serves."""
+    lines = [line for line in server.log if f"worker={worker}" in line]
+    start = max(number for number, line in enumerate(lines) if "a worker starts" in line)
+    return [url for line in lines[start:] for url in re.findall(r"metrics=(http://\S+/metrics)", line)]
+
+
 async def test_a_worker_that_dies_comes_back() -> None:
     """It is logged and started again, later each time; meanwhile the other one answers all calls."""
     async with ServerProcess.running(answer, workers=2) as server:
@@ -107,8 +114,8 @@ async def test_a_worker_that_dies_comes_back() -> None:
             await until(lambda text=ended: any(text in line for line in server.log))  # type: ignore[misc]
             assert set(await codes(server.target, 4)) == {grpc.StatusCode.OK}
             await until(lambda before=pid: server.worker(0) != before)  # type: ignore[misc]
-        await until(lambda: server.is_serving(0))
-        server.metrics_urls += [url for line in server.log[-1:] for url in re.findall(r"http://\S+/metrics", line)]
+        await until(lambda: bool(metrics_of_latest(server, 0)))
+        server.metrics_urls += metrics_of_latest(server, 0)
         assert set(await codes(server.target)) == {grpc.StatusCode.OK}
         assert handled(server.metrics(-1)) > 0
         assert await server.terminate() == 0

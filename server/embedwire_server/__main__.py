@@ -126,7 +126,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _server(settings: Settings) -> "App | Supervisor":
     """One process, or several; one does not load what keeps several."""
-    if settings.workers == 1:
+    if not settings.has_supervisor:
         from embedwire_server.app import App  # noqa: PLC0415
 
         return App(settings)

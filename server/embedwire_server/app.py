@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Self
 
 import structlog
@@ -18,7 +18,9 @@ from embedwire_server.metrics_endpoint import MetricsEndpoint
 from embedwire_server.resources import ResourceMonitor
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
@@ -34,6 +36,8 @@ from embedwire_server.upstream.policies.deadline import DeadlineUpstream
 from embedwire_server.upstream.policies.pacing import PacedUpstream
 from embedwire_server.upstream.policies.retry import RetryingUpstream
 from embedwire_server.upstream.transport import Transport
+
+PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +69,8 @@ class App:
         settings: what it goes by.
         sandbox_url: the sandbox that answers if the settings want one; None starts one of its own.
         shares_port: whether other servers that say so too may listen on its port.
+        has_metrics: whether the metrics are served from the start, or only when `serve_metrics` is called.
+        replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was really taken.
@@ -72,10 +78,18 @@ class App:
         metrics_url: where the metrics are.
     """
 
-    def __init__(self, settings: Settings, *, sandbox_url: str | None = None, shares_port: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sandbox_url: str | None = None,
+        shares_port: bool = False,
+        has_metrics: bool = True,
+        replacements: Mapping[str, int] | None = None,
+    ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._rules = rpc_server.Rules(
+        self._rules = Rules(
             max_message_bytes=settings.max_message_bytes,
             stall_timeout=settings.stall_timeout,
             max_connection_age=settings.max_connection_age,
@@ -83,7 +97,12 @@ class App:
             reflection=settings.reflection,
         )
         self._resources = contextlib.AsyncExitStack()
+        self._endpoints = contextlib.AsyncExitStack()  # those beside the gRPC port
+        self._has_metrics = has_metrics
+        self._is_retired = False
         self._metrics = Metrics(settings.upstream_name)
+        for reason, number in (replacements or {}).items():
+            self._metrics.worker_replacements.labels(reason).inc(number)
         self._access = Access(settings.tokens)
         self._admission = Admission(self._metrics, **settings.room)
         self._budget = RetryBudget(settings.retry_budget)
@@ -127,7 +146,9 @@ class App:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
         resources = ResourceMonitor(
-            settings.spool_dir, self._metrics, lambda is_ready: health.ready() if is_ready else health.unready()
+            settings.spool_dir,
+            self._metrics,
+            lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
         self._gateway = Gateway(
@@ -139,27 +160,41 @@ class App:
         self._servicer = EmbeddingServicer(
             self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
         )
+        private_api = await guard.uses_private_api(public_api_only=settings.grpc_public_api_only)
         server = rpc_server.build(
-            self._servicer, health, self._metrics, settings.upstream_name, self._rules, access=self._access
+            self._servicer,
+            health,
+            self._metrics,
+            settings.upstream_name,
+            self._rules,
+            access=self._access,
+            private_api=private_api,
         )
-        self._serve_metrics(stack)
-        await self._serve_health(stack, health)
+        await stack.enter_async_context(self._endpoints)
+        if self._has_metrics:
+            self.serve_metrics()
+        await self._serve_health(health, private_api=private_api)
         files = settings.certificate_files
-        port = server.listen(settings.listen, None if files is None else RotatingCredentials(files).credentials())
+        port = server.listen(
+            settings.listen, None if files is None else lambda: RotatingCredentials(files).credentials()
+        )
         await server.start()
         stack.push_async_callback(server.stop, settings.grace)
         stack.push_async_callback(self._drain, health)
         self.target = settings.listen_address.with_port(port)
         self._warn()
-        if resources.is_ready:
-            await health.ready()
+        if not resources.is_ready:
+            await health.unready("resources")
+        await health.ready()
         await stack.enter_async_context(resources.running())
         log.info("serving", target=self.target, **self._facts())
 
     def _facts(self) -> dict[str, object]:
         """What an operator may want to see at the start, and in time."""
         settings = self._settings
-        facts: dict[str, object] = {"metrics": self.metrics_url, "upstream": settings.upstream_name}
+        facts: dict[str, object] = {"upstream": settings.upstream_name}
+        if self.metrics_url:
+            facts["metrics"] = self.metrics_url
         if settings.proxy is not None:
             facts["proxy"] = settings.proxy.address
         if self.health_target:
@@ -209,25 +244,43 @@ class App:
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 
-    def _serve_metrics(self, stack: contextlib.AsyncExitStack) -> None:
+    def serve_metrics(self) -> None:
+        """Serve the metrics from now on.
+
+        Raises:
+            OSError: their port is in use.
+        """
         address = self._settings.metrics_address
         try:
-            endpoint = stack.enter_context(MetricsEndpoint(address.host, address.port, self._metrics.registry))
+            endpoint = self._endpoints.enter_context(
+                MetricsEndpoint(address.host, address.port, self._metrics.registry)
+            )
         except OSError as error:
             raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
-    async def _serve_health(self, stack: contextlib.AsyncExitStack, health: HealthServicer) -> None:
+    async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
         """Answer probes at an address of their own; until the very end, so that they see the drain."""
         if self._settings.health_listen is None:
             return
         address = Address(self._settings.health_listen)
-        server = rpc_server.for_health(health, self._metrics, self._settings.upstream_name, self._rules)
+        server = rpc_server.for_health(
+            health, self._metrics, self._settings.upstream_name, self._rules, private_api=private_api
+        )
         self.health_target = address.with_port(server.add_insecure_port(address))
         await server.start()
-        stack.push_async_callback(server.stop, None)
+        self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
+
+    async def retire(self) -> None:
+        """Give the ports of metrics and health to the successor, and prepare to leave without a delay.
+
+        The successor serves already. So health does not fail before new calls are refused: probes ask the successor.
+        """
+        self._is_retired = True
+        await self._endpoints.aclose()
 
     async def _drain(self, health: HealthServicer) -> None:
+        delay = 0.0 if self._is_retired else self._settings.drain_delay
         await health.shut_down()
-        log.info("draining", grace=self._settings.grace, delay=self._settings.drain_delay)
-        await asyncio.sleep(self._settings.drain_delay)
+        log.info("draining", grace=self._settings.grace, delay=delay)
+        await asyncio.sleep(delay)

@@ -106,7 +106,7 @@ def _take_over_logging(handler: logging.Handler, level: str) -> None:
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
     # They quote what they handle: addresses, URLs, headers. Ours alone may speak below a warning.
-    for name in ("asyncio", "aiohttp", "grpc", "grpc._cython.cygrpc", "httpx"):
+    for name in ("asyncio", "aiohttp", "grpc", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

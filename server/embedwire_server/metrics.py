@@ -19,6 +19,7 @@ from embedwire_server import __version__, logs
 from embedwire_server.domain import Modality
 
 OTHER_MODEL = "other"
+REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
 # With the built-in models, whatever callers and the upstream do; each further model adds at most 200, each token 40.
 MAX_SERIES = 1500
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
@@ -129,6 +130,19 @@ class Metrics:
             "embedwire_not_ready",
             "1 while the server lacks this resource of its own and reports NOT_SERVING for it.",
             ("cause",),
+            registry=registry,
+        )
+        self.worker_replacements = Counter(
+            "embedwire_worker_replacements",
+            "Workers that this one has replaced since the start of the server, by the reason.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in REPLACEMENT_REASONS:
+            self.worker_replacements.labels(reason)
+        self.grpc_private_api = Gauge(
+            "embedwire_grpc_private_api",
+            "1 while the server uses the private API of grpcio, 0 if it uses the public one only, which is slower.",
             registry=registry,
         )
 

@@ -31,6 +31,7 @@ from embedwire_server.upstream.proxies import Proxy
 
 SANDBOX = "sandbox"
 MIB = 1 << 20
+MIN_WORKER_MEMORY = 128  # MiB; one that has just started needs up to 100
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DIVIDED = ("inputs_in_flight", "inputs_queued", "max_content_bytes")  # among workers, beside the rate limits
 
@@ -157,6 +158,12 @@ class Settings(BaseModel):
     worker_timeout: Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False)] = Field(
         30.0, description="seconds after which a worker whose event loop does not respond is killed and replaced"
     )
+    worker_max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
+        None, description="MiB of resident memory beyond which a worker is replaced; unset: no limit"
+    )
+    worker_max_age: Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False)] | None = Field(
+        None, description="seconds after which a worker is replaced; unset: no limit"
+    )
     grace: Seconds = Field(30.0, description="seconds that running calls get to finish after SIGTERM")
     drain_delay: Seconds = Field(0.0, description="seconds between failing health and refusing new calls")
     stall_timeout: PositiveSeconds = Field(
@@ -169,6 +176,9 @@ class Settings(BaseModel):
         1800.0, description="seconds after which a connection is asked to reconnect, so that load spreads"
     )
     spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
+    grpc_public_api_only: bool = Field(
+        default=False, description="do without the private API of grpcio, which makes the server faster"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
     accept_upstream_keys: bool = Field(
@@ -261,6 +271,11 @@ class Settings(BaseModel):
         values, others = dict(self), dict(other)
         fixed = [name for name in values if name not in self.RELOADED and values[name] != others[name]]
         return type(self)(**values | {name: others[name] for name in self.RELOADED}), fixed
+
+    @property
+    def has_supervisor(self) -> bool:
+        """Whether workers serve, and a supervisor keeps and replaces them; else one process does all."""
+        return self.workers > 1 or self.worker_max_memory is not None or self.worker_max_age is not None
 
     @property
     def certificate_files(self) -> CertificateFiles | None:

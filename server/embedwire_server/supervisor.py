@@ -1,21 +1,23 @@
 """The server as several processes on one port: a supervisor, and workers that each are a whole server.
 
 The supervisor reserves the port, runs the sandbox if there is to be one, spawns the workers, kills those that hang,
-starts again those that end, and drains all. It takes no calls itself. Workers share nothing but the port, the sandbox
-and what is configured for all, of which each has its share.
+starts again those that end, replaces those that are too old or too large, and drains all. It takes no calls itself.
+Workers share nothing but the port, the sandbox and what is configured for all, of which each has its share.
 """
 
 import asyncio
+import collections
 import contextlib
 import signal
 import socket
-from typing import Self
+from collections.abc import Coroutine
+from typing import Any, Self
 
 import structlog
 
 from embedwire_server.address import Address
 from embedwire_server.app import embedded_sandbox
-from embedwire_server.settings import Settings
+from embedwire_server.settings import MIB, Settings
 from embedwire_server.worker import START_TIMEOUT, Timeouts, Worker
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,11 @@ class Supervisor:
         self._timeouts = Timeouts(settings.worker_timeout, start_timeout)
         self._sandbox_url: str | None = None
         self._workers: list[Worker] = []
+        self._others: set[Worker] = set()  # successors that do not serve yet, and workers that drain for them
+        self._replacements: list[collections.Counter[str]] = [collections.Counter() for _ in range(settings.workers)]
+        self._replacing = (
+            asyncio.Lock()
+        )  # one at a time: memory for one more worker suffices, and no capacity is missing
         self._keepers: list[asyncio.Task[None]] = []
         self._resources = contextlib.AsyncExitStack()
 
@@ -63,6 +70,8 @@ class Supervisor:
             self._settings = settings.model_copy(update={"listen": self._settings.listen})
         for index, worker in enumerate(self._workers):
             worker.reload(None if settings is None else self._settings.for_worker(index))
+        for worker in self._others:
+            worker.reload(None if settings is None else self._settings.for_worker(worker.index))
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.listen_address
@@ -81,32 +90,90 @@ class Supervisor:
         name = self._settings.upstream_name
         log.info("serving", target=target, metrics=metrics, upstream=name, workers=len(self._workers))
 
-    async def _spawn(self, index: int) -> Worker:
-        return await Worker.spawn(index, self._settings.for_worker(index), self._sandbox_url, self._timeouts)
+    async def _spawn(self, index: int, *, has_metrics: bool = True) -> Worker:
+        settings, replacements = self._settings.for_worker(index), dict(self._replacements[index])
+        return await Worker.spawn(
+            index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
+        )
 
     async def _watch(self) -> None:
         """Kill workers that hang, also while they start and while they drain."""
         while True:
             await asyncio.sleep(self._timeouts.heartbeat)
-            for worker in self._workers:
+            for worker in self._all():
                 worker.check()
 
+    def _all(self) -> list[Worker]:
+        return [*self._workers, *self._others]
+
     async def _keep(self, index: int) -> None:
-        """Start a worker again whenever it has ended, ever later while it does not last."""
+        """Replace a worker whenever it has expired, and start it again when it has ended, ever later if it fails."""
         pause = FIRST_PAUSE
         while True:
             worker = self._workers[index]
-            status = await worker.ended()
+            reason: str | int = await _first(worker.expired(), worker.ended())
             if worker.age > STEADY_SECONDS:
                 pause = FIRST_PAUSE
-            log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
             try:
-                self._workers[index] = await self._spawn(index)
-                await self._workers[index].serving()
+                if isinstance(reason, str):
+                    await self._replace(index, worker, reason)
+                    await asyncio.sleep(pause)
+                else:
+                    await self._start_again(index, worker, reason, pause)
             except (OSError, RuntimeError) as error:
                 log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - told in full
+                if isinstance(reason, str):
+                    await _first(asyncio.sleep(pause), worker.ended())
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _start_again(self, index: int, worker: Worker, status: int, pause: float) -> None:
+        log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
+        await asyncio.sleep(pause)
+        self._replacements[index]["hung" if worker.is_killed else "ended"] += 1
+        self._workers[index] = await self._spawn(index)
+        await self._workers[index].serving()
+
+    async def _replace(self, index: int, worker: Worker, reason: str) -> None:
+        """Start a successor; once it serves, let the worker drain."""
+        async with self._replacing:
+            memory, age = worker.memory // MIB, round(worker.age)
+            log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
+            self._replacements[index][reason] += 1
+            try:
+                successor = await self._successor(index)
+            except (OSError, RuntimeError):
+                self._replacements[index][reason] -= 1
+                raise
+            self._workers[index] = successor
+            self._others.add(worker)
+            await worker.retire()
+            successor.serve_metrics()
+            await self._drained(index, worker)
+
+    async def _successor(self, index: int) -> Worker:
+        """Start one and wait until it serves.
+
+        Raises:
+            OSError, RuntimeError: it does not start; it has ended.
+        """
+        successor = await self._spawn(index, has_metrics=False)
+        self._others.add(successor)
+        try:
+            await successor.serving()
+        except RuntimeError:
+            await successor.ended()
+            self._others.discard(successor)
+            raise
+        self._others.discard(successor)
+        return successor
+
+    async def _drained(self, index: int, worker: Worker) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.ended(), self._settings.grace + STOP_SECONDS)
+        worker.kill("did not stop within the grace period")
+        status = await worker.ended()
+        self._others.discard(worker)
+        log.info("a worker has been replaced", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:
         """End the workers: in good order, or at once if the server did not start. The time is bounded in any case."""
@@ -114,14 +181,26 @@ class Supervisor:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for worker in self._workers:
+        workers = self._all()
+        for worker in workers:
             worker.send(number)
-        ending = [asyncio.create_task(worker.ended()) for worker in self._workers]
+        ending = [asyncio.create_task(worker.ended()) for worker in workers]
         if ending:
             await asyncio.wait(ending, timeout=self._settings.drain_delay + self._settings.grace + STOP_SECONDS)
-        for worker in self._workers:
+        for worker in workers:
             worker.kill("did not stop within the drain delay and the grace period")
         await asyncio.gather(*ending)
+
+
+async def _first(*waited: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what they return
+    """What ends first; the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in waited]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return next(task for task in tasks if task in done).result()
 
 
 def reserved(address: Address) -> socket.socket:

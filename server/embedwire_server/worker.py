@@ -1,4 +1,4 @@
-"""One worker process: the handle that the supervisor holds, and what runs in the process itself.
+"""One worker process as the supervisor sees it; what runs in it is in `worker_process`.
 
 The event loop of the worker sends heartbeats. A worker without heartbeats is hung, whatever the reason: stopped by a
 signal, blocked in Python or in C code, or stuck while it starts or ends.
@@ -6,52 +6,33 @@ signal, blocked in Python or in C code, or stuck while it starts or ends.
 
 import asyncio
 import contextlib
-import ctypes
+import math
 import multiprocessing
 import multiprocessing.process
 import os
+import random
 import signal
 import socket
-import sys
-import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import structlog
 
-from embedwire_server import lifetime, logs
-from embedwire_server.app import App
-from embedwire_server.settings import Settings
+from embedwire_server import logs, worker_process
+from embedwire_server.settings import MIB, Settings
 from embedwire_server.worker_channel import Channel
+from embedwire_server.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
 
 log = structlog.get_logger(__name__)
 
+LIFESPAN_JITTER = 0.1  # of what is configured, at most
 START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
 
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
 _POLL_SECONDS = 0.02
-_PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
-
-
-class _Heartbeat(NamedTuple):
-    """The event loop of the worker runs."""
-
-
-class _Report(NamedTuple):
-    """The result of the start: where the metrics are, or why it failed. Sent once."""
-
-    metrics_url: str = ""
-    fault: str = ""
-
-
-class _Start(NamedTuple):
-    """The first message to a worker. It goes through the channel because the settings contain secrets."""
-
-    settings: Settings
-    sandbox_url: str | None
-    heartbeat: float
+_RETIRE_SECONDS = 5.0  # that a worker may need to close two ports
 
 
 class Timeouts(NamedTuple):
@@ -71,25 +52,62 @@ class Timeouts(NamedTuple):
         return min(1.0, self.silence / 10)
 
 
+class Lifespan(NamedTuple):
+    """When a worker is to be replaced.
+
+    Attributes:
+        age: seconds since the spawn.
+        memory: bytes of resident memory.
+    """
+
+    age: float = math.inf
+    memory: float = math.inf
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """That of one worker: up to 10 % shorter than configured, at random, so that not all end at the same time."""
+        age, memory = settings.worker_max_age, settings.worker_max_memory
+        share = 1 - random.uniform(0, LIFESPAN_JITTER)  # noqa: S311 - no secret
+        return cls(math.inf if age is None else share * age, math.inf if memory is None else share * memory * MIB)
+
+
 class Worker:
     """A worker as the supervisor sees it; `spawn` starts it."""
 
     def __init__(
-        self, index: int, channel: Channel, process: multiprocessing.process.BaseProcess, timeouts: Timeouts
+        self,
+        index: int,
+        channel: Channel,
+        process: multiprocessing.process.BaseProcess,
+        timeouts: Timeouts,
+        lifespan: Lifespan,
     ) -> None:
-        self._index = index
+        self.index = index
         self._channel = channel
         self._process = process
         self._began = time.monotonic()
         self._timeouts = timeouts
         self._silent_intervals = 0
         self._has_begun = False
-        self._is_killed = False
-        self._report: asyncio.Future[_Report] = asyncio.get_running_loop().create_future()
+        self._lifespan = lifespan
+        self._expiry: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._retired = asyncio.Event()
+        self.memory = 0
+        self.is_killed = False
+        self._report: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         self._ending = asyncio.create_task(self._follow())
 
     @classmethod
-    async def spawn(cls, index: int, settings: Settings, sandbox_url: str | None, timeouts: Timeouts) -> "Worker":
+    async def spawn(  # noqa: PLR0913 - what a worker is made of
+        cls,
+        index: int,
+        settings: Settings,
+        sandbox_url: str | None,
+        timeouts: Timeouts,
+        replacements: Mapping[str, int],
+        *,
+        has_metrics: bool = True,
+    ) -> "Worker":
         """Start a process; `serving` waits until it serves.
 
         Args:
@@ -97,6 +115,8 @@ class Worker:
             settings: its own share.
             sandbox_url: the sandbox of the supervisor, if it has one.
             timeouts: when it counts as hung.
+            replacements: how many workers it has replaced, by the reason.
+            has_metrics: whether it serves its metrics from the start; else `serve_metrics` is called later.
 
         Raises:
             OSError: the system has no more processes or file descriptors.
@@ -109,9 +129,9 @@ class Worker:
             except OSError:
                 await channel.aclose()
                 raise
-        channel.send(_Start(settings, sandbox_url, timeouts.heartbeat))
+        channel.send(Start(settings, sandbox_url, timeouts.heartbeat, replacements, has_metrics))
         log.info("a worker starts", worker=index, pid=process.pid)
-        return cls(index, channel, process, timeouts)
+        return cls(index, channel, process, timeouts, Lifespan.of(settings))
 
     @property
     def pid(self) -> int | None:
@@ -131,12 +151,26 @@ class Worker:
         """
         report = await asyncio.shield(self._report)
         if report.fault:
-            raise RuntimeError(f"worker {self._index}: {report.fault}")
+            raise RuntimeError(f"worker {self.index}: {report.fault}")
         return report.metrics_url
 
     async def ended(self) -> int:
         """Wait until the process has ended; return its exit status, negative if it was a signal."""
         return await asyncio.shield(self._ending)
+
+    async def expired(self) -> str:
+        """Wait until it is to be replaced; return the reason."""
+        return await asyncio.shield(self._expiry)
+
+    async def retire(self) -> None:
+        """Let it drain; returns once its successor can have its ports, or after some seconds."""
+        self._channel.send(Retire())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retired.wait(), _RETIRE_SECONDS)
+
+    def serve_metrics(self) -> None:
+        """Let it serve its metrics."""
+        self._channel.send(ServeMetrics())
 
     def reload(self, settings: Settings | None) -> None:
         """Send it these settings, its own share, as `App.reload` takes them. Never waits for the worker."""
@@ -148,7 +182,7 @@ class Worker:
             os.kill(self.pid, number)
 
     def check(self) -> None:
-        """Kill the process if it is hung; to be called once in every heartbeat interval.
+        """Kill the process if it is hung, and note if it has expired; to be called once in every heartbeat interval.
 
         Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
         one call follows, not a timeout for all workers at once.
@@ -159,14 +193,16 @@ class Worker:
             self.kill(f"no heartbeat for {self._timeouts.silence:g} s")
         elif not self._has_begun and silence > self._timeouts.start:
             self.kill(f"did not start within {self._timeouts.start:g} s")
+        if not self._expiry.done() and (reason := self._reason_to_replace()):
+            self._expiry.set_result(reason)
 
     def kill(self, reason: str) -> None:
         """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
-        if self._is_killed or not self._process.is_alive():
+        if self.is_killed or not self._process.is_alive():
             return
-        self._is_killed = True
-        log.error("a worker is hung and is killed", worker=self._index, pid=self.pid, reason=reason)
-        self._report_once(_Report(fault=reason))
+        self.is_killed = True
+        log.error("a worker is hung and is killed", worker=self.index, pid=self.pid, reason=reason)
+        self._report_once(Report(fault=reason))
         self.send(signal.SIGKILL)
 
     async def _follow(self) -> int:
@@ -175,15 +211,25 @@ class Worker:
             while True:
                 message = await self._channel.receive()
                 self._silent_intervals, self._has_begun = 0, True
-                if isinstance(message, _Report):
+                if isinstance(message, Report):
                     self._report_once(message)
+                elif isinstance(message, Heartbeat):
+                    self.memory = message.memory
+                elif isinstance(message, Retired):
+                    self._retired.set()
+        self._retired.set()
         await self._channel.aclose()
         while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
             await asyncio.sleep(_POLL_SECONDS)
-        self._report_once(_Report(fault=f"ended with exit status {status}"))
+        self._report_once(Report(fault=f"ended with exit status {status}"))
         return status
 
-    def _report_once(self, report: _Report) -> None:
+    def _reason_to_replace(self) -> str:
+        if self.memory > self._lifespan.memory:
+            return "memory"
+        return "age" if self.age > self._lifespan.age else ""
+
+    def _report_once(self, report: Report) -> None:
         if not self._report.done():
             self._report.set_result(report)
 
@@ -196,7 +242,7 @@ def _log_file() -> "Connection[Any, Any] | None":
 
 def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
     log_file = _log_file()
-    process = _SPAWN.Process(target=_work, args=(index, end, log_file), daemon=True)
+    process = _SPAWN.Process(target=worker_process.run, args=(index, end, log_file), daemon=True)
     # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -206,72 +252,3 @@ def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProc
         if log_file is not None:
             log_file.close()
     return process
-
-
-def _work(index: int, end: socket.socket, log_file: "Connection[Any, Any] | None") -> None:
-    """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor sends what has changed
-    _end_with_supervisor()
-    file = None if log_file is None else log_file.fileno()
-    try:
-        lifetime.run(_serving(index, end, file), [signal.SIGTERM], then=signal.SIG_IGN)
-    except lifetime.NotStarted:
-        sys.exit(1)
-
-
-@contextlib.asynccontextmanager
-async def _serving(index: int, end: socket.socket, log_file: int | None) -> AsyncGenerator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        channel = await Channel.open(end)
-        stack.push_async_callback(channel.aclose)
-        start = await channel.receive()
-        if not isinstance(start, _Start):
-            raise TypeError("the first message is not _Start")
-        logs.configure(start.settings.log_level, start.settings.log_format, log_file, worker=index)
-        _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
-        app = App(start.settings, sandbox_url=start.sandbox_url, shares_port=True)
-        try:
-            await stack.enter_async_context(app)
-        except (OSError, RuntimeError) as error:
-            channel.send(_Report(fault=str(error)))
-            raise
-        channel.send(_Report(metrics_url=app.metrics_url))
-        _run_beside(stack, _reload(channel, app))
-        yield
-
-
-def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, None]) -> None:
-    stack.callback(asyncio.create_task(work).cancel)
-
-
-async def _send_heartbeats(channel: Channel, interval: float) -> None:
-    while True:
-        if channel.is_idle:  # while the supervisor is stopped, they would fill the memory
-            channel.send(_Heartbeat())
-        await asyncio.sleep(interval)
-
-
-async def _reload(channel: Channel, app: App) -> None:
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(EOFError):
-        while True:
-            settings = await channel.receive()
-            if settings is None or isinstance(settings, Settings):
-                loop.call_soon(app.reload, settings)  # not awaited: an exception is logged and ends nothing
-
-
-def _end_with_supervisor() -> None:
-    """End when the supervisor ends, also by SIGKILL: no worker is left behind that holds the port.
-
-    On Linux the kernel sees to it, also if this process is stopped or blocked in C code. Elsewhere a thread does.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_exit_after_supervisor, daemon=True).start()  # it may have ended before
-
-
-def _exit_after_supervisor() -> None:
-    supervisor = multiprocessing.parent_process()
-    if supervisor is not None:
-        supervisor.join()
-        os._exit(1)

@@ -266,7 +266,7 @@ async def test_cancelling_the_task_ends_the_call(scripted: Scripted) -> None:
 
 def is_servers(task: asyncio.Task[Any]) -> bool:
     """Whether it waits for calls, as the server in this process does."""
-    return "AioServer" in repr(task) or "Lanes" in repr(task)
+    return "AioServer" in repr(task) or "AcceptLoops" in repr(task)
 
 
 def test_a_client_is_made_outside_of_an_event_loop(served_by_thread: str) -> None:

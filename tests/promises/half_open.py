@@ -16,7 +16,7 @@ from pki import bearer, sha256
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.rpc.reflection import MAX_STREAMS_OF_A_CONNECTION
-from embedwire_server.rpc.server import MAX_PENDING_MESSAGES
+from embedwire_server.rpc.services import MAX_PENDING_MESSAGES
 from promises.answers import slow
 from promises.callers import Callers, Outcome, explain
 from promises.server import MIB, Server

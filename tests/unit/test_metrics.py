@@ -9,7 +9,7 @@ import prometheus_client
 from embedwire_server.causes import Cause
 from embedwire_server.domain import Modality
 from embedwire_server.errors import Reason
-from embedwire_server.metrics import MAX_SERIES, OTHER_MODEL, Metrics
+from embedwire_server.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
 from embedwire_server.models import BUILT_IN
 from embedwire_server.resources import CHECKED
 from embedwire_server.settings import Settings
@@ -53,6 +53,7 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "caller_calls": [("search", reason) for reason in OUTCOMES],
         "caller_inputs": [("search", modality) for modality in Modality],
         "connection_failures": [(cause,) for cause in Cause],
+        "worker_replacements": [(reason,) for reason in REPLACEMENT_REASONS],
         "not_ready": [(cause,) for cause in CHECKED],
         "retries": list(itertools.product(Modality, Reason)),
         "retries_withheld": list(itertools.product(Modality, ["attempts", "deadline", "budget"])),

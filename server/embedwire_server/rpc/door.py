@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 from typing import Any
 
-from embedwire_server.rpc.calls import Context
-from embedwire_server.rpc.interceptors import Handler, run_of, with_run
+from embedwire_server.rpc import handlers
+from embedwire_server.rpc.grpcio.accept_loops import handler_entered
+from embedwire_server.rpc.handlers import Context, Handler
 
 # So many looks in a row that see no arrival: longer than what has arrived needs to be taken in, also by a busy process,
 # and than most callers who share their calls among replicas stay with the others.
@@ -25,23 +26,29 @@ class Door:
 
     def wrap(self, handler: Handler) -> Handler:
         """Build the handler that stands in for this one."""
-        inner = run_of(handler)
+        inner = handlers.run_of(handler)
 
         async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
+            handler_entered.set(True)
             self._arrivals += 1
             if not self._is_open.is_set():
-                self._held += 1
-                try:
-                    await self._is_open.wait()
-                finally:
-                    self._held -= 1
+                await self._wait()
             return await inner(messages, context)
 
-        return with_run(handler, run)
+        return handlers.changed(handler, run=run)
+
+    async def enter(self) -> None:
+        """Count a call that no handler runs, and hold it like the others."""
+        self._arrivals += 1
+        await self._wait()
+
+    def close(self) -> None:
+        """Hold calls from now on."""
+        self._is_open.clear()
 
     async def hold(self) -> None:
         """Hold calls from now on; returns when no more arrive, because whoever calls waits for an answer."""
-        self._is_open.clear()
+        self.close()
         with contextlib.suppress(TimeoutError):  # callers who do not wait for answers never pause
             async with asyncio.timeout(LONGEST_HOLD_SECONDS):
                 seen, quiet = self._arrivals, 0
@@ -55,3 +62,10 @@ class Door:
         self._is_open.set()
         while self._held:  # noqa: ASYNC110 - a turn of the loop or two
             await asyncio.sleep(0)
+
+    async def _wait(self) -> None:
+        self._held += 1
+        try:
+            await self._is_open.wait()
+        finally:
+            self._held -= 1

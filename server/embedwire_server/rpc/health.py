@@ -32,16 +32,20 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
 
     def __init__(self) -> None:
         self._status = {"": SERVING, SERVICE: NOT_SERVING}
+        self._obstacles = {"start"}
         self._is_over = False
         self._changed = asyncio.Condition()
         self._watches = StreamLimit("health watches", MAX_WATCHES, MAX_WATCHES_OF_A_CONNECTION)
 
-    async def ready(self) -> None:
-        """The service takes calls from now on."""
-        await self._set({SERVICE: SERVING})
+    async def ready(self, obstacle: str = "start") -> None:
+        """This does no longer keep the service from taking calls; if nothing else does, it is ready."""
+        self._obstacles.discard(obstacle)
+        if not self._obstacles:
+            await self._set({SERVICE: SERVING})
 
-    async def unready(self) -> None:
-        """The service cannot take calls for now; the server is alive all the same."""
+    async def unready(self, obstacle: str) -> None:
+        """This keeps the service from taking calls for now; the server is alive all the same."""
+        self._obstacles.add(obstacle)
         await self._set({SERVICE: NOT_SERVING})
 
     async def shut_down(self) -> None:

@@ -22,8 +22,9 @@ from embedwire_server.access import Access
 from embedwire_server.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.failures import is_cancelled, unforeseen
 from embedwire_server.metrics import Metrics
-from embedwire_server.rpc import batches, calls, status
-from embedwire_server.rpc.calls import Context
+from embedwire_server.rpc import calls, handlers, status
+from embedwire_server.rpc.grpcio import batch_leak
+from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.health import SERVICE
 from embedwire_server.rpc.outbox import Outbox, Writer
 from embedwire_server.rpc.pending_calls import PendingCalls
@@ -33,8 +34,7 @@ UPSTREAM_KEY = "embedwire-upstream"
 # A caller who takes nothing does not take the status either. It stays behind what was sent before.
 ABORT_SECONDS = 1.0
 
-Handler = Any  # grpc.RpcMethodHandler, a named tuple behind its types
-Run = Callable[[Any, Context], Awaitable[Any]]
+Complete = Callable[[Any], Awaitable[Any]]
 
 log = structlog.get_logger("embedwire_server.calls")
 
@@ -61,7 +61,7 @@ class Observe:
         """Build the handler that stands in for the one of this method, a path."""
         _, service, name = method.split("/")
         labels = (_shape(handler), service, name)
-        inner = run_of(handler)
+        inner = handlers.run_of(handler)
 
         async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
             call = self._begin(context, labels)
@@ -75,7 +75,7 @@ class Observe:
                     unforeseen(error)
 
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
-        return with_run(handler._replace(request_streaming=True), run)
+        return handlers.changed(handler, request_streaming=True, run=run)
 
     def _begin(self, context: Context, labels: tuple[str, str, str]) -> calls.Call:
         call = self._call(context, labels[1])
@@ -126,10 +126,21 @@ class Translate:
         access: who may call. Health and reflection are open: probes have no token, and the contract is no secret.
         pending: the calls of our service whose first message has not arrived.
         pending_open: those of the services that are open.
+        private_api: whether the private API of grpcio is used; see `rpc.grpcio`.
     """
 
-    def __init__(self, stall_timeout: float, access: Access, pending: PendingCalls, pending_open: PendingCalls) -> None:
+    def __init__(
+        self,
+        stall_timeout: float,
+        access: Access,
+        pending: PendingCalls,
+        pending_open: PendingCalls,
+        *,
+        private_api: bool,
+    ) -> None:
         self._stall_timeout = stall_timeout
+        self._private_api = private_api
+        self._complete: Complete = batch_leak.complete_operation if private_api else _plainly
         self._access = access
         self._pending = (pending_open, pending)
         self._outbox = Outbox()
@@ -137,7 +148,7 @@ class Translate:
     def wrap(self, handler: Handler) -> Handler:
         """Build the handler that stands in for this one. What it runs is given all messages, also if it takes one."""
         handler = _tolerant(handler)
-        inner, serialize = run_of(handler), handler.response_serializer
+        inner, serialize = handlers.run_of(handler), handler.response_serializer
         receive = self._each if handler.request_streaming else self._only
 
         async def answer(messages: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - as the handler does
@@ -151,21 +162,23 @@ class Translate:
 
         async def write(messages: AsyncIterator[Any], context: Context) -> bytes | None:
             request, last = await receive(messages, context), None
-            with Writer(context, calls.current.get().deadline, self._stall_timeout) as writer:
+            with Writer(context, calls.current.get().deadline, self._stall_timeout, self._complete) as writer:
                 answers = inner(request, context)
                 try:
                     async for message in answers:
-                        if isinstance(message, Last):
+                        if not isinstance(message, Last):
+                            await writer.write(serialize(message))
+                        elif self._private_api:  # gRPC sends what the handler returns
                             last = serialize(message.message)
                         else:
-                            await writer.write(serialize(message))
+                            await writer.write(serialize(message.message))
                 finally:
                     await answers.aclose()
             return last
 
         if inspect.isasyncgenfunction(inner):
-            return with_run(handler._replace(response_serializer=None), self._translated(write))
-        return with_run(handler, self._translated(answer))
+            return handlers.changed(handler, response_serializer=None, run=self._translated(write))
+        return handlers.changed(handler, run=self._translated(answer))
 
     async def _only(self, _: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
         """The message of a call that has one."""
@@ -183,7 +196,7 @@ class Translate:
             while message is not grpc.aio.EOF:
                 yield _decoded(message)
                 message = None  # it may be large, and the next may be long in coming
-                message = await batches.finished(context.read())
+                message = await self._complete(context.read())
 
         return decoded()
 
@@ -192,7 +205,7 @@ class Translate:
         pending = self._pending[call.is_ours]
         pending.add(call)
         try:
-            return await batches.finished(context.read())
+            return await self._complete(context.read())
         finally:
             pending.discard(call)
 
@@ -209,35 +222,39 @@ class Translate:
             except grpc.aio.AbortError:
                 raise
             except GatewayError as error:
-                await _abort(context, error)
+                await self._abort(context, error)
             except (asyncio.CancelledError, grpc.aio.InternalError) as error:
                 # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
                 if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
-                    await _abort(context, unforeseen(error))
+                    await self._abort(context, unforeseen(error))
                     return None
                 call.reason = _reason_to_leave(context)
                 raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
             except Exception as error:  # noqa: BLE001 - its text must not reach the caller
-                await _abort(context, unforeseen(error))
+                await self._abort(context, unforeseen(error))
 
         return translated
 
+    async def _abort(self, context: Context, error: GatewayError) -> None:
+        """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
+        call = calls.current.get()
+        call.reason, call.cause = error.reason, error.cause or ""
+        # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them
+        # what gRPC keeps of the call, its metadata among it. The context is the cancellation by which a deadline ends a
+        # call.
+        error.__traceback__ = error.__context__ = None
+        trailers = (*context.trailing_metadata(), *status.trailers(error))
+        with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
+            async with asyncio.timeout(ABORT_SECONDS):
+                try:
+                    await self._complete(context.abort(status.code(error), status.text(error), trailers))
+                except grpc.aio.AbortError as aborted:
+                    calls.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
+                    raise
 
-async def _abort(context: Context, error: GatewayError) -> None:
-    """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
-    call = calls.current.get()
-    call.reason, call.cause = error.reason, error.cause or ""
-    # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them what
-    # gRPC keeps of the call, its metadata among it. The context is the cancellation that a deadline ends a call with.
-    error.__traceback__ = error.__context__ = None
-    trailers = (*context.trailing_metadata(), *status.trailers(error))
-    with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
-        async with asyncio.timeout(ABORT_SECONDS):
-            try:
-                await batches.finished(context.abort(status.code(error), status.text(error), trailers))
-            except grpc.aio.AbortError as aborted:
-                calls.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
-                raise
+
+async def _plainly(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    return await operation
 
 
 def _reason_to_leave(context: Context) -> Reason:
@@ -262,7 +279,7 @@ def _tolerant(handler: Handler) -> Handler:
         except Exception:  # noqa: BLE001 - gRPC would answer UNKNOWN
             return MalformedMessage()
 
-    return handler._replace(request_deserializer=deserializer)
+    return handlers.changed(handler, request_deserializer=deserializer)
 
 
 def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
@@ -270,30 +287,6 @@ def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
     if isinstance(message, MalformedMessage):
         raise message
     return message
-
-
-def closing(handler: Handler) -> Handler:
-    """The same handler of a stream that has a `Last` message, which gRPC sends in one piece with the status.
-
-    It does so for handlers of one message; whether others were written before makes no difference to it. Each piece
-    costs system calls and a turn of another thread, about a twentieth of a short call.
-    """
-    return handler._replace(response_streaming=False, stream_unary=handler.stream_stream, stream_stream=None)
-
-
-def run_of(handler: Handler) -> Any:  # noqa: ANN401 - a coroutine function or an async generator function
-    """What a handler of any shape runs."""
-    return getattr(handler, _name(handler))
-
-
-def with_run(handler: Handler, run: Run) -> Handler:
-    """The same handler, which runs this instead."""
-    return handler._replace(**{_name(handler): run})
-
-
-def _name(handler: Handler) -> str:
-    request, response = handler.request_streaming, handler.response_streaming
-    return f"{'stream' if request else 'unary'}_{'stream' if response else 'unary'}"
 
 
 def _shape(handler: Handler) -> str:

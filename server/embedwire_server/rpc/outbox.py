@@ -2,11 +2,11 @@
 
 import asyncio
 import collections
-from typing import Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
 
 from embedwire_server.domain import Caller
 from embedwire_server.errors import CallerStalled, Overloaded, ReplyTooLarge
-from embedwire_server.rpc import batches
 from embedwire_server.rpc.calls import LONGEST_SECONDS, Call, Context, Deadline, at_the_end
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES
 
@@ -20,9 +20,13 @@ class Writer:
         context: the call as gRPC has it.
         deadline: what ends the call.
         stall_timeout: the most seconds that one write may take.
+        complete: how an operation of gRPC is awaited.
     """
 
-    def __init__(self, context: Context, deadline: Deadline, stall_timeout: float) -> None:
+    def __init__(
+        self, context: Context, deadline: Deadline, stall_timeout: float, complete: Callable[[Any], Awaitable[Any]]
+    ) -> None:
+        self._complete = complete
         self._context = context
         self._deadline = deadline
         self._stall_timeout = stall_timeout
@@ -41,7 +45,7 @@ class Writer:
     async def write(self, message: bytes) -> None:
         """Send a message; returns when gRPC has room for another."""
         self._writing_since = self._loop.time()
-        await batches.finished(self._context.write(message))
+        await self._complete(self._context.write(message))
         self._writing_since = None
 
     def _look_in(self, seconds: float) -> None:

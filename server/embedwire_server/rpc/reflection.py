@@ -11,10 +11,12 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 from embedwire_server.errors import CallStalled, Overloaded
+from embedwire_server.rpc import handlers
+from embedwire_server.rpc.handlers import Handler
 from embedwire_server.rpc.stream_limit import StreamLimit
 
 DESCRIPTOR = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
@@ -28,12 +30,11 @@ MAX_MESSAGES = 1_000
 MAX_REQUEST_BYTES = 1 << 20
 MAX_REPLY_BYTES = 32 << 20
 
-add_to_server = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
 
-
-def servicer(services: tuple[str, ...], idle_timeout: float) -> object:
-    """Tells of these services and of itself; a stream that asks nothing for `idle_timeout` seconds is ended."""
-    return _BoundedServicer((*services, *SERVICES), _Symbols(), idle_timeout)
+def handlers_for(services: tuple[str, ...], idle_timeout: float) -> dict[str, Handler]:
+    """They tell of these services and of themselves; a stream that asks nothing for `idle_timeout` seconds is ended."""
+    servicer = _BoundedServicer((*services, *SERVICES), _Symbols(), idle_timeout)
+    return handlers.of_service(servicer, DESCRIPTOR) | handlers.of_service(servicer, DESCRIPTOR, V1)
 
 
 class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships no types

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from embedwire_server.rpc import batches
+from embedwire_server.rpc.grpcio import batch_leak
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,7 +24,7 @@ class Batch:
 
 async def begun(batch: Batch) -> "asyncio.Task[str]":
     async def awaiting() -> str:
-        return await batches.finished(batch.run())
+        return await batch_leak.complete_operation(batch.run())
 
     task = asyncio.create_task(awaiting())
     await asyncio.sleep(0)
@@ -74,7 +74,7 @@ async def test_time_can_be_up() -> None:
     batch = Batch()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await batches.finished(batch.run())
+            await batch_leak.complete_operation(batch.run())
     batch.future.set_result(None)
     await asyncio.sleep(0)
     assert batch.is_freed
@@ -82,7 +82,7 @@ async def test_time_can_be_up() -> None:
 
 async def test_a_batch_that_fails_is_freed() -> None:
     """The futures that gRPC is given do not fail, so that whoever awaits them goes on to free the batch."""
-    task = await begun(batch := Batch(batches.unfailing(asyncio.get_running_loop()).create_future()))
+    task = await begun(batch := Batch(batch_leak.non_failing_futures(asyncio.get_running_loop()).create_future()))
     batch.future.set_exception(ConnectionError())
     assert await task == "read"
     assert batch.is_freed

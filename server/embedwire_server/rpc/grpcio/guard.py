@@ -1,0 +1,34 @@
+"""Decides at the start whether the private API is used."""
+
+import grpc
+import structlog
+
+from embedwire_server.failures import described
+from embedwire_server.rpc.grpcio import self_check
+
+TESTED = "1.85"  # the minor version; pyproject.toml has the same bound
+
+log = structlog.get_logger(__name__)
+
+
+async def uses_private_api(*, public_api_only: bool) -> bool:
+    """Whether the private API is to be used; says in the log why not, unless the setting says so."""
+    if public_api_only:
+        return False
+    if ".".join(grpc.__version__.split(".")[:2]) != TESTED:
+        log.warning(
+            "this version of grpcio was not tested: the server uses its public API only, which is slower",
+            installed=grpc.__version__,
+            tested=f"{TESTED}.x",
+        )
+        return False
+    try:
+        await self_check.run()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the public API remains
+        log.error(  # noqa: TRY400 - no texts
+            "the private API of grpcio does not work as tested: the server uses the public API only, which is slower",
+            installed=grpc.__version__,
+            **described(error),
+        )
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""What the gRPC server serves: the services, what surrounds their handlers, and how calls are accepted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2
+
+from embedwire.v1 import embedding_pb2
+from embedwire_server.access import Access
+from embedwire_server.errors import Draining
+from embedwire_server.metrics import Metrics
+from embedwire_server.rpc import handlers, options, reflection, status
+from embedwire_server.rpc.calls import Running
+from embedwire_server.rpc.door import Door
+from embedwire_server.rpc.grpcio import last_message
+from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
+from embedwire_server.rpc.handlers import Context, Handlers
+from embedwire_server.rpc.health import SERVICE, HealthServicer
+from embedwire_server.rpc.interceptors import Observe, Translate
+from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.pending_calls import PendingCalls
+from embedwire_server.rpc.servicer import EmbeddingServicer
+
+# Accept operations that are pending for each method of ours beside gRPC's own one, and for health checks.
+ACCEPT_LOOPS = 8
+HEALTH_ACCEPT_LOOPS = 2
+MAX_PENDING_MESSAGES = 2_000
+MAX_PENDING_MESSAGES_OF_OPEN_SERVICES = 500
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+
+log = structlog.get_logger(__name__)
+
+_EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
+_CHECK = f"/{HEALTH.full_name}/Check"
+
+
+class Services:
+    """What a server serves and what surrounds it. Servers that are made of it share all of it.
+
+    Attributes:
+        door: where calls come in.
+        running: the calls under way.
+        health: grpc.health.v1.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a server is made of
+        self,
+        servicer: EmbeddingServicer,
+        health: HealthServicer,
+        metrics: Metrics,
+        upstream: str,
+        rules: Rules,
+        *,
+        access: Access,
+    ) -> None:
+        self.door, self.running, self.health = Door(), Running(), health
+        self._metrics = metrics
+        self._rules = rules
+        self._access = access
+        self._pending = pending_calls(rules)
+        self._observe = Observe(metrics, upstream, rules.deadlines, self.running)
+        self._ours = handlers.of_service(servicer, _EMBEDDING)
+        self._others = handlers.of_service(health, HEALTH)
+        if rules.reflection:
+            self._others |= reflection.handlers_for((SERVICE, HEALTH.full_name), rules.reflection_idle_timeout)
+
+    def server(
+        self, *, private_api: bool, failed: Callable[[str, Exception], object] | None = None
+    ) -> tuple[grpc.aio.Server, AcceptLoops | None]:
+        """Make a server, and the accept loops that are to be opened once it has been started.
+
+        Args:
+            private_api: whether it uses the private API of grpcio.
+            failed: called with the method and the exception if an accept loop fails; needed with the private API.
+        """
+        translate = Translate(self._rules.stall_timeout, self._access, *self._pending, private_api=private_api)
+        ours, others = self._surrounded(translate, self._ours), self._surrounded(translate, self._others)
+        self._metrics.grpc_private_api.set(private_api)
+        server = grpc.aio.server(options=options.of(self._rules))
+        if not private_api or failed is None:
+            register(server, {**ours, **others})
+            return server, None
+        ours = {
+            path: last_message.with_status(handler) if handler.response_streaming else handler
+            for path, handler in ours.items()
+        }
+        register(server, {**ours, **others})
+        accepted = {path: (handler, ACCEPT_LOOPS) for path, handler in ours.items()}
+        accepted[_CHECK] = (others[_CHECK], HEALTH_ACCEPT_LOOPS)
+        return server, AcceptLoops(server, accepted, self._refuse, failed)
+
+    async def _refuse(self, method: str, context: Context) -> None:
+        """End a call that the server cannot run, as in a drain: its caller tries again, on a server that can."""
+        error = Draining()
+        log.warning("a call is refused and can be tried again", method=method, reason=error.reason)
+        await self.door.enter()
+        await context.abort(status.code(error), status.text(error), status.trailers(error))
+
+    def _surrounded(self, translate: Translate, inner: Handlers) -> dict[str, Any]:
+        return {
+            path: self.door.wrap(self._observe.wrap(translate.wrap(handler), path)) for path, handler in inner.items()
+        }
+
+
+def pending_calls(rules: Rules) -> tuple[PendingCalls, PendingCalls]:
+    """Those of our service, and those of the services that need no token."""
+    return (
+        PendingCalls(MAX_PENDING_MESSAGES, rules.first_message_timeout),
+        PendingCalls(MAX_PENDING_MESSAGES_OF_OPEN_SERVICES, rules.first_message_timeout_of_open_services),
+    )
+
+
+def register(server: grpc.aio.Server, registered: Handlers) -> None:
+    """Register handlers with a server, by the paths of their methods."""
+    for path, handler in registered.items():
+        _, service, name = path.split("/")
+        server.add_registered_method_handlers(service, {name: handler})
