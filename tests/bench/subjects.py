@@ -71,14 +71,15 @@ class Embedding(Asking):
     async def burst(self, calls: int) -> tuple[Burst, Sample]:
         """Make so many calls, and read its metrics."""
         assert self.gateway is not None
-        before = await self.gateway.good_calls()
-        found = await super().burst(calls)
+        before, cpu = await self.gateway.good_calls(), self.gateway.program.cpu()
+        burst, sample = await super().burst(calls)
+        used = self.gateway.program.cpu() - cpu
         async with asyncio.timeout(5):
             while (good := await self.gateway.good_calls() - before) < calls:
                 await asyncio.sleep(0.02)
         if good != calls:
             raise AssertionError(f"{good} good calls of {calls}")
-        return found
+        return burst, dataclasses.replace(sample, cpu=used / calls)
 
 
 @dataclasses.dataclass
