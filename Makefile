@@ -28,8 +28,9 @@ GO_TOOLS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11 google.golang.
 GO_STUBS := clients/go
 GO_MODULE := github.com/embedwire/embedwire/clients/go
 
-# A key that the shell exports must never be billed by a demo or a test, nor a setting bend one.
-SCRUBBED := env -u TWELVELABS_API_KEY $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
+# A key that the shell exports must never be billed by a demo or a test, nor a setting or a proxy change one.
+PROXY_VARIABLES := HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY https_proxy http_proxy all_proxy no_proxy
+SCRUBBED := env -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
 
 .PHONY: help
 help: ## List the targets

@@ -11,12 +11,10 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-import aiohttp
 import grpc
 import httpx
 import pytest
 import trustme
-from aiohttp.client_reqrep import ConnectionKey
 from messages import failed, request, results, text_input
 from process import ServerProcess
 from serving import Scripted, Serve, Served, until
@@ -27,6 +25,8 @@ from embedwire.v1 import embedding_pb2
 from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
 from embedwire_server.upstream import diagnosis
+from embedwire_server.upstream.exchange import TlsRecordReceived
+from embedwire_server.upstream.response_parser import MalformedResponseError
 
 Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TEXT = request(text_input())
@@ -220,52 +220,44 @@ async def test_only_requests_that_were_sent_are_attempts() -> None:
     assert counted == {"https": 0, "http": 1}
 
 
-KEY = ConnectionKey("host", 1, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
-
-
-def connector_error(number: int | None, text: str = "") -> Exception:
-    cause = OSError(text) if number is None else OSError(number, text)
-    return aiohttp.ClientConnectorError(KEY, cause)
-
-
 def of_certificate(code: int) -> Exception:
     error = ssl.SSLCertVerificationError(1, "verify failed")
     error.verify_code = code
-    return aiohttp.ClientConnectorCertificateError(KEY, error)
-
-
-def of_dns(number: int) -> Exception:
-    return aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(number, ""))
+    return error
 
 
 EXCEPTIONS = {
-    "no DNS server": (of_dns(socket.EAI_AGAIN), Cause.DNS_FAILED),
-    "DNS server fails": (of_dns(socket.EAI_FAIL), Cause.DNS_FAILED),
-    "no such name": (of_dns(socket.EAI_NONAME), Cause.NAME_NOT_FOUND),
-    "no address of that name": (of_dns(socket.EAI_NODATA), Cause.NAME_NOT_FOUND),
-    "resolver without memory": (of_dns(socket.EAI_MEMORY), Cause.MEMORY),
-    "resolver without files": (aiohttp.ClientConnectorDNSError(KEY, OSError(errno.EMFILE, "")), Cause.FILE_DESCRIPTORS),
-    "DNS or TCP without an answer": (aiohttp.ConnectionTimeoutError(), Cause.CONNECT_TIMEOUT),
-    "timeout of the kernel": (connector_error(errno.ETIMEDOUT), Cause.CONNECT_TIMEOUT),
-    "no files": (connector_error(errno.EMFILE), Cause.FILE_DESCRIPTORS),
-    "no files in the system": (connector_error(errno.ENFILE), Cause.FILE_DESCRIPTORS),
-    "no ports": (connector_error(errno.EADDRNOTAVAIL), Cause.LOCAL_PORTS),
-    "no memory": (connector_error(errno.ENOMEM), Cause.MEMORY),
-    "no buffers": (connector_error(errno.ENOBUFS), Cause.MEMORY),
-    "no host": (connector_error(errno.EHOSTUNREACH), Cause.HOST_UNREACHABLE),
-    "no network": (connector_error(errno.ENETDOWN), Cause.NETWORK_UNREACHABLE),
+    "no DNS server": (socket.gaierror(socket.EAI_AGAIN, ""), Cause.DNS_FAILED),
+    "DNS server fails": (socket.gaierror(socket.EAI_FAIL, ""), Cause.DNS_FAILED),
+    "no such name": (socket.gaierror(socket.EAI_NONAME, ""), Cause.NAME_NOT_FOUND),
+    "no address of that name": (socket.gaierror(socket.EAI_NODATA, ""), Cause.NAME_NOT_FOUND),
+    "resolver without memory": (socket.gaierror(socket.EAI_MEMORY, ""), Cause.MEMORY),
+    "resolver without files": (OSError(errno.EMFILE, ""), Cause.FILE_DESCRIPTORS),
+    "DNS or TCP without an answer": (TimeoutError(), Cause.CONNECT_TIMEOUT),
+    "timeout of the kernel": (OSError(errno.ETIMEDOUT, ""), Cause.CONNECT_TIMEOUT),
+    "no files": (OSError(errno.EMFILE, ""), Cause.FILE_DESCRIPTORS),
+    "no files in the system": (OSError(errno.ENFILE, ""), Cause.FILE_DESCRIPTORS),
+    "no ports": (OSError(errno.EADDRNOTAVAIL, ""), Cause.LOCAL_PORTS),
+    "no memory": (OSError(errno.ENOMEM, ""), Cause.MEMORY),
+    "no buffers": (OSError(errno.ENOBUFS, ""), Cause.MEMORY),
+    "no host": (OSError(errno.EHOSTUNREACH, ""), Cause.HOST_UNREACHABLE),
+    "no network": (OSError(errno.ENETDOWN, ""), Cause.NETWORK_UNREACHABLE),
     "another address": (of_certificate(64), Cause.CERTIFICATE_WRONG_NAME),
     "another name": (of_certificate(62), Cause.CERTIFICATE_WRONG_NAME),
     "revoked, for instance": (of_certificate(23), Cause.CERTIFICATE_UNTRUSTED),
     "two addresses, two errors": (
-        connector_error(None, "Multiple exceptions: [Errno 101] Connect call failed, [Errno 111] Connect call failed"),
+        OSError("Multiple exceptions: [Errno 101] Connect call failed, [Errno 111] Connect call failed"),
         Cause.CONNECTION_REFUSED,
     ),
     "two addresses, files run out": (
-        connector_error(None, "Multiple exceptions: [Errno 111] Connect call failed, [Errno 24] Too many open files"),
+        OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 24] Too many open files"),
         Cause.FILE_DESCRIPTORS,
     ),
-    "whatever else": (connector_error(errno.EPROTO), Cause.CONNECTION_FAILED),
+    "end of the connection": (EOFError(), Cause.CONNECTION_CLOSED),
+    "aborted": (ConnectionAbortedError(), Cause.CONNECTION_CLOSED),
+    "not HTTP": (MalformedResponseError(), Cause.NOT_HTTP),
+    "an alert of TLS": (TlsRecordReceived(), Cause.PLAINTEXT_TO_TLS_PORT),
+    "whatever else": (OSError(errno.EPROTO, ""), Cause.CONNECTION_FAILED),
 }
 
 
@@ -274,8 +266,6 @@ def test_exceptions_have_their_cause(error: Exception, cause: Cause) -> None:
     """What the network's exceptions mean, also where they cannot be produced here."""
     wrapped = httpx.ConnectError("")
     wrapped.__cause__ = error
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error.__cause__ = error.os_error
     assert diagnosis.cause_of(wrapped) is cause
 
 

@@ -13,7 +13,7 @@ from embedwire_server.content import MemoryContent
 from embedwire_server.domain import AudioInput, Completion, FileSource, TextInput, UrlSource
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import UpstreamCall, connection, http
+from embedwire_server.upstream import UpstreamCall, http
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.transport import Transport
 
@@ -28,7 +28,7 @@ def call(item: TextInput | AudioInput = TEXT) -> UpstreamCall:
 
 @contextlib.asynccontextmanager
 async def attempts_at(base_url: str) -> AsyncGenerator[HttpUpstream]:
-    transport = Transport(connection.session())
+    transport = Transport()
     try:
         yield HttpUpstream(transport, base_url, "custom", None, "test")
     finally:
@@ -140,7 +140,7 @@ async def test_nobody_listens() -> None:
 
 async def test_an_address_that_cannot_be_used() -> None:
     """An address that is refused before anything is sent is no reply of the upstream's."""
-    async with attempts_at("http://127.1:8400") as upstream:
+    async with attempts_at("gopher://127.0.0.1:1") as upstream:
         failure = await failure_of(upstream)
     assert failure.reason is Reason.UPSTREAM_UNAVAILABLE
     assert isinstance(failure.__cause__, httpx.UnsupportedProtocol)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import secrets
 from collections.abc import AsyncGenerator
 from typing import Self
@@ -22,7 +23,8 @@ from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
 from embedwire_server.settings import Settings
-from embedwire_server.upstream import Upstream, connection
+from embedwire_server.upstream import Upstream
+from embedwire_server.upstream.dialer import Dialer
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.measured import MeasuredUpstream
 from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
@@ -201,7 +203,7 @@ class App:
             base_url, key = self._sandbox_url, secrets.token_hex(8)
         if base_url is None:
             base_url = await stack.enter_async_context(embedded_sandbox())
-        transport = Transport(connection.session())
+        transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
         stack.push_async_callback(transport.aclose)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 

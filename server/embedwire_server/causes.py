@@ -19,6 +19,10 @@ class Cause(enum.StrEnum):
     HOST_UNREACHABLE = "host_unreachable"
     ADDRESS_INVALID = "address_invalid"
 
+    PROXY_UNREACHABLE = "proxy_unreachable"
+    PROXY_REFUSED = "proxy_refused"
+    PROXY_AUTHENTICATION = "proxy_authentication"
+
     CERTIFICATE_UNTRUSTED = "certificate_untrusted"
     CERTIFICATE_SELF_SIGNED = "certificate_self_signed"
     CERTIFICATE_EXPIRED = "certificate_expired"
@@ -50,10 +54,16 @@ WORDS: dict[Cause, str] = {
     Cause.NETWORK_UNREACHABLE: "there is no route to the upstream's network; the operator must check the network",
     Cause.HOST_UNREACHABLE: "there is no route to the upstream's host; the operator must check the network",
     Cause.ADDRESS_INVALID: "the upstream's address cannot be used; the operator must check --upstream",
+    Cause.PROXY_UNREACHABLE: "the proxy in front of the upstream cannot be reached, or does not answer; "
+    "the operator must check --upstream-proxy, or HTTPS_PROXY and HTTP_PROXY",
+    Cause.PROXY_REFUSED: "the proxy refused to connect to the upstream; "
+    "the operator must check the rules of the proxy, and --upstream",
+    Cause.PROXY_AUTHENTICATION: "the proxy in front of the upstream requires credentials, or does not accept "
+    "those it got; the operator must set them in the URL of --upstream-proxy",
     Cause.CERTIFICATE_UNTRUSTED: "the upstream's certificate is of an authority that this server does not trust; "
-    "the operator must check --upstream, or add the authority with SSL_CERT_FILE",
+    "the operator must check --upstream, or add the authority with --upstream-ca",
     Cause.CERTIFICATE_SELF_SIGNED: "the upstream's certificate is self-signed; "
-    "the operator must check --upstream, or add the certificate with SSL_CERT_FILE",
+    "the operator must check --upstream, or add the certificate with --upstream-ca",
     Cause.CERTIFICATE_EXPIRED: "the upstream's certificate has expired; its owner must renew it, "
     "or the clock of this server is wrong",
     Cause.CERTIFICATE_NOT_YET_VALID: "the upstream's certificate is not valid yet, "
@@ -86,6 +96,7 @@ PERMANENT = frozenset(
     {
         Cause.NAME_NOT_FOUND,
         Cause.ADDRESS_INVALID,
+        Cause.PROXY_AUTHENTICATION,
         Cause.CERTIFICATE_UNTRUSTED,
         Cause.CERTIFICATE_SELF_SIGNED,
         Cause.CERTIFICATE_EXPIRED,

@@ -20,11 +20,13 @@ from pydantic_core import ErrorDetails
 
 from embedwire_server.conflicts import Conflict
 from embedwire_server.settings import Settings
+from embedwire_server.upstream import proxies
 
 PREFIX = "EMBEDWIRE_"
 KEY_VARIABLE = "TWELVELABS_API_KEY"
 _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
+_PROXIES = {"https_proxy", "http_proxy", "all_proxy"}
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _MASKED = "**********"
 _CHMOD = "take the right away, with chmod o-r"
@@ -82,6 +84,9 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     places = dict.fromkeys(file, path)
     places |= {name: variable(name) for name in environment} | {name: _flag(name) for name in flags}
     settings, found = _settings(values, places)
+    if settings is not None and (proxy := _proxy_variable(settings)):
+        values["upstream_proxy"], places["upstream_proxy"] = os.environ[proxy], proxy
+        settings, found = _settings(values, places)
     faults += [*_file_only(), *broken, *found]
     if settings is None and not broken:  # what is right may not go together
         wrong = {fault.setting for fault in found}
@@ -107,8 +112,7 @@ def shown(configuration: Configuration) -> Iterator[str]:
         elif value is None:
             yield f"# {name} is not set"
         else:
-            text = _MASKED if isinstance(value, pydantic.SecretStr) else value
-            yield f"{name} = {_toml(text)}  # {configuration.places.get(name, 'default')}"
+            yield f"{name} = {_toml(value)}  # {configuration.places.get(name, 'default')}"
     yield from tables
 
 
@@ -174,10 +178,18 @@ def _faults(detail: ErrorDetails, places: Mapping[str, str], wrong: set[str]) ->
     yield Fault(place, words, str(name))
 
 
+def _proxy_variable(settings: Settings) -> str | None:
+    """The variable that other programs read as well, if it names a proxy for the upstream; the setting wins."""
+    url = settings.upstream_url
+    if settings.upstream_proxy is not None or url is None or proxies.is_loopback(url):
+        return None
+    return proxies.variable_for(url, os.environ)
+
+
 def _place(name: str, places: Mapping[str, str]) -> str:
     """Where a setting is to be changed; what is nowhere set may be by a flag."""
     place = places.get(name, _flag(name))
-    return place if place in {_flag(name), variable(name)} else f"{place}: {name}"
+    return place if place in {_flag(name), variable(name)} or place.lower() in _PROXIES else f"{place}: {name}"
 
 
 def _file_only() -> Iterator[Fault]:

@@ -1,5 +1,7 @@
 """What an operator can set: one frozen value, checked. Secrets never show in a repr."""
 
+import ssl
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
@@ -23,7 +25,9 @@ from embedwire_server.certificates import CertificateFiles
 from embedwire_server.conflicts import TWELVELABS_URL
 from embedwire_server.domain import Limits, Modality, Model
 from embedwire_server.models import BUILT_IN, ModelTable
+from embedwire_server.upstream import proxies
 from embedwire_server.upstream.policies.windows import RateLimit
+from embedwire_server.upstream.proxies import Proxy
 
 SANDBOX = "sandbox"
 MIB = 1 << 20
@@ -51,6 +55,31 @@ def _check_key(key: SecretStr) -> SecretStr:
     if len(secret) > _MAX_KEY_CHARS:
         raise ValueError(f"must have at most {_MAX_KEY_CHARS} characters")
     return key
+
+
+class ProxySetting(SecretStr):
+    """The URL of a proxy, or `none`; its credentials are not shown."""
+
+    def _display(self) -> str:
+        text = self.get_secret_value()
+        return text if text == proxies.NONE else str(proxies.parse(text))
+
+
+def _check_proxy(setting: SecretStr) -> ProxySetting:
+    text = setting.get_secret_value()
+    if text != proxies.NONE:
+        proxies.parse(text)
+    return ProxySetting(text)
+
+
+def _check_authorities(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ValueError("holds no certificates in PEM form") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    return path
 
 
 def _with_lists(tokens: object) -> object:
@@ -113,6 +142,14 @@ class Settings(BaseModel):
         description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
     )
     api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(None, description="the upstream's API key")
+    upstream_proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = Field(
+        None,
+        description="URL of the proxy for connections to the upstream, or 'none'; unset: HTTPS_PROXY, HTTP_PROXY, "
+        "ALL_PROXY and NO_PROXY; loopback addresses and the sandbox never use one",
+    )
+    upstream_ca: Annotated[FilePath, AfterValidator(_check_authorities)] | None = Field(
+        None, description="PEM file with authorities to trust for the upstream and its proxy, in place of the system's"
+    )
     config: FilePath | None = Field(
         None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
@@ -255,6 +292,14 @@ class Settings(BaseModel):
         if self.upstream_url is None:
             return SANDBOX
         return "twelvelabs" if self.upstream_url == TWELVELABS_URL else "custom"
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """What connections to the upstream go through; None connects directly."""
+        if self.upstream_proxy is None or self.upstream_url is None or proxies.is_loopback(self.upstream_url):
+            return None
+        text = self.upstream_proxy.get_secret_value()
+        return None if text == proxies.NONE else proxies.parse(text)
 
     @property
     def model_table(self) -> ModelTable:

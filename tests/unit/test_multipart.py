@@ -29,7 +29,7 @@ FILES = st.builds(file, NAMES, FILE_NAMES, st.binary(max_size=60))
 
 
 async def written(body: MultipartBody) -> bytes:
-    return b"".join([chunk async for chunk in body.chunks()])
+    return b"".join([chunk async for chunk in body])
 
 
 def parsed(body: MultipartBody, data: bytes) -> list[tuple[str, bytes]]:
@@ -112,7 +112,7 @@ async def test_streamed() -> None:
     """The bytes of a file are passed on as they are, without a copy."""
     data = b"x" * 100_000
     body = MultipartBody([file("audio_file", "a.wav", data, "audio/wav")])
-    assert any(chunk is data for chunk in [chunk async for chunk in body.chunks()])
+    assert any(chunk is data for chunk in [chunk async for chunk in body])
 
 
 def test_boundaries_differ() -> None:

@@ -43,6 +43,7 @@ def chosen(tmp_path: Path) -> Chosen:
         "config": str(tmp_path / "e.toml"), "spool_dir": str(tmp_path), "tls_certificate": str(tmp_path / "c.pem"),
         "tls_key": str(tmp_path / "k.pem"), "tls_client_ca": str(tmp_path / "c.pem"), "max_message_bytes": "1000",
         "max_content_bytes": "20000000", "insecure": "true", "reflection": "false", "accept_upstream_keys": "yes",
+        "upstream_proxy": "http://user:secret@p.example:3128", "upstream_ca": str(tmp_path / "c.pem"),
     }  # fmt: skip
     return lambda name: values.get(name, "1")
 

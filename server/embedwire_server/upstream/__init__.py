@@ -2,12 +2,19 @@
 
 __init__   the seam `Upstream`
 http       one HTTP call for one input
-connection the connections that it is made on
-framing    where a response begins and ends on its connection
+transport  httpx's interface for what carries requests
+pool       the connections to one origin
+connection carries one exchange at a time
+response_stream the response of an exchange as it arrives
+response_parser HTTP/1.1, without I/O
+exchange   the facts about an exchange that decide whether it may be repeated
+dialer     opens connections: addresses, TLS, proxies
+resolver   name lookups, shared and cached
+proxies    which proxy, if any
+tunnel     CONNECT, and TLS inside
 decompression responses with a content coding, in bounded steps
 diagnosis  why there is none: exceptions of the network to causes
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
-transport  who carries it
 multipart  the body of the request, in parts of known length
 turnstile  replies that arrive together are decoded one after the other
 decoder    the reply, cut into segments as its bytes arrive

@@ -8,6 +8,7 @@ together hold in memory is bounded by that and by their number, however far they
 import zlib
 
 STEP_BYTES = 64 << 10
+INPUT_BYTES = 16 << 10  # zlib copies what it has not used yet at each step
 
 _GZIP, _DEFLATE = "gzip", "deflate"
 _NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
@@ -33,18 +34,21 @@ class Decompressor:
 
     def __init__(self, content_encoding: str) -> None:
         self._stages = [_Stage(coding) for coding in reversed(_codings(content_encoding))]  # the last applied first
+        self._input: list[bytes] = []
 
     @property
     def needs_input(self) -> bool:
         """Whether `step` produces nothing more of what it was fed."""
-        return all(stage.needs_input for stage in self._stages)
+        return not self._input and all(stage.needs_input for stage in self._stages)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the body."""
-        self._stages[0].feed(data)
+        """Take bytes of the body, when all that was fed before has been used."""
+        self._input = [data[start : start + INPUT_BYTES] for start in range(0, len(data), INPUT_BYTES)][::-1]
 
     def step(self) -> bytes:
         """Decompress some of what was fed; may be empty. Each stage is emptied before it is fed again."""
+        if self._input and all(stage.needs_input for stage in self._stages):
+            self._stages[0].feed(self._input.pop())
         index = max((i for i, stage in enumerate(self._stages) if not stage.needs_input), default=0)
         output = self._stages[index].step()
         if index + 1 == len(self._stages):

@@ -1,6 +1,5 @@
-"""From the exceptions of the network to causes. The HTTP client wraps them; the innermost one that tells is read."""
+"""From the exceptions of the network to causes. The transport wraps them; the innermost one that is known decides."""
 
-import asyncio
 import errno
 import os
 import re
@@ -8,12 +7,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import aiohttp
 import httpx
-from aiohttp.http_exceptions import HttpProcessingError
 
 from embedwire_server import causes
-from embedwire_server.causes import Cause
+from embedwire_server.causes import WORDS, Cause
+from embedwire_server.upstream.exchange import TlsRecordReceived
+from embedwire_server.upstream.response_parser import MalformedResponseError
+from embedwire_server.upstream.tunnel import TunnelError
 
 _ERRNOS = {
     errno.ECONNREFUSED: Cause.CONNECTION_REFUSED,
@@ -39,12 +39,12 @@ _VERIFY_CODES = {
 # What OpenSSL says of bytes that are no TLS record.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
-_TLS_RECORD = "\\x15\\x03"  # an alert, as the error message of the HTTP parser quotes the bytes
 # Of nginx, Go and Apache.
 _TLS_ONLY = re.compile(
     rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled",
     re.IGNORECASE,
 )
+PROXY_AUTHENTICATION_REQUIRED = 407
 _JSON = {b"{", b"[", b'"'}
 # Of several addresses each failed in another way: what is most likely the reason that matters.
 _PRECEDENCE = (
@@ -66,12 +66,20 @@ def cause_of(error: BaseException) -> Cause:
         error: an exception of the transport; its `__cause__` chain leads to that of the network.
     """
     links = [*_chain(error)]
-    if any(isinstance(link, aiohttp.ClientPayloadError) for link in links):  # cut short; malformed, says the parser
-        links = [link for link in links if not isinstance(link, HttpProcessingError)]
+    if isinstance(error, httpx.ProxyError):
+        return _of_proxy(links)
     for link in links:
         if (cause := _of_link(link)) is not None:
             return cause
-    return Cause.NOT_HTTP if isinstance(error, httpx.RemoteProtocolError) else Cause.CONNECTION_FAILED
+    return Cause.CONNECTION_FAILED
+
+
+def words_of(error: BaseException, cause: Cause) -> str:
+    """What a cause means, for callers and the log; with the status of a proxy that refused."""
+    for link in _chain(error):
+        if cause is Cause.PROXY_REFUSED and isinstance(link, TunnelError):
+            return f"{WORDS[cause]}: {link}"
+    return WORDS[cause]
 
 
 def requires_tls(status: int, body: bytes) -> bool:
@@ -96,19 +104,29 @@ def _of_link(error: BaseException) -> Cause | None:  # noqa: PLR0911 - one for e
         return _of_tls(error)
     if isinstance(error, socket.gaierror):
         return _of_name(error)
-    if isinstance(error, aiohttp.ServerTimeoutError | asyncio.TimeoutError) and getattr(error, "errno", None) is None:
+    if isinstance(error, TimeoutError):
         return Cause.CONNECT_TIMEOUT
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+    if isinstance(error, httpx.UnsupportedProtocol):
         return Cause.ADDRESS_INVALID
-    if isinstance(error, HttpProcessingError):
-        return Cause.PLAINTEXT_TO_TLS_PORT if _TLS_RECORD in str(error) else Cause.NOT_HTTP
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, TlsRecordReceived):
+        return Cause.PLAINTEXT_TO_TLS_PORT
+    if isinstance(error, MalformedResponseError):
         return Cause.NOT_HTTP
+    if isinstance(error, EOFError):
+        return Cause.CONNECTION_CLOSED
     if isinstance(error, OSError | MemoryError | RuntimeError):
         return causes.lacking(error) or _of_system(error)
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return Cause.CONNECTION_CLOSED
     return None
+
+
+def _of_proxy(links: list[BaseException]) -> Cause:
+    """Whatever went wrong on the way to the proxy, or in its answer; the server's own resources come first."""
+    for link in links:
+        if isinstance(link, TunnelError):
+            return Cause.PROXY_AUTHENTICATION if link.status == PROXY_AUTHENTICATION_REQUIRED else Cause.PROXY_REFUSED
+        if (cause := _of_link(link)) in causes.OWN:
+            return cause
+    return Cause.PROXY_UNREACHABLE
 
 
 def _of_tls(error: ssl.SSLError) -> Cause:
@@ -144,7 +162,7 @@ def _of_system(error: BaseException) -> Cause | None:
 
 
 def _without_errno(error: BaseException) -> Cause | None:
-    """What uvloop and aiohttp raise themselves."""
+    """What asyncio and uvloop raise themselves, and what an aborted connection ends with."""
     if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return Cause.CONNECTION_CLOSED
     return Cause.CONNECTION_REFUSED if isinstance(error, ConnectionRefusedError) else None

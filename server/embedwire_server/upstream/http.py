@@ -15,8 +15,9 @@ from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.domain import Completion, Segment, content_of
 from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
 from embedwire_server.trace import Trace
-from embedwire_server.upstream import Part, UpstreamCall, connection, diagnosis, hints, refusal, wire
+from embedwire_server.upstream import Part, UpstreamCall, diagnosis, hints, refusal, wire
 from embedwire_server.upstream.decompression import DecompressionError, Decompressor
+from embedwire_server.upstream.exchange import Exchange
 from embedwire_server.upstream.multipart import MultipartBody
 from embedwire_server.upstream.parser import ReplyParser
 from embedwire_server.upstream.turnstile import Turnstile
@@ -91,7 +92,7 @@ class HttpUpstream:
         body = await _body(call)
         await self._turnstile.passage()
         request = self._request(call, body)
-        exchange = connection.Exchange(needs_fresh=call.needs_fresh_connection)
+        exchange = Exchange(needs_fresh=call.needs_fresh_connection)
         request.extensions["exchange"] = exchange
         trace.attempts += 1
         trace.upstream, trace.hold = self._name, 0.0
@@ -99,18 +100,16 @@ class HttpUpstream:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
-            if body.fault is not None:  # the file could not be read: no fault of the upstream's, and none to repeat
-                raise body.fault from error
             if not exchange.is_begun:
                 trace.attempts -= 1  # no byte of a request was sent
             if exchange.fault:
                 raise _unusable(exchange.fault) from error
             cause = _cause(error, exchange)
-            raise _failed(cause, _repeatable(exchange, body, cause)) from error
-        except asyncio.CancelledError:
+            raise _failed(cause, _repeatable(exchange, cause), diagnosis.words_of(error, cause)) from error
+        except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
                 trace.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
-            if not exchange.is_begun or not body.is_sent or exchange.unsent:
+            if not exchange.is_sent or exchange.unsent:
                 trace.attempts -= 1  # the upstream cannot act on a request that it does not have completely
             raise
         finally:
@@ -118,7 +117,7 @@ class HttpUpstream:
         if response.headers.get(_SANDBOX_HEADER) == "sandbox":
             trace.upstream = "sandbox"
         trace.hold = hints.used_up(response.headers)
-        if response.status_code in wire.ANSWERED and (exchange.is_early or not body.is_sent):
+        if response.status_code in wire.ANSWERED and exchange.is_early:
             await response.aclose()
             raise _unusable("it is a success, sent before the request had been sent completely")
         return response
@@ -135,8 +134,7 @@ class HttpUpstream:
             "POST",
             self._url(call.model.endpoint),
             headers=headers,
-            content=body.chunks() if body.inline is None else None,
-            stream=None if body.inline is None else httpx.ByteStream(body.inline),  # spares a look at what is known
+            stream=body if body.inline is None else httpx.ByteStream(body.inline),
         )
 
     def _url(self, endpoint: str) -> httpx.URL:
@@ -151,12 +149,12 @@ async def _body(call: UpstreamCall) -> MultipartBody:
     return MultipartBody(wire.parts(call.input, call.model, size))
 
 
-def _cause(error: httpx.TransportError, exchange: connection.Exchange) -> Cause:
+def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
     cause = diagnosis.cause_of(error)
     return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
 
 
-def _repeatable(exchange: connection.Exchange, body: MultipartBody, cause: Cause) -> Repeatable:
+def _repeatable(exchange: Exchange, cause: Cause) -> Repeatable:
     """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
     if cause in PERMANENT or exchange.is_answered:
         return Repeatable.NO
@@ -164,12 +162,12 @@ def _repeatable(exchange: connection.Exchange, body: MultipartBody, cause: Cause
         return Repeatable.ONCE
     if exchange.is_reused:
         return Repeatable.FRESH
-    return Repeatable.NO if exchange.is_begun and body.is_sent else Repeatable.YES
+    return Repeatable.NO if exchange.is_sent else Repeatable.YES
 
 
 def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response) -> bool:
     """Whether it is the 408 that some servers send before they close an idle connection: it crossed the request."""
-    exchange: connection.Exchange | None = response.extensions.get("exchange")
+    exchange: Exchange | None = response.extensions.get("exchange")
     is_timeout = response.status_code == httpx.codes.REQUEST_TIMEOUT
     return is_timeout and exchange is not None and exchange.is_reused and failure.retry_delay is None
 
@@ -181,7 +179,7 @@ class _Reply:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
         self._chunks = aiter(self._stream)
         self._coding = response.headers.get("content-encoding", "")
-        self._exchange: connection.Exchange = response.extensions.get("exchange") or connection.Exchange()
+        self._exchange: Exchange = response.extensions.get("exchange") or Exchange()
         self._decompressor: Decompressor | None = None
         self._trace = trace
         self._turnstile = turnstile

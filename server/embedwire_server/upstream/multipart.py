@@ -5,6 +5,8 @@ import dataclasses
 import os
 from collections.abc import AsyncGenerator, Sequence
 
+import httpx
+
 from embedwire_server.domain import Content
 
 # As the official SDK escapes them; unescaped they would end the name or the header.
@@ -33,15 +35,13 @@ class File:
 Part = Field | File
 
 
-class MultipartBody:
+class MultipartBody(httpx.AsyncByteStream):
     """The parts in their order.
 
     Attributes:
         content_type: the header that belongs to the body.
         length: its size in bytes.
         inline: the whole body if no part is a file, else None.
-        is_sent: whether all of it has been handed over.
-        fault: what went wrong while a file was read, if anything did: who sends the body does not tell.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -63,10 +63,8 @@ class MultipartBody:
         self._add(f"{text}--{boundary}--\r\n")
         first = self._pieces[0]
         self.inline = first if len(self._pieces) == 1 and isinstance(first, bytes) else None
-        self.is_sent = self.inline is not None
-        self.fault: Exception | None = None
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         """Yield the body from its start; files are read as they are sent.
 
         What has arrived is taken in before each further piece: an upstream that refuses a file in the middle hangs up
@@ -76,14 +74,9 @@ class MultipartBody:
             if isinstance(piece, bytes):
                 yield piece
             else:
-                try:
-                    async for chunk in piece.chunks():
-                        await asyncio.sleep(0)
-                        yield chunk
-                except Exception as error:
-                    self.fault = error
-                    raise
-        self.is_sent = True
+                async for chunk in piece.chunks():
+                    await asyncio.sleep(0)
+                    yield chunk
 
     def _add(self, text: str) -> None:
         piece = text.encode()

@@ -1,108 +1,117 @@
-"""httpx's interface for what carries requests, on aiohttp's connections.
+"""httpx's interface for what carries requests, on our own connections.
 
-httpx's own pool must not ship (docs/decisions, 001). What others have built between the two names a connection
-that ends as one that was never made, which would be safe to send again and is not.
+httpx's own pool loses connections when calls are cancelled, and other clients repeat requests on their own, or hide how
+much of a request was sent (docs/decisions, 030).
 """
 
-from typing import Self
+import asyncio
+import contextlib
+from collections.abc import Callable
 
-import aiohttp
 import httpx
 
-from embedwire_server.upstream import connection
-from embedwire_server.upstream.connection import Exchange
+from embedwire_server.upstream.connection import Connection
+from embedwire_server.upstream.dialer import Dialer
+from embedwire_server.upstream.exchange import Exchange
+from embedwire_server.upstream.pool import ConnectionPool
+from embedwire_server.upstream.response_stream import ResponseStream
 
-PLAIN_BYTES = 512 << 10  # as much as aiohttp holds
-COMPRESSED_BYTES = 16 << 10  # zlib copies what it has not used yet at each step
+_Origin = tuple[str, str, int | None]
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Carries requests; a reply's body is read as it arrives.
+    """Carries requests over HTTP/1.1; the body of a response is read as it arrives.
 
-    Errors are httpx's: UnsupportedProtocol for an address that cannot be used, ConnectError and ConnectTimeout where
-    there was no connection, ReadError where it ended, RemoteProtocolError where what came is not HTTP. Their texts may
-    hold addresses.
+    The extension `exchange` of a request, an `Exchange`, says which connection may be used, and records how far the
+    request came. A request is written once, on one connection: repeating it is the caller's decision.
 
     Args:
-        session: makes the connections; closed with the transport.
+        dialer: makes what opens connections to an origin, given as a URL.
     """
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, dialer: Callable[[httpx.URL], Dialer] = Dialer) -> None:
+        self._dialer = dialer
+        self._pools: dict[_Origin, ConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; returns when the head of its reply is there.
-
-        The extension `exchange` of the request, an `Exchange`, says which connection may be used, and records how far
-        the request came. A reused connection that ends before the request is written is replaced by a new one.
+        """Send a request; returns when the head of its response is there. To cancel it closes its connection at once.
 
         Raises:
-            httpx.TransportError: there is none.
+            httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError: there was no connection.
+            httpx.ReadError: the connection ended before the response was complete.
+            httpx.RemoteProtocolError: what arrived is not HTTP, or exceeds a limit (`Exchange.fault`).
+            httpx.LocalProtocolError: the request cannot be written.
+            httpx.UnsupportedProtocol: its URL cannot be used.
         """
         exchange: Exchange = request.extensions.get("exchange") or Exchange()
-        connection.current.set(exchange)
+        pool = self._pool(request.url)
+        head = _head(request, pool.dialer)
+        connection = await pool.connection(exchange)
+        body = request.stream
+        if isinstance(body, httpx.ByteStream):
+            response = connection.begin(exchange, b"".join((head, *body)))
+            exchange.is_sent = True
+            return await _response(response, exchange)
+        response = connection.begin(exchange, head)
+        sending = asyncio.ensure_future(_send(request, connection, response, exchange))
         try:
-            try:
-                reply = await self._send(request)
-            except aiohttp.ClientError:
-                if exchange.is_begun or not exchange.is_reused:
-                    raise
-                exchange.needs_fresh, exchange.is_connected, exchange.is_reused = True, False, False
-                reply = await self._send(request)
-        except aiohttp.ClientError as error:
-            raise _mapped(error) from error
-        extensions = {"exchange": exchange}
-        response = httpx.Response(reply.status, headers=reply.raw_headers, stream=_Body(reply), extensions=extensions)
-        response.headers.encoding = "iso-8859-1"  # or httpx would try all of them, and again for each that is asked for
-        return response
-
-    async def _send(self, request: httpx.Request) -> aiohttp.ClientResponse:
-        stream = request.stream
-        return await self._session.request(
-            request.method,
-            str(request.url),
-            headers=[(name.decode("ascii"), value.decode("ascii")) for name, value in request.headers.raw],
-            data=b"".join(stream) if isinstance(stream, httpx.ByteStream) else stream,
-            allow_redirects=False,
-        )
+            return await _response(response, exchange)
+        finally:
+            sending.cancel()  # a final response may come before the request is sent: the rest is not wanted
+            await asyncio.wait([sending])
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _pool(self, url: httpx.URL) -> ConnectionPool:
+        origin = url.scheme, url.host, url.port
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = ConnectionPool(self._dialer(url))
+        return pool
 
 
-class _Body(httpx.AsyncByteStream):
-    """What arrives of a reply's body, in small pieces; its own iterator: a generator would be one more to close."""
-
-    def __init__(self, reply: aiohttp.ClientResponse) -> None:
-        self._reply = reply
-        self._most = COMPRESSED_BYTES if "content-encoding" in reply.headers else PLAIN_BYTES
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk = await self._reply.content.read(self._most)
-        except aiohttp.ClientError as error:
-            raise _mapped(error) from error
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        """Give the connection back, or close it if the body was not read to its end."""
-        self._reply.release()
-        await self._reply.wait_for_close()  # for a request that is still being sent
+def _head(request: httpx.Request, dialer: Dialer) -> bytes:
+    """The request line and the headers, `Host` added."""
+    headers = [*request.headers.raw, *dialer.headers]
+    if "host" not in request.headers:
+        headers.insert(0, (b"Host", request.url.netloc))
+    lines = [b"%b %b%b HTTP/1.1" % (request.method.encode("ascii"), dialer.target_prefix, request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in headers]
+    head = b"\r\n".join([*lines, b"", b""])
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+        raise httpx.LocalProtocolError("a header contains a line end")
+    return head
 
 
-def _mapped(error: aiohttp.ClientError) -> httpx.TransportError:
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return httpx.UnsupportedProtocol(str(error))
-    if isinstance(error, aiohttp.ServerTimeoutError):
-        return httpx.ConnectTimeout(str(error))
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return httpx.ConnectError(str(error))
-    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
-        return httpx.ReadError(str(error))
-    return httpx.RemoteProtocolError(str(error))
+async def _response(stream: ResponseStream, exchange: Exchange) -> httpx.Response:
+    """Wait for the head of the response."""
+    try:
+        status, headers = await stream.head()
+    except BaseException:
+        stream.abort()
+        raise
+    response = httpx.Response(status, headers=headers, stream=stream, extensions={"exchange": exchange})
+    response.headers.encoding = "iso-8859-1"  # or httpx would try all of them, and again for each that is read
+    return response
+
+
+async def _send(request: httpx.Request, connection: Connection, response: ResponseStream, exchange: Exchange) -> None:
+    """Send a body piece by piece; if that goes wrong, the response fails with the exception."""
+    length = int(request.headers.get("content-length", 0))
+    sent, exchange.is_sent = 0, not length
+    try:
+        async with contextlib.aclosing(aiter(request.stream)) as pieces:  # type: ignore[arg-type, type-var] # a generator
+            async for piece in pieces:
+                sent += len(piece)
+                if sent > length:
+                    break
+                exchange.is_sent = sent == length
+                if not await connection.write(piece):
+                    return
+    except Exception as error:  # noqa: BLE001 - it is raised where the response is awaited
+        response.fail(error)
+    if sent != length:
+        response.fail(httpx.LocalProtocolError("the body of the request is not as long as its Content-Length"))

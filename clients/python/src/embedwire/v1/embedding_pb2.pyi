@@ -1005,6 +1005,7 @@ class Failure(google.protobuf.message.Message):
 
     No connection: name_not_found, dns_failed, connection_refused, connect_timeout, network_unreachable,
     host_unreachable, address_invalid.
+    A proxy in front of the upstream: proxy_unreachable, proxy_refused, proxy_authentication.
     TLS: certificate_untrusted, certificate_self_signed, certificate_expired,
     certificate_not_yet_valid, certificate_wrong_name, tls_to_plaintext_port, tls_timeout,
     tls_failed.

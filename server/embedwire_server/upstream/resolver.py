@@ -1,0 +1,73 @@
+"""Name lookups: shared by simultaneous connects, cached for a short time, with a time limit of their own.
+
+`getaddrinfo` runs in a pool of a few threads and cannot be cancelled. So at most one lookup of a name is running, also
+when the resolver does not respond; a connect that gives up waiting leaves it running, and the next one waits for it.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiohappyeyeballs import AddrInfoType
+
+LOOKUP_SECONDS = 6.0  # resolvers ask the second DNS server after 5 s
+CACHE_SECONDS = 5.0
+
+Lookup = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
+
+
+async def getaddrinfo(host: str, port: int) -> Sequence[AddrInfoType]:
+    """Look a name up with the resolver of the system."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+class Resolver:
+    """Finds the addresses of names.
+
+    Args:
+        lookup: what finds them.
+    """
+
+    def __init__(self, lookup: Lookup = getaddrinfo) -> None:
+        self._lookup = lookup
+        self._running: dict[tuple[str, int], asyncio.Task[Sequence[AddrInfoType]]] = {}
+        self._found: dict[tuple[str, int], tuple[float, Sequence[AddrInfoType]]] = {}
+
+    async def addresses(self, host: str, port: int) -> Sequence[AddrInfoType]:
+        """The addresses of a host, in the order of preference of the system.
+
+        Raises:
+            OSError: it has none, or they could not be determined; a socket.gaierror as a rule.
+        """
+        key = host, port
+        valid_until, found = self._found.get(key, (0.0, ()))
+        if time.monotonic() < valid_until:
+            return found
+        if (lookup := self._running.get(key)) is None:
+            lookup = self._running[key] = asyncio.create_task(self._look_up(key), name=f"lookup of {host}")
+            lookup.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait([lookup], timeout=LOOKUP_SECONDS)
+        if not done:
+            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {LOOKUP_SECONDS:g} s")
+        return lookup.result()
+
+    def forget(self, host: str, port: int) -> None:
+        """Look a name up again before its next use: none of its addresses could be reached."""
+        self._found.pop((host, port), None)
+
+    async def _look_up(self, key: tuple[str, int]) -> Sequence[AddrInfoType]:
+        try:
+            found = await self._lookup(*key)
+            if not found:
+                raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
+            self._found[key] = time.monotonic() + CACHE_SECONDS, found
+            return found
+        finally:
+            del self._running[key]
+
+
+def _retrieve(lookup: "asyncio.Task[Sequence[AddrInfoType]]") -> None:
+    """Mark the exception of a lookup that no connect waits for any longer as retrieved."""
+    if not lookup.cancelled():
+        lookup.exception()
