@@ -10,8 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from bench import bodies, requests
-from bench.builds import THIS, Build
-from bench.gateway import Gateway, Start
+from bench.gateway import DEFAULT, Gateway, Start
 from bench.rows import Bound, Measured, row
 from bench.stage import STREAM, Stage, answer_of
 from bench.subjects import Embedding
@@ -91,9 +90,9 @@ def _told(server: Gateway) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def long_replies(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def long_replies(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Replies of 720 segments."""
-    async with stage.gateway("audio", build) as server:
+    async with stage.gateway("audio", start) as server:
         yield await stage.streaming(server, requests.audio(), bodies.TWO_HOURS, CONNECTIONS, 1)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import subprocess
 from pathlib import Path
+from typing import Self
 
 from bench.processes import Command
 
@@ -19,6 +20,11 @@ class Build:
 
     name: str
     directory: Path
+
+    @classmethod
+    def of_commit(cls, directory: Path) -> Self:
+        """As the Makefile has built it, in a directory named after the commit."""
+        return cls(directory.parent.name[:8], directory)
 
     @property
     def python(self) -> Path:

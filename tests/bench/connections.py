@@ -1,6 +1,7 @@
 """Rows of the connection to the upstream: TLS, and a forward proxy."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import AsyncGenerator
 
@@ -8,8 +9,7 @@ import grpc
 import trustme
 
 from bench import requests
-from bench.builds import THIS, Build
-from bench.gateway import Start
+from bench.gateway import DEFAULT, Start
 from bench.processes import OTHER_CORE, Command, Running, free_port, listening, running
 from bench.relay import HOST
 from bench.rounds import Subject
@@ -53,27 +53,27 @@ async def proxy(stage: Stage) -> Measured:
 
 
 @contextlib.asynccontextmanager
-async def tls_texts(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Texts for an upstream over TLS."""
     async with tls_upstream(stage) as (port, environment):
-        start = Start(build, environment=environment)
-        async with stage.gateway(WAY, start, upstream=f"https://127.0.0.1:{port}") as server:
+        trusting = dataclasses.replace(start, environment=environment)
+        async with stage.gateway(WAY, trusting, upstream=f"https://127.0.0.1:{port}") as server:
             yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
 
 
 @contextlib.asynccontextmanager
-async def proxied_texts(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def proxied_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Texts for an upstream in plain text, through the proxy."""
-    async with through_proxy(stage, build, f"http://{HOST}:{stage.upstream.ports[WAY]}", {}) as subject:
+    async with through_proxy(stage, start, f"http://{HOST}:{stage.upstream.ports[WAY]}", {}) as subject:
         yield subject
 
 
 @contextlib.asynccontextmanager
-async def proxied_tls_texts(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def proxied_tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Texts for an upstream over TLS, through the proxy."""
     async with (
         tls_upstream(stage) as (port, environment),
-        through_proxy(stage, build, f"https://{HOST}:{port}", environment) as subject,
+        through_proxy(stage, start, f"https://{HOST}:{port}", environment) as subject,
     ):
         yield subject
 
@@ -92,7 +92,7 @@ async def tls_upstream(stage: Stage) -> AsyncGenerator[tuple[int, dict[str, str]
 
 @contextlib.asynccontextmanager
 async def through_proxy(
-    stage: Stage, build: Build, upstream: str, environment: dict[str, str]
+    stage: Stage, start: Start, upstream: str, environment: dict[str, str]
 ) -> AsyncGenerator[Embedding]:
     """Texts through the proxy; the name of the upstream's host means nothing to anything but the proxy.
 
@@ -103,8 +103,8 @@ async def through_proxy(
     address = f"http://127.0.0.1:{port}"
     variables = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), address)
     async with _relay(stage, "proxy", port) as program:
-        start = Start(build, environment=environment | _NO_EXCEPTIONS | variables)
-        async with stage.gateway(WAY, start, upstream=upstream) as server:
+        proxied = dataclasses.replace(start, environment=environment | _NO_EXCEPTIONS | variables)
+        async with stage.gateway(WAY, proxied, upstream=upstream) as server:
             try:
                 subject = await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
             except grpc.aio.AioRpcError as error:

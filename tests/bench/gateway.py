@@ -94,6 +94,9 @@ class Start:
         return ["env", *(f"{name}={value}" for name, value in variables.items()), *self.tool, *serve, *settings]
 
 
+DEFAULT = Start()
+
+
 @contextlib.asynccontextmanager
 async def gateway(
     directory: Path, upstream: Upstream, way: str, start: Start, flags: Mapping[str, Any]

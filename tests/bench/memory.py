@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from bench import bodies, requests
-from bench.builds import THIS, Build
-from bench.gateway import Gateway
+from bench.gateway import DEFAULT, Gateway, Start
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from embedwire.v1 import embedding_pb2 as pb
@@ -45,9 +44,9 @@ def experiments() -> list[tuple[str, Work]]:
     return [("audio-paced", listen), ("audio-short", upload), ("audio-sink", upload)]
 
 
-async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str], build: Build = THIS) -> float:
+async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str], start: Start = DEFAULT) -> float:
     """MiB by which the peak of a fresh server is above what it had when it was warm."""
-    async with stage.gateway(way, build, max_upload_bytes=2 * UPLOAD_BYTES) as server:
+    async with stage.gateway(way, start, max_upload_bytes=2 * UPLOAD_BYTES) as server:
         await warm(server)
         await asyncio.sleep(0.5)
         server.program.forget_peak()
@@ -95,9 +94,9 @@ async def stopped(stage: Stage) -> Measured:
     return Measured([[grown for grown, _, _ in found]], [note])
 
 
-async def grown_by_stopped(stage: Stage, build: Build = THIS) -> tuple[float, int, str]:
+async def grown_by_stopped(stage: Stage, start: Start = DEFAULT) -> tuple[float, int, str]:
     """MiB by which a fresh server grew, how many calls it was held up in, and what it asked the upstream."""
-    async with stage.gateway("audio", build) as server, contextlib.AsyncExitStack() as stack:
+    async with stage.gateway("audio", start) as server, contextlib.AsyncExitStack() as stack:
         await listen(server)
         await asyncio.sleep(0.5)
         server.program.forget_peak()

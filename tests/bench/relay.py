@@ -4,8 +4,8 @@
     python -m bench.relay proxy PORT
 
 Both pass bytes on and read nothing of the messages but, in the proxy, the head of a connection's first request. The
-proxy takes CONNECT and the absolute form, for one host name, which no name server resolves: a connection to it that does
-not go through the proxy cannot succeed. It prints one line for each connection that it accepts.
+proxy takes CONNECT and the absolute form, for one host name, which no name server resolves: a connection to that host
+that does not go through the proxy cannot succeed. It prints one line for each connection that it accepts.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import ssl
 import sys
 import urllib.parse
 from collections.abc import Callable
+from typing import cast
 
 import uvloop
 
@@ -29,8 +30,7 @@ class Side(asyncio.Protocol):
         self.other: Side | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     @property
     def outlet(self) -> asyncio.Transport | None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import requests
-from bench.builds import THIS, Build
-from bench.gateway import Gateway, Start, gateway
+from bench.gateway import DEFAULT, Gateway, Start, gateway
 from bench.h2load import Load
 from bench.processes import Command, free_port, listening, running
 from bench.rounds import Comparison, Subject, side_by_side
@@ -43,11 +42,10 @@ class Stage:
     panels: dict[str, Comparison] = dataclasses.field(default_factory=dict)
 
     def gateway(
-        self, way: str, start: Start | Build = THIS, **flags: Any
+        self, way: str, start: Start = DEFAULT, **flags: Any
     ) -> contextlib.AbstractAsyncContextManager[Gateway]:
         """A gateway that asks the upstream in this way."""
-        chosen = Start(start) if isinstance(start, Build) else start
-        return gateway(self.directory, self.upstream, way, chosen, flags)
+        return gateway(self.directory, self.upstream, way, start, flags)
 
     async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
         """Measure side by side."""

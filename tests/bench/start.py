@@ -6,7 +6,7 @@ import time
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.builds import THIS, Build
+from bench.gateway import DEFAULT, Start
 from bench.processes import Command, free_port, listening, running
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
@@ -29,14 +29,14 @@ async def start(stage: Stage) -> Measured:
     return Measured([list(column) for column in zip(*rounds, strict=True)])
 
 
-async def started(stage: Stage, build: Build = THIS) -> tuple[float, float]:
+async def started(stage: Stage, chosen: Start = DEFAULT) -> tuple[float, float]:
     """Start one: seconds until it says that it serves, and its MiB a moment later."""
     port = free_port()
     flags = ["--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{free_port()}"]
     flags += ["--upstream", stage.upstream.url("text")]
     began = time.monotonic()
     # Compiled modules are kept, as everywhere but where somebody has turned that off.
-    command: Command = ["env", "--unset=PYTHONDONTWRITEBYTECODE", *build.serve, *flags]
+    command: Command = ["env", "--unset=PYTHONDONTWRITEBYTECODE", *chosen.build.serve, *flags]
     async with running(command, stage.directory / "start.log") as program:
         await listening(port, program)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:

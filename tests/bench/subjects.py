@@ -39,10 +39,15 @@ class Served:
 
     async def burst(self, calls: int) -> tuple[Burst, Sample]:
         """Make so many calls."""
+        burst = await self.answered(calls)
+        return burst, Sample(burst.rate, load_cpu=burst.cpu * burst.rate / calls)
+
+    async def answered(self, calls: int) -> Burst:
+        """Make so many calls, and raise unless all answers have the right size."""
         burst = await fire(self.load, calls)
         if burst.answers != calls or abs(burst.data - calls * self.reply_bytes) > calls * self.slack:
             raise AssertionError(f"{calls} calls, {burst.answers} answers, {burst.data / calls} bytes each")
-        return burst, Sample(burst.rate, load_cpu=burst.cpu * burst.rate / calls)
+        return burst
 
 
 @dataclasses.dataclass

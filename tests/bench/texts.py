@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from bench import requests
-from bench.builds import THIS, Build
-from bench.gateway import Gateway, Start
+from bench.gateway import DEFAULT, Gateway, Start
 from bench.rounds import GATEWAY, Comparison, Subject
 from bench.rows import Bound, Measured, row
 from bench.stage import STREAM, UNARY, Stage, answer_of
@@ -36,10 +35,12 @@ async def httpx(stage: Stage) -> Measured:
 
 
 @contextlib.asynccontextmanager
-async def texts(stage: Stage, build: Build = THIS, calls_each: int = CALLS_EACH) -> AsyncGenerator[Embedding]:
+async def texts(
+    stage: Stage, start: Start = DEFAULT, connections: int = CONNECTIONS, calls_each: int = CALLS_EACH
+) -> AsyncGenerator[Embedding]:
     """Texts, streamed."""
-    async with stage.gateway("text", build) as server:
-        yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, calls_each)
+    async with stage.gateway("text", start) as server:
+        yield await stage.streaming(server, requests.text(), 1, connections, calls_each)
 
 
 async def streamed(stage: Stage) -> Comparison:
@@ -84,16 +85,16 @@ async def unary_of(stage: Stage, server: Gateway) -> tuple[Embedding, pb.CreateE
 
 
 @contextlib.asynccontextmanager
-async def unary_texts(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def unary_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Texts by the unary call."""
-    async with stage.gateway("text", build) as server:
+    async with stage.gateway("text", start) as server:
         yield (await unary_of(stage, server))[0]
 
 
 @contextlib.asynccontextmanager
-async def late_texts(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def late_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Texts for an upstream that takes 200 ms."""
-    async with stage.gateway("text-late", build) as server:
+    async with stage.gateway("text-late", start) as server:
         yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, MANY_EACH)
 
 
@@ -108,9 +109,9 @@ async def late(stage: Stage) -> Measured:
 
 
 @contextlib.asynccontextmanager
-async def limited_texts(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def limited_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Texts, with rate limits set."""
-    async with stage.gateway("text", build, **RATE_LIMITS) as server:
+    async with stage.gateway("text", start, **RATE_LIMITS) as server:
         yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
 
 

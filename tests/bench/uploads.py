@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from bench import requests
-from bench.builds import THIS, Build
+from bench.gateway import DEFAULT, Start
 from bench.stage import UPLOAD, Stage
 from bench.subjects import Embedding, embedding
 
@@ -13,10 +13,10 @@ CONNECTIONS = 8
 
 
 @contextlib.asynccontextmanager
-async def uploads(stage: Stage, build: Build = THIS) -> AsyncGenerator[Embedding]:
+async def uploads(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
     """Files of 1 MB, eight at a time."""
     messages = [*requests.upload(requests.sound(FILE_BYTES))]
-    async with stage.gateway("audio-short", build) as server:
+    async with stage.gateway("audio-short", start) as server:
         async with server.stub() as stub:
             events = [event async for event in stub.CreateEmbeddingFromUpload(iter(messages), timeout=60)]
         requests.check_events(events, 1)
