@@ -224,9 +224,9 @@ bench-tools-instructions:
 bench-instructions: .venv/installed build/server/installed bench-tools bench-tools-instructions $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call, by callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
 	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
-.PHONY: bench-plot
-bench-plot: .venv/installed ## Draw docs/bench.png from what `make bench` has measured
-	PYTHONPATH=tests $(BIN)/python -m bench.plot build/bench.json docs/bench.png
+.PHONY: bench-docs
+bench-docs: .venv/installed ## Put what `make bench` has measured into README and docs/bench.png
+	PYTHONPATH=tests $(BIN)/python -m bench.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap
 

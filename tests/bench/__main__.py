@@ -31,6 +31,8 @@ from bench.stage import Stage, opened
 
 MODULES = (texts, latency, peers, workers, decoding, audio, memory, reading, start, connections)  # which add their rows
 BUILD = Path("build")
+ROWS = sorted(ALL.values(), key=lambda row: row.number)
+BOUNDS = [bound for row in ROWS for bound in row.bounds]
 
 
 async def measure(row: Row, stage: Stage) -> list[Figure]:
@@ -53,16 +55,15 @@ async def measure_all(rows: list[Row], rounds: int, seconds: float) -> tuple[lis
 
 def main() -> int:
     """Run the command line; 0 if every row could be measured."""
-    rows = sorted(ALL.values(), key=lambda row: row.number)
-    names = {row.name: row for row in rows} | {str(row.number): row for row in rows}
+    names = {row.name: row for row in ROWS} | {str(row.number): row for row in ROWS}
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"names or numbers: {', '.join(r.name for r in rows)}")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"names or numbers: {', '.join(r.name for r in ROWS)}")
     parser.add_argument("--rounds", type=int, default=5, help="how often each subject has its turn (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (%(default)s)")
     chosen = parser.parse_args()
     if unknown := [name for name in chosen.rows if name not in names]:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(row.name for row in rows)}")
-    wanted = [row for row in rows if not chosen.rows or {row.name, str(row.number)} & set(chosen.rows)]
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(row.name for row in ROWS)}")
+    wanted = [row for row in ROWS if not chosen.rows or {row.name, str(row.number)} & set(chosen.rows)]
     print(machine.description(), flush=True)  # noqa: T201 - what the command is for
     watch = machine.Watch()
     os.sched_setaffinity(0, {int(OTHER_CORE)})

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import grpc
 import trustme
@@ -109,19 +110,21 @@ async def through_proxy(
                 subject = await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
             except grpc.aio.AioRpcError as error:
                 raise RuntimeError(
-                    f"the gateway does not reach {upstream} by HTTP_PROXY={address}, which has accepted "
-                    f"{connections(program, upstream)} connections for it: {error.code().name}: {error.details()}"
+                    f"{start.build.name}: the gateway does not reach {upstream} by HTTP_PROXY={address}, which has accepted "
+                    f"{count(program.log, upstream)} connections for it: {error.code().name}: {error.details()}"
                 ) from error
-            if not connections(program, upstream):
-                raise RuntimeError(f"the gateway has reached {upstream} without HTTP_PROXY={address}")
+            if not count(program.log, upstream):
+                raise RuntimeError(
+                    f"{start.build.name}: the gateway has reached {upstream} without HTTP_PROXY={address}"
+                )
             yield subject
 
 
-def connections(program: Running, upstream: str) -> int:
+def count(log: Path, upstream: str) -> int:
     """How many connections for this upstream the proxy has accepted."""
     scheme, _, authority = upstream.partition("://")
     beginning = f"CONNECT {authority}" if scheme == "https" else f"POST {upstream}/"
-    return sum(line.startswith(beginning) for line in program.log.read_text().splitlines())
+    return sum(line.startswith(beginning) for line in log.read_text().splitlines())
 
 
 @contextlib.asynccontextmanager

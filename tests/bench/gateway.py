@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import re
 import urllib.request
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +49,29 @@ class Gateway:
 
     async def good_calls(self) -> int:
         """How many calls for embeddings have ended with OK, by its own metrics."""
+        return sum(await self.good_calls_by_worker())
+
+    async def good_calls_by_worker(self) -> list[int]:
+        """The same for each of its processes."""
         return await self._calls(_OURS, _OK)
 
     async def ended_calls(self) -> int:
         """How many have ended at all."""
-        return await self._calls(_OURS)
+        return sum(await self._calls(_OURS))
 
     async def asked(self, others: int = 0) -> str:
         """Upstream requests for each call so far, of which others have made some."""
         requests = (await self.upstream.counts(self.way)).requests - self.before - others
         return f"upstream requests ÷ calls {requests / await self.ended_calls():.2f}"
 
-    async def _calls(self, *wanted: str) -> int:
+    async def _calls(self, *wanted: str) -> list[int]:
         pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
-        samples = [sample for page in pages for sample in _HANDLED.findall(page)]
-        return sum(int(float(value)) for labels, value in samples if all(label in labels for label in wanted))
+        return [_sum(page, wanted) for page in pages]
+
+
+def _sum(page: str, wanted: Sequence[str]) -> int:
+    samples = _HANDLED.findall(page)
+    return sum(int(float(value)) for labels, value in samples if all(label in labels for label in wanted))
 
 
 @dataclasses.dataclass(frozen=True)

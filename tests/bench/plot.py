@@ -1,13 +1,6 @@
-"""The picture: calls a second of the gateway beside its floor and its peers.
+"""The picture: calls a second of the gateway beside its floor and its peers."""
 
-    python -m bench.plot DATA PICTURE
-
-The data is what a run of the benchmark has written, and the picture shows nothing else.
-"""
-
-import json
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,15 +17,19 @@ Panel = Mapping[str, Sequence[float]]  # the rates of each subject, round by rou
 
 
 def draw(panels: Mapping[str, Panel], path: Path) -> None:
-    """Draw a panel for each load: a bar for each subject, with its rate and the gateway's as a multiple of it."""
+    """Write the picture into a file, if there is anything to show."""
     mpl.use("Agg")
-    if not panels:
-        return
+    if panels:
+        picture(panels).savefig(path, dpi=150)
+
+
+def picture(panels: Mapping[str, Panel]) -> Figure:
+    """A panel for each load: a bar for each subject, with its rate and the gateway's as a multiple of it."""
     figure = Figure(figsize=(4.6 * len(panels), 4.6), layout="constrained")
     figure.suptitle("Text calls a second, one process on one core, a reply of 1024 floats")
     for axes, (title, rates) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _panel(axes, title, {name: statistics.median(rounds) for name, rounds in rates.items()})
-    figure.savefig(path, dpi=150)
+    return figure
 
 
 def _panel(axes: Axes, title: str, heights: Mapping[str, float]) -> None:
@@ -56,7 +53,3 @@ def label(name: str, heights: Mapping[str, float]) -> str:
     if name == GATEWAY:
         return rate
     return f"{rate}\ngateway: {heights[GATEWAY] / heights[name]:.3g}x"
-
-
-if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text())["panels"], Path(sys.argv[2]))
