@@ -34,7 +34,7 @@ SCRUBBED := env -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
 .venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -210,18 +210,18 @@ build/commits/%/server/installed:
 BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench
-bench: .venv/installed build/server/installed bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Measure the gateway beside its peers and its floor (ROWS="text sdk": some rows), or beside another commit (AGAINST=HEAD~1)
+bench: .venv/installed build/server/installed bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Measure the gateway beside its peers and its floor, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
 	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m $(if $(AGAINST),bench.against $(AGAINST_BUILD),bench) $(BENCH_OPTIONS)
 
-.PHONY: bench-tools-instructions
-bench-tools-instructions:
+.PHONY: instruction-tools
+instruction-tools:
 	@if ! command -v valgrind >/dev/null; then \
 		if [ "$$(id -u)" != 0 ]; then echo "make bench-instructions needs valgrind: apt-get install valgrind" >&2; exit 1; fi; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends valgrind >/dev/null; \
 	fi
 
 .PHONY: bench-instructions
-bench-instructions: .venv/installed build/server/installed bench-tools bench-tools-instructions $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call, by callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
+bench-instructions: .venv/installed build/server/installed bench-tools instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call, by callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
 	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
 .PHONY: bench-docs

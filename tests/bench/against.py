@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import math
 import os
 import statistics
 import sys
@@ -40,7 +41,7 @@ class Paired:
 
     def ratios(self) -> list[float]:
         """This ÷ the other, of each round."""
-        return [one / other for one, other in zip(self.this, self.other, strict=True)]
+        return [one / other if other else math.inf for one, other in zip(self.this, self.other, strict=True)]
 
     def facts(self) -> dict[str, Any]:
         """For the file."""
