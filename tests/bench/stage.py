@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import sys
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,24 @@ async def opened(build: Path, rounds: int, seconds: float, wanted: frozenset[str
     """A stage with a running upstream, below the directory of what is built."""
     directory = build / "bench"
     directory.mkdir(parents=True, exist_ok=True)
-    async with upstream(directory) as running_upstream:
-        yield Stage(directory, build / "peers", running_upstream, rounds, seconds, wanted)
+    with alone(directory):
+        async with upstream(directory) as running_upstream:
+            yield Stage(directory, build / "peers", running_upstream, rounds, seconds, wanted)
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the directory; two benchmarks would disturb each other, and overwrite each other's files.
+
+    Raises:
+        RuntimeError: another one holds it.
+    """
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another benchmark runs in {directory}; wait until it has ended") from None
+        yield
 
 
 async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingUnaryResponse:

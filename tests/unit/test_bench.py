@@ -15,6 +15,7 @@ from bench.against import Paired
 from bench.builds import Build
 from bench.machine import CpuTimes
 from bench.rows import Bound
+from bench.stage import alone
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -140,6 +141,14 @@ def test_document_without_a_table_is_refused() -> None:
     """Nothing is left unchanged in silence."""
     with pytest.raises(ValueError, match="0 tables"):
         docs.replaced("no table", TABLE)
+
+
+def test_one_benchmark_runs_at_a_time(tmp_path: Path) -> None:
+    """A second one in the same directory ends with an error; after the first, it runs."""
+    with alone(tmp_path), pytest.raises(RuntimeError, match="another benchmark"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
 
 
 @contextlib.asynccontextmanager
