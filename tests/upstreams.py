@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -53,7 +54,7 @@ class ScriptedUpstream:
         self.base_url = ""
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncGenerator["ScriptedUpstream"]:
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator["ScriptedUpstream"]:
         tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +62,7 @@ class ScriptedUpstream:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 24)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 24, ssl=tls)
         self.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self

@@ -17,7 +17,7 @@ import aiohappyeyeballs
 import httpx
 
 from embedwire_server.upstream.proxies import Proxy
-from embedwire_server.upstream.resolver import Lookup, Resolver, getaddrinfo
+from embedwire_server.upstream.resolver import Resolver
 from embedwire_server.upstream.tunnel import SHUTDOWN_SECONDS, Target, Tunnel, TunnelError
 
 CONNECT_SECONDS = 10.0
@@ -55,14 +55,21 @@ class Dialer:
         url: the origin; its path is ignored.
         proxy: what connections go through; None connects directly.
         ca_file: authorities to trust in place of those of the system, in PEM form.
-        lookup: finds the addresses of a name.
+        resolver: finds the addresses of the host.
+        seconds: the time limit.
 
     Raises:
         OSError: the authorities cannot be read.
     """
 
     def __init__(
-        self, url: httpx.URL, proxy: Proxy | None = None, ca_file: Path | None = None, lookup: Lookup = getaddrinfo
+        self,
+        url: httpx.URL,
+        proxy: Proxy | None = None,
+        ca_file: Path | None = None,
+        *,
+        resolver: Resolver | None = None,
+        seconds: float = CONNECT_SECONDS,
     ) -> None:
         is_tls = url.scheme == "https"
         context = tls_context(ca_file) if is_tls or (proxy is not None and proxy.is_tls) else None
@@ -75,7 +82,8 @@ class Dialer:
         is_forwarded = proxy is not None and not is_tls
         self.target_prefix = b"http://" + url.netloc if is_forwarded else b""
         self.headers = self._credentials if is_forwarded else ()
-        self._resolver = Resolver(lookup)
+        self._resolver = resolver or Resolver()
+        self._seconds = seconds
 
     async def connect(self, factory: Callable[[], P], on_accepted: Callable[[], None]) -> P:
         """Open a connection and return its protocol, connected: what it sends and receives is HTTP.
@@ -95,7 +103,7 @@ class Dialer:
             raise httpx.UnsupportedProtocol("the address must begin with http:// or https://")
         progress = _Progress(on_accepted)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return await self._connect(factory, progress)
         except (OSError, RuntimeError, MemoryError, UnicodeError, TunnelError) as error:
             raise self._error(error, progress) from error

@@ -63,13 +63,7 @@ class HttpUpstream:
         reply = _Reply(response, call.trace, self._turnstile)
         try:
             if response.status_code not in wire.ANSWERED:
-                head = await reply.head()
-                if self._is_plaintext and diagnosis.requires_tls(response.status_code, head):
-                    raise _failed(Cause.PLAINTEXT_TO_TLS_PORT)
-                failure = refusal.refused(response, head, key, is_callers_key=call.key is not None)
-                if _is_of_an_idle_connection(failure, response):
-                    failure.repeatable = Repeatable.FRESH
-                raise failure
+                raise self._refused(call, response, await reply.head())
             parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):
@@ -85,6 +79,17 @@ class HttpUpstream:
             yield refusal.cleaned(completion, key)
         finally:
             await reply.close()
+
+    def _refused(self, call: UpstreamCall, response: httpx.Response, head: bytes) -> GatewayError:
+        """The failure that a status other than success means."""
+        if self._is_plaintext and diagnosis.requires_tls(response.status_code, head):
+            return _failed(Cause.PLAINTEXT_TO_TLS_PORT)
+        if response.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
+            return _failed(Cause.PROXY_AUTHENTICATION)
+        failure = refusal.refused(response, head, call.key or self._key, is_callers_key=call.key is not None)
+        if _is_of_an_idle_connection(failure, response):
+            failure.repeatable = Repeatable.FRESH
+        return failure
 
     async def _answer(self, call: UpstreamCall) -> httpx.Response:
         """Send the request; returns when the head of the reply is there."""

@@ -143,7 +143,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """An address or a network in CIDR form; an address is a network of one."""
     try:
-        return ipaddress.ip_network(text.replace("[", "").replace("]", ""), strict=False)
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
 

@@ -27,10 +27,12 @@ class Resolver:
 
     Args:
         lookup: what finds them.
+        seconds: how long a connect waits for it.
     """
 
-    def __init__(self, lookup: Lookup = getaddrinfo) -> None:
+    def __init__(self, lookup: Lookup = getaddrinfo, seconds: float = LOOKUP_SECONDS) -> None:
         self._lookup = lookup
+        self._seconds = seconds
         self._running: dict[tuple[str, int], asyncio.Task[Sequence[AddrInfoType]]] = {}
         self._found: dict[tuple[str, int], tuple[float, Sequence[AddrInfoType]]] = {}
 
@@ -40,6 +42,8 @@ class Resolver:
         Raises:
             OSError: it has none, or they could not be determined; a socket.gaierror as a rule.
         """
+        if literal := _literal(host, port):
+            return literal
         key = host, port
         valid_until, found = self._found.get(key, (0.0, ()))
         if time.monotonic() < valid_until:
@@ -47,9 +51,9 @@ class Resolver:
         if (lookup := self._running.get(key)) is None:
             lookup = self._running[key] = asyncio.create_task(self._look_up(key), name=f"lookup of {host}")
             lookup.add_done_callback(_retrieve)
-        done, _ = await asyncio.wait([lookup], timeout=LOOKUP_SECONDS)
+        done, _ = await asyncio.wait([lookup], timeout=self._seconds)
         if not done:
-            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {LOOKUP_SECONDS:g} s")
+            raise socket.gaierror(socket.EAI_AGAIN, f"no answer within {self._seconds:g} s")
         return lookup.result()
 
     def forget(self, host: str, port: int) -> None:
@@ -65,6 +69,17 @@ class Resolver:
             return found
         finally:
             del self._running[key]
+
+
+def _literal(host: str, port: int) -> Sequence[AddrInfoType]:
+    """The address that a host is itself, if it is one: no thread has to be free for it."""
+    for family, more in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, *more))]
+    return ()
 
 
 def _retrieve(lookup: "asyncio.Task[Sequence[AddrInfoType]]") -> None:
