@@ -1,16 +1,47 @@
-"""A forward proxy: tunnels by CONNECT, and requests in absolute form. It maps every name to this machine."""
+"""A server of this machine, and a forward proxy: tunnels by CONNECT, and requests in absolute form."""
 
 import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 REFUSED = b"HTTP/1.1 %d Refused\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
 
 
+Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+    """A server and its port; at the end, its connections are closed."""
+    tasks = set[asyncio.Task[None]]()
+    writers = set[asyncio.StreamWriter]()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        writers.add(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
 class ForwardProxy:
-    """A proxy.
+    """A proxy; it maps every name to this machine.
 
     Args:
         port: of the upstream, whatever the request names.
@@ -33,27 +64,19 @@ class ForwardProxy:
         self._context = context
         self.heads: list[bytes] = []
         self.open = 0
-        self.accepted = asyncio.Event()
         self.port = 0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator["ForwardProxy"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with listening(self._serve, self._context) as self.port:
             yield self
-        finally:
-            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
-        self.accepted.set()
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._answer_to(reader, writer)
+            await self._answer_to(reader, writer)
         finally:
             self.open -= 1
-            writer.close()
 
     async def _answer_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -88,3 +111,5 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

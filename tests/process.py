@@ -88,6 +88,12 @@ class ServerProcess:
         found = [re.search(rf"a worker starts worker={index} pid=(\d+)\b", line) for line in self.log]
         return int([match for match in found if match][-1][1])
 
+    def is_serving(self, index: int) -> bool:
+        """Whether the latest process of a worker has logged that it serves."""
+        said = [line for line in self.log if re.search(rf"\bworker={index}\b", line)]
+        said = [line for line in said if "a worker starts" in line or "metrics=http" in line]
+        return bool(said) and "metrics=http" in said[-1]
+
     def kill(self) -> None:
         self.process.kill()
 

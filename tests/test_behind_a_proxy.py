@@ -1,6 +1,7 @@
 """Calls through an HTTP proxy, which alone knows the upstream's name."""
 
 import base64
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ async def test_an_http_upstream(capfd: pytest.CaptureFixture[str]) -> None:
     assert len(proxy.heads) == 1
     assert proxy.heads[0].startswith(b"POST http://upstream.test:81/v1.3/embed HTTP/1.1\r\n")
     said = "".join(capfd.readouterr())
+    assert re.search(rf"serving .*proxy=127\.0\.0\.1:{proxy.port}", re.sub(r"\x1b\[[0-9;]*m", "", said))
     assert "hunter2" not in said
     assert base64.b64encode(USER.encode()).decode() not in said
 

@@ -69,7 +69,7 @@ async def test_a_hung_worker_is_replaced(number: signal.Signals) -> None:
         await logged(server, rf"is hung and is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
         await logged(server, rf"has ended worker=0 pid={pids[0]} exit_status=-9")
         await until(lambda: server.worker(0) != pids[0])
-        await until(lambda: sum("metrics=http" in line and "worker=0" in line for line in server.log) == 2, 40)
+        await until(lambda: server.is_serving(0), 40)
         assert await codes(server.target) == {OK}
         assert server.worker(1) == pids[1]
         assert await server.terminate() == 0

@@ -160,6 +160,8 @@ class App:
         """What an operator may want to see at the start, and in time."""
         settings = self._settings
         facts: dict[str, object] = {"metrics": self.metrics_url, "upstream": settings.upstream_name}
+        if settings.proxy is not None:
+            facts["proxy"] = settings.proxy.address
         if self.health_target:
             facts["health"] = self.health_target
         return facts | {"tls": settings.certificate_files is not None, "tokens": len(settings.tokens)}

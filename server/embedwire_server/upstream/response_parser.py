@@ -41,9 +41,10 @@ class ResponseParser:
         self.headers: list[tuple[bytes, bytes]] = []
         self.is_complete = False
         self.fault = ""
-        self._parser = httptools.HttpResponseParser(self)
+        parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = parser  # until `close`
         # As other clients do: line ends without CR, and any character in the value of a header.
-        self._parser.set_dangerous_leniencies(
+        parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
         self._body: list[bytes] = []
@@ -92,6 +93,10 @@ class ResponseParser:
             self._fail("it consists mostly of chunk sizes, extensions or trailers")
         return body
 
+    def close(self) -> None:
+        """Release the parser of httptools, which refers to this object: a cycle stays until the garbage collection."""
+        self._parser = None
+
     def finish(self) -> bool:
         """Take the end of the connection; whether the response is complete with it."""
         if self.status and not self._is_chunked and self._missing is None:
@@ -116,14 +121,16 @@ class ResponseParser:
 
     def on_headers_complete(self) -> None:
         """Take the end of a head."""
-        status = self._parser.get_status_code()
+        parser = self._parser
+        assert parser is not None  # noqa: S101 - it calls this
+        status = parser.get_status_code()
         if status == _SWITCHING_PROTOCOLS:
             self._fail("it switches to another protocol (status 101), which was not asked for")
         if status < _OK:
             self.headers.clear()
             return
         self.status = status
-        self._keeps_alive = self._parser.should_keep_alive()
+        self._keeps_alive = parser.should_keep_alive()
         if status in _BODILESS:
             self._missing = 0
             return
@@ -157,6 +164,8 @@ class ResponseParser:
         return head, data[size:]
 
     def _parse(self, data: bytes) -> None:
+        if self._parser is None:
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:

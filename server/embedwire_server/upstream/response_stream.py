@@ -75,6 +75,7 @@ class ResponseStream(httpx.AsyncByteStream):
     def abort(self) -> None:
         """Close the connection, unless the response is complete."""
         connection, self._connection = self._connection, None
+        self._parser.close()
         if connection is not None:
             self._exchange.unsent = connection.unsent
             connection.abort()
@@ -128,6 +129,7 @@ class ResponseStream(httpx.AsyncByteStream):
             self.abort()
             return
         self._connection = None
+        self._parser.close()
         if self._is_paused:
             connection.read(is_paused=False)
         connection.release()

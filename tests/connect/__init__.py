@@ -1,0 +1,1 @@
+"""How connections to the upstream are made."""
