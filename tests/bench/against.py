@@ -1,8 +1,8 @@
 """Compares the gateway of this tree with that of another commit: `make bench AGAINST=COMMIT ROWS="text late"`.
 
-Both run at the same time and have their turns one after the other, in each round in the other order. Each round gives
-one ratio, this ÷ the other commit. Reported are the medians of both, the median of the ratios, and the range of the
-middle half of them. All that is not the gateway is of this tree.
+Both run at the same time and have their turns one after the other, in each round in the other order. They are started
+anew after every two rounds. Each round gives one ratio, this ÷ the other commit. Reported are the medians of both, the
+median of the ratios, and the range of the middle half of them. All that is not the gateway is of this tree.
 """
 
 import argparse
@@ -26,8 +26,11 @@ from bench.pairs import Pair
 from bench.processes import OTHER_CORE
 from bench.report import digits
 from bench.stage import Stage, opened
+from bench.start import settle
 
 BUILD = Path("build")
+# Two processes of the same program differ by some percent for as long as they run, by where their memory lies.
+ROUNDS_OF_A_PROCESS = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,11 +64,13 @@ class Paired:
 async def compare(stage: Stage, pair: Pair, other: Build) -> list[Paired]:
     """Give both their turns."""
     taken: dict[Build, list[tuple[float, ...]]] = {THIS: [], other: []}
-    async with pair.open(stage, Start(THIS)) as ours, pair.open(stage, Start(other)) as theirs:
-        for number in range(min(stage.rounds, pair.most_rounds)):
-            turns = [(THIS, ours), (other, theirs)]
-            for build, measure in turns if number % 2 == 0 else reversed(turns):
-                taken[build].append(await measure())
+    rounds = min(stage.rounds, pair.most_rounds)
+    for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
+        async with pair.open(stage, Start(THIS)) as ours, pair.open(stage, Start(other)) as theirs:
+            for number in range(first, min(first + ROUNDS_OF_A_PROCESS, rounds)):
+                turns = [(THIS, ours), (other, theirs)]
+                for build, measure in turns if number % 2 == 0 else reversed(turns):
+                    taken[build].append(await measure())
     columns = zip(*(zip(*taken[build], strict=True) for build in (THIS, other)), strict=True)
     return [Paired(pair.name, name, *both) for name, both in zip(pair.figures, columns, strict=True)]
 
@@ -74,6 +79,8 @@ async def compare_all(names: Sequence[str], other: Build, rounds: int, seconds: 
     """All rows one after the other; one that cannot be measured is reported and left out."""
     found: list[Paired] = []
     async with opened(BUILD, rounds, seconds, frozenset(names)) as stage:
+        for build in (THIS, other):
+            await settle(stage, Start(build))
         for name in names:
             watch = machine.Watch()
             try:
@@ -93,7 +100,7 @@ def main() -> int:
     parser.add_argument("directory", type=Path, help="the virtual environment of the other commit's gateway")
     known = ", ".join(pairs.ALL)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {known}, or all; unset: {', '.join(pairs.DEFAULT)}")
-    parser.add_argument("--rounds", type=int, default=11, help="how often each commit has its turn (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=12, help="how often each commit has its turn (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn under load (%(default)s)")
     chosen = parser.parse_args()
     names = [*pairs.ALL] if chosen.rows == ["all"] else chosen.rows or [*pairs.DEFAULT]

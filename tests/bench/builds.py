@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import subprocess
 from pathlib import Path
 from typing import Self
@@ -41,6 +42,18 @@ class Build:
     def has_flag(self, flag: str) -> bool:
         """Whether this commit's `serve` knows a flag."""
         return flag in self._help.replace(",", " ").replace("[", " ").split()
+
+    def evict(self) -> None:
+        """Remove its files from the page cache, so that the next start reads them.
+
+        Files that pip has just written are there in larger pieces than files that were read. The kernel maps more of
+        such a piece at once: the same server had 74 or 84 MiB of resident memory.
+        """
+        os.sync()  # pages that are not written yet would stay
+        for path in self.directory.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     @functools.cached_property
     def _help(self) -> str:

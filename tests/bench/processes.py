@@ -36,6 +36,10 @@ class Running:
         """Resident bytes now."""
         return self._status("VmRSS")
 
+    def anonymous(self) -> int:
+        """Those of them that are not pages of files."""
+        return self._status("RssAnon")
+
     def peak(self) -> int:
         """The most resident bytes since `forget_peak`."""
         return self._status("VmHWM")
