@@ -38,7 +38,7 @@ async def settle(stage: Stage, chosen: Start = DEFAULT) -> None:
 
 
 async def started(stage: Stage, chosen: Start = DEFAULT) -> tuple[float, float, float]:
-    """Start one: seconds until it says that it serves, and a moment later its MiB, in all and without pages of files."""
+    """Start one: seconds until it says that it serves, then its MiB, and those of them that are not pages of files."""
     port = free_port()
     flags = ["--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{free_port()}"]
     flags += ["--upstream", stage.upstream.url("text")]
