@@ -34,7 +34,7 @@ SCRUBBED := env -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
 .venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -196,9 +196,45 @@ bench-tools:
 			nghttp2-client gcc libc6-dev >/dev/null; \
 	fi
 
+# The other commit is built of its own files, by its own pins.
+ifdef AGAINST
+AGAINST_COMMIT := $(shell git rev-parse --verify --quiet '$(AGAINST)^{commit}')
+ifndef AGAINST_COMMIT
+$(error AGAINST=$(AGAINST) is no commit of this repository)
+endif
+AGAINST_BUILD := build/commits/$(AGAINST_COMMIT)/server
+endif
+
+build/commits/%/server/installed:
+	@echo "building the gateway of commit $*: half a minute"
+	@rm -rf build/commits/$* && mkdir -p build/commits/$*/source
+	@git archive $* | tar --extract --directory build/commits/$*/source
+	@$(PYTHON) -m venv build/commits/$*/server
+	@cd build/commits/$*/source && ../server/bin/python -m pip install $(QUIET) $(PIP_VERSION)
+	@cd build/commits/$*/source && ../server/bin/python -m pip install $(QUIET) --constraint constraints.txt \
+		--editable clients/python --editable .
+	@touch $@
+
+BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 .PHONY: bench
-bench: .venv/installed build/server/installed build/peers/installed bench-tools ## Measure the gateway beside its peers and its floor (ROWS="text sdk": some rows)
-	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench $(ROWS)
+bench: .venv/installed build/server/installed bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Measure the gateway beside its peers and its floor, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
+	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m $(if $(AGAINST),bench.against $(AGAINST_BUILD),bench) $(BENCH_OPTIONS)
+
+.PHONY: instruction-tools
+instruction-tools:
+	@if ! command -v valgrind >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make bench-instructions needs valgrind: apt-get install valgrind" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends valgrind >/dev/null; \
+	fi
+
+.PHONY: bench-instructions
+bench-instructions: .venv/installed build/server/installed bench-tools instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call, by callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
+	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
+
+.PHONY: bench-docs
+bench-docs: .venv/installed ## Put what `make bench` has measured into README and docs/bench.png
+	PYTHONPATH=tests $(BIN)/python -m bench.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap
 

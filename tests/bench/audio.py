@@ -1,20 +1,22 @@
 """Rows of long replies: how fast segments pass, how soon, and what others feel of it."""
 
 import asyncio
+import contextlib
 import re
 import signal
 import statistics
-import sys
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from bench import bodies, requests
-from bench.gateway import Gateway
+from bench.gateway import DEFAULT, Gateway, Start
 from bench.rows import Bound, Measured, row
 from bench.stage import STREAM, Stage, answer_of
+from bench.subjects import Embedding
 
 CONNECTIONS = 8
-TICKING = (sys.executable, "-m", "bench.ticking_app", "serve")
+TICKING = "bench.ticking_app"
 
 
 @row(
@@ -51,18 +53,23 @@ async def listened(server: Gateway) -> tuple[float, float]:
 async def stall(stage: Stage) -> Measured:
     """The longest stall of the event loop during a 27 MB reply."""
     rounds, rests = [], []
-    async with stage.gateway("audio-long", command=TICKING) as server:
+    async with stage.gateway("audio-long", Start(app=TICKING)) as server:
         await server.program.written("longest stall")
         for _ in range(stage.rounds + 1):
-            await stalled(server)
-            async with server.stub() as stub:
-                events = [event async for event in stub.CreateEmbedding(requests.audio(), timeout=60)]
-            requests.check_events(events, bodies.LONG)
-            rounds.append(await stalled(server))
+            rounds.append(await stalled_by_reply(server))
             rests.append(await stalled(server, 1.0))
         asked = await server.asked()
     at_rest = statistics.median(rests)
     return Measured([rounds[1:]], [f"at rest {at_rest:.1f} ms in 1 s", asked])
+
+
+async def stalled_by_reply(server: Gateway) -> float:
+    """The longest stall in ms during one reply."""
+    await stalled(server)
+    async with server.stub() as stub:
+        events = [event async for event in stub.CreateEmbedding(requests.audio(), timeout=60)]
+    requests.check_events(events, bodies.LONG)
+    return await stalled(server)
 
 
 async def stalled(server: Gateway, seconds: float = 0.0) -> float:
@@ -80,6 +87,13 @@ async def stalled(server: Gateway, seconds: float = 0.0) -> float:
 
 def _told(server: Gateway) -> list[str]:
     return re.findall(r"longest stall ([\d.]+) ms\n", server.program.log.read_text())
+
+
+@contextlib.asynccontextmanager
+async def long_replies(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
+    """Replies of 720 segments."""
+    async with stage.gateway("audio", start) as server:
+        yield await stage.streaming(server, requests.audio(), bodies.TWO_HOURS, CONNECTIONS, 1)
 
 
 @row(12, "segments", Bound("720 segments ÷ bare stream of 720", 0.35, 0.55))

@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import io
-import wave
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from bench import bodies, requests
-from bench.gateway import Gateway
+from bench.gateway import DEFAULT, Gateway, Start
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from embedwire.v1 import embedding_pb2 as pb
 
 MIB = 1 << 20
 UPLOAD_BYTES = 100_000_000
-CHUNK_BYTES = 64 << 10
 CALLERS = 20
 READ_SEGMENTS = 100
 STALLED_SECONDS = 5.0
@@ -34,16 +31,22 @@ Work = Callable[[Gateway], Awaitable[object]]
 )
 async def memory(stage: Stage) -> Measured:
     """Peak memory over baseline: that 10 MB reply; a 100 MB upload in chunks; the same to an upstream of 20 MB/s."""
-    experiments: list[tuple[str, Work]] = [("audio-paced", listen), ("audio-short", upload), ("audio-sink", upload)]
     asked: dict[str, str] = {}
-    rounds = [[await grown(stage, way, work, asked) for way, work in experiments] for _ in range(min(3, stage.rounds))]
+    rounds = [
+        [await grown(stage, way, work, asked) for way, work in experiments()] for _ in range(min(3, stage.rounds))
+    ]
     notes = [f"each in a fresh server; {', '.join(dict.fromkeys(asked.values()))}"]
     return Measured([list(column) for column in zip(*rounds, strict=True)], notes)
 
 
-async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str]) -> float:
+def experiments() -> list[tuple[str, Work]]:
+    """What is asked of a fresh server, and the upstream's part in it."""
+    return [("audio-paced", listen), ("audio-short", upload), ("audio-sink", upload)]
+
+
+async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str], start: Start = DEFAULT) -> float:
     """MiB by which the peak of a fresh server is above what it had when it was warm."""
-    async with stage.gateway(way, max_upload_bytes=2 * UPLOAD_BYTES) as server:
+    async with stage.gateway(way, start, max_upload_bytes=2 * UPLOAD_BYTES) as server:
         await warm(server)
         await asyncio.sleep(0.5)
         server.program.forget_peak()
@@ -59,7 +62,7 @@ async def warm(server: Gateway) -> None:
         for _ in range(20):
             await stub.ListModels(requests.models())
         if server.way != "audio-paced":
-            await _sent(stub, sound(CHUNK_BYTES))
+            await _sent(stub, requests.sound(requests.CHUNK_BYTES))
 
 
 async def listen(server: Gateway) -> None:
@@ -70,54 +73,43 @@ async def listen(server: Gateway) -> None:
 
 async def upload(server: Gateway) -> None:
     async with server.stub() as stub:
-        await _sent(stub, sound(UPLOAD_BYTES))
+        await _sent(stub, requests.sound(UPLOAD_BYTES))
 
 
 async def _sent(stub: Any, data: bytes) -> None:
-    source = pb.UploadSource(file_name="sound.wav", media_type="audio/wav", size_bytes=len(data))
-    first = requests.of(pb.Input(audio=pb.AudioInput(source=pb.MediaSource(upload=source))))
-
     async def messages() -> AsyncGenerator[pb.CreateEmbeddingFromUploadRequest]:
-        yield pb.CreateEmbeddingFromUploadRequest(request=first)
-        for start in range(0, len(data), CHUNK_BYTES):
-            piece, is_last = data[start : start + CHUNK_BYTES], start + CHUNK_BYTES >= len(data)
-            yield pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(data=piece, last=is_last))
+        for message in requests.upload(data):
+            yield message
 
     events = [event async for event in stub.CreateEmbeddingFromUpload(messages(), timeout=120)]
     requests.check_events(events, 1)
 
 
-def sound(size: int) -> bytes:
-    """A WAV file of about this size."""
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(44_100)
-        file.writeframes(bytes(size))
-    return out.getvalue()
-
-
 @row(14, "stopped", Bound("20 callers who stop reading, MiB", 64, 16, at_most=True))
 async def stopped(stage: Stage) -> Measured:
     """20 callers that stop reading in the middle of a two-hour reply: growth of memory."""
-    rounds, held = [], []
-    for _ in range(min(3, stage.rounds)):
-        async with stage.gateway("audio") as server, contextlib.AsyncExitStack() as stack:
-            await listen(server)
-            await asyncio.sleep(0.5)
-            server.program.forget_peak()
-            baseline, good = server.program.memory(), await server.good_calls()
-            stubs = [await stack.enter_async_context(server.stub(*WINDOWS)) for _ in range(CALLERS)]
-            calls = await asyncio.gather(*(read_some(stub) for stub in stubs))
-            await asyncio.sleep(STALLED_SECONDS)
-            rounds.append((server.program.peak() - baseline) / MIB)
-            held.append(CALLERS - (await server.good_calls() - good))
-            for call in calls:
-                call.cancel()
-            await asyncio.sleep(0.5)
-            asked = await server.asked()
-    return Measured([rounds], [f"calls that the server was held up in: {min(held)} of {CALLERS}; {asked}"])
+    found = [await grown_by_stopped(stage) for _ in range(min(3, stage.rounds))]
+    held, asked = min(held for _, held, _ in found), found[-1][2]
+    note = f"calls that the server was held up in: {held} of {CALLERS}; {asked}"
+    return Measured([[grown for grown, _, _ in found]], [note])
+
+
+async def grown_by_stopped(stage: Stage, start: Start = DEFAULT) -> tuple[float, int, str]:
+    """MiB by which a fresh server grew, how many calls it was held up in, and what it asked the upstream."""
+    async with stage.gateway("audio", start) as server, contextlib.AsyncExitStack() as stack:
+        await listen(server)
+        await asyncio.sleep(0.5)
+        server.program.forget_peak()
+        baseline, good = server.program.memory(), await server.good_calls()
+        stubs = [await stack.enter_async_context(server.stub(*WINDOWS)) for _ in range(CALLERS)]
+        calls = await asyncio.gather(*(read_some(stub) for stub in stubs))
+        await asyncio.sleep(STALLED_SECONDS)
+        grown = (server.program.peak() - baseline) / MIB
+        held = CALLERS - (await server.good_calls() - good)
+        for call in calls:
+            call.cancel()
+        await asyncio.sleep(0.5)
+        return grown, held, await server.asked()
 
 
 async def read_some(stub: Any) -> Any:

@@ -5,18 +5,19 @@ from typing import Any
 from bench.rows import Figure, Measured, Row
 
 
-def lines(row: Row, measured: Measured, seconds: float) -> str:
-    """One line a figure, and the notes below."""
+def lines(row: Row, measured: Measured, circumstances: str) -> str:
+    """One line a figure, and below it the notes and how it was measured."""
     text = [_line(row.number, figure) for figure in row.figures(measured)]
-    text += [f"{'':19}{note}" for note in measured.notes]
-    return "\n".join([*text, f"{'':19}measured in {seconds:.0f} s"])
+    return "\n".join([*text, *(f"{'':19}{note}" for note in (*measured.notes, circumstances))])
 
 
 def facts(figure: Figure) -> dict[str, Any]:
     """One figure for the file."""
     bound = figure.bound
     value = None if figure.value is None else round(figure.value, 4)
-    return {"name": bound.name, "value": value, "target": bound.target, "goal": bound.goal, "ok": figure.ok}
+    rounds = [round(number, 4) for number in figure.rounds]
+    bounds = {"target": bound.target, "goal": bound.goal}
+    return {"name": bound.name, "value": value, "rounds": rounds, **bounds, "ok": figure.ok}
 
 
 def _line(number: int, figure: Figure) -> str:
@@ -24,10 +25,11 @@ def _line(number: int, figure: Figure) -> str:
     bounds = f"target {sign} {bound.target:g}, goal {bound.goal:g}"
     if figure.value is None:
         return f"{'not measured':13} {number:3}  {bound.name:41} {'':>7}  {bounds}"
-    spread = f"rounds {_number(min(figure.rounds))} to {_number(max(figure.rounds))}"
+    spread = f"rounds {digits(min(figure.rounds))} to {digits(max(figure.rounds))}"
     verdict = "ok" if figure.ok else "short"
-    return f"{verdict:13} {number:3}  {bound.name:41} {_number(figure.value):>7}  {bounds:26} {spread}"
+    return f"{verdict:13} {number:3}  {bound.name:41} {digits(figure.value):>7}  {bounds:26} {spread}"
 
 
-def _number(value: float) -> str:
+def digits(value: float) -> str:
+    """Three digits of it."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

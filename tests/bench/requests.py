@@ -1,6 +1,8 @@
 """What is asked, and whether the answer is the right one."""
 
-from collections.abc import Sequence
+import io
+import wave
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from bench import bodies
 from embedwire.v1 import embedding_pb2 as pb
 
+CHUNK_BYTES = 64 << 10  # of an upload
 PATH = "/embedwire.v1.EmbeddingService/"
 _TEXT = pb.Input(text=pb.TextInput(value="a red fox jumps over a lazy dog"))
 _AUDIO = pb.Input(audio=pb.AudioInput(source=pb.MediaSource(url="https://media.example/two-hours.mp3")))
@@ -29,6 +32,27 @@ def text_unary() -> pb.CreateEmbeddingUnaryRequest:
 
 def audio() -> pb.CreateEmbeddingRequest:
     return of(_AUDIO)
+
+
+def upload(data: bytes) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
+    """An audio file as a client sends it."""
+    source = pb.UploadSource(file_name="sound.wav", media_type="audio/wav", size_bytes=len(data))
+    first = of(pb.Input(audio=pb.AudioInput(source=pb.MediaSource(upload=source))))
+    yield pb.CreateEmbeddingFromUploadRequest(request=first)
+    for start in range(0, len(data), CHUNK_BYTES):
+        piece, is_last = data[start : start + CHUNK_BYTES], start + CHUNK_BYTES >= len(data)
+        yield pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(data=piece, last=is_last))
+
+
+def sound(size: int) -> bytes:
+    """A WAV file of about this size."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(44_100)
+        file.writeframes(bytes(size))
+    return out.getvalue()
 
 
 def framed(*messages: Any) -> bytes:

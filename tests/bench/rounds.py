@@ -16,12 +16,14 @@ class Sample:
         asked: upstream requests for each call; None where there is no upstream.
         upstream_cpu: how much of a core the upstream took.
         load_cpu: how much of a core the load took.
+        cpu: seconds of CPU of the measured process for each call; None if it was not measured.
     """
 
     rate: float
     asked: float | None = None
     upstream_cpu: float = 0.0
     load_cpu: float = 0.0
+    cpu: float | None = None
 
 
 Subject = Callable[[float], Awaitable[Sample]]
@@ -41,6 +43,10 @@ class Comparison:
     def rate(self, name: str) -> float:
         return statistics.median(sample.rate for sample in self.samples[name])
 
+    def rates(self) -> dict[str, list[float]]:
+        """Of all subjects, round by round."""
+        return {name: [sample.rate for sample in samples] for name, samples in self.samples.items()}
+
     def notes(self, *names: str) -> list[str]:
         """A line for each subject, or for these."""
         return [self._note(name) for name in names or self.samples]
@@ -49,6 +55,8 @@ class Comparison:
         samples = self.samples[name]
         asked = [sample.asked for sample in samples if sample.asked is not None]
         words = [f"{name} {self.rate(name):,.0f}/s"]
+        if cpu := [sample.cpu for sample in samples if sample.cpu is not None]:
+            words.append(f"CPU {statistics.median(cpu) * 1e6:,.0f} us a call")
         if asked:
             words.append(f"upstream requests ÷ calls {statistics.fmean(asked):.2f}")
             words.append(f"upstream CPU {statistics.fmean(sample.upstream_cpu for sample in samples):.2f}")

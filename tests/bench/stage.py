@@ -2,21 +2,23 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bench import requests
-from bench.gateway import Gateway, gateway
+from bench.gateway import DEFAULT, Gateway, Start, gateway
 from bench.h2load import Load
 from bench.processes import Command, free_port, listening, running
 from bench.rounds import Comparison, Subject, side_by_side
 from bench.subjects import Embedding, Served, embedding
-from bench.upstream import Upstream
+from bench.upstream import Upstream, upstream
 from embedwire.v1 import embedding_pb2 as pb
 
-STREAM, UNARY = "CreateEmbedding", "CreateEmbeddingUnary"
+STREAM, UNARY, UPLOAD = "CreateEmbedding", "CreateEmbeddingUnary", "CreateEmbeddingFromUpload"
 
 
 @dataclasses.dataclass
@@ -40,8 +42,11 @@ class Stage:
     wanted: frozenset[str]
     panels: dict[str, Comparison] = dataclasses.field(default_factory=dict)
 
-    def gateway(self, way: str, **options: Any) -> contextlib.AbstractAsyncContextManager[Gateway]:
-        return gateway(self.directory, self.upstream, way, **options)
+    def gateway(
+        self, way: str, start: Start = DEFAULT, **flags: Any
+    ) -> contextlib.AbstractAsyncContextManager[Gateway]:
+        """A gateway that asks the upstream in this way."""
+        return gateway(self.directory, self.upstream, way, start, flags)
 
     async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
         """Measure side by side."""
@@ -60,13 +65,13 @@ class Stage:
         async with server.stub() as stub:
             events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
         requests.check_events(events, segments)
-        load = self.load(server.target, STREAM, request, connections, calls_each)
+        load = self.load(server.target, STREAM, requests.framed(request), connections, calls_each)
         return embedding(server, load, len(requests.framed(*events)))
 
-    def load(self, target: str, method: str, request: Any, connections: int, calls_each: int) -> Load:
-        """Calls of one method."""
-        body = self.directory / f"{method}-{request.inputs[0].WhichOneof('modality')}.request"
-        body.write_bytes(requests.framed(request))
+    def load(self, target: str, method: str, messages: bytes, connections: int, calls_each: int) -> Load:
+        """Calls of one method that send these messages."""
+        body = self.directory / f"{method}-{zlib.crc32(messages):08x}.request"
+        body.write_bytes(messages)
         return Load(f"http://{target}{requests.PATH}{method}", body, connections, calls_each)
 
     @contextlib.asynccontextmanager
@@ -83,9 +88,35 @@ class Stage:
                 segments = answer.embeddings[0].segments
                 events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
                 size = len(requests.framed(*events) if method == STREAM else requests.framed(answer))
-                return Served(self.load(f"127.0.0.1:{port}", method, request, connections, calls_each), size)
+                messages = requests.framed(request)
+                return Served(self.load(f"127.0.0.1:{port}", method, messages, connections, calls_each), size)
 
             yield asked
+
+
+@contextlib.asynccontextmanager
+async def opened(build: Path, rounds: int, seconds: float, wanted: frozenset[str]) -> AsyncGenerator[Stage]:
+    """A stage with a running upstream, below the directory of what is built."""
+    directory = build / "bench"
+    directory.mkdir(parents=True, exist_ok=True)
+    with alone(directory):
+        async with upstream(directory) as running_upstream:
+            yield Stage(directory, build / "peers", running_upstream, rounds, seconds, wanted)
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the directory; two benchmarks would disturb each other, and overwrite each other's files.
+
+    Raises:
+        RuntimeError: another one holds it.
+    """
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"another benchmark runs in {directory}; wait until it has ended") from None
+        yield
 
 
 async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingUnaryResponse:

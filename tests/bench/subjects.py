@@ -39,10 +39,15 @@ class Served:
 
     async def burst(self, calls: int) -> tuple[Burst, Sample]:
         """Make so many calls."""
+        burst = await self.answered(calls)
+        return burst, Sample(burst.rate, load_cpu=burst.cpu * burst.rate / calls)
+
+    async def answered(self, calls: int) -> Burst:
+        """Make so many calls, and raise unless all answers have the right size."""
         burst = await fire(self.load, calls)
         if burst.answers != calls or abs(burst.data - calls * self.reply_bytes) > calls * self.slack:
             raise AssertionError(f"{calls} calls, {burst.answers} answers, {burst.data / calls} bytes each")
-        return burst, Sample(burst.rate, load_cpu=burst.cpu * burst.rate / calls)
+        return burst
 
 
 @dataclasses.dataclass
@@ -71,14 +76,15 @@ class Embedding(Asking):
     async def burst(self, calls: int) -> tuple[Burst, Sample]:
         """Make so many calls, and read its metrics."""
         assert self.gateway is not None
-        before = await self.gateway.good_calls()
-        found = await super().burst(calls)
+        before, cpu = await self.gateway.good_calls(), self.gateway.program.cpu()
+        burst, sample = await super().burst(calls)
+        used = self.gateway.program.cpu() - cpu
         async with asyncio.timeout(5):
             while (good := await self.gateway.good_calls() - before) < calls:
                 await asyncio.sleep(0.02)
         if good != calls:
             raise AssertionError(f"{good} good calls of {calls}")
-        return found
+        return burst, dataclasses.replace(sample, cpu=used / calls)
 
 
 @dataclasses.dataclass

@@ -1,19 +1,23 @@
 """Rows of short texts: calls a second beside the floor, and beside the way that must not ship."""
 
 import contextlib
-import sys
+from collections.abc import AsyncGenerator
 
 from bench import requests
+from bench.gateway import DEFAULT, Gateway, Start
 from bench.rounds import GATEWAY, Comparison, Subject
 from bench.rows import Bound, Measured, row
 from bench.stage import STREAM, UNARY, Stage, answer_of
-from bench.subjects import embedding
+from bench.subjects import Embedding, embedding
+from embedwire.v1 import embedding_pb2 as pb
 
 CONNECTIONS, CALLS_EACH = 8, 8
 FLOOR, ON_HTTPX = "bare server", "on httpx, files="
-FILES = (sys.executable, "-m", "bench.files_app", "serve")
+FILES = Start(app="bench.files_app")
 IDEAL_SECONDS = 0.2
 MANY_EACH = 48
+# What an installation with a plan sets; too many to be reached.
+RATE_LIMITS = {"text_requests_per_minute": 100_000_000, "text_requests_per_day": 100_000_000}
 
 
 @row(1, "text", Bound("text ÷ bare stream", 0.42, 0.60))
@@ -30,6 +34,15 @@ async def httpx(stage: Stage) -> Measured:
     return Measured([found.ratios(GATEWAY, ON_HTTPX)], found.notes(GATEWAY, ON_HTTPX))
 
 
+@contextlib.asynccontextmanager
+async def texts(
+    stage: Stage, start: Start = DEFAULT, connections: int = CONNECTIONS, calls_each: int = CALLS_EACH
+) -> AsyncGenerator[Embedding]:
+    """Texts, streamed."""
+    async with stage.gateway("text", start) as server:
+        yield await stage.streaming(server, requests.text(), 1, connections, calls_each)
+
+
 async def streamed(stage: Stage) -> Comparison:
     """Whom of them is wanted, side by side."""
     request = requests.text()
@@ -40,7 +53,7 @@ async def streamed(stage: Stage) -> Comparison:
             bare = await stack.enter_async_context(stage.bare(await answer_of(server, request)))
             subjects[FLOOR] = bare(STREAM, request, CONNECTIONS, CALLS_EACH)
         if "httpx" in stage.wanted:
-            other = await stack.enter_async_context(stage.gateway("text", command=FILES))
+            other = await stack.enter_async_context(stage.gateway("text", FILES))
             subjects[ON_HTTPX] = await stage.streaming(other, request, 1, CONNECTIONS, CALLS_EACH)
         return await stage.compare(subjects)
 
@@ -54,23 +67,57 @@ async def unary(stage: Stage) -> Measured:
 
 async def answered(stage: Stage) -> Comparison:
     """Both with the same answer."""
-    request = requests.text_unary()
     async with stage.gateway("text") as server:
-        async with server.stub() as stub:
-            answer = await stub.CreateEmbeddingUnary(request, timeout=60)
-        requests.check(answer.embeddings[0].segments, answer.embeddings[0].result, 1)
+        ours, answer = await unary_of(stage, server)
         async with stage.bare(answer) as bare:
-            load = stage.load(server.target, UNARY, request, CONNECTIONS, CALLS_EACH)
-            ours = embedding(server, load, len(requests.framed(answer)))
-            return await stage.compare({GATEWAY: ours, FLOOR: bare(UNARY, request, CONNECTIONS, CALLS_EACH)})
+            floor = bare(UNARY, requests.text_unary(), CONNECTIONS, CALLS_EACH)
+            return await stage.compare({GATEWAY: ours, FLOOR: floor})
+
+
+async def unary_of(stage: Stage, server: Gateway) -> tuple[Embedding, pb.CreateEmbeddingUnaryResponse]:
+    """A gateway under load by the unary call, and its answer, which is looked at closely."""
+    request = requests.text_unary()
+    async with server.stub() as stub:
+        answer = await stub.CreateEmbeddingUnary(request, timeout=60)
+    requests.check(answer.embeddings[0].segments, answer.embeddings[0].result, 1)
+    load = stage.load(server.target, UNARY, requests.framed(request), CONNECTIONS, CALLS_EACH)
+    return embedding(server, load, len(requests.framed(answer))), answer
+
+
+@contextlib.asynccontextmanager
+async def unary_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
+    """Texts by the unary call."""
+    async with stage.gateway("text", start) as server:
+        yield (await unary_of(stage, server))[0]
+
+
+@contextlib.asynccontextmanager
+async def late_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
+    """Texts for an upstream that takes 200 ms."""
+    async with stage.gateway("text-late", start) as server:
+        yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, MANY_EACH)
 
 
 @row(7, "late", Bound("200 ms upstream ÷ ideal", 0.5, 0.8))
 async def late(stage: Stage) -> Measured:
     """An upstream that takes 200 ms, 384 in flight: calls/s ÷ ideal."""
-    async with stage.gateway("text-late") as server:
-        ours = await stage.streaming(server, requests.text(), 1, CONNECTIONS, MANY_EACH)
+    async with late_texts(stage) as ours:
         found = await stage.compare({GATEWAY: ours})
     ideal = CONNECTIONS * MANY_EACH / IDEAL_SECONDS
     ratios = [sample.rate / ideal for sample in found.samples[GATEWAY]]
     return Measured([ratios], [*found.notes(), f"ideal {ideal:,.0f}/s"])
+
+
+@contextlib.asynccontextmanager
+async def limited_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
+    """Texts, with rate limits set."""
+    async with stage.gateway("text", start, **RATE_LIMITS) as server:
+        yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
+
+
+@row(17, "limits", Bound("text with rate limits ÷ without", 0.9, 0.97))
+async def limits(stage: Stage) -> Measured:
+    """Text calls/s with two rate limits set ÷ without, as in all other rows."""
+    async with texts(stage) as unlimited, limited_texts(stage) as limited:
+        found = await stage.compare({"with limits": limited, "without": unlimited})
+    return Measured([found.ratios("with limits", "without")], found.notes())
