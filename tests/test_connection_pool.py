@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import ssl
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,8 +21,6 @@ from embedwire_server.upstream.exchange import Exchange
 from embedwire_server.upstream.pool import ConnectionPool
 from embedwire_server.upstream.response_stream import MAX_BUFFERED_BYTES, ResponseStream
 from embedwire_server.upstream.transport import Transport
-
-pytestmark = pytest.mark.asyncio
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -71,6 +71,30 @@ async def test_requests_share_a_connection() -> None:
     connections = [visit.writer for visit in upstream.visits]
     assert len(set(connections[:5])) == 1
     assert len(set(connections[5:])) == 8
+
+
+async def test_an_origin_is_prepared_once() -> None:
+    """What a request needs is there before it, and is used by it: its authorities are read when the server starts."""
+    prepared = []
+
+    def dialer(url: httpx.URL) -> Dialer:
+        prepared.append(url)
+        return Dialer(url)
+
+    async with ScriptedUpstream(ok).running() as upstream, contextlib.AsyncExitStack() as stack:
+        client = Transport(dialer)
+        stack.push_async_callback(client.aclose)
+        client.prepare(upstream.base_url)
+        assert len(prepared) == 1
+        await client.handle_async_request(post(upstream.base_url))
+        assert len(prepared) == len(upstream.visits) == 1
+
+
+def test_authorities_that_cannot_be_read_fail_before_a_request(tmp_path: Path) -> None:
+    """They are read when the origin is prepared."""
+    client = Transport(functools.partial(Dialer, ca_file=tmp_path / "missing.pem"))
+    with pytest.raises(FileNotFoundError):
+        client.prepare("https://127.0.0.1:1")
 
 
 async def test_a_request_is_written_as_it_is_given() -> None:

@@ -242,6 +242,7 @@ class App:
             base_url = await stack.enter_async_context(embedded_sandbox())
         transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
         stack.push_async_callback(transport.aclose)
+        transport.prepare(base_url)
         return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
 
     def serve_metrics(self) -> None:

@@ -60,6 +60,14 @@ class Transport(httpx.AsyncBaseTransport):
             sending.cancel()  # a final response may come before the request is sent: the rest is not wanted
             await asyncio.wait([sending])
 
+    def prepare(self, url: str) -> None:
+        """Build the pool of an origin before its first request, which then need not read certificate authorities.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        self._pool(httpx.URL(url))
+
     async def aclose(self) -> None:
         """Close all connections."""
         for pool in self._pools.values():
