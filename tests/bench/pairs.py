@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from bench import memory
+from bench import health, memory
 from bench.audio import TICKING, listened, long_replies, stalled_by_reply
 from bench.connections import proxied_texts, proxied_tls_texts, tls_texts
 from bench.gateway import Start
@@ -115,6 +115,7 @@ _PAIRS = (
     under_load("proxy", proxied_texts),
     under_load("proxy-tls", proxied_tls_texts),
     Pair("start", ("start to SERVING, s", "memory at rest, MiB", "without pages of files, MiB"), _start),
+    Pair("health", ("p50 of a health check, 384 in flight, ms",), health.checked),
     Pair("paced", ("first segment, ms", "last after the last byte, ms"), _paced),
     Pair("stall", ("longest stall in a 27 MB reply, ms",), _stall),
     *(_memory(way, work) for way, work in memory.experiments()),
