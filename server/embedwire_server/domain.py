@@ -2,6 +2,9 @@
 
 Whatever holds a caller's content keeps it out of its repr, so that no log or traceback shows it.
 Seconds are floats; vectors are packed. Of ours it knows errors and traces only.
+
+Nothing changes a value once it is made. Those that each call or segment makes are not declared frozen, because a frozen
+instance takes three times as long to make.
 """
 
 import dataclasses
@@ -139,7 +142,7 @@ class FileSource:
 Source = UrlSource | FileSource
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class TextInput:
     """A text. `truncate` None leaves it to the upstream."""
 
@@ -190,7 +193,7 @@ class Allowance:
     inputs_per_minute: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class EmbedRequest:
     """A checked request: one model, at least one input.
 
@@ -224,7 +227,7 @@ class EmbedRequest:
         return min(most, own or most)
 
 
-@dataclasses.dataclass(slots=True)  # not frozen: there are thousands, and those take three times as long to make
+@dataclasses.dataclass(slots=True)
 class Segment:
     """One vector of one input, in the upstream's order.
 
@@ -239,7 +242,7 @@ class Segment:
     embedding_option: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Completion:
     """What the upstream said of an input besides its segments. The last item of a successful answer."""
 
@@ -250,7 +253,7 @@ class Completion:
     media_duration_sec: float | None = None
 
 
-@dataclasses.dataclass(slots=True)  # not frozen, as above
+@dataclasses.dataclass(slots=True)
 class InputSegment:
     """Event: a segment of the input at `input_index`."""
 
@@ -261,7 +264,7 @@ class InputSegment:
     segment: Segment
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class InputResult:
     """Event: the end of the input at `input_index`. Without a completion there is a failure."""
 

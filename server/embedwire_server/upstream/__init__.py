@@ -16,7 +16,6 @@ decompression responses with a content coding, in bounded steps
 diagnosis  why there is none: exceptions of the network to causes
 wire       the API's shapes: domain to form parts, JSON to domain (pure)
 multipart  the body of the request, in parts of known length
-turnstile  replies that arrive together are decoded one after the other
 decoder    the reply, cut into segments as its bytes arrive
 refusal    replies that say no, as failures with a reason
 hints      what a reply tells of the upstream's rate limits
@@ -38,7 +37,7 @@ Part = list[Segment] | Completion
 _arrivals = itertools.count()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class UpstreamCall:
     """One input on its way to the upstream.
 

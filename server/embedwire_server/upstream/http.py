@@ -20,7 +20,6 @@ from embedwire_server.upstream.decompression import DecompressionError, Decompre
 from embedwire_server.upstream.exchange import Exchange
 from embedwire_server.upstream.multipart import MultipartBody
 from embedwire_server.upstream.parser import ReplyParser
-from embedwire_server.upstream.turnstile import Turnstile
 
 MAX_REPLY_BYTES = 256 << 20
 PIECE_BYTES = 64 << 10
@@ -54,13 +53,12 @@ class HttpUpstream:
         # No compression: it would delay the first segment, and a small reply could grow without bound.
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
         self._headers = httpx.Headers(headers).raw
-        self._turnstile = Turnstile()
 
     async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
         key = call.key or self._key
-        reply = _Reply(response, call.trace, self._turnstile)
+        reply = _Reply(response, call.trace)
         try:
             if response.status_code not in wire.ANSWERED:
                 raise self._refused(call, response, await reply.head())
@@ -68,7 +66,7 @@ class HttpUpstream:
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):
                     if start:
-                        await self._turnstile.passage()  # a piece of very many small values takes long
+                        await asyncio.sleep(0)  # other calls have a turn: a piece of very many small values takes long
                     if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
                     if parser.fault is not None:
@@ -95,7 +93,6 @@ class HttpUpstream:
         """Send the request; returns when the head of the reply is there."""
         trace = call.trace
         body = await _body(call)
-        await self._turnstile.passage()
         request = self._request(call, body)
         exchange = Exchange(needs_fresh=call.needs_fresh_connection)
         request.extensions["exchange"] = exchange
@@ -178,24 +175,20 @@ def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response
 
 
 class _Reply:
-    """The body of a reply as it arrives, in turn with others; the time spent waiting for it goes into the trace."""
+    """The body of a reply as it arrives; the time spent waiting for it goes into the trace."""
 
-    def __init__(self, response: httpx.Response, trace: Trace, turnstile: Turnstile) -> None:
+    def __init__(self, response: httpx.Response, trace: Trace) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
         self._chunks = aiter(self._stream)
         self._coding = response.headers.get("content-encoding", "")
         self._exchange: Exchange = response.extensions.get("exchange") or Exchange()
         self._decompressor: Decompressor | None = None
         self._trace = trace
-        self._turnstile = turnstile
         self._size = 0
 
     async def chunk(self) -> bytes:
         """More of it; nothing at its end."""
-        if self._coding:
-            chunk = await self._decompressed()
-        elif chunk := await self._received():
-            await self._turnstile.passage()
+        chunk = await (self._decompressed() if self._coding else self._received())
         self._count(chunk)
         return chunk
 
@@ -222,7 +215,7 @@ class _Reply:
             if self._decompressor is None:
                 self._decompressor = Decompressor(self._coding)
             while not (chunk := self._decompressor.step()):
-                await self._turnstile.passage()
+                await asyncio.sleep(0)
                 if self._decompressor.needs_input:
                     if not (received := await self._received()):
                         self._decompressor.finish()
@@ -231,7 +224,7 @@ class _Reply:
                     self._count(received)  # also what decompresses to nothing
         except DecompressionError as error:
             raise _unusable(str(error)) from error
-        await self._turnstile.passage()
+        await asyncio.sleep(0)
         return chunk
 
     async def head(self) -> bytes:

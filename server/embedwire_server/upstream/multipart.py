@@ -13,7 +13,7 @@ from embedwire_server.domain import Content
 _ESCAPES = str.maketrans({'"': "%22", "\\": "\\\\", "\r": "%0D", "\n": "%0A"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Field:
     """A plain value."""
 
