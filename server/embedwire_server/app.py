@@ -24,6 +24,7 @@ from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
+from embedwire_server.scheduling import batch_threads
 from embedwire_server.settings import Settings
 from embedwire_server.upstream import Upstream
 from embedwire_server.upstream.dialer import Dialer
@@ -160,6 +161,20 @@ class App:
         self._servicer = EmbeddingServicer(
             self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
         )
+        with batch_threads():  # gRPC starts its own here
+            server = await self._start_grpc(stack, health)
+        stack.push_async_callback(server.stop, settings.grace)
+        stack.push_async_callback(self._drain, health)
+        self._warn()
+        if not resources.is_ready:
+            await health.unready("resources")
+        await health.ready()
+        await stack.enter_async_context(resources.running())
+        log.info("serving", target=self.target, **self._facts())
+
+    async def _start_grpc(self, stack: contextlib.AsyncExitStack, health: HealthServicer) -> rpc_server.Server:
+        """Start the gRPC server, after the endpoints beside it."""
+        settings = self._settings
         private_api = await guard.uses_private_api(public_api_only=settings.grpc_public_api_only)
         server = rpc_server.build(
             self._servicer,
@@ -179,15 +194,8 @@ class App:
             settings.listen, None if files is None else lambda: RotatingCredentials(files).credentials()
         )
         await server.start()
-        stack.push_async_callback(server.stop, settings.grace)
-        stack.push_async_callback(self._drain, health)
         self.target = settings.listen_address.with_port(port)
-        self._warn()
-        if not resources.is_ready:
-            await health.unready("resources")
-        await health.ready()
-        await stack.enter_async_context(resources.running())
-        log.info("serving", target=self.target, **self._facts())
+        return server
 
     def _facts(self) -> dict[str, object]:
         """What an operator may want to see at the start, and in time."""

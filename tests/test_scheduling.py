@@ -1,0 +1,75 @@
+"""Threads of gRPC do not preempt the event loop."""
+
+import os
+import threading
+from pathlib import Path
+
+from messages import text_input
+from process import ServerProcess
+from upstreams import Visit, reply
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.scheduling import batch_threads
+
+TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+POLICY = 38  # of /proc/PID/task/TID/stat, counted behind the name: see proc(5)
+
+
+def policies(pid: int) -> dict[int, tuple[str, int]]:
+    """The name and the scheduling policy of each thread of a process."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+        found[int(task.name)] = name, int(rest.split()[POLICY])
+    return found
+
+
+async def test_threads_of_grpc_do_not_preempt_the_event_loop() -> None:
+    """They have SCHED_BATCH after a call; the thread of the event loop has the policy that it was started with."""
+
+    async def answer(visit: Visit) -> None:
+        await visit.answer(reply())
+
+    async with ServerProcess.running(answer) as server:
+        await server.stub.CreateEmbeddingUnary(TEXT, timeout=30)
+        found = policies(server.process.pid)
+
+    assert found.pop(server.process.pid)[1] == os.SCHED_OTHER
+    assert {policy for name, policy in found.values() if name == "event_engine"} == {os.SCHED_BATCH}
+    pollers = [policy for name, policy in found.values() if name.startswith("python") and policy == os.SCHED_BATCH]
+    assert pollers
+
+
+def test_the_policy_of_the_operator_is_kept() -> None:
+    """A thread that already has another policy passes that one on."""
+    seen = []
+
+    def run() -> None:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with batch_threads():
+            inner = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(0)))
+            inner.start()
+            inner.join()
+        seen.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [os.SCHED_IDLE, os.SCHED_IDLE]
+
+
+def test_the_policy_is_changed_for_new_threads_only() -> None:
+    """A thread that is started within has SCHED_BATCH; the one that starts it has its own policy again afterwards."""
+    seen = []
+
+    def run() -> None:
+        with batch_threads():
+            inner = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(0)))
+            inner.start()
+            inner.join()
+        seen.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [os.SCHED_BATCH, os.SCHED_OTHER]
