@@ -42,10 +42,10 @@ class Supervisor:
         self._workers: list[Worker] = []
         self._others: set[Worker] = set()  # successors that do not serve yet, and workers that drain for them
         self._replacements: list[collections.Counter[str]] = [collections.Counter() for _ in range(settings.workers)]
-        self._replacing = (
-            asyncio.Lock()
-        )  # one at a time: memory for one more worker suffices, and no capacity is missing
-        self._keepers: list[asyncio.Task[None]] = []
+        # One at a time: memory for one more worker suffices, and no capacity is missing.
+        self._none_is_replaced = asyncio.Event()
+        self._none_is_replaced.set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._resources = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -86,7 +86,8 @@ class Supervisor:
         for index in range(self._settings.workers):
             self._workers.append(await self._spawn(index))
         metrics = [await worker.serving() for worker in self._workers]
-        self._keepers = [asyncio.create_task(self._keep(index)) for index in range(len(self._workers))]
+        for index in range(len(self._workers)):
+            self._run(self._keep(index))
         name = self._settings.upstream_name
         log.info("serving", target=target, metrics=metrics, upstream=name, workers=len(self._workers))
 
@@ -106,25 +107,37 @@ class Supervisor:
     def _all(self) -> list[Worker]:
         return [*self._workers, *self._others]
 
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _keep(self, index: int) -> None:
         """Replace a worker whenever it has expired, and start it again when it has ended, ever later if it fails."""
         pause = FIRST_PAUSE
         while True:
             worker = self._workers[index]
-            reason: str | int = await _first(worker.expired(), worker.ended())
+            reason: str | int = await _first(worker.ended(), self._turn(worker))
+            if isinstance(reason, str) and not self._none_is_replaced.is_set():
+                continue  # another one was faster
             if worker.age > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             try:
                 if isinstance(reason, str):
                     await self._replace(index, worker, reason)
-                    await asyncio.sleep(pause)
                 else:
                     await self._start_again(index, worker, reason, pause)
             except (OSError, RuntimeError) as error:
                 log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - told in full
-                if isinstance(reason, str):
-                    await _first(asyncio.sleep(pause), worker.ended())
+            if isinstance(reason, str):
+                await _first(self._workers[index].ended(), asyncio.sleep(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _turn(self, worker: Worker) -> str:
+        """Wait until the worker is to be replaced, and no other one is; return the reason."""
+        reason = await worker.expired()
+        await self._none_is_replaced.wait()
+        return reason
 
     async def _start_again(self, index: int, worker: Worker, status: int, pause: float) -> None:
         log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
@@ -134,21 +147,22 @@ class Supervisor:
         await self._workers[index].serving()
 
     async def _replace(self, index: int, worker: Worker, reason: str) -> None:
-        """Start a successor; once it serves, let the worker drain."""
-        async with self._replacing:
-            memory, age = worker.memory // MIB, round(worker.age)
-            log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
-            self._replacements[index][reason] += 1
-            try:
-                successor = await self._successor(index)
-            except (OSError, RuntimeError):
-                self._replacements[index][reason] -= 1
-                raise
-            self._workers[index] = successor
-            self._others.add(worker)
-            await worker.retire()
-            successor.serve_metrics()
-            await self._drained(index, worker)
+        """Start a successor; once it serves, let the worker drain, which is not waited for."""
+        self._none_is_replaced.clear()
+        memory, age = worker.memory // MIB, round(worker.age)
+        log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
+        self._replacements[index][reason] += 1
+        try:
+            successor = await self._successor(index)
+        except (OSError, RuntimeError):
+            self._replacements[index][reason] -= 1
+            self._none_is_replaced.set()
+            raise
+        self._workers[index] = successor
+        self._others.add(worker)
+        await worker.retire()
+        successor.serve_metrics()
+        self._run(self._drained(index, worker))
 
     async def _successor(self, index: int) -> Worker:
         """Start one and wait until it serves.
@@ -173,14 +187,16 @@ class Supervisor:
         worker.kill("did not stop within the grace period")
         status = await worker.ended()
         self._others.discard(worker)
+        self._none_is_replaced.set()
         log.info("a worker has been replaced", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:
         """End the workers: in good order, or at once if the server did not start. The time is bounded in any case."""
         number = signal.SIGTERM if error is None or issubclass(error, asyncio.CancelledError) else signal.SIGKILL
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         workers = self._all()
         for worker in workers:
             worker.send(number)
