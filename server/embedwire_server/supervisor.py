@@ -37,6 +37,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, start_timeout: float = START_TIMEOUT) -> None:
         self._settings = settings
+        self._is_current = True  # whether no later settings were refused
         self._timeouts = Timeouts(settings.worker_timeout, start_timeout)
         self._sandbox_url: str | None = None
         self._workers: list[Worker] = []
@@ -66,12 +67,14 @@ class Supervisor:
 
     def reload(self, settings: Settings | None) -> None:
         """Let all workers go by these settings, as `App.reload` does; also those that are started later."""
+        self._is_current = settings is not None
         if settings is not None:
             self._settings = settings.model_copy(update={"listen": self._settings.listen})
-        for index, worker in enumerate(self._workers):
-            worker.reload(None if settings is None else self._settings.for_worker(index))
-        for worker in self._others:
-            worker.reload(None if settings is None else self._settings.for_worker(worker.index))
+        for worker in self._all():
+            self._renew(worker)
+
+    def _renew(self, worker: Worker) -> None:
+        worker.reload(self._settings.for_worker(worker.index) if self._is_current else None)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.listen_address
@@ -93,9 +96,11 @@ class Supervisor:
 
     async def _spawn(self, index: int, *, has_metrics: bool = True) -> Worker:
         settings, replacements = self._settings.for_worker(index), dict(self._replacements[index])
-        return await Worker.spawn(
+        worker = await Worker.spawn(
             index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
         )
+        self._renew(worker)  # there may be later settings by now, or some that were refused
+        return worker
 
     async def _watch(self) -> None:
         """Kill workers that hang, also while they start and while they drain."""
