@@ -187,6 +187,13 @@ async def test_another_minor_version_is_one_warning() -> None:
     assert not any("error" in line for line in server.log)
 
 
+async def test_a_self_check_without_an_answer_says_how_its_call_ended() -> None:
+    """A call that is taken and forgotten ends by its deadline, which the log names; the server starts all the same."""
+    async with running("forgotten") as server:
+        assert reported(server, "does not work as tested", "error_type=grpc.aio", "AioRpcError") == 1
+        assert {await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)} == {OK}
+
+
 async def test_the_public_api_only() -> None:
     """The setting is obeyed without a word, also where the private API does not work."""
     async with running("missing", grpc_public_api_only="true") as server:
