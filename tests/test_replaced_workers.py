@@ -5,6 +5,7 @@ import collections
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 from collections.abc import AsyncGenerator
@@ -159,6 +160,35 @@ async def test_a_successor_that_does_not_start_costs_nothing(tmp_path: Path) -> 
         spool.mkdir()
         await logged(server, rf"a worker has been replaced worker=0 pid={pid} exit_status=0")
         assert await code(server.stub) == OK
+
+
+async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
+    """Workers are replaced all the time, ever later, and the log says that the limit may be too low; calls are OK."""
+    limit, large = 250, {"LARGE": "1"}
+    async with ServerProcess.running(
+        answer, program=GROWING_SERVER, environment=large, worker_max_memory=limit
+    ) as server:
+        await logged(server, "a worker has been replaced", 3)
+        assert await own_code(server.target) == OK
+        assert await server.terminate() == 0
+
+    warned = [line for line in server.log if "[warning]" in line and "the limit may be too low" in line]
+    assert len(warned) >= 3
+    assert all(f"limit_mib={limit}" in line for line in warned)
+
+
+async def test_a_worker_that_ended_counts_once() -> None:
+    """Its successor cannot be started at first, for want of files, and counts one worker, not each attempt."""
+    async with ServerProcess.running(answer, worker_max_memory=2048) as server:
+        supervisor = server.process.pid
+        files = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, files[1]))
+        pid = server.worker(0)
+        os.kill(pid, signal.SIGKILL)
+        await logged(server, "a worker does not start worker=0", 2)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, files)
+        await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
+        assert 'embedwire_worker_replacements_total{reason="ended"} 1.0' in await metrics_of(server, 0)
 
 
 @pytest.mark.parametrize("stage", ["a worker is replaced", "draining.*worker=0"])

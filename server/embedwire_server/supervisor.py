@@ -10,7 +10,7 @@ import collections
 import contextlib
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Self
 
 import structlog
@@ -87,15 +87,15 @@ class Supervisor:
         stack.callback(watching.cancel)
         stack.push_async_exit(self._end)
         for index in range(self._settings.workers):
-            self._workers.append(await self._spawn(index))
+            self._workers.append(await self._spawn(index, self._replacements[index]))
         metrics = [await worker.serving() for worker in self._workers]
         for index in range(len(self._workers)):
             self._run(self._keep(index))
         name = self._settings.upstream_name
         log.info("serving", target=target, metrics=metrics, upstream=name, workers=len(self._workers))
 
-    async def _spawn(self, index: int, *, has_metrics: bool = True) -> Worker:
-        settings, replacements = self._settings.for_worker(index), dict(self._replacements[index])
+    async def _spawn(self, index: int, replacements: Mapping[str, int], *, has_metrics: bool = True) -> Worker:
+        settings = self._settings.for_worker(index)
         worker = await Worker.spawn(
             index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
         )
@@ -147,8 +147,9 @@ class Supervisor:
     async def _start_again(self, index: int, worker: Worker, status: int, pause: float) -> None:
         log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
         await asyncio.sleep(pause)
-        self._replacements[index]["hung" if worker.is_killed else "ended"] += 1
-        self._workers[index] = await self._spawn(index)
+        replacements = self._replacements[index] + collections.Counter(["hung" if worker.is_killed else "ended"])
+        self._workers[index] = await self._spawn(index, replacements)
+        self._replacements[index] = replacements
         await self._workers[index].serving()
 
     async def _replace(self, index: int, worker: Worker, reason: str) -> None:
@@ -156,26 +157,28 @@ class Supervisor:
         self._none_is_replaced.clear()
         memory, age = worker.memory // MIB, round(worker.age)
         log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
-        self._replacements[index][reason] += 1
+        if reason == "memory" and worker.age < STEADY_SECONDS:
+            limit = self._settings.worker_max_memory
+            log.warning("a new worker exceeds its memory: the limit may be too low", worker=index, limit_mib=limit)
+        replacements = self._replacements[index] + collections.Counter([reason])
         try:
-            successor = await self._successor(index)
+            successor = await self._successor(index, replacements)
         except (OSError, RuntimeError):
-            self._replacements[index][reason] -= 1
             self._none_is_replaced.set()
             raise
-        self._workers[index] = successor
+        self._workers[index], self._replacements[index] = successor, replacements
         self._others.add(worker)
         await worker.retire()
         successor.serve_metrics()
         self._run(self._drained(index, worker))
 
-    async def _successor(self, index: int) -> Worker:
+    async def _successor(self, index: int, replacements: Mapping[str, int]) -> Worker:
         """Start one and wait until it serves.
 
         Raises:
             OSError, RuntimeError: it does not start; it has ended.
         """
-        successor = await self._spawn(index, has_metrics=False)
+        successor = await self._spawn(index, replacements, has_metrics=False)
         self._others.add(successor)
         try:
             await successor.serving()
