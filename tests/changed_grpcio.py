@@ -56,6 +56,14 @@ def failing_at_the_end(function: Callable[..., Any]) -> Callable[..., Any]:
     return replacement
 
 
+def forgetting(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def replacement(handler: Any, call: Any, loop: Any) -> None:
+        if not (is_changed and type(loop).__module__.startswith("embedwire_server")):
+            await function(handler, call, loop)
+
+    return replacement
+
+
 class Server(cygrpc.AioServer):  # type: ignore[misc]
     _request_registered_call = with_one_more_argument(cygrpc.AioServer._request_registered_call)
 
@@ -68,6 +76,7 @@ CHANGES: dict[str, Callable[[], None]] = {
         cygrpc, "_handle_stream_unary_rpc", with_one_more_argument(cygrpc._handle_stream_unary_rpc)
     ),
     "inside": lambda: setattr(cygrpc, "_handle_stream_unary_rpc", failing_inside(cygrpc._handle_stream_unary_rpc)),
+    "forgotten": lambda: setattr(cygrpc, "_handle_stream_unary_rpc", forgetting(cygrpc._handle_stream_unary_rpc)),
     "end": lambda: setattr(cygrpc, "_schedule_rpc_coro", failing_at_the_end(cygrpc._schedule_rpc_coro)),
     "request": lambda: setattr(cygrpc, "AioServer", Server),
 }

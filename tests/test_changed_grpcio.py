@@ -161,6 +161,22 @@ async def test_callers_find_the_server_that_takes_over(settings: dict[str, Any],
     assert not any("Traceback" in line or "code=CANCELLED" in line for line in server.log)
 
 
+async def test_a_server_takes_over_with_the_certificate_that_is_in_force(tmp_path: Path) -> None:
+    """Its files were renewed, and are broken when the accept loops fail: the port opens again with the renewed one."""
+    files = pki.Files(tmp_path)
+    async with running("late handle", **files.settings) as server:
+        files.renew()
+        shown = await asyncio.to_thread(pki.shown_by, server.target)
+        assert shown in files.certificate.read_text()
+        files.key.write_text("broken")
+        server.process.send_signal(signal.SIGUSR1)
+        async with own_channel(server.target, files) as channel:
+            stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+            assert {await code(stub) for _ in range(2 * ACCEPT_LOOPS)} <= {OK, grpc.StatusCode.UNAVAILABLE}
+        await until(lambda: reported(server, "serving by the public API of grpcio") == 1)
+        assert await asyncio.to_thread(pki.shown_by, server.target) == shown
+
+
 @pytest.mark.parametrize("changed", LATE)
 async def test_accept_loops_that_fail_in_a_drain(changed: str) -> None:
     """The server does not begin anew: it ends in time, with exit code 0, and a call ends with OK or UNAVAILABLE."""
@@ -185,6 +201,13 @@ async def test_another_minor_version_is_one_warning() -> None:
     (line,) = [line for line in server.log if "warning" in line and "grpcio" in line]
     assert "installed=1.86.0 tested=1.85.x" in line
     assert not any("error" in line for line in server.log)
+
+
+async def test_a_self_check_without_an_answer_says_how_its_call_ended() -> None:
+    """A call that is taken and forgotten ends by its deadline, which the log names; the server starts all the same."""
+    async with running("forgotten") as server:
+        assert reported(server, "does not work as tested", "error_type=grpc.aio", "AioRpcError") == 1
+        assert {await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)} == {OK}
 
 
 async def test_the_public_api_only() -> None:

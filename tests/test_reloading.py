@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from messages import request, text_input
 from pki import bearer, replace, sha256
+from ports import held_port
 from process import ServerProcess
 from serving import until
 from upstreams import Visit, reply
@@ -167,3 +168,21 @@ async def test_a_reload_reaches_all_workers(tmp_path: Path) -> None:
         assert {await code(server, "old") for _ in range(12)} == {UNAUTHENTICATED}
         assert {await code(server, "new") for _ in range(12)} == {OK}
         assert await server.terminate() == 0
+
+
+async def test_a_worker_that_is_started_later_tells_of_a_refused_file(tmp_path: Path) -> None:
+    """The gauge of a worker that starts after a broken file is 0 as well, and 1 after a good one."""
+    config = write(tmp_path / "embedwire.toml", "one")
+    with held_port() as port:
+        settings: dict[str, Any] = {"metrics_listen": f"127.0.0.1:{port}", "worker_max_memory": 2048}
+        async with ServerProcess.running(answer, config=config, **settings) as server:
+            replace(config, b"broken")
+            await hangup(server, REFUSED)
+            pid = server.worker(0)
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: server.worker(0) != pid and server.is_serving(0))
+            await until(lambda: gauge(server) == 0)
+            write(config, "one")
+            await hangup(server, RELOADED)
+            await until(lambda: gauge(server) == 1)
+            assert await server.terminate() == 0

@@ -2,10 +2,13 @@
 
 import asyncio
 import collections
+import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from embedwire_server.worker import LIFESPAN_JITTER, Lifespan
 GROWING_SERVER = (str(Path(__file__).with_name("growing_server.py")),)
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
 OK = grpc.StatusCode.OK
+CONNECTIONS = 20  # of two workers, each gets some of them but once in a million times
 PROGRAMS = {"memory": GROWING_SERVER, "age": SERVER}
 
 
@@ -34,9 +38,15 @@ async def answer(visit: Visit) -> None:
     await visit.answer(reply())
 
 
-async def code(stub: Any) -> grpc.StatusCode:
-    found: grpc.StatusCode = await stub.CreateEmbeddingUnary(TEXT, timeout=30).code()
+async def code(stub: Any, timeout: float = 30) -> grpc.StatusCode:  # noqa: ASYNC109 - of the call
+    found: grpc.StatusCode = await stub.CreateEmbeddingUnary(TEXT, timeout=timeout).code()
     return found
+
+
+async def own_code(target: str, timeout: float = 30) -> grpc.StatusCode:  # noqa: ASYNC109 - of the call
+    """How a call on a connection of its own ends."""
+    async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        return await code(embedding_pb2_grpc.EmbeddingServiceStub(channel), timeout)
 
 
 def limits(reason: str) -> dict[str, Any]:
@@ -88,8 +98,7 @@ async def test_a_worker_is_replaced(reason: str, workers: int) -> None:
         await logged(server, rf"a worker is replaced worker=0 pid={pid} reason={reason} ")
         await logged(server, r"serving metrics .*worker=0")
         assert server.worker(0) != pid
-        async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            assert await code(embedding_pb2_grpc.EmbeddingServiceStub(channel)) == OK
+        assert await own_code(server.target) == OK
         assert f'embedwire_worker_replacements_total{{reason="{reason}"}} 1.0' in await metrics_of(server, 0)
         go_on.set()
         assert await waiting == OK
@@ -153,6 +162,35 @@ async def test_a_successor_that_does_not_start_costs_nothing(tmp_path: Path) -> 
         assert await code(server.stub) == OK
 
 
+async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
+    """Workers are replaced all the time, ever later, and the log says that the limit may be too low; calls are OK."""
+    limit, large = 250, {"LARGE": "1"}
+    async with ServerProcess.running(
+        answer, program=GROWING_SERVER, environment=large, worker_max_memory=limit
+    ) as server:
+        await logged(server, "a worker has been replaced", 3)
+        assert await own_code(server.target) == OK
+        assert await server.terminate() == 0
+
+    warned = [line for line in server.log if "[warning]" in line and "the limit may be too low" in line]
+    assert len(warned) >= 3
+    assert all(f"limit_mib={limit}" in line for line in warned)
+
+
+async def test_a_worker_that_ended_counts_once() -> None:
+    """Its successor cannot be started at first, for want of files, and counts one worker, not each attempt."""
+    async with ServerProcess.running(answer, worker_max_memory=2048) as server:
+        supervisor = server.process.pid
+        files = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, files[1]))
+        pid = server.worker(0)
+        os.kill(pid, signal.SIGKILL)
+        await logged(server, "a worker does not start worker=0", 2)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, files)
+        await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
+        assert 'embedwire_worker_replacements_total{reason="ended"} 1.0' in await metrics_of(server, 0)
+
+
 @pytest.mark.parametrize("stage", ["a worker is replaced", "draining.*worker=0"])
 async def test_a_signal_while_a_worker_is_replaced(stage: str) -> None:
     """SIGTERM ends old and new workers with exit code 0; no process is left."""
@@ -174,6 +212,47 @@ async def test_a_signal_while_a_worker_is_replaced(stage: str) -> None:
         pids = [int(found[1]) for line in server.log if (found := re.search(r"a worker starts .*pid=(\d+)", line))]
         assert not any(map(is_running, pids))
     assert not any("Traceback" in line for line in server.log)
+
+
+@contextlib.asynccontextmanager
+async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[ServerProcess, int]]:
+    """A server one worker of which has been replaced, and drains for as long as the block lasts; and which one."""
+    go_on = asyncio.Event()
+
+    async def wait(visit: Visit) -> None:
+        await go_on.wait()
+        await visit.answer(reply())
+
+    async with ServerProcess.running(wait, workers=workers, worker_max_age=3, grace=600, **settings) as server:
+        calls = [asyncio.ensure_future(own_code(server.target, 600)) for _ in range(CONNECTIONS)]
+        await logged(server, "serving metrics ")
+        index = int(next(found[1] for line in server.log if (found := re.search(r"is replaced worker=(\d)", line))))
+        yield server, index
+        assert not any("a worker has been replaced" in line for line in server.log)
+        go_on.set()
+        await asyncio.gather(*calls)
+        await logged(server, "a worker has been replaced")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_successor_that_ends_is_started_again_while_the_old_worker_drains(number: signal.Signals) -> None:
+    """A server of one worker is there again long before the calls of the old worker have ended."""
+    async with draining(workers=1, worker_timeout=5) as (server, _):
+        pid = server.worker(0)
+        os.kill(pid, number)
+        await logged(server, rf"a worker has ended worker=0 pid={pid} exit_status=-9")
+        await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
+
+
+async def test_a_worker_that_ends_before_it_can_be_replaced_is_started_again() -> None:
+    """It is too old, and dies while another one drains: a new one is started at once, and not after that."""
+    async with draining(workers=2) as (server, first):
+        index = 1 - first
+        pid = server.worker(index)
+        await asyncio.sleep(3)  # it is too old by now; on a slow machine a bit later
+        os.kill(pid, signal.SIGKILL)
+        await logged(server, rf"a worker has ended worker={index} pid={pid} exit_status=-9")
+        await until(lambda: server.worker(index) != pid and server.is_serving(index), 60)
 
 
 def chosen(**settings: Any) -> Settings:

@@ -190,9 +190,7 @@ class App:
             self.serve_metrics()
         await self._serve_health(health, private_api=private_api)
         files = settings.certificate_files
-        port = server.listen(
-            settings.listen, None if files is None else lambda: RotatingCredentials(files).credentials()
-        )
+        port = server.listen(settings.listen, None if files is None else RotatingCredentials(files).credentials)
         await server.start()
         self.target = settings.listen_address.with_port(port)
         return server

@@ -10,7 +10,7 @@ import collections
 import contextlib
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Self
 
 import structlog
@@ -37,15 +37,16 @@ class Supervisor:
 
     def __init__(self, settings: Settings, start_timeout: float = START_TIMEOUT) -> None:
         self._settings = settings
+        self._is_current = True  # whether no later settings were refused
         self._timeouts = Timeouts(settings.worker_timeout, start_timeout)
         self._sandbox_url: str | None = None
         self._workers: list[Worker] = []
         self._others: set[Worker] = set()  # successors that do not serve yet, and workers that drain for them
         self._replacements: list[collections.Counter[str]] = [collections.Counter() for _ in range(settings.workers)]
-        self._replacing = (
-            asyncio.Lock()
-        )  # one at a time: memory for one more worker suffices, and no capacity is missing
-        self._keepers: list[asyncio.Task[None]] = []
+        # One at a time: memory for one more worker suffices, and no capacity is missing.
+        self._none_is_replaced = asyncio.Event()
+        self._none_is_replaced.set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._resources = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -66,12 +67,14 @@ class Supervisor:
 
     def reload(self, settings: Settings | None) -> None:
         """Let all workers go by these settings, as `App.reload` does; also those that are started later."""
+        self._is_current = settings is not None
         if settings is not None:
             self._settings = settings.model_copy(update={"listen": self._settings.listen})
-        for index, worker in enumerate(self._workers):
-            worker.reload(None if settings is None else self._settings.for_worker(index))
-        for worker in self._others:
-            worker.reload(None if settings is None else self._settings.for_worker(worker.index))
+        for worker in self._all():
+            self._renew(worker)
+
+    def _renew(self, worker: Worker) -> None:
+        worker.reload(self._settings.for_worker(worker.index) if self._is_current else None)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.listen_address
@@ -84,17 +87,20 @@ class Supervisor:
         stack.callback(watching.cancel)
         stack.push_async_exit(self._end)
         for index in range(self._settings.workers):
-            self._workers.append(await self._spawn(index))
+            self._workers.append(await self._spawn(index, self._replacements[index]))
         metrics = [await worker.serving() for worker in self._workers]
-        self._keepers = [asyncio.create_task(self._keep(index)) for index in range(len(self._workers))]
+        for index in range(len(self._workers)):
+            self._run(self._keep(index))
         name = self._settings.upstream_name
         log.info("serving", target=target, metrics=metrics, upstream=name, workers=len(self._workers))
 
-    async def _spawn(self, index: int, *, has_metrics: bool = True) -> Worker:
-        settings, replacements = self._settings.for_worker(index), dict(self._replacements[index])
-        return await Worker.spawn(
+    async def _spawn(self, index: int, replacements: Mapping[str, int], *, has_metrics: bool = True) -> Worker:
+        settings = self._settings.for_worker(index)
+        worker = await Worker.spawn(
             index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
         )
+        self._renew(worker)  # there may be later settings by now, or some that were refused
+        return worker
 
     async def _watch(self) -> None:
         """Kill workers that hang, also while they start and while they drain."""
@@ -106,57 +112,73 @@ class Supervisor:
     def _all(self) -> list[Worker]:
         return [*self._workers, *self._others]
 
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _keep(self, index: int) -> None:
         """Replace a worker whenever it has expired, and start it again when it has ended, ever later if it fails."""
         pause = FIRST_PAUSE
         while True:
             worker = self._workers[index]
-            reason: str | int = await _first(worker.expired(), worker.ended())
+            reason: str | int = await _first(worker.ended(), self._turn(worker))
+            if isinstance(reason, str) and not self._none_is_replaced.is_set():
+                continue  # another one was faster
             if worker.age > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             try:
                 if isinstance(reason, str):
                     await self._replace(index, worker, reason)
-                    await asyncio.sleep(pause)
                 else:
                     await self._start_again(index, worker, reason, pause)
             except (OSError, RuntimeError) as error:
                 log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - told in full
-                if isinstance(reason, str):
-                    await _first(asyncio.sleep(pause), worker.ended())
+            if isinstance(reason, str):
+                await _first(self._workers[index].ended(), asyncio.sleep(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _turn(self, worker: Worker) -> str:
+        """Wait until the worker is to be replaced, and no other one is; return the reason."""
+        reason = await worker.expired()
+        await self._none_is_replaced.wait()
+        return reason
 
     async def _start_again(self, index: int, worker: Worker, status: int, pause: float) -> None:
         log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
         await asyncio.sleep(pause)
-        self._replacements[index]["hung" if worker.is_killed else "ended"] += 1
-        self._workers[index] = await self._spawn(index)
+        replacements = self._replacements[index] + collections.Counter(["hung" if worker.is_killed else "ended"])
+        self._workers[index] = await self._spawn(index, replacements)
+        self._replacements[index] = replacements
         await self._workers[index].serving()
 
     async def _replace(self, index: int, worker: Worker, reason: str) -> None:
-        """Start a successor; once it serves, let the worker drain."""
-        async with self._replacing:
-            memory, age = worker.memory // MIB, round(worker.age)
-            log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
-            self._replacements[index][reason] += 1
-            try:
-                successor = await self._successor(index)
-            except (OSError, RuntimeError):
-                self._replacements[index][reason] -= 1
-                raise
-            self._workers[index] = successor
-            self._others.add(worker)
-            await worker.retire()
-            successor.serve_metrics()
-            await self._drained(index, worker)
+        """Start a successor; once it serves, let the worker drain, which is not waited for."""
+        self._none_is_replaced.clear()
+        memory, age = worker.memory // MIB, round(worker.age)
+        log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
+        if reason == "memory" and worker.age < STEADY_SECONDS:
+            limit = self._settings.worker_max_memory
+            log.warning("a new worker exceeds its memory: the limit may be too low", worker=index, limit_mib=limit)
+        replacements = self._replacements[index] + collections.Counter([reason])
+        try:
+            successor = await self._successor(index, replacements)
+        except (OSError, RuntimeError):
+            self._none_is_replaced.set()
+            raise
+        self._workers[index], self._replacements[index] = successor, replacements
+        self._others.add(worker)
+        await worker.retire()
+        successor.serve_metrics()
+        self._run(self._drained(index, worker))
 
-    async def _successor(self, index: int) -> Worker:
+    async def _successor(self, index: int, replacements: Mapping[str, int]) -> Worker:
         """Start one and wait until it serves.
 
         Raises:
             OSError, RuntimeError: it does not start; it has ended.
         """
-        successor = await self._spawn(index, has_metrics=False)
+        successor = await self._spawn(index, replacements, has_metrics=False)
         self._others.add(successor)
         try:
             await successor.serving()
@@ -173,14 +195,16 @@ class Supervisor:
         worker.kill("did not stop within the grace period")
         status = await worker.ended()
         self._others.discard(worker)
+        self._none_is_replaced.set()
         log.info("a worker has been replaced", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:
         """End the workers: in good order, or at once if the server did not start. The time is bounded in any case."""
         number = signal.SIGTERM if error is None or issubclass(error, asyncio.CancelledError) else signal.SIGKILL
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         workers = self._all()
         for worker in workers:
             worker.send(number)

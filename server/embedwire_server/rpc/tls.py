@@ -26,14 +26,14 @@ class RotatingCredentials:
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
         self._stamp = files.stamp()
-        self._initial = files.read()
+        self._current = files.read()
         self._lock = threading.Lock()  # gRPC asks from threads of its own
         self._fault = ""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """The same for gRPC."""
+        """The same for gRPC, for a port that is opened now."""
         return grpc.dynamic_ssl_server_credentials(
-            _configuration(self._initial),
+            _configuration(self._current),
             self._fetch,  # type: ignore[arg-type] # None is documented
             require_client_authentication=self._files.client_ca is not None,
         )
@@ -49,7 +49,7 @@ class RotatingCredentials:
             except (OSError, ValueError) as error:
                 self._refuse(str(error))
                 return None
-            self._stamp, self._fault = stamp, ""
+            self._stamp, self._current, self._fault = stamp, found, ""
         log.info("a new certificate is in force")
         return _configuration(found)
 
