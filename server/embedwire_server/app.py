@@ -77,6 +77,7 @@ class App:
         target: HOST:PORT of gRPC, with the port that was really taken.
         health_target: the same of the port for health checks alone; empty if there is none.
         metrics_url: where the metrics are.
+        is_retired: whether a successor is to have its ports; see `retire`.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class App:
         self._resources = contextlib.AsyncExitStack()
         self._endpoints = contextlib.AsyncExitStack()  # those beside the gRPC port
         self._has_metrics = has_metrics
-        self._is_retired = False
+        self.is_retired = False
         self._metrics = Metrics(settings.upstream_name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
@@ -283,11 +284,11 @@ class App:
 
         The successor serves already. So health does not fail before new calls are refused: probes ask the successor.
         """
-        self._is_retired = True
+        self.is_retired = True
         await self._endpoints.aclose()
 
     async def _drain(self, health: HealthServicer) -> None:
-        delay = 0.0 if self._is_retired else self._settings.drain_delay
+        delay = 0.0 if self.is_retired else self._settings.drain_delay
         await health.shut_down()
         log.info("draining", grace=self._settings.grace, delay=delay)
         await asyncio.sleep(delay)

@@ -126,13 +126,13 @@ class ResourceMonitor:
 
 
 def resident_memory() -> int:
-    """Bytes of memory of this process that are resident; where /proc is missing, the most so far."""
+    """Bytes of memory of this process that are resident; 0 if that cannot be read; on macOS, the most so far."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most << 10
-    return pages * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # there may be no file descriptor left
+        return 0
 
 
 def require_files(inputs_in_flight: int) -> None:

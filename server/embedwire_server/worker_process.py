@@ -99,7 +99,9 @@ async def _retire(channel: Channel, app: App) -> None:
 
 
 def _serve_metrics(app: App, pause: float = 0.02) -> None:
-    """Serve the metrics as soon as their port is free."""
+    """Serve the metrics as soon as their port is free, unless a successor is to have it."""
+    if app.is_retired:
+        return
     try:
         app.serve_metrics()
     except OSError as error:
