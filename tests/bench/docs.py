@@ -47,11 +47,12 @@ def main() -> int:
     """Change both files, or none of them."""
     data = json.loads(DATA.read_text())
     try:
-        README.write_text(replaced(README.read_text(), table(BOUNDS, data["figures"])))
+        changed = replaced(README.read_text(), table(BOUNDS, data["figures"]))
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     plot.draw(data["panels"], PICTURE)
+    README.write_text(changed)
     return 0
 
 

@@ -17,10 +17,10 @@ _TIMES = 8  # those behind it, of guests, are part of the others
 def description() -> str:
     """Processor, cores, Python and the packages that matter."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    cores = len(os.sched_getaffinity(0))
     versions = ", ".join(f"{name} {version}" for name in _PACKAGES if (version := _version(name)))
     processor = model[1] if model else platform.machine()
-    return f"{processor}, {cores} cores; Linux {platform.release()}, Python {platform.python_version()}, {versions}"
+    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{processor}, {os.cpu_count()} cores; {system}, {versions}"
 
 
 def _version(package: str) -> str | None:

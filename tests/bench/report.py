@@ -14,10 +14,8 @@ def lines(row: Row, measured: Measured, circumstances: str) -> str:
 def facts(figure: Figure) -> dict[str, Any]:
     """One figure for the file."""
     bound = figure.bound
-    value = None if figure.value is None else round(figure.value, 4)
-    rounds = [round(number, 4) for number in figure.rounds]
     bounds = {"target": bound.target, "goal": bound.goal}
-    return {"name": bound.name, "value": value, "rounds": rounds, **bounds, "ok": figure.ok}
+    return {"name": bound.name, "value": figure.value, "rounds": list(figure.rounds), **bounds, "ok": figure.ok}
 
 
 def _line(number: int, figure: Figure) -> str:

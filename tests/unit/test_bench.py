@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import itertools
+import json
+import os
 import re
 import statistics
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from bench import bodies, connections, decoding, docs, gateway, pairs, plot, relay, workers
+from bench import bodies, connections, decoding, docs, gateway, machine, pairs, plot, relay, report, workers
 from bench.__main__ import BOUNDS
 from bench.against import Paired
 from bench.builds import Build
 from bench.machine import CpuTimes
-from bench.rows import Bound
+from bench.rows import Bound, Figure
 from bench.stage import alone
 
 README = Path(__file__).parents[2] / "README.md"
@@ -70,6 +73,20 @@ def test_steal_of_this_machine_can_be_read() -> None:
     now = CpuTimes.now()
     assert now.cores
     assert now.steal_since(now).startswith("steal 0.0 %")
+
+
+def test_cores_are_those_of_the_machine() -> None:
+    """Not those on which the benchmark itself may run."""
+    described = []
+
+    def run() -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        described.append(machine.description())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert f", {os.cpu_count()} cores;" in described[0]
 
 
 class Known(Build):
@@ -128,6 +145,27 @@ def test_table_has_the_measured_figures() -> None:
     """In the order of the rows; what misses its target is bold. The text around the table stays."""
     assert docs.table([FAST, SMALL], FIGURES) == TABLE
     assert docs.replaced(f"before\n\n{HEAD}| speed | 1 | 2 | 3 |\n\nafter", TABLE) == f"before\n\n{TABLE}\nafter"
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0.49549, "0.495"), (0.49551, "0.496"), (0.7544, "0.754")])
+def test_table_and_report_round_a_figure_once(number: float, expected: str) -> None:
+    """So that both show the same digits."""
+    facts = json.loads(json.dumps(report.facts(Figure(SMALL, [number]))))
+    assert report.digits(number) == expected
+    assert docs.table([SMALL], [facts]) == f"{HEAD}| memory | {expected} | ≤ 10 | ≤ 5 |\n"
+
+
+def test_readme_is_not_changed_if_the_picture_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are of one run: here, there is no directory for the picture."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").mkdir()
+    figures = [{"name": bound.name, "value": 1.0, "ok": True} for bound in BOUNDS]
+    data = {"figures": figures, "panels": {"64 in flight": {"gateway": [1.0]}}}
+    (tmp_path / "build/bench.json").write_text(json.dumps(data))
+    (tmp_path / "README.md").write_text(f"{HEAD}| speed | 1 | 2 | 3 |\n")
+    with pytest.raises(FileNotFoundError):
+        docs.main()
+    assert (tmp_path / "README.md").read_text() == f"{HEAD}| speed | 1 | 2 | 3 |\n"
 
 
 @pytest.mark.parametrize("figures", [FIGURES[:1], [*FIGURES[:1], {"name": "speed", "value": None, "ok": False}]])
