@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import statistics
 import threading
 from collections.abc import AsyncGenerator
@@ -113,6 +114,20 @@ def test_a_gateway_gets_no_rate_limits_and_only_the_flags_of_places_that_it_know
 def test_decoding_and_its_bound_read_the_same_numbers() -> None:
     """The decoder, simdjson alone, and orjson."""
     decoding.check(bodies.audio(bodies.TWO_HOURS))
+
+
+def test_the_bound_of_decoding_waits_for_no_new_memory() -> None:
+    """Pages that the kernel clears for each reply would be most of its time; the decoder has none."""
+    reply = bodies.audio(bodies.TWO_HOURS)
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in decoding.least(reply):
+            pass
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert faults() < 100
 
 
 def test_a_pair_reports_the_median_of_the_ratios_of_its_rounds() -> None:
