@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 from collections.abc import AsyncGenerator
 
@@ -149,19 +150,23 @@ async def test_an_address_that_cannot_be_used() -> None:
 class OneChunk(httpx.AsyncBaseTransport):
     """A transport whose replies arrive in one chunk, as when many packets are read at once."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, body: bytes, headers: dict[str, str]) -> None:
+        self._body, self._headers = body, headers
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:  # noqa: ARG002 - the interface
         async def body() -> AsyncGenerator[bytes]:
             yield self._body
 
-        return httpx.Response(200, content=body())
+        return httpx.Response(200, headers=self._headers, content=body())
 
 
-async def test_a_large_chunk_of_small_values_leaves_turns_to_others() -> None:
-    """While half a megabyte of very many small values is read, the event loop runs other tasks again and again."""
+@pytest.mark.parametrize("replies", [1, 16])
+@pytest.mark.parametrize("is_compressed", [False, True])
+async def test_large_chunks_of_small_values_leave_turns_to_others(replies: int, *, is_compressed: bool) -> None:
+    """While half megabytes of very many small values are read, others have a turn after each piece of any reply."""
     body = b'{"model_name": "m", "text_embedding": {"segments": [' + b"[]," * (1 << 17)
+    sent = OneChunk(gzip.compress(body), {"content-encoding": "gzip"}) if is_compressed else OneChunk(body, {})
+    upstream = HttpUpstream(sent, "http://upstream.test", "custom", None, "test")
     turns = 0
 
     async def others() -> None:
@@ -171,7 +176,7 @@ async def test_a_large_chunk_of_small_values_leaves_turns_to_others() -> None:
             turns += 1
 
     running = asyncio.create_task(others())
-    failure = await failure_of(HttpUpstream(OneChunk(body), "http://upstream.test", "custom", None, "test"))
+    failures = await asyncio.gather(*(failure_of(upstream) for _ in range(replies)))
     running.cancel()
-    assert failure.reason is Reason.UPSTREAM_MALFORMED_REPLY
-    assert turns >= len(body) // http.PIECE_BYTES - 1
+    assert {failure.reason for failure in failures} == {Reason.UPSTREAM_MALFORMED_REPLY}
+    assert turns >= replies * (len(body) // http.PIECE_BYTES - 1)

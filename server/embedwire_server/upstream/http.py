@@ -7,7 +7,7 @@ httpx's own, which loses connections for ever when calls are cancelled: see docs
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import httpx
 
@@ -50,6 +50,7 @@ class HttpUpstream:
         self._urls: dict[str, httpx.URL] = {}  # by endpoint: to parse one costs as much as to decode a short reply
         self._name = name
         self._key = key
+        self._large = asyncio.Lock()  # of the large reply that goes on
         # No compression: it would delay the first segment, and a small reply could grow without bound.
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
         self._headers = httpx.Headers(headers).raw
@@ -58,15 +59,15 @@ class HttpUpstream:
         """Make one attempt; see `Upstream`."""
         response = await self._answer(call)
         key = call.key or self._key
-        reply = _Reply(response, call.trace)
+        reply = _Reply(response, call.trace, self._other_turns)
         try:
             if response.status_code not in wire.ANSWERED:
                 raise self._refused(call, response, await reply.head())
             parser = ReplyParser(call.input.modality, call.model.dimensions)
             while chunk := await reply.chunk():
                 for start in range(0, len(chunk), PIECE_BYTES):
-                    if start:
-                        await asyncio.sleep(0)  # other calls have a turn: a piece of very many small values takes long
+                    if len(chunk) > PIECE_BYTES:
+                        await self._other_turns()
                     if segments := _segments(call, parser, chunk[start : start + PIECE_BYTES]):
                         yield segments
                     if parser.fault is not None:
@@ -77,6 +78,14 @@ class HttpUpstream:
             yield refusal.cleaned(completion, key)
         finally:
             await reply.close()
+
+    async def _other_turns(self) -> None:
+        """Let other calls have a turn before the next piece of a large reply: very many small values take long.
+
+        Of all large replies, one goes on at a time. Otherwise, one round of the event loop decodes a piece of each.
+        """
+        async with self._large:
+            await asyncio.sleep(0)
 
     def _refused(self, call: UpstreamCall, response: httpx.Response, head: bytes) -> GatewayError:
         """The failure that a status other than success means."""
@@ -177,13 +186,14 @@ def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response
 class _Reply:
     """The body of a reply as it arrives; the time spent waiting for it goes into the trace."""
 
-    def __init__(self, response: httpx.Response, trace: Trace) -> None:
+    def __init__(self, response: httpx.Response, trace: Trace, other_turns: Callable[[], Awaitable[None]]) -> None:
         self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
         self._chunks = aiter(self._stream)
         self._coding = response.headers.get("content-encoding", "")
         self._exchange: Exchange = response.extensions.get("exchange") or Exchange()
         self._decompressor: Decompressor | None = None
         self._trace = trace
+        self._other_turns = other_turns
         self._size = 0
 
     async def chunk(self) -> bytes:
@@ -224,7 +234,7 @@ class _Reply:
                     self._count(received)  # also what decompresses to nothing
         except DecompressionError as error:
             raise _unusable(str(error)) from error
-        await asyncio.sleep(0)
+        await (self._other_turns() if self._size > PIECE_BYTES else asyncio.sleep(0))
         return chunk
 
     async def head(self) -> bytes:
