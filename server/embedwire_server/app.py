@@ -162,8 +162,11 @@ class App:
         self._servicer = EmbeddingServicer(
             self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
         )
+        await stack.enter_async_context(self._endpoints)
+        if self._has_metrics:
+            self.serve_metrics()
         with batch_threads():  # gRPC starts its own here
-            server = await self._start_grpc(stack, health)
+            server = await self._start_grpc(health)
         stack.push_async_callback(server.stop, settings.grace)
         stack.push_async_callback(self._drain, health)
         self._warn()
@@ -173,8 +176,8 @@ class App:
         await stack.enter_async_context(resources.running())
         log.info("serving", target=self.target, **self._facts())
 
-    async def _start_grpc(self, stack: contextlib.AsyncExitStack, health: HealthServicer) -> rpc_server.Server:
-        """Start the gRPC server, after the endpoints beside it."""
+    async def _start_grpc(self, health: HealthServicer) -> rpc_server.Server:
+        """Start the gRPC server, after the one for health checks alone."""
         settings = self._settings
         private_api = await guard.uses_private_api(public_api_only=settings.grpc_public_api_only)
         server = rpc_server.build(
@@ -186,9 +189,6 @@ class App:
             access=self._access,
             private_api=private_api,
         )
-        await stack.enter_async_context(self._endpoints)
-        if self._has_metrics:
-            self.serve_metrics()
         await self._serve_health(health, private_api=private_api)
         files = settings.certificate_files
         port = server.listen(settings.listen, None if files is None else RotatingCredentials(files).credentials)

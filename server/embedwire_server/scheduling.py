@@ -14,8 +14,8 @@ def batch_threads() -> Iterator[None]:
     that only pass events to the thread of the event loop, some eight for a call. On the same core, each event would
     interrupt the event loop, which cannot take it before it has done what it is doing.
 
-    Nothing happens where the operator has chosen another policy, on other systems than Linux, and where the policy may
-    not be changed.
+    Nothing happens where the operator has chosen another policy, on other systems than Linux, and where the system
+    answers with an error.
     """
     try:
         is_changed = sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER
