@@ -25,12 +25,11 @@ from bench.gateway import Start
 from bench.pairs import Pair
 from bench.processes import OTHER_CORE
 from bench.report import digits
+from bench.rounds import ROUNDS_OF_A_PROCESS
 from bench.stage import Stage, opened
 from bench.start import settle
 
 BUILD = Path("build")
-# Two processes of the same program differ by some percent for as long as they run, by where their memory lies.
-ROUNDS_OF_A_PROCESS = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

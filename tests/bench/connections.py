@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -13,7 +14,6 @@ from bench import requests
 from bench.gateway import DEFAULT, Start
 from bench.processes import OTHER_CORE, Command, Running, free_port, listening, running
 from bench.relay import HOST
-from bench.rounds import Subject
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from bench.subjects import Embedding
@@ -27,8 +27,8 @@ _NO_EXCEPTIONS = {"NO_PROXY": "", "no_proxy": ""}
 @row(18, "tls", Bound("https upstream ÷ http upstream", 0.8, 0.95))
 async def tls(stage: Stage) -> Measured:
     """Text calls/s with an upstream over TLS ÷ the same upstream in plain text."""
-    async with texts(stage) as plain, tls_texts(stage) as encrypted:
-        found = await stage.compare({"https": encrypted, "http": plain})
+    subjects = {"https": tls_texts, "http": texts}
+    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
     return Measured([found.ratios("https", "http")], found.notes())
 
 
@@ -40,15 +40,13 @@ async def tls(stage: Stage) -> Measured:
 )
 async def proxy(stage: Stage) -> Measured:
     """Text calls/s through a forward proxy ÷ direct: the absolute form for http, CONNECT for https."""
-    async with contextlib.AsyncExitStack() as stack:
-        opened = {
-            "http direct": texts(stage),
-            "http by proxy": proxied_texts(stage),
-            "https direct": tls_texts(stage),
-            "https by proxy": proxied_tls_texts(stage),
-        }
-        subjects: dict[str, Subject] = {name: await stack.enter_async_context(one) for name, one in opened.items()}
-        found = await stage.compare(subjects)
+    subjects = {
+        "http direct": texts,
+        "http by proxy": proxied_texts,
+        "https direct": tls_texts,
+        "https by proxy": proxied_tls_texts,
+    }
+    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
     ratios = [found.ratios(f"{scheme} by proxy", f"{scheme} direct") for scheme in ("http", "https")]
     return Measured(ratios, found.notes())
 

@@ -1,10 +1,14 @@
 """Subjects side by side: one short burst of each in turn, and again, so that a slow minute is everybody's."""
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 GATEWAY = "gateway"
+# Two processes of the same program differ by some percent for as long as they run, by where their memory lies.
+ROUNDS_OF_A_PROCESS = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,4 +77,18 @@ async def side_by_side(subjects: Mapping[str, Subject], rounds: int, seconds: fl
         names = list(subjects)
         for name in names if number % 2 == 0 else reversed(names):
             samples[name].append(await subjects[name](seconds))
+    return Comparison(samples)
+
+
+async def anew(
+    subjects: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]], rounds: int, seconds: float
+) -> Comparison:
+    """The same for subjects that differ little: they are started anew after every two rounds."""
+    samples: dict[str, list[Sample]] = {name: [] for name in subjects}
+    for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
+        async with contextlib.AsyncExitStack() as stack:
+            started = {name: await stack.enter_async_context(start()) for name, start in subjects.items()}
+            found = await side_by_side(started, min(ROUNDS_OF_A_PROCESS, rounds - first), seconds)
+        for name, more in found.samples.items():
+            samples[name] += more
     return Comparison(samples)

@@ -13,7 +13,7 @@ from bench import requests
 from bench.gateway import DEFAULT, Gateway, Start, gateway
 from bench.h2load import Load
 from bench.processes import Command, free_port, listening, running
-from bench.rounds import Comparison, Subject, side_by_side
+from bench.rounds import Comparison, Subject, anew, side_by_side
 from bench.subjects import Embedding, Served, embedding
 from bench.upstream import Upstream, upstream
 from embedwire.v1 import embedding_pb2 as pb
@@ -51,6 +51,12 @@ class Stage:
     async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
         """Measure side by side."""
         return await side_by_side(subjects, self.rounds, self.seconds)
+
+    async def compare_anew(
+        self, subjects: Mapping[str, Callable[[], contextlib.AbstractAsyncContextManager[Subject]]]
+    ) -> Comparison:
+        """Measure side by side what is started anew after every two rounds."""
+        return await anew(subjects, self.rounds, self.seconds)
 
     async def panel(self, title: str, measure: Callable[["Stage"], Awaitable[Comparison]]) -> Comparison:
         """What several rows and the plot share is measured once."""

@@ -1,6 +1,7 @@
 """Rows of short texts: calls a second beside the floor, and beside the way that must not ship."""
 
 import contextlib
+import functools
 from collections.abc import AsyncGenerator
 
 from bench import requests
@@ -118,6 +119,6 @@ async def limited_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[
 @row(17, "limits", Bound("text with rate limits ÷ without", 0.9, 0.97))
 async def limits(stage: Stage) -> Measured:
     """Text calls/s with two rate limits set ÷ without, as in all other rows."""
-    async with texts(stage) as unlimited, limited_texts(stage) as limited:
-        found = await stage.compare({"with limits": limited, "without": unlimited})
+    subjects = {"with limits": limited_texts, "without": texts}
+    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
     return Measured([found.ratios("with limits", "without")], found.notes())

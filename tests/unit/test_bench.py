@@ -18,6 +18,7 @@ from bench.__main__ import BOUNDS
 from bench.against import Paired
 from bench.builds import Build
 from bench.machine import CpuTimes
+from bench.rounds import Sample, Subject, anew
 from bench.rows import Bound, Figure
 from bench.stage import alone
 
@@ -136,6 +137,27 @@ def test_a_pair_reports_the_median_of_the_ratios_of_its_rounds() -> None:
     assert paired.ratios() == [0.5, 1.0, 1.5]
     assert paired.facts()["ratio"] == 1.0
     assert "1.000  0.750 to 1.250 (3)" in paired.line()
+
+
+async def test_subjects_that_differ_little_are_started_anew_after_two_rounds() -> None:
+    """Five rounds are measured with three processes of each, which run at the same time."""
+    started, running = itertools.count(1), set[int]()
+
+    @contextlib.asynccontextmanager
+    async def start() -> AsyncGenerator[Subject]:
+        number = next(started)
+        running.add(number)
+
+        async def burst(seconds: float) -> Sample:
+            assert len(running) == 2
+            return Sample(number if seconds == 1.0 else 0)
+
+        yield burst
+        running.remove(number)
+
+    found = await anew({"one": start, "other": start}, 5, 1.0)
+    assert found.rates() == {"one": [1, 1, 3, 3, 5], "other": [2, 2, 4, 4, 6]}
+    assert not running
 
 
 def test_pairs_that_are_measured_by_default_exist() -> None:
