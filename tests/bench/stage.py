@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import fcntl
+import socket
 import sys
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -105,23 +105,23 @@ async def opened(build: Path, rounds: int, seconds: float, wanted: frozenset[str
     """A stage with a running upstream, below the directory of what is built."""
     directory = build / "bench"
     directory.mkdir(parents=True, exist_ok=True)
-    with alone(directory):
+    with alone():
         async with upstream(directory) as running_upstream:
             yield Stage(directory, build / "peers", running_upstream, rounds, seconds, wanted)
 
 
 @contextlib.contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Hold the directory; two benchmarks would disturb each other, and overwrite each other's files.
+def alone(name: str = "embedwire-bench") -> Iterator[None]:
+    """Hold a name on this machine: two benchmarks would disturb each other, those of two checkouts as well.
 
     Raises:
         RuntimeError: another one holds it.
     """
-    with (directory / "lock").open("w") as file:
+    with socket.socket(socket.AF_UNIX) as held:  # in no directory; the kernel gives it up when the process ends
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"another benchmark runs in {directory}; wait until it has ended") from None
+            held.bind(f"\0{name}")
+        except OSError:
+            raise RuntimeError("another benchmark runs on this machine; wait until it has ended") from None
         yield
 
 
