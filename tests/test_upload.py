@@ -1,6 +1,7 @@
 """Uploads: what breaks the framing ends the call, what is wrong with a file fails its input."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import resource
@@ -13,7 +14,7 @@ import media
 import pytest
 from messages import failed, request, results, segments, text_input, upload_input, url_input
 from process import ServerProcess
-from serving import Scripted, Serve, Served
+from serving import Scripted, Serve, Served, until
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -159,12 +160,10 @@ async def test_a_caller_who_leaves_in_the_middle_leaves_nothing(serve: Serve, tm
         call = served.stub.CreateEmbeddingFromUpload(each(), timeout=30)
         reading = asyncio.ensure_future(call.read())
         await started.wait()
-        before = _open_files()
+        await until(lambda: _is_open_below(tmp_path))
         call.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        async with asyncio.timeout(10):
-            while _open_files() >= before:
-                await asyncio.sleep(0.02)
+        await until(lambda: not _is_open_below(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
 
@@ -231,8 +230,13 @@ async def test_a_refusal_in_the_middle_of_a_file_is_told() -> None:
     assert reasons.count("CONTENT_TOO_LARGE") >= 24
 
 
-def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def _is_open_below(directory: Path) -> bool:
+    """Whether this process, the server's, has a file in this directory open, also a deleted one."""
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            links.append(str(link.readlink()))
+    return any(link.startswith(f"{directory}/") for link in links)
 
 
 async def test_an_invalid_request_is_told_once_all_is_sent(served: Served) -> None:

@@ -59,6 +59,12 @@ class Unlogged:
         page = await asyncio.to_thread(_page, self.metrics_url)
         return int(float(re.search(r"^embedwire_log_lines_dropped_total (\S+)$", page, re.MULTILINE)[1]))  # type: ignore[index]
 
+    async def has_dropped(self, lines: int) -> None:
+        """Wait until so many are lost: a thread writes them, a moment after the call that they are about."""
+        async with asyncio.timeout(30):
+            while await self.dropped() < lines:
+                await asyncio.sleep(0.02)
+
 
 @contextlib.contextmanager
 def output(kind: str) -> Iterator[Any]:
