@@ -4,6 +4,7 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
 from messages import text_input
 from process import ServerProcess
 from upstreams import Visit, reply
@@ -42,12 +43,15 @@ async def test_threads_of_grpc_do_not_preempt_the_event_loop() -> None:
     assert set(started_by_python) == {os.SCHED_OTHER, os.SCHED_BATCH}
 
 
-def test_the_policy_of_the_operator_is_kept() -> None:
-    """A thread that already has another policy passes that one on."""
+@pytest.mark.parametrize(
+    ("own", "inherited"), [(os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)], ids=["default", "chosen"]
+)
+def test_the_policy_is_changed_for_new_threads_only(own: int, inherited: int) -> None:
+    """New threads have SCHED_BATCH unless the operator chose a policy; the thread itself keeps its own."""
     seen = []
 
     def run() -> None:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(0, own, os.sched_param(0))
         with batch_threads():
             inner = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(0)))
             inner.start()
@@ -57,21 +61,4 @@ def test_the_policy_of_the_operator_is_kept() -> None:
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert seen == [os.SCHED_IDLE, os.SCHED_IDLE]
-
-
-def test_the_policy_is_changed_for_new_threads_only() -> None:
-    """A thread that is started within has SCHED_BATCH; the one that starts it has its own policy again afterwards."""
-    seen = []
-
-    def run() -> None:
-        with batch_threads():
-            inner = threading.Thread(target=lambda: seen.append(os.sched_getscheduler(0)))
-            inner.start()
-            inner.join()
-        seen.append(os.sched_getscheduler(0))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert seen == [os.SCHED_BATCH, os.SCHED_OTHER]
+    assert seen == [inherited, own]

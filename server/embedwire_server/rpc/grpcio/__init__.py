@@ -4,7 +4,8 @@ accept_loops
     Private: `Server._server`, `AioServer._request_registered_call`; `_handle_stream_unary_rpc`, `_schedule_rpc_coro`,
     `_ServicerContext` and `_RequestCallError` of cygrpc.
     For: several accept operations are pending for each method, where gRPC's own loop has one.
-    Gain: 682 calls/s instead of 485 (384 callers, an upstream of 200 ms), and 3 % fewer instructions for a call.
+    Gain: 3 % fewer instructions for a call, as measured before the connection pool (now 794 us of CPU instead of 860 for
+    all three, 384 callers, an upstream of 200 ms).
 batch_leak
     Private: operations of a servicer context are driven step by step; the event loop that gRPC is given is replaced.
     For: an operation whose await is cancelled, or whose call has ended, is completed, which frees its memory. Otherwise
