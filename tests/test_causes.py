@@ -19,7 +19,7 @@ from messages import failed, request, results, text_input
 from process import ServerProcess
 from serving import Scripted, Serve, Served, until
 from test_transport import attempts_at, call, failure_of
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2
 from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
@@ -380,7 +380,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
     }
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server = ScriptedUpstream(good)
+        server = ScriptedHttpServer(good)
         await server._serve(reader, writer)
 
     async def good(visit: Visit) -> None:

@@ -179,7 +179,7 @@ async def _refusals(stub: object, upstream: object, data: bytes) -> list[str]:
     """The different failures of the same bytes in different packets."""
     found: dict[tuple[str, str], str] = {}
     for piece in (None, 997):
-        upstream.script = sends(data, piece)  # type: ignore[attr-defined] # a ScriptedUpstream
+        upstream.script = sends(data, piece)  # type: ignore[attr-defined] # a ScriptedHttpServer
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in stub.CreateEmbedding(request(text_input()), timeout=20):  # type: ignore[attr-defined]
                 pass

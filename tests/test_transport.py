@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire_server.content import MemoryContent
 from embedwire_server.domain import AudioInput, Completion, FileSource, TextInput, UrlSource
@@ -60,7 +60,7 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
             await is_read.wait()
             visit.writer.close()
 
-    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
         first = upstream.embed(call(AudioInput("", UrlSource("http://media.test/a"))))
         assert isinstance(await anext(first), list)
         is_sent.set()
@@ -92,7 +92,7 @@ async def test_an_unreadable_file_is_no_fault_of_the_upstreams() -> None:
         await visit.gone()
 
     file = AudioInput("", FileSource(Unreadable(b"a" * 1000), "a.wav", "audio/wav"))
-    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
         with pytest.raises(OSError, match="disk is gone"):
             async for _ in upstream.embed(call(file)):
                 pass
@@ -120,7 +120,7 @@ async def test_a_request_that_is_cancelled_before_it_is_complete_is_not_counted(
         await visit.gone()
 
     half = Slow(b"a" * 1000)
-    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
         for content, is_sent, attempts in ((half, half.is_begun, 0), (MemoryContent(b"a" * 1000), arrived, 1)):  # type: ignore[attr-defined]
             attempt = call(AudioInput("", FileSource(content, "a.wav", "audio/wav")))
             running = asyncio.create_task(anext(upstream.embed(attempt)))
