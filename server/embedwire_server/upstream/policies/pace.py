@@ -182,7 +182,8 @@ class Pace:
         """Count the minutes that the upstream found, instead of those that a header claimed or that were unknown."""
         now = asyncio.get_running_loop().time()
         for window, gone in turn.media:
-            window.correct(now, gone, minutes)
+            window.correct(now, gone, minutes - turn.minutes)
+        turn.minutes = minutes
         self._dispatch()
 
     def ended(self, turn: Turn) -> None:
