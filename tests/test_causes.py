@@ -15,6 +15,7 @@ import grpc
 import httpx
 import pytest
 import trustme
+from embed_calls import embedded
 from messages import failed, request, results, text_input
 from process import ServerProcess
 from serving import Scripted, Serve, Served, until
@@ -214,9 +215,8 @@ async def test_only_requests_that_were_sent_are_attempts() -> None:
             async with attempts_at(f"{scheme}://127.0.0.1:{port}") as upstream:
                 attempt = call()
                 with pytest.raises(UpstreamFailure):
-                    async for _ in upstream.embed(attempt):
-                        pass
-                counted[scheme] = attempt.trace.attempts
+                    await embedded(upstream, attempt)
+                counted[scheme] = attempt.attempts
     assert counted == {"https": 0, "http": 1}
 
 
