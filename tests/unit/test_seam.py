@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from embed_calls import SEGMENT, call, gathered, limited, sample, start, texts, undecided
+from embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
 from virtual_time import in_virtual_time, settled
 
 from embedwire_server.domain import EmbedRequest, ReplySummary, Segment
-from embedwire_server.errors import CallerStalled, GatewayError, Reason
+from embedwire_server.errors import CallerStalled, GatewayError, RateLimited, Reason
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
@@ -62,8 +62,8 @@ class Refusing:
 
 @pytest.mark.parametrize(
     "error",
-    [ConnectionError(), CallerStalled(1)],
-    ids=["connection", "caller stalled"],
+    [ConnectionError(), CallerStalled(1), RateLimited("no"), refusal(503), limited(60)],
+    ids=["connection", "caller stalled", "rate limited", "repeatable", "limited"],
 )
 @in_virtual_time
 async def test_what_emit_raises(error: Exception) -> None:

@@ -92,6 +92,8 @@ class PacedUpstream:
         try:
             summary = await self._upstream.embed(call, answer.emit)
         except UpstreamFailure as failure:
+            if call.is_abandoned:  # `emit` raised it: the upstream said nothing of the kind
+                raise
             if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
                 failure.retry_delay = pace.limited(turn, failure.retry_delay)
             elif failure.upstream is not None:

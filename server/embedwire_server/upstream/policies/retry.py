@@ -66,11 +66,11 @@ class RetryingUpstream:
                 summary = await self._upstream.embed(call, emit)
             except UpstreamFailure as error:
                 failure = error
-                delay = self._delay(call, attempts, failure)
+                delay = None if call.is_abandoned else self._delay(call, attempts, failure)
                 if delay is None:
                     raise
             except RateLimited:
-                if failure is not None:  # what the upstream said tells more
+                if failure is not None and not call.is_abandoned:  # what the upstream said tells more
                     raise failure from None
                 raise
             else:
