@@ -97,6 +97,19 @@ async def test_a_call_that_writes_nothing_does_not_stall() -> None:
     assert now() == pytest.approx(1900, abs=0.01)
 
 
+@in_virtual_time
+async def test_a_write_that_was_given_up_is_not_watched() -> None:
+    """What a call still does after a write that did not end has all of its time."""
+    call = a_call(1000, stall=5)
+    writer = writer_of(call, Context())
+    with call:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4):
+                await writer.write(b"")
+        await asyncio.sleep(10)
+    assert now() == pytest.approx(14, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("remaining", "text", "audio", "end"),
     [

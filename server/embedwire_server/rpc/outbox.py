@@ -36,8 +36,10 @@ class Writer:
     async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
         """Send a message; returns when gRPC has room for another."""
         self._call.writing_since = self._loop.time()
-        await self._complete(self._context.write(self._serialize(message)))
-        self._call.writing_since = None
+        try:
+            await self._complete(self._context.write(self._serialize(message)))
+        finally:
+            self._call.writing_since = None
 
     def peer(self) -> str:
         """The name that gRPC gives the connection."""
