@@ -31,7 +31,10 @@ def port_of(upstream: ScriptedHttpServer) -> int:
 
 async def test_an_http_upstream(capfd: pytest.CaptureFixture[str]) -> None:
     """Requests have absolute form and carry the credentials of the proxy, which appear in no log."""
-    async with ScriptedHttpServer(answer).running() as upstream, ForwardProxy(port_of(upstream), USER).running() as proxy:
+    async with (
+        ScriptedHttpServer(answer).running() as upstream,
+        ForwardProxy(port_of(upstream), USER).running() as proxy,
+    ):
         url = f"http://{USER}@127.0.0.1:{proxy.port}"
         async with serving(upstream="http://upstream.test:81/v1.3", upstream_proxy=url) as served:
             for _ in range(2):

@@ -122,7 +122,11 @@ def cut_off(body: bytes, length: int) -> Answer:
 async def outcomes(item: Input, *answers: Answer) -> list[Outcome]:
     """What comes of each answer."""
     script = iter(answers)
-    async with ScriptedHttpServer(lambda visit: next(script)(visit)).running() as server, upstream_at(server) as used:
+
+    async def answer(visit: Visit) -> None:
+        await next(script)(visit)
+
+    async with ScriptedHttpServer(answer).running() as server, upstream_at(server) as used:
         return [await outcome(used, item) for _ in answers]
 
 
@@ -135,15 +139,13 @@ async def test_the_framing_changes_nothing(body: bytes) -> None:
 
 @pytest.mark.parametrize(("item", "body"), [(TEXT, BODY), (AUDIO, SPOKEN)], ids=["text", "audio"])
 async def test_truncated_at_each_byte(item: Input, body: bytes) -> None:
-    """A body that ends early is malformed, one that is cut off is a lost connection; the segments before are the same."""
+    """A body that ends early is malformed, one that is cut off is a lost connection, after the same segments."""
     cuts = range(len(body))
     ended = await outcomes(item, *itertools.chain(*[(whole(body[:cut]), closing(body[:cut])) for cut in cuts]))
     assert ended[::2] == ended[1::2]
     lost = await outcomes(
         item,
-        *itertools.chain(
-            *[(cut_off(body[:cut], len(body)), chunked(body[:cut], is_complete=False)) for cut in cuts]
-        ),
+        *itertools.chain(*[(cut_off(body[:cut], len(body)), chunked(body[:cut], is_complete=False)) for cut in cuts]),
     )
     assert lost[::2] == lost[1::2]
     assert [len(segments) for segments, _ in lost] == [len(segments) for segments, _ in ended]
