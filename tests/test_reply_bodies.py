@@ -165,7 +165,7 @@ async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("body", UNSAFE.values(), ids=UNSAFE)
 async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str | bytes) -> None:
-    """The SDK lets it pass; the server, which promises vectors of finite numbers, refuses it in any packets and framing."""
+    """The SDK lets it pass; the server, which promises finite numbers, refuses it in any packets and framing."""
     data = filled(body)
     async with scripted(sends(data), max_attempts=1) as (served, upstream):
         await sdk(upstream.base_url)

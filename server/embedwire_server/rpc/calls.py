@@ -231,13 +231,15 @@ def request_id(offered: str | bytes | None) -> str:
     return os.urandom(8).hex()
 
 
-def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
-    """The value of a key; None if there is none.
+def single_values(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """The value of each key.
 
     No value, b"", if there are several: a proxy in front may have looked at the other one.
     """
-    first, *more = [*(value for name, value in metadata if name == key), None]
-    return b"" if len(more) > 1 else first
+    values: dict[str, str | bytes] = {}
+    for key, value in metadata:
+        values[key] = b"" if key in values else value
+    return values
 
 
 @functools.lru_cache(1024)  # by connection

@@ -86,8 +86,7 @@ class Observe:
 
     def _call(self, context: Context, service: str) -> calls.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
-        sent = context.invocation_metadata() or ()
-        metadata = dict(sent)
+        metadata = calls.single_values(context.invocation_metadata() or ())
         is_ours = service == SERVICE
         return calls.Call(
             calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
@@ -97,8 +96,8 @@ class Observe:
             self._rules.stall_timeout,
             is_ours=is_ours,
             caller=calls.caller_of(context.peer()),
-            upstream_key=calls.only(sent, calls.UPSTREAM_KEY),
-            authorization=calls.only(sent, calls.AUTHORIZATION_KEY),
+            upstream_key=metadata.get(calls.UPSTREAM_KEY),
+            authorization=metadata.get(calls.AUTHORIZATION_KEY),
         )
 
     def _report(self, call: calls.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
