@@ -4,7 +4,6 @@ import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Protocol
 
 from embedwire_server.domain import EmbedRequest, Modality, ReplySummary, Segment, content_of
@@ -71,16 +70,12 @@ class Gateway:
                 await self._embed(request, 0, deadline, began, reply)
             else:
                 waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply)
-                await run_together(
-                    *[self._embed_each(request, waiting, deadline, began, shared) for _ in range(at_once)]
-                )
 
-    async def _embed_each(
-        self, request: EmbedRequest, waiting: Iterator[int], deadline: float, began: float, reply: Reply
-    ) -> None:
-        """Embed one input after the other until none is waiting."""
-        for index in waiting:
-            await self._embed(request, index, deadline, began, reply)
+                async def embed_waiting() -> None:
+                    for index in waiting:
+                        await self._embed(request, index, deadline, began, shared)
+
+                await run_together(*[embed_waiting() for _ in range(at_once)])
 
     async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> None:
         """Embed one input."""

@@ -68,29 +68,6 @@ class Call:
         cause: that of the failure, from its closed list, if it has one.
     """
 
-    __slots__ = (
-        "_began",
-        "_defaults",
-        "_failure",
-        "_is_default",
-        "_loop",
-        "_stall_timeout",
-        "_task",
-        "_timer",
-        "authorization",
-        "caller",
-        "cause",
-        "deadline",
-        "is_ours",
-        "model",
-        "reason",
-        "request_id",
-        "service",
-        "token",
-        "upstream_key",
-        "writing_since",
-    )
-
     def __init__(  # noqa: PLR0913 - what is known of a call at its start
         self,
         request_id: str,

@@ -88,53 +88,30 @@ class PacedUpstream:
         turn = Turn(await _minutes(call) if pace.counts_media else 0.0)
         if not pace.try_begin(turn, call):
             await pace.begin(turn, call)
-        answer = _Answer(pace, turn, call, emit)
-        try:
-            summary = await self._upstream.embed(call, answer.emit)
-        except UpstreamFailure as failure:
-            if call.is_abandoned:  # `emit` raised it: the upstream said nothing of the kind
-                raise
-            if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
-                failure.retry_delay = pace.limited(turn, failure.retry_delay)
-            elif failure.upstream is not None:
+        is_answered, begins, ends = False, 0.0, 0.0
+
+        def emit_paced(segments: list[Segment]) -> Awaitable[None]:
+            nonlocal is_answered, begins, ends
+            if not is_answered:
+                is_answered = True
                 pace.answered(turn, call.hold)
+            if pace.counts_media:
+                ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in segments))
+                begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in segments))
+            return emit(segments)
+
+        try:
+            summary = await self._upstream.embed(call, emit_paced)
+        except UpstreamFailure as failure:
+            if not call.is_abandoned:  # else `emit` raised it, and the upstream said nothing of the kind
+                _tell(pace, turn, call, failure)
             raise
         else:
-            answer.end(summary)
+            if pace.counts_media:
+                pace.lasted(turn, _minutes_found(call, turn, begins, ends or summary.media_duration_sec or 0.0))
             return summary
         finally:
             pace.ended(turn)
-
-
-class _Answer:
-    """The answer to one attempt: when it begins, and how much media it is about."""
-
-    __slots__ = ("_begins", "_call", "_emit", "_ends", "_is_begun", "_pace", "_turn")
-
-    def __init__(self, pace: Pace, turn: Turn, call: EmbedCall, emit: Emit) -> None:
-        self._pace, self._turn, self._call, self._emit = pace, turn, call, emit
-        self._is_begun = False
-        self._begins = self._ends = 0.0
-
-    def emit(self, segments: list[Segment]) -> Awaitable[None]:
-        """Pass segments on."""
-        if not self._is_begun:
-            self._is_begun = True
-            self._pace.answered(self._turn, self._call.hold)
-        if self._pace.counts_media:
-            self._ends = max(self._ends, *(segment.end_offset_sec or 0.0 for segment in segments))
-            self._begins = max(self._begins, *(segment.start_offset_sec or 0.0 for segment in segments))
-        return self._emit(segments)
-
-    def end(self, summary: ReplySummary) -> None:
-        """Count the minutes that the upstream found."""
-        if not self._pace.counts_media:
-            return
-        if ends := self._ends or summary.media_duration_sec or 0.0:
-            minutes = _sent_seconds(self._call, ends) / 60
-        else:  # it lasted longer than that, no telling how much
-            minutes = max(self._turn.minutes, _sent_seconds(self._call, self._begins) / 60)
-        self._pace.lasted(self._turn, minutes)
 
 
 def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], Pace]) -> Pace:
@@ -161,6 +138,19 @@ async def _minutes(call: EmbedCall) -> float:
     with call.time("queue"):
         seconds = await duration_of(content) if content is not None else None
     return _sent_seconds(call, seconds or 0.0) / 60
+
+
+def _tell(pace: Pace, turn: Turn, call: EmbedCall, failure: UpstreamFailure) -> None:
+    """Tell the pace what the upstream said in a failure, if it said anything."""
+    if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
+        failure.retry_delay = pace.limited(turn, failure.retry_delay)
+    elif failure.upstream is not None:
+        pace.answered(turn, call.hold)
+
+
+def _minutes_found(call: EmbedCall, turn: Turn, begins: float, ends: float) -> float:
+    """Minutes of media by the latest begin and end of a segment, in seconds; without an end, it lasted longer."""
+    return _sent_seconds(call, ends) / 60 if ends else max(turn.minutes, _sent_seconds(call, begins) / 60)
 
 
 def _sent_seconds(call: EmbedCall, ends: float) -> float:
