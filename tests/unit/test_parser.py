@@ -413,7 +413,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(mutated())
 def test_any_reply_is_the_same_read_at_once(data: bytes) -> None:
     """Whatever is changed in a reply, it is left to the scanner, or gives the same vector and summary."""
