@@ -126,7 +126,7 @@ class Gateway:
             return await self._upstream.embed(call, functools.partial(_emit, call, reply))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, GatewayError) and not call.is_abandoned:
-                return error
+                return error.with_traceback(None)  # its frames hold the call, which would be a cycle
             if is_cancelled():  # a fault on the way out must not keep the call alive
                 raise asyncio.CancelledError from error
             if call.is_abandoned:
