@@ -53,6 +53,7 @@ class Observe:
         self._metrics = metrics
         self._running = running
         self._upstream = upstream
+        self._log = log.bind()  # `log` itself looks it up again for each line
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Build the handler that stands in for the one of this method, a path."""
@@ -106,14 +107,18 @@ class Observe:
         self._metrics.call_seconds.labels(*labels).observe(seconds)
         if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
-        write = log.info if call.is_ours else log.debug  # probes come all the time
-        facts = {"code": code, "reason": call.reason, "model": call.model} if call.is_ours else {"code": code}
+        facts: dict[str, object] = {"service": service, "method": method, "code": code}
+        if call.is_ours:
+            facts["reason"] = call.reason
+            facts["model"] = call.model
         if call.token is not None:
             self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
             facts["caller"] = call.token.name
         if call.cause:
             facts["cause"] = call.cause
-        write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
+        facts["seconds"] = round(seconds, 6)
+        write = self._log.info if call.is_ours else self._log.debug  # probes come all the time
+        write("call", **facts)
 
 
 class Translate:
