@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 from upstreams import ScriptedHttpServer, Visit
 
-from embedwire_server.domain import AudioInput, Input, Segment, TextInput, UrlSource
-from embedwire_server.errors import GatewayError
+from embedwire_server.domain import AudioInput, Input, ReplySummary, Segment, TextInput, UrlSource
+from embedwire_server.errors import GatewayError, Reason, UpstreamFailure
 from embedwire_server.models import MARENGO_30
 from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.http import SHORT_BYTES, HttpUpstream
@@ -152,7 +152,7 @@ async def test_truncated_at_each_byte(item: Input, body: bytes) -> None:
 
 
 async def test_a_short_response_that_pauses() -> None:
-    """A text waits for all of a short response; a segment of audio is passed on as soon as it is there."""
+    """A segment of audio is passed on as soon as it is there."""
     is_emitted = asyncio.Event()
 
     async def pausing(visit: Visit) -> None:
@@ -178,3 +178,35 @@ async def test_around_the_limit(size: int) -> None:
     first, second = await outcomes(TEXT, whole(body), closing(body))
     assert first == second
     assert len(first[0]) == 1
+
+
+async def test_a_fault_in_the_first_bytes_is_not_waited_for() -> None:
+    """A short body that begins with a fault fails at once, also if the rest of it never comes."""
+
+    async def silent(visit: Visit) -> None:
+        await visit.head(200, 5000)
+        await visit.send(b"<html>")
+        await visit.gone()
+
+    async with ScriptedHttpServer(silent).running() as server, upstream_at(server) as upstream, asyncio.timeout(20):
+        _, failure = await outcome(upstream)
+    assert failure == (
+        UpstreamFailure,
+        Reason.UPSTREAM_MALFORMED_REPLY,
+        "the upstream's reply cannot be used: it is not a JSON object",
+    )
+
+
+@pytest.mark.parametrize("length", [b"0" * 20 + b"69", b"0" * 5000 + b"69", b"9" * 30, b"+69", b"69, 69", b""])
+async def test_odd_lengths(length: bytes) -> None:
+    """A length that is written in another way, or none, is read as HTTP says, and never an unforeseen exception."""
+
+    async def answer(visit: Visit) -> None:
+        await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + BODY)
+        visit.writer.close()
+
+    (found,) = await outcomes(TEXT, answer)
+    assert isinstance(found[1], ReplySummary) or found[1][:2] == (  # type: ignore[index] # see `outcome`
+        UpstreamFailure,
+        Reason.UPSTREAM_MALFORMED_REPLY,
+    )

@@ -69,7 +69,7 @@ class Gateway:
             if len(request.inputs) == 1:
                 await self._embed(request, 0, deadline, began, reply)
             else:
-                waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply)
+                waiting, shared = iter(range(len(request.inputs))), SharedReply(reply)
 
                 async def embed_waiting() -> None:
                     for index in waiting:
@@ -126,7 +126,8 @@ class Gateway:
             return await self._upstream.embed(call, functools.partial(_emit, call, reply))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, GatewayError) and not call.is_abandoned:
-                return error.with_traceback(None)  # its frames hold the call, which would be a cycle
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # frames that hold it: cycles
+                return error
             if is_cancelled():  # a fault on the way out must not keep the call alive
                 raise asyncio.CancelledError from error
             if call.is_abandoned:
@@ -150,17 +151,23 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
         call.parked += time.perf_counter() - began
 
 
-class _SharedReply:
-    """A reply to which several inputs add at a time; the one that adds keeps the others waiting."""
+class SharedReply:
+    """A reply to which several tasks add; the one that adds keeps the others waiting."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._lock = asyncio.Lock()
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
+        """Add segments; see `Reply`."""
         async with self._lock:
             await self._reply.add_segments(call, first, segments)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
+        """Add a result; see `Reply`."""
         async with self._lock:
             await self._reply.add_result(call, summary, failure)
+
+    async def close(self) -> None:
+        """Keep all others waiting from now on; returns when nothing is being added."""
+        await self._lock.acquire()

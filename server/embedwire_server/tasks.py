@@ -26,8 +26,9 @@ async def run_together(*coroutines: Coroutine[object, object, None]) -> None:
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # asyncio logs exceptions that were not retrieved
-    for task in ended:
-        task.result()
+    for task in tasks:
+        if task in ended:
+            task.result()
 
 
 async def _run(coroutine: Coroutine[object, object, None]) -> None:

@@ -11,7 +11,7 @@ from embedwire_server.upstream import EmbedCall, Emit
 _FLOAT32_BYTES = 4
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Attempt:
     """One attempt to embed an input, which lasts until it is told how it ends.
 

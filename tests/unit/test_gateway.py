@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import gc
 import time
+import weakref
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -21,13 +23,15 @@ from embedwire_server.domain import (
     TextInput,
 )
 from embedwire_server.errors import GatewayError, InternalError, Overloaded, Reason, ReplyTooLarge, UpstreamFailure
-from embedwire_server.gateway import Gateway, Reply
+from embedwire_server.gateway import Gateway, Reply, SharedReply
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES, UnaryReply
 from embedwire_server.testing import Attempt, Script, ScriptedUpstream
 from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.policies.admission import Admission
+from embedwire_server.upstream.policies.budget import RetryBudget
+from embedwire_server.upstream.policies.retry import RetryingUpstream
 
 SECRET = "the caller's words"
 DEADLINE = 1e9
@@ -612,3 +616,57 @@ async def test_segments_of_an_abandoned_input_are_counted() -> None:
     await cancelled(task)
 
     assert bench.segments() == 2
+
+
+async def test_a_shared_reply_is_closed_between_writes() -> None:
+    """Closing it waits for what is being added, and nothing is added afterwards."""
+    takes = asyncio.Event()
+    added: list[int] = []
+
+    class Slow(Recorder):
+        async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
+            await takes.wait()
+            added.append(first)
+            await super().add_segments(call, first, segments)
+
+    shared, call = SharedReply(Slow()), EmbedCall(text("a"), MARENGO_30, DEADLINE)
+    adding = [asyncio.create_task(shared.add_segments(call, number, [numbered(0)])) for number in range(2)]
+    await settled()
+    closing = asyncio.create_task(shared.close())
+    await settled()
+    assert not closing.done()
+    takes.set()
+    await closing
+    await settled()
+    late = asyncio.create_task(shared.add_segments(call, 2, [numbered(0)]))
+    await settled()
+    assert added == [0, 1]
+    assert [task.done() for task in (*adding, late)] == [True, True, False]
+    await cancelled(late)
+
+
+@pytest.mark.parametrize("inputs", ["a", "ab"], ids=["single", "several"])
+async def test_a_failure_leaves_no_cycle(inputs: str) -> None:
+    """An input that fails is freed without the garbage collector, with all that was known of it."""
+
+    async def script(attempt: Attempt) -> None:
+        calls.append(weakref.ref(attempt))
+        raise UpstreamFailure(Reason.INPUT_REJECTED, "no") from KeyError()
+
+    calls: list[weakref.ref[Attempt]] = []
+    bench = Bench(a=script, b=script)
+    retrying = RetryingUpstream(bench.upstream, RetryBudget(0.2, 3), bench.metrics)
+    admission = Admission(bench.metrics, in_flight=64, queued=64, content_bytes=1 << 20)
+    gateway = Gateway(retrying, admission, bench.metrics, 16)
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            await gateway.embed(request(*map(text, inputs)), DEADLINE, Recorder())
+        except UpstreamFailure as failure:
+            failure.__traceback__ = None
+        bench.upstream.attempts.clear()
+        await settled()
+        assert [call() for call in calls] == [None] * len(inputs)
+    finally:
+        gc.enable()

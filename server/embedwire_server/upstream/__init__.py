@@ -114,7 +114,7 @@ class _Timed:
         setattr(call, phase, getattr(call, phase) + time.perf_counter() - self._started)
 
 
-# Takes the segments that were decoded together; returns when the caller has taken them, which is the backpressure.
+# Takes the segments that were decoded together, one or more; returns when the caller has taken them: the backpressure.
 Emit = Callable[[list[Segment]], Awaitable[None]]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.domain import Modality, ReplySummary, content_of
+from embedwire_server.domain import ReplySummary, content_of
 from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
 from embedwire_server.upstream import EmbedCall, Emit, diagnosis, hints, refusal
 from embedwire_server.upstream.decompression import DecompressionError, Decompressor
@@ -21,7 +21,7 @@ from embedwire_server.upstream.exchange import Exchange
 
 ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
 MAX_REPLY_BYTES = 256 << 20
-SHORT_BYTES = 64 << 10  # of a body that is read at once
+SHORT_BYTES = 64 << 10  # at most, of a body that is read at once
 PIECE_BYTES = 64 << 10
 ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
 # An attempt that is given up after that long without a connection is one that found none.
@@ -63,15 +63,15 @@ class HttpUpstream:
     async def _read(self, call: EmbedCall, body: "_Body", emit: Emit) -> ReplySummary:
         """Emit the segments of a body as they are decoded."""
         parser = self._dialect.parser(call)
-        # Audio has many segments, which are passed on as they arrive.
-        if body.is_short and call.modality is not Modality.AUDIO and (whole := await body.whole()):
+        chunk = await body.chunk()
+        if len(chunk) == body.short_length:  # it has arrived in one piece
             started = time.perf_counter()
-            reply = parser.whole(whole)
+            reply = parser.whole(chunk)
             call.decode += time.perf_counter() - started
             if reply is not None:
                 await emit(reply[0])
                 return reply[1]
-        while chunk := await body.chunk():
+        while chunk:
             for start in range(0, len(chunk), PIECE_BYTES):
                 if len(chunk) > PIECE_BYTES:
                     await self._other_turns()
@@ -82,6 +82,7 @@ class HttpUpstream:
                     await emit(segments)
                 if parser.fault is not None:
                     raise _unusable(str(parser.fault))
+            chunk = await body.chunk()
         try:
             return parser.finish()
         except MalformedReplyError as error:
@@ -168,7 +169,7 @@ class _Body:
     """The body of a response as it arrives; the time spent waiting for it is counted.
 
     Attributes:
-        is_short: whether it says that it is, so that it can be read at once.
+        short_length: the bytes that it is said to have, if it can be read at once; else None.
     """
 
     def __init__(
@@ -182,30 +183,12 @@ class _Body:
         self._call = call
         self._other_turns = other_turns
         self._size = 0
-        self._unread = b""  # by `chunk`
-        self._failure: UpstreamFailure | None = None  # after that
         length = headers.get(b"content-length", b"")
-        self.is_short = not self._coding and length.isdigit() and int(length) <= SHORT_BYTES
-
-    async def whole(self) -> bytes:
-        """All of it; nothing if it is cut off. Then, or if it is not read by this, `chunk` has it."""
-        data = b""
-        try:
-            while chunk := await self.chunk():
-                data += chunk
-        except UpstreamFailure as failure:
-            self._unread, self._failure = data, failure
-            return b""
-        self._unread = data
-        return data
+        is_short = not self._coding and length.isdigit() and len(length) <= len(str(SHORT_BYTES))
+        self.short_length = int(length) if is_short and int(length) <= SHORT_BYTES else None
 
     async def chunk(self) -> bytes:
         """More of it; nothing at its end."""
-        if self._unread:
-            unread, self._unread = self._unread, b""
-            return unread
-        if self._failure is not None:
-            raise self._failure
         chunk = await (self._decompressed() if self._coding else self._received())
         self._count(chunk)
         return chunk
