@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 from serving import EVERYWHERE, Scripted, Serve, Served, serving
-from upstreams import Script, ScriptedUpstream
+from upstreams import Script, ScriptedHttpServer
 
 # The same examples every time, however slow the machine is.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
@@ -58,9 +58,9 @@ def scripted() -> Scripted:
     """Start a server whose upstream follows a script."""
 
     @contextlib.asynccontextmanager
-    async def start(script: Script, **settings: Any) -> AsyncGenerator[tuple[Served, ScriptedUpstream]]:
+    async def start(script: Script, **settings: Any) -> AsyncGenerator[tuple[Served, ScriptedHttpServer]]:
         async with (
-            ScriptedUpstream(script).running() as upstream,
+            ScriptedHttpServer(script).running() as upstream,
             serving(**({"upstream": upstream.base_url} | settings)) as running,
         ):
             yield running, upstream

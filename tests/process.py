@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 from serving import EVERYWHERE
-from upstreams import Script, ScriptedUpstream
+from upstreams import Script, ScriptedHttpServer
 
 from embedwire.v1 import embedding_pb2_grpc
 
@@ -52,7 +52,7 @@ class ServerProcess:
         """
         async with contextlib.AsyncExitStack() as stack:
             if script is not None:
-                scripted = await stack.enter_async_context(ScriptedUpstream(script).running())
+                scripted = await stack.enter_async_context(ScriptedHttpServer(script).running())
                 settings["upstream"] = scripted.base_url
             variables = (environment or {}) | ({"TWELVELABS_API_KEY": key} if key else {})
             limit = [] if files is None else _limited(files, is_soft=is_soft)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc
-from upstreams import ScriptedUpstream
+from upstreams import ScriptedHttpServer
 
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
@@ -62,4 +62,4 @@ async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager[Served]]
-Scripted = Callable[..., contextlib.AbstractAsyncContextManager[tuple[Served, ScriptedUpstream]]]
+Scripted = Callable[..., contextlib.AbstractAsyncContextManager[tuple[Served, ScriptedHttpServer]]]

@@ -12,7 +12,7 @@ import trustme
 from forward_proxy import REFUSED, ForwardProxy
 from messages import failed, request, results, text_input
 from serving import serving
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire_server.causes import WORDS, Cause
 
@@ -25,13 +25,16 @@ async def answer(visit: Visit) -> None:
     await visit.answer(reply())
 
 
-def port_of(upstream: ScriptedUpstream) -> int:
+def port_of(upstream: ScriptedHttpServer) -> int:
     return int(upstream.base_url.rsplit(":", 1)[1])
 
 
 async def test_an_http_upstream(capfd: pytest.CaptureFixture[str]) -> None:
     """Requests have absolute form and carry the credentials of the proxy, which appear in no log."""
-    async with ScriptedUpstream(answer).running() as upstream, ForwardProxy(port_of(upstream), USER).running() as proxy:
+    async with (
+        ScriptedHttpServer(answer).running() as upstream,
+        ForwardProxy(port_of(upstream), USER).running() as proxy,
+    ):
         url = f"http://{USER}@127.0.0.1:{proxy.port}"
         async with serving(upstream="http://upstream.test:81/v1.3", upstream_proxy=url) as served:
             for _ in range(2):
@@ -53,7 +56,7 @@ async def test_an_https_upstream(tmp_path: Path, *, pieces: bool) -> None:
     """A tunnel leads to the upstream's name and port; the proxy sees neither the key nor any content."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    upstream = ScriptedUpstream(answer)
+    upstream = ScriptedHttpServer(answer)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("upstream.test").configure_cert(context)
     async with (

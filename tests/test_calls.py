@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 import pytest
 from messages import failed, request, results, text_input, url_input
-from serving import EVERYWHERE, Serve, Served
+from serving import EVERYWHERE, Serve, Served, until
+from virtual_time import in_virtual_time, now
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -22,56 +23,64 @@ from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import ModelTable
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.calls import Deadline, DefaultDeadlines
+from embedwire_server.rpc.calls import Call, DefaultDeadlines
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.servicer import EmbeddingServicer
 from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
-from embedwire_server.upstream import Part, Upstream, UpstreamCall
+from embedwire_server.testing import Attempt, ScriptedUpstream
+from embedwire_server.upstream import Upstream
 from embedwire_server.upstream.policies.admission import Admission
+
+
+def a_call(remaining: float | None) -> Call:
+    return Call("id", "service", remaining, DefaultDeadlines(), 30.0, is_ours=True)
 
 
 async def test_a_call_without_a_deadline_gets_one() -> None:
     """60 seconds, or 600 if any input is audio; a caller's own deadline stays as it is."""
     now = asyncio.get_running_loop().time()
-    silent, asked = Deadline(None, DefaultDeadlines()), Deadline(5, DefaultDeadlines())
+    silent, asked = a_call(None), a_call(5)
 
-    assert silent.at == pytest.approx(now + 60, abs=1)
-    silent.allow_for_audio()
-    assert silent.at == pytest.approx(now + 600, abs=1)
-    asked.allow_for_audio()
-    assert asked.at == pytest.approx(now + 5, abs=1)
+    assert silent.deadline == pytest.approx(now + 60, abs=1)
+    with silent:
+        silent.allow_for_audio()
+    assert silent.deadline == pytest.approx(now + 600, abs=1)
+    with asked:
+        asked.allow_for_audio()
+    assert asked.deadline == pytest.approx(now + 5, abs=1)
 
 
+@in_virtual_time
 async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
     """A deadline that is already enforced moves when the request turns out to have audio, and still ends."""
-    deadline = Deadline(None, DefaultDeadlines())
-    async with deadline:
-        deadline.allow_for_audio()
-        assert deadline._timeout is not None
-        assert deadline._timeout.when() == deadline.at
+    call = a_call(None)
+
+    async def run() -> None:
+        with call:
+            await asyncio.sleep(59)
+            call.allow_for_audio()
+            await asyncio.sleep(10_000)
+
     with pytest.raises(DeadlineExceeded):
-        async with Deadline(0.01, DefaultDeadlines()):
-            await asyncio.sleep(10)
+        await run()
+    assert now() == pytest.approx(600, abs=0.01)
 
 
 async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
     """A TimeoutError that something raises by itself is not taken for the end of the call's time."""
-    with pytest.raises(TimeoutError):
-        async with Deadline(60, DefaultDeadlines()):
-            raise TimeoutError
+    with pytest.raises(TimeoutError), a_call(60):
+        raise TimeoutError
 
 
-class BrokenUpstream:
-    """Fails in a way that nobody foresaw, with words that nobody may see; the second input leaks a cancellation."""
-
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
-        yield [Segment(b"\0" * 2048)]
-        if getattr(call.input, "value", "") == "leak":
-            raise asyncio.CancelledError
-        raise RuntimeError("CANARY in the text of an exception")
+async def broken(attempt: Attempt) -> None:
+    """Fail in a way that nobody foresaw, with words that nobody may see, or leak a cancellation."""
+    await attempt.emit([Segment(b"\0" * 2048)])
+    if getattr(attempt.call.input, "value", "") == "leak":
+        raise asyncio.CancelledError
+    raise RuntimeError("CANARY in the text of an exception")
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +107,7 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
 @pytest.mark.parametrize("text", ["raise", "leak"])
 async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """INTERNAL with a constant text; the log has type and place under the request id, and no word of the exception."""
-    async with serving(BrokenUpstream()) as stub:
+    async with serving(ScriptedUpstream(broken)) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in stub.CreateEmbedding(
                 request(text_input(text)), timeout=9, metadata=[("x-request-id", "find-me")]
@@ -158,39 +167,31 @@ structlog.get_logger("some.where").info("two\\nlines", fact="a\\nb", number=1.5)
         assert shown in line
 
 
-class SilentUpstream:
-    """Answers nothing; says when it has been let go."""
-
-    def __init__(self) -> None:
-        self.has_ended = asyncio.Event()
-
-    async def embed(self, _: UpstreamCall) -> AsyncGenerator[Part]:
-        try:
-            yield [Segment(b"\0" * 2048, start_offset_sec=0.0)]
-            await asyncio.sleep(60)
-        finally:
-            self.has_ended.set()
+async def silent(attempt: Attempt) -> None:
+    """Answer with one segment, and nothing more."""
+    await attempt.emit([Segment(b"\0" * 2048, start_offset_sec=0.0)])
 
 
 @pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary"])
 async def test_the_server_ends_a_call_that_nobody_else_would(method: str) -> None:
     """A call without a deadline of its own is ended by the default one, with our details, and lets go of everything."""
-    upstream = SilentUpstream()
+    upstream = ScriptedUpstream(silent)
     unary = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
     async with serving(upstream, DefaultDeadlines(text=0.2, audio=60)) as stub:
         is_unary = method == "CreateEmbeddingUnary"
         answer = stub.CreateEmbeddingUnary(unary) if is_unary else _take(stub.CreateEmbedding(request(text_input())))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer
-        await asyncio.wait_for(upstream.has_ended.wait(), 20)
+        await until(lambda: upstream.running == 0, 20)
     failure = failed(caught.value)
 
+    assert len(upstream.attempts) == 1
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 
 
 async def test_audio_gets_the_longer_default() -> None:
     """A call with audio outlives the default of texts, and ends with that of audio."""
-    upstream = SilentUpstream()
+    upstream = ScriptedUpstream(silent)
     asked = request(url_input("audio", "http://media.test/a.mp3"))
     async with serving(upstream, DefaultDeadlines(text=0.1, audio=0.5)) as stub:
         began = asyncio.get_running_loop().time()

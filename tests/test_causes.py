@@ -15,11 +15,12 @@ import grpc
 import httpx
 import pytest
 import trustme
+from embed_calls import embedded
 from messages import failed, request, results, text_input
 from process import ServerProcess
 from serving import Scripted, Serve, Served, until
 from test_transport import attempts_at, call, failure_of
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2
 from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
@@ -214,9 +215,8 @@ async def test_only_requests_that_were_sent_are_attempts() -> None:
             async with attempts_at(f"{scheme}://127.0.0.1:{port}") as upstream:
                 attempt = call()
                 with pytest.raises(UpstreamFailure):
-                    async for _ in upstream.embed(attempt):
-                        pass
-                counted[scheme] = attempt.trace.attempts
+                    await embedded(upstream, attempt)
+                counted[scheme] = attempt.attempts
     assert counted == {"https": 0, "http": 1}
 
 
@@ -380,7 +380,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
     }
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server = ScriptedUpstream(good)
+        server = ScriptedHttpServer(good)
         await server._serve(reader, writer)
 
     async def good(visit: Visit) -> None:

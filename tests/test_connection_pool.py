@@ -13,7 +13,7 @@ import httpx
 import pytest
 import trustme
 from serving import until
-from upstreams import ScriptedUpstream, Visit, endless, reply
+from upstreams import ScriptedHttpServer, Visit, endless, reply
 
 from embedwire_server.upstream.connection import Connection
 from embedwire_server.upstream.dialer import Dialer
@@ -63,7 +63,7 @@ async def ok(visit: Visit) -> None:
 
 async def test_requests_share_a_connection() -> None:
     """One after the other they use one connection; beside each other each has its own."""
-    async with ScriptedUpstream(ok).running() as upstream, transport() as client:
+    async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         for _ in range(5):
             response = await client.handle_async_request(post(upstream.base_url))
             assert b"text_embedding" in b"".join([piece async for piece in response.stream])  # type: ignore[union-attr]
@@ -81,7 +81,7 @@ async def test_an_origin_is_prepared_once() -> None:
         prepared.append(url)
         return Dialer(url)
 
-    async with ScriptedUpstream(ok).running() as upstream, contextlib.AsyncExitStack() as stack:
+    async with ScriptedHttpServer(ok).running() as upstream, contextlib.AsyncExitStack() as stack:
         client = Transport(dialer)
         stack.push_async_callback(client.aclose)
         client.prepare(upstream.base_url)
@@ -99,7 +99,7 @@ def test_authorities_that_cannot_be_read_fail_before_a_request(tmp_path: Path) -
 
 async def test_a_request_is_written_as_it_is_given() -> None:
     """Its method, path, query, headers and body arrive; `Host` is added."""
-    async with ScriptedUpstream(ok).running() as upstream, transport() as client:
+    async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         request = post(f"{upstream.base_url}/v1.3/a%20b", Pieces(b"he", b"", b"llo"), headers={"x-a": "b c"})
         await client.handle_async_request(request)
     visit = upstream.visits[0]
@@ -116,7 +116,7 @@ async def test_a_body_that_is_not_as_long_as_declared(pieces: tuple[bytes, ...])
     async def script(visit: Visit) -> None:
         await visit.gone()
 
-    async with ScriptedUpstream(script).running() as upstream, transport() as client:
+    async with ScriptedHttpServer(script).running() as upstream, transport() as client:
         body = Pieces(*pieces)
         with pytest.raises(httpx.LocalProtocolError, match="as long as"):
             await client.handle_async_request(post(upstream.base_url, body))
@@ -127,7 +127,7 @@ async def test_a_body_that_is_not_as_long_as_declared(pieces: tuple[bytes, ...])
 @pytest.mark.parametrize("header", ["a\r\nx-b: c", "a\nb", "a\rb"])
 async def test_a_line_end_in_a_header_is_refused(header: str) -> None:
     """Nothing is sent: what follows the line end would be another header, or another request."""
-    async with ScriptedUpstream(ok).running() as upstream, transport() as client:
+    async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         with pytest.raises(httpx.LocalProtocolError, match="line end"):
             await client.handle_async_request(post(upstream.base_url, headers={"x-a": header}))
     assert upstream.visits == []
@@ -145,7 +145,7 @@ async def test_cancelled_exchanges_leave_nothing() -> None:
             await visit.gone()
             closed += 1
 
-    async with ScriptedUpstream(script).running() as upstream, transport() as client:
+    async with ScriptedHttpServer(script).running() as upstream, transport() as client:
 
         async def cancelled(count: int) -> None:
             for _ in range(count):
@@ -167,7 +167,7 @@ async def test_cancelled_exchanges_leave_nothing() -> None:
 
 async def test_a_response_is_read_no_faster_than_it_is_taken() -> None:
     """Beyond half a MiB and one read, nothing more is read, however much the upstream has to send."""
-    async with ScriptedUpstream(endless).running() as upstream, transport() as client:
+    async with ScriptedHttpServer(endless).running() as upstream, transport() as client:
         response = await client.handle_async_request(post(upstream.base_url))
         stream = response.stream
         assert isinstance(stream, ResponseStream)
@@ -243,7 +243,7 @@ async def exchanged(pool: ConnectionPool, *, needs_fresh: bool = False) -> Conne
 
 async def test_idle_connections_are_closed() -> None:
     """After the idle limit nothing is left, and nothing but the limit closes them."""
-    async with ScriptedUpstream(ok).running() as upstream, pool(upstream.base_url, max_idle=0.2) as connections:
+    async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_idle=0.2) as connections:
         first = await exchanged(connections)
         assert await exchanged(connections) is first
         await until(lambda: not connections._open)
@@ -252,15 +252,15 @@ async def test_idle_connections_are_closed() -> None:
 
 async def test_old_connections_are_not_used_again() -> None:
     """Beyond the maximum age, each exchange is the last one of its connection."""
-    async with ScriptedUpstream(ok).running() as upstream, pool(upstream.base_url, max_age=0.0) as connections:
+    async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_age=0.0) as connections:
         assert await exchanged(connections) is not await exchanged(connections)
-    async with ScriptedUpstream(ok).running() as upstream, pool(upstream.base_url, max_age=1e9) as connections:
+    async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_age=1e9) as connections:
         assert await exchanged(connections) is await exchanged(connections)
 
 
 async def test_a_fresh_connection_closes_the_idle_ones() -> None:
     """Where one connection was stale, the idle ones are not tried."""
-    async with ScriptedUpstream(ok).running() as upstream, pool(upstream.base_url) as connections:
+    async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url) as connections:
         await asyncio.gather(*[exchanged(connections) for _ in range(3)])
         kept = set(connections._idle)
         assert await exchanged(connections, needs_fresh=True) not in kept
@@ -269,7 +269,7 @@ async def test_a_fresh_connection_closes_the_idle_ones() -> None:
 
 async def test_a_response_is_freed_without_the_garbage_collector() -> None:
     """No reference cycle is left of an exchange that is complete, nor of one that was aborted."""
-    async with ScriptedUpstream(ok).running() as upstream, pool(upstream.base_url) as connections:
+    async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url) as connections:
         for is_read in (True, False):
             exchange = Exchange()
             connection = await connections.connection(exchange)
@@ -296,7 +296,7 @@ async def test_nothing_is_left_of_a_closed_pool() -> None:
     async def script(visit: Visit) -> None:
         await visit.gone()
 
-    async with ScriptedUpstream(script).running() as upstream, pool(upstream.base_url) as connections:
+    async with ScriptedHttpServer(script).running() as upstream, pool(upstream.base_url) as connections:
         running = asyncio.ensure_future(exchanged(connections))
         await until(lambda: bool(upstream.visits))
         await connections.aclose()

@@ -20,6 +20,7 @@ from messages import failed, request, text_input, url_input
 from process import ServerProcess
 from serving import Scripted, Served, until
 from upstreams import Visit, endless, reply
+from virtual_time import in_virtual_time, now
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -94,8 +95,9 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
     assert time.monotonic() - began > 1
 
 
+@in_virtual_time
 async def test_one_timer_a_call_watches_every_write() -> None:
-    """The timer looks at the write under way: later ones count from their own start, and nothing is left of it."""
+    """The timer looks at the write under way: later ones count from their own start, however long they take in all."""
     moves = asyncio.Event()
     moves.set()
 
@@ -103,23 +105,21 @@ async def test_one_timer_a_call_watches_every_write() -> None:
         async def write(self, _: object) -> None:
             await moves.wait()
 
-    deadline = calls.Deadline(60, calls.DefaultDeadlines())
+    one = calls.Call("id", "service", 60, calls.DefaultDeadlines(), 0.2, is_ours=True)
     context: Any = Context()
-    loop = asyncio.get_running_loop()
-    began = loop.time()
 
     async def write_until_stuck() -> None:
-        async with deadline:
-            with Writer(context, deadline, 0.2, complete_operation) as writer:
-                while loop.time() < began + 0.3:  # longer than the timeout, but each of them ends
-                    await writer.write(b"")
-                    await asyncio.sleep(0.01)
-                moves.clear()
+        with one:
+            writer = Writer(context, one, bytes, complete_operation)
+            while now() < 0.3:  # longer than the timeout, but each of them ends
                 await writer.write(b"")
+                await asyncio.sleep(0.01)
+            moves.clear()
+            await writer.write(b"")
 
     with pytest.raises(CallerStalled):
         await write_until_stuck()
-    assert loop.time() - began >= 0.5
+    assert now() == pytest.approx(0.5, abs=0.02)
 
 
 @contextlib.asynccontextmanager

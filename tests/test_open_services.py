@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -247,26 +248,42 @@ class Bench:
 
     def call(self, connection: str) -> calls.Call:
         caller: Caller = ("10.0.0.1", connection)
-        made = calls.Call("id", calls.Deadline(60, calls.DefaultDeadlines()), "service", True, caller)  # noqa: FBT003
-        self.pending.add(made)
-        return made
+        return calls.Call("id", "service", 60, calls.DefaultDeadlines(), 60, is_ours=True, caller=caller)
+
+    async def waiting(self, connection: str) -> "asyncio.Task[None]":
+        """A call that waits for its first message."""
+        made = self.call(connection)
+
+        async def wait() -> None:
+            with made:
+                self.pending.add(made)
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        return task
 
 
-def is_over(one: calls.Call) -> bool:
-    return one.deadline._failure is not None
+async def ended(*waiting: "asyncio.Task[None]") -> list[GatewayError | None]:
+    """Why each of the calls was ended; None of those that still wait, which are given up."""
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(outcome, GatewayError | asyncio.CancelledError) for outcome in outcomes)
+    return [outcome if isinstance(outcome, GatewayError) else None for outcome in outcomes]
 
 
 async def test_the_connection_with_most_pending_calls_loses_its_oldest() -> None:
     """Beyond the limit a call of the largest holder ends, not the newest one and not that of somebody else."""
     bench = Bench(10)
-    other = bench.call("other")
-    hostile = [bench.call("hostile") for _ in range(12)]
-    late = bench.call("late")
+    other = await bench.waiting("other")
+    hostile = [await bench.waiting("hostile") for _ in range(12)]
+    late = await bench.waiting("late")
+    failures = await ended(other, *hostile, late)
 
-    assert [is_over(one) for one in hostile] == [True] * 4 + [False] * 8
-    assert not is_over(other)
-    assert not is_over(late)
-    assert "more than 10 calls" in str(hostile[0].deadline._failure)
+    assert [failure is not None for failure in failures] == [False] + [True] * 4 + [False] * 8 + [False]
+    assert "more than 10 calls" in str(failures[1])
 
 
 async def test_calls_whose_message_has_arrived_are_not_counted() -> None:
@@ -274,11 +291,18 @@ async def test_calls_whose_message_has_arrived_are_not_counted() -> None:
     bench = Bench(2)
     for _ in range(20):
         made = bench.call("a")
+        bench.pending.add(made)
         bench.pending.discard(made)
         bench.pending.discard(made)
-        assert not is_over(made)
-    assert bench.pending._by_connection == {}
-    assert bench.pending._count == 0
+    never_added = bench.call("a")
+    assert sys.getrefcount(made) == sys.getrefcount(never_added)
+    first, second = await bench.waiting("a"), await bench.waiting("b")
+    await asyncio.sleep(0)
+    assert not first.done()
+    assert not second.done()
+    third = await bench.waiting("b")
+
+    assert [failure is not None for failure in await ended(first, second, third)] == [False, True, False]
 
 
 async def test_header_only_calls_hold_up_nobody(scripted: Scripted) -> None:

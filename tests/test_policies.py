@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from messages import failed, file_input, request, results, text_input, upload_input, url_input
 from ports import held_port
 from serving import Scripted, Serve, Served
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2 as reasons
@@ -100,7 +100,7 @@ def quota_of(error: grpc.aio.AioRpcError) -> tuple[list[str], float]:
     return [violation.subject for violation in quota.violations], retry.retry_delay.ToTimedelta().total_seconds()
 
 
-def check_journal(served: Served, upstream: ScriptedUpstream) -> None:
+def check_journal(served: Served, upstream: ScriptedHttpServer) -> None:
     """Every request that the upstream received is in the metrics, and no other."""
     assert served.metric("embedwire_upstream_requests_total") == len(upstream.visits)
 

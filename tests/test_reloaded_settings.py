@@ -8,7 +8,7 @@ import grpc
 import pytest
 from messages import failed, text_input
 from serving import Scripted, Served
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.domain import Model, TextRules
@@ -39,7 +39,7 @@ class Script:
 class Bench:
     """A server before and after a reload."""
 
-    def __init__(self, served: Served, upstream: ScriptedUpstream, script: Script) -> None:
+    def __init__(self, served: Served, upstream: ScriptedHttpServer, script: Script) -> None:
         self.served, self.upstream, self.script = served, upstream, script
 
     def reload(self, **changes: Any) -> None:

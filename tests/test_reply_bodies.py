@@ -92,16 +92,23 @@ def filled(body: str | bytes) -> bytes:
     return body.replace("%s", NUMBERS).encode() if isinstance(body, str) else body
 
 
-def sends(body: bytes, piece: int | None = None) -> Callable[[Visit], Awaitable[None]]:
-    """Answer with this body, in pieces of so many bytes if it is said."""
+def sends(body: bytes, piece: int | None = None, *, has_length: bool = True) -> Callable[[Visit], Awaitable[None]]:
+    """Answer with this body, in pieces of so many bytes if it is said, with a Content-Length or without."""
 
     async def script(visit: Visit) -> None:
-        await visit.head(200, len(body))
+        await visit.head(200, len(body) if has_length else None)
         for at in range(0, len(body), piece or len(body) or 1):
             await visit.send(body[at : at + (piece or len(body))])
             await asyncio.sleep(0)
+        if not has_length:
+            visit.writer.close()
 
     return script
+
+
+def ways(body: bytes) -> list[Callable[[Visit], Awaitable[None]]]:
+    """Whole and in pieces, read at once and as it arrives."""
+    return [sends(body), sends(body, 997), sends(body, has_length=False), sends(body, 997, has_length=False)]
 
 
 async def sdk(base_url: str) -> list[float]:
@@ -116,13 +123,13 @@ async def sdk(base_url: str) -> list[float]:
 
 @pytest.mark.parametrize(("body", "number"), READ.values(), ids=READ)
 async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes, number: float) -> None:
-    """The same vector comes from the SDK and from the server, also if the reply arrives in small packets."""
+    """The same vector comes from the SDK and from the server, in any packets, with a Content-Length and without."""
     expected = [float(np.float32(number)), *FLOATS[1:]]
     data = filled(body)
     async with scripted(sends(data), max_attempts=1) as (served, upstream):
         assert np.array(await sdk(upstream.base_url), np.float32).tolist() == expected
-        for piece in (None, 997):
-            upstream.script = sends(data, piece)
+        for way in ways(data):
+            upstream.script = way
             events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
             assert list(segments(events)[0].vector.values) == expected
             assert results(events)[0].model_name == "m"
@@ -158,7 +165,7 @@ async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("body", UNSAFE.values(), ids=UNSAFE)
 async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str | bytes) -> None:
-    """The SDK lets it pass; the server, which promises vectors of finite numbers, refuses it in any packets."""
+    """The SDK lets it pass; the server, which promises finite numbers, refuses it in any packets and framing."""
     data = filled(body)
     async with scripted(sends(data), max_attempts=1) as (served, upstream):
         await sdk(upstream.base_url)
@@ -167,7 +174,7 @@ async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 async def test_what_the_sdk_refuses(scripted: Scripted, body: str | bytes) -> None:
-    """Neither reads it, and the message of the server does not depend on the packets."""
+    """Neither reads it, and the message of the server does not depend on packets and framing."""
     data = filled(body)
     async with scripted(sends(data), max_attempts=1) as (served, upstream):
         with pytest.raises(Exception):  # noqa: B017, PT011 - of several libraries
@@ -176,10 +183,10 @@ async def test_what_the_sdk_refuses(scripted: Scripted, body: str | bytes) -> No
 
 
 async def _refusals(stub: object, upstream: object, data: bytes) -> list[str]:
-    """The different failures of the same bytes in different packets."""
+    """The different failures of the same bytes in different packets and framings."""
     found: dict[tuple[str, str], str] = {}
-    for piece in (None, 997):
-        upstream.script = sends(data, piece)  # type: ignore[attr-defined] # a ScriptedUpstream
+    for way in ways(data):
+        upstream.script = way  # type: ignore[attr-defined] # a ScriptedHttpServer
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in stub.CreateEmbedding(request(text_input()), timeout=20):  # type: ignore[attr-defined]
                 pass

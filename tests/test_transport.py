@@ -4,42 +4,52 @@ import asyncio
 import contextlib
 import gzip
 import json
-from collections.abc import AsyncGenerator
+import zlib
+from collections.abc import AsyncGenerator, Callable
 
 import httpx
 import pytest
-from upstreams import ScriptedUpstream, Visit, reply
+from embed_calls import embedded
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire_server.content import MemoryContent
-from embedwire_server.domain import AudioInput, Completion, FileSource, TextInput, UrlSource
+from embedwire_server.domain import AudioInput, FileSource, Segment, TextInput, UrlSource
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
+from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import UpstreamCall, http
+from embedwire_server.upstream import EmbedCall, Upstream, http
 from embedwire_server.upstream.http import HttpUpstream
+from embedwire_server.upstream.policies.budget import RetryBudget
+from embedwire_server.upstream.policies.retry import RetryingUpstream
 from embedwire_server.upstream.transport import Transport
+from embedwire_server.upstream.v1 import V1Dialect
 
 pytestmark = pytest.mark.asyncio
 
 TEXT = TextInput("", "a text")
+AUDIO = AudioInput("", UrlSource("http://media.test/a"))
 
 
-def call(item: TextInput | AudioInput = TEXT) -> UpstreamCall:
-    return UpstreamCall(item, MARENGO_30, deadline=1e9)
+def upstream_on(transport: httpx.AsyncBaseTransport, base_url: str) -> HttpUpstream:
+    return HttpUpstream(transport, V1Dialect(base_url, None, "test"), "custom")
+
+
+def call(item: TextInput | AudioInput = TEXT) -> EmbedCall:
+    return EmbedCall(item, MARENGO_30, deadline=1e9)
 
 
 @contextlib.asynccontextmanager
 async def attempts_at(base_url: str) -> AsyncGenerator[HttpUpstream]:
     transport = Transport()
     try:
-        yield HttpUpstream(transport, base_url, "custom", None, "test")
+        yield upstream_on(transport, base_url)
     finally:
         await transport.aclose()
 
 
-async def failure_of(upstream: HttpUpstream, item: TextInput | AudioInput = TEXT) -> UpstreamFailure:
+async def failure_of(upstream: Upstream, item: TextInput | AudioInput = TEXT) -> UpstreamFailure:
     with pytest.raises(UpstreamFailure) as caught:
-        async for _ in upstream.embed(call(item)):
-            pass
+        await embedded(upstream, call(item))
     return caught.value
 
 
@@ -47,7 +57,13 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
     """A reply that is read to its end while the next request is on the same connection does not answer that one."""
     data = json.dumps(reply("audio_embedding", segments=2)).encode()
     cut = data.index(b"}, {") + 1
-    is_read, is_sent, visits = asyncio.Event(), asyncio.Event(), list[Visit]()
+    is_begun, is_read, is_sent, visits = asyncio.Event(), asyncio.Event(), asyncio.Event(), list[Visit]()
+    may_go_on, batches = asyncio.Event(), list[list[Segment]]()
+
+    async def emit(segments: list[Segment]) -> None:
+        batches.append(segments)
+        is_begun.set()
+        await may_go_on.wait()
 
     async def script(visit: Visit) -> None:
         visits.append(visit)
@@ -60,16 +76,18 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
             await is_read.wait()
             visit.writer.close()
 
-    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
-        first = upstream.embed(call(AudioInput("", UrlSource("http://media.test/a"))))
-        assert isinstance(await anext(first), list)
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+        first = asyncio.create_task(upstream.embed(call(AUDIO), emit))
+        await asyncio.wait_for(is_begun.wait(), 20)
         is_sent.set()
         await asyncio.sleep(0.1)  # the rest arrives, and with it the connection is free
         second = asyncio.create_task(failure_of(upstream))
         async with asyncio.timeout(5):
             while len(visits) < 2:
                 await asyncio.sleep(0.01)
-        assert [type(part) async for part in first] == [list, Completion]
+        may_go_on.set()
+        await first
+        assert [len(batch) for batch in batches] == [1, 1]
         is_read.set()
         failure = await second
 
@@ -92,10 +110,9 @@ async def test_an_unreadable_file_is_no_fault_of_the_upstreams() -> None:
         await visit.gone()
 
     file = AudioInput("", FileSource(Unreadable(b"a" * 1000), "a.wav", "audio/wav"))
-    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
         with pytest.raises(OSError, match="disk is gone"):
-            async for _ in upstream.embed(call(file)):
-                pass
+            await embedded(upstream, call(file))
 
 
 class Slow(MemoryContent):
@@ -120,15 +137,15 @@ async def test_a_request_that_is_cancelled_before_it_is_complete_is_not_counted(
         await visit.gone()
 
     half = Slow(b"a" * 1000)
-    async with ScriptedUpstream(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
         for content, is_sent, attempts in ((half, half.is_begun, 0), (MemoryContent(b"a" * 1000), arrived, 1)):  # type: ignore[attr-defined]
             attempt = call(AudioInput("", FileSource(content, "a.wav", "audio/wav")))
-            running = asyncio.create_task(anext(upstream.embed(attempt)))
+            running = asyncio.create_task(embedded(upstream, attempt))
             await asyncio.wait_for(is_sent.wait(), 20)
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-            assert attempt.trace.attempts == attempts
+            assert attempt.attempts == attempts
 
 
 async def test_nobody_listens() -> None:
@@ -166,7 +183,7 @@ async def test_large_chunks_of_small_values_leave_turns_to_others(replies: int, 
     """While half megabytes of very many small values are read, others have a turn after each piece of any reply."""
     body = b'{"model_name": "m", "text_embedding": {"segments": [' + b"[]," * (1 << 17)
     sent = OneChunk(gzip.compress(body), {"content-encoding": "gzip"}) if is_compressed else OneChunk(body, {})
-    upstream = HttpUpstream(sent, "http://upstream.test", "custom", None, "test")
+    upstream = upstream_on(sent, "http://upstream.test")
     turns = 0
 
     async def others() -> None:
@@ -180,3 +197,51 @@ async def test_large_chunks_of_small_values_leave_turns_to_others(replies: int, 
     running.cancel()
     assert {failure.reason for failure in failures} == {Reason.UPSTREAM_MALFORMED_REPLY}
     assert turns >= replies * (len(body) // http.PIECE_BYTES - 1)
+
+
+def _cut_off() -> bytes:
+    return json.dumps(reply("audio_embedding", segments=2)).encode()[:-10]
+
+
+def _malformed() -> bytes:
+    return json.dumps(reply("audio_embedding", segments=2)).encode().replace(b"}, {", b"}; {")
+
+
+def _rejected() -> bytes:
+    return json.dumps(reply("audio_embedding", segments=2, error_message="too long")).encode()
+
+
+def _too_large() -> bytes:
+    """A segment, and after it more spaces than the most that is read; compressed, they are few bytes."""
+    body = zlib.compressobj(wbits=31)
+    parts = [body.compress(_rejected().partition(b"}, {")[0] + b"},")]
+    parts += [body.compress(b" " * (1 << 20)) for _ in range(1 + (http.MAX_REPLY_BYTES >> 20))]
+    return b"".join([*parts, body.flush()])
+
+
+@pytest.mark.parametrize(
+    ("make_body", "coding", "reason", "words"),
+    [
+        pytest.param(_cut_off, "identity", Reason.UPSTREAM_UNAVAILABLE, "in the middle", id="cut off"),
+        pytest.param(_malformed, "identity", Reason.UPSTREAM_MALFORMED_REPLY, "cannot be used", id="malformed"),
+        pytest.param(_too_large, "gzip", Reason.UPSTREAM_MALFORMED_REPLY, "is too large", id="too large"),
+        pytest.param(_rejected, "identity", Reason.INPUT_REJECTED, "too long", id="error_message"),
+    ],
+)
+async def test_nothing_is_repeated_after_the_head_of_a_success(
+    make_body: Callable[[], bytes], coding: str, reason: Reason, words: str
+) -> None:
+    """Whatever is wrong with the body of a successful response, its request is made once, however many are allowed."""
+    body, metrics = make_body(), Metrics("fake")
+
+    async def script(visit: Visit) -> None:
+        await visit.head(200, len(body) + (make_body is _cut_off), Content_Encoding=coding)
+        await visit.send(body)
+        visit.writer.close()
+
+    async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
+        failure = await failure_of(RetryingUpstream(upstream, RetryBudget(1.0, 3), metrics), AUDIO)
+
+    assert (failure.reason, failure.repeatable) == (reason, Repeatable.NO)
+    assert words in failure.message
+    assert len(scripted.visits) == 1

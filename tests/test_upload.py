@@ -18,6 +18,7 @@ from serving import Scripted, Serve, Served, until
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.rpc import calls
 
 Message = pb.CreateEmbeddingFromUploadRequest
 
@@ -103,6 +104,25 @@ async def test_broken_framing_ends_the_call(serve: Serve, tmp_path: Path, messag
 
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_UPLOAD_FRAMING")
     assert list(failure.fields) == [field]
+
+
+async def test_broken_framing_while_another_input_is_answered(scripted: Scripted) -> None:
+    """The call ends with the fault, also if it comes while the first message is being written."""
+
+    async def script(visit: Visit) -> None:
+        await visit.pause(calls.HANGING_UP_SECONDS)  # so both come at about the same time
+        await visit.answer(reply())
+
+    async with scripted(script) as (served, _):
+
+        async def one() -> tuple[grpc.StatusCode, str]:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await send(served, first(text_input(), upload_input("image")), *chunks(1, b"abc", 1)[:2])
+            failure = failed(caught.value)
+            return failure.code, failure.info.reason
+
+        ends = [end for _ in range(10) for end in await asyncio.gather(*[one() for _ in range(10)])]
+    assert set(ends) == {(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_UPLOAD_FRAMING")}
 
 
 DATA = b"0123456789" * 200_000

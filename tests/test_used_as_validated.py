@@ -12,7 +12,7 @@ import pytest
 from messages import request, segments, text_input
 from serving import Scripted, Serve, Served
 from test_command import run
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire_server.settings import Settings
 
@@ -43,7 +43,7 @@ async def embedded(served: Served) -> int:
 )
 async def test_upstream_is_asked_for_what_was_set(serve: Serve, form: str, path: str) -> None:
     """The path of a request is that of the setting, whatever characters it has and whatever surrounds it."""
-    async with ScriptedUpstream(answer).running() as upstream:
+    async with ScriptedHttpServer(answer).running() as upstream:
         async with serve(upstream=form.format(upstream.base_url)) as served:
             assert await embedded(served) == 1
         assert [visit.path for visit in upstream.visits] == [path]
@@ -52,7 +52,7 @@ async def test_upstream_is_asked_for_what_was_set(serve: Serve, form: str, path:
 @pytest.mark.parametrize("form", ["HTTP://{}", "hTTp://{}/", "http://{}"])
 async def test_scheme_and_host_in_any_case(serve: Serve, form: str) -> None:
     """A scheme and a host in upper case are understood."""
-    async with ScriptedUpstream(answer).running() as upstream:
+    async with ScriptedHttpServer(answer).running() as upstream:
         port = upstream.base_url.rpartition(":")[2]
         async with serve(upstream=form.format(f"LocalHost:{port}")) as served:
             assert await embedded(served) == 1

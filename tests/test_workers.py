@@ -18,7 +18,7 @@ from messages import text_input
 from ports import held_port
 from process import ServerProcess
 from serving import until
-from upstreams import ScriptedUpstream, Visit, reply
+from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -206,7 +206,7 @@ def test_a_worker_that_does_not_start_is_the_servers_end() -> None:
 async def test_rate_limits_hold_for_all_workers_together() -> None:
     """Of three requests a day, two workers make three."""
     async with (
-        ScriptedUpstream(answer).running() as upstream,
+        ScriptedHttpServer(answer).running() as upstream,
         ServerProcess.running(upstream=upstream.base_url, workers=2, text_requests_per_day=3) as server,
     ):
         found = await codes(server.target)
@@ -243,7 +243,7 @@ def test_the_remains_of_connections_hold_no_port() -> None:
 
 async def test_a_shared_sandbox_never_gets_the_servers_key() -> None:
     """A worker calls the sandbox of its supervisor by the name `sandbox`, with a key that is made up."""
-    async with ScriptedUpstream(answer).running() as upstream:
+    async with ScriptedHttpServer(answer).running() as upstream:
         settings: dict[str, Any] = {
             "api_key": "tlk_CANARY",
             "listen": "127.0.0.1:0",

@@ -45,7 +45,7 @@ class Visit:
         await self.closed.wait()
 
 
-class ScriptedUpstream:
+class ScriptedHttpServer:
     """Answers each request by the script; keeps every visit."""
 
     def __init__(self, script: Script) -> None:
@@ -54,7 +54,7 @@ class ScriptedUpstream:
         self.base_url = ""
 
     @contextlib.asynccontextmanager
-    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator["ScriptedUpstream"]:
+    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator["ScriptedHttpServer"]:
         tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

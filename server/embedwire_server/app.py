@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Self
 
 import structlog
@@ -33,10 +33,10 @@ from embedwire_server.upstream.measured import MeasuredUpstream
 from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
 from embedwire_server.upstream.policies.allowances import Allowances
 from embedwire_server.upstream.policies.budget import RetryBudget
-from embedwire_server.upstream.policies.deadline import DeadlineUpstream
-from embedwire_server.upstream.policies.pacing import PacedUpstream
+from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
 from embedwire_server.upstream.policies.retry import RetryingUpstream
 from embedwire_server.upstream.transport import Transport
+from embedwire_server.upstream.v1 import V1Dialect
 
 PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
 
@@ -107,7 +107,8 @@ class App:
             self._metrics.worker_replacements.labels(reason).inc(number)
         self._access = Access(settings.tokens)
         self._admission = Admission(self._metrics, **settings.room)
-        self._budget = RetryBudget(settings.retry_budget)
+        self._budget = RetryBudget(settings.retry_budget, settings.max_attempts)
+        self._paces = Paces(settings.rate_limits, self._metrics)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -140,8 +141,8 @@ class App:
         self._access.replace(settings.tokens)
         self._admission.resize(**settings.room)
         self._budget.share = settings.retry_budget
-        self._retrying.max_attempts = settings.max_attempts
-        self._paced.limit(settings.rate_limits)
+        self._budget.max_attempts = settings.max_attempts
+        self._paces.limit(settings.rate_limits)
         self._gateway.inputs_at_once = settings.inputs_at_once
         self._servicer.renew(self._requests(), self._catalog())
 
@@ -219,11 +220,18 @@ class App:
             log.warning("whoever reaches this server may use it: set tokens, or --tls-client-ca")
 
     def _policies(self, http: HttpUpstream) -> Upstream:
-        """Wrap the upstream; every attempt is paced, and what waits for its turn holds its place."""
+        """Wrap the upstream in the policies, the outermost first. What waits for its turn holds its place."""
         metrics = self._metrics
-        self._paced = PacedUpstream(MeasuredUpstream(http, metrics), self._settings.rate_limits, metrics)
-        self._retrying = RetryingUpstream(self._paced, self._budget, self._settings.max_attempts, metrics)
-        return DeadlineUpstream(AdmittedUpstream(self._retrying, self._admission), metrics)
+        policies: list[Callable[[Upstream], Upstream]] = [
+            functools.partial(AdmittedUpstream, admission=self._admission, metrics=metrics),
+            functools.partial(RetryingUpstream, budget=self._budget, metrics=metrics),
+            functools.partial(PacedUpstream, paces=self._paces),  # every attempt
+            functools.partial(MeasuredUpstream, metrics=metrics),
+        ]
+        upstream: Upstream = http
+        for policy in reversed(policies):
+            upstream = policy(upstream)
+        return upstream
 
     def _requests(self) -> RequestReader:
         settings = self._settings
@@ -250,7 +258,8 @@ class App:
         transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
         stack.push_async_callback(transport.aclose)
         transport.prepare(base_url)
-        return HttpUpstream(transport, base_url, settings.upstream_name, key, f"embedwire/{__version__}")
+        dialect = V1Dialect(base_url, key, f"embedwire/{__version__}")
+        return HttpUpstream(transport, dialect, settings.upstream_name)
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.

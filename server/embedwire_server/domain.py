@@ -1,7 +1,7 @@
 """The plain values that travel through the house.
 
 Whatever holds a caller's content keeps it out of its repr, so that no log or traceback shows it.
-Seconds are floats; vectors are packed. Of ours it knows errors and traces only.
+Seconds are floats; vectors are packed. Of ours it imports nothing.
 
 Nothing changes a value once it is made. Those that each call or segment makes are not declared frozen, because a frozen
 instance takes three times as long to make.
@@ -11,9 +11,6 @@ import dataclasses
 import enum
 from collections.abc import AsyncGenerator
 from typing import ClassVar, Protocol
-
-from embedwire_server.errors import GatewayError
-from embedwire_server.trace import Trace
 
 Caller = tuple[str, str]  # a host, and one of its connections
 
@@ -243,38 +240,11 @@ class Segment:
 
 
 @dataclasses.dataclass(slots=True)
-class Completion:
-    """What the upstream said of an input besides its segments. The last item of a successful answer."""
+class ReplySummary:
+    """What the upstream said of an input besides its segments."""
 
     model_name: str
     input_url: str | None = dataclasses.field(default=None, repr=False)
     input_filename: str | None = dataclasses.field(default=None, repr=False)
     truncated: bool | None = None
     media_duration_sec: float | None = None
-
-
-@dataclasses.dataclass(slots=True)
-class InputSegment:
-    """Event: a segment of the input at `input_index`."""
-
-    input_index: int
-    input_key: str = dataclasses.field(repr=False)
-    segment_index: int
-    modality: Modality
-    segment: Segment
-
-
-@dataclasses.dataclass(slots=True)
-class InputResult:
-    """Event: the end of the input at `input_index`. Without a completion there is a failure."""
-
-    input_index: int
-    input_key: str = dataclasses.field(repr=False)
-    model: Model
-    segment_count: int
-    trace: Trace
-    completion: Completion | None
-    failure: GatewayError | None
-
-
-Event = InputSegment | InputResult

@@ -1,28 +1,30 @@
-"""One request: its inputs to the upstream, their segments back, each as soon as it is there."""
+"""One request: its inputs to the upstream, their segments and results to the caller, each as soon as it is there."""
 
 import asyncio
 import functools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
-from typing import Self
+from typing import Protocol
 
-from embedwire_server.domain import (
-    Completion,
-    EmbedRequest,
-    Event,
-    InputResult,
-    InputSegment,
-    Modality,
-    content_of,
-)
+from embedwire_server.domain import EmbedRequest, Modality, ReplySummary, Segment, content_of
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.failures import is_cancelled, unforeseen
-from embedwire_server.merge import merge
 from embedwire_server.metrics import Metrics
-from embedwire_server.trace import Trace
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.tasks import run_together
+from embedwire_server.upstream import EmbedCall, Upstream
 from embedwire_server.upstream.policies.allowances import Admits
+
+
+class Reply(Protocol):
+    """Takes what becomes of a request. Each method returns when the caller has taken it, which is the backpressure."""
+
+    async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
+        """Take segments of one input, in order; `first` is the index of the first of them."""
+        ...
+
+    async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
+        """Take the end of one input: a summary, or a failure, which makes its segments void."""
+        ...
 
 
 class Gateway:
@@ -48,109 +50,124 @@ class Gateway:
                 functools.partial(self._in_flight.__getitem__, modality)
             )
 
-    async def embed(self, request: EmbedRequest, deadline: float) -> AsyncGenerator[Event]:
-        """Yield the segments of each input in order, then its result; inputs interleave.
+    async def embed(self, request: EmbedRequest, deadline: float, reply: Reply) -> None:
+        """Embed all inputs; the segments of each come in order, then its result, and inputs interleave.
 
         Args:
             request: what to embed.
             deadline: a time of the event loop's clock, handed on to whatever waits.
+            reply: takes segments and results.
 
         Raises:
             GatewayError: the failure of the only input. With several, failures are in the results.
             Overloaded: there is no room for the request; none of it was begun.
+            Exception: what `reply` raises.
         """
-        started = time.perf_counter()
-        at_once = request.at_once(self.inputs_at_once)
+        began = time.perf_counter()
+        at_once = min(request.at_once(self.inputs_at_once), len(request.inputs))
         with self._admission.admit(request, at_once):
-            answers = [self._answer(request, index, deadline, started) for index in range(len(request.inputs))]
-            events = merge(answers, at_once)
-            try:
-                async for event in events:
-                    yield event
+            if len(request.inputs) == 1:
+                await self._embed(request, 0, deadline, began, reply)
+            else:
+                waiting, shared = iter(range(len(request.inputs))), SharedReply(reply)
 
-            finally:
-                await events.aclose()
+                async def embed_waiting() -> None:
+                    for index in waiting:
+                        await self._embed(request, index, deadline, began, shared)
 
-    async def _answer(
-        self, request: EmbedRequest, index: int, deadline: float, started: float
-    ) -> AsyncGenerator[Event]:
-        item = request.inputs[index]
-        trace = Trace(queue=time.perf_counter() - started)
-        call = UpstreamCall(
-            item, request.model, deadline, request.max_retries, trace, request.upstream_key, request.caller
+                await run_together(*[embed_waiting() for _ in range(at_once)])
+
+    async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> None:
+        """Embed one input."""
+        call = EmbedCall(
+            request.inputs[index],
+            request.model,
+            deadline,
+            index,
+            request.max_retries,
+            request.upstream_key,
+            request.caller,
+            queue=time.perf_counter() - began,
         )
-        content = content_of(item)
-        completion: Completion | None = None
-        failure: GatewayError | None = None
-        count = 0
-        with _Observed(call, self._metrics, self._in_flight) as observed:
-            try:
-                if content is not None:
-                    with trace.time("upload"):
-                        await content.ready()
-                parts = self._upstream.embed(call)
-                try:
-                    async for part in parts:
-                        if isinstance(part, Completion):
-                            completion = part
-                            continue
-                        with trace.time("parked"):
-                            for segment in part:
-                                count = observed.segments = count + 1
-                                yield InputSegment(index, item.key, count - 1, item.modality, segment)
-                finally:
-                    await parts.aclose()
-            except GatewayError as error:
-                failure = error
-            except (Exception, asyncio.CancelledError) as error:  # one input must not take the others with it
-                if is_cancelled():  # and a fault on the way out must not keep the call alive
-                    raise asyncio.CancelledError from error
-                failure = unforeseen(error)  # a CancelledError has leaked out of a library
-            finally:
-                if content is not None:
-                    content.close()
-            observed.reason = failure.reason if failure else "OK"
-            if failure is not None:
-                _end_or_locate(failure, request, index, trace)
-            with trace.time("parked"):
-                yield InputResult(index, item.key, request.model, count, trace, completion, failure)
+        outcome = await self._observed(call, reply)
+        if isinstance(outcome, ReplySummary):
+            await reply.add_result(call, outcome, None)
+            return
+        if len(request.inputs) == 1:
+            outcome.attempts = call.attempts
+            raise outcome
+        outcome.locate(request.input_path(index))
+        await reply.add_result(call, None, outcome)
+
+    async def _observed(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
+        """Embed one input, and report it to the metrics."""
+        modality, metrics = call.modality, self._metrics
+        began, queued = time.perf_counter(), call.queue
+        reason: str = Reason.CANCELLED  # until it is known that nobody cancelled it
+        self._in_flight[modality] += 1
+        try:
+            outcome = await self._outcome(call, reply)
+            reason = outcome.reason if isinstance(outcome, GatewayError) else "OK"
+            return outcome
+        finally:
+            self._in_flight[modality] -= 1
+            others = call.queue - queued + call.waiting + call.upload + call.parked
+            metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - began - others))
+            metrics.inputs.labels(modality, call.model.name, reason).inc()
+            metrics.segments.labels(modality, call.model.name).inc(call.segments)
+
+    async def _outcome(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
+        """Embed one input. One that fails must not take the others with it."""
+        content = content_of(call.input)
+        try:
+            if content is not None:
+                with call.time("upload"):
+                    await content.ready()
+            return await self._upstream.embed(call, functools.partial(_emit, call, reply))
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, GatewayError) and not call.is_abandoned:
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # frames that hold it: cycles
+                return error
+            if is_cancelled():  # a fault on the way out must not keep the call alive
+                raise asyncio.CancelledError from error
+            if call.is_abandoned:
+                raise
+            return unforeseen(error)  # such as a CancelledError that has leaked out of a library
+        finally:
+            if content is not None:
+                content.close()
 
 
-def _end_or_locate(failure: GatewayError, request: EmbedRequest, index: int, trace: Trace) -> None:
-    """Raise the failure of the only input, as that of the call; of several inputs, name the one that failed."""
-    if len(request.inputs) == 1:
-        failure.attempts = trace.attempts
-        raise failure
-    failure.locate(request.input_path(index))
+async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
+    """Add segments to the reply; see `upstream.Emit`."""
+    began, first = time.perf_counter(), call.segments
+    call.segments += len(segments)
+    try:
+        await reply.add_segments(call, first, segments)
+    except BaseException:
+        call.is_abandoned = True
+        raise
+    finally:
+        call.parked += time.perf_counter() - began
 
 
-class _Observed:
-    """One input as the metrics see it, while it lasts and at its end.
+class SharedReply:
+    """A reply to which several tasks add; the one that adds keeps the others waiting."""
 
-    Attributes:
-        reason: of its failure. Until somebody knows better, nobody waited for it.
-        segments: how many were decoded.
-    """
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._lock = asyncio.Lock()
 
-    def __init__(self, call: UpstreamCall, metrics: Metrics, in_flight: Counter[Modality]) -> None:
-        self.reason: str = Reason.CANCELLED
-        self.segments = 0
-        self._metrics = metrics
-        self._in_flight = in_flight
-        self._trace = call.trace
-        self._queued = call.trace.queue
-        self._labels = (call.input.modality, call.model.name)
+    async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
+        """Add segments; see `Reply`."""
+        async with self._lock:
+            await self._reply.add_segments(call, first, segments)
 
-    def __enter__(self) -> Self:
-        self._started = time.perf_counter()
-        self._in_flight[self._labels[0]] += 1
-        return self
+    async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
+        """Add a result; see `Reply`."""
+        async with self._lock:
+            await self._reply.add_result(call, summary, failure)
 
-    def __exit__(self, *_: object) -> None:
-        modality, model = self._labels
-        trace, metrics = self._trace, self._metrics
-        self._in_flight[modality] -= 1
-        others = trace.queue - self._queued + trace.waiting + trace.upload + trace.parked
-        metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - self._started - others))
-        metrics.inputs.labels(modality, model, self.reason).inc()
-        metrics.segments.labels(modality, model).inc(self.segments)
+    async def close(self) -> None:
+        """Keep all others waiting from now on; returns when nothing is being added."""
+        await self._lock.acquire()

@@ -4,6 +4,7 @@ import contextvars
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, NamedTuple
 
@@ -50,19 +51,20 @@ class LogLines:
         if self._is_text and is_terminal:
             self._render = structlog.dev.ConsoleRenderer()
         self._facts = facts
-        self._stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        self._second = (0, "")  # the latest one, and its text
 
-    def __call__(self, logger: Any, method: str, event: Event) -> bytes:  # noqa: ANN401 - whatever has a name
+    def __call__(self, logger: Any, level: str, event: Event) -> bytes:  # noqa: ANN401 - whatever has a name
         """One line, with its line break, of at most about `MAX_LINE_CHARS`."""
         try:
             if (current := request_id.get(None)) is not None:
                 event["request_id"] = current
             event.update(self._facts)
-            structlog.stdlib.add_log_level(logger, method, event)
+            event["level"] = level
             event["logger"] = logger.name
-            self._stamp(logger, method, event)
-            _describe_exception(event)
-            line: str = self._render(logger, method, event)
+            event["timestamp"] = self._now()
+            if "exc_info" in event:
+                _describe_exception(event)
+            line: str = self._render(logger, level, event)
             if len(line) > MAX_LINE_CHARS:
                 line = self._reduced(event)
         except Exception:  # noqa: BLE001 - a value without a text or a JSON form
@@ -81,6 +83,15 @@ class LogLines:
         """The line that says how many were lost."""
         return self(_LOSS, "warning", {"event": "log lines were lost", "lines": count})
 
+    def _now(self) -> str:
+        """The time, in UTC. What remains the same for a second is made once a second."""
+        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        second, text = self._second
+        if second != seconds:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = seconds, text  # both at once: other threads read them
+        return f"{text}.{nanoseconds // 1000:06d}Z"
+
     def _reduced(self, event: Event) -> str:
         """The same event with values that can be rendered, each of them short."""
         values = {_shown(name): _plain(value) for name, value in list(event.items())[:_MAX_VALUES]}
@@ -89,7 +100,7 @@ class LogLines:
 
 def _describe_exception(event: Event) -> None:
     """Put types and places where a traceback would show texts and variables, also for other libraries."""
-    error = event.pop("exc_info", None)
+    error = event.pop("exc_info")
     if error is True:
         error = sys.exc_info()
     if isinstance(error, tuple):

@@ -4,24 +4,24 @@ Labels are closed: modality, reason, method and code have a fixed set of values;
 the table or "other". No label ever holds a caller's text. Children are looked up once and kept.
 """
 
-import functools
 import platform
 from collections.abc import Iterator
 from importlib import metadata
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from embedwire_server import __version__, logs
+from embedwire_server.counters import CounterFamily, HistogramFamily
 from embedwire_server.domain import Modality
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
 # With the built-in models, whatever callers and the upstream do; each further model adds at most 200, each token 40.
 MAX_SERIES = 1500
+_MODALITY = ("modality",)
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
@@ -35,91 +35,102 @@ class Metrics:
     """
 
     def __init__(self, upstream: str) -> None:
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each counter, which nobody asks for
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
         registry.register(_LogCollector())
-
-        method = ("grpc_type", "grpc_service", "grpc_method")
-        self.calls_started = Counter("grpc_server_started", "Calls begun.", method, registry=registry)
-        self.calls_handled = Counter(
-            "grpc_server_handled", "Calls ended, by status code.", (*method, "grpc_code"), registry=registry
-        )
-        self.call_seconds = Histogram(
-            "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
-        )
-        self.calls = Counter(
-            "embedwire_calls",
-            "Calls ended, by the model asked for and the reason of the failure (OK if none).",
-            ("grpc_method", "model", "reason"),
-            registry=registry,
-        )
-        self.inputs = Counter(
-            "embedwire_inputs",
-            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if nobody waited for them).",
-            ("modality", "model", "reason"),
-            registry=registry,
-        )
-        self.segments = Counter("embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry)
-        self.inputs_in_flight = Gauge(
-            "embedwire_inputs_in_flight", "Inputs begun and not ended.", ("modality",), registry=registry
-        )
-        self.overhead_seconds = Histogram(
-            "embedwire_input_overhead_seconds",
-            "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
-            ("modality",),
-            buckets=_OVERHEAD_SECONDS,
-            registry=registry,
-        )
-        self.upstream_requests = Counter(
-            "embedwire_upstream_requests",
-            "Requests to the upstream, by the reason of their failure (OK if none).",
-            ("upstream", "endpoint", "modality", "outcome"),
-            registry=registry,
-        )
-        self.connection_failures = Counter(
-            "embedwire_upstream_connection_failures",
-            "Attempts without a connection to the upstream, or without a usable answer on it, by cause.",
-            ("cause",),
-            registry=registry,
-        )
-        self.upstream_seconds = Histogram(
-            "embedwire_upstream_request_seconds",
-            "Waiting for the upstream, from the first byte sent to the last received.",
-            ("upstream", "endpoint", "modality"),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._operation(registry)
-        self._policies(registry)
+        self._calls(registry)
+        self._inputs(registry)
+        self._upstream(registry)
+        self._callers(registry)
+        self._server(registry)
+        self._admission(registry)
+        self._retries(registry)
+        self._pacing(registry)
         Gauge(
             "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
         ).labels(upstream).set(1)
         Gauge("embedwire_build_info", "1 for this build.", ("version", "python", "grpcio"), registry=registry).labels(
             __version__, platform.python_version(), metadata.version("grpcio")
         ).set(1)
+
+    def _calls(self, registry: CollectorRegistry) -> None:
+        method = ("grpc_type", "grpc_service", "grpc_method")
+        self.calls_started = CounterFamily("grpc_server_started", "Calls begun.", method, registry=registry)
+        self.calls_handled = CounterFamily(
+            "grpc_server_handled", "Calls ended, by status code.", (*method, "grpc_code"), registry=registry
+        )
+        self.call_seconds = HistogramFamily(
+            "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
+        )
+        self.calls = CounterFamily(
+            "embedwire_calls",
+            "Calls ended, by the model asked for and the reason of the failure (OK if none).",
+            ("grpc_method", "model", "reason"),
+            registry=registry,
+        )
+
+    def _inputs(self, registry: CollectorRegistry) -> None:
+        self.inputs = CounterFamily(
+            "embedwire_inputs",
+            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if nobody waited for them).",
+            ("modality", "model", "reason"),
+            registry=registry,
+        )
+        self.segments = CounterFamily(
+            "embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry
+        )
+        self.inputs_in_flight = Gauge(
+            "embedwire_inputs_in_flight", "Inputs begun and not ended.", _MODALITY, registry=registry
+        )
+        self.overhead_seconds = HistogramFamily(
+            "embedwire_input_overhead_seconds",
+            "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
+            _MODALITY,
+            buckets=_OVERHEAD_SECONDS,
+            registry=registry,
+        )
         for modality in Modality:  # series exist from the start, so that a rate sees the first event
             self.inputs_in_flight.labels(modality)
             self.overhead_seconds.labels(modality)
-        for metric in vars(self).values():
-            if isinstance(metric, MetricWrapperBase):  # to look a child up costs more than to count; there are few
-                metric.labels = functools.cache(metric.labels)  # type: ignore[method-assign]
 
-    def _operation(self, registry: CollectorRegistry) -> None:
-        """Who calls, by name, and by which configuration."""
-        self.caller_calls = Counter(
+    def _upstream(self, registry: CollectorRegistry) -> None:
+        request = ("upstream", "endpoint", "modality")
+        self.upstream_requests = CounterFamily(
+            "embedwire_upstream_requests",
+            "Requests to the upstream, by the reason of their failure (OK if none).",
+            (*request, "outcome"),
+            registry=registry,
+        )
+        self.connection_failures = CounterFamily(
+            "embedwire_upstream_connection_failures",
+            "Attempts without a connection to the upstream, or without a usable answer on it, by cause.",
+            ("cause",),
+            registry=registry,
+        )
+        self.upstream_seconds = HistogramFamily(
+            "embedwire_upstream_request_seconds",
+            "Waiting for the upstream, from the first byte sent to the last received.",
+            request,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def _callers(self, registry: CollectorRegistry) -> None:
+        self.caller_calls = CounterFamily(
             "embedwire_caller_calls",
             "Calls ended, by the name of the caller's token and the reason of the failure (OK if none).",
             ("caller", "reason"),
             registry=registry,
         )
-        self.caller_inputs = Counter(
+        self.caller_inputs = CounterFamily(
             "embedwire_caller_inputs",
             "Inputs taken on, by the name of the caller's token.",
             ("caller", "modality"),
             registry=registry,
         )
+
+    def _server(self, registry: CollectorRegistry) -> None:
         self.reload_succeeded = Gauge(
             "embedwire_config_last_reload_successful",
             "1 if the configuration in force is the latest, 0 if a later one was refused.",
@@ -132,7 +143,7 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
-        self.worker_replacements = Counter(
+        self.worker_replacements = CounterFamily(
             "embedwire_worker_replacements",
             "Workers that this one has replaced since the start of the server, by the reason.",
             ("reason",),
@@ -146,54 +157,57 @@ class Metrics:
             registry=registry,
         )
 
-    def _policies(self, registry: CollectorRegistry) -> None:
-        modality = ("modality",)
-        self.expired_inputs = Counter(
+    def _admission(self, registry: CollectorRegistry) -> None:
+        self.expired_inputs = CounterFamily(
             "embedwire_expired_inputs",
             "Inputs whose deadline had passed before any request.",
-            modality,
+            _MODALITY,
             registry=registry,
         )
         self.inputs_queued = Gauge(
             "embedwire_inputs_queued",
             "Inputs that wait for a place among those in flight.",
-            modality,
+            _MODALITY,
             registry=registry,
         )
         self.content_bytes = Gauge("embedwire_content_bytes", "Bytes of content held in memory.", registry=registry)
-        self.refusals = Counter(
+        self.refusals = CounterFamily(
             "embedwire_admission_refusals",
             "Calls refused for want of room: for inputs of a modality, content_bytes, or what their caller may use.",
             ("room",),
             registry=registry,
         )
-        self.retries = Counter(
+
+    def _retries(self, registry: CollectorRegistry) -> None:
+        self.retries = CounterFamily(
             "embedwire_retries",
             "Attempts repeated, by the reason of the failure.",
             ("modality", "reason"),
             registry=registry,
         )
-        self.retries_withheld = Counter(
+        self.retries_withheld = CounterFamily(
             "embedwire_retries_withheld",
             "Attempts not repeated though they might have been: for want of attempts, deadline or budget.",
             ("modality", "obstacle"),
             registry=registry,
         )
         self.retry_budget = Gauge("embedwire_retry_budget", "Retries that may be made now.", registry=registry)
+
+    def _pacing(self, registry: CollectorRegistry) -> None:
         self.pacing_waiting = Gauge(
-            "embedwire_pacing_waiting", "Inputs that wait for the upstream's rate limits.", modality, registry=registry
+            "embedwire_pacing_waiting", "Inputs that wait for the upstream's rate limits.", _MODALITY, registry=registry
         )
-        self.pacing_seconds = Histogram(
+        self.pacing_seconds = HistogramFamily(
             "embedwire_pacing_seconds",
             "Time an attempt waited for the upstream's rate limits.",
-            modality,
+            _MODALITY,
             buckets=_SECONDS,
             registry=registry,
         )
-        self.pacing_holds = Counter(
-            "embedwire_pacing_holds", "Times the upstream asked everybody to wait.", modality, registry=registry
+        self.pacing_holds = CounterFamily(
+            "embedwire_pacing_holds", "Times the upstream asked everybody to wait.", _MODALITY, registry=registry
         )
-        self.pacing_refusals = Counter(
+        self.pacing_refusals = CounterFamily(
             "embedwire_pacing_refusals",
             "Inputs that could not be sent before their deadline, by the limit; upstream is a hold.",
             ("modality", "limit"),

@@ -1,5 +1,6 @@
 """The row of decoding: JSON text to a serialized message, without a server around it."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from bench import bodies
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.domain import InputSegment, Modality
+from embedwire_server.domain import AudioInput, Modality, UrlSource
+from embedwire_server.models import MARENGO_27
 from embedwire_server.rpc import replies
-from embedwire_server.upstream.parser import ReplyParser
+from embedwire_server.upstream import EmbedCall
+from embedwire_server.upstream.v1 import V1ReplyParser
 
 PIECE_BYTES = 64 << 10  # as the server takes them
 PASSES = 5
@@ -48,12 +51,12 @@ def check(reply: bytes) -> None:
 
 def ours(reply: bytes) -> Iterator[bytes]:
     """As the server does it, piece by piece."""
-    parser, count = ReplyParser(Modality.AUDIO, bodies.DIMENSIONS), 0
+    call = EmbedCall(AudioInput("", UrlSource("")), MARENGO_27, math.inf)
+    parser, count = V1ReplyParser(Modality.AUDIO, bodies.DIMENSIONS), 0
     for start in range(0, len(reply), PIECE_BYTES):
         for found in parser.feed(reply[start : start + PIECE_BYTES]):
-            event = InputSegment(0, "", count, Modality.AUDIO, found)
             message = pb.Segment()
-            replies.write_segment(message, event, pb.VECTOR_ENCODING_FLOAT_VALUES)
+            replies.write_segment(message, call, count, found, pb.VECTOR_ENCODING_FLOAT_VALUES)
             yield message.SerializeToString()
             count += 1
     parser.finish()

@@ -4,7 +4,6 @@ python -m bench.files_app serve --upstream URL ...
 """
 
 import contextlib
-import time
 
 import httpx
 
@@ -12,37 +11,44 @@ from bench import entry
 from embedwire_server import __version__
 from embedwire_server.app import App
 from embedwire_server.domain import TextInput
-from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.http import HttpUpstream
+from embedwire_server.upstream.v1 import V1Dialect
 
 
-class FilesUpstream(HttpUpstream):
-    """Sends texts by httpx's client; all else stays as it is."""
+class ClientTransport(httpx.AsyncBaseTransport):
+    """Sends requests by httpx's client."""
 
-    def __init__(self, client: httpx.AsyncClient, base_url: str, key: str | None) -> None:
-        super().__init__(client._transport, base_url, "custom", key, f"embedwire/{__version__}")
+    def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def _answer(self, call: UpstreamCall) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._client.send(request, stream=True)
+
+
+class FilesDialect(V1Dialect):
+    """Requests for texts by `files=`; all else stays as it is."""
+
+    def __init__(self, client: httpx.AsyncClient, base_url: str, key: str | None) -> None:
+        super().__init__(base_url, key, f"embedwire/{__version__}")
+        self._client, self._root = client, base_url
+        self._own = {"x-api-key": key or "", "accept-encoding": "identity"}
+
+    def encode(self, call: EmbedCall, size: int) -> httpx.Request:  # noqa: ARG002 - the interface
         assert isinstance(call.input, TextInput)
-        call.trace.attempts += 1
-        started = time.perf_counter()
         files = {"model_name": (None, call.model.name), "text": (None, call.input.value)}
-        headers = {"x-api-key": self._key or "", "accept-encoding": "identity"}
-        request = self._client.build_request("POST", self._base_url + call.model.endpoint, files=files, headers=headers)
-        response = await self._client.send(request, stream=True)
-        call.trace.waiting += time.perf_counter() - started
-        return response
+        return self._client.build_request("POST", self._root + call.model.endpoint, files=files, headers=self._own)
 
 
 class FilesApp(App):
-    """The server on that upstream."""
+    """The server on that client."""
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         settings = self._settings
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=None, trust_env=False))
         key = settings.api_key.get_secret_value() if settings.api_key else None
-        return FilesUpstream(client, settings.upstream_url or "", key)
+        dialect = FilesDialect(client, settings.upstream_url or "", key)
+        return HttpUpstream(ClientTransport(client), dialect, "custom")
 
 
 if __name__ == "__main__":

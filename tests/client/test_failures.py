@@ -113,7 +113,7 @@ def by_status(error: errors.GatewayError) -> EmbedwireError:
 
 
 def by_result(error: errors.GatewayError) -> Failure:
-    return read_failure(pb.Failure.FromString(replies.failure(error).SerializeToString()))
+    return read_failure(pb.Failure.FromString(replies.failure_message(error).SerializeToString()))
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -136,7 +136,7 @@ async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
         ),
         "connection_refused",
     )
-    in_result = answering(result(0, failure=replies.failure(error), attempts=3), segment(1), result(1))
+    in_result = answering(result(0, failure=replies.failure_message(error), attempts=3), segment(1), result(1))
     async with service(CreateEmbedding=aborting(error)) as target, connect(target) as client:
         with pytest.raises(EmbedwireError) as caught:
             await asyncio.wait_for(client.embed("m", Text("a"), request_id="mine", timeout=10), 10)

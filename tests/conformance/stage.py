@@ -13,7 +13,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from process import ServerProcess
 from serving import until
-from upstreams import ScriptedUpstream, Visit
+from upstreams import ScriptedHttpServer, Visit
 
 from conformance.cases import servers
 
@@ -25,7 +25,7 @@ class Server:
     """A server and its upstream."""
 
     process: ServerProcess
-    upstream: ScriptedUpstream
+    upstream: ScriptedHttpServer
 
     async def shut_down(self) -> None:
         """SIGTERM; returns when the server has begun to drain."""
@@ -63,7 +63,7 @@ class Stage:
         if "tokens" in spec:
             settings["config"] = _configuration(self.folder / f"{name}.toml", spec["tokens"])
         async with contextlib.AsyncExitStack() as stack:
-            upstream = await stack.enter_async_context(ScriptedUpstream(_nothing).running())
+            upstream = await stack.enter_async_context(ScriptedHttpServer(_nothing).running())
             settings["upstream"] = upstream.base_url
             if spec.get("has_no_upstream"):
                 port = stack.enter_context(reserved_port()).getsockname()[1]

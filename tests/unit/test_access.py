@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from steered import an_input, texts
+from embed_calls import an_input, texts
 
 from embedwire_server.access import Access, Token, new_token
 from embedwire_server.domain import Allowance, EmbedRequest, Modality

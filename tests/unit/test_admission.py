@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from steered import Steered, Visit, an_input, call, gathered, limited, parts_of, sample, start, texts
+from embed_calls import SEGMENT, an_input, call, gathered, limited, sample, start, texts, undecided
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.domain import Caller, EmbedRequest, Input, Modality
-from embedwire_server.errors import Overloaded, Reason
+from embedwire_server.domain import Caller, EmbedRequest, Input, Modality, ReplySummary, Segment
+from embedwire_server.errors import DeadlineExceeded, GatewayError, Overloaded, Reason
 from embedwire_server.gateway import Gateway
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import Upstream, UpstreamCall
+from embedwire_server.testing import Attempt, ScriptedUpstream
+from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
-from embedwire_server.upstream.policies.pacing import PacedUpstream
+from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
 
 HEAVY: Caller = ("heavy", "1")
 AT_ONCE = 16
@@ -29,14 +30,14 @@ class Bench:
     def __init__(self, in_flight: int = 64, queued: int = 256, content_bytes: int = 1000) -> None:
         self.metrics = Metrics("fake")
         self.admission = Admission(self.metrics, in_flight=in_flight, queued=queued, content_bytes=content_bytes)
-        self.upstream = Steered()
-        self.admitted = AdmittedUpstream(self.upstream, self.admission)
+        self.upstream = ScriptedUpstream(undecided)
+        self.admitted = AdmittedUpstream(self.upstream, self.admission, self.metrics)
         self.held = contextlib.ExitStack()
         self.delays: list[float | None] = []
 
     @property
-    def visits(self) -> list[Visit]:
-        return self.upstream.visits
+    def attempts(self) -> list[Attempt]:
+        return self.upstream.attempts
 
     def takes_on(self, caller: Caller, *inputs: Input, content_bytes: int = 0) -> bool:
         """Try to hold the room for a call until the test ends."""
@@ -56,6 +57,15 @@ class Bench:
             count += 1
         return count
 
+    def is_idle(self) -> bool:
+        """Whether nobody holds a place of the server's own credential."""
+        return all(self.admission.places(call(modality)).is_idle for modality in Modality)
+
+    def holds_nothing(self) -> bool:
+        """Whether all room is given back, at the door as well."""
+        rooms = [(room.share.taken, room.share._held) for room in self.admission._rooms.values()]
+        return rooms == [(0, ({}, {}))] * 3 and self.is_idle() and not self.admission.content_memory.taken
+
     def refusals(self, room: str) -> float:
         return sample(self.metrics, "embedwire_admission_refusals_total", room=room)
 
@@ -74,9 +84,7 @@ def bench() -> Iterator[Bench]:
     yield made
     made.held.close()
     assert all(delay is not None and 0 < delay <= 60 for delay in made.delays)
-    for room in made.admission._rooms.values():
-        assert (room.share.taken, room.share._held) == (0, ({}, {}))
-    assert all(places.is_idle for places in made.admission._places.values())
+    assert made.holds_nothing()
     assert sample(made.metrics, "embedwire_content_bytes") == 0
 
 
@@ -225,10 +233,13 @@ def test_the_more_are_refused_the_longer_they_are_sent_away(bench: Bench) -> Non
 async def test_keys_are_forgotten() -> None:
     """However many keys callers bring, what nobody uses any more is not kept."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.succeed()
-    await gathered(start(bench.admitted, *[call(key=str(number)) for number in range(100)]))
+    bench.upstream.script = Attempt.succeed
+    calls = [call(key=str(number)) for number in range(100)]
+    before = [bench.admission.places(one) for one in calls]
+    await gathered(start(bench.admitted, *calls))
 
-    assert not [key for key, _ in bench.admission._places if key is not None]
+    for one, places in zip(calls, before, strict=True):
+        assert bench.admission.places(one) is not places
 
 
 @in_virtual_time
@@ -237,17 +248,17 @@ async def test_places() -> None:
     bench = Bench(in_flight=3)
     tasks = start(bench.admitted, *[call() for _ in range(8)], *[call("audio") for _ in range(8)])
     await settled()
-    assert Counter(visit.call.input.modality for visit in bench.visits) == {"text": 3, "audio": 3}
+    assert Counter(attempt.call.input.modality for attempt in bench.attempts) == {"text": 3, "audio": 3}
     assert (bench.queued(), bench.queued("audio"), bench.queued("image")) == (5, 5, 0)
     for count in range(3):
-        bench.visits[count].succeed()
+        bench.attempts[count].succeed()
     await settled()
-    assert Counter(visit.call.input.modality for visit in bench.visits) == {"text": 6, "audio": 3}
+    assert Counter(attempt.call.input.modality for attempt in bench.attempts) == {"text": 6, "audio": 3}
     assert bench.queued() == 2
     while not all(task.done() for task in tasks):
-        for visit in bench.visits:
-            if not visit.answer.done():
-                visit.succeed()
+        for attempt in bench.attempts:
+            if not attempt.answer.done():
+                attempt.succeed()
         await settled()
     assert bench.queued() == bench.queued("audio") == 0
     assert bench.upstream.most_running == 6
@@ -262,57 +273,51 @@ async def test_order_of_places() -> None:
     tasks = start(bench.admitted, *wanted)
     for _ in callers:
         await settled()
-        bench.visits[-1].succeed()
+        bench.attempts[-1].succeed()
     await asyncio.gather(*tasks)
 
-    assert ["".join(visit.call.caller) for visit in bench.visits] == ["a1", "a1", "b1", "c1", "a2", "b1", "a1"]
-    first = [visit.call for visit in bench.visits if visit.call.caller == ("a", "1")]
+    assert ["".join(attempt.call.caller) for attempt in bench.attempts] == ["a1", "a1", "b1", "c1", "a2", "b1", "a1"]
+    first = [attempt.call for attempt in bench.attempts if attempt.call.caller == ("a", "1")]
     assert first == wanted[:3]
 
 
 @in_virtual_time
 async def test_waiting_is_queueing() -> None:
-    """The time until there is a place is in the trace as the queue's."""
+    """The time until there is a place is counted as the queue's."""
     bench = Bench(in_flight=1)
     first, second = call(), call()
     tasks = start(bench.admitted, first, second)
     await settled()
-    bench.visits[0].succeed()
+    bench.attempts[0].succeed()
     await settled()
-    bench.visits[1].succeed()
+    bench.attempts[1].succeed()
     await asyncio.gather(*tasks)
 
-    assert first.trace.queue == 0
-    assert second.trace.queue > 0
+    assert first.queue == 0
+    assert second.queue > 0
 
 
-@pytest.mark.parametrize("ending", ["answered", "failed", "cancelled", "closed"])
+@pytest.mark.parametrize("ending", ["answered", "failed", "cancelled", "cancelled after a segment"])
 @in_virtual_time
 async def test_a_place_comes_back(ending: str) -> None:
     """However an input ends, its place goes to the next that waits."""
     bench = Bench(in_flight=1)
-    if ending == "closed":
-        parts = bench.admitted.embed(call())
-        first = asyncio.create_task(anext(parts))
-    else:
-        first = asyncio.create_task(parts_of(bench.admitted, call()))  # type: ignore[arg-type]
+    first, second = start(bench.admitted, call(), call())
     await settled()
-    [second] = start(bench.admitted, call())
-    await settled()
-    if ending == "failed":
-        bench.visits[0].fail(ValueError())
-    elif ending == "cancelled":
-        first.cancel()
-    else:
-        bench.visits[0].succeed()
-    await settled()
-    if ending == "closed":
-        assert len(bench.visits) == 1
-        await parts.aclose()
+    if ending == "cancelled after a segment":
+        await bench.attempts[0].emit([SEGMENT])
         await settled()
-    bench.visits[1].succeed()
+    assert len(bench.attempts) == 1
+    if ending == "failed":
+        bench.attempts[0].fail(ValueError())
+    elif ending == "answered":
+        bench.attempts[0].succeed()
+    else:
+        first.cancel()
+    await settled()
+    bench.attempts[1].succeed()
     await gathered([first, second])
-    assert all(places.is_idle for places in bench.admission._places.values())
+    assert bench.is_idle()
 
 
 @pytest.mark.parametrize("order", ["place first", "cancellation first"])
@@ -323,20 +328,20 @@ async def test_a_place_in_the_tick_of_a_cancellation(order: str) -> None:
     tasks = start(bench.admitted, call(), call(), call())
     await settled()
     if order == "place first":
-        bench.visits[0].succeed()
+        bench.attempts[0].succeed()
         while not tasks[0].done():
             await asyncio.sleep(0)
         tasks[1].cancel()
     else:
         tasks[1].cancel()
-        bench.visits[0].succeed()
+        bench.attempts[0].succeed()
     await settled()
 
     assert tasks[1].cancelled()
-    assert len(bench.visits) == 2
-    bench.visits[1].succeed()
+    assert len(bench.attempts) == 2
+    bench.attempts[1].succeed()
     await gathered(tasks)
-    assert all(places.is_idle for places in bench.admission._places.values())
+    assert bench.is_idle()
     assert bench.queued() == 0
 
 
@@ -346,8 +351,7 @@ async def test_churn(seed: int) -> None:
     """Whatever comes and goes at random: never more than the places run, none idles while one waits, all come back."""
     chance = random.Random(seed)
     bench = Bench(in_flight=4)
-    places = bench.admission._places
-    bench.upstream.react = lambda visit: _answer_some_time(visit, chance)
+    bench.upstream.script = lambda attempt: _answer_some_time(attempt, chance)
     tasks: list[asyncio.Task[object]] = []
     for _ in range(500):
         tasks += start(bench.admitted, call(caller=(chance.choice("abc"), chance.choice("12"))))
@@ -357,20 +361,18 @@ async def test_churn(seed: int) -> None:
         assert bench.upstream.running <= 4
         if chance.random() < 0.1:
             await settled()
-            for room in places.values():
-                assert room._free == 0 or not len(room._waiting)
-                assert room._free + bench.upstream.running == 4
+            assert bench.upstream.running == 4 or not bench.queued()
     await gathered(tasks)
 
-    assert all(room.is_idle for room in places.values())
+    assert bench.is_idle()
     assert (bench.upstream.running, bench.queued()) == (0, 0)
     assert bench.upstream.most_running == 4
 
 
-def _answer_some_time(visit: Visit, chance: random.Random) -> None:
+def _answer_some_time(attempt: Attempt, chance: random.Random) -> None:
     def say() -> None:
-        if not visit.answer.done():
-            visit.succeed() if chance.random() < 0.8 else visit.fail(ValueError())
+        if not attempt.answer.done():
+            attempt.succeed() if chance.random() < 0.8 else attempt.fail(ValueError())
 
     asyncio.get_running_loop().call_later(chance.choice([0, 0, 0.1, 1]), say)
 
@@ -379,9 +381,9 @@ def _answer_some_time(visit: Visit, chance: random.Random) -> None:
 async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
     """Calls that wait for the rate limit of their caller's own key leave places for those that could go."""
     bench = Bench(in_flight=4)
-    paced = PacedUpstream(bench.upstream, {}, bench.metrics)
-    admitted = AdmittedUpstream(paced, bench.admission)
-    bench.upstream.react = lambda visit: visit.fail(limited(3000)) if visit.call.key else visit.succeed()
+    paced = PacedUpstream(bench.upstream, Paces({}, bench.metrics))
+    admitted = AdmittedUpstream(paced, bench.admission, bench.metrics)
+    bench.upstream.script = lambda attempt: attempt.fail(limited(3000)) if attempt.call.key else attempt.succeed()
     await gathered(start(admitted, call(caller=HEAVY, key="a")))
     waiting = start(admitted, *[call(caller=HEAVY, key="a") for _ in range(10)])
     await settled()
@@ -395,33 +397,62 @@ async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
     assert is_answered
 
 
+@in_virtual_time
+async def test_an_expired_input() -> None:
+    """An input whose time is up is refused before it takes a place or asks the upstream, and is counted."""
+    bench = Bench(in_flight=1)
+    [running] = start(bench.admitted, call())
+    await settled()
+    assert isinstance((await gathered(start(bench.admitted, call(deadline=now()))))[0], DeadlineExceeded)
+    assert (len(bench.attempts), bench.queued()) == (1, 0)
+    assert sample(bench.metrics, "embedwire_expired_inputs_total", modality="text") == 1
+    bench.attempts[0].succeed()
+    await running
+
+
 # --- with the gateway ---
 
 
-class Counting:
-    """An upstream that must not be asked."""
+class Left(Exception):
+    """The caller has left."""
 
-    def __init__(self) -> None:
-        self.asked = 0
 
-    def embed(self, call: UpstreamCall) -> object:
-        self.asked += 1
-        raise AssertionError(call)
+class Leaving:
+    """A reply whose caller leaves at random when something is added."""
+
+    def __init__(self, chance: random.Random | None = None) -> None:
+        self.added = 0
+        self._chance = chance
+
+    async def add_segments(self, _: EmbedCall, __: int, ___: list[Segment]) -> None:
+        self._add()
+
+    async def add_result(self, _: EmbedCall, __: ReplySummary | None, ___: GatewayError | None) -> None:
+        self._add()
+
+    def _add(self) -> None:
+        self.added += 1
+        if self._chance is not None and self._chance.random() < 0.05:
+            raise Left
 
 
 async def test_refusal_comes_before_anything() -> None:
     """A call that is not taken on has asked nobody and begun nothing; later it is taken on."""
     bench = Bench(in_flight=1, queued=0)
-    upstream: Upstream = Counting()  # type: ignore[assignment]
-    gateway = Gateway(upstream, bench.admission, bench.metrics, AT_ONCE)
+    bench.upstream.script = Attempt.succeed
+    gateway, reply = Gateway(bench.admitted, bench.admission, bench.metrics, AT_ONCE), Leaving()
+    wanted = request(("b", "1"), *texts(2))
     with bench.admission.admit(request(HEAVY, *texts(1)), AT_ONCE), pytest.raises(Overloaded) as caught:
-        await anext(gateway.embed(request(("b", "1"), *texts(2)), 1e9))
+        await gateway.embed(wanted, 1e9, reply)
 
+    assert (len(bench.attempts), reply.added) == (0, 0)
     assert caught.value.reason is Reason.OVERLOADED
     assert "text" in caught.value.message
     labels = {"modality": "text", "model": "marengo3.0", "reason": "OVERLOADED"}
     assert sample(bench.metrics, "embedwire_inputs_total", **labels) == 0
     assert sample(bench.metrics, "embedwire_inputs_in_flight", modality="text") == 0
+    await gateway.embed(wanted, 1e9, reply)
+    assert (len(bench.attempts), reply.added) == (2, 4)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -430,52 +461,33 @@ async def test_calls_that_leave(seed: int) -> None:
     """Calls of many inputs that end at random give back all that they held at the door and at the places."""
     chance = random.Random(seed)
     bench = Bench(in_flight=3, queued=5, content_bytes=100)
-    bench.upstream.react = lambda visit: _answer_some_time(visit, chance)
+    bench.upstream.script = lambda attempt: _answer_some_time(attempt, chance)
     gateway = Gateway(bench.admitted, bench.admission, bench.metrics, 4)
-
-    async def take(wanted: EmbedRequest) -> None:
-        async with contextlib.aclosing(gateway.embed(wanted, now() + 1000)) as events:
-            async for _ in events:
-                if chance.random() < 0.05:
-                    return
-
     tasks: list[asyncio.Task[None]] = []
     for number in range(150):
         inputs = [an_input(chance.choice(["text", "audio"])) for _ in range(chance.randint(1, 9))]
         wanted = request((str(number % 3), "1"), *inputs, content_bytes=chance.randint(0, 50))
-        tasks.append(asyncio.create_task(take(wanted)))
+        tasks.append(asyncio.create_task(gateway.embed(wanted, now() + 1000, Leaving(chance))))
         if chance.random() < 0.5:
             chance.choice(tasks).cancel()
         await asyncio.sleep(chance.choice([0, 0, 0.1, 1, 3]))
     for ended in await gathered(tasks):
-        assert ended is None or isinstance(ended, Overloaded | asyncio.CancelledError | Exception)
+        assert ended is None or isinstance(ended, Left | GatewayError | asyncio.CancelledError)
 
-    for room in bench.admission._rooms.values():
-        assert (room.share.taken, room.share._held) == (0, ({}, {}))
-    assert all(places.is_idle for places in bench.admission._places.values())
+    assert bench.holds_nothing()
     assert sample(bench.metrics, "embedwire_content_bytes") == 0
     for modality in Modality:
         assert sample(bench.metrics, "embedwire_inputs_in_flight", modality=modality) == 0
 
 
-async def test_all_of_a_key_leave_in_one_tick(bench: Bench) -> None:
+async def test_all_of_a_key_leave_in_one_tick() -> None:
     """When those who hold a key's places and those who wait for one are cancelled together, all of them just leave."""
-    admission = Admission(bench.metrics, in_flight=1, queued=10, content_bytes=1000)
-    calls = [call(key="a") for _ in range(5)]
-
-    async def work(one: UpstreamCall) -> None:
-        await admission.take_place(one)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            admission.give_place_back(one)
-
-    tasks = [asyncio.create_task(work(one)) for one in calls]
+    bench = Bench(in_flight=1)
+    tasks = start(bench.admitted, *[call(key="a") for _ in range(5)])
     await settled()
     for task in tasks:
         task.cancel()
-    ended = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in ended] == [asyncio.CancelledError] * 5
+    assert [type(one) for one in await gathered(tasks)] == [asyncio.CancelledError] * 5
 
 
 @in_virtual_time
@@ -484,16 +496,16 @@ async def test_more_places_from_now_on() -> None:
     bench = Bench(in_flight=1)
     tasks = start(bench.admitted, *(call() for _ in range(4)))
     await settled()
-    assert len(bench.visits) == 1
+    assert len(bench.attempts) == 1
     bench.admission.resize(in_flight=3, queued=1, content_bytes=1000)
     await settled()
-    assert len(bench.visits) == 3
+    assert len(bench.attempts) == 3
     bench.admission.resize(in_flight=1, queued=1, content_bytes=1000)
-    for ended, (visit, running) in enumerate(zip(list(bench.visits), (3, 3, 4), strict=True), 1):
-        visit.succeed()
+    for ended, (attempt, running) in enumerate(zip(list(bench.attempts), (3, 3, 4), strict=True), 1):
+        attempt.succeed()
         await settled()
-        assert len(bench.visits) == running, ended
-    bench.visits[-1].succeed()
+        assert len(bench.attempts) == running, ended
+    bench.attempts[-1].succeed()
     await asyncio.gather(*tasks)
     assert bench.queued() == 0
 

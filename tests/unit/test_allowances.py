@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from steered import sample, texts
+from embed_calls import sample, texts
 from virtual_time import in_virtual_time
 
 from embedwire_server.domain import Allowance, EmbedRequest

@@ -86,3 +86,27 @@ async def test_a_batch_that_fails_is_freed() -> None:
     batch.future.set_exception(ConnectionError())
     assert await task == "read"
     assert batch.is_freed
+
+
+async def test_two_cancellations_at_once_wake_the_task_once() -> None:
+    """A task that is cancelled twice in one round of the event loop can clean up, as one that awaits a future."""
+    has_cleaned_up = False
+    batch = Batch()
+
+    async def awaiting() -> None:
+        nonlocal has_cleaned_up
+        try:
+            await batch_leak.complete_operation(batch.run())
+        except asyncio.CancelledError:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            has_cleaned_up = True
+            raise
+
+    task = asyncio.create_task(awaiting())
+    await asyncio.sleep(0)
+    task.cancel()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert has_cleaned_up

@@ -14,7 +14,7 @@ class Simulation:
     """Calls one after the other, each with up to three attempts, each attempt failing at random."""
 
     def __init__(self, share: float, seed: int = 1) -> None:
-        self.budget = RetryBudget(share)
+        self.budget = RetryBudget(share, ATTEMPTS)
         self._random = random.Random(seed)
         self.requests = 0
 

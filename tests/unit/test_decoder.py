@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedwire_server.domain import Completion, Modality, Segment
+from embedwire_server.domain import Modality, ReplySummary, Segment
 from embedwire_server.models import BUILT_IN
 from embedwire_server.upstream import decoder as decoding
 from embedwire_server.upstream import wire
 from embedwire_server.upstream.decoder import ReplyDecoder
-from embedwire_server.upstream.parser import ReplyParser
-from embedwire_server.upstream.wire import MalformedReplyError
+from embedwire_server.upstream.dialect import MalformedReplyError
+from embedwire_server.upstream.v1 import V1ReplyParser
 
 DIMENSIONS = 3
 CHUNK = 256 << 10
@@ -58,7 +58,7 @@ def chunked(data: bytes, rnd: random.Random) -> list[bytes]:
 
 def decode(
     chunks: Iterable[bytes], modality: Modality = Modality.TEXT, dimensions: int = DIMENSIONS
-) -> tuple[list[Segment], Completion | wire.Rejection]:
+) -> tuple[list[Segment], ReplySummary]:
     segments, end = outcome(chunks, modality, dimensions)
     if isinstance(end, MalformedReplyError):
         raise end
@@ -67,9 +67,9 @@ def decode(
 
 def outcome(
     chunks: Iterable[bytes], modality: Modality, dimensions: int = DIMENSIONS
-) -> tuple[list[Segment], Completion | wire.Rejection | MalformedReplyError]:
+) -> tuple[list[Segment], ReplySummary | MalformedReplyError]:
     """All that comes of a reply, also what comes before a fault."""
-    parser = ReplyParser(modality, dimensions)
+    parser = V1ReplyParser(modality, dimensions)
     segments: list[Segment] = []
     for chunk in chunks:
         segments += parser.feed(chunk)
@@ -134,13 +134,13 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Modality, list[dict[str, Any]]]:
 def test_every_segment(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: random.Random) -> None:
     """Any good reply in any chunks gives exactly its segments, in order, each value the nearest float32."""
     data, modality, expected = made
-    segments, completion = decode(chunked(data, rnd), modality)
+    segments, summary = decode(chunked(data, rnd), modality)
     assert [segment.vector for segment in segments] == [packed(segment["float"]) for segment in expected]
     for segment, sent in zip(segments, expected, strict=True):
         assert segment.start_offset_sec == sent.get("start_offset_sec")
         assert segment.end_offset_sec == sent.get("end_offset_sec")
         assert segment.embedding_option == sent.get("embedding_option", "")
-    assert completion == Completion("m", input_filename='a"[.mp3')
+    assert summary == ReplySummary("m", input_filename='a"[.mp3')
 
 
 @pytest.mark.parametrize("model", BUILT_IN, ids=lambda model: model.name)
@@ -153,9 +153,9 @@ def test_full_vectors(model: Any, modality: Modality) -> None:
     segments = [{"float": numbers, "start_offset_sec": 6.0 * at} for at, numbers in enumerate(vectors)]
     data = render({"model_name": model.name, f"{modality}_embedding": {"segments": segments}}, rnd).encode()
     for chunks in ([data], [data[at : at + 1] for at in range(len(data))], [data[:-1], data[-1:]]):
-        decoded, completion = decode(chunks, modality, model.dimensions)
+        decoded, summary = decode(chunks, modality, model.dimensions)
         assert [segment.vector for segment in decoded] == [packed(numbers) for numbers in vectors]
-        assert completion == Completion(model.name)
+        assert summary == ReplySummary(model.name)
 
 
 def test_segment_is_given_at_once() -> None:

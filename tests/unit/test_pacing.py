@@ -5,61 +5,80 @@ import dataclasses
 import gc
 import itertools
 import random
+import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
+from embed_calls import SEGMENT, Embedded, call, embedded, gathered, limited, refusal, sample, start, times, undecided
 from media import wav
-from steered import (
-    SEGMENT,
-    Steered,
-    Visit,
-    call,
-    gathered,
-    limited,
-    parts_of,
-    refusal,
-    sample,
-    start,
-)
 from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.content import MemoryContent
-from embedwire_server.domain import AudioInput, Completion, FileSource, Modality, Segment, UrlSource
+from embedwire_server.domain import AudioInput, FileSource, Modality, ReplySummary, Segment, UrlSource
 from embedwire_server.errors import DeadlineExceeded, RateLimited, Reason, UpstreamFailure
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Part, UpstreamCall
+from embedwire_server.testing import Attempt, Script, ScriptedUpstream
+from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.policies import pacing
-from embedwire_server.upstream.policies.pace import LONGEST_HOLD
-from embedwire_server.upstream.policies.pacing import PacedUpstream
+from embedwire_server.upstream.policies.pace import LONGEST_HOLD, Pace, Turn
+from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
 from embedwire_server.upstream.policies.windows import RateLimit
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MARGIN = 1.0
-OK = Visit.succeed
+OK = Attempt.succeed
+
+
+class SeenPaces(Paces):
+    """Knows which paces are remembered, and no others."""
+
+    def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
+        super().__init__(limits, metrics)
+        self._seen = weakref.WeakSet[Pace]()
+
+    def of(self, call: EmbedCall) -> Pace:
+        pace = super().of(call)
+        self._seen.add(pace)
+        return pace
+
+    def count(self) -> int:
+        """How many there are, if nothing else refers to them."""
+        gc.collect()
+        return len(self._seen)
 
 
 class Bench:
     """A paced upstream whose answers the test gives."""
 
-    def __init__(self, *limits: RateLimit, modality: Modality = Modality.TEXT, upstream: Steered | None = None) -> None:
+    def __init__(self, *limits: RateLimit, modality: Modality = Modality.TEXT, script: Script = undecided) -> None:
         self.metrics = Metrics("fake")
-        self.upstream = upstream or Steered()
-        self.paced = PacedUpstream(self.upstream, {modality: limits}, self.metrics)
+        self.upstream = ScriptedUpstream(script)
+        self.paces = SeenPaces({modality: limits}, self.metrics)
+        self.paced = PacedUpstream(self.upstream, self.paces)
 
     @property
-    def visits(self) -> list[Visit]:
-        return self.upstream.visits
+    def attempts(self) -> list[Attempt]:
+        return self.upstream.attempts
 
-    async def answered(self, wanted: UpstreamCall, failure: Exception | None = None, hold: float = 0.0) -> None:
+    @property
+    def times(self) -> list[float]:
+        return times(self.upstream)
+
+    def remembered(self) -> int:
+        """Of how many credentials and modalities the pace is remembered."""
+        self.attempts.clear()  # they refer to the pace that they had
+        return self.paces.count()
+
+    async def answered(self, wanted: EmbedCall, failure: Exception | None = None, hold: float = 0.0) -> None:
         """Make one call and let the upstream say this."""
         [task] = start(self.paced, wanted)
         await settled()
         if failure is None:
-            self.visits[-1].succeed(hold=hold)
+            self.attempts[-1].succeed(hold=hold)
             await task
         else:
-            self.visits[-1].fail(failure, hold)
+            self.attempts[-1].fail(failure, hold)
             with pytest.raises(type(failure)):
                 await task
 
@@ -81,7 +100,7 @@ def per_hour(amount: int) -> RateLimit:
 
 def audio(
     minutes: float | None = None, *, offset: float | None = None, deadline: float = 1e9, caller: str = "1"
-) -> UpstreamCall:
+) -> EmbedCall:
     """A call with a WAV file of that length; with a URL if it is None."""
     source = UrlSource("http://media.test/a") if minutes is None else _file(minutes)
     return call(item=AudioInput("", source, offset), deadline=deadline, caller=("host", caller))
@@ -104,18 +123,18 @@ async def test_a_hold_stops_its_own_only(asked: float) -> None:
     own = start(bench.paced, *[call(caller=("b", "1")) for _ in range(5)])
     others = start(bench.paced, call("image"), call("audio"), call(key="k"))
     await settled()
-    assert [(visit.call.input.modality, visit.call.key) for visit in bench.visits[1:]] == [
+    assert [(attempt.call.input.modality, attempt.call.key) for attempt in bench.attempts[1:]] == [
         ("image", None),
         ("audio", None),
         ("text", "k"),
     ]
     assert bench.sample("embedwire_pacing_waiting") == 5
-    bench.upstream.react = OK
-    for visit in bench.visits[1:]:
-        visit.succeed()
+    bench.upstream.script = OK
+    for attempt in bench.attempts[1:]:
+        attempt.succeed()
     await asyncio.gather(*own, *others)
 
-    assert [visit.at - held for visit in bench.visits[4:]] == pytest.approx([asked] * 5)
+    assert [attempt.at - held for attempt in bench.attempts[4:]] == pytest.approx([asked] * 5)
     assert bench.sample("embedwire_pacing_waiting") == 0
     assert bench.sample("embedwire_pacing_holds_total") == 1
 
@@ -130,7 +149,7 @@ async def test_credentials_of_callers_are_held_apart() -> None:
     [late] = start(bench.paced, call(key="a"))
     await settled()
     assert not late.done()
-    assert len(bench.visits) == 3
+    assert len(bench.attempts) == 3
     late.cancel()
     await gathered([late])
 
@@ -143,10 +162,10 @@ async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
     failure = None if status == 200 else refusal(status, Reason.INPUT_REJECTED)
     await bench.answered(call(), failure, hold=9.0)
     held = now()
-    bench.upstream.react = OK
-    await parts_of(bench.paced, call())
+    bench.upstream.script = OK
+    await embedded(bench.paced, call())
 
-    assert bench.visits[-1].at - held == pytest.approx(9)
+    assert bench.attempts[-1].at - held == pytest.approx(9)
 
 
 @in_virtual_time
@@ -155,14 +174,14 @@ async def test_a_hold_is_not_shortened() -> None:
     bench = Bench()
     tasks = start(bench.paced, *[call() for _ in range(4)])
     await settled()
-    for visit, asked in zip(bench.visits, (5.0, 30.0, 10.0, None), strict=True):
-        visit.fail(limited(asked))
+    for attempt, asked in zip(bench.attempts, (5.0, 30.0, 10.0, None), strict=True):
+        attempt.fail(limited(asked))
         await settled()
     await gathered(tasks)
-    bench.upstream.react = OK
-    await parts_of(bench.paced, call())
+    bench.upstream.script = OK
+    await embedded(bench.paced, call())
 
-    assert bench.visits[-1].at == pytest.approx(30)
+    assert bench.attempts[-1].at == pytest.approx(30)
 
 
 @in_virtual_time
@@ -171,9 +190,9 @@ async def test_what_a_refused_one_is_told() -> None:
     bench = Bench()
     tasks = start(bench.paced, call(), call())
     await settled()
-    bench.visits[0].fail(limited(30))
+    bench.attempts[0].fail(limited(30))
     await settled()
-    bench.visits[1].fail(limited())
+    bench.attempts[1].fail(limited())
     failures = await gathered(tasks)
 
     assert [failure.retry_delay for failure in failures] == pytest.approx([30, 30])
@@ -187,27 +206,27 @@ async def test_a_long_hold_ends_with_one_probe(asked: float) -> None:
     await bench.answered(call(), limited(asked))
     tasks = start(bench.paced, *[call() for _ in range(10)])
     await asyncio.sleep(LONGEST_HOLD - 1)
-    assert len(bench.visits) == 1
+    assert len(bench.attempts) == 1
     await asyncio.sleep(100)
-    assert len(bench.visits) == 2
-    assert bench.visits[1].at == pytest.approx(LONGEST_HOLD)
-    bench.upstream.react = OK
-    bench.visits[1].succeed()
+    assert len(bench.attempts) == 2
+    assert bench.attempts[1].at == pytest.approx(LONGEST_HOLD)
+    bench.upstream.script = OK
+    bench.attempts[1].succeed()
     await asyncio.gather(*tasks)
 
-    assert len(bench.visits) == 11
+    assert len(bench.attempts) == 11
     await bench_is_free(bench)
 
 
 async def bench_is_free(bench: Bench) -> None:
     """Nothing holds or probes any more: two at once go at once."""
-    before = len(bench.visits)
-    bench.upstream.react = lambda _: None
+    before = len(bench.attempts)
+    bench.upstream.script = undecided
     tasks = start(bench.paced, call(), call())
     await settled()
-    assert len(bench.visits) == before + 2
-    for visit in bench.visits[before:]:
-        visit.succeed()
+    assert len(bench.attempts) == before + 2
+    for attempt in bench.attempts[before:]:
+        attempt.succeed()
     await asyncio.gather(*tasks)
 
 
@@ -219,24 +238,24 @@ async def test_a_failed_probe_begins_a_new_hold(hint: str) -> None:
     await bench.answered(call(), limited(1e6))
     tasks = start(bench.paced, *[call() for _ in range(10)])
     await asyncio.sleep(LONGEST_HOLD + 1)
-    [_, probe] = bench.visits
+    [_, probe] = bench.attempts
     if hint == "429":
         probe.fail(limited(1e6))
     else:
         probe.succeed(hold=1e6)
     began = now()
     await asyncio.sleep(LONGEST_HOLD - 1)
-    assert len(bench.visits) == 2
+    assert len(bench.attempts) == 2
     await asyncio.sleep(2)
-    assert len(bench.visits) == 3
-    assert bench.visits[2].at == pytest.approx(began + LONGEST_HOLD)
-    bench.upstream.react = OK
-    bench.visits[2].succeed()
+    assert len(bench.attempts) == 3
+    assert bench.attempts[2].at == pytest.approx(began + LONGEST_HOLD)
+    bench.upstream.script = OK
+    bench.attempts[2].succeed()
     await gathered(tasks)
-    assert len(bench.visits) == 11
+    assert len(bench.attempts) == 11
 
 
-@pytest.mark.parametrize("ending", ["cancelled", "connection lost", "unforeseen", "closed after a segment"])
+@pytest.mark.parametrize("ending", ["cancelled", "connection lost", "unforeseen", "cancelled after a segment"])
 @in_virtual_time
 async def test_a_probe_without_an_answer(ending: str) -> None:
     """If the probe's caller leaves, or nothing answers, the next one is the probe; a segment is an answer."""
@@ -244,7 +263,7 @@ async def test_a_probe_without_an_answer(ending: str) -> None:
     await bench.answered(call(), limited(1e6))
     tasks = start(bench.paced, *[call() for _ in range(3)])
     await asyncio.sleep(LONGEST_HOLD + 1)
-    [_, probe] = bench.visits
+    [_, probe] = bench.attempts
     if ending == "cancelled":
         tasks[0].cancel()
     elif ending == "connection lost":
@@ -252,18 +271,19 @@ async def test_a_probe_without_an_answer(ending: str) -> None:
     elif ending == "unforeseen":
         probe.fail(ValueError())
     else:
-        probe.succeed([SEGMENT])
+        await probe.emit([SEGMENT])
+        tasks[0].cancel()
     await settled()
-    if ending == "closed after a segment":
-        assert len(bench.visits) == 4
+    if ending == "cancelled after a segment":
+        assert len(bench.attempts) == 4
     else:
-        assert len(bench.visits) == 3
-        bench.visits[2].succeed()
+        assert len(bench.attempts) == 3
+        bench.attempts[2].succeed()
         await settled()
-    assert len(bench.visits) == 4
-    for visit in bench.visits[2:]:
-        if not visit.answer.done():
-            visit.succeed()
+    assert len(bench.attempts) == 4
+    for attempt in bench.attempts[2:]:
+        if not attempt.answer.done():
+            attempt.succeed()
     await gathered(tasks)
     await bench_is_free(bench)
 
@@ -280,12 +300,30 @@ async def test_a_probe_that_is_cancelled_as_its_turn_comes(leaving: int) -> None
         asyncio.get_running_loop().call_at(LONGEST_HOLD + 1e-10, task.cancel)
     await asyncio.sleep(LONGEST_HOLD + 1)
     assert [task.cancelled() for task in tasks] == [True] * leaving + [False] * (4 - leaving)
-    assert len(bench.visits) == 2
-    bench.upstream.react = OK
-    bench.visits[1].succeed()
+    assert len(bench.attempts) == 2
+    bench.upstream.script = OK
+    bench.attempts[1].succeed()
     await gathered(tasks)
 
-    assert len(bench.visits) == 1 + 4 - leaving
+    assert len(bench.attempts) == 1 + 4 - leaving
+    await bench_is_free(bench)
+
+
+@in_virtual_time
+async def test_a_probe_ends_with_its_first_segment() -> None:
+    """The others go as soon as the probe passes on a segment, not at the end of a long response."""
+    bench = Bench()
+    await bench.answered(call(), limited(1e6))
+    tasks = start(bench.paced, *[call() for _ in range(3)])
+    await asyncio.sleep(LONGEST_HOLD + 1)
+    [_, probe] = bench.attempts
+    await probe.emit([SEGMENT])
+    await settled()
+    assert len(bench.attempts) == 4
+    assert not tasks[0].done()
+    for attempt in bench.attempts[1:]:
+        attempt.end()
+    await gathered(tasks)
     await bench_is_free(bench)
 
 
@@ -298,13 +336,13 @@ async def test_guesses() -> None:
     for _ in range(9):
         held = now()
         waiting = start(bench.paced, call(), call())
-        while len(bench.visits) < len(holds) + 2:
+        while len(bench.attempts) < len(holds) + 2:
             await asyncio.sleep(0.01)
         await settled()
-        assert len(bench.visits) == len(holds) + 2
-        holds.append(bench.visits[-1].at - held)
+        assert len(bench.attempts) == len(holds) + 2
+        holds.append(bench.attempts[-1].at - held)
         waiting[1].cancel()
-        bench.visits[-1].fail(limited())
+        bench.attempts[-1].fail(limited())
         await gathered(waiting)
 
     for hold, expected in zip(holds, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
@@ -317,14 +355,14 @@ async def test_a_guess_counts_once_a_hold() -> None:
     bench = Bench()
     tasks = start(bench.paced, *[call() for _ in range(20)])
     await asyncio.sleep(0.1)
-    for visit in bench.visits:
-        visit.fail(limited())
+    for attempt in bench.attempts:
+        attempt.fail(limited())
     failures = await gathered(tasks)
     assert all(1 <= failure.retry_delay <= 1.2 for failure in failures)
-    bench.upstream.react = OK
-    await parts_of(bench.paced, call())
+    bench.upstream.script = OK
+    await embedded(bench.paced, call())
 
-    assert 1.1 <= bench.visits[-1].at <= 1.3
+    assert 1.1 <= bench.attempts[-1].at <= 1.3
 
 
 @in_virtual_time
@@ -337,22 +375,22 @@ async def test_a_success_ends_the_guessing() -> None:
     await asyncio.sleep(2)
     await bench.answered(call(), limited())
     held = now()
-    bench.visits[0].succeed()
+    bench.attempts[0].succeed()
     await asyncio.sleep(3)
     await bench.answered(call(), limited())
     third = now()
     [probe] = start(bench.paced, call())
     await asyncio.sleep(6)
-    assert 4 <= bench.visits[-1].at - third <= 4.8
-    bench.visits[-1].succeed()
+    assert 4 <= bench.attempts[-1].at - third <= 4.8
+    bench.attempts[-1].succeed()
     await probe
     await bench.answered(call(), limited())
     held = now()
-    bench.upstream.react = OK
-    await parts_of(bench.paced, call())
+    bench.upstream.script = OK
+    await embedded(bench.paced, call())
 
-    assert 1 <= bench.visits[-1].at - held <= 1.2
-    bench.visits[1].succeed()
+    assert 1 <= bench.attempts[-1].at - held <= 1.2
+    bench.attempts[1].succeed()
     await gathered(old)
 
 
@@ -360,12 +398,12 @@ async def test_a_success_ends_the_guessing() -> None:
 async def test_a_week_of_guesses() -> None:
     """However many guesses in a row were wrong, the next is a minute."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(limited())
+    bench.upstream.script = lambda attempt: attempt.fail(limited())
     for _ in range(3000):
         with pytest.raises(UpstreamFailure):
-            await parts_of(bench.paced, call())
+            await embedded(bench.paced, call())
 
-    assert 60 <= bench.visits[-1].at - bench.visits[-2].at <= 72
+    assert 60 <= bench.attempts[-1].at - bench.attempts[-2].at <= 72
 
 
 @pytest.mark.parametrize("hint", [0.0, 0.001, 0.1, 1.0, 2.0])
@@ -373,33 +411,33 @@ async def test_a_week_of_guesses() -> None:
 async def test_hints_that_are_too_short(hint: float) -> None:
     """A first hint is obeyed exactly, 0 is 1 s; if that is refused again, one at a time goes, up to 5 s apart."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(limited(hint))
+    bench.upstream.script = lambda attempt: attempt.fail(limited(hint))
 
     async def persistent() -> None:
         while now() < 60:
             with pytest.raises(UpstreamFailure):
-                await parts_of(bench.paced, call())
+                await embedded(bench.paced, call())
 
     await asyncio.gather(*(persistent() for _ in range(64)))
-    visits = [visit.at for visit in bench.visits if visit.at < 60]
-    steps = [after - before for before, after in itertools.pairwise(sorted(set(visits)))]
+    attempts = [attempt.at for attempt in bench.attempts if attempt.at < 60]
+    steps = [after - before for before, after in itertools.pairwise(sorted(set(attempts)))]
     assert (steps[0] == pytest.approx(hint)) if hint else 1 <= steps[0] <= 1.2
     assert all(before <= after * 1.2 for before, after in itertools.pairwise(steps))
     assert 5 <= steps[-1] <= 6
-    assert len(visits) < 2 * 64 + 20
+    assert len(attempts) < 2 * 64 + 20
 
 
 @in_virtual_time
 async def test_a_hint_longer_than_the_back_off() -> None:
     """A hint that is longer than the back-off is never shortened or lengthened, however often it is given."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(limited(30))
+    bench.upstream.script = lambda attempt: attempt.fail(limited(30))
     for _ in range(6):
         with pytest.raises(UpstreamFailure) as caught:
-            await parts_of(bench.paced, call())
+            await embedded(bench.paced, call())
         assert caught.value.retry_delay == pytest.approx(30)
 
-    assert bench.upstream.times == pytest.approx([0, 30, 60, 90, 120, 150])
+    assert bench.times == pytest.approx([0, 30, 60, 90, 120, 150])
 
 
 # --- limits ---
@@ -416,33 +454,33 @@ async def test_a_hint_longer_than_the_back_off() -> None:
 @in_virtual_time
 async def test_configured_limits(limits: Sequence[RateLimit]) -> None:
     """Before the upstream has to say no: in no window more than any of the limits."""
-    bench = Bench(*limits, upstream=Steered(OK))
+    bench = Bench(*limits, script=OK)
     await asyncio.gather(*start(bench.paced, *[call() for _ in range(150)]))
 
     for limit in limits:
-        for first in bench.upstream.times:
-            assert sum(first <= at < first + limit.seconds for at in bench.upstream.times) <= limit.amount
+        for first in bench.times:
+            assert sum(first <= at < first + limit.seconds for at in bench.times) <= limit.amount
 
 
 @in_virtual_time
 async def test_callers_keys_have_plans_of_their_own() -> None:
     """The configured limits are the server's; a caller's own key does not use them up, nor wait for them."""
-    bench = Bench(per_minute(1), upstream=Steered(OK))
+    bench = Bench(per_minute(1), script=OK)
     await asyncio.gather(*start(bench.paced, *[call(key="a") for _ in range(20)], call()))
 
-    assert set(bench.upstream.times) == {0.0}
+    assert set(bench.times) == {0.0}
 
 
 @in_virtual_time
 async def test_fair_by_caller() -> None:
     """One caller that wants fifty times its share leaves the other two theirs."""
-    bench = Bench(per_minute(60), upstream=Steered(OK))
+    bench = Bench(per_minute(60), script=OK)
     end = 20 * MINUTE
 
     async def keep_asking(host: str, at_a_time: int) -> None:
         async def one_after_the_other() -> None:
             while True:
-                await parts_of(bench.paced, call(caller=(host, "1")))
+                await embedded(bench.paced, call(caller=(host, "1")))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(at_a_time):
@@ -451,27 +489,27 @@ async def test_fair_by_caller() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout_at(end):
             await asyncio.gather(keep_asking("heavy", 50), keep_asking("b", 1), keep_asking("c", 1))
-    counts = Counter(visit.call.caller[0] for visit in bench.visits)
+    counts = Counter(attempt.call.caller[0] for attempt in bench.attempts)
     fair = 60 * end / MINUTE / 3
 
     assert counts["b"] >= 0.95 * fair
     assert counts["c"] >= 0.95 * fair
-    for first in bench.upstream.times:
-        assert sum(first <= at < first + MINUTE for at in bench.upstream.times) <= 60
+    for first in bench.times:
+        assert sum(first <= at < first + MINUTE for at in bench.times) <= 60
 
 
 @in_virtual_time
 async def test_order_within_a_caller() -> None:
     """Those of one caller go in the order in which they came, also one that has to wait again."""
-    bench = Bench(per_minute(6), upstream=Steered(OK))
+    bench = Bench(per_minute(6), script=OK)
     wanted = [call() for _ in range(4)]
-    await parts_of(bench.paced, wanted[0])
+    await embedded(bench.paced, wanted[0])
     tasks = start(bench.paced, wanted[3], wanted[2], wanted[1])
     await settled()
     tasks += start(bench.paced, wanted[0])
     await asyncio.gather(*tasks)
 
-    assert [visit.call for visit in bench.visits[1:]] == wanted
+    assert [attempt.call for attempt in bench.attempts[1:]] == wanted
 
 
 @pytest.mark.parametrize(
@@ -490,7 +528,7 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
     bench = Bench(*limits)
     await bench.answered(call(), hold=hold)
     with pytest.raises(RateLimited) as caught:
-        await parts_of(bench.paced, call(deadline=5.0))
+        await embedded(bench.paced, call(deadline=5.0))
     failure = caught.value
 
     assert now() == 0
@@ -501,24 +539,24 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
     opens = failure.retry_delay
     label = "upstream" if hold else binding
     assert bench.sample("embedwire_pacing_refusals_total", limit=label) == 1
-    bench.upstream.react = OK
+    bench.upstream.script = OK
     with pytest.raises(RateLimited):
-        await parts_of(bench.paced, call(deadline=opens))
-    await parts_of(bench.paced, call(deadline=opens + 0.1))
-    assert bench.visits[-1].at == pytest.approx(opens)
+        await embedded(bench.paced, call(deadline=opens))
+    await embedded(bench.paced, call(deadline=opens + 0.1))
+    assert bench.attempts[-1].at == pytest.approx(opens)
 
 
 @in_virtual_time
 async def test_what_is_ahead_counts() -> None:
     """Whoever joins a queue that is too long for its deadline is told so; whoever has its turn in time is not."""
-    bench = Bench(per_minute(6), upstream=Steered(OK))
+    bench = Bench(per_minute(6), script=OK)
     tasks = start(bench.paced, *[call(caller=("a", "1")) for _ in range(13)])
     await settled()
     spacing = (MINUTE + MARGIN) / 6
     with pytest.raises(RateLimited) as caught:
-        await parts_of(bench.paced, call(caller=("a", "1"), deadline=12 * spacing))
+        await embedded(bench.paced, call(caller=("a", "1"), deadline=12 * spacing))
     assert caught.value.retry_delay == pytest.approx(13 * spacing - 2)
-    await parts_of(bench.paced, call(caller=("b", "1"), deadline=2 * spacing))
+    await embedded(bench.paced, call(caller=("b", "1"), deadline=2 * spacing))
     assert now() == pytest.approx(2 * spacing - 2)
     await asyncio.gather(*tasks)
 
@@ -530,13 +568,13 @@ async def test_the_queue_is_seen_behind_a_hold() -> None:
     await bench.answered(call(), limited(300))
     tasks = start(bench.paced, *[call() for _ in range(6)])
     await settled()
-    bench.upstream.react = OK
+    bench.upstream.script = OK
     with pytest.raises(RateLimited) as caught:
-        await parts_of(bench.paced, call(deadline=310))
+        await embedded(bench.paced, call(deadline=310))
     last = start(bench.paced, call())
     await asyncio.gather(*tasks, *last)
 
-    assert bench.visits[-1].at == pytest.approx(caught.value.retry_delay)
+    assert bench.attempts[-1].at == pytest.approx(caught.value.retry_delay)
 
 
 @in_virtual_time
@@ -544,8 +582,8 @@ async def test_an_expired_call_is_no_matter_of_rates() -> None:
     """What comes too late for anything is refused for that, not for a limit that does not bind."""
     bench = Bench()
     with pytest.raises(DeadlineExceeded):
-        await parts_of(bench.paced, call(deadline=now()))
-    assert not bench.visits
+        await embedded(bench.paced, call(deadline=now()))
+    assert not bench.attempts
 
 
 @in_virtual_time
@@ -556,7 +594,7 @@ async def test_who_waits_is_told_of_a_new_hold() -> None:
     await settled()
     short, long = start(bench.paced, call(deadline=20.0), call(deadline=500.0))
     await settled()
-    bench.visits[0].fail(limited(60))
+    bench.attempts[0].fail(limited(60))
     await settled()
 
     assert short.done()
@@ -564,11 +602,11 @@ async def test_who_waits_is_told_of_a_new_hold() -> None:
     assert isinstance(failure, RateLimited)
     assert failure.retry_delay == pytest.approx(60)
     assert not long.done()
-    bench.upstream.react = OK
-    bench.visits[1].succeed()
+    bench.upstream.script = OK
+    bench.attempts[1].succeed()
     await long
     await gathered(under_way)
-    assert bench.visits[-1].at == pytest.approx(60)
+    assert bench.attempts[-1].at == pytest.approx(60)
     assert bench.sample("embedwire_pacing_waiting") == 0
 
 
@@ -578,7 +616,7 @@ async def test_who_waits_is_told_of_a_new_hold() -> None:
 @in_virtual_time
 async def test_a_cancelled_waiter_leaves_its_turn() -> None:
     """Whoever leaves the queue costs nobody a turn."""
-    bench = Bench(per_minute(6), upstream=Steered(OK))
+    bench = Bench(per_minute(6), script=OK)
     tasks = start(bench.paced, *[call() for _ in range(5)])
     await settled()
     for task in tasks[1:4]:
@@ -586,7 +624,7 @@ async def test_a_cancelled_waiter_leaves_its_turn() -> None:
     await gathered(tasks)
     spacing = (MINUTE + MARGIN) / 6
 
-    assert bench.upstream.times == pytest.approx([0, spacing - 2])
+    assert bench.times == pytest.approx([0, spacing - 2])
     assert bench.sample("embedwire_pacing_waiting") == 0
 
 
@@ -598,16 +636,16 @@ async def test_churn(seed: int) -> None:
     bench = Bench(per_minute(600))
     replies: list[Exception | None] = [None, None, limited(1), limited(), limited(2 * HOUR), refusal(503)]
 
-    def react(visit: Visit) -> None:
+    def script(attempt: Attempt) -> None:
         reply = chance.choice(replies)
 
         def say() -> None:
-            if not visit.answer.done():
-                visit.succeed() if reply is None else visit.fail(reply)
+            if not attempt.answer.done():
+                attempt.succeed() if reply is None else attempt.fail(reply)
 
         asyncio.get_running_loop().call_later(chance.uniform(0, 2), say)
 
-    bench.upstream.react = react
+    bench.upstream.script = script
     tasks = []
     for number in range(400):
         tasks += start(bench.paced, call(caller=(str(number % 3), "1"), deadline=now() + chance.choice([10, 1e5])))
@@ -619,21 +657,21 @@ async def test_churn(seed: int) -> None:
     await asyncio.sleep(LONGEST_HOLD + MINUTE)
     assert bench.upstream.running == 0
     assert bench.sample("embedwire_pacing_waiting") == 0
-    await parts_of(bench.paced, call())
+    await embedded(bench.paced, call())
     await bench_is_free(bench)
 
 
 @in_virtual_time
 async def test_a_turn_comes_in_the_tick_of_a_cancellation() -> None:
     """A turn that comes to somebody who is just leaving does not stop the queue behind it."""
-    bench = Bench(per_minute(60), upstream=Steered(OK))
+    bench = Bench(per_minute(60), script=OK)
     spacing = (MINUTE + MARGIN) / 60
     tasks = start(bench.paced, *[call() for _ in range(6)])
     asyncio.get_running_loop().call_at(3 * spacing - 2, lambda: [task.cancel() for task in tasks])
     ended = await gathered(tasks)
     for one in ended:
-        assert isinstance(one, list | asyncio.CancelledError)
-    await parts_of(bench.paced, call())
+        assert isinstance(one, Embedded | asyncio.CancelledError)
+    await embedded(bench.paced, call())
 
     assert now() <= 10 * spacing
     assert bench.sample("embedwire_pacing_waiting") == 0
@@ -645,32 +683,35 @@ async def test_a_turn_comes_in_the_tick_of_a_cancellation() -> None:
 @in_virtual_time
 async def test_many_keys() -> None:
     """Callers may bring any number of keys; how many are remembered is bounded, the server's own always."""
-    bench = Bench(upstream=Steered(OK))
-    await parts_of(bench.paced, call())
+    bench = Bench(script=OK)
+    await embedded(bench.paced, call())
+    own = weakref.ref(bench.paces.of(call()))
     for number in range(5000):
-        await parts_of(bench.paced, call(key=f"k{number}"))
+        await embedded(bench.paced, call(key=f"k{number}"))
+    count = bench.remembered()
 
-    assert len(bench.paced._paces) <= pacing.MAX_PACES
-    assert (None, Modality.TEXT) in bench.paced._paces
-    assert ("k4999", Modality.TEXT) in bench.paced._paces
+    assert count <= pacing.MAX_PACES
+    assert own() is not None
+    bench.paces.of(call(key="k4999"))
+    assert bench.remembered() == count
 
 
 @in_virtual_time
 async def test_many_keys_that_wait() -> None:
     """Keys that somebody waits under are not forgotten, however many; later they are."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(limited(60))
+    bench.upstream.script = lambda attempt: attempt.fail(limited(60))
     count = pacing.MAX_PACES + 10
     await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(count)]))
     waiting = start(bench.paced, *[call(key=f"k{number}") for number in range(count)])
     await settled()
-    bench.upstream.react = OK
+    bench.upstream.script = OK
     await gathered(start(bench.paced, call(key="new")))
     await gathered(waiting)
     for number in range(50):
-        await parts_of(bench.paced, call(key=f"later{number}"))
+        await embedded(bench.paced, call(key=f"later{number}"))
 
-    assert len(bench.paced._paces) <= pacing.MAX_PACES + 11
+    assert bench.remembered() <= pacing.MAX_PACES + 11
 
 
 @pytest.mark.parametrize("hint", [None, 0.01, 60.0])
@@ -678,28 +719,28 @@ async def test_many_keys_that_wait() -> None:
 async def test_invented_keys(hint: float | None) -> None:
     """A host that brings a new key with each request cannot evade the back-off."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(limited(hint))
+    bench.upstream.script = lambda attempt: attempt.fail(limited(hint))
     keys = itertools.count()
 
     async def persistent() -> None:
         while now() < 60:
             with pytest.raises(UpstreamFailure):
-                await parts_of(bench.paced, call(key=f"k{next(keys)}"))
+                await embedded(bench.paced, call(key=f"k{next(keys)}"))
 
     await asyncio.gather(*(persistent() for _ in range(64)))
 
-    assert sum(visit.at < 60 for visit in bench.visits) < 60 * (pacing.MAX_HELD_KEYS + 1) + 64
-    assert len(bench.paced._paces) <= pacing.MAX_PACES
+    assert sum(at < 60 for at in bench.times) < 60 * (pacing.MAX_HELD_KEYS + 1) + 64
+    assert bench.remembered() <= pacing.MAX_PACES
 
 
 @in_virtual_time
 async def test_invented_keys_stop_their_host_only() -> None:
     """New keys of other hosts, and keys that were there before, go at once while one host has too many held keys."""
-    bench = Bench(upstream=Steered(OK))
-    await parts_of(bench.paced, call(key="old"))
-    bench.upstream.react = lambda visit: visit.fail(limited(60))
+    bench = Bench(script=OK)
+    await embedded(bench.paced, call(key="old"))
+    bench.upstream.script = lambda attempt: attempt.fail(limited(60))
     await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(pacing.MAX_HELD_KEYS + 1)]))
-    bench.upstream.react = OK
+    bench.upstream.script = OK
     held = start(bench.paced, call(key="new"))
     await gathered(start(bench.paced, call(key="old"), call(), call(key="new too", caller=("other", "1"))))
     assert now() == 0
@@ -713,9 +754,9 @@ async def test_a_held_key_is_remembered() -> None:
     """However many other keys come by, a key that the upstream told to wait is not forgotten before the others."""
     bench = Bench()
     await bench.answered(call(key="held"), limited(3600))
-    bench.upstream.react = OK
+    bench.upstream.script = OK
     for number in range(2 * pacing.MAX_PACES):
-        await parts_of(bench.paced, call(key=f"k{number}"))
+        await embedded(bench.paced, call(key=f"k{number}"))
     [waiting] = start(bench.paced, call(key="held"))
     await settled()
     assert not waiting.done()
@@ -745,94 +786,112 @@ def segment(end: float | None, begin: float = 0.0) -> list[Segment]:
     return [dataclasses.replace(SEGMENT, start_offset_sec=begin, end_offset_sec=end)]
 
 
+def assert_left(bench: Bench, minutes: float) -> None:
+    """So many minutes of audio may go now, and no more."""
+    pace = bench.paces.of(audio())
+    with pytest.raises(RateLimited):
+        pace.try_begin(Turn(minutes + 0.01), audio(deadline=now() + 1))
+    assert pace.try_begin(Turn(minutes - 0.01), audio(deadline=now() + 1))
+
+
+async def turn_of(pace: Pace, wanted: EmbedCall, minutes: float) -> Turn:
+    """Wait for the turn of a file with so many minutes."""
+    turn = Turn(minutes)
+    if not pace.try_begin(turn, wanted):
+        await pace.begin(turn, wanted)
+    return turn
+
+
 async def test_minutes_of_a_file() -> None:
     """A file's minutes are read from its header before it goes, less what is skipped, and hold the next."""
-    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(OK))
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
     began = now()
-    await parts_of(bench.paced, audio(6.0))
-    await parts_of(bench.paced, audio(5.0, offset=120.0))
+    await embedded(bench.paced, audio(6.0))
+    await embedded(bench.paced, audio(5.0, offset=120.0))
     with pytest.raises(RateLimited) as caught:
-        await parts_of(bench.paced, audio(1.5, deadline=began + 60))
+        await embedded(bench.paced, audio(1.5, deadline=began + 60))
     failure = caught.value
     assert failure.retry_delay == pytest.approx(HOUR + MARGIN, abs=10)
     assert [quota.subject for quota in failure.quotas] == ["audio minutes per hour"]
-    await parts_of(bench.paced, audio(0.9, deadline=began + 60))
+    await embedded(bench.paced, audio(0.9, deadline=began + 60))
 
-    assert len(bench.visits) == 3
+    assert len(bench.attempts) == 3
 
 
 async def test_a_file_that_never_fits() -> None:
     """A file with more minutes than any window holds is refused, with no time at which to come back."""
     bench = Bench(per_hour(3), modality=Modality.AUDIO)
     with pytest.raises(RateLimited) as caught:
-        await parts_of(bench.paced, audio(3.5))
+        await embedded(bench.paced, audio(3.5))
 
     assert caught.value.retry_delay is None
     assert "split it" in caught.value.message
-    assert not bench.visits
+    assert not bench.attempts
 
 
 @pytest.mark.parametrize(
-    ("parts", "offset", "minutes"),
+    ("batches", "duration", "offset", "minutes"),
     [
-        pytest.param([segment(300.0), segment(600.0, 300.0), Completion("m")], None, 10, id="last end"),
-        pytest.param([segment(600.0, 300.0), segment(300.0), Completion("m")], None, 10, id="any order"),
-        pytest.param([[*segment(600.0, 300.0), *segment(300.0)], Completion("m")], None, 10, id="together"),
-        pytest.param([segment(300.0), segment(600.0, 300.0), Completion("m")], 120.0, 8, id="from an offset on"),
-        pytest.param([segment(None), segment(None, 540.0), Completion("m")], None, 9, id="starts only"),
-        pytest.param([[SEGMENT], Completion("m", media_duration_sec=600.0)], None, 10, id="duration"),
-        pytest.param([[SEGMENT], Completion("m")], None, 0, id="nothing known"),
+        pytest.param([segment(300.0), segment(600.0, 300.0)], None, None, 10, id="last end"),
+        pytest.param([segment(600.0, 300.0), segment(300.0)], None, None, 10, id="any order"),
+        pytest.param([[*segment(600.0, 300.0), *segment(300.0)]], None, None, 10, id="together"),
+        pytest.param([segment(300.0), segment(600.0, 300.0)], None, 120.0, 8, id="from an offset on"),
+        pytest.param([segment(None), segment(None, 540.0)], None, None, 9, id="starts only"),
+        pytest.param([[SEGMENT]], 600.0, None, 10, id="duration"),
+        pytest.param([[SEGMENT]], None, None, 0, id="nothing known"),
     ],
 )
 @in_virtual_time
-async def test_minutes_behind_a_url(parts: list[Part], offset: float | None, minutes: float) -> None:
+async def test_minutes_behind_a_url(
+    batches: list[list[Segment]], duration: float | None, offset: float | None, minutes: float
+) -> None:
     """Minutes that only the reply tells are booked then, from the last offset of its segments."""
-    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(lambda visit: visit.succeed(*parts)))
-    await parts_of(bench.paced, audio(offset=offset))
-    pace = next(iter(bench.paced._paces.values()))
+    summary = ReplySummary("m", media_duration_sec=duration)
+    bench = Bench(
+        per_hour(20), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(*batches, summary=summary)
+    )
+    await embedded(bench.paced, audio(offset=offset))
 
-    assert pace._windows[0]._total == pytest.approx(minutes)
+    assert_left(bench, 20 - minutes)
 
 
 @in_virtual_time
 async def test_urls_wait_for_a_window_that_is_full() -> None:
     """Once the minutes are used up, media of unknown length waits like any other."""
-    react = lambda visit: visit.succeed(segment(1200.0), Completion("m"))  # noqa: E731 - short
-    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(react))
-    await parts_of(bench.paced, audio())
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(segment(1200.0)))
+    await embedded(bench.paced, audio())
     with pytest.raises(RateLimited):
-        await parts_of(bench.paced, audio(deadline=100.0))
-    await parts_of(bench.paced, audio())
+        await embedded(bench.paced, audio(deadline=100.0))
+    await embedded(bench.paced, audio())
 
-    assert bench.upstream.times == pytest.approx([0, HOUR + MARGIN])
+    assert bench.times == pytest.approx([0, HOUR + MARGIN])
 
 
 @pytest.mark.parametrize(
-    ("parts", "minutes"),
+    ("batch", "minutes"),
     [
-        pytest.param([segment(180.0), Completion("m")], 3, id="longer"),
-        pytest.param([segment(60.0), Completion("m")], 1, id="shorter"),
-        pytest.param([segment(None, 54.0), Completion("m")], 2, id="when the last segment begins says less"),
-        pytest.param([segment(None, 174.0), Completion("m")], 2.9, id="when it begins says more"),
-        pytest.param([[SEGMENT], Completion("m")], 2, id="nothing known"),
+        pytest.param(segment(180.0), 3, id="longer"),
+        pytest.param(segment(60.0), 1, id="shorter"),
+        pytest.param(segment(None, 54.0), 2, id="when the last segment begins says less"),
+        pytest.param(segment(None, 174.0), 2.9, id="when it begins says more"),
+        pytest.param([SEGMENT], 2, id="nothing known"),
     ],
 )
-async def test_a_header_that_was_wrong(parts: list[Part], minutes: float) -> None:
+async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> None:
     """Once the reply tells how long a file of two minutes really was, that is what counts."""
-    bench = Bench(per_hour(100), modality=Modality.AUDIO, upstream=Steered(lambda visit: visit.succeed(*parts)))
-    await parts_of(bench.paced, audio(2.0))
-    pace = next(iter(bench.paced._paces.values()))
+    bench = Bench(per_hour(100), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(batch))
+    await embedded(bench.paced, audio(2.0))
 
-    assert pace._windows[0]._total == pytest.approx(minutes, abs=0.01)
+    assert_left(bench, 100 - minutes)
 
 
 @in_virtual_time
 async def test_minutes_that_were_fewer_are_free_at_once() -> None:
     """Whoever waits for minutes that turn out not to be used goes then."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
-    pace = bench.paced._pace(audio())
-    turn = await pace.turn(call("audio"), 9.0)
-    waiting = asyncio.create_task(pace.turn(call("audio"), 5.0))
+    pace = bench.paces.of(audio())
+    turn = await turn_of(pace, call("audio"), 9.0)
+    waiting = asyncio.create_task(turn_of(pace, call("audio"), 5.0))
     await asyncio.sleep(10)
     assert not waiting.done()
     pace.lasted(turn, 5.0)
@@ -845,15 +904,16 @@ async def test_minutes_that_were_fewer_are_free_at_once() -> None:
 async def test_minutes_that_are_known_too_late() -> None:
     """What is known when its window has passed does not count any more, in any direction."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
-    pace = bench.paced._pace(audio())
-    turns = [await pace.turn(call("audio"), 3.0) for _ in range(2)]
+    pace = bench.paces.of(audio())
+    turns = [await turn_of(pace, call("audio"), 3.0) for _ in range(2)]
     await asyncio.sleep(HOUR + 2)
-    later = await pace.turn(call("audio"), 10.0)
+    later = await turn_of(pace, call("audio"), 10.0)
     for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
         pace.lasted(turn, minutes)
-    assert pace._windows[0]._total == 10
+    with pytest.raises(RateLimited):
+        pace.try_begin(Turn(0.01), audio(deadline=now() + 1))
     pace.lasted(later, 4.0)
-    await pace.turn(call("audio"), 6.0)
+    await turn_of(pace, call("audio"), 6.0)
 
     assert now() == HOUR + 2
 
@@ -861,13 +921,13 @@ async def test_minutes_that_are_known_too_late() -> None:
 @in_virtual_time
 async def test_a_long_file_ahead_is_seen() -> None:
     """Whoever waits behind a file that has to wait for its minutes is told when that is, not let run out of time."""
-    bench = Bench(per_hour(10), modality=Modality.AUDIO, upstream=Steered(OK))
-    pace = bench.paced._pace(audio())
-    await pace.turn(call("audio"), 8.0)
-    first = asyncio.create_task(pace.turn(call("audio"), 9.0))
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
+    pace = bench.paces.of(audio())
+    await turn_of(pace, call("audio"), 8.0)
+    first = asyncio.create_task(turn_of(pace, call("audio"), 9.0))
     await settled()
     with pytest.raises(RateLimited):
-        await pace.turn(call("audio", deadline=60.0), 1.0)
+        await turn_of(pace, call("audio", deadline=60.0), 1.0)
     await first
 
 
@@ -878,14 +938,14 @@ async def test_a_limit_is_raised() -> None:
     await bench.answered(call())
     [waiting] = start(bench.paced, call(deadline=2 * DAY))
     await settled()
-    assert len(bench.visits) == 1
-    bench.paced.limit({Modality.TEXT: [per_day(2)]})
+    assert len(bench.attempts) == 1
+    bench.paces.limit({Modality.TEXT: [per_day(2)]})
     await settled()
-    assert len(bench.visits) == 2
-    bench.visits[-1].succeed()
+    assert len(bench.attempts) == 2
+    bench.attempts[-1].succeed()
     await waiting
     with pytest.raises(RateLimited, match="at most 2"):
-        await parts_of(bench.paced, call(deadline=now() + HOUR))
+        await embedded(bench.paced, call(deadline=now() + HOUR))
 
 
 @in_virtual_time
@@ -895,8 +955,8 @@ async def test_a_limit_is_lowered_or_gone() -> None:
     await bench.answered(audio(50.0, deadline=DAY))
     [waiting] = start(bench.paced, audio(20.0, deadline=DAY))
     await settled()
-    bench.paced.limit({Modality.AUDIO: [per_hour(10)]})
+    bench.paces.limit({Modality.AUDIO: [per_hour(10)]})
     with pytest.raises(RateLimited, match="split it"):
         await waiting
-    bench.paced.limit({})
+    bench.paces.limit({})
     await bench.answered(audio(90.0, deadline=DAY))

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedwire_server.domain import Completion, Modality, Segment
+from embedwire_server.domain import Modality, ReplySummary, Segment
+from embedwire_server.errors import UpstreamFailure
 from embedwire_server.upstream import decoder as decoding
-from embedwire_server.upstream import wire
-from embedwire_server.upstream.parser import ReplyParser
-from embedwire_server.upstream.wire import MalformedReplyError
+from embedwire_server.upstream.dialect import MalformedReplyError
+from embedwire_server.upstream.v1 import V1ReplyParser
 
 DIMENSIONS = 3
 VECTOR = '{"float":[1,2,3]}'
 AUDIO = '{"float":[1,2,3],"start_offset_sec":0}'
-Result = tuple[list[Segment], Completion | wire.Rejection | str]
+Result = tuple[list[Segment], ReplySummary | str]
 
 
 def outcome(pieces: Iterable[bytes], modality: Modality = Modality.TEXT) -> Result:
-    """All that comes of a reply: its segments, also those before a fault, and its completion or what is wrong."""
-    parser = ReplyParser(modality, DIMENSIONS)
+    """All that comes of a reply: its segments, also those before a fault, and its summary or what is wrong."""
+    parser = V1ReplyParser(modality, DIMENSIONS)
     segments: list[Segment] = []
     for piece in pieces:
         segments += parser.feed(piece)
@@ -32,8 +32,13 @@ def outcome(pieces: Iterable[bytes], modality: Modality = Modality.TEXT) -> Resu
             return segments, str(parser.fault)
     try:
         return segments, parser.finish()
-    except MalformedReplyError as fault:
+    except (MalformedReplyError, UpstreamFailure) as fault:
         return segments, str(fault)
+
+
+def at_once(data: bytes, modality: Modality = Modality.TEXT) -> Result | None:
+    """What comes of a complete reply that is read without the scanner; None if it is not read so."""
+    return V1ReplyParser(modality, DIMENSIONS).whole(data)
 
 
 def split(data: bytes, size: int) -> list[bytes]:
@@ -46,6 +51,7 @@ def same(data: bytes, modality: Modality = Modality.TEXT) -> Result:
     sizes = (1, 2, 7) if len(data) < 1 << 16 else (4099, 1 << 16)
     for size in sizes:
         assert outcome(split(data, size), modality) == whole
+    assert at_once(data, modality) in (None, whole)
     return whole
 
 
@@ -54,7 +60,7 @@ def packed(numbers: list[float]) -> bytes:
 
 
 ONE = [Segment(packed([1, 2, 3]))]
-GOOD: Result = (ONE, Completion("m"))
+GOOD: Result = (ONE, ReplySummary("m"))
 
 MEMBERS = {
     "half of an emoji": r'"x":"\ud83e"',
@@ -102,7 +108,7 @@ def test_unknown_members_never_matter(member: str) -> None:
     ):
         assert same(body.encode()) == GOOD
     audio = f'{{"model_name":"m","audio_embedding":{{"segments":[{AUDIO},{{{member},{AUDIO[1:]}]}}}}'
-    assert same(audio.replace('"audio_embedding":[]', '"y":[]').encode(), Modality.AUDIO)[1] == Completion("m")
+    assert same(audio.replace('"audio_embedding":[]', '"y":[]').encode(), Modality.AUDIO)[1] == ReplySummary("m")
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"caf\xe9", b"\xc3", b"\xed\xa0\xbe", b"\xf0\x9f\xa6"])
@@ -150,7 +156,7 @@ def test_other_spellings(body: str) -> None:
 def test_the_last_of_two_members_counts(segment: str, expected: list[float]) -> None:
     """A member of a segment that is given twice is read as other JSON readers read it: the last one."""
     body = f'{{"model_name":"m","text_embedding":{{"segments":[{segment}]}}}}'
-    assert same(body.encode()) == ([Segment(packed(expected))], Completion("m"))
+    assert same(body.encode()) == ([Segment(packed(expected))], ReplySummary("m"))
 
 
 def test_the_last_of_two_offsets_counts() -> None:
@@ -318,6 +324,7 @@ def test_any_split_of_any_document(document: tuple[bytes, Modality], rnd: random
     cuts = sorted(rnd.randint(0, len(data)) for _ in range(rnd.randint(1, 12)))
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     assert outcome(pieces, modality) == outcome(split(data, 1), modality) == outcome([data], modality)
+    assert at_once(data, modality) in (None, outcome([data], modality))
 
 
 @settings(max_examples=100, deadline=None)
@@ -329,12 +336,12 @@ def test_as_pythons_reader_understands_it(document: tuple[bytes, Modality]) -> N
     try:
         expected = reference(data, modality)
     except (ValueError, KeyError, TypeError):
-        assert not isinstance(end, Completion)
+        assert not isinstance(end, ReplySummary)
         return
     if isinstance(end, str) and "one list of objects" in end:  # segments were given twice
         assert data.count(b"segments") + data.count(b"embedding") > 2
         return
-    assert end == Completion("m")
+    assert end == ReplySummary("m")
     assert [segment.vector for segment in segments] == expected
 
 
@@ -370,3 +377,53 @@ def check_audio(segment: dict[str, Any]) -> None:
         raise ValueError
     if option is not None and (not isinstance(option, str) or not option.isprintable()):
         raise ValueError
+
+
+USUAL = b'{"model_name":"m","text_embedding":{"segments":[{"float":[1,-2.5,3e-1]}]}}'
+
+
+@pytest.mark.parametrize("body", [USUAL, USUAL.replace(b":", b" : ").replace(b",", b" ,\n"), b" " + USUAL + b"\r\n"])
+def test_the_usual_reply_is_read_at_once(body: bytes) -> None:
+    """A text's reply in its usual form needs no scanner, and gives the same."""
+    assert at_once(body) == outcome([body]) == ([Segment(packed([1, -2.5, 0.3]))], ReplySummary("m"))
+
+
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.AUDIO])
+def test_other_modalities_are_not_read_at_once(modality: Modality) -> None:
+    """They have metadata or several segments."""
+    assert at_once(USUAL.replace(b"text_", f"{modality}_".encode()), modality) is None
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """The usual reply, changed in a few places, cut off or with something behind it."""
+    data = bytearray(USUAL)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        snippet = draw(st.one_of(st.binary(max_size=3), st.sampled_from(PIECES)))
+        data[at : at + draw(st.integers(0, 4))] = snippet
+    end = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
+    return bytes(data[:end]) + draw(st.sampled_from([b"", b"", b" ", b"\0", b"{}", b"]"]))
+
+
+PIECES = [
+    *(bytes([byte]) for byte in b'[]{}",:\\0 -.e'),
+    *(b'"model_name":"n",', b'"x":0,', b"null", b"NaN", b"1e400", b"18446744073709551616", b"[1]", b'""', b"true"),
+    *(b"\xff", b"\xef\xbb\xbf", rb"\u006d", b"\x7f", b'"error_message":"no",', b'{"float":[1,2,3]}', b"1e39"),
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(mutated())
+def test_any_reply_is_the_same_read_at_once(data: bytes) -> None:
+    """Whatever is changed in a reply, it is left to the scanner, or gives the same vector and summary."""
+    assert at_once(data) in (None, outcome([data]))
+
+
+def test_every_byte_replaced() -> None:
+    """The same for each place of the usual reply and each of many bytes, and for each place where it may be cut off."""
+    for at in range(len(USUAL)):
+        assert at_once(USUAL[:at]) is None
+        for byte in (*b'[]{}",:\\0 -.eEn', 0, 0x1F, 0x7F, 0x80, 0xC3, 0xFF):
+            data = USUAL[:at] + bytes([byte]) + USUAL[at + 1 :]
+            assert at_once(data) in (None, outcome([data]))

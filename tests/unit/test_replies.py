@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 from embedwire_server.domain import (
-    Completion,
-    InputResult,
-    InputSegment,
+    AudioInput,
+    ImageInput,
+    Input,
     Limits,
     Modality,
     Model,
+    ReplySummary,
     Segment,
+    TextInput,
+    UrlSource,
 )
 from embedwire_server.errors import (
     GatewayError,
@@ -31,22 +34,34 @@ from embedwire_server.errors import (
 from embedwire_server.models import BUILT_IN, MARENGO_27, MARENGO_30
 from embedwire_server.rpc import replies
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES, UnaryReply
-from embedwire_server.trace import Trace
+from embedwire_server.upstream import EmbedCall
 
 FLOATS = pb.VECTOR_ENCODING_FLOAT_VALUES
 PACKED = pb.VECTOR_ENCODING_FLOAT32_LE
 VECTOR = np.array([1.5, -0.0, 3e38], "<f4").tobytes()
 
 
-def segment(index: int = 0, modality: Modality = Modality.TEXT, vector: bytes = VECTOR, **audio: Any) -> InputSegment:
-    return InputSegment(index, f"key {index}", 7, modality, Segment(vector, **audio))
+PLACE = 7  # of a segment
 
 
-def result(
-    index: int = 0, completion: Completion | None = None, failure: GatewayError | None = None, count: int = 1
-) -> InputResult:
-    trace = Trace(attempts=2, upstream="sandbox", queue=0.5, upload=1.25, waiting=2.0, decode=0.001)
-    return InputResult(index, f"key {index}", MARENGO_30, count, trace, completion, failure)
+def call(index: int = 0, modality: Modality = Modality.TEXT, count: int = 1) -> EmbedCall:
+    """An input that has been embedded, and what that has cost."""
+    key, url = f"key {index}", UrlSource("https://example.com")
+    items: dict[Modality, Input] = {
+        Modality.TEXT: TextInput(key, "a fox"),
+        Modality.IMAGE: ImageInput(key, url),
+        Modality.AUDIO: AudioInput(key, url),
+    }
+    made = EmbedCall(items[modality], MARENGO_30, 1e9, index, attempts=2, upstream="sandbox", segments=count)
+    made.queue, made.upload, made.waiting, made.decode = 0.5, 1.25, 2.0, 0.001
+    return made
+
+
+class Written(list[Any]):
+    """Takes the responses that are written."""
+
+    async def write(self, response: Any) -> None:
+        self.append(response)
 
 
 def vector(data: bytes, encoding: pb.VectorEncoding.ValueType) -> pb.Vector:
@@ -78,59 +93,76 @@ def test_floats_equal_plain_message(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "name", "expected"),
+    ("modality", "segment", "expected"),
     [
-        pytest.param(segment(), "text", pb.TextSegment(), id="text"),
-        pytest.param(segment(modality=Modality.IMAGE), "image", pb.ImageSegment(), id="image"),
+        pytest.param(Modality.TEXT, Segment(VECTOR), pb.TextSegment(), id="text"),
+        pytest.param(Modality.IMAGE, Segment(VECTOR), pb.ImageSegment(), id="image"),
         pytest.param(
-            segment(modality=Modality.AUDIO, start_offset_sec=1.5, end_offset_sec=7.5, embedding_option="audio"),
-            "audio",
+            Modality.AUDIO,
+            Segment(VECTOR, start_offset_sec=1.5, end_offset_sec=7.5, embedding_option="audio"),
             pb.AudioSegment(start_offset_sec=1.5, end_offset_sec=7.5, embedding_option="audio"),
             id="audio",
         ),
         pytest.param(
-            segment(modality=Modality.AUDIO, start_offset_sec=0.0),
-            "audio",
+            Modality.AUDIO,
+            Segment(VECTOR, start_offset_sec=0.0),
             pb.AudioSegment(),
             id="audio from the start, end unknown",
         ),
         pytest.param(
-            segment(modality=Modality.AUDIO, start_offset_sec=0.0, end_offset_sec=0.0),
-            "audio",
+            Modality.AUDIO,
+            Segment(VECTOR, start_offset_sec=0.0, end_offset_sec=0.0),
             pb.AudioSegment(end_offset_sec=0.0),
             id="audio, end at zero",
         ),
     ],
 )
 @pytest.mark.parametrize("response", [pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse])
-def test_segments(response: Any, event: InputSegment, name: str, expected: Any) -> None:
+async def test_segments(response: Any, modality: Modality, segment: Segment, expected: Any) -> None:
     """A segment says what it is a part of, whatever is known of its place, and carries its vector."""
-    written = replies.EventWriter(response, PACKED, 1)(event)
-    assert isinstance(written, response)
-    assert written.WhichOneof("event") == "segment"
-    message = response.FromString(written.SerializeToString()).segment
-    assert message.WhichOneof("modality") == name
-    assert getattr(message, name) == expected
-    assert (message.input_index, message.input_key, message.segment_index) == (0, "key 0", 7)
+    written = Written()
+    await replies.StreamReply(response, PACKED, 1, written.write).add_segments(call(0, modality), PLACE, [segment])
+    (sent,) = written
+    assert isinstance(sent, response)
+    assert sent.WhichOneof("event") == "segment"
+    message = response.FromString(sent.SerializeToString()).segment
+    assert message.WhichOneof("modality") == modality
+    assert getattr(message, modality) == expected
+    assert (message.input_index, message.input_key, message.segment_index) == (0, "key 0", PLACE)
     assert message.vector == pb.Vector(encoding=PACKED, dimensions=3, data=VECTOR)
 
 
+async def test_segments_that_come_together() -> None:
+    """Each is a message of its own, in their order, numbered from the first on."""
+    written = Written()
+    segments = [Segment(bytes([number, 0, 0, 0])) for number in range(3)]
+    reply = replies.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, written.write)
+    await reply.add_segments(call(), PLACE, segments)
+    found = [(sent.segment.segment_index, sent.segment.vector.data[0]) for sent in written]
+    assert found == [(PLACE, 0), (PLACE + 1, 1), (PLACE + 2, 2)]
+    assert reply.last is None
+
+
 @pytest.mark.parametrize(
-    ("completion", "metadata", "optional"),
+    ("summary", "metadata", "optional"),
     [
-        pytest.param(Completion("m"), {}, {}, id="nothing more"),
-        pytest.param(Completion("m", input_url="u"), {"input_url": "u"}, {}, id="URL"),
-        pytest.param(Completion("m", input_filename="f"), {"input_filename": "f"}, {}, id="file name"),
-        pytest.param(Completion("m", input_filename=""), {"input_filename": ""}, {}, id="empty file name"),
-        pytest.param(Completion("m", truncated=False), {}, {"truncated": False}, id="not truncated"),
-        pytest.param(Completion("m", truncated=True), {}, {"truncated": True}, id="truncated"),
-        pytest.param(Completion("m", media_duration_sec=0.0), {}, {"media_duration_sec": 0.0}, id="duration"),
+        pytest.param(ReplySummary("m"), {}, {}, id="nothing more"),
+        pytest.param(ReplySummary("m", input_url="u"), {"input_url": "u"}, {}, id="URL"),
+        pytest.param(ReplySummary("m", input_filename="f"), {"input_filename": "f"}, {}, id="file name"),
+        pytest.param(ReplySummary("m", input_filename=""), {"input_filename": ""}, {}, id="empty file name"),
+        pytest.param(ReplySummary("m", truncated=False), {}, {"truncated": False}, id="not truncated"),
+        pytest.param(ReplySummary("m", truncated=True), {}, {"truncated": True}, id="truncated"),
+        pytest.param(ReplySummary("m", media_duration_sec=0.0), {}, {"media_duration_sec": 0.0}, id="duration"),
     ],
 )
 @pytest.mark.parametrize("response", [pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse])
-def test_results(response: Any, completion: Completion, metadata: dict[str, str], optional: dict[str, Any]) -> None:
+async def test_results(
+    response: Any, summary: ReplySummary, metadata: dict[str, str], optional: dict[str, Any]
+) -> None:
     """A result says what the upstream said, where the time went, and nothing that is not known."""
-    written = replies.EventWriter(response, FLOATS, 2)(result(3, completion))
+    written = Written()
+    await replies.StreamReply(response, FLOATS, 2, written.write).add_result(call(3), summary, None)
+    (sent,) = written
     expected = pb.InputResult(
         input_index=3,
         input_key="key 3",
@@ -146,22 +178,31 @@ def test_results(response: Any, completion: Completion, metadata: dict[str, str]
     expected.timings.upload.FromMilliseconds(1250)
     expected.timings.upstream.seconds = 2
     expected.timings.decode.nanos = 1_000_000
-    assert isinstance(written, response)
-    assert written == response(result=expected)
-    assert not written.result.HasField("failure")
+    assert isinstance(sent, response)
+    assert sent == response(result=expected)
+    assert not sent.result.HasField("failure")
 
 
-def test_the_last_result_is_the_last_message() -> None:
+async def test_the_last_result_is_the_last_message() -> None:
     """Nothing is held back for the status but the result of the last input: until then there are more."""
-    write = replies.EventWriter(pb.CreateEmbeddingResponse, PACKED, 2)
-    written = [write(segment()), write(result(1)), write(segment()), write(result(0))]
+    written = Written()
+    reply = replies.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, written.write)
+    await reply.add_segments(call(0), 0, [Segment(VECTOR)])
+    await reply.add_result(call(1), ReplySummary("m"), None)
+    await reply.add_segments(call(0), 1, [Segment(VECTOR)])
+    assert reply.last is None
+    await reply.add_result(call(0), ReplySummary("m"), None)
 
-    assert [isinstance(message, replies.Last) for message in written] == [False, False, False, True]
+    assert [sent.WhichOneof("event") for sent in written] == ["segment", "result", "segment"]
+    assert reply.last is not None
+    assert reply.last.result.input_index == 0
 
 
 def test_result_of_failure() -> None:
     """A failed input has no model and no dimensions, even if the upstream had said all there is."""
-    message = replies.result(result(1, Completion("m", input_url="u"), UpstreamFailure(Reason.INTERNAL, "no"), count=4))
+    message = pb.InputResult()
+    summary, failure = ReplySummary("m", input_url="u"), UpstreamFailure(Reason.INTERNAL, "no")
+    replies.write_result(message, call(1, count=4), summary, failure)
     assert (message.model_name, message.dimensions, message.segment_count) == ("", 0, 4)
     assert not message.HasField("metadata")
     assert message.failure.message == "no"
@@ -171,7 +212,7 @@ def test_result_of_failure() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_failure_reasons(reason: Reason) -> None:
     """Every reason has its value of the contract."""
-    message = replies.failure(UpstreamFailure(reason, "no"))
+    message = replies.failure_message(UpstreamFailure(reason, "no"))
     assert error_reason_pb2.ErrorReason.Name(message.reason) == f"ERROR_REASON_{reason.value}"
     assert message.code > 0
     assert not message.HasField("retry_delay")
@@ -188,7 +229,7 @@ def test_failure() -> None:
         upstream=UpstreamSaid(429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25"))),
     )
     error.reason = Reason.RATE_LIMITED
-    message = replies.failure(error)
+    message = replies.failure_message(error)
     assert message.code == 8
     assert message.message == "x" * 1021 + "…"
     assert len(message.field_violations) == 21
@@ -206,7 +247,7 @@ def test_failure() -> None:
 
 def test_failure_of_fields() -> None:
     """Violations of a small number are all there."""
-    message = replies.failure(InvalidRequest(Violation("a", "b"), Violation("c", "d")))
+    message = replies.failure_message(InvalidRequest(Violation("a", "b"), Violation("c", "d")))
     assert [(violation.field, violation.description) for violation in message.field_violations] == [
         ("a", "b"),
         ("c", "d"),
@@ -236,29 +277,30 @@ def test_model_without_modalities() -> None:
     assert all(all(replies.model(model, Limits()).HasField(m.value) for m in Modality) for model in BUILT_IN)
 
 
-def test_unary() -> None:
+async def test_unary() -> None:
     """The unary answer has every input in its place, however its events interleave."""
-    reply = UnaryReply(3, PACKED)
-    reply.add(segment(2))
-    reply.add(segment(0))
-    reply.add(result(0, Completion("m")))
-    reply.add(segment(2))
-    reply.add(result(2, Completion("m"), count=2))
-    reply.add(result(1, failure=UpstreamFailure(Reason.INPUT_REJECTED, "no")))
+    reply, segment = UnaryReply(3, PACKED), Segment(VECTOR)
+    await reply.add_segments(call(2), 0, [segment])
+    await reply.add_segments(call(0), PLACE, [segment])
+    await reply.add_result(call(0), ReplySummary("m"), None)
+    await reply.add_segments(call(2), 1, [segment])
+    await reply.add_result(call(2, count=2), ReplySummary("m"), None)
+    await reply.add_result(call(1), None, UpstreamFailure(Reason.INPUT_REJECTED, "no"))
     first, second, third = reply.message().embeddings
     assert [len(embedding.segments) for embedding in (first, second, third)] == [1, 0, 2]
     assert [embedding.result.input_key for embedding in (first, second, third)] == ["key 0", "key 1", "key 2"]
+    assert [segment.segment_index for segment in third.segments] == [0, 1]
     alone = pb.Segment()
-    replies.write_segment(alone, segment(0), PACKED)
+    replies.write_segment(alone, call(0), PLACE, segment, PACKED)
     assert first.segments[0] == alone
     assert second.result.failure.message == "no"
 
 
-def test_unary_drops_void_segments() -> None:
+async def test_unary_drops_void_segments() -> None:
     """The segments of an input that failed in the end are not in the answer."""
     reply = UnaryReply(1, PACKED)
-    reply.add(segment(0))
-    reply.add(result(0, failure=UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no")))
+    await reply.add_segments(call(), 0, [Segment(VECTOR)])
+    await reply.add_result(call(), None, UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no"))
     (embedding,) = reply.message().embeddings
     assert list(embedding.segments) == []
     assert embedding.result.HasField("failure")
@@ -266,34 +308,38 @@ def test_unary_drops_void_segments() -> None:
 
 @pytest.mark.parametrize("encoding", [FLOATS, PACKED])
 @pytest.mark.parametrize("inputs", [1, 50])
-def test_unary_limit(encoding: pb.VectorEncoding.ValueType, inputs: int) -> None:
+async def test_unary_limit(encoding: pb.VectorEncoding.ValueType, inputs: int) -> None:
     """An answer that is not refused fits into 4 MiB, and one that is refused hardly would have."""
-    vector = np.ones(1024, "<f4").tobytes()
-    events = [
-        segment(number % inputs, Modality.AUDIO, vector, start_offset_sec=1.0, embedding_option="audio")
-        for number in range(2000)
-    ]
-    reply, taken = UnaryReply(inputs, encoding), 0
+    segment = Segment(np.ones(1024, "<f4").tobytes(), start_offset_sec=1.0, embedding_option="audio")
+    embedded = [call(index, Modality.AUDIO) for index in range(inputs)]
+    taken = 0
 
-    def fill() -> None:
+    async def fill(reply: UnaryReply, most: int) -> None:
         nonlocal taken
-        for taken, event in enumerate(events):  # noqa: B007 - how many were taken before the one that is refused
-            reply.add(event)
+        for number in range(most):
+            taken = number  # so many before the one that is refused
+            await reply.add_segments(embedded[number % inputs], PLACE, [segment])
 
     with pytest.raises(ReplyTooLarge, match=r"4194304 bytes; use CreateEmbedding,"):
-        fill()
+        await fill(UnaryReply(inputs, encoding), 2000)
     fitting = UnaryReply(inputs, encoding)
-    for event in events[:taken]:
-        fitting.add(event)
+    await fill(fitting, taken)
     assert 0.98 * MAX_REPLY_BYTES < fitting.message().ByteSize() <= MAX_REPLY_BYTES
 
 
-def test_unary_limit_forgets_void_segments() -> None:
+async def test_unary_limit_within_a_batch() -> None:
+    """Segments that come together are refused where the first of them has no room, not after the last."""
+    reply = UnaryReply(1, PACKED)
+    with pytest.raises(ReplyTooLarge):
+        await reply.add_segments(call(), 0, [Segment(bytes(1 << 20))] * 50)
+    assert reply.message().ByteSize() < MAX_REPLY_BYTES + (1 << 20)
+
+
+async def test_unary_limit_forgets_void_segments() -> None:
     """Segments of failed inputs take no room in the answer."""
-    reply = UnaryReply(10, PACKED)
-    vector = np.ones(1024, "<f4").tobytes()
+    reply, segment = UnaryReply(10, PACKED), Segment(np.ones(1024, "<f4").tobytes())
     for index in range(10):
-        for _ in range(500):
-            reply.add(segment(index, vector=vector))
-        reply.add(result(index, failure=UpstreamFailure(Reason.UPSTREAM_TIMEOUT, "no")))
+        for number in range(500):
+            await reply.add_segments(call(index), number, [segment])
+        await reply.add_result(call(index), None, UpstreamFailure(Reason.UPSTREAM_TIMEOUT, "no"))
     assert reply.message().ByteSize() < 2000

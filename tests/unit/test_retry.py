@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from steered import ANSWER, SEGMENT, Steered, Visit, call, gathered, limited, parts_of, refusal, sample, start
+from embed_calls import ANSWER, call, embedded, gathered, limited, refusal, sample, start, times, undecided
 from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.domain import Modality
 from embedwire_server.errors import GatewayError, RateLimited, Reason, Repeatable, UpstreamFailure
 from embedwire_server.metrics import Metrics
+from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstream.policies.budget import RESERVE, RetryBudget
-from embedwire_server.upstream.policies.pacing import PacedUpstream
+from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
 from embedwire_server.upstream.policies.retry import RetryingUpstream
 
 Say = GatewayError | None
@@ -39,18 +40,24 @@ class Bench:
 
     def __init__(self, *says: Say, max_attempts: int = 3, share: float = 0.2) -> None:
         self.metrics = Metrics("fake")
-        self.budget = RetryBudget(share)
+        self.budget = RetryBudget(share, max_attempts)
         self.says = list(says)
-        self.upstream = Steered(self._react)
-        self.retrying = RetryingUpstream(self.upstream, self.budget, max_attempts, self.metrics)
+        self.upstream = ScriptedUpstream(self.say_next)
+        self.retrying = RetryingUpstream(self.upstream, self.budget, self.metrics)
+        self.paces = Paces({}, self.metrics)
+        self.paced = RetryingUpstream(PacedUpstream(self.upstream, self.paces), self.budget, self.metrics)
 
-    def _react(self, visit: Visit) -> None:
+    def say_next(self, attempt: Attempt) -> None:
         failure = self.says.pop(0) if self.says else None
-        visit.succeed() if failure is None else visit.fail(failure)
+        attempt.succeed() if failure is None else attempt.fail(failure)
 
     @property
-    def attempts(self) -> int:
-        return len(self.upstream.visits)
+    def made(self) -> int:
+        return len(self.upstream.attempts)
+
+    @property
+    def times(self) -> list[float]:
+        return times(self.upstream)
 
     def withheld(self, obstacle: str) -> float:
         return sample(self.metrics, "embedwire_retries_withheld_total", modality="text", obstacle=obstacle)
@@ -82,23 +89,30 @@ async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_an
     """So many requests are made; the last failure is the caller's."""
     bench = Bench(*says)
     if is_answered:
-        assert await parts_of(bench.retrying, call()) == list(ANSWER)
+        assert await embedded(bench.retrying, call()) == ANSWER
     else:
         with pytest.raises(UpstreamFailure) as caught:
-            await parts_of(bench.retrying, call())
+            await embedded(bench.retrying, call())
         assert caught.value is says[-1]
-    assert bench.attempts == attempts
+    assert bench.made == attempts
 
 
 @in_virtual_time
 async def test_a_stale_connection() -> None:
     """The request is repeated at once, on a fresh connection, and the budget does not count it."""
     bench = Bench(*[say for _ in range(50) for say in (stale(), None)])
+    fresh: list[bool] = []
+
+    def script(attempt: Attempt) -> None:
+        fresh.append(attempt.call.needs_fresh_connection)
+        bench.say_next(attempt)
+
+    bench.upstream.script = script
     left = bench.budget.left
     for _ in range(50):
-        assert await parts_of(bench.retrying, call()) == list(ANSWER)
-    assert bench.upstream.times == [bench.upstream.times[0]] * 100
-    assert [visit.call.needs_fresh_connection for visit in bench.upstream.visits] == [False, True] * 50
+        assert await embedded(bench.retrying, call()) == ANSWER
+    assert bench.times == [bench.times[0]] * 100
+    assert fresh == [False, True] * 50
     assert bench.budget.left >= left
 
 
@@ -111,41 +125,21 @@ async def test_max_retries(max_attempts: int, max_retries: int | None, attempts:
     """The request can lower the server's number of attempts, and never raise it."""
     bench = Bench(*[again() for _ in range(5)], max_attempts=max_attempts)
     with pytest.raises(UpstreamFailure):
-        await parts_of(bench.retrying, call(max_retries=max_retries))
+        await embedded(bench.retrying, call(max_retries=max_retries))
 
-    assert bench.attempts == attempts
+    assert bench.made == attempts
     assert bench.withheld("attempts") == 1
-
-
-@pytest.mark.parametrize("parts", [([SEGMENT],), ([SEGMENT], [SEGMENT])], ids=["one", "two"])
-@in_virtual_time
-async def test_not_after_a_segment(parts: Sequence[object]) -> None:
-    """What has been handed on is committed: a failure after it is not repeated, whatever it is."""
-
-    class Breaking(Steered):
-        async def embed(self, call):  # type: ignore[no-untyped-def]
-            async for part in super().embed(call):
-                yield part
-            raise again()
-
-    bench = Bench()
-    upstream = Breaking(lambda visit: visit.succeed(*parts))  # type: ignore[arg-type]
-    retrying = RetryingUpstream(upstream, bench.budget, 3, bench.metrics)
-    with pytest.raises(UpstreamFailure):
-        await parts_of(retrying, call())
-
-    assert len(upstream.visits) == 1
 
 
 @in_virtual_time
 async def test_a_failure_of_ours_is_not_repeated() -> None:
     """What is no upstream's failure goes up as it is."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(ValueError("ours"))
+    bench.upstream.script = lambda attempt: attempt.fail(ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
-        await parts_of(bench.retrying, call())
+        await embedded(bench.retrying, call())
 
-    assert bench.attempts == 1
+    assert bench.made == 1
 
 
 @in_virtual_time
@@ -154,10 +148,9 @@ async def test_full_jitter() -> None:
     first, second = [], []
     for _ in range(300):
         bench = Bench(again(), again())
-        await parts_of(bench.retrying, call())
-        times = bench.upstream.times
-        first.append(times[1] - times[0])
-        second.append(times[2] - times[1])
+        await embedded(bench.retrying, call())
+        first.append(bench.times[1] - bench.times[0])
+        second.append(bench.times[2] - bench.times[1])
 
     for delays, most in ((first, 0.1), (second, 0.2)):
         assert max(delays) <= most + 1e-6
@@ -173,8 +166,8 @@ async def test_what_the_upstream_asks_for(asked: float) -> None:
     delays = []
     for _ in range(100):
         bench = Bench(refusal(503, retry_delay=asked))
-        await parts_of(bench.retrying, call())
-        delays.append(bench.upstream.times[1] - bench.upstream.times[0])
+        await embedded(bench.retrying, call())
+        delays.append(bench.times[1] - bench.times[0])
 
     assert asked <= min(delays)
     assert max(delays) <= asked * 1.1 + 1e-6
@@ -187,20 +180,20 @@ async def test_an_upstream_that_asks_for_nothing() -> None:
     delays = []
     for _ in range(100):
         bench = Bench(refusal(503, retry_delay=0.0))
-        await parts_of(bench.retrying, call())
-        delays.append(bench.upstream.times[1] - bench.upstream.times[0])
+        await embedded(bench.retrying, call())
+        delays.append(bench.times[1] - bench.times[0])
 
     assert max(delays) > 0.05
 
 
 @in_virtual_time
 async def test_time_between_attempts_is_queueing() -> None:
-    """Waiting for the next attempt is in the trace as the queue's."""
+    """Waiting for the next attempt is counted as the queue's."""
     bench, wanted = Bench(again()), call()
-    await parts_of(bench.retrying, wanted)
+    await embedded(bench.retrying, wanted)
 
-    assert wanted.trace.queue > 0
-    assert wanted.trace.attempts == 2
+    assert wanted.queue > 0
+    assert wanted.attempts == 2
 
 
 # --- deadlines ---
@@ -213,7 +206,7 @@ async def test_no_retry_after_the_deadline(asked: float) -> None:
     failure = refusal(503, retry_delay=asked)
     bench = Bench(failure)
     with pytest.raises(UpstreamFailure) as caught:
-        await parts_of(bench.retrying, call(deadline=10.0))
+        await embedded(bench.retrying, call(deadline=10.0))
 
     assert caught.value is failure
     assert now() == 0
@@ -224,30 +217,30 @@ async def test_no_retry_after_the_deadline(asked: float) -> None:
 async def test_no_retry_that_cannot_end_in_time() -> None:
     """An attempt that took 60 ms is not repeated with 30 ms left; the upstream's failure comes at once."""
     bench = Bench()
-    bench.upstream.react = lambda visit: _later(0.06, visit)
+    bench.upstream.script = lambda attempt: _later(0.06, attempt)
     began = now()
     with pytest.raises(UpstreamFailure) as caught:
-        await parts_of(bench.retrying, call(deadline=began + 0.09))
+        await embedded(bench.retrying, call(deadline=began + 0.09))
     assert caught.value.reason is Reason.UPSTREAM_UNAVAILABLE
     assert now() - began < 0.09
-    assert bench.attempts == 1
+    assert bench.made == 1
 
 
-def _later(seconds: float, visit: Visit) -> None:
-    asyncio.get_running_loop().call_later(seconds, visit.fail, again())
+def _later(seconds: float, attempt: Attempt) -> None:
+    asyncio.get_running_loop().call_later(seconds, attempt.fail, again())
 
 
 @in_virtual_time
 async def test_an_expired_call_is_not_sent_again() -> None:
     """A failure that comes after the deadline is not repeated."""
     bench = Bench()
-    bench.upstream.react = lambda _: None
+    bench.upstream.script = undecided
     [task] = start(bench.retrying, call(deadline=5.0))
     await asyncio.sleep(6)
-    bench.upstream.visits[0].fail(again())
+    bench.upstream.attempts[0].fail(again())
     await gathered([task])
 
-    assert bench.attempts == 1
+    assert bench.made == 1
 
 
 @in_virtual_time
@@ -261,21 +254,29 @@ async def test_cancelled_between_attempts() -> None:
     await asyncio.sleep(60)
 
     assert task.cancelled()
-    assert bench.attempts == 1
+    assert bench.made == 1
 
 
 @pytest.mark.parametrize("after", [0, 1])
 @in_virtual_time
-async def test_closed_by_its_caller(after: int) -> None:
-    """A caller that stops taking parts closes the attempt under way, and it is no failure."""
-    bench = Bench(*[again()] * after)
-    parts = bench.retrying.embed(call())
-    assert await anext(parts) == [SEGMENT]
+async def test_cancelled_in_an_attempt(after: int) -> None:
+    """A caller that leaves during an attempt ends it, it is not repeated, and the budget does not count it."""
+    bench = Bench()
+    bench.upstream.script = undecided
+    [task] = start(bench.retrying, call())
+    await settled()
+    for _ in range(after):
+        bench.upstream.attempts[-1].fail(again())
+        await asyncio.sleep(1)
     assert bench.upstream.running == 1
-    await parts.aclose()
+    left = bench.budget.left
+    task.cancel()
+    await gathered([task])
 
+    assert task.cancelled()
     assert bench.upstream.running == 0
-    assert bench.attempts == after + 1
+    assert bench.made == after + 1
+    assert bench.budget.left == left
 
 
 # --- the budget ---
@@ -286,34 +287,34 @@ async def test_closed_by_its_caller(after: int) -> None:
 async def test_outage(reason: Reason) -> None:
     """In an outage there are some thirty retries for a thousand calls, whatever the status; after it they come back."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(refusal(503, reason))
+    bench.upstream.script = lambda attempt: attempt.fail(refusal(503, reason))
     for _ in range(1000):
         with pytest.raises(UpstreamFailure):
-            await parts_of(bench.retrying, call())
-    assert bench.attempts <= 1000 + RESERVE + 0.2 * 35
+            await embedded(bench.retrying, call())
+    assert bench.made <= 1000 + RESERVE + 0.2 * 35
     assert bench.withheld("budget") > 900
     assert sample(bench.metrics, "embedwire_retry_budget") < 1
-    bench.upstream.react = Visit.succeed
+    bench.upstream.script = Attempt.succeed
     for _ in range(100):
-        await parts_of(bench.retrying, call())
-    before = bench.attempts
-    bench.upstream.react = bench._react
+        await embedded(bench.retrying, call())
+    before = bench.made
+    bench.upstream.script = bench.say_next
     bench.says = [again()]
-    await parts_of(bench.retrying, call())
+    await embedded(bench.retrying, call())
 
-    assert bench.attempts == before + 2
+    assert bench.made == before + 2
 
 
 @in_virtual_time
 async def test_storm() -> None:
     """Three hundred calls at once against an upstream that is down share one reserve."""
     bench = Bench()
-    bench.upstream.react = lambda visit: visit.fail(again())
+    bench.upstream.script = lambda attempt: attempt.fail(again())
     ended = await gathered(start(bench.retrying, *[call() for _ in range(300)]))
 
     assert {failure.reason for failure in ended} == {Reason.UPSTREAM_UNAVAILABLE}
-    assert bench.attempts <= 300 + RESERVE + 0.2 * 300
-    assert bench.attempts <= 300 * 1.2 + RESERVE
+    assert bench.made <= 300 + RESERVE + 0.2 * 300
+    assert bench.made <= 300 * 1.2 + RESERVE
 
 
 @in_virtual_time
@@ -321,9 +322,9 @@ async def test_no_budget() -> None:
     """A share of 0 switches retries off."""
     bench = Bench(again(), share=0.0)
     with pytest.raises(UpstreamFailure):
-        await parts_of(bench.retrying, call())
+        await embedded(bench.retrying, call())
 
-    assert bench.attempts == 1
+    assert bench.made == 1
     assert bench.withheld("budget") == 1
 
 
@@ -334,7 +335,7 @@ async def test_what_is_not_repeated_costs_nothing() -> None:
     for failure, retries, deadline in ((never(), None, 1e9), (again(), 0, 1e9), (limited(100), None, 50.0)):
         bench.says = [failure]
         with pytest.raises(UpstreamFailure):
-            await parts_of(bench.retrying, call(max_retries=retries, deadline=deadline))
+            await embedded(bench.retrying, call(max_retries=retries, deadline=deadline))
 
     assert bench.budget.left == RESERVE
 
@@ -345,15 +346,15 @@ async def test_a_thousand_refused_inputs_are_no_outage() -> None:
     bench = Bench(*[never() for _ in range(1000)], again())
     for _ in range(1000):
         with pytest.raises(UpstreamFailure):
-            await parts_of(bench.retrying, call())
-    assert await parts_of(bench.retrying, call()) == list(ANSWER)
+            await embedded(bench.retrying, call())
+    assert await embedded(bench.retrying, call()) == ANSWER
 
 
 @in_virtual_time
 async def test_metrics() -> None:
     """Retries are counted by the reason of the failure, and the budget can be read."""
     bench = Bench(again(), refusal(408, Reason.UPSTREAM_TIMEOUT))
-    await parts_of(bench.retrying, call())
+    await embedded(bench.retrying, call())
 
     for reason in ("UPSTREAM_UNAVAILABLE", "UPSTREAM_TIMEOUT"):
         assert sample(bench.metrics, "embedwire_retries_total", modality="text", reason=reason) == 1
@@ -367,42 +368,39 @@ async def test_metrics() -> None:
 async def test_every_attempt_is_paced() -> None:
     """A 429 holds everybody; the one that got it comes back after the hold, a tenth later at most."""
     bench = Bench(limited(10))
-    retrying = RetryingUpstream(PacedUpstream(bench.upstream, {}, bench.metrics), bench.budget, 3, bench.metrics)
-    [first] = start(retrying, call())
+    [first] = start(bench.paced, call())
     await settled()
-    others = start(retrying, *[call() for _ in range(3)])
+    others = start(bench.paced, *[call() for _ in range(3)])
     await asyncio.gather(first, *others)
 
-    assert bench.upstream.times[1:4] == pytest.approx([10, 10, 10])
-    assert 10 <= bench.upstream.times[4] <= 11
+    assert bench.times[1:4] == pytest.approx([10, 10, 10])
+    assert 10 <= bench.times[4] <= 11
 
 
 @in_virtual_time
 async def test_a_guess_ends_with_one_request() -> None:
     """After a 429 without a hint the first to go is alone, also if those that were refused come back together."""
     bench = Bench()
-    retrying = RetryingUpstream(PacedUpstream(bench.upstream, {}, bench.metrics), bench.budget, 3, bench.metrics)
-    bench.upstream.react = lambda _: None
-    tasks = start(retrying, *[call() for _ in range(8)])
+    bench.upstream.script = undecided
+    tasks = start(bench.paced, *[call() for _ in range(8)])
     await asyncio.sleep(0.1)
-    for visit in list(bench.upstream.visits):
-        visit.fail(limited())
+    for attempt in list(bench.upstream.attempts):
+        attempt.fail(limited())
     await asyncio.sleep(5)
-    assert bench.attempts == 9
-    bench.upstream.react = Visit.succeed
-    bench.upstream.visits[-1].succeed()
+    assert bench.made == 9
+    bench.upstream.script = Attempt.succeed
+    bench.upstream.attempts[-1].succeed()
     await asyncio.gather(*tasks)
 
-    assert bench.attempts == 16
+    assert bench.made == 16
 
 
 @in_virtual_time
 async def test_a_hold_that_does_not_fit() -> None:
     """If the hold is longer than the deadline allows, the 429 comes at once, with the time to wait."""
     bench = Bench(limited(1e6))
-    retrying = RetryingUpstream(PacedUpstream(bench.upstream, {}, bench.metrics), bench.budget, 3, bench.metrics)
     with pytest.raises(UpstreamFailure) as caught:
-        await parts_of(retrying, call(deadline=60.0))
+        await embedded(bench.paced, call(deadline=60.0))
 
     assert now() == 0
     assert caught.value.reason is Reason.UPSTREAM_RATE_LIMITED
@@ -410,36 +408,28 @@ async def test_a_hold_that_does_not_fit() -> None:
 
 
 @in_virtual_time
-async def test_closing_what_waits() -> None:
+async def test_cancelling_what_waits() -> None:
     """Whatever a call waits for when it is cancelled, nothing of it is left."""
     bench = Bench()
-    bench.upstream.react = lambda _: None
-    paced = PacedUpstream(bench.upstream, {}, bench.metrics)
-    retrying = RetryingUpstream(paced, bench.budget, 3, bench.metrics)
-    tasks = start(retrying, *[call() for _ in range(4)])
+    bench.upstream.script = undecided
+    tasks = start(bench.paced, *[call() for _ in range(4)])
     await asyncio.sleep(0.1)
-    bench.upstream.visits[0].fail(limited(50))
-    bench.upstream.visits[1].fail(again())
+    bench.upstream.attempts[0].fail(limited(50))
+    bench.upstream.attempts[1].fail(again())
     await asyncio.sleep(1)
     for task in tasks:
         task.cancel()
     await gathered(tasks)
 
     assert bench.upstream.running == 0
-    assert all(pace.is_idle for pace in paced._paces.values())
+    assert bench.paces.of(call()).is_idle
     assert sample(bench.metrics, "embedwire_pacing_waiting", modality=Modality.TEXT) == 0
 
 
 @in_virtual_time
 async def test_a_retry_that_cannot_be_paced() -> None:
     """Where the rate limits refuse a retry, the caller is told what the upstream said of the attempt before."""
-    refused, said = RateLimited("no room"), again()
-
-    def react(visit: Visit) -> None:
-        visit.fail(said if len(upstream.visits) == 1 else refused)
-
-    upstream = Steered(react)
-    metrics = Metrics("fake")
-    retrying = RetryingUpstream(upstream, RetryBudget(0.2), 3, metrics)
-    assert await gathered(start(retrying, call())) == [said]
-    assert len(upstream.visits) == 2
+    said = again()
+    bench = Bench(said, RateLimited("no room"))
+    assert await gathered(start(bench.retrying, call())) == [said]
+    assert bench.made == 2

@@ -12,6 +12,7 @@ from embedwire_server.upstream.policies.windows import RateLimit, Window
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MARGIN = 1.0  # what the documentation grants a request to be on its way
+PARTS = 64  # by one of which what went may count longer than its window
 Booking = tuple[float, float]
 
 
@@ -65,7 +66,7 @@ def test_never_more_minutes_than_the_limit(amount: int, steps: list[tuple[float,
 
 @given(st.integers(1, 12), st.lists(st.tuples(PAUSES, st.integers(1, 12)), min_size=1, max_size=40))
 def test_no_later_than_needed(amount: int, steps: list[tuple[float, int]]) -> None:
-    """A limit that is not spread opens in the very moment in which the window has room."""
+    """A limit that is not spread opens when the window has room, or a part of the window later."""
     window = Window(limit(amount, HOUR, is_media=True))
     now, gone = 0.0, list[Booking]()
     for pause, wanted in steps:
@@ -78,16 +79,16 @@ def test_no_later_than_needed(amount: int, steps: list[tuple[float, int]]) -> No
             if sum(size for at, size in gone if at + HOUR + MARGIN > moment) + wanted <= amount
         )
         now = go(window, now, wanted)
-        assert now == needed
+        assert needed <= now <= needed + HOUR / PARTS
         gone.append((now, wanted))
 
 
 @pytest.mark.parametrize("amount", [1, 2, 7, 60, 600])
 def test_a_backlog_goes_at_full_rate(amount: int) -> None:
-    """Whoever always has more to send gets the whole limit, window after window, but for the margin."""
+    """Whoever always has more to send gets the whole limit, window after window, but for the margin and a part."""
     gone = run(Window(limit(amount)), [(0.0, 1.0)] * (5 * amount))
 
-    assert gone[-1][0] <= 5 * (MINUTE + MARGIN) + 1e-6
+    assert gone[-1][0] <= 5 * (MINUTE + MARGIN + MINUTE / PARTS) + 1e-6
 
 
 @pytest.mark.parametrize(("amount", "burst"), [(1, 1), (6, 1), (30, 1), (60, 2), (120, 4), (600, 20), (6000, 197)])
@@ -159,21 +160,32 @@ def test_unknown_minutes_wait_for_a_full_window() -> None:
     st.integers(0, 40),
 )
 def test_what_is_ahead(amount: int, seconds: float, history: list[float], pause: float, ahead: int) -> None:
-    """When a request goes that has so many before it is known beforehand."""
+    """When a request goes that has so many before it is known beforehand, up to a part for each window until then."""
     window = Window(limit(amount, seconds))
     gone = run(window, [(before, 1.0) for before in history])
     now = (gone[-1][0] if gone else 0.0) + pause
     told = window.opens(now, 1.0, ahead)
     really = run(window, [(now, 1.0), *[(0.0, 1.0)] * ahead])[-1][0]
 
-    assert told == pytest.approx(really, abs=1e-6)
+    later = (1 + ahead // amount) * seconds / PARTS
+    assert told - 1e-6 <= really <= told + later + 1e-6
 
 
-def test_forgets() -> None:
-    """What has left the window is not kept."""
+def test_a_window_has_a_bounded_size() -> None:
+    """What has left the window is not kept, and what went close together is kept as one."""
     window = Window(limit(1_000_000, DAY))
-    for number in range(1000):
-        window.book(number * DAY, 1.0)
-        window.opens(number * DAY, 1.0)
+    for number in range(200_000):
+        window.book(number, 1.0)
+        window.opens(number, 1.0)
 
-    assert len(window._gone) == 2
+    assert len(window._gone) <= PARTS + 2
+
+
+def test_few_requests_are_exact() -> None:
+    """What is further apart than a part of the window leaves it at its own time."""
+    window = Window(limit(3, HOUR, is_media=True))
+    for at in (0.0, 100.0, 200.0):
+        window.book(at, 1.0)
+
+    assert window.opens(300.0, 1.0) == HOUR + MARGIN
+    assert window.opens(300.0, 2.0) == 100.0 + HOUR + MARGIN

@@ -7,18 +7,19 @@ import pytest
 from embedwire_server.content import MemoryContent
 from embedwire_server.domain import (
     AudioInput,
-    Completion,
     FileSource,
     ImageInput,
     Input,
     Modality,
     Model,
+    ReplySummary,
     TextInput,
     Truncate,
     UrlSource,
 )
 from embedwire_server.models import MARENGO_27, MARENGO_30
 from embedwire_server.upstream import wire
+from embedwire_server.upstream.dialect import MalformedReplyError
 from embedwire_server.upstream.multipart import Field, File
 
 CONTENT = MemoryContent(b"bytes")
@@ -102,23 +103,23 @@ def envelope(modality: str = "text", **embedding: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        pytest.param(envelope(), Completion("m"), id="no metadata"),
-        pytest.param(envelope(metadata=None), Completion("m"), id="null metadata"),
-        pytest.param(envelope(metadata=[]), Completion("m"), id="metadata of another type"),
-        pytest.param(envelope(metadata={"input_url": "u"}), Completion("m", input_url="u"), id="URL"),
-        pytest.param(envelope(metadata={"input_filename": "f"}), Completion("m", input_filename="f"), id="file name"),
-        pytest.param(envelope(metadata={"input_url": 5, "input_filename": None}), Completion("m"), id="no strings"),
-        pytest.param(envelope(error_message=""), Completion("m"), id="empty error"),
-        pytest.param(envelope(error_message=None), Completion("m"), id="null error"),
-        pytest.param(envelope() | {"image_embedding": {"error_message": "e"}}, Completion("m"), id="another's error"),
+        pytest.param(envelope(), ReplySummary("m"), id="no metadata"),
+        pytest.param(envelope(metadata=None), ReplySummary("m"), id="null metadata"),
+        pytest.param(envelope(metadata=[]), ReplySummary("m"), id="metadata of another type"),
+        pytest.param(envelope(metadata={"input_url": "u"}), ReplySummary("m", input_url="u"), id="URL"),
+        pytest.param(envelope(metadata={"input_filename": "f"}), ReplySummary("m", input_filename="f"), id="file name"),
+        pytest.param(envelope(metadata={"input_url": 5, "input_filename": None}), ReplySummary("m"), id="no strings"),
+        pytest.param(envelope(error_message=""), ReplySummary("m"), id="empty error"),
+        pytest.param(envelope(error_message=None), ReplySummary("m"), id="null error"),
+        pytest.param(envelope() | {"image_embedding": {"error_message": "e"}}, ReplySummary("m"), id="another's error"),
         pytest.param(envelope(error_message="e"), wire.Rejection("e"), id="error beside segments"),
         pytest.param(envelope(error_message="e", segments=None), wire.Rejection("e"), id="error, no segments"),
         pytest.param(envelope(error_message="e", segments=[]), wire.Rejection("e"), id="error, empty segments"),
     ],
 )
-def test_completion(reply: dict[str, Any], expected: Completion | wire.Rejection) -> None:
+def test_summary(reply: dict[str, Any], expected: ReplySummary | wire.Rejection) -> None:
     """Metadata is taken where it is there, and an error message turns the reply into a rejection."""
-    assert wire.completion(reply, Modality.TEXT, 1) == expected
+    assert wire.summary(reply, Modality.TEXT, 1) == expected
 
 
 @pytest.mark.parametrize(
@@ -140,17 +141,17 @@ def test_completion(reply: dict[str, Any], expected: Completion | wire.Rejection
         pytest.param(None, 0, id="null"),
     ],
 )
-def test_completion_of_malformed(reply: Any, elements: int) -> None:
+def test_summary_of_malformed(reply: Any, elements: int) -> None:
     """An envelope without a model name, or not with the segments that were seen, is malformed."""
-    with pytest.raises(wire.MalformedReplyError):
-        wire.completion(reply, Modality.TEXT, elements)
+    with pytest.raises(MalformedReplyError):
+        wire.summary(reply, Modality.TEXT, elements)
 
 
 def test_audio_has_many_segments() -> None:
     """Only audio may have more than one segment."""
-    assert wire.completion(envelope("audio", segments=[{}] * 3), Modality.AUDIO, 3) == Completion("m")
-    with pytest.raises(wire.MalformedReplyError, match="3 segments for one image"):
-        wire.completion(envelope("image", segments=[{}] * 3), Modality.IMAGE, 3)
+    assert wire.summary(envelope("audio", segments=[{}] * 3), Modality.AUDIO, 3) == ReplySummary("m")
+    with pytest.raises(MalformedReplyError, match="3 segments for one image"):
+        wire.summary(envelope("image", segments=[{}] * 3), Modality.IMAGE, 3)
 
 
 def test_private() -> None:
@@ -167,6 +168,6 @@ def test_an_error_message_that_is_no_text() -> None:
         deep = [deep]
     envelope = {"model_name": "m", "text_embedding": {"error_message": deep}}
 
-    said = wire.completion(envelope, Modality.TEXT, 0)
+    said = wire.summary(envelope, Modality.TEXT, 0)
     assert isinstance(said, wire.Rejection)
     assert said.message is deep

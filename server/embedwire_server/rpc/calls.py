@@ -16,7 +16,7 @@ import grpc
 
 from embedwire_server.access import Token
 from embedwire_server.domain import Caller
-from embedwire_server.errors import DeadlineExceeded, GatewayError
+from embedwire_server.errors import CallerStalled, DeadlineExceeded, GatewayError
 from embedwire_server.metrics import OTHER_MODEL
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,6 +26,8 @@ UPSTREAM_KEY = "x-upstream-api-key"
 AUTHORIZATION_KEY = "authorization"
 HANGING_UP_SECONDS = 0.05
 LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
+
+_TIMER_SECONDS = 0.001  # a timer of the event loop may fire so much early
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -41,82 +43,108 @@ class DefaultDeadlines:
 NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
 
 
-class Deadline:
-    """The time of one call: what its caller leaves it, or a default if the caller set no deadline.
+class Call:
+    """One running call. Within its block, it takes no longer than its time, and no write takes longer than it may.
+
+    One timer watches both. It looks at the write that is under way; most calls end before it looks.
 
     Args:
+        request_id: see `request_id`.
+        service: the full name.
+        is_ours: whether it is EmbeddingService, and not health or reflection.
         remaining: seconds that the caller leaves; None if it set no deadline.
-        defaults: what such a call gets.
+        defaults: the seconds that such a call gets.
+        stall_timeout: the most seconds that one write may take.
+        caller: who calls, a host or the name of a token, and its connection; shares capacity fairly with others.
+        upstream_key: what the caller wrote into the metadata key of that name.
+        authorization: the same.
+
+    Attributes:
+        deadline: a time of the event loop's clock.
+        writing_since: the same, while a write is under way.
+        token: what the caller has shown.
+        model: a name of the table, never what the caller wrote.
+        reason: why it failed, or OK.
+        cause: that of the failure, from its closed list, if it has one.
     """
 
-    def __init__(self, remaining: float | None, defaults: DefaultDeadlines) -> None:
+    def __init__(  # noqa: PLR0913 - what is known of a call at its start
+        self,
+        request_id: str,
+        service: str,
+        remaining: float | None,
+        defaults: DefaultDeadlines,
+        stall_timeout: float,
+        *,
+        is_ours: bool,
+        caller: Caller = ("", ""),
+        upstream_key: str | bytes | None = None,
+        authorization: str | bytes | None = None,
+    ) -> None:
+        self.request_id, self.service, self.is_ours = request_id, service, is_ours
+        self.caller, self.upstream_key, self.authorization = caller, upstream_key, authorization
+        self.token: Token | None = None
+        self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
+        self.writing_since: float | None = None
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self._defaults = defaults
         self._is_default = remaining is None
-        self._began = asyncio.get_running_loop().time()
-        self._timeout: asyncio.Timeout | None = None
+        self._stall_timeout = min(stall_timeout, LONGEST_SECONDS)
         self._failure: GatewayError | None = None
-        self.at = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
-
-    def allow_for_audio(self) -> None:
-        """Give a call without a deadline the longer default."""
-        if self._is_default and self._failure is None:
-            self._move(self._began + min(self._defaults.audio, LONGEST_SECONDS))
-
-    def end(self, failure: GatewayError) -> None:
-        """Let the time be up now, wherever the call waits; `failure` is what its caller is told."""
-        if self._failure is None:
-            self._failure = failure
-            self._move(asyncio.get_running_loop().time())
-
-    async def __aenter__(self) -> None:
-        """Whatever waits within the block waits no longer than this."""
-        self._timeout = asyncio.timeout_at(self.at)
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *raised: object) -> None:
-        """Everything within has ended.
-
-        Raises:
-            GatewayError: since the time was up, DeadlineExceeded unless somebody ended the call before.
-        """
-        timeout, self._timeout = self._timeout, None
-        try:
-            await timeout.__aexit__(*raised)  # type: ignore[union-attr, arg-type] # it was entered; they are what they are
-        except TimeoutError:
-            raise (self._failure or DeadlineExceeded()) from None
-
-    def _move(self, at: float) -> None:
-        self.at = at
-        if self._timeout is not None and not self._timeout.expired():
-            self._timeout.reschedule(at)
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Call:
-    """One running call, for metrics, log and trailers.
-
-    `model` is a name of the table, never what the caller wrote. `upstream_key` is what the caller wrote.
-    `caller` is who calls, a host or the name of a token, and its connection, for whoever shares things fairly; `token`
-    is what it has shown. `service` is a full name; `is_ours` tells the calls of EmbeddingService from health and
-    reflection. `cause` is that of the failure, from its closed list, if it has one.
-    """
-
-    request_id: str
-    deadline: Deadline
-    service: str
-    is_ours: bool
-    caller: Caller = ("", "")
-    upstream_key: str | bytes | None = dataclasses.field(default=None, repr=False)
-    authorization: str | bytes | None = dataclasses.field(default=None, repr=False)
-    token: Token | None = None
-    model: str = OTHER_MODEL
-    reason: str = "OK"
-    cause: str = ""
+        self._task: asyncio.Task[Any] | None = None  # while the block is entered
+        self._timer: asyncio.TimerHandle | None = None
+        self.deadline = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
 
     def authenticated(self, token: Token | None) -> None:
         """It is known whose call it is; None if nobody has to say so."""
         if token is not None:
             self.token, self.caller = token, (token.name, self.caller[1])
+
+    def allow_for_audio(self) -> None:
+        """Give a call without a deadline the longer default."""
+        if self._is_default and self._failure is None:
+            self.deadline = self._began + min(self._defaults.audio, LONGEST_SECONDS)
+            self._look_later(self._loop.time())
+
+    def end(self, failure: GatewayError) -> None:
+        """Let the time be up now, wherever the call waits; `failure` is what its caller is told."""
+        if self._failure is None and self._task is not None:
+            self._failure = failure
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._look_later(self._began)
+
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        """Everything within has ended.
+
+        Raises:
+            GatewayError: if that is why the block was left: what `end` was given, or DeadlineExceeded.
+        """
+        task, timer, self._task, self._timer = self._task, self._timer, None, None  # they refer to the call
+        if timer is not None:
+            timer.cancel()
+        is_ended = self._failure is not None and task is not None and task.uncancel() == 0
+        if is_ended and raised is asyncio.CancelledError:
+            raise self._failure from None  # type: ignore[misc] # it is not None
+
+    def _look_later(self, since: float) -> None:
+        """Have the timer look when the time is up, or when a write that began at `since` has taken too long."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time() + _TIMER_SECONDS
+        since = now if self.writing_since is None else self.writing_since
+        if now >= self.deadline:
+            self.end(DeadlineExceeded())
+        elif now - since >= self._stall_timeout:
+            self.end(CallerStalled(self._stall_timeout))
+        else:
+            self._look_later(since)
 
 
 class Running:
@@ -142,7 +170,7 @@ class Running:
         """End all of them now with this failure, or only those of some services."""
         for call in self._calls:
             if services is None or call.service in services:
-                call.deadline.end(failure)
+                call.end(failure)
 
     async def ended(self, seconds: float) -> bool:
         """Wait until there is none, at most so long; whether there is none."""
@@ -180,13 +208,15 @@ def request_id(offered: str | bytes | None) -> str:
     return os.urandom(8).hex()
 
 
-def only(metadata: Iterable[tuple[str, str | bytes]], key: str) -> str | bytes | None:
-    """The value of a key; None if there is none.
+def single_values(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """The value of each key.
 
     No value, b"", if there are several: a proxy in front may have looked at the other one.
     """
-    first, *more = [*(value for name, value in metadata if name == key), None]
-    return b"" if len(more) > 1 else first
+    values: dict[str, str | bytes] = {}
+    for key, value in metadata:
+        values[key] = b"" if key in values else value
+    return values
 
 
 @functools.lru_cache(1024)  # by connection

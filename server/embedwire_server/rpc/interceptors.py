@@ -9,9 +9,8 @@ task, its cleanup happens there, and its time begins before its first message ha
 import asyncio
 import contextlib
 import functools
-import inspect
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -26,9 +25,9 @@ from embedwire_server.rpc import calls, handlers, status
 from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.health import SERVICE
+from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.outbox import Outbox, Writer
 from embedwire_server.rpc.pending_calls import PendingCalls
-from embedwire_server.rpc.replies import Last
 
 UPSTREAM_KEY = "embedwire-upstream"
 # A caller who takes nothing does not take the status either. It stays behind what was sent before.
@@ -45,17 +44,16 @@ class Observe:
     Args:
         metrics: told of every call.
         upstream: the configured upstream, named in the trailers.
-        deadlines: for callers who set none.
+        rules: default deadlines, and how long a write may take.
         running: told of every call as well, until its caller has been told how it ended.
     """
 
-    def __init__(
-        self, metrics: Metrics, upstream: str, deadlines: calls.DefaultDeadlines, running: calls.Running
-    ) -> None:
-        self._deadlines = deadlines
+    def __init__(self, metrics: Metrics, upstream: str, rules: Rules, running: calls.Running) -> None:
+        self._rules = rules
         self._metrics = metrics
         self._running = running
         self._upstream = upstream
+        self._log = log.bind()  # `log` itself looks it up again for each line
 
     def wrap(self, handler: Handler, method: str) -> Handler:
         """Build the handler that stands in for the one of this method, a path."""
@@ -89,17 +87,18 @@ class Observe:
 
     def _call(self, context: Context, service: str) -> calls.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
-        sent = context.invocation_metadata() or ()
-        metadata = dict(sent)
+        metadata = calls.single_values(context.invocation_metadata() or ())
         is_ours = service == SERVICE
         return calls.Call(
             calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
-            calls.Deadline(context.time_remaining(), self._deadlines if is_ours else calls.NO_DEADLINES),
             service,
-            is_ours,
-            calls.caller_of(context.peer()),
-            calls.only(sent, calls.UPSTREAM_KEY),
-            calls.only(sent, calls.AUTHORIZATION_KEY),
+            context.time_remaining(),
+            self._rules.deadlines if is_ours else calls.NO_DEADLINES,
+            self._rules.stall_timeout,
+            is_ours=is_ours,
+            caller=calls.caller_of(context.peer()),
+            upstream_key=metadata.get(calls.UPSTREAM_KEY),
+            authorization=metadata.get(calls.AUTHORIZATION_KEY),
         )
 
     def _report(self, call: calls.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
@@ -108,21 +107,24 @@ class Observe:
         self._metrics.call_seconds.labels(*labels).observe(seconds)
         if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
-        write = log.info if call.is_ours else log.debug  # probes come all the time
-        facts = {"code": code, "reason": call.reason, "model": call.model} if call.is_ours else {"code": code}
+        facts: dict[str, object] = {"service": service, "method": method, "code": code}
+        if call.is_ours:
+            facts["reason"] = call.reason
+            facts["model"] = call.model
         if call.token is not None:
             self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
             facts["caller"] = call.token.name
         if call.cause:
             facts["cause"] = call.cause
-        write("call", service=service, method=method, **facts, seconds=round(seconds, 6))
+        facts["seconds"] = round(seconds, 6)
+        write = self._log.info if call.is_ours else self._log.debug  # probes come all the time
+        write("call", **facts)
 
 
 class Translate:
     """Turns every failure into a status with details, and never into the text of an exception.
 
     Args:
-        stall_timeout: seconds after which a caller who takes no message is ended.
         access: who may call. Health and reflection are open: probes have no token, and the contract is no secret.
         pending: the calls of our service whose first message has not arrived.
         pending_open: those of the services that are open.
@@ -131,14 +133,12 @@ class Translate:
 
     def __init__(
         self,
-        stall_timeout: float,
         access: Access,
         pending: PendingCalls,
         pending_open: PendingCalls,
         *,
         private_api: bool,
     ) -> None:
-        self._stall_timeout = stall_timeout
         self._private_api = private_api
         self._complete: Complete = batch_leak.complete_operation if private_api else _plainly
         self._access = access
@@ -151,48 +151,39 @@ class Translate:
         inner, serialize = handlers.run_of(handler), handler.response_serializer
         receive = self._each if handler.request_streaming else self._only
 
-        async def answer(messages: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - as the handler does
-            call = calls.current.get()
+        async def answer(call: calls.Call, context: Context) -> Any:  # noqa: ANN401 - as the handler does
             if call.is_ours:  # probes are always answered
                 self._outbox.admit(call)
-            message = await inner(await receive(messages, context), context)
+            message = await inner(await receive(call, context), context)
             if call.is_ours:
                 self._outbox.put(message.ByteSize(), call)
             return message
 
-        async def write(messages: AsyncIterator[Any], context: Context) -> bytes | None:
-            request, last = await receive(messages, context), None
-            with Writer(context, calls.current.get().deadline, self._stall_timeout, self._complete) as writer:
-                answers = inner(request, context)
-                try:
-                    async for message in answers:
-                        if not isinstance(message, Last):
-                            await writer.write(serialize(message))
-                        elif self._private_api:  # gRPC sends what the handler returns
-                            last = serialize(message.message)
-                        else:
-                            await writer.write(serialize(message.message))
-                finally:
-                    await answers.aclose()
-            return last
+        async def write(call: calls.Call, context: Context) -> bytes | None:
+            stream = Writer(context, call, serialize, self._complete)
+            last = await inner(await receive(call, context), stream)
+            if last is None or self._private_api:  # gRPC sends what the handler returns
+                return None if last is None else serialize(last)
+            await stream.write(last)
+            return None
 
-        if inspect.isasyncgenfunction(inner):
+        if handler.response_streaming:
             return handlers.changed(handler, response_serializer=None, run=self._translated(write))
         return handlers.changed(handler, run=self._translated(answer))
 
-    async def _only(self, _: AsyncIterator[Any], context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
+    async def _only(self, call: calls.Call, context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
         """The message of a call that has one."""
-        message = await self._first(context)
+        message = await self._first(call, context)
         if message is grpc.aio.EOF:
             await calls.has_said_all()
             raise MalformedMessage
         return _decoded(message)
 
-    async def _each(self, _: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
+    async def _each(self, call: calls.Call, context: Context) -> AsyncGenerator[Any]:
         """The messages of a call that has many."""
 
         async def decoded() -> AsyncGenerator[Any]:
-            message = await self._first(context)
+            message = await self._first(call, context)
             while message is not grpc.aio.EOF:
                 yield _decoded(message)
                 message = None  # it may be large, and the next may be long in coming
@@ -200,8 +191,7 @@ class Translate:
 
         return decoded()
 
-    async def _first(self, context: Context) -> Any:  # noqa: ANN401 - a message of any type
-        call = calls.current.get()
+    async def _first(self, call: calls.Call, context: Context) -> Any:  # noqa: ANN401 - a message of any type
         pending = self._pending[call.is_ours]
         pending.add(call)
         try:
@@ -209,16 +199,16 @@ class Translate:
         finally:
             pending.discard(call)
 
-    def _translated(self, run: Run) -> Run:
+    def _translated(self, run: Callable[[calls.Call, Context], Awaitable[Any]]) -> Run:
         """The same within the call's time, every failure of it told as a status."""
 
-        async def translated(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
+        async def translated(_: Any, context: Context) -> Any:  # noqa: ANN401 - gRPC's messages, and what the handler gives
             call = calls.current.get()
             try:
-                async with call.deadline:
+                with call:
                     if call.is_ours:  # before any of its messages is read
                         call.authenticated(self._access.authenticate(call.authorization))
-                    return await run(messages, context)
+                    return await run(call, context)
             except grpc.aio.AbortError:
                 raise
             except GatewayError as error:

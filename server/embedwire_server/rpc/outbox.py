@@ -3,60 +3,48 @@
 import asyncio
 import collections
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any
 
 from embedwire_server.domain import Caller
-from embedwire_server.errors import CallerStalled, Overloaded, ReplyTooLarge
-from embedwire_server.rpc.calls import LONGEST_SECONDS, Call, Context, Deadline, at_the_end
+from embedwire_server.errors import Overloaded, ReplyTooLarge
+from embedwire_server.rpc.calls import Call, Context, at_the_end
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES
 
 
 class Writer:
-    """Writes the messages of one call, and ends the call when its caller takes none of them for too long.
-
-    One timer a call, which looks at the write under way, not one a message: most calls end before it looks.
+    """Writes the messages of one call; see `Call.writing_since`.
 
     Args:
         context: the call as gRPC has it.
-        deadline: what ends the call.
-        stall_timeout: the most seconds that one write may take.
+        call: the same as this server has it.
+        serialize: how messages become bytes.
         complete: how an operation of gRPC is awaited.
     """
 
+    __slots__ = ("_call", "_complete", "_context", "_loop", "_serialize")
+
     def __init__(
-        self, context: Context, deadline: Deadline, stall_timeout: float, complete: Callable[[Any], Awaitable[Any]]
+        self,
+        context: Context,
+        call: Call,
+        serialize: Callable[[Any], bytes],
+        complete: Callable[[Any], Awaitable[Any]],
     ) -> None:
-        self._complete = complete
-        self._context = context
-        self._deadline = deadline
-        self._stall_timeout = stall_timeout
+        self._context, self._call, self._serialize, self._complete = context, call, serialize, complete
         self._loop = asyncio.get_running_loop()
-        self._writing_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> Self:
-        self._look_in(self._stall_timeout)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    async def write(self, message: bytes) -> None:
+    async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
         """Send a message; returns when gRPC has room for another."""
-        self._writing_since = self._loop.time()
-        await self._complete(self._context.write(message))
-        self._writing_since = None
+        self._call.writing_since = self._loop.time()
+        try:
+            await self._complete(self._context.write(self._serialize(message)))
+        finally:
+            self._call.writing_since = None
 
-    def _look_in(self, seconds: float) -> None:
-        self._timer = self._loop.call_later(min(seconds, LONGEST_SECONDS), self._look)
-
-    def _look(self) -> None:
-        waited = 0.0 if self._writing_since is None else self._loop.time() - self._writing_since
-        if waited >= self._stall_timeout:
-            self._deadline.end(CallerStalled(self._stall_timeout))
-        else:
-            self._look_in(self._stall_timeout - waited)
+    def peer(self) -> str:
+        """The name that gRPC gives the connection."""
+        peer: str = self._context.peer()
+        return peer
 
 
 class Outbox:

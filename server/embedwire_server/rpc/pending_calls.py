@@ -56,7 +56,7 @@ class PendingCalls:
         oldest = next(iter(self._by_connection[busiest]))
         self.discard(oldest)
         words = f"more than {self._most} calls wait for their first message; send it together with the headers"
-        oldest.deadline.end(Overloaded(words, retry_delay=_RETRY_SECONDS))
+        oldest.end(Overloaded(words, retry_delay=_RETRY_SECONDS))
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -68,7 +68,7 @@ class PendingCalls:
         ]
         for call in late:
             self.discard(call)
-            call.deadline.end(CallStalled("first message", self._seconds))
+            call.end(CallStalled("first message", self._seconds))
         self._timer = None
         if self._count:
             self._start_timer()

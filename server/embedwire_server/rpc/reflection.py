@@ -49,7 +49,7 @@ class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships
         self,
         request_iterator: AsyncIterator[reflection_pb2.ServerReflectionRequest],
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> AsyncGenerator[reflection_pb2.ServerReflectionResponse]:
+    ) -> None:
         """Answer each request, within the bounds of a stream."""
         size = 0
         requests = _bounded(request_iterator, self._idle_timeout)
@@ -60,7 +60,7 @@ class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships
                     size += answer.ByteSize()
                     if size > MAX_REPLY_BYTES:
                         raise _too_much(f"{MAX_REPLY_BYTES} bytes of answers")
-                    yield answer
+                    await context.write(answer)
 
 
 async def _bounded(

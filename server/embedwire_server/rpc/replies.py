@@ -1,15 +1,15 @@
 """Domain values to messages."""
 
-import dataclasses
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.domain import Event, InputResult, InputSegment, Limits, Modality, Model
+from embedwire_server.domain import Limits, Modality, Model, ReplySummary, Segment
 from embedwire_server.errors import GatewayError, UpstreamSaid
 from embedwire_server.rpc import status
-from embedwire_server.trace import Trace
+from embedwire_server.upstream import EmbedCall
 
 FLOAT32_BYTES = 4
 
@@ -28,16 +28,17 @@ def write_vector(message: pb.Vector, data: bytes, encoding: pb.VectorEncoding.Va
         message.MergeFromString(_before_values(len(data)) + data)
 
 
-def write_segment(message: pb.Segment, event: InputSegment, encoding: pb.VectorEncoding.ValueType) -> None:
+def write_segment(
+    message: pb.Segment, call: EmbedCall, number: int, segment: Segment, encoding: pb.VectorEncoding.ValueType
+) -> None:
     """Write one segment into an empty message. In its place: to copy a finished one costs as much as to write it."""
-    message.input_index = event.input_index
-    message.input_key = event.input_key
-    message.segment_index = event.segment_index
-    segment = event.segment
+    message.input_index = call.index
+    message.input_key = call.input.key
+    message.segment_index = number
     write_vector(message.vector, segment.vector, encoding)
-    if event.modality is Modality.TEXT:
+    if call.modality is Modality.TEXT:
         message.text.SetInParent()
-    elif event.modality is Modality.IMAGE:
+    elif call.modality is Modality.IMAGE:
         message.image.SetInParent()
     else:
         audio = message.audio
@@ -47,65 +48,76 @@ def write_segment(message: pb.Segment, event: InputSegment, encoding: pb.VectorE
             audio.end_offset_sec = segment.end_offset_sec
 
 
-def result(event: InputResult) -> pb.InputResult:
-    """The end of one input."""
-    message = pb.InputResult(
-        input_index=event.input_index,
-        input_key=event.input_key,
-        segment_count=event.segment_count,
-        attempts=event.trace.attempts,
-        timings=_timings(event.trace),
-        upstream=event.trace.upstream,
-    )
-    if event.failure is not None:
-        message.failure.CopyFrom(failure(event.failure))
-    if (completion := event.completion) is not None and event.failure is None:
-        message.model_name = completion.model_name
-        message.dimensions = event.model.dimensions
-        if completion.input_url is not None:
-            message.metadata.input_url = completion.input_url
-        elif completion.input_filename is not None:
-            message.metadata.input_filename = completion.input_filename
-        if completion.truncated is not None:
-            message.truncated = completion.truncated
-        if completion.media_duration_sec is not None:
-            message.media_duration_sec = completion.media_duration_sec
-    return message
+def write_result(
+    message: pb.InputResult, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None
+) -> None:
+    """Write the end of one input into an empty message."""
+    message.input_index = call.index
+    message.input_key = call.input.key
+    message.segment_count = call.segments
+    message.attempts = call.attempts
+    message.upstream = call.upstream
+    _write_timings(message.timings, call)
+    if failure is not None:
+        message.failure.CopyFrom(failure_message(failure))
+    elif summary is not None:
+        message.model_name = summary.model_name
+        message.dimensions = call.model.dimensions
+        if summary.input_url is not None:
+            message.metadata.input_url = summary.input_url
+        elif summary.input_filename is not None:
+            message.metadata.input_filename = summary.input_filename
+        if summary.truncated is not None:
+            message.truncated = summary.truncated
+        if summary.media_duration_sec is not None:
+            message.media_duration_sec = summary.media_duration_sec
 
 
-@dataclasses.dataclass(slots=True)
-class Last(Generic[Response]):
-    """The last message of a stream: nothing comes after it but the status, with which it is sent."""
-
-    message: Response
-
-
-class EventWriter(Generic[Response]):
-    """Writes events as the responses of one streaming method.
+class StreamReply(Generic[Response]):
+    """Writes segments and results as the responses of one streaming method; see `gateway.Reply`.
 
     Args:
         response: the type of its responses.
         encoding: how vectors are written.
         inputs: how many results there will be.
+        write: sends a response.
+
+    Attributes:
+        last: the last response, once it is known. It is not written: it goes out together with the status.
     """
 
-    def __init__(self, response: type[Response], encoding: pb.VectorEncoding.ValueType, inputs: int) -> None:
+    def __init__(
+        self,
+        response: type[Response],
+        encoding: pb.VectorEncoding.ValueType,
+        inputs: int,
+        write: Callable[[Response], Awaitable[None]],
+    ) -> None:
         self._response: type[Response] = response
         self._encoding = encoding
         self._left = inputs
+        self._write: Callable[[Response], Awaitable[None]] = write
+        self.last: Response | None = None
 
-    def __call__(self, event: Event) -> Response | Last[Response]:
-        """Write one event."""
-        if isinstance(event, InputSegment):
+    async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
+        """Write segments, one after the other."""
+        for number, segment in enumerate(segments, first):
             response = self._response()
-            write_segment(response.segment, event, self._encoding)
-            return response
+            write_segment(response.segment, call, number, segment, self._encoding)
+            await self._write(response)
+
+    async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
+        """Write a result, or keep it if it is the last one."""
+        response = self._response()
+        write_result(response.result, call, summary, failure)
         self._left -= 1
-        message = self._response(result=result(event))
-        return message if self._left else Last(message)
+        if self._left:
+            await self._write(response)
+        else:
+            self.last = response
 
 
-def failure(error: GatewayError) -> pb.Failure:
+def failure_message(error: GatewayError) -> pb.Failure:
     """Why one input failed."""
     message = pb.Failure(
         code=status.code(error).value[0],
@@ -144,13 +156,11 @@ def model(row: Model, limits: Limits) -> pb.Model:
     return message
 
 
-def _timings(trace: Trace) -> pb.Timings:
-    return pb.Timings(
-        queue=status.duration(trace.queue),
-        upload=status.duration(trace.upload),
-        upstream=status.duration(trace.waiting),
-        decode=status.duration(trace.decode),
-    )
+def _write_timings(message: pb.Timings, call: EmbedCall) -> None:
+    status.write_duration(message.queue, call.queue)
+    status.write_duration(message.upload, call.upload)
+    status.write_duration(message.upstream, call.waiting)
+    status.write_duration(message.decode, call.decode)
 
 
 def _upstream_error(said: UpstreamSaid) -> pb.UpstreamError:

@@ -179,8 +179,8 @@ def for_health(
 ) -> grpc.aio.Server:
     """A server for health checks and nothing else, for probes that do not speak TLS; its calls have the same limits."""
     server = grpc.aio.server(options=options.of(rules))
-    observe = Observe(metrics, upstream, rules.deadlines, Running())
-    translate = Translate(rules.stall_timeout, Access(), *services.pending_calls(rules), private_api=private_api)
+    observe = Observe(metrics, upstream, rules, Running())
+    translate = Translate(Access(), *services.pending_calls(rules), private_api=private_api)
     inner = handlers.of_service(health, services.HEALTH)
     services.register(server, {path: observe.wrap(translate.wrap(handler), path) for path, handler in inner.items()})
     return server

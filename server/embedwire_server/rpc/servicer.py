@@ -1,21 +1,20 @@
 """EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
 
-import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, Never
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.domain import EmbedRequest, Event
-from embedwire_server.gateway import Gateway
-from embedwire_server.merge import merge
+from embedwire_server.domain import EmbedRequest
+from embedwire_server.gateway import Gateway, SharedReply
 from embedwire_server.rpc import calls, replies, upload
 from embedwire_server.rpc.catalog import Catalog
-from embedwire_server.rpc.replies import Last
-from embedwire_server.rpc.requests import Request, RequestReader
+from embedwire_server.rpc.outbox import Writer
+from embedwire_server.rpc.requests import RequestReader
 from embedwire_server.rpc.unary import UnaryReply
+from embedwire_server.tasks import run_together
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,20 +41,17 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         self._requests = requests
         self._catalog = catalog
 
-    async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - the last message says that it is
-        self,
-        request: pb.CreateEmbeddingRequest,
-        context: Context,  # noqa: ARG002
-    ) -> AsyncGenerator[pb.CreateEmbeddingResponse | Last[pb.CreateEmbeddingResponse]]:
+    async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - it returns the last message
+        self, request: pb.CreateEmbeddingRequest, stream: Writer
+    ) -> pb.CreateEmbeddingResponse | None:
         """Stream the segments and results of all inputs."""
-        write = replies.EventWriter(pb.CreateEmbeddingResponse, request.vector_encoding, len(request.inputs))
-        events = self._answer(self._read(request))
-        try:
-            async for event in events:
-                yield write(event)
-
-        finally:
-            await events.aclose()
+        call = calls.current.get()
+        reply = replies.StreamReply(
+            pb.CreateEmbeddingResponse, request.vector_encoding, len(request.inputs), stream.write
+        )
+        wanted = self._requests.read(request, call.upstream_key, call.caller)
+        await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
+        return reply.last
 
     async def CreateEmbeddingUnary(  # noqa: N802
         self,
@@ -63,37 +59,38 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.CreateEmbeddingUnaryResponse:
         """Collect the segments and results of all inputs."""
+        call = calls.current.get()
         reply = UnaryReply(len(request.inputs), request.vector_encoding)
-        events = self._answer(self._read(request))
-        try:
-            async for event in events:
-                reply.add(event)
-        finally:
-            await events.aclose()
+        wanted = self._requests.read(request, call.upstream_key, call.caller)
+        await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
         return reply.message()
 
-    async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802
-        self,
-        request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest],
-        context: Context,  # noqa: ARG002
-    ) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse | Last[pb.CreateEmbeddingFromUploadResponse]]:
+    async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802 - it returns the last message
+        self, request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest], stream: Writer
+    ) -> pb.CreateEmbeddingFromUploadResponse | None:
         """Stream the segments and results of all inputs, while their files still arrive."""
         request = await upload.first_request(request_iterator)
         call = calls.current.get()
         async with upload.told_at_the_end(request_iterator):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
-            wanted = _allowed(wanted)
-        write = replies.EventWriter(pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs))
-        with upload.closing(uploads):
-            is_single = len(wanted.inputs) == 1
-            receiver = upload.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
-            events = self._answer(wanted, receiver.run())
-            try:
-                async for event in events:
-                    yield write(event)
+            wanted = _allowed(wanted, call)
+        reply = replies.StreamReply(
+            pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs), stream.write
+        )
+        is_single = len(wanted.inputs) == 1
+        receiver = upload.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
+        shared = SharedReply(reply)
 
-            finally:
-                await events.aclose()
+        async def receive() -> None:
+            try:
+                await receiver.run()
+            except Exception:
+                await shared.close()  # gRPC cannot end a call with a status once its first write was interrupted
+                raise
+
+        with upload.closing(uploads):
+            await run_together(self._gateway.embed(wanted, call.deadline, shared), receive())
+        return reply.last
 
     async def ListModels(  # noqa: N802
         self,
@@ -103,27 +100,17 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         """Show one page of the model table."""
         return self._catalog.page(request, calls.current.get().token)
 
-    def _read(self, request: Request) -> EmbedRequest:
-        call = calls.current.get()
-        return _allowed(self._requests.read(request, call.upstream_key, call.caller))
 
-    def _answer(self, wanted: EmbedRequest, *beside: AsyncGenerator[Never]) -> AsyncGenerator[Event]:
-        """The events of a request, with what has to run beside them."""
-        call = calls.current.get()
-        call.model = wanted.model.name
-        if wanted.has_audio:
-            call.deadline.allow_for_audio()
-        return merge([self._gateway.embed(wanted, call.deadline.at), *beside], 1 + len(beside))
-
-
-def _allowed(wanted: EmbedRequest) -> EmbedRequest:
+def _allowed(wanted: EmbedRequest, call: calls.Call) -> EmbedRequest:
     """The request, with what its caller may use.
 
     Raises:
         PermissionDenied: its token does not allow it.
     """
-    token = calls.current.get().token
-    if token is None:
-        return wanted
-    token.check(wanted)
-    return dataclasses.replace(wanted, allowance=token.allowance)
+    call.model = wanted.model.name
+    if call.token is not None:
+        call.token.check(wanted)
+        wanted.allowance = call.token.allowance
+    if wanted.has_audio:
+        call.allow_for_audio()
+    return wanted

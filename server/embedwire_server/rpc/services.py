@@ -60,7 +60,7 @@ class Services:
         self._rules = rules
         self._access = access
         self._pending = pending_calls(rules)
-        self._observe = Observe(metrics, upstream, rules.deadlines, self.running)
+        self._observe = Observe(metrics, upstream, rules, self.running)
         self._ours = handlers.of_service(servicer, _EMBEDDING)
         self._others = handlers.of_service(health, HEALTH)
         if rules.reflection:
@@ -75,7 +75,7 @@ class Services:
             private_api: whether it uses the private API of grpcio.
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
-        translate = Translate(self._rules.stall_timeout, self._access, *self._pending, private_api=private_api)
+        translate = Translate(self._access, *self._pending, private_api=private_api)
         ours, others = self._surrounded(translate, self._ours), self._surrounded(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)
         server = grpc.aio.server(options=options.of(self._rules))

@@ -164,6 +164,13 @@ def _details(error: GatewayError) -> list[Message]:
 
 
 def duration(seconds: float) -> duration_pb2.Duration:
-    """Seconds as a message, to the microsecond; what is longer than it can say becomes its most."""
+    """Seconds as a message; see `write_duration`."""
+    message = duration_pb2.Duration()
+    write_duration(message, seconds)
+    return message
+
+
+def write_duration(message: duration_pb2.Duration, seconds: float) -> None:
+    """Write seconds into a message, to the microsecond; what is longer than it can say becomes its most."""
     whole, micros = divmod(round(min(seconds, MAX_DURATION_SECONDS) * 1_000_000), 1_000_000)
-    return duration_pb2.Duration(seconds=whole, nanos=micros * 1000)
+    message.seconds, message.nanos = whole, micros * 1000

@@ -7,7 +7,6 @@ for longer than it is of use.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from typing import Never
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.content import Upload
@@ -56,8 +55,8 @@ class Receiver:
         self._is_single = is_single
         self._discarded = 0
 
-    async def run(self) -> AsyncGenerator[Never]:
-        """Receive until the caller has finished; yields nothing.
+    async def run(self) -> None:
+        """Receive until the caller has finished.
 
         Raises:
             InvalidUploadFraming: a message breaks the framing.
@@ -71,8 +70,6 @@ class Receiver:
                 await upload.finish()
             if await anext(self._messages, None) is not None:
                 raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
-        return
-        yield  # makes this a generator, so that it runs beside the answers
 
     async def _file(self, index: int, upload: Upload) -> None:
         """One file, up to its last chunk."""

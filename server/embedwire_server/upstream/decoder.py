@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from embedwire_server.upstream import json_reader
-from embedwire_server.upstream.wire import MalformedReplyError
+from embedwire_server.upstream.dialect import MalformedReplyError
 
 # The limits for unknown members: beside the segments, all of them together; in a segment, with its vector.
 MAX_ENVELOPE_BYTES = 1 << 20

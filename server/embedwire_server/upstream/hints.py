@@ -21,7 +21,8 @@ MAX_DELAY = 86_400.0
 RATE_LIMIT_HEADER = re.compile(r"(x-?)?rate-?limit|retry-after")
 
 _FAMILIES = ("x-ratelimit", "x-ratelimit-request", "x-ratelimit-duration", "x-rate-limit", "ratelimit")
-_REMAINING = frozenset((*(f"{family}-remaining" for family in _FAMILIES), "ratelimit"))
+# Lower-case names of headers of which one must be there for `used_up` to find something.
+REMAINING = frozenset(name.encode() for name in (*(f"{family}-remaining" for family in _FAMILIES), "ratelimit"))
 _DRAFT_REMAINING = re.compile(r"(?:^|[;,\s])(?:r|remaining)=([^;,\s]+)")
 _DRAFT_RESET = re.compile(r"(?:^|[;,\s])(?:t|reset)=([^;,\s]+)")
 _IN_WORDS = re.compile(r"\b(?:after|in) ([0-9]{1,6}(?:\.[0-9]{1,6})?) ?s(?:ec(?:ond)?s?)?\b")
@@ -70,8 +71,6 @@ def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
 
 def used_up(headers: Mapping[str, str]) -> float:
     """Seconds for which nothing remains, by the headers of a reply that was good; 0 if something does."""
-    if _REMAINING.isdisjoint(headers):  # the most common case
-        return 0.0
     limits = _limits(headers, _clocks(headers))
     return max((ends for remaining, ends in limits if remaining is not None and remaining <= 0), default=0.0)
 

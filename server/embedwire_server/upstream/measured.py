@@ -1,16 +1,15 @@
-"""Counts and times every upstream attempt, and logs why one failed: a wrapper with the face of what it wraps."""
+"""Counts and times every upstream attempt, and logs why one failed."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 
 import structlog
 
 from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.domain import Completion
+from embedwire_server.domain import ReplySummary
 from embedwire_server.errors import GatewayError, Reason
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Part, Upstream, UpstreamCall
+from embedwire_server.upstream import EmbedCall, Emit, Upstream
 
 LOG_SECONDS = 10.0  # between two log lines of one cause: a failing upstream must not fill the log
 
@@ -29,36 +28,29 @@ class MeasuredUpstream:
         self._upstream = upstream
         self._metrics = metrics
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
+    async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Embed through the wrapped upstream; see `Upstream`."""
-        trace, waited, attempts = call.trace, call.trace.waiting, call.trace.attempts
+        waited, attempts = call.waiting, call.attempts
         outcome: str = Reason.CANCELLED
         try:
-            items = self._upstream.embed(call)
-            try:
-                async for item in items:
-                    if isinstance(item, Completion):
-                        outcome = "OK"
-                    yield item
-            finally:
-                await items.aclose()
-        except GatewayError as error:
-            outcome = error.reason
-            if error.cause is not None:
+            summary = await self._upstream.embed(call, emit)
+            outcome = "OK"
+        except asyncio.CancelledError:
+            if call.stuck is not None:  # the deadline was shorter than the timeout of a connection
+                self._failed(call.stuck, outcome, WORDS[call.stuck])
+            raise
+        except Exception as error:
+            if not call.is_abandoned:
+                outcome = error.reason if isinstance(error, GatewayError) else Reason.INTERNAL
+            if isinstance(error, GatewayError) and error.cause is not None:
                 self._failed(error.cause, error.reason, error.message)
             raise
-        except asyncio.CancelledError:
-            if trace.stuck is not None:  # the deadline was shorter than the timeout of a connection
-                self._failed(trace.stuck, outcome, WORDS[trace.stuck])
-            raise
-        except Exception:
-            outcome = Reason.INTERNAL
-            raise
         finally:
-            if trace.attempts > attempts:
-                labels = (trace.upstream, call.model.endpoint, call.input.modality)
+            if call.attempts > attempts:
+                labels = (call.upstream, call.model.endpoint, call.modality)
                 self._metrics.upstream_requests.labels(*labels, outcome).inc()
-                self._metrics.upstream_seconds.labels(*labels).observe(trace.waiting - waited)
+                self._metrics.upstream_seconds.labels(*labels).observe(call.waiting - waited)
+        return summary
 
     def _failed(self, cause: Cause, reason: str, message: str) -> None:
         """Count a failure; log it unless one of the same cause was logged a moment ago."""

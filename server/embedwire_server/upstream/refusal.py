@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from embedwire_server.domain import Completion
+from embedwire_server.domain import ReplySummary
 from embedwire_server.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
 from embedwire_server.upstream import error_body, hints
 
@@ -127,15 +127,15 @@ def rejected(message: object, key: str | None) -> UpstreamFailure:
     return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
 
 
-def cleaned(completion: Completion, key: str | None) -> Completion:
-    """The same completion, its texts fit to be passed on."""
-    url, filename = completion.input_url, completion.input_filename
-    return Completion(
-        clean(completion.model_name, key),
+def cleaned(summary: ReplySummary, key: str | None) -> ReplySummary:
+    """The same summary, its texts fit to be passed on."""
+    url, filename = summary.input_url, summary.input_filename
+    return ReplySummary(
+        clean(summary.model_name, key),
         None if url is None else clean(url, key, MAX_NAME_BYTES),
         None if filename is None else clean(filename, key, MAX_NAME_BYTES),
-        completion.truncated,
-        completion.media_duration_sec,
+        summary.truncated,
+        summary.media_duration_sec,
     )
 
 

@@ -14,19 +14,19 @@ import simdjson
 
 from embedwire_server.domain import (
     AudioInput,
-    Completion,
     FileSource,
     Input,
     Modality,
     Model,
+    ReplySummary,
     Segment,
     TextInput,
     UrlSource,
 )
 from embedwire_server.upstream import json_reader
+from embedwire_server.upstream.dialect import MalformedReplyError
 from embedwire_server.upstream.multipart import Field, File, Part
 
-ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
 MAX_OPTION_CHARS = 64
 _VECTOR = ("float",)
 _MEMBERS = {  # of a segment: what is read of it
@@ -34,15 +34,13 @@ _MEMBERS = {  # of a segment: what is read of it
     Modality.IMAGE: _VECTOR,
     Modality.AUDIO: (*_VECTOR, "start_offset_sec", "end_offset_sec", "embedding_option"),
 }
+_TEXT_EMBEDDING = "text_embedding"
+_USUAL_MEMBERS = (2, 1, 1)  # of the document, the embedding and the segment
 _FLOAT32 = np.dtype("<f4")
 # No vector of numbers that float32 cannot hold, from 3.4e38 on, has so short a square, which is told in half the time.
 _SURELY_FLOAT32 = 1e76
 _NUMBERS = (int, float)
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
-
-
-class MalformedReplyError(ValueError):
-    """A reply is not what the API promises. The text says what, and holds nothing of its content."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +77,43 @@ def parts(item: Input, model: Model, file_size: int) -> list[Part]:
 def embedding_name(modality: Modality) -> str:
     """The member of the reply that answers an input of this modality."""
     return f"{modality}_embedding"
+
+
+def whole(body: bytes, modality: Modality, dimensions: int) -> tuple[Segment, ReplySummary] | None:
+    """Read the complete response for a text, in its usual form: one parse, which needs no scanner.
+
+    Returns:
+        None for any other body: other members, nested lists, escapes, no UTF-8, faults. The scanner decides about it.
+    """
+    if modality is not Modality.TEXT or not _has_usual_brackets(body) or b"\\" in body:
+        return None
+    try:
+        document: Any = simdjson.Parser().parse(body)
+        embedding = document[_TEXT_EMBEDDING]
+        name, (element,) = document["model_name"], embedding["segments"]
+        values = np.frombuffer(element["float"].as_buffer(of_type="d"))
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+        return None
+    members = len(document), len(embedding), len(element)
+    if members != _USUAL_MEMBERS or not name or not isinstance(name, str) or len(values) != dimensions:
+        return None
+    if not values.dot(values) < _SURELY_FLOAT32:
+        return None
+    return Segment(values.astype(_FLOAT32).tobytes()), ReplySummary(name)
+
+
+def _has_usual_brackets(body: bytes) -> bool:
+    """Whether there are two lists and three objects, so that nothing is nested deeper than in the usual form.
+
+    By `find`, which is many times faster than `count`.
+    """
+    outer = body.find(b"[")
+    inner = body.find(b"[", outer + 1)
+    if outer < 0 or inner != body.rfind(b"["):
+        return False
+    first = body.find(b"{")
+    second = body.find(b"{", first + 1)
+    return body.find(b"{", second + 1) == body.rfind(b"{") > second > first
 
 
 def segments(
@@ -163,7 +198,7 @@ def _members_by_reference(element: bytes, names: tuple[str, ...]) -> list[Any]:
     return [np.array(numbers, np.float64), *about]
 
 
-def completion(envelope: Any, modality: Modality, elements: int) -> Completion | Rejection:  # noqa: ANN401 - any JSON value
+def summary(envelope: Any, modality: Modality, elements: int) -> ReplySummary | Rejection:  # noqa: ANN401 - any JSON value
     """Read what a reply says besides its segments.
 
     Args:
@@ -194,7 +229,7 @@ def completion(envelope: Any, modality: Modality, elements: int) -> Completion |
         raise MalformedReplyError(f"it has {elements} segments for one {modality}")
     metadata = embedding.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    return Completion(
+    return ReplySummary(
         name,
         input_url=_text(metadata.get("input_url")),
         input_filename=_text(metadata.get("input_filename")),

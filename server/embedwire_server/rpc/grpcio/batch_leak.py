@@ -76,6 +76,7 @@ class _Wait:
 
     def __init__(self, future: asyncio.Future[Any]) -> None:
         self._future = future
+        self._is_cancelled = False
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._future.get_loop()
@@ -85,8 +86,9 @@ class _Wait:
         self._future.add_done_callback(wakeup, context=context)
 
     def cancel(self, msg: Any = None) -> bool:  # noqa: ANN401 - as asyncio has it
-        if self._future.done():
+        if self._is_cancelled or self._future.done():  # as with a future, the first cancellation wakes the task
             return False
+        self._is_cancelled = True
         self._future.remove_done_callback(self._wakeup)
         cancelled = self.get_loop().create_future()
         cancelled.cancel(msg)

@@ -1,7 +1,6 @@
-"""The policies: each a wrapper with the face of `Upstream`, outermost first.
+"""The policies: each a coroutine around the next `Upstream`, outermost first.
 
-deadline    an input whose time is up is not sent
-admission   so many inputs of each modality at a time, others wait or are refused
+admission   so many inputs of each modality at a time, others wait or are refused; one whose time is up is not sent
 retry       what may be sent again is, within a budget
 pacing      no more than the upstream's rate limits allow, fair by caller
 

@@ -4,17 +4,16 @@ A call is taken on or refused as a whole, before its first event, so that a clie
 its inputs wait their turn for one of the places in flight, but are never refused.
 """
 
-import contextlib
+import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Iterator
 
 from embedwire_server.content_memory import ContentMemory
-from embedwire_server.domain import Caller, EmbedRequest, Modality
-from embedwire_server.errors import Overloaded
+from embedwire_server.domain import Caller, EmbedRequest, Modality, ReplySummary
+from embedwire_server.errors import DeadlineExceeded, Overloaded
 from embedwire_server.fair_share import FairShare
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Part, Upstream, UpstreamCall
+from embedwire_server.upstream import EmbedCall, Emit, Upstream
 from embedwire_server.upstream.policies.places import Places
 
 _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
@@ -45,9 +44,11 @@ class Admission:
         self.content_memory = ContentMemory(content_bytes)
         metrics.content_bytes.set_function(lambda: self.content_memory.taken)
 
-    @contextlib.contextmanager
-    def admit(self, request: EmbedRequest, at_once: int) -> Iterator[None]:
+    def admit(self, request: EmbedRequest, at_once: int) -> "Held":
         """Hold the room that a request needs while `at_once` of its inputs run at a time.
+
+        Returns:
+            A context manager; leaving it gives the room back.
 
         Raises:
             Overloaded: there is none, with the time after which there may be.
@@ -64,16 +65,7 @@ class Admission:
         rooms = [(room := self._rooms[name], min(count, at_once, room.share.most)) for name, count in needs.items()]
         for room, count in rooms:
             room.check(request.caller, count)
-        for room, count in rooms:
-            room.take(request.caller, count)
-        memory.hold_request(request.caller, size)
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            memory.hold_request(request.caller, size, -1)
-            for room, count in rooms:
-                room.give_back(request.caller, count, time.perf_counter() - began)
+        return Held(memory, rooms, request.caller, size)
 
     def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
         """Go by other numbers from now on; what has been taken on stays."""
@@ -84,56 +76,79 @@ class Admission:
         for places in self._places.values():
             places.resize(in_flight)
 
-    async def take_place(self, call: UpstreamCall) -> None:
-        """Wait for a place among the inputs of this credential and modality that run. It has to be given back."""
-        name = (call.key, call.input.modality)
+    def places(self, call: EmbedCall) -> Places:
+        """The places for inputs of this credential and modality."""
+        name = (call.key, call.modality)
         places = self._places.get(name)
         if places is None:
             places = self._places[name] = Places(self._in_flight, self._metrics.inputs_queued.labels(name[1]))
-        try:
-            await places.take(call)
-        finally:
-            self._forget(call)
+        return places
 
-    def give_place_back(self, call: UpstreamCall) -> None:
-        """Let the next one run."""
-        self._places[call.key, call.input.modality].give_back()
-        self._forget(call)
-
-    def _forget(self, call: UpstreamCall) -> None:
-        """Callers may bring any number of keys: what nobody uses goes."""
+    def forget(self, call: EmbedCall) -> None:
+        """Callers may bring any number of keys: drop places that no input uses."""
         if call.key is None:
             return
-        name = (call.key, call.input.modality)
+        name = (call.key, call.modality)
         places = self._places.get(name)  # gone if several leave in the same moment
         if places is not None and places.is_idle:
             del self._places[name]
 
 
 class AdmittedUpstream:
-    """Runs so many inputs of each modality at a time, see `Upstream`.
+    """Runs so many inputs of each modality at a time, see `Upstream`. What waits is cancelled when its time is up.
 
     Args:
         upstream: gets them.
         admission: has the places.
+        metrics: told of inputs whose time was up before.
     """
 
-    def __init__(self, upstream: Upstream, admission: Admission) -> None:
+    def __init__(self, upstream: Upstream, admission: Admission, metrics: Metrics) -> None:
         self._upstream = upstream
         self._admission = admission
+        self._metrics = metrics
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
-        """Embed one input once there is a place for it."""
-        await self._admission.take_place(call)
+    async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
+        """Embed one input once there is a place for it.
+
+        Raises:
+            DeadlineExceeded: its time is up; it is not sent.
+        """
+        if asyncio.get_running_loop().time() >= call.deadline:
+            self._metrics.expired_inputs.labels(call.modality).inc()
+            raise DeadlineExceeded
+        places = self._admission.places(call)
         try:
-            parts = self._upstream.embed(call)
+            if not places.try_take():
+                await places.take(call)
             try:
-                async for part in parts:
-                    yield part
+                return await self._upstream.embed(call, emit)
             finally:
-                await parts.aclose()
+                places.give_back()
         finally:
-            self._admission.give_place_back(call)
+            self._admission.forget(call)
+
+
+class Held:
+    """The room that one request holds from now on until the block is left."""
+
+    __slots__ = ("_began", "_caller", "_memory", "_rooms", "_size")
+
+    def __init__(self, memory: ContentMemory, rooms: list[tuple["_Room", int]], caller: Caller, size: int) -> None:
+        self._memory, self._rooms, self._caller, self._size = memory, rooms, caller, size
+        for room, count in rooms:
+            room.take(caller, count)
+        memory.hold_request(caller, size)
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.hold_request(self._caller, self._size, -1)
+        seconds = time.perf_counter() - self._began
+        for room, count in self._rooms:
+            room.give_back(self._caller, count, seconds)
 
 
 class _Room:

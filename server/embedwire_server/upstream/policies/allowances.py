@@ -37,8 +37,7 @@ class Allowances:
         self._metrics = metrics
         self._used: dict[str, _Used] = {}  # by name, so as many as there are tokens
 
-    @contextlib.contextmanager
-    def admit(self, request: EmbedRequest, at_once: int) -> Iterator[None]:
+    def admit(self, request: EmbedRequest, at_once: int) -> contextlib.AbstractContextManager[None]:
         """Hold what a request uses of its caller's allowance, and the room that it needs.
 
         Raises:
@@ -46,13 +45,15 @@ class Allowances:
             RateLimited: it has more inputs than are left of this minute.
         """
         if request.allowance is None:
-            with self._admission.admit(request, at_once):
-                yield
-            return
-        used = self._used.setdefault(request.allowance.name, _Used())
+            return self._admission.admit(request, at_once)
+        return self._admit(request, request.allowance, at_once)
+
+    @contextlib.contextmanager
+    def _admit(self, request: EmbedRequest, allowance: Allowance, at_once: int) -> Iterator[None]:
+        used = self._used.setdefault(allowance.name, _Used())
         count = min(len(request.inputs), at_once)
         try:
-            used.check(request.allowance, count, len(request.inputs))
+            used.check(allowance, count, len(request.inputs))
         except (Overloaded, RateLimited):
             self._metrics.refusals.labels("caller").inc()
             raise
@@ -60,7 +61,7 @@ class Allowances:
             used.begin(len(request.inputs))
             used.in_flight += count
             for modality, inputs in Counter(item.modality for item in request.inputs).items():
-                self._metrics.caller_inputs.labels(request.allowance.name, modality).inc(inputs)
+                self._metrics.caller_inputs.labels(allowance.name, modality).inc(inputs)
             try:
                 yield
             finally:

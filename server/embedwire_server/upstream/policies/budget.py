@@ -1,4 +1,4 @@
-"""How many retries the process may make, so that retries cannot become the outage."""
+"""How many retries an input, and the process, may make, so that retries cannot become the outage."""
 
 RESERVE = 20.0
 # The weight of one outcome in what counts as recent: about the last fifty.
@@ -15,12 +15,18 @@ class RetryBudget:
     Args:
         share: retries that one input adds; so requests stay below (1 + share) an input, and the reserve. It may be
             changed.
+        max_attempts: of one input; its `max_retries` can lower it. It may be changed.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, max_attempts: int) -> None:
         self.share = share
+        self.max_attempts = max_attempts
         self._success = 1.0
         self.left = RESERVE if share else 0.0
+
+    def attempts(self, max_retries: int | None) -> int:
+        """How many attempts an input gets."""
+        return self.max_attempts if max_retries is None else min(self.max_attempts, 1 + max_retries)
 
     def begin(self) -> None:
         """Count an input that is sent for the first time."""

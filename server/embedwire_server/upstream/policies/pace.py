@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from embedwire_server.domain import Modality
 from embedwire_server.errors import DeadlineExceeded, Quota, RateLimited
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.policies.fair_queue import FairQueue
 from embedwire_server.upstream.policies.windows import Gone, RateLimit, Window
 
@@ -43,7 +43,7 @@ class Turn:
 class _Waiting:
     """A call that waits for its turn."""
 
-    call: UpstreamCall
+    call: EmbedCall
     turn: Turn
     came: asyncio.Future[None]
 
@@ -102,30 +102,49 @@ class Pace:
         """Whether the upstream's limit stops its calls now."""
         return asyncio.get_running_loop().time() < self._held_until
 
-    async def turn(self, call: UpstreamCall, minutes: float) -> Turn:
-        """Wait for a turn. It has to be ended.
-
-        Args:
-            call: who waits, fair by its caller, first come first served among those of one.
-            minutes: of media; 0 if unknown.
+    def try_begin(self, turn: Turn, call: EmbedCall) -> bool:
+        """Begin a turn if it may begin now; it has to be ended.
 
         Raises:
-            RateLimited: its turn would come after its deadline; told as soon as that is known.
+            RateLimited: it would begin after the deadline of the call.
             DeadlineExceeded: that has passed.
         """
-        turn = Turn(minutes)
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
             raise DeadlineExceeded
-        opens, limit = self._opens(now, minutes, self._ahead(call))
+        opens, limit = self._opens(now, turn.minutes, self._ahead(call) if self._queue else ())
         if opens >= call.deadline:
             raise self._refusal(limit, opens - now, call.deadline - now)
-        if opens <= now and self.is_idle:
-            self._go(turn, now)
-        else:
-            await self._wait(call, turn)
-        self._seconds.observe(turn.began - now)
-        return turn
+        if opens > now or not self.is_idle:
+            return False
+        self._go(turn, now)
+        self._seconds.observe(0.0)
+        return True
+
+    async def begin(self, turn: Turn, call: EmbedCall) -> None:
+        """Wait until a turn begins, fair by caller, first come first served among those of one; it has to be ended.
+
+        Raises:
+            RateLimited: it would begin after the deadline of the call; raised as soon as that is known.
+        """
+        loop = asyncio.get_running_loop()
+        asked, came = loop.time(), loop.create_future()
+        self._queue.push(call.caller, call.arrival, _Waiting(call, turn, came))
+        self._waiting.inc()
+        self._dispatch()
+        try:
+            with call.time("queue"):
+                await came
+        except BaseException:
+            if came.done() and not came.cancelled():
+                came.exception()  # whoever is cancelled does not need it
+            self._queue.discard(call.caller, call.arrival)
+            self.ended(turn)  # it may have come in the same moment
+            self._dispatch()
+            raise
+        finally:
+            self._waiting.dec()
+        self._seconds.observe(turn.began - asked)
 
     def answered(self, turn: Turn, hold: float) -> None:
         """The upstream did not say that its limit is reached, only for how long nothing remains, if so."""
@@ -163,7 +182,8 @@ class Pace:
         """Count the minutes that the upstream found, instead of those that a header claimed or that were unknown."""
         now = asyncio.get_running_loop().time()
         for window, gone in turn.media:
-            window.correct(now, gone, minutes)
+            window.correct(now, gone, minutes - turn.minutes)
+        turn.minutes = minutes
         self._dispatch()
 
     def ended(self, turn: Turn) -> None:
@@ -189,7 +209,7 @@ class Pace:
                 refusal = self._refusal(None, until - now, waiting.call.deadline - now)
                 waiting.came.set_exception(refusal)
 
-    def _ahead(self, call: UpstreamCall) -> Sequence[Turn]:
+    def _ahead(self, call: EmbedCall) -> Sequence[Turn]:
         """The turns that come before a call that joins now."""
         count = self._queue.ahead(call.caller, call.arrival)
         return [waiting.turn for waiting in itertools.islice(self._queue, count)]
@@ -215,24 +235,6 @@ class Pace:
                 turn.media.append((window, gone))
         if self._wants_probe:
             self._wants_probe, self._probe = False, turn
-
-    async def _wait(self, call: UpstreamCall, turn: Turn) -> None:
-        came = asyncio.get_running_loop().create_future()
-        self._queue.push(call.caller, call.arrival, _Waiting(call, turn, came))
-        self._waiting.inc()
-        self._dispatch()
-        try:
-            with call.trace.time("queue"):
-                await came
-        except BaseException:
-            if came.done() and not came.cancelled():
-                came.exception()  # whoever is cancelled does not need it
-            self._queue.discard(call.caller, call.arrival)
-            self.ended(turn)  # it may have come in the same moment
-            self._dispatch()
-            raise
-        finally:
-            self._waiting.dec()
 
     def _dispatch(self) -> None:
         """Hand out every turn that may be had now, and come back when the next one may."""

@@ -4,14 +4,14 @@ A quota belongs to an organisation and counts by modality, so each credential ha
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from embedwire_server.domain import AudioInput, Completion, Modality, content_of
+from embedwire_server.domain import AudioInput, Modality, ReplySummary, Segment, content_of
 from embedwire_server.errors import Reason, UpstreamFailure
 from embedwire_server.media import duration_of
 from embedwire_server.metrics import Metrics
-from embedwire_server.upstream import Part, Upstream, UpstreamCall
-from embedwire_server.upstream.policies.pace import Pace
+from embedwire_server.upstream import EmbedCall, Emit, Upstream
+from embedwire_server.upstream.policies.pace import Pace, Turn
 from embedwire_server.upstream.policies.windows import RateLimit
 
 MAX_PACES = 1024
@@ -20,18 +20,16 @@ MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that 
 _Paces = OrderedDict[tuple[str | None, Modality], Pace]
 
 
-class PacedUpstream:
-    """Lets every attempt wait for its turn, see `Upstream`.
+class Paces:
+    """The pace of each credential and modality.
 
     Args:
-        upstream: makes the attempts.
         limits: the configured ones. They are those of the server's own credential; callers' own are held to
             what the upstream tells of theirs.
         metrics: told of what waits, is refused and held.
     """
 
-    def __init__(self, upstream: Upstream, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
-        self._upstream = upstream
+    def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
         self._paces: _Paces = OrderedDict()  # by credential
@@ -44,56 +42,76 @@ class PacedUpstream:
             if key is None:
                 pace.limit(limits.get(modality, ()))
 
-    async def embed(self, call: UpstreamCall) -> AsyncGenerator[Part]:
-        """Make one attempt when its turn has come.
+    def of(self, call: EmbedCall) -> Pace:
+        """That of the call."""
+        modality = call.modality
+        pace = self._paces.get((call.key, modality))
+        if call.key is not None:
+            return self._of_caller(call.key, call.caller[0], modality, pace)
+        if pace is None:
+            pace = self._paces[None, modality] = Pace(modality, self._limits.get(modality, ()), self._metrics)
+        return pace
 
-        Raises:
-            RateLimited: that is after its deadline.
-        """
-        pace = self._pace(call)
-        turn = await pace.turn(call, await _minutes(call) if pace.counts_media else 0.0)
-        is_answered, begins, ends = False, 0.0, 0.0
-        try:
-            parts = self._upstream.embed(call)
-            try:
-                async for part in parts:
-                    if not is_answered:
-                        is_answered = True
-                        pace.answered(turn, call.trace.hold)
-                    if not isinstance(part, Completion):
-                        ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in part))
-                        begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in part))
-                    elif pace.counts_media and (ends := ends or part.media_duration_sec or 0.0):
-                        pace.lasted(turn, _sent_seconds(call, ends) / 60)
-                    elif pace.counts_media:  # it lasted longer than that, no telling how much
-                        pace.lasted(turn, max(turn.minutes, _sent_seconds(call, begins) / 60))
-                    yield part
-            finally:
-                await parts.aclose()
-        except UpstreamFailure as failure:
-            if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
-                failure.retry_delay = pace.limited(turn, failure.retry_delay)
-            elif failure.upstream is not None:
-                pace.answered(turn, call.trace.hold)
-            raise
-        finally:
-            pace.ended(turn)
-
-    def _pace(self, call: UpstreamCall) -> Pace:
-        host, modality = call.caller[0], call.input.modality
-        name = (call.key, modality)
-        if name not in self._paces and call.key is not None and self._held_keys(host) >= MAX_HELD_KEYS:
+    def _of_caller(self, key: str, host: str, modality: Modality, pace: Pace | None) -> Pace:
+        if pace is None and self._held_keys(host) >= MAX_HELD_KEYS:
             return _remembered(
                 self._shared, (host, modality), lambda: Pace(modality, (), self._metrics, is_shared=True)
             )
-        limits = self._limits.get(modality, ()) if call.key is None else ()
-        pace = _remembered(self._paces, name, lambda: Pace(modality, limits, self._metrics))
+        pace = _remembered(self._paces, (key, modality), lambda: Pace(modality, (), self._metrics))
         pace.host = host
         return pace
 
     def _held_keys(self, host: str) -> int:
         """How many credentials that came from this host the upstream has told to wait."""
         return sum(pace.host == host and pace.is_held for pace in self._paces.values())
+
+
+class PacedUpstream:
+    """Lets every attempt wait for its turn, see `Upstream`.
+
+    Args:
+        upstream: makes the attempts.
+        paces: whose turn it is.
+    """
+
+    def __init__(self, upstream: Upstream, paces: Paces) -> None:
+        self._upstream = upstream
+        self._paces = paces
+
+    async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
+        """Make one attempt when its turn has come.
+
+        Raises:
+            RateLimited: that is after its deadline.
+        """
+        pace = self._paces.of(call)
+        turn = Turn(await _minutes(call) if pace.counts_media else 0.0)
+        if not pace.try_begin(turn, call):
+            await pace.begin(turn, call)
+        is_answered, begins, ends = False, 0.0, 0.0
+
+        def emit_paced(segments: list[Segment]) -> Awaitable[None]:
+            nonlocal is_answered, begins, ends
+            if not is_answered:
+                is_answered = True
+                pace.answered(turn, call.hold)
+            if pace.counts_media:
+                ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in segments))
+                begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in segments))
+            return emit(segments)
+
+        try:
+            summary = await self._upstream.embed(call, emit_paced)
+        except UpstreamFailure as failure:
+            if not call.is_abandoned:  # else `emit` raised it, and the upstream said nothing of the kind
+                _tell(pace, turn, call, failure)
+            raise
+        else:
+            if pace.counts_media:
+                pace.lasted(turn, _minutes_found(call, turn, begins, ends or summary.media_duration_sec or 0.0))
+            return summary
+        finally:
+            pace.ended(turn)
 
 
 def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], Pace]) -> Pace:
@@ -114,15 +132,28 @@ def _forget_one(paces: _Paces) -> None:
         del paces[oldest]
 
 
-async def _minutes(call: UpstreamCall) -> float:
+async def _minutes(call: EmbedCall) -> float:
     """Minutes of media that a file has by its header; 0 if that cannot be told, as behind a URL."""
     content = content_of(call.input)
-    with call.trace.time("queue"):
+    with call.time("queue"):
         seconds = await duration_of(content) if content is not None else None
     return _sent_seconds(call, seconds or 0.0) / 60
 
 
-def _sent_seconds(call: UpstreamCall, ends: float) -> float:
+def _tell(pace: Pace, turn: Turn, call: EmbedCall, failure: UpstreamFailure) -> None:
+    """Tell the pace what the upstream said in a failure, if it said anything."""
+    if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
+        failure.retry_delay = pace.limited(turn, failure.retry_delay)
+    elif failure.upstream is not None:
+        pace.answered(turn, call.hold)
+
+
+def _minutes_found(call: EmbedCall, turn: Turn, begins: float, ends: float) -> float:
+    """Minutes of media by the latest begin and end of a segment, in seconds; without an end, it lasted longer."""
+    return _sent_seconds(call, ends) / 60 if ends else max(turn.minutes, _sent_seconds(call, begins) / 60)
+
+
+def _sent_seconds(call: EmbedCall, ends: float) -> float:
     """Seconds of media that are embedded, of those up to this end."""
     begins = call.input.start_offset_sec if isinstance(call.input, AudioInput) else None
     return max(0.0, ends - (begins or 0.0))

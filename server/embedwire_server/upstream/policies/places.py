@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import Gauge
 
-from embedwire_server.upstream import UpstreamCall
+from embedwire_server.upstream import EmbedCall
 from embedwire_server.upstream.policies.fair_queue import FairQueue
 
 
@@ -27,18 +27,34 @@ class Places:
         """Whether nobody holds one."""
         return self._free == self._count
 
-    async def take(self, call: UpstreamCall) -> None:
+    def try_take(self) -> bool:
+        """Take a place if one is free. It has to be given back."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def take(self, call: EmbedCall) -> None:
         """Wait for a place. It has to be given back."""
-        if self._free > 0:
-            self._free -= 1
-        else:
-            with call.trace.time("queue"):
-                await self._turn(call)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.push(call.caller, call.arrival, turn)
+        self._queued.inc()
+        try:
+            with call.time("queue"):
+                await turn
+        except asyncio.CancelledError:
+            self._waiting.discard(call.caller, call.arrival)
+            if not turn.cancelled():  # it came in the same moment
+                self.give_back()
+            raise
+        finally:
+            self._queued.dec()
 
     def give_back(self) -> None:
         """Hand a place on to whose turn it is."""
         self._free += 1
-        self._hand_out()
+        if self._waiting:
+            self._hand_out()
 
     def resize(self, count: int) -> None:
         """Have so many from now on; those who hold more places than that keep them."""
@@ -52,17 +68,3 @@ class Places:
             if not turn.cancelled():
                 self._free -= 1
                 turn.set_result(None)
-
-    async def _turn(self, call: UpstreamCall) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.push(call.caller, call.arrival, turn)
-        self._queued.inc()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            self._waiting.discard(call.caller, call.arrival)
-            if not turn.cancelled():  # it came in the same moment
-                self.give_back()
-            raise
-        finally:
-            self._queued.dec()

@@ -14,6 +14,8 @@ _MARGIN = 1.0
 # finds something left.
 _BURST_SECONDS = 2.0
 _LEAST = 1e-6  # what is of unknown length has some
+# In a part of this length of a window, all counts as if it went together, so that a window has a bounded size.
+_PARTS = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,8 +39,12 @@ class RateLimit:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Gone:
-    """So much went, at a time; -inf once it is so long ago that it does not count."""
+    """What went within a part of a window; all of it counts from the latest time, which is -inf once it does not count.
 
+    So a limit is never exceeded. What went may count for longer than the window, by one part at most.
+    """
+
+    since: float
     at: float
     amount: float
 
@@ -56,6 +62,7 @@ class Window:
         """Go by this limit from now on; what has gone counts for it."""
         self.limit = limit
         self._seconds = limit.seconds + _MARGIN
+        self._part = limit.seconds / _PARTS
         is_short = limit.seconds <= 60  # noqa: PLR2004 - a day is not spread: who has it may use it
         self._spacing = self._seconds / limit.amount if is_short and limit.is_spread and not limit.is_media else 0.0
 
@@ -69,18 +76,22 @@ class Window:
 
     def book(self, now: float, amount: float) -> Gone:
         """Count what goes now."""
-        gone = Gone(now, amount)
-        self._gone.append(gone)
+        gone = self._gone[-1] if self._gone else None
+        if gone is None or now - gone.since >= self._part:
+            gone = Gone(now, now, 0.0)
+            self._gone.append(gone)
+        gone.at = now
+        gone.amount += amount
         self._total += amount
         self._next = max(self._next, now) + amount * self._spacing
         return gone
 
-    def correct(self, now: float, gone: Gone, amount: float) -> None:
-        """Count another amount instead of what was taken for it when it went."""
+    def correct(self, now: float, gone: Gone, more: float) -> None:
+        """Count so much more than was taken for it when it went, or less if it is negative."""
         self._forget(now)
         if gone.at > -math.inf:
-            self._total += amount - gone.amount
-            gone.amount = amount
+            self._total += more
+            gone.amount += more
 
     def _room(self, now: float, amount: float) -> float:
         rounds, rest = divmod(amount, self.limit.amount)

@@ -1,0 +1,177 @@
+"""Counters and histograms without locks: one thread counts, others read.
+
+The library's take a lock for each value, since any thread may change them. Here only the event loop's thread does.
+The threads of the metrics endpoint read. Each family is a collector of the library's registry and hands over the
+library's families of samples, so names, labels and formats of the page are the library's. There are no exemplars and
+no series for the time of creation.
+"""
+
+import abc
+import functools
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+_INFINITY = math.inf
+
+
+class CounterChild:
+    """One series of a counter.
+
+    Attributes:
+        value: the sum of all amounts so far.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+    def inc(self, amount: float = 1) -> None:
+        """Add an amount.
+
+        Raises:
+            ValueError: it is negative.
+        """
+        if amount < 0:
+            raise ValueError("a counter cannot decrease")
+        self.value += amount
+
+
+class HistogramChild:
+    """The series of a histogram with the same labels.
+
+    Args:
+        bounds: upper bounds of the buckets, ascending; the last is infinity.
+
+    Attributes:
+        counts: how many values each bucket has got so far, without those of the buckets before it.
+        sum: of all values so far.
+    """
+
+    __slots__ = ("_bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * len(bounds)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value. As in the library, NaN changes the sum but belongs to no bucket."""
+        if value <= _INFINITY:
+            self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+
+_Child = TypeVar("_Child")
+
+
+class _Family(Collector, Generic[_Child]):
+    """All series of one name. None is ever removed.
+
+    Args:
+        name: of the metric, without the suffixes of its series.
+        documentation: the help text.
+        labelnames: names of the labels.
+        registry: where it is registered.
+
+    Attributes:
+        labels: returns the child for these values, one for each name and in their order. The first call makes it.
+            Raises ValueError if there are more or fewer values than names. Only the thread that counts may call it.
+
+    Raises:
+        ValueError: the registry has a metric of this name.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labelnames: Sequence[str], *, registry: CollectorRegistry
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labelnames = tuple(labelnames)
+        self._children: dict[tuple[str, ...], _Child] = {}
+        self.labels: Callable[..., _Child] = functools.cache(self._child)  # costs less than a method with a look-up
+        registry.register(self)
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the family without samples: the registry takes the names of the series from it."""
+        yield self._family({})
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family with the samples of this moment. Any thread may call it."""
+        yield self._family(self._children.copy())  # no other thread runs during the copy; in a loop it would
+
+    @abc.abstractmethod
+    def _new(self) -> _Child: ...
+
+    @abc.abstractmethod
+    def _family(self, children: Mapping[tuple[str, ...], _Child]) -> Metric: ...
+
+    def _child(self, *values: object) -> _Child:
+        if len(values) != len(self._labelnames):
+            raise ValueError(f"{self._name} has {len(self._labelnames)} labels, not {len(values)}")
+        return self._children.setdefault(tuple(map(str, values)), self._new())
+
+
+class CounterFamily(_Family[CounterChild]):
+    """A counter with labels; its name is without `_total`."""
+
+    def _new(self) -> CounterChild:
+        return CounterChild()
+
+    def _family(self, children: Mapping[tuple[str, ...], CounterChild]) -> Metric:
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for values, child in children.items():
+            family.add_metric(values, child.value)
+        return family
+
+
+class HistogramFamily(_Family[HistogramChild]):
+    """A histogram with labels.
+
+    On every page, the number of values is the count of the last bucket. The sum is read after the buckets: values that
+    are counted at that moment may be in one and not in the other.
+
+    Args:
+        name: of the metric, without `_bucket`, `_count` and `_sum`.
+        documentation: the help text.
+        labelnames: names of the labels.
+        buckets: upper bounds in the unit of the values: 0 or more, ascending, without infinity. A value equal to a
+            bound belongs to its bucket.
+        registry: where it is registered.
+
+    Raises:
+        ValueError: the bounds are negative or do not ascend, or the registry has a metric of this name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labelnames: Sequence[str],
+        *,
+        buckets: Sequence[float],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._bounds = [*map(float, buckets), math.inf]
+        if self._bounds != sorted(set(self._bounds)) or self._bounds[0] < 0:
+            raise ValueError(f"{name}: the bounds of buckets must be 0 or more, and ascend")
+        self._bound_names = [floatToGoString(bound) for bound in self._bounds]  # type: ignore[no-untyped-call]
+        super().__init__(name, documentation, labelnames, registry=registry)
+
+    def _new(self) -> HistogramChild:
+        return HistogramChild(self._bounds)
+
+    def _family(self, children: Mapping[tuple[str, ...], HistogramChild]) -> Metric:
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for values, child in children.items():
+            counts = accumulate(child.counts)  # a count depends on those before it, so it is never less
+            family.add_metric(values, list(zip(self._bound_names, counts, strict=True)), child.sum)
+        return family

@@ -1,0 +1,116 @@
+"""What all policies together hold to at the seam `Upstream`, however a call ends."""
+
+import asyncio
+
+import pytest
+from embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
+from virtual_time import in_virtual_time, settled
+
+from embedwire_server.domain import EmbedRequest, ReplySummary, Segment
+from embedwire_server.errors import CallerStalled, GatewayError, RateLimited, Reason
+from embedwire_server.gateway import Gateway
+from embedwire_server.metrics import Metrics
+from embedwire_server.models import MARENGO_30
+from embedwire_server.testing import Attempt, ScriptedUpstream
+from embedwire_server.upstream import EmbedCall, Upstream
+from embedwire_server.upstream.measured import MeasuredUpstream
+from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
+from embedwire_server.upstream.policies.budget import RetryBudget
+from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
+from embedwire_server.upstream.policies.retry import RetryingUpstream
+
+
+class Bench:
+    """All policies around an upstream whose answers the test gives, with one place."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics("fake")
+        self.admission = Admission(self.metrics, in_flight=1, queued=10, content_bytes=1000)
+        self.paces = Paces({}, self.metrics)
+        self.scripted = ScriptedUpstream(undecided, "fake")
+        measured = MeasuredUpstream(self.scripted, self.metrics)
+        retrying = RetryingUpstream(PacedUpstream(measured, self.paces), RetryBudget(0.2, 3), self.metrics)
+        self.upstream: Upstream = AdmittedUpstream(retrying, self.admission, self.metrics)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.scripted.attempts
+
+    def is_idle(self) -> bool:
+        """Whether nobody runs, holds a place or probes."""
+        is_free = self.admission.places(call()).is_idle and self.paces.of(call()).is_idle
+        return is_free and self.scripted.running == 0
+
+    def ended(self, outcome: str) -> float:
+        """How many attempts ended like this."""
+        labels = {"upstream": "fake", "endpoint": call().model.endpoint, "modality": "text"}
+        return sample(self.metrics, "embedwire_upstream_requests_total", **labels, outcome=outcome)
+
+
+class Refusing:
+    """A reply to which nothing can be added."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def add_segments(self, _: EmbedCall, __: int, ___: list[Segment]) -> None:
+        raise self._error
+
+    async def add_result(self, _: EmbedCall, __: ReplySummary | None, ___: GatewayError | None) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError(), CallerStalled(1), RateLimited("no"), refusal(503), limited(60)],
+    ids=["connection", "caller stalled", "rate limited", "repeatable", "limited"],
+)
+@in_virtual_time
+async def test_what_emit_raises(error: Exception) -> None:
+    """It comes out unchanged, is neither repeated nor a refusal of the upstream's, and counts as cancelled."""
+    bench = Bench()
+    gateway = Gateway(bench.upstream, bench.admission, bench.metrics, inputs_at_once=1)
+    running = asyncio.create_task(gateway.embed(EmbedRequest(MARENGO_30, texts(1)), 1e9, Refusing(error)))
+    [waiting] = start(bench.upstream, call())
+    await settled()
+    bench.attempts[0].fail(limited())
+    await asyncio.sleep(5)
+    bench.attempts[1].succeed()
+    await settled()
+    assert running.done()
+    assert running.exception() is error
+    assert len(bench.attempts) == 3
+    assert bench.attempts[2].call is not bench.attempts[1].call
+    bench.attempts[2].succeed()
+    await waiting
+
+    assert bench.is_idle()
+    assert sample(bench.metrics, "embedwire_pacing_holds_total", modality="text") == 1
+    assert [bench.ended(outcome) for outcome in ("UPSTREAM_RATE_LIMITED", "CANCELLED", "OK")] == [1, 1, 1]
+    assert getattr(error, "retry_delay", None) in {None, 60}
+
+
+@in_virtual_time
+async def test_cancelled_while_emit_waits() -> None:
+    """An attempt whose caller leaves while it takes a segment gives everything back, and counts as cancelled."""
+    bench, is_emitting = Bench(), asyncio.Event()
+
+    async def emit(_: list[Segment]) -> None:
+        is_emitting.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(bench.upstream.embed(call(), emit))
+    [waiting] = start(bench.upstream, call())
+    await settled()
+    bench.attempts[0].succeed([SEGMENT], [SEGMENT])
+    await is_emitting.wait()
+    assert len(bench.attempts) == 1
+    running.cancel()
+    await gathered([running])
+    await settled()
+    assert running.cancelled()
+    bench.attempts[1].succeed()
+    await waiting
+
+    assert bench.is_idle()
+    assert [bench.ended(outcome) for outcome in (Reason.CANCELLED, "OK")] == [1, 1]
