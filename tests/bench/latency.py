@@ -11,7 +11,7 @@ from bench.stage import Stage
 CALLS = 150
 
 
-@row(4, "latency", Bound("p50 of a call ÷ direct POST by httpx", 1.4, 0.9, at_most=True))
+@row(4, "latency", Bound("p50 of a call ÷ direct POST by httpx", 1.0, 0.8, at_most=True))
 async def latency(stage: Stage) -> Measured:
     """p50 of one text call, Python client, through the gateway, one at a time ÷ a direct POST by httpx, `files=`."""
     async with stage.gateway("text") as server:

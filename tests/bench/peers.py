@@ -24,14 +24,14 @@ _TEXT = "a red fox jumps over a lazy dog"
 _QUIET = ("LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_TELEMETRY=False", "LITELLM_MODE=PRODUCTION", "NO_DOCS=True")
 
 
-@row(5, "sdk", Bound("text ÷ TwelveLabs SDK", 6, 10))
+@row(5, "sdk", Bound("text ÷ TwelveLabs SDK", 8, 12))
 async def sdk(stage: Stage) -> Measured:
     """Text calls/s ÷ the official async SDK that calls the same upstream itself, concurrency 8."""
     found = await stage.panel("8 in flight", compared)
     return Measured([found.ratios(GATEWAY, SDK)], found.notes(GATEWAY, SDK))
 
 
-@row(6, "litellm", Bound("text ÷ litellm proxy", 15, 25))
+@row(6, "litellm", Bound("text ÷ litellm proxy", 19, 30))
 async def litellm(stage: Stage) -> Measured:
     """Text calls/s ÷ the litellm proxy on an equal upstream, concurrency 8."""
     found = await stage.panel("8 in flight", compared)

@@ -20,7 +20,7 @@ SERVICE = "embedwire.v1.EmbeddingService"
 @row(
     16,
     "start",
-    Bound("start to SERVING, s", 1.0, 0.6, at_most=True),
+    Bound("start to SERVING, s", 0.7, 0.5, at_most=True),
     Bound("memory at rest, MiB", 80, 60, at_most=True),
 )
 async def start(stage: Stage) -> Measured:

@@ -21,7 +21,7 @@ MANY_EACH = 48
 RATE_LIMITS = {"text_requests_per_minute": 100_000_000, "text_requests_per_day": 100_000_000}
 
 
-@row(1, "text", Bound("text ÷ bare stream", 0.42, 0.60))
+@row(1, "text", Bound("text ÷ bare stream", 0.45, 0.60))
 async def text(stage: Stage) -> Measured:
     """Text calls/s, one process, 64 in flight ÷ a bare server that streams one prebuilt segment."""
     found = await stage.panel("64 in flight, streamed", streamed)
@@ -59,7 +59,7 @@ async def streamed(stage: Stage) -> Comparison:
         return await stage.compare(subjects)
 
 
-@row(3, "unary", Bound("unary text ÷ bare unary", 0.36, 0.55))
+@row(3, "unary", Bound("unary text ÷ bare unary", 0.40, 0.55))
 async def unary(stage: Stage) -> Measured:
     """Unary text calls/s ÷ a bare unary server that sends the same."""
     found = await stage.panel("64 in flight, unary", answered)
@@ -99,7 +99,7 @@ async def late_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Emb
         yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, MANY_EACH)
 
 
-@row(7, "late", Bound("200 ms upstream ÷ ideal", 0.5, 0.8))
+@row(7, "late", Bound("200 ms upstream ÷ ideal", 0.54, 0.8))
 async def late(stage: Stage) -> Measured:
     """An upstream that takes 200 ms, 384 in flight: calls/s ÷ ideal."""
     async with late_texts(stage) as ours:
