@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 import pytest
 from messages import failed, request, results, text_input, url_input
-from serving import EVERYWHERE, Serve, Served, until
+from serving import EVERYWHERE, Scripted, Serve, Served, until
+from upstreams import Visit, reply
 from virtual_time import in_virtual_time, now
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -227,3 +228,29 @@ async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
         asked = [served.stub.CreateEmbeddingUnary(text, timeout=20) for _ in range(3 * ACCEPT_LOOPS)]
         assert [await one.code() for one in asked] == [grpc.StatusCode.OK] * 3 * ACCEPT_LOOPS
     assert loops() == 0
+
+
+@pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary"])
+async def test_a_text_passes_no_async_generator(scripted: Scripted, method: str) -> None:
+    """From its arrival to its last message, a call with one text begins no async generator of the server's."""
+    begun: list[str] = []
+
+    def note(generator: Any) -> None:
+        if "embedwire_server" in generator.ag_code.co_filename:
+            begun.append(generator.ag_code.co_qualname)
+
+    async def answer(visit: Visit) -> None:
+        await visit.answer(reply())
+
+    unary = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+    async with scripted(answer) as (served, _):
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=note)
+        try:
+            if method == "CreateEmbedding":
+                assert len(await _take(served.stub.CreateEmbedding(request(text_input()), timeout=20))) == 2
+            else:
+                assert len((await served.stub.CreateEmbeddingUnary(unary, timeout=20)).embeddings) == 1
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+    assert begun == []
