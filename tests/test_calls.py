@@ -77,7 +77,7 @@ async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
 
 
 async def broken(attempt: Attempt) -> None:
-    """Fail in a way that nobody foresaw, with words that nobody may see, or leak a cancellation."""
+    """Raise an unexpected exception with a text that must stay secret, or leak a cancellation."""
     await attempt.emit([Segment(b"\0" * 2048)])
     if getattr(attempt.call.input, "value", "") == "leak":
         raise asyncio.CancelledError

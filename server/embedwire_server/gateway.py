@@ -103,7 +103,7 @@ class Gateway:
         """Embed one input, and report it to the metrics."""
         modality, metrics = call.modality, self._metrics
         began, queued = time.perf_counter(), call.queue
-        reason: str = Reason.CANCELLED  # until it is known that nobody cancelled it
+        reason: str = Reason.CANCELLED  # unless it ends in another way
         self._in_flight[modality] += 1
         try:
             outcome = await self._outcome(call, reply)

@@ -13,7 +13,7 @@ _FLOAT32_BYTES = 4
 
 @dataclasses.dataclass(eq=False)
 class Attempt:
-    """One attempt to embed an input, which lasts until it is told how it ends.
+    """One attempt to embed an input. It waits for `answer`, which `succeed`, `end` and `fail` set.
 
     Attributes:
         call: the input.

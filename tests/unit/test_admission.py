@@ -58,7 +58,7 @@ class Bench:
         return count
 
     def is_idle(self) -> bool:
-        """Whether nobody holds a place of the server's own credential."""
+        """Whether all places of the server's own credential are free."""
         return all(self.admission.places(call(modality)).is_idle for modality in Modality)
 
     def holds_nothing(self) -> bool:

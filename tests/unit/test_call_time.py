@@ -200,7 +200,7 @@ async def outcome(call: Call, run: Callable[[Call], Any]) -> type[BaseException]
         with call:
             await run(call)
     except (GatewayError, ValueError) as error:
-        error.__traceback__ = error.__context__ = None  # whoever takes a failure drops them: their frames hold the call
+        error.__traceback__ = error.__context__ = None  # as the interceptor does: their frames hold the call
         return type(error)
     return None
 
@@ -304,7 +304,7 @@ async def test_a_cancellation_in_the_moment_of_the_end(*, is_ended_first: bool) 
 
 @in_virtual_time
 async def test_a_leaked_cancellation() -> None:
-    """A CancelledError that nobody asked for passes as it is: it is not the end of the call's time."""
+    """A CancelledError that leaks out of a library passes as it is: it is not the end of the call's time."""
     call = a_call()
 
     async def run() -> None:

@@ -114,7 +114,7 @@ def test_children_are_kept() -> None:
 
 
 def test_series_exist_from_their_first_labels() -> None:
-    """A child that nobody has counted with is on the page, with zeros."""
+    """A child without any counts is on the page, with zeros."""
     registry = CollectorRegistry()
     CounterFamily("events", "", ("a",), registry=registry).labels("b")
     HistogramFamily("seconds", "", ("a",), buckets=[1], registry=registry).labels("b")

@@ -37,7 +37,7 @@ class Bench:
         return self.scripted.attempts
 
     def is_idle(self) -> bool:
-        """Whether nobody runs, holds a place or probes."""
+        """Whether no attempt runs, no place is held and no probe is under way."""
         is_free = self.admission.places(call()).is_idle and self.paces.of(call()).is_idle
         return is_free and self.scripted.running == 0
 

@@ -97,7 +97,7 @@ class Call:
         self.deadline = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
 
     def authenticated(self, token: Token | None) -> None:
-        """It is known whose call it is; None if nobody has to say so."""
+        """Set the caller by its token; None if the server has no tokens."""
         if token is not None:
             self.token, self.caller = token, (token.name, self.caller[1])
 

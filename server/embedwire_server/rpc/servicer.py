@@ -1,5 +1,6 @@
 """EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -110,7 +111,7 @@ def _allowed(wanted: EmbedRequest, call: calls.Call) -> EmbedRequest:
     call.model = wanted.model.name
     if call.token is not None:
         call.token.check(wanted)
-        wanted.allowance = call.token.allowance
+        wanted = dataclasses.replace(wanted, allowance=call.token.allowance)
     if wanted.has_audio:
         call.allow_for_audio()
     return wanted

@@ -137,7 +137,7 @@ class Pace:
                 await came
         except BaseException:
             if came.done() and not came.cancelled():
-                came.exception()  # whoever is cancelled does not need it
+                came.exception()  # retrieved, or asyncio logs it: a cancelled call does not raise it
             self._queue.discard(call.caller, call.arrival)
             self.ended(turn)  # it may have come in the same moment
             self._dispatch()
