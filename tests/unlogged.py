@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2_grpc
 
@@ -99,17 +100,19 @@ async def _addresses(process: "subprocess.Popen[bytes]") -> tuple[str, str]:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if "embedwire_build_info" in await asyncio.to_thread(_page, url):
                     for other in ports - {port}:
-                        if await _is_grpc(other):
+                        if await _is_serving(other):
                             return f"127.0.0.1:{other}", url
         await asyncio.sleep(0.05)
     raise AssertionError(f"ended with {process.returncode}")
 
 
-async def _is_grpc(port: int) -> bool:
+async def _is_serving(port: int) -> bool:
+    """Whether it is the server's: the server that checks the private API at the start has no health service."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(channel.channel_ready(), 1)
-            return True
+        check = health_pb2_grpc.HealthStub(channel).Check
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            answer = await check(health_pb2.HealthCheckRequest(), timeout=1)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False
 
 
