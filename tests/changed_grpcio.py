@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from embedwire_server import __main__ as command
+from embedwire_server import cli as command
 
 VERSION, MISSING, LATE = "version", "missing", "late "
 CALLER = os.path.join("rpc", "grpcio", "accept_loops.py")  # noqa: PTH118 - a part of a path

@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from embedwire_server.content import MemoryContent
-from embedwire_server.domain import (
+from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
+from embedwire_server.core.inputs import (
     AudioInput,
     Caller,
     FileSource,
@@ -17,11 +17,11 @@ from embedwire_server.domain import (
     TextInput,
     UrlSource,
 )
-from embedwire_server.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import MARENGO_30
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.media.spool import MemoryContent
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.testing import Attempt, ScriptedUpstream
-from embedwire_server.upstream import EmbedCall, Upstream
+from embedwire_server.upstreams.base import EmbedCall, Upstream
 
 SEGMENT = Segment(b"\0\0\0\0")
 FAR = 1e9

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from embedwire_server import __main__ as command
+from embedwire_server import cli as command
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from embedwire_server import __main__ as command
+from embedwire_server import cli as command
 
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))
 signal.signal(signal.SIGUSR2, lambda *_: all(itertools.repeat(1)))

@@ -18,7 +18,7 @@ import pytest
 import trustme
 from process import ServerProcess
 
-from embedwire_server.access import new_token
+from embedwire_server.auth.tokens import new_token
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/grpcurl.md"

@@ -12,7 +12,7 @@ from upstreams import ScriptedHttpServer
 
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
-from embedwire_server.settings import Settings
+from embedwire_server.config.settings import Settings
 
 # Settings of all servers that tests start, in this process and in others; see conftest.py.
 EVERYWHERE: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from messages import failed, request, results, text_input
 from serving import serving
 from upstreams import ScriptedHttpServer, Visit, reply
 
-from embedwire_server.causes import WORDS, Cause
+from embedwire_server.core.causes import WORDS, Cause
 
 pytestmark = pytest.mark.asyncio
 

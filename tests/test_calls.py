@@ -17,23 +17,23 @@ from virtual_time import in_virtual_time, now
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.content_memory import ContentMemory
-from embedwire_server.domain import Limits, Segment
-from embedwire_server.errors import DeadlineExceeded
-from embedwire_server.gateway import Gateway
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import ModelTable
+from embedwire_server.admission.load_shedding import Admission
+from embedwire_server.core.errors import DeadlineExceeded
+from embedwire_server.core.inputs import Limits, Segment
+from embedwire_server.core.models import ModelTable
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.calls import Call, DefaultDeadlines
-from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.call_context import Call, DefaultDeadlines
+from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.list_models import Catalog
 from embedwire_server.rpc.options import Rules
-from embedwire_server.rpc.requests import RequestReader
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
 from embedwire_server.testing import Attempt, ScriptedUpstream
-from embedwire_server.upstream import Upstream
-from embedwire_server.upstream.policies.admission import Admission
+from embedwire_server.upstreams.base import Upstream
 
 
 def a_call(remaining: float | None) -> Call:
@@ -132,7 +132,7 @@ def test_the_log_of_an_unforeseen_exception_can_be_written(form: str) -> None:
     """Both log formats hold type, causes and places, and no word of an exception, also for other libraries."""
     program = f"""
 import logging
-from embedwire_server import failures, logs
+from embedwire_server.observability import exceptions, logs
 logs.configure("debug", "{form}")
 try:
     try:
@@ -140,7 +140,7 @@ try:
     except KeyError as error:
         raise ValueError("CANARY") from error
 except ValueError as error:
-    failures.unforeseen(error)
+    exceptions.unforeseen(error)
     logging.getLogger("asyncio").exception("a library complains")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
@@ -156,7 +156,7 @@ def test_a_log_line_is_one_line(form: str) -> None:
     """Whatever an event says, it takes one line, with the time, the level, the logger and the running call's id."""
     program = f"""
 import structlog
-from embedwire_server import logs
+from embedwire_server.observability import logs
 logs.configure("info", "{form}", worker=3)
 logs.request_id.set("id-1")
 structlog.get_logger("some.where").info("two\\nlines", fact="a\\nb", number=1.5)

@@ -23,11 +23,11 @@ from test_transport import attempts_at, call, failure_of
 from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2
-from embedwire_server.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
-from embedwire_server.upstream import diagnosis
-from embedwire_server.upstream.exchange import TlsRecordReceived
-from embedwire_server.upstream.response_parser import MalformedResponseError
+from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
+from embedwire_server.core.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
+from embedwire_server.upstreams.http import diagnosis
+from embedwire_server.upstreams.http.exchange import TlsRecordReceived
+from embedwire_server.upstreams.http.response_parser import MalformedResponseError
 
 Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TEXT = request(text_input())

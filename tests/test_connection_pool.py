@@ -15,12 +15,12 @@ import trustme
 from serving import until
 from upstreams import ScriptedHttpServer, Visit, endless, reply
 
-from embedwire_server.upstream.connection import Connection
-from embedwire_server.upstream.dialer import Dialer
-from embedwire_server.upstream.exchange import Exchange
-from embedwire_server.upstream.pool import ConnectionPool
-from embedwire_server.upstream.response_stream import MAX_BUFFERED_BYTES, ResponseStream
-from embedwire_server.upstream.transport import Transport
+from embedwire_server.upstreams.http.connection import Connection
+from embedwire_server.upstreams.http.dialer import Dialer
+from embedwire_server.upstreams.http.exchange import Exchange
+from embedwire_server.upstreams.http.pool import ConnectionPool
+from embedwire_server.upstreams.http.response_stream import MAX_BUFFERED_BYTES, ResponseStream
+from embedwire_server.upstreams.http.transport import Transport
 
 
 class Pieces(httpx.AsyncByteStream):

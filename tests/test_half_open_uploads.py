@@ -15,7 +15,7 @@ from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.rpc.upload import DRAIN_BYTES, MAX_DISCARDED_BYTES, MAX_EMPTY_CHUNKS
+from embedwire_server.rpc.upload_stream import DRAIN_BYTES, MAX_DISCARDED_BYTES, MAX_EMPTY_CHUNKS
 
 Message = pb.CreateEmbeddingFromUploadRequest
 MIB = 1 << 20

@@ -17,9 +17,9 @@ from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.address import Address
-from embedwire_server.settings import Settings
-from embedwire_server.supervisor import Supervisor, reserved
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.address import Address
+from embedwire_server.process.supervisor import Supervisor, reserved
 
 OK = grpc.StatusCode.OK
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])

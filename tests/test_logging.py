@@ -35,7 +35,7 @@ def parsed(log: list[str] | list[bytes]) -> list[dict[str, Any]]:
 
 def run(program: str, form: str = "json", **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run a program in a process whose log is set up."""
-    setup = f"from embedwire_server import logs\nlogs.configure('debug', '{form}')\n"
+    setup = f"from embedwire_server.observability import logs\nlogs.configure('debug', '{form}')\n"
     command = [sys.executable, "-c", setup + textwrap.dedent(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **options)
 
@@ -132,7 +132,8 @@ def test_whatever_else_is_written_becomes_lines() -> None:
     ended = run(
         """
         import asyncio, os, sys, threading, warnings
-        from embedwire_server import lifetime, logs
+        from embedwire_server.observability import logs
+        from embedwire_server.process import runner
         print("of print", file=sys.stderr)
         print("no end", end="", file=sys.stderr)
         print(" of the line", file=sys.__stderr__, flush=True)
@@ -186,7 +187,7 @@ def test_writers_are_never_blocked() -> None:
     reader, writer = os.pipe()
     program = """
         import logging, os, sys, structlog
-        from embedwire_server import logs
+        from embedwire_server.observability import logs
         logs.configure("info", "json")
         for number in range(30_000):
             structlog.get_logger().info("of ours", number=number)

@@ -21,8 +21,8 @@ from prometheus_client.registry import Collector
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server import metrics_endpoint
-from embedwire_server.metrics_endpoint import MetricsEndpoint
+from embedwire_server.observability import http as metrics_endpoint
+from embedwire_server.observability.http import MetricsEndpoint
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
 

@@ -19,15 +19,15 @@ from serving import Scripted, Serve, Served, until
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.domain import Caller
-from embedwire_server.errors import GatewayError
-from embedwire_server.metrics import Metrics
-from embedwire_server.rpc import calls, health, reflection, services
+from embedwire_server.core.errors import GatewayError
+from embedwire_server.core.inputs import Caller
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.rpc import call_context, health, reflection, services
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.pending_calls import PendingCalls
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.service import EmbeddingServicer
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -227,7 +227,7 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
 
 def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
     """A first message may take the longest default deadline; clients send files of 1 MiB within it."""
-    assert Rules().first_message_timeout >= calls.DefaultDeadlines().audio
+    assert Rules().first_message_timeout >= call_context.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])
@@ -246,9 +246,9 @@ class Bench:
     def __init__(self, most: int, seconds: float = 60) -> None:
         self.pending = PendingCalls(most, seconds)
 
-    def call(self, connection: str) -> calls.Call:
+    def call(self, connection: str) -> call_context.Call:
         caller: Caller = ("10.0.0.1", connection)
-        return calls.Call("id", "service", 60, calls.DefaultDeadlines(), 60, is_ours=True, caller=caller)
+        return call_context.Call("id", "service", 60, call_context.DefaultDeadlines(), 60, is_ours=True, caller=caller)
 
     async def waiting(self, connection: str) -> "asyncio.Task[None]":
         """A call that waits for its first message."""

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import trustme
 
-from embedwire_server import configuration
-from embedwire_server.configuration import InvalidConfiguration
-from embedwire_server.settings import Settings
-from embedwire_server.upstream import proxies
+from embedwire_server.config import sources
+from embedwire_server.config.settings import Settings
+from embedwire_server.config.sources import InvalidConfiguration
+from embedwire_server.upstreams.http import proxies
 
 URL = "https://api.upstream.test/v1.3"
 SECRET = "hunter2"
@@ -123,7 +123,7 @@ def test_no_proxy(host: str, entries: str, expected: bool) -> None:  # noqa: FBT
 def test_loopback_uses_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upstream on this machine is connected to directly, whatever the setting and the environment say."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
-    assert configuration.load({"upstream": f"http://{host}:1"}).settings.proxy is None
+    assert sources.load({"upstream": f"http://{host}:1"}).settings.proxy is None
     chosen: dict[str, Any] = {"upstream": f"http://{host}:1", "upstream_proxy": "http://proxy.test:3128"}
     assert Settings(**chosen).proxy is None
 
@@ -131,23 +131,23 @@ def test_loopback_uses_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_sandbox_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither does the embedded sandbox, and a proxy that cannot be used does not matter then."""
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test")
-    assert configuration.load({"upstream": "sandbox"}).settings.proxy is None
+    assert sources.load({"upstream": "sandbox"}).settings.proxy is None
 
 
 def test_the_setting_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The setting wins over the environment and NO_PROXY, `none` as well; `config` shows where the proxy is from."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@env.test:3128")
-    loaded = configuration.load({"upstream": URL})
+    loaded = sources.load({"upstream": URL})
     assert str(loaded.settings.proxy) == "http://***@env.test:3128"
-    shown = "\n".join(configuration.shown(loaded))
+    shown = "\n".join(sources.shown(loaded))
     assert 'upstream_proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
     assert SECRET not in shown + repr(loaded)
 
     monkeypatch.setenv("NO_PROXY", "*")
-    assert configuration.load({"upstream": URL}).settings.proxy is None
+    assert sources.load({"upstream": URL}).settings.proxy is None
     chosen = {"upstream": URL, "upstream_proxy": f"http://me:{SECRET}@set.test:3128"}
-    assert str(configuration.load(chosen).settings.proxy) == "http://***@set.test:3128"
-    assert configuration.load({"upstream": URL, "upstream_proxy": "none"}).settings.proxy is None
+    assert str(sources.load(chosen).settings.proxy) == "http://***@set.test:3128"
+    assert sources.load({"upstream": URL, "upstream_proxy": "none"}).settings.proxy is None
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_socks_proxy_is_refused(
     if variable:
         monkeypatch.setenv(variable, f"socks5://me:{SECRET}@proxy.test")
     with pytest.raises(InvalidConfiguration, match=f"^{place}: SOCKS proxies are not supported") as caught:
-        configuration.load({"upstream": URL} | flags)
+        sources.load({"upstream": URL} | flags)
     assert SECRET not in str(caught.value)
 
 
@@ -175,6 +175,6 @@ def test_authorities_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     with pytest.raises(InvalidConfiguration, match="--upstream-ca: holds no certificates in PEM form"):
-        configuration.load({"upstream_ca": str(path)})
+        sources.load({"upstream_ca": str(path)})
     trustme.CA().cert_pem.write_to_path(str(path))
-    assert configuration.load({"upstream_ca": str(path)}).settings.upstream_ca == path
+    assert sources.load({"upstream_ca": str(path)}).settings.upstream_ca == path

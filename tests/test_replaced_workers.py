@@ -22,10 +22,10 @@ from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.address import Address
-from embedwire_server.settings import MIB, Settings
-from embedwire_server.supervisor import reserved
-from embedwire_server.worker import LIFESPAN_JITTER, Lifespan
+from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.core.address import Address
+from embedwire_server.process.supervisor import reserved
+from embedwire_server.process.worker import LIFESPAN_JITTER, Lifespan
 
 GROWING_SERVER = (str(Path(__file__).with_name("growing_server.py")),)
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])

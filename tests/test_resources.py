@@ -18,11 +18,11 @@ from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.app import App
-from embedwire_server.causes import Cause
-from embedwire_server.metrics import Metrics
-from embedwire_server.resources import GOOD_CHECKS, ResourceMonitor
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.causes import Cause
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.resources import GOOD_CHECKS, ResourceMonitor
 from embedwire_server.rpc.health import SERVICE
-from embedwire_server.settings import Settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

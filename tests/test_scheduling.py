@@ -10,7 +10,7 @@ from process import ServerProcess
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.scheduling import batch_threads
+from embedwire_server.rpc.scheduling import batch_threads
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
 POLICY = 38  # of /proc/PID/task/TID/stat, counted behind the name: see proc(5)

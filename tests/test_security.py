@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server import configuration
-from embedwire_server.settings import Settings
+from embedwire_server.config import sources
+from embedwire_server.config.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -107,7 +107,7 @@ async def test_a_token_that_was_made_is_let_in(scripted: Scripted, tmp_path: Pat
     assert token not in made.stderr
     config = tmp_path / "embedwire.toml"
     config.write_text(entry)
-    tokens = configuration.load({"config": str(config), "upstream": "sandbox"}).settings.tokens
+    tokens = sources.load({"config": str(config), "upstream": "sandbox"}).settings.tokens
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply())

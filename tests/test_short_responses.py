@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 from upstreams import ScriptedHttpServer, Visit
 
-from embedwire_server.domain import AudioInput, Input, ReplySummary, Segment, TextInput, UrlSource
-from embedwire_server.errors import GatewayError, Reason, UpstreamFailure
-from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import EmbedCall
-from embedwire_server.upstream.http import SHORT_BYTES, HttpUpstream
-from embedwire_server.upstream.transport import Transport
-from embedwire_server.upstream.v1 import V1Dialect
+from embedwire_server.core.errors import GatewayError, Reason, UpstreamFailure
+from embedwire_server.core.inputs import AudioInput, Input, ReplySummary, Segment, TextInput, UrlSource
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.http.transport import Transport
+from embedwire_server.upstreams.http.upstream import SHORT_BYTES, HttpUpstream
+from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 
 MODEL = dataclasses.replace(MARENGO_30, dimensions=2)
 TEXT = TextInput("", "a red fox")

@@ -22,7 +22,7 @@ from serving import Scripted, Serve, until
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.settings import Settings
+from embedwire_server.config.settings import Settings
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])

@@ -13,18 +13,19 @@ import pytest
 from embed_calls import embedded
 from upstreams import ScriptedHttpServer, Visit, reply
 
-from embedwire_server.content import MemoryContent
-from embedwire_server.domain import AudioInput, FileSource, Segment, TextInput, UrlSource
-from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream import EmbedCall, Upstream, http
-from embedwire_server.upstream.exchange import Exchange, Request, Sender
-from embedwire_server.upstream.http import HttpUpstream
-from embedwire_server.upstream.policies.budget import RetryBudget
-from embedwire_server.upstream.policies.retry import RetryingUpstream
-from embedwire_server.upstream.transport import Transport
-from embedwire_server.upstream.v1 import V1Dialect
+from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure
+from embedwire_server.core.inputs import AudioInput, FileSource, Segment, TextInput, UrlSource
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.media.spool import MemoryContent
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry_budget import RetryBudget
+from embedwire_server.upstreams.base import EmbedCall, Upstream
+from embedwire_server.upstreams.http import upstream as http
+from embedwire_server.upstreams.http.exchange import Exchange, Request, Sender
+from embedwire_server.upstreams.http.transport import Transport
+from embedwire_server.upstreams.http.upstream import HttpUpstream
+from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 
 pytestmark = pytest.mark.asyncio
 

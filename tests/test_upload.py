@@ -18,7 +18,7 @@ from serving import Scripted, Serve, Served, until
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.rpc import calls
+from embedwire_server.rpc import call_context
 
 Message = pb.CreateEmbeddingFromUploadRequest
 
@@ -110,7 +110,7 @@ async def test_broken_framing_while_another_input_is_answered(scripted: Scripted
     """The call ends with the fault, also if it comes while the first message is being written."""
 
     async def script(visit: Visit) -> None:
-        await visit.pause(calls.HANGING_UP_SECONDS)  # so both come at about the same time
+        await visit.pause(call_context.HANGING_UP_SECONDS)  # so both come at about the same time
         await visit.answer(reply())
 
     async with scripted(script) as (served, _):

@@ -14,7 +14,7 @@ from serving import Scripted, Serve, Served
 from test_command import run
 from upstreams import ScriptedHttpServer, Visit, reply
 
-from embedwire_server.settings import Settings
+from embedwire_server.config.settings import Settings
 
 PATH_CHARACTERS = "/aZ9-._~!$&'()*+,;=:@"
 

@@ -22,10 +22,10 @@ from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.address import Address
 from embedwire_server.app import App
-from embedwire_server.settings import Settings
-from embedwire_server.supervisor import reserved
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.address import Address
+from embedwire_server.process.supervisor import reserved
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
 # On so many connections none of two workers stays without a call but once in a million times.

@@ -10,33 +10,33 @@ from typing import Self
 import structlog
 
 from embedwire_server import __version__
-from embedwire_server.access import Access
-from embedwire_server.address import Address
-from embedwire_server.gateway import Gateway
-from embedwire_server.metrics import Metrics
-from embedwire_server.metrics_endpoint import MetricsEndpoint
-from embedwire_server.resources import ResourceMonitor
+from embedwire_server.admission.caller_quota import Allowances
+from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
+from embedwire_server.auth.tokens import Access
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.address import Address
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability.http import MetricsEndpoint
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.resources import ResourceMonitor
+from embedwire_server.policies.attempts import MeasuredUpstream
+from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
+from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
+from embedwire_server.rpc.list_models import Catalog
 from embedwire_server.rpc.options import Rules
-from embedwire_server.rpc.requests import RequestReader
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.scheduling import batch_threads
+from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
-from embedwire_server.scheduling import batch_threads
-from embedwire_server.settings import Settings
-from embedwire_server.upstream import Upstream
-from embedwire_server.upstream.dialer import Dialer
-from embedwire_server.upstream.http import HttpUpstream
-from embedwire_server.upstream.measured import MeasuredUpstream
-from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
-from embedwire_server.upstream.policies.allowances import Allowances
-from embedwire_server.upstream.policies.budget import RetryBudget
-from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
-from embedwire_server.upstream.policies.retry import RetryingUpstream
-from embedwire_server.upstream.transport import Transport
-from embedwire_server.upstream.v1 import V1Dialect
+from embedwire_server.upstreams.base import Upstream
+from embedwire_server.upstreams.http.dialer import Dialer
+from embedwire_server.upstreams.http.transport import Transport
+from embedwire_server.upstreams.http.upstream import HttpUpstream
+from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 
 PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
 
@@ -51,7 +51,7 @@ async def embedded_sandbox() -> AsyncGenerator[str]:
         RuntimeError: its packages are missing.
     """
     try:
-        from embedwire_server.sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - an extra that production does without
+        from embedwire_sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - an extra that production does without
     except ImportError as error:
         raise RuntimeError(
             "the sandbox needs more packages: install embedwire-server[sandbox], "

@@ -15,11 +15,11 @@ from bench import bodies
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.domain import AudioInput, Modality, UrlSource
-from embedwire_server.models import MARENGO_27
-from embedwire_server.rpc import replies
-from embedwire_server.upstream import EmbedCall
-from embedwire_server.upstream.v1 import V1ReplyParser
+from embedwire_server.core.inputs import AudioInput, Modality, UrlSource
+from embedwire_server.core.models import MARENGO_27
+from embedwire_server.rpc import encode
+from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser
 
 PIECE_BYTES = 64 << 10  # as the server takes them
 PASSES = 5
@@ -56,7 +56,7 @@ def ours(reply: bytes) -> Iterator[bytes]:
     for start in range(0, len(reply), PIECE_BYTES):
         for found in parser.feed(reply[start : start + PIECE_BYTES]):
             message = pb.Segment()
-            replies.write_segment(message, call, count, found, pb.VECTOR_ENCODING_FLOAT_VALUES)
+            encode.write_segment(message, call, count, found, pb.VECTOR_ENCODING_FLOAT_VALUES)
             yield message.SerializeToString()
             count += 1
     parser.finish()

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from embedwire_server import __main__ as command
-from embedwire_server import logs
+from embedwire_server import cli as command
 from embedwire_server.app import App
+from embedwire_server.observability import logs
 
 
 def serve(app: type[App]) -> None:

@@ -11,11 +11,11 @@ import httpx
 from bench import entry
 from embedwire_server import __version__
 from embedwire_server.app import App
-from embedwire_server.domain import TextInput
-from embedwire_server.upstream import EmbedCall
-from embedwire_server.upstream.exchange import Exchange, Request
-from embedwire_server.upstream.http import HttpUpstream
-from embedwire_server.upstream.v1 import V1Dialect
+from embedwire_server.core.inputs import TextInput
+from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.http.exchange import Exchange, Request
+from embedwire_server.upstreams.http.upstream import HttpUpstream
+from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 
 
 class Received:

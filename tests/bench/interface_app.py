@@ -10,9 +10,9 @@ import httpx
 from bench import entry
 from bench.files_app import Received
 from embedwire_server.app import App
-from embedwire_server.upstream.exchange import Exchange, Request
-from embedwire_server.upstream.http import HttpUpstream
-from embedwire_server.upstream.transport import Transport
+from embedwire_server.upstreams.http.exchange import Exchange, Request
+from embedwire_server.upstreams.http.transport import Transport
+from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 
 class InterfaceSender:

@@ -39,10 +39,10 @@ from embedwire.details import error_of
 from embedwire.replies import failure as read_failure
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire_server import errors
-from embedwire_server.causes import Cause
-from embedwire_server.errors import Reason
-from embedwire_server.rpc import replies, status
+from embedwire_server.core import errors
+from embedwire_server.core.causes import Cause
+from embedwire_server.core.errors import Reason
+from embedwire_server.rpc import encode, status
 
 NUMBERS = {name.removeprefix("ERROR_REASON_"): number for name, number in error_reason_pb2.ErrorReason.items()}
 
@@ -113,7 +113,7 @@ def by_status(error: errors.GatewayError) -> EmbedwireError:
 
 
 def by_result(error: errors.GatewayError) -> Failure:
-    return read_failure(pb.Failure.FromString(replies.failure_message(error).SerializeToString()))
+    return read_failure(pb.Failure.FromString(encode.failure_message(error).SerializeToString()))
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -136,7 +136,7 @@ async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
         ),
         "connection_refused",
     )
-    in_result = answering(result(0, failure=replies.failure_message(error), attempts=3), segment(1), result(1))
+    in_result = answering(result(0, failure=encode.failure_message(error), attempts=3), segment(1), result(1))
     async with service(CreateEmbedding=aborting(error)) as target, connect(target) as client:
         with pytest.raises(EmbedwireError) as caught:
             await asyncio.wait_for(client.embed("m", Text("a"), request_id="mine", timeout=10), 10)

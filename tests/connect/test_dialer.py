@@ -14,11 +14,11 @@ import trustme
 from aiohappyeyeballs import AddrInfoType
 from forward_proxy import REFUSED, ForwardProxy, listening
 
-from embedwire_server.causes import Cause
-from embedwire_server.upstream import diagnosis, dialer
-from embedwire_server.upstream.dialer import Dialer
-from embedwire_server.upstream.proxies import Proxy
-from embedwire_server.upstream.resolver import Lookup, Resolver
+from embedwire_server.core.causes import Cause
+from embedwire_server.upstreams.http import diagnosis, dialer
+from embedwire_server.upstreams.http.dialer import Dialer
+from embedwire_server.upstreams.http.proxies import Proxy
+from embedwire_server.upstreams.http.resolver import Lookup, Resolver
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,7 +8,7 @@ from typing import Any
 from media import Pipe, flac, jpeg, mp3, png, wav
 
 from dropin.sides import Arguments, Materials
-from embedwire_server.sandbox import Fault
+from embedwire_sandbox import Fault
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"
 LONG = "word " * 78

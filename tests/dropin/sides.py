@@ -12,7 +12,7 @@ from sandbox.official import create_async, create_sync
 from serving import Served
 
 from embedwire.twelvelabs import AsyncTwelveLabs, TwelveLabs
-from embedwire_server.sandbox import Fault, Sandbox
+from embedwire_sandbox import Fault, Sandbox
 
 
 @dataclasses.dataclass

@@ -31,7 +31,7 @@ from embedwire.twelvelabs import (
 )
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.sandbox import Sandbox
+from embedwire_sandbox import Sandbox
 
 NEW, OLD = "marengo3.0", "Marengo-retrieval-2.7"
 

@@ -15,7 +15,7 @@ from serving import serving
 
 from dropin.cases import AGREE, DEVIATE, Case
 from dropin.sides import Bench, Outcome
-from embedwire_server.sandbox import Sandbox, SandboxOptions
+from embedwire_sandbox import Sandbox, SandboxOptions
 
 README = (Path(__file__).parents[2] / "clients/python/README.md").read_text()
 

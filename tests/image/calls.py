@@ -12,7 +12,7 @@ from promises.server import MIB
 from promises.verdict import Verdict
 
 from embedwire import TLS, AsyncClient, Audio, Embedding, EmbedwireError, Image, Text
-from embedwire_server.access import new_token
+from embedwire_server.auth.tokens import new_token
 from image.container import MEMORY_MIB, Container
 from image.stage import Stage, check
 

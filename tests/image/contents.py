@@ -50,7 +50,7 @@ print(json.dumps({found.name: found.version for found in importlib.metadata.dist
 """
 _UNCOMPILED = """
 import importlib.util, json, pathlib, sys
-import embedwire_server.__main__, embedwire_server.sandbox, embedwire_server.supervisor
+import embedwire_sandbox, embedwire_server.cli, embedwire_server.process.supervisor
 modules = [module for module in sys.modules.values()
     if str(getattr(module, "__file__", "")).endswith(".py") and module.__spec__.origin != "frozen"]
 print(json.dumps([len(modules), [module.__name__ for module in modules

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from messages import request, text_input
 
-from embedwire_server.metrics import MAX_SERIES
+from embedwire_server.observability.metrics import MAX_SERIES
 from promises.answers import good
 from promises.callers import Callers, closed_loop, names
 from promises.server import SERVICE

@@ -9,7 +9,7 @@ from typing import Any
 
 from messages import file_input, request, text_input, url_input
 
-from embedwire_server.settings import Settings
+from embedwire_server.config.settings import Settings
 from promises.answers import always, good, http
 from promises.broken_answers import answers
 from promises.callers import Callers, Metadata, Outcome

@@ -13,8 +13,8 @@ import threading
 import time
 from typing import Any
 
-from embedwire_server import __main__ as command
-from embedwire_server.upstream import wire
+from embedwire_server import cli as command
+from embedwire_server.upstreams.twelvelabs import v1_messages
 
 EXPLOSIVE = "explosive"
 
@@ -37,14 +37,14 @@ def _write_tasks(*_: object) -> None:
 
 
 def _plant_explosion() -> None:
-    parts = wire.parts
+    parts = v1_messages.parts
 
     def exploding(item: Any, *more: Any) -> Any:
         if EXPLOSIVE in getattr(item, "value", ""):
             raise RuntimeError(item.value)
         return parts(item, *more)
 
-    wire.parts = exploding  # type: ignore[assignment] # what it is given, it passes on
+    v1_messages.parts = exploding  # type: ignore[assignment] # what it is given, it passes on
 
 
 if __name__ == "__main__":

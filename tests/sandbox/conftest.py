@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from media import flac, png
 
-from embedwire_server.sandbox import Sandbox
+from embedwire_sandbox import Sandbox
 from sandbox.official import Create, create_async, create_sync
 
 

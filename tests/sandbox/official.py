@@ -9,7 +9,7 @@ import httpx
 from twelvelabs import AsyncTwelveLabs, TwelveLabs
 from twelvelabs.types import EmbeddingResponse
 
-from embedwire_server.sandbox import Sandbox
+from embedwire_sandbox import Sandbox
 
 Create = Callable[..., Awaitable[EmbeddingResponse]]
 KEY = "test"

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 from media import Samples, flac, mp3, sound, tone, wav
 
-from embedwire_server.sandbox import SandboxOptions
-from embedwire_server.sandbox.audio import audio_segments, windows
-from embedwire_server.sandbox.errors import MediaError, RefusalError
-from embedwire_server.sandbox.form import Spool, Upload
-from embedwire_server.sandbox.models import MARENGO_27, MARENGO_30, Model
-from embedwire_server.sandbox.result import Segment
-from embedwire_server.sandbox.vectors import Vector
+from embedwire_sandbox import SandboxOptions
+from embedwire_sandbox.audio import audio_segments, windows
+from embedwire_sandbox.errors import MediaError, RefusalError
+from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.models import MARENGO_27, MARENGO_30, Model
+from embedwire_sandbox.result import Segment
+from embedwire_sandbox.vectors import Vector
 
 OPTIONS = SandboxOptions()
 

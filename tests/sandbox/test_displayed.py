@@ -13,8 +13,8 @@ import pytest
 from media import picture
 from PIL import Image, ImageDraw
 
-from embedwire_server.sandbox.errors import MediaError
-from embedwire_server.sandbox.vectors import Vector
+from embedwire_sandbox.errors import MediaError
+from embedwire_sandbox.vectors import Vector
 from sandbox.test_image import scene, vector
 
 Pixels = np.ndarray[Any, np.dtype[Any]]

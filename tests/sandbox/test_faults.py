@@ -8,8 +8,8 @@ import httpx
 import pytest
 from media import png, wav
 
-from embedwire_server.sandbox import Fault, FaultScript, Sandbox, SandboxOptions
-from embedwire_server.sandbox.models import Modality
+from embedwire_sandbox import Fault, FaultScript, Sandbox, SandboxOptions
+from embedwire_sandbox.models import Modality
 from sandbox.official import create_async, form, plain, post
 
 AUDIO: dict[str, Any] = {

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from media import png
 
-from embedwire_server.sandbox.errors import RefusalError
-from embedwire_server.sandbox.fetch import Fetcher
+from embedwire_sandbox.errors import RefusalError
+from embedwire_sandbox.fetch import Fetcher
 
 
 class Files:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from media import png, wav
 
-from embedwire_server.sandbox import Sandbox, SandboxOptions
+from embedwire_sandbox import Sandbox, SandboxOptions
 from sandbox.official import form, post
 
 BOUNDARY = "a-boundary"

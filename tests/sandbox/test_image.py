@@ -9,11 +9,11 @@ import pytest
 from media import picture, png
 from PIL import Image, ImageDraw
 
-from embedwire_server.sandbox.errors import MediaError
-from embedwire_server.sandbox.form import Spool, Upload
-from embedwire_server.sandbox.image import image_vector
-from embedwire_server.sandbox.models import MARENGO_27, MARENGO_30
-from embedwire_server.sandbox.vectors import Vector
+from embedwire_sandbox.errors import MediaError
+from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.image import image_vector
+from embedwire_sandbox.models import MARENGO_27, MARENGO_30
+from embedwire_sandbox.vectors import Vector
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from media import flac, mp3, sound, tone, wav
 
-from embedwire_server.sandbox import Fault, Sandbox, SandboxOptions
-from embedwire_server.sandbox.audio import audio_segments
-from embedwire_server.sandbox.background import Stop, StoppedError, Threads
-from embedwire_server.sandbox.errors import MediaError, RefusalError
-from embedwire_server.sandbox.models import MARENGO_27, MARENGO_30, Model
-from embedwire_server.sandbox.result import Segment
+from embedwire_sandbox import Fault, Sandbox, SandboxOptions
+from embedwire_sandbox.audio import audio_segments
+from embedwire_sandbox.background import Stop, StoppedError, Threads
+from embedwire_sandbox.errors import MediaError, RefusalError
+from embedwire_sandbox.models import MARENGO_27, MARENGO_30, Model
+from embedwire_sandbox.result import Segment
 from sandbox.test_audio import OPTIONS, segments, upload
 
 MELODY = np.concatenate([tone(2, hertz) for hertz in (262, 330, 392, 523, 330, 262, 294)])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from embedwire_server.sandbox.errors import RefusalError
-from embedwire_server.sandbox.quota import Quota
+from embedwire_sandbox.errors import RefusalError
+from embedwire_sandbox.quota import Quota
 
 
 class Clock:

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator
 import numpy as np
 from media import sound
 
-from embedwire_server.sandbox import Sandbox
-from embedwire_server.sandbox.reply import pieces
-from embedwire_server.sandbox.result import Document, Result, Segment
-from embedwire_server.sandbox.vectors import Vector
+from embedwire_sandbox import Sandbox
+from embedwire_sandbox.reply import pieces
+from embedwire_sandbox.result import Document, Result, Segment
+from embedwire_sandbox.vectors import Vector
 from sandbox.official import post
 
 VECTOR: Vector = np.array([0.1, -1 / 3, 1e-9], dtype=np.float32)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from embedwire_server.sandbox import Sandbox
+from embedwire_sandbox import Sandbox
 from sandbox.official import post
 
 SAMPLES = Path(__file__).parents[2] / "clients/python/examples/samples"
@@ -29,12 +29,12 @@ async def test_samples(sandbox: Sandbox) -> None:
 PRINT_VECTORS = """
 import hashlib, sys
 from pathlib import Path
-from embedwire_server.sandbox import SandboxOptions
-from embedwire_server.sandbox.audio import audio_segments
-from embedwire_server.sandbox.form import Spool, Upload
-from embedwire_server.sandbox.image import image_vector
-from embedwire_server.sandbox.models import MARENGO_27
-from embedwire_server.sandbox.text import text_vector
+from embedwire_sandbox import SandboxOptions
+from embedwire_sandbox.audio import audio_segments
+from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.image import image_vector
+from embedwire_sandbox.models import MARENGO_27
+from embedwire_sandbox.text import text_vector
 digest = hashlib.sha256(text_vector(Path(sys.argv[1]).read_text(), 1024).tobytes())
 for path, embed in ((sys.argv[2], lambda upload: [image_vector(upload, MARENGO_27, 10**6)]),
                     (sys.argv[3], lambda upload: [segment.vector for segment in

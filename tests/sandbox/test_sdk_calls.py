@@ -10,7 +10,7 @@ import pytest
 from media import Pipe, flac, mp3, png, wav
 from twelvelabs.types import EmbeddingResponse
 
-from embedwire_server.sandbox import Sandbox
+from embedwire_sandbox import Sandbox
 from sandbox.official import Create
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"

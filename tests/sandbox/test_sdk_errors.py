@@ -7,8 +7,8 @@ from media import flac, jpeg, mp3, png, wav
 from twelvelabs.core.api_error import ApiError
 from twelvelabs.errors import BadRequestError
 
-from embedwire_server.sandbox import Sandbox, SandboxOptions
-from embedwire_server.sandbox.errors import DOCS_URL
+from embedwire_sandbox import Sandbox, SandboxOptions
+from embedwire_sandbox.errors import DOCS_URL
 from sandbox.official import Create, create_async
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"

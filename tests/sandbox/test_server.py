@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from media import wav
 
-from embedwire_server.sandbox import Sandbox, SandboxOptions
+from embedwire_sandbox import Sandbox, SandboxOptions
 from sandbox.official import form, plain, post
 
 TYPE = "Content-Type: multipart/form-data; boundary=b"

@@ -5,10 +5,10 @@ import hashlib
 import pytest
 from embed_calls import an_input, texts
 
-from embedwire_server.access import Access, Token, new_token
-from embedwire_server.domain import Allowance, EmbedRequest, Modality
-from embedwire_server.errors import PermissionDenied, Unauthenticated
-from embedwire_server.models import MARENGO_27, MARENGO_30
+from embedwire_server.auth.tokens import Access, Token, new_token
+from embedwire_server.core.errors import PermissionDenied, Unauthenticated
+from embedwire_server.core.inputs import Allowance, EmbedRequest, Modality
+from embedwire_server.core.models import MARENGO_27, MARENGO_30
 
 
 def digest(token: str) -> str:

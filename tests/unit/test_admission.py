@@ -10,15 +10,15 @@ import pytest
 from embed_calls import SEGMENT, an_input, call, gathered, limited, sample, start, texts, undecided
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.domain import Caller, EmbedRequest, Input, Modality, ReplySummary, Segment
-from embedwire_server.errors import DeadlineExceeded, GatewayError, Overloaded, Reason
-from embedwire_server.gateway import Gateway
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import MARENGO_30
+from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
+from embedwire_server.core.errors import DeadlineExceeded, GatewayError, Overloaded, Reason
+from embedwire_server.core.inputs import Caller, EmbedRequest, Input, Modality, ReplySummary, Segment
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
 from embedwire_server.testing import Attempt, ScriptedUpstream
-from embedwire_server.upstream import EmbedCall
-from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
-from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
+from embedwire_server.upstreams.base import EmbedCall
 
 HEAVY: Caller = ("heavy", "1")
 AT_ONCE = 16

@@ -7,12 +7,12 @@ import pytest
 from embed_calls import sample, texts
 from virtual_time import in_virtual_time
 
-from embedwire_server.domain import Allowance, EmbedRequest
-from embedwire_server.errors import Overloaded, RateLimited
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import MARENGO_30
-from embedwire_server.upstream.policies.admission import Admission
-from embedwire_server.upstream.policies.allowances import Allowances
+from embedwire_server.admission.caller_quota import Allowances
+from embedwire_server.admission.load_shedding import Admission
+from embedwire_server.core.errors import Overloaded, RateLimited
+from embedwire_server.core.inputs import Allowance, EmbedRequest
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.observability.metrics import Metrics
 
 AT_ONCE = 16
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from embedwire_server.upstream.policies.budget import RESERVE, RetryBudget
+from embedwire_server.policies.retry_budget import RESERVE, RetryBudget
 
 CALLS = 100_000
 ATTEMPTS = 3

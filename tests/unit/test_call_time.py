@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.errors import CallerStalled, DeadlineExceeded, Draining, GatewayError, Overloaded
-from embedwire_server.rpc.calls import Call, DefaultDeadlines
-from embedwire_server.rpc.outbox import Writer
+from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, Draining, GatewayError, Overloaded
+from embedwire_server.rpc.call_context import Call, DefaultDeadlines
+from embedwire_server.rpc.flow_control import Writer
 
 FOREVER = 1e6
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from embedwire_server.causes import Cause
-from embedwire_server.content import BLOCK_BYTES, IN_MEMORY_BYTES, READ_BYTES, Announcement, MemoryContent, Upload
-from embedwire_server.content_memory import ContentMemory
-from embedwire_server.domain import Content
-from embedwire_server.errors import ContentTooLarge, GatewayError, Reason, ResourceFailure, UploadMismatch
+from embedwire_server.core.causes import Cause
+from embedwire_server.core.errors import ContentTooLarge, GatewayError, Reason, ResourceFailure, UploadMismatch
+from embedwire_server.core.inputs import Content
+from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.spool import BLOCK_BYTES, IN_MEMORY_BYTES, READ_BYTES, Announcement, MemoryContent, Upload
 
 LIMIT = 8 << 20
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from embedwire_server.content_memory import ContentMemory
-from embedwire_server.domain import Caller
+from embedwire_server.core.inputs import Caller
+from embedwire_server.media.content_memory import ContentMemory
 
 MIB = 1 << 20
 HEAVY, OTHER = ("a", "1"), ("b", "1")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from embedwire_server.counters import CounterFamily, HistogramFamily
-from embedwire_server.domain import Modality
+from embedwire_server.core.inputs import Modality
+from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 
 LABELS = ("modality", "a_model")
 BOUNDS = (0.005, 0.1, 1, 2.5, 600, 1_000_000)

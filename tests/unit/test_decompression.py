@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from embedwire_server.upstream.decompression import STEP_BYTES, DecompressionError, Decompressor
+from embedwire_server.upstreams.http.decompression import STEP_BYTES, DecompressionError, Decompressor
 
 TEXT = b'{"model_name": "marengo3.0", "numbers": [' + b"0.5, " * 2000 + b"1]}"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.upstream import error_body
+from embedwire_server.upstreams.twelvelabs import error_body
 
 WORDS = "The text is too long."
 XML = "application/xml"

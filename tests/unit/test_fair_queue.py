@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.upstream.policies.fair_queue import FairQueue
+from embedwire_server.policies.fair_queue import FairQueue
 
 Path = tuple[str, str]
 PATHS = st.tuples(st.sampled_from("abc"), st.sampled_from("123"))

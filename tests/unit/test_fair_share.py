@@ -2,8 +2,8 @@
 
 import pytest
 
-from embedwire_server.domain import Caller
-from embedwire_server.fair_share import FairShare
+from embedwire_server.core.fair_share import FairShare
+from embedwire_server.core.inputs import Caller
 
 MOST = 900
 

@@ -12,26 +12,25 @@ import pytest
 from structlog.testing import capture_logs
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.content import MemoryContent
-from embedwire_server.domain import (
-    EmbedRequest,
-    FileSource,
-    ImageInput,
-    Input,
-    ReplySummary,
-    Segment,
-    TextInput,
+from embedwire_server.admission.load_shedding import Admission
+from embedwire_server.core.errors import (
+    GatewayError,
+    InternalError,
+    Overloaded,
+    Reason,
+    ReplyTooLarge,
+    UpstreamFailure,
 )
-from embedwire_server.errors import GatewayError, InternalError, Overloaded, Reason, ReplyTooLarge, UpstreamFailure
-from embedwire_server.gateway import Gateway, Reply
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import MARENGO_30
-from embedwire_server.rpc.unary import MAX_REPLY_BYTES, UnaryReply
+from embedwire_server.core.inputs import EmbedRequest, FileSource, ImageInput, Input, ReplySummary, Segment, TextInput
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.gateway.gateway import Gateway, Reply
+from embedwire_server.media.spool import MemoryContent
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry_budget import RetryBudget
+from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES, UnaryReply
 from embedwire_server.testing import Attempt, Script, ScriptedUpstream
-from embedwire_server.upstream import EmbedCall
-from embedwire_server.upstream.policies.admission import Admission
-from embedwire_server.upstream.policies.budget import RetryBudget
-from embedwire_server.upstream.policies.retry import RetryingUpstream
+from embedwire_server.upstreams.base import EmbedCall
 
 SECRET = "the caller's words"
 DEADLINE = 1e9

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.errors import Reason
-from embedwire_server.upstream import hints, refusal
+from embedwire_server.core.errors import Reason
+from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.twelvelabs import errors
 
 MINUTE = dt.timedelta(minutes=1)
 FAMILIES = ["X-Ratelimit", "X-RateLimit-Request", "X-RateLimit-Duration", "X-Rate-Limit", "RateLimit"]
@@ -29,13 +30,13 @@ def epoch(milliseconds: int = 1) -> str:
 def rate_limited(headers: dict[str, str], body: object = None) -> float | None:
     """The delay that a 429 is understood to ask for."""
     data = b"" if body is None else json.dumps(body).encode()
-    failure = refusal.refused(httpx.Response(429, headers=headers), data, None)
+    failure = errors.refused(httpx.Response(429, headers=headers), data, None)
     assert failure.reason is Reason.UPSTREAM_RATE_LIMITED
     return failure.retry_delay
 
 
 def used_up(headers: dict[str, str]) -> float:
-    return hints.used_up(httpx.Headers(headers))
+    return rate_limit_headers.used_up(httpx.Headers(headers))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def used_up(headers: dict[str, str]) -> float:
 def test_retry_after(value: str, expected: float | None) -> None:
     """Seconds, a duration or a date, at most a day; anything else is no hint, nor is a time that has passed."""
     headers = {"Retry-After": value} if value.isascii() else {}
-    assert hints.delay({"retry-after": value}, {}) == expected
+    assert rate_limit_headers.delay({"retry-after": value}, {}) == expected
     assert rate_limited(headers) == (expected if headers else None)
     assert rate_limited({}, {"details": {"retryAfter": value}, "code": "too_many_requests"}) == expected
 
@@ -327,5 +328,5 @@ NAMES = st.sampled_from(["Retry-After", "RateLimit", *PAIRS])
 def test_anything(headers: dict[str, str], message: str) -> None:
     """Whatever a reply says, it is at most a day, or nothing."""
     delay = rate_limited(headers, {"message": message})
-    assert delay is None or 0 <= delay <= hints.MAX_DELAY
-    assert 0 <= used_up(headers) <= hints.MAX_DELAY
+    assert delay is None or 0 <= delay <= rate_limit_headers.MAX_DELAY
+    assert 0 <= used_up(headers) <= rate_limit_headers.MAX_DELAY

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server import log_lines
-from embedwire_server.log_lines import LogLines
+from embedwire_server.observability import log_lines
+from embedwire_server.observability.log_lines import LogLines
 
 SECOND = 1_000_000_000
 # 2026-11-29, so that every time of the day is of that date.

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import flac, mp3, sound, tone, wav
 
-from embedwire_server.content import Announcement, MemoryContent, Upload
-from embedwire_server.content_memory import ContentMemory
-from embedwire_server.errors import UploadMismatch
-from embedwire_server.media import LEAST_WORK, LONGEST_SECONDS, MOST_WORK, duration_of
+from embedwire_server.core.errors import UploadMismatch
+from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.duration import LEAST_WORK, LONGEST_SECONDS, MOST_WORK, duration_of
+from embedwire_server.media.spool import Announcement, MemoryContent, Upload
 
 SAMPLES = Path(__file__).parents[2] / "clients/python/examples/samples"
 MANY = 1 << 20

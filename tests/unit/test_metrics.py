@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import grpc
 import prometheus_client
 
-from embedwire_server.causes import Cause
-from embedwire_server.domain import Modality
-from embedwire_server.errors import Reason
-from embedwire_server.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
-from embedwire_server.models import BUILT_IN
-from embedwire_server.resources import CHECKED
-from embedwire_server.settings import Settings
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.causes import Cause
+from embedwire_server.core.errors import Reason
+from embedwire_server.core.inputs import Modality
+from embedwire_server.core.models import BUILT_IN
+from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
+from embedwire_server.observability.resources import CHECKED
 
 SERVICES = {
     "embedwire.v1.EmbeddingService": [

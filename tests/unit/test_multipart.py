@@ -11,8 +11,8 @@ from aiohttp.multipart import parse_content_disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.content import MemoryContent
-from embedwire_server.upstream.multipart import Field, File, MultipartBody, Part
+from embedwire_server.media.spool import MemoryContent
+from embedwire_server.upstreams.http.multipart import Field, File, MultipartBody, Part
 
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 # Quotes, backslashes and line ends are escaped; whatever else is in a name stays as it is.

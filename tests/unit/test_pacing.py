@@ -14,16 +14,16 @@ from embed_calls import SEGMENT, Embedded, call, embedded, gathered, limited, re
 from media import wav
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.content import MemoryContent
-from embedwire_server.domain import AudioInput, FileSource, Modality, ReplySummary, Segment, UrlSource
-from embedwire_server.errors import DeadlineExceeded, RateLimited, Reason, UpstreamFailure
-from embedwire_server.metrics import Metrics
+from embedwire_server.core.errors import DeadlineExceeded, RateLimited, Reason, UpstreamFailure
+from embedwire_server.core.inputs import AudioInput, FileSource, Modality, ReplySummary, Segment, UrlSource
+from embedwire_server.media.spool import MemoryContent
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.rate_limit import policy
+from embedwire_server.policies.rate_limit.limiter import LONGEST_HOLD, Pace, Turn
+from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.testing import Attempt, Script, ScriptedUpstream
-from embedwire_server.upstream import EmbedCall
-from embedwire_server.upstream.policies import pacing
-from embedwire_server.upstream.policies.pace import LONGEST_HOLD, Pace, Turn
-from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
-from embedwire_server.upstream.policies.windows import RateLimit
+from embedwire_server.upstreams.base import EmbedCall
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MARGIN = 1.0
@@ -690,7 +690,7 @@ async def test_many_keys() -> None:
         await embedded(bench.paced, call(key=f"k{number}"))
     count = bench.remembered()
 
-    assert count <= pacing.MAX_PACES
+    assert count <= policy.MAX_PACES
     assert own() is not None
     bench.paces.of(call(key="k4999"))
     assert bench.remembered() == count
@@ -701,7 +701,7 @@ async def test_many_keys_that_wait() -> None:
     """Keys that somebody waits under are not forgotten, however many; later they are."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited(60))
-    count = pacing.MAX_PACES + 10
+    count = policy.MAX_PACES + 10
     await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(count)]))
     waiting = start(bench.paced, *[call(key=f"k{number}") for number in range(count)])
     await settled()
@@ -711,7 +711,7 @@ async def test_many_keys_that_wait() -> None:
     for number in range(50):
         await embedded(bench.paced, call(key=f"later{number}"))
 
-    assert bench.remembered() <= pacing.MAX_PACES + 11
+    assert bench.remembered() <= policy.MAX_PACES + 11
 
 
 @pytest.mark.parametrize("hint", [None, 0.01, 60.0])
@@ -729,8 +729,8 @@ async def test_invented_keys(hint: float | None) -> None:
 
     await asyncio.gather(*(persistent() for _ in range(64)))
 
-    assert sum(at < 60 for at in bench.times) < 60 * (pacing.MAX_HELD_KEYS + 1) + 64
-    assert bench.remembered() <= pacing.MAX_PACES
+    assert sum(at < 60 for at in bench.times) < 60 * (policy.MAX_HELD_KEYS + 1) + 64
+    assert bench.remembered() <= policy.MAX_PACES
 
 
 @in_virtual_time
@@ -739,7 +739,7 @@ async def test_invented_keys_stop_their_host_only() -> None:
     bench = Bench(script=OK)
     await embedded(bench.paced, call(key="old"))
     bench.upstream.script = lambda attempt: attempt.fail(limited(60))
-    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(pacing.MAX_HELD_KEYS + 1)]))
+    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(policy.MAX_HELD_KEYS + 1)]))
     bench.upstream.script = OK
     held = start(bench.paced, call(key="new"))
     await gathered(start(bench.paced, call(key="old"), call(), call(key="new too", caller=("other", "1"))))
@@ -755,7 +755,7 @@ async def test_a_held_key_is_remembered() -> None:
     bench = Bench()
     await bench.answered(call(key="held"), limited(3600))
     bench.upstream.script = OK
-    for number in range(2 * pacing.MAX_PACES):
+    for number in range(2 * policy.MAX_PACES):
         await embedded(bench.paced, call(key=f"k{number}"))
     [waiting] = start(bench.paced, call(key="held"))
     await settled()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedwire_server.domain import Modality, ReplySummary, Segment
-from embedwire_server.errors import UpstreamFailure
-from embedwire_server.upstream import decoder as decoding
-from embedwire_server.upstream.dialect import MalformedReplyError
-from embedwire_server.upstream.v1 import V1ReplyParser
+from embedwire_server.core.errors import UpstreamFailure
+from embedwire_server.core.inputs import Modality, ReplySummary, Segment
+from embedwire_server.upstreams.dialect import MalformedReplyError
+from embedwire_server.upstreams.http import json_scanner as decoding
+from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser
 
 DIMENSIONS = 3
 VECTOR = '{"float":[1,2,3]}'

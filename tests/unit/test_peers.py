@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedwire_server.rpc.calls import caller_of
+from embedwire_server.rpc.call_context import caller_of
 
 
 @pytest.mark.parametrize(

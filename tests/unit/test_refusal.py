@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.errors import Reason, UpstreamFailure, UpstreamSaid
-from embedwire_server.upstream import hints, refusal
+from embedwire_server.core.errors import Reason, UpstreamFailure, UpstreamSaid
+from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.twelvelabs import errors
 
 KEY = "tlk_0123456789"
 
 
 def refused(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> UpstreamFailure:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return refusal.refused(httpx.Response(status, headers=headers), data, KEY)
+    return errors.refused(httpx.Response(status, headers=headers), data, KEY)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ ODD_KEY = 'tlk/0+1=a&b%c"d'
 def test_key_in_any_spelling(key: str, write: Callable[[str], str], format_body: Callable[[str], str]) -> None:
     """The key is taken out of the body also where it is encoded or escaped."""
     body = format_body(write(key)).encode()
-    failure = refusal.refused(httpx.Response(400), body, key)
+    failure = errors.refused(httpx.Response(400), body, key)
     assert failure.upstream is not None
     seen = html.unescape(urllib.parse.unquote(f"{failure.message} {failure.upstream.message}"))
     assert key not in seen
@@ -205,7 +206,7 @@ def test_key_in_any_spelling(key: str, write: Callable[[str], str], format_body:
 def test_key_at_the_cut(at: int) -> None:
     """Where the body is cut off within the key, no part of the key remains."""
     before = '{"message": "no '
-    body = (before + " " * (refusal.MAX_BODY_BYTES - len(before) - at) + KEY * 3)[: refusal.MAX_BODY_BYTES]
+    body = (before + " " * (errors.MAX_BODY_BYTES - len(before) - at) + KEY * 3)[: errors.MAX_BODY_BYTES]
     assert refused(400, body.encode()).message == "no"
 
 
@@ -213,7 +214,7 @@ def test_key_at_the_cut(at: int) -> None:
 def test_key_at_the_cut_of_a_message(before: int) -> None:
     """A message that is cut within the last of many keys shows no part of it, though those before it become short."""
     key = "k" * 199 + "9"
-    said = refusal.refused(
+    said = errors.refused(
         httpx.Response(400), json.dumps({"message": "x" * before + key * 30 + "y" * 9000}).encode(), key
     ).upstream
     assert said is not None
@@ -224,7 +225,7 @@ def test_key_at_the_cut_of_a_message(before: int) -> None:
 def test_a_key_that_is_a_name_of_the_format(key: str) -> None:
     """A key that occurs as a name in the body hides neither the code nor the hint."""
     body = json.dumps({"error": {"code": "too_many_requests", "details": {"retryAfter": 2}}}).encode()
-    failure = refusal.refused(httpx.Response(429), body, key)
+    failure = errors.refused(httpx.Response(429), body, key)
     assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, 2.0)
 
 
@@ -261,7 +262,7 @@ def test_message_to_the_operator(status: int, word: str) -> None:
         pytest.param({"Retry-After": " 7 "}, {}, 7.0, id="any case, spaces"),
         pytest.param({"retry-after": "0"}, {}, 0.0, id="zero"),
         pytest.param({"retry-after": "86399.5"}, {}, 86399.5, id="fraction"),
-        pytest.param({"retry-after": "99999999999"}, {}, hints.MAX_DELAY, id="far beyond any deadline"),
+        pytest.param({"retry-after": "99999999999"}, {}, rate_limit_headers.MAX_DELAY, id="far beyond any deadline"),
         pytest.param({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}, None, id="date in the past"),
         pytest.param({"retry-after": "soon"}, {}, None, id="nonsense"),
         pytest.param({"retry-after": ""}, {}, None, id="empty"),
@@ -363,7 +364,7 @@ def test_key_is_taken_out(field: str) -> None:
 
 def test_rejected() -> None:
     """An `error_message` within a good reply is cleaned like any other word of the upstream."""
-    failure = refusal.rejected(f"bad\naudio {KEY}", KEY)
+    failure = errors.rejected(f"bad\naudio {KEY}", KEY)
     assert failure.reason is Reason.INPUT_REJECTED
     assert failure.message == "bad audio [key]"
     assert failure.upstream == UpstreamSaid(200, message="bad audio [key]")
@@ -387,7 +388,7 @@ def test_rejected() -> None:
 )
 def test_clean(text: object, expected: str) -> None:
     """Upstream text has no control characters and at most 1 KB, and ends where a character does."""
-    assert refusal.clean(text, KEY) == expected
+    assert errors.clean(text, KEY) == expected
 
 
 MEMBERS = st.sampled_from(["error", "code", "message", "docs_url", "details", "retryAfter"])
@@ -413,7 +414,7 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
     said = failure.upstream
     assert said is not None
     for text in (said.code, said.message, said.docs_url, *dict(said.rate_limit_headers).values()):
-        assert len(text.encode()) <= refusal.MAX_TEXT_BYTES
+        assert len(text.encode()) <= errors.MAX_TEXT_BYTES
         assert not any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
 
 
@@ -426,7 +427,7 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
 )
 def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
     """A hint that no number can hold leaves the refusal what it is."""
-    failure = refusal.refused(httpx.Response(429, headers=headers), body, None)
+    failure = errors.refused(httpx.Response(429, headers=headers), body, None)
 
     assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, None)
 
@@ -434,7 +435,7 @@ def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
 @pytest.mark.parametrize("message", ["", "\x00", "   "])
 def test_a_rejection_without_words_has_some(message: str) -> None:
     """An error_message with nothing to read becomes a sentence of ours."""
-    assert refusal.rejected(message, None).message == "the upstream refused this input and did not say why"
+    assert errors.rejected(message, None).message == "the upstream refused this input and did not say why"
 
 
 @pytest.mark.parametrize("key", ["tlk_x", "a" * 40], ids=["short", "one letter"])
@@ -450,7 +451,7 @@ def test_the_key_is_looked_for_in_linear_time(body: bytes, key: str) -> None:
         took = []
         for _ in range(3):
             began = time.process_time()
-            refusal.refused(httpx.Response(400), body[:size], key)
+            errors.refused(httpx.Response(400), body[:size], key)
             took.append(time.process_time() - began)
         return min(took)
 

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.domain import (
+from embedwire_server.core.errors import (
+    GatewayError,
+    InvalidRequest,
+    Quota,
+    Reason,
+    ReplyTooLarge,
+    UpstreamFailure,
+    UpstreamSaid,
+    Violation,
+)
+from embedwire_server.core.inputs import (
     AudioInput,
     ImageInput,
     Input,
@@ -21,20 +31,10 @@ from embedwire_server.domain import (
     TextInput,
     UrlSource,
 )
-from embedwire_server.errors import (
-    GatewayError,
-    InvalidRequest,
-    Quota,
-    Reason,
-    ReplyTooLarge,
-    UpstreamFailure,
-    UpstreamSaid,
-    Violation,
-)
-from embedwire_server.models import BUILT_IN, MARENGO_27, MARENGO_30
-from embedwire_server.rpc import replies
-from embedwire_server.rpc.unary import MAX_REPLY_BYTES, UnaryReply
-from embedwire_server.upstream import EmbedCall
+from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30
+from embedwire_server.rpc import encode
+from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES, UnaryReply
+from embedwire_server.upstreams.base import EmbedCall
 
 FLOATS = pb.VECTOR_ENCODING_FLOAT_VALUES
 PACKED = pb.VECTOR_ENCODING_FLOAT32_LE
@@ -66,7 +66,7 @@ class Written(list[Any]):
 
 def vector(data: bytes, encoding: pb.VectorEncoding.ValueType) -> pb.Vector:
     message = pb.Vector()
-    replies.write_vector(message, data, encoding)
+    encode.write_vector(message, data, encoding)
     return message
 
 
@@ -121,7 +121,7 @@ def test_floats_equal_plain_message(size: int) -> None:
 async def test_segments(response: Any, modality: Modality, segment: Segment, expected: Any) -> None:
     """A segment says what it is a part of, whatever is known of its place, and carries its vector."""
     written = Written()
-    await replies.StreamReply(response, PACKED, 1, written.write).add_segments(call(0, modality), PLACE, [segment])
+    await encode.StreamReply(response, PACKED, 1, written.write).add_segments(call(0, modality), PLACE, [segment])
     (sent,) = written
     assert isinstance(sent, response)
     assert sent.WhichOneof("event") == "segment"
@@ -136,7 +136,7 @@ async def test_segments_that_come_together() -> None:
     """Each is a message of its own, in their order, numbered from the first on."""
     written = Written()
     segments = [Segment(bytes([number, 0, 0, 0])) for number in range(3)]
-    reply = replies.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, written.write)
+    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, written.write)
     await reply.add_segments(call(), PLACE, segments)
     found = [(sent.segment.segment_index, sent.segment.vector.data[0]) for sent in written]
     assert found == [(PLACE, 0), (PLACE + 1, 1), (PLACE + 2, 2)]
@@ -161,7 +161,7 @@ async def test_results(
 ) -> None:
     """A result says what the upstream said, where the time went, and nothing that is not known."""
     written = Written()
-    await replies.StreamReply(response, FLOATS, 2, written.write).add_result(call(3), summary, None)
+    await encode.StreamReply(response, FLOATS, 2, written.write).add_result(call(3), summary, None)
     (sent,) = written
     expected = pb.InputResult(
         input_index=3,
@@ -186,7 +186,7 @@ async def test_results(
 async def test_the_last_result_is_the_last_message() -> None:
     """Nothing is held back for the status but the result of the last input: until then there are more."""
     written = Written()
-    reply = replies.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, written.write)
+    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, written.write)
     await reply.add_segments(call(0), 0, [Segment(VECTOR)])
     await reply.add_result(call(1), ReplySummary("m"), None)
     await reply.add_segments(call(0), 1, [Segment(VECTOR)])
@@ -202,7 +202,7 @@ def test_result_of_failure() -> None:
     """A failed input has no model and no dimensions, even if the upstream had said all there is."""
     message = pb.InputResult()
     summary, failure = ReplySummary("m", input_url="u"), UpstreamFailure(Reason.INTERNAL, "no")
-    replies.write_result(message, call(1, count=4), summary, failure)
+    encode.write_result(message, call(1, count=4), summary, failure)
     assert (message.model_name, message.dimensions, message.segment_count) == ("", 0, 4)
     assert not message.HasField("metadata")
     assert message.failure.message == "no"
@@ -212,7 +212,7 @@ def test_result_of_failure() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_failure_reasons(reason: Reason) -> None:
     """Every reason has its value of the contract."""
-    message = replies.failure_message(UpstreamFailure(reason, "no"))
+    message = encode.failure_message(UpstreamFailure(reason, "no"))
     assert error_reason_pb2.ErrorReason.Name(message.reason) == f"ERROR_REASON_{reason.value}"
     assert message.code > 0
     assert not message.HasField("retry_delay")
@@ -229,7 +229,7 @@ def test_failure() -> None:
         upstream=UpstreamSaid(429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25"))),
     )
     error.reason = Reason.RATE_LIMITED
-    message = replies.failure_message(error)
+    message = encode.failure_message(error)
     assert message.code == 8
     assert message.message == "x" * 1021 + "…"
     assert len(message.field_violations) == 21
@@ -247,7 +247,7 @@ def test_failure() -> None:
 
 def test_failure_of_fields() -> None:
     """Violations of a small number are all there."""
-    message = replies.failure_message(InvalidRequest(Violation("a", "b"), Violation("c", "d")))
+    message = encode.failure_message(InvalidRequest(Violation("a", "b"), Violation("c", "d")))
     assert [(violation.field, violation.description) for violation in message.field_violations] == [
         ("a", "b"),
         ("c", "d"),
@@ -256,7 +256,7 @@ def test_failure_of_fields() -> None:
 
 def test_models() -> None:
     """A model is shown with what it takes, and with the lower of its own and the server's limits."""
-    message = replies.model(MARENGO_27, Limits(image_bytes=1 << 30, upload_bytes=99, text_bytes=77))
+    message = encode.model(MARENGO_27, Limits(image_bytes=1 << 30, upload_bytes=99, text_bytes=77))
     assert message == pb.Model(
         name="Marengo-retrieval-2.7",
         aliases=["marengo-retrieval-2.7", "marengo2.7"],
@@ -267,14 +267,14 @@ def test_models() -> None:
         image=pb.ImageSupport(media_types=["image/jpeg", "image/png"], max_bytes=5 << 20, min_side_px=64),
         audio=pb.AudioSupport(media_types=["audio/flac", "audio/mpeg", "audio/wav"], max_bytes=99),
     )
-    assert replies.model(MARENGO_30, Limits(image_bytes=5)).image.max_bytes == 5
+    assert encode.model(MARENGO_30, Limits(image_bytes=5)).image.max_bytes == 5
 
 
 def test_model_without_modalities() -> None:
     """What a model does not take is absent."""
-    message = replies.model(Model("none", 4), Limits())
+    message = encode.model(Model("none", 4), Limits())
     assert not any(message.HasField(name) for name in ("text", "image", "audio"))
-    assert all(all(replies.model(model, Limits()).HasField(m.value) for m in Modality) for model in BUILT_IN)
+    assert all(all(encode.model(model, Limits()).HasField(m.value) for m in Modality) for model in BUILT_IN)
 
 
 async def test_unary() -> None:
@@ -291,7 +291,7 @@ async def test_unary() -> None:
     assert [embedding.result.input_key for embedding in (first, second, third)] == ["key 0", "key 1", "key 2"]
     assert [segment.segment_index for segment in third.segments] == [0, 1]
     alone = pb.Segment()
-    replies.write_segment(alone, call(0), PLACE, segment, PACKED)
+    encode.write_segment(alone, call(0), PLACE, segment, PACKED)
     assert first.segments[0] == alone
     assert second.result.failure.message == "no"
 

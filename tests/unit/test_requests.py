@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.content import MemoryContent, Upload
-from embedwire_server.content_memory import ContentMemory
-from embedwire_server.domain import (
+from embedwire_server.core.errors import InvalidRequest
+from embedwire_server.core.inputs import (
     AudioInput,
     AudioRules,
     EmbedRequest,
@@ -23,9 +22,10 @@ from embedwire_server.domain import (
     Truncate,
     UrlSource,
 )
-from embedwire_server.errors import InvalidRequest
-from embedwire_server.models import BUILT_IN, MARENGO_27, MARENGO_30, ModelTable
-from embedwire_server.rpc.requests import RequestReader
+from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30, ModelTable
+from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.spool import MemoryContent, Upload
+from embedwire_server.rpc.decode import RequestReader
 
 TEXT_ONLY = Model("text-only", 4, text=TextRules(10, (Truncate.END,)))
 SMALL = Model("small", 4, image=ImageRules(max_bytes=50, min_side_px=1), audio=AudioRules(max_bytes=60))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from embedwire_server.upstream.response_parser import (
+from embedwire_server.upstreams.http.response_parser import (
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_INTERIM_RESPONSES,

@@ -7,13 +7,13 @@ import pytest
 from embed_calls import ANSWER, call, embedded, gathered, limited, refusal, sample, start, times, undecided
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.domain import Modality
-from embedwire_server.errors import GatewayError, RateLimited, Reason, Repeatable, UpstreamFailure
-from embedwire_server.metrics import Metrics
+from embedwire_server.core.errors import GatewayError, RateLimited, Reason, Repeatable, UpstreamFailure
+from embedwire_server.core.inputs import Modality
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
+from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry_budget import RESERVE, RetryBudget
 from embedwire_server.testing import Attempt, ScriptedUpstream
-from embedwire_server.upstream.policies.budget import RESERVE, RetryBudget
-from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
-from embedwire_server.upstream.policies.retry import RetryingUpstream
 
 Say = GatewayError | None
 YES, ONCE, FRESH, NO = Repeatable.YES, Repeatable.ONCE, Repeatable.FRESH, Repeatable.NO

@@ -6,18 +6,18 @@ import pytest
 from embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
 from virtual_time import in_virtual_time, settled
 
-from embedwire_server.domain import EmbedRequest, ReplySummary, Segment
-from embedwire_server.errors import CallerStalled, GatewayError, RateLimited, Reason
-from embedwire_server.gateway import Gateway
-from embedwire_server.metrics import Metrics
-from embedwire_server.models import MARENGO_30
+from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
+from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
+from embedwire_server.core.inputs import EmbedRequest, ReplySummary, Segment
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.attempts import MeasuredUpstream
+from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
+from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.testing import Attempt, ScriptedUpstream
-from embedwire_server.upstream import EmbedCall, Upstream
-from embedwire_server.upstream.measured import MeasuredUpstream
-from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
-from embedwire_server.upstream.policies.budget import RetryBudget
-from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
-from embedwire_server.upstream.policies.retry import RetryingUpstream
+from embedwire_server.upstreams.base import EmbedCall, Upstream
 
 
 class Bench:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import trustme
 
-from embedwire_server import configuration
-from embedwire_server.address import parse_address, parse_base_url
-from embedwire_server.configuration import InvalidConfiguration
-from embedwire_server.settings import Settings
+from embedwire_server.config import sources
+from embedwire_server.config.settings import Settings
+from embedwire_server.config.sources import InvalidConfiguration
+from embedwire_server.core.address import parse_address, parse_base_url
 
 NAMES = [name for name in Settings.model_fields if name not in Settings.FILE_ONLY]
 AROUND = ["{}\n", "{}\r\n", "{} ", " {}", "\t{}\n\n", "{}\u00a0", "\n{}", "{}\v\f"]
@@ -27,7 +27,7 @@ def made(**given: Any) -> Settings:
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
-        monkeypatch.delenv(configuration.variable(name), raising=False)
+        monkeypatch.delenv(sources.variable(name), raising=False)
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
 def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, path: Path) -> dict[str, Any]:
     if source == "environment" or "api_key" in given:
         for name, value in given.items():
-            monkeypatch.setenv(configuration.variable(name), value)
+            monkeypatch.setenv(sources.variable(name), value)
         given = {}
     elif source == "file" and "config" not in given:
-        lines = [f"{name} = {configuration._toml(value)}" for name, value in given.items()]
+        lines = [f"{name} = {sources._toml(value)}" for name, value in given.items()]
         path.write_text("\n".join(lines), "utf-8")
         given = {"config": str(path)}
-    settings = dict(configuration.load(given).settings)
+    settings = dict(sources.load(given).settings)
     return settings | {"config": None if source == "file" else settings["config"]}
 
 
@@ -219,7 +219,7 @@ def test_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     """A file that an editor of Windows wrote is understood."""
     file = tmp_path / "e.toml"
     file.write_bytes(b"\xef\xbb\xbfgrace = 3\r\n")
-    assert configuration.load({"config": str(file)}).settings.grace == 3
+    assert sources.load({"config": str(file)}).settings.grace == 3
 
 
 def test_file_that_names_another(tmp_path: Path) -> None:
@@ -227,11 +227,11 @@ def test_file_that_names_another(tmp_path: Path) -> None:
     file = tmp_path / "e.toml"
     file.write_text(f'config = "{file}"')
     with pytest.raises(InvalidConfiguration, match="config: one file cannot name another"):
-        configuration.load({"config": str(file)})
+        sources.load({"config": str(file)})
 
 
 def warned(given: dict[str, str]) -> list[str]:
-    return [str(warning) for warning in configuration.load(given).warnings]
+    return [str(warning) for warning in sources.load(given).warnings]
 
 
 @pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from embedwire_server import configuration
-from embedwire_server.address import Address, parse_address
-from embedwire_server.configuration import InvalidConfiguration
-from embedwire_server.conflicts import TWELVELABS_URL
-from embedwire_server.domain import AudioRules, ImageRules, Limits, Model, TextRules, Truncate
-from embedwire_server.models import BUILT_IN
-from embedwire_server.settings import Settings
+from embedwire_server.config import sources
+from embedwire_server.config.settings import Settings
+from embedwire_server.config.sources import InvalidConfiguration
+from embedwire_server.config.validation import TWELVELABS_URL
+from embedwire_server.core.address import Address, parse_address
+from embedwire_server.core.inputs import AudioRules, ImageRules, Limits, Model, TextRules, Truncate
+from embedwire_server.core.models import BUILT_IN
 
 SECRET = "tlk_0123456789abcdef"
 
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def load(**flags: Any) -> Settings:
-    return configuration.load({name: str(value) for name, value in flags.items() if value is not None}).settings
+    return sources.load({name: str(value) for name, value in flags.items() if value is not None}).settings
 
 
 def faults(**flags: Any) -> dict[str, str]:

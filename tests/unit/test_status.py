@@ -11,7 +11,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.errors import (
+from embedwire_server.core.errors import (
     GatewayError,
     InternalError,
     InvalidRequest,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from embedwire_server.errors import InternalError
-from embedwire_server.tasks import run_together
+from embedwire_server.core.errors import InternalError
+from embedwire_server.core.tasks import run_together
 
 
 @pytest.fixture(autouse=True)

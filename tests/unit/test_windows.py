@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedwire_server.upstream.policies.windows import RateLimit, Window
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit, Window
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 MARGIN = 1.0  # what the documentation grants a request to be on its way

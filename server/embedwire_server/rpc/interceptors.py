@@ -16,17 +16,17 @@ from typing import Any
 import grpc
 import structlog
 
-from embedwire_server import logs
-from embedwire_server.access import Access
-from embedwire_server.errors import GatewayError, MalformedMessage, Reason
-from embedwire_server.failures import is_cancelled, unforeseen
-from embedwire_server.metrics import Metrics
-from embedwire_server.rpc import calls, handlers, status
+from embedwire_server.auth.tokens import Access
+from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
+from embedwire_server.observability import logs
+from embedwire_server.observability.exceptions import is_cancelled, unforeseen
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.rpc import call_context, handlers, status
+from embedwire_server.rpc.flow_control import Outbox, Writer
 from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.health import SERVICE
 from embedwire_server.rpc.options import Rules
-from embedwire_server.rpc.outbox import Outbox, Writer
 from embedwire_server.rpc.pending_calls import PendingCalls
 
 UPSTREAM_KEY = "embedwire-upstream"
@@ -50,7 +50,7 @@ class Observe:
         running: told of every call as well, until its caller has been told how it ended.
     """
 
-    def __init__(self, metrics: Metrics, upstream: str, rules: Rules, running: calls.Running) -> None:
+    def __init__(self, metrics: Metrics, upstream: str, rules: Rules, running: call_context.Running) -> None:
         self._rules = rules
         self._metrics = metrics
         self._running = running
@@ -77,33 +77,33 @@ class Observe:
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
         return handlers.changed(handler, request_streaming=True, run=run)
 
-    def _begin(self, context: Context, labels: tuple[str, str, str]) -> calls.Call:
+    def _begin(self, context: Context, labels: tuple[str, str, str]) -> call_context.Call:
         call = self._call(context, labels[1])
-        calls.current.set(call)
+        call_context.current.set(call)
         self._running.add(call)
-        calls.at_the_end(lambda: self._running.discard(call))
+        call_context.at_the_end(lambda: self._running.discard(call))
         logs.request_id.set(call.request_id)
-        context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
+        context.set_trailing_metadata(((call_context.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
         self._metrics.calls_started.labels(*labels).inc()
         return call
 
-    def _call(self, context: Context, service: str) -> calls.Call:
+    def _call(self, context: Context, service: str) -> call_context.Call:
         """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
-        metadata = calls.single_values(context.invocation_metadata() or ())
+        metadata = call_context.single_values(context.invocation_metadata() or ())
         is_ours = service == SERVICE
-        return calls.Call(
-            calls.request_id(metadata.get(calls.REQUEST_ID_KEY)),
+        return call_context.Call(
+            call_context.request_id(metadata.get(call_context.REQUEST_ID_KEY)),
             service,
             context.time_remaining(),
-            self._rules.deadlines if is_ours else calls.NO_DEADLINES,
+            self._rules.deadlines if is_ours else call_context.NO_DEADLINES,
             self._rules.stall_timeout,
             is_ours=is_ours,
-            caller=calls.caller_of(context.peer()),
-            upstream_key=metadata.get(calls.UPSTREAM_KEY),
-            authorization=metadata.get(calls.AUTHORIZATION_KEY),
+            caller=call_context.caller_of(context.peer()),
+            upstream_key=metadata.get(call_context.UPSTREAM_KEY),
+            authorization=metadata.get(call_context.AUTHORIZATION_KEY),
         )
 
-    def _report(self, call: calls.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
+    def _report(self, call: call_context.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
         _, service, method = labels
         self._metrics.calls_handled.labels(*labels, code).inc()
         self._metrics.call_seconds.labels(*labels).observe(seconds)
@@ -154,7 +154,7 @@ class Translate:
         inner, serialize = handlers.run_of(handler), handler.response_serializer
         receive = self._each if handler.request_streaming else self._only
 
-        async def answer(call: calls.Call, context: Context) -> Any:  # noqa: ANN401 - as the handler does
+        async def answer(call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - as the handler does
             if call.is_ours:  # probes are always answered
                 self._outbox.admit(call)
             message = await inner(await receive(call, context), context)
@@ -162,7 +162,7 @@ class Translate:
                 self._outbox.put(message.ByteSize(), call)
             return message
 
-        async def write(call: calls.Call, context: Context) -> bytes | None:
+        async def write(call: call_context.Call, context: Context) -> bytes | None:
             stream = Writer(context, call, serialize, self._complete, self._begin)
             last = await inner(await receive(call, context), stream)
             if last is None or self._private_api:  # gRPC sends what the handler returns
@@ -174,15 +174,15 @@ class Translate:
             return handlers.changed(handler, response_serializer=None, run=self._translated(write))
         return handlers.changed(handler, run=self._translated(answer))
 
-    async def _only(self, call: calls.Call, context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
+    async def _only(self, call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
         """The message of a call that has one."""
         message = await self._first(call, context)
         if message is grpc.aio.EOF:
-            await calls.has_said_all()
+            await call_context.has_said_all()
             raise MalformedMessage
         return _decoded(message)
 
-    async def _each(self, call: calls.Call, context: Context) -> AsyncGenerator[Any]:
+    async def _each(self, call: call_context.Call, context: Context) -> AsyncGenerator[Any]:
         """The messages of a call that has many."""
 
         async def decoded() -> AsyncGenerator[Any]:
@@ -194,7 +194,7 @@ class Translate:
 
         return decoded()
 
-    async def _first(self, call: calls.Call, context: Context) -> Any:  # noqa: ANN401 - a message of any type
+    async def _first(self, call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - a message of any type
         pending = self._pending[call.is_ours]
         pending.add(call)
         try:
@@ -202,11 +202,11 @@ class Translate:
         finally:
             pending.discard(call)
 
-    def _translated(self, run: Callable[[calls.Call, Context], Awaitable[Any]]) -> Run:
+    def _translated(self, run: Callable[[call_context.Call, Context], Awaitable[Any]]) -> Run:
         """The same within the call's time, every failure of it told as a status."""
 
         async def translated(_: Any, context: Context) -> Any:  # noqa: ANN401 - gRPC's messages, and what the handler gives
-            call = calls.current.get()
+            call = call_context.current.get()
             try:
                 with call:
                     if call.is_ours:  # before any of its messages is read
@@ -230,7 +230,7 @@ class Translate:
 
     async def _abort(self, context: Context, error: GatewayError) -> None:
         """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
-        call = calls.current.get()
+        call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
         # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them
         # what gRPC keeps of the call, its metadata among it. The context is the cancellation by which a deadline ends a
@@ -243,7 +243,7 @@ class Translate:
                 try:
                     await self._complete(context.abort(status.code(error), status.text(error), trailers))
                 except grpc.aio.AbortError as aborted:
-                    calls.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
+                    call_context.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
                     raise
 
 
@@ -255,7 +255,7 @@ async def _uninterrupted(operation: Coroutine[Any, Any, Any]) -> Any:  # noqa: A
     return await asyncio.shield(asyncio.ensure_future(operation))
 
 
-async def _begun(call: calls.Call) -> None:
+async def _begun(call: call_context.Call) -> None:
     """Wait until the first write is complete if it was interrupted, but not for a caller that takes nothing."""
     until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
     while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
@@ -267,7 +267,7 @@ def _reason_to_leave(context: Context) -> Reason:
     return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
-def _code(context: Context, call: calls.Call) -> str:
+def _code(context: Context, call: call_context.Call) -> str:
     """The status code that the call ends with, as metrics and log name it."""
     if (code := context.code()) is not None:  # set by an abort, also by that of another library
         return grpc.StatusCode(code).name

@@ -6,17 +6,17 @@ from collections.abc import Callable
 import grpc
 import structlog
 
-from embedwire_server.access import Access
-from embedwire_server.address import Address
-from embedwire_server.errors import Draining
-from embedwire_server.failures import described
-from embedwire_server.metrics import Metrics
+from embedwire_server.auth.tokens import Access
+from embedwire_server.core.address import Address
+from embedwire_server.core.errors import Draining
+from embedwire_server.observability.exceptions import described
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, services
-from embedwire_server.rpc.calls import Running
+from embedwire_server.rpc.call_context import Running
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate
 from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, Rules
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
 # For the message that asks clients to leave to reach them, before answers to calls that were held invite new ones.

@@ -8,12 +8,12 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 from embedwire.v1 import embedding_pb2
-from embedwire_server.access import Access
-from embedwire_server.errors import Draining
-from embedwire_server.metrics import Metrics
+from embedwire_server.auth.tokens import Access
+from embedwire_server.core.errors import Draining
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, status
-from embedwire_server.rpc.calls import Running
-from embedwire_server.rpc.door import Door
+from embedwire_server.rpc.call_context import Running
+from embedwire_server.rpc.drain import Door
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
 from embedwire_server.rpc.handlers import Context, Handlers
@@ -21,7 +21,7 @@ from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors import Observe, Translate
 from embedwire_server.rpc.options import Rules
 from embedwire_server.rpc.pending_calls import PendingCalls
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.service import EmbeddingServicer
 
 # Accept operations that are pending for each method of ours beside gRPC's own one, and for health checks.
 ACCEPT_LOOPS = 8

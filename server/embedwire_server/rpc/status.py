@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.errors import GatewayError, Reason, Violation
+from embedwire_server.core.errors import GatewayError, Reason, Violation
 
 DOMAIN = "embedwire"
 DETAILS_KEY = "grpc-status-details-bin"

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import structlog
 
-from embedwire_server.failures import described
+from embedwire_server.observability.exceptions import described
 from embedwire_server.rpc.grpcio.batch_leak import operation_futures
 
 # Set by the outermost handler. What raises before it is not our code.

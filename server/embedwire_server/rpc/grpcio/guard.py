@@ -3,7 +3,7 @@
 import grpc
 import structlog
 
-from embedwire_server.failures import described
+from embedwire_server.observability.exceptions import described
 from embedwire_server.rpc.grpcio import self_check
 
 TESTED = "1.85"  # the minor version; pyproject.toml has the same bound

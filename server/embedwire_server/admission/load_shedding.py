@@ -1,0 +1,192 @@
+"""How much is taken on at once: by modality, so that audio that waits for quota does not starve text, and in bytes.
+
+A call is taken on or refused as a whole, before its first event, so that a client may retry it. Taken on,
+its inputs wait their turn for one of the places in flight, but are never refused.
+"""
+
+import asyncio
+import random
+import time
+
+from embedwire_server.core.errors import DeadlineExceeded, Overloaded
+from embedwire_server.core.fair_share import FairShare
+from embedwire_server.core.inputs import Caller, EmbedRequest, Modality, ReplySummary
+from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.concurrency_limit import Places
+from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
+
+_FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
+_RECENT = 0.05  # the weight of the newest figure in a moving average
+# Those who are refused come back, and each refusal costs about as much as half a call: the more of them there are for
+# each call that is taken on, the longer they are sent away. They then grow with the root of the overload only.
+_TIMES_REFUSED = 10
+
+
+class Admission:
+    """The places for inputs and the memory for their content.
+
+    Args:
+        metrics: told of what is held, waits and is refused.
+        in_flight: inputs of each modality that run at a time, of each credential. The door bounds them all together.
+        queued: inputs of each modality that wait beside those.
+        content_bytes: bytes of content in memory, all calls together.
+
+    Attributes:
+        content_memory: counts those bytes; uploads are charged to it as they arrive.
+    """
+
+    def __init__(self, metrics: Metrics, *, in_flight: int, queued: int, content_bytes: int) -> None:
+        self._metrics = metrics
+        self._in_flight = in_flight
+        self._rooms = {modality: _Room(metrics, modality, in_flight, queued) for modality in Modality}
+        self._places: dict[tuple[str | None, Modality], Places] = {}
+        self.content_memory = ContentMemory(content_bytes)
+        metrics.content_bytes.set_function(lambda: self.content_memory.taken)
+
+    def admit(self, request: EmbedRequest, at_once: int) -> "Held":
+        """Hold the room that a request needs while `at_once` of its inputs run at a time.
+
+        Returns:
+            A context manager; leaving it gives the room back.
+
+        Raises:
+            Overloaded: there is none, with the time after which there may be.
+        """
+        needs: dict[Modality, int] = {}
+        for item in request.inputs:
+            needs[item.modality] = needs.get(item.modality, 0) + 1
+        memory = self.content_memory
+        size = memory.size_of(request.content_bytes)
+        if not memory.fits_request(request.caller, size):
+            self._metrics.refusals.labels("content_bytes").inc()
+            delay = max(self._rooms[modality].delay() for modality in needs)
+            raise Overloaded("too much content is in memory; retry later", retry_delay=delay)
+        rooms = [(room := self._rooms[name], min(count, at_once, room.share.most)) for name, count in needs.items()]
+        for room, count in rooms:
+            room.check(request.caller, count)
+        return Held(memory, rooms, request.caller, size)
+
+    def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
+        """Go by other numbers from now on; what has been taken on stays."""
+        self._in_flight = in_flight
+        self.content_memory.resize(content_bytes)
+        for room in self._rooms.values():
+            room.resize(in_flight, queued)
+        for places in self._places.values():
+            places.resize(in_flight)
+
+    def places(self, call: EmbedCall) -> Places:
+        """The places for inputs of this credential and modality."""
+        name = (call.key, call.modality)
+        places = self._places.get(name)
+        if places is None:
+            places = self._places[name] = Places(self._in_flight, self._metrics.inputs_queued.labels(name[1]))
+        return places
+
+    def forget(self, call: EmbedCall) -> None:
+        """Callers may bring any number of keys: drop places that no input uses."""
+        if call.key is None:
+            return
+        name = (call.key, call.modality)
+        places = self._places.get(name)  # gone if several leave in the same moment
+        if places is not None and places.is_idle:
+            del self._places[name]
+
+
+class AdmittedUpstream:
+    """Runs so many inputs of each modality at a time, see `Upstream`. What waits is cancelled when its time is up.
+
+    Args:
+        upstream: gets them.
+        admission: has the places.
+        metrics: told of inputs whose time was up before.
+    """
+
+    def __init__(self, upstream: Upstream, admission: Admission, metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._admission = admission
+        self._metrics = metrics
+
+    async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
+        """Embed one input once there is a place for it.
+
+        Raises:
+            DeadlineExceeded: its time is up; it is not sent.
+        """
+        if asyncio.get_running_loop().time() >= call.deadline:
+            self._metrics.expired_inputs.labels(call.modality).inc()
+            raise DeadlineExceeded
+        places = self._admission.places(call)
+        try:
+            if not places.try_take():
+                await places.take(call)
+            try:
+                return await self._upstream.embed(call, emit)
+            finally:
+                places.give_back()
+        finally:
+            self._admission.forget(call)
+
+
+class Held:
+    """The room that one request holds from now on until the block is left."""
+
+    __slots__ = ("_began", "_caller", "_memory", "_rooms", "_size")
+
+    def __init__(self, memory: ContentMemory, rooms: list[tuple["_Room", int]], caller: Caller, size: int) -> None:
+        self._memory, self._rooms, self._caller, self._size = memory, rooms, caller, size
+        for room, count in rooms:
+            room.take(caller, count)
+        memory.hold_request(caller, size)
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.hold_request(self._caller, self._size, -1)
+        seconds = time.perf_counter() - self._began
+        for room, count in self._rooms:
+            room.give_back(self._caller, count, seconds)
+
+
+class _Room:
+    """The room for inputs of one modality. Those taken on together never need more than `in_flight` and `queued`."""
+
+    def __init__(self, metrics: Metrics, modality: Modality, in_flight: int, queued: int) -> None:
+        self._metrics = metrics
+        self._modality = modality
+        self.share = FairShare(in_flight + queued, in_flight)
+        self._seconds = _FIRST_GUESS  # how long calls took, recently
+        self._refused = 0.0  # how many are refused for each one that is taken on, recently
+
+    def resize(self, in_flight: int, queued: int) -> None:
+        """Take on so many from now on."""
+        self.share.most, self.share.guaranteed = in_flight + queued, in_flight
+
+    def check(self, caller: Caller, count: int) -> None:
+        """See whether a call fits that runs up to `count` inputs at a time.
+
+        Raises:
+            Overloaded: it does not, or its caller already holds its share.
+        """
+        if not self.share.fits(caller, count):
+            self._refused += _RECENT
+            self._metrics.refusals.labels(self._modality).inc()
+            raise Overloaded(f"too many {self._modality} inputs are in flight; retry later", retry_delay=self.delay())
+
+    def take(self, caller: Caller, count: int) -> None:
+        """Take that call on."""
+        self._refused -= _RECENT * self._refused
+        self.share.change(caller, count)
+
+    def give_back(self, caller: Caller, count: int, seconds: float) -> None:
+        """That call has ended, after so long."""
+        self.share.change(caller, -count)
+        self._seconds += _RECENT * (seconds - self._seconds)
+
+    def delay(self) -> float:
+        """Seconds after which a refused caller may try again: not the same for all, and longer the more there are."""
+        likely = self._seconds * (1 + _TIMES_REFUSED * self._refused)
+        return min(max(likely, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

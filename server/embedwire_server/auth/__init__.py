@@ -1,0 +1,1 @@
+"""Who may call: tokens and their rights, and the certificates of TLS."""

@@ -1,0 +1,1 @@
+"""One HTTP request for an input: connections, the request, the response."""

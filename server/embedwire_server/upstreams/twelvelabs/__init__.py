@@ -1,0 +1,1 @@
+"""The API of TwelveLabs: a module for each version."""
