@@ -6,18 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
-from embedwire_server.core.inputs import (
-    AudioInput,
-    Caller,
-    FileSource,
-    ImageInput,
-    Input,
-    ReplySummary,
-    Segment,
-    TextInput,
-    UrlSource,
-)
+from embedwire_server.core.inputs import AudioInput, Caller, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.spool import MemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.testing import Attempt, ScriptedUpstream

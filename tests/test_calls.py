@@ -19,8 +19,9 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.admission.load_shedding import Admission
 from embedwire_server.core.errors import DeadlineExceeded
-from embedwire_server.core.inputs import Limits, Segment
+from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import ModelTable
+from embedwire_server.core.results import Segment
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.observability.metrics import Metrics

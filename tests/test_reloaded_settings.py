@@ -12,7 +12,7 @@ from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config.settings import Settings
-from embedwire_server.core.inputs import Model, TextRules
+from embedwire_server.core.models import Model, TextRules
 
 UPSTREAM_DOWN = {"code": "internal", "message": "later"}
 

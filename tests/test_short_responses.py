@@ -10,8 +10,9 @@ import pytest
 from upstreams import ScriptedHttpServer, Visit
 
 from embedwire_server.core.errors import GatewayError, Reason, UpstreamFailure
-from embedwire_server.core.inputs import AudioInput, Input, ReplySummary, Segment, TextInput, UrlSource
+from embedwire_server.core.inputs import AudioInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import SHORT_BYTES, HttpUpstream

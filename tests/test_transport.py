@@ -14,8 +14,9 @@ from embed_calls import embedded
 from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure
-from embedwire_server.core.inputs import AudioInput, FileSource, Segment, TextInput, UrlSource
+from embedwire_server.core.inputs import AudioInput, FileSource, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import Segment
 from embedwire_server.media.spool import MemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.retry import RetryingUpstream

@@ -15,8 +15,8 @@ from bench import bodies
 from bench.rows import Bound, Measured, row
 from bench.stage import Stage
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.core.inputs import AudioInput, Modality, UrlSource
-from embedwire_server.core.models import MARENGO_27
+from embedwire_server.core.inputs import AudioInput, UrlSource
+from embedwire_server.core.models import MARENGO_27, Modality
 from embedwire_server.rpc import encode
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser

@@ -7,8 +7,8 @@ from embed_calls import an_input, texts
 
 from embedwire_server.auth.tokens import Access, Token, new_token
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
-from embedwire_server.core.inputs import Allowance, EmbedRequest, Modality
-from embedwire_server.core.models import MARENGO_27, MARENGO_30
+from embedwire_server.core.inputs import Allowance, EmbedRequest
+from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality
 
 
 def digest(token: str) -> str:

@@ -12,8 +12,9 @@ from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
 from embedwire_server.core.errors import DeadlineExceeded, GatewayError, Overloaded, Reason
-from embedwire_server.core.inputs import Caller, EmbedRequest, Input, Modality, ReplySummary, Segment
-from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.inputs import Caller, EmbedRequest, Input
+from embedwire_server.core.models import MARENGO_30, Modality
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from embedwire_server.core.inputs import Modality
+from embedwire_server.core.models import Modality
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 
 LABELS = ("modality", "a_model")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedwire_server.core.inputs import Modality, ReplySummary, Segment
-from embedwire_server.core.models import BUILT_IN
+from embedwire_server.core.models import BUILT_IN, Modality
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http import json_scanner as decoding
 from embedwire_server.upstreams.http.json_scanner import ReplyDecoder

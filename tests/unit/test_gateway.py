@@ -21,8 +21,9 @@ from embedwire_server.core.errors import (
     ReplyTooLarge,
     UpstreamFailure,
 )
-from embedwire_server.core.inputs import EmbedRequest, FileSource, ImageInput, Input, ReplySummary, Segment, TextInput
+from embedwire_server.core.inputs import EmbedRequest, FileSource, ImageInput, Input, TextInput
 from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.gateway import Gateway, Reply
 from embedwire_server.media.spool import MemoryContent
 from embedwire_server.observability.metrics import Metrics

@@ -9,8 +9,7 @@ import prometheus_client
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import Reason
-from embedwire_server.core.inputs import Modality
-from embedwire_server.core.models import BUILT_IN
+from embedwire_server.core.models import BUILT_IN, Modality
 from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resources import CHECKED
 

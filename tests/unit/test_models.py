@@ -2,8 +2,16 @@
 
 import pytest
 
-from embedwire_server.core.inputs import Modality, Model, TextRules, Truncate
-from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30, ModelTable
+from embedwire_server.core.models import (
+    BUILT_IN,
+    MARENGO_27,
+    MARENGO_30,
+    Modality,
+    Model,
+    ModelTable,
+    TextRules,
+    Truncate,
+)
 
 
 @pytest.mark.parametrize(

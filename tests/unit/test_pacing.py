@@ -15,7 +15,9 @@ from media import wav
 from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.core.errors import DeadlineExceeded, RateLimited, Reason, UpstreamFailure
-from embedwire_server.core.inputs import AudioInput, FileSource, Modality, ReplySummary, Segment, UrlSource
+from embedwire_server.core.inputs import AudioInput, FileSource, UrlSource
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.spool import MemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit import policy

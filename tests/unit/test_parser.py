@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import UpstreamFailure
-from embedwire_server.core.inputs import Modality, ReplySummary, Segment
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http import json_scanner as decoding
 from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser

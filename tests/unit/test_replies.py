@@ -19,19 +19,9 @@ from embedwire_server.core.errors import (
     UpstreamSaid,
     Violation,
 )
-from embedwire_server.core.inputs import (
-    AudioInput,
-    ImageInput,
-    Input,
-    Limits,
-    Modality,
-    Model,
-    ReplySummary,
-    Segment,
-    TextInput,
-    UrlSource,
-)
-from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30
+from embedwire_server.core.inputs import AudioInput, ImageInput, Input, Limits, TextInput, UrlSource
+from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30, Modality, Model
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.rpc import encode
 from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES, UnaryReply
 from embedwire_server.upstreams.base import EmbedCall

@@ -8,21 +8,18 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import InvalidRequest
-from embedwire_server.core.inputs import (
-    AudioInput,
+from embedwire_server.core.inputs import AudioInput, EmbedRequest, FileSource, ImageInput, Limits, TextInput, UrlSource
+from embedwire_server.core.models import (
+    BUILT_IN,
+    MARENGO_27,
+    MARENGO_30,
     AudioRules,
-    EmbedRequest,
-    FileSource,
-    ImageInput,
     ImageRules,
-    Limits,
     Model,
-    TextInput,
+    ModelTable,
     TextRules,
     Truncate,
-    UrlSource,
 )
-from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30, ModelTable
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.spool import MemoryContent, Upload
 from embedwire_server.rpc.decode import RequestReader

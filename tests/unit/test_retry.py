@@ -8,7 +8,7 @@ from embed_calls import ANSWER, call, embedded, gathered, limited, refusal, samp
 from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.core.errors import GatewayError, RateLimited, Reason, Repeatable, UpstreamFailure
-from embedwire_server.core.inputs import Modality
+from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
 from embedwire_server.policies.retry import RetryingUpstream

@@ -8,8 +8,9 @@ from virtual_time import in_virtual_time, settled
 
 from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
 from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
-from embedwire_server.core.inputs import EmbedRequest, ReplySummary, Segment
+from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.attempts import MeasuredUpstream

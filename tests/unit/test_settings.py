@@ -12,8 +12,8 @@ from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.config.validation import TWELVELABS_URL
 from embedwire_server.core.address import Address, parse_address
-from embedwire_server.core.inputs import AudioRules, ImageRules, Limits, Model, TextRules, Truncate
-from embedwire_server.core.models import BUILT_IN
+from embedwire_server.core.inputs import Limits
+from embedwire_server.core.models import BUILT_IN, AudioRules, ImageRules, Model, TextRules, Truncate
 
 SECRET = "tlk_0123456789abcdef"
 

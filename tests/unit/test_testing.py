@@ -7,7 +7,7 @@ import pytest
 from embed_calls import ANSWER, SEGMENT, Embedded, call, embedded, gathered, start, undecided
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.core.inputs import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.testing import Attempt, ScriptedUpstream
 
 SUMMARY = ReplySummary("m", truncated=True)

@@ -4,19 +4,9 @@ from typing import Any
 
 import pytest
 
-from embedwire_server.core.inputs import (
-    AudioInput,
-    FileSource,
-    ImageInput,
-    Input,
-    Modality,
-    Model,
-    ReplySummary,
-    TextInput,
-    Truncate,
-    UrlSource,
-)
-from embedwire_server.core.models import MARENGO_27, MARENGO_30
+from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput, Input, TextInput, UrlSource
+from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality, Model, Truncate
+from embedwire_server.core.results import ReplySummary
 from embedwire_server.media.spool import MemoryContent
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.multipart import Field, File

@@ -10,7 +10,9 @@ import time
 
 from embedwire_server.core.errors import DeadlineExceeded, Overloaded
 from embedwire_server.core.fair_share import FairShare
-from embedwire_server.core.inputs import Caller, EmbedRequest, Modality, ReplySummary
+from embedwire_server.core.inputs import Caller, EmbedRequest
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.concurrency_limit import Places

@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
-from embedwire_server.core.inputs import Allowance, EmbedRequest, Modality, Model
+from embedwire_server.core.inputs import Allowance, EmbedRequest
+from embedwire_server.core.models import Modality, Model
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

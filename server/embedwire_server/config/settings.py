@@ -23,8 +23,8 @@ from embedwire_server.auth.tokens import Token
 from embedwire_server.config import validation
 from embedwire_server.config.validation import TWELVELABS_URL
 from embedwire_server.core.address import Address, parse_address, parse_base_url
-from embedwire_server.core.inputs import Limits, Modality, Model
-from embedwire_server.core.models import BUILT_IN, ModelTable
+from embedwire_server.core.inputs import Limits
+from embedwire_server.core.models import BUILT_IN, Modality, Model, ModelTable
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.http import proxies
 from embedwire_server.upstreams.http.proxies import Proxy

@@ -1,81 +1,18 @@
-"""The plain values that travel through the house.
+"""Requests and their inputs, as plain values.
 
-Whatever holds a caller's content keeps it out of its repr, so that no log or traceback shows it.
-Seconds are floats; vectors are packed. Of ours it imports nothing.
+The content of a caller is in no repr, so that no log or traceback shows it. Seconds are floats.
 
 Nothing changes a value once it is made. Those that each call or segment makes are not declared frozen, because a frozen
 instance takes three times as long to make.
 """
 
 import dataclasses
-import enum
 from collections.abc import AsyncGenerator
 from typing import ClassVar, Protocol
 
+from embedwire_server.core.models import Modality, Model, Truncate
+
 Caller = tuple[str, str]  # a host, and one of its connections
-
-
-class Modality(enum.StrEnum):
-    """What an input is; also the label in the metrics."""
-
-    TEXT = "text"
-    IMAGE = "image"
-    AUDIO = "audio"
-
-
-class Truncate(enum.StrEnum):
-    """Which end of a too long text is cut off; the values are the upstream's words."""
-
-    NONE = "none"
-    START = "start"
-    END = "end"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TextRules:
-    """What a model takes as text.
-
-    `truncates` is what it can honour; `sends_truncate` says whether the upstream wants to be told
-    (newer models cut the end by themselves and may refuse the parameter).
-    """
-
-    max_tokens: int
-    truncates: tuple[Truncate, ...]
-    sends_truncate: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageRules:
-    """What a model takes as images: bytes and pixels."""
-
-    max_bytes: int
-    min_side_px: int
-    media_types: tuple[str, ...] = ("image/jpeg", "image/png")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AudioRules:
-    """What a model takes as audio. `max_bytes` None: the upstream states no limit."""
-
-    max_bytes: int | None = None
-    media_types: tuple[str, ...] = ("audio/flac", "audio/mpeg", "audio/wav")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Model:
-    """One row of the table. `name` is what the upstream is sent, whatever alias the caller wrote."""
-
-    name: str
-    dimensions: int
-    aliases: tuple[str, ...] = ()
-    text: TextRules | None = None
-    image: ImageRules | None = None
-    audio: AudioRules | None = None
-    endpoint: str = "/embed"
-
-    def takes(self, modality: Modality) -> bool:
-        """Whether the model embeds this modality at all."""
-        return getattr(self, modality) is not None
 
 
 class Content(Protocol):
@@ -107,17 +44,6 @@ class Content(Protocol):
     def close(self) -> None:
         """Give back what the file holds. Idempotent; `chunks` and `ready` may not be waited for any more."""
         ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may hold; design defaults."""
-
-    inputs: int = 256
-    image_bytes: int = 32 << 20
-    upload_bytes: int = 256 << 20
-    text_bytes: int = 64 << 10
-    url_chars: int = 8192
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -224,27 +150,12 @@ class EmbedRequest:
         return min(most, own or most)
 
 
-@dataclasses.dataclass(slots=True)
-class Segment:
-    """One vector of one input, in the upstream's order.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold; design defaults."""
 
-    `vector` is packed float32, little-endian, 4 bytes a value, every value finite. Offsets are
-    seconds from the beginning of the file, and `embedding_option` is the upstream's word; both
-    only with audio.
-    """
-
-    vector: bytes = dataclasses.field(repr=False)
-    start_offset_sec: float | None = None
-    end_offset_sec: float | None = None
-    embedding_option: str = ""
-
-
-@dataclasses.dataclass(slots=True)
-class ReplySummary:
-    """What the upstream said of an input besides its segments."""
-
-    model_name: str
-    input_url: str | None = dataclasses.field(default=None, repr=False)
-    input_filename: str | None = dataclasses.field(default=None, repr=False)
-    truncated: bool | None = None
-    media_duration_sec: float | None = None
+    inputs: int = 256
+    image_bytes: int = 32 << 20
+    upload_bytes: int = 256 << 20
+    text_bytes: int = 64 << 10
+    url_chars: int = 8192

@@ -1,13 +1,77 @@
-"""What each model accepts: data that an operator can extend, never an `if`.
+"""Models and what each accepts: data that an operator can extend, never an `if`.
 
 The facts are those of the upstream API notes, sections 6 and 7.
 """
 
+import dataclasses
+import enum
 from collections.abc import Iterable, Iterator
 
-from embedwire_server.core.inputs import AudioRules, ImageRules, Model, TextRules, Truncate
-
 MIB = 1 << 20
+
+
+class Modality(enum.StrEnum):
+    """What an input is; also the label in the metrics."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+class Truncate(enum.StrEnum):
+    """Which end of a too long text is cut off; the values are the upstream's words."""
+
+    NONE = "none"
+    START = "start"
+    END = "end"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TextRules:
+    """What a model takes as text.
+
+    `truncates` is what it can honour; `sends_truncate` says whether the upstream wants to be told
+    (newer models cut the end by themselves and may refuse the parameter).
+    """
+
+    max_tokens: int
+    truncates: tuple[Truncate, ...]
+    sends_truncate: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageRules:
+    """What a model takes as images: bytes and pixels."""
+
+    max_bytes: int
+    min_side_px: int
+    media_types: tuple[str, ...] = ("image/jpeg", "image/png")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AudioRules:
+    """What a model takes as audio. `max_bytes` None: the upstream states no limit."""
+
+    max_bytes: int | None = None
+    media_types: tuple[str, ...] = ("audio/flac", "audio/mpeg", "audio/wav")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """One row of the table. `name` is what the upstream is sent, whatever alias the caller wrote."""
+
+    name: str
+    dimensions: int
+    aliases: tuple[str, ...] = ()
+    text: TextRules | None = None
+    image: ImageRules | None = None
+    audio: AudioRules | None = None
+    endpoint: str = "/embed"
+
+    def takes(self, modality: Modality) -> bool:
+        """Whether the model embeds this modality at all."""
+        return getattr(self, modality) is not None
+
 
 MARENGO_27 = Model(
     name="Marengo-retrieval-2.7",

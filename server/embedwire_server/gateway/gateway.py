@@ -7,10 +7,13 @@ from collections import Counter
 from typing import Protocol
 
 from embedwire_server.admission.caller_quota import Admits
+from embedwire_server.core.cancellation import is_cancelled
 from embedwire_server.core.errors import GatewayError, Reason
-from embedwire_server.core.inputs import EmbedRequest, Modality, ReplySummary, Segment, content_of
-from embedwire_server.core.tasks import run_together
-from embedwire_server.observability.exceptions import is_cancelled, unforeseen
+from embedwire_server.core.inputs import EmbedRequest, content_of
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.gateway.tasks import run_together
+from embedwire_server.observability.exceptions import unforeseen
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 

@@ -1,6 +1,5 @@
 """Exceptions that nobody foresaw: the log gets where they happened, callers a constant text."""
 
-import asyncio
 import traceback
 from typing import Any
 
@@ -38,9 +37,3 @@ def described(error: BaseException) -> dict[str, Any]:
         "causes": causes,
         "places": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
-
-
-def is_cancelled() -> bool:
-    """Whether somebody cancelled this task; else a CancelledError leaked out of a library."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from embedwire_server import __version__
-from embedwire_server.core.inputs import Modality
+from embedwire_server.core.models import Modality
 from embedwire_server.observability import logs
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 

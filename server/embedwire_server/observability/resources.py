@@ -18,7 +18,7 @@ import structlog
 
 from embedwire_server.core import causes
 from embedwire_server.core.causes import WORDS, Cause
-from embedwire_server.core.inputs import Modality
+from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 
 CHECK_SECONDS = 1.0

@@ -11,7 +11,7 @@ import random
 from typing import Literal
 
 from embedwire_server.core.errors import RateLimited, Reason, Repeatable, UpstreamFailure
-from embedwire_server.core.inputs import ReplySummary
+from embedwire_server.core.results import ReplySummary
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream

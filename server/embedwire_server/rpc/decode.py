@@ -20,14 +20,11 @@ from embedwire_server.core.inputs import (
     ImageInput,
     Input,
     Limits,
-    Modality,
-    Model,
     Source,
     TextInput,
-    Truncate,
     UrlSource,
 )
-from embedwire_server.core.models import ModelTable
+from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.spool import Announcement, MemoryContent, Upload
 from embedwire_server.rpc.call_context import UPSTREAM_KEY

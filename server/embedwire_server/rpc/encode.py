@@ -7,7 +7,9 @@ from typing import Generic, TypeVar
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 from embedwire_server.core.errors import GatewayError, UpstreamSaid
-from embedwire_server.core.inputs import Limits, Modality, Model, ReplySummary, Segment
+from embedwire_server.core.inputs import Limits
+from embedwire_server.core.models import Modality, Model
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.rpc import status
 from embedwire_server.upstreams.base import EmbedCall
 

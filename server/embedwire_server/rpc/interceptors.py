@@ -17,9 +17,10 @@ import grpc
 import structlog
 
 from embedwire_server.auth.tokens import Access
+from embedwire_server.core.cancellation import is_cancelled
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.observability import logs
-from embedwire_server.observability.exceptions import is_cancelled, unforeseen
+from embedwire_server.observability.exceptions import unforeseen
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, handlers, status
 from embedwire_server.rpc.flow_control import Outbox, Writer

@@ -9,8 +9,8 @@ import grpc
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.core.inputs import EmbedRequest
-from embedwire_server.core.tasks import run_together
 from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.gateway.tasks import run_together
 from embedwire_server.rpc import call_context, encode, upload_stream
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.flow_control import Writer

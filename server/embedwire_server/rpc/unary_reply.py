@@ -2,7 +2,7 @@
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError, ReplyTooLarge
-from embedwire_server.core.inputs import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.rpc import encode
 from embedwire_server.upstreams.base import EmbedCall
 

@@ -31,7 +31,9 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from embedwire_server.core.causes import Cause
-from embedwire_server.core.inputs import Caller, Input, Modality, Model, ReplySummary, Segment
+from embedwire_server.core.inputs import Caller, Input
+from embedwire_server.core.models import Modality, Model
+from embedwire_server.core.results import ReplySummary, Segment
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 

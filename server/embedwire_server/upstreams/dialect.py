@@ -5,7 +5,7 @@ from typing import Protocol
 import httpx
 
 from embedwire_server.core.errors import UpstreamFailure
-from embedwire_server.core.inputs import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http.exchange import Request
 

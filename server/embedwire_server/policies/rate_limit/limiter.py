@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 
 from embedwire_server.core.errors import DeadlineExceeded, Quota, RateLimited
-from embedwire_server.core.inputs import Modality
+from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
 from embedwire_server.policies.rate_limit.sliding_window import Gone, RateLimit, Window

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from embedwire_server.core.errors import Reason, UpstreamFailure
-from embedwire_server.core.inputs import AudioInput, Modality, ReplySummary, Segment, content_of
+from embedwire_server.core.inputs import AudioInput, content_of
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.limiter import Pace, Turn

@@ -9,7 +9,8 @@ import httpx
 
 from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
-from embedwire_server.core.inputs import ReplySummary, content_of
+from embedwire_server.core.inputs import content_of
+from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.base import EmbedCall, Emit
 from embedwire_server.upstreams.dialect import Dialect, MalformedReplyError
 from embedwire_server.upstreams.http import diagnosis, rate_limit_headers

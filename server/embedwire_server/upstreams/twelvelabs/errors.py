@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
-from embedwire_server.core.inputs import ReplySummary
+from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.http import rate_limit_headers
 from embedwire_server.upstreams.twelvelabs import error_body
 

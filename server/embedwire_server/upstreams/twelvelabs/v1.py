@@ -3,7 +3,8 @@
 import httpx
 
 from embedwire_server.core.errors import UpstreamFailure
-from embedwire_server.core.inputs import Modality, ReplySummary, Segment
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.exchange import Request

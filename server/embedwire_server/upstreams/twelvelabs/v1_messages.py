@@ -12,17 +12,9 @@ from typing import Any
 import numpy as np
 import simdjson
 
-from embedwire_server.core.inputs import (
-    AudioInput,
-    FileSource,
-    Input,
-    Modality,
-    Model,
-    ReplySummary,
-    Segment,
-    TextInput,
-    UrlSource,
-)
+from embedwire_server.core.inputs import AudioInput, FileSource, Input, TextInput, UrlSource
+from embedwire_server.core.models import Modality, Model
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http import json_reader
 from embedwire_server.upstreams.http.multipart import Field, File, Part

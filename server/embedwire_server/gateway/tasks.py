@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Coroutine
 
-from embedwire_server.observability.exceptions import is_cancelled, unforeseen
+from embedwire_server.core.cancellation import is_cancelled
+from embedwire_server.observability.exceptions import unforeseen
 
 
 async def run_together(*coroutines: Coroutine[object, object, None]) -> None:
