@@ -5,11 +5,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
+from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, Caller, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.media.spool import MemoryContent
+from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
@@ -34,7 +34,7 @@ def an_input(modality: str = "text", key: str = "") -> Input:
     if modality == "text":
         return TextInput(key, "a red fox")
     if modality == "image":
-        return ImageInput(key, FileSource(MemoryContent(b"x"), "a.png", "image/png"))
+        return ImageInput(key, FileSource(InMemoryContent(b"x"), "a.png", "image/png"))
     return AudioInput(key, UrlSource("http://media.test/a.mp3"))
 
 
@@ -57,10 +57,12 @@ def call(
 def refusal(
     status: int,
     reason: Reason = Reason.UPSTREAM_UNAVAILABLE,
-    repeatable: Repeatable = Repeatable.YES,
+    retry_safety: RetrySafety = RetrySafety.SAFE,
     retry_delay: float | None = None,
 ) -> UpstreamFailure:
-    return UpstreamFailure(reason, "no", retry_delay=retry_delay, upstream=UpstreamSaid(status), repeatable=repeatable)
+    return UpstreamFailure(
+        reason, "no", retry_delay=retry_delay, upstream=UpstreamErrorInfo(status), retry_safety=retry_safety
+    )
 
 
 def limited(retry_delay: float | None = None) -> UpstreamFailure:

@@ -17,7 +17,7 @@ from virtual_time import in_virtual_time, now
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.admission.load_shedding import Admission
+from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import ModelTable
@@ -30,7 +30,7 @@ from embedwire_server.rpc.call_context import Call, DefaultDeadlines
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
-from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
 from embedwire_server.testing import Attempt, ScriptedUpstream
@@ -91,11 +91,11 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
     metrics = Metrics("sandbox")
     models, limits = ModelTable(), Limits()
     servicer = EmbeddingServicer(
-        Gateway(upstream, Admission(metrics, in_flight=4, queued=4, content_bytes=1 << 20), metrics, 4),
+        Gateway(upstream, LoadShedder(metrics, in_flight=4, queued=4, content_bytes=1 << 20), metrics, 4),
         RequestReader(models, limits, 4, ContentMemory(1 << 20)),
         Catalog(models, limits),
     )
-    rules = Rules(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())
+    rules = ServerOptions(max_message_bytes=1 << 20, deadlines=deadlines or DefaultDeadlines())
     server = rpc_server.build(servicer, HealthServicer(), metrics, "sandbox", rules)
     port = server.listen("127.0.0.1:0")
     await server.start()

@@ -24,7 +24,7 @@ from upstreams import ScriptedHttpServer, Visit, reply
 
 from embedwire.v1 import embedding_pb2
 from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.core.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
+from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, RetrySafety, UpstreamFailure
 from embedwire_server.upstreams.http import diagnosis
 from embedwire_server.upstreams.http.exchange import TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError
@@ -136,7 +136,7 @@ async def test_what_a_server_does_has_its_cause(
     assert failure.reason is (
         Reason.UPSTREAM_MALFORMED_REPLY if cause is Cause.NOT_HTTP else Reason.UPSTREAM_UNAVAILABLE
     )
-    assert cause not in PERMANENT or failure.repeatable is Repeatable.NO
+    assert cause not in PERMANENT or failure.retry_safety is RetrySafety.UNSAFE
     assert str(port) not in failure.message
 
 
@@ -145,7 +145,7 @@ async def test_no_route() -> None:
     """The broadcast address of all networks has no route to it."""
     async with attempts_at("http://255.255.255.255:80") as upstream:
         failure = await failure_of(upstream)
-    assert (failure.cause, failure.repeatable) == (Cause.NETWORK_UNREACHABLE, Repeatable.YES)
+    assert (failure.cause, failure.retry_safety) == (Cause.NETWORK_UNREACHABLE, RetrySafety.SAFE)
 
 
 @pytest.mark.asyncio
@@ -156,8 +156,8 @@ async def test_a_name_that_does_not_exist() -> None:
     is_permanent = told.value.errno == socket.EAI_NONAME
     async with attempts_at("http://nowhere.invalid") as upstream:
         failure = await failure_of(upstream)
-    expected = (Cause.NAME_NOT_FOUND, Repeatable.NO) if is_permanent else (Cause.DNS_FAILED, Repeatable.YES)
-    assert (failure.cause, failure.repeatable) == expected
+    expected = (Cause.NAME_NOT_FOUND, RetrySafety.UNSAFE) if is_permanent else (Cause.DNS_FAILED, RetrySafety.SAFE)
+    assert (failure.cause, failure.retry_safety) == expected
 
 
 @pytest.mark.asyncio
@@ -183,9 +183,9 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
         ):
             told = await asyncio.gather(failure_of(handshake), failure_of(connection))
 
-    assert [(failure.cause, failure.repeatable) for failure in told] == [
-        (Cause.TLS_TIMEOUT, Repeatable.ONCE),
-        (Cause.CONNECT_TIMEOUT, Repeatable.YES),
+    assert [(failure.cause, failure.retry_safety) for failure in told] == [
+        (Cause.TLS_TIMEOUT, RetrySafety.ONCE),
+        (Cause.CONNECT_TIMEOUT, RetrySafety.SAFE),
     ]
 
 

@@ -28,10 +28,10 @@ from embedwire_server.core.errors import CallerStalled
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.flow_control import Writer
+from embedwire_server.rpc.flow_control import MessageWriter
 from embedwire_server.rpc.grpcio.batch_leak import complete_operation
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 
 SERVICE = "/embedwire.v1.EmbeddingService/"
@@ -127,7 +127,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
     async def write_until_stuck() -> None:
         with one:
-            writer = Writer(context, one, bytes, complete_operation, complete_operation)
+            writer = MessageWriter(context, one, bytes, complete_operation, complete_operation)
             while now() < 0.3:  # longer than the timeout, but each of them ends
                 await writer.write(b"")
                 await asyncio.sleep(0.01)
@@ -140,7 +140,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
 
 @contextlib.asynccontextmanager
-async def bare(rules: Rules) -> AsyncGenerator[tuple[str, Metrics]]:
+async def bare(rules: ServerOptions) -> AsyncGenerator[tuple[str, Metrics]]:
     """The gRPC face alone, for rules that are no settings and calls that do not get past it."""
     metrics = Metrics("sandbox")
     parts: dict[str, Any] = dict.fromkeys(("gateway", "requests", "catalog"))
@@ -159,7 +159,7 @@ async def test_a_request_that_never_arrives_is_not_waited_for(sent: int) -> None
     part = message(bytes(1000))[:sent]
     ended = {"grpc_service": "embedwire.v1.EmbeddingService", "grpc_method": "CreateEmbeddingUnary"}
     ended |= {"grpc_type": "unary", "grpc_code": "DEADLINE_EXCEEDED"}
-    rules = Rules(deadlines=call_context.DefaultDeadlines(text=0.2))
+    rules = ServerOptions(deadlines=call_context.DefaultDeadlines(text=0.2))
     async with bare(rules) as (target, metrics), Connection.open(target) as connection:
         await connection.send(call(UNARY, 1), frame(http2.DATA, part, stream=1))
         assert await connection.until(http2.HEADERS) is not None
@@ -192,7 +192,7 @@ async def test_who_leaves_before_the_first_message_has_left(served: Served, meth
 
 async def test_silent_connections_are_closed() -> None:
     """A connection that says nothing is closed after the handshake timeout."""
-    async with bare(Rules(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
+    async with bare(ServerOptions(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
         began = time.monotonic()
         while await asyncio.wait_for(reader.read(1 << 16), 20):
             pass
@@ -202,7 +202,7 @@ async def test_silent_connections_are_closed() -> None:
 
 async def test_vanished_clients_are_noticed() -> None:
     """A connection that answers no ping is closed."""
-    rules = Rules(keepalive_time=0.3, ping_timeout=0.2)
+    rules = ServerOptions(keepalive_time=0.3, ping_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         assert await asyncio.wait_for(connection.until(http2.PING), 20) is not None
         while await asyncio.wait_for(connection.next(), 20) is not None:
@@ -211,7 +211,7 @@ async def test_vanished_clients_are_noticed() -> None:
 
 async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
     """On a slow link it waits behind the caller's own data, for longer than a vanished host is waited for."""
-    rules = Rules(keepalive_time=0.3, keepalive_timeout=0.2)
+    rules = ServerOptions(keepalive_time=0.3, keepalive_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         ping = await asyncio.wait_for(connection.until(http2.PING), 20)
         assert ping is not None

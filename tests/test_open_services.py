@@ -25,7 +25,7 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, health, reflection, services
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.service import EmbeddingServicer
 
@@ -179,7 +179,7 @@ async def bare(**rules: Any) -> AsyncGenerator[tuple[str, Metrics]]:
     """The gRPC face alone, for rules that are no settings."""
     metrics = Metrics("sandbox")
     parts: dict[str, Any] = dict.fromkeys(("gateway", "requests", "catalog"))
-    server = rpc_server.build(EmbeddingServicer(**parts), HealthServicer(), metrics, "sandbox", Rules(**rules))
+    server = rpc_server.build(EmbeddingServicer(**parts), HealthServicer(), metrics, "sandbox", ServerOptions(**rules))
     port = server.listen("127.0.0.1:0")
     await server.start()
     try:
@@ -227,7 +227,7 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
 
 def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
     """A first message may take the longest default deadline; clients send files of 1 MiB within it."""
-    assert Rules().first_message_timeout >= call_context.DefaultDeadlines().audio
+    assert ServerOptions().first_message_timeout >= call_context.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])

@@ -13,13 +13,13 @@ import pytest
 from embed_calls import embedded
 from upstreams import ScriptedHttpServer, Visit, reply
 
-from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure
+from embedwire_server.core.errors import Reason, RetrySafety, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, FileSource, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import Segment
-from embedwire_server.media.spool import MemoryContent
+from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 from embedwire_server.upstreams.http import upstream as http
@@ -96,10 +96,10 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
         failure = await second
 
     assert visits[0].writer is visits[1].writer
-    assert (failure.reason, failure.repeatable) == (Reason.UPSTREAM_UNAVAILABLE, Repeatable.FRESH)
+    assert (failure.reason, failure.retry_safety) == (Reason.UPSTREAM_UNAVAILABLE, RetrySafety.FRESH)
 
 
-class Unreadable(MemoryContent):
+class Unreadable(InMemoryContent):
     """A file on a disk that fails in the middle."""
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -119,7 +119,7 @@ async def test_an_unreadable_file_is_no_fault_of_the_upstreams() -> None:
             await embedded(upstream, call(file))
 
 
-class Slow(MemoryContent):
+class Slow(InMemoryContent):
     """A file whose first piece is read, and the rest never."""
 
     def __init__(self, data: bytes) -> None:
@@ -142,7 +142,7 @@ async def test_a_request_that_is_cancelled_before_it_is_complete_is_not_counted(
 
     half = Slow(b"a" * 1000)
     async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
-        for content, is_sent, attempts in ((half, half.is_begun, 0), (MemoryContent(b"a" * 1000), arrived, 1)):  # type: ignore[attr-defined]
+        for content, is_sent, attempts in ((half, half.is_begun, 0), (InMemoryContent(b"a" * 1000), arrived, 1)):  # type: ignore[attr-defined]
             attempt = call(AudioInput("", FileSource(content, "a.wav", "audio/wav")))
             running = asyncio.create_task(embedded(upstream, attempt))
             await asyncio.wait_for(is_sent.wait(), 20)
@@ -156,7 +156,7 @@ async def test_nobody_listens() -> None:
     """Without a connection nothing was sent, so it may be sent again."""
     async with attempts_at("http://127.0.0.1:1") as upstream:
         failure = await failure_of(upstream)
-    assert (failure.reason, failure.repeatable) == (Reason.UPSTREAM_UNAVAILABLE, Repeatable.YES)
+    assert (failure.reason, failure.retry_safety) == (Reason.UPSTREAM_UNAVAILABLE, RetrySafety.SAFE)
     assert isinstance(failure.__cause__, httpx.ConnectError)
 
 
@@ -262,8 +262,8 @@ async def test_nothing_is_repeated_after_the_head_of_a_success(
         visit.writer.close()
 
     async with ScriptedHttpServer(script).running() as scripted, attempts_at(scripted.base_url) as upstream:
-        failure = await failure_of(RetryingUpstream(upstream, RetryBudget(1.0, 3), metrics), AUDIO)
+        failure = await failure_of(RetryPolicy(upstream, RetryBudget(1.0, 3), metrics), AUDIO)
 
-    assert (failure.reason, failure.repeatable) == (reason, Repeatable.NO)
+    assert (failure.reason, failure.retry_safety) == (reason, RetrySafety.UNSAFE)
     assert words in failure.message
     assert len(scripted.visits) == 1

@@ -130,11 +130,11 @@ async def test_bytes_before_the_first_request(extra: bytes) -> None:
 
 async def test_late_responses_of_cancelled_calls() -> None:
     """A response that arrives after its call was cancelled reaches no other call."""
-    is_cancelled = threading.Event()
+    cancellation_requested = threading.Event()
 
     def script(asked: Request) -> Iterator[Step]:
         if asked.number >= 100:
-            yield is_cancelled
+            yield cancellation_requested
         yield http(vector(asked.number))
 
     upstream = RawUpstream(script)
@@ -147,7 +147,7 @@ async def test_late_responses_of_cancelled_calls() -> None:
             for call in late:
                 call.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-            is_cancelled.set()
+            cancellation_requested.set()
             numbers = list(range(10, 30))
             assert await asyncio.gather(*[embed(served, number) for number in numbers]) == numbers
 

@@ -10,25 +10,26 @@ from typing import Self
 import structlog
 
 from embedwire_server import __version__
-from embedwire_server.admission.caller_quota import Allowances
-from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
-from embedwire_server.auth.tokens import Access
+from embedwire_server.admission.caller_quota import CallerQuotas
+from embedwire_server.admission.load_shedding import LoadShedder
+from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.http import MetricsEndpoint
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.resources import ResourceMonitor
-from embedwire_server.policies.attempts import MeasuredUpstream
-from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
-from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
+from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
-from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.scheduling import batch_threads
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
@@ -91,7 +92,7 @@ class App:
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._rules = Rules(
+        self._rules = ServerOptions(
             max_message_bytes=settings.max_message_bytes,
             stall_timeout=settings.stall_timeout,
             max_connection_age=settings.max_connection_age,
@@ -105,10 +106,11 @@ class App:
         self._metrics = Metrics(settings.upstream_name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
-        self._access = Access(settings.tokens)
-        self._admission = Admission(self._metrics, **settings.room)
+        self._access = Authenticator(settings.tokens)
+        self._admission = LoadShedder(self._metrics, **settings.room)
+        self._concurrency = ConcurrencyLimiter(self._metrics, settings.inputs_in_flight)
         self._budget = RetryBudget(settings.retry_budget, settings.max_attempts)
-        self._paces = Paces(settings.rate_limits, self._metrics)
+        self._paces = RateLimiters(settings.rate_limits, self._metrics)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -140,6 +142,7 @@ class App:
         self._settings = settings
         self._access.replace(settings.tokens)
         self._admission.resize(**settings.room)
+        self._concurrency.set_capacity(settings.inputs_in_flight)
         self._budget.share = settings.retry_budget
         self._budget.max_attempts = settings.max_attempts
         self._paces.limit(settings.rate_limits)
@@ -156,7 +159,7 @@ class App:
         await resources.start()
         self._gateway = Gateway(
             self._policies(await self._upstream(stack)),
-            Allowances(self._admission, self._metrics),
+            CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.inputs_at_once,
         )
@@ -223,10 +226,10 @@ class App:
         """Wrap the upstream in the policies, the outermost first. What waits for its turn holds its place."""
         metrics = self._metrics
         policies: list[Callable[[Upstream], Upstream]] = [
-            functools.partial(AdmittedUpstream, admission=self._admission, metrics=metrics),
-            functools.partial(RetryingUpstream, budget=self._budget, metrics=metrics),
-            functools.partial(PacedUpstream, paces=self._paces),  # every attempt
-            functools.partial(MeasuredUpstream, metrics=metrics),
+            functools.partial(ConcurrencyLimitPolicy, limiter=self._concurrency, metrics=metrics),
+            functools.partial(RetryPolicy, budget=self._budget, metrics=metrics),
+            functools.partial(RateLimitPolicy, paces=self._paces),  # every attempt
+            functools.partial(AttemptPolicy, metrics=metrics),
         ]
         upstream: Upstream = http
         for policy in reversed(policies):

@@ -175,7 +175,7 @@ def _token(arguments: argparse.Namespace) -> int:
     _refuse_unknown(arguments)
     try:
         token, digest = tokens.new_token()
-        tokens.Access([tokens.Token(arguments.what, (digest,))])
+        tokens.Authenticator([tokens.Token(arguments.what, (digest,))])
     except ValueError as error:
         _complain(f"NAME: {error}")
         return 2
@@ -203,7 +203,7 @@ def _health(arguments: argparse.Namespace) -> int:
 def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Callable[[], None] | None = None) -> int:
     try:
         runner.run(service, on_hangup=on_hangup)
-    except runner.NotStarted as error:
+    except runner.StartupError as error:
         logs.flush()  # what gRPC core has written about it comes first
         _complain(f"cannot start: {error}")
         return 1

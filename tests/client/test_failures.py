@@ -66,8 +66,8 @@ def full(reason: Reason) -> errors.GatewayError:
         reason,
         violations=(errors.Violation("inputs[0].key", "too long"), errors.Violation("inputs[1].text", "zu groß")),
         retry_delay=1.25,
-        quotas=(errors.Quota("modality:audio", "25 a minute"),),
-        upstream=errors.UpstreamSaid(
+        quotas=(errors.QuotaViolation("modality:audio", "25 a minute"),),
+        upstream=errors.UpstreamErrorInfo(
             429,
             "too_many_requests",
             "Slow down, 🦊.",
@@ -166,7 +166,7 @@ def test_a_bare_failure_both_ways(reason: Reason) -> None:
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
 SAID = st.builds(
-    errors.UpstreamSaid,
+    errors.UpstreamErrorInfo,
     st.integers(100, 599),
     WORDS,
     WORDS.filter(bool),
@@ -182,7 +182,7 @@ FAILURES = st.builds(
     WORDS,
     violations=st.lists(st.builds(errors.Violation, WORDS, WORDS), max_size=3).map(tuple),
     retry_delay=st.none() | st.floats(0, 1e12),
-    quotas=st.lists(st.builds(errors.Quota, WORDS, WORDS), max_size=3).map(tuple),
+    quotas=st.lists(st.builds(errors.QuotaViolation, WORDS, WORDS), max_size=3).map(tuple),
     upstream=st.none() | SAID,
 )
 
@@ -201,7 +201,7 @@ def test_both_ways_agree(error: errors.GatewayError, attempts: int) -> None:
 def test_an_upstream_without_words_has_none() -> None:
     """An upstream that answered with a status and no message has an empty message, both ways."""
     error = failed(Reason.UPSTREAM_UNAVAILABLE, "the upstream answered with HTTP status 503")
-    error.upstream = errors.UpstreamSaid(503)
+    error.upstream = errors.UpstreamErrorInfo(503)
     assert by_result(error).upstream == UpstreamReply(503)
     assert by_status(error).failure == by_result(error)
 
@@ -210,7 +210,7 @@ def test_an_upstream_without_words_has_none() -> None:
 def test_rate_limit_headers_of_every_spelling(header: str) -> None:
     """Each spelling of a rate limit header that the server passes on arrives both ways."""
     error = failed(Reason.UPSTREAM_RATE_LIMITED, "slow down")
-    error.upstream = errors.UpstreamSaid(429, rate_limit_headers=((header, "25"),), message="slow down")
+    error.upstream = errors.UpstreamErrorInfo(429, rate_limit_headers=((header, "25"),), message="slow down")
     assert by_status(error).failure == by_result(error)
 
 
@@ -222,7 +222,7 @@ def test_what_is_cut_is_still_a_failure() -> None:
         text,
         retry_delay=5.0,
         violations=tuple(errors.Violation(f"inputs[{index}].{text}", text) for index in range(30)),
-        upstream=errors.UpstreamSaid(429, text, text, text, (("x-ratelimit-limit", text),)),
+        upstream=errors.UpstreamErrorInfo(429, text, text, text, (("x-ratelimit-limit", text),)),
     )
     caught = by_status(error)
     assert type(caught) is UpstreamError

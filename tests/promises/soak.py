@@ -19,12 +19,12 @@ async def nothing_grows(stage: Stage) -> Verdict:
     """After hundreds of thousands of calls, half of them cancelled and a tenth failing, the server is as it was."""
     count = stage.scaled(200_000, 6_000)
 
-    def is_cancelled(name: str) -> bool:
+    def cancellation_requested(name: str) -> bool:
         return name.startswith("call") and chance(stage.seed, "cancel", name) < CANCELLED
 
     def is_held(name: str) -> bool:
         """Whether the answer is held until the call is cancelled, so that however fast the server is, many are."""
-        return is_cancelled(name) and chance(stage.seed, "held", name) < HELD
+        return cancellation_requested(name) and chance(stage.seed, "held", name) < HELD
 
     answered = failing(
         0.1, stage.seed, status=400, otherwise=lambda asked: _HANG if is_held(asked.line.input) else _SLOW(asked)
@@ -45,7 +45,7 @@ async def nothing_grows(stage: Stage) -> Verdict:
             if (done := next(counter)) % (count // 100) == 0:
                 memory.append((done, server.memory()))
             most = 0.01 if is_held(name) else 0.04
-            after = most * chance(stage.seed, "when", name) if is_cancelled(name) else None
+            after = most * chance(stage.seed, "when", name) if cancellation_requested(name) else None
             return await callers.embed(name, cancel_after=after)
 
         await closed_loop(names(count), 16, call)

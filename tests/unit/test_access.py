@@ -5,9 +5,9 @@ import hashlib
 import pytest
 from embed_calls import an_input, texts
 
-from embedwire_server.auth.tokens import Access, Token, new_token
+from embedwire_server.auth.tokens import Authenticator, Token, new_token
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
-from embedwire_server.core.inputs import Allowance, EmbedRequest
+from embedwire_server.core.inputs import EmbedRequest, Quota
 from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality
 
 
@@ -21,14 +21,14 @@ INDEXER = Token("indexer", (digest("i"),))
 
 def test_everybody_without_tokens() -> None:
     """Where there are none, nobody has to show one, and what is shown is not looked at."""
-    assert Access().authenticate(None) is None
-    assert Access().authenticate("Bearer whatever") is None
+    assert Authenticator().authenticate(None) is None
+    assert Authenticator().authenticate("Bearer whatever") is None
 
 
 @pytest.mark.parametrize("shown", ["Bearer s1", "bearer s2", "BEARER  s1"])
 def test_each_of_its_tokens(shown: str) -> None:
     """A caller may have several tokens at once, and the scheme may be written in any case."""
-    assert Access([INDEXER, SEARCH]).authenticate(shown) == SEARCH
+    assert Authenticator([INDEXER, SEARCH]).authenticate(shown) == SEARCH
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,19 @@ def test_each_of_its_tokens(shown: str) -> None:
 def test_what_is_no_token(shown: str | bytes | None) -> None:
     """Whoever shows none is told how to."""
     with pytest.raises(Unauthenticated, match="send a bearer token"):
-        Access([SEARCH]).authenticate(shown)
+        Authenticator([SEARCH]).authenticate(shown)
 
 
 @pytest.mark.parametrize("shown", ["Bearer s3", f"Bearer {digest('s1')}", "Bearer search"])
 def test_what_is_not_let_in(shown: str) -> None:
     """All else is answered alike: a wrong token, a hash, a name."""
     with pytest.raises(Unauthenticated, match=r"^this server does not accept the bearer token$"):
-        Access([SEARCH]).authenticate(shown)
+        Authenticator([SEARCH]).authenticate(shown)
 
 
 def test_others_from_now_on() -> None:
     """Tokens can be replaced; wrong ones change nothing."""
-    access = Access([SEARCH])
+    access = Authenticator([SEARCH])
     access.replace([INDEXER])
     assert access.authenticate("Bearer i") == INDEXER
     with pytest.raises(Unauthenticated):
@@ -76,7 +76,7 @@ def test_others_from_now_on() -> None:
 def test_wrong_tokens(tokens: list[Token], said: str) -> None:
     """What cannot be meant is refused, with the name of the token."""
     with pytest.raises(ValueError, match=said):
-        Access(tokens)
+        Authenticator(tokens)
 
 
 def test_a_new_token_is_let_in() -> None:
@@ -84,7 +84,7 @@ def test_a_new_token_is_let_in() -> None:
     token, its_digest = new_token()
     owner = Token("new", (its_digest,))
 
-    assert Access([owner]).authenticate(f"Bearer {token}") == owner
+    assert Authenticator([owner]).authenticate(f"Bearer {token}") == owner
     assert new_token() != (token, its_digest)
     assert token not in repr(owner)
     assert its_digest not in repr(owner)
@@ -107,4 +107,4 @@ def test_models_and_modalities() -> None:
 def test_shares() -> None:
     """Workers divide the limits, and what is unlimited stays so."""
     token = Token("search", (), inputs_in_flight=8)
-    assert token.divided(lambda amount: amount // 4).allowance == Allowance("search", 2, None)
+    assert token.divided(lambda amount: amount // 4).quota == Quota("search", 2, None)

@@ -10,14 +10,15 @@ import pytest
 from embed_calls import SEGMENT, an_input, call, gathered, limited, sample, start, texts, undecided
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
+from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import DeadlineExceeded, GatewayError, Overloaded, Reason
 from embedwire_server.core.inputs import Caller, EmbedRequest, Input
 from embedwire_server.core.models import MARENGO_30, Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
+from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
+from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall
 
@@ -30,9 +31,10 @@ class Bench:
 
     def __init__(self, in_flight: int = 64, queued: int = 256, content_bytes: int = 1000) -> None:
         self.metrics = Metrics("fake")
-        self.admission = Admission(self.metrics, in_flight=in_flight, queued=queued, content_bytes=content_bytes)
+        self.admission = LoadShedder(self.metrics, in_flight=in_flight, queued=queued, content_bytes=content_bytes)
         self.upstream = ScriptedUpstream(undecided)
-        self.admitted = AdmittedUpstream(self.upstream, self.admission, self.metrics)
+        self.limiter = ConcurrencyLimiter(self.metrics, in_flight)
+        self.admitted = ConcurrencyLimitPolicy(self.upstream, self.limiter, self.metrics)
         self.held = contextlib.ExitStack()
         self.delays: list[float | None] = []
 
@@ -60,7 +62,7 @@ class Bench:
 
     def is_idle(self) -> bool:
         """Whether all places of the server's own credential are free."""
-        return all(self.admission.places(call(modality)).is_idle for modality in Modality)
+        return all(self.limiter.slots(call(modality)).is_idle for modality in Modality)
 
     def holds_nothing(self) -> bool:
         """Whether all room is given back, at the door as well."""
@@ -237,11 +239,11 @@ async def test_keys_are_forgotten() -> None:
     bench = Bench()
     bench.upstream.script = Attempt.succeed
     calls = [call(key=str(number)) for number in range(100)]
-    before = [bench.admission.places(one) for one in calls]
+    before = [bench.limiter.slots(one) for one in calls]
     await gathered(start(bench.admitted, *calls))
 
     for one, places in zip(calls, before, strict=True):
-        assert bench.admission.places(one) is not places
+        assert bench.limiter.slots(one) is not places
 
 
 @in_virtual_time
@@ -383,8 +385,8 @@ def _answer_some_time(attempt: Attempt, chance: random.Random) -> None:
 async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
     """Calls that wait for the rate limit of their caller's own key leave places for those that could go."""
     bench = Bench(in_flight=4)
-    paced = PacedUpstream(bench.upstream, Paces({}, bench.metrics))
-    admitted = AdmittedUpstream(paced, bench.admission, bench.metrics)
+    paced = RateLimitPolicy(bench.upstream, RateLimiters({}, bench.metrics))
+    admitted = ConcurrencyLimitPolicy(paced, bench.limiter, bench.metrics)
     bench.upstream.script = lambda attempt: attempt.fail(limited(3000)) if attempt.call.key else attempt.succeed()
     await gathered(start(admitted, call(caller=HEAVY, key="a")))
     waiting = start(admitted, *[call(caller=HEAVY, key="a") for _ in range(10)])
@@ -499,10 +501,10 @@ async def test_more_places_from_now_on() -> None:
     tasks = start(bench.admitted, *(call() for _ in range(4)))
     await settled()
     assert len(bench.attempts) == 1
-    bench.admission.resize(in_flight=3, queued=1, content_bytes=1000)
+    bench.limiter.set_capacity(3)
     await settled()
     assert len(bench.attempts) == 3
-    bench.admission.resize(in_flight=1, queued=1, content_bytes=1000)
+    bench.limiter.set_capacity(1)
     for ended, (attempt, running) in enumerate(zip(list(bench.attempts), (3, 3, 4), strict=True), 1):
         attempt.succeed()
         await settled()

@@ -79,16 +79,16 @@ def test_steal_of_this_machine_can_be_read() -> None:
 
 def test_cores_are_those_of_the_machine() -> None:
     """Not those on which the benchmark itself may run."""
-    described = []
+    describe = []
 
     def run() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        described.append(machine.description())
+        describe.append(machine.description())
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert f", {os.cpu_count()} cores;" in described[0]
+    assert f", {os.cpu_count()} cores;" in describe[0]
 
 
 class Known(Build):

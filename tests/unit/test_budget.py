@@ -23,12 +23,12 @@ class Simulation:
         return sum(self._call(failing) for _ in range(calls))
 
     def _call(self, failing: float) -> bool:
-        self.budget.begin()
+        self.budget.deposit()
         for attempt in range(ATTEMPTS):
             self.requests += 1
             success = self._random.random() >= failing
-            self.budget.record(success=success)
-            if success or attempt == ATTEMPTS - 1 or not self.budget.take():
+            self.budget.record_outcome(success=success)
+            if success or attempt == ATTEMPTS - 1 or not self.budget.try_withdraw():
                 return success
         raise AssertionError
 
@@ -82,10 +82,10 @@ def test_after_an_outage() -> None:
     """Once the upstream answers again, so do the retries, within a hundred calls."""
     simulation = Simulation(0.2)
     simulation.run(10_000, 1.0)
-    assert not simulation.budget.take()
+    assert not simulation.budget.try_withdraw()
     simulation.run(100, 0.0)
 
-    assert simulation.budget.take()
+    assert simulation.budget.try_withdraw()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 1.0])

@@ -10,7 +10,7 @@ from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, Draining, GatewayError, Overloaded
 from embedwire_server.rpc.call_context import Call, DefaultDeadlines
-from embedwire_server.rpc.flow_control import Writer
+from embedwire_server.rpc.flow_control import MessageWriter
 
 FOREVER = 1e6
 
@@ -29,13 +29,13 @@ class Context:
         await asyncio.sleep(self.seconds)
 
 
-def writer_of(call: Call, context: Context) -> Writer:
+def writer_of(call: Call, context: Context) -> MessageWriter:
     taken: Any = context
 
     async def complete(operation: Any) -> Any:
         return await operation
 
-    return Writer(taken, call, bytes, complete, complete)
+    return MessageWriter(taken, call, bytes, complete, complete)
 
 
 async def sleeping(call: Call, seconds: float = FOREVER) -> None:

@@ -16,7 +16,14 @@ from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, Reason, ResourceFailure, UploadMismatch
 from embedwire_server.core.inputs import Content
 from embedwire_server.media.content_memory import ContentMemory
-from embedwire_server.media.spool import BLOCK_BYTES, IN_MEMORY_BYTES, READ_BYTES, Announcement, MemoryContent, Upload
+from embedwire_server.media.spool import (
+    BLOCK_BYTES,
+    IN_MEMORY_BYTES,
+    READ_BYTES,
+    InMemoryContent,
+    SpooledUpload,
+    UploadDeclaration,
+)
 
 LIMIT = 8 << 20
 
@@ -29,13 +36,13 @@ def upload(
     sha256: bytes | None = None,
     places: asyncio.Semaphore | None = None,
     memory: ContentMemory | None = None,
-) -> Upload:
-    announced = Announcement("inputs[0].upload", limit, size, sha256)
+) -> SpooledUpload:
+    announced = UploadDeclaration("inputs[0].upload", limit, size, sha256)
     account = (memory or ContentMemory(256 << 20)).account(("a", "1"))
-    return Upload(announced, places or asyncio.Semaphore(1), account, directory)
+    return SpooledUpload(announced, places or asyncio.Semaphore(1), account, directory)
 
 
-async def received(file: Upload, data: bytes, chunk: int = 256 << 10) -> None:
+async def received(file: SpooledUpload, data: bytes, chunk: int = 256 << 10) -> None:
     """Let the whole file arrive."""
     await file.open()
     for at in range(0, len(data), chunk):
@@ -123,7 +130,7 @@ async def test_read_at(tmp_path: Path, chunk: int) -> None:
     data = os.urandom(1_300_000)
     file = upload(tmp_path)
     await received(file, data, chunk)
-    for content in (file, MemoryContent(data)):
+    for content in (file, InMemoryContent(data)):
         for offset in PLACES:
             for size in (0, 1, 100_000, 2_000_000):
                 assert content.read_at(offset, size) == data[offset : offset + size]
@@ -364,7 +371,7 @@ async def test_wrong_hash_of_a_spooled_file(tmp_path: Path) -> None:
 async def test_memory_content() -> None:
     """A file at hand is ready at once, in one chunk without a copy, as often as wanted."""
     data = b"abc"
-    content = MemoryContent(data)
+    content = InMemoryContent(data)
     assert await content.ready() == 3
     for _ in range(2):
         chunks: AsyncGenerator[bytes] = content.chunks()

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.admission.load_shedding import Admission
+from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import (
     GatewayError,
     InternalError,
@@ -25,9 +25,9 @@ from embedwire_server.core.inputs import EmbedRequest, FileSource, ImageInput, I
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.gateway import Gateway, Reply
-from embedwire_server.media.spool import MemoryContent
+from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES, UnaryReply
 from embedwire_server.testing import Attempt, Script, ScriptedUpstream
@@ -180,7 +180,7 @@ class Bench:
     ) -> None:
         self.metrics = Metrics("scripted")
         self.upstream = ScriptedUpstream(lambda attempt: scripts.get(attempt.call.input.key, others)(attempt))
-        admission = Admission(self.metrics, in_flight=64, queued=queued, content_bytes=1 << 20)
+        admission = LoadShedder(self.metrics, in_flight=64, queued=queued, content_bytes=1 << 20)
         self.gateway = Gateway(self.upstream, admission, self.metrics, inputs_at_once)
 
     async def embed(self, *inputs: Input, reply: Reply | None = None) -> Recorder:
@@ -464,7 +464,9 @@ class Refusing(Recorder):
         await super().add_segments(call, first, segments)
 
 
-@pytest.mark.parametrize("error", [ReplyTooLarge("too large"), ValueError("a fault")], ids=["foreseen", "unforeseen"])
+@pytest.mark.parametrize(
+    "error", [ReplyTooLarge("too large"), ValueError("a fault")], ids=["foreseen", "log_unexpected"]
+)
 @pytest.mark.parametrize("inputs", ["a", "abcz"], ids=["single", "several"])
 async def test_a_reply_that_raises(inputs: str, error: Exception) -> None:
     """What the reply raises ends the call as it is: it is no failure of an input, and no other input begins."""
@@ -533,7 +535,7 @@ async def test_a_refused_request_begins_nothing() -> None:
     [
         pytest.param(good(), "OK", id="answered"),
         pytest.param(bad(Overloaded("full")), "OVERLOADED", id="failed"),
-        pytest.param(bad(ValueError()), "INTERNAL", id="unforeseen"),
+        pytest.param(bad(ValueError()), "INTERNAL", id="log_unexpected"),
         pytest.param(bad(asyncio.CancelledError()), "INTERNAL", id="leaked cancellation"),
     ],
 )
@@ -568,7 +570,7 @@ async def test_bad_file() -> None:
 
 async def test_memory_file() -> None:
     """A file that is part of the request needs nothing closed."""
-    item = ImageInput("a", FileSource(MemoryContent(b"x"), "a.png", "image/png"))
+    item = ImageInput("a", FileSource(InMemoryContent(b"x"), "a.png", "image/png"))
     assert (await Bench(a=good()).embed(item)).results["a"].failure is None
 
 
@@ -628,8 +630,8 @@ async def test_a_failure_leaves_no_cycle(inputs: str) -> None:
 
     calls: list[weakref.ref[Attempt]] = []
     bench = Bench(a=script, b=script)
-    retrying = RetryingUpstream(bench.upstream, RetryBudget(0.2, 3), bench.metrics)
-    admission = Admission(bench.metrics, in_flight=64, queued=64, content_bytes=1 << 20)
+    retrying = RetryPolicy(bench.upstream, RetryBudget(0.2, 3), bench.metrics)
+    admission = LoadShedder(bench.metrics, in_flight=64, queued=64, content_bytes=1 << 20)
     gateway = Gateway(retrying, admission, bench.metrics, 16)
     gc.collect()
     gc.disable()

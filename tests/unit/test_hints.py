@@ -30,7 +30,7 @@ def epoch(milliseconds: int = 1) -> str:
 def rate_limited(headers: dict[str, str], body: object = None) -> float | None:
     """The delay that a 429 is understood to ask for."""
     data = b"" if body is None else json.dumps(body).encode()
-    failure = errors.refused(httpx.Response(429, headers=headers), data, None)
+    failure = errors.from_response(httpx.Response(429, headers=headers), data, None)
     assert failure.reason is Reason.UPSTREAM_RATE_LIMITED
     return failure.retry_delay
 

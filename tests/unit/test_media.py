@@ -19,7 +19,7 @@ from media import flac, mp3, sound, tone, wav
 from embedwire_server.core.errors import UploadMismatch
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.duration import LEAST_WORK, LONGEST_SECONDS, MOST_WORK, duration_of
-from embedwire_server.media.spool import Announcement, MemoryContent, Upload
+from embedwire_server.media.spool import InMemoryContent, SpooledUpload, UploadDeclaration
 
 SAMPLES = Path(__file__).parents[2] / "clients/python/examples/samples"
 MANY = 1 << 20
@@ -50,9 +50,9 @@ class Counted:
         pass
 
 
-async def received(data: bytes, directory: Path | None = None) -> Upload:
+async def received(data: bytes, directory: Path | None = None) -> SpooledUpload:
     """An upload that has all of it, in pieces that fit nothing."""
-    upload = Upload(Announcement("inputs[0].upload", 64 << 20), asyncio.Semaphore(1), MEMORY, directory)
+    upload = SpooledUpload(UploadDeclaration("inputs[0].upload", 64 << 20), asyncio.Semaphore(1), MEMORY, directory)
     await upload.open()
     for start in range(0, len(data), 100_003):
         await upload.write(data[start : start + 100_003])
@@ -88,12 +88,12 @@ def streaminfo(samples: int, rate: int) -> bytes:
 async def test_agrees_with_the_decoder(container: str, rate: int, seconds: float) -> None:
     """The header says what a decoder finds, to a tenth of a second."""
     data = sound(tone(seconds, rate=rate), container, rate)
-    assert await duration_of(MemoryContent(data)) == pytest.approx(judged(data), abs=0.1)
+    assert await duration_of(InMemoryContent(data)) == pytest.approx(judged(data), abs=0.1)
 
 
 async def test_sample() -> None:
     """The sample of the examples is as long as the README shows."""
-    assert await duration_of(MemoryContent((SAMPLES / "melody.flac").read_bytes())) == 20
+    assert await duration_of(InMemoryContent((SAMPLES / "melody.flac").read_bytes())) == 20
 
 
 @pytest.mark.parametrize("data", [wav(5), wav(60), flac(5), flac(130), mp3(5)], ids=len)
@@ -134,7 +134,7 @@ async def test_wav_that_was_written_into_a_pipe(size: int) -> None:
     """Who writes WAV into a pipe cannot know its size and says the largest: what is there counts."""
     data = wav(3)
     data = data[:40] + struct.pack("<I", size) + data[44:]
-    assert await duration_of(MemoryContent(data)) == pytest.approx(3, abs=0.01)
+    assert await duration_of(InMemoryContent(data)) == pytest.approx(3, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -159,12 +159,12 @@ async def test_wav_that_was_written_into_a_pipe(size: int) -> None:
 )
 async def test_cannot_be_told(data: bytes) -> None:
     """What is no sound, or says nothing credible of its length, has no duration."""
-    assert await duration_of(MemoryContent(data)) is None
+    assert await duration_of(InMemoryContent(data)) is None
 
 
 async def test_longest() -> None:
     """Ten days are credible, just."""
-    assert await duration_of(MemoryContent(streaminfo(10 * 86400 * 1000, 1000))) == LONGEST_SECONDS
+    assert await duration_of(InMemoryContent(streaminfo(10 * 86400 * 1000, 1000))) == LONGEST_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_mutations(data: bytes) -> None:
 async def test_waits_for_the_file() -> None:
     """The duration of an upload is told once all of it is there."""
     data = wav(1)
-    upload = Upload(Announcement("inputs[0].upload", MANY), asyncio.Semaphore(1), MEMORY)
+    upload = SpooledUpload(UploadDeclaration("inputs[0].upload", MANY), asyncio.Semaphore(1), MEMORY)
     asked = asyncio.create_task(duration_of(upload))
     await upload.open()
     await upload.write(data)

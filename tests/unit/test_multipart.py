@@ -11,7 +11,7 @@ from aiohttp.multipart import parse_content_disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.media.spool import MemoryContent
+from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.upstreams.http.multipart import Field, File, MultipartBody, Part
 
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
@@ -22,7 +22,7 @@ FIELDS = st.builds(Field, NAMES, st.text(st.characters(exclude_categories=["Cs"]
 
 
 def file(name: str, file_name: str, data: bytes, media_type: str = "image/png") -> File:
-    return File(name, file_name, media_type, len(data), MemoryContent(data))
+    return File(name, file_name, media_type, len(data), InMemoryContent(data))
 
 
 FILES = st.builds(file, NAMES, FILE_NAMES, st.binary(max_size=60))
@@ -129,7 +129,7 @@ def test_private() -> None:
 @pytest.mark.parametrize("name", ["plain.png", 'a"b', "a\\", "C:\\dir\\x.png", "ä€🦊.png", "a\r\nb"])
 async def test_file_names_are_written_as_the_sdk_writes_them(name: str) -> None:
     """The header of a file is to the letter what httpx, and so the official SDK, would send."""
-    body = MultipartBody([File("image_file", name, "image/png", 1, MemoryContent(b"x"))])
+    body = MultipartBody([File("image_file", name, "image/png", 1, InMemoryContent(b"x"))])
     boundary = body.content_type.partition("boundary=")[2]
     files = {"image_file": (name, b"x", "image/png")}
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}

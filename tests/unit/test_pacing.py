@@ -18,11 +18,11 @@ from embedwire_server.core.errors import DeadlineExceeded, RateLimited, Reason, 
 from embedwire_server.core.inputs import AudioInput, FileSource, UrlSource
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.media.spool import MemoryContent
+from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit import policy
-from embedwire_server.policies.rate_limit.limiter import LONGEST_HOLD, Pace, Turn
-from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
+from embedwire_server.policies.rate_limit.limiter import LONGEST_HOLD, RateLimiter, Reservation
+from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.testing import Attempt, Script, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall
@@ -32,14 +32,14 @@ MARGIN = 1.0
 OK = Attempt.succeed
 
 
-class SeenPaces(Paces):
+class SeenPaces(RateLimiters):
     """Knows which paces are remembered, and no others."""
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
         super().__init__(limits, metrics)
-        self._seen = weakref.WeakSet[Pace]()
+        self._seen = weakref.WeakSet[RateLimiter]()
 
-    def of(self, call: EmbedCall) -> Pace:
+    def of(self, call: EmbedCall) -> RateLimiter:
         pace = super().of(call)
         self._seen.add(pace)
         return pace
@@ -57,7 +57,7 @@ class Bench:
         self.metrics = Metrics("fake")
         self.upstream = ScriptedUpstream(script)
         self.paces = SeenPaces({modality: limits}, self.metrics)
-        self.paced = PacedUpstream(self.upstream, self.paces)
+        self.paced = RateLimitPolicy(self.upstream, self.paces)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -109,7 +109,7 @@ def audio(
 
 
 def _file(minutes: float) -> FileSource:
-    return FileSource(MemoryContent(wav(minutes * 60, rate=100)), "a.wav", "audio/wav")
+    return FileSource(InMemoryContent(wav(minutes * 60, rate=100)), "a.wav", "audio/wav")
 
 
 # --- holds ---
@@ -257,7 +257,7 @@ async def test_a_failed_probe_begins_a_new_hold(hint: str) -> None:
     assert len(bench.attempts) == 11
 
 
-@pytest.mark.parametrize("ending", ["cancelled", "connection lost", "unforeseen", "cancelled after a segment"])
+@pytest.mark.parametrize("ending", ["cancelled", "connection lost", "log_unexpected", "cancelled after a segment"])
 @in_virtual_time
 async def test_a_probe_without_an_answer(ending: str) -> None:
     """If the probe's caller leaves, or nothing answers, the next one is the probe; a segment is an answer."""
@@ -270,7 +270,7 @@ async def test_a_probe_without_an_answer(ending: str) -> None:
         tasks[0].cancel()
     elif ending == "connection lost":
         probe.fail(UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "gone"))
-    elif ending == "unforeseen":
+    elif ending == "log_unexpected":
         probe.fail(ValueError())
     else:
         await probe.emit([SEGMENT])
@@ -538,14 +538,14 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
     assert [quota.subject for quota in failure.quotas] == [binding]
     assert binding in failure.message
     assert failure.retry_delay is not None
-    opens = failure.retry_delay
+    available_at = failure.retry_delay
     label = "upstream" if hold else binding
     assert bench.sample("embedwire_pacing_refusals_total", limit=label) == 1
     bench.upstream.script = OK
     with pytest.raises(RateLimited):
-        await embedded(bench.paced, call(deadline=opens))
-    await embedded(bench.paced, call(deadline=opens + 0.1))
-    assert bench.attempts[-1].at == pytest.approx(opens)
+        await embedded(bench.paced, call(deadline=available_at))
+    await embedded(bench.paced, call(deadline=available_at + 0.1))
+    assert bench.attempts[-1].at == pytest.approx(available_at)
 
 
 @in_virtual_time
@@ -792,15 +792,15 @@ def assert_left(bench: Bench, minutes: float) -> None:
     """So many minutes of audio may go now, and no more."""
     pace = bench.paces.of(audio())
     with pytest.raises(RateLimited):
-        pace.try_begin(Turn(minutes + 0.01), audio(deadline=now() + 1))
-    assert pace.try_begin(Turn(minutes - 0.01), audio(deadline=now() + 1))
+        pace.try_acquire(Reservation(minutes + 0.01), audio(deadline=now() + 1))
+    assert pace.try_acquire(Reservation(minutes - 0.01), audio(deadline=now() + 1))
 
 
-async def turn_of(pace: Pace, wanted: EmbedCall, minutes: float) -> Turn:
+async def turn_of(pace: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
     """Wait for the turn of a file with so many minutes."""
-    turn = Turn(minutes)
-    if not pace.try_begin(turn, wanted):
-        await pace.begin(turn, wanted)
+    turn = Reservation(minutes)
+    if not pace.try_acquire(turn, wanted):
+        await pace.acquire(turn, wanted)
     return turn
 
 
@@ -896,7 +896,7 @@ async def test_minutes_that_were_fewer_are_free_at_once() -> None:
     waiting = asyncio.create_task(turn_of(pace, call("audio"), 5.0))
     await asyncio.sleep(10)
     assert not waiting.done()
-    pace.lasted(turn, 5.0)
+    pace.reconcile(turn, 5.0)
     await waiting
 
     assert now() == 10
@@ -911,10 +911,10 @@ async def test_minutes_that_are_known_too_late() -> None:
     await asyncio.sleep(HOUR + 2)
     later = await turn_of(pace, call("audio"), 10.0)
     for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
-        pace.lasted(turn, minutes)
+        pace.reconcile(turn, minutes)
     with pytest.raises(RateLimited):
-        pace.try_begin(Turn(0.01), audio(deadline=now() + 1))
-    pace.lasted(later, 4.0)
+        pace.try_acquire(Reservation(0.01), audio(deadline=now() + 1))
+    pace.reconcile(later, 4.0)
     await turn_of(pace, call("audio"), 6.0)
 
     assert now() == HOUR + 2

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.core.errors import Reason, UpstreamFailure, UpstreamSaid
+from embedwire_server.core.errors import Reason, UpstreamErrorInfo, UpstreamFailure
 from embedwire_server.upstreams.http import rate_limit_headers
 from embedwire_server.upstreams.twelvelabs import errors
 
@@ -23,7 +23,7 @@ KEY = "tlk_0123456789"
 
 def refused(status: int, body: Any = b"", headers: dict[str, str] | None = None) -> UpstreamFailure:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return errors.refused(httpx.Response(status, headers=headers), data, KEY)
+    return errors.from_response(httpx.Response(status, headers=headers), data, KEY)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_codes(code: str, status: int, reason: Reason, shape: str) -> None:
     error = {"code": code, "message": "So it is."}
     failure = refused(status, error if shape == "flat" else {"error": error})
     assert failure.reason is reason
-    assert failure.upstream == UpstreamSaid(status, code=code, message="So it is.")
+    assert failure.upstream == UpstreamErrorInfo(status, code=code, message="So it is.")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_statuses(status: int, reason: Reason, body: bytes, code: str, message: 
     failure = refused(status, body)
     assert failure.reason is reason
     assert failure.message
-    assert failure.upstream == UpstreamSaid(status, code=code, message=message)
+    assert failure.upstream == UpstreamErrorInfo(status, code=code, message=message)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -195,7 +195,7 @@ ODD_KEY = 'tlk/0+1=a&b%c"d'
 def test_key_in_any_spelling(key: str, write: Callable[[str], str], format_body: Callable[[str], str]) -> None:
     """The key is taken out of the body also where it is encoded or escaped."""
     body = format_body(write(key)).encode()
-    failure = errors.refused(httpx.Response(400), body, key)
+    failure = errors.from_response(httpx.Response(400), body, key)
     assert failure.upstream is not None
     seen = html.unescape(urllib.parse.unquote(f"{failure.message} {failure.upstream.message}"))
     assert key not in seen
@@ -214,7 +214,7 @@ def test_key_at_the_cut(at: int) -> None:
 def test_key_at_the_cut_of_a_message(before: int) -> None:
     """A message that is cut within the last of many keys shows no part of it, though those before it become short."""
     key = "k" * 199 + "9"
-    said = errors.refused(
+    said = errors.from_response(
         httpx.Response(400), json.dumps({"message": "x" * before + key * 30 + "y" * 9000}).encode(), key
     ).upstream
     assert said is not None
@@ -225,7 +225,7 @@ def test_key_at_the_cut_of_a_message(before: int) -> None:
 def test_a_key_that_is_a_name_of_the_format(key: str) -> None:
     """A key that occurs as a name in the body hides neither the code nor the hint."""
     body = json.dumps({"error": {"code": "too_many_requests", "details": {"retryAfter": 2}}}).encode()
-    failure = errors.refused(httpx.Response(429), body, key)
+    failure = errors.from_response(httpx.Response(429), body, key)
     assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, 2.0)
 
 
@@ -364,10 +364,10 @@ def test_key_is_taken_out(field: str) -> None:
 
 def test_rejected() -> None:
     """An `error_message` within a good reply is cleaned like any other word of the upstream."""
-    failure = errors.rejected(f"bad\naudio {KEY}", KEY)
+    failure = errors.from_error_message(f"bad\naudio {KEY}", KEY)
     assert failure.reason is Reason.INPUT_REJECTED
     assert failure.message == "bad audio [key]"
-    assert failure.upstream == UpstreamSaid(200, message="bad audio [key]")
+    assert failure.upstream == UpstreamErrorInfo(200, message="bad audio [key]")
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_rejected() -> None:
 )
 def test_clean(text: object, expected: str) -> None:
     """Upstream text has no control characters and at most 1 KB, and ends where a character does."""
-    assert errors.clean(text, KEY) == expected
+    assert errors.sanitize_text(text, KEY) == expected
 
 
 MEMBERS = st.sampled_from(["error", "code", "message", "docs_url", "details", "retryAfter"])
@@ -427,7 +427,7 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
 )
 def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
     """A hint that no number can hold leaves the refusal what it is."""
-    failure = errors.refused(httpx.Response(429, headers=headers), body, None)
+    failure = errors.from_response(httpx.Response(429, headers=headers), body, None)
 
     assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, None)
 
@@ -435,7 +435,7 @@ def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
 @pytest.mark.parametrize("message", ["", "\x00", "   "])
 def test_a_rejection_without_words_has_some(message: str) -> None:
     """An error_message with nothing to read becomes a sentence of ours."""
-    assert errors.rejected(message, None).message == "the upstream refused this input and did not say why"
+    assert errors.from_error_message(message, None).message == "the upstream refused this input and did not say why"
 
 
 @pytest.mark.parametrize("key", ["tlk_x", "a" * 40], ids=["short", "one letter"])
@@ -451,7 +451,7 @@ def test_the_key_is_looked_for_in_linear_time(body: bytes, key: str) -> None:
         took = []
         for _ in range(3):
             began = time.process_time()
-            errors.refused(httpx.Response(400), body[:size], key)
+            errors.from_response(httpx.Response(400), body[:size], key)
             took.append(time.process_time() - began)
         return min(took)
 

@@ -12,11 +12,11 @@ from embedwire.v1 import error_reason_pb2
 from embedwire_server.core.errors import (
     GatewayError,
     InvalidRequest,
-    Quota,
+    QuotaViolation,
     Reason,
     ReplyTooLarge,
+    UpstreamErrorInfo,
     UpstreamFailure,
-    UpstreamSaid,
     Violation,
 )
 from embedwire_server.core.inputs import AudioInput, ImageInput, Input, Limits, TextInput, UrlSource
@@ -215,8 +215,8 @@ def test_failure() -> None:
         "x" * 2000,
         violations=tuple(Violation(f"inputs[{index}]", "no") for index in range(300)),
         retry_delay=1.5,
-        quotas=(Quota("modality:audio", "25 a minute"),),
-        upstream=UpstreamSaid(429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25"))),
+        quotas=(QuotaViolation("modality:audio", "25 a minute"),),
+        upstream=UpstreamErrorInfo(429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25"))),
     )
     error.reason = Reason.RATE_LIMITED
     message = encode.failure_message(error)

@@ -21,7 +21,7 @@ from embedwire_server.core.models import (
     Truncate,
 )
 from embedwire_server.media.content_memory import ContentMemory
-from embedwire_server.media.spool import MemoryContent, Upload
+from embedwire_server.media.spool import InMemoryContent, SpooledUpload
 from embedwire_server.rpc.decode import RequestReader
 
 TEXT_ONLY = Model("text-only", 4, text=TextRules(10, (Truncate.END,)))
@@ -266,8 +266,8 @@ def test_good_request() -> None:
         MARENGO_30,
         (
             TextInput("k" * 256, "x" * 10, Truncate.END),
-            ImageInput("", FileSource(MemoryContent(b"x" * 100), "upload", "application/octet-stream")),
-            AudioInput("", FileSource(MemoryContent(b"y" * 200), "a b.wav", "audio/x-wav"), 1.5),
+            ImageInput("", FileSource(InMemoryContent(b"x" * 100), "upload", "application/octet-stream")),
+            AudioInput("", FileSource(InMemoryContent(b"y" * 200), "a b.wav", "audio/x-wav"), 1.5),
         ),
         0,
         content_bytes=310,
@@ -419,7 +419,7 @@ async def test_open_uploads() -> None:
     message = request(*[image(upload=upload())] * 3)
     asked = reader()
     _, uploads = asked.read_upload(message)
-    assert all(isinstance(item, Upload) for item in uploads.values())
+    assert all(isinstance(item, SpooledUpload) for item in uploads.values())
     await uploads[0].open()
     await uploads[1].open()
     assert uploads[2]._places.locked()

@@ -7,24 +7,24 @@ import pytest
 from embed_calls import ANSWER, call, embedded, gathered, limited, refusal, sample, start, times, undecided
 from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.core.errors import GatewayError, RateLimited, Reason, Repeatable, UpstreamFailure
+from embedwire_server.core.errors import GatewayError, RateLimited, Reason, RetrySafety, UpstreamFailure
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
-from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RESERVE, RetryBudget
 from embedwire_server.testing import Attempt, ScriptedUpstream
 
 Say = GatewayError | None
-YES, ONCE, FRESH, NO = Repeatable.YES, Repeatable.ONCE, Repeatable.FRESH, Repeatable.NO
+YES, ONCE, FRESH, NO = RetrySafety.SAFE, RetrySafety.ONCE, RetrySafety.FRESH, RetrySafety.UNSAFE
 
 
 def once() -> UpstreamFailure:
-    return refusal(500, repeatable=ONCE)
+    return refusal(500, retry_safety=ONCE)
 
 
 def stale() -> UpstreamFailure:
-    return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no", repeatable=FRESH)
+    return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no", retry_safety=FRESH)
 
 
 def again() -> UpstreamFailure:
@@ -43,9 +43,9 @@ class Bench:
         self.budget = RetryBudget(share, max_attempts)
         self.says = list(says)
         self.upstream = ScriptedUpstream(self.say_next)
-        self.retrying = RetryingUpstream(self.upstream, self.budget, self.metrics)
-        self.paces = Paces({}, self.metrics)
-        self.paced = RetryingUpstream(PacedUpstream(self.upstream, self.paces), self.budget, self.metrics)
+        self.retrying = RetryPolicy(self.upstream, self.budget, self.metrics)
+        self.paces = RateLimiters({}, self.metrics)
+        self.paced = RetryPolicy(RateLimitPolicy(self.upstream, self.paces), self.budget, self.metrics)
 
     def say_next(self, attempt: Attempt) -> None:
         failure = self.says.pop(0) if self.says else None

@@ -6,16 +6,17 @@ import pytest
 from embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
 from virtual_time import in_virtual_time, settled
 
-from embedwire_server.admission.load_shedding import Admission, AdmittedUpstream
+from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
 from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.attempts import MeasuredUpstream
-from embedwire_server.policies.rate_limit.policy import PacedUpstream, Paces
-from embedwire_server.policies.retry import RetryingUpstream
+from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
+from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
@@ -26,12 +27,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.metrics = Metrics("fake")
-        self.admission = Admission(self.metrics, in_flight=1, queued=10, content_bytes=1000)
-        self.paces = Paces({}, self.metrics)
+        self.limiter = ConcurrencyLimiter(self.metrics, 1)
+        self.paces = RateLimiters({}, self.metrics)
         self.scripted = ScriptedUpstream(undecided, "fake")
-        measured = MeasuredUpstream(self.scripted, self.metrics)
-        retrying = RetryingUpstream(PacedUpstream(measured, self.paces), RetryBudget(0.2, 3), self.metrics)
-        self.upstream: Upstream = AdmittedUpstream(retrying, self.admission, self.metrics)
+        measured = AttemptPolicy(self.scripted, self.metrics)
+        retrying = RetryPolicy(RateLimitPolicy(measured, self.paces), RetryBudget(0.2, 3), self.metrics)
+        self.upstream: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -39,7 +40,7 @@ class Bench:
 
     def is_idle(self) -> bool:
         """Whether no attempt runs, no place is held and no probe is under way."""
-        is_free = self.admission.places(call()).is_idle and self.paces.of(call()).is_idle
+        is_free = self.limiter.slots(call()).is_idle and self.paces.of(call()).is_idle
         return is_free and self.scripted.running == 0
 
     def ended(self, outcome: str) -> float:
@@ -70,7 +71,8 @@ class Refusing:
 async def test_what_emit_raises(error: Exception) -> None:
     """It comes out unchanged, is neither repeated nor a refusal of the upstream's, and counts as cancelled."""
     bench = Bench()
-    gateway = Gateway(bench.upstream, bench.admission, bench.metrics, inputs_at_once=1)
+    admission = LoadShedder(bench.metrics, in_flight=1, queued=10, content_bytes=1000)
+    gateway = Gateway(bench.upstream, admission, bench.metrics, inputs_at_once=1)
     running = asyncio.create_task(gateway.embed(EmbedRequest(MARENGO_30, texts(1)), 1e9, Refusing(error)))
     [waiting] = start(bench.upstream, call())
     await settled()

@@ -16,10 +16,10 @@ from embedwire_server.core.errors import (
     InternalError,
     InvalidRequest,
     Overloaded,
-    Quota,
+    QuotaViolation,
     Reason,
+    UpstreamErrorInfo,
     UpstreamFailure,
-    UpstreamSaid,
     Violation,
 )
 from embedwire_server.rpc import status
@@ -116,8 +116,8 @@ def test_all_details() -> None:
         "so it is",
         violations=(Violation("inputs[0].key", "too long"),),
         retry_delay=1.5,
-        quotas=(Quota("modality:audio", "25 a minute"),),
-        upstream=UpstreamSaid(429, "too_many_requests", "Slow down.", "https://example.com/errors"),
+        quotas=(QuotaViolation("modality:audio", "25 a minute"),),
+        upstream=UpstreamErrorInfo(429, "too_many_requests", "Slow down.", "https://example.com/errors"),
     )
     error.reason = Reason.RATE_LIMITED
     _, details = decoded(error)
@@ -142,7 +142,7 @@ def test_all_details() -> None:
 
 def test_the_upstreams_words_are_all_there() -> None:
     """Message, rate limit headers and the number of attempts reach a failed call as they reach a result."""
-    said = UpstreamSaid(400, message="Too long.", rate_limit_headers=(("retry-after", "7"),))
+    said = UpstreamErrorInfo(400, message="Too long.", rate_limit_headers=(("retry-after", "7"),))
     error = UpstreamFailure(Reason.INPUT_REJECTED, "Too long.", upstream=said)
     error.attempts = 2
     _, details = decoded(error)
@@ -189,9 +189,9 @@ def test_pushback_of_a_refusal(delay: float | None, expected: str) -> None:
 
 def huge(text: str) -> list[GatewayError]:
     """Failures that are as large as they can get, and larger."""
-    said = UpstreamSaid(400, text, text, text, (("x-ratelimit-limit", text),))
+    said = UpstreamErrorInfo(400, text, text, text, (("x-ratelimit-limit", text),))
     violations = tuple(Violation(f"inputs[{index}].{text}", text) for index in range(300))
-    quotas = tuple(Quota(text, text) for _ in range(30))
+    quotas = tuple(QuotaViolation(text, text) for _ in range(30))
     return [
         InvalidRequest(*violations),
         UpstreamFailure(Reason.INPUT_REJECTED, text, retry_delay=1e300, upstream=said),

@@ -7,12 +7,12 @@ import pytest
 from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality, Model, Truncate
 from embedwire_server.core.results import ReplySummary
-from embedwire_server.media.spool import MemoryContent
+from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.multipart import Field, File
 from embedwire_server.upstreams.twelvelabs import v1_messages
 
-CONTENT = MemoryContent(b"bytes")
+CONTENT = InMemoryContent(b"bytes")
 URL = UrlSource("https://example.com/a?b=c")
 FILE = FileSource(CONTENT, "a b.png", "image/png")
 

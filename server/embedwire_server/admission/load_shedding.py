@@ -1,22 +1,18 @@
-"""How much is taken on at once: by modality, so that audio that waits for quota does not starve text, and in bytes.
+"""Load shedding: a request is admitted or refused as a whole, before its first event, so that a client may retry it.
 
-A call is taken on or refused as a whole, before its first event, so that a client may retry it. Taken on,
-its inputs wait their turn for one of the places in flight, but are never refused.
+Inputs are counted by modality, so that audio that waits for quota does not starve text, and their content in bytes. The
+inputs of an admitted request wait for the concurrency limit, but are never refused.
 """
 
-import asyncio
 import random
 import time
 
-from embedwire_server.core.errors import DeadlineExceeded, Overloaded
+from embedwire_server.core.errors import Overloaded
 from embedwire_server.core.fair_share import FairShare
 from embedwire_server.core.inputs import Caller, EmbedRequest
 from embedwire_server.core.models import Modality
-from embedwire_server.core.results import ReplySummary
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.concurrency_limit import Places
-from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
@@ -25,12 +21,12 @@ _RECENT = 0.05  # the weight of the newest figure in a moving average
 _TIMES_REFUSED = 10
 
 
-class Admission:
-    """The places for inputs and the memory for their content.
+class LoadShedder:
+    """Bounds the inputs that run or wait, and the memory for their content. Refuses requests beyond that.
 
     Args:
-        metrics: told of what is held, waits and is refused.
-        in_flight: inputs of each modality that run at a time, of each credential. The door bounds them all together.
+        metrics: get what is held and refused.
+        in_flight: inputs of each modality that run at a time.
         queued: inputs of each modality that wait beside those.
         content_bytes: bytes of content in memory, all calls together.
 
@@ -40,9 +36,7 @@ class Admission:
 
     def __init__(self, metrics: Metrics, *, in_flight: int, queued: int, content_bytes: int) -> None:
         self._metrics = metrics
-        self._in_flight = in_flight
-        self._rooms = {modality: _Room(metrics, modality, in_flight, queued) for modality in Modality}
-        self._places: dict[tuple[str | None, Modality], Places] = {}
+        self._rooms = {modality: _ModalityQueue(metrics, modality, in_flight, queued) for modality in Modality}
         self.content_memory = ContentMemory(content_bytes)
         metrics.content_bytes.set_function(lambda: self.content_memory.taken)
 
@@ -71,64 +65,9 @@ class Admission:
 
     def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
         """Go by other numbers from now on; what has been taken on stays."""
-        self._in_flight = in_flight
         self.content_memory.resize(content_bytes)
         for room in self._rooms.values():
             room.resize(in_flight, queued)
-        for places in self._places.values():
-            places.resize(in_flight)
-
-    def places(self, call: EmbedCall) -> Places:
-        """The places for inputs of this credential and modality."""
-        name = (call.key, call.modality)
-        places = self._places.get(name)
-        if places is None:
-            places = self._places[name] = Places(self._in_flight, self._metrics.inputs_queued.labels(name[1]))
-        return places
-
-    def forget(self, call: EmbedCall) -> None:
-        """Callers may bring any number of keys: drop places that no input uses."""
-        if call.key is None:
-            return
-        name = (call.key, call.modality)
-        places = self._places.get(name)  # gone if several leave in the same moment
-        if places is not None and places.is_idle:
-            del self._places[name]
-
-
-class AdmittedUpstream:
-    """Runs so many inputs of each modality at a time, see `Upstream`. What waits is cancelled when its time is up.
-
-    Args:
-        upstream: gets them.
-        admission: has the places.
-        metrics: told of inputs whose time was up before.
-    """
-
-    def __init__(self, upstream: Upstream, admission: Admission, metrics: Metrics) -> None:
-        self._upstream = upstream
-        self._admission = admission
-        self._metrics = metrics
-
-    async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
-        """Embed one input once there is a place for it.
-
-        Raises:
-            DeadlineExceeded: its time is up; it is not sent.
-        """
-        if asyncio.get_running_loop().time() >= call.deadline:
-            self._metrics.expired_inputs.labels(call.modality).inc()
-            raise DeadlineExceeded
-        places = self._admission.places(call)
-        try:
-            if not places.try_take():
-                await places.take(call)
-            try:
-                return await self._upstream.embed(call, emit)
-            finally:
-                places.give_back()
-        finally:
-            self._admission.forget(call)
 
 
 class Held:
@@ -136,7 +75,9 @@ class Held:
 
     __slots__ = ("_began", "_caller", "_memory", "_rooms", "_size")
 
-    def __init__(self, memory: ContentMemory, rooms: list[tuple["_Room", int]], caller: Caller, size: int) -> None:
+    def __init__(
+        self, memory: ContentMemory, rooms: list[tuple["_ModalityQueue", int]], caller: Caller, size: int
+    ) -> None:
         self._memory, self._rooms, self._caller, self._size = memory, rooms, caller, size
         for room, count in rooms:
             room.take(caller, count)
@@ -153,7 +94,7 @@ class Held:
             room.give_back(self._caller, count, seconds)
 
 
-class _Room:
+class _ModalityQueue:
     """The room for inputs of one modality. Those taken on together never need more than `in_flight` and `queued`."""
 
     def __init__(self, metrics: Metrics, modality: Modality, in_flight: int, queued: int) -> None:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
-from embedwire_server.core.inputs import Allowance, EmbedRequest
+from embedwire_server.core.inputs import EmbedRequest, Quota
 from embedwire_server.core.models import Modality, Model
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -33,9 +33,9 @@ class Token:
     inputs_per_minute: int | None = None
 
     @property
-    def allowance(self) -> Allowance:
+    def quota(self) -> Quota:
         """Its limits."""
-        return Allowance(self.name, self.inputs_in_flight, self.inputs_per_minute)
+        return Quota(self.name, self.inputs_in_flight, self.inputs_per_minute)
 
     def divided(self, share: Callable[[int], int]) -> "Token":
         """The same with a share of its limits."""
@@ -61,7 +61,7 @@ class Token:
                 raise PermissionDenied(self.name, request.input_path(index), ", ".join(self.modalities))
 
 
-class Access:
+class Authenticator:
     """The tokens that are let in. Without any, everybody is, and nobody has a name.
 
     Args:

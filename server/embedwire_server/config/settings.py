@@ -99,7 +99,7 @@ class Settings(BaseModel):
     """Every setting with its default; `configuration` reads them.
 
     Raises:
-        ValidationError: a value is wrong; a `conflicts.Conflict` if each is right and they do not go together.
+        ValidationError: a value is wrong; a `conflicts.SettingsConflict` if each is right and they do not go together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -236,7 +236,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if faults := [*validation.of(self)]:
-            raise validation.Conflict(faults)
+            raise validation.SettingsConflict(faults)
         return self
 
     @property
@@ -267,7 +267,7 @@ class Settings(BaseModel):
             conflicts.Conflict: there were tokens and are none; a file that is cut short must not let everybody in.
         """
         if self.tokens and not other.tokens:
-            raise validation.Conflict([(("tokens",), validation.OPENED)])
+            raise validation.SettingsConflict([(("tokens",), validation.OPENED)])
         values, others = dict(self), dict(other)
         fixed = [name for name in values if name not in self.RELOADED and values[name] != others[name]]
         return type(self)(**values | {name: others[name] for name in self.RELOADED}), fixed
@@ -336,7 +336,7 @@ class Settings(BaseModel):
 
     @property
     def room(self) -> dict[str, int]:
-        """How much is taken on at a time, as `Admission` names it."""
+        """How much is taken on at a time, as `LoadShedder` names it."""
         return {
             "in_flight": self.inputs_in_flight,
             "queued": self.inputs_queued,

@@ -19,7 +19,7 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from embedwire_server.config.settings import Settings
-from embedwire_server.config.validation import Conflict
+from embedwire_server.config.validation import SettingsConflict
 from embedwire_server.upstreams.http import proxies
 
 PREFIX = "EMBEDWIRE_"
@@ -163,7 +163,7 @@ def _settings(
 
 def _faults(detail: ErrorDetails, places: Mapping[str, str], wrong: set[str]) -> Iterator[Fault]:
     conflict = detail.get("ctx", {}).get("error")
-    if isinstance(conflict, Conflict):
+    if isinstance(conflict, SettingsConflict):
         for names, words in conflict.faults:
             if not wrong.intersection(names):
                 first = next((name for name in names if name in places), names[0])

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from embedwire_server.auth.tokens import Access
+from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.address import LAST_PORT, Address, is_path
 from embedwire_server.core.models import BUILT_IN
 
@@ -26,7 +26,7 @@ _OPEN_TO_ALL = (
 OPENED = "there is none any more, which would let everybody in: that needs a restart"
 
 
-class Conflict(ValueError):
+class SettingsConflict(ValueError):
     """Settings that are right by themselves and wrong together.
 
     Attributes:
@@ -40,7 +40,7 @@ class Conflict(ValueError):
 
 def of(settings: "Settings") -> Iterator[Fault]:
     """What does not go together: the names of the settings, the one to change first, and the words."""
-    for name, build in (("models", lambda: settings.model_table), ("tokens", lambda: Access(settings.tokens))):
+    for name, build in (("models", lambda: settings.model_table), ("tokens", lambda: Authenticator(settings.tokens))):
         try:
             build()
         except ValueError as error:

@@ -74,7 +74,7 @@ class Violation:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Quota:
+class QuotaViolation:
     """One quota that was hit: what it counts for, and its limit in words."""
 
     subject: str
@@ -82,7 +82,7 @@ class Quota:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class UpstreamSaid:
+class UpstreamErrorInfo:
     """What the upstream said of a failure, already cut and cleaned (see `upstream.refusal`)."""
 
     http_status: int
@@ -117,8 +117,8 @@ class GatewayError(Exception):
         *,
         violations: tuple[Violation, ...] = (),
         retry_delay: float | None = None,
-        quotas: tuple[Quota, ...] = (),
-        upstream: UpstreamSaid | None = None,
+        quotas: tuple[QuotaViolation, ...] = (),
+        upstream: UpstreamErrorInfo | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -270,17 +270,17 @@ class Draining(GatewayError):
         super().__init__("the server is shutting down; another replica will take the call", retry_delay=0.0)
 
 
-class Repeatable(enum.Enum):
+class RetrySafety(enum.Enum):
     """Whether what failed may be sent again.
 
     FRESH: once, at once and on a new connection. A reused connection was stale, which is no sign of an overloaded
     upstream, so the retry budget does not count it.
     """
 
-    NO = "no"
+    UNSAFE = "unsafe"
     ONCE = "once"
     FRESH = "fresh"
-    YES = "yes"
+    SAFE = "safe"
 
 
 class UpstreamFailure(GatewayError):
@@ -301,13 +301,13 @@ class UpstreamFailure(GatewayError):
         message: str,
         *,
         retry_delay: float | None = None,
-        upstream: UpstreamSaid | None = None,
-        repeatable: Repeatable = Repeatable.NO,
+        upstream: UpstreamErrorInfo | None = None,
+        retry_safety: RetrySafety = RetrySafety.UNSAFE,
         cause: Cause | None = None,
     ) -> None:
         super().__init__(message, retry_delay=retry_delay, upstream=upstream)
         self.reason = reason
-        self.repeatable = repeatable
+        self.retry_safety = retry_safety
         self.cause = cause
 
 

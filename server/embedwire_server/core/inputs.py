@@ -108,7 +108,7 @@ def content_of(item: Input) -> Content | None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Allowance:
+class Quota:
     """What one caller, known by its name, may use at a time and in a minute; None is no limit."""
 
     name: str
@@ -122,7 +122,7 @@ class EmbedRequest:
 
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
     `caller` is who shares capacity fairly with others. `content_bytes` is the size of the content that came
-    with it, without uploads. `allowance` is what a caller with a name may use; None is as much as anybody. `path` is
+    with it, without uploads. `quota` is what a caller with a name may use; None is as much as anybody. `path` is
     where the request is in the message of the call, with a dot at its end unless it is that message.
     """
 
@@ -132,7 +132,7 @@ class EmbedRequest:
     upstream_key: str | None = dataclasses.field(default=None, repr=False)
     caller: Caller = ("", "")
     content_bytes: int = 0
-    allowance: Allowance | None = None
+    quota: Quota | None = None
     path: str = ""
 
     def input_path(self, index: int) -> str:
@@ -146,7 +146,7 @@ class EmbedRequest:
 
     def at_once(self, most: int) -> int:
         """How many of its inputs may run at a time, of so many."""
-        own = self.allowance.inputs_in_flight if self.allowance is not None else None
+        own = self.quota.inputs_in_flight if self.quota is not None else None
         return min(most, own or most)
 
 

@@ -6,14 +6,14 @@ import time
 from collections import Counter
 from typing import Protocol
 
-from embedwire_server.admission.caller_quota import Admits
-from embedwire_server.core.cancellation import is_cancelled
+from embedwire_server.admission.caller_quota import Admission
+from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, Reason
 from embedwire_server.core.inputs import EmbedRequest, content_of
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.gateway.tasks import run_together
-from embedwire_server.observability.exceptions import unforeseen
+from embedwire_server.observability.exceptions import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 
@@ -42,7 +42,7 @@ class Gateway:
         inputs_at_once: how many inputs of one request run at a time; may be changed for later ones.
     """
 
-    def __init__(self, upstream: Upstream, admission: Admits, metrics: Metrics, inputs_at_once: int) -> None:
+    def __init__(self, upstream: Upstream, admission: Admission, metrics: Metrics, inputs_at_once: int) -> None:
         self._upstream = upstream
         self._admission = admission
         self._metrics = metrics
@@ -131,11 +131,11 @@ class Gateway:
             if isinstance(error, GatewayError) and not call.is_abandoned:
                 error.__traceback__ = error.__cause__ = error.__context__ = None  # frames that hold it: cycles
                 return error
-            if is_cancelled():  # a fault on the way out must not keep the call alive
+            if cancellation_requested():  # a fault on the way out must not keep the call alive
                 raise asyncio.CancelledError from error
             if call.is_abandoned:
                 raise
-            return unforeseen(error)  # such as a CancelledError that has leaked out of a library
+            return log_unexpected(error)  # such as a CancelledError that has leaked out of a library
         finally:
             if content is not None:
                 content.close()

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Coroutine
 
-from embedwire_server.core.cancellation import is_cancelled
-from embedwire_server.observability.exceptions import unforeseen
+from embedwire_server.core.cancellation import cancellation_requested
+from embedwire_server.observability.exceptions import log_unexpected
 
 
 async def run_together(*coroutines: Coroutine[object, object, None]) -> None:
@@ -36,6 +36,6 @@ async def _run(coroutine: Coroutine[object, object, None]) -> None:
     try:
         await coroutine
     except asyncio.CancelledError as error:
-        if is_cancelled():
+        if cancellation_requested():
             raise
-        raise unforeseen(error) from error
+        raise log_unexpected(error) from error

@@ -20,7 +20,7 @@ import structlog
 from embedwire_server.core import causes
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, ResourceFailure, UploadMismatch
 from embedwire_server.media.content_memory import UploadAccount
-from embedwire_server.observability.exceptions import described
+from embedwire_server.observability.exceptions import describe
 
 IN_MEMORY_BYTES = 1 << 20
 # So much of an upload is collected before it is written to disk, also where memory is short: a write of each small
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class MemoryContent:
+class InMemoryContent:
     """A file that is at hand in memory."""
 
     data: bytes = dataclasses.field(repr=False)
@@ -55,7 +55,7 @@ class MemoryContent:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Announcement:
+class UploadDeclaration:
     """What the caller said of an upload, and where in the request, for the errors.
 
     `field` is the path of the upload source; `limit` and `size` are bytes; `sha256` has 32 bytes.
@@ -67,7 +67,7 @@ class Announcement:
     sha256: bytes | None = dataclasses.field(default=None, repr=False)
 
 
-class Upload:
+class SpooledUpload:
     """A file that arrives in chunks: up to 1 MiB in memory if there is room for it, beyond that on disk.
 
     One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the
@@ -86,7 +86,7 @@ class Upload:
 
     def __init__(
         self,
-        announced: Announcement,
+        announced: UploadDeclaration,
         places: asyncio.Semaphore,
         memory: UploadAccount,
         directory: Path | None = None,
@@ -216,7 +216,7 @@ class Upload:
             self._spooled += len(spilled[0]) + len(data)
         except OSError as error:
             cause = causes.of_spool(error)
-            log.error("an upload cannot be spooled", cause=cause, errno=error.errno, **described(error))  # noqa: TRY400 - no texts
+            log.error("an upload cannot be spooled", cause=cause, errno=error.errno, **describe(error))  # noqa: TRY400 - no texts
             self._fail(ResourceFailure(cause))
         finally:
             self._release()

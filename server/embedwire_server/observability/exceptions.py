@@ -14,14 +14,14 @@ _DEEPEST_CAUSE = 5
 _MOST_FRAMES = 50  # the innermost ones
 
 
-def unforeseen(error: BaseException) -> GatewayError:
+def log_unexpected(error: BaseException) -> GatewayError:
     """Log an exception under the request id of the running call and return what the caller is told."""
-    log.error("unforeseen exception", **described(error))
+    log.error("unforeseen exception", **describe(error))
     lacking = causes.lacking(error)
     return InternalError() if lacking is None else ResourceFailure(lacking)
 
 
-def described(error: BaseException) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
     """What a log may say of an exception: types and places.
 
     Not its text, which quotes whatever the code choked on, a caller's content or a key.

@@ -19,7 +19,7 @@ import prometheus_client
 import structlog
 from prometheus_client import CollectorRegistry
 
-from embedwire_server.observability.exceptions import described
+from embedwire_server.observability.exceptions import describe
 
 MAX_CONNECTIONS = 16
 MAX_CONNECTION_SECONDS = 10.0  # from its first byte to the last of the answer
@@ -87,7 +87,7 @@ class _Routes:
             try:
                 body = self._page(environ, start_response)
             except Exception as error:  # noqa: BLE001 - wsgiref would print it
-                log.error("the metrics cannot be read", **described(error))  # noqa: TRY400 - no texts
+                log.error("the metrics cannot be read", **describe(error))  # noqa: TRY400 - no texts
                 body = _plain(start_response, "500 Internal Server Error", "the log has the details\n")
         return [] if method == "HEAD" else [body]
 
@@ -151,7 +151,7 @@ class _Server(ThreadingMixIn, simple_server.WSGIServer):
         """Log an exception; those of connections that end are nothing to tell."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, ConnectionError):
-            log.error("a connection for metrics failed", **described(error))
+            log.error("a connection for metrics failed", **describe(error))
 
     def end_connections(self) -> None:
         """End all."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from embedwire_server.observability.exceptions import described
+from embedwire_server.observability.exceptions import describe
 
 # By this name structlog finds it as well where logging was not set up, but its search costs as much as the line.
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("structlog_request_id")
@@ -106,7 +106,7 @@ def _describe_exception(event: Event) -> None:
     if isinstance(error, tuple):
         error = error[1]
     if isinstance(error, BaseException):
-        event.update(described(error))
+        event.update(describe(error))
 
 
 def _json(_: object, __: str, event: Event) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from embedwire_server.observability import standard_error
-from embedwire_server.observability.exceptions import described
+from embedwire_server.observability.exceptions import describe
 from embedwire_server.observability.log_lines import LogLines, request_id
 from embedwire_server.observability.log_writer import LogWriter
 
@@ -94,7 +94,7 @@ def report_loop_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any])
     """The event loop's exception handler: its own quotes objects, and with them what callers sent."""
     error = context.get("exception")
     if isinstance(error, BaseException):
-        log.error("unforeseen exception", **described(error))
+        log.error("unforeseen exception", **describe(error))
     else:
         log.error("the event loop complains", kind=str(context.get("message")).partition("<")[0][:100])
 
@@ -119,7 +119,7 @@ def _report_exceptions() -> None:
 
 def _unforeseen(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, SystemExit):
-        log.error("unforeseen exception", **described(error))
+        log.error("unforeseen exception", **describe(error))
 
 
 class _Logger:

@@ -16,7 +16,7 @@ LOG_SECONDS = 10.0  # between two log lines of one cause: a failing upstream mus
 log = structlog.get_logger(__name__)
 
 
-class MeasuredUpstream:
+class AttemptPolicy:
     """Reports each attempt to the metrics, whether it succeeds, fails or is abandoned.
 
     An attempt that failed for want of a connection, or of a resource, is counted by its cause, also if no request

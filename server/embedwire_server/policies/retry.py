@@ -1,6 +1,6 @@
 """What may be sent again is sent again: the closed list of the design, section 3, within a budget.
 
-The facts are in the failure (`UpstreamFailure.repeatable`); here is only whether and when. Each attempt
+The facts are in the failure (`UpstreamFailure.retry_safety`); here is only whether and when. Each attempt
 may be billed. Nothing is repeated once a byte of the body of a successful response has arrived: failures from then on
 are never repeatable.
 """
@@ -10,7 +10,7 @@ import dataclasses
 import random
 from typing import Literal
 
-from embedwire_server.core.errors import RateLimited, Reason, Repeatable, UpstreamFailure
+from embedwire_server.core.errors import RateLimited, Reason, RetrySafety, UpstreamFailure
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.retry_budget import RetryBudget
@@ -39,7 +39,7 @@ class _Attempts:
     may_repeat_once: bool = True
 
 
-class RetryingUpstream:
+class RetryPolicy:
     """Repeats failed attempts, see `Upstream`.
 
     Args:
@@ -56,7 +56,7 @@ class RetryingUpstream:
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Embed one input, with as many attempts as it needs and may have."""
-        self._budget.begin()
+        self._budget.deposit()
         attempts = _Attempts(self._budget.attempts(call.max_retries))
         failure: UpstreamFailure | None = None  # of the latest attempt
         while True:
@@ -74,18 +74,18 @@ class RetryingUpstream:
                     raise failure from None
                 raise
             else:
-                self._budget.record(success=True)
+                self._budget.record_outcome(success=True)
                 return summary
             with call.time("queue"):
                 await asyncio.sleep(delay)
 
     def _delay(self, call: EmbedCall, attempts: _Attempts, failure: UpstreamFailure) -> float | None:
         """Seconds until the next attempt; None if there is none."""
-        fresh, once = failure.repeatable is Repeatable.FRESH, failure.repeatable is Repeatable.ONCE
+        fresh, once = failure.retry_safety is RetrySafety.FRESH, failure.retry_safety is RetrySafety.ONCE
         if not fresh:
-            self._budget.record(success=failure.reason not in _TROUBLE)
+            self._budget.record_outcome(success=failure.reason not in _TROUBLE)
         is_spent = (fresh and call.needs_fresh_connection) or (once and not attempts.may_repeat_once)
-        if failure.repeatable is Repeatable.NO or is_spent:
+        if failure.retry_safety is RetrySafety.UNSAFE or is_spent:
             return None
         delay = 0.0 if fresh else _back_off(attempts.made, failure.retry_delay)
         if obstacle := self._obstacle(call, attempts, delay, is_free=fresh):
@@ -103,7 +103,7 @@ class RetryingUpstream:
         lasted = call.waiting - attempts.waited  # the next attempt will hardly be shorter
         if asyncio.get_running_loop().time() + delay + lasted >= call.deadline:
             return "deadline"
-        return None if is_free or self._budget.take() else "budget"
+        return None if is_free or self._budget.try_withdraw() else "budget"
 
 
 def _back_off(attempt: int, asked: float | None) -> float:

@@ -28,16 +28,16 @@ class RetryBudget:
         """How many attempts an input gets."""
         return self.max_attempts if max_retries is None else min(self.max_attempts, 1 + max_retries)
 
-    def begin(self) -> None:
+    def deposit(self) -> None:
         """Count an input that is sent for the first time."""
         if self._success > _HALF:
             self.left = min(RESERVE, self.left + self.share) if self.share else 0.0
 
-    def record(self, *, success: bool) -> None:
+    def record_outcome(self, *, success: bool) -> None:
         """Count how an attempt ended. An upstream that answers, and be it with a refusal, is a success."""
         self._success += _WEIGHT * (success - self._success)
 
-    def take(self) -> bool:
+    def try_withdraw(self) -> bool:
         """Take one retry out; false if there is none."""
         if self.left < 1:
             return False

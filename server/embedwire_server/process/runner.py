@@ -16,7 +16,7 @@ Then = signal.Handlers | Callable[[int, object], None]
 _GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
 
 
-class NotStarted(Exception):
+class StartupError(Exception):
     """The service did not start; the text says why."""
 
 
@@ -78,7 +78,7 @@ async def _started(
         entering.uncancel()
     except (OSError, RuntimeError) as error:
         if not stop.is_set():  # what the same signal has ended, such as workers, is no fault
-            raise NotStarted(str(error)) from error
+            raise StartupError(str(error)) from error
     finally:
         stopping.remove_done_callback(cancel)
         stopping.cancel()

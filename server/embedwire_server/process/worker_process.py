@@ -35,7 +35,7 @@ def run(index: int, end: socket.socket, log_file: "Connection[Any, Any] | None")
     file = None if log_file is None else log_file.fileno()
     try:
         runner.run(_serving(index, end, file), [signal.SIGTERM], then=signal.SIG_IGN)
-    except runner.NotStarted:
+    except runner.StartupError:
         sys.exit(1)
 
 

@@ -149,7 +149,7 @@ class Call:
             self._look_later(since)
 
 
-class Running:
+class ActiveCalls:
     """The calls under way, so that a drain can wait for them and end them."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class Running:
 current: contextvars.ContextVar[Call] = contextvars.ContextVar("embedwire_call")
 
 
-def at_the_end(do: Callable[[], object]) -> None:
+def on_call_done(do: Callable[[], object]) -> None:
     """Do something once the running call's status has been sent, or its caller has gone.
 
     That is when gRPC calls back as well; but what is given to it holds the call, which holds it, and such circles
@@ -195,7 +195,7 @@ def at_the_end(do: Callable[[], object]) -> None:
     task.add_done_callback(lambda _: do())
 
 
-async def has_said_all() -> None:
+async def await_half_close() -> None:
     """Wait for as long as gRPC may need to say that the caller has left, and be cancelled then.
 
     A caller who leaves in the middle looks at first like one who has sent all that it wants to.

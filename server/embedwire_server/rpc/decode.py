@@ -26,7 +26,7 @@ from embedwire_server.core.inputs import (
 )
 from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
 from embedwire_server.media.content_memory import ContentMemory
-from embedwire_server.media.spool import Announcement, MemoryContent, Upload
+from embedwire_server.media.spool import InMemoryContent, SpooledUpload, UploadDeclaration
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
 
 KEY_BYTES = 256
@@ -90,17 +90,17 @@ class RequestReader:
 
     def read_upload(
         self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
-    ) -> tuple[EmbedRequest, dict[int, Upload]]:
+    ) -> tuple[EmbedRequest, dict[int, SpooledUpload]]:
         """Read the first message of an upload, and say which inputs wait for chunks, in their order.
 
         Raises:
             InvalidRequest: with every fault.
         """
-        uploads: dict[int, Upload] = {}
+        uploads: dict[int, SpooledUpload] = {}
         places, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
 
-        def announce(index: int, announcement: Announcement) -> Upload:
-            uploads[index] = Upload(announcement, places, memory, self._spool_dir)
+        def announce(index: int, announcement: UploadDeclaration) -> SpooledUpload:
+            uploads[index] = SpooledUpload(announcement, places, memory, self._spool_dir)
             return uploads[index]
 
         reading = _Reading(self._models, self._limits, "request.", announce)
@@ -116,7 +116,7 @@ class _Reading:
         models: ModelTable,
         limits: Limits,
         prefix: str,
-        announce: Callable[[int, Announcement], Upload] | None,
+        announce: Callable[[int, UploadDeclaration], SpooledUpload] | None,
     ) -> None:
         self._models = models
         self._limits = limits
@@ -224,7 +224,7 @@ class _Reading:
                 self._fault(f"{path}.file.data", "must not be empty")
             if len(file.data) > limit:
                 self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
-            return self._file(MemoryContent(file.data), file, f"{path}.file")
+            return self._file(InMemoryContent(file.data), file, f"{path}.file")
         if kind == "upload" and self._announce is not None:
             announcement = self._announcement(source.upload, f"{path}.upload", limit)
             return self._file(self._announce(index, announcement), source.upload, f"{path}.upload")
@@ -234,7 +234,7 @@ class _Reading:
             self._fault(path, "must have exactly one of url, file, upload")
         return None
 
-    def _announcement(self, upload: pb.UploadSource, path: str, limit: int) -> Announcement:
+    def _announcement(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
         size = upload.size_bytes if upload.HasField("size_bytes") else None
         sha256 = upload.sha256 if upload.HasField("sha256") else None
         if size is not None and not 0 < size <= limit:
@@ -243,9 +243,11 @@ class _Reading:
             self._fault(
                 f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
             )
-        return Announcement(self._prefix + path, limit, size, sha256)
+        return UploadDeclaration(self._prefix + path, limit, size, sha256)
 
-    def _file(self, content: MemoryContent | Upload, file: pb.FileSource | pb.UploadSource, path: str) -> FileSource:
+    def _file(
+        self, content: InMemoryContent | SpooledUpload, file: pb.FileSource | pb.UploadSource, path: str
+    ) -> FileSource:
         if _CONTROL.search(file.file_name) or len(file.file_name.encode()) > FILE_NAME_BYTES:
             self._fault(f"{path}.file_name", f"must have at most {FILE_NAME_BYTES} bytes and no control characters")
         if file.media_type and not _MEDIA_TYPE.fullmatch(file.media_type):

@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.01
 LONGEST_HOLD_SECONDS = 0.5
 
 
-class Door:
+class DrainGate:
     """Where calls come in. While it is held they wait here, taken in and not begun."""
 
     def __init__(self) -> None:

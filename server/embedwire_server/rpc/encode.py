@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.core.errors import GatewayError, UpstreamSaid
+from embedwire_server.core.errors import GatewayError, UpstreamErrorInfo
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import Modality, Model
 from embedwire_server.core.results import ReplySummary, Segment
@@ -165,7 +165,7 @@ def _write_timings(message: pb.Timings, call: EmbedCall) -> None:
     status.write_duration(message.decode, call.decode)
 
 
-def _upstream_error(said: UpstreamSaid) -> pb.UpstreamError:
+def _upstream_error(said: UpstreamErrorInfo) -> pb.UpstreamError:
     return pb.UpstreamError(
         http_status=said.http_status,
         code=said.code,

@@ -7,11 +7,11 @@ from typing import Any
 
 from embedwire_server.core.errors import Overloaded, ReplyTooLarge
 from embedwire_server.core.inputs import Caller
-from embedwire_server.rpc.call_context import Call, Context, at_the_end
+from embedwire_server.rpc.call_context import Call, Context, on_call_done
 from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES
 
 
-class Writer:
+class MessageWriter:
     """Writes the messages of one call; see `Call.writing_since`.
 
     Args:
@@ -62,7 +62,7 @@ class Writer:
         return peer
 
 
-class Outbox:
+class UnreadReplyBudget:
     """Answers in one message that callers have not taken yet, in bytes: gRPC holds each, whole, until they do.
 
     Nothing can end such a call any more, so whoever hoards them is refused further ones.
@@ -98,7 +98,7 @@ class Outbox:
             raise ReplyTooLarge("too many answers have not been taken; use CreateEmbedding, which streams them")
         self._untaken[caller] += size
         self._sum += size
-        at_the_end(lambda: self._taken(caller, size))
+        on_call_done(lambda: self._taken(caller, size))
 
     def _has_room(self, caller: Caller, size: int) -> bool:
         return self._untaken[caller] + size <= self._of_one and self._sum + size <= self._of_all

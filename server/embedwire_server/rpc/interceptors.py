@@ -1,4 +1,4 @@
-"""What surrounds every call within the door: `Observe`, then `Translate`, and nothing else.
+"""What surrounds every call within the door: `ObservabilityInterceptor`, then `ErrorInterceptor`, and nothing else.
 
 Each wraps the handler, whatever its shape, once and for all: gRPC's own interceptors are asked anew for every call, and
 leave circles of garbage behind each. Every handler is run
@@ -16,18 +16,18 @@ from typing import Any
 import grpc
 import structlog
 
-from embedwire_server.auth.tokens import Access
-from embedwire_server.core.cancellation import is_cancelled
+from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.observability import logs
-from embedwire_server.observability.exceptions import unforeseen
+from embedwire_server.observability.exceptions import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, handlers, status
-from embedwire_server.rpc.flow_control import Outbox, Writer
+from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
 from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.health import SERVICE
-from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
 
 UPSTREAM_KEY = "embedwire-upstream"
@@ -41,7 +41,7 @@ Complete = Callable[[Any], Awaitable[Any]]
 log = structlog.get_logger("embedwire_server.calls")
 
 
-class Observe:
+class ObservabilityInterceptor:
     """Gives each call its request id and trailers, and reports its end to metrics and log.
 
     Args:
@@ -51,7 +51,9 @@ class Observe:
         running: told of every call as well, until its caller has been told how it ended.
     """
 
-    def __init__(self, metrics: Metrics, upstream: str, rules: Rules, running: call_context.Running) -> None:
+    def __init__(
+        self, metrics: Metrics, upstream: str, rules: ServerOptions, running: call_context.ActiveCalls
+    ) -> None:
         self._rules = rules
         self._metrics = metrics
         self._running = running
@@ -73,7 +75,7 @@ class Observe:
                 try:
                     self._report(call, labels, _code(context, call), time.perf_counter() - started)
                 except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
-                    unforeseen(error)
+                    log_unexpected(error)
 
         # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
         return handlers.changed(handler, request_streaming=True, run=run)
@@ -82,7 +84,7 @@ class Observe:
         call = self._call(context, labels[1])
         call_context.current.set(call)
         self._running.add(call)
-        call_context.at_the_end(lambda: self._running.discard(call))
+        call_context.on_call_done(lambda: self._running.discard(call))
         logs.request_id.set(call.request_id)
         context.set_trailing_metadata(((call_context.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
         self._metrics.calls_started.labels(*labels).inc()
@@ -124,7 +126,7 @@ class Observe:
         write("call", **facts)
 
 
-class Translate:
+class ErrorInterceptor:
     """Turns every failure into a status with details, and never into the text of an exception.
 
     Args:
@@ -136,7 +138,7 @@ class Translate:
 
     def __init__(
         self,
-        access: Access,
+        access: Authenticator,
         pending: PendingCalls,
         pending_open: PendingCalls,
         *,
@@ -147,7 +149,7 @@ class Translate:
         self._begin: Complete = batch_leak.complete_operation if private_api else _uninterrupted
         self._access = access
         self._pending = (pending_open, pending)
-        self._outbox = Outbox()
+        self._outbox = UnreadReplyBudget()
 
     def wrap(self, handler: Handler) -> Handler:
         """Build the handler that stands in for this one. What it runs is given all messages, also if it takes one."""
@@ -164,7 +166,7 @@ class Translate:
             return message
 
         async def write(call: call_context.Call, context: Context) -> bytes | None:
-            stream = Writer(context, call, serialize, self._complete, self._begin)
+            stream = MessageWriter(context, call, serialize, self._complete, self._begin)
             last = await inner(await receive(call, context), stream)
             if last is None or self._private_api:  # gRPC sends what the handler returns
                 return None if last is None else serialize(last)
@@ -179,7 +181,7 @@ class Translate:
         """The message of a call that has one."""
         message = await self._first(call, context)
         if message is grpc.aio.EOF:
-            await call_context.has_said_all()
+            await call_context.await_half_close()
             raise MalformedMessage
         return _decoded(message)
 
@@ -219,13 +221,15 @@ class Translate:
                 await self._abort(context, error)
             except (asyncio.CancelledError, grpc.aio.InternalError) as error:
                 # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
-                if isinstance(error, asyncio.CancelledError) and not is_cancelled():  # leaked out of a library
-                    await self._abort(context, unforeseen(error))
+                if (
+                    isinstance(error, asyncio.CancelledError) and not cancellation_requested()
+                ):  # leaked out of a library
+                    await self._abort(context, log_unexpected(error))
                     return None
                 call.reason = _reason_to_leave(context)
                 raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
             except Exception as error:  # noqa: BLE001 - its text must not reach the caller
-                await self._abort(context, unforeseen(error))
+                await self._abort(context, log_unexpected(error))
 
         return translated
 
@@ -244,7 +248,7 @@ class Translate:
                 try:
                     await self._complete(context.abort(status.code(error), status.text(error), trailers))
                 except grpc.aio.AbortError as aborted:
-                    call_context.at_the_end(functools.partial(aborted.with_traceback, None))  # for the same reason
+                    call_context.on_call_done(functools.partial(aborted.with_traceback, None))  # for the same reason
                     raise
 
 

@@ -39,7 +39,7 @@ _MAX_INT = (1 << 31) - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class ServerOptions:
     """What callers may do; seconds and bytes.
 
     `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
@@ -65,7 +65,7 @@ class Rules:
     reflection: bool = True
 
 
-def of(rules: Rules) -> tuple[tuple[str, int], ...]:
+def of(rules: ServerOptions) -> tuple[tuple[str, int], ...]:
     """The options of a server that holds its callers to these rules."""
     return (
         # By default a second server binds the same port silently and takes half of the connections.

@@ -6,16 +6,16 @@ from collections.abc import Callable
 import grpc
 import structlog
 
-from embedwire_server.auth.tokens import Access
+from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Draining
-from embedwire_server.observability.exceptions import described
+from embedwire_server.observability.exceptions import describe
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, services
-from embedwire_server.rpc.call_context import Running
+from embedwire_server.rpc.call_context import ActiveCalls
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.interceptors import Observe, Translate
-from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, Rules
+from embedwire_server.rpc.interceptors import ErrorInterceptor, ObservabilityInterceptor
+from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
@@ -102,7 +102,7 @@ class Server:
 
     def _replace(self, method: str, error: Exception) -> None:
         log.error(
-            "an accept loop has failed: all are closed, and the server is replaced", method=method, **described(error)
+            "an accept loop has failed: all are closed, and the server is replaced", method=method, **describe(error)
         )
         if self._is_stopping:
             return
@@ -130,7 +130,7 @@ class Server:
                 self._bind()
             except (RuntimeError, ValueError, OSError) as error:
                 if pause < _LONGEST_PAUSE <= 2 * pause:
-                    log.error("cannot listen again; trying on", target=self._address, **described(error))  # noqa: TRY400 - no texts
+                    log.error("cannot listen again; trying on", target=self._address, **describe(error))  # noqa: TRY400 - no texts
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return
@@ -154,9 +154,9 @@ def build(  # noqa: PLR0913 - what a server is made of
     health: HealthServicer,
     metrics: Metrics,
     upstream: str,
-    rules: Rules | None = None,
+    rules: ServerOptions | None = None,
     *,
-    access: Access | None = None,
+    access: Authenticator | None = None,
     private_api: bool = True,
 ) -> Server:
     """Put the server together; the caller tells it where to listen and starts it.
@@ -170,17 +170,17 @@ def build(  # noqa: PLR0913 - what a server is made of
         access: who may call; by default everybody.
         private_api: whether the private API of grpcio is used; `grpcio.guard` knows.
     """
-    services = Services(servicer, health, metrics, upstream, rules or Rules(), access=access or Access())
+    services = Services(servicer, health, metrics, upstream, rules or ServerOptions(), access=access or Authenticator())
     return Server(services, private_api=private_api)
 
 
 def for_health(
-    health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules, *, private_api: bool = True
+    health: HealthServicer, metrics: Metrics, upstream: str, rules: ServerOptions, *, private_api: bool = True
 ) -> grpc.aio.Server:
     """A server for health checks and nothing else, for probes that do not speak TLS; its calls have the same limits."""
     server = grpc.aio.server(options=options.of(rules))
-    observe = Observe(metrics, upstream, rules, Running())
-    translate = Translate(Access(), *services.pending_calls(rules), private_api=private_api)
+    observe = ObservabilityInterceptor(metrics, upstream, rules, ActiveCalls())
+    translate = ErrorInterceptor(Authenticator(), *services.pending_calls(rules), private_api=private_api)
     inner = handlers.of_service(health, services.HEALTH)
     services.register(server, {path: observe.wrap(translate.wrap(handler), path) for path, handler in inner.items()})
     return server

@@ -13,7 +13,7 @@ from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.gateway.tasks import run_together
 from embedwire_server.rpc import call_context, encode, upload_stream
 from embedwire_server.rpc.decode import RequestReader
-from embedwire_server.rpc.flow_control import Writer
+from embedwire_server.rpc.flow_control import MessageWriter
 from embedwire_server.rpc.list_models import Catalog
 from embedwire_server.rpc.unary_reply import UnaryReply
 
@@ -43,7 +43,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         self._catalog = catalog
 
     async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - it returns the last message
-        self, request: pb.CreateEmbeddingRequest, stream: Writer
+        self, request: pb.CreateEmbeddingRequest, stream: MessageWriter
     ) -> pb.CreateEmbeddingResponse | None:
         """Stream the segments and results of all inputs."""
         call = call_context.current.get()
@@ -67,7 +67,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         return reply.message()
 
     async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802 - it returns the last message
-        self, request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest], stream: Writer
+        self, request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest], stream: MessageWriter
     ) -> pb.CreateEmbeddingFromUploadResponse | None:
         """Stream the segments and results of all inputs, while their files still arrive."""
         request = await upload_stream.first_request(request_iterator)
@@ -102,7 +102,7 @@ def _allowed(wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
     call.model = wanted.model.name
     if call.token is not None:
         call.token.check(wanted)
-        wanted = dataclasses.replace(wanted, allowance=call.token.allowance)
+        wanted = dataclasses.replace(wanted, quota=call.token.quota)
     if wanted.has_audio:
         call.allow_for_audio()
     return wanted

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError, InvalidUploadFraming, UploadStalled
-from embedwire_server.media.spool import Upload
+from embedwire_server.media.spool import SpooledUpload
 from embedwire_server.rpc import call_context
 
 # What has to arrive within the idle timeout, 500 bytes/s at its default: one byte now and then is no progress.
@@ -47,7 +47,7 @@ class Receiver:
     """
 
     def __init__(
-        self, messages: Messages, uploads: Mapping[int, Upload], idle_timeout: float, *, is_single: bool
+        self, messages: Messages, uploads: Mapping[int, SpooledUpload], idle_timeout: float, *, is_single: bool
     ) -> None:
         self._messages = messages
         self._uploads = uploads
@@ -71,7 +71,7 @@ class Receiver:
             if await anext(self._messages, None) is not None:
                 raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
 
-    async def _file(self, index: int, upload: Upload) -> None:
+    async def _file(self, index: int, upload: SpooledUpload) -> None:
         """One file, up to its last chunk."""
         left, progress, empty, last = self._idle_timeout, 0, 0, False
         now = asyncio.get_running_loop().time
@@ -93,7 +93,7 @@ class Receiver:
             await upload.write(chunk.data)
             self._check(upload, size, last=last)
 
-    def _check(self, upload: Upload, size: int, *, last: bool) -> None:
+    def _check(self, upload: SpooledUpload, size: int, *, last: bool) -> None:
         """End the call if the file has failed and nothing is left to be gained from reading on.
 
         Raises:
@@ -121,12 +121,12 @@ async def _chunk_of(messages: Messages, index: int) -> pb.UploadChunk:
 async def _next(messages: Messages) -> pb.CreateEmbeddingFromUploadRequest | None:
     message = await anext(messages, None)
     if message is None:
-        await call_context.has_said_all()
+        await call_context.await_half_close()
     return message
 
 
 @contextlib.contextmanager
-def closing(uploads: Mapping[int, Upload]) -> Iterator[None]:
+def closing(uploads: Mapping[int, SpooledUpload]) -> Iterator[None]:
     """Whatever happens within the block, nothing of the files is left after it."""
     try:
         yield

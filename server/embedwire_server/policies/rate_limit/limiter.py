@@ -10,11 +10,11 @@ import math
 import random
 from collections.abc import Sequence
 
-from embedwire_server.core.errors import DeadlineExceeded, Quota, RateLimited
+from embedwire_server.core.errors import DeadlineExceeded, QuotaViolation, RateLimited
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
-from embedwire_server.policies.rate_limit.sliding_window import Gone, RateLimit, Window
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow, Usage
 from embedwire_server.upstreams.base import EmbedCall
 
 LONGEST_HOLD = 3600.0
@@ -25,7 +25,7 @@ UPSTREAM_LIMIT = "upstream"
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Turn:
+class Reservation:
     """The turn of one attempt.
 
     Attributes:
@@ -36,7 +36,7 @@ class Turn:
 
     minutes: float
     began: float = math.inf
-    media: list[tuple[Window, Gone]] = dataclasses.field(default_factory=list)
+    media: list[tuple[SlidingWindow, Usage]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class _Waiting:
     """A call that waits for its turn."""
 
     call: EmbedCall
-    turn: Turn
+    turn: Reservation
     came: asyncio.Future[None]
 
 
-class Pace:
+class RateLimiter:
     """Hands out turns, none before every limit allows it.
 
     Args:
@@ -69,7 +69,7 @@ class Pace:
         self._metrics = metrics
         self._is_shared = is_shared
         self.host = ""
-        self._windows: list[Window] = []
+        self._windows: list[SlidingWindow] = []
         self.counts_media = False
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
@@ -77,7 +77,7 @@ class Pace:
         self._held_until = -math.inf
         self._refusals = 0  # holds since the last success
         self._wants_probe = False
-        self._probe: Turn | None = None
+        self._probe: Reservation | None = None
         self._waiting = metrics.pacing_waiting.labels(modality)
         self._seconds = metrics.pacing_seconds.labels(modality)
         self.limit(limits)
@@ -85,9 +85,9 @@ class Pace:
     def limit(self, limits: Sequence[RateLimit]) -> None:
         """Go by these limits from now on; what has gone counts for those that were there before."""
         before = {window.limit.name: window for window in self._windows}
-        self._windows = [before.get(limit.name) or Window(limit) for limit in limits]
+        self._windows = [before.get(limit.name) or SlidingWindow(limit) for limit in limits]
         for window, limit in zip(self._windows, limits, strict=True):
-            window.hold_to(limit)
+            window.set_limit(limit)
         self.counts_media = any(limit.is_media for limit in limits)
         if self._queue:
             self._dispatch()
@@ -102,7 +102,7 @@ class Pace:
         """Whether the upstream's limit stops its calls now."""
         return asyncio.get_running_loop().time() < self._held_until
 
-    def try_begin(self, turn: Turn, call: EmbedCall) -> bool:
+    def try_acquire(self, turn: Reservation, call: EmbedCall) -> bool:
         """Begin a turn if it may begin now; it has to be ended.
 
         Raises:
@@ -112,16 +112,16 @@ class Pace:
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
             raise DeadlineExceeded
-        opens, limit = self._opens(now, turn.minutes, self._ahead(call) if self._queue else ())
-        if opens >= call.deadline:
-            raise self._refusal(limit, opens - now, call.deadline - now)
-        if opens > now or not self.is_idle:
+        available_at, limit = self._opens(now, turn.minutes, self._ahead(call) if self._queue else ())
+        if available_at >= call.deadline:
+            raise self._refusal(limit, available_at - now, call.deadline - now)
+        if available_at > now or not self.is_idle:
             return False
         self._go(turn, now)
         self._seconds.observe(0.0)
         return True
 
-    async def begin(self, turn: Turn, call: EmbedCall) -> None:
+    async def acquire(self, turn: Reservation, call: EmbedCall) -> None:
         """Wait until a turn begins, fair by caller, first come first served among those of one; it has to be ended.
 
         Raises:
@@ -139,14 +139,14 @@ class Pace:
             if came.done() and not came.cancelled():
                 came.exception()  # retrieved, or asyncio logs it: a cancelled call does not raise it
             self._queue.discard(call.caller, call.arrival)
-            self.ended(turn)  # it may have come in the same moment
+            self.release(turn)  # it may have come in the same moment
             self._dispatch()
             raise
         finally:
             self._waiting.dec()
         self._seconds.observe(turn.began - asked)
 
-    def answered(self, turn: Turn, hold: float) -> None:
+    def confirm(self, turn: Reservation, hold: float) -> None:
         """The upstream did not say that its limit is reached, only for how long nothing remains, if so."""
         if turn.began >= self._held_at:  # what went before the hold says nothing of it
             self._refusals = 0
@@ -154,7 +154,7 @@ class Pace:
             self._hold(hold, wants_probe=hold > LONGEST_HOLD)
         self._end(turn, is_answered=True)
 
-    def limited(self, turn: Turn, asked: float | None) -> float:
+    def back_off(self, turn: Reservation, asked: float | None) -> float:
         """The upstream said that its limit is reached: hold every call for as long as it asked, or back off.
 
         The back-off doubles with each hold until a request succeeds. It counts when the upstream gave no hint or 0, and
@@ -178,19 +178,19 @@ class Pace:
         seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._refusals - obeyed - 1))
         return seconds * random.uniform(1, 1.2)  # noqa: S311 - no secret
 
-    def lasted(self, turn: Turn, minutes: float) -> None:
+    def reconcile(self, turn: Reservation, minutes: float) -> None:
         """Count the minutes that the upstream found, instead of those that a header claimed or that were unknown."""
         now = asyncio.get_running_loop().time()
         for window, gone in turn.media:
-            window.correct(now, gone, minutes - turn.minutes)
+            window.adjust(now, gone, minutes - turn.minutes)
         turn.minutes = minutes
         self._dispatch()
 
-    def ended(self, turn: Turn) -> None:
+    def release(self, turn: Reservation) -> None:
         """The attempt is over, whatever came of it. A probe without an answer has told nothing: the next is one."""
         self._end(turn, is_answered=False)
 
-    def _end(self, turn: Turn, *, is_answered: bool) -> None:
+    def _end(self, turn: Reservation, *, is_answered: bool) -> None:
         if turn is self._probe:
             self._probe = None
             self._wants_probe = self._wants_probe or not is_answered
@@ -209,28 +209,28 @@ class Pace:
                 refusal = self._refusal(None, until - now, waiting.call.deadline - now)
                 waiting.came.set_exception(refusal)
 
-    def _ahead(self, call: EmbedCall) -> Sequence[Turn]:
+    def _ahead(self, call: EmbedCall) -> Sequence[Reservation]:
         """The turns that come before a call that joins now."""
         count = self._queue.ahead(call.caller, call.arrival)
         return [waiting.turn for waiting in itertools.islice(self._queue, count)]
 
-    def _opens(self, now: float, minutes: float, ahead: Sequence[Turn] = ()) -> tuple[float, RateLimit | None]:
+    def _opens(self, now: float, minutes: float, ahead: Sequence[Reservation] = ()) -> tuple[float, RateLimit | None]:
         """When a turn comes with these ahead, and the limit that decides it; None is the upstream's."""
         start = latest = max(now, self._held_until)
         binding = None
         for window in self._windows:
             if window.limit.is_media:
-                opens = window.opens(start, minutes, sum(turn.minutes for turn in ahead))
+                available_at = window.available_at(start, minutes, sum(turn.minutes for turn in ahead))
             else:
-                opens = window.opens(start, 1.0, len(ahead))
-            if opens > latest:
-                latest, binding = opens, window.limit
+                available_at = window.available_at(start, 1.0, len(ahead))
+            if available_at > latest:
+                latest, binding = available_at, window.limit
         return latest, binding
 
-    def _go(self, turn: Turn, now: float) -> None:
+    def _go(self, turn: Reservation, now: float) -> None:
         turn.began = now
         for window in self._windows:
-            gone = window.book(now, turn.minutes if window.limit.is_media else 1.0)
+            gone = window.consume(now, turn.minutes if window.limit.is_media else 1.0)
             if window.limit.is_media:
                 turn.media.append((window, gone))
         if self._wants_probe:
@@ -243,12 +243,12 @@ class Pace:
         while self._queue and self._probe is None:
             waiting = self._queue.peek()
             if not waiting.came.done():  # who gave up has not left yet
-                opens, limit = self._opens(now, waiting.turn.minutes)
-                if now < opens < math.inf:
-                    self._wake(opens)
+                available_at, limit = self._opens(now, waiting.turn.minutes)
+                if now < available_at < math.inf:
+                    self._wake(available_at)
                     return
-                if opens > now:  # the limit was lowered meanwhile
-                    waiting.came.set_exception(self._refusal(limit, opens, waiting.call.deadline - now))
+                if available_at > now:  # the limit was lowered meanwhile
+                    waiting.came.set_exception(self._refusal(limit, available_at, waiting.call.deadline - now))
                 else:
                     self._go(waiting.turn, now)
                     waiting.came.set_result(None)
@@ -267,6 +267,6 @@ class Pace:
         self._metrics.pacing_refusals.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
         if math.isinf(opens_in):
             words = f"{name}{most}: this file alone has more; split it"
-            return RateLimited(words, quotas=(Quota(name, words),))
+            return RateLimited(words, quotas=(QuotaViolation(name, words),))
         words = f"{name}{most}: the next fits in {opens_in:.3g} s, the deadline is in {max(0.0, time_left):.3g} s"
-        return RateLimited(words, retry_delay=opens_in, quotas=(Quota(name, words),))
+        return RateLimited(words, retry_delay=opens_in, quotas=(QuotaViolation(name, words),))

@@ -12,17 +12,17 @@ from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.limiter import Pace, Turn
+from embedwire_server.policies.rate_limit.limiter import RateLimiter, Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 MAX_PACES = 1024
 MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
 
-_Paces = OrderedDict[tuple[str | None, Modality], Pace]
+_Paces = OrderedDict[tuple[str | None, Modality], RateLimiter]
 
 
-class Paces:
+class RateLimiters:
     """The pace of each credential and modality.
 
     Args:
@@ -44,22 +44,22 @@ class Paces:
             if key is None:
                 pace.limit(limits.get(modality, ()))
 
-    def of(self, call: EmbedCall) -> Pace:
+    def of(self, call: EmbedCall) -> RateLimiter:
         """That of the call."""
         modality = call.modality
         pace = self._paces.get((call.key, modality))
         if call.key is not None:
             return self._of_caller(call.key, call.caller[0], modality, pace)
         if pace is None:
-            pace = self._paces[None, modality] = Pace(modality, self._limits.get(modality, ()), self._metrics)
+            pace = self._paces[None, modality] = RateLimiter(modality, self._limits.get(modality, ()), self._metrics)
         return pace
 
-    def _of_caller(self, key: str, host: str, modality: Modality, pace: Pace | None) -> Pace:
+    def _of_caller(self, key: str, host: str, modality: Modality, pace: RateLimiter | None) -> RateLimiter:
         if pace is None and self._held_keys(host) >= MAX_HELD_KEYS:
             return _remembered(
-                self._shared, (host, modality), lambda: Pace(modality, (), self._metrics, is_shared=True)
+                self._shared, (host, modality), lambda: RateLimiter(modality, (), self._metrics, is_shared=True)
             )
-        pace = _remembered(self._paces, (key, modality), lambda: Pace(modality, (), self._metrics))
+        pace = _remembered(self._paces, (key, modality), lambda: RateLimiter(modality, (), self._metrics))
         pace.host = host
         return pace
 
@@ -68,7 +68,7 @@ class Paces:
         return sum(pace.host == host and pace.is_held for pace in self._paces.values())
 
 
-class PacedUpstream:
+class RateLimitPolicy:
     """Lets every attempt wait for its turn, see `Upstream`.
 
     Args:
@@ -76,7 +76,7 @@ class PacedUpstream:
         paces: whose turn it is.
     """
 
-    def __init__(self, upstream: Upstream, paces: Paces) -> None:
+    def __init__(self, upstream: Upstream, paces: RateLimiters) -> None:
         self._upstream = upstream
         self._paces = paces
 
@@ -87,16 +87,16 @@ class PacedUpstream:
             RateLimited: that is after its deadline.
         """
         pace = self._paces.of(call)
-        turn = Turn(await _minutes(call) if pace.counts_media else 0.0)
-        if not pace.try_begin(turn, call):
-            await pace.begin(turn, call)
+        turn = Reservation(await _minutes(call) if pace.counts_media else 0.0)
+        if not pace.try_acquire(turn, call):
+            await pace.acquire(turn, call)
         is_answered, begins, ends = False, 0.0, 0.0
 
         def emit_paced(segments: list[Segment]) -> Awaitable[None]:
             nonlocal is_answered, begins, ends
             if not is_answered:
                 is_answered = True
-                pace.answered(turn, call.hold)
+                pace.confirm(turn, call.hold)
             if pace.counts_media:
                 ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in segments))
                 begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in segments))
@@ -110,13 +110,13 @@ class PacedUpstream:
             raise
         else:
             if pace.counts_media:
-                pace.lasted(turn, _minutes_found(call, turn, begins, ends or summary.media_duration_sec or 0.0))
+                pace.reconcile(turn, _minutes_found(call, turn, begins, ends or summary.media_duration_sec or 0.0))
             return summary
         finally:
-            pace.ended(turn)
+            pace.release(turn)
 
 
-def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], Pace]) -> Pace:
+def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], RateLimiter]) -> RateLimiter:
     if name not in paces:
         _forget_one(paces)
         paces[name] = create()
@@ -142,15 +142,15 @@ async def _minutes(call: EmbedCall) -> float:
     return _sent_seconds(call, seconds or 0.0) / 60
 
 
-def _tell(pace: Pace, turn: Turn, call: EmbedCall, failure: UpstreamFailure) -> None:
+def _tell(pace: RateLimiter, turn: Reservation, call: EmbedCall, failure: UpstreamFailure) -> None:
     """Tell the pace what the upstream said in a failure, if it said anything."""
     if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
-        failure.retry_delay = pace.limited(turn, failure.retry_delay)
+        failure.retry_delay = pace.back_off(turn, failure.retry_delay)
     elif failure.upstream is not None:
-        pace.answered(turn, call.hold)
+        pace.confirm(turn, call.hold)
 
 
-def _minutes_found(call: EmbedCall, turn: Turn, begins: float, ends: float) -> float:
+def _minutes_found(call: EmbedCall, turn: Reservation, begins: float, ends: float) -> float:
     """Minutes of media by the latest begin and end of a segment, in seconds; without an end, it lasted longer."""
     return _sent_seconds(call, ends) / 60 if ends else max(turn.minutes, _sent_seconds(call, begins) / 60)
 

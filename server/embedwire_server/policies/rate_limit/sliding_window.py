@@ -38,7 +38,7 @@ class RateLimit:
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Gone:
+class Usage:
     """What went within a part of a window; all of it counts from the latest time, which is -inf once it does not count.
 
     So a limit is never exceeded. What went may count for longer than the window, by one part at most.
@@ -49,16 +49,16 @@ class Gone:
     amount: float
 
 
-class Window:
+class SlidingWindow:
     """What has gone in the last so many seconds, and when more may."""
 
     def __init__(self, limit: RateLimit) -> None:
-        self._gone: deque[Gone] = deque()
+        self._gone: deque[Usage] = deque()
         self._total = 0.0
         self._next = -math.inf  # when the next one is due if they go evenly
-        self.hold_to(limit)
+        self.set_limit(limit)
 
-    def hold_to(self, limit: RateLimit) -> None:
+    def set_limit(self, limit: RateLimit) -> None:
         """Go by this limit from now on; what has gone counts for it."""
         self.limit = limit
         self._seconds = limit.seconds + _MARGIN
@@ -66,7 +66,7 @@ class Window:
         is_short = limit.seconds <= 60  # noqa: PLR2004 - a day is not spread: who has it may use it
         self._spacing = self._seconds / limit.amount if is_short and limit.is_spread and not limit.is_media else 0.0
 
-    def opens(self, now: float, amount: float, ahead: float = 0.0) -> float:
+    def available_at(self, now: float, amount: float, ahead: float = 0.0) -> float:
         """When this amount may go if as much as `ahead` goes before it; infinity if it never fits."""
         if amount > self.limit.amount:
             return math.inf
@@ -74,11 +74,11 @@ class Window:
         even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
         return max(now, even, self._room(now, max(amount + ahead, _LEAST)))
 
-    def book(self, now: float, amount: float) -> Gone:
+    def consume(self, now: float, amount: float) -> Usage:
         """Count what goes now."""
         gone = self._gone[-1] if self._gone else None
         if gone is None or now - gone.since >= self._part:
-            gone = Gone(now, now, 0.0)
+            gone = Usage(now, now, 0.0)
             self._gone.append(gone)
         gone.at = now
         gone.amount += amount
@@ -86,7 +86,7 @@ class Window:
         self._next = max(self._next, now) + amount * self._spacing
         return gone
 
-    def correct(self, now: float, gone: Gone, more: float) -> None:
+    def adjust(self, now: float, gone: Usage, more: float) -> None:
         """Count so much more than was taken for it when it went, or less if it is negative."""
         self._forget(now)
         if gone.at > -math.inf:

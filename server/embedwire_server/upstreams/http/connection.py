@@ -49,13 +49,13 @@ class Connection(asyncio.Protocol):
         return not self._poll.poll(0)
 
     @property
-    def unsent(self) -> int:
+    def unsent_bytes(self) -> int:
         """How many bytes of the request are still in memory."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def begin(self, exchange: Exchange, data: bytes) -> ResponseStream:
         """Begin an exchange by writing these bytes; what arrives from now on is the response."""
-        exchange.is_connected, exchange.is_reused, exchange.is_begun = True, self.idle_since > 0, True
+        exchange.is_connected, exchange.is_reused, exchange.request_started = True, self.idle_since > 0, True
         self._response = ResponseStream(self, exchange)
         self._write(data)
         return self._response

@@ -79,7 +79,7 @@ class Exchange:
         is_reused: whether that connection had carried a request before.
         is_accepted: whether a TCP connection was established, also if TLS failed on it.
         is_begun: whether bytes of the request were written.
-        is_sent: whether the whole request was written; `unsent` bytes of it may still have been in memory.
+        is_sent: whether the whole request was written; `unsent_bytes` bytes of it may still have been in memory.
         is_answered: whether any byte of a response arrived.
         is_early: whether the head of the response arrived before the request had been sent completely.
         unsent: how many bytes were still in memory when the connection was closed.
@@ -90,9 +90,9 @@ class Exchange:
     is_connected: bool = False
     is_reused: bool = False
     is_accepted: bool = False
-    is_begun: bool = False
+    request_started: bool = False
     is_sent: bool = False
     is_answered: bool = False
     is_early: bool = False
-    unsent: int = 0
+    unsent_bytes: int = 0
     fault: str = ""

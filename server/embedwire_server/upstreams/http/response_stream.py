@@ -15,7 +15,7 @@ _TLS_ALERT = b"\x15\x03"
 
 class _Connection(Protocol):
     @property
-    def unsent(self) -> int: ...
+    def unsent_bytes(self) -> int: ...
     def read(self, *, is_paused: bool) -> None: ...
     def release(self) -> None: ...
     def abort(self) -> None: ...
@@ -90,7 +90,7 @@ class ResponseStream(httpx.AsyncByteStream):
         connection, self._connection = self._connection, None
         self._parser.close()
         if connection is not None:
-            self._exchange.unsent = connection.unsent
+            self._exchange.unsent_bytes = connection.unsent_bytes
             connection.abort()
 
     def fail(self, error: BaseException) -> None:
@@ -115,7 +115,7 @@ class ResponseStream(httpx.AsyncByteStream):
             self._fail(httpx.RemoteProtocolError(str(error)), TlsRecordReceived() if is_tls else error)
             return
         if is_head and parser.status and self._connection is not None:
-            exchange.is_early = not exchange.is_sent or self._connection.unsent > 0
+            exchange.is_early = not exchange.is_sent or self._connection.unsent_bytes > 0
         if body:
             self._buffer.append(body)
             self._buffered += len(body)
@@ -139,7 +139,7 @@ class ResponseStream(httpx.AsyncByteStream):
         connection = self._connection
         if connection is None:
             return
-        if not self._parser.is_reusable or not self._exchange.is_sent or connection.unsent:
+        if not self._parser.is_reusable or not self._exchange.is_sent or connection.unsent_bytes:
             self.abort()
             return
         self._connection = None

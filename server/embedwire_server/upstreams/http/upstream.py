@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.core.errors import GatewayError, Reason, Repeatable, ResourceFailure, UpstreamFailure
+from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, RetrySafety, UpstreamFailure
 from embedwire_server.core.inputs import content_of
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.base import EmbedCall, Emit
@@ -108,7 +108,7 @@ class HttpUpstream:
         failure = self._dialect.error(call, httpx.Response(status, headers=_decoded(response)), head)
         # The 408 that some servers send before they close an idle connection: it crossed the request.
         if status == httpx.codes.REQUEST_TIMEOUT and exchange.is_reused and failure.retry_delay is None:
-            failure.repeatable = Repeatable.FRESH
+            failure.retry_safety = RetrySafety.FRESH
         return failure
 
     async def _send(self, call: EmbedCall, request: Request, exchange: Exchange) -> tuple[Response, "_Headers"]:
@@ -119,16 +119,16 @@ class HttpUpstream:
         try:
             response = await self._sender.send(request, exchange)
         except httpx.TransportError as error:
-            if not exchange.is_begun:
+            if not exchange.request_started:
                 call.attempts -= 1  # no byte of a request was sent
             if exchange.fault:
                 raise _unusable(exchange.fault) from error
             cause = _cause(error, exchange)
-            raise _failed(cause, _repeatable(exchange, cause), diagnosis.words_of(error, cause)) from error
+            raise _failed(cause, _retry_safety(exchange, cause), diagnosis.words_of(error, cause)) from error
         except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
                 call.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
-            if not exchange.is_sent or exchange.unsent:
+            if not exchange.is_sent or exchange.unsent_bytes:
                 call.attempts -= 1  # the upstream cannot act on a request that it does not have completely
             raise
         finally:
@@ -149,15 +149,15 @@ def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
     return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
 
 
-def _repeatable(exchange: Exchange, cause: Cause) -> Repeatable:
+def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
     """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
     if cause in PERMANENT or exchange.is_answered:
-        return Repeatable.NO
+        return RetrySafety.UNSAFE
     if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, perhaps a busy one
-        return Repeatable.ONCE
+        return RetrySafety.ONCE
     if exchange.is_reused:
-        return Repeatable.FRESH
-    return Repeatable.NO if exchange.is_sent else Repeatable.YES
+        return RetrySafety.FRESH
+    return RetrySafety.UNSAFE if exchange.is_sent else RetrySafety.SAFE
 
 
 def _decoded(response: Response) -> httpx.Headers:
@@ -250,7 +250,7 @@ def _unusable(fault: str) -> UpstreamFailure:
     return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {fault}")
 
 
-def _failed(cause: Cause, repeatable: Repeatable = Repeatable.NO, words: str = "") -> GatewayError:
+def _failed(cause: Cause, retry_safety: RetrySafety = RetrySafety.UNSAFE, words: str = "") -> GatewayError:
     """What went wrong on the way, without the texts of exceptions, which may hold addresses.
 
     `words` are said of what has no message of its own in this place: a connection that ended.
@@ -259,4 +259,4 @@ def _failed(cause: Cause, repeatable: Repeatable = Repeatable.NO, words: str = "
         return ResourceFailure(cause)
     reason = Reason.UPSTREAM_MALFORMED_REPLY if cause is Cause.NOT_HTTP else Reason.UPSTREAM_UNAVAILABLE
     message = WORDS[cause] if cause is Cause.NOT_HTTP or not words else words
-    return UpstreamFailure(reason, message, repeatable=repeatable, cause=cause)
+    return UpstreamFailure(reason, message, retry_safety=retry_safety, cause=cause)

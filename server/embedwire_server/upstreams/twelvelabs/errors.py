@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from embedwire_server.core.errors import Reason, Repeatable, UpstreamFailure, UpstreamSaid
+from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.http import rate_limit_headers
 from embedwire_server.upstreams.twelvelabs import error_body
@@ -86,7 +86,9 @@ _PUBLIC_HOST = re.compile(
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
-def refused(response: httpx.Response, body: bytes, key: str | None, *, is_callers_key: bool = False) -> UpstreamFailure:
+def from_response(
+    response: httpx.Response, body: bytes, key: str | None, *, is_callers_key: bool = False
+) -> UpstreamFailure:
     """Build the failure for a reply that is not 200.
 
     Args:
@@ -98,13 +100,13 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
     text = error_body.decoded(body, response.headers.get("content-type", ""))
     error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
     message = _before_cut(error.message, key) if len(error.message) >= error_body.MAX_CHARS else error.message
-    said = UpstreamSaid(
+    said = UpstreamErrorInfo(
         response.status_code,
-        code=clean(error.code, key),
-        message=clean(message, key),
-        docs_url=clean(error.docs_url, key),
+        code=sanitize_text(error.code, key),
+        message=sanitize_text(message, key),
+        docs_url=sanitize_text(error.docs_url, key),
         rate_limit_headers=tuple(
-            (clean(name.lower(), key), clean(value, key))
+            (sanitize_text(name.lower(), key), sanitize_text(value, key))
             for name, value in response.headers.items()
             if rate_limit_headers.RATE_LIMIT_HEADER.match(name)
         ),
@@ -117,30 +119,30 @@ def refused(response: httpx.Response, body: bytes, key: str | None, *, is_caller
         _redirect(response, key) or _WORDS.get(reason) or said.message or _status(said.http_status),
         retry_delay=_retry_delay(reason, response.headers, error.details, said.message),
         upstream=said,
-        repeatable=_repeatable(reason, said.http_status),
+        retry_safety=_retry_safety(reason, said.http_status),
     )
 
 
-def rejected(message: object, key: str | None) -> UpstreamFailure:
+def from_error_message(message: object, key: str | None) -> UpstreamFailure:
     """Build the failure for a reply that is 200 and yet says, in `error_message`, that the input failed."""
-    said = UpstreamSaid(httpx.codes.OK, message=clean(error_body.words(message), key))
+    said = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
     words = said.message or "the upstream refused this input and did not say why"
     return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
 
 
-def cleaned(summary: ReplySummary, key: str | None) -> ReplySummary:
+def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
     """The same summary, its texts fit to be passed on."""
     url, filename = summary.input_url, summary.input_filename
     return ReplySummary(
-        clean(summary.model_name, key),
-        None if url is None else clean(url, key, MAX_NAME_BYTES),
-        None if filename is None else clean(filename, key, MAX_NAME_BYTES),
+        sanitize_text(summary.model_name, key),
+        None if url is None else sanitize_text(url, key, MAX_NAME_BYTES),
+        None if filename is None else sanitize_text(filename, key, MAX_NAME_BYTES),
         summary.truncated,
         summary.media_duration_sec,
     )
 
 
-def clean(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> str:
+def sanitize_text(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> str:
     """Make upstream text safe to pass on: no control characters, no key, at most `limit` bytes of UTF-8."""
     if not isinstance(text, str):
         return ""
@@ -216,14 +218,16 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
     return rate_limit_headers.limit_ends(headers, message)
 
 
-def _repeatable(reason: Reason, status: int) -> Repeatable:
+def _retry_safety(reason: Reason, status: int) -> RetrySafety:
     """Whether the request may be sent again: the closed list of the design, section 3."""
     if reason in _RETRYABLE and status in _REPEATABLE:
-        return Repeatable.YES
-    return Repeatable.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR and reason in _RETRYABLE else Repeatable.NO
+        return RetrySafety.SAFE
+    return (
+        RetrySafety.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR and reason in _RETRYABLE else RetrySafety.UNSAFE
+    )
 
 
-def _reason(said: UpstreamSaid) -> Reason:
+def _reason(said: UpstreamErrorInfo) -> Reason:
     by_code = _BY_CODE.get(said.code.lower())
     if by_code is not None:
         return by_code

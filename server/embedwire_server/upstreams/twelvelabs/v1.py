@@ -50,7 +50,7 @@ class V1Dialect:
 
     def error(self, call: EmbedCall, response: httpx.Response, body: bytes) -> UpstreamFailure:
         """Build a failure; see `Dialect`."""
-        return errors.refused(response, body, call.key or self._key, is_callers_key=call.key is not None)
+        return errors.from_response(response, body, call.key or self._key, is_callers_key=call.key is not None)
 
     def _endpoint(self, name: str) -> tuple[httpx.URL, list[tuple[bytes, bytes]]]:
         if name not in self._endpoints:
@@ -91,8 +91,8 @@ class V1ReplyParser:
         decoder = self._scanner()
         summary = v1_messages.summary(decoder.end(), self._modality, decoder.elements)
         if isinstance(summary, v1_messages.Rejection):
-            raise errors.rejected(summary.message, self._key)
-        return errors.cleaned(summary, self._key)
+            raise errors.from_error_message(summary.message, self._key)
+        return errors.sanitize_summary(summary, self._key)
 
     def whole(self, body: bytes) -> tuple[list[Segment], ReplySummary] | None:
         """Read a complete body at once; see `ReplyParser`."""
@@ -100,7 +100,7 @@ class V1ReplyParser:
         if found is None:
             return None
         segment, summary = found
-        return [segment], errors.cleaned(summary, self._key)
+        return [segment], errors.sanitize_summary(summary, self._key)
 
     def _scanner(self) -> ReplyDecoder:
         if self._decoder is None:
