@@ -26,7 +26,8 @@ from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.call_context import Call, DefaultDeadlines
+from embedwire_server.rpc.call_context import Call
+from embedwire_server.rpc.deadline import DefaultDeadlines
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog

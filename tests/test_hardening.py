@@ -26,7 +26,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.core.errors import CallerStalled
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import call_context
+from embedwire_server.rpc import call_context, deadline
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.flow_control import MessageWriter
 from embedwire_server.rpc.grpcio.batch_leak import complete_operation
@@ -122,7 +122,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
         async def write(self, _: object) -> None:
             await moves.wait()
 
-    one = call_context.Call("id", "service", 60, call_context.DefaultDeadlines(), 0.2, is_ours=True)
+    one = call_context.Call("id", "service", 60, deadline.DefaultDeadlines(), 0.2, is_ours=True)
     context: Any = Context()
 
     async def write_until_stuck() -> None:
@@ -159,7 +159,7 @@ async def test_a_request_that_never_arrives_is_not_waited_for(sent: int) -> None
     part = message(bytes(1000))[:sent]
     ended = {"grpc_service": "embedwire.v1.EmbeddingService", "grpc_method": "CreateEmbeddingUnary"}
     ended |= {"grpc_type": "unary", "grpc_code": "DEADLINE_EXCEEDED"}
-    rules = ServerOptions(deadlines=call_context.DefaultDeadlines(text=0.2))
+    rules = ServerOptions(deadlines=deadline.DefaultDeadlines(text=0.2))
     async with bare(rules) as (target, metrics), Connection.open(target) as connection:
         await connection.send(call(UNARY, 1), frame(http2.DATA, part, stream=1))
         assert await connection.until(http2.HEADERS) is not None

@@ -22,7 +22,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError
 from embedwire_server.core.inputs import Caller
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import call_context, health, reflection, services
+from embedwire_server.rpc import call_context, deadline, health, reflection, services
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.options import ServerOptions
@@ -227,7 +227,7 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
 
 def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
     """A first message may take the longest default deadline; clients send files of 1 MiB within it."""
-    assert ServerOptions().first_message_timeout >= call_context.DefaultDeadlines().audio
+    assert ServerOptions().first_message_timeout >= deadline.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])
@@ -248,7 +248,7 @@ class Bench:
 
     def call(self, connection: str) -> call_context.Call:
         caller: Caller = ("10.0.0.1", connection)
-        return call_context.Call("id", "service", 60, call_context.DefaultDeadlines(), 60, is_ours=True, caller=caller)
+        return call_context.Call("id", "service", 60, deadline.DefaultDeadlines(), 60, is_ours=True, caller=caller)
 
     async def waiting(self, connection: str) -> "asyncio.Task[None]":
         """A call that waits for its first message."""

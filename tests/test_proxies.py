@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trustme
 
-from embedwire_server.config import sources
+from embedwire_server.config import render, sources
 from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.upstreams.http import proxies
@@ -139,7 +139,7 @@ def test_the_setting_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@env.test:3128")
     loaded = sources.load({"upstream": URL})
     assert str(loaded.settings.proxy) == "http://***@env.test:3128"
-    shown = "\n".join(sources.shown(loaded))
+    shown = "\n".join(render.shown(loaded))
     assert 'upstream_proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
     assert SECRET not in shown + repr(loaded)
 

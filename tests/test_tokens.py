@@ -18,7 +18,7 @@ from serving import Scripted, Serve, Served, until
 from upstreams import Visit, reply
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config import sources
+from embedwire_server.config import render, sources
 from embedwire_server.config.settings import Settings
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
@@ -198,7 +198,7 @@ def test_nothing_of_a_token_is_shown() -> None:
     entry = {"name": "search", "sha256": sha256(token), "modalities": ["text"]}
     written: dict[str, Any] = {"tokens": (entry,)}
     settings = Settings(**written)
-    shown = [repr(settings), str(settings), *sources.shown(sources.Configuration(settings, {}, ()))]
+    shown = [repr(settings), str(settings), *render.shown(sources.Configuration(settings, {}, ()))]
     assert any('name = "search"' in line for line in shown)
     assert not re.search(f"CANARY|{sha256(token)}", "".join(shown))
 

@@ -130,7 +130,7 @@ def test_faults_that_everybody_can_script(listen: str, *, is_warned: bool) -> No
 
 async def test_embedded_sandbox_has_no_fault_control() -> None:
     """Nobody can script the faults of the sandbox inside a server, also not another process of this machine."""
-    from embedwire_server.app import embedded_sandbox  # noqa: PLC0415
+    from embedwire_server.assembly import embedded_sandbox  # noqa: PLC0415
 
     async with embedded_sandbox() as url:
         for method in ("GET", "PUT", "DELETE"):

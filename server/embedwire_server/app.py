@@ -1,15 +1,13 @@
-"""The composition root: builds everything, starts it, drains it, stops it."""
+"""The lifecycle of the server: it is started, reloaded, drained and stopped."""
 
 import asyncio
 import contextlib
-import functools
-import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Mapping
 from typing import Self
 
 import structlog
 
-from embedwire_server import __version__
+from embedwire_server import assembly
 from embedwire_server.admission.caller_quota import CallerQuotas
 from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.auth.tokens import Authenticator
@@ -19,10 +17,8 @@ from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.http import MetricsEndpoint
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.resources import ResourceMonitor
-from embedwire_server.policies.attempts import AttemptPolicy
-from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
-from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
-from embedwire_server.policies.retry import RetryPolicy
+from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
+from embedwire_server.policies.rate_limit.policy import RateLimiters
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.decode import RequestReader
@@ -33,35 +29,11 @@ from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.scheduling import batch_threads
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
-from embedwire_server.upstreams.base import Upstream
-from embedwire_server.upstreams.http.dialer import Dialer
-from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import HttpUpstream
-from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 
 PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
 
 log = structlog.get_logger(__name__)
-
-
-@contextlib.asynccontextmanager
-async def embedded_sandbox() -> AsyncGenerator[str]:
-    """Run the sandbox in this process and tell its base URL.
-
-    Raises:
-        RuntimeError: its packages are missing.
-    """
-    try:
-        from embedwire_sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - an extra that production does without
-    except ImportError as error:
-        raise RuntimeError(
-            "the sandbox needs more packages: install embedwire-server[sandbox], "
-            "or set TWELVELABS_API_KEY or --upstream"
-        ) from error
-
-    async with Sandbox(SandboxOptions(fault_control=False)) as sandbox:
-        log.warning("the embedded sandbox answers: its vectors are not the real model's")
-        yield sandbox.base_url
 
 
 class App:
@@ -110,7 +82,7 @@ class App:
         self._admission = LoadShedder(self._metrics, **settings.room)
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.inputs_in_flight)
         self._budget = RetryBudget(settings.retry_budget, settings.max_attempts)
-        self._paces = RateLimiters(settings.rate_limits, self._metrics)
+        self._rate_limiters = RateLimiters(settings.rate_limits, self._metrics)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -145,9 +117,9 @@ class App:
         self._concurrency.set_capacity(settings.inputs_in_flight)
         self._budget.share = settings.retry_budget
         self._budget.max_attempts = settings.max_attempts
-        self._paces.limit(settings.rate_limits)
+        self._rate_limiters.limit(settings.rate_limits)
         self._gateway.inputs_at_once = settings.inputs_at_once
-        self._servicer.renew(self._requests(), self._catalog())
+        self._servicer.renew(*self._readers())
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
@@ -158,14 +130,14 @@ class App:
         )
         await resources.start()
         self._gateway = Gateway(
-            self._policies(await self._upstream(stack)),
+            assembly.with_policies(
+                await self._upstream(stack), self._metrics, self._concurrency, self._budget, self._rate_limiters
+            ),
             CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.inputs_at_once,
         )
-        self._servicer = EmbeddingServicer(
-            self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
-        )
+        self._servicer = EmbeddingServicer(self._gateway, *self._readers(), settings.upload_idle_timeout)
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
@@ -222,47 +194,15 @@ class App:
         elif settings.tls_client_ca is None and not settings.tokens:
             log.warning("whoever reaches this server may use it: set tokens, or --tls-client-ca")
 
-    def _policies(self, http: HttpUpstream) -> Upstream:
-        """Wrap the upstream in the policies, the outermost first. What waits for its turn holds its place."""
-        metrics = self._metrics
-        policies: list[Callable[[Upstream], Upstream]] = [
-            functools.partial(ConcurrencyLimitPolicy, limiter=self._concurrency, metrics=metrics),
-            functools.partial(RetryPolicy, budget=self._budget, metrics=metrics),
-            functools.partial(RateLimitPolicy, paces=self._paces),  # every attempt
-            functools.partial(AttemptPolicy, metrics=metrics),
-        ]
-        upstream: Upstream = http
-        for policy in reversed(policies):
-            upstream = policy(upstream)
-        return upstream
-
-    def _requests(self) -> RequestReader:
+    def _readers(self) -> tuple[RequestReader, Catalog]:
         settings = self._settings
-        return RequestReader(
-            settings.model_table,
-            settings.limits,
-            settings.inputs_at_once,
-            self._admission.content_memory,
-            settings.spool_dir,
-            accepts_upstream_keys=settings.accept_upstream_keys,
+        return (
+            assembly.request_reader(settings, self._admission.content_memory),
+            Catalog(settings.model_table, settings.limits),
         )
 
-    def _catalog(self) -> Catalog:
-        return Catalog(self._settings.model_table, self._settings.limits)
-
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
-        settings = self._settings
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        base_url = settings.upstream_url
-        if base_url is None:  # the server's key is never shown to a sandbox
-            base_url, key = self._sandbox_url, secrets.token_hex(8)
-        if base_url is None:
-            base_url = await stack.enter_async_context(embedded_sandbox())
-        transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
-        stack.push_async_callback(transport.aclose)
-        transport.prepare(base_url)
-        dialect = V1Dialect(base_url, key, f"embedwire/{__version__}")
-        return HttpUpstream(transport, dialect, settings.upstream_name)
+        return await stack.enter_async_context(assembly.http_upstream(self._settings, self._sandbox_url))
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.

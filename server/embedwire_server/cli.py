@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
-from embedwire_server.config import sources
+from embedwire_server.config import render, sources
 from embedwire_server.config.settings import SANDBOX, Settings
 from embedwire_server.config.sources import Configuration, InvalidConfiguration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.observability import logs, standard_error
-from embedwire_server.process import runner
+from embedwire_server.process import runner, tuning
 
 if TYPE_CHECKING:
     from embedwire_server.app import App
@@ -118,7 +118,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.config.reload import Reloading  # noqa: PLC0415
     from embedwire_server.observability import resources  # noqa: PLC0415 - the other commands do without
 
-    runner.collect_seldom()  # before most of it is loaded
+    tuning.raise_gc_threshold()  # before most of it is loaded
     found = _valid(arguments)
     settings = found.settings
     logs.configure(settings.log_level, settings.log_format)
@@ -140,17 +140,13 @@ def _server(settings: Settings) -> "App | Supervisor":
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
-    from embedwire_sandbox import Sandbox  # noqa: PLC0415 - an extra
+    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - the other commands do without
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
-        sandbox = Sandbox()
-        await sandbox.start(arguments.listen.host, arguments.listen.port)
-        print(sandbox.base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
-        try:
+        async with sandbox(arguments.listen.host, arguments.listen.port, fault_control=True) as base_url:
+            print(base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
             yield
-        finally:
-            await sandbox.stop()
 
     _refuse_unknown(arguments)
     if not arguments.listen.is_loopback:
@@ -162,10 +158,10 @@ def _sandbox(arguments: argparse.Namespace) -> int:
 def _config(arguments: argparse.Namespace) -> int:
     if arguments.what == "reference":
         _refuse_unknown(arguments)
-        lines = sources.reference()
+        lines = render.reference()
     else:
         found = _loaded(arguments)
-        lines = sources.shown(found) if arguments.what == "show" else iter(())
+        lines = render.shown(found) if arguments.what == "show" else iter(())
     for line in lines:
         print(line)  # noqa: T201 - what the command is for
     return 0

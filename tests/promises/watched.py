@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from embedwire_server import cli as command
-from embedwire_server.upstreams.twelvelabs import v1_messages
+from embedwire_server.upstreams.twelvelabs import v1_form
 
 EXPLOSIVE = "explosive"
 
@@ -37,14 +37,14 @@ def _write_tasks(*_: object) -> None:
 
 
 def _plant_explosion() -> None:
-    parts = v1_messages.parts
+    parts = v1_form.parts
 
     def exploding(item: Any, *more: Any) -> Any:
         if EXPLOSIVE in getattr(item, "value", ""):
             raise RuntimeError(item.value)
         return parts(item, *more)
 
-    v1_messages.parts = exploding  # type: ignore[assignment] # what it is given, it passes on
+    v1_form.parts = exploding  # type: ignore[assignment] # what it is given, it passes on
 
 
 if __name__ == "__main__":

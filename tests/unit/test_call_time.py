@@ -9,7 +9,8 @@ import pytest
 from virtual_time import in_virtual_time, now, settled
 
 from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, Draining, GatewayError, Overloaded
-from embedwire_server.rpc.call_context import Call, DefaultDeadlines
+from embedwire_server.rpc.call_context import Call
+from embedwire_server.rpc.deadline import DefaultDeadlines
 from embedwire_server.rpc.flow_control import MessageWriter
 
 FOREVER = 1e6

@@ -16,7 +16,7 @@ from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http import json_scanner as decoding
 from embedwire_server.upstreams.http.json_scanner import ReplyDecoder
-from embedwire_server.upstreams.twelvelabs import v1_messages
+from embedwire_server.upstreams.twelvelabs import v1_reply
 from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser
 
 DIMENSIONS = 3
@@ -125,7 +125,7 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Modality, list[dict[str, Any]]]:
         segments.append(segment)
     sent = [segment | draw(MORE) for segment in segments]
     embedding = draw(MORE) | {"segments": sent, "metadata": {"input_filename": 'a"[.mp3'}}
-    whole = draw(MORE) | {"model_name": "m", v1_messages.embedding_name(modality): embedding}
+    whole = draw(MORE) | {"model_name": "m", v1_reply.embedding_name(modality): embedding}
     return render(whole, draw(st.randoms())).encode(), modality, segments
 
 
@@ -182,7 +182,7 @@ def test_cut_short(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: rand
     """A good reply that is cut anywhere is malformed at its end, never taken for whole."""
     whole, modality, _ = made
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    decoder = ReplyDecoder(v1_messages.embedding_name(modality))
+    decoder = ReplyDecoder(v1_reply.embedding_name(modality))
     for chunk in chunked(cut, rnd):
         decoder.feed(chunk)
     with pytest.raises(MalformedReplyError, match="ends in the middle"):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import Reason, UpstreamErrorInfo, UpstreamFailure
-from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http import rate_limit_headers, sanitize
 from embedwire_server.upstreams.twelvelabs import errors
 
 KEY = "tlk_0123456789"
@@ -388,7 +388,7 @@ def test_rejected() -> None:
 )
 def test_clean(text: object, expected: str) -> None:
     """Upstream text has no control characters and at most 1 KB, and ends where a character does."""
-    assert errors.sanitize_text(text, KEY) == expected
+    assert sanitize.sanitize_text(text, KEY) == expected
 
 
 MEMBERS = st.sampled_from(["error", "code", "message", "docs_url", "details", "retryAfter"])
@@ -414,7 +414,7 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
     said = failure.upstream
     assert said is not None
     for text in (said.code, said.message, said.docs_url, *dict(said.rate_limit_headers).values()):
-        assert len(text.encode()) <= errors.MAX_TEXT_BYTES
+        assert len(text.encode()) <= sanitize.MAX_TEXT_BYTES
         assert not any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
 
 

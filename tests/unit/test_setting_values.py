@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trustme
 
-from embedwire_server.config import sources
+from embedwire_server.config import render, sources
 from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.core.address import parse_address, parse_base_url
@@ -61,7 +61,7 @@ def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, pa
             monkeypatch.setenv(sources.variable(name), value)
         given = {}
     elif source == "file" and "config" not in given:
-        lines = [f"{name} = {sources._toml(value)}" for name, value in given.items()]
+        lines = [f"{name} = {render._toml(value)}" for name, value in given.items()]
         path.write_text("\n".join(lines), "utf-8")
         given = {"config": str(path)}
     settings = dict(sources.load(given).settings)

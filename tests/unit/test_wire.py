@@ -10,7 +10,7 @@ from embedwire_server.core.results import ReplySummary
 from embedwire_server.media.spool import InMemoryContent
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.multipart import Field, File
-from embedwire_server.upstreams.twelvelabs import v1_messages
+from embedwire_server.upstreams.twelvelabs import v1_form, v1_reply
 
 CONTENT = InMemoryContent(b"bytes")
 URL = UrlSource("https://example.com/a?b=c")
@@ -66,7 +66,7 @@ def form_file(modality: str) -> File:
 )
 def test_parts(item: Input, model: Model, expected: list[Field | File]) -> None:
     """Each input becomes its fields in the order of the official SDK: plain ones first, then the file."""
-    assert v1_messages.parts(item, model, 5) == [Field("model_name", model.name), *expected]
+    assert v1_form.parts(item, model, 5) == [Field("model_name", model.name), *expected]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_parts(item: Input, model: Model, expected: list[Field | File]) -> None:
 )
 def test_offset_spelling(offset: float, spelling: str) -> None:
     """An offset is written so that reading it gives the same double again, as the official SDK writes it."""
-    field = v1_messages.parts(AudioInput("k", URL, offset), MARENGO_30, 0)[-1]
+    field = v1_form.parts(AudioInput("k", URL, offset), MARENGO_30, 0)[-1]
     assert field == Field("audio_start_offset_sec", spelling)
     assert float(spelling) == offset
 
@@ -83,7 +83,7 @@ def test_offset_spelling(offset: float, spelling: str) -> None:
 @pytest.mark.parametrize("modality", list(Modality))
 def test_embedding_name(modality: Modality) -> None:
     """The member of the reply is named after the modality."""
-    assert v1_messages.embedding_name(modality) == f"{modality.value}_embedding"
+    assert v1_reply.embedding_name(modality) == f"{modality.value}_embedding"
 
 
 def envelope(modality: str = "text", **embedding: Any) -> dict[str, Any]:
@@ -102,14 +102,14 @@ def envelope(modality: str = "text", **embedding: Any) -> dict[str, Any]:
         pytest.param(envelope(error_message=""), ReplySummary("m"), id="empty error"),
         pytest.param(envelope(error_message=None), ReplySummary("m"), id="null error"),
         pytest.param(envelope() | {"image_embedding": {"error_message": "e"}}, ReplySummary("m"), id="another's error"),
-        pytest.param(envelope(error_message="e"), v1_messages.Rejection("e"), id="error beside segments"),
-        pytest.param(envelope(error_message="e", segments=None), v1_messages.Rejection("e"), id="error, no segments"),
-        pytest.param(envelope(error_message="e", segments=[]), v1_messages.Rejection("e"), id="error, empty segments"),
+        pytest.param(envelope(error_message="e"), v1_reply.Rejection("e"), id="error beside segments"),
+        pytest.param(envelope(error_message="e", segments=None), v1_reply.Rejection("e"), id="error, no segments"),
+        pytest.param(envelope(error_message="e", segments=[]), v1_reply.Rejection("e"), id="error, empty segments"),
     ],
 )
-def test_summary(reply: dict[str, Any], expected: ReplySummary | v1_messages.Rejection) -> None:
+def test_summary(reply: dict[str, Any], expected: ReplySummary | v1_reply.Rejection) -> None:
     """Metadata is taken where it is there, and an error message turns the reply into a rejection."""
-    assert v1_messages.summary(reply, Modality.TEXT, 1) == expected
+    assert v1_reply.summary(reply, Modality.TEXT, 1) == expected
 
 
 @pytest.mark.parametrize(
@@ -134,21 +134,21 @@ def test_summary(reply: dict[str, Any], expected: ReplySummary | v1_messages.Rej
 def test_summary_of_malformed(reply: Any, elements: int) -> None:
     """An envelope without a model name, or not with the segments that were seen, is malformed."""
     with pytest.raises(MalformedReplyError):
-        v1_messages.summary(reply, Modality.TEXT, elements)
+        v1_reply.summary(reply, Modality.TEXT, elements)
 
 
 def test_audio_has_many_segments() -> None:
     """Only audio may have more than one segment."""
-    assert v1_messages.summary(envelope("audio", segments=[{}] * 3), Modality.AUDIO, 3) == ReplySummary("m")
+    assert v1_reply.summary(envelope("audio", segments=[{}] * 3), Modality.AUDIO, 3) == ReplySummary("m")
     with pytest.raises(MalformedReplyError, match="3 segments for one image"):
-        v1_messages.summary(envelope("image", segments=[{}] * 3), Modality.IMAGE, 3)
+        v1_reply.summary(envelope("image", segments=[{}] * 3), Modality.IMAGE, 3)
 
 
 def test_private() -> None:
     """What a rejection says, and what a form holds, is in no repr."""
     secret = "caller's words"
-    assert secret not in repr(v1_messages.Rejection(secret))
-    assert secret not in repr(v1_messages.parts(TextInput("k", secret), MARENGO_30, 0))
+    assert secret not in repr(v1_reply.Rejection(secret))
+    assert secret not in repr(v1_form.parts(TextInput("k", secret), MARENGO_30, 0))
 
 
 def test_an_error_message_that_is_no_text() -> None:
@@ -158,6 +158,6 @@ def test_an_error_message_that_is_no_text() -> None:
         deep = [deep]
     envelope = {"model_name": "m", "text_embedding": {"error_message": deep}}
 
-    said = v1_messages.summary(envelope, Modality.TEXT, 0)
-    assert isinstance(said, v1_messages.Rejection)
+    said = v1_reply.summary(envelope, Modality.TEXT, 0)
+    assert isinstance(said, v1_reply.Rejection)
     assert said.message is deep

@@ -6,7 +6,6 @@ is a warning, since others write there as well (Kubernetes sets EMBEDWIRE_PORT f
 
 import dataclasses
 import difflib
-import json
 import os
 import ssl
 import stat
@@ -28,7 +27,6 @@ _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
 _PROXIES = {"https_proxy", "http_proxy", "all_proxy"}
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
-_MASKED = "**********"
 _CHMOD = "take the right away, with chmod o-r"
 _SANDBOX_FOR_ALL = (
     "callers beyond this machine can make the sandbox fetch URLs of this machine's loopback addresses: "
@@ -75,14 +73,14 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     Raises:
         InvalidConfiguration: with every fault.
     """
-    faults = [Fault(flag, f"is no flag{_meant(flag, map(_flag, _settable()))}") for flag in unknown_flags]
+    faults = [Fault(flag, f"is no flag{_meant(flag, map(flag_of, _settable()))}") for flag in unknown_flags]
     environment = {name: text for name in _settable() if (text := os.environ.get(variable(name)))}
     file, path, broken = _file((flags.get("config") or environment.get("config") or "").strip())
     if file.pop("config", None) is not None:
         broken.append(Fault(f"{path}: config", "one file cannot name another"))
     values = {**file, **environment, **flags}
     places = dict.fromkeys(file, path)
-    places |= {name: variable(name) for name in environment} | {name: _flag(name) for name in flags}
+    places |= {name: variable(name) for name in environment} | {name: flag_of(name) for name in flags}
     settings, found = _settings(values, places)
     if settings is not None and (proxy := _proxy_variable(settings)):
         values["upstream_proxy"], places["upstream_proxy"] = os.environ[proxy], proxy
@@ -103,38 +101,12 @@ def variable(name: str) -> str:
     return KEY_VARIABLE if name == "api_key" else PREFIX + name.upper()
 
 
-def shown(configuration: Configuration) -> Iterator[str]:
-    """The settings as lines of TOML, each with its place; secrets are masked."""
-    tables: list[str] = []
-    for name, value in configuration.settings:
-        if name in Settings.FILE_ONLY:
-            tables += [line for row in value for line in ("", f"[[{name}]]", *_row(row))]
-        elif value is None:
-            yield f"# {name} is not set"
-        else:
-            yield f"{name} = {_toml(value)}  # {configuration.places.get(name, 'default')}"
-    yield from tables
-
-
-def reference() -> Iterator[str]:
-    """The rows of the table that documents all settings, in Markdown."""
-    yield "| in the file | flag | variable | default | reloaded | what |"
-    yield "|---|---|---|---|---|---|"
-    for name, field in Settings.model_fields.items():
-        is_file_only, is_secret = name in Settings.FILE_ONLY, name == "api_key"
-        flag = "" if is_file_only or is_secret else f"`{_flag(name)}`"
-        from_environment = "" if is_file_only else f"`{variable(name)}`"
-        default = "" if field.default in (None, ()) else f"`{_toml(field.default)}`"
-        where = "" if name == "config" else f"`[[{name}]]`" if is_file_only else f"`{name}`"
-        reloaded = "yes" if name in Settings.RELOADED else ""
-        yield f"| {where} | {flag} | {from_environment} | {default} | {reloaded} | {field.description} |"
-
-
 def _settable() -> list[str]:
     return [name for name in Settings.model_fields if name not in Settings.FILE_ONLY]
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """Return the flag of a setting."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -188,8 +160,8 @@ def _proxy_variable(settings: Settings) -> str | None:
 
 def _place(name: str, places: Mapping[str, str]) -> str:
     """Where a setting is to be changed; what is nowhere set may be by a flag."""
-    place = places.get(name, _flag(name))
-    return place if place in {_flag(name), variable(name)} or place.lower() in _PROXIES else f"{place}: {name}"
+    place = places.get(name, flag_of(name))
+    return place if place in {flag_of(name), variable(name)} or place.lower() in _PROXIES else f"{place}: {name}"
 
 
 def _file_only() -> Iterator[Fault]:
@@ -234,17 +206,3 @@ def _meant(name: str, known: Iterable[str]) -> str:
     candidates = {candidate.removeprefix(PREFIX): candidate for candidate in known}
     close = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, 1, 0.75)
     return f"; did you mean {candidates[close[0]]}?" if close else ""
-
-
-def _row(row: Any) -> Iterator[str]:  # noqa: ANN401 - a dataclass
-    for name, value in dataclasses.asdict(row).items():
-        if value not in (None, ()):
-            yield f"{name} = {_toml([_MASKED] if name == 'sha256' else value)}"
-
-
-def _toml(value: Any) -> str:  # noqa: ANN401 - whatever a setting is
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {_toml(item)}" for name, item in value.items() if item is not None) + " }"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value if isinstance(value, bool | int | float) else str(value))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -10,10 +9,9 @@ from collections.abc import Callable, Sequence
 import uvloop
 
 from embedwire_server.observability import logs
+from embedwire_server.process import tuning
 
 Then = signal.Handlers | Callable[[int, object], None]
-
-_GARBAGE_OBJECTS = 5_000  # new ones until the collector looks through them; nearly all go without it
 
 
 class StartupError(Exception):
@@ -37,7 +35,7 @@ def run(
     Raises:
         NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
     """
-    collect_seldom()
+    tuning.raise_gc_threshold()
 
     async def until_signal() -> None:
         asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
@@ -47,7 +45,7 @@ def run(
         async with contextlib.AsyncExitStack() as stack:
             if not await _started(service, stack, stop):
                 return
-            _settle()
+            tuning.freeze_heap()
             if on_hangup is not None:
                 hangups = asyncio.create_task(_each_time(hung_up, on_hangup))
                 stack.callback(hangups.cancel)
@@ -89,16 +87,6 @@ async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
     while await event.wait():
         event.clear()
         do()
-
-
-def collect_seldom() -> None:
-    """Let the collector look for garbage less often; while modules are loaded, there is next to none."""
-    gc.set_threshold(_GARBAGE_OBJECTS, *gc.get_threshold()[1:])
-
-
-def _settle() -> None:
-    """Let the garbage collector pass over what is alive now: it stays, and each pass held up all calls for 30 ms."""
-    gc.freeze()
 
 
 def _end_at_once(number: int, _: object) -> None:

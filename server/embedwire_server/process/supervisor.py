@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import structlog
 
-from embedwire_server.app import embedded_sandbox
+from embedwire_server.assembly import embedded_sandbox
 from embedwire_server.config.settings import MIB, Settings
 from embedwire_server.core.address import Address
 from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker

@@ -1,10 +1,13 @@
-"""Where calls come in, around all else: a drain holds it for a moment."""
+"""What a drain needs: a gate that holds new calls for a moment, and the active calls."""
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from typing import Any
 
+from embedwire_server.core.errors import GatewayError
 from embedwire_server.rpc import handlers
+from embedwire_server.rpc.call_context import Call
 from embedwire_server.rpc.grpcio.accept_loops import handler_entered
 from embedwire_server.rpc.handlers import Context, Handler
 
@@ -69,3 +72,35 @@ class DrainGate:
             await self._is_open.wait()
         finally:
             self._held -= 1
+
+
+class ActiveCalls:
+    """The calls under way, so that a drain can wait for them and end them."""
+
+    def __init__(self) -> None:
+        self._calls: set[Call] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def add(self, call: Call) -> None:
+        """A call has begun."""
+        self._calls.add(call)
+        self._idle.clear()
+
+    def discard(self, call: Call) -> None:
+        """A call has ended, and its caller has been told."""
+        self._calls.discard(call)
+        if not self._calls:
+            self._idle.set()
+
+    def end(self, failure: GatewayError, *, services: Collection[str] | None = None) -> None:
+        """End all of them now with this failure, or only those of some services."""
+        for call in self._calls:
+            if services is None or call.service in services:
+                call.end(failure)
+
+    async def ended(self, seconds: float) -> bool:
+        """Wait until there is none, at most so long; whether there is none."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        return self._idle.is_set()

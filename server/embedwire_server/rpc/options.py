@@ -27,7 +27,7 @@ What they promise about connections, and why:
 import dataclasses
 import resource
 
-from embedwire_server.rpc.call_context import DefaultDeadlines
+from embedwire_server.rpc.deadline import DefaultDeadlines
 
 MAX_PENDING_CALLS = 4_000
 MAX_METADATA_BYTES = 16 << 10

@@ -12,9 +12,10 @@ from embedwire_server.core.errors import Draining
 from embedwire_server.observability.exceptions import describe
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, services
-from embedwire_server.rpc.call_context import ActiveCalls
+from embedwire_server.rpc.drain import ActiveCalls
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.interceptors import ErrorInterceptor, ObservabilityInterceptor
+from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
+from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
 from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services

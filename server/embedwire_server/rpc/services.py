@@ -12,13 +12,13 @@ from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, status
-from embedwire_server.rpc.call_context import ActiveCalls
-from embedwire_server.rpc.drain import DrainGate
+from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
 from embedwire_server.rpc.handlers import Context, Handlers
 from embedwire_server.rpc.health import SERVICE, HealthServicer
-from embedwire_server.rpc.interceptors import ErrorInterceptor, ObservabilityInterceptor
+from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
+from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
 from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.service import EmbeddingServicer

@@ -73,12 +73,12 @@ class RateLimitPolicy:
 
     Args:
         upstream: makes the attempts.
-        paces: whose turn it is.
+        rate_limiters: whose turn it is.
     """
 
-    def __init__(self, upstream: Upstream, paces: RateLimiters) -> None:
+    def __init__(self, upstream: Upstream, rate_limiters: RateLimiters) -> None:
         self._upstream = upstream
-        self._paces = paces
+        self._rate_limiters = rate_limiters
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Make one attempt when its turn has come.
@@ -86,7 +86,7 @@ class RateLimitPolicy:
         Raises:
             RateLimited: that is after its deadline.
         """
-        pace = self._paces.of(call)
+        pace = self._rate_limiters.of(call)
         turn = Reservation(await _minutes(call) if pace.counts_media else 0.0)
         if not pace.try_acquire(turn, call):
             await pace.acquire(turn, call)

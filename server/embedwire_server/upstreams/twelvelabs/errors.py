@@ -4,7 +4,6 @@ Facts: upstream API notes, section 4. A known code decides the reason, else the 
 never does. The upstream's words are cut, stripped of control characters and of the key before anything else sees them.
 """
 
-import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +14,12 @@ import httpx
 from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http.sanitize import _before_cut, sanitize_text
 from embedwire_server.upstreams.twelvelabs import error_body
 
-MAX_TEXT_BYTES = 1024
 MAX_NAME_BYTES = 16 << 10  # URLs and file names are the caller's own, up to the limits of the contract
 MAX_BODY_BYTES = 64 << 10
 
-_KEY = "[key]"
-_LONGEST_SPELLING = 8  # of one character of the key, in characters
 
 _BY_CODE = {
     "parameter_invalid": Reason.INPUT_REJECTED,
@@ -83,7 +80,6 @@ _PUBLIC_HOST = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,20}"
     r"(?!(?:local|localhost|localdomain|internal|intranet|private|corp|home|lan|arpa)$)[a-z][a-z0-9-]{0,61}[a-z0-9]"
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 def from_response(
@@ -140,43 +136,6 @@ def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
         summary.truncated,
         summary.media_duration_sec,
     )
-
-
-def sanitize_text(text: object, key: str | None = None, limit: int = MAX_TEXT_BYTES) -> str:
-    """Make upstream text safe to pass on: no control characters, no key, at most `limit` bytes of UTF-8."""
-    if not isinstance(text, str):
-        return ""
-    text = _CONTROL.sub(" ", redacted(text, key)).strip()
-    encoded = text.encode()
-    return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
-
-
-def _before_cut(text: str, key: str | None) -> str:
-    """Text that was cut off, without the key, and without its end: that may be a part of the key."""
-    return redacted(text, key)[: -_LONGEST_SPELLING * len(key)] if key else text
-
-
-def redacted(text: str, key: str | None) -> str:
-    """The text without the key, also where it is percent-encoded or escaped as in JSON or HTML."""
-    if not key:
-        return text
-    text = text.replace(key, _KEY)
-    return _spellings(key).sub(_KEY, text) if "%" in text or "\\" in text or "&" in text else text
-
-
-@functools.lru_cache(4)
-def _spellings(key: str) -> re.Pattern[str]:
-    # Backslashes before the first character are no part of it: to look for them from each of many would take for ever.
-    return re.compile(_spelling(key[0], "") + "".join(_spelling(char, r"\\*") for char in key[1:]))
-
-
-def _spelling(char: str, backslashes: str) -> str:
-    """The ways in which one character of a key may be written, with any backslashes before it."""
-    code = ord(char)
-    percent = "".join(f"%{byte:02x}" for byte in char.encode())
-    named = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}.get(char, "#")
-    escaped = rf"{backslashes}\\(?:u{code:04x}|x{code:02x})"
-    return rf"(?:{backslashes}{re.escape(char)}|(?i:{percent}|{escaped}|&#0?{code};|&#x{code:x};|&{named};))"
 
 
 def _status(status: int) -> str:

@@ -10,7 +10,7 @@ from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.exchange import Request
 from embedwire_server.upstreams.http.json_scanner import ReplyDecoder
 from embedwire_server.upstreams.http.multipart import MultipartBody
-from embedwire_server.upstreams.twelvelabs import errors, v1_messages
+from embedwire_server.upstreams.twelvelabs import errors, v1_form, v1_reply
 
 
 class V1Dialect:
@@ -33,7 +33,7 @@ class V1Dialect:
 
     def encode(self, call: EmbedCall, size: int) -> Request:
         """Build the request; see `Dialect`."""
-        body = MultipartBody(v1_messages.parts(call.input, call.model, size))
+        body = MultipartBody(v1_form.parts(call.input, call.model, size))
         url, common = self._endpoint(call.model.endpoint)
         headers = [
             *common,
@@ -80,7 +80,7 @@ class V1ReplyParser:
         decoder = self._scanner()
         segments: list[Segment] = []
         if elements := decoder.feed(data):
-            segments, self.fault = v1_messages.segments(elements, self._dimensions, self._modality)
+            segments, self.fault = v1_reply.segments(elements, self._dimensions, self._modality)
         self.fault = self.fault or decoder.fault
         return segments
 
@@ -89,14 +89,14 @@ class V1ReplyParser:
         if self.fault is not None:
             raise self.fault
         decoder = self._scanner()
-        summary = v1_messages.summary(decoder.end(), self._modality, decoder.elements)
-        if isinstance(summary, v1_messages.Rejection):
+        summary = v1_reply.summary(decoder.end(), self._modality, decoder.elements)
+        if isinstance(summary, v1_reply.Rejection):
             raise errors.from_error_message(summary.message, self._key)
         return errors.sanitize_summary(summary, self._key)
 
     def whole(self, body: bytes) -> tuple[list[Segment], ReplySummary] | None:
         """Read a complete body at once; see `ReplyParser`."""
-        found = v1_messages.whole(body, self._modality, self._dimensions)
+        found = v1_reply.whole(body, self._modality, self._dimensions)
         if found is None:
             return None
         segment, summary = found
@@ -104,5 +104,5 @@ class V1ReplyParser:
 
     def _scanner(self) -> ReplyDecoder:
         if self._decoder is None:
-            self._decoder = ReplyDecoder(v1_messages.embedding_name(self._modality))
+            self._decoder = ReplyDecoder(v1_reply.embedding_name(self._modality))
         return self._decoder

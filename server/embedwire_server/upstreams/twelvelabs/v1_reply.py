@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import simdjson
 
-from embedwire_server.core.inputs import AudioInput, FileSource, Input, TextInput, UrlSource
-from embedwire_server.core.models import Modality, Model
+from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http import json_reader
-from embedwire_server.upstreams.http.multipart import Field, File, Part
 
 MAX_OPTION_CHARS = 64
 _VECTOR = ("float",)
@@ -40,30 +38,6 @@ class Rejection:
     """The reply is HTTP 200, and its `error_message` says that this input failed."""
 
     message: Any = dataclasses.field(repr=False)  # a string, unless the upstream sends something else
-
-
-def parts(item: Input, model: Model, file_size: int) -> list[Part]:
-    """The form parts for one input, in the order in which the official SDK sends them.
-
-    Args:
-        item: the input.
-        model: the model that it is for.
-        file_size: bytes of its file; ignored where it has none.
-    """
-    form: list[Part] = [Field("model_name", model.name)]
-    if isinstance(item, TextInput):
-        form.append(Field("text", item.value))
-        if item.truncate is not None and model.text is not None and model.text.sends_truncate:
-            form.append(Field("text_truncate", item.truncate))
-        return form
-    if isinstance(item.source, UrlSource):
-        form.append(Field(f"{item.modality}_url", item.source.url))
-    if isinstance(item, AudioInput) and item.start_offset_sec is not None:
-        form.append(Field("audio_start_offset_sec", repr(item.start_offset_sec)))
-    if isinstance(item.source, FileSource):
-        source = item.source
-        form.append(File(f"{item.modality}_file", source.file_name, source.media_type, file_size, source.content))
-    return form
 
 
 def embedding_name(modality: Modality) -> str:

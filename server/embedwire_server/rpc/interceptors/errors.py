@@ -1,129 +1,29 @@
-"""What surrounds every call within the door: `ObservabilityInterceptor`, then `ErrorInterceptor`, and nothing else.
-
-Each wraps the handler, whatever its shape, once and for all: gRPC's own interceptors are asked anew for every call, and
-leave circles of garbage behind each. Every handler is run
-as a coroutine that reads and writes, also the generators of other libraries, so that a call is one
-task, its cleanup happens there, and its time begins before its first message has arrived.
-"""
+"""The interceptor that authenticates calls, holds them to their deadline, and turns failures into statuses."""
 
 import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
-import structlog
 
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
-from embedwire_server.observability import logs
 from embedwire_server.observability.exceptions import log_unexpected
-from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, handlers, status
 from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
 from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
-from embedwire_server.rpc.health import SERVICE
-from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
 
-UPSTREAM_KEY = "embedwire-upstream"
 # A caller who takes nothing does not take the status either. It stays behind what was sent before.
 ABORT_SECONDS = 1.0
 # gRPC cannot end a call with a status while its first write is under way: it would send the initial metadata twice.
 BEGINNING_SECONDS, _LOOK_SECONDS = 0.5, 0.005
 
 Complete = Callable[[Any], Awaitable[Any]]
-
-log = structlog.get_logger("embedwire_server.calls")
-
-
-class ObservabilityInterceptor:
-    """Gives each call its request id and trailers, and reports its end to metrics and log.
-
-    Args:
-        metrics: told of every call.
-        upstream: the configured upstream, named in the trailers.
-        rules: default deadlines, and how long a write may take.
-        running: told of every call as well, until its caller has been told how it ended.
-    """
-
-    def __init__(
-        self, metrics: Metrics, upstream: str, rules: ServerOptions, running: call_context.ActiveCalls
-    ) -> None:
-        self._rules = rules
-        self._metrics = metrics
-        self._running = running
-        self._upstream = upstream
-        self._log = log.bind()  # `log` itself looks it up again for each line
-
-    def wrap(self, handler: Handler, method: str) -> Handler:
-        """Build the handler that stands in for the one of this method, a path."""
-        _, service, name = method.split("/")
-        labels = (_shape(handler), service, name)
-        inner = handlers.run_of(handler)
-
-        async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
-            call = self._begin(context, labels)
-            started = time.perf_counter()
-            try:
-                return await inner(messages, context)
-            finally:
-                try:
-                    self._report(call, labels, _code(context, call), time.perf_counter() - started)
-                except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
-                    log_unexpected(error)
-
-        # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
-        return handlers.changed(handler, request_streaming=True, run=run)
-
-    def _begin(self, context: Context, labels: tuple[str, str, str]) -> call_context.Call:
-        call = self._call(context, labels[1])
-        call_context.current.set(call)
-        self._running.add(call)
-        call_context.on_call_done(lambda: self._running.discard(call))
-        logs.request_id.set(call.request_id)
-        context.set_trailing_metadata(((call_context.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
-        self._metrics.calls_started.labels(*labels).inc()
-        return call
-
-    def _call(self, context: Context, service: str) -> call_context.Call:
-        """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
-        metadata = call_context.single_values(context.invocation_metadata() or ())
-        is_ours = service == SERVICE
-        return call_context.Call(
-            call_context.request_id(metadata.get(call_context.REQUEST_ID_KEY)),
-            service,
-            context.time_remaining(),
-            self._rules.deadlines if is_ours else call_context.NO_DEADLINES,
-            self._rules.stall_timeout,
-            is_ours=is_ours,
-            caller=call_context.caller_of(context.peer()),
-            upstream_key=metadata.get(call_context.UPSTREAM_KEY),
-            authorization=metadata.get(call_context.AUTHORIZATION_KEY),
-        )
-
-    def _report(self, call: call_context.Call, labels: tuple[str, str, str], code: str, seconds: float) -> None:
-        _, service, method = labels
-        self._metrics.calls_handled.labels(*labels, code).inc()
-        self._metrics.call_seconds.labels(*labels).observe(seconds)
-        if call.is_ours:
-            self._metrics.calls.labels(method, call.model, call.reason).inc()
-        facts: dict[str, object] = {"service": service, "method": method, "code": code}
-        if call.is_ours:
-            facts["reason"] = call.reason
-            facts["model"] = call.model
-        if call.token is not None:
-            self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
-            facts["caller"] = call.token.name
-        if call.cause:
-            facts["cause"] = call.cause
-        facts["seconds"] = round(seconds, 6)
-        write = self._log.info if call.is_ours else self._log.debug  # probes come all the time
-        write("call", **facts)
 
 
 class ErrorInterceptor:
@@ -272,13 +172,6 @@ def _reason_to_leave(context: Context) -> Reason:
     return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
-def _code(context: Context, call: call_context.Call) -> str:
-    """The status code that the call ends with, as metrics and log name it."""
-    if (code := context.code()) is not None:  # set by an abort, also by that of another library
-        return grpc.StatusCode(code).name
-    return "OK" if call.reason == "OK" else status.CODES[Reason(call.reason)].name
-
-
 def _tolerant(handler: Handler) -> Handler:
     """The same handler, which is given a `MalformedMessage` for bytes that cannot be decoded."""
     decode = handler.request_deserializer
@@ -297,10 +190,3 @@ def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
     if isinstance(message, MalformedMessage):
         raise message
     return message
-
-
-def _shape(handler: Handler) -> str:
-    """The kind of call, as the metrics of the gRPC ecosystem name it."""
-    if handler.request_streaming:
-        return "bidi_stream" if handler.response_streaming else "client_stream"
-    return "server_stream" if handler.response_streaming else "unary"
