@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from promises.verdict import Verdict
 
 from embedwire_server import __version__
-from image.container import SPOOL, UID
-from image.stage import REPOSITORY, Stage, check
+from tests.image.container import SPOOL, UID
+from tests.image.stage import REPOSITORY, Stage, check
+from tests.system.verdict import Verdict
 
 # Compilers and build tools, installers of Python packages, and what fetches more from elsewhere.
 _TOOLS = {
