@@ -64,7 +64,7 @@ async def test_bad_input_is_refused(served: Served, asked: pb.CreateEmbeddingReq
         assert (failure.code, failure.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert says in failure.fields[field]
 
-    await until(lambda: served.metric("embedwire_calls_total", reason="INVALID_REQUEST") == 2)
+    await until(lambda: served.metric("embedwire_requests_total", reason="INVALID_REQUEST") == 2)
     assert served.metric("embedwire_upstream_requests_total") == 0
 
 

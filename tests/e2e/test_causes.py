@@ -307,13 +307,13 @@ async def test_a_permanent_cause_is_not_repeated(serve: Serve, cause: Cause, cap
         await says(b"HTTP/1.1 400 Bad Request\r\n\r\n")(reader, writer)
 
     async with listening(count, context) as port, serve(upstream=f"https://localhost:{port}") as served:
-        budget = served.metric("embedwire_retry_budget")
+        budget = served.metric("embedwire_retry_budget_tokens")
         failure = failed(await failure_at(served))
         assert served.metric("embedwire_upstream_connection_failures_total", cause=cause) == 1
         assert served.metric("embedwire_upstream_connection_failures_total") == 1
         assert served.metric("embedwire_upstream_requests_total") == 0
         assert served.metric("embedwire_retries_total") == 0
-        assert served.metric("embedwire_retry_budget") == budget
+        assert served.metric("embedwire_retry_budget_tokens") == budget
 
     assert tried == (0 if context else 1)  # a handshake that fails does not reach the script
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")

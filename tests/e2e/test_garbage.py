@@ -53,7 +53,7 @@ async def test_answered_calls(scripted: Scripted) -> None:
         await embed(served)
         with circles() as found:
             await asyncio.gather(*[embed(served) for _ in range(30)])
-            await until(lambda: served.metric("embedwire_calls_total", reason="OK") == 31)
+            await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 31)
             await asyncio.sleep(0.1)
     assert not found & CALLS
 
@@ -71,7 +71,7 @@ async def test_refused_calls(scripted: Scripted) -> None:
         await until(lambda: served.metric("embedwire_inputs_in_flight", modality="text") == 1)
         with circles() as found:
             await asyncio.gather(*[embed(served) for _ in range(30)])
-            await until(lambda: served.metric("embedwire_calls_total", reason="OVERLOADED") == 30)
+            await until(lambda: served.metric("embedwire_requests_total", reason="OVERLOADED") == 30)
             await asyncio.sleep(0.1)
         is_open.set()
         await first

@@ -88,14 +88,14 @@ async def test_half_open_uploads_hold_nothing_up(
         ]
         reading = [asyncio.ensure_future(call.read()) for call in calls]
         await until(lambda: served.metric("embedwire_inputs_in_flight") >= count, 30)
-        assert served.metric("embedwire_content_bytes") < MIB
+        assert served.metric("embedwire_buffered_bytes") < MIB
         assert all(await asyncio.gather(*[upload() for _ in range(20)]))
         assert not any(task.done() for task in reading)
         for call in calls:
             call.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         await until(lambda: served.metric("grpc_server_handled_total", **started) == count + 20)
-        assert served.metric("embedwire_content_bytes") == 0
+        assert served.metric("embedwire_buffered_bytes") == 0
 
 
 ONE = first(upload_input("audio", file_name="a.wav"))
@@ -119,7 +119,7 @@ async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path:
     async with serve(upload_idle_timeout=1.0, spool_dir=tmp_path) as served:
         failure = failed(await ended(served, messages()))
         await until(lambda: served.metric("embedwire_inputs_in_flight") == 0)
-        assert served.metric("embedwire_content_bytes") == 0
+        assert served.metric("embedwire_buffered_bytes") == 0
 
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.ABORTED, "CALLER_STALLED")
     assert "upload" in next(iter(failure.fields))
@@ -291,9 +291,9 @@ async def test_uploads_go_on_where_memory_is_short(serve: Serve, tmp_path: Path)
 
         uploads = [asyncio.ensure_future(upload()) for _ in range(40)]
         await until(lambda: served.metric("embedwire_inputs_in_flight") == 40)
-        await until(lambda: served.metric("embedwire_content_bytes") <= 2 * MIB)
+        await until(lambda: served.metric("embedwire_buffered_bytes") <= 2 * MIB)
         text = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
         await served.stub.CreateEmbeddingUnary(text, timeout=20)
         go_on.set()
         assert all(await asyncio.gather(*uploads))
-        assert served.metric("embedwire_content_bytes") == 0
+        assert served.metric("embedwire_buffered_bytes") == 0

@@ -60,7 +60,7 @@ async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
         await anext(events)
         await asyncio.wait_for(upstream.visits[0].gone(), 10)
         await until(lambda: served.metric("grpc_server_handled_total", grpc_code="ABORTED") == 1)
-        assert served.metric("embedwire_calls_total", reason="CALLER_STALLED") == 1
+        assert served.metric("embedwire_requests_total", reason="CALLER_STALLED") == 1
         assert served.metric("embedwire_inputs_in_flight") == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in events:
@@ -84,7 +84,7 @@ async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: 
         Connection.open(served.app.target, settings=struct.pack(">HI", 4, 0)) as connection,
     ):
         await connection.send(call(path, 1), frame(http2.DATA, asked, flags=http2.END_STREAM, stream=1))
-        await until(lambda: served.metric("embedwire_calls_total", reason="CALLER_STALLED") == 1)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CALLER_STALLED") == 1)
         assert served.metric("embedwire_inputs_in_flight") == 0
 
 
@@ -107,7 +107,7 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
             if got.kind == http2.DATA and len(got.payload) > 1000:
                 await asyncio.sleep(0.05)
                 await connection.send(*[frame(http2.WINDOW_UPDATE, room, stream=stream) for stream in (0, 1)])
-        await until(lambda: served.metric("embedwire_calls_total", reason="OK") == 1)
+        await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 1)
 
     assert time.monotonic() - began > 1
 
@@ -187,7 +187,7 @@ async def test_who_leaves_before_the_first_message_has_left(served: Served, meth
         await until(lambda: served.metric("grpc_server_started_total", grpc_method=method) == 1)
         await connection.send(frame(http2.RST_STREAM, (8).to_bytes(4, "big"), stream=1))
         await until(lambda: served.metric("grpc_server_handled_total", grpc_method=method) == 1)
-    assert served.metric("embedwire_calls_total", method=method, reason="CANCELLED") == 1
+    assert served.metric("embedwire_requests_total", method=method, reason="CANCELLED") == 1
 
 
 async def test_silent_connections_are_closed() -> None:
@@ -325,13 +325,13 @@ async def test_untaken_answers_are_bounded(scripted: Scripted) -> None:
         async with Connection.open(served.app.target, settings=no_room) as connection:
             for stream in range(1, 24, 2):
                 await connection.send(call(UNARY, stream), frame(http2.DATA, framed, flags=1, stream=stream))
-            await until(lambda: served.metric("embedwire_calls_total") == 12, 30)
-            answered = served.metric("embedwire_calls_total", reason="OK")
+            await until(lambda: served.metric("embedwire_requests_total") == 12, 30)
+            answered = served.metric("embedwire_requests_total", reason="OK")
             worked_on = served.metric("embedwire_inputs_total")
             assert answered <= 8
             await connection.send(call(UNARY, 25), frame(http2.DATA, framed, flags=1, stream=25))
-            await until(lambda: served.metric("embedwire_calls_total") == 13)
-            assert served.metric("embedwire_calls_total", reason="OVERLOADED") > 0
+            await until(lambda: served.metric("embedwire_requests_total") == 13)
+            assert served.metric("embedwire_requests_total", reason="OVERLOADED") > 0
             assert served.metric("embedwire_inputs_total") == worked_on
             assert await served.stub.CreateEmbeddingUnary(asked, timeout=9).code() is grpc.StatusCode.OK
         async with Connection.open(served.app.target) as connection:
@@ -462,6 +462,6 @@ async def test_a_client_repeats_what_the_server_refused(scripted: Scripted) -> N
         first = stub.CreateEmbeddingUnary(TEXT, timeout=20)
         await until(lambda: len(upstream.visits) == 1)
         second = asyncio.ensure_future(stub.CreateEmbeddingUnary(TEXT, timeout=20).code())
-        await until(lambda: served.metric("embedwire_calls_total", reason="OVERLOADED") > 0)
+        await until(lambda: served.metric("embedwire_requests_total", reason="OVERLOADED") > 0)
         was_refused.set()
         assert [await first.code(), await second] == [grpc.StatusCode.OK] * 2

@@ -142,8 +142,8 @@ async def test_a_broken_answer_has_its_reason(
                 pass
         failure = failed(caught.value)
         assert (failure.info.reason, failure.code) == expected
-        await until(lambda: served.metric("embedwire_calls_total", reason=expected[0]) == 1)
-        assert served.metric("embedwire_upstream_requests_total", outcome=expected[0]) == 1
+        await until(lambda: served.metric("embedwire_requests_total", reason=expected[0]) == 1)
+        assert served.metric("embedwire_upstream_requests_total", reason=expected[0]) == 1
         assert served.metric("embedwire_inputs_in_flight") == 0
 
         upstream.script = answers(reply())

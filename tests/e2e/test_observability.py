@@ -47,10 +47,10 @@ async def test_metrics_tell_what_happened(served: Served) -> None:
     assert served.metric("embedwire_segments_total", **old, modality="text") == 1
     assert served.metric("embedwire_inputs_total", modality="image", reason="INPUT_REJECTED") == 1
     upstream = {"upstream": "sandbox", "endpoint": "/embed"}
-    assert served.metric("embedwire_upstream_requests_total", **upstream, modality="audio", outcome="OK") == 1
-    assert served.metric("embedwire_upstream_requests_total", **upstream, outcome="INPUT_REJECTED") == 1
-    assert served.metric("embedwire_upstream_request_seconds_count", **upstream) == 3
-    assert served.metric("embedwire_calls_total", model="other", reason="INVALID_REQUEST") == 1
+    assert served.metric("embedwire_upstream_requests_total", **upstream, modality="audio", reason="OK") == 1
+    assert served.metric("embedwire_upstream_requests_total", **upstream, reason="INPUT_REJECTED") == 1
+    assert served.metric("embedwire_upstream_request_duration_seconds_count", **upstream) == 3
+    assert served.metric("embedwire_requests_total", model="other", reason="INVALID_REQUEST") == 1
     assert served.metric("embedwire_upstream_info", upstream="sandbox") == 1
     assert served.metric("embedwire_build_info") == 1
     assert served.metric("embedwire_inputs_in_flight") == 0
@@ -65,9 +65,9 @@ async def test_own_overhead_leaves_out_the_upstream(scripted: Scripted) -> None:
 
     async with scripted(script) as (served, _):
         await drain(served.stub.CreateEmbedding(request(text_input()), timeout=20))
-        assert served.metric("embedwire_upstream_request_seconds_sum") >= 0.5
-        assert served.metric("embedwire_input_overhead_seconds_sum") < 0.4
-        assert served.metric("embedwire_input_overhead_seconds_count", modality="text") == 1
+        assert served.metric("embedwire_upstream_request_duration_seconds_sum") >= 0.5
+        assert served.metric("embedwire_gateway_overhead_seconds_sum") < 0.4
+        assert served.metric("embedwire_gateway_overhead_seconds_count", modality="text") == 1
 
 
 async def test_nothing_of_a_caller_is_in_metrics_or_logs() -> None:

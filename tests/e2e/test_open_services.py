@@ -325,7 +325,7 @@ async def test_header_only_calls_hold_up_nobody(scripted: Scripted) -> None:
         began = time.monotonic()
         assert await is_answered(served)
         assert time.monotonic() - began < 10
-        assert served.metric("embedwire_calls_total", reason="OK") == 1
+        assert served.metric("embedwire_requests_total", reason="OK") == 1
 
 
 async def test_a_large_request_takes_its_time(serve: Serve) -> None:
@@ -341,4 +341,4 @@ async def test_a_large_request_takes_its_time(serve: Serve) -> None:
     async with serve() as served, Connection.open(served.app.target) as connection:
         await connection.send(call(METHODS["unary"], 1))
         await slowly(connection, message(text.SerializeToString()))
-        await until(lambda: served.metric("embedwire_calls_total", reason="OK") == 1)
+        await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 1)

@@ -376,7 +376,7 @@ async def test_no_time_for_another_attempt(scripted: Scripted, status: int, code
         began = time.monotonic()
         error = await refused(served, seconds=30)
         took = time.monotonic() - began
-        assert served.metric("embedwire_retries_withheld_total", obstacle="deadline") == 1
+        assert served.metric("embedwire_retries_suppressed_total", cause="deadline") == 1
 
     assert (failed(error).code, failed(error).info.reason) == (code, reason)
     assert quota_of(error)[1] == 60
@@ -413,7 +413,7 @@ async def test_an_outage_is_no_storm(scripted: Scripted) -> None:
                 reasons.ERROR_REASON_UPSTREAM_UNAVAILABLE
             }
         check_journal(served, upstream)
-        assert served.metric("embedwire_retry_budget") < 1
+        assert served.metric("embedwire_retry_budget_tokens") < 1
 
     assert len(upstream.visits) <= 400 * 1.2 + 20
 
@@ -546,7 +546,7 @@ async def test_a_configured_limit(scripted: Scripted) -> None:
         error = await refused(served, seconds=10)
         await answered(served, url_input("image", "http://media.test/a"))
         check_journal(served, upstream)
-        assert served.metric("embedwire_pacing_refusals_total", limit="text requests per minute") == 1
+        assert served.metric("embedwire_rate_limit_rejections_total", limit="text requests per minute") == 1
     limits, delay = quota_of(error)
 
     assert (failed(error).code, failed(error).info.reason) == (EXHAUSTED, "RATE_LIMITED")
@@ -589,14 +589,14 @@ async def test_overload(scripted: Scripted) -> None:
 
     async with scripted(held, inputs_in_flight=2, inputs_queued=2) as (served, upstream):
         tasks = [asyncio.create_task(answered(served)) for _ in range(4)]
-        while served.metric("embedwire_inputs_queued", modality="text") < 2:
+        while served.metric("embedwire_concurrency_queue_length", modality="text") < 2:
             await asyncio.sleep(0.02)
         began = time.monotonic()
         error = await refused(served)
         took = time.monotonic() - began
         upstream.script = ok
         await answered(served, url_input("image", "http://media.test/a"))
-        assert served.metric("embedwire_admission_refusals_total", room="text") == 1
+        assert served.metric("embedwire_requests_shed_total", resource="text") == 1
         is_open.set()
         await asyncio.gather(*tasks)
         await answered(served)

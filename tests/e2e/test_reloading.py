@@ -67,7 +67,7 @@ async def test_tokens_come_and_go(tmp_path: Path) -> None:
     config = write(tmp_path / "embedwire.toml", "old", "both")
     async with ServerProcess.running(script, config=config) as server:
         running = server.stub.CreateEmbedding(request(text_input("slow")), metadata=bearer("old"), timeout=50)
-        await until(lambda: 'embedwire_caller_inputs_total{caller="old"' in server.metrics())
+        await until(lambda: 'embedwire_client_inputs_total{client="old"' in server.metrics())
         assert [await code(server, name) for name in ("old", "both", "new")] == [OK, OK, UNAUTHENTICATED]
         write(config, "both", "new")
         await hangup(server, RELOADED)

@@ -65,10 +65,10 @@ async def test_stale_connections_cost_no_retry_budget(ending: list[Step]) -> Non
     with upstream.running() as url:
         async with serving(upstream=url) as served:
             await idle.open(served)
-            budget = served.metric("embedwire_retry_budget")
+            budget = served.metric("embedwire_retry_budget_tokens")
             numbers = list(range(100, 100 + COUNT))
             assert await asyncio.gather(*[embed(served, number) for number in numbers]) == numbers
-            assert served.metric("embedwire_retry_budget") >= budget
+            assert served.metric("embedwire_retry_budget_tokens") >= budget
     assert Counter(upstream.numbers) == Counter([*range(COUNT), *numbers * 2])
     assert upstream.connections == 2 * COUNT
 

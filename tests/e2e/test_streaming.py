@@ -127,7 +127,7 @@ async def test_a_caller_who_cancels_aborts_the_upstream_call(scripted: Scripted,
         await until(lambda: served.metric("grpc_server_handled_total", grpc_code="CANCELLED") == 1)
         assert served.metric("embedwire_inputs_in_flight") == 0
         assert served.metric("embedwire_inputs_total", reason="CANCELLED") == 1
-        assert served.metric("embedwire_upstream_requests_total", outcome="CANCELLED") == 1
+        assert served.metric("embedwire_upstream_requests_total", reason="CANCELLED") == 1
 
 
 async def test_a_caller_who_stops_reading_and_leaves_aborts_the_upstream_call(scripted: Scripted) -> None:

@@ -60,7 +60,7 @@ async def test_inputs_in_flight_of_one_caller(scripted: Scripted) -> None:
         failure = await refused(served, "a", 1)
         assert (failure.code, failure.info.reason) == (EXHAUSTED, "OVERLOADED")
         assert detail(failure, error_details_pb2.RetryInfo()).retry_delay.ToTimedelta().total_seconds() > 0
-        assert served.metric("embedwire_admission_refusals_total", room="caller") == 1
+        assert served.metric("embedwire_requests_shed_total", resource="caller") == 1
         other = served.stub.CreateEmbeddingUnary(texts(3), metadata=bearer("b"), timeout=30)
         await until(lambda: len(upstream.visits) == 5)
         go_on.set()
@@ -77,8 +77,8 @@ async def test_inputs_per_minute_of_one_caller(scripted: Scripted) -> None:
         later = await refused(served, "a", 2)
         assert await served.stub.CreateEmbeddingUnary(texts(1), metadata=bearer("a"), timeout=20).code() is OK
         assert await served.stub.CreateEmbeddingUnary(texts(9), metadata=bearer("b"), timeout=20).code() is OK
-        assert served.metric("embedwire_caller_inputs_total", caller="a") == 3
-        assert served.metric("embedwire_caller_inputs_total", caller="b") == 9
+        assert served.metric("embedwire_client_inputs_total", client="a") == 3
+        assert served.metric("embedwire_client_inputs_total", client="b") == 9
 
     assert len(upstream.visits) == 12
     for failure in (too_many, later):

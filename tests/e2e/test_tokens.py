@@ -63,8 +63,8 @@ async def test_who_shows_no_token_is_told_how_to(serve: Serve, metadata: Any) ->
         failure = await refused(served, metadata)
         assert (failure.code, failure.info.reason) == (UNAUTHENTICATED, "UNAUTHENTICATED")
         assert failure.message.startswith("send a bearer token")
-        await until(lambda: served.metric("embedwire_calls_total", reason="UNAUTHENTICATED") == 1)
-        assert "embedwire_caller_calls_total{" not in served.metrics()
+        await until(lambda: served.metric("embedwire_requests_total", reason="UNAUTHENTICATED") == 1)
+        assert "embedwire_client_requests_total{" not in served.metrics()
 
 
 async def test_bytes_that_are_no_text_are_refused(serve: Serve) -> None:
@@ -227,9 +227,9 @@ async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
         assert await server.terminate() == 0
 
     log = "".join(server.log)
-    assert 'embedwire_caller_calls_total{caller="search",reason="OK"} 1.0' in metrics
-    assert 'embedwire_caller_calls_total{caller="search",reason="PERMISSION_DENIED"} 1.0' in metrics
-    assert 'embedwire_caller_inputs_total{caller="search",modality="text"} 1.0' in metrics
+    assert 'embedwire_client_requests_total{client="search",reason="OK"} 1.0' in metrics
+    assert 'embedwire_client_requests_total{client="search",reason="PERMISSION_DENIED"} 1.0' in metrics
+    assert 'embedwire_client_inputs_total{client="search",modality="text"} 1.0' in metrics
     assert log.count("caller=search") == 2
     assert log.count("reason=UNAUTHENTICATED") == 2
     assert not re.search(f"CANARY|{sha256(token)}|{sha256(wrong)}", log + metrics + "".join(told))

@@ -49,7 +49,7 @@ async def half_open_uploads(stage: Stage) -> Verdict:
             for number in range(HALF_OPEN)
         ]
         await _begun(server, HALF_OPEN)
-        held = (await server.sums("embedwire_content_bytes")).total()
+        held = (await server.sums("embedwire_buffered_bytes")).total()
         began = time.monotonic()
         for _ in range(rounds):
             await asyncio.gather(*[_upload(callers, name, 100_000) for name in "ab" for _ in range(10)])
@@ -57,7 +57,7 @@ async def half_open_uploads(stage: Stage) -> Verdict:
         codes = callers.codes
         await asyncio.gather(*stopped)
         reasons = Counter(outcome.reason for outcome in hostile.outcomes)
-        left = (await server.sums("embedwire_content_bytes")).total()
+        left = (await server.sums("embedwire_buffered_bytes")).total()
         verdict = Verdict()
         verdict.exactly("of others", dict(codes), {"OK": 20 * rounds})
         verdict.at_most("s for each 20 of others", seconds / rounds, stage.scaled(3, 10), "{:.2f}")

@@ -113,7 +113,7 @@ class _Episode:
         """Wait until the server has taken in every 429 that the upstream has given."""
         while True:
             given = sum(line.answer == "429" for line in self._journal.lines)
-            if (await self._server.sums("embedwire_pacing_holds_total")).total() >= given:
+            if (await self._server.sums("embedwire_rate_limit_backoffs_total")).total() >= given:
                 return
             await asyncio.sleep(0.02)
 

@@ -65,7 +65,7 @@ class Metrics:
             "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
         )
         self.calls = CounterFamily(
-            "embedwire_calls",
+            "embedwire_requests",
             "Calls ended, by the model asked for and the reason of the failure (OK if none).",
             ("grpc_method", "model", "reason"),
             registry=registry,
@@ -74,7 +74,7 @@ class Metrics:
     def _inputs(self, registry: CollectorRegistry) -> None:
         self.inputs = CounterFamily(
             "embedwire_inputs",
-            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if nobody waited for them).",
+            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if the caller had left).",
             ("modality", "model", "reason"),
             registry=registry,
         )
@@ -85,7 +85,7 @@ class Metrics:
             "embedwire_inputs_in_flight", "Inputs begun and not ended.", _MODALITY, registry=registry
         )
         self.overhead_seconds = HistogramFamily(
-            "embedwire_input_overhead_seconds",
+            "embedwire_gateway_overhead_seconds",
             "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
             _MODALITY,
             buckets=_OVERHEAD_SECONDS,
@@ -100,7 +100,7 @@ class Metrics:
         self.upstream_requests = CounterFamily(
             "embedwire_upstream_requests",
             "Requests to the upstream, by the reason of their failure (OK if none).",
-            (*request, "outcome"),
+            (*request, "reason"),
             registry=registry,
         )
         self.connection_failures = CounterFamily(
@@ -110,7 +110,7 @@ class Metrics:
             registry=registry,
         )
         self.upstream_seconds = HistogramFamily(
-            "embedwire_upstream_request_seconds",
+            "embedwire_upstream_request_duration_seconds",
             "Waiting for the upstream, from the first byte sent to the last received.",
             request,
             buckets=_SECONDS,
@@ -119,15 +119,15 @@ class Metrics:
 
     def _callers(self, registry: CollectorRegistry) -> None:
         self.caller_calls = CounterFamily(
-            "embedwire_caller_calls",
+            "embedwire_client_requests",
             "Calls ended, by the name of the caller's token and the reason of the failure (OK if none).",
-            ("caller", "reason"),
+            ("client", "reason"),
             registry=registry,
         )
         self.caller_inputs = CounterFamily(
-            "embedwire_caller_inputs",
+            "embedwire_client_inputs",
             "Inputs taken on, by the name of the caller's token.",
-            ("caller", "modality"),
+            ("client", "modality"),
             registry=registry,
         )
 
@@ -166,16 +166,16 @@ class Metrics:
             registry=registry,
         )
         self.inputs_queued = Gauge(
-            "embedwire_inputs_queued",
-            "Inputs that wait for a place among those in flight.",
+            "embedwire_concurrency_queue_length",
+            "Inputs that wait for the concurrency limit.",
             _MODALITY,
             registry=registry,
         )
-        self.content_bytes = Gauge("embedwire_content_bytes", "Bytes of content held in memory.", registry=registry)
+        self.content_bytes = Gauge("embedwire_buffered_bytes", "Bytes of content held in memory.", registry=registry)
         self.refusals = CounterFamily(
-            "embedwire_admission_refusals",
-            "Calls refused for want of room: for inputs of a modality, content_bytes, or what their caller may use.",
-            ("room",),
+            "embedwire_requests_shed",
+            "Calls refused by load shedding, by what is exhausted: a modality, content_bytes, or caller (its quota).",
+            ("resource",),
             registry=registry,
         )
 
@@ -187,30 +187,38 @@ class Metrics:
             registry=registry,
         )
         self.retries_withheld = CounterFamily(
-            "embedwire_retries_withheld",
+            "embedwire_retries_suppressed",
             "Attempts not repeated though they might have been: for want of attempts, deadline or budget.",
-            ("modality", "obstacle"),
+            ("modality", "cause"),
             registry=registry,
         )
-        self.retry_budget = Gauge("embedwire_retry_budget", "Retries that may be made now.", registry=registry)
+        self.retry_budget = Gauge(
+            "embedwire_retry_budget_tokens", "Retries that the retry budget allows now.", registry=registry
+        )
 
     def _pacing(self, registry: CollectorRegistry) -> None:
         self.pacing_waiting = Gauge(
-            "embedwire_pacing_waiting", "Inputs that wait for the upstream's rate limits.", _MODALITY, registry=registry
+            "embedwire_rate_limit_queue_length",
+            "Inputs that wait for the upstream's rate limits.",
+            _MODALITY,
+            registry=registry,
         )
         self.pacing_seconds = HistogramFamily(
-            "embedwire_pacing_seconds",
+            "embedwire_rate_limit_wait_seconds",
             "Time an attempt waited for the upstream's rate limits.",
             _MODALITY,
             buckets=_SECONDS,
             registry=registry,
         )
         self.pacing_holds = CounterFamily(
-            "embedwire_pacing_holds", "Times the upstream asked everybody to wait.", _MODALITY, registry=registry
+            "embedwire_rate_limit_backoffs",
+            "Back-offs applied because the upstream asked for it (429, or an exhausted quota).",
+            _MODALITY,
+            registry=registry,
         )
         self.pacing_refusals = CounterFamily(
-            "embedwire_pacing_refusals",
-            "Inputs that could not be sent before their deadline, by the limit; upstream is a hold.",
+            "embedwire_rate_limit_rejections",
+            "Inputs that the limits would have delayed beyond their deadline, by the limit; upstream is a back-off.",
             ("modality", "limit"),
             registry=registry,
         )

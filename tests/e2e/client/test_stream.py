@@ -158,7 +158,7 @@ async def test_whoever_leaves_ends_the_call(connect: Connect, scripted: Scripted
         elif how == "client":
             await client.close()
         await asyncio.wait_for(upstream.visits[0].gone(), 10)
-        await until(lambda: served.metric("embedwire_calls_total", reason="CANCELLED") == 1)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CANCELLED") == 1)
         assert served.metric("embedwire_inputs_in_flight") == 0
 
 
@@ -260,7 +260,7 @@ async def test_cancelling_the_task_ends_the_call(scripted: Scripted) -> None:
                 await task
             assert task.cancelled()
             await asyncio.wait_for(upstream.visits[count].gone(), 10)
-        await until(lambda: served.metric("embedwire_calls_total", reason="CANCELLED") == 2)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CANCELLED") == 2)
         await until(lambda: all(is_servers(task) for task in asyncio.all_tasks(loop) - before))
 
 

@@ -319,7 +319,7 @@ async def test_a_file_that_fails_is_raised_as_it_failed(
 
 
 def has_failed(served: Served, times: int) -> bool:
-    return served.metric("embedwire_calls_total", reason="INVALID_UPLOAD_FRAMING") == times
+    return served.metric("embedwire_requests_total", reason="INVALID_UPLOAD_FRAMING") == times
 
 
 async def test_a_path_that_is_no_file(connect: Connect, tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ async def test_a_cancelled_upload_lets_go_of_its_file(served: Served, tmp_path: 
             await task
         stuck.set()
         await until(lambda: not opened(path))
-        await until(lambda: served.metric("embedwire_calls_total", reason="CANCELLED") == 1)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CANCELLED") == 1)
 
 
 def opened(path: Path) -> bool:
@@ -434,7 +434,7 @@ async def test_leaving_stops_the_sending(connect: Connect, serve: Serve) -> None
     async with serve() as served, connect(served.app.target) as client:
         async with await client.stream("marengo3.0", [Text("a"), Audio(file=source_)], timeout=30) as events:
             await anext(events)
-        await until(lambda: served.metric("embedwire_calls_total", reason="CANCELLED") == 1)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CANCELLED") == 1)
         read = source_.taken
         assert (await client.embed("marengo3.0", Text("a"), timeout=10)).failure is None
         assert source_.taken <= read + 2 * MIB

@@ -150,7 +150,7 @@ async def test_options_without_a_meaning(served: Served, options: dict[str, Any]
     with pytest.raises((ValueError, TypeError), match=named):
         await create(served, text="x", request_options=options)
 
-    assert served.metric("embedwire_calls_total") == 0
+    assert served.metric("embedwire_requests_total") == 0
 
 
 @pytest.mark.parametrize(

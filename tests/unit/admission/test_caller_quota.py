@@ -34,7 +34,7 @@ class Bench:
         return held
 
     def refusals(self) -> float:
-        return sample(self.metrics, "embedwire_admission_refusals_total", room="caller")
+        return sample(self.metrics, "embedwire_requests_shed_total", resource="caller")
 
 
 @in_virtual_time
@@ -89,7 +89,7 @@ async def test_inputs_per_minute() -> None:
         bench.take(search, 10)
     assert refused.value.retry_delay == pytest.approx(40)
     assert [quota.subject for quota in refused.value.quotas] == ["search inputs per minute"]
-    assert sample(bench.metrics, "embedwire_caller_inputs_total", caller="search", modality="text") == 20
+    assert sample(bench.metrics, "embedwire_client_inputs_total", client="search", modality="text") == 20
 
 
 @in_virtual_time

@@ -71,10 +71,10 @@ class Bench:
         return not is_held and self.is_idle() and not self.admission.content_memory.taken
 
     def refusals(self, room: str) -> float:
-        return sample(self.metrics, "embedwire_admission_refusals_total", room=room)
+        return sample(self.metrics, "embedwire_requests_shed_total", resource=room)
 
     def queued(self, modality: str = "text") -> float:
-        return sample(self.metrics, "embedwire_inputs_queued", modality=modality)
+        return sample(self.metrics, "embedwire_concurrency_queue_length", modality=modality)
 
 
 def request(caller: Caller, *inputs: Input, content_bytes: int = 0) -> EmbedRequest:
@@ -89,7 +89,7 @@ def bench() -> Iterator[Bench]:
     made.held.close()
     assert all(delay is not None and 0 < delay <= 60 for delay in made.delays)
     assert made.holds_nothing()
-    assert sample(made.metrics, "embedwire_content_bytes") == 0
+    assert sample(made.metrics, "embedwire_buffered_bytes") == 0
 
 
 # --- at the door ---
@@ -164,7 +164,7 @@ def test_a_call_is_refused_as_a_whole(bench: Bench) -> None:
         assert not bench.takes_on(HEAVY, an_input("text"), an_input("image"), an_input("audio"), content_bytes=1)
 
     assert bench.fill(("b", "1"), an_input("text")) > 200
-    assert sample(bench.metrics, "embedwire_content_bytes") == 0
+    assert sample(bench.metrics, "embedwire_buffered_bytes") == 0
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_content(bench: Bench) -> None:
     assert not bench.takes_on(HEAVY, an_input("image"), content_bytes=201)
     assert bench.refusals("content_bytes") == 1
     assert bench.takes_on(HEAVY, an_input("image"), content_bytes=200)
-    assert sample(bench.metrics, "embedwire_content_bytes") == 800
+    assert sample(bench.metrics, "embedwire_buffered_bytes") == 800
     bench.held.close()
     assert bench.takes_on(HEAVY, an_input("image"), content_bytes=1000)
 
@@ -479,7 +479,7 @@ async def test_calls_that_leave(seed: int) -> None:
         assert ended is None or isinstance(ended, Left | GatewayError | asyncio.CancelledError)
 
     assert bench.holds_nothing()
-    assert sample(bench.metrics, "embedwire_content_bytes") == 0
+    assert sample(bench.metrics, "embedwire_buffered_bytes") == 0
     for modality in Modality:
         assert sample(bench.metrics, "embedwire_inputs_in_flight", modality=modality) == 0
 

@@ -585,7 +585,7 @@ async def test_metrics_of_success() -> None:
     await task
     assert bench.in_flight() == 0
     assert (bench.inputs("OK"), bench.segments()) == (1, 3)
-    overhead = bench.metrics.registry.get_sample_value("embedwire_input_overhead_seconds_count", {"modality": "text"})
+    overhead = bench.metrics.registry.get_sample_value("embedwire_gateway_overhead_seconds_count", {"modality": "text"})
     assert overhead == 1
 
 
@@ -603,7 +603,7 @@ async def test_slow_caller_is_no_overhead() -> None:
     await bench.embed(text("a"), reply=reply)
     taken = time.perf_counter() - began
     call = reply.results["a"].call
-    own = bench.metrics.registry.get_sample_value("embedwire_input_overhead_seconds_sum", {"modality": "text"})
+    own = bench.metrics.registry.get_sample_value("embedwire_gateway_overhead_seconds_sum", {"modality": "text"})
     assert own is not None
     assert call.parked > 0.09
     assert own + call.waiting + call.parked <= taken

@@ -74,6 +74,6 @@ def test_series_have_an_end() -> None:
             getattr(metrics, name).labels(*labels)
     page = prometheus_client.generate_latest(metrics.registry).decode()
     series = [line for line in page.splitlines() if not line.startswith("#")]
-    of_a_caller = [line for line in series if 'caller="search"' in line]
+    of_a_caller = [line for line in series if 'client="search"' in line]
     assert len(series) - len(of_a_caller) <= MAX_SERIES
     assert len(of_a_caller) <= 40

@@ -46,7 +46,7 @@ class Bench:
     def ended(self, outcome: str) -> float:
         """How many attempts ended like this."""
         labels = {"upstream": "fake", "endpoint": call().model.endpoint, "modality": "text"}
-        return sample(self.metrics, "embedwire_upstream_requests_total", **labels, outcome=outcome)
+        return sample(self.metrics, "embedwire_upstream_requests_total", **labels, reason=outcome)
 
 
 class Refusing:
@@ -88,7 +88,7 @@ async def test_what_emit_raises(error: Exception) -> None:
     await waiting
 
     assert bench.is_idle()
-    assert sample(bench.metrics, "embedwire_pacing_holds_total", modality="text") == 1
+    assert sample(bench.metrics, "embedwire_rate_limit_backoffs_total", modality="text") == 1
     assert [bench.ended(outcome) for outcome in ("UPSTREAM_RATE_LIMITED", "CANCELLED", "OK")] == [1, 1, 1]
     assert getattr(error, "retry_delay", None) in {None, 60}
 

@@ -71,7 +71,7 @@ class Bench:
         return times(self.upstream)
 
     def withheld(self, obstacle: str) -> float:
-        return sample(self.metrics, "embedwire_retries_withheld_total", modality="text", obstacle=obstacle)
+        return sample(self.metrics, "embedwire_retries_suppressed_total", modality="text", cause=obstacle)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ async def test_outage(reason: Reason) -> None:
             await embedded(bench.retrying, call())
     assert bench.made <= 1000 + RESERVE + 0.2 * 35
     assert bench.withheld("budget") > 900
-    assert sample(bench.metrics, "embedwire_retry_budget") < 1
+    assert sample(bench.metrics, "embedwire_retry_budget_tokens") < 1
     bench.upstream.script = Attempt.succeed
     for _ in range(100):
         await embedded(bench.retrying, call())
@@ -369,7 +369,7 @@ async def test_metrics() -> None:
 
     for reason in ("UPSTREAM_UNAVAILABLE", "UPSTREAM_TIMEOUT"):
         assert sample(bench.metrics, "embedwire_retries_total", modality="text", reason=reason) == 1
-    assert sample(bench.metrics, "embedwire_retry_budget") == bench.budget.left == RESERVE - 2
+    assert sample(bench.metrics, "embedwire_retry_budget_tokens") == bench.budget.left == RESERVE - 2
 
 
 # --- with pacing ---
@@ -434,7 +434,7 @@ async def test_cancelling_what_waits() -> None:
 
     assert bench.upstream.running == 0
     assert bench.paces.of(call()).is_idle
-    assert sample(bench.metrics, "embedwire_pacing_waiting", modality=Modality.TEXT) == 0
+    assert sample(bench.metrics, "embedwire_rate_limit_queue_length", modality=Modality.TEXT) == 0
 
 
 @in_virtual_time

@@ -142,15 +142,15 @@ async def test_a_hold_stops_its_own_only(asked: float) -> None:
         ("audio", None),
         ("text", "k"),
     ]
-    assert bench.sample("embedwire_pacing_waiting") == 5
+    assert bench.sample("embedwire_rate_limit_queue_length") == 5
     bench.upstream.script = OK
     for attempt in bench.attempts[1:]:
         attempt.succeed()
     await asyncio.gather(*own, *others)
 
     assert [attempt.at - held for attempt in bench.attempts[4:]] == pytest.approx([asked] * 5)
-    assert bench.sample("embedwire_pacing_waiting") == 0
-    assert bench.sample("embedwire_pacing_holds_total") == 1
+    assert bench.sample("embedwire_rate_limit_queue_length") == 0
+    assert bench.sample("embedwire_rate_limit_backoffs_total") == 1
 
 
 @in_virtual_time
@@ -552,7 +552,7 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
     assert failure.retry_delay is not None
     available_at = failure.retry_delay
     label = "upstream" if hold else binding
-    assert bench.sample("embedwire_pacing_refusals_total", limit=label) == 1
+    assert bench.sample("embedwire_rate_limit_rejections_total", limit=label) == 1
     bench.upstream.script = OK
     with pytest.raises(RateLimited):
         await embedded(bench.paced, call(deadline=available_at))
@@ -621,7 +621,7 @@ async def test_who_waits_is_told_of_a_new_hold() -> None:
     await long
     await gathered(under_way)
     assert bench.attempts[-1].at == pytest.approx(60)
-    assert bench.sample("embedwire_pacing_waiting") == 0
+    assert bench.sample("embedwire_rate_limit_queue_length") == 0
 
 
 # --- waiters that leave ---
@@ -639,7 +639,7 @@ async def test_a_cancelled_waiter_leaves_its_turn() -> None:
     spacing = (MINUTE + MARGIN) / 6
 
     assert bench.times == pytest.approx([0, spacing - 2])
-    assert bench.sample("embedwire_pacing_waiting") == 0
+    assert bench.sample("embedwire_rate_limit_queue_length") == 0
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -670,7 +670,7 @@ async def test_churn(seed: int) -> None:
     await gathered(tasks)
     await asyncio.sleep(LONGEST_HOLD + MINUTE)
     assert bench.upstream.running == 0
-    assert bench.sample("embedwire_pacing_waiting") == 0
+    assert bench.sample("embedwire_rate_limit_queue_length") == 0
     await embedded(bench.paced, call())
     await bench_is_free(bench)
 
@@ -688,7 +688,7 @@ async def test_a_turn_comes_in_the_tick_of_a_cancellation() -> None:
     await embedded(bench.paced, call())
 
     assert now() <= 10 * spacing
-    assert bench.sample("embedwire_pacing_waiting") == 0
+    assert bench.sample("embedwire_rate_limit_queue_length") == 0
 
 
 # --- many keys ---
