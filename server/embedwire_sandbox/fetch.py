@@ -1,4 +1,4 @@
-"""Fetching media from URLs; of this machine only, unless told otherwise.
+"""Fetching media from URLs; of this machine only, unless configured otherwise.
 
 A URL is asked for exactly as it was given: no percent-encoding, dot segment or parameter is rewritten, since any change
 breaks the signature of a signed URL. Redirects are not followed: third parties report that the upstream does not

@@ -32,7 +32,7 @@ Spool = SpooledTemporaryFile[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file and what is known of it; whoever made it closes it.
+    """A file and what is known of it; the code that made it closes it.
 
     Attributes:
         file: The content, positioned at its start.

@@ -35,7 +35,7 @@ class _Frame(NamedTuple):
 
 
 def is_mpeg(head: bytes) -> bool:
-    """Whether a file that begins like this is one of MPEG audio, as far as that can be told so soon."""
+    """Whether a file that begins like this is one of MPEG audio, as far as these bytes show."""
     return head[:3] == b"ID3" or _SYNC.match(head) is not None
 
 

@@ -130,7 +130,7 @@ class Sandbox:
             response = _refused(not_found())
         except RefusalError as refusal:
             response = _refused(refusal)
-        except ConnectionError:  # scripted, or the client left: nobody reads a reply
+        except ConnectionError:  # scripted, or the client left: no reply is read
             return web.StreamResponse()
         visit.status = response.status
         return response

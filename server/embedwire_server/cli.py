@@ -185,7 +185,7 @@ def _token(arguments: argparse.Namespace) -> int:
 def _health(arguments: argparse.Namespace) -> int:
     from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
 
-    # What is only for `serve` may be a flag of it, which a probe is not told.
+    # What is only for `serve` may be a flag of it, which a probe does not get.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
     settings = _valid(asked).settings
     if settings.certificate_files is not None and settings.health_listen is None:

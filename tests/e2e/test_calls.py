@@ -142,7 +142,7 @@ try:
     except KeyError as error:
         raise ValueError("CANARY") from error
 except ValueError as error:
-    exceptions.unforeseen(error)
+    exceptions.log_unexpected(error)
     logging.getLogger("asyncio").exception("a library complains")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)

@@ -56,7 +56,7 @@ def test_beyond_loopback_plain_text_for_everybody_is_refused(listen: str) -> Non
     assert Settings(**settings | {"insecure": True}).listen == listen
 
 
-PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "whoever reaches this server may use it"
+PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that reaches this server may use it"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class CallerQuotas:
 
     Args:
         admission: takes on what is within them.
-        metrics: told of what is taken on and refused.
+        metrics: count what is admitted and refused.
     """
 
     def __init__(self, admission: Admission, metrics: Metrics) -> None:

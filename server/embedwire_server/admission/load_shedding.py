@@ -16,8 +16,8 @@ from embedwire_server.observability.metrics import Metrics
 
 _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
-# Those who are refused come back, and each refusal costs about as much as half a call: the more of them there are for
-# each call that is taken on, the longer they are sent away. They then grow with the root of the overload only.
+# Refused callers try again, and each refusal costs about half a call. So the more refusals there are for each admitted
+# call, the longer is their delay. The number of refusals then grows with the root of the overload only.
 _TIMES_REFUSED = 10
 
 

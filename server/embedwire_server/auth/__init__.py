@@ -1,1 +1,1 @@
-"""Who may call: tokens and their rights, and the certificates of TLS."""
+"""Authentication: bearer tokens and their rights, and the certificates of TLS."""

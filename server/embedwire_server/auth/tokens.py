@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens, known by their hashes only, and what each of them may do."""
+"""Bearer tokens, known by their hashes only, and what each of them allows."""
 
 import dataclasses
 import hashlib
@@ -62,7 +62,7 @@ class Token:
 
 
 class Authenticator:
-    """The tokens that are let in. Without any, everybody is, and nobody has a name.
+    """The tokens that are accepted. Without any, every caller is accepted, and none has a name.
 
     Args:
         tokens: all of them.
@@ -89,7 +89,7 @@ class Authenticator:
         self._owners = [(bytes.fromhex(digest), token) for token in tokens for digest in token.sha256]
 
     def authenticate(self, authorization: str | bytes | None) -> Token | None:
-        """Whose call this is, by the metadata key authorization; None if everybody is let in.
+        """Return the token of a call, by the metadata key authorization; None if no tokens are configured.
 
         It takes the same time whichever token matches, or none.
 

@@ -23,7 +23,7 @@ class Reloading:
     """Reads the configuration again whenever it is called. All of it is in force then, or nothing of it.
 
     Args:
-        server: is told.
+        server: gets the new settings.
         settings: what it goes by now.
         load: reads the configuration.
     """
@@ -38,7 +38,7 @@ class Reloading:
         try:
             self._settings, fixed = self._settings.renewed(self._load().settings)
         except ValueError as error:  # of pydantic's as well
-            log.error("the new configuration is refused, the old one stays in force", faults=str(error))  # noqa: TRY400 - told in full
+            log.error("the new configuration is refused, the old one stays in force", faults=str(error))  # noqa: TRY400 - the text says all
             self._server.reload(None)
             return
         self._server.reload(self._settings)

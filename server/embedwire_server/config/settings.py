@@ -135,7 +135,8 @@ class Settings(BaseModel):
         None, description="PEM file with authorities; callers have to show a certificate of one of them"
     )
     insecure: bool = Field(
-        default=False, description="serve everybody in plain text, also beyond loopback: something else sees to safety"
+        default=False,
+        description="accept plain text without authentication beyond loopback: a proxy or the network handles both",
     )
     reflection: bool = Field(default=True, description="tell tools such as grpcurl about the contract, without a token")
     upstream: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
@@ -212,7 +213,7 @@ class Settings(BaseModel):
     max_url_chars: Count = Field(8192, description="characters of one URL")
     models: tuple[Model, ...] = Field((), description="further models, in the file only")
     tokens: Annotated[tuple[Token, ...], BeforeValidator(_with_lists)] = Field(
-        (), description="who may call, in the file only; unset: everybody"
+        (), description="the callers that are accepted, in the file only; unset: all"
     )
 
     @field_validator("*", mode="before")
@@ -264,7 +265,7 @@ class Settings(BaseModel):
 
         Raises:
             ValidationError: they do not go together.
-            conflicts.Conflict: there were tokens and are none; a file that is cut short must not let everybody in.
+            conflicts.Conflict: there were tokens and are none; a file that is cut short must not open the server.
         """
         if self.tokens and not other.tokens:
             raise validation.SettingsConflict([(("tokens",), validation.OPENED)])

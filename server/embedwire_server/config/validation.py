@@ -20,10 +20,10 @@ _NO_SANDBOX = (
     "set TWELVELABS_API_KEY, or --upstream (a URL, or 'sandbox' on purpose)"
 )
 _OPEN_TO_ALL = (
-    "beyond loopback whoever reaches it could use it, and read along: set --tls-certificate and --tls-key, "
+    "beyond loopback any client that reaches it could use it, and read along: set --tls-certificate and --tls-key, "
     "and tokens in the configuration file; or --insecure if something else sees to that"
 )
-OPENED = "there is none any more, which would let everybody in: that needs a restart"
+OPENED = "there is none any more, which would accept every caller: that needs a restart"
 
 
 class SettingsConflict(ValueError):

@@ -10,7 +10,7 @@
     ├── Unauthenticated           no token, or none that is let in
     ├── PermissionDenied          the caller is known, and may not do this
     ├── DeadlineExceeded          the call's time is up
-    ├── CallerStalled             nobody took what was ready
+    ├── CallerStalled             the caller did not read what was ready
     ├── UploadStalled             too little of an upload arrived
     ├── CallStalled               no message arrived
     ├── Overloaded                the server has no room for it
@@ -18,7 +18,7 @@
     ├── Draining                  the server shuts down
     ├── UpstreamFailure           what the upstream, or the way to it, did; the reason says which
     ├── ResourceFailure           the server itself lacks a resource; the cause says which
-    └── InternalError             whatever nobody foresaw
+    └── InternalError             an unexpected exception
 
 Messages reach callers: they hold no secret, no path and no text of an exception.
 `reason` mirrors the enum `ErrorReason` of the contract, name by name.
@@ -93,7 +93,7 @@ class UpstreamErrorInfo:
 
 
 class GatewayError(Exception):
-    """A failure that the caller is told about.
+    """A failure that is reported to the caller.
 
     Args:
         message: one sentence for a developer at the other end.
@@ -103,7 +103,7 @@ class GatewayError(Exception):
         upstream: what the upstream said.
 
     Attributes:
-        attempts: how many upstream requests were made before; whoever counts them sets it.
+        attempts: how many upstream requests were made before.
         cause: why the upstream could not be reached, or which resource is lacking.
     """
 
@@ -327,7 +327,7 @@ class ResourceFailure(GatewayError):
 
 
 class InternalError(GatewayError):
-    """Whatever nobody foresaw. The cause is in the log, never in the message."""
+    """An unexpected exception. The cause is in the log, never in the message."""
 
     reason = Reason.INTERNAL
 

@@ -121,7 +121,7 @@ class EmbedRequest:
     """A checked request: one model, at least one input.
 
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
-    `caller` is who shares capacity fairly with others. `content_bytes` is the size of the content that came
+    `caller` shares capacity fairly with other callers. `content_bytes` is the size of the content that came
     with it, without uploads. `quota` is what a caller with a name may use; None is as much as anybody. `path` is
     where the request is in the message of the call, with a dot at its end unless it is that message.
     """

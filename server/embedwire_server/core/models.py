@@ -30,7 +30,7 @@ class Truncate(enum.StrEnum):
 class TextRules:
     """What a model takes as text.
 
-    `truncates` is what it can honour; `sends_truncate` says whether the upstream wants to be told
+    `truncates` is what it can honour; `sends_truncate` says whether the request states it
     (newer models cut the end by themselves and may refuse the parameter).
     """
 

@@ -36,7 +36,7 @@ class Gateway:
     Args:
         upstream: where inputs go; policies included.
         admission: whether there is room for a request.
-        metrics: told of every input and segment.
+        metrics: count every input and segment.
 
     Attributes:
         inputs_at_once: how many inputs of one request run at a time; may be changed for later ones.
@@ -48,7 +48,7 @@ class Gateway:
         self._metrics = metrics
         self.inputs_at_once = inputs_at_once
         self._in_flight = Counter[Modality]()
-        for modality in Modality:  # read when somebody looks: to tell it each time costs more than to count
+        for modality in Modality:  # read by each scrape: to set a gauge each time costs more than to count
             metrics.inputs_in_flight.labels(modality).set_function(
                 functools.partial(self._in_flight.__getitem__, modality)
             )

@@ -19,7 +19,7 @@ LONGEST_SECONDS = 10 * 24 * 3600.0
 
 
 async def duration_of(content: Content) -> float | None:
-    """Return the seconds that a WAV, FLAC or MP3 file plays; None if they cannot be told.
+    """Return the seconds that a WAV, FLAC or MP3 file plays; None if the header does not say.
 
     An MP3 file counts its encoder's padding, up to 0.1 s. One without a Xing, Info or VBRI header is estimated
     from its size and its first frames: five if those have the same bit rate, else those of 30 s.

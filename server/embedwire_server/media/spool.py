@@ -42,7 +42,7 @@ class InMemoryContent:
         return len(self.data)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the file in pieces: what waits to be sent is a copy, and nobody should copy all of it."""
+        """Yield the file in pieces: what waits to be sent is a copy, so all of it is never copied at once."""
         for start in range(0, len(self.data), READ_BYTES):
             yield self.data[start : start + READ_BYTES]
 
@@ -76,7 +76,7 @@ class SpooledUpload:
     Args:
         announced: what is known of the file beforehand.
         places: how many uploads may be open; this one takes a place until it is closed, so that
-            a caller who is faster than the upstream waits instead of filling the disk.
+            a caller that is faster than the upstream waits instead of filling the disk.
         memory: charged with the bytes that have arrived and are not on disk. Where they do not fit they go to disk.
         directory: where to spool; None is the system's place for temporary files.
 
@@ -136,7 +136,7 @@ class SpooledUpload:
     async def finish(self) -> None:
         """Declare the file complete, and check it against what was announced.
 
-        Only now does `ready` return or raise: a caller who is still sending hears of no fault.
+        Only now does `ready` return or raise: a caller that is still sending gets no fault.
         """
         announced = self._announced
         self._tail, self._pending = bytes(self._pending), bytearray()

@@ -1,4 +1,4 @@
-"""Exceptions that nobody foresaw: the log gets where they happened, callers a constant text."""
+"""Unexpected exceptions: the log gets the place where they happened, callers a constant text."""
 
 import traceback
 from typing import Any
@@ -15,7 +15,7 @@ _MOST_FRAMES = 50  # the innermost ones
 
 
 def log_unexpected(error: BaseException) -> GatewayError:
-    """Log an exception under the request id of the running call and return what the caller is told."""
+    """Log an exception under the request id of the running call and return the failure for the caller."""
     log.error("unforeseen exception", **describe(error))
     lacking = causes.lacking(error)
     return InternalError() if lacking is None else ResourceFailure(lacking)

@@ -37,8 +37,8 @@ class ResourceMonitor:
 
     Args:
         spool: where uploads are spooled; None is the system's place.
-        metrics: told what is lacking.
-        changed: told whether the server is ready, whenever that changes.
+        metrics: show what is lacking.
+        changed: called with whether the server is ready, whenever that changes.
     """
 
     def __init__(self, spool: Path | None, metrics: Metrics, changed: Callable[[bool], Awaitable[None]]) -> None:

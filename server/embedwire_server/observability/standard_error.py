@@ -78,7 +78,7 @@ class _Redirection:
         self._take = take
         self._flushed = threading.Event()
         self._reader, writer = os.pipe()
-        os.set_blocking(writer, False)  # who writes may hold the interpreter's lock, without which nothing is read
+        os.set_blocking(writer, False)  # a writer may hold the interpreter's lock, without which nothing is read
         os.dup2(writer, DESCRIPTOR)
         os.close(writer)
         threading.Thread(target=self._run, name="standard-error", daemon=True).start()

@@ -1,9 +1,9 @@
-"""The policies: each a coroutine around the next `Upstream`, outermost first.
+"""The policies: each is a coroutine around that of the next `Upstream`. `assembly` has their order.
 
-admission   so many inputs of each modality at a time, others wait or are refused; one whose time is up is not sent
-retry       what may be sent again is, within a budget
-pacing      no more than the upstream's rate limits allow, fair by caller
+concurrency_limit  so many inputs of each credential and modality at a time; the others wait in a fair queue
+retry              repeats what may be sent again, within `retry_budget`
+rate_limit         keeps the upstream's rate limits, fair by caller
+attempts           counts and times every attempt
 
-What they are made of: `fair_queue` (whose turn it is), `places` (handed on in turns), `budget` (how many
-retries), `pace` and `windows` (rate limits).
+`fair_queue` decides which input is next.
 """

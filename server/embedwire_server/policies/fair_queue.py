@@ -74,12 +74,12 @@ class FairQueue(Generic[T]):
         return found
 
     def ahead(self, path: Sequence[str], order: int) -> int:
-        """How many get their turn before an item that is pushed now, if nobody else comes."""
+        """How many get their turn before an item that is pushed now, if no other item is pushed."""
         if not path:
             return bisect.bisect_left(self._items, order, key=lambda entry: entry[0])
         branch = self._branches.get(path[0])
         own = branch.ahead(path[1:], order) if branch is not None else 0
-        count, turns = own, own + 1  # whoever comes first in the round has one turn more than this one
+        count, turns = own, own + 1  # a caller that is earlier in the round has one turn more than this one
         for other in self._branches.values():
             if other is branch:
                 turns -= 1

@@ -17,7 +17,7 @@ from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
-# Those who were told the same delay must not come back in the same instant, nor much later than asked.
+# Inputs that got the same delay must not be sent in the same instant, nor much later than asked.
 _SPREAD = 0.1
 _TROUBLE = {
     Reason.UPSTREAM_UNAVAILABLE,
@@ -45,7 +45,7 @@ class RetryPolicy:
     Args:
         upstream: makes one attempt.
         budget: how many retries may be made.
-        metrics: told of every retry, and of those that were not made.
+        metrics: count every retry, and those that were not made.
     """
 
     def __init__(self, upstream: Upstream, budget: RetryBudget, metrics: Metrics) -> None:

@@ -9,7 +9,7 @@ _HALF = 0.5
 class RetryBudget:
     """A bucket of retries: each input puts a share in while most recent attempts succeed, each retry takes one out.
 
-    While the upstream fails now and then, there is a retry for whoever needs one; while it is down there are
+    While the upstream fails now and then, every input that needs a retry gets one; while it is down there are
     `RESERVE` of them and then none, until it answers again.
 
     Args:

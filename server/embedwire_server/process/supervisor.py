@@ -23,7 +23,7 @@ from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds until a worker that ended is started again, doubled each time
-STEADY_SECONDS = 60.0  # who lasted so long starts again with the first pause
+STEADY_SECONDS = 60.0  # a worker that ran so long starts again with the first pause
 STOP_SECONDS = 6.0  # that a worker may need to stop beside the drain delay and the grace period
 
 
@@ -133,7 +133,7 @@ class Supervisor:
                 else:
                     await self._start_again(index, worker, reason, pause)
             except (OSError, RuntimeError) as error:
-                log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - told in full
+                log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - the text says all
             if isinstance(reason, str):
                 await _first(self._workers[index].ended(), asyncio.sleep(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -228,7 +228,7 @@ async def _first(*waited: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - wh
 
 
 def reserved(address: Address) -> socket.socket:
-    """Hold a port for workers to listen on, and for nobody else; port 0 takes a free one.
+    """Hold a port for the workers to listen on, and for no other process; port 0 takes a free one.
 
     The socket does not listen, so that it gets no connections. It is bound before it is shared: that fails if any other
     process has the port, also one that shares it, and leaves no moment in which a second supervisor could take it too.

@@ -36,7 +36,7 @@ class Call(CallScope):
         remaining: see `CallScope`, as `defaults` and `stall_timeout`.
         defaults: see there.
         stall_timeout: see there.
-        caller: who calls, a host or the name of a token, and its connection; shares capacity fairly with others.
+        caller: a host or the name of a token, and its connection; shares capacity fairly with others.
         upstream_key: what the caller wrote into the metadata key of that name.
         authorization: the same.
 
@@ -89,7 +89,7 @@ def on_call_done(do: Callable[[], object]) -> None:
 async def await_half_close() -> None:
     """Wait for as long as gRPC may need to say that the caller has left, and be cancelled then.
 
-    A caller who leaves in the middle looks at first like one who has sent all that it wants to.
+    A caller that leaves in the middle looks at first like one that has sent all that it wants to.
     """
     await asyncio.sleep(HANGING_UP_SECONDS)
 

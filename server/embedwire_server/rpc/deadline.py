@@ -59,7 +59,7 @@ class CallScope:
             self._look_later(self._loop.time())
 
     def end(self, failure: GatewayError) -> None:
-        """Let the time be up now, wherever the call waits; `failure` is what its caller is told."""
+        """Let the time be up now, wherever the call waits; `failure` becomes its status."""
         if self._failure is None and self._task is not None:
             self._failure = failure
             self._task.cancel()

@@ -12,7 +12,7 @@ from embedwire_server.rpc.grpcio.accept_loops import handler_entered
 from embedwire_server.rpc.handlers import Context, Handler
 
 # So many looks in a row that see no arrival: longer than what has arrived needs to be taken in, also by a busy process,
-# and than most callers who share their calls among replicas stay with the others.
+# and than most callers that spread their calls over replicas stay with the others.
 QUIET_LOOKS = 15
 LOOK_SECONDS = 0.01
 LONGEST_HOLD_SECONDS = 0.5
@@ -50,9 +50,9 @@ class DrainGate:
         self._is_open.clear()
 
     async def hold(self) -> None:
-        """Hold calls from now on; returns when no more arrive, because whoever calls waits for an answer."""
+        """Hold calls from now on; returns when no more arrive, because the callers wait for answers."""
         self.close()
-        with contextlib.suppress(TimeoutError):  # callers who do not wait for answers never pause
+        with contextlib.suppress(TimeoutError):  # callers that do not wait for answers never pause
             async with asyncio.timeout(LONGEST_HOLD_SECONDS):
                 seen, quiet = self._arrivals, 0
                 while quiet < QUIET_LOOKS:
@@ -61,7 +61,7 @@ class DrainGate:
                     seen = self._arrivals
 
     async def open(self) -> None:
-        """Let everybody in; returns when all have begun."""
+        """Release the calls that are held; returns when all have begun."""
         self._is_open.set()
         while self._held:  # noqa: ASYNC110 - a turn of the loop or two
             await asyncio.sleep(0)
@@ -88,7 +88,7 @@ class ActiveCalls:
         self._idle.clear()
 
     def discard(self, call: Call) -> None:
-        """A call has ended, and its caller has been told."""
+        """A call has ended, and its status has been sent."""
         self._calls.discard(call)
         if not self._calls:
             self._idle.set()

@@ -1,4 +1,4 @@
-"""What goes out to callers, who may be slow to take it, or never do."""
+"""Flow control: writes to callers that read slowly, or never."""
 
 import asyncio
 import collections
@@ -65,7 +65,7 @@ class MessageWriter:
 class UnreadReplyBudget:
     """Answers in one message that callers have not taken yet, in bytes: gRPC holds each, whole, until they do.
 
-    Nothing can end such a call any more, so whoever hoards them is refused further ones.
+    Nothing can end such a call any more, so a caller that does not read its replies gets no further ones.
 
     Args:
         of_all: bytes for all callers together.
@@ -85,7 +85,7 @@ class UnreadReplyBudget:
             Overloaded: the caller, or all together, have too much to take as it is.
         """
         if not self._has_room(call.caller, MAX_REPLY_BYTES):
-            raise Overloaded("too many answers wait for callers who do not take them", retry_delay=1.0)
+            raise Overloaded("too many replies have not been read; read them before the next call", retry_delay=1.0)
 
     def put(self, size: int, call: Call) -> None:
         """Count an answer until it has been taken, or its caller has gone.

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class Server:
-    """A server that is told where to listen, started, and stopped in good order.
+    """A server that listens, is started, and is stopped in order.
 
     gRPC's server is replaced by one that uses the public API only if its accept loops fail. Accept operations cannot be
     withdrawn: each that is pending would receive one more call that nothing can run. While it is replaced, health says
@@ -165,10 +165,10 @@ def build(  # noqa: PLR0913 - what a server is made of
     Args:
         servicer: the service itself.
         health: grpc.health.v1.
-        metrics: told of every call.
+        metrics: count every call.
         upstream: name of the configured upstream, for the trailers.
         rules: what callers may do.
-        access: who may call; by default everybody.
+        access: authenticates callers; by default every caller is accepted.
         private_api: whether the private API of grpcio is used; `grpcio.guard` knows.
     """
     services = Services(servicer, health, metrics, upstream, rules or ServerOptions(), access=access or Authenticator())

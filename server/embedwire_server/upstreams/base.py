@@ -1,28 +1,4 @@
-"""The seam between the gateway and whatever computes embeddings, and what stands behind it.
-
-__init__   the seam `Upstream`
-http       one HTTP call for one input
-transport  httpx's interface for what carries requests
-pool       the connections to one origin
-connection carries one exchange at a time
-response_stream the response of an exchange as it arrives
-response_parser HTTP/1.1, without I/O
-exchange   the facts about an exchange that decide whether it may be repeated
-dialer     opens connections: addresses, TLS, proxies
-resolver   name lookups, shared and cached
-proxies    which proxy, if any
-tunnel     CONNECT, and TLS inside
-decompression responses with a content coding, in bounded steps
-diagnosis  why there is none: exceptions of the network to causes
-dialect    what differs between the upstream's APIs
-v1         the dialect of the v1 endpoint (pure)
-multipart  the body of the request, in parts of known length
-decoder    the reply, cut into segments as its bytes arrive
-refusal    replies that say no, as failures with a reason
-hints      what a reply tells of the upstream's rate limits
-measured   counts and times the attempts
-policies   what holds the promises: admission, retries, pacing
-"""
+"""The interface `Upstream`, which upstreams and policies implement, and the object of one input, `EmbedCall`."""
 
 import dataclasses
 import itertools

@@ -54,7 +54,7 @@ class RateLimiter:
     Args:
         modality: of the inputs.
         limits: the configured ones.
-        metrics: told of what waits, is refused and held.
+        metrics: count what waits, is refused and held back.
         is_shared: by several credentials. What the upstream asks for one of them does not hold the others, only that
             a limit was reached does.
 
@@ -94,7 +94,7 @@ class RateLimiter:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for it."""
+        """Whether no input waits for it."""
         return not self._queue and self._probe is None
 
     @property
@@ -187,7 +187,7 @@ class RateLimiter:
         self._dispatch()
 
     def release(self, turn: Reservation) -> None:
-        """The attempt is over, whatever came of it. A probe without an answer has told nothing: the next is one."""
+        """The attempt has ended in any way. A probe without an answer shows nothing: the next attempt is one."""
         self._end(turn, is_answered=False)
 
     def _end(self, turn: Reservation, *, is_answered: bool) -> None:
@@ -242,7 +242,7 @@ class RateLimiter:
         self._sleep()
         while self._queue and self._probe is None:
             waiting = self._queue.peek()
-            if not waiting.came.done():  # who gave up has not left yet
+            if not waiting.came.done():  # an input that gave up has not left yet
                 available_at, limit = self._opens(now, waiting.turn.minutes)
                 if now < available_at < math.inf:
                     self._wake(available_at)

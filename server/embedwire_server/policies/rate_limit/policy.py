@@ -28,7 +28,7 @@ class RateLimiters:
     Args:
         limits: the configured ones. They are those of the server's own credential; callers' own are held to
             what the upstream tells of theirs.
-        metrics: told of what waits, is refused and held.
+        metrics: count what waits, is refused and held back.
     """
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
@@ -64,7 +64,7 @@ class RateLimiters:
         return pace
 
     def _held_keys(self, host: str) -> int:
-        """How many credentials that came from this host the upstream has told to wait."""
+        """Count the credentials from this host that the upstream has asked to wait."""
         return sum(pace.host == host and pace.is_held for pace in self._paces.values())
 
 
@@ -135,7 +135,7 @@ def _forget_one(paces: _Paces) -> None:
 
 
 async def _minutes(call: EmbedCall) -> float:
-    """Minutes of media that a file has by its header; 0 if that cannot be told, as behind a URL."""
+    """Minutes of media that a file has by its header; 0 if it is unknown, as behind a URL."""
     content = content_of(call.input)
     with call.time("queue"):
         seconds = await duration_of(content) if content is not None else None

@@ -10,8 +10,8 @@ from collections import deque
 # A request counts at the upstream when it arrives, not when it is sent: one on its way for longer than
 # the next could make one too many.
 _MARGIN = 1.0
-# What this many seconds allow may go at once; the rest of a minute is spread, so that whoever comes next
-# finds something left.
+# What this many seconds allow may go at once; the rest of a minute is spread, so that the next
+# input finds something left.
 _BURST_SECONDS = 2.0
 _LEAST = 1e-6  # what is of unknown length has some
 # In a part of this length of a window, all counts as if it went together, so that a window has a bounded size.
@@ -27,7 +27,7 @@ class RateLimit:
         amount: how much in a window.
         seconds: the window's length.
         is_media: whether it counts minutes of media, not requests.
-        is_spread: whether short windows are used evenly, so that whoever comes next finds something left.
+        is_spread: whether short windows are used evenly, so that the next input finds something left.
     """
 
     name: str
@@ -63,7 +63,7 @@ class SlidingWindow:
         self.limit = limit
         self._seconds = limit.seconds + _MARGIN
         self._part = limit.seconds / _PARTS
-        is_short = limit.seconds <= 60  # noqa: PLR2004 - a day is not spread: who has it may use it
+        is_short = limit.seconds <= 60  # noqa: PLR2004 - a day is not spread, but used as it comes
         self._spacing = self._seconds / limit.amount if is_short and limit.is_spread and not limit.is_media else 0.0
 
     def available_at(self, now: float, amount: float, ahead: float = 0.0) -> float:

@@ -3,7 +3,7 @@
 gRPC's asyncio server has one pending for each method, and starts the next one some rounds of the event loop later.
 Under load a round takes milliseconds, and calls wait to be accepted although the server could run them.
 
-An accept operation cannot be withdrawn: the call that it receives must be run or refused by whoever started it.
+An accept operation cannot be withdrawn: the call that it receives must be run or refused by the code that started it.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.pending_calls import PendingCalls
 
-# A caller who takes nothing does not take the status either. It stays behind what was sent before.
+# A caller that reads nothing does not read the status either. It stays behind what was sent before.
 ABORT_SECONDS = 1.0
 # gRPC cannot end a call with a status while its first write is under way: it would send the initial metadata twice.
 BEGINNING_SECONDS, _LOOK_SECONDS = 0.5, 0.005
@@ -30,7 +30,7 @@ class ErrorInterceptor:
     """Turns every failure into a status with details, and never into the text of an exception.
 
     Args:
-        access: who may call. Health and reflection are open: probes have no token, and the contract is no secret.
+        access: authenticates callers. Health and reflection are open: probes have no token.
         pending: the calls of our service whose first message has not arrived.
         pending_open: those of the services that are open.
         private_api: whether the private API of grpcio is used; see `rpc.grpcio`.
@@ -106,7 +106,7 @@ class ErrorInterceptor:
             pending.discard(call)
 
     def _translated(self, run: Callable[[call_context.Call, Context], Awaitable[Any]]) -> Run:
-        """The same within the call's time, every failure of it told as a status."""
+        """Run the same within the call's deadline, and turn every failure into a status."""
 
         async def translated(_: Any, context: Context) -> Any:  # noqa: ANN401 - gRPC's messages, and what the handler gives
             call = call_context.current.get()
@@ -120,7 +120,7 @@ class ErrorInterceptor:
             except GatewayError as error:
                 await self._abort(context, error)
             except (asyncio.CancelledError, grpc.aio.InternalError) as error:
-                # A caller who leaves cancels what is awaited, or makes the write that is under way fail.
+                # A caller that leaves cancels what is awaited, or makes the write that is under way fail.
                 if (
                     isinstance(error, asyncio.CancelledError) and not cancellation_requested()
                 ):  # leaked out of a library
@@ -134,7 +134,7 @@ class ErrorInterceptor:
         return translated
 
     async def _abort(self, context: Context, error: GatewayError) -> None:
-        """End the call with this failure. gRPC raises AbortError, here or, if nobody listens, after the handler."""
+        """End the call with this failure. gRPC raises AbortError, here or after the handler."""
         call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
         # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them

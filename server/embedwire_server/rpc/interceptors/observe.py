@@ -25,10 +25,10 @@ class ObservabilityInterceptor:
     """Gives each call its request id and trailers, and reports its end to metrics and log.
 
     Args:
-        metrics: told of every call.
+        metrics: count every call.
         upstream: the configured upstream, named in the trailers.
         rules: default deadlines, and how long a write may take.
-        running: told of every call as well, until its caller has been told how it ended.
+        running: has every call until its status has been sent.
     """
 
     def __init__(self, metrics: Metrics, upstream: str, rules: ServerOptions, running: drain.ActiveCalls) -> None:

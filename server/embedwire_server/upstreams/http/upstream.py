@@ -25,7 +25,7 @@ PIECE_BYTES = 64 << 10
 ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
 # An attempt that is given up after that long without a connection is one that found none.
 UNANSWERED_SECONDS = 1.0
-# Only the sandbox sends it; whoever answers with it is one, wherever it runs.
+# Only the sandbox sends it, wherever it runs.
 _SANDBOX_HEADER = b"embedwire-upstream"
 
 _Headers = dict[bytes, bytes]  # by lower-case name

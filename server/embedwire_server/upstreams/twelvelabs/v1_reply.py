@@ -27,7 +27,7 @@ _MEMBERS = {  # of a segment: what is read of it
 _TEXT_EMBEDDING = "text_embedding"
 _USUAL_MEMBERS = (2, 1, 1)  # of the document, the embedding and the segment
 _FLOAT32 = np.dtype("<f4")
-# No vector of numbers that float32 cannot hold, from 3.4e38 on, has so short a square, which is told in half the time.
+# No vector of numbers that float32 cannot hold, from 3.4e38 on, has so short a square, which is faster to check.
 _SURELY_FLOAT32 = 1e76
 _NUMBERS = (int, float)
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
