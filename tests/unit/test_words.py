@@ -18,7 +18,7 @@ ALLOWED: dict[str, str] = {}  # the text of an exception, and its reason
 def texts(source: str) -> Iterator[str]:
     """All comments and strings, docstrings among them."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT or token.type == tokenize.STRING:
+        if token.type in (tokenize.COMMENT, tokenize.STRING):
             yield token.string
 
 
