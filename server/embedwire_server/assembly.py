@@ -59,17 +59,18 @@ async def http_upstream(settings: Settings, sandbox_url: str | None) -> AsyncGen
         OSError: the certificate authorities cannot be read.
     """
     async with contextlib.AsyncExitStack() as stack:
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        base_url = settings.upstream_url
+        upstream = settings.upstream
+        key = upstream.api_key.get_secret_value() if upstream.api_key else None
+        base_url = upstream.base_url
         if base_url is None:  # the server's key is never shown to a sandbox
             base_url, key = sandbox_url, secrets.token_hex(8)
         if base_url is None:
             base_url = await stack.enter_async_context(embedded_sandbox())
-        transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
+        transport = Transport(functools.partial(Dialer, proxy=upstream.used_proxy, ca_file=upstream.ca))
         stack.push_async_callback(transport.aclose)
         transport.prepare(base_url)
         dialect = V1Dialect(base_url, key, f"embedwire/{__version__}")
-        yield HttpUpstream(transport, dialect, settings.upstream_name)
+        yield HttpUpstream(transport, dialect, upstream.name)
 
 
 @contextlib.asynccontextmanager
@@ -89,8 +90,8 @@ def request_reader(settings: Settings, content_memory: ContentMemory) -> Request
     return RequestReader(
         settings.model_table,
         settings.limits,
-        settings.inputs_at_once,
+        settings.concurrency.inputs_per_call,
         content_memory,
-        settings.spool_dir,
-        accepts_upstream_keys=settings.accept_upstream_keys,
+        settings.uploads.spool_dir,
+        accepts_upstream_keys=settings.auth.allow_caller_api_keys,
     )

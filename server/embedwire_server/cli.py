@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
 from embedwire_server.config import render, sources
-from embedwire_server.config.settings import SANDBOX, Settings
+from embedwire_server.config.groups import SANDBOX, duration_text
+from embedwire_server.config.settings import ALL, API_KEY, FILE_ONLY, Settings
 from embedwire_server.config.sources import Configuration, InvalidConfiguration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.observability import logs, standard_error
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from embedwire_server.app import App
     from embedwire_server.process.supervisor import Supervisor
 
-_NOT_FLAGS = {"api_key", *Settings.FILE_ONLY}
+_NOT_FLAGS = {API_KEY, *FILE_ONLY}
 _NOT_SETTINGS = {"run", "what", "unknown"}
 _FAULTS_FOR_ALL = (
     "beyond loopback, every machine that reaches the sandbox can script its faults, and make it fetch URLs of this "
@@ -67,16 +68,16 @@ def _address(text: str) -> Address:
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """One flag for each setting; pydantic checks the values, so that all faults are found at once."""
-    for name, field in Settings.model_fields.items():
+    for name, setting in ALL.items():
         if name not in _NOT_FLAGS:
-            text = (field.description or "") + ("" if field.default is None else f" ({field.default})")
-            flag, what = f"--{name.replace('_', '-')}", text.replace("%", "%%")
-            if field.annotation is bool:
-                command.add_argument(
-                    flag, default=argparse.SUPPRESS, help=what, metavar="VALUE", nargs="?", const="true"
-                )
+            default = setting.field.default
+            shown = duration_text(default) if setting.is_duration and default is not None else default
+            text = (setting.field.description or "") + ("" if shown is None else f" ({shown})")
+            options = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%"), "metavar": "VALUE", "dest": name}
+            if setting.field.annotation is bool:
+                command.add_argument(setting.flag, nargs="?", const="true", **options)
             else:
-                command.add_argument(flag, default=argparse.SUPPRESS, help=what, metavar="VALUE")
+                command.add_argument(setting.flag, **options)
 
 
 def _load(arguments: argparse.Namespace) -> Configuration:
@@ -121,16 +122,16 @@ def _serve(arguments: argparse.Namespace) -> int:
     tuning.raise_gc_threshold()  # before most of it is loaded
     found = _valid(arguments)
     settings = found.settings
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log.level, settings.log.format)
     _warn(found)  # in the form of the log
-    resources.require_files(settings.inputs_in_flight)
+    resources.require_files(settings.concurrency.inputs_per_modality)
     server = _server(settings)
     return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
 
 
 def _server(settings: Settings) -> "App | Supervisor":
     """One process, or several; one does not load what keeps several."""
-    if not settings.has_supervisor:
+    if not settings.workers.have_supervisor:
         from embedwire_server.app import App  # noqa: PLC0415
 
         return App(settings)
@@ -188,10 +189,10 @@ def _health(arguments: argparse.Namespace) -> int:
     # What is only for `serve` may be a flag of it, which a probe does not get.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
     settings = _valid(asked).settings
-    if settings.certificate_files is not None and settings.health_listen is None:
+    if settings.tls.files is not None and settings.health.listen is None:
         _complain("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2
-    status = health.probe(settings.health_listen or settings.listen)
+    status = health.probe(settings.health.listen or settings.server.listen)
     print(status)  # noqa: T201 - what the command is for
     return 0 if status == "SERVING" else 1
 

@@ -10,7 +10,7 @@ import trustme
 from embedwire_server.config import render, sources
 from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import InvalidConfiguration
-from embedwire_server.upstreams.http import proxies
+from embedwire_server.core import proxies
 
 URL = "https://api.upstream.test/v1.3"
 SECRET = "hunter2"

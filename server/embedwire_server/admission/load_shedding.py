@@ -7,6 +7,8 @@ inputs of an admitted request wait for the concurrency limit, but are never refu
 import random
 import time
 
+from embedwire_server.config.groups import ConcurrencySettings
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import Overloaded
 from embedwire_server.core.fair_share import FairShare
 from embedwire_server.core.inputs import Caller, EmbedRequest
@@ -19,6 +21,15 @@ _RECENT = 0.05  # the weight of the newest figure in a moving average
 # Refused callers try again, and each refusal costs about half a call. So the more refusals there are for each admitted
 # call, the longer is their delay. The number of refusals then grows with the root of the overload only.
 _TIMES_REFUSED = 10
+
+
+def room_of(settings: ConcurrencySettings) -> dict[str, int]:
+    """Return what may be held at a time, as the arguments of `LoadShedder`."""
+    return {
+        "in_flight": settings.inputs_per_modality,
+        "queued": settings.queue_per_modality,
+        "content_bytes": settings.max_buffered_bytes,
+    }
 
 
 class LoadShedder:
@@ -62,6 +73,10 @@ class LoadShedder:
         for room, count in rooms:
             room.check(request.caller, count)
         return Held(memory, rooms, request.caller, size)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use these settings for later requests; see `resize`."""
+        self.resize(**room_of(settings.concurrency))
 
     def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
         """Go by other numbers from now on; what has been taken on stays."""

@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
 from embedwire_server.core.inputs import EmbedRequest, Quota
@@ -61,6 +62,15 @@ class Token:
                 raise PermissionDenied(self.name, request.input_path(index), ", ".join(self.modalities))
 
 
+class HasTokens(Protocol):
+    """Settings with tokens."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All of them."""
+        ...
+
+
 class Authenticator:
     """The tokens that are accepted. Without any, every caller is accepted, and none has a name.
 
@@ -74,6 +84,10 @@ class Authenticator:
     def __init__(self, tokens: Iterable[Token] = ()) -> None:
         self._owners: list[tuple[bytes, Token]] = []
         self.replace(tokens)
+
+    def reconfigure(self, settings: HasTokens) -> None:
+        """Use the tokens of these settings from the next call on; see `replace`."""
+        self.replace(settings.tokens)
 
     def replace(self, tokens: Iterable[Token]) -> None:
         """Let these in instead, from the next call on.

@@ -5,18 +5,45 @@ from typing import Protocol
 
 import structlog
 
-from embedwire_server.config.settings import Settings
+from embedwire_server.config import validation
+from embedwire_server.config.settings import ALL, RELOADABLE, Settings, changed
 from embedwire_server.config.sources import Configuration
 
+_OPENED = "tokens: there is none any more, which would accept every caller: that needs a restart"
+
 log = structlog.get_logger(__name__)
+
+
+class Reconfigurable(Protocol):
+    """A component that can change its settings while the server runs."""
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use these settings from the next call on."""
+        ...
 
 
 class Reloads(Protocol):
     """A server, of one process or of several."""
 
     def reload(self, settings: Settings | None) -> None:
-        """Go by these settings; None if there are new ones which cannot be used."""
+        """Use these settings; None if there are new ones which cannot be used."""
         ...
+
+
+def merge_reloadable(current: Settings, other: Settings) -> tuple[Settings, list[str]]:
+    """Return the current settings with what of the others can be changed at run time, and the keys of what cannot.
+
+    Raises:
+        ValueError: they do not go together; or there were tokens and are none, since a file that is cut short must not
+            open the server.
+    """
+    if current.tokens and not other.tokens:
+        raise ValueError(_OPENED)
+    fixed = [one.key for one in ALL.values() if one not in RELOADABLE and one.of(current) != one.of(other)]
+    merged = changed(current, {one.name: one.of(other) for one in RELOADABLE})
+    if found := [f"{ALL[names[0]].key}: {words}" for names, words in validation.conflicts(merged)]:
+        raise ValueError("; ".join(found))
+    return merged, fixed
 
 
 class Reloading:
@@ -24,7 +51,7 @@ class Reloading:
 
     Args:
         server: gets the new settings.
-        settings: what it goes by now.
+        settings: those in force.
         load: reads the configuration.
     """
 
@@ -36,8 +63,8 @@ class Reloading:
     def __call__(self) -> None:
         """Read it; a broken one is logged, and the old one stays in force."""
         try:
-            self._settings, fixed = self._settings.renewed(self._load().settings)
-        except ValueError as error:  # of pydantic's as well
+            self._settings, fixed = merge_reloadable(self._settings, self._load().settings)
+        except ValueError as error:
             log.error("the new configuration is refused, the old one stays in force", faults=str(error))  # noqa: TRY400 - the text says all
             self._server.reload(None)
             return

@@ -1,7 +1,7 @@
 """Where settings come from: flags first, then the environment, then the TOML file, then the defaults.
 
-The only reader of the environment. All faults are found at once, each with its place; what the environment has too much
-is a warning, since others write there as well (Kubernetes sets EMBEDWIRE_PORT for a service called embedwire).
+The only reader of the environment. All faults are found at once, each with its place. A variable that is no setting is
+a warning, since others set some as well (Kubernetes sets EMBEDWIRE_PORT for a service called embedwire).
 """
 
 import dataclasses
@@ -17,33 +17,43 @@ from typing import Any
 import pydantic
 from pydantic_core import ErrorDetails
 
-from embedwire_server.config.settings import Settings
-from embedwire_server.config.validation import SettingsConflict
-from embedwire_server.upstreams.http import proxies
+from embedwire_server.config import validation
+from embedwire_server.config.renamed import RENAMED, RENAMED_IN_FILE
+from embedwire_server.config.settings import (
+    ALL,
+    API_KEY,
+    BY_KEY,
+    FILE_ONLY,
+    KEY_VARIABLE,
+    PREFIX,
+    Settings,
+    nested,
+)
+from embedwire_server.core import proxies
 
-PREFIX = "EMBEDWIRE_"
-KEY_VARIABLE = "TWELVELABS_API_KEY"
 _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
 _PROXIES = {"https_proxy", "http_proxy", "all_proxy"}
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+_NOT_A_TABLE = {"model_type", "dict_type"}
 _CHMOD = "take the right away, with chmod o-r"
 _SANDBOX_FOR_ALL = (
     "callers beyond this machine can make the sandbox fetch URLs of this machine's loopback addresses: "
     "let only callers in whom you trust with that"
 )
+_SETTABLE = {name: setting for name, setting in ALL.items() if name not in FILE_ONLY}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong, and where: a flag, a variable, or a key of the file. `setting` is what it is about."""
 
-    place: str
-    words: str
+    source: str
+    message: str
     setting: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.words}"
+        return f"{self.source}: {self.message}"
 
 
 class InvalidConfiguration(ValueError):
@@ -56,10 +66,10 @@ class InvalidConfiguration(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configuration:
-    """Settings, and where those that are no defaults come from."""
+    """Settings, and where those that are no defaults come from, by the names of flags."""
 
     settings: Settings
-    places: Mapping[str, str]
+    sources: Mapping[str, str]
     warnings: tuple[Fault, ...]
 
 
@@ -73,41 +83,30 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     Raises:
         InvalidConfiguration: with every fault.
     """
-    faults = [Fault(flag, f"is no flag{_meant(flag, map(flag_of, _settable()))}") for flag in unknown_flags]
-    environment = {name: text for name in _settable() if (text := os.environ.get(variable(name)))}
-    file, path, broken = _file((flags.get("config") or environment.get("config") or "").strip())
-    if file.pop("config", None) is not None:
+    faults = [Fault(flag, _unknown_flag(flag)) for flag in unknown_flags]
+    environment = {name: text for name, one in _SETTABLE.items() if (text := os.environ.get(one.variable))}
+    table, path, broken = _file((flags.get("config") or environment.get("config") or "").strip())
+    if table.pop("config", None) is not None:
         broken.append(Fault(f"{path}: config", "one file cannot name another"))
-    values = {**file, **environment, **flags}
-    places = dict.fromkeys(file, path)
-    places |= {name: variable(name) for name in environment} | {name: flag_of(name) for name in flags}
-    settings, found = _settings(values, places)
+    file, other, misnamed = _flat(table, path)
+    broken += misnamed
+    values: dict[str, Any] = {**file, **environment, **flags}
+    sources = dict.fromkeys(file, path)
+    sources |= {name: ALL[name].variable for name in environment}
+    sources |= {name: ALL[name].flag for name in flags if name in ALL}
+    settings, found = _settings(values, sources)
     if settings is not None and (proxy := _proxy_variable(settings)):
-        values["upstream_proxy"], places["upstream_proxy"] = os.environ[proxy], proxy
-        settings, found = _settings(values, places)
-    faults += [*_file_only(), *broken, *found]
+        values["upstream_proxy"], sources["upstream_proxy"] = os.environ[proxy], proxy
+        settings, found = _settings(values, sources)
+    faults += [*_file_only(), *_renamed_variables(), *broken, *found, *other]
     if settings is None and not broken:  # what is right may not go together
         wrong = {fault.setting for fault in found}
-        _, more = _settings({name: value for name, value in values.items() if name not in wrong}, places, wrong)
+        _, more = _settings({name: value for name, value in values.items() if name not in wrong}, sources, wrong)
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
         raise InvalidConfiguration(faults)
-    warnings = (*_unknown_variables(), *_authorities(), *_exposed(settings, places))
-    return Configuration(settings, places, warnings)
-
-
-def variable(name: str) -> str:
-    """The variable of a setting."""
-    return KEY_VARIABLE if name == "api_key" else PREFIX + name.upper()
-
-
-def _settable() -> list[str]:
-    return [name for name in Settings.model_fields if name not in Settings.FILE_ONLY]
-
-
-def flag_of(name: str) -> str:
-    """Return the flag of a setting."""
-    return f"--{name.replace('_', '-')}"
+    warnings = (*_unknown_variables(), *_authorities(), *_exposed(settings, sources))
+    return Configuration(settings, sources, warnings)
 
 
 def _file(path: str) -> tuple[dict[str, Any], str, list[Fault]]:
@@ -122,69 +121,120 @@ def _file(path: str) -> tuple[dict[str, Any], str, list[Fault]]:
         return {}, path, [Fault(path, f"cannot be read: {error.strerror}")]
 
 
+def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fault], list[Fault]]:
+    """The settings of a file by the names of flags, the keys that are none, and those with old names."""
+    values: dict[str, Any] = {}
+    unknown: list[Fault] = []
+    renamed: list[Fault] = []
+    groups = {key.rpartition(".")[0] for key in BY_KEY} | {"rate_limits"}
+
+    def walk(found: Mapping[str, Any], prefix: str) -> None:
+        for name, value in found.items():
+            key = f"{prefix}{name}"
+            if key in BY_KEY:
+                values[BY_KEY[key].name] = value
+            elif key in groups and isinstance(value, dict):
+                walk(value, f"{key}.")
+            elif not prefix and name in RENAMED_IN_FILE:
+                new = ALL[RENAMED_IN_FILE[name]]
+                renamed.append(
+                    Fault(f"{path}: {name}", f"is {new.path[-1]} in the table [{'.'.join(new.path[:-1])}] now", name)
+                )
+            elif key in groups:
+                unknown.append(Fault(f"{path}: {key}", f"must be a table: [{key}]", key))
+            else:
+                unknown.append(Fault(f"{path}: {key}", f"is no setting{_meant(key, BY_KEY)}", key))
+
+    walk(table, "")
+    return values, unknown, renamed
+
+
 def _settings(
-    values: Mapping[str, Any], places: Mapping[str, str], wrong: Iterable[str] = ()
+    values: Mapping[str, Any], sources: Mapping[str, str], wrong: Iterable[str] = ()
 ) -> tuple[Settings | None, list[Fault]]:
     """The settings, or the faults that they have, without those about what is known to be wrong."""
+    excluded = set(wrong)
     try:
-        return Settings(**values), []
+        settings = Settings(**nested(values))
     except pydantic.ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-    return None, [fault for detail in details for fault in _faults(detail, places, set(wrong))]
+        return None, [_fault(detail, sources) for detail in details]
+    found = []
+    for names, words in validation.conflicts(settings):
+        if not excluded.intersection(names):
+            first = next((name for name in names if name in sources), names[0])
+            found.append(Fault(_source(first, sources), words, first))
+    return (None if found else settings), found
 
 
-def _faults(detail: ErrorDetails, places: Mapping[str, str], wrong: set[str]) -> Iterator[Fault]:
-    conflict = detail.get("ctx", {}).get("error")
-    if isinstance(conflict, SettingsConflict):
-        for names, words in conflict.faults:
-            if not wrong.intersection(names):
-                first = next((name for name in names if name in places), names[0])
-                yield Fault(_place(first, places), words, first)
-        return
-    name, *rest = detail["loc"]
-    place = _place(str(name), places)
-    place += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+def _fault(detail: ErrorDetails, sources: Mapping[str, str]) -> Fault:
+    location = detail["loc"]
+    lengths = range(len(location), 0, -1)
+    length = next((size for size in lengths if ".".join(map(str, location[:size])) in BY_KEY), 1)
+    key, rest = ".".join(map(str, location[:length])), location[length:]
+    name = BY_KEY[key].name if key in BY_KEY else key
+    source = _source(name, sources)
+    source += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     words = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in _UNKNOWN:
-        words = f"is no setting{'' if rest else _meant(str(name), Settings.model_fields)}"
-    yield Fault(place, words, str(name))
+        words = f"is no setting{'' if rest else _meant(name, ALL)}"
+    return Fault(source, words, name)
 
 
 def _proxy_variable(settings: Settings) -> str | None:
     """The variable that other programs read as well, if it names a proxy for the upstream; the setting wins."""
-    url = settings.upstream_url
-    if settings.upstream_proxy is not None or url is None or proxies.is_loopback(url):
+    url = settings.upstream.base_url
+    if settings.upstream.proxy is not None or url is None or proxies.is_loopback(url):
         return None
     return proxies.variable_for(url, os.environ)
 
 
-def _place(name: str, places: Mapping[str, str]) -> str:
+def _source(name: str, sources: Mapping[str, str]) -> str:
     """Where a setting is to be changed; what is nowhere set may be by a flag."""
-    place = places.get(name, flag_of(name))
-    return place if place in {flag_of(name), variable(name)} or place.lower() in _PROXIES else f"{place}: {name}"
+    if name not in ALL:
+        return f"--{name.replace('_', '-')}"
+    one = ALL[name]
+    source = sources.get(name, one.flag)
+    return source if source in {one.flag, one.variable} or source.lower() in _PROXIES else f"{source}: {one.key}"
 
 
 def _file_only() -> Iterator[Fault]:
-    for name in sorted(Settings.FILE_ONLY):
-        if os.environ.get(variable(name)):
-            yield Fault(variable(name), f"can be set in the file only, as [[{name}]]")
+    for name in sorted(FILE_ONLY):
+        if os.environ.get(ALL[name].variable):
+            yield Fault(ALL[name].variable, f"can be set in the file only, as [[{name}]]")
+
+
+def _renamed_variables() -> Iterator[Fault]:
+    for old, new in RENAMED.items():
+        if os.environ.get(name := PREFIX + old.upper()):
+            yield Fault(name, f"is {ALL[new].variable} now", old)
+
+
+def _unknown_flag(flag: str) -> str:
+    old = flag.removeprefix("--").replace("-", "_")
+    if old in RENAMED:
+        return f"is {ALL[RENAMED[old]].flag} now"
+    return f"is no flag{_meant(flag, (one.flag for one in _SETTABLE.values()))}"
 
 
 def _unknown_variables() -> Iterator[Fault]:
-    known = {variable(name) for name in Settings.model_fields} | _OF_CLIENTS
+    known = {one.variable for one in ALL.values()} | _OF_CLIENTS
+    renamed = {PREFIX + old.upper() for old in RENAMED}
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known | renamed:
             yield Fault(name, f"is no setting, and is ignored{_meant(name, known)}")
 
 
-def _exposed(settings: Settings, places: Mapping[str, str]) -> Iterator[Fault]:
+def _exposed(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
     """What others on this machine, or beyond it, can read or do, and should not."""
-    key_in_file = "api_key" in places and places["api_key"] != KEY_VARIABLE
-    for name, path, is_secret in (("config", settings.config, key_in_file), ("tls_key", settings.tls_key, True)):
+    key_in_file = API_KEY in sources and sources[API_KEY] != KEY_VARIABLE
+    for name, path, is_secret in (("config", settings.config, key_in_file), ("tls_key", settings.tls.key, True)):
         if path is not None and is_secret and path.stat().st_mode & stat.S_IROTH:
-            yield Fault(_place(name, places), f"every user of this machine can read the key in {path}: {_CHMOD}", name)
-    if settings.upstream_url is None and not settings.listen_address.is_loopback:
-        yield Fault(_place("upstream", places), _SANDBOX_FOR_ALL, "upstream")
+            yield Fault(
+                _source(name, sources), f"every user of this machine can read the key in {path}: {_CHMOD}", name
+            )
+    if settings.upstream.base_url is None and not settings.server.address.is_loopback:
+        yield Fault(_source("upstream", sources), _SANDBOX_FOR_ALL, "upstream")
 
 
 def _authorities() -> Iterator[Fault]:

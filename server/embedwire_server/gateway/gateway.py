@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Protocol
 
 from embedwire_server.admission.caller_quota import Admission
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, Reason
 from embedwire_server.core.inputs import EmbedRequest, content_of
@@ -52,6 +53,10 @@ class Gateway:
             metrics.inputs_in_flight.labels(modality).set_function(
                 functools.partial(self._in_flight.__getitem__, modality)
             )
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the number of these settings for later requests."""
+        self.inputs_at_once = settings.concurrency.inputs_per_call
 
     async def embed(self, request: EmbedRequest, deadline: float, reply: Reply) -> None:
         """Embed all inputs; the segments of each come in order, then its result, and inputs interleave.

@@ -4,6 +4,7 @@ import asyncio
 
 from prometheus_client import Gauge
 
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary
@@ -59,6 +60,10 @@ class ConcurrencyLimiter:
         self._metrics = metrics
         self._in_flight = in_flight
         self._slots: dict[tuple[str | None, Modality], Slots] = {}
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the number of these settings; see `set_capacity`."""
+        self.set_capacity(settings.concurrency.inputs_per_modality)
 
     def set_capacity(self, in_flight: int) -> None:
         """Use another number from now on; inputs that run go on."""

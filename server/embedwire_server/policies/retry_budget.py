@@ -1,5 +1,7 @@
 """How many retries an input, and the process, may make, so that retries cannot become the outage."""
 
+from embedwire_server.config.settings import Settings
+
 RESERVE = 20.0
 # The weight of one outcome in what counts as recent: about the last fifty.
 _WEIGHT = 0.02
@@ -23,6 +25,10 @@ class RetryBudget:
         self.max_attempts = max_attempts
         self._success = 1.0
         self.left = RESERVE if share else 0.0
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the numbers of these settings from now on."""
+        self.share, self.max_attempts = settings.retry.budget_ratio, settings.retry.max_attempts
 
     def attempts(self, max_retries: int | None) -> int:
         """How many attempts an input gets."""

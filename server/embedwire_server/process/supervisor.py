@@ -16,7 +16,9 @@ from typing import Any, Self
 import structlog
 
 from embedwire_server.assembly import embedded_sandbox
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.groups import MIB
+from embedwire_server.config.per_worker import worker_share
+from embedwire_server.config.settings import Settings, changed
 from embedwire_server.core.address import Address
 from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker
 
@@ -28,7 +30,7 @@ STOP_SECONDS = 6.0  # that a worker may need to stop beside the drain delay and 
 
 
 class Supervisor:
-    """Keeps `settings.workers` workers. `async with Supervisor(settings)` starts them; leaving drains and stops all.
+    """Keeps `settings.workers.count` workers. `async with Supervisor(settings)` starts them; leaving drains and stops all.
 
     Args:
         settings: what holds for all workers together.
@@ -38,11 +40,13 @@ class Supervisor:
     def __init__(self, settings: Settings, start_timeout: float = START_TIMEOUT) -> None:
         self._settings = settings
         self._is_current = True  # whether no later settings were refused
-        self._timeouts = Timeouts(settings.worker_timeout, start_timeout)
+        self._timeouts = Timeouts(settings.workers.timeout, start_timeout)
         self._sandbox_url: str | None = None
         self._workers: list[Worker] = []
         self._others: set[Worker] = set()  # successors that do not serve yet, and workers that drain for them
-        self._replacements: list[collections.Counter[str]] = [collections.Counter() for _ in range(settings.workers)]
+        self._replacements: list[collections.Counter[str]] = [
+            collections.Counter() for _ in range(settings.workers.count)
+        ]
         # One at a time: memory for one more worker suffices, and no capacity is missing.
         self._none_is_replaced = asyncio.Event()
         self._none_is_replaced.set()
@@ -69,33 +73,33 @@ class Supervisor:
         """Let all workers go by these settings, as `App.reload` does; also those that are started later."""
         self._is_current = settings is not None
         if settings is not None:
-            self._settings = settings.model_copy(update={"listen": self._settings.listen})
+            self._settings = changed(settings, {"listen": self._settings.server.listen})
         for worker in self._all():
             self._renew(worker)
 
     def _renew(self, worker: Worker) -> None:
-        worker.reload(self._settings.for_worker(worker.index) if self._is_current else None)
+        worker.reload(worker_share(self._settings, worker.index) if self._is_current else None)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        address = self._settings.listen_address
+        address = self._settings.server.address
         port = stack.enter_context(reserved(address)).getsockname()[1]
         target = address.with_port(port)
-        self._settings = self._settings.model_copy(update={"listen": target})
-        if self._settings.upstream_url is None:
+        self._settings = changed(self._settings, {"listen": target})
+        if self._settings.upstream.base_url is None:
             self._sandbox_url = await stack.enter_async_context(embedded_sandbox())
         watching = asyncio.create_task(self._watch())
         stack.callback(watching.cancel)
         stack.push_async_exit(self._end)
-        for index in range(self._settings.workers):
+        for index in range(self._settings.workers.count):
             self._workers.append(await self._spawn(index, self._replacements[index]))
         metrics = [await worker.serving() for worker in self._workers]
         for index in range(len(self._workers)):
             self._run(self._keep(index))
-        name = self._settings.upstream_name
+        name = self._settings.upstream.name
         log.info("serving", target=target, metrics=metrics, upstream=name, workers=len(self._workers))
 
     async def _spawn(self, index: int, replacements: Mapping[str, int], *, has_metrics: bool = True) -> Worker:
-        settings = self._settings.for_worker(index)
+        settings = worker_share(self._settings, index)
         worker = await Worker.spawn(
             index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
         )
@@ -158,7 +162,7 @@ class Supervisor:
         memory, age = worker.memory // MIB, round(worker.age)
         log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
         if reason == "memory" and worker.age < STEADY_SECONDS:
-            limit = self._settings.worker_max_memory
+            limit = self._settings.workers.max_memory
             log.warning("a new worker exceeds its memory: the limit may be too low", worker=index, limit_mib=limit)
         replacements = self._replacements[index] + collections.Counter([reason])
         try:
@@ -191,7 +195,7 @@ class Supervisor:
 
     async def _drained(self, index: int, worker: Worker) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(worker.ended(), self._settings.grace + STOP_SECONDS)
+            await asyncio.wait_for(worker.ended(), self._settings.shutdown.grace_period + STOP_SECONDS)
         worker.kill("did not stop within the grace period")
         status = await worker.ended()
         self._others.discard(worker)
@@ -210,7 +214,9 @@ class Supervisor:
             worker.send(number)
         ending = [asyncio.create_task(worker.ended()) for worker in workers]
         if ending:
-            await asyncio.wait(ending, timeout=self._settings.drain_delay + self._settings.grace + STOP_SECONDS)
+            await asyncio.wait(
+                ending, timeout=self._settings.shutdown.delay + self._settings.shutdown.grace_period + STOP_SECONDS
+            )
         for worker in workers:
             worker.kill("did not stop within the drain delay and the grace period")
         await asyncio.gather(*ending)

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, Self
 
 import structlog
 
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.groups import MIB
+from embedwire_server.config.settings import Settings
 from embedwire_server.observability import logs
 from embedwire_server.process import worker_process
 from embedwire_server.process.worker_channel import Channel
@@ -67,7 +68,7 @@ class Lifespan(NamedTuple):
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """That of one worker: up to 10 % shorter than configured, at random, so that not all end at the same time."""
-        age, memory = settings.worker_max_age, settings.worker_max_memory
+        age, memory = settings.workers.max_age, settings.workers.max_memory
         share = 1 - random.uniform(0, LIFESPAN_JITTER)  # noqa: S311 - no secret
         return cls(math.inf if age is None else share * age, math.inf if memory is None else share * memory * MIB)
 

@@ -47,7 +47,7 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
         start = await channel.receive()
         if not isinstance(start, Start):
             raise TypeError("the first message is not Start")
-        logs.configure(start.settings.log_level, start.settings.log_format, log_file, worker=index)
+        logs.configure(start.settings.log.level, start.settings.log.format, log_file, worker=index)
         _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
         app = App(
             start.settings,

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import (
     AudioInput,
@@ -75,6 +76,12 @@ class RequestReader:
         self._content_memory = content_memory
         self._spool_dir = spool_dir
         self._accepts_upstream_keys = accepts_upstream_keys
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the models and limits of these settings for later requests."""
+        self._models, self._limits = settings.model_table, settings.limits
+        self._open_uploads = settings.concurrency.inputs_per_call
+        self._accepts_upstream_keys = settings.auth.allow_caller_api_keys
 
     def read(
         self, message: Request, upstream_key: str | bytes | None = None, caller: Caller = ("", "")

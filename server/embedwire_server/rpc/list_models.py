@@ -2,6 +2,7 @@
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.auth.tokens import Token
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import ModelTable
@@ -21,6 +22,10 @@ class Catalog:
 
     def __init__(self, models: ModelTable, limits: Limits) -> None:
         self._models = [(model, encode.model(model, limits)) for model in models]
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Show the models and limits of these settings from now on."""
+        self._models = [(model, encode.model(model, settings.limits)) for model in settings.model_table]
 
     def page(self, request: pb.ListModelsRequest, token: Token | None = None) -> pb.ListModelsResponse:
         """One page of what the owner of a token may use. A page token is the name of the page's first model.

@@ -8,6 +8,7 @@ import grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.gateway.tasks import run_together
@@ -35,12 +36,13 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> None:
         self._gateway = gateway
         self._upload_idle_timeout = upload_idle_timeout
-        self.renew(requests, catalog)
-
-    def renew(self, requests: RequestReader, catalog: Catalog) -> None:
-        """Read and show by other models and limits from the next call on."""
         self._requests = requests
         self._catalog = catalog
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the models and limits of these settings from the next call on."""
+        self._requests.reconfigure(settings)
+        self._catalog.reconfigure(settings)
 
     async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - it returns the last message
         self, request: pb.CreateEmbeddingRequest, stream: MessageWriter

@@ -6,6 +6,8 @@ A quota belongs to an organisation and counts by modality, so each credential ha
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from embedwire_server.config.groups import RateLimitSettings
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import Reason, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, content_of
 from embedwire_server.core.models import Modality
@@ -16,10 +18,24 @@ from embedwire_server.policies.rate_limit.limiter import RateLimiter, Reservatio
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
+_PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 MAX_PACES = 1024
 MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
 
 _Paces = OrderedDict[tuple[str | None, Modality], RateLimiter]
+
+
+def configured(settings: RateLimitSettings) -> dict[Modality, list[RateLimit]]:
+    """Return the limits that are set, by modality."""
+    found: dict[Modality, list[RateLimit]] = {}
+    for modality in Modality:
+        for field, amount in getattr(settings, modality):
+            what, _, period = field.rpartition("_per_")
+            if amount is not None:
+                is_media = what == "media_minutes"
+                name = f"{modality} {'minutes' if is_media else what} per {period}"
+                found.setdefault(modality, []).append(RateLimit(name, amount, _PERIODS[period], is_media=is_media))
+    return found
 
 
 class RateLimiters:
@@ -36,6 +52,10 @@ class RateLimiters:
         self._metrics = metrics
         self._paces: _Paces = OrderedDict()  # by credential
         self._shared: _Paces = OrderedDict()  # by host, for its new keys while too many others are held
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the limits of these settings from now on; see `limit`."""
+        self.limit(configured(settings.rate_limits))
 
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Go by other limits from now on; what has gone counts for them as well."""

@@ -9,7 +9,6 @@ response_stream     the response of an exchange as it arrives
 response_parser     HTTP/1.1, without I/O
 dialer              opens connections: addresses, TLS, proxies
 resolver            name lookups, shared and cached
-proxies             which proxy, if any
 tunnel              CONNECT, and TLS inside
 diagnosis           exceptions of the network to causes
 multipart           the body of a request, in parts of known length

@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiohappyeyeballs
 import httpx
 
-from embedwire_server.upstreams.http.proxies import Proxy
+from embedwire_server.core.proxies import Proxy
 from embedwire_server.upstreams.http.resolver import Resolver
 from embedwire_server.upstreams.http.tunnel import SHUTDOWN_SECONDS, Target, Tunnel, TunnelError
 

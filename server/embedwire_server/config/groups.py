@@ -1,0 +1,367 @@
+"""The settings by group. Each is declared once: its type, default, help, and whether it is reloaded or divided."""
+
+import re
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from embedwire_server.auth.certificates import CertificateFiles
+from embedwire_server.core import proxies
+from embedwire_server.core.address import Address, parse_address, parse_base_url
+from embedwire_server.upstreams.http.proxies import Proxy
+
+SANDBOX = "sandbox"
+TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
+MIB = 1 << 20
+MIN_WORKER_MEMORY = 128  # MiB; one that has just started needs up to 100
+
+_MAX_COUNT = 1 << 53  # what a metric holds exactly
+_MAX_INT = (1 << 31) - 1  # what an option of gRPC holds
+_MAX_SECONDS = 1e9  # 30 years; clocks and timers hold it
+_MAX_KEY_CHARS = 4096  # some servers refuse headers of 8 KiB
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
+_DURATION = re.compile(rf"(?:{_PART})+")
+
+
+class Marker:
+    """Says something of a setting, in the annotation of its field."""
+
+
+RELOADED = Marker()  # a running server changes to a new value
+DIVIDED = Marker()  # holds for all workers together: each gets a share
+
+
+class DurationType(Marker):
+    """The value is a number of seconds, written as 30s or 2m."""
+
+
+DURATION = DurationType()
+
+
+def seconds_of(value: object) -> object:
+    """Read a duration, such as 30s, 1.5h or 1h30m. Numbers are seconds.
+
+    Raises:
+        ValueError: it is a text of another form.
+    """
+    if not isinstance(value, str):
+        return value
+    if _DURATION.fullmatch(value):
+        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("must be a duration, such as 500ms, 30s, 2m or 1h; a bare number is seconds") from None
+
+
+def duration_text(seconds: float) -> str:
+    """Write seconds as a duration that `seconds_of` reads as the same number."""
+    for unit in ("h", "m", "s"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds:g}s" if float(f"{seconds:g}") == seconds else f"{seconds!r}s"
+
+
+Count = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
+_Duration = Annotated[
+    float, BeforeValidator(seconds_of), Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), AfterValidator(abs)
+]  # -0.0 is 0.0
+_PositiveDuration = Annotated[_Duration, Field(gt=0)]
+_LongDuration = Annotated[_Duration, Field(ge=1)]
+_Address = Annotated[str, AfterValidator(parse_address)]
+
+
+class Group(BaseModel):
+    """Settings that belong together; a table of the configuration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_white_space(cls, value: object, info: ValidationInfo) -> object:
+        """White space around a value is not part of it: files and YAML blocks tend to end in a newline."""
+        name = info.field_name or ""
+        if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
+            raise ValueError(f"the value of {name} must not be true or false")
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        if not text:
+            raise ValueError(f"the value of {name} must not be empty; leave it out for the default")
+        if not text.isprintable() and name != "api_key":  # whose own check says more
+            raise ValueError(
+                f"the value of {name} must be printable: no line break, control character or byte order mark in it"
+            )
+        return text
+
+
+class ServerSettings(Group):
+    """The gRPC server."""
+
+    listen: _Address = Field("127.0.0.1:50051", description="gRPC address")
+    allow_insecure: bool = Field(
+        default=False,
+        description="accept plain text without authentication beyond loopback: a proxy or the network handles both",
+    )
+    reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
+    write_stall_timeout: Annotated[_PositiveDuration, DURATION] = Field(
+        60.0, description="end a call whose client has not read for this long"
+    )
+    max_connection_age: Annotated[_PositiveDuration, DURATION] = Field(
+        1800.0, description="ask a connection of this age to reconnect, so that load spreads"
+    )
+    grpc_public_api_only: bool = Field(
+        default=False, description="do without the private API of grpcio, which makes the server faster"
+    )
+
+    @property
+    def address(self) -> Address:
+        """Where gRPC is served."""
+        return Address(self.listen)
+
+
+class MetricsSettings(Group):
+    """The metrics endpoint."""
+
+    listen: _Address = Field("127.0.0.1:9464", description="address of /metrics")
+
+    @property
+    def address(self) -> Address:
+        """Where /metrics is served."""
+        return Address(self.listen)
+
+
+class HealthSettings(Group):
+    """The port for health checks alone."""
+
+    listen: _Address | None = Field(
+        None, description="address of a second port, for health checks alone, in plain text: for probes without TLS"
+    )
+
+
+class TlsSettings(Group):
+    """TLS of the gRPC server."""
+
+    certificate: FilePath | None = Field(
+        None, description="PEM file with the server's certificate and the chain above it; unset: plain text"
+    )
+    key: FilePath | None = Field(None, description="PEM file with the key of that certificate")
+    client_ca: FilePath | None = Field(
+        None, description="PEM file with authorities; clients have to show a certificate of one of them"
+    )
+
+    @property
+    def files(self) -> CertificateFiles | None:
+        """Where the certificate is; None serves in plain text."""
+        if self.certificate is None or self.key is None:
+            return None
+        return CertificateFiles(self.certificate, self.key, self.client_ca)
+
+
+class AuthSettings(Group):
+    """What callers may bring beside tokens."""
+
+    allow_caller_api_keys: Annotated[bool, RELOADED] = Field(
+        default=False, description="take callers' own upstream keys, in the metadata key x-upstream-api-key"
+    )
+
+
+def _parse_upstream(text: str) -> str:
+    return text if text == SANDBOX else parse_base_url(text)
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    secret = key.get_secret_value()
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("must be visible ASCII characters only")
+    if len(secret) > _MAX_KEY_CHARS:
+        raise ValueError(f"must have at most {_MAX_KEY_CHARS} characters")
+    return key
+
+
+class ProxySetting(SecretStr):
+    """The URL of a proxy, or `none`; its credentials are not shown."""
+
+    def _display(self) -> str:
+        text = self.get_secret_value()
+        return text if text == proxies.NONE else str(proxies.parse(text))
+
+
+def _check_proxy(setting: SecretStr) -> ProxySetting:
+    text = setting.get_secret_value()
+    if text != proxies.NONE:
+        proxies.parse(text)
+    return ProxySetting(text)
+
+
+def _check_authorities(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ValueError("holds no certificates in PEM form") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    return path
+
+
+class UpstreamSettings(Group):
+    """The upstream, and the way to it."""
+
+    url: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
+        None,
+        description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
+    )
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(None, description="the upstream's API key")
+    proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = Field(
+        None,
+        description="URL of the proxy for connections to the upstream, or 'none'; unset: HTTPS_PROXY, HTTP_PROXY, "
+        "ALL_PROXY and NO_PROXY; loopback addresses and the sandbox never use one",
+    )
+    ca: Annotated[FilePath, AfterValidator(_check_authorities)] | None = Field(
+        None, description="PEM file with authorities to trust for the upstream and its proxy, in place of the system's"
+    )
+
+    @property
+    def base_url(self) -> str | None:
+        """The upstream's base URL; None means the embedded sandbox."""
+        if self.url is None:
+            return TWELVELABS_URL if self.api_key is not None else None
+        return None if self.url == SANDBOX else self.url
+
+    @property
+    def name(self) -> str:
+        """What metrics and results call the upstream."""
+        if self.base_url is None:
+            return SANDBOX
+        return "twelvelabs" if self.base_url == TWELVELABS_URL else "custom"
+
+    @property
+    def used_proxy(self) -> Proxy | None:
+        """What connections to the upstream go through; None connects directly."""
+        if self.proxy is None or self.base_url is None or proxies.is_loopback(self.base_url):
+            return None
+        text = self.proxy.get_secret_value()
+        return None if text == proxies.NONE else proxies.parse(text)
+
+
+class WorkersSettings(Group):
+    """The worker processes."""
+
+    count: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
+    timeout: Annotated[_LongDuration, DURATION] = Field(
+        30.0, description="kill and replace a worker whose event loop does not respond for this long"
+    )
+    max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
+        None, description="replace a worker with more MiB of resident memory; unset: no limit"
+    )
+    max_age: Annotated[_LongDuration | None, DURATION] = Field(
+        None, description="replace a worker of this age; unset: no limit"
+    )
+
+    @property
+    def have_supervisor(self) -> bool:
+        """Whether workers serve, and a supervisor keeps and replaces them; else one process does all."""
+        return self.count > 1 or self.max_memory is not None or self.max_age is not None
+
+
+class ShutdownSettings(Group):
+    """What happens after SIGTERM."""
+
+    grace_period: Annotated[_Duration, DURATION] = Field(30.0, description="the time that running calls get to finish")
+    delay: Annotated[_Duration, DURATION] = Field(
+        0.0, description="the time between NOT_SERVING and the refusal of new calls"
+    )
+
+
+class UploadsSettings(Group):
+    """Uploads."""
+
+    idle_timeout: Annotated[_PositiveDuration, DURATION] = Field(
+        30.0, description="the time in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
+    )
+    spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
+
+
+class LogSettings(Group):
+    """The log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    format: Literal["text", "json"] = Field("text", description="how log lines are written")
+
+
+class ConcurrencySettings(Group):
+    """How much is done at a time."""
+
+    inputs_per_call: Annotated[Count, RELOADED] = Field(16, description="inputs of one call that run at a time")
+    inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
+        64, description="inputs of one modality that run at a time, of all calls"
+    )
+    queue_per_modality: Annotated[int, Field(ge=0, le=_MAX_COUNT), RELOADED, DIVIDED] = Field(
+        256, description="inputs of one modality that wait beside those; calls with more are refused"
+    )
+    max_buffered_bytes: Annotated[Count, RELOADED, DIVIDED] = Field(
+        256 * MIB, description="bytes of content in memory; calls with more are refused"
+    )
+
+
+class RetrySettings(Group):
+    """Retries of upstream requests."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=3), RELOADED] = Field(3, description="upstream requests for one input")
+    budget_ratio: Annotated[float, Field(ge=0, le=1), AfterValidator(abs), RELOADED] = Field(
+        0.2, description="retries for each input on average, over a small reserve; none while most attempts fail"
+    )
+
+
+_Limit = Annotated[Count | None, RELOADED, DIVIDED]
+_OF_PLAN = "rate limit of the plan; unset: none"
+_OF_MEDIA = "minutes of media; unset: no limit"
+
+
+class RequestRateLimits(Group):
+    """Rate limits of a modality."""
+
+    requests_per_minute: _Limit = Field(None, description=_OF_PLAN)
+    requests_per_day: _Limit = Field(None, description=_OF_PLAN)
+
+
+class AudioRateLimits(RequestRateLimits):
+    """Rate limits of audio."""
+
+    media_minutes_per_hour: _Limit = Field(None, description=_OF_MEDIA)
+    media_minutes_per_day: _Limit = Field(None, description=_OF_MEDIA)
+
+
+class RateLimitSettings(Group):
+    """The rate limits of the plan at the upstream."""
+
+    text: RequestRateLimits = RequestRateLimits()
+    image: RequestRateLimits = RequestRateLimits()
+    audio: AudioRateLimits = AudioRateLimits()
+
+
+class RequestLimits(Group):
+    """What one request may hold."""
+
+    inputs: Annotated[Count, RELOADED] = Field(256, description="inputs in one call")
+    message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(
+        16 * MIB, description="bytes of one request message"
+    )
+    image_bytes: Annotated[Count, RELOADED] = Field(32 * MIB, description="bytes of one image")
+    upload_bytes: Annotated[Count, RELOADED] = Field(256 * MIB, description="bytes of one uploaded file")
+    text_bytes: Annotated[Count, RELOADED] = Field(64 << 10, description="bytes of one text in UTF-8")
+    url_chars: Annotated[Count, RELOADED] = Field(8192, description="characters of one URL")
