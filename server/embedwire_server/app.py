@@ -230,10 +230,10 @@ class App:
         if self._settings.health.listen is None:
             return
         address = Address(self._settings.health.listen)
-        server = rpc_server.for_health(
+        server = rpc_server.HealthServer(
             health, self._metrics, self._settings.upstream.name, self._rules, private_api=private_api
         )
-        self.health_target = address.with_port(server.add_insecure_port(address))
+        self.health_target = address.with_port(server.listen(address))
         await server.start()
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
 

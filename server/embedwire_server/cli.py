@@ -5,7 +5,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
@@ -73,7 +73,12 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
             default = setting.field.default
             shown = duration_text(default) if setting.is_duration and default is not None else default
             text = (setting.field.description or "") + ("" if shown is None else f" ({shown})")
-            options = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%"), "metavar": "VALUE", "dest": name}
+            options: dict[str, Any] = {
+                "default": argparse.SUPPRESS,
+                "help": text.replace("%", "%%"),
+                "metavar": "VALUE",
+                "dest": name,
+            }
             if setting.field.annotation is bool:
                 command.add_argument(setting.flag, nargs="?", const="true", **options)
             else:

@@ -89,6 +89,29 @@ async def test_a_drain_cancels_nobody(callers: int) -> None:
     assert set(load.codes) == {OK, UNAVAILABLE}
 
 
+async def test_the_end_of_the_health_port_cancels_no_probe() -> None:
+    """Probes that meet the end of the server at the port for health alone are answered, or refused with UNAVAILABLE."""
+    codes: set[grpc.StatusCode] = set()
+
+    async def probe(target: str, ended: asyncio.Event) -> None:
+        async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            while not ended.is_set():
+                codes.add(await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).code())
+
+    for _ in range(3):
+        with held_port() as port:
+            target = f"127.0.0.1:{port}"
+            async with ServerProcess.running(answer, health_listen=target) as server:
+                ended = asyncio.Event()
+                probes = [asyncio.create_task(probe(target, ended)) for _ in range(30)]
+                await until(lambda: OK in codes)
+                assert await server.terminate() == 0
+                ended.set()
+                await asyncio.gather(*probes)
+
+    assert codes == {OK, UNAVAILABLE}
+
+
 async def test_who_waits_for_a_server_loses_no_call() -> None:
     """A client that waits for ready waits for the next server on the port, which starts there at once."""
     async with contextlib.AsyncExitStack() as stack:

@@ -21,7 +21,7 @@ from pydantic import (
 from embedwire_server.auth.certificates import CertificateFiles
 from embedwire_server.core import proxies
 from embedwire_server.core.address import Address, parse_address, parse_base_url
-from embedwire_server.upstreams.http.proxies import Proxy
+from embedwire_server.core.proxies import Proxy
 
 SANDBOX = "sandbox"
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
@@ -112,17 +112,17 @@ class Group(BaseModel):
 class ServerSettings(Group):
     """The gRPC server."""
 
-    listen: _Address = Field("127.0.0.1:50051", description="gRPC address")
+    listen: _Address = Field(default="127.0.0.1:50051", description="gRPC address")
     allow_insecure: bool = Field(
         default=False,
         description="accept plain text without authentication beyond loopback: a proxy or the network handles both",
     )
     reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
     write_stall_timeout: Annotated[_PositiveDuration, DURATION] = Field(
-        60.0, description="end a call whose client has not read for this long"
+        default=60.0, description="end a call whose client has not read for this long"
     )
     max_connection_age: Annotated[_PositiveDuration, DURATION] = Field(
-        1800.0, description="ask a connection of this age to reconnect, so that load spreads"
+        default=1800.0, description="ask a connection of this age to reconnect, so that load spreads"
     )
     grpc_public_api_only: bool = Field(
         default=False, description="do without the private API of grpcio, which makes the server faster"
@@ -137,7 +137,7 @@ class ServerSettings(Group):
 class MetricsSettings(Group):
     """The metrics endpoint."""
 
-    listen: _Address = Field("127.0.0.1:9464", description="address of /metrics")
+    listen: _Address = Field(default="127.0.0.1:9464", description="address of /metrics")
 
     @property
     def address(self) -> Address:
@@ -149,7 +149,8 @@ class HealthSettings(Group):
     """The port for health checks alone."""
 
     listen: _Address | None = Field(
-        None, description="address of a second port, for health checks alone, in plain text: for probes without TLS"
+        default=None,
+        description="address of a second port, for health checks alone, in plain text: for probes without TLS",
     )
 
 
@@ -157,11 +158,11 @@ class TlsSettings(Group):
     """TLS of the gRPC server."""
 
     certificate: FilePath | None = Field(
-        None, description="PEM file with the server's certificate and the chain above it; unset: plain text"
+        default=None, description="PEM file with the server's certificate and the chain above it; unset: plain text"
     )
-    key: FilePath | None = Field(None, description="PEM file with the key of that certificate")
+    key: FilePath | None = Field(default=None, description="PEM file with the key of that certificate")
     client_ca: FilePath | None = Field(
-        None, description="PEM file with authorities; clients have to show a certificate of one of them"
+        default=None, description="PEM file with authorities; clients have to show a certificate of one of them"
     )
 
     @property
@@ -222,17 +223,20 @@ class UpstreamSettings(Group):
     """The upstream, and the way to it."""
 
     url: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
-        None,
+        default=None,
         description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
     )
-    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(None, description="the upstream's API key")
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        default=None, description="the upstream's API key"
+    )
     proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = Field(
-        None,
+        default=None,
         description="URL of the proxy for connections to the upstream, or 'none'; unset: HTTPS_PROXY, HTTP_PROXY, "
         "ALL_PROXY and NO_PROXY; loopback addresses and the sandbox never use one",
     )
     ca: Annotated[FilePath, AfterValidator(_check_authorities)] | None = Field(
-        None, description="PEM file with authorities to trust for the upstream and its proxy, in place of the system's"
+        default=None,
+        description="PEM file with authorities to trust for the upstream and its proxy, in place of the system's",
     )
 
     @property
@@ -261,15 +265,17 @@ class UpstreamSettings(Group):
 class WorkersSettings(Group):
     """The worker processes."""
 
-    count: Count = Field(1, description="processes that serve; what is limited for all calls is divided among them")
+    count: Count = Field(
+        default=1, description="processes that serve; what is limited for all calls is divided among them"
+    )
     timeout: Annotated[_LongDuration, DURATION] = Field(
-        30.0, description="kill and replace a worker whose event loop does not respond for this long"
+        default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
     )
     max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
-        None, description="replace a worker with more MiB of resident memory; unset: no limit"
+        default=None, description="replace a worker with more MiB of resident memory; unset: no limit"
     )
     max_age: Annotated[_LongDuration | None, DURATION] = Field(
-        None, description="replace a worker of this age; unset: no limit"
+        default=None, description="replace a worker of this age; unset: no limit"
     )
 
     @property
@@ -281,9 +287,11 @@ class WorkersSettings(Group):
 class ShutdownSettings(Group):
     """What happens after SIGTERM."""
 
-    grace_period: Annotated[_Duration, DURATION] = Field(30.0, description="the time that running calls get to finish")
+    grace_period: Annotated[_Duration, DURATION] = Field(
+        default=30.0, description="the time that running calls get to finish"
+    )
     delay: Annotated[_Duration, DURATION] = Field(
-        0.0, description="the time between NOT_SERVING and the refusal of new calls"
+        default=0.0, description="the time between NOT_SERVING and the refusal of new calls"
     )
 
 
@@ -291,39 +299,46 @@ class UploadsSettings(Group):
     """Uploads."""
 
     idle_timeout: Annotated[_PositiveDuration, DURATION] = Field(
-        30.0, description="the time in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
+        default=30.0, description="the time in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
     )
-    spool_dir: DirectoryPath | None = Field(None, description="where uploads are spooled; unset: the system's place")
+    spool_dir: DirectoryPath | None = Field(
+        default=None, description="where uploads are spooled; unset: the system's place"
+    )
 
 
 class LogSettings(Group):
     """The log."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    format: Literal["text", "json"] = Field("text", description="how log lines are written")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+    format: Literal["text", "json"] = Field(default="text", description="how log lines are written")
 
 
 class ConcurrencySettings(Group):
     """How much is done at a time."""
 
-    inputs_per_call: Annotated[Count, RELOADED] = Field(16, description="inputs of one call that run at a time")
+    inputs_per_call: Annotated[Count, RELOADED] = Field(default=16, description="inputs of one call that run at a time")
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
-        64, description="inputs of one modality that run at a time, of all calls"
+        default=64, description="inputs of one modality that run at a time, of all calls"
     )
     queue_per_modality: Annotated[int, Field(ge=0, le=_MAX_COUNT), RELOADED, DIVIDED] = Field(
-        256, description="inputs of one modality that wait beside those; calls with more are refused"
+        default=256, description="inputs of one modality that wait beside those; calls with more are refused"
     )
     max_buffered_bytes: Annotated[Count, RELOADED, DIVIDED] = Field(
-        256 * MIB, description="bytes of content in memory; calls with more are refused"
+        default=256 * MIB, description="bytes of content in memory; calls with more are refused"
     )
 
 
 class RetrySettings(Group):
     """Retries of upstream requests."""
 
-    max_attempts: Annotated[int, Field(ge=1, le=3), RELOADED] = Field(3, description="upstream requests for one input")
+    max_attempts: Annotated[int, Field(ge=1, le=3), RELOADED] = Field(
+        default=3, description="upstream requests for one input"
+    )
     budget_ratio: Annotated[float, Field(ge=0, le=1), AfterValidator(abs), RELOADED] = Field(
-        0.2, description="retries for each input on average, over a small reserve; none while most attempts fail"
+        default=0.2,
+        description="retries for each input on average, over a small reserve; none while most attempts fail",
     )
 
 
@@ -335,33 +350,33 @@ _OF_MEDIA = "minutes of media; unset: no limit"
 class RequestRateLimits(Group):
     """Rate limits of a modality."""
 
-    requests_per_minute: _Limit = Field(None, description=_OF_PLAN)
-    requests_per_day: _Limit = Field(None, description=_OF_PLAN)
+    requests_per_minute: _Limit = Field(default=None, description=_OF_PLAN)
+    requests_per_day: _Limit = Field(default=None, description=_OF_PLAN)
 
 
 class AudioRateLimits(RequestRateLimits):
     """Rate limits of audio."""
 
-    media_minutes_per_hour: _Limit = Field(None, description=_OF_MEDIA)
-    media_minutes_per_day: _Limit = Field(None, description=_OF_MEDIA)
+    media_minutes_per_hour: _Limit = Field(default=None, description=_OF_MEDIA)
+    media_minutes_per_day: _Limit = Field(default=None, description=_OF_MEDIA)
 
 
 class RateLimitSettings(Group):
     """The rate limits of the plan at the upstream."""
 
-    text: RequestRateLimits = RequestRateLimits()
-    image: RequestRateLimits = RequestRateLimits()
-    audio: AudioRateLimits = AudioRateLimits()
+    text: RequestRateLimits = Field(default_factory=RequestRateLimits)
+    image: RequestRateLimits = Field(default_factory=RequestRateLimits)
+    audio: AudioRateLimits = Field(default_factory=AudioRateLimits)
 
 
 class RequestLimits(Group):
     """What one request may hold."""
 
-    inputs: Annotated[Count, RELOADED] = Field(256, description="inputs in one call")
+    inputs: Annotated[Count, RELOADED] = Field(default=256, description="inputs in one call")
     message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(
-        16 * MIB, description="bytes of one request message"
+        default=16 * MIB, description="bytes of one request message"
     )
-    image_bytes: Annotated[Count, RELOADED] = Field(32 * MIB, description="bytes of one image")
-    upload_bytes: Annotated[Count, RELOADED] = Field(256 * MIB, description="bytes of one uploaded file")
-    text_bytes: Annotated[Count, RELOADED] = Field(64 << 10, description="bytes of one text in UTF-8")
-    url_chars: Annotated[Count, RELOADED] = Field(8192, description="characters of one URL")
+    image_bytes: Annotated[Count, RELOADED] = Field(default=32 * MIB, description="bytes of one image")
+    upload_bytes: Annotated[Count, RELOADED] = Field(default=256 * MIB, description="bytes of one uploaded file")
+    text_bytes: Annotated[Count, RELOADED] = Field(default=64 << 10, description="bytes of one text in UTF-8")
+    url_chars: Annotated[Count, RELOADED] = Field(default=8192, description="characters of one URL")

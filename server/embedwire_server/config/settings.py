@@ -38,7 +38,7 @@ KEY_VARIABLE = "TWELVELABS_API_KEY"
 FILE_ONLY = frozenset({"models", "tokens"})
 API_KEY = "upstream_api_key"
 # Settings that every deployment sets have short names as flags and variables.
-_SHORT = {
+_SHORT: Mapping[tuple[str, ...], str] = {
     ("server", "listen"): "listen",
     ("server", "allow_insecure"): "insecure",
     ("upstream", "url"): "upstream",
@@ -66,25 +66,25 @@ class Settings(Group):
     """
 
     config: FilePath | None = Field(
-        None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
+        default=None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
-    server: ServerSettings = ServerSettings()
-    tls: TlsSettings = TlsSettings()
-    auth: AuthSettings = AuthSettings()
-    metrics: MetricsSettings = MetricsSettings()
-    health: HealthSettings = HealthSettings()
-    upstream: UpstreamSettings = UpstreamSettings()
-    workers: WorkersSettings = WorkersSettings()
-    shutdown: ShutdownSettings = ShutdownSettings()
-    log: LogSettings = LogSettings()
-    concurrency: ConcurrencySettings = ConcurrencySettings()
-    uploads: UploadsSettings = UploadsSettings()
-    retry: RetrySettings = RetrySettings()
-    rate_limits: RateLimitSettings = RateLimitSettings()
-    request_limits: RequestLimits = RequestLimits()
-    models: Annotated[tuple[Model, ...], RELOADED] = Field((), description="further models, in the file only")
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    health: HealthSettings = Field(default_factory=HealthSettings)
+    upstream: UpstreamSettings = Field(default_factory=UpstreamSettings)
+    workers: WorkersSettings = Field(default_factory=WorkersSettings)
+    shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    concurrency: ConcurrencySettings = Field(default_factory=ConcurrencySettings)
+    uploads: UploadsSettings = Field(default_factory=UploadsSettings)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
+    request_limits: RequestLimits = Field(default_factory=RequestLimits)
+    models: Annotated[tuple[Model, ...], RELOADED] = Field(default=(), description="further models, in the file only")
     tokens: Annotated[tuple[Token, ...], BeforeValidator(_with_lists), RELOADED] = Field(
-        (), description="the callers that are accepted, in the file only; unset: all"
+        default=(), description="the callers that are accepted, in the file only; unset: all"
     )
 
     @property
@@ -180,7 +180,8 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
 
 def changed(settings: Settings, values: Mapping[str, object]) -> Settings:
     """Return the settings with other values, named as flags, which are right already."""
-    return _changed(settings, nested(values))
+    found: Settings = _changed(settings, nested(values))
+    return found
 
 
 def _changed(group: Group, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the type of the group

@@ -30,7 +30,7 @@ STOP_SECONDS = 6.0  # that a worker may need to stop beside the drain delay and 
 
 
 class Supervisor:
-    """Keeps `settings.workers.count` workers. `async with Supervisor(settings)` starts them; leaving drains and stops all.
+    """Keeps `settings.workers.count` workers. `async with Supervisor(settings)` starts them; leaving stops all.
 
     Args:
         settings: what holds for all workers together.

@@ -12,7 +12,7 @@ from embedwire_server.core.errors import Draining
 from embedwire_server.observability.exceptions import describe
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, services
-from embedwire_server.rpc.drain import ActiveCalls
+from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
@@ -78,13 +78,10 @@ class Server:
         cannot tell that they may try elsewhere. So calls are held for a moment until no more arrive; the ones that
         are held are then running calls.
         """
-        door, running = self._services.door, self._services.running
+        running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
-        await door.hold()
-        stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
-        await asyncio.sleep(LEAVING_SECONDS)
-        await door.open()
+        stopping = await _leave(self._server, self._services.door, grace + 2 * GOODBYE_SECONDS)
         running.end(Draining(), services=reflection.SERVICES)  # they have no end of their own
         if not await running.ended(grace):
             running.end(Draining())
@@ -142,6 +139,56 @@ class Server:
             await asyncio.gather(self._replacing, return_exceptions=True)
 
 
+class HealthServer:
+    """A server for health checks and nothing else, for probes that do not speak TLS. Its calls have the same limits.
+
+    Args:
+        health: grpc.health.v1.
+        metrics: count every call.
+        upstream: name of the configured upstream, for the trailers.
+        rules: what callers may do.
+        private_api: whether the private API of grpcio is used.
+    """
+
+    def __init__(
+        self, health: HealthServicer, metrics: Metrics, upstream: str, rules: ServerOptions, *, private_api: bool = True
+    ) -> None:
+        self._server = grpc.aio.server(options=options.of(rules))
+        self._gate = DrainGate()
+        observe = ObservabilityInterceptor(metrics, upstream, rules, ActiveCalls())
+        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(rules), private_api=private_api)
+        inner = handlers.of_service(health, services.HEALTH)
+        services.register(
+            self._server,
+            {path: self._gate.wrap(observe.wrap(errors.wrap(handler), path)) for path, handler in inner.items()},
+        )
+
+    def listen(self, address: str) -> int:
+        """Take a port, for plain text; the one that was really taken.
+
+        Raises:
+            RuntimeError: it is in use.
+        """
+        return self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Turn callers away, and give running calls `grace` seconds."""
+        await (await _leave(self._server, self._gate, grace))
+
+
+async def _leave(server: grpc.aio.Server, gate: DrainGate, grace: float) -> asyncio.Task[None]:
+    """Begin to stop a server, without a call that gRPC ends with CANCELLED; see `Server.stop`."""
+    await gate.hold()
+    stopping = asyncio.create_task(server.stop(grace))
+    await asyncio.sleep(LEAVING_SECONDS)
+    await gate.open()
+    return stopping
+
+
 async def _stopped(server: grpc.aio.Server, grace: float) -> None:
     """Stop a server; if that is cancelled, without any grace."""
     try:
@@ -173,15 +220,3 @@ def build(  # noqa: PLR0913 - what a server is made of
     """
     services = Services(servicer, health, metrics, upstream, rules or ServerOptions(), access=access or Authenticator())
     return Server(services, private_api=private_api)
-
-
-def for_health(
-    health: HealthServicer, metrics: Metrics, upstream: str, rules: ServerOptions, *, private_api: bool = True
-) -> grpc.aio.Server:
-    """A server for health checks and nothing else, for probes that do not speak TLS; its calls have the same limits."""
-    server = grpc.aio.server(options=options.of(rules))
-    observe = ObservabilityInterceptor(metrics, upstream, rules, ActiveCalls())
-    translate = ErrorInterceptor(Authenticator(), *services.pending_calls(rules), private_api=private_api)
-    inner = handlers.of_service(health, services.HEALTH)
-    services.register(server, {path: observe.wrap(translate.wrap(handler), path) for path, handler in inner.items()})
-    return server
