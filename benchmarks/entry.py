@@ -11,5 +11,5 @@ from embedwire_server.observability import logs
 def serve(app: type[App]) -> None:
     """Do what `embedwire-server serve` does, with a kind of `App`."""
     settings = command._loaded(command._parser().parse_args(namespace=argparse.Namespace(unknown=[]))).settings
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log.level, settings.log.format)
     sys.exit(command._run(app(settings)))

@@ -75,8 +75,8 @@ class FilesApp(App):
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         settings = self._settings
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=None, trust_env=False))
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        dialect = FilesDialect(client, settings.upstream_url or "", key)
+        key = settings.upstream.api_key.get_secret_value() if settings.upstream.api_key else None
+        dialect = FilesDialect(client, settings.upstream.base_url or "", key)
         return HttpUpstream(ClientSender(client), dialect, "custom")
 
 

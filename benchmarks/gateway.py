@@ -17,7 +17,7 @@ from benchmarks.upstream import Upstream
 from embedwire.v1 import embedding_pb2_grpc
 
 # A commit without one of these settings has no such limit.
-_PLACES = {"--inputs-in-flight": "4096", "--inputs-queued": "4096"}
+_PLACES = {"--concurrency-inputs-per-modality": "4096", "--concurrency-queue-per-modality": "4096"}
 _KEY = "a-key-of-the-benchmark"
 _HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
 _OURS, _OK = 'grpc_method="CreateEmbedding', 'grpc_code="OK"'

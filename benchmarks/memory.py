@@ -46,7 +46,7 @@ def experiments() -> list[tuple[str, Work]]:
 
 async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str], start: Start = DEFAULT) -> float:
     """MiB by which the peak of a fresh server is above what it had when it was warm."""
-    async with stage.gateway(way, start, max_upload_bytes=2 * UPLOAD_BYTES) as server:
+    async with stage.gateway(way, start, request_limits_upload_bytes=2 * UPLOAD_BYTES) as server:
         await warm(server)
         await asyncio.sleep(0.5)
         server.program.forget_peak()

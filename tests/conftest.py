@@ -23,12 +23,14 @@ _CHANGES_BEHAVIOUR = re.compile(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--grpc-public-api-only", action="store_true", help="all servers use grpcio's public API only")
+    parser.addoption(
+        "--server-grpc-public-api-only", action="store_true", help="all servers use grpcio's public API only"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("grpc_public_api_only"):
-        EVERYWHERE["grpc_public_api_only"] = True
+    if config.getoption("server_grpc_public_api_only"):
+        EVERYWHERE["server_grpc_public_api_only"] = True
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -94,7 +94,7 @@ async def test_a_proxy_that_refuses() -> None:
     """The message has the status of the proxy, and no request counts as an attempt."""
     async with ForwardProxy(answer=REFUSED % 403).running() as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
-        async with serving(upstream="https://upstream.test", upstream_proxy=url, max_attempts=1) as served:
+        async with serving(upstream="https://upstream.test", upstream_proxy=url, retry_max_attempts=1) as served:
             failure = await failure_of(served.stub)
     assert (failure.info.metadata["cause"], failure.info.metadata["attempts"]) == ("proxy_refused", "0")
     assert failure.message.endswith("with status 403")

@@ -329,7 +329,7 @@ async def test_a_storm_of_failures_is_one_line(serve: Serve, capfd: pytest.Captu
     """Many failures of one cause are counted each and logged seldom; each input's failure has the cause."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    async with serve(upstream=f"http://127.0.0.1:{port}", max_attempts=1) as served:
+    async with serve(upstream=f"http://127.0.0.1:{port}", retry_max_attempts=1) as served:
         asked = request(*(text_input() for _ in range(100)))
         done = results([event async for event in served.stub.CreateEmbedding(asked, timeout=25)])
         assert served.metric("embedwire_upstream_connection_failures_total", cause="connection_refused") == 100
@@ -345,7 +345,7 @@ async def test_other_failures_have_no_cause(scripted: Scripted) -> None:
     async def script(visit: Visit) -> None:
         await visit.answer(b"", 503)
 
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         failure = failed(await failure_at(served))
         assert served.metric("embedwire_upstream_connection_failures_total") == 0
     assert "cause" not in failure.info.metadata

@@ -180,7 +180,7 @@ async def test_a_server_takes_over_with_the_certificate_that_is_in_force(tmp_pat
 @pytest.mark.parametrize("changed", LATE)
 async def test_accept_loops_that_fail_in_a_drain(changed: str) -> None:
     """The server does not begin anew: it ends in time, with exit code 0, and a call ends with OK or UNAVAILABLE."""
-    async with running(changed, drain_delay=2) as server:
+    async with running(changed, shutdown_delay=2) as server:
         ending = asyncio.ensure_future(server.terminate())
         await until(lambda: reported(server, "draining") == 1)
         server.process.send_signal(signal.SIGUSR1)
@@ -212,7 +212,7 @@ async def test_a_self_check_without_an_answer_says_how_its_call_ended() -> None:
 
 async def test_the_public_api_only() -> None:
     """The setting is obeyed without a word, also where the private API does not work."""
-    async with running("missing", grpc_public_api_only="true") as server:
+    async with running("missing", server_grpc_public_api_only="true") as server:
         assert not uses_private_api(server)
         assert {await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)} == {OK}
         assert {await streamed(server.stub) for _ in range(2)} == {OK}

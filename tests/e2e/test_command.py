@@ -33,7 +33,7 @@ async def test_a_server_starts_answers_and_ends_with_0() -> None:
 
 async def test_a_second_signal_ends_at_once() -> None:
     """A drain that would take a minute is cut short by a second signal."""
-    async with ServerProcess.running(drain_delay=60) as server:
+    async with ServerProcess.running(shutdown_delay=60) as server:
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             while not any("draining" in line for line in server.log):
@@ -75,17 +75,28 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
     """Each has its line and its place, from all sources, and also what does not go together."""
     file = tmp_path / "embedwire.toml"
     file.write_text("max_url_chars = 0\ngrase = 1\n[[tokens]]\nname = 'a'\n")
-    words = ("--listen", "nowhere", "--grace", "-1", "--gracee", "3", "--tls-key", str(file), "--config", str(file))
-    ended = run("config", "check", *words, EMBEDWIRE_MAX_INPUTS="none", EMBEDWIRE_TOKENS="a")
+    words = (
+        "--listen",
+        "nowhere",
+        "--shutdown-grace-period",
+        "-1",
+        "--gracee",
+        "3",
+        "--tls-key",
+        str(file),
+        "--config",
+        str(file),
+    )
+    ended = run("config", "check", *words, EMBEDWIRE_REQUEST_LIMITS_INPUTS="none", EMBEDWIRE_TOKENS="a")
 
     assert ended.returncode == 2
     assert sorted(line.removeprefix("embedwire-server: ") for line in ended.stderr.splitlines()) == sorted(
         [
-            "--gracee: is no flag; did you mean --grace?",
+            "--gracee: is no flag; did you mean --shutdown-grace-period?",
             "EMBEDWIRE_TOKENS: can be set in the file only, as [[tokens]]",
             "--listen: must be HOST:PORT, for instance 127.0.0.1:50051",
-            "--grace: Input should be greater than or equal to 0",
-            "EMBEDWIRE_MAX_INPUTS: Input should be a valid integer, unable to parse string as an integer",
+            "--shutdown-grace-period: Input should be greater than or equal to 0",
+            "EMBEDWIRE_REQUEST_LIMITS_INPUTS: Input should be a valid integer, unable to parse string as an integer",
             f"{file}: max_url_chars: Input should be greater than or equal to 1",
             f"{file}: grase: is no setting; did you mean grace?",
             f"{file}: tokens[0].sha256: Field required",
@@ -102,7 +113,7 @@ def test_a_variable_that_is_no_setting_is_a_warning() -> None:
 
     assert ended.returncode == 0
     assert ended.stderr.splitlines() == [
-        "embedwire-server: warning: EMBEDWIRE_GRASE: is no setting, and is ignored; did you mean EMBEDWIRE_GRACE?",
+        "embedwire-server: warning: EMBEDWIRE_GRASE: is no setting, and is ignored; did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?",
         "embedwire-server: warning: EMBEDWIRE_PORT: is no setting, and is ignored",
     ]
 
@@ -149,12 +160,12 @@ def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
         dimensions = 4
         audio = {{max_bytes = 9}}
     """)
-    words = ("config", "show", "--max-inputs", "7", "--config", str(file))
+    words = ("config", "show", "--request-limits-inputs", "7", "--config", str(file))
     ended = run(*words, TWELVELABS_API_KEY="tlk_CANARY", EMBEDWIRE_UPSTREAM="http://u")
     shown = tomllib.loads(ended.stdout)
 
     assert ended.returncode == 0
-    assert "max_inputs = 7  # --max-inputs\n" in ended.stdout
+    assert "max_inputs = 7  # --request-limits-inputs\n" in ended.stdout
     assert 'upstream = "http://u"  # EMBEDWIRE_UPSTREAM\n' in ended.stdout
     assert f"grace = 5.0  # {file}\n" in ended.stdout
     assert 'listen = "127.0.0.1:50051"  # default\n' in ended.stdout

@@ -43,7 +43,7 @@ async def test_the_upstreams_message_reaches_the_caller(scripted: Scripted, body
     async def script(visit: Visit) -> None:
         await visit.answer(body, status)
 
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -76,7 +76,7 @@ async def test_a_broken_body_does_not_change_what_the_status_means(steps: list[b
     """A 400 stays the caller's matter if its body is cut off or broken."""
     upstream = RawUpstream(lambda _: [b"HTTP/1.1 400 Bad Request\r\n", *steps])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await reason_of(served) == "INPUT_REJECTED"
 
 
@@ -85,7 +85,7 @@ async def test_a_broken_body_does_not_hide_a_rate_limit(last: Step) -> None:
     """A 429 whose body is cut off or never ends holds the next calls for as long as its headers ask."""
     upstream = RawUpstream(lambda _: [b"HTTP/1.1 429 No\r\nRetry-After: 60\r\nContent-Length: 1000\r\n\r\n{", last])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await reason_of(served) == "UPSTREAM_RATE_LIMITED"
             assert await reason_of(served) == "RATE_LIMITED"
     assert len(upstream.requests) == 1
@@ -142,7 +142,7 @@ def named(found: dict[int, pb.InputResult]) -> dict[int, tuple[str, list[str]]]:
 
 async def test_a_failure_names_its_input(scripted: Scripted) -> None:
     """Each failure of several inputs names its input, and has a violation if the input is at fault."""
-    async with scripted(_fails_media, max_attempts=1) as (served, _):
+    async with scripted(_fails_media, retry_max_attempts=1) as (served, _):
         events = [event async for event in served.stub.CreateEmbedding(request(*SEVERAL), timeout=20)]
         asked = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=SEVERAL)
         unary = await served.stub.CreateEmbeddingUnary(asked, timeout=20)
@@ -167,7 +167,7 @@ async def test_a_file_that_fails_is_named_once(scripted: Scripted) -> None:
         pb.CreateEmbeddingFromUploadRequest(request=asked),
         pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(input_index=1, data=b"abc", last=True)),
     ]
-    async with scripted(_fails_media, max_attempts=1) as (served, _):
+    async with scripted(_fails_media, retry_max_attempts=1) as (served, _):
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(iter(messages), timeout=20)]
     failure = results(events)[1].failure
     field = "request.inputs[1].image.source.upload.size_bytes"

@@ -66,7 +66,7 @@ async def test_refused_calls(scripted: Scripted) -> None:
         await is_open.wait()
         await ok(visit)
 
-    async with scripted(held, inputs_in_flight=1, inputs_queued=0) as (served, _):
+    async with scripted(held, concurrency_inputs_per_modality=1, concurrency_queue_per_modality=0) as (served, _):
         first = asyncio.create_task(embed(served))
         await until(lambda: served.metric("embedwire_inputs_in_flight", modality="text") == 1)
         with circles() as found:

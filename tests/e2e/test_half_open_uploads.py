@@ -116,7 +116,7 @@ STALLS: dict[str, Any] = {
 @pytest.mark.parametrize("messages", STALLS.values(), ids=STALLS)
 async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path: Path, messages: Any) -> None:
     """After `upload_idle_timeout` the call ends with the field and the limit, and nothing of it is left."""
-    async with serve(upload_idle_timeout=1.0, spool_dir=tmp_path) as served:
+    async with serve(uploads_idle_timeout=1.0, uploads_spool_dir=tmp_path) as served:
         failure = failed(await ended(served, messages()))
         await until(lambda: served.metric("embedwire_inputs_in_flight") == 0)
         assert served.metric("embedwire_buffered_bytes") == 0
@@ -137,7 +137,7 @@ async def test_a_slow_upload_is_not_a_stalled_one(serve: Serve) -> None:
             await asyncio.sleep(0.5)
             yield chunk(piece, last=number == len(pieces) - 1)
 
-    async with serve(upload_idle_timeout=3.0) as served:
+    async with serve(uploads_idle_timeout=3.0) as served:
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(slowly(), timeout=60)]
 
     assert len(pieces) * 0.5 > 3.0
@@ -156,7 +156,7 @@ async def test_the_rest_of_a_file_that_has_failed_is_not_a_stall(serve: Serve, s
         yield chunk(b"", last=True)
         yield chunk(PICTURE, 1, last=True)
 
-    async with serve(max_image_bytes=10_000, upload_idle_timeout=2.0) as served:
+    async with serve(request_limits_image_bytes=10_000, uploads_idle_timeout=2.0) as served:
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(messages(), timeout=60)]
 
     assert results(events)[0].HasField("failure")
@@ -189,7 +189,7 @@ async def test_the_wait_for_the_upstream_is_not_the_callers(scripted: Scripted) 
         await asyncio.sleep(1.5)
         await visit.answer(reply("image_embedding"))
 
-    async with scripted(script, inputs_at_once=1, upload_idle_timeout=1.0) as (served, _):
+    async with scripted(script, concurrency_inputs_per_call=1, uploads_idle_timeout=1.0) as (served, _):
         sent = [first(*[upload_input("image")] * 3), *[chunk(PICTURE, index, last=True) for index in range(3)]]
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(iter(sent), timeout=60)]
 
@@ -239,7 +239,7 @@ async def test_an_upload_that_has_failed_is_not_read_for_ever(
 ) -> None:
     """A caller that goes on after the failure is told of it, after a bounded number of bytes."""
     caller = caller()
-    async with serve(max_image_bytes=4 * MIB) as served:
+    async with serve(request_limits_image_bytes=4 * MIB) as served:
         failure = failed(await asyncio.to_thread(caller.call, served.app.target))
 
     assert failure.info.reason == reason
@@ -251,7 +251,7 @@ async def test_a_single_upload_that_has_failed_ends_as_soon_as_its_caller_pauses
     serve: Serve, source: dict[str, Any]
 ) -> None:
     """With one input, the failure of its file is the call's status, without waiting for the last chunk."""
-    async with serve(max_image_bytes=1000, upload_idle_timeout=600) as served:
+    async with serve(request_limits_image_bytes=1000, uploads_idle_timeout=600) as served:
         failure = failed(await ended(served, paused(first(upload_input("image", **source)), chunk(bytes(2000)))))
 
     assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
@@ -276,7 +276,9 @@ async def test_uploads_go_on_where_memory_is_short(serve: Serve, tmp_path: Path)
     """Many uploads that have half arrived, and hold all the memory there is for them, are all completed."""
     audio = media.wav(20)
     half = len(audio) // 2
-    async with serve(max_content_bytes=2 * MIB, max_message_bytes=MIB, spool_dir=tmp_path) as served:
+    async with serve(
+        concurrency_max_buffered_bytes=2 * MIB, request_limits_message_bytes=MIB, uploads_spool_dir=tmp_path
+    ) as served:
         go_on = asyncio.Event()
 
         async def upload() -> bool:

@@ -55,7 +55,7 @@ async def is_well(served: Served) -> bool:
 
 async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
     """After `stall_timeout` the upstream is let go and nothing is in flight; who reads on then finds ABORTED."""
-    async with scripted(endless, stall_timeout=0.5) as (served, upstream):
+    async with scripted(endless, server_write_stall_timeout=0.5) as (served, upstream):
         events = aiter(served.stub.CreateEmbedding(AUDIO, timeout=60))
         await anext(events)
         await asyncio.wait_for(upstream.visits[0].gone(), 10)
@@ -80,7 +80,7 @@ async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: 
 
     path, asked = SERVICE + "CreateEmbedding", message(request(*[text_input()] * inputs).SerializeToString())
     async with (
-        scripted(script, stall_timeout=0.2) as (served, _),
+        scripted(script, server_write_stall_timeout=0.2) as (served, _),
         Connection.open(served.app.target, settings=struct.pack(">HI", 4, 0)) as connection,
     ):
         await connection.send(call(path, 1), frame(http2.DATA, asked, flags=http2.END_STREAM, stream=1))
@@ -97,7 +97,7 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
     window = struct.pack(">HI", 4, 1 << 14)  # room for about two segments
     path, asked = SERVICE + "CreateEmbedding", message(AUDIO.SerializeToString())
     async with (
-        scripted(script, stall_timeout=1) as (served, _),
+        scripted(script, server_write_stall_timeout=1) as (served, _),
         Connection.open(served.app.target, settings=window) as connection,
     ):
         began = time.monotonic()
@@ -302,7 +302,7 @@ async def test_bursts_within_the_limits_are_answered(scripted: Scripted) -> None
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
 
-    async with scripted(script, inputs_queued=10_000) as (served, _):
+    async with scripted(script, concurrency_queue_per_modality=10_000) as (served, _):
         for _ in range(2):
             cancelled = [served.stub.CreateEmbeddingUnary(TEXT, timeout=30) for _ in range(500)]
             await asyncio.sleep(0.02)
@@ -391,7 +391,7 @@ async def test_reconnecting_loses_no_call(scripted: Scripted) -> None:
             await asyncio.sleep(0.1)  # not after the last one: the connection is then the next call's
             await visit.send(body[at : at + len(body) // 30])
 
-    async with scripted(script, max_connection_age=1) as (served, _):
+    async with scripted(script, server_max_connection_age=1) as (served, _):
         long = [asyncio.ensure_future(_take(served.stub.CreateEmbedding(AUDIO, timeout=30))) for _ in range(4)]
         codes: collections.Counter[grpc.StatusCode] = collections.Counter()
 
@@ -455,7 +455,7 @@ async def test_a_client_repeats_what_the_server_refused(scripted: Scripted) -> N
         await visit.answer(reply())
 
     async with (
-        scripted(script, inputs_in_flight=1, inputs_queued=0) as (served, upstream),
+        scripted(script, concurrency_inputs_per_modality=1, concurrency_queue_per_modality=0) as (served, upstream),
         grpc.aio.insecure_channel(served.app.target, [("grpc.service_config", RETRYING)]) as channel,
     ):
         stub = stub_of(channel)

@@ -136,7 +136,7 @@ async def test_a_broken_answer_has_its_reason(
     scripted: Scripted, script: Script, expected: tuple[str, grpc.StatusCode]
 ) -> None:
     """The input fails with the stated reason and code, and the server goes on."""
-    async with scripted(script, max_attempts=1) as (served, upstream):
+    async with scripted(script, retry_max_attempts=1) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -204,7 +204,7 @@ async def test_an_unsupported_coding_is_named(scripted: Scripted) -> None:
 async def test_a_wait_that_the_upstream_asks_for_is_passed_on(scripted: Scripted) -> None:
     """The Retry-After of a 429 arrives as the retry delay, the headers with it."""
     script = answers(error("too_many_requests"), 429, Retry_After="7", X_RateLimit_Request_Remaining="0")
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         asked = request(text_input(), text_input())
         events = [event async for event in served.stub.CreateEmbedding(asked, timeout=20)]
     failure = results(events)[0].failure

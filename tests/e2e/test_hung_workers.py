@@ -12,13 +12,12 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.process.supervisor import Supervisor, reserved
 from tests.support.messages import text_input
 from tests.support.pki import bearer, replace, sha256
 from tests.support.process import HANGING_SERVER, ServerProcess, start
-from tests.support.serving import until
+from tests.support.serving import settings_of, until
 from tests.support.upstreams import Visit, reply
 
 OK = grpc.StatusCode.OK
@@ -63,7 +62,7 @@ async def logged(server: ServerProcess, pattern: str) -> None:
 @hangs
 async def test_a_hung_worker_is_replaced(number: signal.Signals) -> None:
     """Whatever it hangs in, it is killed after the timeout and started again; the other worker serves all the time."""
-    async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, worker_timeout=10) as server:
+    async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, workers_timeout=10) as server:
         pids = [server.worker(0), server.worker(1)]
         os.kill(pids[0], number)
         await logged(server, rf"is hung and is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
@@ -86,7 +85,9 @@ async def test_a_hung_worker_does_not_hold_up_the_end(number: signal.Signals) ->
         await go_on.wait()
         await visit.answer(reply())
 
-    async with ServerProcess.running(script, program=HANGING_SERVER, workers=2, grace=1, drain_delay=0.5) as server:
+    async with ServerProcess.running(
+        script, program=HANGING_SERVER, workers=2, shutdown_grace_period=1, shutdown_delay=0.5
+    ) as server:
         running = [asyncio.ensure_future(code(server.target)) for _ in range(CONNECTIONS)]
         await until(lambda: sum(in_flight(server, worker) for worker in (0, 1)) == CONNECTIONS)
         expected = in_flight(server, 1)
@@ -109,7 +110,7 @@ def in_flight(server: ServerProcess, worker: int) -> float:
 
 async def test_the_end_does_not_wait_for_a_worker_that_hangs_in_its_start() -> None:
     """One that was started again, and stopped before it served, is killed like any other."""
-    async with ServerProcess.running(answer, workers=2, grace=0.5) as server:
+    async with ServerProcess.running(answer, workers=2, shutdown_grace_period=0.5) as server:
         first = server.worker(0)
         os.kill(first, signal.SIGKILL)
         await until(lambda: server.worker(0) != first)
@@ -133,7 +134,7 @@ async def test_the_end_does_not_wait_for_a_restart() -> None:
 @pytest.mark.parametrize("hung", [False, True], ids=["starting", "stopped"])
 async def test_a_signal_to_all_during_the_first_start_is_no_failure(hung: bool) -> None:  # noqa: FBT001
     """SIGTERM to the whole process group while workers start, or hang in their start: the exit code is 0."""
-    process = await start(workers=2, grace=0.5)
+    process = await start(workers=2, shutdown_grace_period=0.5)
     assert process.stderr is not None
     pids: list[int] = []
     while len(pids) < 2:
@@ -150,8 +151,13 @@ async def test_a_signal_to_all_during_the_first_start_is_no_failure(hung: bool) 
 
 async def test_a_worker_that_hangs_in_its_start_is_killed() -> None:
     """At the first start, the server then says which one, and ends."""
-    chosen: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "workers": 2, "grace": 0}
-    supervisor = Supervisor(Settings(**chosen), start_timeout=2)
+    chosen: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "metrics_listen": "127.0.0.1:0",
+        "workers": 2,
+        "shutdown_grace_period": 0,
+    }
+    supervisor = Supervisor(settings_of(**chosen), start_timeout=2)
     starting = asyncio.ensure_future(supervisor.__aenter__())
     await until(lambda: len(supervisor._workers) == 2)
     pids = [worker.pid or 0 for worker in supervisor._workers]
@@ -187,7 +193,7 @@ async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
 
 async def test_a_supervisor_that_was_stopped_kills_no_worker() -> None:
     """However long it was stopped itself, its workers served meanwhile and have the full timeout again."""
-    async with ServerProcess.running(answer, workers=2, worker_timeout=8) as server:
+    async with ServerProcess.running(answer, workers=2, workers_timeout=8) as server:
         server.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(10)  # longer than the timeout
         assert await codes(server.target) == {OK}

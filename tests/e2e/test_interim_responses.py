@@ -67,7 +67,7 @@ async def test_interim_responses_are_skipped(answer: bytes, size: int | None) ->
     pieces = [answer[start : start + step] for start in range(0, len(answer), step)]
     upstream = RawUpstream(lambda asked: pieces if asked.number == 1 else [http(vector(asked.number))])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert [await embed(served, number) for number in (1, 1, 2)] == [1, 1, 2]
     assert upstream.connections == 1
 
@@ -98,7 +98,7 @@ async def test_endless_bytes_hold_up_no_other_call(start: bytes, more: bytes) ->
 
     upstream = RawUpstream(script)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             asked = request(*[text_input("number 0")] * 4)
             endless = asyncio.create_task(_take(served, asked))
             while len(upstream.requests) < 4:
@@ -144,7 +144,7 @@ async def test_framings(steps: list[Step], expected: int | str) -> None:
     """Every legal framing is read, contradictions are rejected, and the next calls get their own vectors."""
     upstream = RawUpstream(lambda asked: steps if asked.number == 1 else [http(vector(asked.number))])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert [await embed(served, number) for number in (1, 2, 3)] == [expected, 2, 3]
 
 
@@ -163,7 +163,7 @@ async def test_a_response_before_the_request_is_sent(answer: bytes, reason: str,
     upstream = RawUpstream(lambda _: [answer, is_over, None])
     upstream.reads_bodies = False
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             asked = request(file_input("audio", bytes(15 << 20), "a.wav"))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 async for _ in served.stub.CreateEmbedding(asked, timeout=SECONDS):

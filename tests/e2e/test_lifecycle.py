@@ -80,7 +80,7 @@ class Load:
 async def test_a_drain_cancels_nobody(callers: int) -> None:
     """Under load, a call is answered or refused with UNAVAILABLE; none ends in a way that callers do not try again."""
     async with (
-        ServerProcess.running(answer, inputs_queued=1000) as server,
+        ServerProcess.running(answer, concurrency_queue_per_modality=1000) as server,
         Load(server.channel, callers, timeout=10).running() as load,
     ):
         assert await server.terminate() == 0
@@ -116,12 +116,16 @@ async def test_who_waits_for_a_server_loses_no_call() -> None:
     """A client that waits for ready waits for the next server on the port, which starts there at once."""
     async with contextlib.AsyncExitStack() as stack:
         listen = f"127.0.0.1:{stack.enter_context(held_port())}"
-        first = await stack.enter_async_context(ServerProcess.running(answer, inputs_queued=1000, listen=listen))
+        first = await stack.enter_async_context(
+            ServerProcess.running(answer, concurrency_queue_per_modality=1000, listen=listen)
+        )
         channel = await stack.enter_async_context(_channel(first.target))
         async with Load(channel, 20, timeout=30, wait_for_ready=True).running() as load:
             assert await first.terminate() == 0
             before = load.codes[OK]
-            await stack.enter_async_context(ServerProcess.running(answer, inputs_queued=1000, listen=listen))
+            await stack.enter_async_context(
+                ServerProcess.running(answer, concurrency_queue_per_modality=1000, listen=listen)
+            )
             await until(lambda: load.codes[OK] > before + 100)
 
     assert set(load.codes) == {OK}
@@ -158,7 +162,7 @@ async def test_running_calls_finish_within_the_grace() -> None:
         await go_on.wait()
         await visit.answer(reply("audio_embedding", segments=20))
 
-    async with ServerProcess.running(script, grace=30) as server:
+    async with ServerProcess.running(script, shutdown_grace_period=30) as server:
         calls = [asyncio.ensure_future(take(server.stub.CreateEmbedding(AUDIO, timeout=30))) for _ in range(30)]
         await until(lambda: 'inputs_in_flight{modality="audio"} 30.0' in server.metrics())
         ending = asyncio.ensure_future(server.terminate())
@@ -179,7 +183,7 @@ async def test_calls_that_outlast_the_grace_are_told(number: signal.Signals) -> 
         await half_answer(visit)
         gone.append(visit)
 
-    async with ServerProcess.running(script, grace=0.3) as server:
+    async with ServerProcess.running(script, shutdown_grace_period=0.3) as server:
         events = aiter(server.stub.CreateEmbedding(AUDIO, timeout=30))
         await anext(events)
         unary = server.stub.CreateEmbeddingUnary(TEXT, timeout=30)
@@ -209,7 +213,7 @@ def _retry_delay(trailers: dict[str, Any]) -> float:
 
 async def test_during_the_drain_delay_all_is_as_before_but_health() -> None:
     """Load balancers see NOT_SERVING while calls, also those on new connections, are still answered."""
-    async with ServerProcess.running(answer, drain_delay=1.5) as server:
+    async with ServerProcess.running(answer, shutdown_delay=1.5) as server:
         health = health_pb2_grpc.HealthStub(server.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)
         assert (await watch.read()).status == SERVING
@@ -251,7 +255,7 @@ async def test_probes_that_meet_the_drain_are_answered() -> None:
 
 async def test_a_second_signal_ends_at_once() -> None:
     """Whoever signals twice does not wait for running calls."""
-    async with ServerProcess.running(half_answer, grace=60) as server:
+    async with ServerProcess.running(half_answer, shutdown_grace_period=60) as server:
         await anext(aiter(server.stub.CreateEmbedding(AUDIO, timeout=30)))
         server.process.send_signal(signal.SIGTERM)
         await until(lambda: any("draining" in line for line in server.log))
@@ -261,7 +265,7 @@ async def test_a_second_signal_ends_at_once() -> None:
 
 async def test_a_reflection_stream_does_not_hold_the_drain() -> None:
     """Tools keep one open for as long as they run; it is told DRAINING."""
-    async with ServerProcess.running(answer, grace=60) as server:
+    async with ServerProcess.running(answer, shutdown_grace_period=60) as server:
         stream = reflection_pb2_grpc.ServerReflectionStub(server.channel).ServerReflectionInfo(timeout=60)
         await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         assert (await stream.read()).HasField("list_services_response")
@@ -276,13 +280,13 @@ async def test_a_reflection_stream_does_not_hold_the_drain() -> None:
 async def test_a_client_that_does_not_hang_up_does_not_hold_the_drain(speaks: bool) -> None:  # noqa: FBT001
     """Once all calls have ended, connections that nobody closes are closed."""
     connect: Callable[[str], Any] = http2.Connection.open if speaks else http2.tcp
-    async with ServerProcess.running(answer, grace=60) as server, connect(server.target):
+    async with ServerProcess.running(answer, shutdown_grace_period=60) as server, connect(server.target):
         assert await asyncio.wait_for(server.terminate(), 10) == 0
 
 
 async def test_a_caller_that_takes_nothing_does_not_hold_the_drain() -> None:
     """A stalled call ends with the grace, although its caller does not take the status either."""
-    async with ServerProcess.running(endless, grace=0.3) as server:
+    async with ServerProcess.running(endless, shutdown_grace_period=0.3) as server:
         events = aiter(server.stub.CreateEmbedding(AUDIO, timeout=60))
         await anext(events)
         assert await asyncio.wait_for(server.terminate(), 10) == 0

@@ -129,7 +129,7 @@ async def test_a_drain_tells_watchers_and_lets_calls_finish() -> None:
         await go_on.wait()
         await visit.answer({"model_name": "m", "text_embedding": {"segments": [{"float": [0.5] * 512}]}})
 
-    async with ServerProcess.running(script, grace=60) as server:
+    async with ServerProcess.running(script, shutdown_grace_period=60) as server:
         stub = health_pb2_grpc.HealthStub(server.channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)
         assert (await watch.read()).status == SERVING

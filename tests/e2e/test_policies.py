@@ -455,7 +455,7 @@ HOLDS: dict[str, tuple[Callable[[], Script], float]] = {
 @pytest.mark.parametrize(("script", "seconds"), HOLDS.values(), ids=HOLDS)
 async def test_a_hold(scripted: Scripted, script: Callable[[], Script], seconds: float) -> None:
     """However it is said: until then no text of this credential is sent, and whoever has no time is told."""
-    async with scripted(Steps(script()), accept_upstream_keys=True) as (served, upstream):
+    async with scripted(Steps(script()), auth_allow_caller_api_keys=True) as (served, upstream):
         with contextlib.suppress(grpc.aio.AioRpcError):
             await answered(served, max_retries=0)
         began = time.monotonic()
@@ -541,7 +541,7 @@ async def test_a_probe_whose_caller_leaves(scripted: Scripted) -> None:
 
 async def test_a_configured_limit(scripted: Scripted) -> None:
     """What does not fit before its deadline fails at once and names the limit; the upstream hears nothing of it."""
-    async with scripted(Steps(), text_requests_per_minute=1) as (served, upstream):
+    async with scripted(Steps(), rate_limits_text_requests_per_minute=1) as (served, upstream):
         await answered(served)
         error = await refused(served, seconds=10)
         await answered(served, url_input("image", "http://media.test/a"))
@@ -562,7 +562,7 @@ async def test_configured_minutes(scripted: Scripted) -> None:
     async def whole(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding", segments=(len(visit.body) // 16_000 + 5) // 6))
 
-    async with scripted(whole, audio_minutes_per_hour=1) as (served, upstream):
+    async with scripted(whole, rate_limits_audio_media_minutes_per_hour=1) as (served, upstream):
         await answered(served, file_input("audio", media.wav(45, rate=8000), "a.wav"))
         error = await refused(served, file_input("audio", media.wav(20, rate=8000), "b.wav"))
         await answered(served, file_input("audio", media.wav(10, rate=8000), "c.wav"))
@@ -587,7 +587,10 @@ async def test_overload(scripted: Scripted) -> None:
         await is_open.wait()
         await ok(visit)
 
-    async with scripted(held, inputs_in_flight=2, inputs_queued=2) as (served, upstream):
+    async with scripted(held, concurrency_inputs_per_modality=2, concurrency_queue_per_modality=2) as (
+        served,
+        upstream,
+    ):
         tasks = [asyncio.create_task(answered(served)) for _ in range(4)]
         while served.metric("embedwire_concurrency_queue_length", modality="text") < 2:
             await asyncio.sleep(0.02)
@@ -615,7 +618,10 @@ async def test_places_after_cancellations(scripted: Scripted) -> None:
     async def slow(visit: Visit) -> None:
         await visit.gone()
 
-    async with scripted(slow, inputs_in_flight=2, inputs_queued=2) as (served, upstream):
+    async with scripted(slow, concurrency_inputs_per_modality=2, concurrency_queue_per_modality=2) as (
+        served,
+        upstream,
+    ):
         for _ in range(10):
             tasks = [asyncio.create_task(answered(served)) for _ in range(4)]
             await asyncio.sleep(0.02)

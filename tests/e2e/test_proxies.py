@@ -8,9 +8,9 @@ import pytest
 import trustme
 
 from embedwire_server.config import render, sources
-from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.core import proxies
+from tests.support.serving import settings_of
 
 URL = "https://api.upstream.test/v1.3"
 SECRET = "hunter2"
@@ -123,31 +123,31 @@ def test_no_proxy(host: str, entries: str, expected: bool) -> None:  # noqa: FBT
 def test_loopback_uses_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An upstream on this machine is connected to directly, whatever the setting and the environment say."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
-    assert sources.load({"upstream": f"http://{host}:1"}).settings.proxy is None
+    assert sources.load({"upstream": f"http://{host}:1"}).settings.upstream.used_proxy is None
     chosen: dict[str, Any] = {"upstream": f"http://{host}:1", "upstream_proxy": "http://proxy.test:3128"}
-    assert Settings(**chosen).proxy is None
+    assert settings_of(**chosen).upstream.used_proxy is None
 
 
 def test_the_sandbox_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither does the embedded sandbox, and a proxy that cannot be used does not matter then."""
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test")
-    assert sources.load({"upstream": "sandbox"}).settings.proxy is None
+    assert sources.load({"upstream": "sandbox"}).settings.upstream.used_proxy is None
 
 
 def test_the_setting_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The setting wins over the environment and NO_PROXY, `none` as well; `config` shows where the proxy is from."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@env.test:3128")
     loaded = sources.load({"upstream": URL})
-    assert str(loaded.settings.proxy) == "http://***@env.test:3128"
+    assert str(loaded.settings.upstream.used_proxy) == "http://***@env.test:3128"
     shown = "\n".join(render.shown(loaded))
     assert 'upstream_proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
     assert SECRET not in shown + repr(loaded)
 
     monkeypatch.setenv("NO_PROXY", "*")
-    assert sources.load({"upstream": URL}).settings.proxy is None
+    assert sources.load({"upstream": URL}).settings.upstream.used_proxy is None
     chosen = {"upstream": URL, "upstream_proxy": f"http://me:{SECRET}@set.test:3128"}
-    assert str(sources.load(chosen).settings.proxy) == "http://***@set.test:3128"
-    assert sources.load({"upstream": URL, "upstream_proxy": "none"}).settings.proxy is None
+    assert str(sources.load(chosen).settings.upstream.used_proxy) == "http://***@set.test:3128"
+    assert sources.load({"upstream": URL, "upstream_proxy": "none"}).settings.upstream.used_proxy is None
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_authorities_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfiguration, match="--upstream-ca: holds no certificates in PEM form"):
         sources.load({"upstream_ca": str(path)})
     trustme.CA().cert_pem.write_to_path(str(path))
-    assert sources.load({"upstream_ca": str(path)}).settings.upstream_ca == path
+    assert sources.load({"upstream_ca": str(path)}).settings.upstream.ca == path

@@ -8,7 +8,9 @@ import grpc
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.reload import merge_reloadable
+from embedwire_server.config.settings import changed
+from embedwire_server.config.validation import check
 from embedwire_server.core.models import Model, TextRules
 from tests.support.messages import failed, text_input
 from tests.support.serving import Scripted, Served
@@ -44,7 +46,7 @@ class Bench:
 
     def reload(self, **changes: Any) -> None:
         before = self.served.app._settings
-        after, fixed = before.renewed(Settings(**dict(before) | changes))
+        after, fixed = merge_reloadable(before, check(changed(before, changes)))
         assert not fixed
         self.served.app.reload(after)
 
@@ -70,8 +72,8 @@ async def bench(scripted: Scripted) -> AsyncGenerator[Bench]:
 @pytest.mark.parametrize(
     ("changes", "texts"),
     [
-        pytest.param({"max_inputs": 1}, ["a", "b"], id="max_inputs"),
-        pytest.param({"max_text_bytes": 3}, ["abcd"], id="max_text_bytes"),
+        pytest.param({"request_limits_inputs": 1}, ["a", "b"], id="request_limits_inputs"),
+        pytest.param({"request_limits_text_bytes": 3}, ["abcd"], id="request_limits_text_bytes"),
     ],
 )
 async def test_limits_of_requests(bench: Bench, changes: dict[str, Any], texts: list[str]) -> None:
@@ -94,7 +96,7 @@ async def test_upstream_keys(bench: Bench) -> None:
     """Callers' own keys are taken from then on."""
     key = [("x-upstream-api-key", "tlk_mine")]
     assert await bench.call(metadata=key) == "INVALID_REQUEST"
-    bench.reload(accept_upstream_keys=True)
+    bench.reload(auth_allow_caller_api_keys=True)
     assert await bench.call(metadata=key) == "OK"
     assert bench.upstream.visits[-1].headers["x-api-key"] == "tlk_mine"
 
@@ -102,17 +104,17 @@ async def test_upstream_keys(bench: Bench) -> None:
 async def test_rate_limits(bench: Bench) -> None:
     """A limit that was not there holds from then on."""
     assert await bench.call() == "OK"
-    bench.reload(text_requests_per_day=1)
+    bench.reload(rate_limits_text_requests_per_day=1)
     assert [await bench.call(), await bench.call()] == ["OK", "RATE_LIMITED"]
-    bench.reload(text_requests_per_day=None)
+    bench.reload(rate_limits_text_requests_per_day=None)
     assert await bench.call() == "OK"
 
 
-@pytest.mark.parametrize("changes", [{"max_attempts": 1}, {"retry_budget": 0}], ids=["attempts", "budget"])
+@pytest.mark.parametrize("changes", [{"retry_max_attempts": 1}, {"retry_budget_ratio": 0}], ids=["attempts", "budget"])
 async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
     """An attempt is repeated no more."""
     bench.script.status = 503
-    bench.reload(max_attempts=2)
+    bench.reload(retry_max_attempts=2)
     await bench.call()
     assert len(bench.upstream.visits) == 2
     bench.reload(**changes)
@@ -125,7 +127,7 @@ async def test_inputs_at_once(bench: Bench) -> None:
     assert await bench.call(*"abcd") == "OK"
     assert bench.script.most > 1
     bench.script.most = 0
-    bench.reload(inputs_at_once=1)
+    bench.reload(concurrency_inputs_per_call=1)
     assert await bench.call(*"abcd") == "OK"
     assert bench.script.most == 1
 
@@ -133,7 +135,7 @@ async def test_inputs_at_once(bench: Bench) -> None:
 async def test_room(bench: Bench) -> None:
     """So many inputs are taken on, and all others refused; what runs goes on."""
     bench.script.is_held = True
-    bench.reload(inputs_in_flight=2, inputs_queued=0)
+    bench.reload(concurrency_inputs_per_modality=2, concurrency_queue_per_modality=0)
     running = [asyncio.create_task(bench.call(metadata=[("x-request-id", str(index))])) for index in range(2)]
     async with asyncio.timeout(5):
         while bench.script.held < 2:
@@ -150,7 +152,7 @@ async def test_content_in_memory(bench: Bench) -> None:
     async with asyncio.timeout(5):
         while not bench.script.held:
             await asyncio.sleep(0.01)
-    bench.served.app.reload(bench.served.app._settings.model_copy(update={"max_content_bytes": 1500}))
+    bench.served.app.reload(changed(bench.served.app._settings, {"concurrency_max_buffered_bytes": 1500}))
     assert await bench.call("b" * 400) == "OVERLOADED"
     bench.script.released.set()
     assert await running == "OK"

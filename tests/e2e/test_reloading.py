@@ -130,9 +130,9 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     (line,) = [line for line in server.log if "need a restart" in line]
-    assert "grace" in line
+    assert "shutdown_grace_period" in line
     assert "reflection" in line
-    assert "max_inputs" not in line
+    assert "request_limits_inputs" not in line
 
 
 async def test_many_hangups_at_once_end_with_the_last(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ async def test_a_worker_that_is_started_later_tells_of_a_refused_file(tmp_path: 
     """The gauge of a worker that starts after a broken file is 0 as well, and 1 after a good one."""
     config = write(tmp_path / "embedwire.toml", "one")
     with held_port() as port:
-        settings: dict[str, Any] = {"metrics_listen": f"127.0.0.1:{port}", "worker_max_memory": 2048}
+        settings: dict[str, Any] = {"metrics_listen": f"127.0.0.1:{port}", "workers_max_memory": 2048}
         async with ServerProcess.running(answer, config=config, **settings) as server:
             replace(config, b"broken")
             await hangup(server, REFUSED)

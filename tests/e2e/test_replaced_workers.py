@@ -18,13 +18,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.groups import MIB
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.process.supervisor import reserved
 from embedwire_server.process.worker import LIFESPAN_JITTER, Lifespan
 from tests.support.messages import text_input
 from tests.support.process import SERVER, ServerProcess
-from tests.support.serving import until
+from tests.support.serving import settings_of, until
 from tests.support.upstreams import Visit, reply
 
 GROWING_SERVER = (str(Path(__file__).parents[1] / "programs/growing_server.py"),)
@@ -50,7 +51,7 @@ async def own_code(target: str, timeout: float = 30) -> grpc.StatusCode:  # noqa
 
 
 def limits(reason: str) -> dict[str, Any]:
-    return {"worker_max_memory": 250} if reason == "memory" else {"worker_max_age": 3}
+    return {"workers_max_memory": 250} if reason == "memory" else {"workers_max_age": 3}
 
 
 def is_running(pid: int) -> bool:
@@ -113,7 +114,7 @@ async def test_callers_lose_no_call() -> None:
 
     A connection that reaches a worker in the moment in which it closes its port is reset.
     """
-    async with ServerProcess.running(answer, workers=2, worker_max_age=2) as server:
+    async with ServerProcess.running(answer, workers=2, workers_max_age=2) as server:
         found: collections.Counter[grpc.StatusCode] = collections.Counter()
 
         async def call_until_replaced() -> None:
@@ -137,7 +138,7 @@ async def test_health_of_the_server_does_not_change() -> None:
     request = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
     with reserved(Address("127.0.0.1:0")) as held:  # for servers that share it
         health = f"127.0.0.1:{held.getsockname()[1]}"
-        settings: dict[str, Any] = {"worker_max_age": 2, "health_listen": health, "drain_delay": 60}
+        settings: dict[str, Any] = {"workers_max_age": 2, "health_listen": health, "shutdown_delay": 60}
         async with ServerProcess.running(answer, **settings) as server:
             while sum("a worker has been replaced" in line for line in server.log) < 2:
                 async with grpc.aio.insecure_channel(health, [("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -151,7 +152,7 @@ async def test_a_successor_that_does_not_start_costs_nothing(tmp_path: Path) -> 
     """The old worker serves on, the log says what is wrong, and the next attempt succeeds once that is put right."""
     spool = tmp_path / "spool"
     spool.mkdir()
-    async with ServerProcess.running(answer, worker_max_age=2, spool_dir=spool) as server:
+    async with ServerProcess.running(answer, workers_max_age=2, uploads_spool_dir=spool) as server:
         pid = server.worker(0)
         shutil.rmtree(spool)
         await logged(server, r"a worker does not start worker=0 fault=.*spool", 2)
@@ -166,7 +167,7 @@ async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
     """Workers are replaced all the time, ever later, and the log says that the limit may be too low; calls are OK."""
     limit, large = 250, {"LARGE": "1"}
     async with ServerProcess.running(
-        answer, program=GROWING_SERVER, environment=large, worker_max_memory=limit
+        answer, program=GROWING_SERVER, environment=large, workers_max_memory=limit
     ) as server:
         await logged(server, "a worker has been replaced", 3)
         assert await own_code(server.target) == OK
@@ -179,7 +180,7 @@ async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
 
 async def test_a_worker_that_ended_counts_once() -> None:
     """Its successor cannot be started at first, for want of files, and counts one worker, not each attempt."""
-    async with ServerProcess.running(answer, worker_max_memory=2048) as server:
+    async with ServerProcess.running(answer, workers_max_memory=2048) as server:
         supervisor = server.process.pid
         files = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, files[1]))
@@ -201,7 +202,7 @@ async def test_a_signal_while_a_worker_is_replaced(stage: str) -> None:
         await go_on.wait()
         await visit.answer(reply())
 
-    async with ServerProcess.running(wait, worker_max_age=2) as server:
+    async with ServerProcess.running(wait, workers_max_age=2) as server:
         waiting = asyncio.ensure_future(code(server.stub))
         await logged(server, stage)
         ending = asyncio.ensure_future(server.terminate())
@@ -223,7 +224,9 @@ async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[Server
         await go_on.wait()
         await visit.answer(reply())
 
-    async with ServerProcess.running(wait, workers=workers, worker_max_age=3, grace=600, **settings) as server:
+    async with ServerProcess.running(
+        wait, workers=workers, workers_max_age=3, shutdown_grace_period=600, **settings
+    ) as server:
         calls = [asyncio.ensure_future(own_code(server.target, 600)) for _ in range(CONNECTIONS)]
         await logged(server, "serving metrics ")
         index = int(next(found[1] for line in server.log if (found := re.search(r"is replaced worker=(\d)", line))))
@@ -237,7 +240,7 @@ async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[Server
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_successor_that_ends_is_started_again_while_the_old_worker_drains(number: signal.Signals) -> None:
     """A server of one worker is there again long before the calls of the old worker have ended."""
-    async with draining(workers=1, worker_timeout=5) as (server, _):
+    async with draining(workers=1, workers_timeout=5) as (server, _):
         pid = server.worker(0)
         os.kill(pid, number)
         await logged(server, rf"a worker has ended worker=0 pid={pid} exit_status=-9")
@@ -256,12 +259,12 @@ async def test_a_worker_that_ends_before_it_can_be_replaced_is_started_again() -
 
 
 def chosen(**settings: Any) -> Settings:
-    return Settings(**settings)
+    return settings_of(**settings)
 
 
 def test_not_all_are_replaced_at_the_same_time() -> None:
     """Each worker has a share of the configured age and memory of its own: up to 10 % less, and never more."""
-    settings = chosen(worker_max_age=1000, worker_max_memory=1000)
+    settings = chosen(workers_max_age=1000, workers_max_memory=1000)
     found = [Lifespan.of(settings) for _ in range(200)]
 
     for values, most in (([one.age for one in found], 1000), ([one.memory for one in found], 1000 * MIB)):
@@ -272,6 +275,6 @@ def test_not_all_are_replaced_at_the_same_time() -> None:
 def test_there_is_no_limit_unless_it_is_set() -> None:
     """By default nothing is replaced, and one worker has no supervisor; either limit gives it one."""
     assert Lifespan.of(chosen()) == Lifespan()
-    assert not chosen().has_supervisor
-    assert chosen(worker_max_age=60).has_supervisor
-    assert chosen(worker_max_memory=512).has_supervisor
+    assert not chosen().workers.have_supervisor
+    assert chosen(workers_max_age=60).workers.have_supervisor
+    assert chosen(workers_max_memory=512).workers.have_supervisor

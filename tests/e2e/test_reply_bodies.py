@@ -127,7 +127,7 @@ async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes,
     """The same vector comes from the SDK and from the server, in any packets, with a Content-Length and without."""
     expected = [float(np.float32(number)), *FLOATS[1:]]
     data = filled(body)
-    async with scripted(sends(data), max_attempts=1) as (served, upstream):
+    async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         assert np.array(await sdk(upstream.base_url), np.float32).tolist() == expected
         for way in ways(data):
             upstream.script = way
@@ -143,7 +143,7 @@ async def test_every_success_with_a_body_is_read(scripted: Scripted, status: int
     async def script(visit: Visit) -> None:
         await visit.answer(filled(reply()), status)
 
-    async with scripted(script, max_attempts=1) as (served, upstream):
+    async with scripted(script, retry_max_attempts=1) as (served, upstream):
         assert np.array(await sdk(upstream.base_url), np.float32).tolist() == FLOATS
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
     assert list(segments(events)[0].vector.values) == FLOATS
@@ -155,7 +155,7 @@ async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
     async def script(visit: Visit) -> None:
         await visit.answer(filled(reply()), 206)
 
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -168,7 +168,7 @@ async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
 async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str | bytes) -> None:
     """The SDK lets it pass; the server, which promises finite numbers, refuses it in any packets and framing."""
     data = filled(body)
-    async with scripted(sends(data), max_attempts=1) as (served, upstream):
+    async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         await sdk(upstream.base_url)
         assert await _refusals(served.stub, upstream, data) == ["UPSTREAM_MALFORMED_REPLY"]
 
@@ -177,7 +177,7 @@ async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str 
 async def test_what_the_sdk_refuses(scripted: Scripted, body: str | bytes) -> None:
     """Neither reads it, and the message of the server does not depend on packets and framing."""
     data = filled(body)
-    async with scripted(sends(data), max_attempts=1) as (served, upstream):
+    async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         with pytest.raises(Exception):  # noqa: B017, PT011 - of several libraries
             await sdk(upstream.base_url)
         assert await _refusals(served.stub, upstream, data) == ["UPSTREAM_MALFORMED_REPLY"]

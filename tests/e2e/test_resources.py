@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.app import App
-from embedwire_server.config.settings import Settings
 from embedwire_server.core.causes import Cause
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.resources import GOOD_CHECKS, ResourceMonitor
@@ -21,7 +20,7 @@ from embedwire_server.rpc.health import SERVICE
 from tests.e2e.test_upload import chunks, first, send
 from tests.support.messages import request, results, text_input, upload_input
 from tests.support.process import ServerProcess
-from tests.support.serving import Serve, until
+from tests.support.serving import Serve, settings_of, until
 from tests.support.upstreams import Visit, reply
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -48,7 +47,7 @@ async def test_without_file_descriptors() -> None:
         await is_over.wait()
         await visit.answer(reply(), Connection="close")
 
-    async with ServerProcess.running(script, files=64, max_attempts=1) as server:
+    async with ServerProcess.running(script, files=64, retry_max_attempts=1) as server:
         assert any("too few file descriptors" in line and "limit=64" in line for line in server.log)
         await becomes(server.channel, SERVING)
         asked = request(*(text_input() for _ in range(64)))
@@ -74,7 +73,7 @@ async def test_a_spool_that_goes_and_comes_back(serve: Serve, tmp_path: Path) ->
     """Without its directory an upload fails as the server's fault, and the server is not ready until it is back."""
     spool = tmp_path / "spool"
     spool.mkdir()
-    async with serve(spool_dir=spool) as served:
+    async with serve(uploads_spool_dir=spool) as served:
         await becomes(served.channel, SERVING)
         spool.rmdir()
         events = await send(served, first(upload_input("audio"), text_input()), *chunks(0, bytes(3 << 20), 1 << 20))
@@ -94,9 +93,9 @@ async def test_a_spool_that_cannot_be_written_is_no_start(tmp_path: Path) -> Non
     """The server does not start if the directory has gone since the settings were read; it names the setting."""
     (spool := tmp_path / "spool").mkdir()
     addresses = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
-    settings = Settings(**addresses, spool_dir=spool)  # type: ignore[arg-type]
+    settings = settings_of(**addresses, uploads_spool_dir=spool)
     spool.rmdir()
-    with pytest.raises(OSError, match=rf"--spool-dir: {spool} cannot be written: \w+"):
+    with pytest.raises(OSError, match=rf"--uploads-spool-dir: {spool} cannot be written: \w+"):
         async with App(settings):
             pass
 
@@ -157,7 +156,7 @@ async def test_a_full_disk_at_the_start_is_a_start_that_is_not_ready(tmp_path: P
 @pytest.mark.asyncio
 async def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
     """A soft limit below what the configuration needs is raised up to the hard one, and no further than needed."""
-    async with ServerProcess.running(files=256, is_soft=True, inputs_in_flight=64) as server:
+    async with ServerProcess.running(files=256, is_soft=True, concurrency_inputs_per_modality=64) as server:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()
         soft = re.search(r"Max open files\s+(\d+)", limits)
         assert soft is not None

@@ -17,10 +17,9 @@ from structlog.testing import capture_logs
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config import sources
-from embedwire_server.config.settings import Settings
 from tests.support.messages import request, text_input, url_input
 from tests.support.pki import Files, bearer, sha256
-from tests.support.serving import Scripted, Serve
+from tests.support.serving import Scripted, Serve, settings_of
 from tests.support.upstreams import Visit, reply
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,8 +51,8 @@ def test_beyond_loopback_plain_text_for_everybody_is_refused(listen: str) -> Non
     """Without TLS and tokens a server that others reach does not start, and says what to set; on purpose it does."""
     settings: dict[str, Any] = OPEN | {"listen": listen}
     with pytest.raises(ValidationError, match=r"--tls-certificate and --tls-key.*--insecure"):
-        Settings(**settings)
-    assert Settings(**settings | {"insecure": True}).listen == listen
+        settings_of(**settings)
+    assert settings_of(**settings | {"insecure": True}).server.listen == listen
 
 
 PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that reaches this server may use it"

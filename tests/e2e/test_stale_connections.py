@@ -79,7 +79,7 @@ async def test_a_connection_that_ended_before_the_request(ending: list[Step]) ->
     idle = Idle(*ending, now=True)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             await idle.open(served)
             numbers = list(range(100, 100 + COUNT))
             calls = [asyncio.create_task(embed(served, number)) for number in numbers]
@@ -97,7 +97,7 @@ async def test_a_file_after_a_connection_that_ended() -> None:
     idle = Idle(None, count=1, now=True)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             await idle.open(served)
             asked = request(file_input("image", bytes(3 << 20), "a.png"))
             call = asyncio.create_task(_last_event(served, asked))
@@ -159,7 +159,7 @@ async def test_tls_connections_are_reused(tls: ssl.SSLContext, version: ssl.TLSV
     tls.maximum_version = tls.minimum_version = version
     upstream = RawUpstream(lambda asked: [http(vector(asked.number))], tls)
     with upstream.running() as url:
-        async with ServerProcess.running(upstream=url, max_attempts=1) as server:
+        async with ServerProcess.running(upstream=url, retry_max_attempts=1) as server:
             assert [await embed(server, number) for number in range(20)] == list(range(20))
     assert upstream.connections == 1
 
@@ -176,7 +176,7 @@ async def test_unsolicited_bytes_over_tls(tls: ssl.SSLContext, extra: bytes) -> 
 
     upstream = RawUpstream(script, tls)
     with upstream.running() as url:
-        async with ServerProcess.running(upstream=url, max_attempts=1) as server:
+        async with ServerProcess.running(upstream=url, retry_max_attempts=1) as server:
             first = await embed(server, 0)
             may_send.set()
             await asyncio.to_thread(is_sent.wait, SECONDS)

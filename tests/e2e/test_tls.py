@@ -16,12 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import ValidationError
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config.settings import Settings
 from tests.support import http2
 from tests.support.messages import request, text_input
 from tests.support.pki import Files, expired, pem, replace, shown_by, stub_of
 from tests.support.process import ServerProcess
-from tests.support.serving import Scripted, Serve, until
+from tests.support.serving import Scripted, Serve, settings_of, until
 from tests.support.upstreams import Visit, reply
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
@@ -258,7 +257,7 @@ def test_an_encrypted_key_is_not_asked_about(files: Files) -> None:
     secret = serialization.BestAvailableEncryption(b"secret")
     files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, secret))
     with pytest.raises(ValidationError, match="tls-key is encrypted"):
-        Settings(**files.settings)
+        settings_of(**files.settings)
 
 
 def test_wrong_order_and_foreign_keys_are_faults(files: Files) -> None:
@@ -268,8 +267,8 @@ def test_wrong_order_and_foreign_keys_are_faults(files: Files) -> None:
     files.certificate.write_bytes(b"".join(reversed(blobs)))
     files.key.write_bytes(issued.private_key_pem.bytes())
     with pytest.raises(ValidationError, match="key values mismatch"):
-        Settings(**files.settings)
+        settings_of(**files.settings)
     files.renew()
     files.client_ca.touch()
     with pytest.raises(ValidationError, match="tls-client-ca cannot be used"):
-        Settings(**files.settings | {"tls_client_ca": files.client_ca})
+        settings_of(**files.settings | {"tls_client_ca": files.client_ca})

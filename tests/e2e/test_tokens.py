@@ -12,13 +12,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config import render, sources
-from embedwire_server.config.settings import Settings
 from tests.support import http2
 from tests.support.http2 import Connection, call, frame, message
 from tests.support.messages import Failed, ending, failed, file_input, request, text_input, upload_input
 from tests.support.pki import bearer, sha256
 from tests.support.process import ServerProcess
-from tests.support.serving import Scripted, Serve, Served, until
+from tests.support.serving import Scripted, Serve, Served, settings_of, until
 from tests.support.upstreams import Visit, reply
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
@@ -145,7 +144,7 @@ async def test_the_token_is_looked_at_before_the_content(serve: Serve) -> None:
 async def test_health_and_reflection_are_open(serve: Serve) -> None:
     """Probes and tools need no token; reflection can be switched off."""
     for reflection, code in ((True, OK), (False, grpc.StatusCode.UNIMPLEMENTED)):
-        async with serve(tokens=TOKENS, reflection=reflection) as served:
+        async with serve(tokens=TOKENS, server_reflection=reflection) as served:
             check = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
             assert (await health_pb2_grpc.HealthStub(served.channel).Check(check, timeout=20)).status == 1
             stub: Any = reflection_pb2_grpc.ServerReflectionStub(served.channel)
@@ -197,13 +196,13 @@ def test_nothing_of_a_token_is_shown() -> None:
     token = "ew_CANARY_right"
     entry = {"name": "search", "sha256": sha256(token), "modalities": ["text"]}
     written: dict[str, Any] = {"tokens": (entry,)}
-    settings = Settings(**written)
+    settings = settings_of(**written)
     shown = [repr(settings), str(settings), *render.shown(sources.Configuration(settings, {}, ()))]
     assert any('name = "search"' in line for line in shown)
     assert not re.search(f"CANARY|{sha256(token)}", "".join(shown))
 
     with pytest.raises(ValueError, match="sha256 must be 64") as caught:
-        Settings(**written | {"tokens": (entry | {"sha256": token},)})
+        settings_of(**written | {"tokens": (entry | {"sha256": token},)})
     assert "CANARY" not in str(caught.value)
 
 

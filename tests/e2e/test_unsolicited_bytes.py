@@ -46,7 +46,7 @@ async def test_bytes_on_an_idle_connection(answer: Callable[[int], bytes], extra
     is_answered, is_sent = threading.Event(), threading.Event()
     upstream = RawUpstream(_once(answer(0), is_answered, extra, is_sent.set, answer=answer))
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             first = await embed(served, 0)
             is_answered.set()
             await asyncio.to_thread(is_sent.wait, SECONDS)
@@ -67,7 +67,7 @@ async def test_bytes_behind_a_response(answer: Callable[[int], bytes], extra: by
     steps: list[Step] = [data] if place is None else [data[:place], head_is_read, data[place:]]
     upstream.script = _once(*steps, answer=answer)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             first = asyncio.create_task(embed(served, 0))
             while not upstream.requests:
                 await asyncio.sleep(0.01)
@@ -85,7 +85,7 @@ async def test_bytes_behind_a_response_without_a_body(status: str, extra: bytes)
     head = f"HTTP/1.1 {status}\r\n{'Content-Length: 0' if status[0] == '4' else 'X-Y: z'}\r\n\r\n".encode()
     upstream = RawUpstream(_once(head + extra))
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert isinstance(await embed(served, 0), str)
             assert [await embed(served, number) for number in (1, 2)] == [1, 2]
 
@@ -96,7 +96,7 @@ async def test_bytes_that_the_event_loop_has_not_read(extra: bytes) -> None:
     is_answered, is_sent = threading.Event(), threading.Event()
     upstream = RawUpstream(_once(http(vector(0)), is_answered, extra, is_sent.set))
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await embed(served, 0) == 0
             following = [asyncio.create_task(embed(served, number)) for number in (1, 2)]
             await asyncio.sleep(0)
@@ -140,7 +140,7 @@ async def test_late_responses_of_cancelled_calls() -> None:
 
     upstream = RawUpstream(script)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert [await embed(served, number) for number in (1, 2)] == [1, 2]
             late = [asyncio.create_task(embed(served, number)) for number in range(100, 108)]
             while len(upstream.requests) < 10:
@@ -195,7 +195,7 @@ async def test_callers_beside_each_other() -> None:
     rounds = Rounds(8, 25, seed=15)
     upstream = RawUpstream(rounds)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await rounds.play(served) == list(range(200))
     assert len(upstream.requests) == 200
     assert 8 < upstream.connections < 200

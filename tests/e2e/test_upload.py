@@ -48,7 +48,7 @@ async def test_files_and_other_inputs_are_answered(serve: Serve, tmp_path: Path,
     """Uploaded files give the same vectors as files in a message; other inputs are answered beside them."""
     audio, picture = media.wav(seconds), media.png()
     checked = upload_input("audio", file_name="a.wav", size_bytes=len(audio), sha256=hashlib.sha256(audio).digest())
-    async with serve(spool_dir=tmp_path) as served:
+    async with serve(uploads_spool_dir=tmp_path) as served:
         asked = first(checked, text_input(), upload_input("image", file_name="b.png"))
         events = await send(served, asked, *chunks(0, audio), *chunks(2, picture, 1000))
         assert list(tmp_path.iterdir()) == []
@@ -96,7 +96,7 @@ FRAMING: dict[str, tuple[list[Message], str]] = {
 @pytest.mark.parametrize(("messages", "field"), FRAMING.values(), ids=FRAMING)
 async def test_broken_framing_ends_the_call(serve: Serve, tmp_path: Path, messages: list[Message], field: str) -> None:
     """INVALID_ARGUMENT names the message at fault, and nothing is left on disk."""
-    async with serve(spool_dir=tmp_path) as served:
+    async with serve(uploads_spool_dir=tmp_path) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await send(served, *messages)
         assert list(tmp_path.iterdir()) == []
@@ -140,7 +140,7 @@ async def test_a_faulty_file_fails_its_input_only(
     serve: Serve, tmp_path: Path, source: dict[str, Any], data: bytes, reason: str, field: str
 ) -> None:
     """A file of the wrong size or hash, or over the limit, fails alone; its chunks are read and discarded."""
-    async with serve(spool_dir=tmp_path, max_upload_bytes=3 << 20) as served:
+    async with serve(uploads_spool_dir=tmp_path, request_limits_upload_bytes=3 << 20) as served:
         asked = first(upload_input("audio", **source), text_input(), upload_input("image"))
         sent = chunks(0, data) or [Message(chunk=pb.UploadChunk(last=True))]
         events = await send(served, asked, *sent, *chunks(2, media.png()))
@@ -167,7 +167,7 @@ async def test_a_faulty_declaration_is_refused_at_once(served: Served) -> None:
 
 async def test_a_caller_who_leaves_in_the_middle_leaves_nothing(serve: Serve, tmp_path: Path) -> None:
     """A cancelled upload gives back its file."""
-    async with serve(spool_dir=tmp_path) as served:
+    async with serve(uploads_spool_dir=tmp_path) as served:
         started = asyncio.Event()
 
         async def each() -> AsyncGenerator[Message]:
@@ -190,7 +190,7 @@ async def test_a_caller_who_leaves_in_the_middle_leaves_nothing(serve: Serve, tm
 async def test_more_files_than_run_at_once_go_through(serve: Serve) -> None:
     """A caller who is faster than the upstream waits; all files are answered, in any order."""
     files = [media.png(color=(index, 0, 0)) for index in range(12)]
-    async with serve(inputs_at_once=2) as served:
+    async with serve(concurrency_inputs_per_call=2) as served:
         asked = first(*[upload_input("image")] * len(files))
         events = await send(served, asked, *[message for i, data in enumerate(files) for message in chunks(i, data)])
 
@@ -210,7 +210,7 @@ async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_
     async def script(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding"))
 
-    async with ServerProcess.running(script, spool_dir=tmp_path) as server:
+    async with ServerProcess.running(script, uploads_spool_dir=tmp_path) as server:
         stub = server.stub
         await anext(aiter(stub.CreateEmbedding(request(url_input("audio", "http://media.test/a")), timeout=20)))
         before = server.peak_memory()
@@ -274,7 +274,7 @@ async def test_a_full_disk_fails_the_file_and_is_logged_without_it(
 ) -> None:
     """A disk without room fails that input with OVERLOADED, the others go on, and no byte of the file is logged."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    async with serve(spool_dir=tmp_path) as served:
+    async with serve(uploads_spool_dir=tmp_path) as served:
         asked = first(upload_input("audio"), text_input())
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))

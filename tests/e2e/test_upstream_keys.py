@@ -37,7 +37,7 @@ async def test_a_server_that_takes_no_keys_says_so(served: Served) -> None:
 
 async def test_the_callers_key_replaces_the_servers(scripted: Scripted) -> None:
     """The upstream sees the caller's key where there is one, and the server's own everywhere else."""
-    settings = {"api_key": "of-the-server", "accept_upstream_keys": True}
+    settings = {"api_key": "of-the-server", "auth_allow_caller_api_keys": True}
     async with scripted(answer, **settings) as (served, upstream):
         await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)])
         await served.stub.CreateEmbeddingUnary(unary())
@@ -47,7 +47,7 @@ async def test_the_callers_key_replaces_the_servers(scripted: Scripted) -> None:
 
 async def test_a_wrong_key_is_its_owners_fault(scripted: Scripted) -> None:
     """A refused key of the caller's is UNAUTHENTICATED, of the server's FAILED_PRECONDITION; neither is repeated."""
-    async with scripted(refuse, api_key="of-the-server", accept_upstream_keys=True) as (served, _):
+    async with scripted(refuse, api_key="of-the-server", auth_allow_caller_api_keys=True) as (served, _):
         for metadata, code, reason in (
             ([("x-upstream-api-key", KEY)], grpc.StatusCode.UNAUTHENTICATED, "CALLER_UPSTREAM_CREDENTIALS"),
             ([], grpc.StatusCode.FAILED_PRECONDITION, "UPSTREAM_CREDENTIALS"),
@@ -63,7 +63,7 @@ async def test_a_wrong_key_is_its_owners_fault(scripted: Scripted) -> None:
 @pytest.mark.parametrize("key", ["", "a b", "k" * 257])
 async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str) -> None:
     """What is no key never reaches the upstream, and the message does not repeat it."""
-    async with scripted(answer, accept_upstream_keys=True) as (served, upstream):
+    async with scripted(answer, auth_allow_caller_api_keys=True) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", key)])
 
@@ -73,7 +73,7 @@ async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str
 
 async def test_two_keys_are_none(scripted: Scripted) -> None:
     """A call with two keys is refused, rather than billed to one of them or to the server."""
-    async with scripted(answer, api_key="of-the-server", accept_upstream_keys=True) as (served, upstream):
+    async with scripted(answer, api_key="of-the-server", auth_allow_caller_api_keys=True) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)] * 2)
 

@@ -6,11 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import ALL, FILE_ONLY
 from tests.e2e.test_command import run
 from tests.support.messages import request, segments, text_input
 from tests.support.serving import Scripted, Serve, Served
@@ -69,10 +70,14 @@ async def test_key_is_sent_as_it_was_set(scripted: Scripted, key: str) -> None:
 def bounds(end: str) -> dict[str, Any]:
     """Every number at the end of its range, but where others have to fit to it."""
     found: dict[str, Any] = {}
-    for name, field in Settings.model_json_schema()["properties"].items():
-        numbers = [kind for kind in field.get("anyOf", [field]) if kind.get("type") in {"integer", "number"}]
-        limits = {key: value for kind in numbers for key, value in kind.items()}
-        if numbers and name not in {"workers", "max_content_bytes"}:
+    for name, setting in ALL.items():
+        if setting.name in FILE_ONLY:
+            continue
+        kind: Any = Annotated[setting.field.annotation, *setting.field.metadata]
+        field = TypeAdapter(kind).json_schema()
+        numbers = [one for one in field.get("anyOf", [field]) if one.get("type") in {"integer", "number"}]
+        limits = {key: value for one in numbers for key, value in one.items()}
+        if numbers and name not in {"workers", "concurrency_max_buffered_bytes"}:
             least = limits.get("minimum", limits.get("exclusiveMinimum", 0) + 0.001)
             found[name] = limits["maximum"] if end == "most" else least
     return found
@@ -80,7 +85,7 @@ def bounds(end: str) -> dict[str, Any]:
 
 async def test_largest_values(scripted: Scripted) -> None:
     """A server with the largest value of every number starts, answers, and stops."""
-    settings = bounds("most") | {"drain_delay": 0, "max_content_bytes": 1 << 53}
+    settings = bounds("most") | {"shutdown_delay": 0, "concurrency_max_buffered_bytes": 1 << 53}
     assert len(settings) > 20
     async with scripted(answer, **settings) as (served, _):
         assert await embedded(served) == 1
@@ -88,7 +93,7 @@ async def test_largest_values(scripted: Scripted) -> None:
 
 async def test_least_values(scripted: Scripted) -> None:
     """A server with the least value of every number starts, and answers what is that small."""
-    small = {"max_message_bytes": 1000, "max_text_bytes": 100, "stall_timeout": 5}
+    small = {"request_limits_message_bytes": 1000, "request_limits_text_bytes": 100, "server_write_stall_timeout": 5}
     async with scripted(answer, **bounds("least") | small) as (served, _):
         assert await embedded(served) == 1
 

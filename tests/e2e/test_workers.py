@@ -18,13 +18,12 @@ import pytest
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
-from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.process.supervisor import reserved
 from tests.support.messages import text_input
 from tests.support.ports import held_port
 from tests.support.process import ServerProcess
-from tests.support.serving import until
+from tests.support.serving import settings_of, until
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
@@ -153,7 +152,7 @@ def in_flight(metrics: str) -> float:
 
 async def test_a_second_signal_ends_all_at_once() -> None:
     """A drain that would take a minute is cut short, and no worker is left."""
-    async with ServerProcess.running(answer, workers=2, drain_delay=60) as server:
+    async with ServerProcess.running(answer, workers=2, shutdown_delay=60) as server:
         pids = [server.worker(index) for index in range(2)]
         server.process.send_signal(signal.SIGTERM)
         await until(lambda: sum("draining" in line and "worker=" in line for line in server.log) == 2)
@@ -193,7 +192,7 @@ def test_a_worker_that_does_not_start_is_the_servers_end() -> None:
     """Worker 1 wants the metrics port next to the first; if it is taken, the server says so and ends with 1."""
     with held_port_below_a_taken_one() as port:
         words = ("--listen", "127.0.0.1:0", "--metrics-listen", f"127.0.0.1:{port}", "--workers", "2")
-        ended = serve(*words, "--drain-delay", "60")
+        ended = serve(*words, "--shutdown-delay", "60")
     lines = ended.stderr.splitlines()
 
     assert ended.returncode == 1
@@ -207,7 +206,7 @@ async def test_rate_limits_hold_for_all_workers_together() -> None:
     """Of three requests a day, two workers make three."""
     async with (
         ScriptedHttpServer(answer).running() as upstream,
-        ServerProcess.running(upstream=upstream.base_url, workers=2, text_requests_per_day=3) as server,
+        ServerProcess.running(upstream=upstream.base_url, workers=2, rate_limits_text_requests_per_day=3) as server,
     ):
         found = await codes(server.target)
 
@@ -250,7 +249,7 @@ async def test_a_shared_sandbox_never_gets_the_servers_key() -> None:
             "metrics_listen": "127.0.0.1:0",
             "upstream": "sandbox",
         }
-        async with App(Settings(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
+        async with App(settings_of(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
             found = await running[0]
 
     assert found.embeddings[0].result.upstream == "sandbox"

@@ -42,7 +42,7 @@ async def its_start(stage: Stage) -> Verdict:
 async def its_health(stage: Stage) -> Verdict:
     """The image's own question for its health is answered 0 while it serves, and 1 while it drains or nobody serves."""
     question = stage.facts["Healthcheck"]["Test"][1:]
-    async with stage.container(upstream="http://127.0.0.1:9", drain_delay=30) as container:
+    async with stage.container(upstream="http://127.0.0.1:9", shutdown_delay=30) as container:
 
         async def asked(**environment: str) -> str:
             code, printed = await container.execute(*question, **environment)
@@ -73,7 +73,7 @@ async def its_stop(stage: Stage) -> Verdict:
 @check("second-signal")
 async def its_second_signal(stage: Stage) -> Verdict:
     """A second SIGTERM ends process 1 at once, though it still drains."""
-    async with stage.container(upstream="http://127.0.0.1:9", drain_delay=60) as container:
+    async with stage.container(upstream="http://127.0.0.1:9", shutdown_delay=60) as container:
         await _terminate(container)
         await _changed_health(container)
         began = time.monotonic()
@@ -98,7 +98,7 @@ async def _drained(stage: Stage, end: Callable[[Container], Coroutine[Any, Any, 
     answer = Answer("200", segments(SEGMENTS, STREAM_SECONDS))
     async with (
         Upstream(lambda _: answer).running() as upstream,
-        stage.container(upstream=upstream.base_url, drain_delay=STREAM_SECONDS) as container,
+        stage.container(upstream=upstream.base_url, shutdown_delay=STREAM_SECONDS) as container,
         Callers.connected(container.target) as callers,
         asyncio.TaskGroup() as group,
     ):

@@ -11,7 +11,8 @@ import grpc
 
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import Settings, nested
+from embedwire_server.config.validation import check
 from tests.support.upstreams import ScriptedHttpServer
 
 # Settings of all servers that tests start, in this process and in others; see conftest.py.
@@ -41,16 +42,21 @@ class Served:
         return total
 
 
+def settings_of(**values: Any) -> Settings:
+    """Settings by the names of flags, checked as those of the command line."""
+    return check(Settings(**nested(values)))
+
+
 @contextlib.asynccontextmanager
 async def serving(**settings: Any) -> AsyncGenerator[Served]:
     chosen: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "metrics_listen": "127.0.0.1:0",
         "upstream": "sandbox",
-        "grace": 1.0,
+        "shutdown_grace_period": 1.0,
         **EVERYWHERE,
     } | settings
-    async with App(Settings(**chosen)) as app, grpc.aio.insecure_channel(app.target) as channel:
+    async with App(settings_of(**chosen)) as app, grpc.aio.insecure_channel(app.target) as channel:
         yield Served(app, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]
 
 

@@ -76,7 +76,7 @@ async def each_has_its_reason(stage: Stage) -> Verdict:
     async with (
         stage.upstream(good) as upstream,
         Proxy(upstream.port).running() as proxy,
-        stage.server(f"http://127.0.0.1:{proxy.port}", accept_upstream_keys=True) as server,
+        stage.server(f"http://127.0.0.1:{proxy.port}", auth_allow_caller_api_keys=True) as server,
         Callers.connected(server.target) as callers,
     ):
         memory: list[int] = []

@@ -31,7 +31,10 @@ async def none_becomes_a_vector(stage: Stage) -> Verdict:
     rounds = Rounds(callers, stage.scaled(1000, 60), stage.seed)
     upstream = RawUpstream(rounds)
     with upstream.running() as url:
-        async with stage.server(url, max_attempts=1) as server, grpc.aio.insecure_channel(server.target) as channel:
+        async with (
+            stage.server(url, retry_max_attempts=1) as server,
+            grpc.aio.insecure_channel(server.target) as channel,
+        ):
             got = await rounds.play(_Called(embedding_pb2_grpc.EmbeddingServiceStub(channel)))
     calls = callers * rounds.rounds
     verdict.exactly(f"of {calls} calls without their own vector", sum(n != i for i, n in enumerate(got)), 0)

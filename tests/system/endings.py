@@ -94,7 +94,7 @@ async def callers_cancel_at_random(stage: Stage) -> Verdict:
         name = asked.line.input
         return _HANG if is_held(name) else slow(0.03 * chance(stage.seed, name))(asked)
 
-    async with stage.playing(script, inputs_in_flight=10) as (_, _, callers):
+    async with stage.playing(script, concurrency_inputs_per_modality=10) as (_, _, callers):
 
         def cancelled(name: str) -> Awaitable[Outcome]:
             most = 0.03 if is_held(name) else 0.1

@@ -40,7 +40,7 @@ async def half_open_uploads(stage: Stage) -> Verdict:
     tokens = stage.directory / f"{stage.name}.toml"
     tokens.write_text(TOKENS)
     async with (
-        stage.playing(slow(0.05), 2, config=tokens, upload_idle_timeout=idle) as (_, server, callers),
+        stage.playing(slow(0.05), 2, config=tokens, uploads_idle_timeout=idle) as (_, server, callers),
         Callers.connected(server.target, 1) as hostile,
     ):
         memory = server.memory()

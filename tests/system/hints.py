@@ -78,7 +78,7 @@ def once_each(given: dict[str, Hint]) -> Script:
 async def hints_are_kept(stage: Stage) -> Verdict:
     """The wait that a 429 asks for is kept by every call of that credential and modality, or the call fails at once."""
     given: dict[str, Hint] = {}
-    async with stage.playing(once_each(given), accept_upstream_keys=True) as (upstream, server, callers):
+    async with stage.playing(once_each(given), auth_allow_caller_api_keys=True) as (upstream, server, callers):
         faults = await asyncio.gather(*(_Episode(kind, upstream, server, callers).fault(given) for kind in hints()))
     wrong = [fault for fault in faults if fault]
     verdict = Verdict()
@@ -147,13 +147,13 @@ async def an_upstream_that_always_refuses(stage: Stage) -> Verdict:
     """However many callers there are, an upstream that answers 429 with a useless hint gets few requests."""
     seconds, at_once = stage.scaled(30.0, 6.0), 64
     stages = len(USELESS) + 1
-    places = {"inputs_in_flight": stages * at_once, "inputs_queued": stages * at_once}
+    places = {"concurrency_inputs_per_modality": stages * at_once, "concurrency_queue_per_modality": stages * at_once}
     is_over = False
 
     def script(asked: Asked) -> Answer:
         return good(asked) if is_over else USELESS.get(asked.line.input.partition(" ")[0], USELESS["zero"])
 
-    async with stage.playing(script, accept_upstream_keys=True, **places) as (upstream, _, callers):
+    async with stage.playing(script, auth_allow_caller_api_keys=True, **places) as (upstream, _, callers):
         end = time.monotonic() + seconds
         numbers = itertools.count()
         storms = [_persistent(callers, kind, end, itertools.repeat(kind)) for kind in USELESS for _ in range(at_once)]

@@ -25,7 +25,7 @@ SLACK = 10.0  # for a machine that does other things as well
 async def a_hung_worker_is_replaced(stage: Stage) -> Verdict:
     """A stopped worker is killed and replaced, other connections go on, and SIGTERM still ends the server."""
     timeout = stage.scaled(10.0, 3.0)
-    flags: dict[str, Any] = {"workers": WORKERS, "worker_timeout": timeout, "grace": GRACE}
+    flags: dict[str, Any] = {"workers": WORKERS, "workers_timeout": timeout, "shutdown_grace_period": GRACE}
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(stage.upstream(slow(0.02)))
         server = await stack.enter_async_context(stage.server(upstream.base_url, **flags))

@@ -20,7 +20,7 @@ _SCRIPTS = 'abc é ж 漢 \u202e \U0001f600 " \\ {} = , % \t'
 async def names_do_not_become_series(stage: Stage) -> Verdict:
     """However many models, methods, agents and metadata callers invent, the number of series has its bound."""
     count = stage.scaled(100_000, 2_000)
-    async with stage.playing(good, callers=0, accept_upstream_keys=True) as (_, server, everybody):
+    async with stage.playing(good, callers=0, auth_allow_caller_api_keys=True) as (_, server, everybody):
         for group in range(10):
             agent = ("grpc.primary_user_agent", f"agent-{stage.seed}-{group}")
             async with Callers.connected(server.target, 2, agent) as callers:

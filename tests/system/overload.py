@@ -22,7 +22,9 @@ WARM_UP = 2.0
 async def three_times_too_many(stage: Stage) -> Verdict:
     """With three times as many callers as places, goodput stays, the rest is refused at once, probes are answered."""
     places, seconds = stage.scaled(64, 16), stage.scaled(30.0, 8.0)
-    async with stage.playing(slow(SECONDS), callers=6, inputs_in_flight=places, inputs_queued=places // 4) as (
+    async with stage.playing(
+        slow(SECONDS), callers=6, concurrency_inputs_per_modality=places, concurrency_queue_per_modality=places // 4
+    ) as (
         _,
         server,
         callers,

@@ -13,7 +13,11 @@ async def a_greedy_caller_takes_no_shares(stage: Stage) -> Verdict:
     """With 60 requests a minute and three callers, one of them at 50 times its share, the others get theirs."""
     limit, seconds = 60, stage.scaled(180, 70)
     share = limit / 3 / 60
-    async with stage.playing(good, callers=0, text_requests_per_minute=limit) as (upstream, server, everybody):
+    async with stage.playing(good, callers=0, rate_limits_text_requests_per_minute=limit) as (
+        upstream,
+        server,
+        everybody,
+    ):
         async with (
             Callers.connected(server.target, 1) as greedy,
             Callers.connected(server.target, 1) as one,

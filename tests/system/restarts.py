@@ -31,7 +31,12 @@ async def streams_outlive_the_signal(stage: Stage) -> Verdict:
     answer = Answer("200", segments(SEGMENTS, seconds))
     async with (
         stage.upstream(lambda _: answer) as upstream,
-        stage.server(upstream.base_url, inputs_in_flight=STREAMS, grace=30, drain_delay=DRAIN_DELAY) as server,
+        stage.server(
+            upstream.base_url,
+            concurrency_inputs_per_modality=STREAMS,
+            shutdown_grace_period=30,
+            shutdown_delay=DRAIN_DELAY,
+        ) as server,
         Callers.connected(server.target) as callers,
     ):
         watch = asyncio.create_task(_watched(server.target))
@@ -112,7 +117,7 @@ class _Replica:
 
     async def start(self) -> None:
         listen = f"127.0.0.1:{self._port}"
-        server = self._stage.server(self._upstream, listen=listen, drain_delay=0.5)
+        server = self._stage.server(self._upstream, listen=listen, shutdown_delay=0.5)
         self._server = await self._running.enter_async_context(server)
 
     async def restart(self) -> None:

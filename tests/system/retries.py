@@ -27,7 +27,7 @@ async def a_tenth_fails(stage: Stage) -> Verdict:
 async def a_third_fails(stage: Stage) -> Verdict:
     """With 30 % random 503 and a retry budget of 20 %, nothing is lost or answered twice, and the budget holds."""
     count = stage.scaled(10_000, 2_500)
-    async with stage.playing(failing(0.3, stage.seed), retry_budget=0.2) as (upstream, _, callers):
+    async with stage.playing(failing(0.3, stage.seed), retry_budget_ratio=0.2) as (upstream, _, callers):
         await closed_loop(names(count), 32, callers.embed)
         failed = [outcome for outcome in callers.outcomes if outcome.code != "OK"]
         verdict = Verdict()

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
-from embedwire_server.config.settings import Settings
 from tests.support.messages import file_input, request, text_input, url_input
+from tests.support.serving import settings_of
 from tests.system.answers import always, good, http
 from tests.system.broken_answers import answers
 from tests.system.callers import Callers, Metadata, Outcome
@@ -42,14 +42,19 @@ async def nobody_is_told(stage: Stage) -> Verdict:
     scripts = {kind: script for kind, (script, _) in (await answers()).items()}
     scripts |= {f"echo {status}": echo(status) for status in (200, 400, 401, 403, 404, 429, 500, 503)}
     scripts |= {"good": good, "hang": always("hang", Ending.HANG)}
-    settings: dict[str, Any] = {"key": KEY, "log_level": "debug", "log_format": "text", "accept_upstream_keys": True}
+    settings: dict[str, Any] = {
+        "key": KEY,
+        "log_level": "debug",
+        "log_format": "text",
+        "auth_allow_caller_api_keys": True,
+    }
     async with stage.playing(good, **settings) as (upstream, server, callers):
         for kind, script in scripts.items():
             upstream.script = script
             await asyncio.gather(*(_everything(callers, kind, metadata) for metadata in ((), _own_key(kind))))
         told = "\n".join(_told(outcome) for outcome in callers.outcomes)
         public = {"log": server.log.read_text(), "metrics": await server.metrics()}
-        public |= {"config": _config(), "repr": repr(Settings(**_SETTINGS))}
+        public |= {"config": _config(), "repr": repr(settings_of(**_SETTINGS))}
         verdict = Verdict()
         verdict.at_least("calls", len(callers.outcomes), 200)
         verdict.at_least("failures", sum(one.code != "OK" for one in callers.outcomes), 200)

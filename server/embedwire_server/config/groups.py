@@ -33,8 +33,9 @@ _MAX_INT = (1 << 31) - 1  # what an option of gRPC holds
 _MAX_SECONDS = 1e9  # 30 years; clocks and timers hold it
 _MAX_KEY_CHARS = 4096  # some servers refuse headers of 8 KiB
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
+_PART = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)"
 _DURATION = re.compile(rf"(?:{_PART})+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class Marker:
@@ -62,10 +63,9 @@ def seconds_of(value: object) -> object:
         return value
     if _DURATION.fullmatch(value):
         return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError("must be a duration, such as 500ms, 30s, 2m or 1h; a bare number is seconds") from None
+    if not _NUMBER.fullmatch(value):
+        raise ValueError("must be a duration, such as 500ms, 30s, 2m or 1h; a bare number is seconds")
+    return value
 
 
 def duration_text(seconds: float) -> str:

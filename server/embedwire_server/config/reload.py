@@ -41,9 +41,7 @@ def merge_reloadable(current: Settings, other: Settings) -> tuple[Settings, list
         raise ValueError(_OPENED)
     fixed = [one.key for one in ALL.values() if one not in RELOADABLE and one.of(current) != one.of(other)]
     merged = changed(current, {one.name: one.of(other) for one in RELOADABLE})
-    if found := [f"{ALL[names[0]].key}: {words}" for names, words in validation.conflicts(merged)]:
-        raise ValueError("; ".join(found))
-    return merged, fixed
+    return validation.check(merged), fixed
 
 
 class Reloading:

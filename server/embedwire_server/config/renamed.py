@@ -44,7 +44,7 @@ RENAMED_IN_FILE = RENAMED | {
     "tls_client_ca": "tls_client_ca",
     "insecure": "insecure",
     "upstream": "upstream",
-    "api_key": "upstream_api_key",
+    "api_key": "api_key",
     "upstream_proxy": "upstream_proxy",
     "upstream_ca": "upstream_ca",
     "workers": "workers",

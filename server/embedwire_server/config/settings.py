@@ -36,12 +36,13 @@ from embedwire_server.core.models import BUILT_IN, Model, ModelTable
 PREFIX = "EMBEDWIRE_"
 KEY_VARIABLE = "TWELVELABS_API_KEY"
 FILE_ONLY = frozenset({"models", "tokens"})
-API_KEY = "upstream_api_key"
+API_KEY = "api_key"
 # Settings that every deployment sets have short names as flags and variables.
 _SHORT: Mapping[tuple[str, ...], str] = {
     ("server", "listen"): "listen",
     ("server", "allow_insecure"): "insecure",
     ("upstream", "url"): "upstream",
+    ("upstream", "api_key"): "api_key",  # never a flag; its variable is that of the official SDK
     ("workers", "count"): "workers",
 }
 

@@ -23,6 +23,21 @@ _OPEN_TO_ALL = (
 _MAY_BE_ZERO = "concurrency_queue_per_modality"
 
 
+class SettingsConflict(ValueError):
+    """Settings that are right by themselves, and do not go together."""
+
+
+def check(settings: Settings) -> Settings:
+    """Return the settings if they go together.
+
+    Raises:
+        SettingsConflict: they do not; with every conflict.
+    """
+    if found := [f"{ALL[names[0]].key}: {words}" for names, words in conflicts(settings)]:
+        raise SettingsConflict("; ".join(found))
+    return settings
+
+
 def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Yield what does not go together: the settings by the names of their flags, the one to change first, and why."""
     for name, build in (("models", lambda: settings.model_table), ("tokens", lambda: Authenticator(settings.tokens))):
@@ -32,9 +47,9 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
             yield (name,), str(error)
     upstream = settings.upstream
     if upstream.url is None and upstream.api_key is None and not settings.server.address.is_loopback:
-        yield ("listen", "upstream", "upstream_api_key"), _NO_SANDBOX
+        yield ("listen", "upstream", "api_key"), _NO_SANDBOX
     if upstream.base_url == TWELVELABS_URL and upstream.api_key is None:
-        yield ("upstream", "upstream_api_key"), "the TwelveLabs API needs a key: set TWELVELABS_API_KEY"
+        yield ("upstream", "api_key"), "the TwelveLabs API needs a key: set TWELVELABS_API_KEY"
     yield from _of_models(settings)
     yield from _of_places(settings)
     yield from _of_access(settings)

@@ -14,9 +14,9 @@ import trustme
 from aiohappyeyeballs import AddrInfoType
 
 from embedwire_server.core.causes import Cause
+from embedwire_server.core.proxies import Proxy
 from embedwire_server.upstreams.http import diagnosis, dialer
 from embedwire_server.upstreams.http.dialer import Dialer
-from embedwire_server.core.proxies import Proxy
 from embedwire_server.upstreams.http.resolver import Lookup, Resolver
 from tests.support.forward_proxy import REFUSED, ForwardProxy, listening
 

@@ -282,7 +282,7 @@ async def test_files_are_sent_whole_again(scripted: Scripted, tmp_path: Path) ->
 async def test_a_stream_is_sent_once(scripted: Scripted) -> None:
     """What cannot be rewound is not sent a second time, half."""
     upstream = Flaky(1)
-    async with scripted(upstream, max_attempts=1) as (served, _):
+    async with scripted(upstream, retry_max_attempts=1) as (served, _):
         with pytest.raises(ApiError, match="503"):
             await create(served, image_file=Pipe(png()), request_options={"max_retries": 3})
 
@@ -426,7 +426,7 @@ async def test_api_key(scripted: Scripted) -> None:
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
 
-    async with scripted(script, accept_upstream_keys=True, api_key="servers") as (served, upstream):
+    async with scripted(script, auth_allow_caller_api_keys=True, api_key="servers") as (served, upstream):
         await create(served, text="x", api_key="mine")
         await create(served, text="x")
     async with scripted(script) as (served, _):

@@ -96,20 +96,20 @@ class Known(Build):
     """A build with these flags."""
 
     def has_flag(self, flag: str) -> bool:
-        return flag == "--inputs-queued"
+        return flag == "--concurrency-queue-per-modality"
 
 
 def test_a_gateway_gets_no_rate_limits_and_only_the_flags_of_places_that_it_knows() -> None:
     """An older commit may lack the settings that give places; rate limits are unset as by default."""
     start = gateway.Start(Known("old", Path("/old")), environment={"HTTP_PROXY": "x"}, tool=["valgrind"])
-    words = [str(word) for word in start.command({"listen": "127.0.0.1:1", "max_upload_bytes": 5})]
+    words = [str(word) for word in start.command({"listen": "127.0.0.1:1", "request_limits_upload_bytes": 5})]
     assert words[0] == "env"
     assert "HTTP_PROXY=x" in words
     assert words[words.index("valgrind") + 1 :] == [
         "/old/bin/python",
         "/old/bin/embedwire-server",
         "serve",
-        *("--listen", "127.0.0.1:1", "--max-upload-bytes", "5", "--inputs-queued", "4096"),
+        *("--listen", "127.0.0.1:1", "--request-limits-upload-bytes", "5", "--concurrency-queue-per-modality", "4096"),
     ]
 
 

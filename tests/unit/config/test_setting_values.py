@@ -1,5 +1,6 @@
 """Every setting is used exactly as it was validated, whatever surrounds its value or hides in it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,26 +9,27 @@ import pytest
 import trustme
 
 from embedwire_server.config import render, sources
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import ALL, FILE_ONLY, Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.core.address import parse_address, parse_base_url
+from tests.support.serving import settings_of
 
-NAMES = [name for name in Settings.model_fields if name not in Settings.FILE_ONLY]
+NAMES = [name for name in ALL if name not in FILE_ONLY]
 AROUND = ["{}\n", "{}\r\n", "{} ", " {}", "\t{}\n\n", "{}\u00a0", "\n{}", "{}\v\f"]
 WITHIN = ["{}\0", "{}\n{}", "\ufeff{}", "{}\u200b", "{}\x7f", "{}\x1b[0m", "\r{}\r{}"]
-NUMBERS = [name for name in NAMES if Settings.model_fields[name].annotation in (int, float, int | None)]
+NUMBERS = [name for name in NAMES if ALL[name].field.annotation in (int, float, int | None, float | None)]
 
 Chosen = Callable[[str], str]
 
 
 def made(**given: Any) -> Settings:
-    return Settings(**given)
+    return settings_of(**given)
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(sources.variable(name), raising=False)
+    for setting in ALL.values():
+        monkeypatch.delenv(setting.variable, raising=False)
 
 
 @pytest.fixture
@@ -36,15 +38,15 @@ def chosen(tmp_path: Path) -> Chosen:
     certificate = trustme.CA().issue_cert("localhost")
     for file, blob in (("c.pem", certificate.cert_chain_pems[0]), ("k.pem", certificate.private_key_pem)):
         blob.write_to_path(str(tmp_path / file))
-    (tmp_path / "e.toml").write_text("grace = 7\n")
+    (tmp_path / "e.toml").write_text("[shutdown]\ngrace_period = 7\n")
     values = {
         "listen": "127.0.0.1:5", "metrics_listen": "[::1]:6", "health_listen": "localhost:7",
         "upstream": "http://u.example/v1.3", "api_key": "tlk_1", "log_level": "debug", "log_format": "json",
-        "config": str(tmp_path / "e.toml"), "spool_dir": str(tmp_path), "tls_certificate": str(tmp_path / "c.pem"),
-        "tls_key": str(tmp_path / "k.pem"), "tls_client_ca": str(tmp_path / "c.pem"), "max_message_bytes": "1000",
-        "max_content_bytes": "20000000", "insecure": "true", "reflection": "false", "accept_upstream_keys": "yes",
+        "config": str(tmp_path / "e.toml"), "uploads_spool_dir": str(tmp_path), "tls_certificate": str(tmp_path / "c.pem"),
+        "tls_key": str(tmp_path / "k.pem"), "tls_client_ca": str(tmp_path / "c.pem"), "request_limits_message_bytes": "1000",
+        "concurrency_max_buffered_bytes": "20000000", "insecure": "true", "server_reflection": "false", "auth_allow_caller_api_keys": "yes",
         "upstream_proxy": "http://user:secret@p.example:3128", "upstream_ca": str(tmp_path / "c.pem"),
-        "worker_max_memory": "128",
+        "workers_max_memory": "128",
     }  # fmt: skip
     return lambda name: values.get(name, "1")
 
@@ -58,13 +60,14 @@ def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
 def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, path: Path) -> dict[str, Any]:
     if source == "environment" or "api_key" in given:
         for name, value in given.items():
-            monkeypatch.setenv(sources.variable(name), value)
+            monkeypatch.setenv(ALL[name].variable, value)
         given = {}
     elif source == "file" and "config" not in given:
-        lines = [f"{name} = {render._toml(value)}" for name, value in given.items()]
+        lines = [f"{ALL[name].key} = {render._toml(value)}" for name, value in given.items()]
         path.write_text("\n".join(lines), "utf-8")
         given = {"config": str(path)}
-    settings = dict(sources.load(given).settings)
+    loaded = sources.load(given).settings
+    settings = {name: ALL[name].of(loaded) for name in NAMES}
     return settings | {"config": None if source == "file" else settings["config"]}
 
 
@@ -86,7 +89,7 @@ def test_what_hides_within(name: str, chosen: Chosen) -> None:
     """A value with a control character, a line break or something invisible in it is refused by its name."""
     for form in WITHIN:
         value = form.replace("{}", chosen(name))
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
             made(**flags(name, value, chosen))
 
 
@@ -94,7 +97,7 @@ def test_what_hides_within(name: str, chosen: Chosen) -> None:
 @pytest.mark.parametrize("value", ["", " ", "\n", "\r\n"])
 def test_nothing(name: str, value: str, chosen: Chosen) -> None:
     """A value of nothing is refused, so that no empty key and no empty path is taken for one."""
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
         made(**flags(name, value, chosen))
 
 
@@ -104,11 +107,11 @@ def test_nothing(name: str, value: str, chosen: Chosen) -> None:
 )
 def test_what_is_no_number(name: str, value: Any) -> None:
     """A number has digits of ASCII, is finite and in the range that the server can work with."""
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
         made(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["grace", "drain_delay", "retry_budget"])
+@pytest.mark.parametrize("name", ["shutdown_grace_period", "shutdown_delay", "retry_budget_ratio"])
 @pytest.mark.parametrize("value", ["-0", "-0.0", -0.0])
 def test_negative_zero(name: str, value: Any) -> None:
     """Negative zero is zero."""
@@ -188,7 +191,7 @@ def test_one_address_twice() -> None:
 def test_spool_dir_without_files() -> None:
     """A directory in which no file can be made is refused."""
     with pytest.raises(ValueError, match="spool_dir: files cannot be written there"):
-        made(spool_dir="/proc")
+        made(uploads_spool_dir="/proc")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_file_with_a_byte_order_mark(tmp_path: Path) -> None:
     """A file that an editor of Windows wrote is understood."""
     file = tmp_path / "e.toml"
     file.write_bytes(b"\xef\xbb\xbfgrace = 3\r\n")
-    assert sources.load({"config": str(file)}).settings.grace == 3
+    assert sources.load({"config": str(file)}).settings.shutdown.grace_period == 3
 
 
 def test_file_that_names_another(tmp_path: Path) -> None:

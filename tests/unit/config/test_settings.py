@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from embedwire_server.config import sources
+from embedwire_server.config.groups import TWELVELABS_URL
+from embedwire_server.config.per_worker import worker_share
 from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import InvalidConfiguration
-from embedwire_server.config.validation import TWELVELABS_URL
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import BUILT_IN, AudioRules, ImageRules, Model, TextRules, Truncate
@@ -43,7 +44,7 @@ def faults(**flags: Any) -> dict[str, str]:
     """What is wrong with these settings, by name."""
     with pytest.raises(InvalidConfiguration) as caught:
         load(**flags)
-    return {_name(fault.place): fault.words for fault in caught.value.faults}
+    return {_name(fault.source): fault.message for fault in caught.value.faults}
 
 
 def _name(place: str) -> str:
@@ -53,20 +54,25 @@ def _name(place: str) -> str:
 def test_defaults() -> None:
     """Without any setting the server is a sandbox on loopback, with the documented limits."""
     settings = load()
-    assert (settings.listen, settings.metrics_listen) == ("127.0.0.1:50051", "127.0.0.1:9464")
-    assert (settings.upstream_url, settings.upstream_name) == (None, "sandbox")
+    assert (settings.server.listen, settings.metrics.listen) == ("127.0.0.1:50051", "127.0.0.1:9464")
+    assert (settings.upstream.base_url, settings.upstream.name) == (None, "sandbox")
     assert settings.limits == Limits(256, 32 << 20, 256 << 20, 64 << 10, 8192)
-    assert settings.max_message_bytes == 16 << 20
+    assert settings.request_limits.message_bytes == 16 << 20
     assert list(settings.model_table) == list(BUILT_IN)
 
 
 def test_precedence(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """A flag wins over the environment, which wins over the file, which wins over the default."""
     file.write_text("grace = 1\nmax_inputs = 1\ndrain_delay = 1\n")
-    monkeypatch.setenv("EMBEDWIRE_GRACE", "2")
-    monkeypatch.setenv("EMBEDWIRE_MAX_INPUTS", "2")
-    settings = load(config=file, grace=3)
-    assert (settings.grace, settings.max_inputs, settings.drain_delay, settings.inputs_at_once) == (3.0, 2, 1.0, 16)
+    monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "2")
+    monkeypatch.setenv("EMBEDWIRE_REQUEST_LIMITS_INPUTS", "2")
+    settings = load(config=file, shutdown_grace_period=3)
+    assert (
+        settings.shutdown.grace_period,
+        settings.request_limits.inputs,
+        settings.shutdown.delay,
+        settings.concurrency.inputs_per_call,
+    ) == (3.0, 2, 1.0, 16)
 
 
 def test_file_named_by_environment(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
@@ -75,32 +81,36 @@ def test_file_named_by_environment(monkeypatch: pytest.MonkeyPatch, file: Path) 
     other = file.with_name("other.toml")
     other.write_text("grace = 2")
     monkeypatch.setenv("EMBEDWIRE_CONFIG", str(file))
-    assert load().grace == 1.0
-    assert load(config=str(other)).grace == 2.0
+    assert load().shutdown.grace_period == 1.0
+    assert load(config=str(other)).shutdown.grace_period == 2.0
 
 
 def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is set to nothing is not set."""
-    monkeypatch.setenv("EMBEDWIRE_GRACE", "")
+    monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "")
     monkeypatch.setenv("TWELVELABS_API_KEY", "")
     settings = load()
-    assert (settings.grace, settings.api_key, settings.upstream_name) == (30.0, None, "sandbox")
+    assert (settings.shutdown.grace_period, settings.upstream.api_key, settings.upstream.name) == (
+        30.0,
+        None,
+        "sandbox",
+    )
 
 
 def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """Every fault of flags, environment and file is reported together."""
     file.write_text('max_inputs = 0\nnonsense = 1\nlog_level = "loud"\n')
-    monkeypatch.setenv("EMBEDWIRE_GRACE", "-1")
-    monkeypatch.setenv("EMBEDWIRE_MAX_TEXT_BYTES", "many")
-    found = faults(config=file, listen="here", spool_dir="/does/not/exist", upstream="ftp://x")
+    monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "-1")
+    monkeypatch.setenv("EMBEDWIRE_REQUEST_LIMITS_TEXT_BYTES", "many")
+    found = faults(config=file, listen="here", uploads_spool_dir="/does/not/exist", upstream="ftp://x")
     assert set(found) == {
-        "max_inputs",
+        "request_limits_inputs",
         "nonsense",
         "log_level",
-        "grace",
-        "max_text_bytes",
+        "shutdown_grace_period",
+        "request_limits_text_bytes",
         "listen",
-        "spool_dir",
+        "uploads_spool_dir",
         "upstream",
     }
 
@@ -123,18 +133,18 @@ def test_missing_file(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("grace", "nan"),
-        ("grace", "inf"),
-        ("grace", "-0.1"),
-        ("grace", "soon"),
-        ("inputs_at_once", "0"),
-        ("inputs_at_once", "1.5"),
-        ("max_inputs", "-1"),
+        ("shutdown_grace_period", "nan"),
+        ("shutdown_grace_period", "inf"),
+        ("shutdown_grace_period", "-0.1"),
+        ("shutdown_grace_period", "soon"),
+        ("concurrency_inputs_per_call", "0"),
+        ("concurrency_inputs_per_call", "1.5"),
+        ("request_limits_inputs", "-1"),
         ("log_level", "INFO"),
         ("log_format", "xml"),
         ("listen", "50051"),
         ("metrics_listen", "host:port"),
-        ("spool_dir", "/dev/null"),
+        ("uploads_spool_dir", "/dev/null"),
     ],
 )
 def test_wrong_values(name: str, value: str) -> None:
@@ -149,14 +159,14 @@ def test_secret(show: Any) -> None:
     settings = load()
     assert SECRET not in show(settings)
     assert "**********" in show(settings)
-    assert settings.api_key is not None
-    assert settings.api_key.get_secret_value() == SECRET
+    assert settings.upstream.api_key is not None
+    assert settings.upstream.api_key.get_secret_value() == SECRET
 
 
 def test_frozen() -> None:
     """Settings do not change while the server runs."""
     with pytest.raises(ValidationError, match="frozen"):
-        load().grace = 1.0
+        load().shutdown.grace_period = 1.0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +184,7 @@ def test_frozen() -> None:
 def test_upstream_with_key(upstream: str | None, url: str | None, name: str) -> None:
     """With a key TwelveLabs is the default; a URL or the word sandbox decides otherwise."""
     settings = load(upstream=upstream)
-    assert (settings.upstream_url, settings.upstream_name) == (url, name)
+    assert (settings.upstream.base_url, settings.upstream.name) == (url, name)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +208,7 @@ def test_wrong_upstream(upstream: str) -> None:
 @pytest.mark.parametrize("listen", ["127.0.0.1:50051", "127.1.2.3:0", "[::1]:50051", "localhost:50051"], ids=str)
 def test_sandbox_on_loopback(listen: str) -> None:
     """Without a key and an upstream the sandbox answers, as long as only this machine can ask it."""
-    assert load(listen=listen).upstream_name == "sandbox"
+    assert load(listen=listen).upstream.name == "sandbox"
 
 
 @pytest.mark.parametrize(
@@ -209,14 +219,14 @@ def test_no_sandbox_beyond_loopback(listen: str) -> None:
     (message,) = faults(listen=listen, insecure=True).values()
     assert "TWELVELABS_API_KEY" in message
     assert "--upstream" in message
-    assert load(listen=listen, upstream="sandbox", insecure=True).upstream_name == "sandbox"
-    assert load(listen=listen, upstream="http://u", insecure=True).upstream_name == "custom"
+    assert load(listen=listen, upstream="sandbox", insecure=True).upstream.name == "sandbox"
+    assert load(listen=listen, upstream="http://u", insecure=True).upstream.name == "custom"
 
 
 @pytest.mark.usefixtures("key")
 def test_key_beyond_loopback() -> None:
     """With a key the server may listen anywhere, as far as the upstream is concerned."""
-    assert load(listen="0.0.0.0:1", insecure=True).upstream_name == "twelvelabs"
+    assert load(listen="0.0.0.0:1", insecure=True).upstream.name == "twelvelabs"
 
 
 def test_twelvelabs_without_key() -> None:
@@ -256,26 +266,36 @@ def test_wrong_addresses(text: str) -> None:
 def test_settings_have_addresses() -> None:
     """Both addresses can be asked for their parts."""
     settings = load(listen="[::1]:7", metrics_listen="localhost:8")
-    assert (settings.listen_address.host, settings.listen_address.port) == ("::1", 7)
-    assert isinstance(settings.metrics_address, Address)
-    assert settings.metrics_address.port == 8
+    assert (settings.server.address.host, settings.server.address.port) == ("::1", 7)
+    assert isinstance(settings.metrics.address, Address)
+    assert settings.metrics.address.port == 8
 
 
 def test_limits() -> None:
     """Each limit is a setting of its own."""
-    settings = load(max_inputs=1, max_image_bytes=2, max_upload_bytes=3, max_text_bytes=4, max_url_chars=5)
+    settings = load(
+        request_limits_inputs=1,
+        request_limits_image_bytes=2,
+        request_limits_upload_bytes=3,
+        request_limits_text_bytes=4,
+        request_limits_url_chars=5,
+    )
     assert settings.limits == Limits(1, 2, 3, 4, 5)
 
 
-LIMITS = [name for name in Settings.model_fields if "_per_" in name or name in ("inputs_in_flight", "inputs_queued")]
+LIMITS = [
+    name
+    for name in Settings.model_fields
+    if "_per_" in name or name in ("concurrency_inputs_per_modality", "concurrency_queue_per_modality")
+]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
-@pytest.mark.parametrize("name", [*LIMITS, "max_content_bytes"])
+@pytest.mark.parametrize("name", [*LIMITS, "concurrency_max_buffered_bytes"])
 def test_shares_of_workers(name: str, workers: int) -> None:
     """What holds for all calls is divided: the shares add up to it, and differ by one at most."""
-    settings = load(workers=workers, max_message_bytes=1, **{name: 64})
-    shares = [getattr(settings.for_worker(index), name) for index in range(workers)]
+    settings = load(workers=workers, request_limits_message_bytes=1, **{name: 64})
+    shares = [getattr(worker_share(settings, index), name) for index in range(workers)]
     assert sum(shares) == 64
     assert max(shares) - min(shares) <= 1
 
@@ -284,9 +304,9 @@ def test_shares_of_workers(name: str, workers: int) -> None:
 def test_what_workers_do_not_divide() -> None:
     """All else is the same for each of them, and what is unset stays unset; only metrics have ports of their own."""
     settings = load(workers=3, metrics_listen="[::1]:9464")
-    found = [settings.for_worker(index) for index in range(3)]
-    assert [one.metrics_listen for one in found] == ["[::1]:9464", "[::1]:9465", "[::1]:9466"]
-    divided = {*LIMITS, "max_content_bytes", "metrics_listen"}
+    found = [worker_share(settings, index) for index in range(3)]
+    assert [one.metrics.listen for one in found] == ["[::1]:9464", "[::1]:9465", "[::1]:9466"]
+    divided = {*LIMITS, "concurrency_max_buffered_bytes", "metrics_listen"}
     for one in found:
         assert one.model_dump(exclude=divided) == settings.model_dump(exclude=divided)
         assert one.rate_limits == {}
@@ -295,14 +315,20 @@ def test_what_workers_do_not_divide() -> None:
 def test_free_ports_for_the_metrics_of_workers() -> None:
     """Port 0 is 0 for each: they take free ones."""
     settings = load(workers=2, metrics_listen="127.0.0.1:0")
-    assert [settings.for_worker(index).metrics_address.port for index in range(2)] == [0, 0]
+    assert [worker_share(settings, index).metrics.address.port for index in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        pytest.param({"workers": 5, "audio_requests_per_day": 4}, "at most 4: audio-requests-per-day", id="rate limit"),
-        pytest.param({"workers": 3, "inputs_in_flight": 2}, "at most 2: inputs-in-flight", id="in flight"),
+        pytest.param(
+            {"workers": 5, "rate_limits_audio_requests_per_day": 4},
+            "at most 4: audio-requests-per-day",
+            id="rate limit",
+        ),
+        pytest.param(
+            {"workers": 3, "concurrency_inputs_per_modality": 2}, "at most 2: inputs-in-flight", id="in flight"
+        ),
         pytest.param({"workers": 17}, "must be at least max-message-bytes for each", id="content"),
         pytest.param({"workers": 3, "metrics_listen": "[::1]:65534"}, "beyond 65535", id="metrics ports"),
     ],
@@ -315,8 +341,13 @@ def test_too_many_workers(flags: dict[str, Any], said: str) -> None:
 
 def test_as_many_workers_as_there_is_for() -> None:
     """One of each is enough, and no queue is a choice."""
-    flags = {"inputs_in_flight": 2, "text_requests_per_minute": 2, "max_content_bytes": 32 << 20, "inputs_queued": 0}
-    assert load(workers=2, metrics_listen="[::1]:65534", **flags).for_worker(1).metrics_address.port == 65535
+    flags = {
+        "concurrency_inputs_per_modality": 2,
+        "rate_limits_text_requests_per_minute": 2,
+        "concurrency_max_buffered_bytes": 32 << 20,
+        "concurrency_queue_per_modality": 0,
+    }
+    assert worker_share(load(workers=2, metrics_listen="[::1]:65534", **flags), 1).metrics.address.port == 65535
 
 
 MODEL = """
@@ -406,7 +437,7 @@ def test_a_key_that_no_header_can_hold(key: str, monkeypatch: pytest.MonkeyPatch
 def test_the_newline_at_the_end_of_a_key_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of secrets tend to end in one."""
     monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_a\n")
-    found = load().api_key
+    found = load().upstream.api_key
 
     assert found is not None
     assert found.get_secret_value() == "tlk_a"

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import grpc
 import prometheus_client
 
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import ALL
 from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import Reason
 from embedwire_server.core.models import BUILT_IN, Modality
 from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resources import CHECKED
+from embedwire_server.policies.rate_limit.policy import configured
+from tests.support.serving import settings_of
 
 SERVICES = {
     "embedwire.v1.EmbeddingService": [
@@ -31,7 +33,9 @@ MODELS = [model.name for model in BUILT_IN]
 
 def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
     """Every combination of labels that the code can write, by the name of the metric object."""
-    limits = Settings(**{name: 1 for name in Settings.model_fields if "_per_" in name}).rate_limits  # type: ignore[arg-type]
+    limits = configured(
+        settings_of(**{name: 1 for name in ALL if "_per_" in name and name.startswith("rate_limits")}).rate_limits
+    )
     modalities = [(modality,) for modality in Modality]
     upstreams = itertools.product(["custom", "sandbox"], {model.endpoint for model in BUILT_IN}, Modality)
     asked = list(upstreams)
