@@ -37,7 +37,7 @@ ENV PATH=/opt/embedwire/bin:$PATH \
     EMBEDWIRE_LISTEN=0.0.0.0:50051 \
     EMBEDWIRE_METRICS_LISTEN=0.0.0.0:9464 \
     EMBEDWIRE_HEALTH_LISTEN=0.0.0.0:50052 \
-    EMBEDWIRE_SPOOL_DIR=/var/spool/embedwire
+    EMBEDWIRE_UPLOADS_SPOOL_DIR=/var/spool/embedwire
 VOLUME /var/spool/embedwire
 EXPOSE 50051 50052 9464
 # A number, so that Kubernetes can see that it is not root.

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from embedwire_server.config import sources
-from embedwire_server.config.groups import TWELVELABS_URL
+from embedwire_server.config import render, sources
+from embedwire_server.config.groups import TWELVELABS_URL, duration_text
 from embedwire_server.config.per_worker import worker_share
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.renamed import RENAMED
+from embedwire_server.config.settings import ALL, SHARED, Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.core.inputs import Limits
@@ -48,7 +49,8 @@ def faults(**flags: Any) -> dict[str, str]:
 
 
 def _name(place: str) -> str:
-    return re.sub(r"^(--|EMBEDWIRE_)", "", place.rpartition(": ")[2]).replace("-", "_").lower()
+    name = re.sub(r"^(--|EMBEDWIRE_)", "", place.rpartition(": ")[2]).replace("-", "_").lower()
+    return name if "[" in name else name.replace(".", "_")
 
 
 def test_defaults() -> None:
@@ -63,7 +65,7 @@ def test_defaults() -> None:
 
 def test_precedence(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """A flag wins over the environment, which wins over the file, which wins over the default."""
-    file.write_text("grace = 1\nmax_inputs = 1\ndrain_delay = 1\n")
+    file.write_text("[shutdown]\ngrace_period = 1\ndelay = '1s'\n[request_limits]\ninputs = 1\n")
     monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "2")
     monkeypatch.setenv("EMBEDWIRE_REQUEST_LIMITS_INPUTS", "2")
     settings = load(config=file, shutdown_grace_period=3)
@@ -77,9 +79,9 @@ def test_precedence(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
 
 def test_file_named_by_environment(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """The file may be named in the environment, and a flag names another."""
-    file.write_text("grace = 1")
+    file.write_text("shutdown.grace_period = 1")
     other = file.with_name("other.toml")
-    other.write_text("grace = 2")
+    other.write_text("shutdown.grace_period = 2")
     monkeypatch.setenv("EMBEDWIRE_CONFIG", str(file))
     assert load().shutdown.grace_period == 1.0
     assert load(config=str(other)).shutdown.grace_period == 2.0
@@ -99,7 +101,7 @@ def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """Every fault of flags, environment and file is reported together."""
-    file.write_text('max_inputs = 0\nnonsense = 1\nlog_level = "loud"\n')
+    file.write_text('nonsense = 1\n[request_limits]\ninputs = 0\n[log]\nlevel = "loud"\n')
     monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "-1")
     monkeypatch.setenv("EMBEDWIRE_REQUEST_LIMITS_TEXT_BYTES", "many")
     found = faults(config=file, listen="here", uploads_spool_dir="/does/not/exist", upstream="ftp://x")
@@ -283,19 +285,15 @@ def test_limits() -> None:
     assert settings.limits == Limits(1, 2, 3, 4, 5)
 
 
-LIMITS = [
-    name
-    for name in Settings.model_fields
-    if "_per_" in name or name in ("concurrency_inputs_per_modality", "concurrency_queue_per_modality")
-]
+LIMITS = [setting.name for setting in SHARED]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
-@pytest.mark.parametrize("name", [*LIMITS, "concurrency_max_buffered_bytes"])
+@pytest.mark.parametrize("name", LIMITS)
 def test_shares_of_workers(name: str, workers: int) -> None:
     """What holds for all calls is divided: the shares add up to it, and differ by one at most."""
     settings = load(workers=workers, request_limits_message_bytes=1, **{name: 64})
-    shares = [getattr(worker_share(settings, index), name) for index in range(workers)]
+    shares = [ALL[name].of(worker_share(settings, index)) for index in range(workers)]
     assert sum(shares) == 64
     assert max(shares) - min(shares) <= 1
 
@@ -306,10 +304,10 @@ def test_what_workers_do_not_divide() -> None:
     settings = load(workers=3, metrics_listen="[::1]:9464")
     found = [worker_share(settings, index) for index in range(3)]
     assert [one.metrics.listen for one in found] == ["[::1]:9464", "[::1]:9465", "[::1]:9466"]
-    divided = {*LIMITS, "concurrency_max_buffered_bytes", "metrics_listen"}
-    for one in found:
-        assert one.model_dump(exclude=divided) == settings.model_dump(exclude=divided)
-        assert one.rate_limits == {}
+    for setting in ALL.values():
+        if setting.name not in {*LIMITS, "metrics_listen"}:
+            assert [setting.of(one) for one in found] == [setting.of(settings)] * 3
+    assert [one.rate_limits for one in found] == [settings.rate_limits] * 3
 
 
 def test_free_ports_for_the_metrics_of_workers() -> None:
@@ -323,13 +321,15 @@ def test_free_ports_for_the_metrics_of_workers() -> None:
     [
         pytest.param(
             {"workers": 5, "rate_limits_audio_requests_per_day": 4},
-            "at most 4: audio-requests-per-day",
+            "at most 4: rate_limits.audio.requests_per_day",
             id="rate limit",
         ),
         pytest.param(
-            {"workers": 3, "concurrency_inputs_per_modality": 2}, "at most 2: inputs-in-flight", id="in flight"
+            {"workers": 3, "concurrency_inputs_per_modality": 2},
+            "at most 2: concurrency.inputs_per_modality",
+            id="in flight",
         ),
-        pytest.param({"workers": 17}, "must be at least max-message-bytes for each", id="content"),
+        pytest.param({"workers": 17}, "must be at least request_limits.message_bytes for each", id="content"),
         pytest.param({"workers": 3, "metrics_listen": "[::1]:65534"}, "beyond 65535", id="metrics ports"),
     ],
 )
@@ -441,3 +441,46 @@ def test_the_newline_at_the_end_of_a_key_is_dropped(monkeypatch: pytest.MonkeyPa
 
     assert found is not None
     assert found.get_secret_value() == "tlk_a"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("30s", 30), ("1.5h", 5400), ("1h30m", 5400), ("2d", 172_800), ("7", 7), ("0", 0)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    """A duration has a unit; a bare number is seconds."""
+    assert load(shutdown_grace_period=text).shutdown.grace_period == seconds
+
+
+@pytest.mark.parametrize("text", ["30 s", "30S", "m", "1h-30m", "soon", "30sec"])
+def test_what_is_no_duration(text: str) -> None:
+    """The message says how one is written."""
+    assert "such as 500ms, 30s, 2m or 1h" in faults(shutdown_grace_period=text)["shutdown_grace_period"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1, 1.0, 90.0, 120.0, 1800.0, 3600.0, 1e9, 12.345678])
+def test_a_duration_that_is_shown_can_be_read(seconds: float) -> None:
+    """`config show` writes what the file may hold."""
+    assert load(shutdown_grace_period=duration_text(seconds)).shutdown.grace_period == seconds
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_old_names(old: str, new: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old name is rejected with the new one, as a flag, in the environment and in the file."""
+    with pytest.raises(InvalidConfiguration, match=re.escape(f"is {ALL[new].flag} now")):
+        sources.load({}, [f"--{old.replace('_', '-')}"])
+    file.write_text(f"{old} = 1")
+    *groups, key = ALL[new].path
+    with pytest.raises(InvalidConfiguration, match=re.escape(f"is {key} in the table [{'.'.join(groups)}] now")):
+        load(config=file)
+    monkeypatch.setenv(f"EMBEDWIRE_{old.upper()}", "1")
+    with pytest.raises(InvalidConfiguration, match=re.escape(f"is {ALL[new].variable} now")):
+        load()
+
+
+@pytest.mark.usefixtures("key")
+def test_what_is_shown_can_be_read(file: Path) -> None:
+    """`config show` is a configuration file, but for secrets and the name of the file."""
+    lines = [line for line in render.shown(sources.load({})) if not line.startswith(("config", "api_key"))]
+    file.write_text("\n".join(lines))
+    assert load(config=file).model_copy(update={"config": None}) == load()
