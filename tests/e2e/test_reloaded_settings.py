@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.config.groups import Group
 from embedwire_server.config.reload import merge_reloadable
-from embedwire_server.config.settings import changed
+from embedwire_server.config.settings import RELOADABLE, changed
 from embedwire_server.config.validation import check
 from embedwire_server.core.models import Model, TextRules
 from tests.support.messages import failed, text_input
@@ -156,3 +157,40 @@ async def test_content_in_memory(bench: Bench) -> None:
     assert await bench.call("b" * 400) == "OVERLOADED"
     bench.script.released.set()
     assert await running == "OK"
+
+
+class Recorded:
+    """Settings that note which of them are read."""
+
+    def __init__(self, value: Any, path: str, read: set[str]) -> None:
+        self._value, self._path, self._read = value, path, read
+
+    def __getattr__(self, name: str) -> Any:
+        path = f"{self._path}.{name}".lstrip(".")
+        found = getattr(self._value, name)
+        if isinstance(found, Group):
+            return Recorded(found, path, self._read)
+        self._read.add(path)
+        return found
+
+    def __iter__(self) -> Any:
+        for name in type(self._value).model_fields:
+            yield name, getattr(self, name)
+
+    @property
+    def model_table(self) -> Any:
+        self._read.add("models")
+        return self._value.model_table
+
+    @property
+    def limits(self) -> Any:
+        return type(self._value).limits.fget(self)
+
+
+async def test_every_reloadable_setting_reaches_a_component(bench: Bench) -> None:
+    """Each setting that is marked as reloadable is read by a component when the settings change."""
+    read: set[str] = set()
+    app = bench.served.app
+    for component in app._reconfigurable():
+        component.reconfigure(Recorded(app._settings, "", read))  # type: ignore[arg-type] # it stands in for settings
+    assert {setting.key for setting in RELOADABLE} <= read

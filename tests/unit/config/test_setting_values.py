@@ -183,7 +183,7 @@ def test_no_addresses(text: str) -> None:
 
 def test_one_address_twice() -> None:
     """Two listeners cannot share an address; with port 0 they do not."""
-    with pytest.raises(ValueError, match="metrics.listen: must be another address than --listen"):
+    with pytest.raises(ValueError, match=r"metrics\.listen: must be another address than --listen"):
         made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
     assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
 
