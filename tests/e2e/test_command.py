@@ -74,13 +74,13 @@ async def test_a_port_in_use_is_said_in_one_line() -> None:
 def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None:
     """Each has its line and its place, from all sources, and also what does not go together."""
     file = tmp_path / "embedwire.toml"
-    file.write_text("max_url_chars = 0\ngrase = 1\n[[tokens]]\nname = 'a'\n")
+    file.write_text("[shutdown]\ngrace_perod = 1\n[request_limits]\nurl_chars = 0\n[[tokens]]\nname = 'a'\n")
     words = (
         "--listen",
         "nowhere",
         "--shutdown-grace-period",
         "-1",
-        "--gracee",
+        "--shutdown-grace",
         "3",
         "--tls-key",
         str(file),
@@ -92,12 +92,12 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
     assert ended.returncode == 2
     assert sorted(line.removeprefix("embedwire-server: ") for line in ended.stderr.splitlines()) == sorted(
         [
-            "--gracee: is no flag; did you mean --shutdown-grace-period?",
+            "--shutdown-grace: is no flag; did you mean --shutdown-grace-period?",
             "EMBEDWIRE_TOKENS: can be set in the file only, as [[tokens]]",
             "--listen: must be HOST:PORT, for instance 127.0.0.1:50051",
             "--shutdown-grace-period: Input should be greater than or equal to 0",
             "EMBEDWIRE_REQUEST_LIMITS_INPUTS: Input should be a valid integer, unable to parse string as an integer",
-            f"{file}: max_url_chars: Input should be greater than or equal to 1",
+            f"{file}: request_limits.url_chars: Input should be greater than or equal to 1",
             f"{file}: grase: is no setting; did you mean grace?",
             f"{file}: tokens[0].sha256: Field required",
             "--tls-key: TLS needs both --tls-certificate and --tls-key",
@@ -108,13 +108,18 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
 def test_a_variable_that_is_no_setting_is_a_warning() -> None:
     """Others write to the environment as well: what looks like a typing error is said, and ignored."""
     ended = run(
-        "config", "check", EMBEDWIRE_GRASE="1", EMBEDWIRE_TARGET="a-client:1", EMBEDWIRE_PORT="tcp://10.0.0.1:1"
+        "config",
+        "check",
+        EMBEDWIRE_SHUTDOWN_GRASE_PERIOD="1",
+        EMBEDWIRE_TARGET="a-client:1",
+        EMBEDWIRE_PORT="tcp://10.0.0.1:1",
     )
 
     assert ended.returncode == 0
     assert ended.stderr.splitlines() == [
-        "embedwire-server: warning: EMBEDWIRE_GRASE: is no setting, and is ignored; did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?",
         "embedwire-server: warning: EMBEDWIRE_PORT: is no setting, and is ignored",
+        "embedwire-server: warning: EMBEDWIRE_SHUTDOWN_GRASE_PERIOD: is no setting, and is ignored; "
+        "did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?",
     ]
 
 
@@ -150,7 +155,7 @@ def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
     """`config show` prints every setting as TOML, with its place; key and hashes are masked."""
     file = tmp_path / "embedwire.toml"
     file.write_text(f"""
-        grace = 5
+        shutdown.grace_period = 5
         [[tokens]]
         name = "search"
         sha256 = "{"a1" * 32}"
@@ -165,11 +170,11 @@ def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
     shown = tomllib.loads(ended.stdout)
 
     assert ended.returncode == 0
-    assert "max_inputs = 7  # --request-limits-inputs\n" in ended.stdout
-    assert 'upstream = "http://u"  # EMBEDWIRE_UPSTREAM\n' in ended.stdout
-    assert f"grace = 5.0  # {file}\n" in ended.stdout
+    assert "inputs = 7  # --request-limits-inputs\n" in ended.stdout
+    assert 'url = "http://u"  # EMBEDWIRE_UPSTREAM\n' in ended.stdout
+    assert f'grace_period = "5s"  # {file}\n' in ended.stdout
     assert 'listen = "127.0.0.1:50051"  # default\n' in ended.stdout
-    assert shown["api_key"] == "**********"
+    assert shown["upstream"]["api_key"] == "**********"
     assert shown["tokens"] == [{"name": "search", "sha256": ["**********"], "modalities": ["text"]}]
     assert shown["models"][0]["audio"]["max_bytes"] == 9
     assert "CANARY" not in ended.stdout

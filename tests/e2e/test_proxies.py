@@ -140,7 +140,7 @@ def test_the_setting_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = sources.load({"upstream": URL})
     assert str(loaded.settings.upstream.used_proxy) == "http://***@env.test:3128"
     shown = "\n".join(render.shown(loaded))
-    assert 'upstream_proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
+    assert 'proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
     assert SECRET not in shown + repr(loaded)
 
     monkeypatch.setenv("NO_PROXY", "*")

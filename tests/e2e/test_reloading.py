@@ -120,9 +120,11 @@ async def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
 
 async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
     """Settings that a running server cannot change to are in the log by their names, and the others are in force."""
-    config = write(tmp_path / "embedwire.toml", "a", more="max_inputs = 5\ngrace = 1\n")
+    config = write(tmp_path / "embedwire.toml", "a", more="request_limits.inputs = 5\nshutdown.grace_period = 1\n")
     async with ServerProcess.running(answer, config=config) as server:
-        write(config, "a", "b", more="max_inputs = 1\ngrace = 2\nreflection = false\n")
+        write(
+            config, "a", "b", more="request_limits.inputs = 1\nshutdown.grace_period = 2\nserver.reflection = false\n"
+        )
         await hangup(server, "these settings have changed, and need a restart")
         assert await code(server, "b") is OK
         two = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input(), text_input()])
@@ -130,9 +132,9 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     (line,) = [line for line in server.log if "need a restart" in line]
-    assert "shutdown_grace_period" in line
-    assert "reflection" in line
-    assert "request_limits_inputs" not in line
+    assert "shutdown.grace_period" in line
+    assert "server.reflection" in line
+    assert "request_limits.inputs" not in line
 
 
 async def test_many_hangups_at_once_end_with_the_last(tmp_path: Path) -> None:

@@ -98,7 +98,11 @@ async def test_turns_go_round_the_names(scripted: Scripted) -> None:
         await one_at_a_time.acquire()
         await visit.answer(reply())
 
-    settings: dict[str, Any] = {"inputs_in_flight": 1, "inputs_at_once": 1, "tokens": tokens()}
+    settings: dict[str, Any] = {
+        "concurrency_inputs_per_modality": 1,
+        "concurrency_inputs_per_call": 1,
+        "tokens": tokens(),
+    }
     async with scripted(script, **settings) as (served, _), contextlib.AsyncExitStack() as stack:
 
         async def begin(name: str) -> Any:
@@ -134,7 +138,7 @@ async def test_upstream_keys_beside_tokens(scripted: Scripted) -> None:
     def own(key: str) -> list[tuple[str, str]]:
         return [("x-upstream-api-key", key)]
 
-    settings: dict[str, Any] = {"api_key": "of-the-server", "accept_upstream_keys": True, "tokens": tokens()}
+    settings: dict[str, Any] = {"api_key": "of-the-server", "auth_allow_caller_api_keys": True, "tokens": tokens()}
     async with scripted(script, **settings) as (served, upstream):
 
         async def code(metadata: Any) -> grpc.StatusCode:

@@ -73,7 +73,7 @@ def bounds(end: str) -> dict[str, Any]:
     for name, setting in ALL.items():
         if setting.name in FILE_ONLY:
             continue
-        kind: Any = Annotated[setting.field.annotation, *setting.field.metadata]
+        kind: Any = Annotated[setting.field.annotation, *(setting.field.metadata or [None])]
         field = TypeAdapter(kind).json_schema()
         numbers = [one for one in field.get("anyOf", [field]) if one.get("type") in {"integer", "number"}]
         limits = {key: value for one in numbers for key, value in one.items()}
@@ -149,7 +149,7 @@ async def test_embedded_sandbox_has_no_fault_control() -> None:
 def test_a_key_in_a_readable_file_is_a_warning(tmp_path: Any) -> None:
     """`config check` says so, and still passes."""
     file = tmp_path / "e.toml"
-    file.write_text('api_key = "tlk_1"\n')
+    file.write_text('upstream.api_key = "tlk_1"\n')
     os.chmod(file, 0o644)  # noqa: PTH101
     ended = run("config", "check", "--config", str(file))
     assert ended.returncode == 0

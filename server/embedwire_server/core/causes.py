@@ -82,7 +82,7 @@ WORDS: dict[Cause, str] = {
     Cause.LOCAL_PORTS: "the server has no local address or port left for a connection to the upstream",
     Cause.MEMORY: "the server has no memory left",
     Cause.DISK_FULL: "the server has no room on disk for this upload",
-    Cause.SPOOL_UNAVAILABLE: "the server cannot write uploads to disk; its operator must check --spool-dir",
+    Cause.SPOOL_UNAVAILABLE: "the server cannot write uploads to disk; its operator must check --uploads-spool-dir",
     Cause.CONNECTION_FAILED: "the upstream could not be reached",
 }
 

@@ -69,7 +69,7 @@ class ResourceMonitor:
         self._note(await asyncio.to_thread(self._missing))
         if Cause.SPOOL_UNAVAILABLE in self._good:
             where = self._spool or "the directory for temporary files (TMPDIR)"
-            raise OSError(f"--spool-dir: {where} cannot be written: {self._spool_words}")
+            raise OSError(f"--uploads-spool-dir: {where} cannot be written: {self._spool_words}")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
