@@ -98,7 +98,7 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
             "--shutdown-grace-period: Input should be greater than or equal to 0",
             "EMBEDWIRE_REQUEST_LIMITS_INPUTS: Input should be a valid integer, unable to parse string as an integer",
             f"{file}: request_limits.url_chars: Input should be greater than or equal to 1",
-            f"{file}: grase: is no setting; did you mean grace?",
+            f"{file}: shutdown.grace_perod: is no setting; did you mean shutdown.grace_period?",
             f"{file}: tokens[0].sha256: Field required",
             "--tls-key: TLS needs both --tls-certificate and --tls-key",
         ]
@@ -118,8 +118,10 @@ def test_a_variable_that_is_no_setting_is_a_warning() -> None:
     assert ended.returncode == 0
     assert ended.stderr.splitlines() == [
         "embedwire-server: warning: EMBEDWIRE_PORT: is no setting, and is ignored",
-        "embedwire-server: warning: EMBEDWIRE_SHUTDOWN_GRASE_PERIOD: is no setting, and is ignored; "
-        "did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?",
+        (
+            "embedwire-server: warning: EMBEDWIRE_SHUTDOWN_GRASE_PERIOD: is no setting, and is ignored; "
+            "did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?"
+        ),
     ]
 
 

@@ -78,10 +78,14 @@ def duration_text(seconds: float) -> str:
 
 Count = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
 _Duration = Annotated[
-    float, BeforeValidator(seconds_of), Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), AfterValidator(abs)
+    float, BeforeValidator(seconds_of), Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), AfterValidator(abs), DURATION
 ]  # -0.0 is 0.0
-_PositiveDuration = Annotated[_Duration, Field(gt=0)]
-_LongDuration = Annotated[_Duration, Field(ge=1)]
+_PositiveDuration = Annotated[
+    float, BeforeValidator(seconds_of), Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False), DURATION
+]
+_LongDuration = Annotated[
+    float, BeforeValidator(seconds_of), Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False), DURATION
+]
 _Address = Annotated[str, AfterValidator(parse_address)]
 
 
@@ -118,10 +122,10 @@ class ServerSettings(Group):
         description="accept plain text without authentication beyond loopback: a proxy or the network handles both",
     )
     reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
-    write_stall_timeout: Annotated[_PositiveDuration, DURATION] = Field(
+    write_stall_timeout: _PositiveDuration = Field(
         default=60.0, description="end a call whose client has not read for this long"
     )
-    max_connection_age: Annotated[_PositiveDuration, DURATION] = Field(
+    max_connection_age: _PositiveDuration = Field(
         default=1800.0, description="ask a connection of this age to reconnect, so that load spreads"
     )
     grpc_public_api_only: bool = Field(
@@ -268,7 +272,7 @@ class WorkersSettings(Group):
     count: Count = Field(
         default=1, description="processes that serve; what is limited for all calls is divided among them"
     )
-    timeout: Annotated[_LongDuration, DURATION] = Field(
+    timeout: _LongDuration = Field(
         default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
     )
     max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
@@ -287,18 +291,14 @@ class WorkersSettings(Group):
 class ShutdownSettings(Group):
     """What happens after SIGTERM."""
 
-    grace_period: Annotated[_Duration, DURATION] = Field(
-        default=30.0, description="the time that running calls get to finish"
-    )
-    delay: Annotated[_Duration, DURATION] = Field(
-        default=0.0, description="the time between NOT_SERVING and the refusal of new calls"
-    )
+    grace_period: _Duration = Field(default=30.0, description="the time that running calls get to finish")
+    delay: _Duration = Field(default=0.0, description="the time between NOT_SERVING and the refusal of new calls")
 
 
 class UploadsSettings(Group):
     """Uploads."""
 
-    idle_timeout: Annotated[_PositiveDuration, DURATION] = Field(
+    idle_timeout: _PositiveDuration = Field(
         default=30.0, description="the time in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
     )
     spool_dir: DirectoryPath | None = Field(
