@@ -71,6 +71,23 @@ async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
     assert "0.5 s" in failure.message
 
 
+@pytest.mark.parametrize("inputs", [1, 3])
+async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: Scripted, inputs: int) -> None:
+    """GRPC cannot tell such a caller how its call ended, since the first write is still under way; nothing is left."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply())
+
+    path, asked = SERVICE + "CreateEmbedding", message(request(*[text_input()] * inputs).SerializeToString())
+    async with (
+        scripted(script, stall_timeout=0.2) as (served, _),
+        Connection.open(served.app.target, settings=struct.pack(">HI", 4, 0)) as connection,
+    ):
+        await connection.send(call(path, 1), frame(http2.DATA, asked, flags=http2.END_STREAM, stream=1))
+        await until(lambda: served.metric("embedwire_calls_total", reason="CALLER_STALLED") == 1)
+        assert served.metric("embedwire_inputs_in_flight") == 0
+
+
 async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
     """Who takes a little now and then gets everything, also when that lasts longer than `stall_timeout`."""
 
@@ -110,7 +127,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
     async def write_until_stuck() -> None:
         with one:
-            writer = Writer(context, one, bytes, complete_operation)
+            writer = Writer(context, one, bytes, complete_operation, complete_operation)
             while now() < 0.3:  # longer than the timeout, but each of them ends
                 await writer.write(b"")
                 await asyncio.sleep(0.01)

@@ -75,6 +75,7 @@ async def test_what_was_lost_is_reported(tmp_path: Path) -> None:
             await server.stub.CreateEmbeddingUnary(TEXT, timeout=20)
             await until(lambda: "log lines were lost" in log.read_text())
             lost = await server.dropped()
+            await until(lambda: log.read_text().count('"event": "call"') >= 12 - lost)
 
     lines = parsed(log.read_text().splitlines())
     assert set(codes) == {grpc.StatusCode.OK}

@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import AsyncGenerator, Callable
+from typing import Self
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from embedwire_server.errors import Reason, Repeatable, UpstreamFailure
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
 from embedwire_server.upstream import EmbedCall, Upstream, http
+from embedwire_server.upstream.exchange import Exchange, Request, Sender
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.policies.budget import RetryBudget
 from embedwire_server.upstream.policies.retry import RetryingUpstream
@@ -30,8 +32,8 @@ TEXT = TextInput("", "a text")
 AUDIO = AudioInput("", UrlSource("http://media.test/a"))
 
 
-def upstream_on(transport: httpx.AsyncBaseTransport, base_url: str) -> HttpUpstream:
-    return HttpUpstream(transport, V1Dialect(base_url, None, "test"), "custom")
+def upstream_on(sender: Sender, base_url: str) -> HttpUpstream:
+    return HttpUpstream(sender, V1Dialect(base_url, None, "test"), "custom")
 
 
 def call(item: TextInput | AudioInput = TEXT) -> EmbedCall:
@@ -164,17 +166,34 @@ async def test_an_address_that_cannot_be_used() -> None:
     assert isinstance(failure.__cause__, httpx.UnsupportedProtocol)
 
 
-class OneChunk(httpx.AsyncBaseTransport):
-    """A transport whose replies arrive in one chunk, as when many packets are read at once."""
+class OneChunk:
+    """A response that arrives in one chunk, as when many packets are read at once."""
 
-    def __init__(self, body: bytes, headers: dict[str, str]) -> None:
+    status = 200
+
+    def __init__(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self._chunks, self.headers = iter([body]), headers
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        pass
+
+
+class InOneChunk:
+    """Sends nothing, and has such responses."""
+
+    def __init__(self, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         self._body, self._headers = body, headers
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:  # noqa: ARG002 - the interface
-        async def body() -> AsyncGenerator[bytes]:
-            yield self._body
-
-        return httpx.Response(200, headers=self._headers, content=body())
+    async def send(self, request: Request, exchange: Exchange) -> OneChunk:  # noqa: ARG002 - the interface
+        return OneChunk(self._body, list(self._headers))
 
 
 @pytest.mark.parametrize("replies", [1, 16])
@@ -182,7 +201,8 @@ class OneChunk(httpx.AsyncBaseTransport):
 async def test_large_chunks_of_small_values_leave_turns_to_others(replies: int, *, is_compressed: bool) -> None:
     """While half megabytes of very many small values are read, others have a turn after each piece of any reply."""
     body = b'{"model_name": "m", "text_embedding": {"segments": [' + b"[]," * (1 << 17)
-    sent = OneChunk(gzip.compress(body), {"content-encoding": "gzip"}) if is_compressed else OneChunk(body, {})
+    compressed = InOneChunk(gzip.compress(body), (b"content-encoding", b"gzip"))
+    sent = compressed if is_compressed else InOneChunk(body)
     upstream = upstream_on(sent, "http://upstream.test")
     turns = 0
 

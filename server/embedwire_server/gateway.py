@@ -69,7 +69,7 @@ class Gateway:
             if len(request.inputs) == 1:
                 await self._embed(request, 0, deadline, began, reply)
             else:
-                waiting, shared = iter(range(len(request.inputs))), SharedReply(reply)
+                waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply)
 
                 async def embed_waiting() -> None:
                     for index in waiting:
@@ -151,7 +151,7 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
         call.parked += time.perf_counter() - began
 
 
-class SharedReply:
+class _SharedReply:
     """A reply to which several tasks add; the one that adds keeps the others waiting."""
 
     def __init__(self, reply: Reply) -> None:
@@ -159,15 +159,9 @@ class SharedReply:
         self._lock = asyncio.Lock()
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
-        """Add segments; see `Reply`."""
         async with self._lock:
             await self._reply.add_segments(call, first, segments)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
-        """Add a result; see `Reply`."""
         async with self._lock:
             await self._reply.add_result(call, summary, failure)
-
-    async def close(self) -> None:
-        """Keep all others waiting from now on; returns when nothing is being added."""
-        await self._lock.acquire()

@@ -4,6 +4,7 @@ python -m bench.files_app serve --upstream URL ...
 """
 
 import contextlib
+from typing import Self
 
 import httpx
 
@@ -12,18 +13,45 @@ from embedwire_server import __version__
 from embedwire_server.app import App
 from embedwire_server.domain import TextInput
 from embedwire_server.upstream import EmbedCall
+from embedwire_server.upstream.exchange import Exchange, Request
 from embedwire_server.upstream.http import HttpUpstream
 from embedwire_server.upstream.v1 import V1Dialect
 
 
-class ClientTransport(httpx.AsyncBaseTransport):
+class Received:
+    """A response of httpx's client, as the server reads it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status, self.headers = response.status_code, response.headers.raw
+        self.aclose = response.aclose
+        self._chunks = aiter(response.stream)  # type: ignore[arg-type] # of an async client
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+
+class ClientSender:
     """Sends requests by httpx's client."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._client.send(request, stream=True)
+    async def send(self, request: Request, exchange: Exchange) -> Received:
+        assert isinstance(request, FilesRequest)
+        response = await self._client.send(request.request, stream=True)
+        exchange.is_sent = True
+        return Received(response)
+
+
+class FilesRequest(Request):
+    """A request of httpx."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        super().__init__(request.url, [])
+        self.request = request
 
 
 class FilesDialect(V1Dialect):
@@ -34,10 +62,11 @@ class FilesDialect(V1Dialect):
         self._client, self._root = client, base_url
         self._own = {"x-api-key": key or "", "accept-encoding": "identity"}
 
-    def encode(self, call: EmbedCall, size: int) -> httpx.Request:  # noqa: ARG002 - the interface
+    def encode(self, call: EmbedCall, size: int) -> Request:  # noqa: ARG002 - the interface
         assert isinstance(call.input, TextInput)
         files = {"model_name": (None, call.model.name), "text": (None, call.input.value)}
-        return self._client.build_request("POST", self._root + call.model.endpoint, files=files, headers=self._own)
+        url = self._root + call.model.endpoint
+        return FilesRequest(self._client.build_request("POST", url, files=files, headers=self._own))
 
 
 class FilesApp(App):
@@ -48,7 +77,7 @@ class FilesApp(App):
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=None, trust_env=False))
         key = settings.api_key.get_secret_value() if settings.api_key else None
         dialect = FilesDialect(client, settings.upstream_url or "", key)
-        return HttpUpstream(ClientTransport(client), dialect, "custom")
+        return HttpUpstream(ClientSender(client), dialect, "custom")
 
 
 if __name__ == "__main__":

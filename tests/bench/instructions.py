@@ -36,14 +36,16 @@ Opened = Callable[[Stage, Start], contextlib.AbstractAsyncContextManager[Embeddi
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Counted:
-    """A kind of call, and how many make one count."""
+    """A kind of call, how many make one count, and the module of another composition root, if not the server's."""
 
     subject: Opened
     calls: int
+    app: str = ""
 
 
 ROWS = {
     "text": Counted(texts, 512),
+    "interface": Counted(texts, 512, "bench.interface_app"),  # by httpx's interface of the transport
     "unary": Counted(unary_texts, 512),
     "segments": Counted(long_replies, 16),
     "uploads": Counted(uploads, 64),
@@ -54,7 +56,7 @@ async def count(stage: Stage, row: Counted, build: Build) -> list[float]:
     """Thousands of instructions for each call, as often as there are rounds."""
     profile = stage.directory / "callgrind.out"
     tool = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={profile}"]
-    async with row.subject(stage, Start(build, tool=tool)) as subject:
+    async with row.subject(stage, Start(build, app=row.app, tool=tool)) as subject:
         assert subject.gateway is not None
         program = subject.gateway.program
         await _order(program, "instrumentation on")

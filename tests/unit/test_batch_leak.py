@@ -1,6 +1,7 @@
 """gRPC's batches: whoever awaits one, and however that ends, it is finished."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -9,11 +10,24 @@ from embedwire_server.rpc.grpcio import batch_leak
 pytestmark = pytest.mark.asyncio
 
 
+def _of_loop() -> "asyncio.Future[None]":
+    return asyncio.get_running_loop().create_future()
+
+
+def _of_operation() -> "asyncio.Future[None]":
+    return batch_leak.operation_futures(asyncio.get_running_loop()).create_future()
+
+
+Make = Callable[[], "asyncio.Future[None]"]
+# A call that gRPC's own loop accepts gets the first kind.
+either = pytest.mark.parametrize("future", [_of_loop, _of_operation])
+
+
 class Batch:
     """Awaits a future in the place of gRPC's core, and frees what it holds when that returns."""
 
-    def __init__(self, future: "asyncio.Future[None] | None" = None) -> None:
-        self.future = future or asyncio.get_running_loop().create_future()
+    def __init__(self, future: Make) -> None:
+        self.future = future()
         self.is_freed = False
 
     async def run(self) -> str:
@@ -31,24 +45,26 @@ async def begun(batch: Batch) -> "asyncio.Task[str]":
     return task
 
 
-async def test_its_result_is_that_of_the_batch() -> None:
+@either
+async def test_its_result_is_that_of_the_batch(future: Make) -> None:
     """What is awaited returns what the batch returns."""
-    task = await begun(batch := Batch())
+    task = await begun(batch := Batch(future))
     batch.future.set_result(None)
     assert await task == "read"
 
 
 async def test_its_failure_is_that_of_the_batch() -> None:
     """What the batch raises is raised."""
-    task = await begun(batch := Batch())
+    task = await begun(batch := Batch(_of_loop))
     batch.future.set_exception(ConnectionError())
     with pytest.raises(ConnectionError):
         await task
 
 
-async def test_who_is_cancelled_does_not_wait_and_the_batch_is_finished() -> None:
+@either
+async def test_who_is_cancelled_does_not_wait_and_the_batch_is_finished(future: Make) -> None:
     """Cancelled before the batch is done, the task ends at once; the batch is freed when it is done."""
-    task = await begun(batch := Batch())
+    task = await begun(batch := Batch(future))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -58,9 +74,10 @@ async def test_who_is_cancelled_does_not_wait_and_the_batch_is_finished() -> Non
     assert batch.is_freed
 
 
-async def test_who_is_cancelled_as_the_batch_is_done_is_cancelled() -> None:
+@either
+async def test_who_is_cancelled_as_the_batch_is_done_is_cancelled(future: Make) -> None:
     """Cancelled in the same turn of the loop, the task ends, and the batch is freed."""
-    task = await begun(batch := Batch())
+    task = await begun(batch := Batch(future))
     batch.future.set_result(None)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -69,9 +86,10 @@ async def test_who_is_cancelled_as_the_batch_is_done_is_cancelled() -> None:
     assert batch.is_freed
 
 
-async def test_time_can_be_up() -> None:
+@either
+async def test_time_can_be_up(future: Make) -> None:
     """A timeout around it is a timeout, as around any await."""
-    batch = Batch()
+    batch = Batch(future)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await batch_leak.complete_operation(batch.run())
@@ -82,16 +100,17 @@ async def test_time_can_be_up() -> None:
 
 async def test_a_batch_that_fails_is_freed() -> None:
     """The futures that gRPC is given do not fail, so that whoever awaits them goes on to free the batch."""
-    task = await begun(batch := Batch(batch_leak.non_failing_futures(asyncio.get_running_loop()).create_future()))
+    task = await begun(batch := Batch(_of_operation))
     batch.future.set_exception(ConnectionError())
     assert await task == "read"
     assert batch.is_freed
 
 
-async def test_two_cancellations_at_once_wake_the_task_once() -> None:
+@either
+async def test_two_cancellations_at_once_wake_the_task_once(future: Make) -> None:
     """A task that is cancelled twice in one round of the event loop can clean up, as one that awaits a future."""
     has_cleaned_up = False
-    batch = Batch()
+    batch = Batch(future)
 
     async def awaiting() -> None:
         nonlocal has_cleaned_up

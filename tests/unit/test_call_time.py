@@ -35,7 +35,7 @@ def writer_of(call: Call, context: Context) -> Writer:
     async def complete(operation: Any) -> Any:
         return await operation
 
-    return Writer(taken, call, bytes, complete)
+    return Writer(taken, call, bytes, complete, complete)
 
 
 async def sleeping(call: Call, seconds: float = FOREVER) -> None:

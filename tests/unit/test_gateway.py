@@ -23,7 +23,7 @@ from embedwire_server.domain import (
     TextInput,
 )
 from embedwire_server.errors import GatewayError, InternalError, Overloaded, Reason, ReplyTooLarge, UpstreamFailure
-from embedwire_server.gateway import Gateway, Reply, SharedReply
+from embedwire_server.gateway import Gateway, Reply
 from embedwire_server.metrics import Metrics
 from embedwire_server.models import MARENGO_30
 from embedwire_server.rpc.unary import MAX_REPLY_BYTES, UnaryReply
@@ -616,33 +616,6 @@ async def test_segments_of_an_abandoned_input_are_counted() -> None:
     await cancelled(task)
 
     assert bench.segments() == 2
-
-
-async def test_a_shared_reply_is_closed_between_writes() -> None:
-    """Closing it waits for what is being added, and nothing is added afterwards."""
-    takes = asyncio.Event()
-    added: list[int] = []
-
-    class Slow(Recorder):
-        async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
-            await takes.wait()
-            added.append(first)
-            await super().add_segments(call, first, segments)
-
-    shared, call = SharedReply(Slow()), EmbedCall(text("a"), MARENGO_30, DEADLINE)
-    adding = [asyncio.create_task(shared.add_segments(call, number, [numbered(0)])) for number in range(2)]
-    await settled()
-    closing = asyncio.create_task(shared.close())
-    await settled()
-    assert not closing.done()
-    takes.set()
-    await closing
-    await settled()
-    late = asyncio.create_task(shared.add_segments(call, 2, [numbered(0)]))
-    await settled()
-    assert added == [0, 1]
-    assert [task.done() for task in (*adding, late)] == [True, True, False]
-    await cancelled(late)
 
 
 @pytest.mark.parametrize("inputs", ["a", "ab"], ids=["single", "several"])

@@ -61,7 +61,8 @@ class Call:
 
     Attributes:
         deadline: a time of the event loop's clock.
-        writing_since: the same, while a write is under way.
+        writing_since: the same, while a write is awaited.
+        is_beginning: whether the first write is under way, also if it is no longer awaited.
         token: what the caller has shown.
         model: a name of the table, never what the caller wrote.
         reason: why it failed, or OK.
@@ -86,6 +87,7 @@ class Call:
         self.token: Token | None = None
         self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
         self.writing_since: float | None = None
+        self.is_beginning = False
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._defaults = defaults

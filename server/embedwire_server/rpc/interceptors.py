@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -32,6 +32,8 @@ from embedwire_server.rpc.pending_calls import PendingCalls
 UPSTREAM_KEY = "embedwire-upstream"
 # A caller who takes nothing does not take the status either. It stays behind what was sent before.
 ABORT_SECONDS = 1.0
+# gRPC cannot end a call with a status while its first write is under way: it would send the initial metadata twice.
+BEGINNING_SECONDS, _LOOK_SECONDS = 0.5, 0.005
 
 Complete = Callable[[Any], Awaitable[Any]]
 
@@ -141,6 +143,7 @@ class Translate:
     ) -> None:
         self._private_api = private_api
         self._complete: Complete = batch_leak.complete_operation if private_api else _plainly
+        self._begin: Complete = batch_leak.complete_operation if private_api else _uninterrupted
         self._access = access
         self._pending = (pending_open, pending)
         self._outbox = Outbox()
@@ -160,7 +163,7 @@ class Translate:
             return message
 
         async def write(call: calls.Call, context: Context) -> bytes | None:
-            stream = Writer(context, call, serialize, self._complete)
+            stream = Writer(context, call, serialize, self._complete, self._begin)
             last = await inner(await receive(call, context), stream)
             if last is None or self._private_api:  # gRPC sends what the handler returns
                 return None if last is None else serialize(last)
@@ -234,6 +237,7 @@ class Translate:
         # call.
         error.__traceback__ = error.__context__ = None
         trailers = (*context.trailing_metadata(), *status.trailers(error))
+        await _begun(call)
         with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
             async with asyncio.timeout(ABORT_SECONDS):
                 try:
@@ -245,6 +249,17 @@ class Translate:
 
 async def _plainly(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
     return await operation
+
+
+async def _uninterrupted(operation: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    return await asyncio.shield(asyncio.ensure_future(operation))
+
+
+async def _begun(call: calls.Call) -> None:
+    """Wait until the first write is complete if it was interrupted, but not for a caller that takes nothing."""
+    until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
+    while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _reason_to_leave(context: Context) -> Reason:

@@ -19,9 +19,10 @@ class Writer:
         call: the same as this server has it.
         serialize: how messages become bytes.
         complete: how an operation of gRPC is awaited.
+        begin: the same for the first write. If that is cancelled, the write goes on.
     """
 
-    __slots__ = ("_call", "_complete", "_context", "_loop", "_serialize")
+    __slots__ = ("_begin", "_call", "_complete", "_context", "_has_begun", "_loop", "_serialize")
 
     def __init__(
         self,
@@ -29,17 +30,31 @@ class Writer:
         call: Call,
         serialize: Callable[[Any], bytes],
         complete: Callable[[Any], Awaitable[Any]],
+        begin: Callable[[Any], Awaitable[Any]],
     ) -> None:
-        self._context, self._call, self._serialize, self._complete = context, call, serialize, complete
+        self._context, self._call, self._serialize = context, call, serialize
+        self._complete, self._begin, self._has_begun = complete, begin, False
         self._loop = asyncio.get_running_loop()
 
     async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
         """Send a message; returns when gRPC has room for another."""
         self._call.writing_since = self._loop.time()
+        data = self._serialize(message)
         try:
-            await self._complete(self._context.write(self._serialize(message)))
+            if self._has_begun:
+                await self._complete(self._context.write(data))
+            else:
+                self._has_begun = True
+                await self._begin(self._write_first(data))
         finally:
             self._call.writing_since = None
+
+    async def _write_first(self, data: bytes) -> None:
+        self._call.is_beginning = True
+        try:
+            await self._context.write(data)
+        finally:
+            self._call.is_beginning = False
 
     def peer(self) -> str:
         """The name that gRPC gives the connection."""

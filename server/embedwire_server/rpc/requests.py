@@ -39,6 +39,7 @@ SHA256_BYTES = 32
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 UNNAMED_FILE = "upload"
 
+_MODALITIES = {str(modality): modality for modality in Modality}  # to call `Modality` takes five times as long
 _TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
 _ENCODINGS = frozenset(pb.VectorEncoding.values())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -142,16 +143,16 @@ class _Reading:
 
     def request(self, message: Request, upstream_key: str | None, caller: Caller) -> EmbedRequest:
         """Read it all, then complain or return."""
-        model = self._model(message.model_name)
-        if not message.inputs:
+        model, items = self._model(message.model_name), message.inputs
+        if not items:
             self._fault("inputs", "must hold at least one input")
-        if len(message.inputs) > self._limits.inputs:
-            count = len(message.inputs)
+        if len(items) > self._limits.inputs:
+            count = len(items)
             self._fault("inputs", f"at most {self._limits.inputs} inputs fit in one call, got {count}; split them")
             raise InvalidRequest(*self._violations)
         if message.vector_encoding not in _ENCODINGS:
             self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
-        inputs = [self._input(item, index, model) for index, item in enumerate(message.inputs)]
+        inputs = [self._input(item, index, model) for index, item in enumerate(items)]
         checked = tuple(item for item in inputs if item is not None)
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
@@ -167,35 +168,37 @@ class _Reading:
 
     def _input(self, item: pb.Input, index: int, model: Model | None) -> Input | None:
         path = f"inputs[{index}]"
-        modality = item.WhichOneof("modality")
-        if modality is None:
+        name = item.WhichOneof("modality")
+        if name is None:
             self._fault(path, "must have exactly one of text, image, audio")
             return None
-        if len(item.key.encode()) > KEY_BYTES:
-            self._fault(f"{path}.key", f"at most {KEY_BYTES} bytes are allowed, got {len(item.key.encode())}")
-        if model is not None and not model.takes(Modality(modality)):
+        modality, key = _MODALITIES[name], item.key
+        if len(key.encode()) > KEY_BYTES:
+            self._fault(f"{path}.key", f"at most {KEY_BYTES} bytes are allowed, got {len(key.encode())}")
+        if model is not None and not model.takes(modality):
             self._fault(f"{path}.{modality}", f"model {model.name} does not take this modality; see ListModels")
-        if modality == "text":
-            return self._text(item, f"{path}.text", model)
-        if modality == "image":
+        if modality is Modality.TEXT:
+            return self._text(key, item.text, f"{path}.text", model)
+        if modality is Modality.IMAGE:
             return self._image(item, index, f"{path}.image", model)
         return self._audio(item, index, f"{path}.audio", model)
 
-    def _text(self, item: pb.Input, path: str, model: Model | None) -> TextInput:
-        text, limit = item.text, self._limits.text_bytes
-        size = len(text.value.encode())
+    def _text(self, key: str, text: pb.TextInput, path: str, model: Model | None) -> TextInput:
+        value, limit = text.value, self._limits.text_bytes
+        size = len(value.encode())
         self._content_bytes += size
-        if not text.value:
+        if not value:
             self._fault(f"{path}.value", "must not be empty")
         if size > limit:
             self._fault(f"{path}.value", f"at most {limit} bytes of UTF-8 are allowed, got {size}; shorten or split it")
-        truncate = _TRUNCATES.get(text.truncate)
-        if truncate is None and text.truncate != pb.TRUNCATE_UNSPECIFIED:
-            self._fault(f"{path}.truncate", f"unknown value {text.truncate}")
+        wanted = text.truncate
+        truncate = _TRUNCATES.get(wanted)
+        if truncate is None and wanted != pb.TRUNCATE_UNSPECIFIED:
+            self._fault(f"{path}.truncate", f"unknown value {wanted}")
         elif truncate and model is not None and model.text is not None and truncate not in model.text.truncates:
             can = ", ".join(f"TRUNCATE_{value.name}" for value in model.text.truncates)
             self._fault(f"{path}.truncate", f"model {model.name} cannot do that; leave it unset, or use: {can}")
-        return TextInput(item.key, text.value, truncate)
+        return TextInput(key, value, truncate)
 
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
         most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes

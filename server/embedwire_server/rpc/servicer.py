@@ -9,7 +9,7 @@ import grpc
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.domain import EmbedRequest
-from embedwire_server.gateway import Gateway, SharedReply
+from embedwire_server.gateway import Gateway
 from embedwire_server.rpc import calls, replies, upload
 from embedwire_server.rpc.catalog import Catalog
 from embedwire_server.rpc.outbox import Writer
@@ -80,17 +80,8 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         )
         is_single = len(wanted.inputs) == 1
         receiver = upload.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
-        shared = SharedReply(reply)
-
-        async def receive() -> None:
-            try:
-                await receiver.run()
-            except Exception:
-                await shared.close()  # gRPC cannot end a call with a status once its first write was interrupted
-                raise
-
         with upload.closing(uploads):
-            await run_together(self._gateway.embed(wanted, call.deadline, shared), receive())
+            await run_together(self._gateway.embed(wanted, call.deadline, reply), receiver.run())
         return reply.last
 
     async def ListModels(  # noqa: N802

@@ -172,5 +172,7 @@ def duration(seconds: float) -> duration_pb2.Duration:
 
 def write_duration(message: duration_pb2.Duration, seconds: float) -> None:
     """Write seconds into a message, to the microsecond; what is longer than it can say becomes its most."""
-    whole, micros = divmod(round(min(seconds, MAX_DURATION_SECONDS) * 1_000_000), 1_000_000)
-    message.seconds, message.nanos = whole, micros * 1000
+    micros = round(seconds * 1_000_000) if seconds < MAX_DURATION_SECONDS else int(MAX_DURATION_SECONDS) * 1_000_000
+    message.nanos = micros % 1_000_000 * 1000  # which also says that there is a duration
+    if micros >= 1_000_000:  # noqa: PLR2004
+        message.seconds = micros // 1_000_000

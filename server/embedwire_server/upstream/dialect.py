@@ -7,6 +7,7 @@ import httpx
 from embedwire_server.domain import ReplySummary, Segment
 from embedwire_server.errors import UpstreamFailure
 from embedwire_server.upstream import EmbedCall
+from embedwire_server.upstream.exchange import Request
 
 
 class MalformedReplyError(ValueError):
@@ -46,7 +47,7 @@ class ReplyParser(Protocol):
 class Dialect(Protocol):
     """The requests and responses of one API: pure functions, without I/O."""
 
-    def encode(self, call: EmbedCall, size: int) -> httpx.Request:
+    def encode(self, call: EmbedCall, size: int) -> Request:
         """Build the request for an input whose file, if it has one, has `size` bytes."""
         ...
 

@@ -1,8 +1,4 @@
-"""One upstream call over HTTP: the innermost `Upstream`, one attempt for one input.
-
-The transport is called directly (an httpx client on top would only add cost), and it must not be
-httpx's own, which loses connections for ever when calls are cancelled: see docs/decisions.
-"""
+"""One upstream call over HTTP: the innermost `Upstream`, one attempt for one input."""
 
 import asyncio
 import contextlib
@@ -17,7 +13,7 @@ from embedwire_server.errors import GatewayError, Reason, Repeatable, ResourceFa
 from embedwire_server.upstream import EmbedCall, Emit, diagnosis, hints, refusal
 from embedwire_server.upstream.decompression import DecompressionError, Decompressor
 from embedwire_server.upstream.dialect import Dialect, MalformedReplyError
-from embedwire_server.upstream.exchange import Exchange
+from embedwire_server.upstream.exchange import Exchange, Request, Response, Sender
 
 ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
 MAX_REPLY_BYTES = 256 << 20
@@ -29,20 +25,20 @@ UNANSWERED_SECONDS = 1.0
 # Only the sandbox sends it; whoever answers with it is one, wherever it runs.
 _SANDBOX_HEADER = b"embedwire-upstream"
 
-_Headers = dict[bytes, bytes]  # by lower-case name; httpx decodes them again for each that is looked up
+_Headers = dict[bytes, bytes]  # by lower-case name
 
 
 class HttpUpstream:
     """Makes one request for each input.
 
     Args:
-        transport: carries the requests; the caller closes it.
+        sender: carries the requests; the caller closes it.
         dialect: the API of the upstream.
         name: what results call this upstream.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, dialect: Dialect, name: str) -> None:
-        self._transport = transport
+    def __init__(self, sender: Sender, dialect: Dialect, name: str) -> None:
+        self._sender = sender
         self._dialect = dialect
         self._name = name
         self._large = asyncio.Lock()  # of the large response that goes on
@@ -51,11 +47,12 @@ class HttpUpstream:
         """Make one attempt; see `Upstream`."""
         content = content_of(call.input)
         request = self._dialect.encode(call, 0 if content is None else await content.ready())
-        response, headers = await self._send(call, request)
-        body = _Body(response, headers, call, self._other_turns)
+        exchange = Exchange(needs_fresh=call.needs_fresh_connection)
+        response, headers = await self._send(call, request, exchange)
+        body = _Body(response, headers, exchange, call, self._other_turns)
         try:
-            if response.status_code not in ANSWERED:
-                raise self._failure(call, request, response, await body.head())
+            if response.status not in ANSWERED:
+                raise self._failure(call, request, response, exchange, await body.head())
             return await self._read(call, body, emit)
         finally:
             await body.close()
@@ -96,26 +93,28 @@ class HttpUpstream:
         async with self._large:
             await asyncio.sleep(0)
 
-    def _failure(self, call: EmbedCall, request: httpx.Request, response: httpx.Response, head: bytes) -> GatewayError:
+    def _failure(
+        self, call: EmbedCall, request: Request, response: Response, exchange: Exchange, head: bytes
+    ) -> GatewayError:
         """The failure that a status other than success means."""
-        if request.url.scheme == "http" and diagnosis.requires_tls(response.status_code, head):
+        status = response.status
+        if request.url.scheme == "http" and diagnosis.requires_tls(status, head):
             return _failed(Cause.PLAINTEXT_TO_TLS_PORT)
-        if response.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
+        if status == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             return _failed(Cause.PROXY_AUTHENTICATION)
-        failure = self._dialect.error(call, response, head)
-        if _is_of_an_idle_connection(failure, response):
+        failure = self._dialect.error(call, httpx.Response(status, headers=_decoded(response)), head)
+        # The 408 that some servers send before they close an idle connection: it crossed the request.
+        if status == httpx.codes.REQUEST_TIMEOUT and exchange.is_reused and failure.retry_delay is None:
             failure.repeatable = Repeatable.FRESH
         return failure
 
-    async def _send(self, call: EmbedCall, request: httpx.Request) -> tuple[httpx.Response, "_Headers"]:
+    async def _send(self, call: EmbedCall, request: Request, exchange: Exchange) -> tuple[Response, "_Headers"]:
         """Send the request; returns when the head of the response is there."""
-        exchange = Exchange(needs_fresh=call.needs_fresh_connection)
-        request.extensions["exchange"] = exchange
         call.attempts += 1
         call.upstream, call.hold = self._name, 0.0
         started = time.perf_counter()
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._sender.send(request, exchange)
         except httpx.TransportError as error:
             if not exchange.is_begun:
                 call.attempts -= 1  # no byte of a request was sent
@@ -131,12 +130,12 @@ class HttpUpstream:
             raise
         finally:
             call.waiting += time.perf_counter() - started
-        headers = {name.lower(): value for name, value in response.headers.raw}
+        headers = {name.lower(): value for name, value in response.headers}
         if headers.get(_SANDBOX_HEADER) == b"sandbox":
             call.upstream = "sandbox"
         if not hints.REMAINING.isdisjoint(headers):
-            call.hold = hints.used_up(response.headers)
-        if response.status_code in ANSWERED and exchange.is_early:
+            call.hold = hints.used_up(_decoded(response))
+        if response.status in ANSWERED and exchange.is_early:
             await response.aclose()
             raise _unusable("it is a success, sent before the request had been sent completely")
         return response, headers
@@ -158,11 +157,9 @@ def _repeatable(exchange: Exchange, cause: Cause) -> Repeatable:
     return Repeatable.NO if exchange.is_sent else Repeatable.YES
 
 
-def _is_of_an_idle_connection(failure: UpstreamFailure, response: httpx.Response) -> bool:
-    """Whether it is the 408 that some servers send before they close an idle connection: it crossed the request."""
-    exchange: Exchange | None = response.extensions.get("exchange")
-    is_timeout = response.status_code == httpx.codes.REQUEST_TIMEOUT
-    return is_timeout and exchange is not None and exchange.is_reused and failure.retry_delay is None
+def _decoded(response: Response) -> httpx.Headers:
+    """The headers as text; httpx would try several encodings, and again for each that is read."""
+    return httpx.Headers(response.headers, encoding="iso-8859-1")
 
 
 class _Body:
@@ -173,12 +170,16 @@ class _Body:
     """
 
     def __init__(
-        self, response: httpx.Response, headers: _Headers, call: EmbedCall, other_turns: Callable[[], Awaitable[None]]
+        self,
+        response: Response,
+        headers: _Headers,
+        exchange: Exchange,
+        call: EmbedCall,
+        other_turns: Callable[[], Awaitable[None]],
     ) -> None:
-        self._stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment] # of an async transport
-        self._chunks = aiter(self._stream)
-        self._coding = response.headers.get("content-encoding", "") if b"content-encoding" in headers else ""
-        self._exchange: Exchange = response.extensions.get("exchange") or Exchange()
+        self._response = response
+        self._exchange = exchange
+        self._coding = _decoded(response).get("content-encoding", "") if b"content-encoding" in headers else ""
         self._decompressor: Decompressor | None = None
         self._call = call
         self._other_turns = other_turns
@@ -201,7 +202,7 @@ class _Body:
     async def _received(self) -> bytes:
         started = time.perf_counter()
         try:
-            return await anext(self._chunks, b"")
+            return await anext(self._response, b"")
         except httpx.TransportError as error:
             if self._exchange.fault:
                 raise _unusable(self._exchange.fault) from error
@@ -239,7 +240,7 @@ class _Body:
 
     async def close(self) -> None:
         """Give back the connection that it comes from."""
-        await self._stream.aclose()
+        await self._response.aclose()
 
 
 def _unusable(fault: str) -> UpstreamFailure:

@@ -5,8 +5,6 @@ import dataclasses
 import os
 from collections.abc import AsyncGenerator, Sequence
 
-import httpx
-
 from embedwire_server.domain import Content
 
 # As the official SDK escapes them; unescaped they would end the name or the header.
@@ -35,7 +33,7 @@ class File:
 Part = Field | File
 
 
-class MultipartBody(httpx.AsyncByteStream):
+class MultipartBody:
     """The parts in their order.
 
     Attributes:

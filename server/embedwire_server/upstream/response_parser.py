@@ -1,8 +1,8 @@
 """The response to one request, parsed from the bytes that arrive on its connection. No I/O.
 
-httptools (llhttp) parses. This module decides which bytes belong to the response: the parser is given one head at a
-time, and no byte behind a body of known length. So the result does not depend on how the bytes were split into packets,
-and bytes behind a complete response cannot spoil it.
+httptools (llhttp) parses heads and chunks. This module decides which bytes belong to the response: the parser is given
+one head at a time, and nothing of a body of known length. So the result does not depend on how the bytes were split
+into packets, and bytes behind a complete response cannot spoil it.
 """
 
 import re
@@ -81,9 +81,10 @@ class ResponseParser:
             self._has_excess = True
         elif self._missing is not None:
             self._has_excess = len(data) > self._missing
-            data = data[: self._missing]
-            self._missing -= len(data)
-            self._parse(data)
+            body = data[: self._missing]  # as it is: the parser of httptools would copy it
+            self._missing -= len(body)
+            self.is_complete = not self._missing
+            return body
         else:
             self._last = (self._last + data[-5:])[-5:]
             self._received += len(data)

@@ -38,15 +38,28 @@ class ResponseStream(httpx.AsyncByteStream):
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
 
-    async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Wait for the head; returns the status and the headers.
+    @property
+    def status(self) -> int:
+        """Of the final response; 0 until its head is complete."""
+        return self._parser.status
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Of the final response, as they arrived."""
+        return self._parser.headers
+
+    async def head(self) -> None:
+        """Wait for the head. The connection is closed if that is cancelled.
 
         Raises:
             httpx.TransportError: there is no response.
         """
-        while not self._parser.status:
-            await self._more()
-        return self._parser.status, self._parser.headers
+        try:
+            while not self._parser.status:
+                await self._more()
+        except BaseException:
+            self.abort()
+            raise
 
     def __aiter__(self) -> Self:
         return self

@@ -1,18 +1,19 @@
-"""httpx's interface for what carries requests, on our own connections.
+"""Carries requests on our own connections, for the server and for clients of httpx.
 
 httpx's own pool loses connections when calls are cancelled, and other clients repeat requests on their own, or hide how
-much of a request was sent (docs/decisions, 030).
+much of a request was sent (docs/decisions, 030). The server does not use httpx's interface for its own requests: to
+build httpx's requests, headers and responses takes as long as to write and parse them.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 
 import httpx
 
 from embedwire_server.upstream.connection import Connection
 from embedwire_server.upstream.dialer import Dialer
-from embedwire_server.upstream.exchange import Exchange
+from embedwire_server.upstream.exchange import Exchange, Request
 from embedwire_server.upstream.pool import ConnectionPool
 from embedwire_server.upstream.response_stream import ResponseStream
 
@@ -22,8 +23,8 @@ _Origin = tuple[str, str, int | None]
 class Transport(httpx.AsyncBaseTransport):
     """Carries requests over HTTP/1.1; the body of a response is read as it arrives.
 
-    The extension `exchange` of a request, an `Exchange`, says which connection may be used, and records how far the
-    request came. A request is written once, on one connection: repeating it is the caller's decision.
+    The `Exchange` of a request says which connection may be used, and records how far the request came. A request is
+    written once, on one connection: repeating it is the caller's decision.
 
     Args:
         dialer: makes what opens connections to an origin, given as a URL.
@@ -33,7 +34,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._dialer = dialer
         self._pools: dict[_Origin, ConnectionPool] = {}
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: Request, exchange: Exchange) -> ResponseStream:
         """Send a request; returns when the head of its response is there. To cancel it closes its connection at once.
 
         Raises:
@@ -43,22 +44,33 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.LocalProtocolError: the request cannot be written.
             httpx.UnsupportedProtocol: its URL cannot be used.
         """
-        exchange: Exchange = request.extensions.get("exchange") or Exchange()
         pool = self._pool(request.url)
         head = _head(request, pool.dialer)
         connection = await pool.connection(exchange)
-        body = request.stream
-        if isinstance(body, httpx.ByteStream):
-            response = connection.begin(exchange, b"".join((head, *body)))
+        if isinstance(request.body, bytes):
+            response = connection.begin(exchange, head + request.body)
             exchange.is_sent = True
-            return await _response(response, exchange)
+            await response.head()
+            return response
         response = connection.begin(exchange, head)
-        sending = asyncio.ensure_future(_send(request, connection, response, exchange))
+        sending = asyncio.ensure_future(_send(request, request.body, connection, response, exchange))
         try:
-            return await _response(response, exchange)
+            await response.head()
         finally:
             sending.cancel()  # a final response may come before the request is sent: the rest is not wanted
             await asyncio.wait([sending])
+        return response
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request of httpx, see `send`; its extension `exchange` may be an `Exchange`."""
+        exchange: Exchange = request.extensions.get("exchange") or Exchange()
+        headers = list(request.headers.raw)
+        if "host" not in request.headers:
+            headers.insert(0, (b"Host", request.url.netloc))
+        body = request.stream
+        content = b"".join(body) if isinstance(body, httpx.ByteStream) else body
+        stream = await self.send(Request(request.url, headers, content, request.method.encode("ascii")), exchange)  # type: ignore[arg-type] # that of an async client
+        return httpx.Response(stream.status, headers=stream.headers, stream=stream)
 
     def prepare(self, url: str) -> None:
         """Build the pool of an origin before its first request, which then need not read certificate authorities.
@@ -81,37 +93,25 @@ class Transport(httpx.AsyncBaseTransport):
         return pool
 
 
-def _head(request: httpx.Request, dialer: Dialer) -> bytes:
-    """The request line and the headers, `Host` added."""
-    headers = [*request.headers.raw, *dialer.headers]
-    if "host" not in request.headers:
-        headers.insert(0, (b"Host", request.url.netloc))
-    lines = [b"%b %b%b HTTP/1.1" % (request.method.encode("ascii"), dialer.target_prefix, request.url.raw_path)]
-    lines += [b"%b: %b" % header for header in headers]
-    head = b"\r\n".join([*lines, b"", b""])
+def _head(request: Request, dialer: Dialer) -> bytes:
+    """The request line and the headers."""
+    lines = [b"%b %b%b HTTP/1.1" % (request.method, dialer.target_prefix, request.url.raw_path)]
+    lines += [b"%b: %b" % header for header in request.headers]
+    lines += [b"%b: %b" % header for header in dialer.headers]
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
     if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
         raise httpx.LocalProtocolError("a header contains a line end")
     return head
 
 
-async def _response(stream: ResponseStream, exchange: Exchange) -> httpx.Response:
-    """Wait for the head of the response."""
-    try:
-        status, headers = await stream.head()
-    except BaseException:
-        stream.abort()
-        raise
-    response = httpx.Response(status, headers=headers, stream=stream, extensions={"exchange": exchange})
-    response.headers.encoding = "iso-8859-1"  # or httpx would try all of them, and again for each that is read
-    return response
-
-
-async def _send(request: httpx.Request, connection: Connection, response: ResponseStream, exchange: Exchange) -> None:
+async def _send(
+    request: Request, body: AsyncIterable[bytes], connection: Connection, response: ResponseStream, exchange: Exchange
+) -> None:
     """Send a body piece by piece; if that goes wrong, the response fails with the exception."""
-    length = int(request.headers.get("content-length", 0))
+    length = next((int(value) for name, value in request.headers if name.lower() == b"content-length"), 0)
     sent, exchange.is_sent = 0, not length
     try:
-        async with contextlib.aclosing(aiter(request.stream)) as pieces:  # type: ignore[arg-type, type-var] # a generator
+        async with contextlib.aclosing(aiter(body)) as pieces:  # type: ignore[type-var] # a generator
             async for piece in pieces:
                 sent += len(piece)
                 if sent > length:

@@ -7,6 +7,7 @@ from embedwire_server.errors import UpstreamFailure
 from embedwire_server.upstream import EmbedCall, refusal, wire
 from embedwire_server.upstream.decoder import ReplyDecoder
 from embedwire_server.upstream.dialect import MalformedReplyError
+from embedwire_server.upstream.exchange import Request
 from embedwire_server.upstream.multipart import MultipartBody
 
 
@@ -21,24 +22,25 @@ class V1Dialect:
 
     def __init__(self, base_url: str, key: str | None, user_agent: str) -> None:
         self._base_url = base_url
-        self._urls: dict[str, httpx.URL] = {}  # by endpoint: to parse one costs as much as to decode a short response
         self._key = key
         # No compression: it would delay the first segment, and a small response could grow without bound.
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
         self._headers = httpx.Headers(headers).raw
+        # By endpoint, with the headers of all its requests: to parse a URL costs as much as to decode a short response.
+        self._endpoints: dict[str, tuple[httpx.URL, list[tuple[bytes, bytes]]]] = {}
 
-    def encode(self, call: EmbedCall, size: int) -> httpx.Request:
+    def encode(self, call: EmbedCall, size: int) -> Request:
         """Build the request; see `Dialect`."""
         body = MultipartBody(wire.parts(call.input, call.model, size))
+        url, common = self._endpoint(call.model.endpoint)
         headers = [
-            *self._headers,
+            *common,
             (b"content-type", body.content_type.encode()),
             (b"content-length", str(body.length).encode()),
         ]
         if key := call.key or self._key:
             headers.append((b"x-api-key", key.encode()))
-        stream = body if body.inline is None else httpx.ByteStream(body.inline)
-        return httpx.Request("POST", self._url(call.model.endpoint), headers=headers, stream=stream)
+        return Request(url, headers, body if body.inline is None else body.inline)
 
     def parser(self, call: EmbedCall) -> "V1ReplyParser":
         """Make a parser; see `Dialect`."""
@@ -48,10 +50,11 @@ class V1Dialect:
         """Build a failure; see `Dialect`."""
         return refusal.refused(response, body, call.key or self._key, is_callers_key=call.key is not None)
 
-    def _url(self, endpoint: str) -> httpx.URL:
-        if endpoint not in self._urls:
-            self._urls[endpoint] = httpx.URL(self._base_url + endpoint)
-        return self._urls[endpoint]
+    def _endpoint(self, name: str) -> tuple[httpx.URL, list[tuple[bytes, bytes]]]:
+        if name not in self._endpoints:
+            url = httpx.URL(self._base_url + name)
+            self._endpoints[name] = url, [(b"Host", url.netloc), *self._headers]
+        return self._endpoints[name]
 
 
 class V1ReplyParser:

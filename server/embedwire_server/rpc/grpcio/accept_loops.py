@@ -17,7 +17,7 @@ import grpc
 import structlog
 
 from embedwire_server.failures import described
-from embedwire_server.rpc.grpcio.batch_leak import non_failing_futures
+from embedwire_server.rpc.grpcio.batch_leak import operation_futures
 
 # Set by the outermost handler. What raises before it is not our code.
 handler_entered: contextvars.ContextVar[bool] = contextvars.ContextVar("embedwire_handler_entered", default=False)
@@ -83,7 +83,7 @@ class AcceptLoops:
 
     async def _serve(self, method: str, handler: Any, call: Any) -> None:  # noqa: ANN401 - grpcio's own types
         loop = asyncio.get_running_loop()
-        run = functools.partial(self._run, handler, call, non_failing_futures(loop))
+        run = functools.partial(self._run, handler, call, operation_futures(loop))
         running = self._running(method, run, call)
         try:
             await self._schedule(running, call, loop, method)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+_Wakeup = Callable[[Any], object]  # what a task gives a future to call
 
 
 @types.coroutine
@@ -29,7 +30,7 @@ def complete_operation(operation: Coroutine[Any, Any, Result]) -> Generator[Any,
             yield awaited
             continue
         try:
-            yield _Wait(awaited)
+            yield awaited if isinstance(awaited, _OperationFuture) else _Wait(awaited)
         except asyncio.CancelledError:
             awaited.add_done_callback(lambda _: _complete(operation))
             raise
@@ -43,34 +44,45 @@ def _complete(operation: Coroutine[Any, Any, Any]) -> None:
 
 
 @functools.cache  # never freed: gRPC holds it without a reference
-def non_failing_futures(loop: asyncio.AbstractEventLoop) -> "_Futures":
-    """Build the replacement for the event loop from which gRPC gets the futures of its operations: they do not fail.
-
-    An operation fails if its call has ended. A read then finds the end of the stream, and a write is followed by the
-    cancellation of the call.
-    """
-    return _Futures(loop)
+def operation_futures(loop: asyncio.AbstractEventLoop) -> "_OperationFutures":
+    """Build the replacement for the event loop from which gRPC gets the futures of its operations."""
+    return _OperationFutures(loop)
 
 
-class _Futures:
+class _OperationFutures:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     def create_future(self) -> asyncio.Future[None]:
-        return _NonFailing(loop=self._loop)
+        return _OperationFuture(loop=self._loop)
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: object) -> None:
         """Call at once: gRPC takes it for the loop of another thread, but it is its own."""
         callback(*arguments)
 
 
-class _NonFailing(asyncio.Future[None]):
+class _OperationFuture(asyncio.Future[None]):
+    """The future of one operation. It does not fail, and to cancel it ends the waiting but not the operation.
+
+    An operation fails if its call has ended. A read then finds the end of the stream, and a write is followed by the
+    cancellation of the call.
+    """
+
+    __slots__ = ()
+
     def set_exception(self, _: BaseException | type[BaseException]) -> None:
         self.set_result(None)
 
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ANN401 - as asyncio has it
+        waiting = None if self.done() else self._callbacks  # none after the first cancellation, which wakes the task
+        for wakeup, context in waiting or ():
+            self.remove_done_callback(wakeup)
+            _wake_cancelled(self.get_loop(), wakeup, context, msg)
+        return bool(waiting)
+
 
 class _Wait:
-    """What a task awaits in place of a future. Cancelling it does not cancel the future."""
+    """What a task awaits in place of a future of the event loop. Cancelling it does not cancel the future."""
 
     _asyncio_future_blocking = True  # how tasks recognize what they may await
 
@@ -81,7 +93,7 @@ class _Wait:
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._future.get_loop()
 
-    def add_done_callback(self, wakeup: Callable[[Any], object], *, context: contextvars.Context) -> None:
+    def add_done_callback(self, wakeup: _Wakeup, *, context: contextvars.Context) -> None:
         self._wakeup, self._context = wakeup, context
         self._future.add_done_callback(wakeup, context=context)
 
@@ -90,7 +102,16 @@ class _Wait:
             return False
         self._is_cancelled = True
         self._future.remove_done_callback(self._wakeup)
-        cancelled = self.get_loop().create_future()
-        cancelled.cancel(msg)
-        self.get_loop().call_soon(self._wakeup, cancelled, context=self._context)
+        _wake_cancelled(self.get_loop(), self._wakeup, self._context, msg)
         return True
+
+
+def _wake_cancelled(
+    loop: asyncio.AbstractEventLoop,
+    wakeup: _Wakeup,
+    context: contextvars.Context,
+    msg: Any,  # noqa: ANN401
+) -> None:
+    cancelled = loop.create_future()
+    cancelled.cancel(msg)
+    loop.call_soon(wakeup, cancelled, context=context)
