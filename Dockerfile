@@ -27,7 +27,7 @@ COPY --from=builder /opt/embedwire /opt/embedwire
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
         /usr/lib/python3*/ensurepip /usr/share/python-wheels \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
-    && /opt/embedwire/bin/python -c 'from embedwire_server import __main__, sandbox, supervisor' \
+    && /opt/embedwire/bin/python -c 'import embedwire_sandbox, embedwire_server.cli, embedwire_server.process.supervisor' \
     && install -d -o 65532 -g 0 -m 0770 /var/spool/embedwire
 
 # Beyond loopback, or nobody could call. The server then does not start unless it is told its upstream, and who may

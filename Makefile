@@ -119,17 +119,17 @@ gen-go: .venv-gen/installed build/go/installed
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal
 
-PUBLIC_API_TESTS := tests/client $(patsubst %,tests/test_%.py,calls streaming upload half_open_uploads lifecycle security \
+PUBLIC_API_TESTS := tests/e2e/client $(patsubst %,tests/e2e/test_%.py,calls streaming upload half_open_uploads lifecycle security \
 	bad_input open_services tls tokens observability policies)
 
 .PHONY: test-public-api
 test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal --grpc-public-api-only $(PUBLIC_API_TESTS) \
-		--deselect tests/test_upload.py::test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file
+		--deselect tests/e2e/test_upload.py::test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file
 
 .PHONY: conformance
 conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)
-	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m conformance $(if $(LANGUAGES),--language $(LANGUAGES))
+	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.conformance $(if $(LANGUAGES),--language $(LANGUAGES))
 
 # What the clients need and only their owners install.
 TOOLCHAINS := go node npm java mvn
@@ -154,10 +154,10 @@ test-clients: toolchains .venv/installed build/go/installed build/bin/grpcurl cl
 	cd clients/go && go test ./...
 	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
 	cd clients/java && mvn --quiet --batch-mode verify
-	$(SCRUBBED) $(BIN)/pytest -q tests/recipes.py
+	$(SCRUBBED) $(BIN)/pytest -q tests/e2e/recipes.py
 	@$(MAKE) --no-print-directory conformance
 
-PROMISES := $(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m promises
+PROMISES := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
 test-system: .venv/installed ## Put every promise to the proof, in short
@@ -172,10 +172,10 @@ soak: .venv/installed ## Put to the proof in full that nothing grows
 	$(PROMISES) --only soak
 
 # In an environment of their own, since they want other versions than the server does.
-build/peers/installed: tests/bench/constraints.txt
+build/peers/installed: benchmarks/constraints.txt
 	@echo "setting up build/peers, the peers of the benchmark: some minutes"
 	@$(PYTHON) -m venv --clear build/peers
-	@build/peers/bin/python -m pip install $(QUIET) --requirement tests/bench/constraints.txt
+	@build/peers/bin/python -m pip install $(QUIET) --requirement benchmarks/constraints.txt
 	@touch $@
 
 # The gateway that is measured is installed as by its users: with what it declares, and nothing of the tests.
@@ -219,7 +219,7 @@ BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench
 bench: .venv/installed build/server/installed bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Measure the gateway beside its peers and its floor, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
-	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m $(if $(AGAINST),bench.against $(AGAINST_BUILD),bench) $(BENCH_OPTIONS)
+	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m $(if $(AGAINST),benchmarks.against $(AGAINST_BUILD),benchmarks) $(BENCH_OPTIONS)
 
 .PHONY: instruction-tools
 instruction-tools:
@@ -230,11 +230,11 @@ instruction-tools:
 
 .PHONY: bench-instructions
 bench-instructions: .venv/installed build/server/installed bench-tools instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call, by callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
-	$(SCRUBBED) PYTHONPATH=tests $(BIN)/python -m bench.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
+	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
 .PHONY: bench-docs
 bench-docs: .venv/installed ## Put what `make bench` has measured into README and docs/bench.png
-	PYTHONPATH=tests $(BIN)/python -m bench.docs
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap
 
@@ -250,12 +250,12 @@ image-tools:
 
 .PHONY: image-test
 image-test: .venv/installed image-tools ## Build the container image, and look at it and call it from outside
-	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=tests $(BIN)/python -m image
+	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.image
 
 .PHONY: lock
 lock: .venv/installed ## Pin every dependency anew
 	$(PIP) uv==0.13.8
 	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --extra cli --group dev \
 		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml
-	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file tests/bench/constraints.txt -
+	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file benchmarks/constraints.txt -
 	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -

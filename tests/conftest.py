@@ -8,8 +8,9 @@ from typing import Any
 
 import hypothesis
 import pytest
-from serving import EVERYWHERE, Scripted, Serve, Served, serving
-from upstreams import Script, ScriptedHttpServer
+
+from tests.support.serving import EVERYWHERE, Scripted, Serve, Served, serving
+from tests.support.upstreams import Script, ScriptedHttpServer
 
 # The same examples every time, however slow the machine is.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)

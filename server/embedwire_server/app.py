@@ -1,66 +1,39 @@
-"""The composition root: builds everything, starts it, drains it, stops it."""
+"""The lifecycle of the server: it is started, reloaded, drained and stopped."""
 
 import asyncio
 import contextlib
-import functools
-import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Mapping
 from typing import Self
 
 import structlog
 
-from embedwire_server import __version__
-from embedwire_server.access import Access
-from embedwire_server.address import Address
-from embedwire_server.gateway import Gateway
-from embedwire_server.metrics import Metrics
-from embedwire_server.metrics_endpoint import MetricsEndpoint
-from embedwire_server.resources import ResourceMonitor
+from embedwire_server import assembly
+from embedwire_server.admission.caller_quota import CallerQuotas
+from embedwire_server.admission.load_shedding import LoadShedder
+from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.address import Address
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability.http import MetricsEndpoint
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.resources import ResourceMonitor
+from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
+from embedwire_server.policies.rate_limit.policy import RateLimiters
+from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.catalog import Catalog
+from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.options import Rules
-from embedwire_server.rpc.requests import RequestReader
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.list_models import Catalog
+from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.scheduling import batch_threads
+from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
-from embedwire_server.scheduling import batch_threads
-from embedwire_server.settings import Settings
-from embedwire_server.upstream import Upstream
-from embedwire_server.upstream.dialer import Dialer
-from embedwire_server.upstream.http import HttpUpstream
-from embedwire_server.upstream.measured import MeasuredUpstream
-from embedwire_server.upstream.policies.admission import Admission, AdmittedUpstream
-from embedwire_server.upstream.policies.allowances import Allowances
-from embedwire_server.upstream.policies.budget import RetryBudget
-from embedwire_server.upstream.policies.pacing import PacedUpstream, Paces
-from embedwire_server.upstream.policies.retry import RetryingUpstream
-from embedwire_server.upstream.transport import Transport
-from embedwire_server.upstream.v1 import V1Dialect
+from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
 
 log = structlog.get_logger(__name__)
-
-
-@contextlib.asynccontextmanager
-async def embedded_sandbox() -> AsyncGenerator[str]:
-    """Run the sandbox in this process and tell its base URL.
-
-    Raises:
-        RuntimeError: its packages are missing.
-    """
-    try:
-        from embedwire_server.sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - an extra that production does without
-    except ImportError as error:
-        raise RuntimeError(
-            "the sandbox needs more packages: install embedwire-server[sandbox], "
-            "or set TWELVELABS_API_KEY or --upstream"
-        ) from error
-
-    async with Sandbox(SandboxOptions(fault_control=False)) as sandbox:
-        log.warning("the embedded sandbox answers: its vectors are not the real model's")
-        yield sandbox.base_url
 
 
 class App:
@@ -91,7 +64,7 @@ class App:
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._rules = Rules(
+        self._rules = ServerOptions(
             max_message_bytes=settings.max_message_bytes,
             stall_timeout=settings.stall_timeout,
             max_connection_age=settings.max_connection_age,
@@ -105,10 +78,11 @@ class App:
         self._metrics = Metrics(settings.upstream_name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
-        self._access = Access(settings.tokens)
-        self._admission = Admission(self._metrics, **settings.room)
+        self._access = Authenticator(settings.tokens)
+        self._admission = LoadShedder(self._metrics, **settings.room)
+        self._concurrency = ConcurrencyLimiter(self._metrics, settings.inputs_in_flight)
         self._budget = RetryBudget(settings.retry_budget, settings.max_attempts)
-        self._paces = Paces(settings.rate_limits, self._metrics)
+        self._rate_limiters = RateLimiters(settings.rate_limits, self._metrics)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -140,11 +114,12 @@ class App:
         self._settings = settings
         self._access.replace(settings.tokens)
         self._admission.resize(**settings.room)
+        self._concurrency.set_capacity(settings.inputs_in_flight)
         self._budget.share = settings.retry_budget
         self._budget.max_attempts = settings.max_attempts
-        self._paces.limit(settings.rate_limits)
+        self._rate_limiters.limit(settings.rate_limits)
         self._gateway.inputs_at_once = settings.inputs_at_once
-        self._servicer.renew(self._requests(), self._catalog())
+        self._servicer.renew(*self._readers())
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
@@ -155,14 +130,14 @@ class App:
         )
         await resources.start()
         self._gateway = Gateway(
-            self._policies(await self._upstream(stack)),
-            Allowances(self._admission, self._metrics),
+            assembly.with_policies(
+                await self._upstream(stack), self._metrics, self._concurrency, self._budget, self._rate_limiters
+            ),
+            CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.inputs_at_once,
         )
-        self._servicer = EmbeddingServicer(
-            self._gateway, self._requests(), self._catalog(), settings.upload_idle_timeout
-        )
+        self._servicer = EmbeddingServicer(self._gateway, *self._readers(), settings.upload_idle_timeout)
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
@@ -217,49 +192,17 @@ class App:
         if settings.certificate_files is None:
             log.warning("tokens and content are sent in plain text: set --tls-certificate and --tls-key")
         elif settings.tls_client_ca is None and not settings.tokens:
-            log.warning("whoever reaches this server may use it: set tokens, or --tls-client-ca")
+            log.warning("any client that reaches this server may use it: set tokens, or --tls-client-ca")
 
-    def _policies(self, http: HttpUpstream) -> Upstream:
-        """Wrap the upstream in the policies, the outermost first. What waits for its turn holds its place."""
-        metrics = self._metrics
-        policies: list[Callable[[Upstream], Upstream]] = [
-            functools.partial(AdmittedUpstream, admission=self._admission, metrics=metrics),
-            functools.partial(RetryingUpstream, budget=self._budget, metrics=metrics),
-            functools.partial(PacedUpstream, paces=self._paces),  # every attempt
-            functools.partial(MeasuredUpstream, metrics=metrics),
-        ]
-        upstream: Upstream = http
-        for policy in reversed(policies):
-            upstream = policy(upstream)
-        return upstream
-
-    def _requests(self) -> RequestReader:
+    def _readers(self) -> tuple[RequestReader, Catalog]:
         settings = self._settings
-        return RequestReader(
-            settings.model_table,
-            settings.limits,
-            settings.inputs_at_once,
-            self._admission.content_memory,
-            settings.spool_dir,
-            accepts_upstream_keys=settings.accept_upstream_keys,
+        return (
+            assembly.request_reader(settings, self._admission.content_memory),
+            Catalog(settings.model_table, settings.limits),
         )
 
-    def _catalog(self) -> Catalog:
-        return Catalog(self._settings.model_table, self._settings.limits)
-
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
-        settings = self._settings
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        base_url = settings.upstream_url
-        if base_url is None:  # the server's key is never shown to a sandbox
-            base_url, key = self._sandbox_url, secrets.token_hex(8)
-        if base_url is None:
-            base_url = await stack.enter_async_context(embedded_sandbox())
-        transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
-        stack.push_async_callback(transport.aclose)
-        transport.prepare(base_url)
-        dialect = V1Dialect(base_url, key, f"embedwire/{__version__}")
-        return HttpUpstream(transport, dialect, settings.upstream_name)
+        return await stack.enter_async_context(assembly.http_upstream(self._settings, self._sandbox_url))
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.
@@ -281,10 +224,10 @@ class App:
         if self._settings.health_listen is None:
             return
         address = Address(self._settings.health_listen)
-        server = rpc_server.for_health(
+        server = rpc_server.HealthServer(
             health, self._metrics, self._settings.upstream_name, self._rules, private_api=private_api
         )
-        self.health_target = address.with_port(server.add_insecure_port(address))
+        self.health_target = address.with_port(server.listen(address))
         await server.start()
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
 

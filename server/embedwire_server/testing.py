@@ -5,8 +5,9 @@ import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 
-from embedwire_server.domain import Modality, ReplySummary, Segment
-from embedwire_server.upstream import EmbedCall, Emit
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.upstreams.base import EmbedCall, Emit
 
 _FLOAT32_BYTES = 4
 

@@ -1,4 +1,4 @@
-"""Run the cases against the clients: `PYTHONPATH=tests .venv/bin/python -m conformance`."""
+"""Run the cases against the clients: `.venv/bin/python -m tests.conformance`."""
 
 import argparse
 import asyncio
@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.cases import Case, cases
-from conformance.languages import LANGUAGES
-from conformance.report import Column, table
-from conformance.runners import Runner, RunnerError
-from conformance.running import faults
-from conformance.stage import Stage
+from tests.conformance.cases import Case, cases
+from tests.conformance.languages import LANGUAGES
+from tests.conformance.report import Column, table
+from tests.conformance.runners import Runner, RunnerError
+from tests.conformance.running import faults
+from tests.conformance.stage import Stage
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m conformance", description="One suite for every client.")
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description="One suite for every client.")
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, metavar="NAME", help=", ".join(LANGUAGES))
     parser.add_argument("--only", nargs="+", metavar="CASE", help="names of cases; all, if left out")
     return parser.parse_args()

@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from conformance.replies import Reply, reply
+from tests.conformance.replies import Reply, reply
 
 HERE = Path(__file__).parent
 

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from conformance.cases import Case
-from conformance.comparing import differences
-from conformance.replies import Reply
+from tests.conformance.cases import Case
+from tests.conformance.comparing import differences
+from tests.conformance.replies import Reply
 
 ANY = {"$any": True}
 NEW_REQUEST_ID = {"$matches": "[0-9a-f]{16}"}

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from typing import IO, Any
 
-from conformance.languages import Language
+from tests.conformance.languages import Language
 
 _LONGEST_LINE = 1 << 28
 _BUILD_SECONDS = 600

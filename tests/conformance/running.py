@@ -8,18 +8,17 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
-from messages import text_input
-from serving import until
-from upstreams import Visit
-
-from conformance import expectations
-from conformance.cases import Case, content, job
-from conformance.comparing import differences
-from conformance.fake import Fake, serving
-from conformance.runners import Runner, RunnerError
-from conformance.stage import Server, Stage, reserved_port
-from conformance.upstream import Play, received
 from embedwire.v1 import embedding_pb2 as pb
+from tests.conformance import expectations
+from tests.conformance.cases import Case, content, job
+from tests.conformance.comparing import differences
+from tests.conformance.fake import Fake, serving
+from tests.conformance.runners import Runner, RunnerError
+from tests.conformance.stage import Server, Stage, reserved_port
+from tests.conformance.upstream import Play, received
+from tests.support.messages import text_input
+from tests.support.serving import until
+from tests.support.upstreams import Visit
 
 SECONDS = 20.0  # that a runner gets beside the timeout of its call
 LATE = 0.5  # seconds after the job that a server which is late starts

@@ -11,11 +11,11 @@ from typing import Any
 
 import trustme
 from cryptography.hazmat.primitives import serialization
-from process import ServerProcess
-from serving import until
-from upstreams import ScriptedHttpServer, Visit
 
-from conformance.cases import servers
+from tests.conformance.cases import servers
+from tests.support.process import ServerProcess
+from tests.support.serving import until
+from tests.support.upstreams import ScriptedHttpServer, Visit
 
 HOST = "127.0.0.1"
 

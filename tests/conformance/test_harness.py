@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from conformance.cases import Case, cases, job, servers
-from conformance.comparing import differences
-from conformance.expectations import expected, faults
-from conformance.languages import LANGUAGES, Language
-from conformance.report import Column, table
-from conformance.runners import Runner, RunnerError
 from embedwire.v1 import error_reason_pb2
+from tests.conformance.cases import Case, cases, job, servers
+from tests.conformance.comparing import differences
+from tests.conformance.expectations import expected, faults
+from tests.conformance.languages import LANGUAGES, Language
+from tests.conformance.report import Column, table
+from tests.conformance.runners import Runner, RunnerError
 
 CASES = {case.name: case for case in cases()}
 Outcome = dict[str, Any]

@@ -6,9 +6,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from upstreams import Visit
-
-from conformance.replies import Reply
+from tests.conformance.replies import Reply
+from tests.support.upstreams import Visit
 
 
 @dataclasses.dataclass

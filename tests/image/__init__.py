@@ -6,5 +6,5 @@ container   a container that runs, and what the kernel says of it
 stage       what a check is given: the image, containers of it, an upstream beside them
 
 The other modules are families of checks: `contents` of the image, the `cage` it runs in, `calls` from outside, and its
-`life` from start to stop. A check is a function with `@check`; `python -m image --list` names them all.
+`life` from start to stop. A check is a function with `@check`; `python -m tests.image --list` names them all.
 """

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import uvloop
-from promises.verdict import Figure, Verdict
 
-from image import base, cage, calls, contents, life
-from image.engine import Engine
-from image.stage import ALL, REPOSITORY, Check, Stage
+from tests.image import base, cage, calls, contents, life
+from tests.image.engine import Engine
+from tests.image.stage import ALL, REPOSITORY, Check, Stage
+from tests.system.verdict import Figure, Verdict
 
 FAMILIES = (contents, cage, calls, life)
 DIRECTORY = Path("build/image")

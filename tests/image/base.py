@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from image.engine import CommandFailed, Engine
+from tests.image.engine import CommandFailed, Engine
 
 _SUITE, _PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

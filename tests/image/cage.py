@@ -3,10 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from promises.verdict import Verdict
-
-from image.container import MEMORY_MIB, PROCESSES, SPOOL, UID
-from image.stage import Stage, check
+from tests.image.container import MEMORY_MIB, PROCESSES, SPOOL, UID
+from tests.image.stage import Stage, check
+from tests.system.verdict import Verdict
 
 _WRITING = f"""
 import json, os

@@ -5,16 +5,16 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 
-import media
 import numpy as np
 import trustme
-from promises.server import MIB
-from promises.verdict import Verdict
 
 from embedwire import TLS, AsyncClient, Audio, Embedding, EmbedwireError, Image, Text
-from embedwire_server.access import new_token
-from image.container import MEMORY_MIB, Container
-from image.stage import Stage, check
+from embedwire_server.auth.tokens import new_token
+from tests.image.container import MEMORY_MIB, Container
+from tests.image.stage import Stage, check
+from tests.support import media
+from tests.system.server import MIB
+from tests.system.verdict import Verdict
 
 MODEL, DIMENSIONS = "marengo3.0", 512
 LARGE_BYTES = 200_000_000

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from bench.processes import free_port
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from promises.server import SERVICE
 
-from image.engine import Engine
+from benchmarks.processes import free_port
+from tests.image.engine import Engine
+from tests.system.server import SERVICE
 
 UID = 65532
 SPOOL = "/var/spool/embedwire"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from promises.verdict import Verdict
 
 from embedwire_server import __version__
-from image.container import SPOOL, UID
-from image.stage import REPOSITORY, Stage, check
+from tests.image.container import SPOOL, UID
+from tests.image.stage import REPOSITORY, Stage, check
+from tests.system.verdict import Verdict
 
 # Compilers and build tools, installers of Python packages, and what fetches more from elsewhere.
 _TOOLS = {
@@ -50,7 +50,7 @@ print(json.dumps({found.name: found.version for found in importlib.metadata.dist
 """
 _UNCOMPILED = """
 import importlib.util, json, pathlib, sys
-import embedwire_server.__main__, embedwire_server.sandbox, embedwire_server.supervisor
+import embedwire_sandbox, embedwire_server.cli, embedwire_server.process.supervisor
 modules = [module for module in sys.modules.values()
     if str(getattr(module, "__file__", "")).endswith(".py") and module.__spec__.origin != "frozen"]
 print(json.dumps([len(modules), [module.__name__ for module in modules

@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from messages import request, url_input
-from promises.answers import segments
-from promises.callers import Callers, names
-from promises.server import MIB
-from promises.upstream import Answer, Upstream
-from promises.verdict import Verdict
-
-from image.container import Container
-from image.stage import Stage, check
+from tests.image.container import Container
+from tests.image.stage import Stage, check
+from tests.support.messages import request, url_input
+from tests.system.answers import segments
+from tests.system.callers import Callers, names
+from tests.system.server import MIB
+from tests.system.upstream import Answer, Upstream
+from tests.system.verdict import Verdict
 
 STARTS = 5
 STREAMS, SEGMENTS, STREAM_SECONDS = 20, 12, 6.0

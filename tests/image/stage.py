@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from pathlib import Path
 from typing import Any
 
-from promises.verdict import Verdict
-
-from image.container import Container
-from image.engine import Engine
+from tests.image.container import Container
+from tests.image.engine import Engine
+from tests.system.verdict import Verdict
 
 REPOSITORY = Path(__file__).parents[2]
 _NAMES = {"api_key": "TWELVELABS_API_KEY"}  # the one setting that is not ours to name

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from embed_calls import ANSWER, SEGMENT, Embedded, call, embedded, gathered, start, undecided
-from virtual_time import in_virtual_time, now, settled
 
-from embedwire_server.domain import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.testing import Attempt, ScriptedUpstream
+from tests.support.embed_calls import ANSWER, SEGMENT, Embedded, call, embedded, gathered, start, undecided
+from tests.support.virtual_time import in_virtual_time, now, settled
 
 SUMMARY = ReplySummary("m", truncated=True)
 

@@ -1,17 +1,26 @@
-"""The gRPC face: the only part of the server that knows the generated messages.
+"""The gRPC server: the only package that uses the generated messages.
 
-servicer      decode, call, encode
-requests      messages to domain values, with every rule of the contract
-replies       domain values to messages
-status        the table from reasons to gRPC codes, and the details of a failed call
-upload        the framing of CreateEmbeddingFromUpload
-calls         what is known of the running calls: request id, caller, deadline, outcome
-outbox        writing to callers who may not take what is written
-handlers      method handlers of any shape
-grpcio        what grpcio does not document: accept loops, a leak, the last message; and the check that it works
-door          where calls come in; a drain holds it
-interceptors  around every call: observe (outermost), translate failures (innermost)
-health        grpc.health.v1
-options       the options of a server, and what they promise
-server        all of it in one grpc.aio server, and how it is stopped
+service        the four RPCs: decode, call, encode
+decode         messages to values, with every rule of the contract
+encode         values to messages
+unary_reply    all results of a call in one message
+upload_stream  the framing of CreateEmbeddingFromUpload
+list_models    ListModels
+status         the table from reasons to gRPC codes, and the details of a failed call
+call_context   the running call: request id, caller, outcome
+deadline       the deadline of a call, and the limit on one of its writes
+flow_control   writes to callers that read slowly
+pending_calls  calls whose first message has not arrived
+drain          the gate for new calls, and the active calls
+interceptors   around every call: observe (outermost), errors (innermost)
+handlers       method handlers of any shape
+services       the services with what surrounds them
+server         all of it in one grpc.aio server, and how it is stopped
+options        the options of a server, and what they promise
+health         grpc.health.v1
+reflection     gRPC server reflection
+stream_limit   how many of its streams are open
+tls            certificates that are replaced while the server runs
+scheduling     the scheduling policy of gRPC's threads
+grpcio         what grpcio does not document: accept loops, a leak, the last message; and the check that it works
 """

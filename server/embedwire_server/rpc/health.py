@@ -1,7 +1,7 @@
 """grpc.health.v1: is it alive (service ""), is it ready (the service's name)?
 
 Not the library's servicer, because its watches outlive a shutdown: one open watch makes a
-graceful stop take all of its grace. Here a watch ends once it has told of the shutdown.
+graceful stop take all of its grace. Here a watch ends once it has reported the shutdown.
 
 A client that is set up for health checks keeps one watch for each of its connections to a server, and a proxy may put
 the watches of many clients on one connection. They need no token, so their number is limited.
@@ -49,7 +49,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
         await self._set({SERVICE: NOT_SERVING})
 
     async def shut_down(self) -> None:
-        """Nothing is served any more; watches are told and end."""
+        """Report NOT_SERVING to all watches, and end them."""
         self._is_over = True
         await self._set(dict.fromkeys(self._status, NOT_SERVING))
 
@@ -70,12 +70,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
             await self._watch(request, context)
 
     async def _watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
-        told = None
-        while not (self._is_over and told == self._of(request)):
-            told = self._of(request)
-            await context.write(health_pb2.HealthCheckResponse(status=told))
+        sent = None
+        while not (self._is_over and sent == self._of(request)):
+            sent = self._of(request)
+            await context.write(health_pb2.HealthCheckResponse(status=sent))
             async with self._changed:
-                while not self._is_over and self._of(request) == told:
+                while not self._is_over and self._of(request) == sent:
                     await self._changed.wait()
 
     def _of(self, request: health_pb2.HealthCheckRequest) -> Any:  # noqa: ANN401 - an enum value; it ships no types

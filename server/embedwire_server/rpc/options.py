@@ -27,7 +27,7 @@ What they promise about connections, and why:
 import dataclasses
 import resource
 
-from embedwire_server.rpc.calls import DefaultDeadlines
+from embedwire_server.rpc.deadline import DefaultDeadlines
 
 MAX_PENDING_CALLS = 4_000
 MAX_METADATA_BYTES = 16 << 10
@@ -39,15 +39,16 @@ _MAX_INT = (1 << 31) - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class ServerOptions:
     """What callers may do; seconds and bytes.
 
-    `deadlines` are for callers who set none. Who gives no room for a message for `stall_timeout` is ended. Clients give
-    room in portions, up to some megabytes, so a caller must take as much in that time. `shares_port` lets other servers
-    that do the same listen on the same port: each gets some of the connections. `reflection` tells tools the contract.
-    A call whose first message has not arrived in `first_message_timeout` is ended, whatever its deadline; health and
-    reflection, whose messages are small, and which need no token, have a shorter time. A reflection stream that asks
-    nothing for `reflection_idle_timeout` is ended as well.
+    `deadlines` are for callers that set none. A call is ended if its caller gives no room for a message for
+    `stall_timeout`. Clients give room in portions, up to some megabytes, so a caller must take as much in that
+    time. `shares_port` lets other servers that do the same listen on the same port: each gets some of the
+    connections. `reflection` tells tools the contract. A call whose first message has not arrived in
+    `first_message_timeout` is ended, whatever its deadline; health and reflection, whose messages are small, and
+    which need no token, have a shorter time. A reflection stream that asks nothing for `reflection_idle_timeout` is
+    ended as well.
     """
 
     max_message_bytes: int = 16 << 20
@@ -65,7 +66,7 @@ class Rules:
     reflection: bool = True
 
 
-def of(rules: Rules) -> tuple[tuple[str, int], ...]:
+def of(rules: ServerOptions) -> tuple[tuple[str, int], ...]:
     """The options of a server that holds its callers to these rules."""
     return (
         # By default a second server binds the same port silently and takes half of the connections.
@@ -77,7 +78,7 @@ def of(rules: Rules) -> tuple[tuple[str, int], ...]:
         # Calls that have ended and are not yet cleared away. By default gRPC counts them with the running ones and so
         # refuses clients that keep to the limit; with no limit at all, calls that are reset at once fill the memory.
         ("grpc.http2.max_deallocating_streams", MAX_CALLS_OF_A_CONNECTION),
-        # Beyond it gRPC answers CANCELLED, without a word and unseen by metrics: who is refused is told why.
+        # Beyond it gRPC answers CANCELLED, without details and unseen by metrics; here a refusal says why.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.server_handshake_timeout_ms", _ms(rules.handshake_timeout)),

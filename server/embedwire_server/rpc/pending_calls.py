@@ -10,8 +10,8 @@ but not to less than a large message needs on a slow link.
 import asyncio
 import contextvars
 
-from embedwire_server.errors import CallStalled, Overloaded
-from embedwire_server.rpc.calls import Call
+from embedwire_server.core.errors import CallStalled, Overloaded
+from embedwire_server.rpc.call_context import Call
 
 _SWEEP_SECONDS = 1.0
 _RETRY_SECONDS = 1.0

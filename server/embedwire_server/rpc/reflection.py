@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
-from embedwire_server.errors import CallStalled, Overloaded
+from embedwire_server.core.errors import CallStalled, Overloaded
 from embedwire_server.rpc import handlers
 from embedwire_server.rpc.handlers import Handler
 from embedwire_server.rpc.stream_limit import StreamLimit

@@ -6,17 +6,18 @@ from collections.abc import Callable
 import grpc
 import structlog
 
-from embedwire_server.access import Access
-from embedwire_server.address import Address
-from embedwire_server.errors import Draining
-from embedwire_server.failures import described
-from embedwire_server.metrics import Metrics
+from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.core.address import Address
+from embedwire_server.core.errors import Draining
+from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, services
-from embedwire_server.rpc.calls import Running
+from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.interceptors import Observe, Translate
-from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, Rules
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
+from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
+from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions
+from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
 # For the message that asks clients to leave to reach them, before answers to calls that were held invite new ones.
@@ -32,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class Server:
-    """A server that is told where to listen, started, and stopped in good order.
+    """A server that listens, is started, and is stopped in order.
 
     gRPC's server is replaced by one that uses the public API only if its accept loops fail. Accept operations cannot be
     withdrawn: each that is pending would receive one more call that nothing can run. While it is replaced, health says
@@ -77,13 +78,10 @@ class Server:
         cannot tell that they may try elsewhere. So calls are held for a moment until no more arrive; the ones that
         are held are then running calls.
         """
-        door, running = self._services.door, self._services.running
+        running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
-        await door.hold()
-        stopping = asyncio.create_task(self._server.stop(grace + 2 * GOODBYE_SECONDS))
-        await asyncio.sleep(LEAVING_SECONDS)
-        await door.open()
+        stopping = await _leave(self._server, self._services.door, grace + 2 * GOODBYE_SECONDS)
         running.end(Draining(), services=reflection.SERVICES)  # they have no end of their own
         if not await running.ended(grace):
             running.end(Draining())
@@ -102,7 +100,7 @@ class Server:
 
     def _replace(self, method: str, error: Exception) -> None:
         log.error(
-            "an accept loop has failed: all are closed, and the server is replaced", method=method, **described(error)
+            "an accept loop has failed: all are closed, and the server is replaced", method=method, **describe(error)
         )
         if self._is_stopping:
             return
@@ -130,7 +128,7 @@ class Server:
                 self._bind()
             except (RuntimeError, ValueError, OSError) as error:
                 if pause < _LONGEST_PAUSE <= 2 * pause:
-                    log.error("cannot listen again; trying on", target=self._address, **described(error))  # noqa: TRY400 - no texts
+                    log.error("cannot listen again; trying on", target=self._address, **describe(error))  # noqa: TRY400 - no texts
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return
@@ -139,6 +137,56 @@ class Server:
         if self._replacing is not None:
             self._replacing.cancel()
             await asyncio.gather(self._replacing, return_exceptions=True)
+
+
+class HealthServer:
+    """A server for health checks and nothing else, for probes that do not speak TLS. Its calls have the same limits.
+
+    Args:
+        health: grpc.health.v1.
+        metrics: count every call.
+        upstream: name of the configured upstream, for the trailers.
+        rules: what callers may do.
+        private_api: whether the private API of grpcio is used.
+    """
+
+    def __init__(
+        self, health: HealthServicer, metrics: Metrics, upstream: str, rules: ServerOptions, *, private_api: bool = True
+    ) -> None:
+        self._server = grpc.aio.server(options=options.of(rules))
+        self._gate = DrainGate()
+        observe = ObservabilityInterceptor(metrics, upstream, rules, ActiveCalls())
+        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(rules), private_api=private_api)
+        inner = handlers.of_service(health, services.HEALTH)
+        services.register(
+            self._server,
+            {path: self._gate.wrap(observe.wrap(errors.wrap(handler), path)) for path, handler in inner.items()},
+        )
+
+    def listen(self, address: str) -> int:
+        """Take a port, for plain text; the one that was really taken.
+
+        Raises:
+            RuntimeError: it is in use.
+        """
+        return self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Turn callers away, and give running calls `grace` seconds."""
+        await (await _leave(self._server, self._gate, grace))
+
+
+async def _leave(server: grpc.aio.Server, gate: DrainGate, grace: float) -> asyncio.Task[None]:
+    """Begin to stop a server, without a call that gRPC ends with CANCELLED; see `Server.stop`."""
+    await gate.hold()
+    stopping = asyncio.create_task(server.stop(grace))
+    await asyncio.sleep(LEAVING_SECONDS)
+    await gate.open()
+    return stopping
 
 
 async def _stopped(server: grpc.aio.Server, grace: float) -> None:
@@ -154,9 +202,9 @@ def build(  # noqa: PLR0913 - what a server is made of
     health: HealthServicer,
     metrics: Metrics,
     upstream: str,
-    rules: Rules | None = None,
+    rules: ServerOptions | None = None,
     *,
-    access: Access | None = None,
+    access: Authenticator | None = None,
     private_api: bool = True,
 ) -> Server:
     """Put the server together; the caller tells it where to listen and starts it.
@@ -164,23 +212,11 @@ def build(  # noqa: PLR0913 - what a server is made of
     Args:
         servicer: the service itself.
         health: grpc.health.v1.
-        metrics: told of every call.
+        metrics: count every call.
         upstream: name of the configured upstream, for the trailers.
         rules: what callers may do.
-        access: who may call; by default everybody.
+        access: authenticates callers; by default every caller is accepted.
         private_api: whether the private API of grpcio is used; `grpcio.guard` knows.
     """
-    services = Services(servicer, health, metrics, upstream, rules or Rules(), access=access or Access())
+    services = Services(servicer, health, metrics, upstream, rules or ServerOptions(), access=access or Authenticator())
     return Server(services, private_api=private_api)
-
-
-def for_health(
-    health: HealthServicer, metrics: Metrics, upstream: str, rules: Rules, *, private_api: bool = True
-) -> grpc.aio.Server:
-    """A server for health checks and nothing else, for probes that do not speak TLS; its calls have the same limits."""
-    server = grpc.aio.server(options=options.of(rules))
-    observe = Observe(metrics, upstream, rules, Running())
-    translate = Translate(Access(), *services.pending_calls(rules), private_api=private_api)
-    inner = handlers.of_service(health, services.HEALTH)
-    services.register(server, {path: observe.wrap(translate.wrap(handler), path) for path, handler in inner.items()})
-    return server

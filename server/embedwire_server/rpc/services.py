@@ -8,20 +8,20 @@ import structlog
 from grpc_health.v1 import health_pb2
 
 from embedwire.v1 import embedding_pb2
-from embedwire_server.access import Access
-from embedwire_server.errors import Draining
-from embedwire_server.metrics import Metrics
+from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.core.errors import Draining
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, options, reflection, status
-from embedwire_server.rpc.calls import Running
-from embedwire_server.rpc.door import Door
+from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
 from embedwire_server.rpc.handlers import Context, Handlers
 from embedwire_server.rpc.health import SERVICE, HealthServicer
-from embedwire_server.rpc.interceptors import Observe, Translate
-from embedwire_server.rpc.options import Rules
+from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
+from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
+from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
-from embedwire_server.rpc.servicer import EmbeddingServicer
+from embedwire_server.rpc.service import EmbeddingServicer
 
 # Accept operations that are pending for each method of ours beside gRPC's own one, and for health checks.
 ACCEPT_LOOPS = 8
@@ -51,16 +51,16 @@ class Services:
         health: HealthServicer,
         metrics: Metrics,
         upstream: str,
-        rules: Rules,
+        rules: ServerOptions,
         *,
-        access: Access,
+        access: Authenticator,
     ) -> None:
-        self.door, self.running, self.health = Door(), Running(), health
+        self.door, self.running, self.health = DrainGate(), ActiveCalls(), health
         self._metrics = metrics
         self._rules = rules
         self._access = access
         self._pending = pending_calls(rules)
-        self._observe = Observe(metrics, upstream, rules, self.running)
+        self._observe = ObservabilityInterceptor(metrics, upstream, rules, self.running)
         self._ours = handlers.of_service(servicer, _EMBEDDING)
         self._others = handlers.of_service(health, HEALTH)
         if rules.reflection:
@@ -75,7 +75,7 @@ class Services:
             private_api: whether it uses the private API of grpcio.
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
-        translate = Translate(self._access, *self._pending, private_api=private_api)
+        translate = ErrorInterceptor(self._access, *self._pending, private_api=private_api)
         ours, others = self._surrounded(translate, self._ours), self._surrounded(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)
         server = grpc.aio.server(options=options.of(self._rules))
@@ -98,13 +98,13 @@ class Services:
         await self.door.enter()
         await context.abort(status.code(error), status.text(error), status.trailers(error))
 
-    def _surrounded(self, translate: Translate, inner: Handlers) -> dict[str, Any]:
+    def _surrounded(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
         return {
             path: self.door.wrap(self._observe.wrap(translate.wrap(handler), path)) for path, handler in inner.items()
         }
 
 
-def pending_calls(rules: Rules) -> tuple[PendingCalls, PendingCalls]:
+def pending_calls(rules: ServerOptions) -> tuple[PendingCalls, PendingCalls]:
     """Those of our service, and those of the services that need no token."""
     return (
         PendingCalls(MAX_PENDING_MESSAGES, rules.first_message_timeout),

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from embedwire.v1 import error_reason_pb2
-from embedwire_server.errors import GatewayError, Reason, Violation
+from embedwire_server.core.errors import GatewayError, Reason, Violation
 
 DOMAIN = "embedwire"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -58,7 +58,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
 
 _PERCENT_ENCODED = re.compile(rb"[^ -$&-~]")  # in the message of a status, by gRPC over HTTP/2
 
-# Refused before any work was done: whoever tries again, here or elsewhere, costs nobody anything.
+# Refused before any work was done: another try, here or elsewhere, costs nothing.
 RETRIABLE = {Reason.OVERLOADED, Reason.DRAINING}
 _RETRIED_CODES = {CODES[reason] for reason in RETRIABLE}
 _FIRST_OF_OTHERS = 100  # reasons with lower numbers are the caller's own fault

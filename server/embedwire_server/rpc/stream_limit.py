@@ -3,9 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 
-from embedwire_server.errors import Overloaded
-from embedwire_server.fair_share import FairShare
-from embedwire_server.rpc import calls
+from embedwire_server.core.errors import Overloaded
+from embedwire_server.core.fair_share import FairShare
+from embedwire_server.rpc import call_context
 
 _RETRY_SECONDS = 1.0
 
@@ -31,7 +31,7 @@ class StreamLimit:
         Raises:
             Overloaded: there are too many; the message names the limit.
         """
-        caller = calls.caller_of(peer)
+        caller = call_context.caller_of(peer)
         if self._share.held_by(caller) >= self._of_connection:
             words = f"too many {self._kind} on this connection (at most {self._of_connection}); end some first"
             raise Overloaded(words, retry_delay=_RETRY_SECONDS)

@@ -8,7 +8,7 @@ import threading
 import grpc
 import structlog
 
-from embedwire_server.certificates import CertificateFiles, Certificates
+from embedwire_server.auth.certificates import CertificateFiles, Certificates
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 gRPC's asyncio server has one pending for each method, and starts the next one some rounds of the event loop later.
 Under load a round takes milliseconds, and calls wait to be accepted although the server could run them.
 
-An accept operation cannot be withdrawn: the call that it receives must be run or refused by whoever started it.
+An accept operation cannot be withdrawn: the call that it receives must be run or refused by the code that started it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import structlog
 
-from embedwire_server.failures import described
+from embedwire_server.observability.exceptions import describe
 from embedwire_server.rpc.grpcio.batch_leak import operation_futures
 
 # Set by the outermost handler. What raises before it is not our code.
@@ -108,7 +108,7 @@ class AcceptLoops:
             await self._refused(method, call)
         except Exception as error:  # noqa: BLE001 - an AbortError if all is well
             if not isinstance(error, grpc.aio.AbortError):
-                log.error("a call could not be refused and ends with CANCELLED", method=method, **described(error))  # noqa: TRY400 - no texts
+                log.error("a call could not be refused and ends with CANCELLED", method=method, **describe(error))  # noqa: TRY400 - no texts
 
     async def _refused(self, method: str, call: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Refuse the call, which raises AbortError."""

@@ -3,7 +3,7 @@
 import grpc
 import structlog
 
-from embedwire_server.failures import described
+from embedwire_server.observability.exceptions import describe
 from embedwire_server.rpc.grpcio import self_check
 
 TESTED = "1.85"  # the minor version; pyproject.toml has the same bound
@@ -28,7 +28,7 @@ async def uses_private_api(*, public_api_only: bool) -> bool:
         log.error(  # noqa: TRY400 - no texts
             "the private API of grpcio does not work as tested: the server uses the public API only, which is slower",
             installed=grpc.__version__,
-            **described(error),
+            **describe(error),
         )
         return False
     return True

@@ -1,0 +1,63 @@
+"""Installed gateways: this tree's, and another commit's to compare it with."""
+
+import dataclasses
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from benchmarks.processes import Command
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """A virtual environment with a gateway in it.
+
+    Args:
+        name: what reports call it.
+        directory: of the virtual environment.
+    """
+
+    name: str
+    directory: Path
+
+    @classmethod
+    def of_commit(cls, directory: Path) -> Self:
+        """As the Makefile has built it, in a directory named after the commit."""
+        return cls(directory.parent.name[:8], directory)
+
+    @property
+    def python(self) -> Path:
+        return self.directory / "bin/python"
+
+    @property
+    def serve(self) -> Command:
+        return (self.python, self.directory / "bin/embedwire-server", "serve")
+
+    def app(self, module: str) -> Command:
+        """The same command line with another composition root, a module of this benchmark."""
+        return (self.python, "-m", module, "serve")
+
+    def has_flag(self, flag: str) -> bool:
+        """Whether this commit's `serve` knows a flag."""
+        return flag in self._help.replace(",", " ").replace("[", " ").split()
+
+    def evict(self) -> None:
+        """Remove its files from the page cache, so that the next start reads them.
+
+        Files that pip has just written are there in larger pieces than files that were read. The kernel maps more of
+        such a piece at once: the same server had 74 or 84 MiB of resident memory.
+        """
+        os.sync()  # pages that are not written yet would stay
+        for path in self.directory.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    @functools.cached_property
+    def _help(self) -> str:
+        return subprocess.run([*self.serve, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+THIS = Build("this", Path("build/server"))

@@ -1,0 +1,60 @@
+"""Puts the figures of a whole run into README and the picture beside it: `make bench-docs`."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plot
+from benchmarks.__main__ import BOUNDS
+from benchmarks.report import digits
+from benchmarks.rows import Bound
+
+DATA, README, PICTURE = Path("build/bench.json"), Path("README.md"), Path("docs/bench.png")
+_HEAD = "| row | measured | target | goal |\n|---|---|---|---|\n"
+_TABLE = re.compile(re.escape(_HEAD) + r"(?:\|.*\n)+")
+
+
+def table(bounds: Sequence[Bound], figures: Sequence[Mapping[str, Any]]) -> str:
+    """The table with what was measured; figures that miss their target are bold.
+
+    Raises:
+        ValueError: a figure is not there; those of different runs do not go together.
+    """
+    measured = {figure["name"]: figure for figure in figures if figure["value"] is not None}
+    if missing := [bound.name for bound in bounds if bound.name not in measured]:
+        raise ValueError(f"not measured: {', '.join(missing)}; run make bench without ROWS first")
+    return _HEAD + "".join(_line(bound, measured[bound.name]) for bound in bounds)
+
+
+def _line(bound: Bound, figure: Mapping[str, Any]) -> str:
+    sign = "≤" if bound.at_most else "≥"
+    value = digits(figure["value"]) if figure["ok"] else f"**{digits(figure['value'])}**"
+    return f"| {bound.name} | {value} | {sign} {bound.target:g} | {sign} {bound.goal:g} |\n"
+
+
+def replaced(text: str, new: str) -> str:
+    """A document with another table."""
+    changed, count = _TABLE.subn(lambda _: new, text)
+    if count != 1:
+        raise ValueError(f"{count} tables of the benchmark in it instead of 1")
+    return changed
+
+
+def main() -> int:
+    """Change both files, or none of them."""
+    data = json.loads(DATA.read_text())
+    try:
+        changed = replaced(README.read_text(), table(BOUNDS, data["figures"]))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    plot.draw(data["panels"], PICTURE)
+    README.write_text(changed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The gateway as a user would run it: all policies in force, rate limits unset as by default, many places in flight."""
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+import urllib.request
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from benchmarks.builds import THIS, Build
+from benchmarks.processes import MEASURED_CORE, Command, Running, free_port, free_ports, listening, running
+from benchmarks.upstream import Upstream
+from embedwire.v1 import embedding_pb2_grpc
+
+# A commit without one of these settings has no such limit.
+_PLACES = {"--inputs-in-flight": "4096", "--inputs-queued": "4096"}
+_KEY = "a-key-of-the-benchmark"
+_HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
+_OURS, _OK = 'grpc_method="CreateEmbedding', 'grpc_code="OK"'
+
+
+@dataclasses.dataclass(frozen=True)
+class Gateway:
+    """A running gateway.
+
+    Attributes:
+        metrics_ports: one for each worker.
+        way: the upstream's port that it asks.
+        before: how many requests that port had seen before.
+    """
+
+    program: Running
+    target: str
+    metrics_ports: tuple[int, ...]
+    way: str
+    upstream: Upstream
+    before: int
+
+    @contextlib.asynccontextmanager
+    async def stub(self, *options: tuple[str, Any]) -> AsyncGenerator[Any]:
+        """A stub on a connection of its own."""
+        chosen = (("grpc.use_local_subchannel_pool", 1), *options)
+        async with grpc.aio.insecure_channel(self.target, chosen) as channel:
+            yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
+
+    async def good_calls(self) -> int:
+        """How many calls for embeddings have ended with OK, by its own metrics."""
+        return sum(await self.good_calls_by_worker())
+
+    async def good_calls_by_worker(self) -> list[int]:
+        """The same for each of its processes."""
+        return await self._calls(_OURS, _OK)
+
+    async def ended_calls(self) -> int:
+        """How many have ended at all."""
+        return sum(await self._calls(_OURS))
+
+    async def asked(self, others: int = 0) -> str:
+        """Upstream requests for each call so far, of which others have made some."""
+        requests = (await self.upstream.counts(self.way)).requests - self.before - others
+        return f"upstream requests ÷ calls {requests / await self.ended_calls():.2f}"
+
+    async def _calls(self, *wanted: str) -> list[int]:
+        pages = [await asyncio.to_thread(_page, port) for port in self.metrics_ports]
+        return [_sum(page, wanted) for page in pages]
+
+
+def _sum(page: str, wanted: Sequence[str]) -> int:
+    samples = _HANDLED.findall(page)
+    return sum(int(float(value)) for labels, value in samples if all(label in labels for label in wanted))
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """How a gateway is started.
+
+    Args:
+        build: which commit's.
+        app: a module of this benchmark that serves with another composition root.
+        environment: variables for it.
+        tool: a command that runs it.
+        cores: that it may use.
+    """
+
+    build: Build = THIS
+    app: str = ""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tool: Command = ()
+    cores: str = MEASURED_CORE
+
+    def command(self, flags: Mapping[str, Any]) -> Command:
+        """The whole command line."""
+        chosen = {f"--{name.replace('_', '-')}": str(value) for name, value in flags.items()}
+        chosen |= {flag: value for flag, value in _PLACES.items() if self.build.has_flag(flag)}
+        variables = {"TWELVELABS_API_KEY": _KEY, **self.environment}
+        serve = self.build.app(self.app) if self.app else self.build.serve
+        settings = [word for pair in chosen.items() for word in pair]
+        return ["env", *(f"{name}={value}" for name, value in variables.items()), *self.tool, *serve, *settings]
+
+
+DEFAULT = Start()
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    directory: Path, upstream: Upstream, way: str, start: Start, flags: Mapping[str, Any]
+) -> AsyncGenerator[Gateway]:
+    """Start one and wait until it serves."""
+    before = (await upstream.counts(way)).requests
+    port, metrics_ports = free_port(), tuple(free_ports(flags.get("workers", 1)))
+    listen = {"listen": f"127.0.0.1:{port}", "metrics_listen": f"127.0.0.1:{metrics_ports[0]}"}
+    command = start.command({**listen, "upstream": upstream.url(way), **flags})
+    async with running(command, directory / f"gateway-{port}.log", start.cores) as program:
+        for one in (port, *metrics_ports):
+            await listening(one, program)
+        yield Gateway(program, f"127.0.0.1:{port}", metrics_ports, way, upstream, before)
+
+
+def _page(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        text: str = page.read().decode()
+        return text

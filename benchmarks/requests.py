@@ -1,0 +1,80 @@
+"""What is asked, and whether the answer is the right one."""
+
+import io
+import wave
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import bodies
+from embedwire.v1 import embedding_pb2 as pb
+
+CHUNK_BYTES = 64 << 10  # of an upload
+PATH = "/embedwire.v1.EmbeddingService/"
+_TEXT = pb.Input(text=pb.TextInput(value="a red fox jumps over a lazy dog"))
+_AUDIO = pb.Input(audio=pb.AudioInput(source=pb.MediaSource(url="https://media.example/two-hours.mp3")))
+_PACKED = pb.VECTOR_ENCODING_FLOAT32_LE  # as clients ask
+
+
+def of(item: pb.Input) -> pb.CreateEmbeddingRequest:
+    """A request for one input."""
+    return pb.CreateEmbeddingRequest(model_name=bodies.MODEL, inputs=[item], vector_encoding=_PACKED)
+
+
+def text() -> pb.CreateEmbeddingRequest:
+    return of(_TEXT)
+
+
+def text_unary() -> pb.CreateEmbeddingUnaryRequest:
+    return pb.CreateEmbeddingUnaryRequest(model_name=bodies.MODEL, inputs=[_TEXT], vector_encoding=_PACKED)
+
+
+def audio() -> pb.CreateEmbeddingRequest:
+    return of(_AUDIO)
+
+
+def upload(data: bytes) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
+    """An audio file as a client sends it."""
+    source = pb.UploadSource(file_name="sound.wav", media_type="audio/wav", size_bytes=len(data))
+    first = of(pb.Input(audio=pb.AudioInput(source=pb.MediaSource(upload=source))))
+    yield pb.CreateEmbeddingFromUploadRequest(request=first)
+    for start in range(0, len(data), CHUNK_BYTES):
+        piece, is_last = data[start : start + CHUNK_BYTES], start + CHUNK_BYTES >= len(data)
+        yield pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(data=piece, last=is_last))
+
+
+def sound(size: int) -> bytes:
+    """A WAV file of about this size."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(44_100)
+        file.writeframes(bytes(size))
+    return out.getvalue()
+
+
+def framed(*messages: Any) -> bytes:
+    """Messages as they are on the wire."""
+    return b"".join(
+        b"\0" + len(data).to_bytes(4, "big") + data for data in (message.SerializeToString() for message in messages)
+    )
+
+
+def check(segments: Sequence[pb.Segment], result: pb.InputResult, expected: int) -> None:
+    """Raise unless the answer is whole and every number of it is right."""
+    if result.HasField("failure") or result.segment_count != expected or len(segments) != expected:
+        raise AssertionError(f"{len(segments)} segments of {expected}: {result}")
+    found = np.stack([np.frombuffer(segment.vector.data, "<f4") for segment in segments])
+    if not np.array_equal(found, bodies.vectors(expected).astype("<f4")):
+        raise AssertionError("the numbers are wrong")
+
+
+def check_events(events: Sequence[pb.CreateEmbeddingResponse], expected: int) -> None:
+    """The same for the events of a stream."""
+    check([event.segment for event in events[:-1]], events[-1].result, expected)
+
+
+def models() -> pb.ListModelsRequest:
+    return pb.ListModelsRequest()

@@ -1,0 +1,133 @@
+"""What a row is given: a directory, the upstream, how long to measure, and ways to start what is measured."""
+
+import contextlib
+import dataclasses
+import socket
+import sys
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import requests
+from benchmarks.gateway import DEFAULT, Gateway, Start, gateway
+from benchmarks.h2load import Load
+from benchmarks.processes import Command, free_port, listening, running
+from benchmarks.rounds import Comparison, Subject, anew, side_by_side
+from benchmarks.subjects import Embedding, Served, embedding
+from benchmarks.upstream import Upstream, upstream
+from embedwire.v1 import embedding_pb2 as pb
+
+STREAM, UNARY, UPLOAD = "CreateEmbedding", "CreateEmbeddingUnary", "CreateEmbeddingFromUpload"
+
+
+@dataclasses.dataclass
+class Stage:
+    """Where a row is measured.
+
+    Attributes:
+        directory: for logs and whatever programs read.
+        peers: the environment of the peers.
+        rounds: how often each subject has its turn.
+        seconds: of one turn.
+        wanted: the rows that are to be measured.
+        panels: what the plot shows, by title.
+    """
+
+    directory: Path
+    peers: Path
+    upstream: Upstream
+    rounds: int
+    seconds: float
+    wanted: frozenset[str]
+    panels: dict[str, Comparison] = dataclasses.field(default_factory=dict)
+
+    def gateway(
+        self, way: str, start: Start = DEFAULT, **flags: Any
+    ) -> contextlib.AbstractAsyncContextManager[Gateway]:
+        """A gateway that asks the upstream in this way."""
+        return gateway(self.directory, self.upstream, way, start, flags)
+
+    async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
+        """Measure side by side."""
+        return await side_by_side(subjects, self.rounds, self.seconds)
+
+    async def compare_anew(
+        self, subjects: Mapping[str, Callable[[], contextlib.AbstractAsyncContextManager[Subject]]]
+    ) -> Comparison:
+        """Measure side by side what is started anew after every two rounds."""
+        return await anew(subjects, self.rounds, self.seconds)
+
+    async def panel(self, title: str, measure: Callable[["Stage"], Awaitable[Comparison]]) -> Comparison:
+        """What several rows and the plot share is measured once."""
+        if title not in self.panels:
+            self.panels[title] = await measure(self)
+        return self.panels[title]
+
+    async def streaming(
+        self, server: Gateway, request: pb.CreateEmbeddingRequest, segments: int, connections: int, calls_each: int
+    ) -> Embedding:
+        """A gateway that is asked for streams; the first is looked at closely."""
+        async with server.stub() as stub:
+            events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
+        requests.check_events(events, segments)
+        load = self.load(server.target, STREAM, requests.framed(request), connections, calls_each)
+        return embedding(server, load, len(requests.framed(*events)))
+
+    def load(self, target: str, method: str, messages: bytes, connections: int, calls_each: int) -> Load:
+        """Calls of one method that send these messages."""
+        body = self.directory / f"{method}-{zlib.crc32(messages):08x}.request"
+        body.write_bytes(messages)
+        return Load(f"http://{target}{requests.PATH}{method}", body, connections, calls_each)
+
+    @contextlib.asynccontextmanager
+    async def bare(self, answer: pb.CreateEmbeddingUnaryResponse) -> AsyncGenerator[Callable[..., Served]]:
+        """A bare server that sends this answer; whoever is given it says how it is asked."""
+        port = free_port()
+        file = self.directory / f"bare-{port}.answer"
+        file.write_bytes(answer.SerializeToString())
+        command: Command = [sys.executable, "-m", "benchmarks.bare", str(port), file]
+        async with running(command, self.directory / f"bare-{port}.log") as program:
+            await listening(port, program)
+
+            def asked(method: str, request: Any, connections: int, calls_each: int) -> Served:
+                segments = answer.embeddings[0].segments
+                events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
+                size = len(requests.framed(*events) if method == STREAM else requests.framed(answer))
+                messages = requests.framed(request)
+                return Served(self.load(f"127.0.0.1:{port}", method, messages, connections, calls_each), size)
+
+            yield asked
+
+
+@contextlib.asynccontextmanager
+async def opened(build: Path, rounds: int, seconds: float, wanted: frozenset[str]) -> AsyncGenerator[Stage]:
+    """A stage with a running upstream, below the directory of what is built."""
+    directory = build / "bench"
+    directory.mkdir(parents=True, exist_ok=True)
+    with alone():
+        async with upstream(directory) as running_upstream:
+            yield Stage(directory, build / "peers", running_upstream, rounds, seconds, wanted)
+
+
+@contextlib.contextmanager
+def alone(name: str = "embedwire-bench") -> Iterator[None]:
+    """Hold a name on this machine: two benchmarks would disturb each other, those of two checkouts as well.
+
+    Raises:
+        RuntimeError: another one holds it.
+    """
+    with socket.socket(socket.AF_UNIX) as held:  # in no directory; the kernel gives it up when the process ends
+        try:
+            held.bind(f"\0{name}")
+        except OSError:
+            raise RuntimeError("another benchmark runs on this machine; wait until it has ended") from None
+        yield
+
+
+async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingUnaryResponse:
+    """What a gateway answers, as one message of any size."""
+    async with server.stub() as stub:
+        events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
+    segments = [event.segment for event in events[:-1]]
+    return pb.CreateEmbeddingUnaryResponse(embeddings=[pb.InputEmbedding(segments=segments, result=events[-1].result)])

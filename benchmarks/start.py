@@ -1,0 +1,61 @@
+"""The row of starting: how soon a server serves, and what it takes when nobody calls."""
+
+import asyncio
+import statistics
+import time
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from benchmarks.gateway import DEFAULT, Start
+from benchmarks.processes import Command, free_port, listening, running
+from benchmarks.rows import Bound, Measured, row
+from benchmarks.stage import Stage
+
+MIB = 1 << 20
+REST_SECONDS = 1.0
+SERVICE = "embedwire.v1.EmbeddingService"
+
+
+@row(
+    16,
+    "start",
+    Bound("start to SERVING, s", 0.7, 0.5, at_most=True),
+    Bound("memory at rest, MiB", 80, 60, at_most=True),
+)
+async def start(stage: Stage) -> Measured:
+    """Server start to SERVING; memory at rest (external upstream, one worker)."""
+    await settle(stage)
+    *columns, anonymous = zip(*[await started(stage) for _ in range(stage.rounds)], strict=True)
+    return Measured(columns, [f"{statistics.median(anonymous):.1f} MiB of it are not pages of files"])
+
+
+async def settle(stage: Stage, chosen: Start = DEFAULT) -> None:
+    """Compile its modules, and have its files in the page cache as they are after a start of the machine."""
+    await started(stage, chosen)
+    await asyncio.to_thread(chosen.build.evict)
+    await started(stage, chosen)
+
+
+async def started(stage: Stage, chosen: Start = DEFAULT) -> tuple[float, float, float]:
+    """Start one: seconds until it says that it serves, then its MiB, and those of them that are not pages of files."""
+    port = free_port()
+    flags = ["--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{free_port()}"]
+    flags += ["--upstream", stage.upstream.url("text")]
+    began = time.monotonic()
+    # Compiled modules are kept, as everywhere but where somebody has turned that off.
+    command: Command = ["env", "--unset=PYTHONDONTWRITEBYTECODE", *chosen.build.serve, *flags]
+    async with running(command, stage.directory / "start.log") as program:
+        await listening(port, program)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while not await _is_serving(stub):
+                await asyncio.sleep(0.005)
+        taken = time.monotonic() - began
+        await asyncio.sleep(REST_SECONDS)
+        return taken, program.memory() / MIB, program.anonymous() / MIB
+
+
+async def _is_serving(stub: health_pb2_grpc.HealthStub) -> bool:
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE), wait_for_ready=True, timeout=10)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

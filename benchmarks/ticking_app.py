@@ -1,0 +1,44 @@
+"""The gateway with a clock beside it on its event loop: SIGUSR1 has it write for how long the loop stood still.
+
+python -m benchmarks.ticking_app serve --upstream URL ...
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from typing import Self
+
+from benchmarks import entry
+from embedwire_server.app import App
+
+TICK_SECONDS = 0.001
+
+
+class TickingApp(App):
+    """The server, and the longest time by which a tick came late."""
+
+    async def __aenter__(self) -> Self:
+        """Start the clock once all is started."""
+        await super().__aenter__()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        self._longest, self._due = 0.0, time.perf_counter() + TICK_SECONDS
+        loop.call_later(TICK_SECONDS, self._tick)
+        self._tell()  # that it may be asked from now on
+        return self
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._longest = max(self._longest, now - self._due)
+        self._due = time.perf_counter() + TICK_SECONDS
+        asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+
+    def _tell(self) -> None:
+        sys.stderr.write(f"longest stall {self._longest * 1e3:.2f} ms\n")
+        sys.stderr.flush()
+        self._longest = 0.0
+
+
+if __name__ == "__main__":
+    entry.serve(TickingApp)

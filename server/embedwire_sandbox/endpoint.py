@@ -1,0 +1,122 @@
+"""`POST /embed`: one call from its first check to its last byte.
+
+The order of the checks is that of the upstream API notes, section 10. One thing is read before its turn: which
+modalities are asked for stands in the body, so the rate limit is checked once the body is there.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from embedwire_sandbox.embedder import Embedder
+from embedwire_sandbox.errors import wrong_key
+from embedwire_sandbox.fault_injection import Sabotage
+from embedwire_sandbox.fault_script import FaultKind, FaultScript
+from embedwire_sandbox.form import Form, FormLimits, read_form
+from embedwire_sandbox.models import Modality
+from embedwire_sandbox.options import SandboxOptions
+from embedwire_sandbox.parameters import read_parameters
+from embedwire_sandbox.quota import Quota
+from embedwire_sandbox.reply import pieces
+from embedwire_sandbox.result import Document
+
+
+@dataclass(slots=True)
+class Visit:
+    """What the journal keeps of one embedding call: its form, never its content.
+
+    Attributes:
+        parts: The names of its parts, in the order of arrival.
+        modalities: What it asked for.
+        content_length: The `Content-Length` of the request; `None` if the body was chunked.
+        fault: The fault that it met.
+        status: The HTTP status of the reply; `None` if the connection ended before the reply did.
+    """
+
+    parts: list[str] = field(default_factory=list)
+    modalities: tuple[Modality, ...] = ()
+    content_length: int | None = None
+    fault: FaultKind | None = None
+    status: int | None = None
+
+
+VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
+
+
+class EmbedEndpoint:
+    """The handler.
+
+    Args:
+        options: The knobs.
+        faults: The script to follow.
+        quota: The counters.
+        embedder: Makes the embeddings.
+    """
+
+    def __init__(self, options: SandboxOptions, faults: FaultScript, quota: Quota, embedder: Embedder) -> None:
+        self._options = options
+        self._faults = faults
+        self._quota = quota
+        self._embedder = embedder
+        self._limits = FormLimits(options.max_field_bytes, options.max_file_bytes, options.max_body_bytes)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one call.
+
+        Raises:
+            RefusalError: The call is refused.
+            HangUpError: A scripted fault ended the connection.
+        """
+        visit = request[VISIT]
+        self._check_key(request)
+        if early := await self._sabotage(visit, before_body=True).replace_reply(request):
+            return early
+        with Form() as form:
+            await read_form(request, form, self._limits)
+            visit.parts, visit.modalities = form.names, form.modalities
+            await asyncio.sleep(self._options.latency_sec)
+            sabotage = self._sabotage(visit, before_body=False)
+            if instead := await sabotage.replace_reply(request):
+                return instead
+            return await self._embed(request, form, sabotage)
+
+    async def _embed(self, request: web.Request, form: Form, sabotage: Sabotage) -> web.StreamResponse:
+        options = self._options
+        self._quota.spend(form.modalities, retry_after=options.retry_after, empty=options.empty_429)
+        parameters = read_parameters(form, options)
+        async with AsyncExitStack() as stack:
+            document = await self._embedder.embed(parameters, stack)
+            return await _write(request, sabotage.spoil(document), sabotage, stream=parameters.audio is not None)
+
+    def _check_key(self, request: web.Request) -> None:
+        key = request.headers.get("x-api-key", "")
+        if not key or self._options.api_key not in (None, key):
+            raise wrong_key()
+
+    def _sabotage(self, visit: Visit, *, before_body: bool) -> Sabotage:
+        fault = self._faults.take(visit.modalities, before_body=before_body)
+        visit.fault = fault.kind if fault else visit.fault
+        return Sabotage(fault)
+
+
+async def _write(request: web.Request, document: Document, sabotage: Sabotage, *, stream: bool) -> web.StreamResponse:
+    """Write the reply: as it is computed and chunked if it has sound, else with its length."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    async with aclosing(sabotage.garble(pieces(document))) as body:
+        if stream:
+            await response.prepare(request)
+            await sabotage.send(request, response, body)
+        else:
+            whole = b"".join([piece async for piece in body])
+            response.content_length = len(whole)
+            await response.prepare(request)
+            await sabotage.send(request, response, _once(whole))
+    await response.write_eof()
+    return response
+
+
+async def _once(piece: bytes) -> AsyncGenerator[bytes, None]:
+    yield piece

@@ -1,0 +1,146 @@
+"""What a scripted fault does to one call; the only place that knows."""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from aiohttp import web
+
+from embedwire_sandbox.errors import error_body
+from embedwire_sandbox.fault_script import Fault
+from embedwire_sandbox.result import Document, Result, Segments, segments_of
+from embedwire_sandbox.vectors import Vector
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # closing then sends RST
+_CODES: Final = {401: "api_key_invalid", 404: "not_found", 429: "too_many_requests"}
+_FORBIDDEN: Final = b"\x01"  # JSON has no place for it, not even in a string
+
+
+class HangUpError(ConnectionError):
+    """The fault ended the connection; nothing more can be sent."""
+
+
+class Sabotage:
+    """Applies a fault, if there is one, at each step of a call.
+
+    Args:
+        fault: The fault of this call, or `None` for a call that goes well.
+    """
+
+    def __init__(self, fault: Fault | None) -> None:
+        self._fault = fault
+        self._kind = fault.kind if fault else None
+
+    async def replace_reply(self, request: web.Request) -> web.Response | None:
+        """Wait as scripted; then return the reply that stands in for the real one, if the fault has one.
+
+        Raises:
+            HangUpError: The fault was to end the connection.
+        """
+        if self._fault is None:
+            return None
+        await asyncio.sleep(self._fault.delay_sec)
+        if self._kind in {"reset", "close"}:
+            _hang_up(request, reset=self._kind == "reset")
+        return _status_reply(self._fault) if self._kind == "status" else None
+
+    def spoil(self, document: Document) -> Document:
+        """Return the document with what the fault makes of its content."""
+        if self._fault is None:
+            return document
+        spoiled = tuple(self._spoil_result(result, self._fault) for result in document.results)
+        return Document(None if self._kind == "no_model_name" else document.model_name, spoiled)
+
+    async def garble(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yield the body, malformed if the fault says so."""
+        async with aclosing(_marked(pieces, self._mark("malformed_json"))) as marked:
+            async for piece, reached in marked:
+                yield piece + _FORBIDDEN if reached else piece
+
+    async def send(
+        self, request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
+    ) -> None:
+        """Write the body, with the pause or the cut that the fault asks for.
+
+        Raises:
+            HangUpError: The fault was to cut the connection.
+        """
+        async with aclosing(_marked(pieces, self._mark("trickle", "cut"))) as marked:
+            async for piece, reached in marked:
+                await response.write(piece)
+                if reached and self._fault:
+                    if self._kind == "cut":
+                        _hang_up(request, reset=False)
+                    await asyncio.sleep(self._fault.pause_sec)
+
+    def _mark(self, *kinds: str) -> int | None:
+        return self._fault.after_bytes if self._fault and self._kind in kinds else None
+
+    def _spoil_result(self, result: Result, fault: Fault) -> Result:
+        if result.segments is None or fault.modality not in (None, result.modality):
+            return result
+        if fault.kind == "no_segments":
+            return replace(result, segments=None)
+        if fault.kind == "modality_error":
+            return replace(result, segments=segments_of(), error_message=fault.message)
+        if fault.kind in _VECTOR_FAULTS:
+            return replace(result, segments=_with_vectors(result.segments, _VECTOR_FAULTS[fault.kind]))
+        return result
+
+
+def _first(value: float) -> Callable[[Vector], Vector]:
+    return lambda vector: np.concatenate([np.array([value], dtype=np.float32), vector[1:]])
+
+
+_VECTOR_FAULTS: Final[Mapping[str, Callable[[Vector], Vector]]] = {
+    "wrong_dimensions": lambda vector: vector[:-1],
+    "nan": _first(np.nan),
+    "overflow": _first(np.inf),
+}
+
+
+async def _with_vectors(segments: Segments, change: Callable[[Vector], Vector]) -> Segments:
+    async with aclosing(segments):
+        async for segment in segments:
+            yield replace(segment, vector=change(segment.vector))
+
+
+async def _marked(pieces: AsyncGenerator[bytes, None], mark: int | None) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """Yield the pieces; one is split so that it ends at the mark, and says so."""
+    left = mark
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if left is None or left > len(piece):
+                yield piece, False
+                left = None if left is None else left - len(piece)
+            else:
+                yield piece[:left], True
+                yield piece[left:], False
+                left = None
+
+
+def _status_reply(fault: Fault) -> web.Response:
+    code = _CODES.get(fault.status, "internal_server_error")
+    body = error_body(code, "A scripted fault.") if fault.body is None else fault.body.encode()
+    headers = {"Content-Type": fault.content_type, **fault.headers}
+    return web.Response(status=fault.status, body=body, headers=headers)
+
+
+def _hang_up(request: web.Request, *, reset: bool) -> None:
+    transport = request.transport
+    if transport is None:
+        raise HangUpError
+    if reset:
+        # A second descriptor of the same socket: not every event loop lets one set options on its own.
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as twin:
+            twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+    else:
+        transport.close()  # what is written already still goes out
+    raise HangUpError

@@ -1,0 +1,1 @@
+"""Authentication: bearer tokens and their rights, and the certificates of TLS."""

@@ -1,0 +1,128 @@
+"""Bearer tokens, known by their hashes only, and what each of them allows."""
+
+import dataclasses
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable
+
+from embedwire_server.core.errors import PermissionDenied, Unauthenticated
+from embedwire_server.core.inputs import EmbedRequest, Quota
+from embedwire_server.core.models import Modality, Model
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BEARER = re.compile(r"bearer +([\x21-\x7e]{1,512})", re.IGNORECASE)
+_TOKEN_BYTES = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+    """One caller: its name, by which metrics, logs and fair shares know it, and what it may do.
+
+    `sha256` are the hashes of the tokens that it may show, in hexadecimal digits: one, or more while it changes over.
+    None of `models` (names of the table) and `modalities` means all, of the numbers no limit.
+    """
+
+    name: str
+    sha256: tuple[str, ...] = dataclasses.field(repr=False)
+    models: tuple[str, ...] | None = None
+    modalities: tuple[Modality, ...] | None = None
+    inputs_in_flight: int | None = None
+    inputs_per_minute: int | None = None
+
+    @property
+    def quota(self) -> Quota:
+        """Its limits."""
+        return Quota(self.name, self.inputs_in_flight, self.inputs_per_minute)
+
+    def divided(self, share: Callable[[int], int]) -> "Token":
+        """The same with a share of its limits."""
+        in_flight, per_minute = self.inputs_in_flight, self.inputs_per_minute
+        return dataclasses.replace(
+            self, inputs_in_flight=in_flight and share(in_flight), inputs_per_minute=per_minute and share(per_minute)
+        )
+
+    def sees(self, model: Model) -> bool:
+        """Whether it may use this model at all."""
+        return self.models is None or model.name in self.models
+
+    def check(self, request: EmbedRequest) -> None:
+        """See whether it may do that.
+
+        Raises:
+            PermissionDenied: it may not, and what it may instead.
+        """
+        if not self.sees(request.model):
+            raise PermissionDenied(self.name, "model_name", ", ".join(self.models or ()))
+        for index, item in enumerate(request.inputs):
+            if self.modalities is not None and item.modality not in self.modalities:
+                raise PermissionDenied(self.name, request.input_path(index), ", ".join(self.modalities))
+
+
+class Authenticator:
+    """The tokens that are accepted. Without any, every caller is accepted, and none has a name.
+
+    Args:
+        tokens: all of them.
+
+    Raises:
+        ValueError: a name or a hash is none or is there twice, or a limit is below 1.
+    """
+
+    def __init__(self, tokens: Iterable[Token] = ()) -> None:
+        self._owners: list[tuple[bytes, Token]] = []
+        self.replace(tokens)
+
+    def replace(self, tokens: Iterable[Token]) -> None:
+        """Let these in instead, from the next call on.
+
+        Raises:
+            ValueError: as above; then nothing has changed.
+        """
+        tokens = tuple(tokens)
+        for token in tokens:
+            _check(token)
+        _check_unique("name", [token.name for token in tokens])
+        _check_unique("hash", [digest for token in tokens for digest in token.sha256])
+        self._owners = [(bytes.fromhex(digest), token) for token in tokens for digest in token.sha256]
+
+    def authenticate(self, authorization: str | bytes | None) -> Token | None:
+        """Return the token of a call, by the metadata key authorization; None if no tokens are configured.
+
+        It takes the same time whichever token matches, or none.
+
+        Raises:
+            Unauthenticated: there is no token, or none that is let in.
+        """
+        if not self._owners:
+            return None
+        match = _BEARER.fullmatch(authorization) if isinstance(authorization, str) else None
+        if match is None:
+            raise Unauthenticated("send a bearer token: metadata key authorization, value Bearer and the token")
+        shown = hashlib.sha256(match[1].encode()).digest()
+        found = [token for digest, token in self._owners if hmac.compare_digest(digest, shown)]
+        if not found:
+            raise Unauthenticated("this server does not accept the bearer token")
+        return found[0]
+
+
+def new_token() -> tuple[str, str]:
+    """A new token, 256 random bits, and its hash: what its owner keeps, and what the configuration file does."""
+    token = f"ew_{secrets.token_urlsafe(_TOKEN_BYTES)}"
+    return token, hashlib.sha256(token.encode()).hexdigest()
+
+
+def _check(token: Token) -> None:
+    if not _NAME.fullmatch(token.name):
+        raise ValueError("a name must have 1 to 64 letters, digits, dots, dashes or underscores")
+    if not token.sha256 or not all(_SHA256.fullmatch(digest) for digest in token.sha256):
+        raise ValueError(f"{token.name}: sha256 must be 64 lower-case hexadecimal digits; see embedwire-server token")
+    if any(limit is not None and limit < 1 for limit in (token.inputs_in_flight, token.inputs_per_minute)):
+        raise ValueError(f"{token.name}: limits must be at least 1")
+
+
+def _check_unique(what: str, values: list[str]) -> None:
+    if len(set(values)) < len(values):
+        raise ValueError(f"two of them have the same {what}")

@@ -1,0 +1,206 @@
+"""The command line: serve, config, token, health, sandbox."""
+
+import argparse
+import contextlib
+import functools
+import sys
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
+
+from embedwire_server import __version__
+from embedwire_server.auth import tokens
+from embedwire_server.config import render, sources
+from embedwire_server.config.settings import SANDBOX, Settings
+from embedwire_server.config.sources import Configuration, InvalidConfiguration
+from embedwire_server.core.address import Address, parse_address
+from embedwire_server.observability import logs, standard_error
+from embedwire_server.process import runner, tuning
+
+if TYPE_CHECKING:
+    from embedwire_server.app import App
+    from embedwire_server.process.supervisor import Supervisor
+
+_NOT_FLAGS = {"api_key", *Settings.FILE_ONLY}
+_NOT_SETTINGS = {"run", "what", "unknown"}
+_FAULTS_FOR_ALL = (
+    "beyond loopback, every machine that reaches the sandbox can script its faults, and make it fetch URLs of this "
+    "machine's loopback addresses: listen on 127.0.0.1, or let a firewall keep others out"
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
+    standard_error.reserve()
+    arguments, unknown = _parser().parse_known_args(argv)
+    # Without the value, which may be a secret.
+    arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
+    return int(arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.set_defaults(run=run)
+        return command
+
+    _add_settings(add("serve", _serve, "serve gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration again"))
+    config = add("config", _config, "check the settings, or show them with their places, secrets masked")
+    config.add_argument("what", nargs="?", choices=("show", "check", "reference"), default="show")
+    _add_settings(config)
+    token = add("token", _token, "make a new token: what its owner keeps, and the entry for the configuration file")
+    token.add_argument("what", metavar="NAME", help="how metrics and logs are to call its owner")
+    _add_settings(
+        add("health", _health, "ask the server at --health-listen, or --listen, if it is ready; 0 if so, else 1")
+    )
+    sandbox = add("sandbox", _sandbox, "serve the sandbox upstream alone, for tests against it; its base path is /v1.3")
+    sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", help="address (%(default)s)")
+    return parser
+
+
+def _address(text: str) -> Address:
+    return parse_address(text.strip())
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """One flag for each setting; pydantic checks the values, so that all faults are found at once."""
+    for name, field in Settings.model_fields.items():
+        if name not in _NOT_FLAGS:
+            text = (field.description or "") + ("" if field.default is None else f" ({field.default})")
+            flag, what = f"--{name.replace('_', '-')}", text.replace("%", "%%")
+            if field.annotation is bool:
+                command.add_argument(
+                    flag, default=argparse.SUPPRESS, help=what, metavar="VALUE", nargs="?", const="true"
+                )
+            else:
+                command.add_argument(flag, default=argparse.SUPPRESS, help=what, metavar="VALUE")
+
+
+def _load(arguments: argparse.Namespace) -> Configuration:
+    flags = {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
+    return sources.load(flags, arguments.unknown)
+
+
+def _loaded(arguments: argparse.Namespace) -> Configuration:
+    """The configuration; the process ends if it is wrong."""
+    found = _valid(arguments)
+    _warn(found)
+    return found
+
+
+def _valid(arguments: argparse.Namespace) -> Configuration:
+    try:
+        return _load(arguments)
+    except InvalidConfiguration as error:
+        _complain(*map(str, error.faults))
+        raise SystemExit(2) from None
+
+
+def _warn(found: Configuration) -> None:
+    _complain(*(f"warning: {warning}" for warning in found.warnings))
+
+
+def _refuse_unknown(arguments: argparse.Namespace) -> None:
+    if arguments.unknown:
+        _complain(*(f"{word}: is no flag of this command" for word in arguments.unknown))
+        raise SystemExit(2)
+
+
+def _complain(*lines: str) -> None:
+    for line in lines:
+        print(f"embedwire-server: {line}", file=sys.stderr)  # noqa: T201 - for a person
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from embedwire_server.config.reload import Reloading  # noqa: PLC0415
+    from embedwire_server.observability import resources  # noqa: PLC0415 - the other commands do without
+
+    tuning.raise_gc_threshold()  # before most of it is loaded
+    found = _valid(arguments)
+    settings = found.settings
+    logs.configure(settings.log_level, settings.log_format)
+    _warn(found)  # in the form of the log
+    resources.require_files(settings.inputs_in_flight)
+    server = _server(settings)
+    return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
+
+
+def _server(settings: Settings) -> "App | Supervisor":
+    """One process, or several; one does not load what keeps several."""
+    if not settings.has_supervisor:
+        from embedwire_server.app import App  # noqa: PLC0415
+
+        return App(settings)
+    from embedwire_server.process.supervisor import Supervisor  # noqa: PLC0415
+
+    return Supervisor(settings)
+
+
+def _sandbox(arguments: argparse.Namespace) -> int:
+    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - the other commands do without
+
+    @contextlib.asynccontextmanager
+    async def serving() -> AsyncGenerator[None]:
+        async with sandbox(arguments.listen.host, arguments.listen.port, fault_control=True) as base_url:
+            print(base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
+            yield
+
+    _refuse_unknown(arguments)
+    if not arguments.listen.is_loopback:
+        _complain(f"warning: --listen: {_FAULTS_FOR_ALL}")
+    logs.configure("info", "text")
+    return _run(serving())
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    if arguments.what == "reference":
+        _refuse_unknown(arguments)
+        lines = render.reference()
+    else:
+        found = _loaded(arguments)
+        lines = render.shown(found) if arguments.what == "show" else iter(())
+    for line in lines:
+        print(line)  # noqa: T201 - what the command is for
+    return 0
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    _refuse_unknown(arguments)
+    try:
+        token, digest = tokens.new_token()
+        tokens.Authenticator([tokens.Token(arguments.what, (digest,))])
+    except ValueError as error:
+        _complain(f"NAME: {error}")
+        return 2
+    print(token)  # noqa: T201 - what the command is for
+    # Apart, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
+    entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
+    print(f"# The server is given the hash only. The token is shown this once.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
+    return 0
+
+
+def _health(arguments: argparse.Namespace) -> int:
+    from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
+
+    # What is only for `serve` may be a flag of it, which a probe does not get.
+    asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
+    settings = _valid(asked).settings
+    if settings.certificate_files is not None and settings.health_listen is None:
+        _complain("--health-listen: set it for the server and here; probes do not speak TLS")
+        return 2
+    status = health.probe(settings.health_listen or settings.listen)
+    print(status)  # noqa: T201 - what the command is for
+    return 0 if status == "SERVING" else 1
+
+
+def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Callable[[], None] | None = None) -> int:
+    try:
+        runner.run(service, on_hangup=on_hangup)
+    except runner.StartupError as error:
+        logs.flush()  # what gRPC core has written about it comes first
+        _complain(f"cannot start: {error}")
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""Values and errors. Imports no other package of the server."""

@@ -1,0 +1,335 @@
+"""Every way in which a call or an input can fail.
+
+    GatewayError                  reason, message; violations, retry_delay, quotas, upstream where they apply
+    ├── InvalidRequest            the request breaks rules of the contract; all of them are listed
+    ├── MalformedMessage          bytes that are no protobuf message
+    ├── InvalidUploadFraming      chunks that do not follow the framing
+    ├── UploadMismatch            a file of another size or hash than declared
+    ├── ContentTooLarge           a file above a limit
+    ├── ReplyTooLarge             an answer that does not fit into one message
+    ├── Unauthenticated           no token, or none that is let in
+    ├── PermissionDenied          the caller is known, and may not do this
+    ├── DeadlineExceeded          the call's time is up
+    ├── CallerStalled             the caller did not read what was ready
+    ├── UploadStalled             too little of an upload arrived
+    ├── CallStalled               no message arrived
+    ├── Overloaded                the server has no room for it
+    ├── RateLimited               it does not fit into the rate limits before its deadline
+    ├── Draining                  the server shuts down
+    ├── UpstreamFailure           what the upstream, or the way to it, did; the reason says which
+    ├── ResourceFailure           the server itself lacks a resource; the cause says which
+    └── InternalError             an unexpected exception
+
+Messages reach callers: they hold no secret, no path and no text of an exception.
+`reason` mirrors the enum `ErrorReason` of the contract, name by name.
+"""
+
+import dataclasses
+import enum
+
+from embedwire_server.core.causes import WORDS, Cause
+
+
+class Reason(enum.StrEnum):
+    """Why something failed: the names of `embedwire.v1.ErrorReason` without their prefix."""
+
+    INVALID_REQUEST = "INVALID_REQUEST"
+    MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
+    INVALID_UPLOAD_FRAMING = "INVALID_UPLOAD_FRAMING"
+    UPLOAD_MISMATCH = "UPLOAD_MISMATCH"
+    CONTENT_TOO_LARGE = "CONTENT_TOO_LARGE"
+    INPUT_REJECTED = "INPUT_REJECTED"
+    RESOURCE_NOT_FOUND = "RESOURCE_NOT_FOUND"
+    REPLY_TOO_LARGE = "REPLY_TOO_LARGE"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    CANCELLED = "CANCELLED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    CALLER_UPSTREAM_CREDENTIALS = "CALLER_UPSTREAM_CREDENTIALS"
+    CALLER_STALLED = "CALLER_STALLED"
+    OVERLOADED = "OVERLOADED"
+    RATE_LIMITED = "RATE_LIMITED"
+    DRAINING = "DRAINING"
+    UPSTREAM_RATE_LIMITED = "UPSTREAM_RATE_LIMITED"
+    UPSTREAM_QUOTA_EXHAUSTED = "UPSTREAM_QUOTA_EXHAUSTED"
+    UPSTREAM_CREDENTIALS = "UPSTREAM_CREDENTIALS"
+    UPSTREAM_PERMISSION_DENIED = "UPSTREAM_PERMISSION_DENIED"
+    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
+    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+    UPSTREAM_CONFLICT = "UPSTREAM_CONFLICT"
+    UPSTREAM_MALFORMED_REPLY = "UPSTREAM_MALFORMED_REPLY"
+    UPSTREAM_INCOMPATIBLE = "UPSTREAM_INCOMPATIBLE"
+    INTERNAL = "INTERNAL"
+
+
+_OF_THE_INPUT = {Reason.CONTENT_TOO_LARGE, Reason.INPUT_REJECTED, Reason.RESOURCE_NOT_FOUND}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Violation:
+    """One faulty field: its path from the message of the call, and what to do about it."""
+
+    field: str
+    description: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QuotaViolation:
+    """One quota that was hit: what it counts for, and its limit in words."""
+
+    subject: str
+    description: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UpstreamErrorInfo:
+    """What the upstream said of a failure, already cut and cleaned (see `upstream.refusal`)."""
+
+    http_status: int
+    code: str = ""
+    message: str = dataclasses.field(default="", repr=False)  # may quote the caller's text
+    docs_url: str = ""
+    rate_limit_headers: tuple[tuple[str, str], ...] = ()
+
+
+class GatewayError(Exception):
+    """A failure that is reported to the caller.
+
+    Args:
+        message: one sentence for a developer at the other end.
+        violations: the fields at fault.
+        retry_delay: seconds after which another try makes sense, if known.
+        quotas: the quotas that were hit.
+        upstream: what the upstream said.
+
+    Attributes:
+        attempts: how many upstream requests were made before.
+        cause: why the upstream could not be reached, or which resource is lacking.
+    """
+
+    reason: Reason
+    attempts: int = 0
+    cause: Cause | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: tuple[Violation, ...] = (),
+        retry_delay: float | None = None,
+        quotas: tuple[QuotaViolation, ...] = (),
+        upstream: UpstreamErrorInfo | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.violations = violations
+        self.retry_delay = retry_delay
+        self.quotas = quotas
+        self.upstream = upstream
+
+    def locate(self, path: str) -> None:
+        """Name the input that failed, where a call has many: in the message, and as a violation if it is at fault."""
+        if self.reason in _OF_THE_INPUT and not self.violations:
+            self.violations = (Violation(path, self.message),)
+        if not self.message.startswith(path):
+            self.message = f"{path}: {self.message}"
+
+    def __repr__(self) -> str:
+        """Without the message, which may quote the upstream and so the caller."""
+        return f"{type(self).__name__}({self.reason})"
+
+
+class InvalidRequest(GatewayError):
+    """The request breaks rules of the contract; `violations` lists every one."""
+
+    reason = Reason.INVALID_REQUEST
+
+    def __init__(self, *violations: Violation) -> None:
+        first = f"{violations[0].field}: {violations[0].description}"
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(first + more, violations=violations)
+
+
+class _FieldError(GatewayError):
+    """One field is at fault."""
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}", violations=(Violation(field, description),))
+
+
+class InvalidUploadFraming(_FieldError):
+    """A message of an upload that the framing does not allow."""
+
+    reason = Reason.INVALID_UPLOAD_FRAMING
+
+
+class UploadMismatch(_FieldError):
+    """An uploaded file is not what was declared."""
+
+    reason = Reason.UPLOAD_MISMATCH
+
+
+class ContentTooLarge(_FieldError):
+    """A file is larger than allowed."""
+
+    reason = Reason.CONTENT_TOO_LARGE
+
+
+class MalformedMessage(GatewayError):
+    """Bytes that are no message of the expected type."""
+
+    reason = Reason.MALFORMED_MESSAGE
+
+    def __init__(self) -> None:
+        super().__init__("the message cannot be decoded; check that client and server use the same .proto files")
+
+
+class ReplyTooLarge(GatewayError):
+    """The answer does not fit into one message."""
+
+    reason = Reason.REPLY_TOO_LARGE
+
+
+class Unauthenticated(GatewayError):
+    """The call shows no token, or none that is let in."""
+
+    reason = Reason.UNAUTHENTICATED
+
+
+class PermissionDenied(GatewayError):
+    """The caller is known, and may not do this.
+
+    Args:
+        caller: its name.
+        field: what it asked for.
+        allowed: what it may ask for instead, in words.
+    """
+
+    reason = Reason.PERMISSION_DENIED
+
+    def __init__(self, caller: str, field: str, allowed: str) -> None:
+        words = f"the token of {caller} does not allow this; it allows: {allowed or 'nothing'}"
+        super().__init__(f"{field}: {words}", violations=(Violation(field, words),))
+
+
+class DeadlineExceeded(GatewayError):
+    """The call's time is up."""
+
+    reason = Reason.DEADLINE_EXCEEDED
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before every input was answered")
+
+
+class CallerStalled(GatewayError):
+    """The caller took nothing from the stream for too long."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no message was taken for {seconds:g} s; read the stream while it is sent")
+
+
+class UploadStalled(_FieldError):
+    """Too little of an upload arrived in the time that it has."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, field: str, least: int, seconds: float) -> None:
+        words = f"fewer than {least} bytes arrived in {seconds:g} s (upload_idle_timeout); send the file without pauses"
+        super().__init__(field, words)
+
+
+class CallStalled(GatewayError):
+    """The caller has begun a call, or a stream, and sends no message."""
+
+    reason = Reason.CALLER_STALLED
+
+    def __init__(self, which: str, seconds: float) -> None:
+        super().__init__(f"no {which} arrived in {seconds:g} s; send it without a pause, or end the call")
+
+
+class Overloaded(GatewayError):
+    """The server has no room for the call now; nothing was sent to the upstream."""
+
+    reason = Reason.OVERLOADED
+
+
+class RateLimited(GatewayError):
+    """The call cannot be sent within both the rate limits in force and its deadline; `quotas` names the limit."""
+
+    reason = Reason.RATE_LIMITED
+
+
+class Draining(GatewayError):
+    """The server shuts down and could not finish the call within its grace."""
+
+    reason = Reason.DRAINING
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; another replica will take the call", retry_delay=0.0)
+
+
+class RetrySafety(enum.Enum):
+    """Whether what failed may be sent again.
+
+    FRESH: once, at once and on a new connection. A reused connection was stale, which is no sign of an overloaded
+    upstream, so the retry budget does not count it.
+    """
+
+    UNSAFE = "unsafe"
+    ONCE = "once"
+    FRESH = "fresh"
+    SAFE = "safe"
+
+
+class UpstreamFailure(GatewayError):
+    """What the upstream, or the way to it, did. The reason differs from case to case.
+
+    Args:
+        reason: which.
+        message: see `GatewayError`.
+        retry_delay: seconds that the upstream asks to wait.
+        upstream: what it said.
+        repeatable: whether the same request may be sent again; by default it may not.
+        cause: why it could not be reached, if that is what happened.
+    """
+
+    def __init__(  # noqa: PLR0913 - the facts that only the innermost layer has
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        retry_delay: float | None = None,
+        upstream: UpstreamErrorInfo | None = None,
+        retry_safety: RetrySafety = RetrySafety.UNSAFE,
+        cause: Cause | None = None,
+    ) -> None:
+        super().__init__(message, retry_delay=retry_delay, upstream=upstream)
+        self.reason = reason
+        self.retry_safety = retry_safety
+        self.cause = cause
+
+
+class ResourceFailure(GatewayError):
+    """The server itself lacks a resource: file descriptors, local ports, memory, disk.
+
+    Room on disk comes back when other uploads end, so that another try makes sense; the rest is the operator's.
+
+    Args:
+        cause: which.
+    """
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(WORDS[cause])
+        self.reason = Reason.OVERLOADED if cause is Cause.DISK_FULL else Reason.INTERNAL
+        self.cause = cause
+
+
+class InternalError(GatewayError):
+    """An unexpected exception. The cause is in the log, never in the message."""
+
+    reason = Reason.INTERNAL
+
+    def __init__(self) -> None:
+        super().__init__("internal error; the server's log has the details under this call's x-request-id")

@@ -1,0 +1,29 @@
+"""What an upstream returns for an input."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(slots=True)
+class Segment:
+    """One vector of one input, in the upstream's order.
+
+    `vector` is packed float32, little-endian, 4 bytes a value, every value finite. Offsets are
+    seconds from the beginning of the file, and `embedding_option` is the upstream's word; both
+    only with audio.
+    """
+
+    vector: bytes = dataclasses.field(repr=False)
+    start_offset_sec: float | None = None
+    end_offset_sec: float | None = None
+    embedding_option: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class ReplySummary:
+    """What the upstream said of an input besides its segments."""
+
+    model_name: str
+    input_url: str | None = dataclasses.field(default=None, repr=False)
+    input_filename: str | None = dataclasses.field(default=None, repr=False)
+    truncated: bool | None = None
+    media_duration_sec: float | None = None

@@ -1,0 +1,1 @@
+"""One request: its inputs to the upstream, and their results to the caller."""

@@ -1,0 +1,253 @@
+"""The bytes of files: at hand in memory, or arriving in chunks and spooled to disk.
+
+A spooled file has no name: it is unlinked as soon as it is open, so that nothing is left on disk
+in any ending, a crash included. Disk work happens in threads, off the event loop.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from embedwire_server.core import causes
+from embedwire_server.core.errors import ContentTooLarge, GatewayError, ResourceFailure, UploadMismatch
+from embedwire_server.media.content_memory import UploadAccount
+from embedwire_server.observability.exceptions import describe
+
+IN_MEMORY_BYTES = 1 << 20
+# So much of an upload is collected before it is written to disk, also where memory is short: a write of each small
+# chunk would cost far more than it.
+BLOCK_BYTES = 16 << 10
+READ_BYTES = 256 << 10
+
+log = structlog.get_logger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InMemoryContent:
+    """A file that is at hand in memory."""
+
+    data: bytes = dataclasses.field(repr=False)
+
+    async def ready(self) -> int:
+        """Return its size in bytes at once."""
+        return len(self.data)
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield the file in pieces: what waits to be sent is a copy, so all of it is never copied at once."""
+        for start in range(0, len(self.data), READ_BYTES):
+            yield self.data[start : start + READ_BYTES]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read a piece; see `domain.Content`."""
+        return self.data[offset : offset + size]
+
+    def close(self) -> None:
+        """Do nothing: the request holds the bytes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UploadDeclaration:
+    """What the caller said of an upload, and where in the request, for the errors.
+
+    `field` is the path of the upload source; `limit` and `size` are bytes; `sha256` has 32 bytes.
+    """
+
+    field: str
+    limit: int
+    size: int | None = None
+    sha256: bytes | None = dataclasses.field(default=None, repr=False)
+
+
+class SpooledUpload:
+    """A file that arrives in chunks: up to 1 MiB in memory if there is room for it, beyond that on disk.
+
+    One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the
+    file is kept for the reader; the writer goes on, and what it writes is discarded.
+
+    Args:
+        announced: what is known of the file beforehand.
+        places: how many uploads may be open; this one takes a place until it is closed, so that
+            a caller that is faster than the upstream waits instead of filling the disk.
+        memory: charged with the bytes that have arrived and are not on disk. Where they do not fit they go to disk.
+        directory: where to spool; None is the system's place for temporary files.
+
+    Attributes:
+        fault: what is wrong with the file, as soon as it is known.
+    """
+
+    def __init__(
+        self,
+        announced: UploadDeclaration,
+        places: asyncio.Semaphore,
+        memory: UploadAccount,
+        directory: Path | None = None,
+    ) -> None:
+        self.fault: GatewayError | None = None
+        self._announced = announced
+        self._places = places
+        self._memory = memory
+        self._directory = directory
+        self._is_open = False
+        self._pending = bytearray()  # chunks of any size cost their bytes
+        self._charged = 0
+        self._tail = b""  # what is not on disk, once the file is complete
+        self._size = 0
+        self._spooled = 0
+        self._file: IO[bytes] | None = None
+        self._reading = threading.Lock()  # a descriptor that is closed under a read may be another file's already
+        self._hash = hashlib.sha256() if announced.sha256 is not None else None
+        self._complete = asyncio.Event()
+        self._closed = False
+
+    @property
+    def field(self) -> str:
+        """The path of the upload source in the request."""
+        return self._announced.field
+
+    async def open(self) -> None:
+        """Wait for a place. Call it once, before the first write."""
+        await self._places.acquire()
+        self._is_open = True
+        if self._closed:
+            self._give_back_place()
+
+    async def write(self, data: bytes) -> None:
+        """Add the next bytes. After a fault, and once closed, they are discarded."""
+        if self.fault is not None or self._closed:
+            return
+        self._size += len(data)
+        announced = self._announced
+        if self._size > announced.limit:
+            self._fail(ContentTooLarge(announced.field, f"larger than {announced.limit} bytes, the most allowed"))
+        elif announced.size is not None and self._size > announced.size:
+            self._fail(self._wrong_size(f"more than {announced.size}"))
+        else:
+            await self._keep(data)
+
+    async def finish(self) -> None:
+        """Declare the file complete, and check it against what was announced.
+
+        Only now does `ready` return or raise: a caller that is still sending gets no fault.
+        """
+        announced = self._announced
+        self._tail, self._pending = bytes(self._pending), bytearray()
+        if self.fault is not None or self._closed:
+            pass
+        elif self._size == 0:
+            self._fail(UploadMismatch(announced.field, "the file is empty; send at least one byte"))
+        elif announced.size is not None and self._size != announced.size:
+            self._fail(self._wrong_size(str(self._size)))
+        elif self._hash is not None and await asyncio.to_thread(self._digest) != announced.sha256:
+            self._fail(UploadMismatch(f"{announced.field}.sha256", "the received bytes have another SHA-256 hash"))
+        self._complete.set()
+
+    def close(self) -> None:
+        """Give back memory, disk and place; see `domain.Content`."""
+        self._closed = True
+        self._give_back_place()
+        self._drop()
+
+    async def ready(self) -> int:
+        """Wait for the whole file; see `domain.Content`."""
+        await self._complete.wait()
+        if self.fault is not None:
+            raise self.fault
+        return self._size
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Read the whole file from its start; see `domain.Content`."""
+        for offset in range(0, self._size, READ_BYTES):
+            if offset < self._spooled:
+                yield await asyncio.to_thread(self.read_at, offset, READ_BYTES)
+            else:
+                yield self.read_at(offset, READ_BYTES)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read a piece; see `domain.Content`."""
+        spooled, tail = self._spooled, self._tail
+        if self._closed:  # asked after the tail was taken, since a close in between takes it away
+            raise ValueError("the upload is closed")
+        from_disk = self._read(offset, min(size, spooled - offset)) if offset < spooled else b""
+        return from_disk + tail[max(0, offset - spooled) : max(0, offset + size - spooled)]
+
+    def _fail(self, fault: GatewayError) -> None:
+        """Keep the fault, and nothing of the file: others may need the room."""
+        self.fault = fault
+        self._drop()
+
+    def _drop(self) -> None:
+        self._pending, self._tail = bytearray(), b""
+        self._release()
+        if self._file is not None:
+            with self._reading, contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+                self._file.close()
+
+    def _give_back_place(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._places.release()
+
+    async def _keep(self, data: bytes) -> None:
+        self._charged += len(data)
+        fits = self._memory.hold(len(data))
+        size = len(self._pending) + len(data)
+        if size > (IN_MEMORY_BYTES if fits else BLOCK_BYTES):
+            await self._spill(data)
+        else:
+            self._pending += data
+
+    def _release(self) -> None:
+        charged, self._charged = self._charged, 0
+        self._memory.release(charged)
+
+    async def _spill(self, data: bytes) -> None:
+        spilled, self._pending = (self._pending, data), bytearray()
+        try:
+            await asyncio.to_thread(self._append, spilled)
+            self._spooled += len(spilled[0]) + len(data)
+        except OSError as error:
+            cause = causes.of_spool(error)
+            log.error("an upload cannot be spooled", cause=cause, errno=error.errno, **describe(error))  # noqa: TRY400 - no texts
+            self._fail(ResourceFailure(cause))
+        finally:
+            self._release()
+
+    def _append(self, chunks: tuple[bytes | bytearray, ...]) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._directory, prefix="embedwire-")  # noqa: SIM115 - close() does
+        if self._closed:
+            self._file.close()
+            return
+        self._file.writelines(chunks)
+        self._file.flush()  # a full disk shows here, not when the file is read
+        if self._hash is not None:
+            for chunk in chunks:
+                self._hash.update(chunk)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        assert self._file is not None  # noqa: S101 - there are bytes on disk
+        with self._reading:
+            chunk = os.pread(self._file.fileno(), size, offset)  # moves no position that another reader relies on
+        if len(chunk) < size:
+            raise OSError("a spooled file is shorter than what was written")
+        return chunk
+
+    def _digest(self) -> bytes:
+        assert self._hash is not None  # noqa: S101 - a hash was announced
+        self._hash.update(self._tail)
+        return self._hash.digest()
+
+    def _wrong_size(self, got: str) -> UploadMismatch:
+        announced = self._announced
+        return UploadMismatch(
+            f"{announced.field}.size_bytes", f"{announced.size} bytes were declared, {got} were received"
+        )

@@ -1,0 +1,147 @@
+"""Makes log lines of events, as JSON or as text. It never fails: it renders as much of an event as can be rendered."""
+
+import contextvars
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, NamedTuple
+
+import structlog
+
+from embedwire_server.observability.exceptions import describe
+
+# By this name structlog finds it as well where logging was not set up, but its search costs as much as the line.
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("structlog_request_id")
+
+MAX_LINE_CHARS = 1 << 16  # in a longer line, each value is cut
+_MAX_VALUES, _MAX_VALUE_CHARS = 32, 500
+_MAX_NUMBER = 1e300
+# How gRPC core begins its own lines: the level, month and day, the hour.
+_CORE_LINE = re.compile(r"([IWEF])\d{4} \d\d:")
+_CORE_LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
+
+Event = MutableMapping[str, Any]
+Processor = Callable[[Any, str, Event], Any]
+
+
+class _Named(NamedTuple):
+    """The logger of a line, for its name."""
+
+    name: str
+
+
+_STANDARD_ERROR = _Named("stderr")
+_LOSS = _Named("embedwire_server.logs")
+
+
+class LogLines:
+    """Makes a line of an event, whatever is in it; the one processor of structlog's loggers.
+
+    Args:
+        form: "json", one object a line, or "text", for people.
+        facts: what every line says beside its own.
+        is_terminal: whether people read it as it is written.
+    """
+
+    def __init__(self, form: str, facts: dict[str, object], *, is_terminal: bool) -> None:
+        self._is_text = form == "text"
+        self._render: Processor = _text if self._is_text else _json
+        if self._is_text and is_terminal:
+            self._render = structlog.dev.ConsoleRenderer()
+        self._facts = facts
+        self._second = (0, "")  # the latest one, and its text
+
+    def __call__(self, logger: Any, level: str, event: Event) -> bytes:  # noqa: ANN401 - whatever has a name
+        """One line, with its line break, of at most about `MAX_LINE_CHARS`."""
+        try:
+            if (current := request_id.get(None)) is not None:
+                event["request_id"] = current
+            event.update(self._facts)
+            event["level"] = level
+            event["logger"] = logger.name
+            event["timestamp"] = self._now()
+            if "exc_info" in event:
+                _describe_exception(event)
+            line: str = self._render(logger, level, event)
+            if len(line) > MAX_LINE_CHARS:
+                line = self._reduced(event)
+        except Exception:  # noqa: BLE001 - a value without a text or a JSON form
+            line = self._reduced(event)
+        return (line + "\n").encode(errors="backslashreplace")
+
+    def foreign(self, line: str) -> bytes:
+        """One line of what was written to standard error by something else; text remains as it is."""
+        if self._is_text and len(line) <= MAX_LINE_CHARS:
+            return (line + "\n").encode(errors="backslashreplace")
+        found = _CORE_LINE.match(line)
+        level = _CORE_LEVELS[found[1]] if found else "warning"
+        return self(_STANDARD_ERROR, level, {"event": line})
+
+    def of_loss(self, count: int) -> bytes:
+        """The line that says how many were lost."""
+        return self(_LOSS, "warning", {"event": "log lines were lost", "lines": count})
+
+    def _now(self) -> str:
+        """The time, in UTC. What remains the same for a second is made once a second."""
+        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        second, text = self._second
+        if second != seconds:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = seconds, text  # both at once: other threads read them
+        return f"{text}.{nanoseconds // 1000:06d}Z"
+
+    def _reduced(self, event: Event) -> str:
+        """The same event with values that can be rendered, each of them short."""
+        values = {_shown(name): _plain(value) for name, value in list(event.items())[:_MAX_VALUES]}
+        return _text(None, "", values) if self._is_text else _ENCODER.encode(values)
+
+
+def _describe_exception(event: Event) -> None:
+    """Put types and places where a traceback would show texts and variables, also for other libraries."""
+    error = event.pop("exc_info")
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event.update(describe(error))
+
+
+def _json(_: object, __: str, event: Event) -> str:
+    """One object. Not every reader takes half of a surrogate pair, which JSON allows.
+
+    Raises:
+        ValueError: it is not what every reader takes.
+    """
+    line = _ENCODER.encode(event)
+    if "\\ud" in line:
+        raise ValueError("surrogates")
+    return line
+
+
+def _text(_: object, __: str, event: Event) -> str:
+    """One line for people: when, how grave, what; then the facts. Nothing in it can end the line."""
+    rest = dict(event)
+    head = f"{rest.pop('timestamp', '')} [{rest.pop('level', '')}] {rest.pop('event', '')}"
+    line = head + "".join([f" {name}={value}" for name, value in rest.items()])
+    return line if line.isprintable() else repr(line)
+
+
+def _plain(value: object) -> object:
+    """A value that every renderer takes."""
+    is_number = isinstance(value, int | float) and -_MAX_NUMBER < value < _MAX_NUMBER  # not NaN
+    return value if is_number or value is None else _shown(value)
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value's text, or its type if it has none."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+        return text[:_MAX_VALUE_CHARS].encode(errors="backslashreplace").decode()
+    except Exception:  # noqa: BLE001 - whatever its `__repr__` does
+        return f"<{type(value).__name__}>"
+
+
+_ENCODER = json.JSONEncoder(default=repr, allow_nan=False)

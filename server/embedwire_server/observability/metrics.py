@@ -1,0 +1,235 @@
+"""What an operator can watch. One registry a server, so that tests and workers do not share.
+
+Labels are closed: modality, reason, method and code have a fixed set of values; a model is one of
+the table or "other". No label ever holds a caller's text. Children are looked up once and kept.
+"""
+
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from embedwire_server import __version__
+from embedwire_server.core.models import Modality
+from embedwire_server.observability import logs
+from embedwire_server.observability.counters import CounterFamily, HistogramFamily
+
+OTHER_MODEL = "other"
+REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
+# With the built-in models, whatever callers and the upstream do; each further model adds at most 200, each token 40.
+MAX_SERIES = 1500
+_MODALITY = ("modality",)
+# From a loopback sandbox (milliseconds) to hours of audio (minutes).
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+
+
+class Metrics:
+    """All metric objects.
+
+    Args:
+        upstream: name of the configured upstream, for `embedwire_upstream_info`.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=registry)
+        prometheus_client.GCCollector(registry=registry)
+        registry.register(_LogCollector())
+        self._calls(registry)
+        self._inputs(registry)
+        self._upstream(registry)
+        self._callers(registry)
+        self._server(registry)
+        self._admission(registry)
+        self._retries(registry)
+        self._pacing(registry)
+        Gauge(
+            "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
+        ).labels(upstream).set(1)
+        Gauge("embedwire_build_info", "1 for this build.", ("version", "python", "grpcio"), registry=registry).labels(
+            __version__, platform.python_version(), metadata.version("grpcio")
+        ).set(1)
+
+    def _calls(self, registry: CollectorRegistry) -> None:
+        method = ("grpc_type", "grpc_service", "grpc_method")
+        self.calls_started = CounterFamily("grpc_server_started", "Calls begun.", method, registry=registry)
+        self.calls_handled = CounterFamily(
+            "grpc_server_handled", "Calls ended, by status code.", (*method, "grpc_code"), registry=registry
+        )
+        self.call_seconds = HistogramFamily(
+            "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
+        )
+        self.calls = CounterFamily(
+            "embedwire_requests",
+            "Calls ended, by the model asked for and the reason of the failure (OK if none).",
+            ("grpc_method", "model", "reason"),
+            registry=registry,
+        )
+
+    def _inputs(self, registry: CollectorRegistry) -> None:
+        self.inputs = CounterFamily(
+            "embedwire_inputs",
+            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if the caller had left).",
+            ("modality", "model", "reason"),
+            registry=registry,
+        )
+        self.segments = CounterFamily(
+            "embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry
+        )
+        self.inputs_in_flight = Gauge(
+            "embedwire_inputs_in_flight", "Inputs begun and not ended.", _MODALITY, registry=registry
+        )
+        self.overhead_seconds = HistogramFamily(
+            "embedwire_gateway_overhead_seconds",
+            "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
+            _MODALITY,
+            buckets=_OVERHEAD_SECONDS,
+            registry=registry,
+        )
+        for modality in Modality:  # series exist from the start, so that a rate sees the first event
+            self.inputs_in_flight.labels(modality)
+            self.overhead_seconds.labels(modality)
+
+    def _upstream(self, registry: CollectorRegistry) -> None:
+        request = ("upstream", "endpoint", "modality")
+        self.upstream_requests = CounterFamily(
+            "embedwire_upstream_requests",
+            "Requests to the upstream, by the reason of their failure (OK if none).",
+            (*request, "reason"),
+            registry=registry,
+        )
+        self.connection_failures = CounterFamily(
+            "embedwire_upstream_connection_failures",
+            "Attempts without a connection to the upstream, or without a usable answer on it, by cause.",
+            ("cause",),
+            registry=registry,
+        )
+        self.upstream_seconds = HistogramFamily(
+            "embedwire_upstream_request_duration_seconds",
+            "Waiting for the upstream, from the first byte sent to the last received.",
+            request,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def _callers(self, registry: CollectorRegistry) -> None:
+        self.caller_calls = CounterFamily(
+            "embedwire_client_requests",
+            "Calls ended, by the name of the caller's token and the reason of the failure (OK if none).",
+            ("client", "reason"),
+            registry=registry,
+        )
+        self.caller_inputs = CounterFamily(
+            "embedwire_client_inputs",
+            "Inputs taken on, by the name of the caller's token.",
+            ("client", "modality"),
+            registry=registry,
+        )
+
+    def _server(self, registry: CollectorRegistry) -> None:
+        self.reload_succeeded = Gauge(
+            "embedwire_config_last_reload_successful",
+            "1 if the configuration in force is the latest, 0 if a later one was refused.",
+            registry=registry,
+        )
+        self.reload_succeeded.set(1)
+        self.not_ready = Gauge(
+            "embedwire_not_ready",
+            "1 while the server lacks this resource of its own and reports NOT_SERVING for it.",
+            ("cause",),
+            registry=registry,
+        )
+        self.worker_replacements = CounterFamily(
+            "embedwire_worker_replacements",
+            "Workers that this one has replaced since the start of the server, by the reason.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in REPLACEMENT_REASONS:
+            self.worker_replacements.labels(reason)
+        self.grpc_private_api = Gauge(
+            "embedwire_grpc_private_api",
+            "1 while the server uses the private API of grpcio, 0 if it uses the public one only, which is slower.",
+            registry=registry,
+        )
+
+    def _admission(self, registry: CollectorRegistry) -> None:
+        self.expired_inputs = CounterFamily(
+            "embedwire_expired_inputs",
+            "Inputs whose deadline had passed before any request.",
+            _MODALITY,
+            registry=registry,
+        )
+        self.inputs_queued = Gauge(
+            "embedwire_concurrency_queue_length",
+            "Inputs that wait for the concurrency limit.",
+            _MODALITY,
+            registry=registry,
+        )
+        self.content_bytes = Gauge("embedwire_buffered_bytes", "Bytes of content held in memory.", registry=registry)
+        self.refusals = CounterFamily(
+            "embedwire_requests_shed",
+            "Calls refused by load shedding, by what is exhausted: a modality, content_bytes, or caller (its quota).",
+            ("resource",),
+            registry=registry,
+        )
+
+    def _retries(self, registry: CollectorRegistry) -> None:
+        self.retries = CounterFamily(
+            "embedwire_retries",
+            "Attempts repeated, by the reason of the failure.",
+            ("modality", "reason"),
+            registry=registry,
+        )
+        self.retries_withheld = CounterFamily(
+            "embedwire_retries_suppressed",
+            "Attempts not repeated though they might have been: for want of attempts, deadline or budget.",
+            ("modality", "cause"),
+            registry=registry,
+        )
+        self.retry_budget = Gauge(
+            "embedwire_retry_budget_tokens", "Retries that the retry budget allows now.", registry=registry
+        )
+
+    def _pacing(self, registry: CollectorRegistry) -> None:
+        self.pacing_waiting = Gauge(
+            "embedwire_rate_limit_queue_length",
+            "Inputs that wait for the upstream's rate limits.",
+            _MODALITY,
+            registry=registry,
+        )
+        self.pacing_seconds = HistogramFamily(
+            "embedwire_rate_limit_wait_seconds",
+            "Time an attempt waited for the upstream's rate limits.",
+            _MODALITY,
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.pacing_holds = CounterFamily(
+            "embedwire_rate_limit_backoffs",
+            "Back-offs applied because the upstream asked for it (429, or an exhausted quota).",
+            _MODALITY,
+            registry=registry,
+        )
+        self.pacing_refusals = CounterFamily(
+            "embedwire_rate_limit_rejections",
+            "Inputs that the limits would have delayed beyond their deadline, by the limit; upstream is a back-off.",
+            ("modality", "limit"),
+            registry=registry,
+        )
+
+
+class _LogCollector(Collector):
+    """What is counted below the metrics, since logging also runs without them."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "embedwire_log_lines_dropped",
+            "Log lines lost: the buffer was full, or they could not be written.",
+            value=logs.dropped_lines(),
+        )

@@ -1,0 +1,115 @@
+"""The life of a process that serves: until a signal, then to the end in good order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+import uvloop
+
+from embedwire_server.observability import logs
+from embedwire_server.process import tuning
+
+Then = signal.Handlers | Callable[[int, object], None]
+
+
+class StartupError(Exception):
+    """The service did not start; the text says why."""
+
+
+def run(
+    service: contextlib.AbstractAsyncContextManager[object],
+    stop_signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    then: Then = signal.SIG_DFL,
+    on_hangup: Callable[[], None] | None = None,
+) -> None:
+    """Run until a signal, then leave the service in good order.
+
+    Args:
+        service: entering starts it, leaving stops it.
+        stop_signals: those that end it; during the start they cancel the start.
+        then: what any further one does; by default it ends the process at once.
+        on_hangup: what SIGHUP does once the service has started; by default it ends the process.
+
+    Raises:
+        NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
+    """
+    tuning.raise_gc_threshold()
+
+    async def until_signal() -> None:
+        asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
+        stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
+        if on_hangup is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+        async with contextlib.AsyncExitStack() as stack:
+            if not await _started(service, stack, stop):
+                return
+            tuning.freeze_heap()
+            if on_hangup is not None:
+                hangups = asyncio.create_task(_each_time(hung_up, on_hangup))
+                stack.callback(hangups.cancel)
+            await stop.wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_signal())
+
+
+async def _started(
+    service: contextlib.AbstractAsyncContextManager[object], stack: contextlib.AsyncExitStack, stop: asyncio.Event
+) -> bool:
+    """Enter the service; False if a signal has cancelled that."""
+    stopping = asyncio.create_task(stop.wait())
+    entering = asyncio.current_task()
+    assert entering is not None  # noqa: S101 - a coroutine runs in a task
+
+    def cancel(_: asyncio.Task[bool]) -> None:
+        if not stopping.cancelled():
+            entering.cancel()
+
+    stopping.add_done_callback(cancel)
+    try:
+        await stack.enter_async_context(service)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        entering.uncancel()
+    except (OSError, RuntimeError) as error:
+        if not stop.is_set():  # what the same signal has ended, such as workers, is no fault
+            raise StartupError(str(error)) from error
+    finally:
+        stopping.remove_done_callback(cancel)
+        stopping.cancel()
+    return not stop.is_set()
+
+
+async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
+    while await event.wait():
+        event.clear()
+        do()
+
+
+def _end_at_once(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.Event:
+    """Set by the first signal; from then on the signals have the other effect.
+
+    The handlers are Python's own, not those of the event loop: if the loop is blocked in Python code or in a system
+    call, the first signal still changes what the second one does.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    if then is signal.SIG_DFL and os.getpid() == 1:  # in a container, where the kernel spares process 1 the default
+        then = _end_at_once
+
+    def on_signal(_: int, __: object) -> None:
+        for number in stop_signals:
+            signal.signal(number, then)
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in stop_signals:
+        signal.signal(number, on_signal)
+    return stop

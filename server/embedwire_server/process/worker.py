@@ -1,0 +1,255 @@
+"""One worker process as the supervisor sees it; what runs in it is in `worker_process`.
+
+The event loop of the worker sends heartbeats. A worker without heartbeats is hung, whatever the reason: stopped by a
+signal, blocked in Python or in C code, or stuck while it starts or ends.
+"""
+
+import asyncio
+import contextlib
+import math
+import multiprocessing
+import multiprocessing.process
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Self
+
+import structlog
+
+from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.observability import logs
+from embedwire_server.process import worker_process
+from embedwire_server.process.worker_channel import Channel
+from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
+
+log = structlog.get_logger(__name__)
+
+LIFESPAN_JITTER = 0.1  # of what is configured, at most
+START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
+
+_SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
+_POLL_SECONDS = 0.02
+_RETIRE_SECONDS = 5.0  # that a worker may need to close two ports
+
+
+class Timeouts(NamedTuple):
+    """When a worker counts as hung.
+
+    Attributes:
+        silence: seconds without a heartbeat.
+        start: seconds from the spawn to the first heartbeat.
+    """
+
+    silence: float
+    start: float = START_TIMEOUT
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats; one that is late never matters."""
+        return min(1.0, self.silence / 10)
+
+
+class Lifespan(NamedTuple):
+    """When a worker is to be replaced.
+
+    Attributes:
+        age: seconds since the spawn.
+        memory: bytes of resident memory.
+    """
+
+    age: float = math.inf
+    memory: float = math.inf
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """That of one worker: up to 10 % shorter than configured, at random, so that not all end at the same time."""
+        age, memory = settings.worker_max_age, settings.worker_max_memory
+        share = 1 - random.uniform(0, LIFESPAN_JITTER)  # noqa: S311 - no secret
+        return cls(math.inf if age is None else share * age, math.inf if memory is None else share * memory * MIB)
+
+
+class Worker:
+    """A worker as the supervisor sees it; `spawn` starts it."""
+
+    def __init__(
+        self,
+        index: int,
+        channel: Channel,
+        process: multiprocessing.process.BaseProcess,
+        timeouts: Timeouts,
+        lifespan: Lifespan,
+    ) -> None:
+        self.index = index
+        self._channel = channel
+        self._process = process
+        self._began = time.monotonic()
+        self._timeouts = timeouts
+        self._silent_intervals = 0
+        self._has_begun = False
+        self._lifespan = lifespan
+        self._expiry: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._retired = asyncio.Event()
+        self.memory = 0
+        self.is_killed = False
+        self._report: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+        self._ending = asyncio.create_task(self._follow())
+
+    @classmethod
+    async def spawn(  # noqa: PLR0913 - what a worker is made of
+        cls,
+        index: int,
+        settings: Settings,
+        sandbox_url: str | None,
+        timeouts: Timeouts,
+        replacements: Mapping[str, int],
+        *,
+        has_metrics: bool = True,
+    ) -> "Worker":
+        """Start a process; `serving` waits until it serves.
+
+        Args:
+            index: which one of them, from 0.
+            settings: its own share.
+            sandbox_url: the sandbox of the supervisor, if it has one.
+            timeouts: when it counts as hung.
+            replacements: how many workers it has replaced, by the reason.
+            has_metrics: whether it serves its metrics from the start; else `serve_metrics` is called later.
+
+        Raises:
+            OSError: the system has no more processes or file descriptors.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            channel = await Channel.open(ours)
+            try:
+                process = _spawned(index, theirs)
+            except OSError:
+                await channel.aclose()
+                raise
+        channel.send(Start(settings, sandbox_url, timeouts.heartbeat, replacements, has_metrics))
+        log.info("a worker starts", worker=index, pid=process.pid)
+        return cls(index, channel, process, timeouts, Lifespan.of(settings))
+
+    @property
+    def pid(self) -> int | None:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """Seconds since the spawn."""
+        return time.monotonic() - self._began
+
+    async def serving(self) -> str:
+        """Wait until it serves; return the URL of its metrics.
+
+        Raises:
+            RuntimeError: it does not start; the text says why.
+        """
+        report = await asyncio.shield(self._report)
+        if report.fault:
+            raise RuntimeError(f"worker {self.index}: {report.fault}")
+        return report.metrics_url
+
+    async def ended(self) -> int:
+        """Wait until the process has ended; return its exit status, negative if it was a signal."""
+        return await asyncio.shield(self._ending)
+
+    async def expired(self) -> str:
+        """Wait until it is to be replaced; return the reason."""
+        return await asyncio.shield(self._expiry)
+
+    async def retire(self) -> None:
+        """Let it drain; returns once its successor can have its ports, or after some seconds."""
+        self._channel.send(Retire())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retired.wait(), _RETIRE_SECONDS)
+
+    def serve_metrics(self) -> None:
+        """Let it serve its metrics."""
+        self._channel.send(ServeMetrics())
+
+    def reload(self, settings: Settings | None) -> None:
+        """Send it these settings, its own share, as `App.reload` takes them. Never waits for the worker."""
+        self._channel.send(settings)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; none if it has ended."""
+        if self._process.is_alive() and self.pid is not None:
+            os.kill(self.pid, number)
+
+    def check(self) -> None:
+        """Kill the process if it is hung, and note if it has expired; to be called once in every heartbeat interval.
+
+        Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
+        one call follows, not a timeout for all workers at once.
+        """
+        self._silent_intervals += 1
+        silence = self._silent_intervals * self._timeouts.heartbeat
+        if self._has_begun and silence > self._timeouts.silence:
+            self.kill(f"no heartbeat for {self._timeouts.silence:g} s")
+        elif not self._has_begun and silence > self._timeouts.start:
+            self.kill(f"did not start within {self._timeouts.start:g} s")
+        if not self._expiry.done() and (reason := self._reason_to_replace()):
+            self._expiry.set_result(reason)
+
+    def kill(self, reason: str) -> None:
+        """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
+        if self.is_killed or not self._process.is_alive():
+            return
+        self.is_killed = True
+        log.error("a worker is hung and is killed", worker=self.index, pid=self.pid, reason=reason)
+        self._report_once(Report(fault=reason))
+        self.send(signal.SIGKILL)
+
+    async def _follow(self) -> int:
+        """Read messages until the process has ended; return its exit status."""
+        with contextlib.suppress(EOFError):
+            while True:
+                message = await self._channel.receive()
+                self._silent_intervals, self._has_begun = 0, True
+                if isinstance(message, Report):
+                    self._report_once(message)
+                elif isinstance(message, Heartbeat):
+                    self.memory = message.memory
+                elif isinstance(message, Retired):
+                    self._retired.set()
+        self._retired.set()
+        await self._channel.aclose()
+        while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit
+            await asyncio.sleep(_POLL_SECONDS)
+        self._report_once(Report(fault=f"ended with exit status {status}"))
+        return status
+
+    def _reason_to_replace(self) -> str:
+        if self.memory > self._lifespan.memory:
+            return "memory"
+        return "age" if self.age > self._lifespan.age else ""
+
+    def _report_once(self, report: Report) -> None:
+        if not self._report.done():
+            self._report.set_result(report)
+
+
+def _log_file() -> "Connection[Any, Any] | None":
+    """What the log is written to, to be handed to a worker: descriptor 2 is a pipe that this process reads."""
+    file = logs.descriptor()
+    return None if file is None else Connection(os.dup(file), readable=False)
+
+
+def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
+    log_file = _log_file()
+    process = _SPAWN.Process(target=worker_process.run, args=(index, end, log_file), daemon=True)
+    # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if log_file is not None:
+            log_file.close()
+    return process

@@ -1,0 +1,98 @@
+"""The deadline of a call, and the limit on how long one of its writes may take."""
+
+import asyncio
+import dataclasses
+import math
+from typing import Any
+
+from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, GatewayError
+
+LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
+
+_TIMER_SECONDS = 0.001  # a timer of the event loop may fire so much early
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DefaultDeadlines:
+    """Seconds that a call gets whose caller sets no deadline: the contract promises these figures."""
+
+    text: float = 60.0
+    audio: float = 600.0
+
+
+NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
+
+
+class CallScope:
+    """A block that takes no longer than its deadline, and in which no write takes longer than it may.
+
+    One timer watches both. It looks at the write that is under way; most calls end before it looks.
+
+    Args:
+        remaining: seconds that the caller leaves; None if it set no deadline.
+        defaults: the seconds that such a call gets.
+        stall_timeout: the most seconds that one write may take.
+
+    Attributes:
+        deadline: a time of the event loop's clock.
+        writing_since: the same, while a write is awaited.
+        is_beginning: whether the first write is under way, also if it is no longer awaited.
+    """
+
+    def __init__(self, remaining: float | None, defaults: DefaultDeadlines, stall_timeout: float) -> None:
+        self.writing_since: float | None = None
+        self.is_beginning = False
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._defaults = defaults
+        self._is_default = remaining is None
+        self._stall_timeout = min(stall_timeout, LONGEST_SECONDS)
+        self._failure: GatewayError | None = None
+        self._task: asyncio.Task[Any] | None = None  # while the block is entered
+        self._timer: asyncio.TimerHandle | None = None
+        self.deadline = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
+
+    def allow_for_audio(self) -> None:
+        """Give a call without a deadline the longer default."""
+        if self._is_default and self._failure is None:
+            self.deadline = self._began + min(self._defaults.audio, LONGEST_SECONDS)
+            self._look_later(self._loop.time())
+
+    def end(self, failure: GatewayError) -> None:
+        """Let the time be up now, wherever the call waits; `failure` becomes its status."""
+        if self._failure is None and self._task is not None:
+            self._failure = failure
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._look_later(self._began)
+
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        """Everything within has ended.
+
+        Raises:
+            GatewayError: if that is why the block was left: what `end` was given, or DeadlineExceeded.
+        """
+        task, timer, self._task, self._timer = self._task, self._timer, None, None  # they refer to the call
+        if timer is not None:
+            timer.cancel()
+        is_ended = self._failure is not None and task is not None and task.uncancel() == 0
+        if is_ended and raised is asyncio.CancelledError:
+            raise self._failure from None  # type: ignore[misc] # it is not None
+
+    def _look_later(self, since: float) -> None:
+        """Have the timer look when the time is up, or when a write that began at `since` has taken too long."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time() + _TIMER_SECONDS
+        since = now if self.writing_since is None else self.writing_since
+        if now >= self.deadline:
+            self.end(DeadlineExceeded())
+        elif now - since >= self._stall_timeout:
+            self.end(CallerStalled(self._stall_timeout))
+        else:
+            self._look_later(since)

@@ -1,0 +1,281 @@
+"""Messages to domain values, with every rule of the contract.
+
+All faults of a request are found and reported together, each under the path of its field.
+"""
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.core.errors import InvalidRequest, Violation
+from embedwire_server.core.inputs import (
+    AudioInput,
+    Caller,
+    EmbedRequest,
+    FileSource,
+    ImageInput,
+    Input,
+    Limits,
+    Source,
+    TextInput,
+    UrlSource,
+)
+from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
+from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.spool import InMemoryContent, SpooledUpload, UploadDeclaration
+from embedwire_server.rpc.call_context import UPSTREAM_KEY
+
+KEY_BYTES = 256
+FILE_NAME_BYTES = 255
+SHA256_BYTES = 32
+# Never guessed from a name or from the bytes: the upstream looks for itself.
+UNKNOWN_MEDIA_TYPE = "application/octet-stream"
+UNNAMED_FILE = "upload"
+
+_MODALITIES = {str(modality): modality for modality in Modality}  # to call `Modality` takes five times as long
+_TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
+_ENCODINGS = frozenset(pb.VectorEncoding.values())
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
+_UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
+
+Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
+
+
+class RequestReader:
+    """Reads requests against a model table and limits. Stateless between requests.
+
+    Args:
+        models: the models that may be asked for.
+        limits: what a request may hold.
+        open_uploads: how many uploads of one call may be open at a time.
+        content_memory: what the bytes of uploads are charged to.
+        spool_dir: where uploads are spooled.
+        accepts_upstream_keys: whether callers may bring their own key for the upstream.
+    """
+
+    def __init__(  # noqa: PLR0913 - what requests are read against
+        self,
+        models: ModelTable,
+        limits: Limits,
+        open_uploads: int,
+        content_memory: ContentMemory,
+        spool_dir: Path | None = None,
+        *,
+        accepts_upstream_keys: bool = False,
+    ) -> None:
+        self._models = models
+        self._limits = limits
+        self._open_uploads = open_uploads
+        self._content_memory = content_memory
+        self._spool_dir = spool_dir
+        self._accepts_upstream_keys = accepts_upstream_keys
+
+    def read(
+        self, message: Request, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
+    ) -> EmbedRequest:
+        """Read a request whose files are all at hand, with the upstream key that came with it, and from whom.
+
+        Raises:
+            InvalidRequest: with every fault.
+        """
+        reading = _Reading(self._models, self._limits, "", None)
+        key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
+        return reading.request(message, key, caller)
+
+    def read_upload(
+        self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
+    ) -> tuple[EmbedRequest, dict[int, SpooledUpload]]:
+        """Read the first message of an upload, and say which inputs wait for chunks, in their order.
+
+        Raises:
+            InvalidRequest: with every fault.
+        """
+        uploads: dict[int, SpooledUpload] = {}
+        places, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
+
+        def announce(index: int, announcement: UploadDeclaration) -> SpooledUpload:
+            uploads[index] = SpooledUpload(announcement, places, memory, self._spool_dir)
+            return uploads[index]
+
+        reading = _Reading(self._models, self._limits, "request.", announce)
+        key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
+        return reading.request(message, key, caller), uploads
+
+
+class _Reading:
+    """The reading of one request; collects its faults, and weighs the content that is at hand."""
+
+    def __init__(
+        self,
+        models: ModelTable,
+        limits: Limits,
+        prefix: str,
+        announce: Callable[[int, UploadDeclaration], SpooledUpload] | None,
+    ) -> None:
+        self._models = models
+        self._limits = limits
+        self._prefix = prefix
+        self._announce = announce
+        self._violations: list[Violation] = []
+        self._content_bytes = 0
+
+    def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
+        """The caller's own key for the upstream, if there is one that may be sent."""
+        if key is None:
+            return None
+        if not is_accepted:
+            words = "this server does not take its callers' upstream keys; leave it out, and the server's is used"
+            self._violations.append(Violation(UPSTREAM_KEY, words))
+        elif not isinstance(key, str) or not _UPSTREAM_KEY.fullmatch(key):
+            self._violations.append(Violation(UPSTREAM_KEY, "must have 1 to 256 printable ASCII characters, no spaces"))
+        else:
+            return key
+        return None
+
+    def request(self, message: Request, upstream_key: str | None, caller: Caller) -> EmbedRequest:
+        """Read it all, then complain or return."""
+        model, items = self._model(message.model_name), message.inputs
+        if not items:
+            self._fault("inputs", "must hold at least one input")
+        if len(items) > self._limits.inputs:
+            count = len(items)
+            self._fault("inputs", f"at most {self._limits.inputs} inputs fit in one call, got {count}; split them")
+            raise InvalidRequest(*self._violations)
+        if message.vector_encoding not in _ENCODINGS:
+            self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
+        inputs = [self._input(item, index, model) for index, item in enumerate(items)]
+        checked = tuple(item for item in inputs if item is not None)
+        if self._violations or model is None:
+            raise InvalidRequest(*self._violations)
+        retries = message.max_retries if message.HasField("max_retries") else None
+        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
+
+    def _model(self, name: str) -> Model | None:
+        model = self._models.find(name)
+        if model is None:
+            known = ", ".join(model.name for model in self._models)
+            self._fault("model_name", f"must be one of: {known}" if name else f"is required; one of: {known}")
+        return model
+
+    def _input(self, item: pb.Input, index: int, model: Model | None) -> Input | None:
+        path = f"inputs[{index}]"
+        name = item.WhichOneof("modality")
+        if name is None:
+            self._fault(path, "must have exactly one of text, image, audio")
+            return None
+        modality, key = _MODALITIES[name], item.key
+        if len(key.encode()) > KEY_BYTES:
+            self._fault(f"{path}.key", f"at most {KEY_BYTES} bytes are allowed, got {len(key.encode())}")
+        if model is not None and not model.takes(modality):
+            self._fault(f"{path}.{modality}", f"model {model.name} does not take this modality; see ListModels")
+        if modality is Modality.TEXT:
+            return self._text(key, item.text, f"{path}.text", model)
+        if modality is Modality.IMAGE:
+            return self._image(item, index, f"{path}.image", model)
+        return self._audio(item, index, f"{path}.audio", model)
+
+    def _text(self, key: str, text: pb.TextInput, path: str, model: Model | None) -> TextInput:
+        value, limit = text.value, self._limits.text_bytes
+        size = len(value.encode())
+        self._content_bytes += size
+        if not value:
+            self._fault(f"{path}.value", "must not be empty")
+        if size > limit:
+            self._fault(f"{path}.value", f"at most {limit} bytes of UTF-8 are allowed, got {size}; shorten or split it")
+        wanted = text.truncate
+        truncate = _TRUNCATES.get(wanted)
+        if truncate is None and wanted != pb.TRUNCATE_UNSPECIFIED:
+            self._fault(f"{path}.truncate", f"unknown value {wanted}")
+        elif truncate and model is not None and model.text is not None and truncate not in model.text.truncates:
+            can = ", ".join(f"TRUNCATE_{value.name}" for value in model.text.truncates)
+            self._fault(f"{path}.truncate", f"model {model.name} cannot do that; leave it unset, or use: {can}")
+        return TextInput(key, value, truncate)
+
+    def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
+        most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes
+        limit = min(most, self._limits.image_bytes)
+        source = self._source(item.image.source, index, f"{path}.source", limit)
+        return None if source is None else ImageInput(item.key, source)
+
+    def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
+        most = model.audio.max_bytes if model is not None and model.audio is not None else None
+        limit = min(most or self._limits.upload_bytes, self._limits.upload_bytes)
+        source = self._source(item.audio.source, index, f"{path}.source", limit)
+        offset = item.audio.start_offset_sec if item.audio.HasField("start_offset_sec") else None
+        if offset is not None and not (math.isfinite(offset) and offset >= 0):
+            self._fault(f"{path}.start_offset_sec", "must be a finite number of seconds, 0 or more")
+        return None if source is None else AudioInput(item.key, source, offset)
+
+    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int) -> Source | None:
+        kind = source.WhichOneof("source")
+        if kind == "url":
+            self._check_url(source.url, f"{path}.url")
+            return UrlSource(source.url)
+        if kind == "file":
+            file = source.file
+            self._content_bytes += len(file.data)
+            if not file.data:
+                self._fault(f"{path}.file.data", "must not be empty")
+            if len(file.data) > limit:
+                self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
+            return self._file(InMemoryContent(file.data), file, f"{path}.file")
+        if kind == "upload" and self._announce is not None:
+            announcement = self._announcement(source.upload, f"{path}.upload", limit)
+            return self._file(self._announce(index, announcement), source.upload, f"{path}.upload")
+        if kind == "upload":
+            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload takes uploads; use url or file here")
+        else:
+            self._fault(path, "must have exactly one of url, file, upload")
+        return None
+
+    def _announcement(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
+        size = upload.size_bytes if upload.HasField("size_bytes") else None
+        sha256 = upload.sha256 if upload.HasField("sha256") else None
+        if size is not None and not 0 < size <= limit:
+            self._fault(f"{path}.size_bytes", f"must be 1 to {limit}, got {size}")
+        if sha256 is not None and len(sha256) != SHA256_BYTES:
+            self._fault(
+                f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
+            )
+        return UploadDeclaration(self._prefix + path, limit, size, sha256)
+
+    def _file(
+        self, content: InMemoryContent | SpooledUpload, file: pb.FileSource | pb.UploadSource, path: str
+    ) -> FileSource:
+        if _CONTROL.search(file.file_name) or len(file.file_name.encode()) > FILE_NAME_BYTES:
+            self._fault(f"{path}.file_name", f"must have at most {FILE_NAME_BYTES} bytes and no control characters")
+        if file.media_type and not _MEDIA_TYPE.fullmatch(file.media_type):
+            self._fault(f"{path}.media_type", "must be like audio/mpeg, without parameters; leave it empty if unknown")
+        return FileSource(content, file.file_name or UNNAMED_FILE, file.media_type or UNKNOWN_MEDIA_TYPE)
+
+    def _check_url(self, url: str, path: str) -> None:
+        limit = self._limits.url_chars
+        if len(url) > limit:
+            self._fault(path, f"at most {limit} characters are allowed, got {len(url)}")
+        elif _NOT_IN_URLS.search(url):
+            self._fault(path, "must not hold control characters or spaces; percent-encode them")
+        elif not url.lower().startswith(("http://", "https://")):
+            self._fault(path, "must start with http:// or https://; send a local file as file or upload")
+        else:
+            self._check_authority(url, path)
+
+    def _check_authority(self, url: str, path: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            self._fault(path, "is not a valid URL")
+            return
+        if not host:
+            self._fault(path, "has no host")
+        elif "@" in parts.netloc:
+            self._fault(path, "must not hold user info (the part before @)")
+
+    def _fault(self, field: str, description: str) -> None:
+        self._violations.append(Violation(self._prefix + field, description))

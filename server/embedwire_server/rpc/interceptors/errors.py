@@ -1,0 +1,192 @@
+"""The interceptor that authenticates calls, holds them to their deadline, and turns failures into statuses."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import grpc
+
+from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.core.cancellation import cancellation_requested
+from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
+from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.rpc import call_context, handlers, status
+from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
+from embedwire_server.rpc.grpcio import batch_leak
+from embedwire_server.rpc.handlers import Context, Handler, Run
+from embedwire_server.rpc.pending_calls import PendingCalls
+
+# A caller that reads nothing does not read the status either. It stays behind what was sent before.
+ABORT_SECONDS = 1.0
+# gRPC cannot end a call with a status while its first write is under way: it would send the initial metadata twice.
+BEGINNING_SECONDS, _LOOK_SECONDS = 0.5, 0.005
+
+Complete = Callable[[Any], Awaitable[Any]]
+
+
+class ErrorInterceptor:
+    """Turns every failure into a status with details, and never into the text of an exception.
+
+    Args:
+        access: authenticates callers. Health and reflection are open: probes have no token.
+        pending: the calls of our service whose first message has not arrived.
+        pending_open: those of the services that are open.
+        private_api: whether the private API of grpcio is used; see `rpc.grpcio`.
+    """
+
+    def __init__(
+        self,
+        access: Authenticator,
+        pending: PendingCalls,
+        pending_open: PendingCalls,
+        *,
+        private_api: bool,
+    ) -> None:
+        self._private_api = private_api
+        self._complete: Complete = batch_leak.complete_operation if private_api else _plainly
+        self._begin: Complete = batch_leak.complete_operation if private_api else _uninterrupted
+        self._access = access
+        self._pending = (pending_open, pending)
+        self._outbox = UnreadReplyBudget()
+
+    def wrap(self, handler: Handler) -> Handler:
+        """Build the handler that stands in for this one. What it runs is given all messages, also if it takes one."""
+        handler = _tolerant(handler)
+        inner, serialize = handlers.run_of(handler), handler.response_serializer
+        receive = self._each if handler.request_streaming else self._only
+
+        async def answer(call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - as the handler does
+            if call.is_ours:  # probes are always answered
+                self._outbox.admit(call)
+            message = await inner(await receive(call, context), context)
+            if call.is_ours:
+                self._outbox.put(message.ByteSize(), call)
+            return message
+
+        async def write(call: call_context.Call, context: Context) -> bytes | None:
+            stream = MessageWriter(context, call, serialize, self._complete, self._begin)
+            last = await inner(await receive(call, context), stream)
+            if last is None or self._private_api:  # gRPC sends what the handler returns
+                return None if last is None else serialize(last)
+            await stream.write(last)
+            return None
+
+        if handler.response_streaming:
+            return handlers.changed(handler, response_serializer=None, run=self._translated(write))
+        return handlers.changed(handler, run=self._translated(answer))
+
+    async def _only(self, call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
+        """The message of a call that has one."""
+        message = await self._first(call, context)
+        if message is grpc.aio.EOF:
+            await call_context.await_half_close()
+            raise MalformedMessage
+        return _decoded(message)
+
+    async def _each(self, call: call_context.Call, context: Context) -> AsyncGenerator[Any]:
+        """The messages of a call that has many."""
+
+        async def decoded() -> AsyncGenerator[Any]:
+            message = await self._first(call, context)
+            while message is not grpc.aio.EOF:
+                yield _decoded(message)
+                message = None  # it may be large, and the next may be long in coming
+                message = await self._complete(context.read())
+
+        return decoded()
+
+    async def _first(self, call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - a message of any type
+        pending = self._pending[call.is_ours]
+        pending.add(call)
+        try:
+            return await self._complete(context.read())
+        finally:
+            pending.discard(call)
+
+    def _translated(self, run: Callable[[call_context.Call, Context], Awaitable[Any]]) -> Run:
+        """Run the same within the call's deadline, and turn every failure into a status."""
+
+        async def translated(_: Any, context: Context) -> Any:  # noqa: ANN401 - gRPC's messages, and what the handler gives
+            call = call_context.current.get()
+            try:
+                with call:
+                    if call.is_ours:  # before any of its messages is read
+                        call.authenticated(self._access.authenticate(call.authorization))
+                    return await run(call, context)
+            except grpc.aio.AbortError:
+                raise
+            except GatewayError as error:
+                await self._abort(context, error)
+            except (asyncio.CancelledError, grpc.aio.InternalError) as error:
+                # A caller that leaves cancels what is awaited, or makes the write that is under way fail.
+                if (
+                    isinstance(error, asyncio.CancelledError) and not cancellation_requested()
+                ):  # leaked out of a library
+                    await self._abort(context, log_unexpected(error))
+                    return None
+                call.reason = _reason_to_leave(context)
+                raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
+            except Exception as error:  # noqa: BLE001 - its text must not reach the caller
+                await self._abort(context, log_unexpected(error))
+
+        return translated
+
+    async def _abort(self, context: Context, error: GatewayError) -> None:
+        """End the call with this failure. gRPC raises AbortError, here or after the handler."""
+        call = call_context.current.get()
+        call.reason, call.cause = error.reason, error.cause or ""
+        # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them
+        # what gRPC keeps of the call, its metadata among it. The context is the cancellation by which a deadline ends a
+        # call.
+        error.__traceback__ = error.__context__ = None
+        trailers = (*context.trailing_metadata(), *status.trailers(error))
+        await _begun(call)
+        with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
+            async with asyncio.timeout(ABORT_SECONDS):
+                try:
+                    await self._complete(context.abort(status.code(error), status.text(error), trailers))
+                except grpc.aio.AbortError as aborted:
+                    call_context.on_call_done(functools.partial(aborted.with_traceback, None))  # for the same reason
+                    raise
+
+
+async def _plainly(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    return await operation
+
+
+async def _uninterrupted(operation: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    return await asyncio.shield(asyncio.ensure_future(operation))
+
+
+async def _begun(call: call_context.Call) -> None:
+    """Wait until the first write is complete if it was interrupted, but not for a caller that takes nothing."""
+    until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
+    while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _reason_to_leave(context: Context) -> Reason:
+    remaining = context.time_remaining()
+    return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
+
+
+def _tolerant(handler: Handler) -> Handler:
+    """The same handler, which is given a `MalformedMessage` for bytes that cannot be decoded."""
+    decode = handler.request_deserializer
+
+    def deserializer(data: bytes) -> Any:  # noqa: ANN401 - whatever the handler takes
+        try:
+            return decode(data)
+        except Exception:  # noqa: BLE001 - gRPC would answer UNKNOWN
+            return MalformedMessage()
+
+    return handlers.changed(handler, request_deserializer=deserializer)
+
+
+def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
+    """The message, unless it stands for bytes that could not be decoded."""
+    if isinstance(message, MalformedMessage):
+        raise message
+    return message

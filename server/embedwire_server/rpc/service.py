@@ -1,0 +1,108 @@
+"""EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.core.inputs import EmbedRequest
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.gateway.tasks import run_together
+from embedwire_server.rpc import call_context, encode, upload_stream
+from embedwire_server.rpc.decode import RequestReader
+from embedwire_server.rpc.flow_control import MessageWriter
+from embedwire_server.rpc.list_models import Catalog
+from embedwire_server.rpc.unary_reply import UnaryReply
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
+    """The four RPCs. Their deadline, their failures and their metrics are the interceptors' work.
+
+    Args:
+        gateway: what does the work.
+        requests: how requests are read.
+        catalog: what ListModels shows.
+        upload_idle_timeout: seconds in which some of an upload has to arrive.
+    """
+
+    def __init__(
+        self, gateway: Gateway, requests: RequestReader, catalog: Catalog, upload_idle_timeout: float = 30.0
+    ) -> None:
+        self._gateway = gateway
+        self._upload_idle_timeout = upload_idle_timeout
+        self.renew(requests, catalog)
+
+    def renew(self, requests: RequestReader, catalog: Catalog) -> None:
+        """Read and show by other models and limits from the next call on."""
+        self._requests = requests
+        self._catalog = catalog
+
+    async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - it returns the last message
+        self, request: pb.CreateEmbeddingRequest, stream: MessageWriter
+    ) -> pb.CreateEmbeddingResponse | None:
+        """Stream the segments and results of all inputs."""
+        call = call_context.current.get()
+        reply = encode.StreamReply(
+            pb.CreateEmbeddingResponse, request.vector_encoding, len(request.inputs), stream.write
+        )
+        wanted = self._requests.read(request, call.upstream_key, call.caller)
+        await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
+        return reply.last
+
+    async def CreateEmbeddingUnary(  # noqa: N802
+        self,
+        request: pb.CreateEmbeddingUnaryRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.CreateEmbeddingUnaryResponse:
+        """Collect the segments and results of all inputs."""
+        call = call_context.current.get()
+        reply = UnaryReply(len(request.inputs), request.vector_encoding)
+        wanted = self._requests.read(request, call.upstream_key, call.caller)
+        await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
+        return reply.message()
+
+    async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802 - it returns the last message
+        self, request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest], stream: MessageWriter
+    ) -> pb.CreateEmbeddingFromUploadResponse | None:
+        """Stream the segments and results of all inputs, while their files still arrive."""
+        request = await upload_stream.first_request(request_iterator)
+        call = call_context.current.get()
+        async with upload_stream.told_at_the_end(request_iterator):
+            wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
+            wanted = _allowed(wanted, call)
+        reply = encode.StreamReply(
+            pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs), stream.write
+        )
+        is_single = len(wanted.inputs) == 1
+        receiver = upload_stream.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
+        with upload_stream.closing(uploads):
+            await run_together(self._gateway.embed(wanted, call.deadline, reply), receiver.run())
+        return reply.last
+
+    async def ListModels(  # noqa: N802
+        self,
+        request: pb.ListModelsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListModelsResponse:
+        """Show one page of the model table."""
+        return self._catalog.page(request, call_context.current.get().token)
+
+
+def _allowed(wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
+    """The request, with what its caller may use.
+
+    Raises:
+        PermissionDenied: its token does not allow it.
+    """
+    call.model = wanted.model.name
+    if call.token is not None:
+        call.token.check(wanted)
+        wanted = dataclasses.replace(wanted, quota=call.token.quota)
+    if wanted.has_audio:
+        call.allow_for_audio()
+    return wanted

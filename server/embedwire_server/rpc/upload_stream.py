@@ -1,0 +1,161 @@
+"""The framing of CreateEmbeddingFromUpload: a request, then the chunks of each file in order.
+
+A caller that sends too slowly, or goes on with a file that has failed, is ended within bounds, so that no call is read
+for longer than it is of use.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.core.errors import GatewayError, InvalidUploadFraming, UploadStalled
+from embedwire_server.media.spool import SpooledUpload
+from embedwire_server.rpc import call_context
+
+# What has to arrive within the idle timeout, 500 bytes/s at its default: one byte now and then is no progress.
+LEAST_BYTES = 15_000
+MAX_EMPTY_CHUNKS = 100
+# What a call with several inputs may still send of files that have failed.
+MAX_DISCARDED_BYTES = 64 << 20
+# A call that is ended early is read on until its caller pauses, within these bounds.
+DRAIN_BYTES, DRAIN_SECONDS, DRAIN_PAUSE_SECONDS = 16 << 20, 5.0, 0.25
+
+Messages = AsyncIterator[pb.CreateEmbeddingFromUploadRequest]
+
+
+async def first_request(messages: Messages) -> pb.CreateEmbeddingRequest:
+    """Take the first message, which must hold the request.
+
+    Raises:
+        InvalidUploadFraming: there is none, or it holds something else.
+    """
+    message = await _next(messages)
+    if message is None or message.WhichOneof("payload") != "request":
+        raise InvalidUploadFraming("request", "the first message must hold the request")
+    return message.request
+
+
+class Receiver:
+    """Hands the chunks of one call to its uploads.
+
+    Args:
+        messages: what follows the request.
+        uploads: by input index, in the order in which their files must come.
+        idle_timeout: seconds in which `LEAST_BYTES` of an upload, or the rest of it, have to arrive.
+        is_single: whether the call has one input, whose failure ends it.
+    """
+
+    def __init__(
+        self, messages: Messages, uploads: Mapping[int, SpooledUpload], idle_timeout: float, *, is_single: bool
+    ) -> None:
+        self._messages = messages
+        self._uploads = uploads
+        self._idle_timeout = idle_timeout
+        self._is_single = is_single
+        self._discarded = 0
+
+    async def run(self) -> None:
+        """Receive until the caller has finished.
+
+        Raises:
+            InvalidUploadFraming: a message breaks the framing.
+            UploadStalled: the caller sends too slowly.
+            GatewayError: the failure of a file that goes on for too long after it.
+        """
+        async with told_at_the_end(self._messages):
+            for index, upload in self._uploads.items():
+                await upload.open()
+                await self._file(index, upload)
+                await upload.finish()
+            if await anext(self._messages, None) is not None:
+                raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
+
+    async def _file(self, index: int, upload: SpooledUpload) -> None:
+        """One file, up to its last chunk."""
+        left, progress, empty, last = self._idle_timeout, 0, 0, False
+        now = asyncio.get_running_loop().time
+        while not last:
+            began = now()
+            try:
+                async with asyncio.timeout(left):
+                    chunk = await _chunk_of(self._messages, index)
+            except TimeoutError:
+                raise UploadStalled(upload.field, LEAST_BYTES, self._idle_timeout) from None
+            last, size = chunk.last, len(chunk.data)
+            left -= now() - began  # only the time in which the server waited for the caller
+            progress += size  # also of a file that has failed: its caller does not know, and `_check` bounds the rest
+            if progress >= LEAST_BYTES:
+                left, progress = self._idle_timeout, 0
+            empty = 0 if size or last else empty + 1
+            if empty > MAX_EMPTY_CHUNKS:
+                raise InvalidUploadFraming("chunk.data", f"more than {MAX_EMPTY_CHUNKS} empty chunks in a row")
+            await upload.write(chunk.data)
+            self._check(upload, size, last=last)
+
+    def _check(self, upload: SpooledUpload, size: int, *, last: bool) -> None:
+        """End the call if the file has failed and nothing is left to be gained from reading on.
+
+        Raises:
+            GatewayError: the failure of the file.
+        """
+        if upload.fault is None or last:
+            return
+        self._discarded += size
+        if self._is_single or self._discarded > MAX_DISCARDED_BYTES:
+            raise upload.fault
+
+
+async def _chunk_of(messages: Messages, index: int) -> pb.UploadChunk:
+    message = await _next(messages)
+    if message is None:
+        raise InvalidUploadFraming("chunk", f"the stream ended before the last chunk of inputs[{index}]")
+    if message.WhichOneof("payload") != "chunk":
+        raise InvalidUploadFraming("request", "only the first message may hold a request; chunks must follow")
+    if message.chunk.input_index != index:
+        got = message.chunk.input_index
+        raise InvalidUploadFraming("chunk.input_index", f"expected {index}, the next file in order, got {got}")
+    return message.chunk
+
+
+async def _next(messages: Messages) -> pb.CreateEmbeddingFromUploadRequest | None:
+    message = await anext(messages, None)
+    if message is None:
+        await call_context.await_half_close()
+    return message
+
+
+@contextlib.contextmanager
+def closing(uploads: Mapping[int, SpooledUpload]) -> Iterator[None]:
+    """Whatever happens within the block, nothing of the files is left after it."""
+    try:
+        yield
+    finally:
+        for upload in uploads.values():
+            upload.close()
+
+
+@contextlib.asynccontextmanager
+async def told_at_the_end(messages: Messages) -> AsyncGenerator[None]:
+    """A failure is reported once the caller pauses, or within bounds: see `drain`."""
+    try:
+        yield
+    except GatewayError:
+        await drain(messages)
+        raise
+
+
+async def drain(messages: Messages) -> None:
+    """Read on, and discard it, before a call is ended early: until its caller pauses, and within bounds.
+
+    Some clients, met by a status in the middle of their sending, report the failed write instead of it.
+    """
+    size = 0
+    with contextlib.suppress(TimeoutError, GatewayError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while size < DRAIN_BYTES:
+                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
+                    message = await anext(messages, None)
+                if message is None:
+                    return
+                size += message.ByteSize()

@@ -1,0 +1,1 @@
+"""Upstreams: the interface, the API of each vendor, and HTTP."""

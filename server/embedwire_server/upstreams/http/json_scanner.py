@@ -1,0 +1,242 @@
+"""The reply of the v1 endpoint, cut into its segments as the bytes arrive.
+
+The reply is one JSON object (upstream API notes, section 2.1); nearly all of it is the elements of
+`<modality>_embedding.segments`. A scanner that follows only brackets and strings finds where each element ends,
+cuts it out, and leaves a `{}` in its place. So one element is in memory, not one reply. Elements and what is left,
+the envelope, are small, and a JSON parser checks them.
+
+Every decision depends on the bytes up to a position, never on how they were split into pieces.
+"""
+
+import re
+from typing import Any
+
+from embedwire_server.upstreams.dialect import MalformedReplyError
+from embedwire_server.upstreams.http import json_reader
+
+# The limits for unknown members: beside the segments, all of them together; in a segment, with its vector.
+MAX_ENVELOPE_BYTES = 1 << 20
+MAX_ELEMENT_BYTES = 1 << 20
+MAX_DEPTH = 768  # below the interpreter's limit for its own JSON parser, whatever calls it
+
+# Up to a bracket, or to a string whose end has not arrived; with the last string on the way. It never steps back, but
+# were the whole possessive, Python 3.11.2 would forget that string.
+_PLAIN = re.compile(rb'[^]"\[{}]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")[^]"\[{}]*+)*', re.DOTALL)
+_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_QUOTE, _LIST, _OBJECT, _OPENING = ord('"'), ord("["), ord("{"), b"[{"
+_NO_NUMBERS = (b"[", b'"', b"{")
+_LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
+_SEGMENTS = b'"segments"'
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SPACE = b" \t\r\n"
+_OTHER_ENCODINGS = b"\x00\xfe\xff"  # how UTF-16 and UTF-32 begin, with a byte order mark or big-endian
+_NOT_UTF8 = "it is not encoded in UTF-8"
+
+
+class ReplyDecoder:
+    """Takes the bytes of one reply in pieces of any size and gives back whole elements.
+
+    Args:
+        embedding: the member whose segments are cut out, for instance "audio_embedding".
+    """
+
+    def __init__(self, embedding: str) -> None:
+        self._path = [f'"{embedding}"'.encode(), _SEGMENTS]
+        self._names = [b"", b"", b""]  # the last string seen at each of these depths
+        self._envelope = bytearray()
+        self._buffer = b""  # what is in neither the envelope nor a finished element, and, while it is fed, some of that
+        self._taken = 0  # up to here
+        self._scanned = 0  # up to here the buffer has been looked at
+        self._unended = 0  # if numbers are cut off: up to here there is no end of them
+        self._unended_string = 0  # if a string is cut off: up to here there is no end of it
+        self._depth = 0
+        self._in_list = False
+        self._begun = False
+        self._ended = False
+        self.elements = 0
+        self.fault: MalformedReplyError | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take more bytes and return the elements that they complete, each a JSON object or list.
+
+        If the reply can never become a valid one, `fault` says why, and the elements before that place are returned.
+        """
+        self._buffer += data
+        elements: list[bytes] = []
+        try:
+            if (self._begun or self._begin()) and not (self._unended_string and self._is_in_string()):
+                while bracket := self._bracket():
+                    if bracket in _OPENING:
+                        self._open(bracket)
+                    elif self._close():
+                        elements.append(self._cut())
+            self._settle()
+        except MalformedReplyError as error:
+            self.fault = error
+        return elements
+
+    def end(self) -> Any:  # noqa: ANN401 - any JSON value
+        """Declare the reply complete and return the envelope, with a {} for each element.
+
+        Raises:
+            MalformedReplyError: it was cut short, or is no JSON.
+        """
+        if not self._ended:
+            raise MalformedReplyError("it ends in the middle")
+        self._envelope += self._buffer
+        try:
+            return json_reader.read(self._envelope)
+        except ValueError:
+            is_wide = b"\x00" in self._envelope[:4]
+            raise MalformedReplyError(_NOT_UTF8 if is_wide else "it is not valid JSON") from None
+
+    def _begin(self) -> bool:
+        """Pass over a byte order mark, which the official SDK ignores, and spaces; true if the object has begun."""
+        if self._buffer.startswith(b"{"):  # nearly always
+            self._begun = True
+            return True
+        if not self._envelope:
+            if len(self._buffer) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(self._buffer):
+                return False  # nothing yet, or a part of the mark
+            if self._buffer.startswith(_BYTE_ORDER_MARK):
+                self._buffer = b" " + self._buffer[len(_BYTE_ORDER_MARK) :]
+        rest = self._buffer.lstrip(_SPACE)
+        self._scanned = len(self._buffer) - len(rest)
+        if rest and rest[0] != _OBJECT:
+            raise self._malformed(_NOT_UTF8 if rest[0] in _OTHER_ENCODINGS else "it is not a JSON object")
+        self._begun = bool(rest)
+        return self._begun
+
+    def _bracket(self) -> int:
+        """Step behind the next bracket, lists of numbers apart, and return it; 0 if none has arrived."""
+        buffer = self._buffer
+        while True:
+            plain: Any = _PLAIN.match(buffer, self._scanned)  # it always does
+            at: int = plain.end()
+            self._scanned = at
+            if self._depth < _LIST_DEPTH and (name := plain[1]):
+                self._names[self._depth] = name
+            if at == len(buffer):
+                return 0
+            bracket = buffer[at]
+            if bracket == _QUOTE:
+                self._unended_string = at + 1
+                return 0
+            if bracket != _LIST or not self._skip_numbers(at):
+                self._scanned = at + 1
+                return bracket
+            if self._unended:
+                return 0
+
+    def _is_in_string(self) -> bool:
+        """Pass over more of a string that is cut off; true if its end has not arrived."""
+        found: Any = _REST_OF_STRING.match(self._buffer, self._unended_string)  # it always does
+        end: int = found.end()
+        if self._buffer[end : end + 1] != b'"':
+            self._unended_string = end
+            return True
+        if self._depth < _LIST_DEPTH:
+            self._names[self._depth] = self._buffer[self._scanned : end + 1]
+        self._scanned, self._unended_string = end + 1, 0
+        return False
+
+    def _skip_numbers(self, bracket: int) -> bool:
+        """Pass over a list without lists and strings in it, as far as it has arrived; true if it is one.
+
+        By `find`, at the speed of memory, since nearly all of a reply is such lists; the next list bounds all that is
+        looked at, or many that are never closed would take for ever.
+        """
+        buffer, start = self._buffer, self._unended or bracket + 1
+        self._unended = 0
+        if start == bracket + 1 and buffer[start : start + 1] in _NO_NUMBERS:  # as in most other lists
+            return False
+        inner = buffer.find(b"[", start)
+        end = buffer.find(b"]", start) if inner < 0 else buffer.find(b"]", start, inner)
+        arrived = len(buffer) if end < 0 else end
+        if end < 0 <= inner or buffer.find(b'"', start, arrived) >= 0:
+            return False
+        self._scanned, self._unended = (bracket, arrived) if end < 0 else (end + 1, 0)
+        return True
+
+    def _open(self, bracket: int) -> None:
+        """Step into a bracket."""
+        if self._in_list and self._depth == _LIST_DEPTH:  # an element begins: all before it is envelope
+            self._take(self._scanned - 1)
+        self._depth += 1
+        if self._depth > _LIST_DEPTH:
+            if self._depth > MAX_DEPTH:
+                raise self._malformed("it is nested too deeply")
+        elif self._depth == _LIST_DEPTH:
+            self._in_list = bracket == _LIST and self._is_path()
+        else:
+            self._names[self._depth] = b""
+
+    def _is_path(self) -> bool:
+        """Whether the names that lead here are those of the segments, also if they are written with escapes."""
+        names = self._names[1:]
+        return names == self._path or (b"\\" in b"".join(names) and [*map(_unescaped, names)] == self._path)
+
+    def _close(self) -> bool:
+        """Step out of a bracket; true if that ends an element."""
+        self._depth -= 1
+        if self._depth < 0:
+            raise self._malformed("its brackets do not match")
+        if not self._in_list or self._depth > _LIST_DEPTH:
+            self._ended = self._depth == 0
+            return False
+        self._in_list = self._depth == _LIST_DEPTH
+        return self._in_list
+
+    def _cut(self) -> bytes:
+        element = self._buffer[self._taken : self._scanned]
+        if len(element) > MAX_ELEMENT_BYTES:
+            raise _too_large()
+        self._taken = self._scanned
+        self._envelope += b"{}"
+        self.elements += 1
+        return element
+
+    def _take(self, end: int) -> None:
+        """Move what is scanned up to here into the envelope."""
+        self._envelope += self._buffer[self._taken : end]
+        self._taken = end
+        if len(self._envelope) > MAX_ENVELOPE_BYTES:
+            raise _too_large()
+
+    def _settle(self) -> None:
+        """Keep of the buffer what belongs to an unfinished element or has not been scanned."""
+        if not self._is_in_element():
+            self._take(self._scanned)
+        taken = self._taken
+        self._buffer = self._buffer[taken:]
+        self._scanned -= taken
+        self._unended = max(0, self._unended - taken)
+        self._unended_string = max(0, self._unended_string - taken)
+        self._taken = 0
+        if self._buffer and self._is_above_limit(len(self._buffer)):
+            raise _too_large()
+
+    def _is_in_element(self) -> bool:
+        return self._in_list and self._depth > _LIST_DEPTH
+
+    def _is_above_limit(self, size: int) -> bool:
+        """Whether so many bytes, in neither the envelope nor a finished element, are too many."""
+        if self._is_in_element():
+            return size > MAX_ELEMENT_BYTES
+        return len(self._envelope) + size > MAX_ENVELOPE_BYTES
+
+    def _malformed(self, message: str) -> MalformedReplyError:
+        """The fault at this place, or that a limit was passed before it."""
+        return _too_large() if self._is_above_limit(self._scanned - self._taken) else MalformedReplyError(message)
+
+
+def _too_large() -> MalformedReplyError:
+    return MalformedReplyError(f"a part of it is too large, above {MAX_ELEMENT_BYTES} bytes")
+
+
+def _unescaped(name: bytes) -> bytes:
+    """The name as it is written without escapes, in quotes; as it is if it cannot be read."""
+    try:
+        return f'"{json_reader.read(name)}"'.encode("utf-8", "surrogatepass")
+    except ValueError:
+        return name

@@ -1,0 +1,31 @@
+"""The sandbox, the upstream of a server without a key. The only module that imports it: it is an extra."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+_MISSING = "the sandbox needs more packages: install embedwire-server[sandbox], or set TWELVELABS_API_KEY or --upstream"
+
+
+@contextlib.asynccontextmanager
+async def sandbox(host: str = "127.0.0.1", port: int = 0, *, fault_control: bool = False) -> AsyncGenerator[str]:
+    """Run the sandbox in this process; yields its base URL.
+
+    Args:
+        host: where it listens.
+        port: the same; 0 is a free one.
+        fault_control: whether faults can be scripted over HTTP.
+
+    Raises:
+        RuntimeError: its packages are missing.
+        OSError: the port is in use.
+    """
+    try:
+        from embedwire_sandbox import Sandbox, SandboxOptions  # noqa: PLC0415 - production does without
+    except ImportError as error:
+        raise RuntimeError(_MISSING) from error
+    server = Sandbox(SandboxOptions(fault_control=fault_control))
+    await server.start(host, port)
+    try:
+        yield server.base_url
+    finally:
+        await server.stop()

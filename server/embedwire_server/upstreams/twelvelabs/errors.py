@@ -1,0 +1,199 @@
+"""Replies that say no, as failures with a reason.
+
+Facts: upstream API notes, section 4. A known code decides the reason, else the status does; the format of the body
+never does. The upstream's words are cut, stripped of control characters and of the key before anything else sees them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
+from embedwire_server.core.results import ReplySummary
+from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http.sanitize import _before_cut, sanitize_text
+from embedwire_server.upstreams.twelvelabs import error_body
+
+MAX_NAME_BYTES = 16 << 10  # URLs and file names are the caller's own, up to the limits of the contract
+MAX_BODY_BYTES = 64 << 10
+
+
+_BY_CODE = {
+    "parameter_invalid": Reason.INPUT_REJECTED,
+    "parameter_not_provided": Reason.INPUT_REJECTED,
+    "validation_error": Reason.INPUT_REJECTED,
+    "parameter_unknown": Reason.UPSTREAM_INCOMPATIBLE,
+    "content_type_invalid": Reason.UPSTREAM_INCOMPATIBLE,
+    "api_upgrade_required": Reason.UPSTREAM_INCOMPATIBLE,
+    "resource_not_exist": Reason.RESOURCE_NOT_FOUND,
+    "resource_not_exists": Reason.RESOURCE_NOT_FOUND,
+    "not_found": Reason.UPSTREAM_INCOMPATIBLE,  # no request names anything that could be missing but the path
+    "api_key_invalid": Reason.UPSTREAM_CREDENTIALS,
+    "unauthorized": Reason.UPSTREAM_CREDENTIALS,
+    "unauthorized_request": Reason.UPSTREAM_PERMISSION_DENIED,
+    "api_allowed_for_paid_plan": Reason.UPSTREAM_PERMISSION_DENIED,
+    "api_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "region_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "tags_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "read_not_allowed": Reason.UPSTREAM_PERMISSION_DENIED,
+    "usage_limit_exceeded": Reason.UPSTREAM_QUOTA_EXHAUSTED,
+    "insufficient_funds": Reason.UPSTREAM_QUOTA_EXHAUSTED,
+    "too_many_requests": Reason.UPSTREAM_RATE_LIMITED,
+    "rate_limit_exceeded": Reason.UPSTREAM_RATE_LIMITED,
+    "request_canceled_or_timed_out": Reason.UPSTREAM_TIMEOUT,
+    "internal_server_error": Reason.UPSTREAM_UNAVAILABLE,
+}
+_BY_STATUS = {
+    400: Reason.INPUT_REJECTED,
+    401: Reason.UPSTREAM_CREDENTIALS,
+    402: Reason.UPSTREAM_QUOTA_EXHAUSTED,
+    403: Reason.UPSTREAM_PERMISSION_DENIED,
+    404: Reason.UPSTREAM_INCOMPATIBLE,
+    405: Reason.UPSTREAM_INCOMPATIBLE,
+    408: Reason.UPSTREAM_TIMEOUT,
+    409: Reason.UPSTREAM_CONFLICT,
+    413: Reason.CONTENT_TOO_LARGE,
+    415: Reason.INPUT_REJECTED,
+    422: Reason.INPUT_REJECTED,
+    429: Reason.UPSTREAM_RATE_LIMITED,
+    451: Reason.UPSTREAM_PERMISSION_DENIED,
+    499: Reason.UPSTREAM_TIMEOUT,
+    504: Reason.UPSTREAM_TIMEOUT,
+}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_WORDS = {
+    Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
+    Reason.CALLER_UPSTREAM_CREDENTIALS: "the upstream does not accept the key in the metadata key x-upstream-api-key",
+    Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
+}
+_RETRYABLE = {
+    Reason.UPSTREAM_RATE_LIMITED,
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.UPSTREAM_TIMEOUT,
+    Reason.UPSTREAM_CONFLICT,
+}
+_REPEATABLE = {408, 409, 429, 502, 503, 504}
+_PUBLIC_HOST = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,20}"
+    r"(?!(?:local|localhost|localdomain|internal|intranet|private|corp|home|lan|arpa)$)[a-z][a-z0-9-]{0,61}[a-z0-9]"
+)
+
+
+def from_response(
+    response: httpx.Response, body: bytes, key: str | None, *, is_callers_key: bool = False
+) -> UpstreamFailure:
+    """Build the failure for a reply that is not 200.
+
+    Args:
+        response: the reply, for its status and headers.
+        body: its body, at most `MAX_BODY_BYTES` of it; not JSON is fine.
+        key: the credential that was sent, to be taken out of whatever the upstream says.
+        is_callers_key: whether it was the caller's own, so that the fault is the caller's if it is refused.
+    """
+    text = error_body.decoded(body, response.headers.get("content-type", ""))
+    error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
+    message = _before_cut(error.message, key) if len(error.message) >= error_body.MAX_CHARS else error.message
+    said = UpstreamErrorInfo(
+        response.status_code,
+        code=sanitize_text(error.code, key),
+        message=sanitize_text(message, key),
+        docs_url=sanitize_text(error.docs_url, key),
+        rate_limit_headers=tuple(
+            (sanitize_text(name.lower(), key), sanitize_text(value, key))
+            for name, value in response.headers.items()
+            if rate_limit_headers.RATE_LIMIT_HEADER.match(name)
+        ),
+    )
+    reason = _reason(said)
+    if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
+        reason = Reason.CALLER_UPSTREAM_CREDENTIALS
+    return UpstreamFailure(
+        reason,
+        _redirect(response, key) or _WORDS.get(reason) or said.message or _status(said.http_status),
+        retry_delay=_retry_delay(reason, response.headers, error.details, said.message),
+        upstream=said,
+        retry_safety=_retry_safety(reason, said.http_status),
+    )
+
+
+def from_error_message(message: object, key: str | None) -> UpstreamFailure:
+    """Build the failure for a reply that is 200 and yet says, in `error_message`, that the input failed."""
+    said = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
+    words = said.message or "the upstream refused this input and did not say why"
+    return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
+
+
+def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
+    """The same summary, its texts fit to be passed on."""
+    url, filename = summary.input_url, summary.input_filename
+    return ReplySummary(
+        sanitize_text(summary.model_name, key),
+        None if url is None else sanitize_text(url, key, MAX_NAME_BYTES),
+        None if filename is None else sanitize_text(filename, key, MAX_NAME_BYTES),
+        summary.truncated,
+        summary.media_duration_sec,
+    )
+
+
+def _status(status: int) -> str:
+    is_success = httpx.codes.is_success(status)
+    return f"the upstream answered with HTTP status {status}{' instead of 200' if is_success else ''}"
+
+
+def _redirect(response: httpx.Response, key: str | None) -> str:
+    """What is said of a redirect, which is never followed: the key and the input would go to another server."""
+    if response.status_code not in _REDIRECTS:
+        return ""
+    origin = _origin(response.headers.get("location", ""), key)
+    to = f" to {origin}" if origin else ""
+    return f"the upstream redirects{to} (HTTP status {response.status_code}); its operator must correct --upstream"
+
+
+def _origin(location: str, key: str | None) -> str:
+    """Scheme, host and port of a redirect's target; empty if that could show a secret or an internal network."""
+    try:
+        url = urlsplit(location)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        return ""
+    is_public = url.scheme in {"http", "https"} and "@" not in url.netloc and _PUBLIC_HOST.fullmatch(host)
+    if not is_public or (key and key.lower() in host):
+        return ""
+    return f"{url.scheme}://{host}{f':{port}' if port else ''}"
+
+
+def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[str, Any], message: str) -> float | None:
+    """Seconds to wait, or None. When a rate limit ends is a hint only for what hit it: every reply tells it."""
+    if reason not in _RETRYABLE:
+        return None
+    outright = rate_limit_headers.delay(headers, details)
+    if reason is not Reason.UPSTREAM_RATE_LIMITED:
+        return outright or None  # clients that obey 0 would come back at once
+    if outright is not None:
+        return outright
+    return rate_limit_headers.limit_ends(headers, message)
+
+
+def _retry_safety(reason: Reason, status: int) -> RetrySafety:
+    """Whether the request may be sent again: the closed list of the design, section 3."""
+    if reason in _RETRYABLE and status in _REPEATABLE:
+        return RetrySafety.SAFE
+    return (
+        RetrySafety.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR and reason in _RETRYABLE else RetrySafety.UNSAFE
+    )
+
+
+def _reason(said: UpstreamErrorInfo) -> Reason:
+    by_code = _BY_CODE.get(said.code.lower())
+    if by_code is not None:
+        return by_code
+    if said.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_UNAVAILABLE)
+    if httpx.codes.is_redirect(said.http_status):
+        return Reason.UPSTREAM_INCOMPATIBLE
+    if httpx.codes.is_client_error(said.http_status):
+        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_INCOMPATIBLE)
+    return Reason.UPSTREAM_MALFORMED_REPLY

@@ -1,0 +1,108 @@
+"""The dialect of the v1 endpoint: `POST {base_url}{endpoint}`, multipart. Facts: upstream API notes, section 2."""
+
+import httpx
+
+from embedwire_server.core.errors import UpstreamFailure
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.dialect import MalformedReplyError
+from embedwire_server.upstreams.http.exchange import Request
+from embedwire_server.upstreams.http.json_scanner import ReplyDecoder
+from embedwire_server.upstreams.http.multipart import MultipartBody
+from embedwire_server.upstreams.twelvelabs import errors, v1_form, v1_reply
+
+
+class V1Dialect:
+    """Requests and responses of the v1 endpoint.
+
+    Args:
+        base_url: the API's root with its version, without a trailing slash.
+        key: the server's API key, if any, for calls that bring none; kept out of every message and repr.
+        user_agent: how requests name their sender.
+    """
+
+    def __init__(self, base_url: str, key: str | None, user_agent: str) -> None:
+        self._base_url = base_url
+        self._key = key
+        # No compression: it would delay the first segment, and a small response could grow without bound.
+        headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
+        self._headers = httpx.Headers(headers).raw
+        # By endpoint, with the headers of all its requests: to parse a URL costs as much as to decode a short response.
+        self._endpoints: dict[str, tuple[httpx.URL, list[tuple[bytes, bytes]]]] = {}
+
+    def encode(self, call: EmbedCall, size: int) -> Request:
+        """Build the request; see `Dialect`."""
+        body = MultipartBody(v1_form.parts(call.input, call.model, size))
+        url, common = self._endpoint(call.model.endpoint)
+        headers = [
+            *common,
+            (b"content-type", body.content_type.encode()),
+            (b"content-length", str(body.length).encode()),
+        ]
+        if key := call.key or self._key:
+            headers.append((b"x-api-key", key.encode()))
+        return Request(url, headers, body if body.inline is None else body.inline)
+
+    def parser(self, call: EmbedCall) -> "V1ReplyParser":
+        """Make a parser; see `Dialect`."""
+        return V1ReplyParser(call.modality, call.model.dimensions, call.key or self._key)
+
+    def error(self, call: EmbedCall, response: httpx.Response, body: bytes) -> UpstreamFailure:
+        """Build a failure; see `Dialect`."""
+        return errors.from_response(response, body, call.key or self._key, is_callers_key=call.key is not None)
+
+    def _endpoint(self, name: str) -> tuple[httpx.URL, list[tuple[bytes, bytes]]]:
+        if name not in self._endpoints:
+            url = httpx.URL(self._base_url + name)
+            self._endpoints[name] = url, [(b"Host", url.netloc), *self._headers]
+        return self._endpoints[name]
+
+
+class V1ReplyParser:
+    """Reads the body of one response; see `ReplyParser`.
+
+    Args:
+        modality: what was asked for.
+        dimensions: how many numbers a vector must have.
+        key: the credential that was sent, to be taken out of whatever the upstream says.
+    """
+
+    def __init__(self, modality: Modality, dimensions: int, key: str | None = None) -> None:
+        self.fault: MalformedReplyError | None = None
+        self._modality = modality
+        self._dimensions = dimensions
+        self._key = key
+        self._decoder: ReplyDecoder | None = None  # until bytes are fed
+
+    def feed(self, data: bytes) -> list[Segment]:
+        """Take more bytes and return the segments that they complete."""
+        decoder = self._scanner()
+        segments: list[Segment] = []
+        if elements := decoder.feed(data):
+            segments, self.fault = v1_reply.segments(elements, self._dimensions, self._modality)
+        self.fault = self.fault or decoder.fault
+        return segments
+
+    def finish(self) -> ReplySummary:
+        """Declare the response complete; see `ReplyParser`."""
+        if self.fault is not None:
+            raise self.fault
+        decoder = self._scanner()
+        summary = v1_reply.summary(decoder.end(), self._modality, decoder.elements)
+        if isinstance(summary, v1_reply.Rejection):
+            raise errors.from_error_message(summary.message, self._key)
+        return errors.sanitize_summary(summary, self._key)
+
+    def whole(self, body: bytes) -> tuple[list[Segment], ReplySummary] | None:
+        """Read a complete body at once; see `ReplyParser`."""
+        found = v1_reply.whole(body, self._modality, self._dimensions)
+        if found is None:
+            return None
+        segment, summary = found
+        return [segment], errors.sanitize_summary(summary, self._key)
+
+    def _scanner(self) -> ReplyDecoder:
+        if self._decoder is None:
+            self._decoder = ReplyDecoder(v1_reply.embedding_name(self._modality))
+        return self._decoder

@@ -1,0 +1,1 @@
+"""Tests of whole servers and clients, over real sockets."""

@@ -1,0 +1,128 @@
+"""What a command must not do when something goes wrong around it: lose data, leave half files, show tracebacks."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.support.serving import Scripted, Served
+from tests.support.upstreams import Visit
+
+MELODY = SAMPLES / "melody.flac"
+
+
+async def wait_for_the_caller(visit: Visit) -> None:
+    await visit.gone()
+
+
+async def test_an_input_is_never_the_output(tmp_path: Path, served: Served) -> None:
+    """In every format it is a usage error, and the file stays as it is."""
+    own = tmp_path / "own.png"
+    shutil.copy(MELODY, own)
+    ended = await asyncio.gather(
+        *(
+            run(served.app.target, "embed", "--audio", own, "--format", form, "--output", own)
+            for form in ("table", "json", "npy")
+        ),
+        run(served.app.target, "plot", "--audio", own, "--output", own),
+    )
+
+    assert [each.code for each in ended] == [2] * 4
+    assert all("is also the input own.png" in each.usage for each in ended)
+    assert own.read_bytes() == MELODY.read_bytes()
+
+
+async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Path, served: Served) -> None:
+    """What was in the file goes with the first line of the answer, and not before."""
+    old = tmp_path / "old.json"
+    old.write_text("precious\n" * 50_000)
+    words = ("--format", "json", "--output", old)
+    ended = await run(served.app.target, "embed", "--image", tmp_path / "nothing.png", *words)
+    kept = old.read_text()
+    done = await run(served.app.target, "embed", "--text", "a", *words)
+
+    assert (ended.code, kept) == (2, "precious\n" * 50_000)
+    assert done.code == 0
+    assert "precious" not in old.read_text()
+    assert old.read_text().count('"type"') == 2
+
+
+async def test_a_closed_or_full_stdout_is_no_traceback(tmp_path: Path, served: Served) -> None:
+    """Without a stdout the work is done all the same; a full one ends with 1 and one line."""
+    array = tmp_path / "a.npy"
+    command = " ".join(COMMAND)
+    scripts = {
+        f"{command} embed --text a >&-": (0, ""),
+        f"{command} embed --text a 2>&-": (0, ""),
+        f"{command} embed --text a --format npy --output {array} >&- 2>/dev/null": (0, ""),
+        f"{command} embed --text a >/dev/full": (1, "error: No space left on device\n"),
+        f"{command} models >/dev/full": (1, "error: No space left on device\n"),
+    }
+    for script, expected in scripts.items():
+        process = await asyncio.create_subprocess_shell(script, env=environment(served.app.target), stderr=PIPE)
+        _, err = await process.communicate()
+        assert (process.returncode, err.decode()) == expected, script
+    assert array.stat().st_size > 2000
+
+
+async def test_a_terminated_command_leaves_no_half_file(scripted: Scripted, tmp_path: Path) -> None:
+    """SIGTERM and SIGHUP end it by their numbers, as `timeout` and a closed terminal send them."""
+    async with scripted(wait_for_the_caller) as (served, upstream):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            words = ("embed", "--text", "a", "--format", "npy", "--output", tmp_path / "a.npy")
+            process = await start(served.app.target, *words)
+            visits = len(upstream.visits)
+            while len(upstream.visits) == visits:
+                await asyncio.sleep(0.02)
+            process.send_signal(number)
+            await process.communicate()
+            assert process.returncode == 128 + number
+    assert not list(tmp_path.iterdir())
+
+
+async def test_the_bar_of_a_pipe_has_no_total(scripted: Scripted) -> None:
+    """Of what has no size it shows how much was sent, and claims no whole."""
+    reader, writer = os.pipe()
+    async with scripted(wait_for_the_caller) as (served, _):
+        with Terminal.open() as terminal:
+            process = await start(served.app.target, "embed", "--audio", "-", stdin=reader, stderr=terminal.theirs)
+            os.close(reader)
+            await asyncio.to_thread(os.write, writer, bytes(50_000))
+            await terminal.read_until("uploading")
+            await terminal.read_until("bytes")
+            process.kill()
+            os.close(writer)
+            await process.communicate()
+
+    assert "/100" not in terminal.written
+
+
+async def test_no_width_and_no_secrets(served: Served) -> None:
+    """COLUMNS=0, as some shells set it, is no reason to show nothing; the query of a URL is not shown."""
+    url = "http://127.0.0.1:1/picture.png?signature=secret"
+    ended = await run(served.app.target, "embed", "--text", "a", "--image", url, COLUMNS="0")
+
+    assert "done:" in ended.out
+    assert "/picture.png" in ended.out
+    assert "secret" not in ended.out + ended.err
+
+
+async def test_a_name_that_cannot_travel_is_no_reason_to_fail(served: Served, tmp_path: Path) -> None:
+    """Control characters of a file's name are replaced on the way."""
+    odd = tmp_path / "mel\nody\x1b.flac"
+    shutil.copy(MELODY, odd)
+
+    assert (
+        await run(served.app.target, "embed", "--audio", odd, "--format", "npy", "--output", tmp_path / "a")
+    ).code == 0
+
+
+async def test_a_wrong_target_is_a_usage_error() -> None:
+    """What is no HOST:PORT is told as the option that it is."""
+    ended = await run("", "embed", "--text", "a", "--target", "http://127.0.0.1:50051")
+
+    assert ended.code == 2
+    assert "--target" in ended.usage
+    assert "HOST:PORT" in ended.usage

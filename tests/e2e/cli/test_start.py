@@ -1,0 +1,80 @@
+"""Help, version, the missing extra, and `embedwire models`."""
+
+import asyncio
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cli.running import environment, run, run_on_terminal
+from tests.support.serving import Served
+
+SCRIPT = Path(sys.executable).with_name("embedwire")
+BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker())
+sys.argv = ["embedwire", *{words!r}]
+"""
+STARTS = {
+    "script": f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')",
+    "module": "import runpy; runpy.run_module('embedwire', run_name='__main__')",
+}
+
+
+@pytest.mark.parametrize(("way", "blocked"), [("script", "typer"), ("module", "typer"), ("module", "rich")])
+def test_without_the_extra_one_line_says_what_to_install(way: str, blocked: str) -> None:
+    """Where a package of the extra cannot be imported, the command says so and ends with 2."""
+    code = BLOCKED.format(blocked=blocked, words=["models"]) + STARTS[way]
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+
+    assert ended.returncode == 2
+    assert ended.stderr == "embedwire: the command needs more packages, those of the extra embedwire[cli]\n"
+
+
+def test_matplotlib_and_numpy_are_not_needed_to_start() -> None:
+    """What only pictures need is not imported before a picture is drawn."""
+    code = BLOCKED.format(blocked="matplotlib", words=["--version"]) + STARTS["module"]
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+async def test_version_and_help() -> None:
+    """The version is the package's; the help fits 80 columns and documents inputs, target and exit codes."""
+    version, text, script = await asyncio.gather(
+        run("", "--version"), run("", "embed", "--help"), _script("embed", "--help")
+    )
+
+    assert version.out == f"embedwire {importlib.metadata.version('embedwire')}\n"
+    assert (text.code, max(map(len, text.out.splitlines()))) == (0, 80)
+    for word in ("--text", "--image", "--audio", "EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN", "Exit codes"):
+        assert word in text.out
+    for code in (0, 1, 2, 3, 4, 130, 141):
+        assert f"\n {code} " in text.out
+    assert script == text.out
+
+
+async def test_models_are_a_table_or_lines(served: Served) -> None:
+    """Every model with its aliases and limits; within the width of the terminal, and as JSON for scripts."""
+    lines, (code, terminal) = await asyncio.gather(
+        run(served.app.target, "models", "--format", "json"), run_on_terminal(served.app.target, "models")
+    )
+
+    assert (lines.code, code) == (0, 0)
+    assert [line["name"] for line in lines.lines] == ["marengo3.0", "Marengo-retrieval-2.7"]
+    assert lines.lines[0]["image"]["media_types"] == ["image/jpeg", "image/png"]
+    assert max(map(len, terminal.screen)) <= 80
+    assert "= marengo2.7" in terminal.written
+    assert "to 256 MiB" in terminal.written
+
+
+async def _script(*words: str) -> str:
+    process = await asyncio.create_subprocess_exec(SCRIPT, *words, env=environment(), stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return out.decode()

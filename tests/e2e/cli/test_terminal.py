@@ -1,0 +1,100 @@
+"""Progress: on a terminal, below the rows, and nowhere else."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.e2e.cli.running import COMMAND, ESCAPE, PIPE, SAMPLES, Terminal, environment, run, run_on_terminal, start
+from tests.support import media
+from tests.support.serving import Scripted, Served
+from tests.support.upstreams import Visit, reply
+
+
+async def test_a_terminal_shows_what_is_sent_and_what_is_awaited(scripted: Scripted, tmp_path: Path) -> None:
+    """First the upload and the wait, then the count; at the end only the rows are left, in 80 columns."""
+    go_on, large = asyncio.Event(), tmp_path / "large.wav"
+    large.write_bytes(media.wav(100))
+
+    async def hold(visit: Visit) -> None:
+        whole = json.dumps(reply("audio_embedding", segments=3)).encode()
+        at = whole.index(b"}, {")
+        await visit.head(length=len(whole))
+        await visit.send(whole[: at + 3])
+        await go_on.wait()
+        await visit.send(whole[at + 3 :])
+
+    async with scripted(hold) as (served, _):
+        with Terminal.open() as terminal:
+            both = {"stdout": terminal.theirs, "stderr": terminal.theirs}
+            process = await start(served.app.target, "embed", "--audio", large, **both)
+            terminal.close_theirs()
+            await terminal.read_until("waiting for the answer")
+            await terminal.read_until("receiving: segments: 1, 0 of 1 inputs done")
+            uploading = terminal.written.index("uploading")
+            go_on.set()
+            await terminal.read_until(None)
+            assert await process.wait() == 0
+
+    assert uploading < terminal.written.index("receiving")
+    assert "MB" in terminal.written
+    rows = terminal.screen
+    assert len(rows) == 5
+    assert max(map(len, rows)) <= 80
+    assert not any("receiving" in row or "uploading" in row or "waiting" in row for row in rows)
+    assert rows[-1] == "    0  done: large.wav, 3 segments from custom"
+
+
+async def test_progress_never_gets_into_a_pipe(served: Served) -> None:
+    """With stdout in a pipe it is on stderr if that is a terminal; with stderr in a pipe it is nowhere."""
+    words = ("embed", "--format", "json", "--text", "a", "--audio", SAMPLES / "melody.flac")
+    with Terminal.open() as terminal:
+        process = await start(served.app.target, *words, stderr=terminal.theirs)
+        terminal.close_theirs()
+        out, _ = await process.communicate()
+        await terminal.read_until(None)
+    with Terminal.open() as other:
+        silent = await start(served.app.target, *words, stdout=other.theirs)
+        other.close_theirs()
+        await other.read_until(None)
+        _, err = await silent.communicate()
+    forced = await run(served.app.target, *words, FORCE_COLOR="1", TTY_COMPATIBLE="1")
+
+    assert "waiting for the answer" in terminal.written
+    assert "receiving" not in terminal.written  # gone before the other program writes
+    assert terminal.screen == []
+    assert [json.loads(line)["type"] for line in out.decode().splitlines()].count("result") == 2
+    assert ESCAPE not in out.decode()
+    assert err == b""
+    assert "waiting" not in other.written + forced.err
+    assert len(forced.lines) == 11
+
+
+async def test_json_lines_on_a_terminal_stay_whole(served: Served) -> None:
+    """Each line is written as it is, however long; progress around it does not cut it."""
+    code, terminal = await run_on_terminal(served.app.target, "embed", "--format", "json", "--text", "a")
+    lines = [json.loads(line) for line in terminal.screen]
+
+    assert code == 0
+    assert [line["type"] for line in lines] == ["segment", "result"]
+    assert len(lines[0]["vector"]["values"]) == 512
+
+
+async def test_a_terminal_that_can_do_nothing_gets_plain_rows(served: Served) -> None:
+    """With TERM=dumb there are no escape sequences at all."""
+    with Terminal.open() as terminal:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            "embed",
+            "--text",
+            "a\x1b[31m\nb",
+            env=environment(served.app.target, TERM="dumb"),
+            stdin=PIPE,
+            stdout=terminal.theirs,
+            stderr=terminal.theirs,
+        )
+        terminal.close_theirs()
+        await terminal.read_until(None)
+        assert await process.wait() == 0
+
+    assert ESCAPE not in terminal.written
+    assert '"a\ufffd[31m b"' in terminal.written

@@ -1,0 +1,104 @@
+"""What was refused is called once more, and nothing else is."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from embedwire import Image, RefusedError, Text, UnreachableError
+from tests.conformance.fake import Fake, serving
+from tests.e2e.client.callers import Connect, taken
+from tests.support.process import ServerProcess
+from tests.support.upstreams import Visit
+
+
+def refusal(milliseconds: str, status: str = "RESOURCE_EXHAUSTED") -> dict[str, Any]:
+    """A refusal with the time after which the server wants the call back."""
+    return {"status": status, "reason": "OVERLOADED", "trailers": {"grpc-retry-pushback-ms": milliseconds}}
+
+
+RESULT = {"result": {"model_name": "m", "segment_count": 0, "attempts": 1, "upstream": "custom"}}
+ANSWER = {"messages": [RESULT]}
+UNARY_ANSWER = {"messages": [{"embeddings": [RESULT]}]}
+MODELS = {"messages": [{"models": [{"name": "m"}]}]}
+
+
+@pytest.mark.parametrize("status", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+async def test_every_kind_of_call_comes_back_once(connect: Connect, status: str) -> None:
+    """A refused call is called again after the time that the server says, and then answered."""
+    for name, answer in (("embed", ANSWER), ("embed_unary", UNARY_ANSWER), ("models", MODELS)):
+        fake = Fake([refusal("200", status), answer])
+        async with serving(fake) as target, connect(target, timeout=20) as client:
+            began = time.monotonic()
+            await (client.models() if name == "models" else getattr(client, name)("m", Text("a")))
+            assert time.monotonic() - began >= 0.2
+        assert len(fake.calls) == 2
+
+
+async def test_a_second_refusal_is_raised(connect: Connect) -> None:
+    """Nothing is called a third time."""
+    fake = Fake([refusal("1")])
+    async with serving(fake) as target, connect(target, timeout=20) as client:
+        with pytest.raises(RefusedError):
+            await client.embed("m", Text("a"))
+    assert len(fake.calls) == 2
+
+
+async def test_callers_may_do_it_themselves(connect: Connect) -> None:
+    """With retry_refusals=False every refusal is raised."""
+    fake = Fake([refusal("1")])
+    async with serving(fake) as target, connect(target, timeout=20, retry_refusals=False) as client:
+        with pytest.raises(RefusedError):
+            await client.embed("m", Text("a"))
+        with pytest.raises(RefusedError):
+            await client.embed_unary("m", Text("a"))
+    assert len(fake.calls) == 2
+
+
+@pytest.mark.parametrize("asked", ["-1", "", "soon", "5000", "99999999999", "9" * 400, "1e3", "0x1"])
+async def test_what_is_not_to_come_back_does_not(connect: Connect, asked: str) -> None:
+    """A failure that the server does not want back, or not before the deadline, is raised at once."""
+    fake = Fake([refusal(asked)])
+    async with serving(fake) as target, connect(target, timeout=3) as client:
+        with pytest.raises(RefusedError):
+            await client.embed("m", Text("a"))
+    assert len(fake.calls) == 1
+
+
+async def test_an_upload_does_not_come_back(connect: Connect) -> None:
+    """What has been read from its source cannot be sent again."""
+    fake = Fake([refusal("1")])
+    async with serving(fake) as target, connect(target, timeout=20) as client:
+        with pytest.raises(RefusedError):
+            await client.embed("m", Image(chunks=[b"a", b"b"]))
+    assert len(fake.calls) == 1
+
+
+async def test_a_connection_that_breaks_is_not_repeated(connect: Connect) -> None:
+    """A server that dies at work may have asked the upstream: the call is not made again, and does not hang."""
+    asked = asyncio.Event()
+
+    async def hang(visit: Visit) -> None:
+        asked.set()
+        await visit.gone()
+
+    async with ServerProcess.running(hang) as server, connect(server.target, timeout=30) as client:
+        call = asyncio.create_task(client.embed("marengo3.0", Text("a")))
+        await asked.wait()
+        server.kill()
+        with pytest.raises(UnreachableError):
+            await asyncio.wait_for(call, 10)
+
+
+async def test_closing_ends_the_wait(connect: Connect) -> None:
+    """A stream that is closed while it waits for its second attempt ends, and nothing is called."""
+    fake = Fake([refusal("1500")])
+    async with serving(fake) as target, connect(target, timeout=20) as client:
+        events = await client.stream("m", Text("a"))
+        waiting = asyncio.create_task(taken(events))
+        while not fake.calls:
+            await asyncio.sleep(0.01)
+        await events.close()
+        assert await asyncio.wait_for(waiting, 10) == []
+    assert len(fake.calls) == 1

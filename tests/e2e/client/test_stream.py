@@ -1,0 +1,369 @@
+"""The events of a call as they arrive: order, unknown events, and the ways to leave."""
+
+import asyncio
+import contextlib
+import gc
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+import pytest
+
+from embedwire import AsyncClient, Audio, Client, EmbedwireError, Image, RequestError, Result, Segment, Text
+from embedwire.v1 import embedding_pb2 as pb
+from tests.e2e.client.callers import Connect, InTheLoop, InThreads, connecting, taken
+from tests.e2e.client.services import Context, answering, result, segment, service, vector
+from tests.support import media
+from tests.support.serving import Scripted, Served, until
+from tests.support.upstreams import Visit, reply
+
+SOUND = Audio(url="http://media.test/a.mp3")
+
+
+async def half_sent(visit: Visit) -> None:
+    """One of three segments, then nothing until the other side leaves."""
+    body = json.dumps(reply("audio_embedding", segments=3)).encode()
+    await visit.head(length=len(body))
+    await visit.send(body[: len(body) // 2])
+    await visit.gone()
+
+
+async def test_the_first_segment_comes_before_the_last_byte(connect: Connect, scripted: Scripted) -> None:
+    """A caller holds the first segment while the upstream holds back the rest, and then gets the rest in order."""
+    body = json.dumps(reply("audio_embedding", segments=3)).encode()
+    rest_is_wanted = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await visit.head(length=len(body))
+        await visit.send(body[: len(body) // 2])
+        await rest_is_wanted.wait()
+        await visit.send(body[len(body) // 2 :])
+
+    async with scripted(script) as (served, _), connect(served.app.target) as client:
+        events = await client.stream("marengo3.0", SOUND, timeout=20)
+        first = await anext(events)
+        assert not rest_is_wanted.is_set()
+        rest_is_wanted.set()
+        rest = await taken(events)
+
+    assert isinstance(first, Segment)
+    assert (first.modality, first.start_offset_sec, first.end_offset_sec, first.embedding_option) == (
+        "audio",
+        0.0,
+        6.0,
+        "audio",
+    )
+    assert [event.segment_index for event in rest if isinstance(event, Segment)] == [1, 2]
+    done = rest[-1]
+    assert isinstance(done, Result)
+    assert (done.segment_count, done.dimensions, done.attempts, done.failure) == (3, 512, 1, None)
+    assert (done.model_name, done.upstream, done.request_id) == ("marengo3.0", "custom", events.request_id)
+
+
+async def test_inputs_interleave_and_each_keeps_its_order(connect: Connect, scripted: Scripted) -> None:
+    """A quick input is answered while a slow one still sends; segments of each come in order, before its result."""
+    body = json.dumps(reply("audio_embedding", segments=4)).encode()
+    rest_is_wanted = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        if b"audio_url" not in visit.body:
+            await visit.answer(reply())
+            return
+        await visit.head(length=len(body))
+        await visit.send(body[: len(body) // 2])
+        await rest_is_wanted.wait()
+        await visit.send(body[len(body) // 2 :])
+
+    events = []
+    async with scripted(script) as (served, _), connect(served.app.target) as client:
+        asked = [Audio(url="http://media.test/a.mp3", key="slow"), Text("quick", key="quick")]
+        async with await client.stream("marengo3.0", asked, timeout=20) as stream:
+            async for event in stream:
+                events.append(event)
+                seen = {(type(event), event.input_index) for event in events}
+                if {(Result, 1), (Segment, 0)} <= seen:
+                    rest_is_wanted.set()
+
+    for index, key, count in [(0, "slow", 4), (1, "quick", 1)]:
+        mine = [event for event in events if event.input_index == index]
+        assert [event.segment_index for event in mine[:-1] if isinstance(event, Segment)] == list(range(count))
+        assert isinstance(mine[-1], Result)
+        assert {event.input_key for event in mine} == {key}
+    assert isinstance(events[-1], Result)
+    assert events[-1].input_index == 0
+
+
+async def test_every_modality_says_what_it_is(connect: Connect, served: Served) -> None:
+    """Text, image and audio segments name their modality; only audio has offsets."""
+    asked = [
+        Text("a red fox"),
+        Image(data=media.png(), file_name="b.png"),
+        Audio(data=media.wav(13), file_name="c.wav"),
+    ]
+    async with connect(served.app.target) as client:
+        events = await taken(await client.stream("marengo3.0", asked, timeout=20))
+
+    found = {event.input_index: event for event in events if isinstance(event, Segment) and event.segment_index == 0}
+    assert [found[index].modality for index in range(3)] == ["text", "image", "audio"]
+    assert [found[index].start_offset_sec for index in range(3)] == [None, None, 0.0]
+    assert found[0].end_offset_sec is None
+    assert found[2].end_offset_sec is not None
+    done = {event.input_index: event for event in events if isinstance(event, Result)}
+    assert [done[index].input_filename for index in range(3)] == [None, "b.png", "c.wav"]
+
+
+async def test_events_of_the_future_are_ignored(connect: Connect) -> None:
+    """An empty response, one with an unknown event and one with an unknown field do not disturb the others."""
+    unknown_event = pb.CreateEmbeddingResponse.FromString(b"\xd2\x07\x02hi")  # field 122, a string
+    unknown_field = pb.CreateEmbeddingResponse.FromString(segment().SerializeToString() + b"\xd2\x07\x02hi")
+    sent = [pb.CreateEmbeddingResponse(), unknown_event, unknown_field, unknown_event, result(), unknown_event]
+    async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
+        events = await taken(await client.stream("m", Text("a"), timeout=10))
+        embedding = await client.embed("m", Text("a"), timeout=10)
+
+    assert [type(event) for event in events] == [Segment, Result]
+    assert embedding.vector.tolist() == [1.0, 2.0]
+
+
+async def test_a_modality_of_the_future_is_unknown(connect: Connect) -> None:
+    """A segment without a modality that this client knows is handed out as "unknown", with its vector."""
+    strange = pb.CreateEmbeddingResponse(segment=pb.Segment(vector=vector([3.0])))
+    async with service(CreateEmbedding=answering(strange, result())) as target, connect(target) as client:
+        first = await anext(await client.stream("m", Text("a"), timeout=10))
+
+    assert isinstance(first, Segment)
+    assert (first.modality, first.start_offset_sec, first.vector.tolist()) == ("unknown", None, [3.0])
+
+
+LEAVE = ["block", "close", "drop", "client"]
+
+
+@pytest.mark.parametrize("how", LEAVE)
+async def test_whoever_leaves_ends_the_call(connect: Connect, scripted: Scripted, how: str) -> None:
+    """Leaving the block, close(), dropping the stream and closing the client cancel the call at the server."""
+    async with scripted(half_sent) as (served, upstream), connect(served.app.target) as client:
+        events: Any = await client.stream("marengo3.0", SOUND, timeout=30)
+        if how == "block":
+            async with events:
+                await anext(events)
+        else:
+            await anext(events)
+        if how == "close":
+            await events.close()
+            assert await taken(events) == []
+        elif how == "drop":
+            del events
+            gc.collect()
+        elif how == "client":
+            await client.close()
+        await asyncio.wait_for(upstream.visits[0].gone(), 10)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CANCELLED") == 1)
+        assert served.metric("embedwire_inputs_in_flight") == 0
+
+
+async def test_a_stream_that_is_closed_unread_is_no_trouble(connect: Connect, served: Served) -> None:
+    """close() before the first event, twice, and after the last is harmless; nothing comes then."""
+    async with connect(served.app.target) as client:
+        unread = await client.stream("marengo3.0", Text("a"), timeout=10)
+        await unread.close()
+        await unread.close()
+        assert await taken(unread) == []
+        read = await client.stream("marengo3.0", Text("a"), timeout=10)
+        assert len(await taken(read)) == 2
+        await read.close()
+        assert await taken(read) == []
+
+
+async def test_an_iterator_that_is_used_up_stays_so(connect: Connect, served: Served) -> None:
+    """After the last event the stream goes on to say that it has ended."""
+    async with connect(served.app.target) as client:
+        events = await client.stream("marengo3.0", Text("a"), timeout=10)
+        assert len(await taken(events)) == 2
+        assert await taken(events) == []
+        assert await taken(events) == []
+
+
+async def test_a_failed_stream_raises_again(connect: Connect, served: Served) -> None:
+    """Whoever asks a failed stream for more hears the same failure, and not an end that looks like success."""
+    async with connect(served.app.target) as client:
+        events = await client.stream("marengo3.0", Image(data=b"no image"), timeout=10)
+        for _ in range(2):
+            with pytest.raises(RequestError) as caught:
+                await anext(events)
+            assert caught.value.reason == "INPUT_REJECTED"
+
+
+@pytest.mark.parametrize("kind", [InThreads, InTheLoop])
+async def test_closing_the_client_is_told_to_whoever_reads(
+    kind: type[InThreads] | type[InTheLoop], scripted: Scripted
+) -> None:
+    """A reader whose client is closed by another gets an EmbedwireError, no CancelledError that nobody asked for."""
+    async with scripted(half_sent) as (served, _), connecting(kind)(served.app.target) as client:
+        events = await client.stream("marengo3.0", SOUND, timeout=30)
+        await anext(events)
+        rest = asyncio.create_task(taken(events))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(EmbedwireError) as caught:
+            await asyncio.wait_for(rest, 10)
+
+    assert caught.value.code == "CANCELLED"
+
+
+async def test_a_server_that_says_cancelled_is_an_error(connect: Connect) -> None:
+    """The status CANCELLED, sent by a server, is an EmbedwireError in both classes."""
+
+    async def create(_: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        yield segment()
+        await context.abort(grpc.StatusCode.CANCELLED, "going away")
+
+    async with service(CreateEmbedding=create) as target, connect(target) as client:
+        with pytest.raises(EmbedwireError) as caught:
+            await asyncio.wait_for(client.embed("m", Text("a"), timeout=10), 10)
+
+    assert (caught.value.code, caught.value.reason) == ("CANCELLED", "CANCELLED")
+
+
+async def test_a_stream_survives_a_wait_that_ran_out(scripted: Scripted) -> None:
+    """After `asyncio.timeout` around one event, asking for the next is an EmbedwireError, not a CancelledError."""
+    async with scripted(half_sent) as (served, _), AsyncClient(served.app.target) as client:
+        events = client.stream("marengo3.0", SOUND, timeout=30)
+        first = await anext(events)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(events), 0.2)
+        asking = asyncio.create_task(anext(events))
+        await asyncio.wait([asking], timeout=10)
+        assert isinstance(first, Segment)
+        assert asking.done()
+        assert not asking.cancelled()
+        assert isinstance(asking.exception(), EmbedwireError)
+
+
+async def test_cancelling_the_task_ends_the_call(scripted: Scripted) -> None:
+    """A cancelled task that iterates or embeds ends its call at the server and leaves no task behind."""
+    async with scripted(half_sent) as (served, upstream), AsyncClient(served.app.target) as client:
+
+        async def iterate() -> None:
+            async with client.stream("marengo3.0", SOUND, timeout=30) as events:
+                async for _ in events:
+                    pass
+
+        loop = asyncio.get_running_loop()
+        assert await client.models(timeout=10)  # opens the connection
+        before = asyncio.all_tasks()
+        for count, work in enumerate([iterate(), client.embed("marengo3.0", SOUND, timeout=30)]):
+            task: asyncio.Task[Any] = asyncio.ensure_future(work)
+            await until(lambda count=count: len(upstream.visits) == count + 1)  # type: ignore[misc]
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            assert task.cancelled()
+            await asyncio.wait_for(upstream.visits[count].gone(), 10)
+        await until(lambda: served.metric("embedwire_requests_total", reason="CANCELLED") == 2)
+        await until(lambda: all(is_servers(task) for task in asyncio.all_tasks(loop) - before))
+
+
+def is_servers(task: asyncio.Task[Any]) -> bool:
+    """Whether it waits for calls, as the server in this process does."""
+    return "AioServer" in repr(task) or "AcceptLoops" in repr(task)
+
+
+def test_a_client_is_made_outside_of_an_event_loop(served_by_thread: str) -> None:
+    """An AsyncClient made where no loop runs works in the loop of its first call, and after close() in another."""
+    client = AsyncClient(served_by_thread)
+
+    async def use() -> Any:
+        embedding = await client.embed("m", Text("a"), timeout=10)
+        await client.close()
+        return embedding.vector.tolist()
+
+    assert asyncio.run(use()) == asyncio.run(use()) == [1.0, 2.0]
+
+
+def test_a_client_serves_one_loop_after_the_other(served_by_thread: str) -> None:
+    """An AsyncClient that nobody closed connects anew in each further event loop."""
+    client = AsyncClient(served_by_thread)
+
+    async def use() -> Any:
+        return (await client.embed("m", Text("a"), timeout=10)).vector.tolist()
+
+    assert [asyncio.run(use()) for _ in range(3)] == [[1.0, 2.0]] * 3
+    asyncio.run(client.close())
+
+
+def test_a_stream_that_outlives_its_event_loop_is_quiet(served_by_thread: str) -> None:
+    """Dropping a stream, read or half read, after its loop has ended raises nothing, not even in __del__."""
+    kept: list[Any] = []
+
+    async def use() -> None:
+        client = AsyncClient(served_by_thread)
+        for count in (0, 1, 2):
+            stream = client.stream("m", Text("a"), timeout=10)
+            for _ in range(count):
+                await anext(stream)
+            kept.append(stream)
+
+    asyncio.run(use())
+    kept.clear()
+    gc.collect()
+
+
+async def test_many_calls_at_once(connect: Connect, served: Served) -> None:
+    """One client serves many threads or tasks at a time, and each gets the answer to its own question."""
+    async with connect(served.app.target) as client:
+        alone = [await client.embed("marengo3.0", Text(f"text {number}"), timeout=20) for number in range(4)]
+        together = await asyncio.gather(
+            *(client.embed("marengo3.0", Text(f"text {number % 4}"), timeout=30) for number in range(60))
+        )
+
+    for number, embedding in enumerate(together):
+        assert embedding.vector.tolist() == alone[number % 4].vector.tolist()
+    assert len({embedding.result.request_id for embedding in together}) == 60
+
+
+async def test_many_streams_at_once(connect: Connect, served: Served) -> None:
+    """Streams of one client run side by side without mixing their events."""
+    async with connect(served.app.target) as client:
+
+        async def one(number: int) -> None:
+            stream = await client.stream(
+                "marengo3.0", [Text("a", key=f"{number}"), Text("b", key=f"{number}")], timeout=30
+            )
+            events = await taken(stream)
+            assert {event.input_key for event in events} == {f"{number}"}
+            assert len(events) == 4
+
+        await asyncio.gather(*(one(number) for number in range(30)))
+
+
+async def test_a_closed_client_says_so(served: Served) -> None:
+    """A `Client` that was closed refuses further calls at once."""
+    client = Client(served.app.target)
+    await asyncio.to_thread(client.embed, "marengo3.0", Text("a"), timeout=10)
+    client.close()
+    with pytest.raises(ValueError, match="closed"):
+        client.embed("marengo3.0", Text("a"), timeout=10)
+
+
+async def test_one_reader_at_a_time(scripted: Scripted) -> None:
+    """A second task that asks an AsyncStream meanwhile is told, and no second call is made."""
+    async with scripted(half_sent) as (served, upstream), AsyncClient(served.app.target) as client:
+        events = client.stream("marengo3.0", SOUND, timeout=30)
+        found = await asyncio.gather(anext(events), anext(events), return_exceptions=True)
+        events.close()
+
+    assert [type(each) for each in found] == [Segment, RuntimeError]
+    assert len(upstream.visits) == 1
+
+
+async def test_closing_a_stream_from_elsewhere_ends_it(scripted: Scripted) -> None:
+    """After `close()` nothing more comes, also for a thread that waits for it at that moment."""
+    async with scripted(half_sent) as (served, _):
+        with Client(served.app.target) as client:
+            events = client.stream("marengo3.0", SOUND, timeout=30)
+            await asyncio.to_thread(next, events)
+            rest = asyncio.create_task(asyncio.to_thread(list, events))
+            await until(lambda: True)
+            events.close()
+            assert all(isinstance(each, Segment) for each in await asyncio.wait_for(rest, 10))

@@ -1,0 +1,112 @@
+"""Vectors in both encodings, with numpy and without."""
+
+import json
+import struct
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedwire import GatewayError, Text
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.vectors import decode
+from tests.e2e.client.callers import Connect
+from tests.e2e.client.services import answering, result, segment, service, vector
+
+VALUES = [0.1, -0.0, 1e-45, 3.4028234663852886e38, -1.5, 0.3333333432674408, 16777217.0]
+AS_FLOAT32 = list(struct.unpack(f"<{len(VALUES)}f", struct.pack(f"<{len(VALUES)}f", *VALUES)))
+
+PROGRAM = """
+import json, sys
+sys.modules["numpy"] = None  # an import of it fails
+import array
+from embedwire import Embedding, Result, Segment, Timings
+from embedwire.replies import segment, result
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.vectors import HAS_NUMPY
+assert not HAS_NUMPY
+found = []
+for line in sys.stdin:
+    part = segment(pb.Segment.FromString(bytes.fromhex(line)))
+    assert isinstance(part.vector, array.array) and part.vector.typecode == "f"
+    assert len(part.vector) == len(list(part.vector))
+    found.append(part.vector.tolist())
+embedding = Embedding(result(pb.InputResult(), "id"), (part,))
+assert embedding.vector is part.vector
+try:
+    embedding.matrix()
+except ImportError as error:
+    assert "embedwire[numpy]" in str(error)
+else:
+    raise AssertionError
+print(json.dumps(found))
+"""
+
+
+def by_values(values: list[float], encoding: Any = pb.VECTOR_ENCODING_FLOAT_VALUES) -> pb.Vector:
+    return pb.Vector(encoding=encoding, dimensions=len(values), values=values)
+
+
+def test_equal_values_without_numpy() -> None:
+    """Without numpy vectors are arrays of the standard library with the same values; matrix() says what is missing."""
+    messages = [pb.Segment(vector=vector(VALUES)), pb.Segment(vector=by_values(VALUES))]
+    lines = "\n".join(message.SerializeToString().hex() for message in messages)
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], input=lines, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [AS_FLOAT32, AS_FLOAT32]
+    assert [decode(message.vector).tolist() for message in messages] == [AS_FLOAT32, AS_FLOAT32]
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), max_size=20))
+def test_both_encodings_are_the_same(values: list[float]) -> None:
+    """Packed and repeated values give the same float32, bit by bit."""
+    packed, repeated = decode(vector(values)), decode(by_values(values))
+    assert isinstance(packed, np.ndarray)
+    assert isinstance(repeated, np.ndarray)
+    assert packed.dtype == repeated.dtype == np.float32
+    assert packed.tobytes() == repeated.tobytes() == struct.pack(f"<{len(values)}f", *values)
+    assert packed.shape == repeated.shape == (len(values),)
+
+
+def test_a_packed_vector_is_a_view() -> None:
+    """A packed vector is a read-only view of the message's own bytes, not a copy."""
+    message = vector(VALUES)
+    found = decode(message)
+    assert isinstance(found, np.ndarray)
+    assert not found.flags.writeable
+    assert not found.flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 1.0
+    assert found.tolist() == AS_FLOAT32
+
+
+def test_a_vector_of_values_is_read_only() -> None:
+    """A vector of a server that ignores the encoding is as read-only as any other."""
+    found = decode(by_values(VALUES))
+    assert isinstance(found, np.ndarray)
+    assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("encoding", [pb.VECTOR_ENCODING_FLOAT_VALUES, pb.VECTOR_ENCODING_UNSPECIFIED])
+async def test_a_server_that_ignores_the_encoding(connect: Connect, encoding: Any) -> None:
+    """FLOAT_VALUES, or no encoding at all, is read as well."""
+    sent = segment(vector=by_values(VALUES, encoding)), result()
+    async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
+        embedding = await client.embed("m", Text("a"), timeout=10)
+
+    assert embedding.vector.tolist() == AS_FLOAT32
+    assert embedding.matrix().dtype == np.float32
+
+
+async def test_an_encoding_of_the_future_is_no_empty_vector(connect: Connect) -> None:
+    """A vector in an encoding that this client does not know is an error, and not a vector without values."""
+    strange = pb.Vector(encoding=9, dimensions=2, data=b"\0\1\2\3")  # type: ignore[arg-type]
+    sent = segment(vector=strange), result()
+    async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
+        with pytest.raises(GatewayError):
+            await client.embed("m", Text("a"), timeout=10)

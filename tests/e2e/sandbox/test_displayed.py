@@ -1,0 +1,190 @@
+"""A picture counts as it is displayed, whatever its file stores: turned, and with samples of any depth."""
+
+import contextlib
+import io
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from embedwire_sandbox.errors import MediaError
+from embedwire_sandbox.vectors import Vector
+from tests.e2e.sandbox.test_image import scene, vector
+from tests.support.media import picture
+
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+# How a viewer turns the stored picture, by the orientation in its EXIF data.
+TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: np.transpose(stored, (1, 0, 2)),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(np.transpose(stored, (1, 0, 2)), 2),
+    8: np.rot90,
+}
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def raw_png(samples: Pixels, depth: int, kind: int, *extra: bytes) -> bytes:
+    """A PNG of these samples, rows by columns (by channels), each of so many bits."""
+    height, width = samples.shape[:2]
+    flat = samples.reshape(height, -1)
+    if depth == 16:
+        rows = [row.astype(">u2").tobytes() for row in flat]
+    else:
+        bits = (flat[:, :, None] >> np.arange(depth - 1, -1, -1)) & 1
+        rows = [np.packbits(row.reshape(-1).astype(np.uint8)).tobytes() for row in bits]
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = (chunk(b"IHDR", header), *extra, chunk(b"IDAT", body), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def ramp(levels: int) -> Pixels:
+    """A picture of 200 by 160 points in so many grey levels, brighter to the lower right."""
+    rows, columns = np.indices((160, 200))
+    return ((rows + columns) * levels // 360).astype(int)
+
+
+def grey(values: Pixels) -> Vector:
+    """The vector of a plain picture of 8 bits."""
+    return vector(picture(Image.fromarray(values.astype(np.uint8)), "PNG"))
+
+
+@pytest.mark.parametrize("container", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [*TURNS])
+def test_orientation(orientation: int, container: str) -> None:
+    """A picture that its EXIF data turn has the vector of the one that is really turned."""
+    stored = scene(1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = io.BytesIO()
+    stored.save(out, container, exif=exif, **({"quality": 95} if container == "JPEG" else {}))
+    shown = Image.fromarray(np.ascontiguousarray(TURNS[orientation](np.asarray(stored))))
+
+    assert vector(out.getvalue()) @ vector(picture(shown, "PNG")) > 0.995
+    if orientation > 1:
+        assert vector(out.getvalue()) @ vector(picture(stored, "PNG")) < 0.9
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*" + b"\xff" * 99])
+def test_broken_exif(exif: bytes) -> None:
+    """EXIF data that cannot be read do not turn the picture, and do not spoil it."""
+    out = io.BytesIO()
+    scene(1).save(out, "JPEG", exif=exif)
+    assert vector(out.getvalue()) @ vector(picture(scene(1), "PNG")) > 0.99
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_orientation_out_of_range(value: int) -> None:
+    """An orientation that is none leaves the picture as it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    out = io.BytesIO()
+    scene(1).save(out, "PNG", exif=exif)
+    assert vector(out.getvalue()) @ vector(picture(scene(1), "PNG")) > 0.9999
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_grey_depths(depth: int) -> None:
+    """Grey of any depth equals the same in 8 bits."""
+    levels = ramp(1 << depth)
+    same = levels * 255 // ((1 << depth) - 1)
+    assert vector(raw_png(levels, depth, 0)) @ grey(same) > 0.999
+
+
+def test_colour_of_16_bits() -> None:
+    """Colour of 16 bits equals the same in 8 bits."""
+    samples = np.asarray(scene(1)).astype(int)
+    assert vector(raw_png(samples * 257, 16, 2)) @ vector(picture(scene(1), "PNG")) > 0.9999
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_palettes(depth: int) -> None:
+    """A palette of any depth equals the colours that it stands for."""
+    colours = np.random.RandomState(3).randint(0, 256, (1 << depth, 3)).astype(np.uint8)
+    indices = ramp(1 << depth)
+    encoded = raw_png(indices, depth, 3, chunk(b"PLTE", colours.tobytes()))
+    assert vector(encoded) @ vector(picture(Image.fromarray(colours[indices]), "PNG")) > 0.9999
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_transparent_grey(depth: int) -> None:
+    """The grey value that a file makes transparent counts as white, at any depth; its neighbours do not."""
+    most = (1 << depth) - 1
+    levels = np.where(np.indices((160, 200))[1] < 100, 0, most)
+    assert vector(raw_png(levels, depth, 0, chunk(b"tRNS", struct.pack(">H", 0)))) @ grey(levels * 0 + 255) > 0.999
+    beside = levels // 2 if depth == 1 else np.where(levels == 0, 1, most)
+    if depth in {2, 4}:
+        transparent = raw_png(beside, depth, 0, chunk(b"tRNS", struct.pack(">H", 1)))
+        assert vector(transparent) @ grey(levels * 0 + 255) > 0.999
+    opaque = vector(raw_png(levels, depth, 0, chunk(b"tRNS", struct.pack(">H", most))))
+    assert opaque @ grey(levels * 255 // most) > 0.99
+
+
+def test_transparent_colour_of_16_bits() -> None:
+    """The colour of 16 bits that a file makes transparent counts as white."""
+    samples = np.full((160, 200, 3), [300, 40000, 511])
+    samples[:, 100:] = [65535, 0, 0]
+    encoded = raw_png(samples, 16, 2, chunk(b"tRNS", struct.pack(">3H", 300, 40000, 511)))
+    shown = np.full((160, 200, 3), 255, dtype=np.uint8)
+    shown[:, 100:] = [255, 0, 0]
+    assert vector(encoded) @ vector(picture(Image.fromarray(shown), "PNG")) > 0.999
+
+
+def test_transparent_palette() -> None:
+    """A palette with transparency equals the picture on white."""
+    colours, alpha = bytes([255, 0, 0, 0, 0, 255]), b"\0\xff"
+    indices = np.where(np.indices((160, 200))[1] < 100, 0, 1)
+    encoded = raw_png(indices, 8, 3, chunk(b"PLTE", colours), chunk(b"tRNS", alpha))
+    shown = np.full((160, 200, 3), 255, dtype=np.uint8)
+    shown[:, 100:] = [0, 0, 255]
+    assert vector(encoded) @ vector(picture(Image.fromarray(shown), "PNG")) > 0.9999
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_half_transparent(mode: str) -> None:
+    """What is half transparent is mixed with white."""
+    image = Image.new("L", (200, 160), 0)
+    ImageDraw.Draw(image).ellipse((20, 20, 120, 140), fill=200)
+    faint = image.convert(mode)
+    faint.putalpha(128)
+    mixed = (np.asarray(image) * (128 / 255) + 255 * (127 / 255)).round()
+    assert vector(picture(faint, "PNG")) @ grey(mixed) > 0.999
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "L"])
+def test_jpeg_of_other_colours(mode: str) -> None:
+    """A JPEG in print colours or grey is the picture that it shows."""
+    image = scene(1).convert(mode)
+    assert vector(picture(image, "JPEG")) @ vector(picture(image.convert("RGB"), "PNG")) > 0.99
+
+
+def test_large_jpeg() -> None:
+    """A JPEG that is decoded at a fraction of its size equals the same picture, small."""
+    large = scene(1).resize((4000, 3000))
+    assert vector(picture(large, "JPEG"), 12_000_000) @ vector(picture(scene(1), "PNG")) > 0.99
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iCCP"])
+def test_chunk_that_unpacks_to_much(name: bytes) -> None:
+    """A text or a colour profile of 200 MB, packed into 200 KB, is refused or ignored; it is not unpacked whole."""
+    bomb = zlib.compress(bytes(200 << 20), 9)
+    encoded = raw_png(ramp(256), 8, 0, chunk(name, b"a\0\0" + bomb))
+    tracemalloc.start()
+    with contextlib.suppress(MediaError):
+        assert vector(encoded) @ grey(ramp(256)) > 0.999
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 << 20

@@ -1,0 +1,106 @@
+"""Pictures: limits and vectors."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from embedwire_sandbox.errors import MediaError
+from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.image import image_vector
+from embedwire_sandbox.models import MARENGO_27, MARENGO_30
+from embedwire_sandbox.vectors import Vector
+from tests.support.media import picture, png
+
+
+@contextmanager
+def upload(content: bytes) -> Iterator[Upload]:
+    with Spool() as file:
+        file.write(content)
+        yield Upload(file, len(content))
+
+
+def vector(content: bytes, max_pixels: int = 10_000_000) -> Vector:
+    with upload(content) as given:
+        return image_vector(given, MARENGO_30, max_pixels)
+
+
+def scene(seed: int) -> Image.Image:
+    random = np.random.RandomState(seed)
+    image = Image.new("RGB", (400, 300), "navy")
+    draw = ImageDraw.Draw(image)
+    for left, top, size, *colour in random.randint(0, 255, (12, 6)).tolist():
+        draw.ellipse((left, top, left + size, top + size), fill=tuple(colour))
+    return image
+
+
+def test_near() -> None:
+    """The same picture is near itself as a JPEG, smaller, and with a trace of noise."""
+    image = scene(1)
+    original = vector(picture(image, "PNG"))
+    noise = np.random.RandomState(0).randint(-3, 4, (300, 400, 3))
+    noisy = Image.fromarray(np.clip(np.asarray(image).astype(int) + noise, 0, 255).astype(np.uint8))
+
+    assert original @ vector(picture(image, "JPEG")) > 0.99
+    assert original @ vector(picture(image.resize((200, 150)), "PNG")) > 0.99
+    assert original @ vector(picture(noisy, "PNG")) > 0.98
+
+
+def test_far() -> None:
+    """Another picture is far, and further than the same in grey."""
+    image = scene(1)
+    original = vector(picture(image, "PNG"))
+    other = original @ vector(picture(scene(2), "PNG"))
+
+    assert other < 0.6
+    assert other < original @ vector(picture(image.convert("L"), "PNG"))
+
+
+def test_plain_colours() -> None:
+    """A picture of one colour has a unit vector; two near colours are near, two different ones are not."""
+    red, dark_red, blue, grey = [
+        vector(png(color=color)) for color in ((255, 0, 0), (250, 0, 0), (0, 0, 255), (128, 128, 128))
+    ]
+
+    assert pytest.approx([float(np.linalg.norm(each)) for each in (red, dark_red, blue, grey)]) == [1, 1, 1, 1]
+    assert red @ dark_red > 0.95
+    assert max(red @ blue, red @ grey, blue @ grey) < 0.3
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16", "CMYK"])
+def test_modes(mode: str) -> None:
+    """Every colour mode of the two formats is decoded; what is transparent counts as white."""
+    image = Image.new("I;16", (200, 200)) if mode == "I;16" else scene(1).convert(mode)
+    encoded = picture(image, "JPEG" if mode == "CMYK" else "PNG")
+
+    assert np.linalg.norm(vector(encoded)) == pytest.approx(1, abs=1e-6)
+
+
+def test_transparent() -> None:
+    """A picture that is all transparent looks white, whatever colour hides there."""
+    hidden = vector(picture(Image.new("RGBA", (200, 200), (255, 0, 0, 0)), "PNG"))
+
+    assert hidden @ vector(png(color=(255, 255, 255))) > 0.999
+
+
+def test_smallest() -> None:
+    """The limit of each model is met exactly: its side is accepted, one pixel less is not."""
+    for model in (MARENGO_27, MARENGO_30):
+        side = model.min_image_side
+        with upload(png(side, side)) as given:
+            assert len(image_vector(given, model, 10_000_000)) == model.dimensions
+        with upload(png(side, side - 1)) as given, pytest.raises(MediaError):
+            image_vector(given, model, 10_000_000)
+
+
+def test_bombs() -> None:
+    """A picture with too many pixels is refused before it is decoded, by our cap and by Pillow's."""
+    with pytest.raises(MediaError, match="at most 90000"):
+        vector(png(301, 300), max_pixels=90_000)
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    with pytest.raises(MediaError):
+        vector(bomb.getvalue())

@@ -1,0 +1,196 @@
+"""The commands as an operator runs them: exit codes, output, signals."""
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import ServerProcess
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO = REPOSITORY / "clients/python/examples/demo.py"
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "embedwire_server", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+
+
+async def test_a_server_starts_answers_and_ends_with_0() -> None:
+    """`serve` serves until SIGTERM; `health` says so, and says when it is gone."""
+    async with ServerProcess.running() as server:
+        assert (await asyncio.to_thread(run, "health", "--listen", server.target)).stdout == "SERVING\n"
+        assert await server.terminate() == 0
+        gone = await asyncio.to_thread(run, "health", "--listen", server.target)
+    assert (gone.returncode, gone.stdout) == (1, "UNAVAILABLE\n")
+
+
+async def test_a_second_signal_ends_at_once() -> None:
+    """A drain that would take a minute is cut short by a second signal."""
+    async with ServerProcess.running(drain_delay=60) as server:
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while not any("draining" in line for line in server.log):
+                await asyncio.sleep(0.02)
+        assert await server.terminate() == -signal.SIGTERM
+
+
+def test_beyond_loopback_the_sandbox_is_no_default() -> None:
+    """Without a key and an upstream, a server that others can reach does not start and says what to set."""
+    ended = run("serve", "--listen", "0.0.0.0:0")
+
+    assert ended.returncode == 2
+    assert "TWELVELABS_API_KEY" in ended.stderr
+    assert "--upstream" in ended.stderr
+
+
+async def test_health_needs_no_upstream() -> None:
+    """A probe beside a server whose upstream is a flag knows no more than the address, and that is enough."""
+    async with ServerProcess.running() as server:
+        target = server.target.replace("127.0.0.1", "0.0.0.0")
+        probed = await asyncio.to_thread(run, "health", EMBEDWIRE_LISTEN=target)
+    assert (probed.returncode, probed.stdout) == (0, "SERVING\n")
+
+
+async def test_a_port_in_use_is_said_in_one_line() -> None:
+    """A server that cannot listen says so without a traceback and ends with 1."""
+    async with ServerProcess.running() as server:
+        words = ("serve", "--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
+        ended = await asyncio.to_thread(run, *words)
+    lines = ended.stderr.splitlines()
+
+    assert ended.returncode == 1
+    assert lines[-1].startswith("embedwire-server: cannot start: ")
+    assert server.target in lines[-1]
+    assert "Traceback" not in ended.stderr
+
+
+def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None:
+    """Each has its line and its place, from all sources, and also what does not go together."""
+    file = tmp_path / "embedwire.toml"
+    file.write_text("max_url_chars = 0\ngrase = 1\n[[tokens]]\nname = 'a'\n")
+    words = ("--listen", "nowhere", "--grace", "-1", "--gracee", "3", "--tls-key", str(file), "--config", str(file))
+    ended = run("config", "check", *words, EMBEDWIRE_MAX_INPUTS="none", EMBEDWIRE_TOKENS="a")
+
+    assert ended.returncode == 2
+    assert sorted(line.removeprefix("embedwire-server: ") for line in ended.stderr.splitlines()) == sorted(
+        [
+            "--gracee: is no flag; did you mean --grace?",
+            "EMBEDWIRE_TOKENS: can be set in the file only, as [[tokens]]",
+            "--listen: must be HOST:PORT, for instance 127.0.0.1:50051",
+            "--grace: Input should be greater than or equal to 0",
+            "EMBEDWIRE_MAX_INPUTS: Input should be a valid integer, unable to parse string as an integer",
+            f"{file}: max_url_chars: Input should be greater than or equal to 1",
+            f"{file}: grase: is no setting; did you mean grace?",
+            f"{file}: tokens[0].sha256: Field required",
+            "--tls-key: TLS needs both --tls-certificate and --tls-key",
+        ]
+    )
+
+
+def test_a_variable_that_is_no_setting_is_a_warning() -> None:
+    """Others write to the environment as well: what looks like a typing error is said, and ignored."""
+    ended = run(
+        "config", "check", EMBEDWIRE_GRASE="1", EMBEDWIRE_TARGET="a-client:1", EMBEDWIRE_PORT="tcp://10.0.0.1:1"
+    )
+
+    assert ended.returncode == 0
+    assert ended.stderr.splitlines() == [
+        "embedwire-server: warning: EMBEDWIRE_GRASE: is no setting, and is ignored; did you mean EMBEDWIRE_GRACE?",
+        "embedwire-server: warning: EMBEDWIRE_PORT: is no setting, and is ignored",
+    ]
+
+
+def test_flags_are_not_abbreviated() -> None:
+    """A flag of a later version must not change what a shorter one means today."""
+    ended = run("config", "check", "--gra", "3")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("embedwire-server: --gra: is no flag")
+
+
+def test_the_reference_page_is_that_of_the_settings() -> None:
+    """docs/configuration.md holds what `config reference` prints."""
+    ended = run("config", "reference")
+
+    assert ended.returncode == 0
+    assert ended.stdout in (REPOSITORY / "docs/configuration.md").read_text()
+
+
+@pytest.mark.parametrize("content", [b"grace =", b'grace = "\xff"'], ids=["no-toml", "no-utf-8"])
+def test_a_broken_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
+    """A configuration file that cannot be read is named, without a traceback."""
+    file = tmp_path / "embedwire.toml"
+    file.write_bytes(content)
+    ended = run("config", "--config", str(file))
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"embedwire-server: {file}: is not valid TOML: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
+    """`config show` prints every setting as TOML, with its place; key and hashes are masked."""
+    file = tmp_path / "embedwire.toml"
+    file.write_text(f"""
+        grace = 5
+        [[tokens]]
+        name = "search"
+        sha256 = "{"a1" * 32}"
+        modalities = ["text"]
+        [[models]]
+        name = "mine"
+        dimensions = 4
+        audio = {{max_bytes = 9}}
+    """)
+    words = ("config", "show", "--max-inputs", "7", "--config", str(file))
+    ended = run(*words, TWELVELABS_API_KEY="tlk_CANARY", EMBEDWIRE_UPSTREAM="http://u")
+    shown = tomllib.loads(ended.stdout)
+
+    assert ended.returncode == 0
+    assert "max_inputs = 7  # --max-inputs\n" in ended.stdout
+    assert 'upstream = "http://u"  # EMBEDWIRE_UPSTREAM\n' in ended.stdout
+    assert f"grace = 5.0  # {file}\n" in ended.stdout
+    assert 'listen = "127.0.0.1:50051"  # default\n' in ended.stdout
+    assert shown["api_key"] == "**********"
+    assert shown["tokens"] == [{"name": "search", "sha256": ["**********"], "modalities": ["text"]}]
+    assert shown["models"][0]["audio"]["max_bytes"] == 9
+    assert "CANARY" not in ended.stdout
+    assert "a1a1" not in ended.stdout
+
+
+def test_the_sandbox_runs_alone() -> None:
+    """`sandbox` serves the upstream's dialect under /v1.3 and ends with 0 on SIGTERM."""
+    command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            base_url = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1\.3", base_url)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=10)
+            refused.value.close()
+            assert refused.value.code == 401
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_the_demo_embeds_the_samples() -> None:
+    """`make demo`'s script streams segments of all three modalities, shows metrics and ends with 0."""
+    ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    for shown in (
+        "text.txt, 1 segments",
+        "picture.png, 1 segments",
+        "melody.flac, 8 segments",
+        "embedwire_inputs_total",
+    ):
+        assert shown in ended.stdout

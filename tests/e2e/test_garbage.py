@@ -1,0 +1,78 @@
+"""What a call leaves behind: nothing that waits for the garbage collector, which stops everything while it looks."""
+
+import asyncio
+import contextlib
+import gc
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.messages import request, text_input
+from tests.support.serving import Scripted, Served, until
+from tests.support.upstreams import Visit, reply
+
+pytestmark = pytest.mark.asyncio
+
+# A call as gRPC has it and as we have it, and how it failed. What gRPC's search for a handler leaves is small.
+CALLS = Counter({"RPCState": 99, "_ServicerContext": 99, "Call": 99, "Overloaded": 99, "AbortError": 99, "frame": 99})
+
+
+@contextlib.contextmanager
+def circles() -> Iterator[Counter[str]]:
+    """The types of what only the garbage collector can free, of all that the block makes."""
+    found: Counter[str] = Counter()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found.update(type(one).__name__ for one in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+        gc.unfreeze()
+
+
+async def ok(visit: Visit) -> None:
+    await visit.answer(reply())
+
+
+async def embed(served: Served) -> None:
+    with contextlib.suppress(Exception):
+        async for _ in served.stub.CreateEmbedding(request(text_input())):
+            pass
+
+
+async def test_answered_calls(scripted: Scripted) -> None:
+    """Calls that are answered leave no circle."""
+    async with scripted(ok) as (served, _):
+        await embed(served)
+        with circles() as found:
+            await asyncio.gather(*[embed(served) for _ in range(30)])
+            await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 31)
+            await asyncio.sleep(0.1)
+    assert not found & CALLS
+
+
+async def test_refused_calls(scripted: Scripted) -> None:
+    """Nor do calls that are refused, of which there are most when there is least time for them."""
+    is_open = asyncio.Event()
+
+    async def held(visit: Visit) -> None:
+        await is_open.wait()
+        await ok(visit)
+
+    async with scripted(held, inputs_in_flight=1, inputs_queued=0) as (served, _):
+        first = asyncio.create_task(embed(served))
+        await until(lambda: served.metric("embedwire_inputs_in_flight", modality="text") == 1)
+        with circles() as found:
+            await asyncio.gather(*[embed(served) for _ in range(30)])
+            await until(lambda: served.metric("embedwire_requests_total", reason="OVERLOADED") == 30)
+            await asyncio.sleep(0.1)
+        is_open.set()
+        await first
+    assert not found & CALLS

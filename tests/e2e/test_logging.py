@@ -1,0 +1,269 @@
+"""A log that cannot be written, or that something else writes into, costs no call and stays readable."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+from tests.support import http2
+from tests.support.http2 import Connection, frame
+from tests.support.messages import text_input
+from tests.support.pki import Files
+from tests.support.process import ServerProcess
+from tests.support.serving import until
+from tests.support.unlogged import Unlogged, output
+
+TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+NOTHING = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0")
+
+
+def parsed(log: list[str] | list[bytes]) -> list[dict[str, Any]]:
+    """Each line as an object; fails at one that is none."""
+    return [json.loads(line) for line in log]
+
+
+def run(program: str, form: str = "json", **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a process whose log is set up."""
+    setup = f"from embedwire_server.observability import logs\nlogs.configure('debug', '{form}')\n"
+    command = [sys.executable, "-c", setup + textwrap.dedent(program)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **options)
+
+
+@pytest.mark.parametrize("kind", ["reader-gone", "full-disk", "blocked-reader", "blocked-nonblocking", "closed"])
+async def test_calls_go_on_without_a_log(kind: str) -> None:
+    """Whatever hinders the log, all calls end as with it, lost lines are counted, and SIGTERM ends the process."""
+    with output(kind) as stderr:
+        async with Unlogged.running(stderr) as server:
+            codes = [await server.stub.CreateEmbeddingUnary(TEXT, timeout=20).code() for _ in range(30)]
+            refused = await server.stub.CreateEmbeddingUnary(NOTHING, timeout=20).code()
+            if not kind.startswith("blocked"):
+                await server.has_dropped(31)
+            server.process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(server.process.wait, 20) == 0
+
+    assert set(codes) == {grpc.StatusCode.OK}
+    assert refused is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_was_lost_is_reported(tmp_path: Path) -> None:
+    """When a file can be written again, no line is broken and one says how many are missing."""
+    import resource  # noqa: PLC0415
+
+    log = tmp_path / "log"
+    with log.open("ab") as stderr:
+        async with Unlogged.running(stderr, log_format="json") as server:
+            await server.stub.CreateEmbeddingUnary(TEXT, timeout=20)
+            await until(lambda: '"call"' in log.read_text())
+            # The next line fits in part, as on a disk that becomes full.
+            limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (log.stat().st_size + 20, limits[1]))
+            codes = [await server.stub.CreateEmbeddingUnary(TEXT, timeout=20).code() for _ in range(10)]
+            await until(lambda: log.read_bytes()[-1:] != b"\n")
+            await server.has_dropped(1)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
+            await server.stub.CreateEmbeddingUnary(TEXT, timeout=20)
+            await until(lambda: "log lines were lost" in log.read_text())
+            lost = await server.dropped()
+            await until(lambda: log.read_text().count('"event": "call"') >= 12 - lost)
+
+    lines = parsed(log.read_text().splitlines())
+    assert set(codes) == {grpc.StatusCode.OK}
+    assert sum(line["event"] == "call" for line in lines) == 12 - lost
+    assert [line["lines"] for line in lines if line["event"] == "log lines were lost"] == [lost]
+
+
+VALUES = {
+    "a repr that raises": "type('Bad', (), {'__repr__': lambda _: 1 / 0})()",
+    "a text that raises": "type('Bad', (), {'__str__': lambda _: 1 / 0, '__repr__': lambda _: 'ok'})()",
+    "half a surrogate pair": "'\\ud800'",
+    "another script": "'\\U0001f600 \\u00e9'",
+    "not a number": "float('nan')",
+    "infinity": "[float('inf')]",
+    "a huge integer": "10 ** 5000",
+    "a circle": "(lambda found: found.append(found) or found)([])",
+    "depth": "(lambda f: f(f, 3000))(lambda f, depth: [f(f, depth - 1)] if depth > 2900 else [])",
+    "a key that is no text": "{(1, 2): 3}",
+    "bytes": "b'\\xff'",
+    "a huge text": "'x' * (20 << 20)",
+    "line breaks": "'a\\nb\\r\\u2028c'",
+    "an exception": "ValueError('\\ud800')",
+}
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("value", VALUES.values(), ids=[name.replace(" ", "-") for name in VALUES])
+def test_any_value_makes_a_line(value: str, form: str) -> None:
+    """Whatever an event holds, as a fact, as its text, or as an argument of another library's, it is one short line."""
+    ended = run(
+        f"""
+        import logging, structlog
+        value = {value}
+        log = structlog.get_logger("some.where")
+        log.info("the event", fact=value)
+        log.info(value)
+        logging.getLogger("library").warning("an argument: %s", value)
+        logging.getLogger("library").warning("no number: %d", value)
+        logging.getLogger("library").warning(value)
+        """,
+        form,
+    )
+    lines = ended.stdout + ended.stderr
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (0, "", 5)
+    assert len(lines) < 1 << 19
+    if form == "json":
+        assert {line["level"] for line in parsed(ended.stderr.splitlines())} == {"info", "warning"}
+        assert "NaN" not in ended.stderr
+        assert "Infinity" not in ended.stderr
+
+
+def test_whatever_else_is_written_becomes_lines() -> None:
+    """Texts of Python and of C, warnings, and exceptions without their texts, are objects with a level."""
+    ended = run(
+        """
+        import asyncio, os, sys, threading, warnings
+        from embedwire_server.observability import logs
+        from embedwire_server.process import runner
+        print("of print", file=sys.stderr)
+        print("no end", end="", file=sys.stderr)
+        print(" of the line", file=sys.__stderr__, flush=True)
+        os.write(2, b"of C, \\xff\\nE0000 00:00:00.1 2 file.cc:3] of gRPC core\\n")
+        warnings.warn("of a warning")
+        def fail(*_):
+            raise ValueError("CANARY")
+        threads = threading.Thread(target=fail)
+        threads.start()
+        threads.join()
+        class Finalized:
+            __del__ = fail
+        Finalized()
+        async def loop():
+            asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
+            asyncio.get_running_loop().call_soon(fail, "CANARY")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        asyncio.run(loop())
+        print(file=sys.stderr)
+        fail()
+        """
+    )
+    lines = parsed(ended.stderr.splitlines())
+    levels = {line["event"]: line["level"] for line in lines}
+    assert ended.returncode == 1
+    assert {"of print", "of C, \\xff"} <= {event for event, level in levels.items() if level == "warning"}
+    assert levels["E0000 00:00:00.1 2 file.cc:3] of gRPC core"] == "error"
+    assert any("of a warning" in event for event in levels)
+    assert sum(line["event"] == "unforeseen exception" for line in lines) == 4
+    assert "CANARY" not in ended.stderr
+
+
+def test_text_of_others_stays_as_it_is() -> None:
+    """In the form for people, what else is written to standard error is not changed."""
+    ended = run("import os, sys\nos.write(2, b'of C\\n')\nprint('of Python', file=sys.stderr)", "text")
+    assert sorted(ended.stderr.splitlines()) == ["of C", "of Python"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+def test_a_crash_is_still_reported(number: signal.Signals) -> None:
+    """What a process says of its crash reaches the original standard error."""
+    ended = run(f"import os\nos.kill(os.getpid(), {int(number)})\nlogs.flush()")
+    assert ended.returncode == -number
+    assert "Fatal Python error" in ended.stderr
+    assert '"<string>", line 4 in <module>' in ended.stderr
+
+
+def test_writers_are_never_blocked() -> None:
+    """With a reader that reads nothing, all ways to standard error return, and so does the end of the process."""
+    reader, writer = os.pipe()
+    program = """
+        import logging, os, sys, structlog
+        from embedwire_server.observability import logs
+        logs.configure("info", "json")
+        for number in range(30_000):
+            structlog.get_logger().info("of ours", number=number)
+            logging.warning("of logging")
+            print("of print", file=sys.stderr)
+            try:
+                os.write(2, b"of C\\n")
+            except BlockingIOError:
+                pass
+        print(logs.dropped_lines())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, timeout=60, check=True)
+    os.close(writer)
+    os.close(reader)
+    assert int(ended.stdout) > 70_000
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+async def test_core_lines_of_tls_are_objects(tls: Files) -> None:
+    """Handshakes of all wrong kinds make gRPC core write lines, which are objects as well."""
+    hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
+    async with ServerProcess.running(log_format="json", **tls.settings) as server:
+        for start in (b"GET / HTTP/1.1\r\n\r\n", http2.PREFACE, hello, bytes(100), b"\x15\x03\x01\x00\x02\x02\x28"):
+            async with http2.tcp(server.target) as (reader, writer):
+                writer.write(start)
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    while await asyncio.wait_for(reader.read(1 << 16), 2):
+                        pass
+        await until(lambda: any('"stderr"' in line for line in server.log))
+        await server.terminate()
+    assert {line["logger"] for line in parsed(server.log)} > {"stderr"}
+
+
+async def test_core_lines_of_connections_are_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where gRPC core is told to say everything, every line is an object."""
+    monkeypatch.setenv("GRPC_VERBOSITY", "debug")
+    monkeypatch.setenv("GRPC_TRACE", "http,tcp")
+    async with ServerProcess.running(log_format="json") as server:
+        async with Connection.open(server.target) as connection:
+            await connection.send(*[frame(http2.PING, bytes(8))] * 50)
+            assert await asyncio.wait_for(connection.until(http2.PING), 20) is not None
+        assert await server.stub.CreateEmbeddingUnary(TEXT, timeout=20).code() is grpc.StatusCode.OK
+        await server.terminate()
+    lines = parsed(server.log)
+    assert sum(line["logger"] == "stderr" for line in lines) > 50
+    assert [line["code"] for line in lines if line["event"] == "call"] == ["OK"]
+
+
+async def test_a_server_that_cannot_listen_says_so_in_objects() -> None:
+    """What gRPC core, the server and the command say of a port in use are objects."""
+    async with ServerProcess.running() as server:
+        flags = ("--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
+        command = [sys.executable, "-m", "embedwire_server", "serve", "--log-format", "json", *flags]
+        ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=30, check=False)
+    lines = parsed(ended.stderr.splitlines())
+    assert ended.returncode == 1
+    assert server.target in lines[-1]["event"]
+
+
+async def test_workers_log_objects() -> None:
+    """Lines of workers, of a worker that crashes, and of the supervisor are objects; each call is in one."""
+    async with ServerProcess.running(workers=2, log_format="json") as server:
+        for _ in range(20):
+            async with grpc.aio.insecure_channel(server.target) as channel:
+                stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+                await stub.CreateEmbeddingUnary(TEXT, timeout=20)
+        await until(lambda: sum('"call"' in line for line in server.log) == 20)  # a crash loses what is in the buffer
+        started = [json.loads(line) for line in server.log if "a worker starts" in line]
+        os.kill(started[0]["pid"], signal.SIGABRT)
+        await until(lambda: any("a worker has ended" in line for line in server.log))
+        await server.terminate()
+    lines = parsed(server.log)
+    assert sum(line["event"] == "call" and line["worker"] in {0, 1} for line in lines) == 20
+    assert any("Fatal Python error: Aborted" in line["event"] for line in lines)

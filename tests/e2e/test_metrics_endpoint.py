@@ -1,0 +1,220 @@
+"""The metrics port: what it answers, and that slow, silent and hostile clients do not use it up."""
+
+import asyncio
+import contextlib
+import gzip
+import http.client
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.registry import Collector
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.observability import http as metrics_endpoint
+from embedwire_server.observability.http import MetricsEndpoint
+from tests.support.messages import text_input
+from tests.support.process import ServerProcess
+
+TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    registry = CollectorRegistry()
+    Gauge("first", "", registry=registry)
+    Gauge("second", "", registry=registry)
+    with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint:
+        yield endpoint.port
+
+
+def ask(port: int, method: str = "GET", path: str = "/metrics", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def connected(port: int, sent: bytes = b"") -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client.sendall(sent)
+    return client
+
+
+def received(client: socket.socket) -> bytes:
+    """All that it gets until its end."""
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := client.recv(1 << 16):
+            found += piece
+    return found
+
+
+@pytest.mark.parametrize("path", ["/", "/metric", "/metrics/", "/favicon.ico", "/metrics2", "/a/../metrics"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_other_paths_are_not_found(port: int, method: str, path: str) -> None:
+    """There is one path; all others are 404, whatever the method."""
+    status, headers, body = ask(port, method, path)
+    assert (status, body == b"") == (404, method == "HEAD")
+    assert int(headers["Content-Length"]) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "X"])
+def test_other_methods_are_not_allowed(port: int, method: str) -> None:
+    """GET and HEAD are allowed, and the answer to others says so."""
+    status, headers, _ = ask(port, method)
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("query", ["", "?name[]=first"])
+def test_head_is_get_without_the_page(port: int, query: str) -> None:
+    """HEAD has the headers of GET, the length included, and no body."""
+    got, head = ask(port, "GET", f"/metrics{query}"), ask(port, "HEAD", f"/metrics{query}")
+    names = ("Content-Type", "Content-Length")
+    assert (head[0], head[2]) == (200, b"")
+    assert [head[1][name] for name in names] == [got[1][name] for name in names]
+    assert int(got[1]["Content-Length"]) == len(got[2])
+
+
+def test_pages_are_filtered_packed_and_typed(port: int) -> None:
+    """The query `name[]`, gzip and the format of OpenMetrics work as in prometheus_client."""
+    assert b"second" in ask(port)[2]
+    filtered = ask(port, path="/metrics?name[]=first")[2]
+    assert b"first 0.0" in filtered
+    assert b"second" not in filtered
+    _, headers, packed = ask(port, **{"Accept-Encoding": "gzip"})
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed) == ask(port)[2]
+    assert ask(port, Accept="application/openmetrics-text; version=1.0.0")[2].endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET /" + b"a" * (1 << 20), b"GET /metrics HTTP/1.1\r\n" + b"A: b\r\n" * 90 + b"B: " + b"c" * (1 << 20)],
+    ids=["line", "header"],
+)
+def test_long_requests_are_refused(port: int, sent: bytes) -> None:
+    """A request line or header without an end is refused and not read on."""
+    with connected(port) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(sent)
+        assert b"200" not in received(client)[:100]
+    assert ask(port)[0] == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00", b"GET", b"\r\n\r\n", b"GET /metrics HTTP/9\r\n\r\n"])
+def test_garbage_is_not_printed(port: int, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is no request ends its connection, and nothing is written to standard error."""
+    with connected(port, sent) as client:
+        client.shutdown(socket.SHUT_WR)
+        received(client)
+    assert ask(port)[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nA: "], ids=["silent", "half-a-request"])
+def test_many_connections_leave_room_for_a_scrape(port: int, sent: bytes) -> None:
+    """Beyond the limit connections are refused at once; a scrape takes the place of one that is a second old."""
+    threads = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(port, sent)) for _ in range(100)]
+        most = threads + metrics_endpoint.MAX_CONNECTIONS
+        while threading.active_count() > most:  # those that make way end at their own pace
+            time.sleep(0.01)
+        while ask(port)[0] == 503:
+            time.sleep(0.05)
+        ended = select.poll()
+        for client in clients:
+            ended.register(client, select.POLLIN)
+        assert len(ended.poll(0)) >= 100 - metrics_endpoint.MAX_CONNECTIONS
+
+
+def test_slow_connections_have_an_end() -> None:
+    """One byte at a time, in the request or of the answer, does not prolong a connection's time."""
+    registry = CollectorRegistry()
+    for number in range(20_000):  # more than the buffers of a connection hold
+        Gauge(f"gauge_{number}", "x" * 200, registry=registry)
+    with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint, connected(endpoint.port, b"G") as slow:
+        reading = socket.socket()
+        with reading:
+            reading.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reading.connect(("127.0.0.1", endpoint.port))
+            reading.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() - began < 30:
+                    slow.sendall(b"E")
+                    time.sleep(0.2)
+            assert 5 < time.monotonic() - began < 20
+            assert len(received(reading)) < 20_000 * 200
+
+
+def test_a_failing_page_is_an_error_without_details() -> None:
+    """An exception of a metric is answered with 500, and its text is told to nobody."""
+
+    class Failing(Collector):
+        def collect(self) -> Iterator[object]:  # type: ignore[override]
+            raise ValueError("CANARY")
+
+        def describe(self) -> Iterator[object]:
+            return iter(())
+
+    registry = CollectorRegistry()
+    registry.register(Failing())
+    with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint:
+        status, _, body = ask(endpoint.port)
+    assert status == 500
+    assert b"CANARY" not in body
+
+
+async def test_scrapers_leave_files_for_calls() -> None:
+    """With fewer files than scrapers, calls are answered all the time, and the metrics soon."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, files[1]))  # the child inherits it
+    try:
+        starting = contextlib.AsyncExitStack()
+        server = await starting.enter_async_context(ServerProcess.running(log_format="json"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+    port = int(server.metrics_urls[0].rpartition(":")[2].partition("/")[0])
+    async with starting, contextlib.AsyncExitStack() as connections:
+        for _ in range(300):
+            connections.enter_context(connected(port, b"GET /metrics HTTP/1.1\r\n"))
+        for _ in range(5):
+            async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+                assert await stub.CreateEmbeddingUnary(TEXT, timeout=20).code() is grpc.StatusCode.OK
+        async with asyncio.timeout(20):
+            while (await asyncio.to_thread(ask, port))[0] != 200:
+                await asyncio.sleep(0.05)
+
+
+async def test_no_files_are_no_busy_loop() -> None:
+    """While no connection can be accepted, the port waits without using the processor, and goes on afterwards."""
+    async with ServerProcess.running() as server:
+        port = int(server.metrics_urls[0].rpartition(":")[2].partition("/")[0])
+        pid = server.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with connected(port, b"GET /metrics HTTP/1.0\r\n\r\n") as client:
+            before = _processor_seconds(pid)
+            await asyncio.sleep(2)
+            used = _processor_seconds(pid) - before
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            assert b"embedwire_build_info" in await asyncio.to_thread(received, client)
+    assert used < 1
+
+
+def _processor_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100

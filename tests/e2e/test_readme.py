@@ -1,0 +1,22 @@
+"""The README's tables say what the code says."""
+
+import re
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.serving import Served
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+async def test_every_metric_is_listed_with_its_labels(served: Served) -> None:
+    """The metrics table names every metric of ours, and none that does not exist."""
+    listed = set(re.findall(r"`((?:embedwire|grpc_server)_\w+)`", README.partition("## Metrics")[2]))
+    found = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(served.metrics())
+        if family.name.startswith(("embedwire_", "grpc_server_"))
+    }
+
+    assert listed == {name for name in found if not name.endswith("_created")}

@@ -1,0 +1,156 @@
+"""Each setting that a reload may change does change what a running server does."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+import pytest
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.models import Model, TextRules
+from tests.support.messages import failed, text_input
+from tests.support.serving import Scripted, Served
+from tests.support.upstreams import ScriptedHttpServer, Visit, reply
+
+UPSTREAM_DOWN = {"code": "internal", "message": "later"}
+
+
+class Script:
+    """An upstream that answers, fails, or holds its answers back; counts how many it holds at a time."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.is_held = False
+        self.held = self.most = 0
+        self.released = asyncio.Event()
+
+    async def __call__(self, visit: Visit) -> None:
+        self.held += 1
+        self.most = max(self.most, self.held)
+        await visit.pause(0.02)  # long enough for others to come in beside it
+        if self.is_held:
+            await self.released.wait()
+        self.held -= 1
+        await visit.answer(reply() if self.status == 200 else UPSTREAM_DOWN, self.status)
+
+
+class Bench:
+    """A server before and after a reload."""
+
+    def __init__(self, served: Served, upstream: ScriptedHttpServer, script: Script) -> None:
+        self.served, self.upstream, self.script = served, upstream, script
+
+    def reload(self, **changes: Any) -> None:
+        before = self.served.app._settings
+        after, fixed = before.renewed(Settings(**dict(before) | changes))
+        assert not fixed
+        self.served.app.reload(after)
+
+    async def call(self, *texts: str, **more: Any) -> str:
+        """How a call ends: its reason, or OK."""
+        inputs = [text_input(text) for text in texts or ("a red fox",)]
+        message = pb.CreateEmbeddingUnaryRequest(model_name=more.pop("model", "marengo3.0"), inputs=inputs)
+        try:
+            await self.served.stub.CreateEmbeddingUnary(message, timeout=5, **more)
+        except grpc.aio.AioRpcError as error:
+            return str(failed(error).info.reason)
+        return "OK"
+
+
+@pytest.fixture
+async def bench(scripted: Scripted) -> AsyncGenerator[Bench]:
+    script = Script()
+    async with scripted(script) as (served, upstream):
+        yield Bench(served, upstream, script)
+        script.released.set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts"),
+    [
+        pytest.param({"max_inputs": 1}, ["a", "b"], id="max_inputs"),
+        pytest.param({"max_text_bytes": 3}, ["abcd"], id="max_text_bytes"),
+    ],
+)
+async def test_limits_of_requests(bench: Bench, changes: dict[str, Any], texts: list[str]) -> None:
+    """What a request may hold changes with the next one."""
+    assert await bench.call(*texts) == "OK"
+    bench.reload(**changes)
+    assert await bench.call(*texts) == "INVALID_REQUEST"
+
+
+async def test_models(bench: Bench) -> None:
+    """A model of the new configuration can be asked for, and is listed."""
+    assert await bench.call(model="mine") == "INVALID_REQUEST"
+    bench.reload(models=(Model("mine", 512, text=TextRules(10, ())),))
+    assert await bench.call(model="mine") == "OK"
+    listed = await bench.served.stub.ListModels(pb.ListModelsRequest())
+    assert [model.name for model in listed.models][-1] == "mine"
+
+
+async def test_upstream_keys(bench: Bench) -> None:
+    """Callers' own keys are taken from then on."""
+    key = [("x-upstream-api-key", "tlk_mine")]
+    assert await bench.call(metadata=key) == "INVALID_REQUEST"
+    bench.reload(accept_upstream_keys=True)
+    assert await bench.call(metadata=key) == "OK"
+    assert bench.upstream.visits[-1].headers["x-api-key"] == "tlk_mine"
+
+
+async def test_rate_limits(bench: Bench) -> None:
+    """A limit that was not there holds from then on."""
+    assert await bench.call() == "OK"
+    bench.reload(text_requests_per_day=1)
+    assert [await bench.call(), await bench.call()] == ["OK", "RATE_LIMITED"]
+    bench.reload(text_requests_per_day=None)
+    assert await bench.call() == "OK"
+
+
+@pytest.mark.parametrize("changes", [{"max_attempts": 1}, {"retry_budget": 0}], ids=["attempts", "budget"])
+async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
+    """An attempt is repeated no more."""
+    bench.script.status = 503
+    bench.reload(max_attempts=2)
+    await bench.call()
+    assert len(bench.upstream.visits) == 2
+    bench.reload(**changes)
+    await bench.call()
+    assert len(bench.upstream.visits) == 3
+
+
+async def test_inputs_at_once(bench: Bench) -> None:
+    """The inputs of a call go one after the other, no longer side by side."""
+    assert await bench.call(*"abcd") == "OK"
+    assert bench.script.most > 1
+    bench.script.most = 0
+    bench.reload(inputs_at_once=1)
+    assert await bench.call(*"abcd") == "OK"
+    assert bench.script.most == 1
+
+
+async def test_room(bench: Bench) -> None:
+    """So many inputs are taken on, and all others refused; what runs goes on."""
+    bench.script.is_held = True
+    bench.reload(inputs_in_flight=2, inputs_queued=0)
+    running = [asyncio.create_task(bench.call(metadata=[("x-request-id", str(index))])) for index in range(2)]
+    async with asyncio.timeout(5):
+        while bench.script.held < 2:
+            await asyncio.sleep(0.01)
+    assert await bench.call() == "OVERLOADED"
+    bench.script.released.set()
+    assert await asyncio.gather(*running) == ["OK", "OK"]
+
+
+async def test_content_in_memory(bench: Bench) -> None:
+    """Content that does not fit beside what is there is refused."""
+    bench.script.is_held = True
+    running = asyncio.create_task(bench.call("a" * 1000))
+    async with asyncio.timeout(5):
+        while not bench.script.held:
+            await asyncio.sleep(0.01)
+    bench.served.app.reload(bench.served.app._settings.model_copy(update={"max_content_bytes": 1500}))
+    assert await bench.call("b" * 400) == "OVERLOADED"
+    bench.script.released.set()
+    assert await running == "OK"

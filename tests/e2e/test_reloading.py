@@ -1,0 +1,188 @@
+"""SIGHUP: what changes in a running process, what stays, and what is said about it."""
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+from tests.support.messages import request, text_input
+from tests.support.pki import bearer, replace, sha256
+from tests.support.ports import held_port
+from tests.support.process import ServerProcess
+from tests.support.serving import until
+from tests.support.upstreams import Visit, reply
+
+OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
+TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+RELOADED, REFUSED = "the configuration was reloaded", "the new configuration is refused, the old one stays in force"
+GAUGE = "embedwire_config_last_reload_successful"
+
+
+async def answer(visit: Visit) -> None:
+    await visit.answer(reply())
+
+
+def write(path: Path, *names: str, more: str = "") -> Path:
+    """A configuration with tokens that are called like their owners."""
+    entries = [f'[[tokens]]\nname = "{name}"\nsha256 = "{sha256(name)}"\n' for name in names]
+    replace(path, "\n".join([more, *entries]).encode())
+    return path
+
+
+async def hangup(server: ServerProcess, says: str) -> None:
+    """Send SIGHUP, and wait until the log says so once more."""
+    before = sum(says in line for line in server.log)
+    server.process.send_signal(signal.SIGHUP)
+    await until(lambda: sum(says in line for line in server.log) > before)
+
+
+async def code(server: ServerProcess, token: str) -> grpc.StatusCode:
+    """How a call ends on a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(server.target, options) as channel:
+        stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        found: grpc.StatusCode = await stub.CreateEmbeddingUnary(TEXT, metadata=bearer(token), timeout=20).code()
+        return found
+
+
+def gauge(server: ServerProcess, worker: int = 0) -> float:
+    return float(re.findall(rf"^{GAUGE} (\S+)", server.metrics(worker), re.MULTILINE)[0])
+
+
+async def test_tokens_come_and_go(tmp_path: Path) -> None:
+    """A new token is let in from the next call on, one that is gone is not; the stream that it began goes on."""
+    go_on = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        if b"slow" in visit.body:
+            await go_on.wait()
+        await visit.answer(reply())
+
+    config = write(tmp_path / "embedwire.toml", "old", "both")
+    async with ServerProcess.running(script, config=config) as server:
+        running = server.stub.CreateEmbedding(request(text_input("slow")), metadata=bearer("old"), timeout=50)
+        await until(lambda: 'embedwire_client_inputs_total{client="old"' in server.metrics())
+        assert [await code(server, name) for name in ("old", "both", "new")] == [OK, OK, UNAUTHENTICATED]
+        write(config, "both", "new")
+        await hangup(server, RELOADED)
+        assert [await code(server, name) for name in ("old", "both", "new")] == [UNAUTHENTICATED, OK, OK]
+        go_on.set()
+        assert len([event async for event in running]) == 2
+        assert await running.code() is OK
+
+
+async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    """Whatever is wrong with it, the old tokens and limits stay in force, the log says what, and a gauge tells."""
+    config = write(tmp_path / "embedwire.toml", "a")
+    secret = f'name = "b"\nsha256 = "{sha256("b")}"\n'
+    async with ServerProcess.running(answer, config=config) as server:
+        for content in (
+            b"[[tokens]",
+            b"\xff",
+            b"a = " + b"[" * 100_000,
+            f"[[tokens]]\n{secret}inputs_in_flight = 0\n".encode(),
+            f"[[tokens]]\n{secret}models = ['nope']\n".encode(),
+            f"[[tokens]]\n{secret}[[tokens]]\n{secret}".encode(),
+            b"[[tokens]]\nname = 'b'\nsha256 = 'ew_secret'\n",
+        ):
+            replace(config, content)
+            await hangup(server, REFUSED)
+            assert [await code(server, name) for name in "ab"] == [OK, UNAUTHENTICATED]
+        assert gauge(server) == 0
+        config.unlink()
+        await hangup(server, REFUSED)
+        assert [await code(server, name) for name in "ab"] == [OK, UNAUTHENTICATED]
+        write(config, "a", "b")
+        await hangup(server, RELOADED)
+        assert gauge(server) == 1
+        assert await code(server, "b") is OK
+        assert await server.terminate() == 0
+
+    assert not re.search(f"ew_secret|{sha256('b')}|Traceback", "".join(server.log))
+
+
+async def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
+    """A file that was cut short must not open the server: the last token goes with a restart only."""
+    config = write(tmp_path / "embedwire.toml", "a")
+    async with ServerProcess.running(answer, config=config) as server:
+        for content in (b"", b"tokens = []\n"):
+            replace(config, content)
+            await hangup(server, REFUSED)
+            assert [await code(server, name) for name in ("a", "whoever")] == [OK, UNAUTHENTICATED]
+        assert gauge(server) == 0
+
+
+async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
+    """Settings that a running server cannot change to are in the log by their names, and the others are in force."""
+    config = write(tmp_path / "embedwire.toml", "a", more="max_inputs = 5\ngrace = 1\n")
+    async with ServerProcess.running(answer, config=config) as server:
+        write(config, "a", "b", more="max_inputs = 1\ngrace = 2\nreflection = false\n")
+        await hangup(server, "these settings have changed, and need a restart")
+        assert await code(server, "b") is OK
+        two = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input(), text_input()])
+        call = server.stub.CreateEmbeddingUnary(two, metadata=bearer("a"), timeout=20)
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    (line,) = [line for line in server.log if "need a restart" in line]
+    assert "grace" in line
+    assert "reflection" in line
+    assert "max_inputs" not in line
+
+
+async def test_many_hangups_at_once_end_with_the_last(tmp_path: Path) -> None:
+    """Signals that come faster than they are heard lose nothing: what was written last is in force."""
+    config = write(tmp_path / "embedwire.toml", "first")
+    async with ServerProcess.running(answer, config=config) as server:
+        for number in range(50):
+            write(config, f"n{number}")
+            server.process.send_signal(signal.SIGHUP)
+        write(config, "last")
+        await hangup(server, RELOADED)
+        async with asyncio.timeout(20):
+            while await code(server, "last") is not OK:
+                await asyncio.sleep(0.02)
+        assert [await code(server, name) for name in ("first", "n49")] == [UNAUTHENTICATED] * 2
+
+
+async def test_a_reload_reaches_all_workers(tmp_path: Path) -> None:
+    """Each of two goes by the new tokens, also one that is started again later; a broken file shows in both gauges."""
+    config = write(tmp_path / "embedwire.toml", "old")
+    async with ServerProcess.running(answer, config=config, workers=2) as server:
+        replace(config, b"broken")
+        await hangup(server, REFUSED)
+        await until(lambda: [gauge(server, worker) for worker in range(2)] == [0, 0])
+        write(config, "new")
+        await hangup(server, RELOADED)
+        await until(lambda: [gauge(server, worker) for worker in range(2)] == [1, 1])
+        assert {await code(server, "new") for _ in range(12)} == {OK}
+        assert {await code(server, "old") for _ in range(12)} == {UNAUTHENTICATED}
+        pid = server.worker(0)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: server.worker(0) != pid and server.is_serving(0))
+        assert {await code(server, "old") for _ in range(12)} == {UNAUTHENTICATED}
+        assert {await code(server, "new") for _ in range(12)} == {OK}
+        assert await server.terminate() == 0
+
+
+async def test_a_worker_that_is_started_later_tells_of_a_refused_file(tmp_path: Path) -> None:
+    """The gauge of a worker that starts after a broken file is 0 as well, and 1 after a good one."""
+    config = write(tmp_path / "embedwire.toml", "one")
+    with held_port() as port:
+        settings: dict[str, Any] = {"metrics_listen": f"127.0.0.1:{port}", "worker_max_memory": 2048}
+        async with ServerProcess.running(answer, config=config, **settings) as server:
+            replace(config, b"broken")
+            await hangup(server, REFUSED)
+            pid = server.worker(0)
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: server.worker(0) != pid and server.is_serving(0))
+            await until(lambda: gauge(server) == 0)
+            write(config, "one")
+            await hangup(server, RELOADED)
+            await until(lambda: gauge(server) == 1)
+            assert await server.terminate() == 0

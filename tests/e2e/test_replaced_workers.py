@@ -1,0 +1,277 @@
+"""Workers that are too old or too large: each is replaced by a new one, which serves before the old one drains."""
+
+import asyncio
+import collections
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.core.address import Address
+from embedwire_server.process.supervisor import reserved
+from embedwire_server.process.worker import LIFESPAN_JITTER, Lifespan
+from tests.support.messages import text_input
+from tests.support.process import SERVER, ServerProcess
+from tests.support.serving import until
+from tests.support.upstreams import Visit, reply
+
+GROWING_SERVER = (str(Path(__file__).parents[1] / "programs/growing_server.py"),)
+TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+OK = grpc.StatusCode.OK
+CONNECTIONS = 20  # of two workers, each gets some of them but once in a million times
+PROGRAMS = {"memory": GROWING_SERVER, "age": SERVER}
+
+
+async def answer(visit: Visit) -> None:
+    await visit.answer(reply())
+
+
+async def code(stub: Any, timeout: float = 30) -> grpc.StatusCode:  # noqa: ASYNC109 - of the call
+    found: grpc.StatusCode = await stub.CreateEmbeddingUnary(TEXT, timeout=timeout).code()
+    return found
+
+
+async def own_code(target: str, timeout: float = 30) -> grpc.StatusCode:  # noqa: ASYNC109 - of the call
+    """How a call on a connection of its own ends."""
+    async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        return await code(embedding_pb2_grpc.EmbeddingServiceStub(channel), timeout)
+
+
+def limits(reason: str) -> dict[str, Any]:
+    return {"worker_max_memory": 250} if reason == "memory" else {"worker_max_age": 3}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def logged(server: ServerProcess, pattern: str, times: int = 1) -> None:
+    await until(lambda: sum(bool(re.search(pattern, line)) for line in server.log) >= times, 60)
+
+
+async def metrics_of(server: ServerProcess, worker: int) -> str:
+    """What the latest process of a worker counts."""
+    urls = [
+        found[1]
+        for line in server.log
+        if f"worker={worker}" in line and (found := re.search(r"metrics=(http://\S+/metrics)", line))
+    ]
+    server.metrics_urls.append(urls[-1])
+    return await asyncio.to_thread(server.metrics, -1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("reason", PROGRAMS)
+async def test_a_worker_is_replaced(reason: str, workers: int) -> None:
+    """The call that it runs ends well, a new call finds a server all the time, and the log and a metric say why."""
+    go_on, visits = asyncio.Event(), list[Visit]()
+
+    async def first_waits(visit: Visit) -> None:
+        visits.append(visit)
+        if len(visits) == 1:
+            await go_on.wait()
+        await visit.answer(reply())
+
+    async with ServerProcess.running(
+        first_waits, program=PROGRAMS[reason], workers=workers, **limits(reason)
+    ) as server:
+        pid = server.worker(0)
+        waiting = asyncio.ensure_future(code(server.stub))
+        await until(lambda: bool(visits))
+        if reason == "memory":
+            os.kill(pid, signal.SIGUSR1)
+        await logged(server, rf"a worker is replaced worker=0 pid={pid} reason={reason} ")
+        await logged(server, r"serving metrics .*worker=0")
+        assert server.worker(0) != pid
+        assert await own_code(server.target) == OK
+        assert f'embedwire_worker_replacements_total{{reason="{reason}"}} 1.0' in await metrics_of(server, 0)
+        go_on.set()
+        assert await waiting == OK
+        await logged(server, rf"a worker has been replaced worker=0 pid={pid} exit_status=0")
+        assert await server.terminate() == 0
+
+    assert not any("error" in line or "Traceback" in line for line in server.log)
+
+
+async def test_callers_lose_no_call() -> None:
+    """While workers are replaced one after the other, callers that wait for a connection lose nothing.
+
+    A connection that reaches a worker in the moment in which it closes its port is reset.
+    """
+    async with ServerProcess.running(answer, workers=2, worker_max_age=2) as server:
+        found: collections.Counter[grpc.StatusCode] = collections.Counter()
+
+        async def call_until_replaced() -> None:
+            async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+                while sum("a worker has been replaced" in line for line in server.log) < 3:
+                    call: Any = stub.CreateEmbeddingUnary(TEXT, timeout=30, wait_for_ready=True)
+                    found[await call.code()] += 1
+
+        await asyncio.wait_for(asyncio.gather(*[call_until_replaced() for _ in range(8)]), 120)
+        assert found.keys() == {OK}
+        events = [line for line in server.log if "a worker is replaced" in line or "a worker has been replaced" in line]
+        assert await server.terminate() == 0
+
+    assert all("is replaced" in line for line in events[::2])  # one at a time
+    assert all("has been replaced" in line for line in events[1::2])
+
+
+async def test_health_of_the_server_does_not_change() -> None:
+    """Probes at the port for health alone see SERVING while workers are replaced, in spite of a drain delay."""
+    request = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
+    with reserved(Address("127.0.0.1:0")) as held:  # for servers that share it
+        health = f"127.0.0.1:{held.getsockname()[1]}"
+        settings: dict[str, Any] = {"worker_max_age": 2, "health_listen": health, "drain_delay": 60}
+        async with ServerProcess.running(answer, **settings) as server:
+            while sum("a worker has been replaced" in line for line in server.log) < 2:
+                async with grpc.aio.insecure_channel(health, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                    check = health_pb2_grpc.HealthStub(channel).Check
+                    found = await check(request, timeout=20, wait_for_ready=True)
+                    assert found.status == health_pb2.HealthCheckResponse.SERVING
+            server.kill()
+
+
+async def test_a_successor_that_does_not_start_costs_nothing(tmp_path: Path) -> None:
+    """The old worker serves on, the log says what is wrong, and the next attempt succeeds once that is put right."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    async with ServerProcess.running(answer, worker_max_age=2, spool_dir=spool) as server:
+        pid = server.worker(0)
+        shutil.rmtree(spool)
+        await logged(server, r"a worker does not start worker=0 fault=.*spool", 2)
+        assert is_running(pid)
+        assert await code(server.stub) == OK
+        spool.mkdir()
+        await logged(server, rf"a worker has been replaced worker=0 pid={pid} exit_status=0")
+        assert await code(server.stub) == OK
+
+
+async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
+    """Workers are replaced all the time, ever later, and the log says that the limit may be too low; calls are OK."""
+    limit, large = 250, {"LARGE": "1"}
+    async with ServerProcess.running(
+        answer, program=GROWING_SERVER, environment=large, worker_max_memory=limit
+    ) as server:
+        await logged(server, "a worker has been replaced", 3)
+        assert await own_code(server.target) == OK
+        assert await server.terminate() == 0
+
+    warned = [line for line in server.log if "[warning]" in line and "the limit may be too low" in line]
+    assert len(warned) >= 3
+    assert all(f"limit_mib={limit}" in line for line in warned)
+
+
+async def test_a_worker_that_ended_counts_once() -> None:
+    """Its successor cannot be started at first, for want of files, and counts one worker, not each attempt."""
+    async with ServerProcess.running(answer, worker_max_memory=2048) as server:
+        supervisor = server.process.pid
+        files = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, files[1]))
+        pid = server.worker(0)
+        os.kill(pid, signal.SIGKILL)
+        await logged(server, "a worker does not start worker=0", 2)
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, files)
+        await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
+        assert 'embedwire_worker_replacements_total{reason="ended"} 1.0' in await metrics_of(server, 0)
+
+
+@pytest.mark.parametrize("stage", ["a worker is replaced", "draining.*worker=0"])
+async def test_a_signal_while_a_worker_is_replaced(stage: str) -> None:
+    """SIGTERM ends old and new workers with exit code 0; no process is left."""
+    go_on, visits = asyncio.Event(), list[Visit]()
+
+    async def wait(visit: Visit) -> None:
+        visits.append(visit)
+        await go_on.wait()
+        await visit.answer(reply())
+
+    async with ServerProcess.running(wait, worker_max_age=2) as server:
+        waiting = asyncio.ensure_future(code(server.stub))
+        await logged(server, stage)
+        ending = asyncio.ensure_future(server.terminate())
+        await logged(server, r"draining .*workers=1")
+        go_on.set()
+        assert await ending == 0
+        assert await waiting in {OK, grpc.StatusCode.UNAVAILABLE}
+        pids = [int(found[1]) for line in server.log if (found := re.search(r"a worker starts .*pid=(\d+)", line))]
+        assert not any(map(is_running, pids))
+    assert not any("Traceback" in line for line in server.log)
+
+
+@contextlib.asynccontextmanager
+async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[ServerProcess, int]]:
+    """A server one worker of which has been replaced, and drains for as long as the block lasts; and which one."""
+    go_on = asyncio.Event()
+
+    async def wait(visit: Visit) -> None:
+        await go_on.wait()
+        await visit.answer(reply())
+
+    async with ServerProcess.running(wait, workers=workers, worker_max_age=3, grace=600, **settings) as server:
+        calls = [asyncio.ensure_future(own_code(server.target, 600)) for _ in range(CONNECTIONS)]
+        await logged(server, "serving metrics ")
+        index = int(next(found[1] for line in server.log if (found := re.search(r"is replaced worker=(\d)", line))))
+        yield server, index
+        assert not any("a worker has been replaced" in line for line in server.log)
+        go_on.set()
+        await asyncio.gather(*calls)
+        await logged(server, "a worker has been replaced")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_successor_that_ends_is_started_again_while_the_old_worker_drains(number: signal.Signals) -> None:
+    """A server of one worker is there again long before the calls of the old worker have ended."""
+    async with draining(workers=1, worker_timeout=5) as (server, _):
+        pid = server.worker(0)
+        os.kill(pid, number)
+        await logged(server, rf"a worker has ended worker=0 pid={pid} exit_status=-9")
+        await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
+
+
+async def test_a_worker_that_ends_before_it_can_be_replaced_is_started_again() -> None:
+    """It is too old, and dies while another one drains: a new one is started at once, and not after that."""
+    async with draining(workers=2) as (server, first):
+        index = 1 - first
+        pid = server.worker(index)
+        await asyncio.sleep(3)  # it is too old by now; on a slow machine a bit later
+        os.kill(pid, signal.SIGKILL)
+        await logged(server, rf"a worker has ended worker={index} pid={pid} exit_status=-9")
+        await until(lambda: server.worker(index) != pid and server.is_serving(index), 60)
+
+
+def chosen(**settings: Any) -> Settings:
+    return Settings(**settings)
+
+
+def test_not_all_are_replaced_at_the_same_time() -> None:
+    """Each worker has a share of the configured age and memory of its own: up to 10 % less, and never more."""
+    settings = chosen(worker_max_age=1000, worker_max_memory=1000)
+    found = [Lifespan.of(settings) for _ in range(200)]
+
+    for values, most in (([one.age for one in found], 1000), ([one.memory for one in found], 1000 * MIB)):
+        assert len(set(values)) > 100
+        assert most * (1 - LIFESPAN_JITTER) <= min(values) <= max(values) <= most
+
+
+def test_there_is_no_limit_unless_it_is_set() -> None:
+    """By default nothing is replaced, and one worker has no supervisor; either limit gives it one."""
+    assert Lifespan.of(chosen()) == Lifespan()
+    assert not chosen().has_supervisor
+    assert chosen(worker_max_age=60).has_supervisor
+    assert chosen(worker_max_memory=512).has_supervisor

@@ -1,0 +1,151 @@
+"""Settings that pass the check work: a server that starts with them asks its upstream for exactly what they say."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from embedwire_server.config.settings import Settings
+from tests.e2e.test_command import run
+from tests.support.messages import request, segments, text_input
+from tests.support.serving import Scripted, Serve, Served
+from tests.support.upstreams import ScriptedHttpServer, Visit, reply
+
+PATH_CHARACTERS = "/aZ9-._~!$&'()*+,;=:@"
+
+
+async def answer(visit: Visit) -> None:
+    await visit.answer(reply())
+
+
+async def embedded(served: Served) -> int:
+    return len(segments([event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]))
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        ("{}\n", "/embed"),
+        ("{} ", "/embed"),
+        ("{}\r\n", "/embed"),
+        ("{}/\n", "/embed"),
+        ("\t{}/v1.3\n\n", "/v1.3/embed"),
+        ("{}/v1.3///", "/v1.3/embed"),
+        ("{}//a//b", "//a//b/embed"),
+        ("{}/...", "/.../embed"),
+        *[("{}/a" + character + "b", f"/a{character}b/embed") for character in PATH_CHARACTERS],
+    ],
+)
+async def test_upstream_is_asked_for_what_was_set(serve: Serve, form: str, path: str) -> None:
+    """The path of a request is that of the setting, whatever characters it has and whatever surrounds it."""
+    async with ScriptedHttpServer(answer).running() as upstream:
+        async with serve(upstream=form.format(upstream.base_url)) as served:
+            assert await embedded(served) == 1
+        assert [visit.path for visit in upstream.visits] == [path]
+
+
+@pytest.mark.parametrize("form", ["HTTP://{}", "hTTp://{}/", "http://{}"])
+async def test_scheme_and_host_in_any_case(serve: Serve, form: str) -> None:
+    """A scheme and a host in upper case are understood."""
+    async with ScriptedHttpServer(answer).running() as upstream:
+        port = upstream.base_url.rpartition(":")[2]
+        async with serve(upstream=form.format(f"LocalHost:{port}")) as served:
+            assert await embedded(served) == 1
+
+
+@pytest.mark.parametrize("key", ["tlk_1\n", " tlk_1", "tlk_1\r\n"])
+async def test_key_is_sent_as_it_was_set(scripted: Scripted, key: str) -> None:
+    """The key that the upstream sees has nothing around it."""
+    async with scripted(answer, api_key=key) as (served, upstream):
+        assert await embedded(served) == 1
+        assert upstream.visits[0].headers["x-api-key"] == "tlk_1"
+
+
+def bounds(end: str) -> dict[str, Any]:
+    """Every number at the end of its range, but where others have to fit to it."""
+    found: dict[str, Any] = {}
+    for name, field in Settings.model_json_schema()["properties"].items():
+        numbers = [kind for kind in field.get("anyOf", [field]) if kind.get("type") in {"integer", "number"}]
+        limits = {key: value for kind in numbers for key, value in kind.items()}
+        if numbers and name not in {"workers", "max_content_bytes"}:
+            least = limits.get("minimum", limits.get("exclusiveMinimum", 0) + 0.001)
+            found[name] = limits["maximum"] if end == "most" else least
+    return found
+
+
+async def test_largest_values(scripted: Scripted) -> None:
+    """A server with the largest value of every number starts, answers, and stops."""
+    settings = bounds("most") | {"drain_delay": 0, "max_content_bytes": 1 << 53}
+    assert len(settings) > 20
+    async with scripted(answer, **settings) as (served, _):
+        assert await embedded(served) == 1
+
+
+async def test_least_values(scripted: Scripted) -> None:
+    """A server with the least value of every number starts, and answers what is that small."""
+    small = {"max_message_bytes": 1000, "max_text_bytes": 100, "stall_timeout": 5}
+    async with scripted(answer, **bounds("least") | small) as (served, _):
+        assert await embedded(served) == 1
+
+
+def test_no_value_is_quoted() -> None:
+    """What may be a secret is in no message: a key as a flag, a URL with user info, a wrong value."""
+    secret = "s3cr3t"
+    for words in (
+        ["config", "check", f"--api-key={secret}"],
+        ["config", "check", "--upstream", f"http://user:{secret}@host"],
+        ["serve", f"--upstrem=http://user:{secret}@host"],
+        ["sandbox", f"--api-key={secret}"],
+    ):
+        ended = run(*words)
+        assert (ended.returncode, secret in ended.stderr + ended.stdout) == (2, False)
+        assert words[-1].partition("=")[0] in ended.stderr or "--upstream" in ended.stderr
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("listen", "is_warned"), [("127.0.0.1:0", False), ("0.0.0.0:0", True), ("[::]:0", True)])
+def test_faults_that_everybody_can_script(listen: str, *, is_warned: bool) -> None:
+    """A sandbox of its own that others reach warns that they can script its faults."""
+    if listen.startswith("[") and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", listen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={}) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline()
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    assert url.startswith("http://")
+    assert ("script its faults" in log) == is_warned
+
+
+async def test_embedded_sandbox_has_no_fault_control() -> None:
+    """Nobody can script the faults of the sandbox inside a server, also not another process of this machine."""
+    from embedwire_server.assembly import embedded_sandbox  # noqa: PLC0415
+
+    async with embedded_sandbox() as url:
+        for method in ("GET", "PUT", "DELETE"):
+            port = int(url.split(":")[2].split("/")[0])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"{method} /sandbox/faults HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".encode())
+            assert (await reader.readline()).split()[1] == b"404"
+            writer.close()
+
+
+def test_a_key_in_a_readable_file_is_a_warning(tmp_path: Any) -> None:
+    """`config check` says so, and still passes."""
+    file = tmp_path / "e.toml"
+    file.write_text('api_key = "tlk_1"\n')
+    os.chmod(file, 0o644)  # noqa: PTH101
+    ended = run("config", "check", "--config", str(file))
+    assert ended.returncode == 0
+    assert f"every user of this machine can read the key in {file}" in ended.stderr

@@ -1,0 +1,101 @@
+"""Calls to embed one input, and what becomes of them, for tests of upstreams without a network."""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
+from embedwire_server.core.inputs import AudioInput, Caller, FileSource, ImageInput, Input, TextInput, UrlSource
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.testing import Attempt, ScriptedUpstream
+from embedwire_server.upstreams.base import EmbedCall, Upstream
+
+SEGMENT = Segment(b"\0\0\0\0")
+FAR = 1e9
+
+
+@dataclasses.dataclass
+class Embedded:
+    """What one call emitted, batch by batch, and its summary."""
+
+    batches: list[list[Segment]]
+    summary: ReplySummary
+
+
+# By default, `ScriptedUpstream` answers a text with this.
+ANSWER = Embedded([[Segment(bytes(4 * MARENGO_30.dimensions))]], ReplySummary(MARENGO_30.name))
+
+
+def an_input(modality: str = "text", key: str = "") -> Input:
+    if modality == "text":
+        return TextInput(key, "a red fox")
+    if modality == "image":
+        return ImageInput(key, FileSource(InMemoryContent(b"x"), "a.png", "image/png"))
+    return AudioInput(key, UrlSource("http://media.test/a.mp3"))
+
+
+def texts(count: int) -> tuple[Input, ...]:
+    return tuple(an_input() for _ in range(count))
+
+
+def call(
+    modality: str = "text",
+    *,
+    deadline: float = FAR,
+    caller: Caller = ("host", "1"),
+    key: str | None = None,
+    max_retries: int | None = None,
+    item: Input | None = None,
+) -> EmbedCall:
+    return EmbedCall(item or an_input(modality), MARENGO_30, deadline, max_retries=max_retries, key=key, caller=caller)
+
+
+def refusal(
+    status: int,
+    reason: Reason = Reason.UPSTREAM_UNAVAILABLE,
+    retry_safety: RetrySafety = RetrySafety.SAFE,
+    retry_delay: float | None = None,
+) -> UpstreamFailure:
+    return UpstreamFailure(
+        reason, "no", retry_delay=retry_delay, upstream=UpstreamErrorInfo(status), retry_safety=retry_safety
+    )
+
+
+def limited(retry_delay: float | None = None) -> UpstreamFailure:
+    return refusal(429, Reason.UPSTREAM_RATE_LIMITED, retry_delay=retry_delay)
+
+
+def undecided(_: Attempt) -> None:
+    """A script that leaves it to the test what becomes of an attempt."""
+
+
+def times(upstream: ScriptedUpstream) -> list[float]:
+    """When the attempts began."""
+    return [attempt.at for attempt in upstream.attempts]
+
+
+async def embedded(upstream: Upstream, wanted: EmbedCall) -> Embedded:
+    """Make one call, and take all that it emits."""
+    batches: list[list[Segment]] = []
+
+    async def emit(segments: list[Segment]) -> None:
+        batches.append(segments)
+
+    summary = await upstream.embed(wanted, emit)
+    return Embedded(batches, summary)
+
+
+def start(upstream: Upstream, *wanted: EmbedCall) -> list[asyncio.Task[Embedded]]:
+    return [asyncio.create_task(embedded(upstream, one)) for one in wanted]
+
+
+async def gathered(tasks: Sequence[asyncio.Task[Any]]) -> list[Any]:
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0

@@ -1,0 +1,60 @@
+"""The upstream fails now and then, often, or for a while."""
+
+import time
+
+from tests.system.answers import failing, outage
+from tests.system.callers import closed_loop, names, open_loop
+from tests.system.stage import Stage, promise
+from tests.system.verdict import Verdict
+
+BURST = 20  # the reserve of the retry budget
+
+
+@promise("random-503")
+async def a_tenth_fails(stage: Stage) -> Verdict:
+    """With 10 % random 503, each call is answered exactly once, nearly all are OK, with few more requests."""
+    count = stage.scaled(10_000, 2_500)
+    async with stage.playing(failing(0.1, stage.seed)) as (upstream, _, callers):
+        await closed_loop(names(count), 32, callers.embed)
+        verdict = Verdict()
+        verdict.exactly("calls answered once", sum(one.is_answered_once for one in callers.outcomes), count)
+        verdict.at_least("OK", callers.codes["OK"] / count, 0.998, "{:.2%}")
+        verdict.at_most("requests a call", len(upstream.journal) / count, 1.13, "{:.3f}")
+    return verdict
+
+
+@promise("often-503")
+async def a_third_fails(stage: Stage) -> Verdict:
+    """With 30 % random 503 and a retry budget of 20 %, nothing is lost or answered twice, and the budget holds."""
+    count = stage.scaled(10_000, 2_500)
+    async with stage.playing(failing(0.3, stage.seed), retry_budget=0.2) as (upstream, _, callers):
+        await closed_loop(names(count), 32, callers.embed)
+        failed = [outcome for outcome in callers.outcomes if outcome.code != "OK"]
+        verdict = Verdict()
+        verdict.exactly("calls answered once", sum(one.is_answered_once for one in callers.outcomes), count)
+        verdict.at_most("requests a call", len(upstream.journal) / count, 1.2 + BURST / count, "{:.3f}")
+        verdict.at_least("OK", callers.codes["OK"] / count, 0.82, "{:.2%}")
+        verdict.exactly("failures", {(one.code, bool(one.reason)) for one in failed}, {("UNAVAILABLE", True)})
+    return verdict
+
+
+@promise("outage")
+async def everything_fails_for_a_while(stage: Stage) -> Verdict:
+    """A total outage is not made worse by retries, is over for callers when it is over, and ends without a herd."""
+    seconds, rate, before, after = stage.scaled(10.0, 4.0), 200.0, 2.0, 3.0
+    began = time.monotonic() + before
+    recovery = began + seconds
+    script = outage(lambda: (began, recovery))
+    async with stage.playing(script) as (upstream, _, callers):
+        began = time.monotonic() + before
+        recovery = began + seconds
+        await open_loop(names(int((before + seconds + after) * rate)), rate, callers.embed)
+        hit = {line.input for line in upstream.journal.between(began, recovery)}
+        first_ok = min(one.ended for one in callers.outcomes if one.code == "OK" and one.ended > recovery)
+        verdict = Verdict()
+        during = len(upstream.journal.between(began, recovery)) / len(hit)
+        verdict.at_most("requests a call", during, 1.2 + BURST / len(hit), "{:.3f}")
+        verdict.at_most("s to the first OK", first_ok - recovery, 2.0, "{:.2f}")
+        herd = len(upstream.journal.between(recovery, recovery + 0.1))
+        verdict.at_most("arrivals in the first 100 ms", herd, 2 * rate * 0.1)
+    return verdict

@@ -1,0 +1,120 @@
+"""The server in a process of its own, watched from outside."""
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+MIB = 1 << 20
+SERVICE = "embedwire.v1.EmbeddingService"
+_METRICS = re.compile(r"http://[^\s\"]+/metrics")
+_TARGET = re.compile(r'target"?[=:] ?"?([^\s",]+)')
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclasses.dataclass
+class Server:
+    """A running server. Its log is in a file, so that to read it costs the harness nothing."""
+
+    process: "subprocess.Popen[bytes]"
+    target: str
+    metrics_url: str
+    log: Path
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, log: Path, upstream: str, key: str = "", **flags: Any) -> AsyncGenerator["Server"]:
+        """Start it and wait until it serves.
+
+        Args:
+            log: where its log goes.
+            upstream: base URL.
+            key: the upstream's API key, for its environment.
+            flags: its other flags.
+        """
+        chosen = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": upstream}
+        chosen |= {"log_format": "json"} | flags
+        words = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
+        command = [*environment, sys.executable, "-m", "tests.system.watched", "serve", *words]
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+        try:
+            async with asyncio.timeout(60):
+                metrics = await _until(lambda: _METRICS.search(log.read_text()), process)
+            yield cls(process, _TARGET.search(log.read_text())[1], metrics[0], log)  # type: ignore[index]
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    async def terminate(self, seconds: float) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait, seconds)
+
+    def memory(self) -> int:
+        """Resident memory in bytes."""
+        return self._status("VmRSS")
+
+    def peak_memory(self) -> int:
+        return self._status("VmHWM")
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    async def tasks(self) -> int:
+        """How many tasks its event loop has."""
+        told = self._told_tasks()
+        self.process.send_signal(signal.SIGUSR1)
+        async with asyncio.timeout(10):
+            await _until(lambda: len(self._told_tasks()) > len(told), self.process)
+        return int(self._told_tasks()[-1])
+
+    async def metrics(self) -> str:
+        return await asyncio.to_thread(_page, self.metrics_url)
+
+    async def sums(self, name: str, by: str = "") -> Counter[str]:
+        """The samples of a metric, summed up by one of its labels; of calls only those of EmbeddingService."""
+        sums: Counter[str] = Counter()
+        for sample, text, value in _SAMPLE.findall(await self.metrics()):
+            labels = dict(_LABEL.findall(text))
+            if sample == name and labels.get("grpc_service", SERVICE) == SERVICE:
+                sums[labels.get(by, "")] += int(float(value))
+        return +sums
+
+    def _status(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
+
+    def _told_tasks(self) -> list[str]:
+        return re.findall(r"watched: (\d+) tasks", self.log.read_text())
+
+
+def growth(memory: Sequence[int]) -> float:
+    """MiB by which memory grew towards the end: the last third of the samples against the one before, by medians."""
+    third = len(memory) // 3
+    return (statistics.median(memory[-third:]) - statistics.median(memory[-2 * third : -third])) / MIB
+
+
+def _page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as page:
+        text: str = page.read().decode()
+        return text
+
+
+async def _until(found: Callable[[], Any], process: "subprocess.Popen[bytes]") -> Any:
+    while not (what := found()):
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}")
+        await asyncio.sleep(0.02)
+    return what

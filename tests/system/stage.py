@@ -1,0 +1,130 @@
+"""What a promise is given to play on: a seed, a scale, upstreams, servers and callers, and a look at the metrics."""
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.system.callers import Callers
+from tests.system.server import Server
+from tests.system.upstream import Script, Upstream
+from tests.system.verdict import Verdict
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Stage:
+    """Where one promise plays.
+
+    Attributes:
+        name: of the promise.
+        seed: what chance depends on.
+        short: whether time is short.
+        directory: for logs and journals.
+        audits: what the metrics said after each experiment: nothing, or how they differ from the truth.
+    """
+
+    name: str
+    seed: int
+    short: bool
+    directory: Path
+    audits: list[str] = dataclasses.field(default_factory=list)
+    upstreams: list[Upstream] = dataclasses.field(default_factory=list)
+    _number: "itertools.count[int]" = dataclasses.field(default_factory=itertools.count)
+
+    def scaled(self, full: T, short: T) -> T:
+        return short if self.short else full
+
+    @contextlib.asynccontextmanager
+    async def upstream(self, script: Script) -> AsyncGenerator[Upstream]:
+        async with Upstream(script).running() as upstream:
+            self.upstreams.append(upstream)
+            yield upstream
+
+    @contextlib.asynccontextmanager
+    async def server(self, upstream: str, **settings: Any) -> AsyncGenerator[Server]:
+        log = self.directory / f"{self.name}-{next(self._number)}.log"
+        async with Server.running(log, upstream, **settings) as server:
+            yield server
+
+    @contextlib.asynccontextmanager
+    async def playing(
+        self, script: Script, callers: int = 4, **settings: Any
+    ) -> AsyncGenerator[tuple[Upstream, Server, Callers]]:
+        """An upstream, a server on it, and callers; the metrics are audited at the end."""
+        async with (
+            self.upstream(script) as upstream,
+            self.server(upstream.base_url, **settings) as server,
+            Callers.connected(server.target, callers) as connected,
+        ):
+            yield upstream, server, connected
+            await self.audit(server, connected, upstream)
+
+    async def audit(self, server: Server, callers: Callers, upstream: Upstream) -> None:
+        """Compare what the metrics say with what callers and upstream saw."""
+        await settled(server)
+        handled = await server.sums("grpc_server_handled_total", "grpc_code")
+        started = (await server.sums("grpc_server_started_total")).total()
+        sent = (await server.sums("embedwire_upstream_requests_total")).total()
+        seen, left = callers.codes, callers.left
+        beyond = handled - seen  # calls that were left end somehow, or were never begun
+        if seen - handled or beyond.total() > left:
+            self.audits.append(f"handled {dict(handled)}, seen {dict(seen)} and {left} left")
+        elif started != handled.total():
+            self.audits.append(f"started {started}, handled {handled.total()}")
+        elif sent != len(upstream.journal):
+            self.audits.append(f"{sent} upstream requests, {len(upstream.journal)} in the journal")
+        elif in_flight := (await server.sums("embedwire_inputs_in_flight")).total():
+            self.audits.append(f"{in_flight} inputs in flight")
+        else:
+            self.audits.append("")
+
+
+async def settled(server: Server) -> None:
+    """Wait until the server has ended what callers have left."""
+
+    async def begun_and_not_ended() -> int:
+        sums = [await server.sums(f"grpc_server_{what}_total") for what in ("started", "handled")]
+        return sums[0].total() - sums[1].total() + (await server.sums("embedwire_inputs_in_flight")).total()
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            while await begun_and_not_ended():
+                await asyncio.sleep(0.05)
+
+
+Play = Callable[[Stage], Awaitable[Verdict]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Promise:
+    """A promise by its name, and how to put it to the proof.
+
+    Attributes:
+        patient: it waits most of its time, so that it can run beside others when time is short.
+    """
+
+    name: str
+    play: Play
+    patient: bool = False
+
+    @property
+    def sentence(self) -> str:
+        return (self.play.__doc__ or "").strip()
+
+
+ALL: dict[str, Promise] = {}
+
+
+def promise(name: str, *, patient: bool = False) -> Callable[[Play], Play]:
+    """Add a function to the promises."""
+
+    def add(play: Play) -> Play:
+        ALL[name] = Promise(name, play, patient)
+        return play
+
+    return add

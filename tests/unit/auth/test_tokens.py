@@ -1,0 +1,110 @@
+"""Who is let in, and what they may do."""
+
+import hashlib
+
+import pytest
+
+from embedwire_server.auth.tokens import Authenticator, Token, new_token
+from embedwire_server.core.errors import PermissionDenied, Unauthenticated
+from embedwire_server.core.inputs import EmbedRequest, Quota
+from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality
+from tests.support.embed_calls import an_input, texts
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+SEARCH = Token("search", (digest("s1"), digest("s2")))
+INDEXER = Token("indexer", (digest("i"),))
+
+
+def test_everybody_without_tokens() -> None:
+    """Where there are none, nobody has to show one, and what is shown is not looked at."""
+    assert Authenticator().authenticate(None) is None
+    assert Authenticator().authenticate("Bearer whatever") is None
+
+
+@pytest.mark.parametrize("shown", ["Bearer s1", "bearer s2", "BEARER  s1"])
+def test_each_of_its_tokens(shown: str) -> None:
+    """A caller may have several tokens at once, and the scheme may be written in any case."""
+    assert Authenticator([INDEXER, SEARCH]).authenticate(shown) == SEARCH
+
+
+@pytest.mark.parametrize(
+    "shown", [None, "", "s1", "Bearer", "Bearer ", "Basic s1", "Bearer s 1", "Bearer s1\n", b"Bearer s1"]
+)
+def test_what_is_no_token(shown: str | bytes | None) -> None:
+    """Whoever shows none is told how to."""
+    with pytest.raises(Unauthenticated, match="send a bearer token"):
+        Authenticator([SEARCH]).authenticate(shown)
+
+
+@pytest.mark.parametrize("shown", ["Bearer s3", f"Bearer {digest('s1')}", "Bearer search"])
+def test_what_is_not_let_in(shown: str) -> None:
+    """All else is answered alike: a wrong token, a hash, a name."""
+    with pytest.raises(Unauthenticated, match=r"^this server does not accept the bearer token$"):
+        Authenticator([SEARCH]).authenticate(shown)
+
+
+def test_others_from_now_on() -> None:
+    """Tokens can be replaced; wrong ones change nothing."""
+    access = Authenticator([SEARCH])
+    access.replace([INDEXER])
+    assert access.authenticate("Bearer i") == INDEXER
+    with pytest.raises(Unauthenticated):
+        access.authenticate("Bearer s1")
+    with pytest.raises(ValueError, match="same name"):
+        access.replace([SEARCH, SEARCH])
+    assert access.authenticate("Bearer i") == INDEXER
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        pytest.param([Token("", (digest("a"),))], "name", id="no name"),
+        pytest.param([Token("a b", (digest("a"),))], "name", id="name with a space"),
+        pytest.param([Token("a", ())], "a: sha256", id="no hash"),
+        pytest.param([Token("a", ("abc",))], "a: sha256", id="short hash"),
+        pytest.param([Token("a", (digest("a").upper(),))], "a: sha256", id="hash in capitals"),
+        pytest.param([Token("a", (digest("x"),)), Token("a", (digest("y"),))], "same name", id="name twice"),
+        pytest.param([Token("a", (digest("x"),)), Token("b", (digest("x"),))], "same hash", id="hash twice"),
+        pytest.param([Token("a", (digest("x"),), inputs_in_flight=0)], "a: limits", id="nothing in flight"),
+        pytest.param([Token("a", (digest("x"),), inputs_per_minute=-1)], "a: limits", id="less than nothing"),
+    ],
+)
+def test_wrong_tokens(tokens: list[Token], said: str) -> None:
+    """What cannot be meant is refused, with the name of the token."""
+    with pytest.raises(ValueError, match=said):
+        Authenticator(tokens)
+
+
+def test_a_new_token_is_let_in() -> None:
+    """The command makes a token and the hash that lets it in; no two are alike."""
+    token, its_digest = new_token()
+    owner = Token("new", (its_digest,))
+
+    assert Authenticator([owner]).authenticate(f"Bearer {token}") == owner
+    assert new_token() != (token, its_digest)
+    assert token not in repr(owner)
+    assert its_digest not in repr(owner)
+
+
+def test_models_and_modalities() -> None:
+    """A token may be for some models and modalities only; the refusal names the field, and what is allowed."""
+    token = Token("search", (), models=("marengo3.0",), modalities=(Modality.TEXT,))
+    token.check(EmbedRequest(MARENGO_30, texts(2)))
+    with pytest.raises(PermissionDenied, match=r"^model_name: .*search.*: marengo3.0$") as model:
+        token.check(EmbedRequest(MARENGO_27, texts(1)))
+    with pytest.raises(PermissionDenied, match=r"^inputs\[1\]\.image: .*: text$"):
+        token.check(EmbedRequest(MARENGO_30, (*texts(1), an_input(Modality.IMAGE))))
+
+    assert [violation.field for violation in model.value.violations] == ["model_name"]
+    assert (token.sees(MARENGO_30), token.sees(MARENGO_27)) == (True, False)
+    INDEXER.check(EmbedRequest(MARENGO_27, (*texts(1), an_input(Modality.IMAGE))))
+
+
+def test_shares() -> None:
+    """Workers divide the limits, and what is unlimited stays so."""
+    token = Token("search", (), inputs_in_flight=8)
+    assert token.divided(lambda amount: amount // 4).quota == Quota("search", 2, None)

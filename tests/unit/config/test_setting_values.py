@@ -1,0 +1,275 @@
+"""Every setting is used exactly as it was validated, whatever surrounds its value or hides in it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from embedwire_server.config import render, sources
+from embedwire_server.config.settings import Settings
+from embedwire_server.config.sources import InvalidConfiguration
+from embedwire_server.core.address import parse_address, parse_base_url
+
+NAMES = [name for name in Settings.model_fields if name not in Settings.FILE_ONLY]
+AROUND = ["{}\n", "{}\r\n", "{} ", " {}", "\t{}\n\n", "{}\u00a0", "\n{}", "{}\v\f"]
+WITHIN = ["{}\0", "{}\n{}", "\ufeff{}", "{}\u200b", "{}\x7f", "{}\x1b[0m", "\r{}\r{}"]
+NUMBERS = [name for name in NAMES if Settings.model_fields[name].annotation in (int, float, int | None)]
+
+Chosen = Callable[[str], str]
+
+
+def made(**given: Any) -> Settings:
+    return Settings(**given)
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(sources.variable(name), raising=False)
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Chosen:
+    """A good value of any setting."""
+    certificate = trustme.CA().issue_cert("localhost")
+    for file, blob in (("c.pem", certificate.cert_chain_pems[0]), ("k.pem", certificate.private_key_pem)):
+        blob.write_to_path(str(tmp_path / file))
+    (tmp_path / "e.toml").write_text("grace = 7\n")
+    values = {
+        "listen": "127.0.0.1:5", "metrics_listen": "[::1]:6", "health_listen": "localhost:7",
+        "upstream": "http://u.example/v1.3", "api_key": "tlk_1", "log_level": "debug", "log_format": "json",
+        "config": str(tmp_path / "e.toml"), "spool_dir": str(tmp_path), "tls_certificate": str(tmp_path / "c.pem"),
+        "tls_key": str(tmp_path / "k.pem"), "tls_client_ca": str(tmp_path / "c.pem"), "max_message_bytes": "1000",
+        "max_content_bytes": "20000000", "insecure": "true", "reflection": "false", "accept_upstream_keys": "yes",
+        "upstream_proxy": "http://user:secret@p.example:3128", "upstream_ca": str(tmp_path / "c.pem"),
+        "worker_max_memory": "128",
+    }  # fmt: skip
+    return lambda name: values.get(name, "1")
+
+
+def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
+    """The setting, and what it needs beside it."""
+    beside = ("tls_certificate", "tls_key") if name.startswith("tls_") else ()
+    return {each: chosen(each) for each in beside} | {name: value}
+
+
+def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, path: Path) -> dict[str, Any]:
+    if source == "environment" or "api_key" in given:
+        for name, value in given.items():
+            monkeypatch.setenv(sources.variable(name), value)
+        given = {}
+    elif source == "file" and "config" not in given:
+        lines = [f"{name} = {render._toml(value)}" for name, value in given.items()]
+        path.write_text("\n".join(lines), "utf-8")
+        given = {"config": str(path)}
+    settings = dict(sources.load(given).settings)
+    return settings | {"config": None if source == "file" else settings["config"]}
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+@pytest.mark.parametrize("name", NAMES)
+def test_white_space_around(
+    name: str, source: str, chosen: Chosen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """White space around a value is not part of it, in any source: the settings are those without it."""
+    file = tmp_path / "t.toml"
+    plain = load(flags(name, chosen(name), chosen), monkeypatch, source, file)
+    assert name == "config" or plain[name] is not None
+    for form in AROUND:
+        assert load(flags(name, form.format(chosen(name)), chosen), monkeypatch, source, file) == plain
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_hides_within(name: str, chosen: Chosen) -> None:
+    """A value with a control character, a line break or something invisible in it is refused by its name."""
+    for form in WITHIN:
+        value = form.replace("{}", chosen(name))
+        with pytest.raises(ValueError, match=name):
+            made(**flags(name, value, chosen))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["", " ", "\n", "\r\n"])
+def test_nothing(name: str, value: str, chosen: Chosen) -> None:
+    """A value of nothing is refused, so that no empty key and no empty path is taken for one."""
+    with pytest.raises(ValueError, match=name):
+        made(**flags(name, value, chosen))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value", ["\uff11", "\u0663", "0x10", "1e400", "inf", "-inf", "nan", "NaN", "-1", "1,000", "1 000", "1" * 400, True]
+)
+def test_what_is_no_number(name: str, value: Any) -> None:
+    """A number has digits of ASCII, is finite and in the range that the server can work with."""
+    with pytest.raises(ValueError, match=name):
+        made(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["grace", "drain_delay", "retry_budget"])
+@pytest.mark.parametrize("value", ["-0", "-0.0", -0.0])
+def test_negative_zero(name: str, value: Any) -> None:
+    """Negative zero is zero."""
+    assert str(getattr(made(**{name: value}), name)) == "0.0"
+
+
+@pytest.mark.parametrize("value", ["2", "maybe", "truee", "0x1", 2, 1.5])
+def test_what_is_no_boolean(value: Any) -> None:
+    """A word that is neither yes nor no is refused."""
+    with pytest.raises(ValueError, match="insecure"):
+        made(insecure=value)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("http://h", "http://h"),
+        ("HTTPS://API.TwelveLabs.io:443/v1.3/", "https://api.twelvelabs.io/v1.3"),
+        ("http://h:80/", "http://h"),
+        ("http://h:443", "http://h:443"),
+        ("http://h:00081", "http://h:81"),
+        ("http://[::1]:8400/v1.3", "http://[::1]:8400/v1.3"),
+        ("http://[2001:DB8::1]", "http://[2001:db8::1]"),
+        ("http://127.0.0.1:1/a//b", "http://127.0.0.1:1/a//b"),
+        ("http://my_host.svc.cluster.local./v1.3", "http://my_host.svc.cluster.local./v1.3"),
+        ("http://xn--bcher-kva.example", "http://xn--bcher-kva.example"),
+    ],
+)
+def test_base_urls(given: str, used: str) -> None:
+    """A base URL has one form, in which it is compared and used."""
+    assert parse_base_url(given) == used
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http:h", "http:/h", "http:\\\\h", "http:///h", "//h", "h", "h:80", "http://", "http://:80", "http://:80/v1.3",
+        "http://h:0", "http://h:65536", "http://h:-1", "http://h:", "http://h:8o", "http://h:\u0661",
+        "http://::1", "http://[::1", "http://[::1%25lo]", "http://[::1%lo]", "http://[127.0.0.1]", "http://[]",
+        "http://1.2.3", "http://256.1.1.1", "http://0x7f.1", "http://2130706433", "http://h.1", "http://127.0.0.01",
+        "http://-", "http://a..b", "http://.a", "http://a-.b", "http://" + "a" * 64, "http://" + "a." * 127 + "a",
+        "http://b\u00fccher.example", "http://\uff48", "http://h\u3002example", "http://h%2e",
+        "http://u:p@h", "http://u@h", "http://@h", "http://h?a", "http://h?", "http://h#", "http://h/#a", "http://h/?",
+        "http://h/a b", "http://h/%20", "http://h/\u00e9", "http://h/..", "http://h/./a", "http://h/a/../b", "http://h/a\\b",
+        "http://h/a|b", 'http://h/"', "http://h/<a>", "http://h/{a}", "http://h/[a]", "http://h/^", "http://h/`",
+        "http://h http://i", "http://h,http://i", "ws://h", "unix:///a", "file:///a", "javascript:a", "sandbox/",
+        "SANDBOX",
+    ],
+)  # fmt: skip
+def test_no_base_urls(text: str) -> None:
+    """What libraries would understand in several ways, or would rewrite, is refused, and the message shows one."""
+    with pytest.raises(ValueError, match=r"https://host\.example/v1\.3"):
+        made(upstream=text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[::::]:1", "[1.2.3.4]:1", "[::1%lo]:1", "::1:1", "[::1]", "[::1]:", "999.1.1.1:1", "127.1:1", "0x7f.0.0.1:1",
+        "1.2.3:1", "127.0.0.01:1", "-:1", "a..b:1", "a-.b:1", ".:1", "b\u00fccher:1", "h:1:2", "h:1/", "http://h:1",
+        "h :1", "*:1", "h:+1", "h:1_0", "h:1.0", "h:100000",
+    ],
+)  # fmt: skip
+def test_no_addresses(text: str) -> None:
+    """What is no host and no port is refused at the start, not where it is listened on."""
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        parse_address(text)
+
+
+def test_one_address_twice() -> None:
+    """Two listeners cannot share an address; with port 0 they do not."""
+    with pytest.raises(ValueError, match="metrics_listen: must be another address than listen"):
+        made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
+    assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
+
+
+def test_spool_dir_without_files() -> None:
+    """A directory in which no file can be made is refused."""
+    with pytest.raises(ValueError, match="spool_dir: files cannot be written there"):
+        made(spool_dir="/proc")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["/embed\n", "/embed?a", "/embed#a", "/a b", "/%20", "/../x", "/\u00e9", "embed", ""]
+)
+def test_endpoints(endpoint: str) -> None:
+    """The endpoint of a model is a path that no library rewrites."""
+    with pytest.raises(ValueError, match="endpoint"):
+        made(models=({"name": "m", "dimensions": 4, "endpoint": endpoint},))
+
+
+@pytest.mark.parametrize("name", ["m\n", " m", "m\0", "\ufeffm"])
+def test_names_of_models(name: str) -> None:
+    """A model can be called by its name and its aliases: nothing invisible is part of them."""
+    with pytest.raises(ValueError, match="printable"):
+        made(models=({"name": name, "dimensions": 4},))
+    with pytest.raises(ValueError, match="printable"):
+        made(models=({"name": "m", "aliases": [name], "dimensions": 4},))
+
+
+def test_key_that_is_too_long() -> None:
+    """A key that no header holds is refused."""
+    with pytest.raises(ValueError, match="at most 4096"):
+        made(api_key="x" * 4097)
+
+
+def test_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """A file that an editor of Windows wrote is understood."""
+    file = tmp_path / "e.toml"
+    file.write_bytes(b"\xef\xbb\xbfgrace = 3\r\n")
+    assert sources.load({"config": str(file)}).settings.grace == 3
+
+
+def test_file_that_names_another(tmp_path: Path) -> None:
+    """`config` in a file would be ignored, so it is refused."""
+    file = tmp_path / "e.toml"
+    file.write_text(f'config = "{file}"')
+    with pytest.raises(InvalidConfiguration, match="config: one file cannot name another"):
+        sources.load({"config": str(file)})
+
+
+def warned(given: dict[str, str]) -> list[str]:
+    return [str(warning) for warning in sources.load(given).warnings]
+
+
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
+def test_files_that_everybody_can_read(mode: int, *, is_warned: bool, chosen: Chosen, tmp_path: Path) -> None:
+    """A file with a key that every user can read is a warning that names it and says what to do, never the key."""
+    file = tmp_path / "with-key.toml"
+    file.write_text('api_key = "tlk_secret"\n')
+    file.chmod(mode)
+    Path(chosen("tls_key")).chmod(mode)
+    for given, named in (
+        ({"config": str(file)}, str(file)),
+        (flags("tls_key", chosen("tls_key"), chosen), chosen("tls_key")),
+    ):
+        found = warned(given)
+        assert len(found) == is_warned
+        assert all(named in words and "chmod o-r" in words and "tlk_secret" not in words for words in found)
+
+
+def test_files_that_everybody_may_read(chosen: Chosen, tmp_path: Path) -> None:
+    """Files without a key may be read by everybody: settings, hashes of tokens, certificates."""
+    file = tmp_path / "e.toml"
+    file.write_text(f'[[tokens]]\nname = "a"\nsha256 = "{"0" * 64}"\n')
+    file.chmod(0o644)
+    Path(chosen("tls_certificate")).chmod(0o644)
+    Path(chosen("tls_key")).chmod(0o600)
+    assert warned({"config": str(file)} | flags("tls_key", chosen("tls_key"), chosen)) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "is_warned"),
+    [
+        ({"listen": "0.0.0.0:1", "upstream": "sandbox", "insecure": "true"}, True),
+        ({"listen": "[::]:1", "upstream": "sandbox", "insecure": "true"}, True),
+        ({"listen": "0.0.0.0:1", "upstream": "http://h", "insecure": "true"}, False),
+        ({"listen": "127.0.0.1:1", "upstream": "sandbox"}, False),
+        ({}, False),
+    ],
+)
+def test_sandbox_for_everybody(given: dict[str, str], *, is_warned: bool) -> None:
+    """A sandbox that callers beyond this machine reach is a warning."""
+    assert [("sandbox" in words and "loopback" in words) for words in warned(given)] == [True] * is_warned

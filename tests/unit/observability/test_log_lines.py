@@ -1,0 +1,91 @@
+"""The two forms of a log line, to the letter."""
+
+import ast
+import datetime as dt
+import json
+import time
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedwire_server.observability import log_lines
+from embedwire_server.observability.log_lines import LogLines
+
+SECOND = 1_000_000_000
+# 2026-11-29, so that every time of the day is of that date.
+MIDNIGHT = int(dt.datetime(2026, 11, 29, tzinfo=dt.UTC).timestamp()) * SECOND
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+class Logger(NamedTuple):
+    name: str = "some.where"
+
+
+def line(form: str, event: dict[str, Any], **facts: object) -> str:
+    """The line of an event, without its line break."""
+    made = LogLines(form, facts, is_terminal=False)(Logger(), "info", event).decode()
+    assert made[-1] == "\n"
+    return made[:-1]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        pytest.param(
+            "json",
+            '{"code": "OK", "seconds": 0.012345, "cause": null, "event": "call", "request_id": "id-1", "worker": 3, '
+            '"level": "info", "logger": "some.where", "timestamp": "2026-11-29T00:00:01.000002Z"}',
+        ),
+        pytest.param(
+            "text",
+            "2026-11-29T00:00:01.000002Z [info] call code=OK seconds=0.012345 cause=None request_id=id-1 worker=3 "
+            "logger=some.where",
+        ),
+    ],
+)
+def test_a_line(form: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line has the facts, the event, the request id, the facts of every line, the level, the logger and the time."""
+    monkeypatch.setattr(time, "time_ns", lambda: MIDNIGHT + SECOND + 2999)
+    token = log_lines.request_id.set("id-1")
+    try:
+        assert line(form, {"code": "OK", "seconds": 0.012345, "cause": None, "event": "call"}, worker=3) == expected
+    finally:
+        log_lines.request_id.reset(token)
+
+
+@given(st.lists(st.integers(0, 4 * SECOND - 1) | st.integers(0, 86_400 * SECOND - 1), min_size=1))
+def test_the_time(times: list[int]) -> None:
+    """Each line has the time that the clock shows, also if the clock is set back."""
+    lines = LogLines("json", {}, is_terminal=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for nanoseconds in times:
+            now = MIDNIGHT + nanoseconds
+            patch.setattr(time, "time_ns", lambda now=now: now)
+            expected = dt.datetime.fromtimestamp(MIDNIGHT // SECOND, dt.UTC) + dt.timedelta(
+                microseconds=nanoseconds // 1000
+            )
+            written = json.loads(lines(Logger(), "info", {"event": ""}))["timestamp"]
+            assert written == expected.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@given(st.dictionaries(st.text(st.characters(codec="ascii")), VALUES, max_size=20), st.text())
+def test_json_holds_each_value(facts: dict[str, object], event: str) -> None:
+    """A reader of JSON gets back what a line says, except for the texts that JSON needs surrogates for."""
+    found = json.loads(line("json", facts | {"event": event}))
+    for name in ("level", "logger", "timestamp"):
+        found.pop(name)
+        facts.pop(name, None)
+    if "\\ud" not in json.dumps(facts | {"event": event}):
+        assert found == facts | {"event": event}
+
+
+@given(st.text(st.characters(exclude_categories=())), st.text(st.characters(codec="ascii")))
+def test_text_is_one_printable_line(event: str, value: str) -> None:
+    """A printable line is written as it is, any other as Python writes it: no line breaks, no codes for terminals."""
+    found = line("text", {"fact": value, "event": event})
+    assert found.isprintable()
+    said = f"[info] {event} fact={value} logger=some.where"
+    whole = found if said.isprintable() else ast.literal_eval(found)
+    assert whole.partition(" ")[2] == said

@@ -1,0 +1,79 @@
+"""The metrics: how many series there can be."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import grpc
+import prometheus_client
+
+from embedwire_server.config.settings import Settings
+from embedwire_server.core.causes import Cause
+from embedwire_server.core.errors import Reason
+from embedwire_server.core.models import BUILT_IN, Modality
+from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
+from embedwire_server.observability.resources import CHECKED
+
+SERVICES = {
+    "embedwire.v1.EmbeddingService": [
+        ("server_stream", "CreateEmbedding"),
+        ("unary", "CreateEmbeddingUnary"),
+        ("bidi_stream", "CreateEmbeddingFromUpload"),
+        ("unary", "ListModels"),
+    ],
+    "grpc.health.v1.Health": [("unary", "Check"), ("unary", "List"), ("server_stream", "Watch")],
+    "grpc.reflection.v1.ServerReflection": [("bidi_stream", "ServerReflectionInfo")],
+    "grpc.reflection.v1alpha.ServerReflection": [("bidi_stream", "ServerReflectionInfo")],
+}
+METHODS = [(kind, service, method) for service, methods in SERVICES.items() for kind, method in methods]
+OUTCOMES = ["OK", *Reason]
+MODELS = [model.name for model in BUILT_IN]
+
+
+def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
+    """Every combination of labels that the code can write, by the name of the metric object."""
+    limits = Settings(**{name: 1 for name in Settings.model_fields if "_per_" in name}).rate_limits  # type: ignore[arg-type]
+    modalities = [(modality,) for modality in Modality]
+    upstreams = itertools.product(["custom", "sandbox"], {model.endpoint for model in BUILT_IN}, Modality)
+    asked = list(upstreams)
+    return {
+        "calls_started": METHODS,
+        "calls_handled": [(*method, code.name) for method in METHODS for code in grpc.StatusCode],
+        "call_seconds": METHODS,
+        "calls": list(itertools.product([m[2] for m in METHODS[:4]], [*MODELS, OTHER_MODEL], OUTCOMES)),
+        "inputs": list(itertools.product(Modality, MODELS, OUTCOMES)),
+        "segments": list(itertools.product(Modality, MODELS)),
+        "inputs_in_flight": modalities,
+        "overhead_seconds": modalities,
+        "upstream_requests": [(*labels, outcome) for labels in asked for outcome in OUTCOMES],
+        "upstream_seconds": asked,
+        "expired_inputs": modalities,
+        "inputs_queued": modalities,
+        "refusals": [*modalities, ("content_bytes",), ("caller",)],
+        "caller_calls": [("search", reason) for reason in OUTCOMES],
+        "caller_inputs": [("search", modality) for modality in Modality],
+        "connection_failures": [(cause,) for cause in Cause],
+        "worker_replacements": [(reason,) for reason in REPLACEMENT_REASONS],
+        "not_ready": [(cause,) for cause in CHECKED],
+        "retries": list(itertools.product(Modality, Reason)),
+        "retries_withheld": list(itertools.product(Modality, ["attempts", "deadline", "budget"])),
+        "pacing_waiting": modalities,
+        "pacing_seconds": modalities,
+        "pacing_holds": modalities,
+        "pacing_refusals": [(kind, "upstream") for kind in Modality]
+        + [(kind, limit.name) for kind, of_kind in limits.items() for limit in of_kind],
+    }
+
+
+def test_series_have_an_end() -> None:
+    """Every series that can ever exist, all together, stays within the constant that the code declares."""
+    metrics, values = Metrics("custom"), all_values()
+    labelled = {name for name, metric in vars(metrics).items() if getattr(metric, "_labelnames", ())}
+    assert set(values) == labelled
+    for name, combinations in values.items():
+        for labels in combinations:
+            getattr(metrics, name).labels(*labels)
+    page = prometheus_client.generate_latest(metrics.registry).decode()
+    series = [line for line in page.splitlines() if not line.startswith("#")]
+    of_a_caller = [line for line in series if 'client="search"' in line]
+    assert len(series) - len(of_a_caller) <= MAX_SERIES
+    assert len(of_a_caller) <= 40

@@ -1,0 +1,191 @@
+"""Rate limits as sliding windows."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+MARGIN = 1.0  # what the documentation grants a request to be on its way
+PARTS = 64  # by one of which what went may count longer than its window
+Booking = tuple[float, float]
+
+
+def limit(amount: int, seconds: float = MINUTE, *, is_media: bool = False) -> RateLimit:
+    return RateLimit("requests per minute", amount, seconds, is_media)
+
+
+def go(window: SlidingWindow, now: float, amount: float = 1.0) -> float:
+    """Send this much as soon as it may go; when that was."""
+    at = window.available_at(now, amount)
+    assert at >= now
+    assert window.available_at(at, amount) == at, "it says later what it did not say before"
+    window.consume(at, amount)
+    return at
+
+
+def run(window: SlidingWindow, steps: Sequence[tuple[float, float]]) -> list[Booking]:
+    """Send amounts one after the other, each some seconds after the one before went; when each went."""
+    now, gone = 0.0, []
+    for pause, amount in steps:
+        now = go(window, now + pause, amount)
+        gone.append((now, amount))
+    return gone
+
+
+def most(gone: Sequence[Booking], seconds: float) -> float:
+    """The most in any window of that length, wherever it begins."""
+    return max(sum(amount for at, amount in gone if start <= at < start + seconds) for start, _ in gone)
+
+
+PAUSES = st.one_of(st.just(0.0), st.floats(0, 5), st.floats(0, 200), st.sampled_from([1.0, 59.0, 60.0, 60.5, 61.0]))
+
+
+@given(st.integers(1, 12), st.sampled_from([MINUTE, HOUR]), st.lists(PAUSES, min_size=1, max_size=60))
+@example(1, MINUTE, [0.1] * 10)
+def test_never_more_than_the_limit(amount: int, seconds: float, pauses: list[float]) -> None:
+    """However requests come, no window has more than the limit, not even one that is a second longer."""
+    gone = run(SlidingWindow(limit(amount, seconds)), [(pause, 1.0) for pause in pauses])
+
+    assert most(gone, seconds + MARGIN) <= amount
+
+
+@given(st.integers(1, 30), st.lists(st.tuples(PAUSES, st.floats(0, 1)), min_size=1, max_size=60))
+def test_never_more_minutes_than_the_limit(amount: int, steps: list[tuple[float, float]]) -> None:
+    """Fractions of minutes add up as precisely as they can."""
+    window = SlidingWindow(limit(amount, HOUR, is_media=True))
+    gone = run(window, [(pause, share * amount) for pause, share in steps])
+
+    assert most(gone, HOUR + MARGIN) <= amount + 1e-9
+
+
+@given(st.integers(1, 12), st.lists(st.tuples(PAUSES, st.integers(1, 12)), min_size=1, max_size=40))
+def test_no_later_than_needed(amount: int, steps: list[tuple[float, int]]) -> None:
+    """A limit that is not spread opens when the window has room, or a part of the window later."""
+    window = SlidingWindow(limit(amount, HOUR, is_media=True))
+    now, gone = 0.0, list[Booking]()
+    for pause, wanted in steps:
+        now += pause
+        wanted = min(wanted, amount)  # noqa: PLW2901 - cut to fit
+        moments = [now, *(at + HOUR + MARGIN for at, _ in gone if at + HOUR + MARGIN > now)]
+        needed = min(
+            moment
+            for moment in moments
+            if sum(size for at, size in gone if at + HOUR + MARGIN > moment) + wanted <= amount
+        )
+        now = go(window, now, wanted)
+        assert needed <= now <= needed + HOUR / PARTS
+        gone.append((now, wanted))
+
+
+@pytest.mark.parametrize("amount", [1, 2, 7, 60, 600])
+def test_a_backlog_goes_at_full_rate(amount: int) -> None:
+    """Whoever always has more to send gets the whole limit, window after window, but for the margin and a part."""
+    gone = run(SlidingWindow(limit(amount)), [(0.0, 1.0)] * (5 * amount))
+
+    assert gone[-1][0] <= 5 * (MINUTE + MARGIN + MINUTE / PARTS) + 1e-6
+
+
+@pytest.mark.parametrize(("amount", "burst"), [(1, 1), (6, 1), (30, 1), (60, 2), (120, 4), (600, 20), (6000, 197)])
+def test_a_minute_is_spread(amount: int, burst: int) -> None:
+    """About two seconds' worth may go at once, then one after the other, evenly."""
+    window = SlidingWindow(limit(amount))
+    at_once = 0
+    while window.available_at(0.0, 1.0) == 0.0:
+        window.consume(0.0, 1.0)
+        at_once += 1
+    gone = [at for at, _ in run(window, [(0.0, 1.0)] * (amount - at_once))]
+
+    assert at_once == burst
+    for before, after in itertools.pairwise(gone):
+        assert after - before == pytest.approx((MINUTE + MARGIN) / amount)
+
+
+@pytest.mark.parametrize(
+    "unspread",
+    [
+        pytest.param(limit(50, DAY), id="a day"),
+        pytest.param(limit(50, HOUR), id="an hour"),
+        pytest.param(limit(50, HOUR, is_media=True), id="minutes of media in an hour"),
+        pytest.param(limit(50, DAY, is_media=True), id="minutes of media in a day"),
+    ],
+)
+def test_longer_windows_are_not_spread(unspread: RateLimit) -> None:
+    """Who has a day's worth may use it at once."""
+    window = SlidingWindow(unspread)
+
+    assert run(window, [(0.0, 1.0)] * 50)[-1][0] == 0.0
+    assert window.available_at(0.0, 1.0) == unspread.seconds + MARGIN
+
+
+def test_what_never_fits() -> None:
+    """More than the limit at once never goes; exactly the limit does, when all else has gone."""
+    window = SlidingWindow(limit(600, HOUR, is_media=True))
+    window.consume(0.0, 0.5)
+
+    assert window.available_at(10.0, 600.1) == math.inf
+    assert window.available_at(10.0, 600.0) == HOUR + MARGIN
+    assert window.available_at(10.0, 599.5) == 10.0
+
+
+def test_more_than_the_limit_booked() -> None:
+    """What turned out longer than anybody knew is waited for until there is room again."""
+    window = SlidingWindow(limit(10, HOUR, is_media=True))
+    window.consume(0.0, 4.0)
+    window.consume(100.0, 50.0)
+
+    assert window.available_at(200.0, 1.0) == 100 + HOUR + MARGIN
+    assert window.available_at(200.0, 0.0) == 100 + HOUR + MARGIN
+
+
+def test_unknown_minutes_wait_for_a_full_window() -> None:
+    """Media whose length nobody knows is at least not sent while there is no room for any."""
+    window = SlidingWindow(limit(10, HOUR, is_media=True))
+    assert window.available_at(0.0, 0.0) == 0.0
+    window.consume(0.0, 10.0)
+
+    assert window.available_at(200.0, 0.0) == HOUR + MARGIN
+
+
+@given(
+    st.integers(1, 12),
+    st.sampled_from([MINUTE, DAY]),
+    st.lists(PAUSES, max_size=30),
+    st.floats(0, 100),
+    st.integers(0, 40),
+)
+def test_what_is_ahead(amount: int, seconds: float, history: list[float], pause: float, ahead: int) -> None:
+    """When a request goes that has so many before it is known beforehand, up to a part for each window until then."""
+    window = SlidingWindow(limit(amount, seconds))
+    gone = run(window, [(before, 1.0) for before in history])
+    now = (gone[-1][0] if gone else 0.0) + pause
+    told = window.available_at(now, 1.0, ahead)
+    really = run(window, [(now, 1.0), *[(0.0, 1.0)] * ahead])[-1][0]
+
+    later = (1 + ahead // amount) * seconds / PARTS
+    assert told - 1e-6 <= really <= told + later + 1e-6
+
+
+def test_a_window_has_a_bounded_size() -> None:
+    """What has left the window is not kept, and what went close together is kept as one."""
+    window = SlidingWindow(limit(1_000_000, DAY))
+    for number in range(200_000):
+        window.consume(number, 1.0)
+        window.available_at(number, 1.0)
+
+    assert len(window._gone) <= PARTS + 2
+
+
+def test_few_requests_are_exact() -> None:
+    """What is further apart than a part of the window leaves it at its own time."""
+    window = SlidingWindow(limit(3, HOUR, is_media=True))
+    for at in (0.0, 100.0, 200.0):
+        window.consume(at, 1.0)
+
+    assert window.available_at(300.0, 1.0) == HOUR + MARGIN
+    assert window.available_at(300.0, 2.0) == 100.0 + HOUR + MARGIN

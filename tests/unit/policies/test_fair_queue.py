@@ -1,0 +1,122 @@
+"""Whose turn it is."""
+
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedwire_server.policies.fair_queue import FairQueue
+
+Path = tuple[str, str]
+PATHS = st.tuples(st.sampled_from("abc"), st.sampled_from("123"))
+
+
+def filled(*paths: str) -> FairQueue[int]:
+    """A queue of items numbered from 0, each pushed by a caller like `a1`."""
+    queue: FairQueue[int] = FairQueue()
+    for number, path in enumerate(paths):
+        queue.push(tuple(path), number, number)
+    return queue
+
+
+def drained(queue: FairQueue[int]) -> list[int]:
+    return [queue.pop() for _ in range(len(queue))]
+
+
+@pytest.mark.parametrize(
+    ("pushed", "popped"),
+    [
+        pytest.param("", [], id="empty"),
+        pytest.param("a1 a1 a1", [0, 1, 2], id="one caller: first come, first served"),
+        pytest.param("a1 a1 a1 b1", [0, 3, 1, 2], id="a newcomer's turn comes after one of each"),
+        pytest.param("a1 a1 b1 b1 c1", [0, 2, 4, 1, 3], id="hosts in turns"),
+        pytest.param("a1 a1 a2 b1 b1", [0, 3, 2, 4, 1], id="connections within the turns of their host"),
+        pytest.param("a1 a2 a3 a4 b1 b1", [0, 4, 1, 5, 2, 3], id="more connections, no more turns"),
+    ],
+)
+def test_order(pushed: str, popped: list[int]) -> None:
+    """Turns go round the hosts, within a host round its connections, within a connection by arrival."""
+    queue = filled(*pushed.split())
+
+    assert list(queue) == popped
+    assert drained(queue) == popped
+
+
+def test_a_repeated_item_keeps_its_place() -> None:
+    """Within one caller the lowest order comes first, whenever it was pushed."""
+    queue = filled("a1", "a1", "a1")
+    first = queue.pop()
+    queue.push(("a", "1"), first, first)
+
+    assert drained(queue) == [0, 1, 2]
+
+
+def test_a_host_that_was_served_is_last() -> None:
+    """A caller that comes back as soon as it was served gets no turn before those who wait."""
+    queue = filled("a1", "b1", "c1")
+    assert queue.pop() == 0
+    queue.push(("a", "1"), 3, 3)
+
+    assert drained(queue) == [1, 2, 3]
+
+
+@given(st.lists(st.one_of(PATHS, st.just("pop"), st.integers(0, 20)), max_size=40), PATHS, st.integers(-1, 40))
+def test_ahead(history: list[Path | str | int], path: Path, order: int) -> None:
+    """However the queue came to be as it is, so many get their turn before a newcomer as it was told.
+
+    Also if it is no newcomer, but has been here before and so stands before later ones of its caller.
+    """
+    queue: FairQueue[int] = FairQueue()
+    pushed: dict[int, Path] = {}
+    for number, step in enumerate(history):
+        if isinstance(step, tuple):
+            queue.push(step, 2 * number, number)
+            pushed[number] = step
+        elif isinstance(step, int):
+            assert queue.discard(pushed.get(step, ("a", "1")), 2 * step) == (step in pushed)
+            pushed.pop(step, None)
+        elif queue:
+            assert queue.peek() in pushed
+            del pushed[queue.pop()]
+        assert len(queue) == len(pushed)
+    told = queue.ahead(path, 2 * order + 1)
+    everybody = list(queue)
+    queue.push(path, 2 * order + 1, -1)
+
+    in_turn = drained(queue)
+
+    assert in_turn.index(-1) == told
+    assert in_turn[:told] == everybody[:told]
+    assert sorted(everybody) == sorted(pushed)
+
+
+@given(st.lists(PATHS, max_size=60))
+def test_shares(paths: list[Path]) -> None:
+    """While two hosts, or two connections of a host, both wait, neither is served twice more than the other."""
+    queue: FairQueue[Path] = FairQueue()
+    for order, path in enumerate(paths):
+        queue.push(path, order, path)
+    left = Counter(prefix for path in paths for prefix in (path[:1], path))
+    served: defaultdict[tuple[str, ...], int] = defaultdict(int)
+    while queue:
+        path = queue.pop()
+        for prefix in (path[:1], path):
+            left[prefix] -= 1
+            served[prefix] += 1
+            for other in left:
+                if len(other) == len(prefix) and other[:-1] == prefix[:-1] and left[other] > 0:
+                    assert served[prefix] <= served[other] + 1
+
+
+def test_discard() -> None:
+    """What gave up is gone, once; the others keep their turns, and a caller without items leaves no trace."""
+    queue = filled("a1", "a1", "a2", "b1")
+    assert queue.discard(("a", "1"), 0)
+    assert not queue.discard(("a", "1"), 0)
+    assert not queue.discard(("z", "1"), 0)
+    assert not queue.discard(("a", "9"), 2)
+    assert queue.discard(("b", "1"), 3)
+    assert len(queue) == 2
+    assert drained(queue) == [1, 2]
+    assert not queue._branches

@@ -1,0 +1,119 @@
+"""What all policies together hold to at the seam `Upstream`, however a call ends."""
+
+import asyncio
+
+import pytest
+
+from embedwire_server.admission.load_shedding import LoadShedder
+from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
+from embedwire_server.core.inputs import EmbedRequest
+from embedwire_server.core.models import MARENGO_30
+from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
+from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.retry import RetryPolicy
+from embedwire_server.policies.retry_budget import RetryBudget
+from embedwire_server.testing import Attempt, ScriptedUpstream
+from embedwire_server.upstreams.base import EmbedCall, Upstream
+from tests.support.embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
+from tests.support.virtual_time import in_virtual_time, settled
+
+
+class Bench:
+    """All policies around an upstream whose answers the test gives, with one place."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics("fake")
+        self.limiter = ConcurrencyLimiter(self.metrics, 1)
+        self.paces = RateLimiters({}, self.metrics)
+        self.scripted = ScriptedUpstream(undecided, "fake")
+        measured = AttemptPolicy(self.scripted, self.metrics)
+        retrying = RetryPolicy(RateLimitPolicy(measured, self.paces), RetryBudget(0.2, 3), self.metrics)
+        self.upstream: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.scripted.attempts
+
+    def is_idle(self) -> bool:
+        """Whether no attempt runs, no place is held and no probe is under way."""
+        is_free = self.limiter.slots(call()).is_idle and self.paces.of(call()).is_idle
+        return is_free and self.scripted.running == 0
+
+    def ended(self, outcome: str) -> float:
+        """How many attempts ended like this."""
+        labels = {"upstream": "fake", "endpoint": call().model.endpoint, "modality": "text"}
+        return sample(self.metrics, "embedwire_upstream_requests_total", **labels, reason=outcome)
+
+
+class Refusing:
+    """A reply to which nothing can be added."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def add_segments(self, _: EmbedCall, __: int, ___: list[Segment]) -> None:
+        raise self._error
+
+    async def add_result(self, _: EmbedCall, __: ReplySummary | None, ___: GatewayError | None) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError(), CallerStalled(1), RateLimited("no"), refusal(503), limited(60)],
+    ids=["connection", "caller stalled", "rate limited", "repeatable", "limited"],
+)
+@in_virtual_time
+async def test_what_emit_raises(error: Exception) -> None:
+    """It comes out unchanged, is neither repeated nor a refusal of the upstream's, and counts as cancelled."""
+    bench = Bench()
+    admission = LoadShedder(bench.metrics, in_flight=1, queued=10, content_bytes=1000)
+    gateway = Gateway(bench.upstream, admission, bench.metrics, inputs_at_once=1)
+    running = asyncio.create_task(gateway.embed(EmbedRequest(MARENGO_30, texts(1)), 1e9, Refusing(error)))
+    [waiting] = start(bench.upstream, call())
+    await settled()
+    bench.attempts[0].fail(limited())
+    await asyncio.sleep(5)
+    bench.attempts[1].succeed()
+    await settled()
+    assert running.done()
+    assert running.exception() is error
+    assert len(bench.attempts) == 3
+    assert bench.attempts[2].call is not bench.attempts[1].call
+    bench.attempts[2].succeed()
+    await waiting
+
+    assert bench.is_idle()
+    assert sample(bench.metrics, "embedwire_rate_limit_backoffs_total", modality="text") == 1
+    assert [bench.ended(outcome) for outcome in ("UPSTREAM_RATE_LIMITED", "CANCELLED", "OK")] == [1, 1, 1]
+    assert getattr(error, "retry_delay", None) in {None, 60}
+
+
+@in_virtual_time
+async def test_cancelled_while_emit_waits() -> None:
+    """An attempt whose caller leaves while it takes a segment gives everything back, and counts as cancelled."""
+    bench, is_emitting = Bench(), asyncio.Event()
+
+    async def emit(_: list[Segment]) -> None:
+        is_emitting.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(bench.upstream.embed(call(), emit))
+    [waiting] = start(bench.upstream, call())
+    await settled()
+    bench.attempts[0].succeed([SEGMENT], [SEGMENT])
+    await is_emitting.wait()
+    assert len(bench.attempts) == 1
+    running.cancel()
+    await gathered([running])
+    await settled()
+    assert running.cancelled()
+    bench.attempts[1].succeed()
+    await waiting
+
+    assert bench.is_idle()
+    assert [bench.ended(outcome) for outcome in (Reason.CANCELLED, "OK")] == [1, 1]

@@ -1,0 +1,334 @@
+"""The time of a call: one timer for its deadline and for the write under way, and how the call ends by it."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, Draining, GatewayError, Overloaded
+from embedwire_server.rpc.call_context import Call
+from embedwire_server.rpc.deadline import DefaultDeadlines
+from embedwire_server.rpc.flow_control import MessageWriter
+from tests.support.virtual_time import in_virtual_time, now, settled
+
+FOREVER = 1e6
+
+
+def a_call(remaining: float | None = FOREVER, stall: float = FOREVER, text: float = 60, audio: float = 600) -> Call:
+    return Call("id", "service", remaining, DefaultDeadlines(text, audio), stall, is_ours=True)
+
+
+class Context:
+    """Takes each message after some seconds."""
+
+    def __init__(self, seconds: float = FOREVER) -> None:
+        self.seconds = seconds
+
+    async def write(self, _: object) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+def writer_of(call: Call, context: Context) -> MessageWriter:
+    taken: Any = context
+
+    async def complete(operation: Any) -> Any:
+        return await operation
+
+    return MessageWriter(taken, call, bytes, complete, complete)
+
+
+async def sleeping(call: Call, seconds: float = FOREVER) -> None:
+    """Wait within the block of a call."""
+    with call:
+        await asyncio.sleep(seconds)
+
+
+async def writing(call: Call, context: Context, start: float = 0, pause: float = 0) -> None:
+    """Write one message after the other within the block of a call, from some time on."""
+    writer = writer_of(call, context)
+    with call:
+        await asyncio.sleep(start)
+        while True:
+            await writer.write(b"")
+            await asyncio.sleep(pause)
+
+
+@in_virtual_time
+async def test_the_deadline_comes_first() -> None:
+    """A call whose time is up ends with DEADLINE_EXCEEDED, also while a write has not yet taken too long."""
+    with pytest.raises(DeadlineExceeded):
+        await writing(a_call(5, stall=6), Context())
+    assert now() == pytest.approx(5, abs=0.01)
+
+
+@in_virtual_time
+async def test_the_stall_comes_first() -> None:
+    """A call whose caller takes nothing ends with CALLER_STALLED, counted from the start of the write."""
+    with pytest.raises(CallerStalled):
+        await writing(a_call(60, stall=5), Context(), start=7)
+    assert now() == pytest.approx(12, abs=0.01)
+
+
+@in_virtual_time
+async def test_each_write_counts_from_its_own_start() -> None:
+    """Writes that end in time never add up, whenever the timer looks: only the deadline ends the call."""
+    with pytest.raises(DeadlineExceeded):
+        await writing(a_call(1000, stall=5), Context(4.5), pause=0.7)
+    assert now() == pytest.approx(1000, abs=0.01)
+
+
+@in_virtual_time
+async def test_the_write_that_gets_stuck() -> None:
+    """After writes that have ended in time, one that has not ends the call when its own time is up."""
+    context = Context(3)
+    asyncio.get_running_loop().call_at(98.5, setattr, context, "seconds", FOREVER)  # from the 34th write on, at 99
+    with pytest.raises(CallerStalled):
+        await writing(a_call(1000, stall=5), context)
+    assert now() == pytest.approx(104, abs=0.01)
+
+
+@in_virtual_time
+async def test_a_call_that_writes_nothing_does_not_stall() -> None:
+    """Only a write can take too long; a call that waits for something else has all of its time."""
+    await sleeping(a_call(1000, stall=5), 900)
+    with pytest.raises(DeadlineExceeded):
+        await sleeping(a_call(1000, stall=5))
+    assert now() == pytest.approx(1900, abs=0.01)
+
+
+@in_virtual_time
+async def test_a_write_that_was_given_up_is_not_watched() -> None:
+    """What a call still does after a write that did not end has all of its time."""
+    call = a_call(1000, stall=5)
+    writer = writer_of(call, Context())
+    with call:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4):
+                await writer.write(b"")
+        await asyncio.sleep(10)
+    assert now() == pytest.approx(14, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "text", "audio", "end"),
+    [
+        pytest.param(None, 60, 600, 600, id="later"),
+        pytest.param(None, 600, 60, 60, id="earlier"),
+        pytest.param(30, 60, 600, 30, id="set by the caller"),
+    ],
+)
+@in_virtual_time
+async def test_audio_moves_the_deadline(remaining: float | None, text: float, audio: float, end: float) -> None:
+    """The default deadline becomes that of audio, and one that the caller has set stays."""
+    call = a_call(remaining, text=text, audio=audio)
+
+    async def run() -> None:
+        with call:
+            await asyncio.sleep(10)
+            call.allow_for_audio()
+            await asyncio.sleep(FOREVER)
+
+    with pytest.raises(DeadlineExceeded):
+        await run()
+    assert now() == call.deadline == pytest.approx(end, abs=0.01)
+
+
+@in_virtual_time
+async def test_a_stall_is_seen_also_after_the_deadline_has_moved() -> None:
+    """The timer that has been set anew for audio still watches writes."""
+    call = a_call(None, stall=5)
+
+    async def run() -> None:
+        with call:
+            await asyncio.sleep(3)
+            call.allow_for_audio()
+            await writer_of(call, Context()).write(b"")
+
+    with pytest.raises(CallerStalled):
+        await run()
+    assert now() == pytest.approx(8, abs=0.01)
+
+
+@in_virtual_time
+async def test_a_deadline_that_has_passed() -> None:
+    """A call that arrives too late ends as soon as it waits."""
+    with pytest.raises(DeadlineExceeded):
+        await sleeping(a_call(-5))
+    assert now() == pytest.approx(0, abs=0.01)
+
+
+async def _returns(_: Call) -> None:
+    await asyncio.sleep(1)
+
+
+async def _fails(_: Call) -> None:
+    raise ValueError
+
+
+async def _is_ended(call: Call) -> None:
+    call.end(Draining())
+    await asyncio.sleep(FOREVER)
+
+
+async def _is_late(call: Call) -> None:
+    await writer_of(call, Context()).write(b"")
+
+
+@pytest.mark.parametrize("run", [_returns, _fails, _is_ended, _is_late])
+@in_virtual_time
+async def test_nothing_is_left_after_the_block(run: Callable[[Call], Any]) -> None:
+    """However it is left: the task is not cancelled any more, no timer goes on, and nothing holds the call."""
+    call, never_entered = a_call(20, stall=30), a_call()
+    await outcome(call, run)
+    call.end(Overloaded("too late"))
+    await asyncio.sleep(0)  # asyncio holds a CancelledError until the task goes on
+    assert sys.getrefcount(call) == sys.getrefcount(never_entered)
+    assert cancellations() == 0
+    await asyncio.sleep(100)
+
+
+def cancellations() -> int:
+    """How many cancellations of the running task are still to be answered."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+async def outcome(call: Call, run: Callable[[Call], Any]) -> type[BaseException] | None:
+    """What the block of the call is left with."""
+    try:
+        with call:
+            await run(call)
+    except (GatewayError, ValueError) as error:
+        error.__traceback__ = error.__context__ = None  # as the interceptor does: their frames hold the call
+        return type(error)
+    return None
+
+
+@in_virtual_time
+async def test_the_outcomes_of_the_block() -> None:
+    """It is left with what was raised within, or with why the call was ended."""
+    expected = {_returns: None, _fails: ValueError, _is_ended: Draining, _is_late: DeadlineExceeded}
+    assert {run: await outcome(a_call(20, stall=30), run) for run in expected} == expected
+
+
+@in_virtual_time
+async def test_an_end_while_nothing_waits() -> None:
+    """A call that is ended while its task runs ends where it waits next, with the first failure that it was given."""
+    call, failure, reached = a_call(), Draining(), list[str]()
+
+    async def run() -> None:
+        with call:
+            call.end(failure)
+            call.end(Overloaded("later"))
+            reached.append("before")
+            await asyncio.sleep(0)
+            reached.append("after")
+
+    with pytest.raises(Draining) as caught:
+        await run()
+    assert caught.value is failure
+    assert reached == ["before"]
+
+
+@in_virtual_time
+async def test_an_end_of_a_task_that_is_about_to_go_on() -> None:
+    """A call that is ended when what it waits for is already there ends all the same."""
+    call, is_there = a_call(), asyncio.Event()
+
+    async def run() -> None:
+        with call:
+            await is_there.wait()
+
+    task = asyncio.create_task(run())
+    await settled()
+    is_there.set()
+    call.end(Draining())
+    with pytest.raises(Draining):
+        await task
+
+
+@in_virtual_time
+async def test_an_end_outside_the_block() -> None:
+    """Before the block is entered, and after it has been left, there is nothing to end."""
+    call = a_call()
+    call.end(Draining())
+    await sleeping(call, 1)
+    call.end(Draining())
+    await asyncio.sleep(1)
+
+
+@in_virtual_time
+async def test_a_failure_that_is_raised_within_wins() -> None:
+    """A GatewayError that comes of the cancellation, or before it, is what the call ends with."""
+    call, failure = a_call(5), Overloaded("full")
+
+    async def run() -> None:
+        with call:
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                raise failure from None
+
+    with pytest.raises(Overloaded) as caught:
+        await run()
+    assert caught.value is failure
+    assert cancellations() == 0
+
+
+@in_virtual_time
+async def test_a_cancellation_by_the_caller() -> None:
+    """A caller who leaves is not taken for the deadline."""
+    task = asyncio.create_task(sleeping(a_call(5)))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("is_ended_first", [True, False])
+@in_virtual_time
+async def test_a_cancellation_in_the_moment_of_the_end(*, is_ended_first: bool) -> None:
+    """A caller who leaves in the same moment in which the call is ended has left."""
+    call = a_call()
+    task = asyncio.create_task(sleeping(call))
+    await settled()
+    if is_ended_first:
+        call.end(Draining())
+    task.cancel()
+    if not is_ended_first:
+        call.end(Draining())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@in_virtual_time
+async def test_a_leaked_cancellation() -> None:
+    """A CancelledError that leaks out of a library passes as it is: it is not the end of the call's time."""
+    call = a_call()
+
+    async def run() -> None:
+        with call:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run()
+
+
+@in_virtual_time
+async def test_a_timeout_within() -> None:
+    """A timeout of something within the block and the end of the call do not take each other's cancellation."""
+    call = a_call(5)
+
+    async def run() -> None:
+        with call:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3):
+                    await asyncio.sleep(FOREVER)
+            async with asyncio.timeout(30):
+                await asyncio.sleep(FOREVER)
+
+    with pytest.raises(DeadlineExceeded):
+        await run()
+    assert now() == pytest.approx(5, abs=0.01)
