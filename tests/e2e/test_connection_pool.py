@@ -165,6 +165,27 @@ async def test_cancelled_exchanges_leave_nothing() -> None:
         assert closed >= 3900
 
 
+async def test_a_request_that_is_cancelled_at_any_moment_leaves_no_connection() -> None:
+    """Also while its body is being closed, just after the head of the response has arrived."""
+
+    class Slow(Pieces):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in self.pieces:
+                await asyncio.sleep(0)
+                yield piece
+
+    async with ScriptedHttpServer(endless).running() as upstream, transport() as client:
+        for turns in range(60):
+            running = asyncio.ensure_future(client.handle_async_request(post(upstream.base_url, Slow(*[b"x"] * 5))))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                response = await running
+                await response.aclose()
+        await until(lambda: not any(pool._open for pool in client._pools.values()), 10)
+
+
 async def test_a_response_is_read_no_faster_than_it_is_taken() -> None:
     """Beyond half a MiB and one read, nothing more is read, however much the upstream has to send."""
     async with ScriptedHttpServer(endless).running() as upstream, transport() as client:

@@ -88,6 +88,21 @@ async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: 
         assert served.metric("embedwire_inputs_in_flight") == 0
 
 
+async def test_a_call_that_ends_in_its_first_write_logs_no_exception() -> None:
+    """With the public API as well: the write fails when the call has ended, which is no exception to report."""
+    settings: dict[str, Any] = {"grpc_public_api_only": True, "upstream": "sandbox"}
+    asked = message(request(*[text_input()] * 2).SerializeToString())
+    async with ServerProcess.running(**settings) as server:
+        for _ in range(3):
+            async with Connection.open(server.target, settings=struct.pack(">HI", 4, 0)) as connection:
+                head = call(SERVICE + "CreateEmbedding", 1, ("grpc-timeout", "200m"))
+                await connection.send(head, frame(http2.DATA, asked, flags=http2.END_STREAM, stream=1))
+                await until(lambda: 'grpc_code="DEADLINE_EXCEEDED"' in server.metrics())
+        assert await server.terminate() == 0
+
+    assert not [line for line in server.log if "exception" in line]
+
+
 async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
     """Who takes a little now and then gets everything, also when that lasts longer than `stall_timeout`."""
 

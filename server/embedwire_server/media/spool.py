@@ -47,7 +47,7 @@ class InMemoryContent:
             yield self.data[start : start + READ_BYTES]
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Read a piece; see `domain.Content`."""
+        """Read a piece; see `core.inputs.Content`."""
         return self.data[offset : offset + size]
 
     def close(self) -> None:
@@ -151,20 +151,20 @@ class SpooledUpload:
         self._complete.set()
 
     def close(self) -> None:
-        """Give back memory, disk and place; see `domain.Content`."""
+        """Give back memory, disk and place; see `core.inputs.Content`."""
         self._closed = True
         self._give_back_place()
         self._drop()
 
     async def ready(self) -> int:
-        """Wait for the whole file; see `domain.Content`."""
+        """Wait for the whole file; see `core.inputs.Content`."""
         await self._complete.wait()
         if self.fault is not None:
             raise self.fault
         return self._size
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Read the whole file from its start; see `domain.Content`."""
+        """Read the whole file from its start; see `core.inputs.Content`."""
         for offset in range(0, self._size, READ_BYTES):
             if offset < self._spooled:
                 yield await asyncio.to_thread(self.read_at, offset, READ_BYTES)
@@ -172,7 +172,7 @@ class SpooledUpload:
                 yield self.read_at(offset, READ_BYTES)
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Read a piece; see `domain.Content`."""
+        """Read a piece; see `core.inputs.Content`."""
         spooled, tail = self._spooled, self._tail
         if self._closed:  # asked after the tail was taken, since a close in between takes it away
             raise ValueError("the upload is closed")

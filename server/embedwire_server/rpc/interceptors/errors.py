@@ -157,7 +157,10 @@ async def _plainly(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever
 
 
 async def _uninterrupted(operation: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
-    return await asyncio.shield(asyncio.ensure_future(operation))
+    task = asyncio.ensure_future(operation)
+    # It fails if the call ends before it is complete. That is no news, and asyncio logs what is not retrieved.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(task)
 
 
 async def _begun(call: call_context.Call) -> None:

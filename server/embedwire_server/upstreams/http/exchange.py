@@ -78,11 +78,11 @@ class Exchange:
         is_connected: whether the request got a connection.
         is_reused: whether that connection had carried a request before.
         is_accepted: whether a TCP connection was established, also if TLS failed on it.
-        is_begun: whether bytes of the request were written.
+        request_started: whether bytes of the request were written.
         is_sent: whether the whole request was written; `unsent_bytes` bytes of it may still have been in memory.
         is_answered: whether any byte of a response arrived.
         is_early: whether the head of the response arrived before the request had been sent completely.
-        unsent: how many bytes were still in memory when the connection was closed.
+        unsent_bytes: how many bytes were still in memory when the connection was closed.
         fault: why the response cannot be used; a text for callers.
     """
 

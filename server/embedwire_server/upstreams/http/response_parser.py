@@ -15,7 +15,7 @@ MAX_HEAD_BYTES = 256 << 10
 MAX_HEADERS = 1024
 MAX_CHUNK_OVERHEAD = 1 << 20  # beyond one byte for each byte of the body: chunk sizes, extensions and trailers
 
-_SWITCHING_PROTOCOLS, _OK = 101, 200
+_CONTINUE, _SWITCHING_PROTOCOLS, _OK = 100, 101, 200
 _BODILESS = {204, 304}
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _OVERLAP = 2  # all but the last byte of what the pattern matches
@@ -118,13 +118,15 @@ class ResponseParser:
             return
         if len(self.headers) == MAX_HEADERS:
             self._fail(f"it has more than {MAX_HEADERS} headers")
-        self.headers.append((name, value.rstrip(b" \t")))
+        self.headers.append((name.rstrip(b" \t"), value.rstrip(b" \t")))  # llhttp accepts spaces there
 
     def on_headers_complete(self) -> None:
         """Take the end of a head."""
         parser = self._parser
         assert parser is not None  # noqa: S101 - it calls this
         status = parser.get_status_code()
+        if status < _CONTINUE:
+            self._fail("its status is less than 100")
         if status == _SWITCHING_PROTOCOLS:
             self._fail("it switches to another protocol (status 101), which was not asked for")
         if status < _OK:

@@ -55,10 +55,14 @@ class Transport(httpx.AsyncBaseTransport):
         response = connection.begin(exchange, head)
         sending = asyncio.ensure_future(_send(request, request.body, connection, response, exchange))
         try:
-            await response.head()
-        finally:
-            sending.cancel()  # a final response may come before the request is sent: the rest is not wanted
-            await asyncio.wait([sending])
+            try:
+                await response.head()
+            finally:
+                sending.cancel()  # a final response may come before the request is sent: the rest is not wanted
+                await asyncio.wait([sending])
+        except BaseException:  # also a cancellation while the body is closed
+            response.abort()
+            raise
         return response
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
