@@ -96,10 +96,10 @@ def _with_lists(tokens: object) -> object:
 
 
 class Settings(BaseModel):
-    """Every setting with its default; `configuration` reads them.
+    """Every setting with its default; `sources` reads them.
 
     Raises:
-        ValidationError: a value is wrong; a `conflicts.SettingsConflict` if each is right and they do not go together.
+        ValidationError: a value is wrong; a `validation.SettingsConflict` if each is right and they do not go together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -265,7 +265,7 @@ class Settings(BaseModel):
 
         Raises:
             ValidationError: they do not go together.
-            conflicts.Conflict: there were tokens and are none; a file that is cut short must not open the server.
+            SettingsConflict: there were tokens and are none; a file that is cut short must not open the server.
         """
         if self.tokens and not other.tokens:
             raise validation.SettingsConflict([(("tokens",), validation.OPENED)])
