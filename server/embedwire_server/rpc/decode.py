@@ -1,4 +1,4 @@
-"""Messages to domain values, with every rule of the contract.
+"""Messages to values, with every rule of the contract.
 
 All faults of a request are found and reported together, each under the path of its field.
 """

@@ -1,4 +1,4 @@
-"""Domain values to messages."""
+"""Values to messages."""
 
 import functools
 from collections.abc import Awaitable, Callable

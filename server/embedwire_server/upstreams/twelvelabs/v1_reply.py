@@ -1,4 +1,4 @@
-"""The shapes of the v1 endpoint: what is sent for an input, and what the parts of a reply mean.
+"""The responses of the v1 endpoint: what their parts mean.
 
 Pure functions. Facts: upstream API notes, sections 2, 2.1 and 8.
 """
