@@ -90,7 +90,7 @@ async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: 
 
 async def test_a_call_that_ends_in_its_first_write_logs_no_exception() -> None:
     """With the public API as well: the write fails when the call has ended, which is no exception to report."""
-    settings: dict[str, Any] = {"grpc_public_api_only": True, "upstream": "sandbox"}
+    settings: dict[str, Any] = {"server_grpc_public_api_only": True, "upstream": "sandbox"}
     asked = message(request(*[text_input()] * 2).SerializeToString())
     async with ServerProcess.running(**settings) as server:
         for _ in range(3):

@@ -77,15 +77,12 @@ def duration_text(seconds: float) -> str:
 
 
 Count = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
+_IN_SECONDS = BeforeValidator(seconds_of)  # after the bounds, which stay in the schema in this order
 _Duration = Annotated[
-    float, BeforeValidator(seconds_of), Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), AfterValidator(abs), DURATION
+    float, Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, AfterValidator(abs), DURATION
 ]  # -0.0 is 0.0
-_PositiveDuration = Annotated[
-    float, BeforeValidator(seconds_of), Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False), DURATION
-]
-_LongDuration = Annotated[
-    float, BeforeValidator(seconds_of), Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False), DURATION
-]
+_PositiveDuration = Annotated[float, Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, DURATION]
+_LongDuration = Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, DURATION]
 _Address = Annotated[str, AfterValidator(parse_address)]
 
 

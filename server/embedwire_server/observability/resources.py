@@ -148,7 +148,7 @@ def require_files(inputs_in_flight: int) -> None:
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if (limit := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < needed:
-        advice = f"set ulimit -n (LimitNOFILE) to {needed} or more, or lower --inputs-in-flight"
+        advice = f"set ulimit -n (LimitNOFILE) to {needed} or more, or lower --concurrency-inputs-per-modality"
         log.warning("too few file descriptors for this configuration", limit=limit, needed=needed, advice=advice)
 
 

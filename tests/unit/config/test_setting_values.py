@@ -40,14 +40,27 @@ def chosen(tmp_path: Path) -> Chosen:
         blob.write_to_path(str(tmp_path / file))
     (tmp_path / "e.toml").write_text("[shutdown]\ngrace_period = 7\n")
     values = {
-        "listen": "127.0.0.1:5", "metrics_listen": "[::1]:6", "health_listen": "localhost:7",
-        "upstream": "http://u.example/v1.3", "api_key": "tlk_1", "log_level": "debug", "log_format": "json",
-        "config": str(tmp_path / "e.toml"), "uploads_spool_dir": str(tmp_path), "tls_certificate": str(tmp_path / "c.pem"),
-        "tls_key": str(tmp_path / "k.pem"), "tls_client_ca": str(tmp_path / "c.pem"), "request_limits_message_bytes": "1000",
-        "concurrency_max_buffered_bytes": "20000000", "insecure": "true", "server_reflection": "false", "auth_allow_caller_api_keys": "yes",
-        "upstream_proxy": "http://user:secret@p.example:3128", "upstream_ca": str(tmp_path / "c.pem"),
+        "listen": "127.0.0.1:5",
+        "metrics_listen": "[::1]:6",
+        "health_listen": "localhost:7",
+        "upstream": "http://u.example/v1.3",
+        "api_key": "tlk_1",
+        "log_level": "debug",
+        "log_format": "json",
+        "config": str(tmp_path / "e.toml"),
+        "uploads_spool_dir": str(tmp_path),
+        "tls_certificate": str(tmp_path / "c.pem"),
+        "tls_key": str(tmp_path / "k.pem"),
+        "tls_client_ca": str(tmp_path / "c.pem"),
+        "request_limits_message_bytes": "1000",
+        "concurrency_max_buffered_bytes": "20000000",
+        "insecure": "true",
+        "server_reflection": "false",
+        "auth_allow_caller_api_keys": "yes",
+        "upstream_proxy": "http://user:secret@p.example:3128",
+        "upstream_ca": str(tmp_path / "c.pem"),
         "workers_max_memory": "128",
-    }  # fmt: skip
+    }
     return lambda name: values.get(name, "1")
 
 
