@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import functools
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
 from embedwire_server.config import render, sources
+from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.config.groups import SANDBOX, duration_text
 from embedwire_server.config.settings import ALL, API_KEY, FILE_ONLY, Settings
 from embedwire_server.config.sources import Configuration, InvalidConfiguration
@@ -48,7 +49,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    _add_settings(add("serve", _serve, "serve gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration again"))
+    _add_settings(
+        add(
+            "serve",
+            _serve,
+            "serve gRPC until SIGTERM or SIGINT; SIGHUP reloads the configuration, as a change of its file does",
+        )
+    )
     config = add("config", _config, "check the settings, or show them with their places, secrets masked")
     config.add_argument("what", nargs="?", choices=("show", "check", "reference"), default="show")
     _add_settings(config)
@@ -85,9 +92,12 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
                 command.add_argument(setting.flag, **options)
 
 
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    return {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
+
+
 def _load(arguments: argparse.Namespace) -> Configuration:
-    flags = {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
-    return sources.load(flags, arguments.unknown)
+    return sources.load(_flags(arguments), arguments.unknown)
 
 
 def _loaded(arguments: argparse.Namespace) -> Configuration:
@@ -125,13 +135,15 @@ def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.observability import resources  # noqa: PLC0415 - the other commands do without
 
     tuning.raise_gc_threshold()  # before most of it is loaded
+    path = sources.config_file(_flags(arguments))
+    watcher = None if path is None else FileWatcher(path)  # before it is read: no change is missed
     found = _valid(arguments)
     settings = found.settings
     logs.configure(settings.log.level, settings.log.format)
     _warn(found)  # in the form of the log
     resources.require_files(settings.concurrency.inputs_per_modality)
     server = _server(settings)
-    return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
+    return _run(server, reload=Reloading(server, settings, functools.partial(_load, arguments)), config=watcher)
 
 
 def _server(settings: Settings) -> "App | Supervisor":
@@ -202,9 +214,13 @@ def _health(arguments: argparse.Namespace) -> int:
     return 0 if status == "SERVING" else 1
 
 
-def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Callable[[], None] | None = None) -> int:
+def _run(
+    service: contextlib.AbstractAsyncContextManager[object],
+    reload: Callable[[], Awaitable[None]] | None = None,
+    config: FileWatcher | None = None,
+) -> int:
     try:
-        runner.run(service, on_hangup=on_hangup)
+        runner.run(service, reload=reload, config=config)
     except runner.StartupError as error:
         logs.flush()  # what gRPC core has written about it comes first
         _complain(f"cannot start: {error}")

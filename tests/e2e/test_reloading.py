@@ -1,4 +1,4 @@
-"""SIGHUP: what changes in a running process, what stays, and what is said about it."""
+"""Reloads, by SIGHUP and by a change of the file: what changes, what stays, and what is said about it."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -75,6 +76,51 @@ async def test_tokens_come_and_go(tmp_path: Path) -> None:
         go_on.set()
         assert len([event async for event in running]) == 2
         assert await running.code() is OK
+
+
+def swapped(tmp_path: Path, *names: str) -> None:
+    """Write the file as Kubernetes does: a new directory, to which a symbolic link is moved."""
+    version = tmp_path / f"..{len(list(tmp_path.iterdir()))}"
+    version.mkdir()
+    write(version / "embedwire.toml", *names)
+    (tmp_path / "..new").symlink_to(version.name)
+    (tmp_path / "..new").rename(tmp_path / "..data")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_changed_file_is_used_without_a_signal(tmp_path: Path, workers: int) -> None:
+    """A file of which Kubernetes swaps a link, one that is replaced and one that is written in place are reloaded."""
+    mounted, config = tmp_path / "mounted", tmp_path / "embedwire.toml"
+    mounted.mkdir()
+    swapped(mounted, "first")
+    (mounted / "embedwire.toml").symlink_to("..data/embedwire.toml")
+    config.symlink_to(mounted / "embedwire.toml")
+
+    def replaced(path: Path, *names: str) -> None:
+        path.unlink()
+        write(path, *names)
+
+    def in_place(path: Path, *names: str) -> None:
+        path.write_text(write(tmp_path / "other", *names).read_text("utf-8"), "utf-8")
+
+    async with ServerProcess.running(answer, config=config, workers=workers) as server:
+        swapped(mounted, "second")
+        await until(lambda: sum(RELOADED in line for line in server.log) == 1)
+        assert [await code(server, name) for name in ("first", "second")] == [UNAUTHENTICATED, OK]
+        replaced(config, "third")
+        await until(lambda: sum(RELOADED in line for line in server.log) >= 2)
+        async with asyncio.timeout(20):
+            while await code(server, "third") is not OK:
+                await asyncio.sleep(0.02)
+        config.write_text("broken", "utf-8")
+        await until(lambda: [gauge(server, worker) for worker in range(workers)] == [0] * workers)
+        assert [await code(server, name) for name in ("second", "third")] == [UNAUTHENTICATED, OK]
+        in_place(config, "fourth")
+        await until(lambda: [gauge(server, worker) for worker in range(workers)] == [1] * workers)
+        assert [await code(server, name) for name in ("third", "fourth")] == [UNAUTHENTICATED, OK]
+        assert await server.terminate() == 0
+
+    assert "Traceback" not in "".join(server.log)
 
 
 async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:

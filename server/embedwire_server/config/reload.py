@@ -1,5 +1,6 @@
-"""What SIGHUP does: the configuration is read again, and what can be changed at run time is."""
+"""Reads the configuration again at run time, after SIGHUP or a change of the file, and applies what can be changed."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -45,12 +46,12 @@ def merge_reloadable(current: Settings, other: Settings) -> tuple[Settings, list
 
 
 class Reloading:
-    """Reads the configuration again whenever it is called. All of it is in force then, or nothing of it.
+    """Reads the configuration again whenever it is awaited. All of it is in force then, or nothing of it.
 
     Args:
         server: gets the new settings.
         settings: those in force.
-        load: reads the configuration.
+        load: reads the configuration; in a thread, since it reads files.
     """
 
     def __init__(self, server: Reloads, settings: Settings, load: Callable[[], Configuration]) -> None:
@@ -58,11 +59,12 @@ class Reloading:
         self._settings = settings
         self._load = load
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         """Read it; a broken one is logged, and the old one stays in force."""
         try:
-            self._settings, fixed = merge_reloadable(self._settings, self._load().settings)
-        except ValueError as error:
+            loaded = await asyncio.to_thread(self._load)
+            self._settings, fixed = merge_reloadable(self._settings, loaded.settings)
+        except (ValueError, OSError) as error:  # OSError: a file has vanished while it was checked
             log.error("the new configuration is refused, the old one stays in force", faults=str(error))  # noqa: TRY400 - the text says all
             self._server.reload(None)
             return

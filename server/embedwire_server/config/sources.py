@@ -73,6 +73,12 @@ class Configuration:
     warnings: tuple[Fault, ...]
 
 
+def config_file(flags: Mapping[str, str]) -> Path | None:
+    """Return the path of the configuration file; None if no flag and no variable names one."""
+    path = (flags.get("config") or os.environ.get(ALL["config"].variable) or "").strip()
+    return Path(path) if path else None
+
+
 def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configuration:
     """Read all settings.
 
@@ -85,7 +91,7 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     """
     faults = [Fault(flag, _unknown_flag(flag)) for flag in unknown_flags]
     environment = {name: text for name, one in _SETTABLE.items() if (text := os.environ.get(one.variable))}
-    table, path, broken = _file((flags.get("config") or environment.get("config") or "").strip())
+    table, path, broken = _file(config_file(flags))
     if table.pop("config", None) is not None:
         broken.append(Fault(f"{path}: config", "one file cannot name another"))
     file, other, misnamed = _flat(table, path)
@@ -109,16 +115,17 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     return Configuration(settings, sources, warnings)
 
 
-def _file(path: str) -> tuple[dict[str, Any], str, list[Fault]]:
+def _file(path: Path | None) -> tuple[dict[str, Any], str, list[Fault]]:
     """What the file says, its name, and what keeps it from being read."""
-    if not path or not Path(path).is_file():  # a missing one is reported where `config` is checked
+    if path is None or not path.is_file():  # a missing one is reported where `config` is checked
         return {}, "", []
+    name = str(path)
     try:
-        return tomllib.loads(Path(path).read_text("utf-8-sig")), path, []
+        return tomllib.loads(path.read_text("utf-8-sig")), name, []
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        return {}, path, [Fault(path, f"is not valid TOML: {error}")]
+        return {}, name, [Fault(name, f"is not valid TOML: {error}")]
     except OSError as error:
-        return {}, path, [Fault(path, f"cannot be read: {error.strerror}")]
+        return {}, name, [Fault(name, f"cannot be read: {error.strerror}")]
 
 
 def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fault], list[Fault]]:

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import uvloop
 
+from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.observability import logs
 from embedwire_server.process import tuning
 
@@ -22,7 +23,8 @@ def run(
     service: contextlib.AbstractAsyncContextManager[object],
     stop_signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
     then: Then = signal.SIG_DFL,
-    on_hangup: Callable[[], None] | None = None,
+    reload: Callable[[], Awaitable[None]] | None = None,
+    config: FileWatcher | None = None,
 ) -> None:
     """Run until a signal, then leave the service in good order.
 
@@ -30,25 +32,27 @@ def run(
         service: entering starts it, leaving stops it.
         stop_signals: those that end it; during the start they cancel the start.
         then: what any further one does; by default it ends the process at once.
-        on_hangup: what SIGHUP does once the service has started; by default it ends the process.
+        reload: called after each SIGHUP, and each change of `config`, once the service has started; by default SIGHUP
+            ends the process.
+        config: watches the configuration file.
 
     Raises:
-        NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
+        StartupError: entering raised OSError or RuntimeError: a port in use, a missing extra.
     """
     tuning.raise_gc_threshold()
 
     async def until_signal() -> None:
         asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
-        stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
-        if on_hangup is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+        stop, changed = _stop_event(stop_signals, then), asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
+            if reload is not None:
+                stack.enter_context(_changes(changed, config))
             if not await _started(service, stack, stop):
                 return
             tuning.freeze_heap()
-            if on_hangup is not None:
-                hangups = asyncio.create_task(_each_time(hung_up, on_hangup))
-                stack.callback(hangups.cancel)
+            if reload is not None:
+                reloads = asyncio.create_task(_each_time(changed, reload))
+                stack.callback(reloads.cancel)
             await stop.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -83,10 +87,24 @@ async def _started(
     return not stop.is_set()
 
 
-async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
+@contextlib.contextmanager
+def _changes(changed: asyncio.Event, config: FileWatcher | None) -> Generator[None]:
+    """Set the event after SIGHUP and changes of the file."""
+    loop = asyncio.get_running_loop()
+
+    def set_threadsafe() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed in this moment
+            loop.call_soon_threadsafe(changed.set)
+
+    loop.add_signal_handler(signal.SIGHUP, changed.set)
+    with contextlib.nullcontext() if config is None else config.watching(set_threadsafe):
+        yield
+
+
+async def _each_time(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:
     while await event.wait():
         event.clear()
-        do()
+        await do()
 
 
 def _end_at_once(number: int, _: object) -> None:
