@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.processes import Command
+from embedwire_server.config.renamed import RENAMED
+from embedwire_server.config.settings import ALL
+
+_OLD_NAMES = {new: old for old, new in RENAMED.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +43,13 @@ class Build:
         """The same command line with another composition root, a module of this benchmark."""
         return (self.python, "-m", module, "serve")
 
-    def has_flag(self, flag: str) -> bool:
-        """Whether this commit's `serve` knows a flag."""
-        return flag in self._help.replace(",", " ").replace("[", " ").split()
+    def flag(self, setting: str) -> str | None:
+        """Return this commit's flag of a setting; older commits have other names. None if it has no such setting."""
+        known = set(self._help.replace(",", " ").replace("[", " ").split())
+        names = (setting, _OLD_NAMES.get(setting, setting))
+        flags = (f"--{name.replace('_', '-')}" for name in names)
+        found = next((flag for flag in flags if flag in known), None)
+        return found if found or setting in ALL else f"--{setting}"  # which the command refuses
 
     def evict(self) -> None:
         """Remove its files from the page cache, so that the next start reads them.

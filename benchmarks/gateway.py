@@ -17,7 +17,7 @@ from benchmarks.upstream import Upstream
 from embedwire.v1 import embedding_pb2_grpc
 
 # A commit without one of these settings has no such limit.
-_PLACES = {"--concurrency-inputs-per-modality": "4096", "--concurrency-queue-per-modality": "4096"}
+_CONCURRENCY = {"concurrency_inputs_per_modality": 4096, "concurrency_queue_per_modality": 4096}
 _KEY = "a-key-of-the-benchmark"
 _HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
 _OURS, _OK = 'grpc_method="CreateEmbedding', 'grpc_code="OK"'
@@ -94,11 +94,10 @@ class Start:
 
     def command(self, flags: Mapping[str, Any]) -> Command:
         """The whole command line."""
-        chosen = {f"--{name.replace('_', '-')}": str(value) for name, value in flags.items()}
-        chosen |= {flag: value for flag, value in _PLACES.items() if self.build.has_flag(flag)}
+        chosen = {self.build.flag(name): str(value) for name, value in (_CONCURRENCY | dict(flags)).items()}
         variables = {"TWELVELABS_API_KEY": _KEY, **self.environment}
         serve = self.build.app(self.app) if self.app else self.build.serve
-        settings = [word for pair in chosen.items() for word in pair]
+        settings = [word for flag, value in chosen.items() if flag is not None for word in (flag, value)]
         return ["env", *(f"{name}={value}" for name, value in variables.items()), *self.tool, *serve, *settings]
 
 
