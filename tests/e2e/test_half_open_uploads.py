@@ -1,7 +1,9 @@
 """Uploads that stop, trickle or never end: each is ended within bounds, and none holds up the others."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import itertools
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.rpc.upload_stream import DRAIN_BYTES, MAX_DISCARDED_BYTES, MAX_EMPTY_CHUNKS
-from tests.support import media
+from tests.support import http2, media
 from tests.support.messages import failed, request, results, text_input, upload_input
 from tests.support.pki import bearer, sha256
 from tests.support.serving import Scripted, Serve, Served, until
@@ -22,7 +24,7 @@ MIB = 1 << 20
 PICTURE = media.png()
 TOKENS = ({"name": "a", "sha256": sha256("a")}, {"name": "b", "sha256": sha256("b")})
 OWN = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
-# What may be under way in gRPC on both sides when a call is ended.
+# What is received ahead of the server: a window of gRPC and a message that it assembles, 5 MiB, and the kernel's buffers.
 IN_FLIGHT = 16 * MIB
 
 
@@ -34,26 +36,52 @@ def chunk(data: bytes, index: int = 0, *, last: bool = False) -> Message:
     return Message(chunk=pb.UploadChunk(input_index=index, data=data, last=last))
 
 
-async def paused(*messages: Message, seconds: float = 60) -> AsyncGenerator[Message]:
+async def paused(*messages: Message) -> AsyncGenerator[Message]:
     """These messages, and then nothing more, without an end."""
     for message in messages:
         yield message
-    await asyncio.sleep(seconds)
+    await asyncio.Event().wait()
 
 
-async def repeated(seconds: float, each: Message, *before: Message) -> AsyncGenerator[Message]:
-    for message in before:
-        yield message
-    while True:
-        yield each
-        await asyncio.sleep(seconds)
+Messages = Callable[[threading.Event], Iterable[Message]]  # until the event is set
 
 
-async def ended(served: Served, messages: AsyncIterator[Message]) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in served.stub.CreateEmbeddingFromUpload(messages, timeout=40):
-            pass
-    return caught.value
+def then_nothing(*messages: Message) -> Messages:
+    """These messages, and then nothing more, without an end."""
+
+    def sent(stop: threading.Event) -> Iterator[Message]:
+        yield from messages
+        stop.wait()
+
+    return sent
+
+
+def repeated(seconds: float, each: Message, *before: Message) -> Messages:
+    """These messages, and then one again and again."""
+
+    def sent(stop: threading.Event) -> Iterator[Message]:
+        yield from before
+        while not stop.wait(seconds):
+            yield each
+
+    return sent
+
+
+async def ended(served: Served, messages: Messages) -> grpc.aio.AioRpcError:
+    """Call with the synchronous client: the asynchronous one can report a failed write instead of the status."""
+
+    def call() -> Any:
+        stop = threading.Event()
+        try:
+            with grpc.insecure_channel(served.app.target) as channel:
+                stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+                with pytest.raises(grpc.RpcError) as caught:
+                    list(stub.CreateEmbeddingFromUpload(iter(messages(stop)), timeout=40))
+        finally:
+            stop.set()
+        return caught.value
+
+    return await asyncio.to_thread(call)  # with the attributes of AioRpcError
 
 
 HALVES: dict[str, tuple[tuple[Message, ...], int]] = {
@@ -99,25 +127,25 @@ async def test_half_open_uploads_hold_nothing_up(
 
 
 ONE = first(upload_input("audio", file_name="a.wav"))
-STALLS: dict[str, Any] = {
-    "no chunk": lambda: paused(ONE),
-    "half of a file": lambda: paused(ONE, chunk(bytes(2 * MIB))),
-    "a byte now and then": lambda: repeated(0.1, chunk(b"x"), ONE),
-    "an empty chunk now and then": lambda: repeated(0.1, chunk(b""), ONE),
-    "a file that has failed already": lambda: repeated(
+STALLS: dict[str, Messages] = {
+    "no chunk": then_nothing(ONE),
+    "half of a file": then_nothing(ONE, chunk(bytes(2 * MIB))),
+    "a byte now and then": repeated(0.1, chunk(b"x"), ONE),
+    "an empty chunk now and then": repeated(0.1, chunk(b""), ONE),
+    "a file that has failed already": repeated(
         0.05, chunk(bytes(100)), first(upload_input("audio", size_bytes=10), text_input())
     ),
-    "the second file": lambda: paused(
+    "the second file": then_nothing(
         first(upload_input("image"), upload_input("image")), chunk(PICTURE, last=True), chunk(b"x", 1)
     ),
 }
 
 
 @pytest.mark.parametrize("messages", STALLS.values(), ids=STALLS)
-async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path: Path, messages: Any) -> None:
+async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path: Path, messages: Messages) -> None:
     """After `upload_idle_timeout` the call ends with the field and the limit, and nothing of it is left."""
     async with serve(uploads_idle_timeout=1.0, uploads_spool_dir=tmp_path) as served:
-        failure = failed(await ended(served, messages()))
+        failure = failed(await ended(served, messages))
         await until(lambda: served.metric("embedwire_inputs_in_flight") == 0)
         assert served.metric("embedwire_buffered_bytes") == 0
 
@@ -178,8 +206,10 @@ async def test_a_mistake_in_the_framing_is_reported_to_a_caller_that_goes_on(
     """The asynchronous client, which reports a failed write instead of a status, gets the status as well."""
     async with serve() as served:
         for _ in range(10):
-            failure = failed(await ended(served, paused(*messages)))
-            assert failure.info.reason == "INVALID_UPLOAD_FRAMING"
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                async for _ in served.stub.CreateEmbeddingFromUpload(paused(*messages), timeout=40):
+                    pass
+            assert failed(caught.value).info.reason == "INVALID_UPLOAD_FRAMING"
 
 
 async def test_the_wait_for_the_upstream_is_not_the_callers(scripted: Scripted) -> None:
@@ -196,54 +226,43 @@ async def test_the_wait_for_the_upstream_is_not_the_callers(scripted: Scripted) 
     assert not any(result.HasField("failure") for result in results(events).values())
 
 
-class Endless:
-    """A caller that sends chunks without an end; counts the bytes that gRPC has taken from it."""
-
-    def __init__(self, *inputs: pb.Input, model: str = "marengo3.0", size: int = MIB) -> None:
-        self.bytes = 0
-        self._first = Message(request=request(*inputs, model=model))
-        self._chunk = chunk(bytes(size))
-
-    def messages(self) -> Iterator[Message]:
-        yield self._first
-        while True:
-            yield self._chunk
-            self.bytes += len(self._chunk.chunk.data)
-
-    def call(self, target: str) -> grpc.aio.AioRpcError:
-        """Call with the synchronous client: the asynchronous one reports a failed write instead of the status."""
-        with grpc.insecure_channel(target) as channel:
-            stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
-            with pytest.raises(grpc.RpcError) as caught:
-                list(stub.CreateEmbeddingFromUpload(self.messages(), timeout=40))
-        error: Any = caught.value
-        return error  # type: ignore[no-any-return] # it has the same face
+def endless(*inputs: pb.Input, model: str = "marengo3.0") -> tuple[Message, Message]:
+    """A request, and the chunk that follows without an end."""
+    return Message(request=request(*inputs, model=model)), chunk(bytes(MIB))
 
 
-ENDLESS: dict[str, tuple[Any, str, int]] = {
-    "longer than declared": (lambda: Endless(upload_input("audio", size_bytes=1000)), "UPLOAD_MISMATCH", DRAIN_BYTES),
-    "over the limit": (lambda: Endless(upload_input("image")), "CONTENT_TOO_LARGE", 4 * MIB + DRAIN_BYTES),
-    "an invalid request": (lambda: Endless(upload_input("audio"), model="nope"), "INVALID_REQUEST", DRAIN_BYTES),
+ENDLESS: dict[str, tuple[tuple[Message, Message], str, int]] = {
+    "longer than declared": (endless(upload_input("audio", size_bytes=1000)), "UPLOAD_MISMATCH", DRAIN_BYTES),
+    "over the limit": (endless(upload_input("image")), "CONTENT_TOO_LARGE", 4 * MIB + DRAIN_BYTES),
+    "an invalid request": (endless(upload_input("audio"), model="nope"), "INVALID_REQUEST", DRAIN_BYTES),
     "one file of several": (
-        lambda: Endless(upload_input("audio", size_bytes=1000), text_input()),
+        endless(upload_input("audio", size_bytes=1000), text_input()),
         "UPLOAD_MISMATCH",
         MAX_DISCARDED_BYTES + DRAIN_BYTES,
     ),
-    "the wrong file": (lambda: Endless(text_input(), text_input()), "INVALID_UPLOAD_FRAMING", DRAIN_BYTES),
+    "the wrong file": (endless(text_input(), text_input()), "INVALID_UPLOAD_FRAMING", DRAIN_BYTES),
 }
 
 
-@pytest.mark.parametrize(("caller", "reason", "most"), ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize(("messages", "reason", "most"), ENDLESS.values(), ids=ENDLESS)
 async def test_an_upload_that_has_failed_is_not_read_for_ever(
-    serve: Serve, caller: Any, reason: str, most: int
+    serve: Serve, messages: tuple[Message, Message], reason: str, most: int
 ) -> None:
     """A caller that goes on after the failure is told of it, after a bounded number of bytes."""
-    caller = caller()
+    start, each = messages
     async with serve(request_limits_image_bytes=4 * MIB) as served:
-        failure = failed(await asyncio.to_thread(caller.call, served.app.target))
+        failure = failed(await ended(served, lambda _: itertools.chain([start], itertools.repeat(each))))
+        async with http2.Connection.open(served.app.target) as connection:
+            sender = http2.Sender(connection)
+            following = asyncio.ensure_future(sender.follow())
+            await connection.send(http2.call("/embedwire.v1.EmbeddingService/CreateEmbeddingFromUpload", 1))
+            await sender.send(http2.message(start.SerializeToString()))
+            while not sender.is_ended:
+                await sender.send(http2.message(each.SerializeToString()))
+            await following
 
     assert failure.info.reason == reason
-    assert caller.bytes <= most + IN_FLIGHT
+    assert sender.sent <= most + IN_FLIGHT
 
 
 @pytest.mark.parametrize("source", [{"size_bytes": 10}, {}], ids=["longer than declared", "over the limit"])
@@ -252,7 +271,7 @@ async def test_a_single_upload_that_has_failed_ends_as_soon_as_its_caller_pauses
 ) -> None:
     """With one input, the failure of its file is the call's status, without waiting for the last chunk."""
     async with serve(request_limits_image_bytes=1000, uploads_idle_timeout=600) as served:
-        failure = failed(await ended(served, paused(first(upload_input("image", **source)), chunk(bytes(2000)))))
+        failure = failed(await ended(served, then_nothing(first(upload_input("image", **source)), chunk(bytes(2000)))))
 
     assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
 
@@ -265,7 +284,7 @@ async def test_empty_chunks_are_limited(serve: Serve, size: int) -> None:
     async with serve() as served:
         good = [*before, *some, chunk(PICTURE[size:], last=True)]
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(iter(good), timeout=30)]
-        failure = failed(await ended(served, paused(*before, *more)))
+        failure = failed(await ended(served, then_nothing(*before, *more)))
 
     assert not results(events)[0].HasField("failure")
     assert failure.info.reason == "INVALID_UPLOAD_FRAMING"

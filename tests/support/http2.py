@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
+INITIAL_WINDOW_SIZE = 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -79,6 +80,53 @@ class Connection:
         while (got := await self.next()) is not None and got.kind != kind:
             pass
         return got
+
+
+class Sender:
+    """Sends on stream 1 as fast as the flow-control windows allow.
+
+    It acknowledges no PING, so that gRPC cannot measure the bandwidth-delay product, by which it enlarges windows.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._initial = self._stream = self._whole = 65_535
+        self._changed = asyncio.Event()
+        self.sent = 0
+        self.is_ended = False
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it, or as much as the server reads before it ends the stream."""
+        while data and not self.is_ended:
+            if (size := min(len(data), self._stream, self._whole, 16_384)) <= 0:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            await self._connection.send(frame(DATA, data[:size], stream=1))
+            data = data[size:]
+            self._stream -= size
+            self._whole -= size
+            self.sent += size
+
+    async def follow(self) -> None:
+        """Read frames until the server ends the stream; it runs beside `send`."""
+        while (got := await self._connection.next()) is not None and not self.is_ended:
+            if got.kind == SETTINGS:
+                for at in range(0, len(got.payload), 6):
+                    name, value = struct.unpack_from(">HI", got.payload, at)
+                    if name == INITIAL_WINDOW_SIZE:
+                        self._stream += value - self._initial
+                        self._initial = value
+            elif got.kind == WINDOW_UPDATE and got.stream:
+                self._stream += int.from_bytes(got.payload, "big")
+            elif got.kind == WINDOW_UPDATE:
+                self._whole += int.from_bytes(got.payload, "big")
+            self.is_ended = got.stream == 1 and (
+                got.kind == RST_STREAM or bool(got.kind == HEADERS and got.flags & END_STREAM)
+            )
+            self._changed.set()
+        self.is_ended = True
+        self._changed.set()
 
 
 @contextlib.asynccontextmanager
