@@ -24,7 +24,7 @@ MIB = 1 << 20
 PICTURE = media.png()
 TOKENS = ({"name": "a", "sha256": sha256("a")}, {"name": "b", "sha256": sha256("b")})
 OWN = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
-# What is received ahead of the server: a window of gRPC and a message that it assembles, 5 MiB, and the kernel's buffers.
+# What is received ahead of the server: a window and a message that gRPC assembles (5 MiB), and the kernel's buffers.
 IN_FLIGHT = 16 * MIB
 
 

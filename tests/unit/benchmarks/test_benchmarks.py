@@ -92,25 +92,23 @@ def test_cores_are_those_of_the_machine() -> None:
     assert f", {os.cpu_count()} cores;" in describe[0]
 
 
-class Known(Build):
-    """A build with these flags."""
-
-    def has_flag(self, flag: str) -> bool:
-        return flag == "--concurrency-queue-per-modality"
-
-
-def test_a_gateway_gets_no_rate_limits_and_only_the_flags_of_places_that_it_knows() -> None:
-    """An older commit may lack the settings that give places; rate limits are unset as by default."""
-    start = gateway.Start(Known("old", Path("/old")), environment={"HTTP_PROXY": "x"}, tool=["valgrind"])
-    words = [str(word) for word in start.command({"listen": "127.0.0.1:1", "request_limits_upload_bytes": 5})]
+def test_a_gateway_of_an_older_commit_gets_the_flags_that_it_has(tmp_path: Path) -> None:
+    """A setting has its old name there, or is left out; a name that is no setting stays, for the command to refuse."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text("#!/bin/sh\necho '[--listen VALUE] [--inputs-queued VALUE]'\n")
+    (tmp_path / "bin/python").chmod(0o755)
+    start = gateway.Start(Build("old", tmp_path), environment={"HTTP_PROXY": "x"}, tool=["valgrind"])
+    given = {"listen": "127.0.0.1:1", "request_limits_inputs": 5, "no_such": 1}
+    words = [str(word) for word in start.command(given)]
     assert words[0] == "env"
     assert "HTTP_PROXY=x" in words
-    assert words[words.index("valgrind") + 1 :] == [
-        "/old/bin/python",
-        "/old/bin/embedwire-server",
-        "serve",
-        *("--listen", "127.0.0.1:1", "--request-limits-upload-bytes", "5", "--concurrency-queue-per-modality", "4096"),
-    ]
+    _, _, _, serve, *flags = words[words.index("valgrind") :]
+    assert serve == "serve"
+    assert dict(zip(flags[::2], flags[1::2], strict=True)) == {
+        "--listen": "127.0.0.1:1",
+        "--inputs-queued": "4096",
+        "--no-such": "1",
+    }
 
 
 def test_decoding_and_its_bound_read_the_same_numbers() -> None:
