@@ -46,10 +46,10 @@ class Build:
     def flag(self, setting: str) -> str | None:
         """Return this commit's flag of a setting; older commits have other names. None if it has no such setting."""
         known = set(self._help.replace(",", " ").replace("[", " ").split())
-        names = (setting, _OLD_NAMES.get(setting, setting))
-        flags = (f"--{name.replace('_', '-')}" for name in names)
-        found = next((flag for flag in flags if flag in known), None)
-        return found if found or setting in ALL else f"--{setting}"  # which the command refuses
+        flag, old = (f"--{name.replace('_', '-')}" for name in (setting, _OLD_NAMES.get(setting, setting)))
+        if flag in known or setting not in ALL:  # the command refuses what is no setting
+            return flag
+        return old if old in known else None
 
     def evict(self) -> None:
         """Remove its files from the page cache, so that the next start reads them.
