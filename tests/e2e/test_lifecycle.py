@@ -1,11 +1,11 @@
-"""From the signal to the exit: who is still served, who is told to go elsewhere, and what is waited for."""
+"""From the signal to the exit: which calls are answered, which are refused, and what is waited for."""
 
 import asyncio
 import collections
 import contextlib
 import json
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -50,7 +50,11 @@ async def take(call: Any) -> list[Any]:
 
 
 class Load:
-    """Callers who call again as soon as they are answered; the codes of all their calls."""
+    """Callers that call again as soon as they are answered; the codes of all their calls.
+
+    Attributes:
+        longest_pause: seconds for which the event loop of the callers did not run.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, callers: int, **options: Any) -> None:
         self.codes: collections.Counter[grpc.StatusCode] = collections.Counter()
@@ -58,10 +62,12 @@ class Load:
         self._options = options
         self._callers = callers
         self._is_over = False
+        self.longest_pause = 0.0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator["Load"]:
         callers = [asyncio.create_task(self._call_on()) for _ in range(self._callers)]
+        callers.append(asyncio.create_task(self._measure()))
         try:
             await until(lambda: self.codes[OK] > 2 * self._callers)
             yield self
@@ -75,18 +81,43 @@ class Load:
             if code is not OK:
                 await asyncio.sleep(0.01)
 
+    async def _measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._is_over:
+            start = loop.time()
+            await asyncio.sleep(0.01)
+            self.longest_pause = max(self.longest_pause, loop.time() - start)
+
+
+async def ends_with(codes: set[grpc.StatusCode], scenario: Callable[[], Awaitable[Load]]) -> bool:
+    """Whether the calls end with these codes.
+
+    A scenario is repeated if its callers got no CPU for about as long as a drain waits for further calls (150 ms): the
+    server cannot know of calls that were not sent.
+    """
+    for _ in range(5):
+        load = await scenario()
+        if set(load.codes) == codes:
+            return True
+        if load.longest_pause < 0.1:
+            return False
+    pytest.skip("this machine gives the callers too little CPU")
+
 
 @pytest.mark.parametrize("callers", [4, 100])
-async def test_a_drain_cancels_nobody(callers: int) -> None:
+async def test_a_drain_cancels_no_call(callers: int) -> None:
     """Under load, a call is answered or refused with UNAVAILABLE; none ends in a way that callers do not try again."""
-    async with (
-        ServerProcess.running(answer, concurrency_queue_per_modality=1000) as server,
-        Load(server.channel, callers, timeout=10).running() as load,
-    ):
-        assert await server.terminate() == 0
-        await until(lambda: load.codes[UNAVAILABLE] > 0)
 
-    assert set(load.codes) == {OK, UNAVAILABLE}
+    async def scenario() -> Load:
+        async with (
+            ServerProcess.running(answer, concurrency_queue_per_modality=1000) as server,
+            Load(server.channel, callers, timeout=10).running() as load,
+        ):
+            assert await server.terminate() == 0
+            await until(lambda: load.codes[UNAVAILABLE] > 0)
+        return load
+
+    assert await ends_with({OK, UNAVAILABLE}, scenario)
 
 
 async def test_the_end_of_the_health_port_cancels_no_probe() -> None:
@@ -112,39 +143,45 @@ async def test_the_end_of_the_health_port_cancels_no_probe() -> None:
     assert codes == {OK, UNAVAILABLE}
 
 
-async def test_who_waits_for_a_server_loses_no_call() -> None:
+async def test_a_client_that_waits_for_ready_loses_no_call() -> None:
     """A client that waits for ready waits for the next server on the port, which starts there at once."""
-    async with contextlib.AsyncExitStack() as stack:
-        listen = f"127.0.0.1:{stack.enter_context(held_port())}"
-        first = await stack.enter_async_context(
-            ServerProcess.running(answer, concurrency_queue_per_modality=1000, listen=listen)
-        )
-        channel = await stack.enter_async_context(_channel(first.target))
-        async with Load(channel, 20, timeout=30, wait_for_ready=True).running() as load:
-            assert await first.terminate() == 0
-            before = load.codes[OK]
-            await stack.enter_async_context(
+
+    async def scenario() -> Load:
+        async with contextlib.AsyncExitStack() as stack:
+            listen = f"127.0.0.1:{stack.enter_context(held_port())}"
+            first = await stack.enter_async_context(
                 ServerProcess.running(answer, concurrency_queue_per_modality=1000, listen=listen)
             )
-            await until(lambda: load.codes[OK] > before + 100)
+            channel = await stack.enter_async_context(_channel(first.target))
+            async with Load(channel, 20, timeout=30, wait_for_ready=True).running() as load:
+                assert await first.terminate() == 0
+                before = load.codes[OK]
+                await stack.enter_async_context(
+                    ServerProcess.running(answer, concurrency_queue_per_modality=1000, listen=listen)
+                )
+                await until(lambda: load.codes[OK] > before + 100)
+        return load
 
-    assert set(load.codes) == {OK}
+    assert await ends_with({OK}, scenario)
 
 
 async def test_a_rolling_restart_loses_no_call() -> None:
     """Two replicas behind round robin are replaced one after the other, under load: every call is answered."""
-    async with contextlib.AsyncExitStack() as stack:
-        targets = [f"127.0.0.1:{stack.enter_context(held_port())}" for _ in range(2)]
-        replicas = [await stack.enter_async_context(ServerProcess.running(answer, listen=one)) for one in targets]
-        channel = await stack.enter_async_context(_channel(*[replica.target for replica in replicas]))
-        async with Load(channel, 16, timeout=30, wait_for_ready=True).running() as load:
-            for replica in replicas:
-                assert await replica.terminate() == 0
-                again = await stack.enter_async_context(ServerProcess.running(answer, listen=replica.target))
-                await until(lambda server=again: 'code="OK"' in server.metrics())  # type: ignore[misc]
-            await until(lambda: load.codes[OK] > 700)
 
-    assert set(load.codes) == {OK}
+    async def scenario() -> Load:
+        async with contextlib.AsyncExitStack() as stack:
+            targets = [f"127.0.0.1:{stack.enter_context(held_port())}" for _ in range(2)]
+            replicas = [await stack.enter_async_context(ServerProcess.running(answer, listen=one)) for one in targets]
+            channel = await stack.enter_async_context(_channel(*[replica.target for replica in replicas]))
+            async with Load(channel, 16, timeout=30, wait_for_ready=True).running() as load:
+                for replica in replicas:
+                    assert await replica.terminate() == 0
+                    again = await stack.enter_async_context(ServerProcess.running(answer, listen=replica.target))
+                    await until(lambda server=again: 'code="OK"' in server.metrics())  # type: ignore[misc]
+                await until(lambda: load.codes[OK] > 700)
+        return load
+
+    assert await ends_with({OK}, scenario)
 
 
 @contextlib.asynccontextmanager
