@@ -8,9 +8,9 @@ from tests.support.messages import request, text_input
 from tests.support.upstreams import Visit
 from tests.system.answers import HANGS, always, good
 from tests.system.callers import Callers, closed_loop, names
+from tests.system.experiment import Experiment, guarantee
 from tests.system.proxy import CLEAN, Proxy, Toxics
 from tests.system.server import growth
-from tests.system.stage import Stage, promise
 from tests.system.upstream import Ending, Script, Step, Upstream
 from tests.system.verdict import Verdict
 
@@ -68,19 +68,19 @@ async def answers() -> dict[str, tuple[Script, Expected]]:
     return found
 
 
-@promise("broken-answers")
-async def each_has_its_reason(stage: Stage) -> Verdict:
+@guarantee("broken-answers")
+async def each_has_its_reason(experiment: Experiment) -> Verdict:
     """Each kind of broken answer has its code and reason; connections are closed, the pool intact, memory is flat."""
     verdict, faults = Verdict(), set[str]()
     table = await answers()
     async with (
-        stage.upstream(good) as upstream,
+        experiment.upstream(good) as upstream,
         Proxy(upstream.port).running() as proxy,
-        stage.server(f"http://127.0.0.1:{proxy.port}", auth_allow_caller_api_keys=True) as server,
+        experiment.server(f"http://127.0.0.1:{proxy.port}", auth_allow_caller_api_keys=True) as server,
         Callers.connected(server.target) as callers,
     ):
         memory: list[int] = []
-        rounds = stage.scaled(20, 3)
+        rounds = experiment.scaled(20, 3)
         for round_ in range(rounds):
             for kind, (script, expected) in table.items():
                 upstream.script = script

@@ -13,8 +13,8 @@ from typing import Any
 from tests.support.messages import request, url_input
 from tests.system.answers import good, refusal
 from tests.system.callers import Callers, Outcome
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import Server
-from tests.system.stage import Stage, promise
 from tests.system.upstream import Answer, Asked, Script, Upstream
 from tests.system.verdict import Verdict
 
@@ -74,11 +74,11 @@ def once_each(given: dict[str, Hint]) -> Script:
     return script
 
 
-@promise("rate-limit-hints", patient=True)
-async def hints_are_kept(stage: Stage) -> Verdict:
+@guarantee("rate-limit-hints", patient=True)
+async def hints_are_kept(experiment: Experiment) -> Verdict:
     """The wait that a 429 asks for is kept by every call of that credential and modality, or the call fails at once."""
     given: dict[str, Hint] = {}
-    async with stage.playing(once_each(given), auth_allow_caller_api_keys=True) as (upstream, server, callers):
+    async with experiment.environment(once_each(given), auth_allow_caller_api_keys=True) as (upstream, server, callers):
         faults = await asyncio.gather(*(_Episode(kind, upstream, server, callers).fault(given) for kind in hints()))
     wrong = [fault for fault in faults if fault]
     verdict = Verdict()
@@ -142,10 +142,10 @@ def _is_refused_at_once(outcome: Outcome) -> bool:
     return outcome.code == "RESOURCE_EXHAUSTED" and outcome.retry_after is not None and outcome.seconds < HURRIED - 0.1
 
 
-@promise("rate-limit-storm", patient=True)
-async def an_upstream_that_always_refuses(stage: Stage) -> Verdict:
+@guarantee("rate-limit-storm", patient=True)
+async def an_upstream_that_always_refuses(experiment: Experiment) -> Verdict:
     """However many callers there are, an upstream that answers 429 with a useless hint gets few requests."""
-    seconds, at_once = stage.scaled(30.0, 6.0), 64
+    seconds, at_once = experiment.scaled(30.0, 6.0), 64
     stages = len(USELESS) + 1
     places = {"concurrency_inputs_per_modality": stages * at_once, "concurrency_queue_per_modality": stages * at_once}
     is_over = False
@@ -153,7 +153,7 @@ async def an_upstream_that_always_refuses(stage: Stage) -> Verdict:
     def script(asked: Asked) -> Answer:
         return good(asked) if is_over else USELESS.get(asked.line.input.partition(" ")[0], USELESS["zero"])
 
-    async with stage.playing(script, auth_allow_caller_api_keys=True, **places) as (upstream, _, callers):
+    async with experiment.environment(script, auth_allow_caller_api_keys=True, **places) as (upstream, _, callers):
         end = time.monotonic() + seconds
         numbers = itertools.count()
         storms = [_persistent(callers, kind, end, itertools.repeat(kind)) for kind in USELESS for _ in range(at_once)]

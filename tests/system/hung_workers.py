@@ -12,8 +12,8 @@ from typing import Any
 
 from tests.system.answers import slow
 from tests.system.callers import Callers, Outcome, closed_loop, names
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import Server
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 WORKERS, CONNECTIONS = 3, 30
@@ -21,14 +21,14 @@ GRACE, STOP_SECONDS = 1.0, 6.0  # the second is what the README promises beside 
 SLACK = 10.0  # for a machine that does other things as well
 
 
-@promise("hung-worker")
-async def a_hung_worker_is_replaced(stage: Stage) -> Verdict:
+@guarantee("hung-worker")
+async def a_hung_worker_is_replaced(experiment: Experiment) -> Verdict:
     """A stopped worker is killed and replaced, other connections go on, and SIGTERM still ends the server."""
-    timeout = stage.scaled(10.0, 3.0)
+    timeout = experiment.scaled(10.0, 3.0)
     flags: dict[str, Any] = {"workers": WORKERS, "workers_timeout": timeout, "shutdown_grace_period": GRACE}
     async with contextlib.AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(stage.upstream(slow(0.02)))
-        server = await stack.enter_async_context(stage.server(upstream.base_url, **flags))
+        upstream = await stack.enter_async_context(experiment.upstream(slow(0.02)))
+        server = await stack.enter_async_context(experiment.server(upstream.base_url, **flags))
         await _events(server, "serving", WORKERS + 1)
         connections = [await stack.enter_async_context(Callers.connected(server.target, 1)) for _ in range(CONNECTIONS)]
         before = _pids(server)

@@ -9,20 +9,20 @@ from embedwire_server.observability.metrics import MAX_SERIES
 from tests.support.messages import request, text_input
 from tests.system.answers import good
 from tests.system.callers import Callers, closed_loop, names
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import SERVICE
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 _SCRIPTS = 'abc é ж 漢 \u202e \U0001f600 " \\ {} = , % \t'
 
 
-@promise("label-cardinality")
-async def names_do_not_become_series(stage: Stage) -> Verdict:
+@guarantee("label-cardinality")
+async def names_do_not_become_series(experiment: Experiment) -> Verdict:
     """However many models, methods, agents and metadata callers invent, the number of series has its bound."""
-    count = stage.scaled(100_000, 2_000)
-    async with stage.playing(good, callers=0, auth_allow_caller_api_keys=True) as (_, server, everybody):
+    count = experiment.scaled(100_000, 2_000)
+    async with experiment.environment(good, callers=0, auth_allow_caller_api_keys=True) as (_, server, everybody):
         for group in range(10):
-            agent = ("grpc.primary_user_agent", f"agent-{stage.seed}-{group}")
+            agent = ("grpc.primary_user_agent", f"agent-{experiment.seed}-{group}")
             async with Callers.connected(server.target, 2, agent) as callers:
                 await closed_loop(names(count // 10, f"{group}"), 16, lambda name, it=callers: _called(it, name))  # type: ignore[misc]
             everybody.outcomes += callers.outcomes

@@ -8,9 +8,9 @@ import time
 
 from tests.system.answers import slow
 from tests.system.callers import Callers, Outcome
+from tests.system.experiment import Experiment, guarantee
 from tests.system.outside import Probes, started
 from tests.system.server import MIB
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 SECONDS = 0.2  # what the upstream takes for one
@@ -18,18 +18,18 @@ TIMES = 3
 WARM_UP = 2.0
 
 
-@promise("overload")
-async def three_times_too_many(stage: Stage) -> Verdict:
+@guarantee("overload")
+async def three_times_too_many(experiment: Experiment) -> Verdict:
     """With three times as many callers as places, goodput stays, the rest is refused at once, probes are answered."""
-    places, seconds = stage.scaled(64, 16), stage.scaled(30.0, 8.0)
-    async with stage.playing(
+    places, seconds = experiment.scaled(64, 16), experiment.scaled(30.0, 8.0)
+    async with experiment.environment(
         slow(SECONDS), callers=6, concurrency_inputs_per_modality=places, concurrency_queue_per_modality=places // 4
     ) as (
         _,
         server,
         callers,
     ):
-        peak = await _goodput(callers, places, stage.scaled(10.0, 4.0))
+        peak = await _goodput(callers, places, experiment.scaled(10.0, 4.0))
         memory = server.memory()
         with started("probe", server.target, WARM_UP + seconds) as prober:
             goodput = await _goodput(callers, TIMES * places, seconds)
@@ -41,9 +41,9 @@ async def three_times_too_many(stage: Stage) -> Verdict:
         verdict.at_least("refusals seen", callers.codes["RESOURCE_EXHAUSTED"], 100)
         # In short, other work runs beside it.
         verdict.at_most(
-            "ms p99 of a refusal, median of windows", 1000 * seen.refusal_p99, stage.scaled(10, 100), "{:.1f}"
+            "ms p99 of a refusal, median of windows", 1000 * seen.refusal_p99, experiment.scaled(10, 100), "{:.1f}"
         )
-        verdict.at_most("ms slowest health check", 1000 * seen.slowest_health, stage.scaled(100, 300), "{:.1f}")
+        verdict.at_most("ms slowest health check", 1000 * seen.slowest_health, experiment.scaled(100, 300), "{:.1f}")
         verdict.at_most("MiB more memory", (server.peak_memory() - memory) / MIB, 64, "{:.1f}")
         verdict.exactly("other outcomes", sorted(set(callers.codes) - {"OK", "RESOURCE_EXHAUSTED"}), [])
         callers.outcomes += [Outcome("probe", 0, code) for code, count in seen.codes.items() for _ in range(count)]

@@ -4,16 +4,16 @@ import asyncio
 
 from tests.system.answers import good
 from tests.system.callers import Callers, names, open_loop
-from tests.system.stage import Stage, promise
+from tests.system.experiment import Experiment, guarantee
 from tests.system.verdict import Verdict
 
 
-@promise("quota", patient=True)
-async def a_greedy_caller_takes_no_shares(stage: Stage) -> Verdict:
+@guarantee("quota", patient=True)
+async def a_greedy_caller_takes_no_shares(experiment: Experiment) -> Verdict:
     """With 60 requests a minute and three callers, one of them at 50 times its share, the others get theirs."""
-    limit, seconds = 60, stage.scaled(180, 70)
+    limit, seconds = 60, experiment.scaled(180, 70)
     share = limit / 3 / 60
-    async with stage.playing(good, callers=0, rate_limits_text_requests_per_minute=limit) as (
+    async with experiment.environment(good, callers=0, rate_limits_text_requests_per_minute=limit) as (
         upstream,
         server,
         everybody,

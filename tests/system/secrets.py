@@ -12,7 +12,7 @@ from tests.support.serving import settings_of
 from tests.system.answers import always, good, http
 from tests.system.broken_answers import answers
 from tests.system.callers import Callers, Metadata, Outcome
-from tests.system.stage import Stage, promise
+from tests.system.experiment import Experiment, guarantee
 from tests.system.upstream import Answer, Asked, Ending
 from tests.system.verdict import Verdict
 from tests.system.watched import EXPLOSIVE
@@ -36,8 +36,8 @@ def echo(status: int) -> Any:
     return script
 
 
-@promise("secrets")
-async def nobody_is_told(stage: Stage) -> Verdict:
+@guarantee("secrets")
+async def nobody_is_told(experiment: Experiment) -> Verdict:
     """At log level debug, on every path of failure, keys are told to nobody, callers' content to no log or metric."""
     scripts = {kind: script for kind, (script, _) in (await answers()).items()}
     scripts |= {f"echo {status}": echo(status) for status in (200, 400, 401, 403, 404, 429, 500, 503)}
@@ -48,7 +48,7 @@ async def nobody_is_told(stage: Stage) -> Verdict:
         "log_format": "text",
         "auth_allow_caller_api_keys": True,
     }
-    async with stage.playing(good, **settings) as (upstream, server, callers):
+    async with experiment.environment(good, **settings) as (upstream, server, callers):
         for kind, script in scripts.items():
             upstream.script = script
             await asyncio.gather(*(_everything(callers, kind, metadata) for metadata in ((), _own_key(kind))))

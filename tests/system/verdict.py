@@ -1,4 +1,4 @@
-"""What came of a promise: figures against bounds."""
+"""What came of a guarantee: figures against bounds."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ class Figure:
 
 @dataclasses.dataclass(slots=True)
 class Verdict:
-    """The figures of one promise; it is kept if all of them are."""
+    """The figures of one guarantee; it is kept if all of them are."""
 
     figures: list[Figure] = dataclasses.field(default_factory=list)
 

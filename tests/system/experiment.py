@@ -1,4 +1,4 @@
-"""What a promise is given to play on: a seed, a scale, upstreams, servers and callers, and a look at the metrics."""
+"""What an experiment uses: a seed, a scale, upstreams, servers and callers, and an audit of the metrics."""
 
 import asyncio
 import contextlib
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass
-class Stage:
-    """Where one promise plays.
+class Experiment:
+    """The experiment of one guarantee.
 
     Attributes:
-        name: of the promise.
-        seed: what chance depends on.
-        short: whether time is short.
+        name: of the guarantee.
+        seed: of random numbers.
+        short: whether numbers are small.
         directory: for logs and journals.
-        audits: what the metrics said after each experiment: nothing, or how they differ from the truth.
+        audits: of the metrics, after each part: empty, or how they differ from what callers and upstream saw.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Stage:
             yield server
 
     @contextlib.asynccontextmanager
-    async def playing(
+    async def environment(
         self, script: Script, callers: int = 4, **settings: Any
     ) -> AsyncGenerator[tuple[Upstream, Server, Callers]]:
         """An upstream, a server on it, and callers; the metrics are audited at the end."""
@@ -97,34 +97,34 @@ async def settled(server: Server) -> None:
                 await asyncio.sleep(0.05)
 
 
-Play = Callable[[Stage], Awaitable[Verdict]]
+Run = Callable[[Experiment], Awaitable[Verdict]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Promise:
-    """A promise by its name, and how to put it to the proof.
+class Guarantee:
+    """A guarantee by its name, and the experiment that checks it.
 
     Attributes:
-        patient: it waits most of its time, so that it can run beside others when time is short.
+        patient: it waits most of its time, so that it can run beside others.
     """
 
     name: str
-    play: Play
+    run: Run
     patient: bool = False
 
     @property
     def sentence(self) -> str:
-        return (self.play.__doc__ or "").strip()
+        return (self.run.__doc__ or "").strip()
 
 
-ALL: dict[str, Promise] = {}
+ALL: dict[str, Guarantee] = {}
 
 
-def promise(name: str, *, patient: bool = False) -> Callable[[Play], Play]:
-    """Add a function to the promises."""
+def guarantee(name: str, *, patient: bool = False) -> Callable[[Run], Run]:
+    """Register a function as the experiment of a guarantee."""
 
-    def add(play: Play) -> Play:
-        ALL[name] = Promise(name, play, patient)
-        return play
+    def add(run: Run) -> Run:
+        ALL[name] = Guarantee(name, run, patient)
+        return run
 
     return add
