@@ -159,7 +159,7 @@ class AsyncClient:
         request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
         message = await _build_request(items, requests.unary_request, model, options)
         reply = await self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
-        embeddings = replies.unary(reply, len(items), request_id)
+        embeddings = replies.unary_response(reply, len(items), request_id)
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline

@@ -147,7 +147,7 @@ class Client:
         request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
         message = requests.unary_request(model, items, options)
         reply = self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
-        embeddings = replies.unary(reply, len(items), request_id)
+        embeddings = replies.unary_response(reply, len(items), request_id)
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     def models(self, *, timeout: float | None = None) -> list[Model]:

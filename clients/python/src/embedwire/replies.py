@@ -103,7 +103,7 @@ def _invalid_response(message: str, request_id: str) -> GatewayError:
     return GatewayError(Failure("INTERNAL", "INTERNAL", message), request_id)
 
 
-def unary(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str) -> list[Embedding]:
+def unary_response(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str) -> list[Embedding]:
     """Decode the response of a unary call, in the order of the request."""
     if len(message.embeddings) != inputs:
         raise _invalid_response(f"the server answered {len(message.embeddings)} of {inputs} inputs", request_id)

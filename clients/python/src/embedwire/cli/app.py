@@ -44,6 +44,6 @@ def start(
     ] = False,
 ) -> None:
     """Embeddings of texts, images and audio, from an Embedwire server."""
-    terminal.tolerate_any_encoding()
+    terminal.replace_unencodable()
     for number in (signal.SIGTERM, signal.SIGHUP):  # exit by an exception, which removes a partial file
         signal.signal(number, lambda which, _: sys.exit(128 + which))

@@ -42,7 +42,7 @@ class SegmentCollector:
         for index in outcome.unanswered:
             self._segments[index].clear()
 
-    def embedded(self) -> list[tuple[int, Sequence[Segment]]]:
+    def non_empty(self) -> list[tuple[int, Sequence[Segment]]]:
         """Return index and segments of each input that has segments, in order."""
         return [(index, segments) for index, segments in enumerate(self._segments) if segments]
 
@@ -58,13 +58,13 @@ def write(collector: SegmentCollector, outcome: Outcome, file: IO[bytes]) -> Non
     """Write the array to the file, unless it is empty, and the rows of each input to stderr."""
     for line in _legend(collector, outcome.names):
         messages().print(Text(line))
-    segments = [segment for _, group in collector.embedded() for segment in group]
+    segments = [segment for _, group in collector.non_empty() for segment in group]
     if segments:
         _save(matrix(segments), file)
 
 
 def _legend(collector: SegmentCollector, names: Sequence[str]) -> Iterator[str]:
-    found, first = dict(collector.embedded()), 0
+    found, first = dict(collector.non_empty()), 0
     for index, name in enumerate(names):
         count = len(found.get(index, ()))
         rows = (

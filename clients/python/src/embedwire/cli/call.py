@@ -53,7 +53,7 @@ class Outcome:
         errors = [error for _, error in self.failed] + ([self.error] if self.error else [])
         return exit_codes.for_failures(error.failure for error in errors)
 
-    def count(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Record an event."""
         if isinstance(event, Segment):
             self.segments[event.input_index] += 1
@@ -98,7 +98,7 @@ def run_call(client: Client, request: Request, sink: EventSink, display: Progres
     try:
         with client.stream(request.model, request.inputs, max_retries=request.max_retries) as events:
             for event in events:
-                _take(event, outcome, sink, display)
+                _dispatch(event, outcome, sink, display)
             _check_complete(outcome, events.request_id)
     except EmbedwireError as error:
         outcome.error = error
@@ -106,9 +106,9 @@ def run_call(client: Client, request: Request, sink: EventSink, display: Progres
     return outcome
 
 
-def _take(event: Event, outcome: Outcome, sink: EventSink, display: ProgressDisplay) -> None:
-    outcome.count(event)
-    display.received(event)
+def _dispatch(event: Event, outcome: Outcome, sink: EventSink, display: ProgressDisplay) -> None:
+    outcome.record(event)
+    display.add_event(event)
     if isinstance(event, Segment):
         sink.segment(event)
     else:

@@ -78,13 +78,13 @@ def _events(session: Session, form: Format, path: Path | None) -> Outcome:
         screen = terminal.rows(None if path is None else stack.enter_context(output.open_streamed(path)))
         rows = TableRows(screen, session.names)
         lines = JsonLines(screen.out, [each.key for each in session.given])
-        return session.perform(lines if form == "json" else rows, screen)
+        return session.run(lines if form == "json" else rows, screen)
 
 
 def _array(session: Session, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
         file = sys.stdout.buffer if path is None else stack.enter_context(output.open_atomic(path))
         collector = SegmentCollector(len(session.given))
-        outcome = session.perform(collector, terminal.rows())
+        outcome = session.run(collector, terminal.rows())
         arrays.write(collector, outcome, file)
         return outcome

@@ -28,8 +28,8 @@ def report(error: EmbedwireError, name: str = "") -> None:
     failure = error.failure
     headline = f"{name}: {failure}" if name else str(failure)
     print_error(headline, style="red")
-    for fact in _facts(failure):
-        messages().print(Text(f"  {printable(fact)}"))
+    for detail in _details(failure):
+        messages().print(Text(f"  {printable(detail)}"))
     if error.request_id:
         messages().print(Text(f"  request id: {error.request_id}"))
 
@@ -39,19 +39,19 @@ def print_error(message: str, style: str = "") -> None:
     messages().print(Text.assemble(("error: ", f"bold {style}".strip()), printable(message)))
 
 
-def _facts(failure: Failure) -> Iterator[str]:
+def _details(failure: Failure) -> Iterator[str]:
     for violation in failure.violations:
-        fact = f"{violation.field}: {violation.description}" if violation.field else violation.description
-        if fact != failure.message:  # a single violation is the message itself
-            yield fact
+        detail = f"{violation.field}: {violation.description}" if violation.field else violation.description
+        if detail != failure.message:  # a single violation is the message itself
+            yield detail
     yield from (f"quota: {quota.subject}: {quota.description}" for quota in failure.quotas)
     if failure.retry_delay is not None:
         yield f"retry after: {failure.retry_delay:g} s"
     if failure.upstream is not None:
-        yield from _upstream_facts(failure)
+        yield from _upstream_details(failure)
 
 
-def _upstream_facts(failure: Failure) -> Iterator[str]:
+def _upstream_details(failure: Failure) -> Iterator[str]:
     reply = failure.upstream or UpstreamReply(0)
     own = "" if failure.message.endswith(reply.message) else reply.message  # the message often ends with it
     yield f"upstream: {', '.join(word for word in (f'HTTP status {reply.http_status}', reply.code, own) if word)}"

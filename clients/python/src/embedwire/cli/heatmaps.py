@@ -41,7 +41,7 @@ def windows(segments: Sequence[Segment], duration: float | None) -> list[Window]
 
 def means(matrices: Sequence["Matrix"]) -> "Matrix":
     """Return one vector for each matrix: the mean of its rows, each normalised to unit length."""
-    return np.stack([_unit(rows).mean(axis=0) for rows in matrices])
+    return np.stack([_normalize(rows).mean(axis=0) for rows in matrices])
 
 
 def over_time(vectors: "Matrix", spans: Sequence[Window], title: str) -> Figure:
@@ -53,7 +53,7 @@ def over_time(vectors: "Matrix", spans: Sequence[Window], title: str) -> Figure:
         np.pad(similar, (0, 1), constant_values=np.nan)[np.ix_(window_indices, window_indices)]
     )
     figure, axes = _canvas(7.2, 6.2)
-    mesh = axes.pcolormesh(edges, edges, cells, cmap=_COLOURS, vmin=_floor(similar), vmax=1)
+    mesh = axes.pcolormesh(edges, edges, cells, cmap=_COLOURS, vmin=_scale_minimum(similar), vmax=1)
     axes.set(xlabel="seconds", ylabel="seconds", aspect="equal", facecolor="0.9")
     _finish(figure, axes, mesh, title)
     if len(spans) <= _MOST_VALUES:
@@ -68,7 +68,7 @@ def of_inputs(vectors: "Matrix", names: Sequence[str], title: str, note: str) ->
     similar, count = _cosine(vectors), len(names)
     side = min(max(0.62 * count, 3.4), 11.0)
     figure, axes = _canvas(side + 3.6, side + 2.2)
-    mesh = axes.imshow(similar, cmap=_COLOURS, vmin=_floor(similar), vmax=1)
+    mesh = axes.imshow(similar, cmap=_COLOURS, vmin=_scale_minimum(similar), vmax=1)
     ticks = range(0, count, -(-count // _MOST_LABELS))
     labels = [f"{index}  {_shorten(names[index])}" for index in ticks]
     size = "medium" if count <= _MOST_READABLE else "x-small"
@@ -96,7 +96,7 @@ def _finish(figure: Figure, axes: Axes, mesh: Any, title: str) -> None:  # noqa:
 
 def _values(axes: Axes, similar: "Matrix", positions: Sequence[float]) -> None:
     """Write each value into its cell, in black or white by the brightness of the cell."""
-    low = _floor(similar)
+    low = _scale_minimum(similar)
     for (row, y), (column, x) in itertools.product(enumerate(positions), repeat=2):
         value = similar[row, column]
         is_dark = (value - low) / (1 - low or 1) < _DARK_BELOW
@@ -110,18 +110,18 @@ def _window_index(spans: Sequence[Window], start: float, end: float) -> int:
 
 
 def _cosine(vectors: "Matrix") -> "Matrix":
-    unit = _unit(vectors)
+    unit = _normalize(vectors)
     similar: Matrix = np.clip(unit @ unit.T, -1, 1)
     return similar
 
 
-def _unit(vectors: "Matrix") -> "Matrix":
+def _normalize(vectors: "Matrix") -> "Matrix":
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Matrix = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)
     return unit
 
 
-def _floor(similar: "Matrix") -> float:
+def _scale_minimum(similar: "Matrix") -> float:
     """Return the lower end of the colour scale: the smallest value, rounded down to a tenth, at most 0.9."""
     return min(float(np.floor(similar.min() * 10)) / 10, 0.9)
 

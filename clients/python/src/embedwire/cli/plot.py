@@ -78,7 +78,7 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
     with failures.exit_codes_for_exceptions():
         collector = SegmentCollector(len(given))
         with output.open_atomic(file) as opened:
-            outcome = session.perform(collector, terminal.rows())
+            outcome = session.run(collector, terminal.rows())
             drawn = _draw(collector, session, option, opened, file.suffix.lower())
         failures.report_failures(outcome)
         _print_and_exit(drawn, outcome, file)
@@ -97,7 +97,7 @@ def _check_drawable(given: Sequence[InputArgument], file: Path, option: str | No
 
 def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], suffix: str) -> str:
     """Draw the figure and return a description of it; "" if there is too little to draw."""
-    embedded = collector.embedded()
+    embedded = collector.non_empty()
     if len(session.given) > 1:
         if len(embedded) < 2:  # noqa: PLR2004 - two to compare
             return ""

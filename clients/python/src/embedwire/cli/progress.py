@@ -35,17 +35,17 @@ class ProgressDisplay:
         self._task = self._sending.add_task("", total=None, visible=False)
         self._wait = self._waiting.add_task("waiting for the answer")
 
-    def expect(self, inputs: int, files: int, size: int | None) -> None:
+    def set_totals(self, inputs: int, files: int, size: int | None) -> None:
         """Set the totals before the call: number of inputs and files, and their size or None if unknown."""
         self._inputs, self._files = inputs, files
         self._sending.update(self._task, total=size, visible=files > 0)
 
-    def sent(self, chunk: bytes) -> None:
-        """Count a chunk that was read from a file; an empty one is its end. Thread-safe."""
+    def add_chunk(self, chunk: bytes) -> None:
+        """Count a chunk that was read from a file; an empty one is its end. Called from any thread."""
         self._files -= not chunk
         self._sending.update(self._task, advance=len(chunk), visible=self._files > 0)
 
-    def received(self, event: Event) -> None:
+    def add_event(self, event: Event) -> None:
         """Count an event, before the sink prints it."""
         if self._is_brief:
             self._live.stop()

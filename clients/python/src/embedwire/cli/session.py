@@ -40,7 +40,7 @@ class Session:
     tls_ca: Path | None
     token: str | None = dataclasses.field(repr=False)
 
-    def perform(self, sink: EventSink, screen: terminal.Screen) -> Outcome:
+    def run(self, sink: EventSink, screen: terminal.Screen) -> Outcome:
         """Make the call, with its progress below the output.
 
         Raises:
@@ -48,9 +48,9 @@ class Session:
         """
         with contextlib.ExitStack() as stack:
             display = ProgressDisplay(terminal.progress(screen), is_brief=terminal.is_piped())
-            opener = InputOpener(stack, display.sent, self.truncate, self.start_offset)
+            opener = InputOpener(stack, display.add_chunk, self.truncate, self.start_offset)
             request = Request(self.model, opener.inputs(self.given), self.names, self.max_retries)
-            display.expect(len(self.given), opener.files, opener.bytes)
+            display.set_totals(len(self.given), opener.files, opener.bytes)
             client = stack.enter_context(
                 open_client(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls),
             )

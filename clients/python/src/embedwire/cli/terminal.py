@@ -48,7 +48,7 @@ def is_piped() -> bool:
     return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
 
 
-def tolerate_any_encoding() -> None:
+def replace_unencodable() -> None:
     """Print characters that the terminal's encoding lacks as "?", instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):

@@ -119,7 +119,7 @@ def api_error(error: EmbedwireError) -> ApiError:
     return ApiError(headers=headers, status_code=status, body=body)
 
 
-def message(failure: Failure) -> str:
+def error_message(failure: Failure) -> str:
     """Return the `error_message`: the message of the upstream, else of the server."""
     return (failure.upstream and failure.upstream.message) or str(_body(failure)["message"])
 

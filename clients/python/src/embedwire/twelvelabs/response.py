@@ -7,7 +7,7 @@ from embedwire import files
 from embedwire.errors import EmbedwireError
 from embedwire.inputs import Input, Media
 from embedwire.results import Result, Segment
-from embedwire.twelvelabs.errors import message
+from embedwire.twelvelabs.errors import error_message
 from embedwire.twelvelabs.types import (
     AudioEmbeddingResult,
     AudioSegment,
@@ -44,7 +44,7 @@ def response(outcomes: Mapping[str, Outcome]) -> EmbeddingResponse:
 
 
 def _error_message(outcome: Outcome) -> str | None:
-    return None if outcome.error is None else message(outcome.error.failure)
+    return None if outcome.error is None else error_message(outcome.error.failure)
 
 
 def _base_segments(outcome: Outcome) -> list[BaseSegment]:
