@@ -55,7 +55,7 @@ func TestRetries(t *testing.T) {
 		"two numbers":      {codes.ResourceExhausted, []string{"1", "1"}, true, 1},
 		"not said":         {codes.Unavailable, nil, true, 1},
 		"another code":     {codes.Aborted, []string{"1"}, true, 1},
-		"after its time":   {codes.ResourceExhausted, []string{"60000"}, true, 1}, // told at once
+		"after its time":   {codes.ResourceExhausted, []string{"60000"}, true, 1}, // returned at once
 		"after many years": {codes.ResourceExhausted, []string{"99999999999999999999"}, true, 1},
 	} {
 		for way, call := range ways {

@@ -1,38 +1,78 @@
-"""The words of the server's docstrings, comments, help texts and log events."""
+"""The words of docstrings, comments, help texts and log events, in the server and in the clients."""
 
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-SERVER = Path(__file__).parents[2] / "server"
-FILES = sorted(SERVER.rglob("*.py"))
-# Of programs one says `that`; what happens is said with the field's verbs: send, report, return, count.
+ROOT = Path(__file__).parents[2]
+PYTHON = ("server", "clients/python/src/embedwire", "clients/python/examples")
+GENERATED = {"v1", "generated", "embedwirepb"}  # folders
+# Programs are "that"; what happens is said with the verbs of the field: send, report, return, count.
 WORDS = re.compile(r"\b(whoever|nobody|everybody|somebody|told|who)\b", re.IGNORECASE)
-ALLOWED: dict[str, str] = {}  # the text of an exception, and its reason
+ALLOWED = {  # the text of an exception, and its reason
+    '"A small boat sails towards the evening sun while somebody on board plays a slow melody.\\n"': "sample content",
+}
+# Comments of Go, TypeScript and Java. Strings are matched first, as they may contain the start of a comment.
+STRING_OR_COMMENT = re.compile(
+    r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`(?:\\.|[^`\\])*`|(?P<comment>//[^\n]*|/\*.*?\*/)', re.DOTALL
+)
+
+Texts = Callable[[str], Iterator[str]]
 
 
-def texts(source: str) -> Iterator[str]:
+def texts_of_python(source: str) -> Iterator[str]:
     """All comments and strings, docstrings among them."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             yield token.string
 
 
-def found(source: str) -> list[str]:
+def comments(source: str) -> Iterator[str]:
+    """All comments of a source in Go, TypeScript or Java."""
+    for match in STRING_OR_COMMENT.finditer(source):
+        if match["comment"]:
+            yield match["comment"]
+
+
+def files() -> Iterator[tuple[Path, Texts]]:
+    """The sources without generated code, and the function that returns their texts."""
+    globs: list[tuple[str, str, Texts]] = [
+        *((folder, "*.py", texts_of_python) for folder in PYTHON),
+        ("clients/go", "*.go", comments),
+        ("clients/typescript/src", "*.ts", comments),
+        ("clients/java/src", "*.java", comments),
+    ]
+    for folder, pattern, texts in globs:
+        for path in sorted((ROOT / folder).rglob(pattern)):
+            if not GENERATED & set(path.relative_to(ROOT).parts):
+                yield path, texts
+
+
+def found(source: str, texts: Texts) -> list[str]:
     return [text for text in texts(source) if text not in ALLOWED and WORDS.search(text)]
 
 
-def test_the_search_finds_each_kind() -> None:
-    """A docstring, a comment and a message are found."""
-    source = '"""Who calls."""\nx = 1  # nobody\nprint("everybody")\n'
-    assert len(found(source)) == 3
+@pytest.mark.parametrize(
+    ("source", "texts", "count"),
+    [
+        ('"""Who calls."""\nx = 1  # nobody\nprint("everybody")\n', texts_of_python, 3),
+        ('x := "// who" // nobody\n/*\n * Whoever calls.\n */\n', comments, 2),
+        ("const x = `who\n// who`; // told\n", comments, 1),
+        ('char c = \'"\'; // who\nString s = """\n  who\n  """; /** somebody */\n', comments, 2),
+    ],
+)
+def test_the_search_finds_each_kind(source: str, texts: Texts, count: int) -> None:
+    """Docstrings, messages and comments are found; strings of the other languages are not searched."""
+    assert len(found(source, texts)) == count
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SERVER)))
-def test_words(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "texts"), [pytest.param(*each, id=str(each[0].relative_to(ROOT))) for each in files()]
+)
+def test_words(path: Path, texts: Texts) -> None:
     """None of these words is used."""
-    assert found(path.read_text()) == []
+    assert found(path.read_text(), texts) == []

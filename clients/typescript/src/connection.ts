@@ -7,7 +7,7 @@ import { type ChannelCredentials, type ChannelOptions, Metadata, credentials } f
 
 import { VERSION } from "./version.js";
 
-/** How the server proves who it is, and this client too if it must. Certificates and keys are PEM. */
+/** TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM. */
 export interface TLS {
   /** Whom to trust; by default the roots that come with Node.js. */
   readonly rootCertificates?: Uint8Array | string | undefined;
@@ -126,7 +126,7 @@ export class Connection {
     return {
       "grpc.primary_user_agent": `embedwire-typescript/${VERSION}`,
       "grpc.max_receive_message_length": RECEIVE_BYTES,
-      // Nobody but the caller decides what is repeated; see Attempts.
+      // No retry policy from DNS: see Attempts.
       "grpc.service_config_disable_resolution": 1,
       // What is for this machine does not go to a proxy of the environment.
       ...(isLocal(this.target) && { "grpc.enable_http_proxy": 0 }),

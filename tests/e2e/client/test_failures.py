@@ -32,7 +32,7 @@ from embedwire import (
     UpstreamError,
     UpstreamReply,
 )
-from embedwire.details import error_of
+from embedwire.details import error_from_call
 from embedwire.replies import failure as read_failure
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
@@ -109,7 +109,7 @@ class Call:
 
 def by_status(error: errors.GatewayError) -> EmbedwireError:
     trailers = [("x-request-id", "theirs"), (status.DETAILS_KEY, status.details(error))]
-    return error_of(Call(status.code(error), status.text(error), trailers), "mine")
+    return error_from_call(Call(status.code(error), status.text(error), trailers), "mine")
 
 
 def by_result(error: errors.GatewayError) -> Failure:
@@ -251,7 +251,7 @@ def test_a_reason_of_the_future_by_its_code(code: str) -> None:
     info = any_pb2.Any()
     info.Pack(error_details_pb2.ErrorInfo(reason="BRAND_NEW", domain="embedwire"))
     details = status_pb2.Status(code=number, message="new", details=[info]).SerializeToString()
-    caught = error_of(Call(grpc.StatusCode[code], "new", [(status.DETAILS_KEY, details)]), "mine")
+    caught = error_from_call(Call(grpc.StatusCode[code], "new", [(status.DETAILS_KEY, details)]), "mine")
     failure = read_failure(
         pb.Failure.FromString(pb.Failure(code=number, message="new").SerializeToString() + b"\x10\xe7\x07")
     )
@@ -322,14 +322,14 @@ async def test_another_servers_details(connect: Connect, details: bytes) -> None
 def test_facts_that_are_no_numbers(facts: dict[str, str]) -> None:
     """Facts that cannot be read do not hide the failure itself."""
     details = packed(error_details_pb2.ErrorInfo(reason="OVERLOADED", domain="embedwire", metadata=facts))
-    caught = error_of(Call(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", [(status.DETAILS_KEY, details)]), "mine")
+    caught = error_from_call(Call(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", [(status.DETAILS_KEY, details)]), "mine")
     assert (type(caught), caught.reason, caught.message) == (RefusedError, "OVERLOADED", "busy")
 
 
 @pytest.mark.parametrize("trailers", [None, (), [("x-request-id", "a")]])
 def test_no_trailers(trailers: Any) -> None:
     """A call that ended without trailers or message is told by its code."""
-    caught = error_of(Call(grpc.StatusCode.UNAVAILABLE, None, trailers), "mine")
+    caught = error_from_call(Call(grpc.StatusCode.UNAVAILABLE, None, trailers), "mine")
     assert (type(caught), caught.failure) == (UnreachableError, Failure("UNAVAILABLE", "", ""))
 
 

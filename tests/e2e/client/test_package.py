@@ -44,7 +44,7 @@ order = sys.argv[1]
 if order == "before":
     from google.rpc import error_details_pb2, status_pb2
 import grpc
-from embedwire.details import DETAILS_KEY, error_of
+from embedwire.details import DETAILS_KEY, error_from_call
 if order == "after":
     from google.rpc import error_details_pb2, status_pb2
 
@@ -60,7 +60,7 @@ retry.retry_delay.FromMilliseconds(1500)
 for detail in (retry, info):
     message.details.add().Pack(detail)
 encoded = message.SerializeToString()
-error = error_of(Call(), "id")
+error = error_from_call(Call(), "id")
 assert (error.reason, error.retry_delay, error.attempts) == ("OVERLOADED", 1.5, 2), error
 again = error_details_pb2.ErrorInfo()
 assert message.details[1].Unpack(again) and again == info

@@ -46,9 +46,9 @@ async def test_a_second_refusal_is_raised(connect: Connect) -> None:
 
 
 async def test_callers_may_do_it_themselves(connect: Connect) -> None:
-    """With retry_refusals=False every refusal is raised."""
+    """With retry_on_pushback=False every rejection is raised."""
     fake = Fake([refusal("1")])
-    async with serving(fake) as target, connect(target, timeout=20, retry_refusals=False) as client:
+    async with serving(fake) as target, connect(target, timeout=20, retry_on_pushback=False) as client:
         with pytest.raises(RefusedError):
             await client.embed("m", Text("a"))
         with pytest.raises(RefusedError):
