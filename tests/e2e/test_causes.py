@@ -281,7 +281,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server = ScriptedHttpServer(good)
-        await server._serve(reader, writer)
+        await server.serve(reader, writer)
 
     async def good(visit: Visit) -> None:
         await visit.answer(reply(), Connection="close")

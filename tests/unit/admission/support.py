@@ -57,9 +57,7 @@ class Bench:
 
     def holds_nothing(self) -> bool:
         """Whether no capacity, slot or content memory is held."""
-        shares = [room.share for room in self.admission._rooms.values()]
-        is_held = any(share.taken or share._by_host or share._by_connection for share in shares)
-        return not is_held and self.is_idle() and not self.admission.content_memory.taken
+        return self.admission.is_idle and self.is_idle()
 
     def refusals(self, room: str) -> float:
         return sample(self.metrics, "embedwire_requests_shed_total", resource=room)

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
 
+from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.spool import IN_MEMORY_BYTES, READ_BYTES, InMemoryContent
 from tests.unit.media.spool_support import read, received, spooled, upload
 
@@ -49,10 +51,11 @@ async def test_no_name_while_open(tmp_path: Path) -> None:
 
 async def test_chunks_are_bounded(tmp_path: Path) -> None:
     """A spooled file is read in pieces, so that memory does not grow with it."""
-    file = upload(tmp_path)
+    memory = ContentMemory(256 << 20)
+    file = upload(tmp_path, memory=memory)
     await received(file, b"x" * (4 << 20), 1 << 20)
     assert max([len(chunk) async for chunk in file.chunks()]) <= max(READ_BYTES, 1 << 20)
-    assert len(file._tail) <= IN_MEMORY_BYTES
+    assert memory.taken <= IN_MEMORY_BYTES
     file.close()
 
 
@@ -107,17 +110,28 @@ async def test_read_after_close(tmp_path: Path, size: int) -> None:
         file.read_at(0, 10)
 
 
-async def test_close_waits_for_a_read(tmp_path: Path) -> None:
+async def test_close_waits_for_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor is closed between two reads, never under one: it might be another file's before it is used."""
-    file = upload(tmp_path)
+    places, began, goes_on = asyncio.Semaphore(1), threading.Event(), threading.Event()
+    file = upload(tmp_path, places=places)
     await received(file, b"x" * 3_000_000)
-    with file._reading:
-        closing = asyncio.create_task(asyncio.to_thread(file.close))
-        while not file._closed:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
-        assert spooled(tmp_path)
+
+    def slow_read(fd: int, size: int, offset: int, pread: Callable[[int, int, int], bytes] = os.pread) -> bytes:
+        began.set()
+        goes_on.wait(20)
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", slow_read)
+    reading = asyncio.create_task(asyncio.to_thread(file.read_at, 0, 10))
+    await asyncio.to_thread(began.wait, 20)
+    closing = asyncio.create_task(asyncio.to_thread(file.close))
+    while places.locked():
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)
+    assert spooled(tmp_path)
+    goes_on.set()
     await closing
+    assert await reading == b"x" * 10
     assert not spooled(tmp_path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, Reason, ResourceFailure, UploadMismatch
+from embedwire_server.media.content_memory import ContentMemory
 from tests.unit.media.spool_support import received, spooled, upload
 
 
@@ -62,16 +63,17 @@ async def test_exactly_as_declared() -> None:
     file.close()
 
 
-async def test_discards_after_fault() -> None:
+async def test_discards_after_fault(tmp_path: Path) -> None:
     """After a fault the writer may go on; nothing of it is kept, and the first fault stands."""
-    file = upload(limit=10)
+    memory = ContentMemory(256 << 20)
+    file = upload(tmp_path, limit=10, memory=memory)
     await file.open()
     await file.write(b"x" * 11)
     for _ in range(100):
         await file.write(b"x" * (1 << 20))
     await file.finish()
-    assert not file._pending
-    assert file._file is None
+    assert memory.taken == 0
+    assert not spooled(tmp_path)
     with pytest.raises(ContentTooLarge):
         await file.ready()
     file.close()
@@ -79,12 +81,13 @@ async def test_discards_after_fault() -> None:
 
 async def test_discards_after_close(tmp_path: Path) -> None:
     """A writer that has not heard of the end does no harm, and leaves nothing."""
-    file = upload(tmp_path)
+    memory = ContentMemory(256 << 20)
+    file = upload(tmp_path, memory=memory)
     await file.open()
     file.close()
     for _ in range(4):
         await file.write(b"x" * (1 << 20))
-    assert not file._pending
+    assert memory.taken == 0
     assert not spooled(tmp_path)
 
 

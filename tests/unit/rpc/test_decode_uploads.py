@@ -1,5 +1,7 @@
 """Requests with uploads."""
 
+import asyncio
+
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -20,14 +22,14 @@ def test_uploads() -> None:
     first, _, last = read.inputs
     assert first == AudioInput("", FileSource(uploads[0], "a.mp3", "audio/mpeg"))
     assert last == ImageInput("", FileSource(uploads[2], "upload", "application/octet-stream"))
-    known = uploads[0]._announced
+    known = uploads[0].declaration
     assert (known.field, known.limit, known.size, known.sha256) == (
         "request.inputs[0].audio.source.upload",
         200,
         200,
         b"h" * 32,
     )
-    unknown = uploads[2]._announced
+    unknown = uploads[2].declaration
     assert (unknown.limit, unknown.size, unknown.sha256) == (100, None, None)
 
 
@@ -75,10 +77,13 @@ async def test_open_uploads() -> None:
     assert all(isinstance(item, SpooledUpload) for item in uploads.values())
     await uploads[0].open()
     await uploads[1].open()
-    assert uploads[2]._places.locked()
+    third = asyncio.create_task(uploads[2].open())
+    await asyncio.sleep(0)
+    assert not third.done()
     _, others = asked.read_upload(message)
-    assert not others[0]._places.locked()
+    await others[0].open()
+    assert not third.done()
     uploads[0].close()
-    await uploads[2].open()
-    for item in uploads.values():
+    await third
+    for item in (*uploads.values(), *others.values()):
         item.close()
