@@ -85,7 +85,7 @@ async def test_discards_after_close(tmp_path: Path) -> None:
     file = upload(tmp_path, memory=memory)
     await file.open()
     file.close()
-    for _ in range(4):
+    for _ in range(5):
         await file.write(b"x" * (1 << 20))
     assert memory.taken == 0
     assert not spooled(tmp_path)
