@@ -119,8 +119,8 @@ gen-go: .venv-gen/installed build/go/installed
 test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal
 
-PUBLIC_API_TESTS := tests/e2e/client $(patsubst %,tests/e2e/test_%.py,calls streaming upload half_open_uploads lifecycle security \
-	bad_input open_services tls tokens observability policies)
+PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
+	half_open_uploads lifecycle security bad_input open_services tls tokens observability)
 
 .PHONY: test-public-api
 test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only

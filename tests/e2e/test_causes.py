@@ -1,4 +1,4 @@
-"""Why the upstream cannot be reached: every cause that can be produced here, over real sockets and certificates."""
+"""Causes of failed connections to the upstream, over real sockets and certificates."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,7 @@ import errno
 import re
 import socket
 import ssl
-import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -22,57 +21,23 @@ from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, 
 from embedwire_server.upstreams.http import diagnosis
 from embedwire_server.upstreams.http.exchange import TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError
+from tests.e2e.causes_support import Serving, listening, says, self_signed
 from tests.e2e.test_transport import attempts_at, call, failure_of
 from tests.support.embed_calls import embedded
-from tests.support.messages import failed, request, results, text_input
+from tests.support.messages import failed, request, text_input
 from tests.support.process import ServerProcess
-from tests.support.serving import Scripted, Serve, Served, until
+from tests.support.serving import Serve, until
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
-Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TEXT = request(text_input())
 UNARY = embedding_pb2.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 ALERT = bytes.fromhex("150303000202")  # the head of a fatal one
 CERTIFICATES = {cause for cause in Cause if cause.startswith("certificate_")}
-
-
-def says(answer: bytes, *, reset: bool = False) -> Serving:
-    """Read something, send this, and close."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(4096)
-        writer.write(answer)
-        with contextlib.suppress(OSError):
-            await writer.drain()
-            if reset:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            writer.close()
-
-    return serve
-
-
-@contextlib.asynccontextmanager
-async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """A server of this machine; its port."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
-    return context
-
-
-def self_signed() -> ssl.SSLContext:
-    """The certificate of an authority, as a server's own."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.LeafCert(authority.private_key_pem.bytes(), authority.cert_pem.bytes(), []).configure_cert(context)
     return context
 
 
@@ -287,71 +252,6 @@ def test_own_resources_are_no_fault_of_the_upstream(cause: Cause) -> None:
     assert failure.cause is cause
 
 
-async def failure_at(served: Served, *inputs: embedding_pb2.Input) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in served.stub.CreateEmbedding(request(*(inputs or (text_input(),))), timeout=25):
-            pass
-    return caught.value
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("cause", [Cause.CERTIFICATE_SELF_SIGNED, Cause.TLS_TO_PLAINTEXT_PORT])
-async def test_a_permanent_cause_is_not_repeated(serve: Serve, cause: Cause, capfd: pytest.CaptureFixture[str]) -> None:
-    """One connection is tried, no retry is made or paid for, and status, metric and log name the cause."""
-    context = self_signed() if cause is Cause.CERTIFICATE_SELF_SIGNED else None
-    tried = 0
-
-    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal tried
-        tried += 1
-        await says(b"HTTP/1.1 400 Bad Request\r\n\r\n")(reader, writer)
-
-    async with listening(count, context) as port, serve(upstream=f"https://localhost:{port}") as served:
-        budget = served.metric("embedwire_retry_budget_tokens")
-        failure = failed(await failure_at(served))
-        assert served.metric("embedwire_upstream_connection_failures_total", cause=cause) == 1
-        assert served.metric("embedwire_upstream_connection_failures_total") == 1
-        assert served.metric("embedwire_upstream_requests_total") == 0
-        assert served.metric("embedwire_retries_total") == 0
-        assert served.metric("embedwire_retry_budget_tokens") == budget
-
-    assert tried == (0 if context else 1)  # a handshake that fails does not reach the script
-    assert (failure.code, failure.info.reason) == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
-    assert (failure.info.metadata["cause"], failure.info.metadata["attempts"]) == (cause, "0")
-    assert failure.message == WORDS[cause]
-    log = re.sub(r"\x1b\[[0-9;]*m", "", "".join(capfd.readouterr()))
-    assert len(re.findall(rf"upstream request failed .*cause={cause}", log)) == 1
-    assert len(re.findall(rf"\] call .*cause={cause}", log)) == 1
-
-
-@pytest.mark.asyncio
-async def test_a_storm_of_failures_is_one_line(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """Many failures of one cause are counted each and logged seldom; each input's failure has the cause."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    async with serve(upstream=f"http://127.0.0.1:{port}", retry_max_attempts=1) as served:
-        asked = request(*(text_input() for _ in range(100)))
-        done = results([event async for event in served.stub.CreateEmbedding(asked, timeout=25)])
-        assert served.metric("embedwire_upstream_connection_failures_total", cause="connection_refused") == 100
-
-    assert {(result.failure.cause, result.attempts) for result in done.values()} == {("connection_refused", 0)}
-    assert "".join(capfd.readouterr()).count("upstream request failed") == 1
-
-
-@pytest.mark.asyncio
-async def test_other_failures_have_no_cause(scripted: Scripted) -> None:
-    """What an upstream answers is no failure of the connection."""
-
-    async def script(visit: Visit) -> None:
-        await visit.answer(b"", 503)
-
-    async with scripted(script, retry_max_attempts=1) as (served, _):
-        failure = failed(await failure_at(served))
-        assert served.metric("embedwire_upstream_connection_failures_total") == 0
-    assert "cause" not in failure.info.metadata
-    assert failure.info.metadata["attempts"] == "1"
-
-
 class Changing:
     """A TLS server that shows another certificate whenever it is told to."""
 
@@ -381,7 +281,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server = ScriptedHttpServer(good)
-        await server._serve(reader, writer)
+        await server.serve(reader, writer)
 
     async def good(visit: Visit) -> None:
         await visit.answer(reply(), Connection="close")

@@ -17,6 +17,7 @@ from embedwire_server.upstreams.http.connection import Connection
 from embedwire_server.upstreams.http.dialer import Dialer
 from embedwire_server.upstreams.http.exchange import Exchange
 from embedwire_server.upstreams.http.pool import ConnectionPool
+from embedwire_server.upstreams.http.response_parser import ResponseParser
 from embedwire_server.upstreams.http.response_stream import MAX_BUFFERED_BYTES, ResponseStream
 from embedwire_server.upstreams.http.transport import Transport
 from tests.support.serving import until
@@ -121,7 +122,7 @@ async def test_a_body_that_is_not_as_long_as_declared(pieces: tuple[bytes, ...])
         with pytest.raises(httpx.LocalProtocolError, match="as long as"):
             await client.handle_async_request(post(upstream.base_url, body))
         assert body.is_closed
-        await until(lambda: not any(pool._open for pool in client._pools.values()))
+        await until(lambda: not client.open_connections)
 
 
 @pytest.mark.parametrize("header", ["a\r\nx-b: c", "a\nb", "a\rb"])
@@ -183,7 +184,7 @@ async def test_a_request_that_is_cancelled_at_any_moment_leaves_no_connection() 
             with contextlib.suppress(asyncio.CancelledError):
                 response = await running
                 await response.aclose()
-        await until(lambda: not any(pool._open for pool in client._pools.values()), 10)
+        await until(lambda: not client.open_connections, 10)
 
 
 async def test_a_response_is_read_no_faster_than_it_is_taken() -> None:
@@ -192,10 +193,10 @@ async def test_a_response_is_read_no_faster_than_it_is_taken() -> None:
         response = await client.handle_async_request(post(upstream.base_url))
         stream = response.stream
         assert isinstance(stream, ResponseStream)
-        await until(lambda: stream._buffered > MAX_BUFFERED_BYTES)
+        await until(lambda: stream.buffered_bytes > MAX_BUFFERED_BYTES)
         for _ in range(100):
             await asyncio.sleep(0.005)
-            assert stream._buffered <= MAX_BUFFERED_BYTES + (1 << 19)
+            assert stream.buffered_bytes <= MAX_BUFFERED_BYTES + (1 << 19)
         for _ in range(3):  # and it goes on each time
             assert await anext(stream)
         await stream.aclose()
@@ -267,7 +268,7 @@ async def test_idle_connections_are_closed() -> None:
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_idle=0.2) as connections:
         first = await exchanged(connections)
         assert await exchanged(connections) is first
-        await until(lambda: not connections._open)
+        await until(lambda: not connections.open_connections)
         assert await exchanged(connections) is not first
 
 
@@ -282,10 +283,9 @@ async def test_old_connections_are_not_used_again() -> None:
 async def test_a_fresh_connection_closes_the_idle_ones() -> None:
     """Where one connection was stale, the idle ones are not tried."""
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url) as connections:
-        await asyncio.gather(*[exchanged(connections) for _ in range(3)])
-        kept = set(connections._idle)
+        kept = await asyncio.gather(*[exchanged(connections) for _ in range(3)])
         assert await exchanged(connections, needs_fresh=True) not in kept
-        await until(lambda: len(connections._open) == 1)
+        await until(lambda: connections.open_connections == 1)
 
 
 async def test_a_response_is_freed_without_the_garbage_collector() -> None:
@@ -302,7 +302,7 @@ async def test_a_response_is_freed_without_the_garbage_collector() -> None:
                     pass
             else:
                 response.abort()
-            parser = weakref.ref(response._parser)
+            [parser] = [weakref.ref(found) for found in gc.get_objects() if type(found) is ResponseParser]
             gc.disable()
             try:
                 del response
@@ -321,7 +321,7 @@ async def test_nothing_is_left_of_a_closed_pool() -> None:
         running = asyncio.ensure_future(exchanged(connections))
         await until(lambda: bool(upstream.visits))
         await connections.aclose()
-        assert not connections._open
+        assert not connections.open_connections
         with pytest.raises(httpx.ReadError):
             await asyncio.wait_for(running, 20)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -158,9 +159,10 @@ async def test_a_worker_that_hangs_in_its_start_is_killed() -> None:
         "shutdown_grace_period": 0,
     }
     supervisor = Supervisor(settings_of(**chosen), start_timeout=2)
-    starting = asyncio.ensure_future(supervisor.__aenter__())
-    await until(lambda: len(supervisor._workers) == 2)
-    pids = [worker.pid or 0 for worker in supervisor._workers]
+    with capture_logs() as logs:
+        starting = asyncio.ensure_future(supervisor.__aenter__())
+        await until(lambda: sum(entry["event"] == "a worker starts" for entry in logs) == 2)
+    pids = [entry["pid"] for entry in logs if entry["event"] == "a worker starts"]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     with pytest.raises(RuntimeError, match="worker 0: did not start within 2 s"):

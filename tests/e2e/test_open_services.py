@@ -22,6 +22,7 @@ from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.service import EmbeddingServicer
+from embedwire_server.rpc.stream_limit import StreamLimit
 from tests.support import http2
 from tests.support.http2 import Connection, call, frame, message
 from tests.support.messages import failed, text_input
@@ -103,7 +104,7 @@ async def test_a_proxy_carries_the_watches_of_its_clients(served: Served) -> Non
 
 async def test_watches_of_one_host_leave_room() -> None:
     """However many connections a host opens, watches of another host find room."""
-    limit, count = HealthServicer()._watches, 0
+    limit, count = StreamLimit("health watches", health.MAX_WATCHES, health.MAX_WATCHES_OF_A_CONNECTION), 0
     with contextlib.ExitStack() as held:
         try:
             for count in range(health.MAX_WATCHES):

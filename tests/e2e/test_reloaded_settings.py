@@ -46,10 +46,11 @@ class Bench:
         self.served, self.upstream, self.script = served, upstream, script
 
     def reload(self, **changes: Any) -> None:
-        before = self.served.app._settings
+        before = self.served.settings
         after, fixed = merge_reloadable(before, check(changed(before, changes)))
         assert not fixed
         self.served.app.reload(after)
+        self.served.settings = after
 
     async def call(self, *texts: str, **more: Any) -> str:
         """How a call ends: its reason, or OK."""
@@ -153,7 +154,7 @@ async def test_content_in_memory(bench: Bench) -> None:
     async with asyncio.timeout(5):
         while not bench.script.held:
             await asyncio.sleep(0.01)
-    bench.served.app.reload(changed(bench.served.app._settings, {"concurrency_max_buffered_bytes": 1500}))
+    bench.served.app.reload(changed(bench.served.settings, {"concurrency_max_buffered_bytes": 1500}))
     assert await bench.call("b" * 400) == "OVERLOADED"
     bench.script.released.set()
     assert await running == "OK"
@@ -190,7 +191,7 @@ class Recorded:
 async def test_every_reloadable_setting_reaches_a_component(bench: Bench) -> None:
     """Each setting that is marked as reloadable is read by a component when the settings change."""
     read: set[str] = set()
-    app = bench.served.app
-    for component in app._reconfigurable():
-        component.reconfigure(Recorded(app._settings, "", read))  # type: ignore[arg-type] # it stands in for settings
+    app, settings = bench.served.app, bench.served.settings
+    app.reload(Recorded(settings, "", read))  # type: ignore[arg-type] # it stands in for settings
+    app.reload(settings)
     assert {setting.key for setting in RELOADABLE} <= read

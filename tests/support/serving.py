@@ -24,6 +24,7 @@ class Served:
     """A running server, seen from outside."""
 
     app: App
+    settings: Settings
     channel: grpc.aio.Channel
     stub: "embedding_pb2_grpc.EmbeddingServiceAsyncStub"
 
@@ -56,8 +57,9 @@ async def serving(**settings: Any) -> AsyncGenerator[Served]:
         "shutdown_grace_period": 1.0,
         **EVERYWHERE,
     } | settings
-    async with App(settings_of(**chosen)) as app, grpc.aio.insecure_channel(app.target) as channel:
-        yield Served(app, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]
+    used = settings_of(**chosen)
+    async with App(used) as app, grpc.aio.insecure_channel(app.target) as channel:
+        yield Served(app, used, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:

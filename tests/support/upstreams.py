@@ -58,7 +58,7 @@ class ScriptedHttpServer:
         tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._serve(reader, writer))
+            task = asyncio.create_task(self.serve(reader, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -72,7 +72,8 @@ class ScriptedHttpServer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
         try:
             while (visit := await _read(reader, writer)) is not None:
                 self.visits.append(visit)

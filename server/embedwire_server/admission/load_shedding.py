@@ -51,6 +51,11 @@ class LoadShedder:
         self.content_memory = ContentMemory(content_bytes)
         metrics.content_bytes.set_function(lambda: self.content_memory.taken)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no admitted request holds anything."""
+        return not self.content_memory.taken and all(room.share.is_idle for room in self._rooms.values())
+
     def admit(self, request: EmbedRequest, at_once: int) -> "Held":
         """Hold the room that a request needs while `at_once` of its inputs run at a time.
 

@@ -31,6 +31,11 @@ class FairShare:
         self._by_host = dict[str, int]()  # what is held
         self._by_connection = dict[Caller, int]()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no caller holds anything."""
+        return not (self.taken or self._by_host or self._by_connection)
+
     def fits(self, caller: Caller, amount: int) -> bool:
         """Whether this caller may hold so much more."""
         free = self.most - self.taken

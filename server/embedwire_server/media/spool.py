@@ -113,6 +113,11 @@ class SpooledUpload:
         """The path of the upload source in the request."""
         return self._announced.field
 
+    @property
+    def declaration(self) -> UploadDeclaration:
+        """The caller's declaration."""
+        return self._announced
+
     async def open(self) -> None:
         """Wait for a place. Call it once, before the first write."""
         await self._places.acquire()

@@ -1,5 +1,6 @@
 """Every setting is used exactly as it was validated, whatever surrounds its value or hides in it."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from embedwire_server.config import render, sources
+from embedwire_server.config import sources
 from embedwire_server.config.settings import ALL, FILE_ONLY, Settings
 from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.core.address import parse_address, parse_base_url
@@ -76,7 +77,7 @@ def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, pa
             monkeypatch.setenv(ALL[name].variable, value)
         given = {}
     elif source == "file" and "config" not in given:
-        lines = [f"{ALL[name].key} = {render._toml(value)}" for name, value in given.items()]
+        lines = [f"{ALL[name].key} = {json.dumps(value)}" for name, value in given.items()]
         path.write_text("\n".join(lines), "utf-8")
         given = {"config": str(path)}
     loaded = sources.load(given).settings

@@ -119,4 +119,6 @@ def test_discard() -> None:
     assert queue.discard(("b", "1"), 3)
     assert len(queue) == 2
     assert drained(queue) == [1, 2]
-    assert not queue._branches
+    queue.push(("a", "1"), 4, 4)
+    queue.push(("b", "1"), 5, 5)
+    assert drained(queue) == [4, 5]

@@ -56,6 +56,11 @@ class ReplyDecoder:
         self.elements = 0
         self.fault: MalformedReplyError | None = None
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that are held: the envelope, and the element that is not complete yet."""
+        return len(self._buffer) + len(self._envelope)
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take more bytes and return the elements that they complete, each a JSON object or list.
 

@@ -31,6 +31,11 @@ class ConnectionPool:
         self._idle: deque[Connection] = deque()  # also some that have ended meanwhile
         self._sweep: asyncio.TimerHandle | None = None
 
+    @property
+    def open_connections(self) -> int:
+        """Number of connections, with and without an exchange."""
+        return len(self._open)
+
     async def connection(self, exchange: Exchange) -> Connection:
         """Take a connection that can carry this exchange, an idle one if it may be.
 

@@ -48,6 +48,11 @@ class ResponseStream(httpx.AsyncByteStream):
         """Of the final response, as they arrived."""
         return self._parser.headers
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of the body that have arrived and are not read yet."""
+        return self._buffered
+
     async def head(self) -> None:
         """Wait for the head. The connection is closed if that is cancelled.
 

@@ -34,6 +34,11 @@ class Transport(httpx.AsyncBaseTransport):
         self._dialer = dialer
         self._pools: dict[_Origin, ConnectionPool] = {}
 
+    @property
+    def open_connections(self) -> int:
+        """Number of connections to all origins."""
+        return sum(pool.open_connections for pool in self._pools.values())
+
     async def send(self, request: Request, exchange: Exchange) -> ResponseStream:
         """Send a request; returns when the head of its response is there. To cancel it closes its connection at once.
 

@@ -1,49 +1,13 @@
-"""The same bytes give the same result: however they are split, and as Python's own JSON reader understands them."""
+"""Replies in unusual spellings, with unknown members, faults and limits; each in several splits."""
 
 import json
-import random
-from collections.abc import Iterable
-from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from embedwire_server.core.errors import UpstreamFailure
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http import json_scanner as decoding
-from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser
-
-DIMENSIONS = 3
-VECTOR = '{"float":[1,2,3]}'
-AUDIO = '{"float":[1,2,3],"start_offset_sec":0}'
-Result = tuple[list[Segment], ReplySummary | str]
-
-
-def outcome(pieces: Iterable[bytes], modality: Modality = Modality.TEXT) -> Result:
-    """All that comes of a reply: its segments, also those before a fault, and its summary or what is wrong."""
-    parser = V1ReplyParser(modality, DIMENSIONS)
-    segments: list[Segment] = []
-    for piece in pieces:
-        segments += parser.feed(piece)
-        if parser.fault is not None:
-            return segments, str(parser.fault)
-    try:
-        return segments, parser.finish()
-    except (MalformedReplyError, UpstreamFailure) as fault:
-        return segments, str(fault)
-
-
-def at_once(data: bytes, modality: Modality = Modality.TEXT) -> Result | None:
-    """What comes of a complete reply that is read without the scanner; None if it is not read so."""
-    return V1ReplyParser(modality, DIMENSIONS).whole(data)
-
-
-def split(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
+from tests.unit.upstreams.twelvelabs.v1_support import AUDIO, MEMBERS, VECTOR, Result, at_once, outcome, packed, split
 
 
 def same(data: bytes, modality: Modality = Modality.TEXT) -> Result:
@@ -56,44 +20,8 @@ def same(data: bytes, modality: Modality = Modality.TEXT) -> Result:
     return whole
 
 
-def packed(numbers: list[float]) -> bytes:
-    return np.array(numbers, np.float64).astype("<f4").tobytes()
-
-
 ONE = [Segment(packed([1, 2, 3]))]
 GOOD: Result = (ONE, ReplySummary("m"))
-
-MEMBERS = {
-    "half of an emoji": r'"x":"\ud83e"',
-    "other half of an emoji": r'"x":"a\udd8a."',
-    "halves in the wrong order": r'"x":"\udd8a\ud83e"',
-    "half of an emoji in a name": r'"\ud83e":1',
-    "integer of 80 bits": '"x":1208925819614629174706176',
-    "negative integer of 80 bits": '"x":-1208925819614629174706176',
-    "integer of 5,000 digits": '"x":' + "9" * 5000,
-    "number of 5,000 decimals": '"x":0.' + "9" * 5000,
-    "1e400": '"x":1e400',
-    "-1e999999999": '"x":-1e999999999',
-    "NaN": '"x":[NaN,Infinity,-Infinity]',
-    "depth": '"x":' + "[" * 700 + "]" * 700,
-    "depth of objects": '"x":' + '{"a":' * 700 + "0" + "}" * 700,
-    "brackets in a string": '"x":"]}[{"',
-    "quotes and backslashes": r'"x":"\"\\\"\\","y":"\\"',
-    "brackets in a name": r'"]}\"[{":0',
-    "NUL, escaped": r'"x":"\u0000"',
-    "NUL": '"x":"\0"',
-    "control characters": '"x":"a\n\t\x1b[0m"',
-    "the name of the segments": '"x":{"segments":[{"float":[9,9,9]}]}',
-    "the names as values": '"x":["text_embedding","segments","float"]',
-    "both names, deeper": '"x":{"text_embedding":{"segments":[{"float":[9]}]}}',
-    "other modalities": '"image_embedding":null,"audio_embedding":[]',
-    "an embedding that nobody asked for": '"image_embedding":{"segments":[{"float":[9,9]}]}',
-    "a vector": '"x":[' + ",".join(["0.5"] * 2000) + "]",
-    "100 KB in a string": '"x":"' + "a" * 100_000 + '"',
-    "100 KB of escapes": '"x":"' + r"\"" * 50_000 + '"',
-    "given twice": '"x":1,"x":[2]',
-    "empty name": '"":0',
-}
 
 
 @pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
@@ -285,146 +213,3 @@ def test_limits_are_exact(excess: int) -> None:
     envelope = f"{start}{'a' * size}{end}".replace("{}", VECTOR)
     found = [same(element.encode()), same(envelope.encode())]
     assert [end for _, end in found] == [f"a part of it is too large, above {1 << 20} bytes" if excess else GOOD[1]] * 2
-
-
-SNIPPETS = [*b'[]{}",:\\0 ', *MEMBERS.values(), VECTOR, AUDIO, "null", "NaN", '"float"', '"segments":[', "\ufeff"]
-WORDS = st.sampled_from(["model_name", "segments", "float", "text_embedding", "audio_embedding", "start_offset_sec"])
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4) | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@st.composite
-def documents(draw: st.DrawFn) -> tuple[bytes, Modality]:
-    """The bytes of a reply, good or changed in a few places."""
-    modality = draw(st.sampled_from([Modality.TEXT, Modality.AUDIO]))
-    vector = st.lists(st.floats(-9, 9) | st.integers(-(2**70), 2**70), min_size=DIMENSIONS, max_size=DIMENSIONS)
-    segment = st.fixed_dictionaries(
-        {"float": vector, "start_offset_sec": st.integers(0, 9)}, optional={"x": VALUES, "embedding_option": VALUES}
-    )
-    several = st.lists(segment, min_size=1, max_size=1 if modality is Modality.TEXT else 3)
-    embedding = st.fixed_dictionaries({"segments": several}, optional={"metadata": VALUES, "error_message": VALUES})
-    whole = st.fixed_dictionaries(
-        {"model_name": st.just("m"), f"{modality}_embedding": embedding}, optional={"x": VALUES}
-    )
-    data = bytearray(json.dumps(draw(whole), ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass"))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(data)))
-        snippet = draw(st.sampled_from(SNIPPETS))
-        data[at : at + draw(st.integers(0, 3))] = snippet.encode() if isinstance(snippet, str) else bytes([snippet])
-    return bytes(data), modality
-
-
-@settings(max_examples=100, deadline=None)
-@given(documents(), st.randoms())
-def test_any_split_of_any_document(document: tuple[bytes, Modality], rnd: random.Random) -> None:
-    """Any pieces of any bytes give the same segments and the same completion or fault as one piece."""
-    data, modality = document
-    cuts = sorted(rnd.randint(0, len(data)) for _ in range(rnd.randint(1, 12)))
-    pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    assert outcome(pieces, modality) == outcome(split(data, 1), modality) == outcome([data], modality)
-    assert at_once(data, modality) in (None, outcome([data], modality))
-
-
-@settings(max_examples=100, deadline=None)
-@given(documents())
-def test_as_pythons_reader_understands_it(document: tuple[bytes, Modality]) -> None:
-    """What the official SDK's JSON reader finds in a reply is what comes out; what it refuses gives no completion."""
-    data, modality = document
-    segments, end = outcome([data], modality)
-    try:
-        expected = reference(data, modality)
-    except (ValueError, KeyError, TypeError):
-        assert not isinstance(end, ReplySummary)
-        return
-    if isinstance(end, str) and "one list of objects" in end:  # segments were given twice
-        assert data.count(b"segments") + data.count(b"embedding") > 2
-        return
-    assert end == ReplySummary("m")
-    assert [segment.vector for segment in segments] == expected
-
-
-def reference(data: bytes, modality: Modality) -> list[bytes]:
-    """The vectors of a reply, read whole. A ValueError, KeyError or TypeError if it is none."""
-    whole: Any = json.loads(data.decode("utf-8-sig", "surrogateescape"), strict=False)
-    embedding = whole[f"{modality}_embedding"]
-    metadata_is_fine = whole["model_name"] == "m"
-    if not metadata_is_fine or embedding.get("error_message") or not embedding["segments"]:
-        raise ValueError
-    if modality is Modality.TEXT and len(embedding["segments"]) > 1:
-        raise ValueError
-    return [vector(segment, modality) for segment in embedding["segments"]]
-
-
-def vector(segment: dict[str, Any], modality: Modality) -> bytes:
-    numbers = segment["float"]
-    if not all(type(number) in (int, float) for number in numbers) or len(numbers) != DIMENSIONS:
-        raise ValueError
-    values = np.array(numbers, np.float64).astype("<f4")
-    if not np.isfinite(values).all():
-        raise ValueError
-    if modality is Modality.AUDIO:
-        check_audio(segment)
-    return values.tobytes()
-
-
-def check_audio(segment: dict[str, Any]) -> None:
-    start, end, option = (segment.get(name) for name in ("start_offset_sec", "end_offset_sec", "embedding_option"))
-    if type(start) not in (int, float) or not np.isfinite(float(start or 0)):
-        raise ValueError
-    if end is not None and (type(end) not in (int, float) or not np.isfinite(float(end))):
-        raise ValueError
-    if option is not None and (not isinstance(option, str) or not option.isprintable()):
-        raise ValueError
-
-
-USUAL = b'{"model_name":"m","text_embedding":{"segments":[{"float":[1,-2.5,3e-1]}]}}'
-
-
-@pytest.mark.parametrize("body", [USUAL, USUAL.replace(b":", b" : ").replace(b",", b" ,\n"), b" " + USUAL + b"\r\n"])
-def test_the_usual_reply_is_read_at_once(body: bytes) -> None:
-    """A text's reply in its usual form needs no scanner, and gives the same."""
-    assert at_once(body) == outcome([body]) == ([Segment(packed([1, -2.5, 0.3]))], ReplySummary("m"))
-
-
-@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.AUDIO])
-def test_other_modalities_are_not_read_at_once(modality: Modality) -> None:
-    """They have metadata or several segments."""
-    assert at_once(USUAL.replace(b"text_", f"{modality}_".encode()), modality) is None
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """The usual reply, changed in a few places, cut off or with something behind it."""
-    data = bytearray(USUAL)
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(data)))
-        snippet = draw(st.one_of(st.binary(max_size=3), st.sampled_from(PIECES)))
-        data[at : at + draw(st.integers(0, 4))] = snippet
-    end = draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
-    return bytes(data[:end]) + draw(st.sampled_from([b"", b"", b" ", b"\0", b"{}", b"]"]))
-
-
-PIECES = [
-    *(bytes([byte]) for byte in b'[]{}",:\\0 -.e'),
-    *(b'"model_name":"n",', b'"x":0,', b"null", b"NaN", b"1e400", b"18446744073709551616", b"[1]", b'""', b"true"),
-    *(b"\xff", b"\xef\xbb\xbf", rb"\u006d", b"\x7f", b'"error_message":"no",', b'{"float":[1,2,3]}', b"1e39"),
-]
-
-
-@settings(max_examples=500, deadline=None)
-@given(mutated())
-def test_any_reply_is_the_same_read_at_once(data: bytes) -> None:
-    """Whatever is changed in a reply, it is left to the scanner, or gives the same vector and summary."""
-    assert at_once(data) in (None, outcome([data]))
-
-
-def test_every_byte_replaced() -> None:
-    """The same for each place of the usual reply and each of many bytes, and for each place where it may be cut off."""
-    for at in range(len(USUAL)):
-        assert at_once(USUAL[:at]) is None
-        for byte in (*b'[]{}",:\\0 -.eEn', 0, 0x1F, 0x7F, 0x80, 0xC3, 0xFF):
-            data = USUAL[:at] + bytes([byte]) + USUAL[at + 1 :]
-            assert at_once(data) in (None, outcome([data]))

@@ -1,0 +1,95 @@
+"""Holds: the time for which the upstream asks, per credential and modality."""
+
+import asyncio
+
+import pytest
+
+from embedwire_server.core.errors import Reason
+from tests.support.embed_calls import call, embedded, gathered, limited, refusal, start
+from tests.support.virtual_time import in_virtual_time, now, settled
+from tests.unit.policies.rate_limit.support import OK, Bench
+
+
+@pytest.mark.parametrize("asked", [0.5, 7.0, 3600.0])
+@in_virtual_time
+async def test_a_hold_stops_its_own_only(asked: float) -> None:
+    """After a 429 nobody of its credential and modality goes until its time is over; everybody else does."""
+    bench = Bench()
+    await bench.answered(call(), limited(asked))
+    held = now()
+    own = start(bench.paced, *[call(caller=("b", "1")) for _ in range(5)])
+    others = start(bench.paced, call("image"), call("audio"), call(key="k"))
+    await settled()
+    assert [(attempt.call.input.modality, attempt.call.key) for attempt in bench.attempts[1:]] == [
+        ("image", None),
+        ("audio", None),
+        ("text", "k"),
+    ]
+    assert bench.sample("embedwire_rate_limit_queue_length") == 5
+    bench.upstream.script = OK
+    for attempt in bench.attempts[1:]:
+        attempt.succeed()
+    await asyncio.gather(*own, *others)
+
+    assert [attempt.at - held for attempt in bench.attempts[4:]] == pytest.approx([asked] * 5)
+    assert bench.sample("embedwire_rate_limit_queue_length") == 0
+    assert bench.sample("embedwire_rate_limit_backoffs_total") == 1
+
+
+@in_virtual_time
+async def test_credentials_of_callers_are_held_apart() -> None:
+    """A caller's own key has holds of its own, which the server's and other callers' keys do not feel."""
+    bench = Bench()
+    await bench.answered(call(key="a"), limited(60))
+    await bench.answered(call())
+    await bench.answered(call(key="b"))
+    [late] = start(bench.paced, call(key="a"))
+    await settled()
+    assert not late.done()
+    assert len(bench.attempts) == 3
+    late.cancel()
+    await gathered([late])
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+@in_virtual_time
+async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
+    """Whatever the reply, if it says that nothing remains until some time, everybody waits until then."""
+    bench = Bench()
+    failure = None if status == 200 else refusal(status, Reason.INPUT_REJECTED)
+    await bench.answered(call(), failure, hold=9.0)
+    held = now()
+    bench.upstream.script = OK
+    await embedded(bench.paced, call())
+
+    assert bench.attempts[-1].at - held == pytest.approx(9)
+
+
+@in_virtual_time
+async def test_a_hold_is_not_shortened() -> None:
+    """Replies to what was under way may lengthen a hold; a shorter one among them changes nothing."""
+    bench = Bench()
+    tasks = start(bench.paced, *[call() for _ in range(4)])
+    await settled()
+    for attempt, asked in zip(bench.attempts, (5.0, 30.0, 10.0, None), strict=True):
+        attempt.fail(limited(asked))
+        await settled()
+    await gathered(tasks)
+    bench.upstream.script = OK
+    await embedded(bench.paced, call())
+
+    assert bench.attempts[-1].at == pytest.approx(30)
+
+
+@in_virtual_time
+async def test_what_a_refused_one_is_told() -> None:
+    """A reply without a hint within a longer hold is told the hold, not a guess that is over long before."""
+    bench = Bench()
+    tasks = start(bench.paced, call(), call())
+    await settled()
+    bench.attempts[0].fail(limited(30))
+    await settled()
+    bench.attempts[1].fail(limited())
+    failures = await gathered(tasks)
+
+    assert [failure.retry_delay for failure in failures] == pytest.approx([30, 30])

@@ -1,0 +1,113 @@
+"""Upstream keys of callers: what is remembered of them is bounded."""
+
+import asyncio
+import gc
+import itertools
+import weakref
+
+import pytest
+
+from embedwire_server.core.errors import UpstreamFailure
+from embedwire_server.policies.rate_limit import policy
+from tests.support.embed_calls import call, embedded, gathered, limited, start
+from tests.support.virtual_time import in_virtual_time, now, settled
+from tests.unit.policies.rate_limit.support import OK, Bench
+
+
+@in_virtual_time
+async def test_many_keys() -> None:
+    """Callers may bring any number of keys; how many are remembered is bounded, the server's own always."""
+    bench = Bench(script=OK)
+    await embedded(bench.paced, call())
+    own = weakref.ref(bench.paces.of(call()))
+    for number in range(5000):
+        await embedded(bench.paced, call(key=f"k{number}"))
+    count = bench.remembered()
+
+    assert count <= policy.MAX_PACES
+    assert own() is not None
+    bench.paces.of(call(key="k4999"))
+    assert bench.remembered() == count
+
+
+@in_virtual_time
+async def test_many_keys_that_wait() -> None:
+    """Keys that somebody waits under are not forgotten, however many; later they are."""
+    bench = Bench()
+    bench.upstream.script = lambda attempt: attempt.fail(limited(60))
+    count = policy.MAX_PACES + 10
+    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(count)]))
+    waiting = start(bench.paced, *[call(key=f"k{number}") for number in range(count)])
+    await settled()
+    bench.upstream.script = OK
+    await gathered(start(bench.paced, call(key="new")))
+    await gathered(waiting)
+    for number in range(50):
+        await embedded(bench.paced, call(key=f"later{number}"))
+
+    assert bench.remembered() <= policy.MAX_PACES + 11
+
+
+@pytest.mark.parametrize("hint", [None, 0.01, 60.0])
+@in_virtual_time
+async def test_invented_keys(hint: float | None) -> None:
+    """A host that brings a new key with each request cannot evade the back-off."""
+    bench = Bench()
+    bench.upstream.script = lambda attempt: attempt.fail(limited(hint))
+    keys = itertools.count()
+
+    async def persistent() -> None:
+        while now() < 60:
+            with pytest.raises(UpstreamFailure):
+                await embedded(bench.paced, call(key=f"k{next(keys)}"))
+
+    await asyncio.gather(*(persistent() for _ in range(64)))
+
+    assert sum(at < 60 for at in bench.times) < 60 * (policy.MAX_HELD_KEYS + 1) + 64
+    assert bench.remembered() <= policy.MAX_PACES
+
+
+@in_virtual_time
+async def test_invented_keys_stop_their_host_only() -> None:
+    """New keys of other hosts, and keys that were there before, go at once while one host has too many held keys."""
+    bench = Bench(script=OK)
+    await embedded(bench.paced, call(key="old"))
+    bench.upstream.script = lambda attempt: attempt.fail(limited(60))
+    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(policy.MAX_HELD_KEYS + 1)]))
+    bench.upstream.script = OK
+    held = start(bench.paced, call(key="new"))
+    await gathered(start(bench.paced, call(key="old"), call(), call(key="new too", caller=("other", "1"))))
+    assert now() == 0
+    await gathered(held)
+
+    assert 1 <= now() <= 1.2  # not the minute that was asked of another key
+
+
+@in_virtual_time
+async def test_a_held_key_is_remembered() -> None:
+    """However many other keys come by, a key that the upstream told to wait is not forgotten before the others."""
+    bench = Bench()
+    await bench.answered(call(key="held"), limited(3600))
+    bench.upstream.script = OK
+    for number in range(2 * policy.MAX_PACES):
+        await embedded(bench.paced, call(key=f"k{number}"))
+    [waiting] = start(bench.paced, call(key="held"))
+    await settled()
+    assert not waiting.done()
+    waiting.cancel()
+    await gathered([waiting])
+
+
+@in_virtual_time
+async def test_a_forgotten_key_leaves_no_timer() -> None:
+    """When the last one who waited has left, nothing of a hold keeps anything alive for an hour."""
+    bench = Bench()
+    await bench.answered(call(key="a"), limited(3600))
+    waiting = start(bench.paced, call(key="a"))
+    await settled()
+    waiting[0].cancel()
+    await gathered(waiting)
+    gc.collect()
+
+    loop: object = asyncio.get_running_loop()
+    assert [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled()] == []

@@ -1,0 +1,164 @@
+"""Limits on minutes of media, known before or after a request."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from embedwire_server.core.errors import RateLimited
+from embedwire_server.core.models import Modality
+from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.policies.rate_limit.limiter import RateLimiter, Reservation
+from embedwire_server.upstreams.base import EmbedCall
+from tests.support.embed_calls import SEGMENT, call, embedded
+from tests.support.virtual_time import in_virtual_time, now, settled
+from tests.unit.policies.rate_limit.support import HOUR, MARGIN, OK, Bench, audio, per_hour
+
+
+def segment(end: float | None, begin: float = 0.0) -> list[Segment]:
+    return [dataclasses.replace(SEGMENT, start_offset_sec=begin, end_offset_sec=end)]
+
+
+def assert_left(bench: Bench, minutes: float) -> None:
+    """So many minutes of audio may go now, and no more."""
+    pace = bench.paces.of(audio())
+    with pytest.raises(RateLimited):
+        pace.try_acquire(Reservation(minutes + 0.01), audio(deadline=now() + 1))
+    assert pace.try_acquire(Reservation(minutes - 0.01), audio(deadline=now() + 1))
+
+
+async def turn_of(pace: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
+    """Wait for the turn of a file with so many minutes."""
+    turn = Reservation(minutes)
+    if not pace.try_acquire(turn, wanted):
+        await pace.acquire(turn, wanted)
+    return turn
+
+
+async def test_minutes_of_a_file() -> None:
+    """A file's minutes are read from its header before it goes, less what is skipped, and hold the next."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
+    began = now()
+    await embedded(bench.paced, audio(6.0))
+    await embedded(bench.paced, audio(5.0, offset=120.0))
+    with pytest.raises(RateLimited) as caught:
+        await embedded(bench.paced, audio(1.5, deadline=began + 60))
+    failure = caught.value
+    assert failure.retry_delay == pytest.approx(HOUR + MARGIN, abs=10)
+    assert [quota.subject for quota in failure.quotas] == ["audio minutes per hour"]
+    await embedded(bench.paced, audio(0.9, deadline=began + 60))
+
+    assert len(bench.attempts) == 3
+
+
+async def test_a_file_that_never_fits() -> None:
+    """A file with more minutes than any window holds is refused, with no time at which to come back."""
+    bench = Bench(per_hour(3), modality=Modality.AUDIO)
+    with pytest.raises(RateLimited) as caught:
+        await embedded(bench.paced, audio(3.5))
+
+    assert caught.value.retry_delay is None
+    assert "split it" in caught.value.message
+    assert not bench.attempts
+
+
+@pytest.mark.parametrize(
+    ("batches", "duration", "offset", "minutes"),
+    [
+        pytest.param([segment(300.0), segment(600.0, 300.0)], None, None, 10, id="last end"),
+        pytest.param([segment(600.0, 300.0), segment(300.0)], None, None, 10, id="any order"),
+        pytest.param([[*segment(600.0, 300.0), *segment(300.0)]], None, None, 10, id="together"),
+        pytest.param([segment(300.0), segment(600.0, 300.0)], None, 120.0, 8, id="from an offset on"),
+        pytest.param([segment(None), segment(None, 540.0)], None, None, 9, id="starts only"),
+        pytest.param([[SEGMENT]], 600.0, None, 10, id="duration"),
+        pytest.param([[SEGMENT]], None, None, 0, id="nothing known"),
+    ],
+)
+@in_virtual_time
+async def test_minutes_behind_a_url(
+    batches: list[list[Segment]], duration: float | None, offset: float | None, minutes: float
+) -> None:
+    """Minutes that only the reply tells are booked then, from the last offset of its segments."""
+    summary = ReplySummary("m", media_duration_sec=duration)
+    bench = Bench(
+        per_hour(20), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(*batches, summary=summary)
+    )
+    await embedded(bench.paced, audio(offset=offset))
+
+    assert_left(bench, 20 - minutes)
+
+
+@in_virtual_time
+async def test_urls_wait_for_a_window_that_is_full() -> None:
+    """Once the minutes are used up, media of unknown length waits like any other."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(segment(1200.0)))
+    await embedded(bench.paced, audio())
+    with pytest.raises(RateLimited):
+        await embedded(bench.paced, audio(deadline=100.0))
+    await embedded(bench.paced, audio())
+
+    assert bench.times == pytest.approx([0, HOUR + MARGIN])
+
+
+@pytest.mark.parametrize(
+    ("batch", "minutes"),
+    [
+        pytest.param(segment(180.0), 3, id="longer"),
+        pytest.param(segment(60.0), 1, id="shorter"),
+        pytest.param(segment(None, 54.0), 2, id="when the last segment begins says less"),
+        pytest.param(segment(None, 174.0), 2.9, id="when it begins says more"),
+        pytest.param([SEGMENT], 2, id="nothing known"),
+    ],
+)
+async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> None:
+    """Once the reply tells how long a file of two minutes really was, that is what counts."""
+    bench = Bench(per_hour(100), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(batch))
+    await embedded(bench.paced, audio(2.0))
+
+    assert_left(bench, 100 - minutes)
+
+
+@in_virtual_time
+async def test_minutes_that_were_fewer_are_free_at_once() -> None:
+    """Whoever waits for minutes that turn out not to be used goes then."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO)
+    pace = bench.paces.of(audio())
+    turn = await turn_of(pace, call("audio"), 9.0)
+    waiting = asyncio.create_task(turn_of(pace, call("audio"), 5.0))
+    await asyncio.sleep(10)
+    assert not waiting.done()
+    pace.reconcile(turn, 5.0)
+    await waiting
+
+    assert now() == 10
+
+
+@in_virtual_time
+async def test_minutes_that_are_known_too_late() -> None:
+    """What is known when its window has passed does not count any more, in any direction."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO)
+    pace = bench.paces.of(audio())
+    turns = [await turn_of(pace, call("audio"), 3.0) for _ in range(2)]
+    await asyncio.sleep(HOUR + 2)
+    later = await turn_of(pace, call("audio"), 10.0)
+    for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
+        pace.reconcile(turn, minutes)
+    with pytest.raises(RateLimited):
+        pace.try_acquire(Reservation(0.01), audio(deadline=now() + 1))
+    pace.reconcile(later, 4.0)
+    await turn_of(pace, call("audio"), 6.0)
+
+    assert now() == HOUR + 2
+
+
+@in_virtual_time
+async def test_a_long_file_ahead_is_seen() -> None:
+    """Whoever waits behind a file that has to wait for its minutes is told when that is, not let run out of time."""
+    bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
+    pace = bench.paces.of(audio())
+    await turn_of(pace, call("audio"), 8.0)
+    first = asyncio.create_task(turn_of(pace, call("audio"), 9.0))
+    await settled()
+    with pytest.raises(RateLimited):
+        await turn_of(pace, call("audio", deadline=60.0), 1.0)
+    await first
