@@ -1,4 +1,4 @@
-"""The lifecycle of the server: it is started, reloaded, drained and stopped."""
+"""Server lifecycle: start, reload, drain and stop."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.tls import RotatingCredentials
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 
-PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
+PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
 log = structlog.get_logger(__name__)
 
@@ -41,16 +41,16 @@ class App:
     """The server. `async with App(settings) as app` starts it; leaving drains and stops it.
 
     Args:
-        settings: what it goes by.
-        sandbox_url: the sandbox that answers if the settings want one; None starts one of its own.
-        shares_port: whether other servers that say so too may listen on its port.
-        has_metrics: whether the metrics are served from the start, or only when `serve_metrics` is called.
+        settings: the settings of the server.
+        sandbox_url: the sandbox to use if the settings select it; None starts one.
+        shares_port: whether other servers with this option may listen on its port.
+        has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
         replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
-        target: HOST:PORT of gRPC, with the port that was really taken.
-        health_target: the same of the port for health checks alone; empty if there is none.
-        metrics_url: where the metrics are.
+        target: HOST:PORT of gRPC, with the port that was bound.
+        health_target: the same of the port for health checks only; empty if there is none.
+        metrics_url: the URL of the metrics.
         is_retired: whether a successor is to have its ports; see `retire`.
     """
 
@@ -73,7 +73,7 @@ class App:
             reflection=settings.server.reflection,
         )
         self._resources = contextlib.AsyncExitStack()
-        self._endpoints = contextlib.AsyncExitStack()  # those beside the gRPC port
+        self._endpoints = contextlib.AsyncExitStack()  # metrics and health
         self._has_metrics = has_metrics
         self.is_retired = False
         self._metrics = Metrics(settings.upstream.name)
@@ -89,7 +89,7 @@ class App:
         self.metrics_url = ""
 
     async def __aenter__(self) -> Self:
-        """Build and start everything, outermost last, so that a port answers only when all is ready.
+        """Build and start everything, in the order of dependencies, so that a port answers only when all is ready.
 
         Raises:
             OSError, RuntimeError: a port is in use, the spool cannot be written, or the sandbox's packages are missing;
@@ -101,13 +101,13 @@ class App:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop in the reverse order; running calls get `grace` seconds to finish."""
+        """Stop in the reverse order; running calls get the grace period to finish."""
         await self._resources.aclose()
 
     def reload(self, settings: Settings | None) -> None:
-        """Go by these settings from the next call on, as far as a running server can.
+        """Apply these settings from the next call on, as far as a running server can.
 
-        None says that there are new ones which cannot be used.
+        None means that the new settings are invalid.
         """
         self._metrics.reload_succeeded.set(settings is not None)
         if settings is None:
@@ -147,7 +147,7 @@ class App:
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
-        with batch_threads():  # gRPC starts its own here
+        with batch_threads():  # gRPC starts its threads here
             server = await self._start_grpc(health)
         stack.push_async_callback(server.stop, settings.shutdown.grace_period)
         stack.push_async_callback(self._drain, health)
@@ -159,7 +159,7 @@ class App:
         log.info("serving", target=self.target, **self._facts())
 
     async def _start_grpc(self, health: HealthServicer) -> rpc_server.Server:
-        """Start the gRPC server, after the one for health checks alone."""
+        """Start the gRPC server, after the one for health checks only."""
         settings = self._settings
         private_api = await guard.uses_private_api(public_api_only=settings.server.grpc_public_api_only)
         server = rpc_server.build(
@@ -179,7 +179,7 @@ class App:
         return server
 
     def _facts(self) -> dict[str, object]:
-        """What an operator may want to see at the start, and in time."""
+        """Return the facts of the start for the log."""
         settings = self._settings
         facts: dict[str, object] = {"upstream": settings.upstream.name}
         if self.metrics_url:
@@ -191,7 +191,7 @@ class App:
         return facts | {"tls": settings.tls.files is not None, "tokens": len(settings.tokens)}
 
     def _warn(self) -> None:
-        """Say what is allowed and seldom meant; `insecure` says that it is."""
+        """Warn of an insecure configuration, unless `allow_insecure` is set."""
         settings = self._settings
         if settings.server.address.is_loopback or settings.server.allow_insecure:
             return
@@ -226,7 +226,7 @@ class App:
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
     async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
-        """Answer probes at an address of their own; until the very end, so that they see the drain."""
+        """Start the server for health checks only. It is stopped last, so that probes see the drain."""
         if self._settings.health.listen is None:
             return
         address = Address(self._settings.health.listen)
@@ -238,9 +238,9 @@ class App:
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
 
     async def retire(self) -> None:
-        """Give the ports of metrics and health to the successor, and prepare to leave without a delay.
+        """Release the ports of metrics and health for the successor, and skip the drain delay.
 
-        The successor serves already. So health does not fail before new calls are refused: probes ask the successor.
+        The successor serves already. So health does not fail before new calls are rejected: probes check the successor.
         """
         self.is_retired = True
         await self._endpoints.aclose()

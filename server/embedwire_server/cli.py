@@ -1,4 +1,4 @@
-"""The command line: serve, config, token, health, sandbox."""
+"""Command-line interface: serve, config, token, health, sandbox."""
 
 import argparse
 import contextlib
@@ -31,10 +31,10 @@ _FAULTS_FOR_ALL = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
+    """Run the command line and return the exit code: 0 success, 1 not started or not healthy, 2 invalid settings."""
     standard_error.reserve()
     arguments, unknown = _parser().parse_known_args(argv)
-    # Without the value, which may be a secret.
+    # Names only: a value may be a secret.
     arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
     return int(arguments.run(arguments))
 
@@ -74,7 +74,7 @@ def _address(text: str) -> Address:
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
-    """One flag for each setting; pydantic checks the values, so that all faults are found at once."""
+    """Add one flag for each setting; pydantic checks the values, so that all faults are found at once."""
     for name, setting in ALL.items():
         if name not in _NOT_FLAGS:
             default = setting.field.default
@@ -101,7 +101,7 @@ def _load(arguments: argparse.Namespace) -> Configuration:
 
 
 def _loaded(arguments: argparse.Namespace) -> Configuration:
-    """The configuration; the process ends if it is wrong."""
+    """Return the configuration, and print its warnings; end the process if it is invalid."""
     found = _valid(arguments)
     _warn(found)
     return found
@@ -132,22 +132,22 @@ def _complain(*lines: str) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.config.reload import Reloading  # noqa: PLC0415
-    from embedwire_server.observability import resources  # noqa: PLC0415 - the other commands do without
+    from embedwire_server.observability import resources  # noqa: PLC0415 - only for this command
 
-    tuning.raise_gc_threshold()  # before most of it is loaded
+    tuning.raise_gc_threshold()  # before most modules are loaded
     path = sources.config_file(_flags(arguments))
-    watcher = None if path is None else FileWatcher(path)  # before it is read: no change is missed
+    watcher = None if path is None else FileWatcher(path)  # before it is read, so that no change is missed
     found = _valid(arguments)
     settings = found.settings
     logs.configure(settings.log.level, settings.log.format)
-    _warn(found)  # in the form of the log
+    _warn(found)  # standard error is the log now
     resources.require_files(settings.concurrency.inputs_per_modality)
     server = _server(settings)
     return _run(server, reload=Reloading(server, settings, functools.partial(_load, arguments)), config=watcher)
 
 
 def _server(settings: Settings) -> "App | Supervisor":
-    """One process, or several; one does not load what keeps several."""
+    """Return the server in one process, or a supervisor of several, which a single process does not import."""
     if not settings.workers.have_supervisor:
         from embedwire_server.app import App  # noqa: PLC0415
 
@@ -158,7 +158,7 @@ def _server(settings: Settings) -> "App | Supervisor":
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
-    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - the other commands do without
+    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - only for this command
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
@@ -194,7 +194,7 @@ def _token(arguments: argparse.Namespace) -> int:
         _complain(f"NAME: {error}")
         return 2
     print(token)  # noqa: T201 - what the command is for
-    # Apart, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
+    # On standard error, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
     entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
     print(f"# The server is given the hash only. The token is shown this once.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
     return 0
@@ -203,7 +203,7 @@ def _token(arguments: argparse.Namespace) -> int:
 def _health(arguments: argparse.Namespace) -> int:
     from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
 
-    # What is only for `serve` may be a flag of it, which a probe does not get.
+    # Placeholders for settings that only `serve` needs: a probe may not have its flags.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
     settings = _valid(asked).settings
     if settings.tls.files is not None and settings.health.listen is None:
@@ -222,7 +222,7 @@ def _run(
     try:
         runner.run(service, reload=reload, config=config)
     except runner.StartupError as error:
-        logs.flush()  # what gRPC core has written about it comes first
+        logs.flush()  # the lines of gRPC core about it come first
         _complain(f"cannot start: {error}")
         return 1
     return 0

@@ -1,7 +1,7 @@
-"""Load shedding: a request is admitted or refused as a whole, before its first event, so that a client may retry it.
+"""Load shedding: a request is admitted or rejected as a whole, before its first event, so that a client may retry it.
 
 Inputs are counted by modality, so that audio that waits for quota does not starve text, and their content in bytes. The
-inputs of an admitted request wait for the concurrency limit, but are never refused.
+inputs of an admitted request wait for the concurrency limit, but are never rejected.
 """
 
 import random
@@ -18,13 +18,13 @@ from embedwire_server.observability.metrics import Metrics
 
 _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
-# Refused callers try again, and each refusal costs about half a call. So the more refusals there are for each admitted
-# call, the longer is their delay. The number of refusals then grows with the root of the overload only.
+# Rejected callers retry, and each rejection costs about half a call. So the more rejections there are for each admitted
+# call, the longer is their delay. The number of rejections then grows only with the root of the overload.
 _TIMES_REFUSED = 10
 
 
 def room_of(settings: ConcurrencySettings) -> dict[str, int]:
-    """Return what may be held at a time, as the arguments of `LoadShedder`."""
+    """Return the configured capacities, as the arguments of `LoadShedder`."""
     return {
         "in_flight": settings.inputs_per_modality,
         "queued": settings.queue_per_modality,
@@ -33,16 +33,16 @@ def room_of(settings: ConcurrencySettings) -> dict[str, int]:
 
 
 class LoadShedder:
-    """Bounds the inputs that run or wait, and the memory for their content. Refuses requests beyond that.
+    """Bounds the inputs that run or wait, and the memory for their content; rejects requests beyond that.
 
     Args:
-        metrics: get what is held and refused.
+        metrics: record the capacity in use, and rejections.
         in_flight: inputs of each modality that run at a time.
         queued: inputs of each modality that wait beside those.
-        content_bytes: bytes of content in memory, all calls together.
+        content_bytes: bytes of content in memory, for all calls together.
 
     Attributes:
-        content_memory: counts those bytes; uploads are charged to it as they arrive.
+        content_memory: the memory budget for content; uploads are charged to it as they arrive.
     """
 
     def __init__(self, metrics: Metrics, *, in_flight: int, queued: int, content_bytes: int) -> None:
@@ -57,13 +57,13 @@ class LoadShedder:
         return not self.content_memory.taken and all(room.share.is_idle for room in self._rooms.values())
 
     def admit(self, request: EmbedRequest, at_once: int) -> "Held":
-        """Hold the room that a request needs while `at_once` of its inputs run at a time.
+        """Hold the capacity that a request needs while `at_once` of its inputs run at a time.
 
         Returns:
-            A context manager; leaving it gives the room back.
+            A context manager; leaving it releases the capacity.
 
         Raises:
-            Overloaded: there is none, with the time after which there may be.
+            Overloaded: there is not enough; with the delay after which to retry.
         """
         needs: dict[Modality, int] = {}
         for item in request.inputs:
@@ -84,14 +84,14 @@ class LoadShedder:
         self.resize(**room_of(settings.concurrency))
 
     def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
-        """Go by other numbers from now on; what has been taken on stays."""
+        """Use other capacities from now on; admitted requests stay."""
         self.content_memory.resize(content_bytes)
         for room in self._rooms.values():
             room.resize(in_flight, queued)
 
 
 class Held:
-    """The room that one request holds from now on until the block is left."""
+    """The capacity that one request holds from now on until the block is left."""
 
     __slots__ = ("_began", "_caller", "_memory", "_rooms", "_size")
 
@@ -115,24 +115,24 @@ class Held:
 
 
 class _ModalityQueue:
-    """The room for inputs of one modality. Those taken on together never need more than `in_flight` and `queued`."""
+    """Queue capacity of one modality: admitted inputs never exceed the sum of `in_flight` and `queued`."""
 
     def __init__(self, metrics: Metrics, modality: Modality, in_flight: int, queued: int) -> None:
         self._metrics = metrics
         self._modality = modality
         self.share = FairShare(in_flight + queued, in_flight)
-        self._seconds = _FIRST_GUESS  # how long calls took, recently
-        self._refused = 0.0  # how many are refused for each one that is taken on, recently
+        self._seconds = _FIRST_GUESS  # duration of a call, moving average
+        self._refused = 0.0  # rejected for each admitted call, moving average
 
     def resize(self, in_flight: int, queued: int) -> None:
-        """Take on so many from now on."""
+        """Use other capacities from now on."""
         self.share.most, self.share.guaranteed = in_flight + queued, in_flight
 
     def check(self, caller: Caller, count: int) -> None:
-        """See whether a call fits that runs up to `count` inputs at a time.
+        """Check that there is capacity for a call that runs up to `count` inputs at a time.
 
         Raises:
-            Overloaded: it does not, or its caller already holds its share.
+            Overloaded: there is not, or its caller already holds its share.
         """
         if not self.share.fits(caller, count):
             self._refused += _RECENT
@@ -140,16 +140,16 @@ class _ModalityQueue:
             raise Overloaded(f"too many {self._modality} inputs are in flight; retry later", retry_delay=self.delay())
 
     def take(self, caller: Caller, count: int) -> None:
-        """Take that call on."""
+        """Take capacity for an admitted call."""
         self._refused -= _RECENT * self._refused
         self.share.change(caller, count)
 
     def give_back(self, caller: Caller, count: int, seconds: float) -> None:
-        """That call has ended, after so long."""
+        """Release the capacity of a call that took `seconds`."""
         self.share.change(caller, -count)
         self._seconds += _RECENT * (seconds - self._seconds)
 
     def delay(self) -> float:
-        """Seconds after which a refused caller may try again: not the same for all, and longer the more there are."""
+        """Return the seconds after which a rejected caller may retry: with jitter, and longer the more are rejected."""
         likely = self._seconds * (1 + _TIMES_REFUSED * self._refused)
         return min(max(likely, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

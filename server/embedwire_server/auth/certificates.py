@@ -1,4 +1,4 @@
-"""The certificate of the server, and whose clients it trusts: files in PEM that may change while it runs."""
+"""TLS certificate files in PEM: the server's certificate, and the CAs of its clients. They may change while it runs."""
 
 import dataclasses
 import ssl
@@ -9,7 +9,7 @@ Stamp = tuple[tuple[int, int, int], ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the files hold: the server's chain, the key of its first certificate, and the authorities of clients."""
+    """The contents of the files: the server's chain, the private key of its first certificate, and the clients' CAs."""
 
     chain: bytes
     key: bytes = dataclasses.field(repr=False)
@@ -18,26 +18,26 @@ class Certificates:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where they are. With `client_ca`, clients have to show a certificate of one of its authorities."""
+    """The paths of the files. With `client_ca`, clients must present a certificate issued by one of its CAs."""
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
 
     def stamp(self) -> Stamp:
-        """What changes whenever one of the files is replaced or written.
+        """Return a value that changes whenever one of the files is replaced or written.
 
         Raises:
-            OSError: one is not there.
+            OSError: a file is missing.
         """
         states = [path.stat() for path in self._paths()]
         return tuple((state.st_mtime_ns, state.st_ino, state.st_size) for state in states)
 
     def read(self) -> Certificates:
-        """Read them all.
+        """Read all files.
 
         Raises:
-            ValueError: they cannot be used, and which of them; also if they change meanwhile.
+            ValueError: a file cannot be used, or changes meanwhile; the message names the fault.
         """
         try:
             before = self.stamp()
@@ -68,7 +68,7 @@ class CertificateFiles:
 
 
 def _no_password() -> bytes:
-    """Asked for the password of a key; without this, the one at the terminal would be.
+    """Fail instead of supplying a password; without this callback, OpenSSL would ask for one at the terminal.
 
     Raises:
         ValueError: always.

@@ -1,4 +1,4 @@
-"""Coroutines that run at the same time and end together."""
+"""Structured concurrency: coroutines that run concurrently and end together."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,14 +8,14 @@ from embedwire_server.observability.exceptions import log_unexpected
 
 
 async def run_together(*coroutines: Coroutine[object, object, None]) -> None:
-    """Run each in a task of its own until all have returned.
+    """Run each coroutine in a task of its own until all have returned.
 
-    If one raises, the others are cancelled. However it ends, all have ended before this returns or raises; only a
-    second cancellation does not wait for that.
+    If one raises, the others are cancelled. All have ended before this returns or raises, unless it is cancelled twice:
+    a second cancellation does not wait for them.
 
     Raises:
         BaseException: the first that one of them raised. Unlike `asyncio.TaskGroup`, it is raised as it is. A
-            CancelledError that leaked out of a library becomes an InternalError, so that it ends the others as well.
+            CancelledError that leaked from a library becomes an InternalError, so that it ends the others as well.
     """
     tasks = [asyncio.create_task(_run(coroutine)) for coroutine in coroutines]
     try:

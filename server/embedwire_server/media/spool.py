@@ -1,7 +1,7 @@
-"""The bytes of files: at hand in memory, or arriving in chunks and spooled to disk.
+"""File content: in memory, or an upload that arrives in chunks and is spooled to disk.
 
-A spooled file has no name: it is unlinked as soon as it is open, so that nothing is left on disk
-in any ending, a crash included. Disk work happens in threads, off the event loop.
+A spooled file has no name: it is unlinked as soon as it is open, so that nothing is left on disk, also after a crash.
+Disk I/O runs in threads, off the event loop.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from embedwire_server.media.content_memory import UploadAccount
 from embedwire_server.observability.exceptions import describe
 
 IN_MEMORY_BYTES = 1 << 20
-# So much of an upload is collected before it is written to disk, also where memory is short: a write of each small
-# chunk would cost far more than it.
+# The part of an upload that is collected before it is written to disk, also if memory is short: writing each small
+# chunk separately would cost far more.
 BLOCK_BYTES = 16 << 10
 READ_BYTES = 256 << 10
 
@@ -33,16 +33,16 @@ log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InMemoryContent:
-    """A file that is at hand in memory."""
+    """File content in memory."""
 
     data: bytes = dataclasses.field(repr=False)
 
     async def ready(self) -> int:
-        """Return its size in bytes at once."""
+        """Return the size in bytes at once."""
         return len(self.data)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the file in pieces: what waits to be sent is a copy, so all of it is never copied at once."""
+        """Yield the file in pieces: data that waits to be sent is copied, and so never the whole file at once."""
         for start in range(0, len(self.data), READ_BYTES):
             yield self.data[start : start + READ_BYTES]
 
@@ -56,9 +56,13 @@ class InMemoryContent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UploadDeclaration:
-    """What the caller said of an upload, and where in the request, for the errors.
+    """What the caller has declared of an upload.
 
-    `field` is the path of the upload source; `limit` and `size` are bytes; `sha256` has 32 bytes.
+    Attributes:
+        field: the path of the upload source in the request, for errors.
+        limit: the most bytes that are allowed.
+        size: the declared bytes, if any.
+        sha256: the declared hash, 32 bytes, if any.
     """
 
     field: str
@@ -68,20 +72,20 @@ class UploadDeclaration:
 
 
 class SpooledUpload:
-    """A file that arrives in chunks: up to 1 MiB in memory if there is room for it, beyond that on disk.
+    """An upload that arrives in chunks: up to 1 MiB in memory if that is free, beyond that on disk.
 
-    One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the
-    file is kept for the reader; the writer goes on, and what it writes is discarded.
+    One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the file is kept for the
+    reader; the writer continues, and what it writes is discarded.
 
     Args:
-        announced: what is known of the file beforehand.
-        places: how many uploads may be open; this one takes a place until it is closed, so that
-            a caller that is faster than the upstream waits instead of filling the disk.
-        memory: charged with the bytes that have arrived and are not on disk. Where they do not fit they go to disk.
-        directory: where to spool; None is the system's place for temporary files.
+        announced: the caller's declaration.
+        places: limits the number of open uploads; this one holds a slot until it is closed, so that a caller that is
+            faster than the upstream waits instead of filling the disk.
+        memory: charged with received bytes that are not on disk. Where they do not fit they go to disk.
+        directory: where to spool; None is the system's temporary directory.
 
     Attributes:
-        fault: what is wrong with the file, as soon as it is known.
+        fault: the failure of the file, once it is known.
     """
 
     def __init__(
@@ -97,13 +101,13 @@ class SpooledUpload:
         self._memory = memory
         self._directory = directory
         self._is_open = False
-        self._pending = bytearray()  # chunks of any size cost their bytes
+        self._pending = bytearray()  # one buffer: small chunks have no overhead
         self._charged = 0
         self._tail = b""  # what is not on disk, once the file is complete
         self._size = 0
         self._spooled = 0
         self._file: IO[bytes] | None = None
-        self._reading = threading.Lock()  # a descriptor that is closed under a read may be another file's already
+        self._reading = threading.Lock()  # a descriptor closed during a read may already be another file's
         self._hash = hashlib.sha256() if announced.sha256 is not None else None
         self._complete = asyncio.Event()
         self._closed = False
@@ -119,7 +123,7 @@ class SpooledUpload:
         return self._announced
 
     async def open(self) -> None:
-        """Wait for a place. Call it once, before the first write."""
+        """Wait for a slot. Call it once, before the first write."""
         await self._places.acquire()
         self._is_open = True
         if self._closed:
@@ -139,9 +143,9 @@ class SpooledUpload:
             await self._keep(data)
 
     async def finish(self) -> None:
-        """Declare the file complete, and check it against what was announced.
+        """Declare the file complete, and check it against its declaration.
 
-        Only now does `ready` return or raise: a caller that is still sending gets no fault.
+        Only now does `ready` return or raise: a caller that is still sending gets no error.
         """
         announced = self._announced
         self._tail, self._pending = bytes(self._pending), bytearray()
@@ -156,7 +160,7 @@ class SpooledUpload:
         self._complete.set()
 
     def close(self) -> None:
-        """Give back memory, disk and place; see `core.inputs.Content`."""
+        """Release memory, disk and slot; see `core.inputs.Content`."""
         self._closed = True
         self._give_back_place()
         self._drop()
@@ -179,13 +183,13 @@ class SpooledUpload:
     def read_at(self, offset: int, size: int) -> bytes:
         """Read a piece; see `core.inputs.Content`."""
         spooled, tail = self._spooled, self._tail
-        if self._closed:  # asked after the tail was taken, since a close in between takes it away
+        if self._closed:  # checked after the tail was read, since a close in between clears it
             raise ValueError("the upload is closed")
         from_disk = self._read(offset, min(size, spooled - offset)) if offset < spooled else b""
         return from_disk + tail[max(0, offset - spooled) : max(0, offset + size - spooled)]
 
     def _fail(self, fault: GatewayError) -> None:
-        """Keep the fault, and nothing of the file: others may need the room."""
+        """Keep the fault, and release memory and disk."""
         self.fault = fault
         self._drop()
 
@@ -193,7 +197,7 @@ class SpooledUpload:
         self._pending, self._tail = bytearray(), b""
         self._release()
         if self._file is not None:
-            with self._reading, contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+            with self._reading, contextlib.suppress(OSError):  # a failed flush of a discarded file does not matter
                 self._file.close()
 
     def _give_back_place(self) -> None:
@@ -241,7 +245,7 @@ class SpooledUpload:
     def _read(self, offset: int, size: int) -> bytes:
         assert self._file is not None  # noqa: S101 - there are bytes on disk
         with self._reading:
-            chunk = os.pread(self._file.fileno(), size, offset)  # moves no position that another reader relies on
+            chunk = os.pread(self._file.fileno(), size, offset)  # does not move the position, which other readers use
         if len(chunk) < size:
             raise OSError("a spooled file is shorter than what was written")
         return chunk

@@ -1,4 +1,4 @@
-"""Unexpected exceptions: the log gets the place where they happened, callers a constant text."""
+"""Reporting of unexpected exceptions: their types and code locations for the log, a constant message for callers."""
 
 import traceback
 from typing import Any
@@ -15,16 +15,16 @@ _MOST_FRAMES = 50  # the innermost ones
 
 
 def log_unexpected(error: BaseException) -> GatewayError:
-    """Log an exception under the request id of the running call and return the failure for the caller."""
+    """Log an exception under the request id of the running call, and return the failure for the caller."""
     log.error("unforeseen exception", **describe(error))
     lacking = causes.lacking(error)
     return InternalError() if lacking is None else ResourceFailure(lacking)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """What a log may say of an exception: types and places.
+    """Return what a log line may contain of an exception: its types and code locations.
 
-    Not its text, which quotes whatever the code choked on, a caller's content or a key.
+    Not its message, which quotes the value that caused it, such as a caller's content or a key.
     """
     causes: list[str] = []
     cause = error.__cause__ or error.__context__

@@ -1,6 +1,7 @@
-"""`/metrics` over HTTP, from threads of its own: it answers also while the event loop is busy.
+"""Metrics endpoint: `/metrics` over HTTP, from its own threads, so that it answers while the event loop is busy.
 
-Connections are limited in number, bytes and time, so that scrapers cannot use up the threads and files of the process.
+Connections are limited in number, bytes and time, so that scrapers cannot exhaust the threads and file descriptors of
+the process.
 """
 
 import contextlib
@@ -22,10 +23,10 @@ from prometheus_client import CollectorRegistry
 from embedwire_server.observability.exceptions import describe
 
 MAX_CONNECTIONS = 16
-MAX_CONNECTION_SECONDS = 10.0  # from its first byte to the last of the answer
-MIN_CONNECTION_SECONDS = 1.0  # after which a connection makes way for a new one if there are too many
+MAX_CONNECTION_SECONDS = 10.0  # from its start to the end of the response
+MIN_CONNECTION_SECONDS = 1.0  # after which a new connection may replace it if there are too many
 MAX_HEAD_BYTES = 16 << 10
-_POLL_SECONDS = 0.05  # how long a stop may have to wait, and a connection be over its time
+_POLL_SECONDS = 0.05  # the delay of a stop, and of closing an expired connection
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _BUSY = (
     b"HTTP/1.0 503 Service Unavailable\r\n"
@@ -44,10 +45,10 @@ class MetricsEndpoint:
     Args:
         host: the address to listen on.
         port: the port; 0 takes a free one.
-        registry: what is served.
+        registry: the registry to serve.
 
     Attributes:
-        port: the port that was really taken.
+        port: the port that was bound.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
@@ -58,12 +59,12 @@ class MetricsEndpoint:
         self.port = self._server.server_port
 
     def __enter__(self) -> Self:
-        """Start answering."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop answering and give the port back."""
+        """Stop serving, and release the port."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -71,11 +72,11 @@ class MetricsEndpoint:
 
 
 class _Routes:
-    """The one path, by GET and HEAD."""
+    """WSGI application with one path, for GET and HEAD."""
 
     def __init__(self, metrics: App) -> None:
         self._metrics = metrics
-        self._lock = threading.Lock()  # one page is made at a time: each takes the interpreter's lock from the calls
+        self._lock = threading.Lock()  # one page at a time: each holds the GIL, which calls need
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
@@ -108,17 +109,17 @@ def _plain(start_response: StartResponse, status: str, text: str, *headers: tupl
 
 
 class _Server(ThreadingMixIn, simple_server.WSGIServer):
-    """A thread for each connection, up to `MAX_CONNECTIONS`."""
+    """WSGI server with a thread for each connection, up to `MAX_CONNECTIONS`."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as the base takes them
-        self._connections: dict[socket.socket, float] = {}  # since when each is there; oldest first
+        self._connections: dict[socket.socket, float] = {}  # the start of each, oldest first
         super().__init__(*args, **options)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; without files or memory for it, pause, since it remains and would be tried at once."""
+        """Accept a connection. Without files or memory for it, pause: it stays pending and would be retried at once."""
         try:
             return super().get_request()
         except OSError as error:
@@ -128,7 +129,7 @@ class _Server(ThreadingMixIn, simple_server.WSGIServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base has it
-        """Answer in a thread, in the place of the oldest connection if there are too many, or refuse at once."""
+        """Answer in a thread. If there are too many connections, close the oldest one or reject this one with a 503."""
         if len(self._connections) >= MAX_CONNECTIONS and not self._end_older_than(MIN_CONNECTION_SECONDS, most=1):
             request.setblocking(False)  # noqa: FBT003 - its only argument
             with contextlib.suppress(OSError):
@@ -144,26 +145,26 @@ class _Server(ThreadingMixIn, simple_server.WSGIServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End the connections that are over their time; called all the time by `serve_forever`."""
+        """Close expired connections; `serve_forever` calls this periodically."""
         self._end_older_than(MAX_CONNECTION_SECONDS)
 
     def handle_error(self, *_: object) -> None:
-        """Log an exception; those of connections that end are nothing to tell."""
+        """Log an exception, unless it is that of a lost connection."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, ConnectionError):
             log.error("a connection for metrics failed", **describe(error))
 
     def end_connections(self) -> None:
-        """End all."""
+        """Close all connections."""
         self._end_older_than(0)
 
     def _end_older_than(self, seconds: float, most: int = MAX_CONNECTIONS) -> int:
-        """Shut connections down, the oldest first; how many. Their threads end, whether they read or write."""
+        """Shut down the oldest connections; return how many. Their threads end, whether they read or write."""
         latest = time.monotonic() - seconds
         ended = [one for one, since in self._connections.copy().items() if since <= latest][:most]
         for request in ended:
             self._connections.pop(request, None)
-            with contextlib.suppress(OSError):  # its thread was faster
+            with contextlib.suppress(OSError):  # its thread has closed it
                 request.shutdown(socket.SHUT_RDWR)
         return len(ended)
 
@@ -173,12 +174,12 @@ class _ServerV6(_Server):
 
 
 class _Head(io.BufferedReader):
-    """What a client sends, up to `MAX_HEAD_BYTES`."""
+    """Request stream, limited to `MAX_HEAD_BYTES`."""
 
     left = MAX_HEAD_BYTES
 
     def readline(self, size: int | None = -1) -> bytes:
-        """The next line; nothing beyond the limit."""
+        """Read a line, up to the limit."""
         most = self.left if size is None or size < 0 else min(size, self.left)
         line = super().readline(most)
         self.left -= len(line)
@@ -186,17 +187,17 @@ class _Head(io.BufferedReader):
 
 
 class _Handler(simple_server.WSGIRequestHandler):
-    """Answers one request."""
+    """Handles one request."""
 
     server_version = "embedwire"
 
     def setup(self) -> None:
-        """Read no more than `MAX_HEAD_BYTES`."""
+        """Limit the request to `MAX_HEAD_BYTES`."""
         super().setup()
         self.rfile: _Head = _Head(socket.SocketIO(self.connection, "r"))
 
     def parse_request(self) -> bool:
-        """Whether there is a request to answer; one that is too long is refused."""
+        """Return whether there is a request to answer; reject one that is too long."""
         if not super().parse_request():
             return False
         if self.rfile.left <= 0:
@@ -205,8 +206,8 @@ class _Handler(simple_server.WSGIRequestHandler):
         return True
 
     def get_stderr(self) -> Any:  # noqa: ANN401 - any stream
-        """Where wsgiref prints tracebacks of connections that broke: nowhere. What the page raises is logged."""
+        """Discard wsgiref's tracebacks of broken connections; exceptions of the application are logged."""
         return io.StringIO()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: scrapes come all the time."""
+        """Log nothing: scrapes are frequent."""

@@ -1,7 +1,7 @@
-"""What an operator can watch. One registry a server, so that tests and workers do not share.
+"""Prometheus metrics. One registry for each server, so that tests and workers do not share.
 
-Labels are closed: modality, reason, method and code have a fixed set of values; a model is one of
-the table or "other". No label ever holds a caller's text. Children are looked up once and kept.
+Label values are a closed set: modality, reason, method and code are fixed; a model is one of the table or "other". No
+label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
@@ -20,7 +20,7 @@ from embedwire_server.observability.counters import CounterFamily, HistogramFami
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
-# With the built-in models, whatever callers and the upstream do; each further model adds at most 200, each token 40.
+# Upper bound with the built-in models; each further model adds at most 200, each token 40.
 MAX_SERIES = 1500
 _MODALITY = ("modality",)
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
@@ -29,7 +29,7 @@ _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 
 
 class Metrics:
-    """All metric objects.
+    """All metrics of a server.
 
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
@@ -225,7 +225,7 @@ class Metrics:
 
 
 class _LogCollector(Collector):
-    """What is counted below the metrics, since logging also runs without them."""
+    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(

@@ -1,8 +1,8 @@
-"""The resources of its own that a server needs: file descriptors, and a directory to spool uploads in.
+"""Resource monitor: file descriptors and the spool directory, which the server needs to be ready.
 
 They are checked at the start and then at an interval. While one is lacking, the server is not ready, so that load
-balancers send calls elsewhere. It is ready again once several checks in a row have found enough of all, so that a
-shortage that comes and goes does not turn readiness on and off.
+balancers send calls elsewhere. It is ready again once several checks in a row have found enough of all: hysteresis
+against a shortage that comes and goes.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from embedwire_server.observability.metrics import Metrics
 
 CHECK_SECONDS = 1.0
 GOOD_CHECKS = 3
-# That many descriptors must be free before a shortage counts as over.
+# Descriptors that must be free before a shortage counts as over.
 _SPARE_FILES = 16
 _SPOOL_BYTES = 4096
 _OWN_FILES = 64  # listeners, epoll, pipes, modules, spare
@@ -33,38 +33,38 @@ log = structlog.get_logger(__name__)
 
 
 class ResourceMonitor:
-    """Knows whether a resource is lacking.
+    """Checks resources, and reports when the server becomes ready or unready.
 
     Args:
-        spool: where uploads are spooled; None is the system's place.
-        metrics: show what is lacking.
-        changed: called with whether the server is ready, whenever that changes.
+        spool: the directory in which uploads are spooled; None is the system's temporary directory.
+        metrics: show which resources are lacking.
+        changed: called with the readiness of the server, whenever that changes.
     """
 
     def __init__(self, spool: Path | None, metrics: Metrics, changed: Callable[[bool], Awaitable[None]]) -> None:
         self._spool = spool
-        self._spool_words = ""  # of the latest fault
+        self._spool_words = ""  # the text of the latest error
         self._changed = changed
         self._gauge = metrics.not_ready
-        self._good: dict[Cause, int] = {}  # what is lacking, and how many checks since have found enough
+        self._good: dict[Cause, int] = {}  # lacking resources, each with its good checks since
         for cause in CHECKED:
             self._gauge.labels(cause).set(0)
 
     @property
     def is_ready(self) -> bool:
-        """Whether nothing is lacking."""
+        """Whether no resource is lacking."""
         return not self._good
 
     @property
     def lacking(self) -> set[Cause]:
-        """What is."""
+        """The lacking resources."""
         return set(self._good)
 
     async def start(self) -> None:
         """Make the first check.
 
         Raises:
-            OSError: uploads cannot be spooled at all.
+            OSError: the spool directory cannot be used; a full disk only makes the server unready.
         """
         self._note(await asyncio.to_thread(self._missing))
         if Cause.SPOOL_UNAVAILABLE in self._good:
@@ -82,7 +82,7 @@ class ResourceMonitor:
             await asyncio.gather(checking, return_exceptions=True)
 
     async def check(self) -> None:
-        """Check once, and tell if the server has become ready, or is no longer."""
+        """Check once, and call `changed` if the readiness has changed."""
         was_ready = self.is_ready
         self._note(await asyncio.to_thread(self._missing))
         if self.is_ready != was_ready:
@@ -95,7 +95,7 @@ class ResourceMonitor:
                 await self.check()
 
     def _note(self, lacking: set[Cause]) -> None:
-        """Take the outcome of one check."""
+        """Record the outcome of one check."""
         for cause in lacking:
             if cause not in self._good:
                 self._gauge.labels(cause).set(1)
@@ -109,13 +109,13 @@ class ResourceMonitor:
                 log.info("the resource is available again", cause=cause)
 
     def _missing(self) -> set[Cause]:
-        """What is lacking now; it may wait for a disk."""
+        """Return the resources that are lacking now; may block on a disk."""
         spare = _SPARE_FILES if Cause.FILE_DESCRIPTORS in self._good else 1
         found = {_files_fault(spare), self._spool_fault()}
         return {cause for cause in found if cause is not None}
 
     def _spool_fault(self) -> Cause | None:
-        """Why nothing can be spooled, tried with a file without a name."""
+        """Write an unnamed file to the spool directory; return the cause if that fails."""
         try:
             with tempfile.TemporaryFile(dir=self._spool, prefix="embedwire-") as file:
                 file.write(bytes(_SPOOL_BYTES))
@@ -126,7 +126,7 @@ class ResourceMonitor:
 
 
 def resident_memory() -> int:
-    """Bytes of memory of this process that are resident; 0 if that cannot be read; on macOS, the most so far."""
+    """Return the resident memory of this process in bytes; 0 if that cannot be read; on macOS, the peak."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
@@ -138,7 +138,7 @@ def resident_memory() -> int:
 def require_files(inputs_in_flight: int) -> None:
     """Raise the soft limit of file descriptors to what the configuration needs, and warn if that is not possible.
 
-    It is not raised further: half of the limit is for connections of callers (`rpc.server`), which are so bounded.
+    It is not raised further: half of the limit is for callers' connections (`rpc.options`), which are bounded by it.
     """
     needed = 2 * (2 * len(Modality) * inputs_in_flight + _OWN_FILES)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -153,7 +153,7 @@ def require_files(inputs_in_flight: int) -> None:
 
 
 def _files_fault(spare: int) -> Cause | None:
-    """Whether fewer descriptors are left than these."""
+    """Open `spare` descriptors; return the cause if that fails."""
     opened: list[int] = []
     try:
         opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(spare))

@@ -1,4 +1,4 @@
-"""The life of a process that serves: until a signal, then to the end in good order."""
+"""Process runner: event loop, stop signals, reload and graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ Then = signal.Handlers | Callable[[int, object], None]
 
 
 class StartupError(Exception):
-    """The service did not start; the text says why."""
+    """The service did not start; the message is the reason."""
 
 
 def run(
@@ -26,12 +26,12 @@ def run(
     reload: Callable[[], Awaitable[None]] | None = None,
     config: FileWatcher | None = None,
 ) -> None:
-    """Run until a signal, then leave the service in good order.
+    """Run a service until a signal, then stop it gracefully.
 
     Args:
         service: entering starts it, leaving stops it.
-        stop_signals: those that end it; during the start they cancel the start.
-        then: what any further one does; by default it ends the process at once.
+        stop_signals: the signals that stop it; during the start they cancel the start.
+        then: the handler of any further stop signal; by default it ends the process at once.
         reload: called after each SIGHUP, and each change of `config`, once the service has started; by default SIGHUP
             ends the process.
         config: watches the configuration file.
@@ -62,7 +62,7 @@ def run(
 async def _started(
     service: contextlib.AbstractAsyncContextManager[object], stack: contextlib.AsyncExitStack, stop: asyncio.Event
 ) -> bool:
-    """Enter the service; False if a signal has cancelled that."""
+    """Enter the service; return False if a signal has cancelled that."""
     stopping = asyncio.create_task(stop.wait())
     entering = asyncio.current_task()
     assert entering is not None  # noqa: S101 - a coroutine runs in a task
@@ -79,7 +79,7 @@ async def _started(
             raise
         entering.uncancel()
     except (OSError, RuntimeError) as error:
-        if not stop.is_set():  # what the same signal has ended, such as workers, is no fault
+        if not stop.is_set():  # else the signal may have caused it, by ending workers
             raise StartupError(str(error)) from error
     finally:
         stopping.remove_done_callback(cancel)
@@ -89,11 +89,11 @@ async def _started(
 
 @contextlib.contextmanager
 def _changes(changed: asyncio.Event, config: FileWatcher | None) -> Generator[None]:
-    """Set the event after SIGHUP and changes of the file."""
+    """Set the event after SIGHUP and after changes of the configuration file."""
     loop = asyncio.get_running_loop()
 
     def set_threadsafe() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed in this moment
+        with contextlib.suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(changed.set)
 
     loop.add_signal_handler(signal.SIGHUP, changed.set)
@@ -112,7 +112,7 @@ def _end_at_once(number: int, _: object) -> None:
 
 
 def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.Event:
-    """Set by the first signal; from then on the signals have the other effect.
+    """Return an event that the first signal sets; from then on, `then` handles the signals.
 
     The handlers are Python's own, not those of the event loop: if the loop is blocked in Python code or in a system
     call, the first signal still changes what the second one does.
@@ -120,7 +120,7 @@ def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.E
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    if then is signal.SIG_DFL and os.getpid() == 1:  # in a container, where the kernel spares process 1 the default
+    if then is signal.SIG_DFL and os.getpid() == 1:  # for PID 1, as in a container, the kernel ignores the default
         then = _end_at_once
 
     def on_signal(_: int, __: object) -> None:

@@ -1,8 +1,8 @@
-"""The server as several processes on one port: a supervisor, and workers that each are a whole server.
+"""Supervisor process: runs several worker processes on one port, each a complete server.
 
-The supervisor reserves the port, runs the sandbox if there is to be one, spawns the workers, kills those that hang,
-starts again those that end, replaces those that are too old or too large, and drains all. It takes no calls itself.
-Workers share nothing but the port, the sandbox and what is configured for all, of which each has its share.
+The supervisor reserves the port, runs the sandbox if it is configured, spawns the workers, kills those that hang,
+restarts those that end, replaces those that are too old or too large, and drains all. It takes no calls itself.
+Workers share only the port, the sandbox and the configured limits, of which each has its share.
 """
 
 import asyncio
@@ -24,22 +24,22 @@ from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds until a worker that ended is started again, doubled each time
-STEADY_SECONDS = 60.0  # a worker that ran so long starts again with the first pause
-STOP_SECONDS = 6.0  # that a worker may need to stop beside the drain delay and the grace period
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds until an ended worker is restarted, doubled each time
+STEADY_SECONDS = 60.0  # a worker that ran this long is restarted with the first pause
+STOP_SECONDS = 6.0  # for a worker to stop, beside the drain delay and the grace period
 
 
 class Supervisor:
-    """Keeps `settings.workers.count` workers. `async with Supervisor(settings)` starts them; leaving stops all.
+    """Keeps `settings.workers.count` workers running. `async with Supervisor(settings)` starts them; leaving stops all.
 
     Args:
-        settings: what holds for all workers together.
+        settings: the settings of all workers together.
         start_timeout: seconds until a worker without a heartbeat counts as hung in its start.
     """
 
     def __init__(self, settings: Settings, start_timeout: float = START_TIMEOUT) -> None:
         self._settings = settings
-        self._is_current = True  # whether no later settings were refused
+        self._is_current = True  # False after a reload with invalid settings
         self._timeouts = Timeouts(settings.workers.timeout, start_timeout)
         self._sandbox_url: str | None = None
         self._workers: list[Worker] = []
@@ -47,14 +47,14 @@ class Supervisor:
         self._replacements: list[collections.Counter[str]] = [
             collections.Counter() for _ in range(settings.workers.count)
         ]
-        # One at a time: memory for one more worker suffices, and no capacity is missing.
+        # One replacement at a time, so that memory for one more worker suffices.
         self._none_is_replaced = asyncio.Event()
         self._none_is_replaced.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._resources = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Start everything; when this returns, all workers serve.
+        """Start everything; on return, all workers serve.
 
         Raises:
             OSError, RuntimeError: the port is in use, or a worker does not start; nothing is left running.
@@ -65,12 +65,12 @@ class Supervisor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Drain all workers at the same time."""
+        """Drain all workers concurrently."""
         log.info("draining", workers=len(self._workers))
         await self._resources.aclose()
 
     def reload(self, settings: Settings | None) -> None:
-        """Let all workers go by these settings, as `App.reload` does; also those that are started later."""
+        """Send new settings to all workers, also to those that are started later; see `App.reload`."""
         self._is_current = settings is not None
         if settings is not None:
             self._settings = changed(settings, {"listen": self._settings.server.listen})
@@ -103,11 +103,11 @@ class Supervisor:
         worker = await Worker.spawn(
             index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
         )
-        self._renew(worker)  # there may be later settings by now, or some that were refused
+        self._renew(worker)  # the settings may have changed during the spawn
         return worker
 
     async def _watch(self) -> None:
-        """Kill workers that hang, also while they start and while they drain."""
+        """Kill hung workers, also while they start and while they drain."""
         while True:
             await asyncio.sleep(self._timeouts.heartbeat)
             for worker in self._all():
@@ -122,13 +122,13 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, index: int) -> None:
-        """Replace a worker whenever it has expired, and start it again when it has ended, ever later if it fails."""
+        """Replace a worker when it has expired, restart it when it has ended, with exponential backoff if it fails."""
         pause = FIRST_PAUSE
         while True:
             worker = self._workers[index]
             reason: str | int = await _first(worker.ended(), self._turn(worker))
             if isinstance(reason, str) and not self._none_is_replaced.is_set():
-                continue  # another one was faster
+                continue  # another worker is replaced first
             if worker.age > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             try:
@@ -143,7 +143,7 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _turn(self, worker: Worker) -> str:
-        """Wait until the worker is to be replaced, and no other one is; return the reason."""
+        """Wait until the worker is to be replaced, and no other one is being replaced; return the reason."""
         reason = await worker.expired()
         await self._none_is_replaced.wait()
         return reason
@@ -157,7 +157,7 @@ class Supervisor:
         await self._workers[index].serving()
 
     async def _replace(self, index: int, worker: Worker, reason: str) -> None:
-        """Start a successor; once it serves, let the worker drain, which is not waited for."""
+        """Start a successor; once it serves, let the worker drain in the background."""
         self._none_is_replaced.clear()
         memory, age = worker.memory // MIB, round(worker.age)
         log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
@@ -177,10 +177,10 @@ class Supervisor:
         self._run(self._drained(index, worker))
 
     async def _successor(self, index: int, replacements: Mapping[str, int]) -> Worker:
-        """Start one and wait until it serves.
+        """Start a successor, and wait until it serves.
 
         Raises:
-            OSError, RuntimeError: it does not start; it has ended.
+            OSError, RuntimeError: it does not start, and its process has ended.
         """
         successor = await self._spawn(index, replacements, has_metrics=False)
         self._others.add(successor)
@@ -203,7 +203,7 @@ class Supervisor:
         log.info("a worker has been replaced", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:
-        """End the workers: in good order, or at once if the server did not start. The time is bounded in any case."""
+        """Stop the workers: gracefully, or at once if the server did not start. The time is bounded in any case."""
         number = signal.SIGTERM if error is None or issubclass(error, asyncio.CancelledError) else signal.SIGKILL
         tasks = [*self._tasks]
         for task in tasks:
@@ -223,7 +223,7 @@ class Supervisor:
 
 
 async def _first(*waited: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what they return
-    """What ends first; the others are cancelled."""
+    """Return the result of the coroutine that ends first; cancel the others."""
     tasks = [asyncio.ensure_future(one) for one in waited]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -234,18 +234,19 @@ async def _first(*waited: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - wh
 
 
 def reserved(address: Address) -> socket.socket:
-    """Hold a port for the workers to listen on, and for no other process; port 0 takes a free one.
+    """Reserve a port for the workers, and for no other process; port 0 takes a free one.
 
-    The socket does not listen, so that it gets no connections. It is bound before it is shared: that fails if any other
-    process has the port, also one that shares it, and leaves no moment in which a second supervisor could take it too.
+    The socket does not listen, so it gets no connections. It is bound before it allows sharing: binding fails if any
+    other
+    process has the port, also one that shares it, and no second supervisor can take it in between.
 
     Raises:
-        OSError: it is in use.
+        OSError: the port is in use.
     """
     try:
         try:
             held = _bound(address)
-        except OSError:  # for a minute, the remains of connections of a server without workers are enough for that
+        except OSError:  # connections in TIME_WAIT of an earlier server suffice, for a minute
             held = _bound(address, socket.SO_REUSEADDR)
     except OSError as error:
         raise OSError(error.errno, f"--listen {address}: {error.strerror}") from error

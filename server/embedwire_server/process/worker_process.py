@@ -1,4 +1,4 @@
-"""What runs in a worker process: a whole server, which does what the supervisor says."""
+"""Entry point of a worker process: a complete server, controlled by the supervisor's messages."""
 
 import asyncio
 import contextlib
@@ -29,8 +29,8 @@ _PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
 def run(index: int, end: socket.socket, log_file: "Connection[Any, Any] | None") -> None:
-    """Be a worker until SIGTERM; repeated ones change nothing, since systemd sends it to the workers as well."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the same; the supervisor sends what has changed
+    """Run a worker until SIGTERM; further ones are ignored, since systemd sends it to the workers as well."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as with SIGTERM; the supervisor sends the new settings
     _end_with_supervisor()
     file = None if log_file is None else log_file.fileno()
     try:
@@ -72,13 +72,17 @@ def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, No
 
 async def _send_heartbeats(channel: Channel, interval: float) -> None:
     while True:
-        if channel.is_idle:  # while the supervisor is stopped, they would fill the memory
+        if channel.is_idle:  # else heartbeats fill the memory while the supervisor is stopped
             channel.send(Heartbeat(resident_memory()))
         await asyncio.sleep(interval)
 
 
 async def _obey(channel: Channel, app: App) -> None:
-    """Do what the supervisor says. Nothing is awaited here: an exception is logged and ends nothing."""
+    """Handle the supervisor's messages.
+
+    Reloads and the start of the metrics run as callbacks of the event loop: an exception is logged and does not end
+    this.
+    """
     loop = asyncio.get_running_loop()
     with contextlib.suppress(EOFError):
         while True:
@@ -114,13 +118,13 @@ def _serve_metrics(app: App, pause: float = 0.02) -> None:
 
 
 def _end_with_supervisor() -> None:
-    """End when the supervisor ends, also by SIGKILL: no worker is left behind that holds the port.
+    """End when the supervisor ends, also by SIGKILL: an orphaned worker would keep the port.
 
-    On Linux the kernel sees to it, also if this process is stopped or blocked in C code. Elsewhere a thread does.
+    On Linux the kernel does it, also if this process is stopped or blocked in C code. Elsewhere a thread does.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_exit_after_supervisor, daemon=True).start()  # it may have ended before
+    threading.Thread(target=_exit_after_supervisor, daemon=True).start()  # the supervisor may have ended before
 
 
 def _exit_after_supervisor() -> None:

@@ -1,6 +1,6 @@
-"""Messages to values, with every rule of the contract.
+"""Request decoding and validation: protobuf messages to domain values, checked against the contract.
 
-All faults of a request are found and reported together, each under the path of its field.
+All violations of a request are reported together, each with the path of its field.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from embedwire_server.rpc.call_context import UPSTREAM_KEY
 KEY_BYTES = 256
 FILE_NAME_BYTES = 255
 SHA256_BYTES = 32
-# Never guessed from a name or from the bytes: the upstream looks for itself.
+# Not guessed from the name or the bytes: the upstream detects the type itself.
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 UNNAMED_FILE = "upload"
 
-_MODALITIES = {str(modality): modality for modality in Modality}  # to call `Modality` takes five times as long
+_MODALITIES = {str(modality): modality for modality in Modality}  # five times as fast as calling `Modality`
 _TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
 _ENCODINGS = frozenset(pb.VectorEncoding.values())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -49,15 +49,15 @@ Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
 
 
 class RequestReader:
-    """Reads requests against a model table and limits. Stateless between requests.
+    """Decodes and validates requests against a model table and limits. Keeps no state between requests.
 
     Args:
-        models: the models that may be asked for.
-        limits: what a request may hold.
+        models: the models that may be requested.
+        limits: the limits on a request.
         open_uploads: how many uploads of one call may be open at a time.
-        content_memory: what the bytes of uploads are charged to.
-        spool_dir: where uploads are spooled.
-        accepts_upstream_keys: whether callers may bring their own key for the upstream.
+        content_memory: the memory budget that uploads are charged to.
+        spool_dir: the directory in which uploads are spooled.
+        accepts_upstream_keys: whether callers may send their own upstream API key.
     """
 
     def __init__(  # noqa: PLR0913 - what requests are read against
@@ -86,10 +86,10 @@ class RequestReader:
     def read(
         self, message: Request, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
     ) -> EmbedRequest:
-        """Read a request whose files are all at hand, with the upstream key that came with it, and from whom.
+        """Decode a request without uploads, together with its upstream key and its caller.
 
         Raises:
-            InvalidRequest: with every fault.
+            InvalidRequest: with all violations.
         """
         reading = _Reading(self._models, self._limits, "", None)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
@@ -98,10 +98,10 @@ class RequestReader:
     def read_upload(
         self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
     ) -> tuple[EmbedRequest, dict[int, SpooledUpload]]:
-        """Read the first message of an upload, and say which inputs wait for chunks, in their order.
+        """Decode the first message of an upload call; also return the inputs that wait for chunks, in order.
 
         Raises:
-            InvalidRequest: with every fault.
+            InvalidRequest: with all violations.
         """
         uploads: dict[int, SpooledUpload] = {}
         places, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
@@ -116,7 +116,7 @@ class RequestReader:
 
 
 class _Reading:
-    """The reading of one request; collects its faults, and weighs the content that is at hand."""
+    """Decoding state of one request: its violations, and the bytes of its inline content."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Reading:
         self._content_bytes = 0
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
-        """The caller's own key for the upstream, if there is one that may be sent."""
+        """Return the caller's upstream API key if it sent a valid one and may send one."""
         if key is None:
             return None
         if not is_accepted:
@@ -146,7 +146,7 @@ class _Reading:
         return None
 
     def request(self, message: Request, upstream_key: str | None, caller: Caller) -> EmbedRequest:
-        """Read it all, then complain or return."""
+        """Decode the whole request, then raise or return."""
         model, items = self._model(message.model_name), message.inputs
         if not items:
             self._fault("inputs", "must hold at least one input")

@@ -1,4 +1,4 @@
-"""The pages of ListModels."""
+"""Pagination of ListModels."""
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.auth.tokens import Token
@@ -13,25 +13,25 @@ MAX_PAGE_SIZE = 1000
 
 
 class Catalog:
-    """The model table as callers see it.
+    """The models that ListModels returns.
 
     Args:
-        models: the table.
-        limits: the server's own limits, where they are lower.
+        models: the model table.
+        limits: the server's limits, shown where they are lower than those of a model.
     """
 
     def __init__(self, models: ModelTable, limits: Limits) -> None:
         self._models = [(model, encode.model(model, limits)) for model in models]
 
     def reconfigure(self, settings: Settings) -> None:
-        """Show the models and limits of these settings from now on."""
+        """Use the models and limits of these settings for later requests."""
         self._models = [(model, encode.model(model, settings.limits)) for model in settings.model_table]
 
     def page(self, request: pb.ListModelsRequest, token: Token | None = None) -> pb.ListModelsResponse:
-        """One page of what the owner of a token may use. A page token is the name of the page's first model.
+        """Return one page of the models that a token may use. A page token is the name of the page's first model.
 
         Raises:
-            InvalidRequest: a negative size, or a token that this server did not give.
+            InvalidRequest: the page size is negative, or the page token is unknown.
         """
         if request.page_size < 0:
             raise InvalidRequest(Violation("page_size", "must not be negative"))

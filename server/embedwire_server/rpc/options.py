@@ -1,27 +1,27 @@
-"""The options of a gRPC server, and the limits that they hold callers to.
+"""gRPC channel arguments of the server, and the limits that they enforce.
 
-What they promise about connections, and why:
+The limits on connections and calls, and their reasons:
 
-- A message has at most `max_message_bytes`, also once it is decompressed; metadata 16 KiB. gRPC refuses the rest with
+- A message has at most `max_message_bytes`, also after decompression; metadata 16 KiB. gRPC rejects more with
   RESOURCE_EXHAUSTED; the server itself sees only that such a call has ended, and metrics and log say CANCELLED. Soft
-  and hard limit of metadata are the same, since between them calls are refused at random.
-- A connection that has not spoken HTTP/2 within `handshake_timeout` is closed.
+  and hard limit of metadata are the same, since gRPC rejects calls between them at random.
+- A connection without an HTTP/2 handshake within `handshake_timeout` is closed.
 - The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if the
-  peer's TCP does not acknowledge that in `keepalive_timeout`: a host that has vanished is not waited for. The answer
-  itself has `ping_timeout`. gRPC also pings to measure the connection while it receives, and on a slow link the answer
-  waits behind the data that the peer has buffered.
+  peer's TCP does not acknowledge the ping within `keepalive_timeout`: this detects a host that has vanished. The
+  answer to the ping has `ping_timeout`. gRPC also pings to measure the connection while it receives, and on a slow
+  link the answer waits behind the data that the peer has buffered.
 - Clients may ping as often as they like, with or without calls. gRPC's limit on pings would end all calls of the
   connection with UNAVAILABLE, which the handlers here see as a cancelled call. It saves nothing: a ping costs 0.2 to
   1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
   that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
-- A call whose first message does not arrive is ended, after 600 s, the longest default deadline: a large message on a
-  slow link takes minutes. Health and reflection have 10 s. At most 2,000 (500)
-  calls wait for it: then the oldest one of the connection that has most of them is ended.
+- A call whose first message does not arrive is aborted after 600 s, the longest default deadline: a large message on a
+  slow link takes minutes. Health and reflection have 10 s. At most 2,000 calls (health and reflection: 500) wait for
+  it: beyond that, the oldest call of the connection that has most of them is aborted.
 - Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
-- A connection carries at most 1,000 calls at a time; a client queues more by itself.
-- Connections take at most half of the files that the process may open; further ones are closed at once. The other half
-  is for the upstream, the metrics and uploads.
+- A connection carries at most 1,000 concurrent calls; clients queue further ones themselves.
+- Connections use at most half of the file descriptors that the process may open; further ones are closed at once. The
+  other half is for the upstream, the metrics endpoint and uploads.
 """
 
 import dataclasses
@@ -40,15 +40,25 @@ _MAX_INT = (1 << 31) - 1
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What callers may do; seconds and bytes.
+    """Limits and timeouts of a gRPC server, in bytes and seconds.
 
-    `deadlines` are for callers that set none. A call is ended if its caller gives no room for a message for
-    `stall_timeout`. Clients give room in portions, up to some megabytes, so a caller must take as much in that
-    time. `shares_port` lets other servers that do the same listen on the same port: each gets some of the
-    connections. `reflection` tells tools the contract. A call whose first message has not arrived in
-    `first_message_timeout` is ended, whatever its deadline; health and reflection, whose messages are small, and
-    which need no token, have a shorter time. A reflection stream that asks nothing for `reflection_idle_timeout` is
-    ended as well.
+    Attributes:
+        max_message_bytes: the size of a message.
+        deadlines: the deadlines of calls whose caller sets none.
+        stall_timeout: a call whose peer opens no flow-control window for this time is aborted. Clients open it in steps
+            of up to some megabytes, so a caller must read as much in that time.
+        first_message_timeout: a call whose first message has not arrived by then is aborted, whatever its deadline.
+        first_message_timeout_of_open_services: the same for health and reflection, which need no token and have small
+            messages.
+        reflection_idle_timeout: a reflection stream without a request for this time is aborted.
+        handshake_timeout: the time for the HTTP/2 handshake.
+        keepalive_time: the silence after which a connection is pinged.
+        keepalive_timeout: the time for the peer's TCP to acknowledge the ping.
+        ping_timeout: the time for the answer to the ping.
+        max_connection_age: the age at which a connection is asked to reconnect.
+        shares_port: whether other servers with this option may listen on the same port; each gets some of the
+            connections.
+        reflection: whether the server has gRPC server reflection.
     """
 
     max_message_bytes: int = 16 << 20
@@ -67,7 +77,7 @@ class ServerOptions:
 
 
 def of(rules: ServerOptions) -> tuple[tuple[str, int], ...]:
-    """The options of a server that holds its callers to these rules."""
+    """Return the channel arguments for these options."""
     return (
         # By default a second server binds the same port silently and takes half of the connections.
         ("grpc.so_reuseport", int(rules.shares_port)),
@@ -75,10 +85,10 @@ def of(rules: ServerOptions) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
-        # Calls that have ended and are not yet cleared away. By default gRPC counts them with the running ones and so
-        # refuses clients that keep to the limit; with no limit at all, calls that are reset at once fill the memory.
+        # Streams that have ended and are not deallocated yet. By default gRPC counts them with the running ones and so
+        # rejects clients that keep to the limit; with no limit at all, calls that are reset at once exhaust the memory.
         ("grpc.http2.max_deallocating_streams", MAX_CALLS_OF_A_CONNECTION),
-        # Beyond it gRPC answers CANCELLED, without details and unseen by metrics; here a refusal says why.
+        # Beyond it gRPC answers CANCELLED, without details or metrics. The server's own limits are lower, with details.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.server_handshake_timeout_ms", _ms(rules.handshake_timeout)),
@@ -100,5 +110,5 @@ def _max_connections() -> int:
 
 
 def _ms(seconds: float) -> int:
-    """Milliseconds, at least 1, as an option can hold them."""
+    """Convert seconds to milliseconds, within the range of an option: at least 1, at most the largest int."""
     return max(1, min(round(seconds * 1000), _MAX_INT))

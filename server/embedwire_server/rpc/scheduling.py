@@ -1,4 +1,4 @@
-"""How the kernel schedules the threads of this process."""
+"""Scheduling policy of gRPC's threads: SCHED_BATCH."""
 
 import contextlib
 import os
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def batch_threads() -> Iterator[None]:
-    """Give threads that are started within, by any library, the policy SCHED_BATCH, which they inherit.
+    """Start threads within the block, of any library, with the policy SCHED_BATCH, which they inherit.
 
     Such a thread gets its share of the CPU, but it does not preempt a running thread when it wakes up. gRPC has threads
     that only pass events to the thread of the event loop, some eight for a call. On the same core, each event would
-    interrupt the event loop, which cannot take it before it has done what it is doing.
+    interrupt the event loop, which cannot handle it before its current callback has ended.
 
-    Nothing happens where the operator has chosen another policy, on other systems than Linux, and where the system
-    answers with an error.
+    Nothing is changed if the operator has chosen another policy, on systems other than Linux, and if the system call
+    fails.
     """
     try:
         is_changed = sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER

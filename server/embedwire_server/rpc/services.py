@@ -1,4 +1,4 @@
-"""What the gRPC server serves: the services, what surrounds their handlers, and how calls are accepted."""
+"""The registered gRPC services, with their interceptors, drain gate and accept loops."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
 from embedwire_server.rpc.service import EmbeddingServicer
 
-# Accept operations that are pending for each method of ours beside gRPC's own one, and for health checks.
+# Pending accept operations for each method of EmbeddingService, and for health checks, beside gRPC's own one.
 ACCEPT_LOOPS = 8
 HEALTH_ACCEPT_LOOPS = 2
 MAX_PENDING_MESSAGES = 2_000
@@ -37,12 +37,12 @@ _CHECK = f"/{HEALTH.full_name}/Check"
 
 
 class Services:
-    """What a server serves and what surrounds it. Servers that are made of it share all of it.
+    """The services, with interceptors and drain gate. Servers that are made from it share all of these.
 
     Attributes:
-        door: where calls come in.
-        running: the calls under way.
-        health: grpc.health.v1.
+        door: the drain gate.
+        running: the active calls.
+        health: the grpc.health.v1 servicer.
     """
 
     def __init__(  # noqa: PLR0913 - what a server is made of
@@ -69,7 +69,7 @@ class Services:
     def server(
         self, *, private_api: bool, failed: Callable[[str, Exception], object] | None = None
     ) -> tuple[grpc.aio.Server, AcceptLoops | None]:
-        """Make a server, and the accept loops that are to be opened once it has been started.
+        """Make a server, and the accept loops to open once it has been started.
 
         Args:
             private_api: whether it uses the private API of grpcio.
@@ -92,7 +92,7 @@ class Services:
         return server, AcceptLoops(server, accepted, self._refuse, failed)
 
     async def _refuse(self, method: str, context: Context) -> None:
-        """End a call that the server cannot run, as in a drain: its caller tries again, on a server that can."""
+        """Reject a call that the server cannot run, as in a drain, so that its caller retries on another server."""
         error = Draining()
         log.warning("a call is refused and can be tried again", method=method, reason=error.reason)
         await self.door.enter()
@@ -105,7 +105,7 @@ class Services:
 
 
 def pending_calls(rules: ServerOptions) -> tuple[PendingCalls, PendingCalls]:
-    """Those of our service, and those of the services that need no token."""
+    """Return the limits for EmbeddingService, and those for the services that need no token."""
     return (
         PendingCalls(MAX_PENDING_MESSAGES, rules.first_message_timeout),
         PendingCalls(MAX_PENDING_MESSAGES_OF_OPEN_SERVICES, rules.first_message_timeout_of_open_services),
@@ -113,7 +113,7 @@ def pending_calls(rules: ServerOptions) -> tuple[PendingCalls, PendingCalls]:
 
 
 def register(server: grpc.aio.Server, registered: Handlers) -> None:
-    """Register handlers with a server, by the paths of their methods."""
+    """Register handlers with a server, by method path."""
     for path, handler in registered.items():
         _, service, name = path.split("/")
         server.add_registered_method_handlers(service, {name: handler})

@@ -1,6 +1,7 @@
-"""TLS of the gRPC port. New files of the certificate are in force from the next connection on, without a restart.
+"""TLS credentials of the gRPC port, with certificate rotation.
 
-Connections that are open keep what they were opened with, at most until `max_connection_age` has passed.
+New certificate files are in force from the next connection on, without a restart. Open connections keep their
+certificate, at most until `max_connection_age` has passed.
 """
 
 import threading
@@ -14,10 +15,10 @@ log = structlog.get_logger(__name__)
 
 
 class RotatingCredentials:
-    """What the port is secured with; looks at the files for each new connection.
+    """Server credentials that check the certificate files for changes on each new connection.
 
     Args:
-        files: where the certificate is.
+        files: the certificate files.
 
     Raises:
         ValueError: the files cannot be used.
@@ -27,11 +28,11 @@ class RotatingCredentials:
         self._files = files
         self._stamp = files.stamp()
         self._current = files.read()
-        self._lock = threading.Lock()  # gRPC asks from threads of its own
+        self._lock = threading.Lock()  # gRPC calls `_fetch` from its own threads
         self._fault = ""
 
     def credentials(self) -> grpc.ServerCredentials:
-        """The same for gRPC, for a port that is opened now."""
+        """Return the credentials for a new port."""
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._current),
             self._fetch,  # type: ignore[arg-type] # None is documented
@@ -39,7 +40,7 @@ class RotatingCredentials:
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """What has changed since it was last asked; None keeps what is in force."""
+        """Return the certificates if they have changed since the last call; None keeps those in force."""
         with self._lock:
             try:
                 stamp = self._files.stamp()
@@ -54,7 +55,7 @@ class RotatingCredentials:
         return _configuration(found)
 
     def _refuse(self, fault: str) -> None:
-        """Say so once, not for every connection."""
+        """Log a fault once, not for every connection."""
         if fault != self._fault:
             self._fault = fault
             log.error("the new certificate is refused, the old one stays in force", fault=fault)
