@@ -1,4 +1,4 @@
-"""Sliding-window rate limits: the limit holds for every window, wherever it begins.
+"""Sliding-window rate limits: the limit applies to every window, wherever it begins.
 
 Times are seconds of the event loop's clock.
 """

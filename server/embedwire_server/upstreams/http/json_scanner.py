@@ -17,7 +17,7 @@ from embedwire_server.upstreams.http import json_reader
 # The limits for unknown members: beside the segments, all of them together; in a segment, with its vector.
 MAX_ENVELOPE_BYTES = 1 << 20
 MAX_ELEMENT_BYTES = 1 << 20
-MAX_DEPTH = 768  # below the interpreter's limit for its own JSON parser, whatever calls it
+MAX_DEPTH = 768  # below the limit of the interpreter's own JSON parser, at any stack depth of the caller
 
 # Up to a bracket, or to a string whose end has not arrived; captures the last string before it. It never backtracks,
 # but were the whole possessive, Python 3.11.2 would lose that string.

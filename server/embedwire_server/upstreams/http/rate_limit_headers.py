@@ -5,9 +5,9 @@ the field, all are read: X-Ratelimit-*, X-RateLimit-Request-*, X-RateLimit-Durat
 RateLimit-* and RateLimit of the IETF's drafts.
 
 Every value may be a number of seconds, a duration with units (1m30s), a Unix time in seconds, milli-, micro- or
-nanoseconds, an HTTP date or an ISO 8601 time. Times are compared with the `Date` of the same reply, because this
-machine's clock may be wrong. The longest quota of the API is per day, so a longer duration becomes a day, and a time
-that is more than a day away is not understood. What is not understood is ignored.
+nanoseconds, an HTTP date or an ISO 8601 time. Times are compared with the `Date` of the same response, because
+the local clock may be wrong. The longest quota of the API is per day, so a longer duration becomes a day, and a time
+that is more than a day away is ignored, as is any other value that is not understood.
 """
 
 import datetime as dt
@@ -37,7 +37,7 @@ _DURATION_PART = re.compile(_PART)
 _DURATION = re.compile(rf"(?:pt)?(?:{_PART} ?)+")
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _ISO = re.compile(r"[0-9-]{8,10}[T ][0-9:.]+(?:Z|[+-][0-9:]+)?")
-# Python's parser takes a zone that it does not know for UTC. A date without a zone is GMT, as in asctime's form.
+# Python's parser takes an unknown zone for UTC. A date without a zone is GMT, as in asctime's form.
 _KNOWN_ZONE = re.compile(r"(?:[ 0-9](?:GMT|UTC?|Z)|[+-][0-9]{4}|[ECMP][SD]T|:[0-9]{2}(?: [0-9]{4})?)$")
 
 _FIRST_UNIX_TIME = 1e9  # in 2001; no duration is that long
@@ -70,7 +70,7 @@ def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
 
 
 def used_up(headers: Mapping[str, str]) -> float:
-    """Return the seconds until a used-up limit resets, by the headers of a good response; 0 if none is used up."""
+    """Return the seconds until a used-up limit resets, from the headers of a success; 0 if none is."""
     limits = _limits(headers, _clocks(headers))
     return max((ends for remaining, ends in limits if remaining is not None and remaining <= 0), default=0.0)
 
@@ -96,7 +96,7 @@ def _from_message(message: str, clocks: Sequence[float]) -> float | None:
 
 
 def _clocks(headers: Mapping[str, str]) -> Sequence[float]:
-    """Return candidates for the current Unix time, the more credible first: the sender's `Date`, and the local clock."""
+    """Return candidates for the current Unix time, the more credible first: the sender's `Date`, the local clock."""
     local = time.time()
     date = _unix_time(headers.get("date", "").strip())
     return (local,) if date is None else (date, local)
@@ -144,7 +144,7 @@ def _is_endless(value: Any, clocks: Sequence[float]) -> bool:  # noqa: ANN401 - 
 
 
 def _until(moment: float, clocks: Sequence[float]) -> float | None:
-    """Return the seconds until a Unix time by the first clock that puts it within a day; None if it has passed."""
+    """Return the seconds until a Unix time by the first clock that puts it within a day; None if past."""
     distance = next((moment - now for now in clocks if abs(moment - now) <= MAX_DELAY), 0.0)
     return distance if distance > 0 else None
 

@@ -44,7 +44,7 @@ class HttpUpstream:
         self._sender = sender
         self._dialect = dialect
         self._name = name
-        self._large = asyncio.Lock()  # held by the large response that is being decoded
+        self._large = asyncio.Lock()  # locked by the large response that is being decoded
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Make one attempt; see `Upstream`."""
