@@ -27,7 +27,7 @@ class Stop:
         self._event.set()
 
     def check(self) -> None:
-        """Raise if a stop was requested.
+        """Raise an exception if a stop was requested.
 
         Raises:
             StoppedError: A stop was requested.

@@ -36,7 +36,7 @@ class Embedder:
         self._image_thread = Threads(1)  # decoding the largest image takes some 400 MB: one at a time
 
     def close(self) -> None:
-        """End its threads."""
+        """Shut down the thread pools."""
         self._threads.close()
         self._image_thread.close()
 
@@ -48,7 +48,7 @@ class Embedder:
             stack: Receives the resources to close once the document is written.
 
         Raises:
-            RefusalError: A URL is unreachable, a value is out of range, or media are invalid and `bad_media` rejects them.
+            RefusalError: A URL is unreachable, a value is out of range, or media are invalid (option `bad_media`).
         """
         inputs = (parameters.text, parameters.image, parameters.audio)
         alone = sum(given is not None for given in inputs) == 1

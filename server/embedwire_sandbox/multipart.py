@@ -1,7 +1,7 @@
 """Streaming parser for multipart bodies.
 
 aiohttp's parser is not used: it logs warnings on valid bodies (a second semicolon in a file name, a method that it has
-deprecated itself), and interprets other headers of a part, which forms do not have.
+deprecated itself), and acts on headers of a part that forms do not define.
 """
 
 import re

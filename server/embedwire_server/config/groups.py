@@ -196,7 +196,7 @@ def _check_key(key: SecretStr) -> SecretStr:
 
 
 class ProxySetting(SecretStr):
-    """URL of a proxy, or `none`; its repr masks the credentials."""
+    """URL of a proxy, or `none`; its text form masks the credentials."""
 
     def _display(self) -> str:
         text = self.get_secret_value()

@@ -45,7 +45,7 @@ class ReplyParser(Protocol):
 
 
 class Dialect(Protocol):
-    """The requests and responses of one API: pure functions, without I/O."""
+    """Requests and responses of one API: pure functions, without I/O."""
 
     def encode(self, call: EmbedCall, size: int) -> Request:
         """Build the request for an input whose file, if it has one, has `size` bytes."""

@@ -58,7 +58,7 @@ class Decompressor:
         return b""
 
     def finish(self) -> None:
-        """Check that the body was whole."""
+        """Check that the body was complete."""
         for stage in self._stages:
             stage.finish()
 
@@ -91,7 +91,7 @@ class _Stage:
         return self._decompress(self._member, data)
 
     def finish(self) -> None:
-        """Check that the body was whole."""
+        """Check that the body was complete."""
         if self._member is not None or (self._input and not self._is_between_members):
             raise DecompressionError(f"its content coding {self._coding} ends too early")
 
