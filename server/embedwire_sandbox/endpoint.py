@@ -1,7 +1,7 @@
-"""`POST /embed`: one call from its first check to its last byte.
+"""Handler of `POST /embed`.
 
-The order of the checks is that of the upstream API notes, section 10. One thing is read before its turn: which
-modalities are asked for stands in the body, so the rate limit is checked once the body is there.
+The order of the checks is that of the upstream API notes, section 10, with one exception: the modalities are in the
+body, so the rate limit is checked only once the body has arrived.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from embedwire_sandbox.result import Document
 
 @dataclass(slots=True)
 class Visit:
-    """What the journal keeps of one embedding call: its form, never its content.
+    """Journal entry of one embedding call, without its content.
 
     Attributes:
-        parts: The names of its parts, in the order of arrival.
-        modalities: What it asked for.
-        content_length: The `Content-Length` of the request; `None` if the body was chunked.
-        fault: The fault that it met.
-        status: The HTTP status of the reply; `None` if the connection ended before the reply did.
+        parts: Names of its form parts, in the order of arrival.
+        modalities: Modalities of its inputs.
+        content_length: `Content-Length` of the request; `None` if the body was chunked.
+        fault: Scripted fault of this call.
+        status: HTTP status of the response; `None` if the connection ended before the response did.
     """
 
     parts: list[str] = field(default_factory=list)
@@ -47,13 +47,13 @@ VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
 
 
 class EmbedEndpoint:
-    """The handler.
+    """Handler of embedding calls.
 
     Args:
-        options: The knobs.
-        faults: The script to follow.
-        quota: The counters.
-        embedder: Makes the embeddings.
+        options: The options.
+        faults: Scripted faults.
+        quota: Rate limits.
+        embedder: Computes the embeddings.
     """
 
     def __init__(self, options: SandboxOptions, faults: FaultScript, quota: Quota, embedder: Embedder) -> None:
@@ -64,10 +64,10 @@ class EmbedEndpoint:
         self._limits = FormLimits(options.max_field_bytes, options.max_file_bytes, options.max_body_bytes)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one call.
+        """Handle one call.
 
         Raises:
-            RefusalError: The call is refused.
+            RefusalError: The call gets an error response.
             HangUpError: A scripted fault ended the connection.
         """
         visit = request[VISIT]
@@ -103,7 +103,7 @@ class EmbedEndpoint:
 
 
 async def _write(request: web.Request, document: Document, sabotage: Sabotage, *, stream: bool) -> web.StreamResponse:
-    """Write the reply: as it is computed and chunked if it has sound, else with its length."""
+    """Write the response: streamed in chunks if it has audio, else with its length."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     async with aclosing(sabotage.garble(pieces(document))) as body:
         if stream:

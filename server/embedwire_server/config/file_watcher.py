@@ -1,7 +1,7 @@
-"""Watches the configuration file, so that a change is used without a signal.
+"""Watches the configuration file for changes, by polling.
 
-It polls: a file mounted by Kubernetes changes by the swap of a symbolic link above it, a single file mounted into a
-container changes in place, and network file systems send no notifications. `stat` sees all three.
+A file mounted by Kubernetes changes by the swap of a symbolic link above it, a single file mounted into a container
+changes in place, and network file systems send no notifications. `stat` detects all three.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ POLL_INTERVAL = 1.0  # seconds
 
 
 class FileWatcher:
-    """Reports that a file has changed since this object was made.
+    """Polls a file for changes since this object was created.
 
     A change is reported once the file is the same in two consecutive polls, so that a file that is being written is not
-    read halfway. A file that is missing has changed, too.
+    read halfway. A missing file counts as changed.
 
     Args:
         path: the file; symbolic links are followed.
@@ -48,7 +48,7 @@ class FileWatcher:
             stopped.set()
 
     def poll(self) -> bool:
-        """Look at the file; return whether it has changed, and is the same as in the last poll."""
+        """Check the file; return whether it has changed, and is the same as in the last poll."""
         seen, self._seen = self._seen, self._state()
         if self._seen != seen or self._seen == self._reported:
             return False
@@ -56,7 +56,7 @@ class FileWatcher:
         return True
 
     def _state(self) -> tuple[int, ...] | None:
-        """What differs between two versions of the file; None if there is none."""
+        """Return values that differ between two versions of the file; None if it is missing."""
         try:
             found = self._path.stat()
         except OSError:

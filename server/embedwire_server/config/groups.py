@@ -1,4 +1,4 @@
-"""The settings by group. Each is declared once: its type, default, help, and whether it is reloaded or divided."""
+"""Settings by group. Each is declared once: type, default, help, and whether it is reloadable or divided."""
 
 import re
 import ssl
@@ -26,12 +26,12 @@ from embedwire_server.core.proxies import Proxy
 SANDBOX = "sandbox"
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 MIB = 1 << 20
-MIN_WORKER_MEMORY = 128  # MiB; one that has just started needs up to 100
+MIN_WORKER_MEMORY = 128  # MiB; a new worker needs up to 100
 
-_MAX_COUNT = 1 << 53  # what a metric holds exactly
-_MAX_INT = (1 << 31) - 1  # what an option of gRPC holds
-_MAX_SECONDS = 1e9  # 30 years; clocks and timers hold it
-_MAX_KEY_CHARS = 4096  # some servers refuse headers of 8 KiB
+_MAX_COUNT = 1 << 53  # largest exact integer of a metric
+_MAX_INT = (1 << 31) - 1  # largest value of a gRPC option
+_MAX_SECONDS = 1e9  # 30 years; within the range of clocks and timers
+_MAX_KEY_CHARS = 4096  # some servers reject headers of 8 KiB
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)"
 _DURATION = re.compile(rf"(?:{_PART})+")
@@ -39,11 +39,11 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class Marker:
-    """Says something of a setting, in the annotation of its field."""
+    """Marks a setting, in the annotation of its field."""
 
 
-RELOADED = Marker()  # a running server changes to a new value
-DIVIDED = Marker()  # holds for all workers together: each gets a share
+RELOADED = Marker()  # applied without a restart
+DIVIDED = Marker()  # a limit for all workers together: each gets a share
 
 
 class DurationType(Marker):
@@ -54,10 +54,10 @@ DURATION = DurationType()
 
 
 def seconds_of(value: object) -> object:
-    """Read a duration, such as 30s, 1.5h or 1h30m. Numbers are seconds.
+    """Parse a duration, such as 30s, 1.5h or 1h30m. Numbers are seconds.
 
     Raises:
-        ValueError: it is a text of another form.
+        ValueError: it is a string in another format.
     """
     if not isinstance(value, str):
         return value
@@ -69,7 +69,7 @@ def seconds_of(value: object) -> object:
 
 
 def duration_text(seconds: float) -> str:
-    """Write seconds as a duration that `seconds_of` reads as the same number."""
+    """Format seconds as a duration that `seconds_of` parses to the same number."""
     for unit in ("h", "m", "s"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
@@ -94,7 +94,7 @@ class Group(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _without_white_space(cls, value: object, info: ValidationInfo) -> object:
-        """White space around a value is not part of it: files and YAML blocks tend to end in a newline."""
+        """Strip white space around a value: files and YAML blocks tend to end in a newline."""
         name = info.field_name or ""
         if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
             raise ValueError(f"the value of {name} must not be true or false")
@@ -103,7 +103,7 @@ class Group(BaseModel):
         text = value.strip()
         if not text:
             raise ValueError(f"the value of {name} must not be empty; leave it out for the default")
-        if not text.isprintable() and name != "api_key":  # whose own check says more
+        if not text.isprintable() and name != "api_key":  # has a check with a better message
             raise ValueError(
                 f"the value of {name} must be printable: no line break, control character or byte order mark in it"
             )
@@ -131,7 +131,7 @@ class ServerSettings(Group):
 
     @property
     def address(self) -> Address:
-        """Where gRPC is served."""
+        """Address of the gRPC server."""
         return Address(self.listen)
 
 
@@ -142,12 +142,12 @@ class MetricsSettings(Group):
 
     @property
     def address(self) -> Address:
-        """Where /metrics is served."""
+        """Address of /metrics."""
         return Address(self.listen)
 
 
 class HealthSettings(Group):
-    """The port for health checks alone."""
+    """Separate port for health checks."""
 
     listen: _Address | None = Field(
         default=None,
@@ -168,14 +168,14 @@ class TlsSettings(Group):
 
     @property
     def files(self) -> CertificateFiles | None:
-        """Where the certificate is; None serves in plain text."""
+        """Files of the certificate; None serves in plain text."""
         if self.certificate is None or self.key is None:
             return None
         return CertificateFiles(self.certificate, self.key, self.client_ca)
 
 
 class AuthSettings(Group):
-    """What callers may bring beside tokens."""
+    """Credentials that are accepted from callers."""
 
     allow_caller_api_keys: Annotated[bool, RELOADED] = Field(
         default=False, description="take callers' own upstream keys, in the metadata key x-upstream-api-key"
@@ -196,7 +196,7 @@ def _check_key(key: SecretStr) -> SecretStr:
 
 
 class ProxySetting(SecretStr):
-    """The URL of a proxy, or `none`; its credentials are not shown."""
+    """URL of a proxy, or `none`; its text form masks the credentials."""
 
     def _display(self) -> str:
         text = self.get_secret_value()
@@ -221,7 +221,7 @@ def _check_authorities(path: Path) -> Path:
 
 
 class UpstreamSettings(Group):
-    """The upstream, and the way to it."""
+    """The upstream and the connections to it."""
 
     url: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
         default=None,
@@ -249,14 +249,14 @@ class UpstreamSettings(Group):
 
     @property
     def name(self) -> str:
-        """What metrics and results call the upstream."""
+        """Name of the upstream in metrics and results."""
         if self.base_url is None:
             return SANDBOX
         return "twelvelabs" if self.base_url == TWELVELABS_URL else "custom"
 
     @property
     def used_proxy(self) -> Proxy | None:
-        """What connections to the upstream go through; None connects directly."""
+        """Proxy for connections to the upstream; None connects directly."""
         if self.proxy is None or self.base_url is None or proxies.is_loopback(self.base_url):
             return None
         text = self.proxy.get_secret_value()
@@ -281,12 +281,12 @@ class WorkersSettings(Group):
 
     @property
     def have_supervisor(self) -> bool:
-        """Whether workers serve, and a supervisor keeps and replaces them; else one process does all."""
+        """Whether a supervisor starts and replaces workers; else a single process serves."""
         return self.count > 1 or self.max_memory is not None or self.max_age is not None
 
 
 class ShutdownSettings(Group):
-    """What happens after SIGTERM."""
+    """Graceful shutdown after SIGTERM."""
 
     grace_period: _Duration = Field(default=30.0, description="the time that running calls get to finish")
     delay: _Duration = Field(default=0.0, description="the time between NOT_SERVING and the refusal of new calls")
@@ -304,7 +304,7 @@ class UploadsSettings(Group):
 
 
 class LogSettings(Group):
-    """The log."""
+    """Logging."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
@@ -313,7 +313,7 @@ class LogSettings(Group):
 
 
 class ConcurrencySettings(Group):
-    """How much is done at a time."""
+    """Limits on concurrency and memory."""
 
     inputs_per_call: Annotated[Count, RELOADED] = Field(default=16, description="inputs of one call that run at a time")
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
@@ -367,7 +367,7 @@ class RateLimitSettings(Group):
 
 
 class RequestLimits(Group):
-    """What one request may hold."""
+    """Limits of one request."""
 
     inputs: Annotated[Count, RELOADED] = Field(default=256, description="inputs in one call")
     message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(

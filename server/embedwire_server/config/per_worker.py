@@ -1,17 +1,17 @@
-"""The settings of one worker: its share of what holds for all workers together, and ports of its own."""
+"""Settings of one worker: its share of the divided limits, and its own ports."""
 
 from embedwire_server.config.settings import SHARED, Settings, changed
 
 
 def shared(settings: Settings) -> dict[str, int]:
-    """Return what is divided among the workers, as far as it is configured, by the names of flags."""
+    """Return the configured limits that are divided among the workers, by the names of flags."""
     return {setting.name: amount for setting in SHARED if (amount := setting.of(settings)) is not None}
 
 
 def worker_share(settings: Settings, index: int) -> Settings:
     """Return the settings of worker `index`, from 0.
 
-    The shares of all workers add up to what is configured, and differ by one at most.
+    The shares of all workers add up to the configured limit, and differ by at most one.
     """
     workers = settings.workers.count
 

@@ -1,4 +1,4 @@
-"""Reads the configuration again at run time, after SIGHUP or a change of the file, and applies what can be changed."""
+"""Configuration reload at run time, after SIGHUP or a change of the file."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,27 +16,27 @@ log = structlog.get_logger(__name__)
 
 
 class Reconfigurable(Protocol):
-    """A component that can change its settings while the server runs."""
+    """Interface of a component that can change its settings while the server runs."""
 
     def reconfigure(self, settings: Settings) -> None:
-        """Use these settings from the next call on."""
+        """Apply these settings from the next call on."""
         ...
 
 
 class Reloads(Protocol):
-    """A server, of one process or of several."""
+    """Interface of a server, of one process or of several."""
 
     def reload(self, settings: Settings | None) -> None:
-        """Use these settings; None if there are new ones which cannot be used."""
+        """Apply these settings; None if the new ones are invalid."""
         ...
 
 
 def merge_reloadable(current: Settings, other: Settings) -> tuple[Settings, list[str]]:
-    """Return the current settings with what of the others can be changed at run time, and the keys of what cannot.
+    """Merge the reloadable settings of `other` into the current ones; return them, and the keys of other changes.
 
     Raises:
-        ValueError: they do not go together; or there were tokens and are none, since a file that is cut short must not
-            open the server.
+        ValueError: the settings conflict; or all tokens were removed, since a truncated file must not open the server
+            to every caller.
     """
     if current.tokens and not other.tokens:
         raise ValueError(_OPENED)
@@ -46,12 +46,12 @@ def merge_reloadable(current: Settings, other: Settings) -> tuple[Settings, list
 
 
 class Reloading:
-    """Reads the configuration again whenever it is awaited. All of it is in force then, or nothing of it.
+    """Reloads the configuration each time it is called; all of it is applied, or nothing.
 
     Args:
-        server: gets the new settings.
-        settings: those in force.
-        load: reads the configuration; in a thread, since it reads files.
+        server: receives the new settings.
+        settings: the settings in force.
+        load: reads the configuration; runs in a thread, since it reads files.
     """
 
     def __init__(self, server: Reloads, settings: Settings, load: Callable[[], Configuration]) -> None:
@@ -60,11 +60,11 @@ class Reloading:
         self._load = load
 
     async def __call__(self) -> None:
-        """Read it; a broken one is logged, and the old one stays in force."""
+        """Reload the configuration; if it is invalid, log it and keep the old one."""
         try:
             loaded = await asyncio.to_thread(self._load)
             self._settings, fixed = merge_reloadable(self._settings, loaded.settings)
-        except (ValueError, OSError) as error:  # OSError: a file has vanished while it was checked
+        except (ValueError, OSError) as error:  # OSError: a file was removed while it was checked
             log.error("the new configuration is refused, the old one stays in force", faults=str(error))  # noqa: TRY400 - the text says all
             self._server.reload(None)
             return

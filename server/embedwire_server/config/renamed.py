@@ -1,4 +1,4 @@
-"""Settings that had other names before the first release: the old names are rejected with the new ones."""
+"""Former names of settings, before the first release: they are rejected with a hint to the new name."""
 
 RENAMED = {
     "stall_timeout": "server_write_stall_timeout",
@@ -34,7 +34,7 @@ RENAMED = {
     "max_text_bytes": "request_limits_text_bytes",
     "max_url_chars": "request_limits_url_chars",
 }
-# Flags and variables kept these names; in the file they are in groups now.
+# Flags and variables kept these names; in the file, the settings are in groups now.
 RENAMED_IN_FILE = RENAMED | {
     "listen": "listen",
     "metrics_listen": "metrics_listen",

@@ -1,4 +1,4 @@
-"""The settings as text: those in force as TOML, and the table that documents them."""
+"""Renders settings as text: the effective ones as TOML, and the reference table as Markdown."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ _MASKED = "**********"
 
 
 def shown(configuration: Configuration) -> Iterator[str]:
-    """The settings as lines of TOML, each with its source; secrets are masked."""
+    """Yield the settings as lines of TOML, each with its source; secrets are masked."""
     grouped = [setting for setting in ALL.values() if setting.name not in FILE_ONLY and setting.path[1:]]
     yield _line(ALL["config"], configuration)
     for group, settings in itertools.groupby(grouped, lambda setting: ".".join(setting.path[:-1])):
@@ -27,7 +27,7 @@ def shown(configuration: Configuration) -> Iterator[str]:
 
 
 def reference() -> Iterator[str]:
-    """The rows of the table that documents all settings, in Markdown."""
+    """Yield the rows of the reference table of all settings, in Markdown."""
     yield "| in the file | flag | variable | default | reloaded | what |"
     yield "|---|---|---|---|---|---|"
     for name, setting in ALL.items():

@@ -1,4 +1,4 @@
-"""All settings, as one frozen value. Secrets appear in no repr."""
+"""All settings, as one immutable model. Secrets appear in no repr."""
 
 import dataclasses
 import functools
@@ -42,13 +42,13 @@ _SHORT: Mapping[tuple[str, ...], str] = {
     ("server", "listen"): "listen",
     ("server", "allow_insecure"): "insecure",
     ("upstream", "url"): "upstream",
-    ("upstream", "api_key"): "api_key",  # never a flag; its variable is that of the official SDK
+    ("upstream", "api_key"): "api_key",  # never a flag; its variable is the one of the official SDK
     ("workers", "count"): "workers",
 }
 
 
 def _with_lists(tokens: object) -> object:
-    """One hash may be written without brackets."""
+    """Accept a single hash without brackets."""
     if not isinstance(tokens, list | tuple):
         return tokens
     return [
@@ -60,10 +60,10 @@ def _with_lists(tokens: object) -> object:
 
 
 class Settings(Group):
-    """Every setting with its default; `sources` reads them, `validation` checks what must go together.
+    """All settings with their defaults; `sources` reads them, `validation` checks combinations.
 
     Raises:
-        ValidationError: a value is wrong.
+        ValidationError: a value is invalid.
     """
 
     config: FilePath | None = Field(
@@ -90,12 +90,12 @@ class Settings(Group):
 
     @property
     def model_table(self) -> ModelTable:
-        """The built-in models and those of the file."""
+        """Table of the built-in models and those of the file."""
         return ModelTable((*BUILT_IN, *self.models))
 
     @property
     def limits(self) -> Limits:
-        """What a request may hold."""
+        """Limits of one request."""
         found = self.request_limits
         return Limits(
             inputs=found.inputs,
@@ -108,11 +108,11 @@ class Settings(Group):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of one setting.
+    """Metadata of one setting.
 
     Attributes:
-        path: the names of its group and its field.
-        field: its declaration.
+        path: names of its groups and of its field.
+        field: declaration of the field.
     """
 
     path: tuple[str, ...]
@@ -120,22 +120,22 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """What its flag and its variable are made of, such as shutdown_grace_period."""
+        """Name from which the flag and the variable are formed, such as shutdown_grace_period."""
         return _SHORT.get(self.path, "_".join(self.path))
 
     @property
     def key(self) -> str:
-        """Where it is in the file, such as shutdown.grace_period."""
+        """Key in the file, such as shutdown.grace_period."""
         return ".".join(self.path)
 
     @property
     def flag(self) -> str:
-        """Its flag."""
+        """Command-line flag."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
-        """Its variable of the environment."""
+        """Environment variable."""
         return KEY_VARIABLE if self.name == API_KEY else PREFIX + self.name.upper()
 
     @property
@@ -148,7 +148,7 @@ class Setting:
         return marker in self.field.metadata
 
     def of(self, settings: Settings) -> Any:  # noqa: ANN401 - whatever its type is
-        """Return its value."""
+        """Return the value of this setting."""
         return functools.reduce(getattr, self.path, settings)
 
 
@@ -168,7 +168,7 @@ SHARED = tuple(setting for setting in ALL.values() if setting.has(DIVIDED))
 
 
 def nested(values: Mapping[str, object]) -> dict[str, Any]:
-    """Put values that are named as flags into their groups. Names of no setting stay at the top."""
+    """Move values, named as flags, into their groups. Unknown names stay at the top."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         *groups, last = ALL[name].path if name in ALL else (name,)
@@ -180,7 +180,7 @@ def nested(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def changed(settings: Settings, values: Mapping[str, object]) -> Settings:
-    """Return the settings with other values, named as flags, which are right already."""
+    """Return the settings with other values, named as flags, which must be valid."""
     found: Settings = _changed(settings, nested(values))
     return found
 

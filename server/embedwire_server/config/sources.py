@@ -1,7 +1,7 @@
-"""Where settings come from: flags first, then the environment, then the TOML file, then the defaults.
+"""Sources of settings: flags, then the environment, then the TOML file, then the defaults.
 
-The only reader of the environment. All faults are found at once, each with its place. A variable that is no setting is
-a warning, since others set some as well (Kubernetes sets EMBEDWIRE_PORT for a service called embedwire).
+The only reader of the environment. All errors are reported at once, each with its source. An unknown variable is only a
+warning, since other programs set some (Kubernetes sets EMBEDWIRE_PORT for a service called embedwire).
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ _SETTABLE = {name: setting for name, setting in ALL.items() if name not in FILE_
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and where: a flag, a variable, or a key of the file. `setting` is what it is about."""
+    """Configuration error, and its source: a flag, a variable, or a key of the file. `setting` names the setting."""
 
     source: str
     message: str
@@ -57,7 +57,7 @@ class Fault:
 
 
 class InvalidConfiguration(ValueError):
-    """The settings cannot be used; `faults` are all that is wrong with them."""
+    """Invalid settings; `faults` lists every error."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -66,7 +66,7 @@ class InvalidConfiguration(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Configuration:
-    """Settings, and where those that are no defaults come from, by the names of flags."""
+    """Settings, and the sources of those that are not defaults, by the names of flags."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -83,11 +83,11 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     """Read all settings.
 
     Args:
-        flags: by the names of the settings.
-        unknown_flags: what else is on the command line.
+        flags: values by the names of the settings.
+        unknown_flags: other flags on the command line.
 
     Raises:
-        InvalidConfiguration: with every fault.
+        InvalidConfiguration: the settings are invalid; lists every error.
     """
     faults = [Fault(flag, _unknown_flag(flag)) for flag in unknown_flags]
     environment = {name: text for name, one in _SETTABLE.items() if (text := os.environ.get(one.variable))}
@@ -105,7 +105,7 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
         values["upstream_proxy"], sources["upstream_proxy"] = os.environ[proxy], proxy
         settings, found = _settings(values, sources)
     faults += [*_file_only(), *_renamed_variables(), *broken, *found, *other]
-    if settings is None and not broken:  # what is right may not go together
+    if settings is None and not broken:  # also report conflicts among the valid ones
         wrong = {fault.setting for fault in found}
         _, more = _settings({name: value for name, value in values.items() if name not in wrong}, sources, wrong)
         faults += [fault for fault in more if fault not in faults]
@@ -116,7 +116,7 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
 
 
 def _file(path: Path | None) -> tuple[dict[str, Any], str, list[Fault]]:
-    """What the file says, its name, and what keeps it from being read."""
+    """Return the contents of the file, its name, and the errors of reading it."""
     if path is None or not path.is_file():  # a missing one is reported where `config` is checked
         return {}, "", []
     name = str(path)
@@ -129,7 +129,7 @@ def _file(path: Path | None) -> tuple[dict[str, Any], str, list[Fault]]:
 
 
 def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fault], list[Fault]]:
-    """The settings of a file by the names of flags, the keys that are none, and those with old names."""
+    """Return the settings of a file by the names of flags, the unknown keys, and the former names."""
     values: dict[str, Any] = {}
     unknown: list[Fault] = []
     renamed: list[Fault] = []
@@ -159,7 +159,7 @@ def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fau
 def _settings(
     values: Mapping[str, Any], sources: Mapping[str, str], wrong: Iterable[str] = ()
 ) -> tuple[Settings | None, list[Fault]]:
-    """The settings, or the faults that they have, without those about what is known to be wrong."""
+    """Return the settings or their errors, without conflicts that involve a setting in `wrong`."""
     excluded = set(wrong)
     try:
         settings = Settings(**nested(values))
@@ -189,7 +189,7 @@ def _fault(detail: ErrorDetails, sources: Mapping[str, str]) -> Fault:
 
 
 def _proxy_variable(settings: Settings) -> str | None:
-    """The variable that other programs read as well, if it names a proxy for the upstream; the setting wins."""
+    """Return the variable, such as HTTPS_PROXY, with the proxy for the upstream; the setting takes precedence."""
     url = settings.upstream.base_url
     if settings.upstream.proxy is not None or url is None or proxies.is_loopback(url):
         return None
@@ -197,7 +197,7 @@ def _proxy_variable(settings: Settings) -> str | None:
 
 
 def _source(name: str, sources: Mapping[str, str]) -> str:
-    """Where a setting is to be changed; what is nowhere set may be by a flag."""
+    """Return where to change a setting; its flag if it is not set."""
     if name not in ALL:
         return f"--{name.replace('_', '-')}"
     one = ALL[name]
@@ -233,7 +233,7 @@ def _unknown_variables() -> Iterator[Fault]:
 
 
 def _exposed(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
-    """What others on this machine, or beyond it, can read or do, and should not."""
+    """Yield warnings about secrets that other users can read, and about a sandbox that other machines can reach."""
     key_in_file = API_KEY in sources and sources[API_KEY] != KEY_VARIABLE
     for name, path, is_secret in (("config", settings.config, key_in_file), ("tls_key", settings.tls.key, True)):
         if path is not None and is_secret and path.stat().st_mode & stat.S_IROTH:
@@ -245,7 +245,7 @@ def _exposed(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
 
 
 def _authorities() -> Iterator[Fault]:
-    """What is wrong with the authorities that the environment names: OpenSSL says nothing, and then trusts none."""
+    """Yield errors of SSL_CERT_FILE and SSL_CERT_DIR: OpenSSL ignores them silently, and then trusts no authority."""
     for name in _AUTHORITIES:
         if not (path := os.environ.get(name)):
             continue

@@ -1,4 +1,4 @@
-"""Settings that are right by themselves, and do not go together."""
+"""Cross-field validation of settings."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ _MAY_BE_ZERO = "concurrency_queue_per_modality"
 
 
 class SettingsConflict(ValueError):
-    """Settings that are right by themselves, and do not go together."""
+    """Settings that are valid individually, and conflict with each other."""
 
 
 def check(settings: Settings) -> Settings:
-    """Return the settings if they go together.
+    """Return the settings if they do not conflict.
 
     Raises:
-        SettingsConflict: they do not; with every conflict.
+        SettingsConflict: they do; lists every conflict.
     """
     if found := [f"{ALL[names[0]].key}: {words}" for names, words in conflicts(settings)]:
         raise SettingsConflict("; ".join(found))
@@ -39,7 +39,7 @@ def check(settings: Settings) -> Settings:
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
-    """Yield what does not go together: the settings by the names of their flags, the one to change first, and why."""
+    """Yield conflicts: the settings by the names of their flags, the one to change first, and a message."""
     for name, build in (("models", lambda: settings.model_table), ("tokens", lambda: Authenticator(settings.tokens))):
         try:
             build()

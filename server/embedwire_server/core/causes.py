@@ -1,6 +1,6 @@
-"""Why the upstream cannot be reached, and which resource of its own the server lacks: the closed list of causes.
+"""Causes of connection failures and of missing local resources, as a closed list.
 
-A cause is the same word in the log, in the label of the metrics, in `Failure.cause` and in the metadata of ErrorInfo.
+A cause has the same value in the log, in metric labels, in `Failure.cause` and in the metadata of ErrorInfo.
 `embedding.proto` lists the values for callers; a test compares the two lists.
 """
 
@@ -9,7 +9,7 @@ import errno
 
 
 class Cause(enum.StrEnum):
-    """The values."""
+    """Cause of a connection failure, or a resource that the server lacks."""
 
     NAME_NOT_FOUND = "name_not_found"
     DNS_FAILED = "dns_failed"
@@ -86,7 +86,7 @@ WORDS: dict[Cause, str] = {
     Cause.CONNECTION_FAILED: "the upstream could not be reached",
 }
 
-# The server's own fault, not the upstream's.
+# Resources of this server, not the upstream.
 OWN = frozenset(
     {Cause.FILE_DESCRIPTORS, Cause.LOCAL_PORTS, Cause.MEMORY, Cause.DISK_FULL, Cause.SPOOL_UNAVAILABLE},
 )
@@ -119,12 +119,12 @@ _OWN_ERRNOS = {
 
 
 def lacking(error: BaseException) -> Cause | None:
-    """The resource of this server that an exception says is used up; None if it says no such thing."""
+    """Return the resource of this server whose exhaustion an exception reports; None for any other exception."""
     if isinstance(error, MemoryError):
         return Cause.MEMORY
     return _OWN_ERRNOS.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 def of_spool(error: OSError) -> Cause:
-    """Why a file could not be spooled."""
+    """Return why a file could not be spooled."""
     return lacking(error) or Cause.SPOOL_UNAVAILABLE

@@ -1,4 +1,4 @@
-"""Which proxy, if any, connections to the upstream go through.
+"""HTTP proxy for connections to the upstream: its URL, HTTPS_PROXY and NO_PROXY.
 
 The credentials in a proxy's URL appear in no repr, message or log.
 """
@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from embedwire_server.core.address import parse_base_url
 
-NONE = "none"  # the value of the setting that means: no proxy, whatever the environment says
+NONE = "none"  # value of the setting for no proxy, whatever the environment says
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?:(?P<user>.*)@)?(?P<authority>[^@/?#]+)/?", re.DOTALL)
 _WORDS = "must be the URL of a proxy, such as http://proxy.example:3128 or http://user:password@proxy.example:3128"
@@ -23,11 +23,11 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy for HTTP.
+    """HTTP proxy.
 
     Attributes:
-        host: its name or address, without brackets.
-        port: its port.
+        host: name or address, without brackets.
+        port: port.
         is_tls: whether the connection to the proxy itself uses TLS.
         user: the credentials, as `user:password`; they appear in no repr.
     """
@@ -39,26 +39,26 @@ class Proxy:
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """What requests to the proxy carry: the credentials."""
+        """Headers of requests to the proxy: the credentials."""
         if self.user is None:
             return ()
         return ((b"Proxy-Authorization", b"Basic " + base64.b64encode(self.user)),)
 
     @property
     def address(self) -> str:
-        """HOST:PORT, for logs."""
+        """Address as HOST:PORT, for logs."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        """The URL, credentials masked."""
+        """Return the URL, credentials masked."""
         return f"{'https' if self.is_tls else 'http'}://{'' if self.user is None else '***@'}{self.address}"
 
 
 def parse(text: str) -> Proxy:
-    """Read the URL of a proxy; without a scheme it is http.
+    """Parse the URL of a proxy; the default scheme is http.
 
     Raises:
-        ValueError: it cannot be used; the text does not quote it.
+        ValueError: it is not valid; the text does not quote it.
     """
     match = _URL.fullmatch(text)
     if match is None:
@@ -78,7 +78,7 @@ def parse(text: str) -> Proxy:
 
 
 def variable_for(url: str, environment: Mapping[str, str]) -> str | None:
-    """The variable of the environment that names the proxy for a URL; None if no proxy is used for it.
+    """Return the environment variable with the proxy for a URL; None if no proxy is used for it.
 
     A lower-case name takes precedence, also if it is empty. NO_PROXY lists hosts that need no proxy.
     """
@@ -93,7 +93,7 @@ def variable_for(url: str, environment: Mapping[str, str]) -> str | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine."""
+    """Whether the host of a URL is this machine."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     address = _address(host)
     if address is None:
@@ -114,9 +114,9 @@ def is_excluded(url: str, entries: str) -> bool:
 
 
 def _chosen(name: str, environment: Mapping[str, str]) -> str | None:
-    """The name of a variable in lower or upper case.
+    """Return the name of a variable in lower or upper case; None if it is not set.
 
-    In CGI scripts, HTTP_PROXY is the value of the request header Proxy, so not to be trusted.
+    In CGI scripts, HTTP_PROXY is the value of the request header Proxy, so it is not trusted.
     """
     if name in environment:
         return name
@@ -141,7 +141,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """An address or a network in CIDR form; an address is a network of one."""
+    """Parse an address or a network in CIDR form; an address is a network of one."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

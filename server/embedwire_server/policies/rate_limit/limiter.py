@@ -1,4 +1,4 @@
-"""The pace of one credential and modality: its rate limits, the upstream's holds, and whose turn it is.
+"""Rate limiter of one credential and modality: sliding windows, upstream back-off, and a fair queue.
 
 Times are seconds of the event loop's clock.
 """
@@ -19,19 +19,19 @@ from embedwire_server.upstreams.base import EmbedCall
 
 LONGEST_HOLD = 3600.0
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 1.0, 60.0
-_LONGEST_DOUBT = 5.0  # of a hint that was too short, as 0 always is: the next one may be right
-_MOST_REFUSALS = 10  # those after it change nothing
+_LONGEST_DOUBT = 5.0  # longest back-off after a hint that was too short, as 0 always is: the next one may be right
+_MOST_REFUSALS = 10  # limits the exponent of the back-off
 UPSTREAM_LIMIT = "upstream"
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Reservation:
-    """The turn of one attempt.
+    """Reservation of one attempt.
 
     Attributes:
-        minutes: of media, by the file's header; 0 if unknown.
-        began: when it came.
-        media: where its minutes are counted.
+        minutes: minutes of media, by the file's header; 0 if unknown.
+        began: when it was granted.
+        media: its usage of each limit on media minutes.
     """
 
     minutes: float
@@ -41,7 +41,7 @@ class Reservation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A call that waits for its turn."""
+    """A call that waits for its reservation."""
 
     call: EmbedCall
     turn: Reservation
@@ -49,17 +49,17 @@ class _Waiting:
 
 
 class RateLimiter:
-    """Hands out turns, none before every limit allows it.
+    """Fair rate limiter: grants a reservation once every limit allows it.
 
     Args:
-        modality: of the inputs.
-        limits: the configured ones.
-        metrics: count what waits, is refused and held back.
-        is_shared: by several credentials. What the upstream asks for one of them does not hold the others, only that
-            a limit was reached does.
+        modality: modality of the inputs.
+        limits: configured limits.
+        metrics: count waits, rejections and back-offs.
+        is_shared: whether several credentials share it. The delay that the upstream asks of one of them is then ignored
+            in favour of the limiter's own back-off.
 
     Attributes:
-        host: where the credential came from last.
+        host: the host that used the credential last.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class RateLimiter:
         self._timer: asyncio.TimerHandle | None = None
         self._held_at = -math.inf
         self._held_until = -math.inf
-        self._refusals = 0  # holds since the last success
+        self._refusals = 0  # rate-limit errors since the last success
         self._wants_probe = False
         self._probe: Reservation | None = None
         self._waiting = metrics.pacing_waiting.labels(modality)
@@ -83,7 +83,7 @@ class RateLimiter:
         self.limit(limits)
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
-        """Go by these limits from now on; what has gone counts for those that were there before."""
+        """Change the limits; a limit of an existing name keeps its usage."""
         before = {window.limit.name: window for window in self._windows}
         self._windows = [before.get(limit.name) or SlidingWindow(limit) for limit in limits]
         for window, limit in zip(self._windows, limits, strict=True):
@@ -94,20 +94,20 @@ class RateLimiter:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no input waits for it."""
+        """Whether no call waits and no probe is in flight."""
         return not self._queue and self._probe is None
 
     @property
     def is_held(self) -> bool:
-        """Whether the upstream's limit stops its calls now."""
+        """Whether an upstream back-off is in force."""
         return asyncio.get_running_loop().time() < self._held_until
 
     def try_acquire(self, turn: Reservation, call: EmbedCall) -> bool:
-        """Begin a turn if it may begin now; it has to be ended.
+        """Make a reservation if the limits allow it now; the caller must release it.
 
         Raises:
-            RateLimited: it would begin after the deadline of the call.
-            DeadlineExceeded: that has passed.
+            RateLimited: the limits allow it only after the call's deadline.
+            DeadlineExceeded: the deadline has passed.
         """
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
@@ -122,10 +122,10 @@ class RateLimiter:
         return True
 
     async def acquire(self, turn: Reservation, call: EmbedCall) -> None:
-        """Wait until a turn begins, fair by caller, first come first served among those of one; it has to be ended.
+        """Wait for a reservation, fair by caller and in order of arrival within one; the caller must release it.
 
         Raises:
-            RateLimited: it would begin after the deadline of the call; raised as soon as that is known.
+            RateLimited: the limits allow it only after the call's deadline; raised as soon as that is known.
         """
         loop = asyncio.get_running_loop()
         asked, came = loop.time(), loop.create_future()
@@ -137,9 +137,9 @@ class RateLimiter:
                 await came
         except BaseException:
             if came.done() and not came.cancelled():
-                came.exception()  # retrieved, or asyncio logs it: a cancelled call does not raise it
+                came.exception()  # mark as retrieved, or asyncio logs it: a cancelled call does not raise it
             self._queue.discard(call.caller, call.arrival)
-            self.release(turn)  # it may have come in the same moment
+            self.release(turn)  # it may have been granted in the same iteration of the event loop
             self._dispatch()
             raise
         finally:
@@ -147,23 +147,23 @@ class RateLimiter:
         self._seconds.observe(turn.began - asked)
 
     def confirm(self, turn: Reservation, hold: float) -> None:
-        """The upstream did not say that its limit is reached, only for how long nothing remains, if so."""
-        if turn.began >= self._held_at:  # what went before the hold says nothing of it
+        """Record a response that is no rate-limit error; back off for `hold` seconds if it reports a used-up limit."""
+        if turn.began >= self._held_at:  # ignore attempts that were sent before the back-off
             self._refusals = 0
         if hold > 0 and not self._is_shared:
             self._hold(hold, wants_probe=hold > LONGEST_HOLD)
         self._end(turn, is_answered=True)
 
     def back_off(self, turn: Reservation, asked: float | None) -> float:
-        """The upstream said that its limit is reached: hold every call for as long as it asked, or back off.
+        """Record a rate-limit error: stop every call for as long as the upstream asked, or back off exponentially.
 
-        The back-off doubles with each hold until a request succeeds. It counts when the upstream gave no hint or 0, and
-        when a request that obeyed a hint was refused again, so that hints of milliseconds cannot cause a storm.
+        The back-off doubles with each error until a request succeeds. It applies when the upstream gave no hint or 0,
+        and when a request that obeyed a hint failed again, so that hints of milliseconds cannot cause a retry storm.
 
         Returns:
-            How many seconds to wait; more than that if the hold in force is longer.
+            Seconds to wait; more than `asked` if a longer back-off is in force.
         """
-        if turn.began >= self._held_at:  # several requests learn of one limit at a time
+        if turn.began >= self._held_at:  # concurrent errors of one limit count once
             self._refusals = min(self._refusals + 1, _MOST_REFUSALS)
         hint = None if self._is_shared else asked
         is_doubtful = not hint or self._refusals > 1
@@ -174,12 +174,12 @@ class RateLimiter:
 
     def _back_off(self, hint: float | None) -> float:
         longest = _LONGEST_BACK_OFF if hint is None else _LONGEST_DOUBT
-        obeyed = 1 if hint else 0  # the first hint was
+        obeyed = 1 if hint else 0  # the first error with a hint does not count
         seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._refusals - obeyed - 1))
         return seconds * random.uniform(1, 1.2)  # noqa: S311 - no secret
 
     def reconcile(self, turn: Reservation, minutes: float) -> None:
-        """Count the minutes that the upstream found, instead of those that a header claimed or that were unknown."""
+        """Replace the minutes of a reservation, claimed by a header or unknown, by those that the upstream found."""
         now = asyncio.get_running_loop().time()
         for window, gone in turn.media:
             window.adjust(now, gone, minutes - turn.minutes)
@@ -187,7 +187,7 @@ class RateLimiter:
         self._dispatch()
 
     def release(self, turn: Reservation) -> None:
-        """The attempt has ended in any way. A probe without an answer shows nothing: the next attempt is one."""
+        """End the attempt. If it was a probe without a response, the next attempt is a probe."""
         self._end(turn, is_answered=False)
 
     def _end(self, turn: Reservation, *, is_answered: bool) -> None:
@@ -210,12 +210,12 @@ class RateLimiter:
                 waiting.came.set_exception(refusal)
 
     def _ahead(self, call: EmbedCall) -> Sequence[Reservation]:
-        """The turns that come before a call that joins now."""
+        """Return the reservations ahead of a call that is queued now."""
         count = self._queue.ahead(call.caller, call.arrival)
         return [waiting.turn for waiting in itertools.islice(self._queue, count)]
 
     def _opens(self, now: float, minutes: float, ahead: Sequence[Reservation] = ()) -> tuple[float, RateLimit | None]:
-        """When a turn comes with these ahead, and the limit that decides it; None is the upstream's."""
+        """Return when a reservation with these ahead is possible, and the deciding limit; None is the upstream's."""
         start = latest = max(now, self._held_until)
         binding = None
         for window in self._windows:
@@ -237,12 +237,12 @@ class RateLimiter:
             self._wants_probe, self._probe = False, turn
 
     def _dispatch(self) -> None:
-        """Hand out every turn that may be had now, and come back when the next one may."""
+        """Grant every reservation that the limits allow now, and schedule the next run."""
         now = asyncio.get_running_loop().time()
         self._sleep()
         while self._queue and self._probe is None:
             waiting = self._queue.peek()
-            if not waiting.came.done():  # an input that gave up has not left yet
+            if not waiting.came.done():  # done if it was cancelled or has failed, and is not removed yet
                 available_at, limit = self._opens(now, waiting.turn.minutes)
                 if now < available_at < math.inf:
                     self._wake(available_at)

@@ -1,6 +1,6 @@
-"""No more than the upstream's rate limits allow, the configured ones and those that it tells.
+"""Rate limit policy: enforces the configured limits and those that the upstream reports.
 
-A quota belongs to an organisation and counts by modality, so each credential has a pace for each.
+A quota belongs to an organisation and counts by modality, so there is a rate limiter per credential and modality.
 """
 
 from collections import OrderedDict
@@ -20,13 +20,13 @@ from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
 MAX_PACES = 1024
-MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
+MAX_HELD_KEYS = 32  # per host; its further new keys share one limiter, so that invented keys do not evade back-off
 
 _Paces = OrderedDict[tuple[str | None, Modality], RateLimiter]
 
 
 def configured(settings: RateLimitSettings) -> dict[Modality, list[RateLimit]]:
-    """Return the limits that are set, by modality."""
+    """Return the configured limits by modality."""
     found: dict[Modality, list[RateLimit]] = {}
     for modality in Modality:
         for field, amount in getattr(settings, modality):
@@ -39,33 +39,33 @@ def configured(settings: RateLimitSettings) -> dict[Modality, list[RateLimit]]:
 
 
 class RateLimiters:
-    """The pace of each credential and modality.
+    """Rate limiters by credential and modality.
 
     Args:
-        limits: the configured ones. They are those of the server's own credential; callers' own are held to
-            what the upstream tells of theirs.
-        metrics: count what waits, is refused and held back.
+        limits: configured limits. They apply to the server's own credential; for callers' own credentials, only the
+            limits that the upstream reports apply.
+        metrics: count waits, rejections and back-offs.
     """
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
         self._paces: _Paces = OrderedDict()  # by credential
-        self._shared: _Paces = OrderedDict()  # by host, for its new keys while too many others are held
+        self._shared: _Paces = OrderedDict()  # by host, for its new keys while too many others are in back-off
 
     def reconfigure(self, settings: Settings) -> None:
-        """Use the limits of these settings from now on; see `limit`."""
+        """Apply the limits of these settings; see `limit`."""
         self.limit(configured(settings.rate_limits))
 
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
-        """Go by other limits from now on; what has gone counts for them as well."""
+        """Change the limits; a limit of an existing name keeps its usage."""
         self._limits = limits
         for (key, modality), pace in self._paces.items():
             if key is None:
                 pace.limit(limits.get(modality, ()))
 
     def of(self, call: EmbedCall) -> RateLimiter:
-        """That of the call."""
+        """Return the rate limiter for a call."""
         modality = call.modality
         pace = self._paces.get((call.key, modality))
         if call.key is not None:
@@ -84,16 +84,16 @@ class RateLimiters:
         return pace
 
     def _held_keys(self, host: str) -> int:
-        """Count the credentials from this host that the upstream has asked to wait."""
+        """Count the credentials from this host that are in back-off."""
         return sum(pace.host == host and pace.is_held for pace in self._paces.values())
 
 
 class RateLimitPolicy:
-    """Lets every attempt wait for its turn, see `Upstream`.
+    """Middleware that delays each attempt until the rate limits allow it; see `Upstream`.
 
     Args:
         upstream: makes the attempts.
-        rate_limiters: whose turn it is.
+        rate_limiters: the limiters.
     """
 
     def __init__(self, upstream: Upstream, rate_limiters: RateLimiters) -> None:
@@ -101,10 +101,10 @@ class RateLimitPolicy:
         self._rate_limiters = rate_limiters
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
-        """Make one attempt when its turn has come.
+        """Make one attempt once the rate limits allow it.
 
         Raises:
-            RateLimited: that is after its deadline.
+            RateLimited: they allow it only after its deadline.
         """
         pace = self._rate_limiters.of(call)
         turn = Reservation(await _minutes(call) if pace.counts_media else 0.0)
@@ -125,7 +125,7 @@ class RateLimitPolicy:
         try:
             summary = await self._upstream.embed(call, emit_paced)
         except UpstreamFailure as failure:
-            if not call.is_abandoned:  # else `emit` raised it, and the upstream said nothing of the kind
+            if not call.is_abandoned:  # else `emit` raised it, not the upstream
                 _tell(pace, turn, call, failure)
             raise
         else:
@@ -145,7 +145,7 @@ def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callab
 
 
 def _forget_one(paces: _Paces) -> None:
-    """Callers may bring any number of keys: forget the one not used for longest, of those not held if there is one."""
+    """Evict the least recently used limiter, if possible one not in back-off: callers may send any number of keys."""
     if len(paces) < MAX_PACES:
         return
     idle = [name for name, pace in paces.items() if name[0] is not None and pace.is_idle]
@@ -155,7 +155,7 @@ def _forget_one(paces: _Paces) -> None:
 
 
 async def _minutes(call: EmbedCall) -> float:
-    """Minutes of media that a file has by its header; 0 if it is unknown, as behind a URL."""
+    """Return the minutes of media by a file's header; 0 if unknown, as for a URL."""
     content = content_of(call.input)
     with call.time("queue"):
         seconds = await duration_of(content) if content is not None else None
@@ -163,7 +163,7 @@ async def _minutes(call: EmbedCall) -> float:
 
 
 def _tell(pace: RateLimiter, turn: Reservation, call: EmbedCall, failure: UpstreamFailure) -> None:
-    """Tell the pace what the upstream said in a failure, if it said anything."""
+    """Pass what a failure says about rate limits to the rate limiter."""
     if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
         failure.retry_delay = pace.back_off(turn, failure.retry_delay)
     elif failure.upstream is not None:
@@ -171,11 +171,11 @@ def _tell(pace: RateLimiter, turn: Reservation, call: EmbedCall, failure: Upstre
 
 
 def _minutes_found(call: EmbedCall, turn: Reservation, begins: float, ends: float) -> float:
-    """Minutes of media by the latest begin and end of a segment, in seconds; without an end, it lasted longer."""
+    """Return the minutes of media by the latest start and end of a segment, in seconds; a start is a lower bound."""
     return _sent_seconds(call, ends) / 60 if ends else max(turn.minutes, _sent_seconds(call, begins) / 60)
 
 
 def _sent_seconds(call: EmbedCall, ends: float) -> float:
-    """Seconds of media that are embedded, of those up to this end."""
+    """Return the seconds of media between the start offset of the input and `ends`."""
     begins = call.input.start_offset_sec if isinstance(call.input, AudioInput) else None
     return max(0.0, ends - (begins or 0.0))

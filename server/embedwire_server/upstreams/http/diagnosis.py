@@ -1,4 +1,4 @@
-"""From the exceptions of the network to causes. The transport wraps them; the innermost one that is known decides."""
+"""Maps network exceptions to causes. The transport wraps them; the innermost known exception decides."""
 
 import errno
 import os
@@ -36,17 +36,17 @@ _VERIFY_CODES = {
     62: Cause.CERTIFICATE_WRONG_NAME,
     64: Cause.CERTIFICATE_WRONG_NAME,
 }
-# What OpenSSL says of bytes that are no TLS record.
+# OpenSSL's reasons for bytes that are no TLS record.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
-# Of nginx, Go and Apache.
+# Error texts of nginx, Go and Apache.
 _TLS_ONLY = re.compile(
     rb"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server|plain HTTP to an SSL-enabled",
     re.IGNORECASE,
 )
 PROXY_AUTHENTICATION_REQUIRED = 407
 _JSON = {b"{", b"[", b'"'}
-# Of several addresses each failed in another way: what is most likely the reason that matters.
+# If the addresses of a host failed in different ways, the most likely reason comes first.
 _PRECEDENCE = (
     Cause.FILE_DESCRIPTORS,
     Cause.MEMORY,
@@ -60,7 +60,7 @@ _PRECEDENCE = (
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Why there was no connection, or no usable answer on it.
+    """Return why there was no connection, or no usable response.
 
     Args:
         error: an exception of the transport; its `__cause__` chain leads to that of the network.
@@ -75,7 +75,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def words_of(error: BaseException, cause: Cause) -> str:
-    """What a cause means, for callers and the log; with the status of a proxy that refused."""
+    """Return the message for a cause, for callers and the log; with the status if a proxy refused."""
     for link in _chain(error):
         if cause is Cause.PROXY_REFUSED and isinstance(link, TunnelError):
             return f"{WORDS[cause]}: {link}"
@@ -83,15 +83,15 @@ def words_of(error: BaseException, cause: Cause) -> str:
 
 
 def requires_tls(status: int, body: bytes) -> bool:
-    """Whether a reply to a request without TLS says that its port is for TLS only.
+    """Whether the response to a request without TLS says that the port requires TLS.
 
-    All three servers send HTML or plain text. JSON is the API's own, and may quote the text of a caller.
+    All three servers send HTML or plain text. JSON comes from the API itself and may quote a caller's text.
     """
     return status == 400 and body.lstrip()[:1] not in _JSON and _TLS_ONLY.search(body) is not None  # noqa: PLR2004
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The exception and its causes, innermost first."""
+    """Return the exception and its causes, innermost first."""
     links = []
     while error is not None and error not in links:
         links.append(error)
@@ -120,7 +120,7 @@ def _of_link(error: BaseException) -> Cause | None:  # noqa: PLR0911 - one for e
 
 
 def _of_proxy(links: list[BaseException]) -> Cause:
-    """Whatever went wrong on the way to the proxy, or in its answer; the server's own resources come first."""
+    """Return the cause of a failure at the proxy, or on the way to it; lack of local resources takes precedence."""
     for link in links:
         if isinstance(link, TunnelError):
             return Cause.PROXY_AUTHENTICATION if link.status == PROXY_AUTHENTICATION_REQUIRED else Cause.PROXY_REFUSED
@@ -138,7 +138,10 @@ def _of_tls(error: ssl.SSLError) -> Cause:
 
 
 def _of_name(error: socket.gaierror) -> Cause:
-    """Without a file descriptor left, the resolver says that a name does not exist, or that DNS does not answer."""
+    """Return the cause of a failed name lookup.
+
+    Without free file descriptors, the resolver reports that the name does not exist, or that DNS does not respond.
+    """
     try:
         os.close(os.dup(0))
     except OSError as fault:
@@ -150,7 +153,7 @@ def _of_name(error: socket.gaierror) -> Cause:
 
 
 def _of_system(error: BaseException) -> Cause | None:
-    """By the errno; of several addresses that failed in several ways, only the message has them."""
+    """Return the cause by errno; if several addresses failed in different ways, only the message has the numbers."""
     number = getattr(error, "errno", None)
     if number is None:
         numbers = map(int, _ERRNO.findall(str(error)))
@@ -162,7 +165,7 @@ def _of_system(error: BaseException) -> Cause | None:
 
 
 def _without_errno(error: BaseException) -> Cause | None:
-    """What asyncio and uvloop raise themselves, and what an aborted connection ends with."""
+    """Return the cause of exceptions that asyncio and uvloop raise themselves, and of aborted connections."""
     if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         return Cause.CONNECTION_CLOSED
     return Cause.CONNECTION_REFUSED if isinstance(error, ConnectionRefusedError) else None

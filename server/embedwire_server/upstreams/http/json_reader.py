@@ -1,4 +1,4 @@
-"""JSON as Python's own module reads it, which is what the official SDK uses: the reference for the faster readers.
+"""Reads JSON with Python's own module, as the official SDK does: the reference for the faster readers.
 
 It accepts more than the standard where that cannot change a value that is used: NaN and Infinity, control characters
 in strings, integers of any length, half of a surrogate pair, and bytes in strings that are not UTF-8.
@@ -11,7 +11,7 @@ _MAX_INTEGER_DIGITS = 300  # longer ones become a float: Python limits the digit
 
 
 def read(data: bytes | bytearray) -> Any:  # noqa: ANN401 - any JSON value
-    """Read one JSON document. Of a member that is given twice, the last one counts.
+    """Parse one JSON document. Of a repeated member, the last one counts.
 
     Bytes that are not UTF-8 become the code points U+DC80 to U+DCFF.
 
@@ -29,7 +29,7 @@ def read(data: bytes | bytearray) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def read_text(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Read one JSON document that is already decoded; see `read`."""
+    """Parse one JSON document that is already decoded; see `read`."""
     try:
         return _JSON.decode(text)
     except RecursionError:

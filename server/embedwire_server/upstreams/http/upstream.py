@@ -1,4 +1,4 @@
-"""One upstream call over HTTP: the innermost `Upstream`, one attempt for one input."""
+"""HTTP upstream: makes one attempt for one input; the innermost `Upstream`."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ from embedwire_server.upstreams.http.decompression import DecompressionError, De
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Response, Sender
 from embedwire_server.upstreams.twelvelabs import errors
 
-ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
+ANSWERED = frozenset({200, 201, 202, 203})  # the 2xx with a complete body; the official SDK reads every 2xx
 MAX_REPLY_BYTES = 256 << 20
-SHORT_BYTES = 64 << 10  # at most, of a body that is read at once
+SHORT_BYTES = 64 << 10  # longest body that is parsed at once
 PIECE_BYTES = 64 << 10
-ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
-# An attempt that is given up after that long without a connection is one that found none.
+ERROR_BODY_SECONDS = 5.0  # timeout for the body of an error response
+# An attempt that is cancelled after this time without a connection counts as a failure to connect.
 UNANSWERED_SECONDS = 1.0
-# Only the sandbox sends it, wherever it runs.
+# Sent by the sandbox only.
 _SANDBOX_HEADER = b"embedwire-upstream"
 
 _Headers = dict[bytes, bytes]  # by lower-case name
@@ -35,16 +35,16 @@ class HttpUpstream:
     """Makes one request for each input.
 
     Args:
-        sender: carries the requests; the caller closes it.
+        sender: sends the requests; the caller closes it.
         dialect: the API of the upstream.
-        name: what results call this upstream.
+        name: name of the upstream in results and metrics.
     """
 
     def __init__(self, sender: Sender, dialect: Dialect, name: str) -> None:
         self._sender = sender
         self._dialect = dialect
         self._name = name
-        self._large = asyncio.Lock()  # of the large response that goes on
+        self._large = asyncio.Lock()  # locked by the large response that is being decoded
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Make one attempt; see `Upstream`."""
@@ -89,9 +89,9 @@ class HttpUpstream:
             raise _unusable(str(error)) from None
 
     async def _other_turns(self) -> None:
-        """Let other calls have a turn before the next piece of a large response: very many small values take long.
+        """Yield to other calls before the next piece of a large response: many small values take long to decode.
 
-        Of all large responses, one goes on at a time. Otherwise, one round of the event loop decodes a piece of each.
+        One large response continues at a time. Otherwise, one iteration of the event loop would decode a piece of each.
         """
         async with self._large:
             await asyncio.sleep(0)
@@ -99,20 +99,20 @@ class HttpUpstream:
     def _failure(
         self, call: EmbedCall, request: Request, response: Response, exchange: Exchange, head: bytes
     ) -> GatewayError:
-        """The failure that a status other than success means."""
+        """Build the failure for an error status."""
         status = response.status
         if request.url.scheme == "http" and diagnosis.requires_tls(status, head):
             return _failed(Cause.PLAINTEXT_TO_TLS_PORT)
         if status == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             return _failed(Cause.PROXY_AUTHENTICATION)
         failure = self._dialect.error(call, httpx.Response(status, headers=_decoded(response)), head)
-        # The 408 that some servers send before they close an idle connection: it crossed the request.
+        # Some servers send 408 before they close an idle connection, which may happen while the request is sent.
         if status == httpx.codes.REQUEST_TIMEOUT and exchange.is_reused and failure.retry_delay is None:
             failure.retry_safety = RetrySafety.FRESH
         return failure
 
     async def _send(self, call: EmbedCall, request: Request, exchange: Exchange) -> tuple[Response, "_Headers"]:
-        """Send the request; returns when the head of the response is there."""
+        """Send the request; return when the head of the response has arrived."""
         call.attempts += 1
         call.upstream, call.hold = self._name, 0.0
         started = time.perf_counter()
@@ -150,10 +150,10 @@ def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
 
 
 def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
-    """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
+    """Return whether a request without a response may be sent again: the closed list of the design, section 3."""
     if cause in PERMANENT or exchange.is_answered:
         return RetrySafety.UNSAFE
-    if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, perhaps a busy one
+    if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, possibly an overloaded server
         return RetrySafety.ONCE
     if exchange.is_reused:
         return RetrySafety.FRESH
@@ -161,15 +161,15 @@ def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
 
 
 def _decoded(response: Response) -> httpx.Headers:
-    """The headers as text; httpx would try several encodings, and again for each that is read."""
+    """Return the headers as text; httpx would try several encodings, on every access."""
     return httpx.Headers(response.headers, encoding="iso-8859-1")
 
 
 class _Body:
-    """The body of a response as it arrives; the time spent waiting for it is counted.
+    """Streamed body of a response; measures the time spent waiting for it.
 
     Attributes:
-        short_length: the bytes that it is said to have, if it can be read at once; else None.
+        short_length: its declared length, if it can be parsed at once; else None.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class _Body:
         self.short_length = int(length) if is_short and int(length) <= SHORT_BYTES else None
 
     async def chunk(self) -> bytes:
-        """More of it; nothing at its end."""
+        """Return more of the body; empty at its end."""
         chunk = await (self._decompressed() if self._coding else self._received())
         self._count(chunk)
         return chunk
@@ -215,7 +215,7 @@ class _Body:
             self._call.waiting += time.perf_counter() - started
 
     async def _decompressed(self) -> bytes:
-        """One step at a time, with other calls in between: a body may grow a thousand times."""
+        """Return one step of the decompressed body, yielding to other calls: a body may expand a thousandfold."""
         try:
             if self._decompressor is None:
                 self._decompressor = Decompressor(self._coding)
@@ -233,7 +233,7 @@ class _Body:
         return chunk
 
     async def head(self) -> bytes:
-        """As much of it as an error is read for. The status counts also if the rest is cut off, late or broken."""
+        """Return the start of an error body. The status counts even if the rest is truncated, late or malformed."""
         head = b""
         with contextlib.suppress(UpstreamFailure, TimeoutError):
             async with asyncio.timeout(ERROR_BODY_SECONDS):
@@ -242,7 +242,7 @@ class _Body:
         return head[: errors.MAX_BODY_BYTES]
 
     async def close(self) -> None:
-        """Give back the connection that it comes from."""
+        """Release the connection."""
         await self._response.aclose()
 
 
@@ -251,9 +251,9 @@ def _unusable(fault: str) -> UpstreamFailure:
 
 
 def _failed(cause: Cause, retry_safety: RetrySafety = RetrySafety.UNSAFE, words: str = "") -> GatewayError:
-    """What went wrong on the way, without the texts of exceptions, which may hold addresses.
+    """Build the failure for a cause, without the texts of exceptions, which may contain addresses.
 
-    `words` are said of what has no message of its own in this place: a connection that ended.
+    `words` replace the message of the cause, except for `NOT_HTTP`.
     """
     if cause in OWN:
         return ResourceFailure(cause)
