@@ -47,7 +47,7 @@ class Build:
         """Return this commit's flag of a setting; older commits have other names. None if it has no such setting."""
         known = set(self._help.replace(",", " ").replace("[", " ").split())
         flag, old = (f"--{name.replace('_', '-')}" for name in (setting, _OLD_NAMES.get(setting, setting)))
-        if flag in known or setting not in ALL:  # the command refuses what is no setting
+        if flag in known or setting not in ALL:  # the command refuses what is not a setting
             return flag
         return old if old in known else None
 

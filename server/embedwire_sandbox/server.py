@@ -59,7 +59,7 @@ class Sandbox:
             OSError: Listening on the address failed.
         """
         if self._stack is not None:
-            raise RuntimeError("the sandbox runs already")
+            raise RuntimeError("the sandbox is already running")
         async with AsyncExitStack() as stack:
             runner = web.AppRunner(
                 await self._application(stack),
@@ -97,7 +97,7 @@ class Sandbox:
             RuntimeError: It is not running.
         """
         if self._address is None:
-            raise RuntimeError("the sandbox does not run")
+            raise RuntimeError("the sandbox is not running")
         host, port = self._address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{BASE_PATH}"
 

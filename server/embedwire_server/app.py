@@ -198,7 +198,7 @@ class App:
         if settings.tls.files is None:
             log.warning("tokens and content are sent in plain text: set --tls-certificate and --tls-key")
         elif settings.tls.client_ca is None and not settings.tokens:
-            log.warning("any client that reaches this server may use it: set tokens, or --tls-client-ca")
+            log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 
     def _readers(self) -> tuple[RequestReader, Catalog]:
         settings = self._settings

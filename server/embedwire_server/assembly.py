@@ -81,7 +81,7 @@ async def embedded_sandbox() -> AsyncGenerator[str]:
         RuntimeError: its packages are missing.
     """
     async with sandbox() as base_url:
-        log.warning("the embedded sandbox answers: its vectors are not the real model's")
+        log.warning("using the embedded sandbox: its vectors are not those of the real model")
         yield base_url
 
 

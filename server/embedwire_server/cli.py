@@ -56,13 +56,17 @@ def _parser() -> argparse.ArgumentParser:
             "serve gRPC until SIGTERM or SIGINT; SIGHUP reloads the configuration, as a change of its file does",
         )
     )
-    config = add("config", _config, "check the settings, or show them with their places, secrets masked")
+    config = add("config", _config, "check the settings, or show them with their sources, secrets masked")
     config.add_argument("what", nargs="?", choices=("show", "check", "reference"), default="show")
     _add_settings(config)
-    token = add("token", _token, "make a new token: what its owner keeps, and the entry for the configuration file")
-    token.add_argument("what", metavar="NAME", help="how metrics and logs are to call its owner")
+    token = add("token", _token, "generate a bearer token and its entry for the configuration file")
+    token.add_argument("what", metavar="NAME", help="name of the client in metrics and logs")
     _add_settings(
-        add("health", _health, "ask the server at --health-listen, or --listen, if it is ready; 0 if so, else 1")
+        add(
+            "health",
+            _health,
+            "check the health of the server at --health-listen, or --listen; exit code 0 if ready, else 1",
+        )
     )
     sandbox = add("sandbox", _sandbox, "serve the sandbox upstream alone, for tests against it; its base path is /v1.3")
     sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", help="address (%(default)s)")
@@ -121,7 +125,7 @@ def _warn(found: Configuration) -> None:
 
 def _refuse_unknown(arguments: argparse.Namespace) -> None:
     if arguments.unknown:
-        _complain(*(f"{word}: is no flag of this command" for word in arguments.unknown))
+        _complain(*(f"{word}: unknown flag of this command" for word in arguments.unknown))
         raise SystemExit(2)
 
 
@@ -196,7 +200,7 @@ def _token(arguments: argparse.Namespace) -> int:
     print(token)  # noqa: T201 - what the command is for
     # On standard error, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
     entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
-    print(f"# The server is given the hash only. The token is shown this once.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
+    print(f"# The configuration contains the hash only. The token is not shown again.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
     return 0
 
 

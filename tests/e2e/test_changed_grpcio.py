@@ -112,7 +112,7 @@ async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
         await until(lambda: len(visits) == 2)
         server.process.send_signal(signal.SIGUSR1)
         found = collections.Counter([await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)])
-        await until(lambda: reported(server, "serving by the public API of grpcio") == 1)
+        await until(lambda: reported(server, "serving with the public API of grpcio") == 1)
         assert found.keys() <= {OK, grpc.StatusCode.UNAVAILABLE}
         assert found[grpc.StatusCode.UNAVAILABLE] <= METHODS * ACCEPT_LOOPS
         assert not uses_private_api(server)
@@ -145,7 +145,7 @@ async def test_callers_find_the_server_that_takes_over(settings: dict[str, Any],
         found: collections.Counter[grpc.StatusCode] = collections.Counter()
 
         async def call_until_replaced(stub: Any) -> None:
-            while reported(server, "serving by the public API of grpcio") < len(pids):
+            while reported(server, "serving with the public API of grpcio") < len(pids):
                 found[await code(stub)] += 1
 
         await asyncio.wait_for(asyncio.gather(*map(call_until_replaced, stubs)), 60)
@@ -173,7 +173,7 @@ async def test_a_server_takes_over_with_the_certificate_that_is_in_force(tmp_pat
         async with own_channel(server.target, files) as channel:
             stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
             assert {await code(stub) for _ in range(2 * ACCEPT_LOOPS)} <= {OK, grpc.StatusCode.UNAVAILABLE}
-        await until(lambda: reported(server, "serving by the public API of grpcio") == 1)
+        await until(lambda: reported(server, "serving with the public API of grpcio") == 1)
         assert await asyncio.to_thread(pki.shown_by, server.target) == shown
 
 

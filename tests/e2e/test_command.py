@@ -92,13 +92,13 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
     assert ended.returncode == 2
     assert sorted(line.removeprefix("embedwire-server: ") for line in ended.stderr.splitlines()) == sorted(
         [
-            "--shutdown-grace: is no flag; did you mean --shutdown-grace-period?",
+            "--shutdown-grace: is not a flag; did you mean --shutdown-grace-period?",
             "EMBEDWIRE_TOKENS: can be set in the file only, as [[tokens]]",
             "--listen: must be HOST:PORT, for instance 127.0.0.1:50051",
             "--shutdown-grace-period: Input should be greater than or equal to 0",
             "EMBEDWIRE_REQUEST_LIMITS_INPUTS: Input should be a valid integer, unable to parse string as an integer",
             f"{file}: request_limits.url_chars: Input should be greater than or equal to 1",
-            f"{file}: shutdown.grace_perod: is no setting; did you mean shutdown.grace_period?",
+            f"{file}: shutdown.grace_perod: is not a setting; did you mean shutdown.grace_period?",
             f"{file}: tokens[0].sha256: Field required",
             "--tls-key: TLS needs both --tls-certificate and --tls-key",
         ]
@@ -117,9 +117,9 @@ def test_a_variable_that_is_no_setting_is_a_warning() -> None:
 
     assert ended.returncode == 0
     assert ended.stderr.splitlines() == [
-        "embedwire-server: warning: EMBEDWIRE_PORT: is no setting, and is ignored",
+        "embedwire-server: warning: EMBEDWIRE_PORT: is not a setting, and is ignored",
         (
-            "embedwire-server: warning: EMBEDWIRE_SHUTDOWN_GRASE_PERIOD: is no setting, and is ignored; "
+            "embedwire-server: warning: EMBEDWIRE_SHUTDOWN_GRASE_PERIOD: is not a setting, and is ignored; "
             "did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?"
         ),
     ]
@@ -130,7 +130,7 @@ def test_flags_are_not_abbreviated() -> None:
     ended = run("config", "check", "--gra", "3")
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith("embedwire-server: --gra: is no flag")
+    assert ended.stderr.startswith("embedwire-server: --gra: is not a flag")
 
 
 def test_the_reference_page_is_that_of_the_settings() -> None:

@@ -151,7 +151,7 @@ async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path:
 
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.ABORTED, "CALLER_STALLED")
     assert "upload" in next(iter(failure.fields))
-    assert "1 s (upload_idle_timeout)" in failure.message
+    assert "1 s (uploads.idle_timeout)" in failure.message
 
 
 async def test_a_slow_upload_is_not_a_stalled_one(serve: Serve) -> None:

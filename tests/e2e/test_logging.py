@@ -163,7 +163,7 @@ def test_whatever_else_is_written_becomes_lines() -> None:
     assert {"of print", "of C, \\xff"} <= {event for event, level in levels.items() if level == "warning"}
     assert levels["E0000 00:00:00.1 2 file.cc:3] of gRPC core"] == "error"
     assert any("of a warning" in event for event in levels)
-    assert sum(line["event"] == "unforeseen exception" for line in lines) == 4
+    assert sum(line["event"] == "unexpected exception" for line in lines) == 4
     assert "CANARY" not in ended.stderr
 
 
@@ -262,7 +262,7 @@ async def test_workers_log_objects() -> None:
         await until(lambda: sum('"call"' in line for line in server.log) == 20)  # a crash loses what is in the buffer
         started = [json.loads(line) for line in server.log if "a worker starts" in line]
         os.kill(started[0]["pid"], signal.SIGABRT)
-        await until(lambda: any("a worker has ended" in line for line in server.log))
+        await until(lambda: any("a worker has exited unexpectedly" in line for line in server.log))
         await server.terminate()
     lines = parsed(server.log)
     assert sum(line["event"] == "call" and line["worker"] in {0, 1} for line in lines) == 20

@@ -21,7 +21,7 @@ from tests.support.upstreams import Visit, reply
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-RELOADED, REFUSED = "the configuration was reloaded", "the new configuration is refused, the old one stays in force"
+RELOADED, REFUSED = "the configuration was reloaded", "the new configuration is invalid, the old one stays in use"
 GAUGE = "embedwire_config_last_reload_successful"
 
 
@@ -171,7 +171,7 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
         write(
             config, "a", "b", more="request_limits.inputs = 1\nshutdown.grace_period = 2\nserver.reflection = false\n"
         )
-        await hangup(server, "these settings have changed, and need a restart")
+        await hangup(server, "changed settings need a restart")
         assert await code(server, "b") is OK
         two = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input(), text_input()])
         call = server.stub.CreateEmbeddingUnary(two, metadata=bearer("a"), timeout=20)

@@ -103,7 +103,7 @@ async def test_a_worker_is_replaced(reason: str, workers: int) -> None:
         assert f'embedwire_worker_replacements_total{{reason="{reason}"}} 1.0' in await metrics_of(server, 0)
         go_on.set()
         assert await waiting == OK
-        await logged(server, rf"a worker has been replaced worker=0 pid={pid} exit_status=0")
+        await logged(server, rf"a replaced worker has exited worker=0 pid={pid} exit_status=0")
         assert await server.terminate() == 0
 
     assert not any("error" in line or "Traceback" in line for line in server.log)
@@ -120,13 +120,15 @@ async def test_callers_lose_no_call() -> None:
         async def call_until_replaced() -> None:
             async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
                 stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
-                while sum("a worker has been replaced" in line for line in server.log) < 3:
+                while sum("a replaced worker has exited" in line for line in server.log) < 3:
                     call: Any = stub.CreateEmbeddingUnary(TEXT, timeout=30, wait_for_ready=True)
                     found[await call.code()] += 1
 
         await asyncio.wait_for(asyncio.gather(*[call_until_replaced() for _ in range(8)]), 120)
         assert found.keys() == {OK}
-        events = [line for line in server.log if "a worker is replaced" in line or "a worker has been replaced" in line]
+        events = [
+            line for line in server.log if "a worker is replaced" in line or "a replaced worker has exited" in line
+        ]
         assert await server.terminate() == 0
 
     assert all("is replaced" in line for line in events[::2])  # one at a time
@@ -140,7 +142,7 @@ async def test_health_of_the_server_does_not_change() -> None:
         health = f"127.0.0.1:{held.getsockname()[1]}"
         settings: dict[str, Any] = {"workers_max_age": 2, "health_listen": health, "shutdown_delay": 60}
         async with ServerProcess.running(answer, **settings) as server:
-            while sum("a worker has been replaced" in line for line in server.log) < 2:
+            while sum("a replaced worker has exited" in line for line in server.log) < 2:
                 async with grpc.aio.insecure_channel(health, [("grpc.use_local_subchannel_pool", 1)]) as channel:
                     check = health_pb2_grpc.HealthStub(channel).Check
                     found = await check(request, timeout=20, wait_for_ready=True)
@@ -155,11 +157,11 @@ async def test_a_successor_that_does_not_start_costs_nothing(tmp_path: Path) -> 
     async with ServerProcess.running(answer, workers_max_age=2, uploads_spool_dir=spool) as server:
         pid = server.worker(0)
         shutil.rmtree(spool)
-        await logged(server, r"a worker does not start worker=0 fault=.*spool", 2)
+        await logged(server, r"a worker has failed to start worker=0 fault=.*spool", 2)
         assert is_running(pid)
         assert await code(server.stub) == OK
         spool.mkdir()
-        await logged(server, rf"a worker has been replaced worker=0 pid={pid} exit_status=0")
+        await logged(server, rf"a replaced worker has exited worker=0 pid={pid} exit_status=0")
         assert await code(server.stub) == OK
 
 
@@ -169,7 +171,7 @@ async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
     async with ServerProcess.running(
         answer, program=GROWING_SERVER, environment=large, workers_max_memory=limit
     ) as server:
-        await logged(server, "a worker has been replaced", 3)
+        await logged(server, "a replaced worker has exited", 3)
         assert await own_code(server.target) == OK
         assert await server.terminate() == 0
 
@@ -186,7 +188,7 @@ async def test_a_worker_that_ended_counts_once() -> None:
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, files[1]))
         pid = server.worker(0)
         os.kill(pid, signal.SIGKILL)
-        await logged(server, "a worker does not start worker=0", 2)
+        await logged(server, "a worker has failed to start worker=0", 2)
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, files)
         await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
         assert 'embedwire_worker_replacements_total{reason="ended"} 1.0' in await metrics_of(server, 0)
@@ -231,10 +233,10 @@ async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[Server
         await logged(server, "serving metrics ")
         index = int(next(found[1] for line in server.log if (found := re.search(r"is replaced worker=(\d)", line))))
         yield server, index
-        assert not any("a worker has been replaced" in line for line in server.log)
+        assert not any("a replaced worker has exited" in line for line in server.log)
         go_on.set()
         await asyncio.gather(*calls)
-        await logged(server, "a worker has been replaced")
+        await logged(server, "a replaced worker has exited")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -243,7 +245,7 @@ async def test_a_successor_that_ends_is_started_again_while_the_old_worker_drain
     async with draining(workers=1, workers_timeout=5) as (server, _):
         pid = server.worker(0)
         os.kill(pid, number)
-        await logged(server, rf"a worker has ended worker=0 pid={pid} exit_status=-9")
+        await logged(server, rf"a worker has exited unexpectedly worker=0 pid={pid} exit_status=-9")
         await until(lambda: server.worker(0) != pid and server.is_serving(0), 60)
 
 
@@ -254,7 +256,7 @@ async def test_a_worker_that_ends_before_it_can_be_replaced_is_started_again() -
         pid = server.worker(index)
         await asyncio.sleep(3)  # it is too old by now; on a slow machine a bit later
         os.kill(pid, signal.SIGKILL)
-        await logged(server, rf"a worker has ended worker={index} pid={pid} exit_status=-9")
+        await logged(server, rf"a worker has exited unexpectedly worker={index} pid={pid} exit_status=-9")
         await until(lambda: server.worker(index) != pid and server.is_serving(index), 60)
 
 

@@ -154,7 +154,7 @@ async def test_no_url_is_ever_fetched(scripted: Scripted) -> None:
 
 
 async def test_secrets_are_on_no_command_line() -> None:
-    """Who lists the processes of a machine sees no key: there is no flag for it, and workers get it by a pipe."""
+    """Who lists the processes of a machine sees no key: there is not a flag for it, and workers get it by a pipe."""
     refused = await asyncio.to_thread(run, "serve", "--api-key", "tlk_secret")
     assert refused.returncode == 2
     assert "tlk_secret" not in refused.stderr

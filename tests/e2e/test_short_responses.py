@@ -200,7 +200,7 @@ async def test_a_fault_in_the_first_bytes_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("length", [b"0" * 20 + b"69", b"0" * 5000 + b"69", b"9" * 30, b"+69", b"69, 69", b""])
 async def test_odd_lengths(length: bytes) -> None:
-    """A length that is written in another way, or none, is read as HTTP says, and never an unforeseen exception."""
+    """A length that is written in another way, or none, is read as HTTP says, and never an unexpected exception."""
 
     async def answer(visit: Visit) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + BODY)

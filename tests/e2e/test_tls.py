@@ -225,8 +225,8 @@ async def test_broken_files_keep_the_old_and_are_logged_once(files: Files) -> No
         assert await server.terminate() == 0
 
     log = "".join(server.log)
-    assert log.count("the new certificate is refused, the old one stays in force") == 2
-    assert log.count("a new certificate is in force") == 1
+    assert log.count("the new certificate is invalid, the old one stays in use") == 2
+    assert log.count("the certificate was reloaded") == 1
     assert "PRIVATE KEY" not in log
 
 

@@ -37,7 +37,7 @@ async def a_hung_worker_is_replaced(experiment: Experiment) -> Verdict:
         await asyncio.sleep(0.5)  # so that every connection has its worker
         stopped = time.monotonic()
         os.kill(before[0], signal.SIGSTOP)
-        await _events(server, "a worker is hung and is killed", 1)
+        await _events(server, "a hung worker is killed", 1)
         killed = time.monotonic()
         await _events(server, "serving", WORKERS + 2)
         replaced.set()

@@ -45,7 +45,7 @@ class CertificateFiles:
             authorities = self.client_ca.read_bytes() if self.client_ca is not None else None
             read = Certificates(self.certificate.read_bytes(), self.key.read_bytes(), authorities)
             if self.stamp() != before:
-                raise ValueError("the files of the certificate are just being written")
+                raise ValueError("the files of the certificate changed while they were read")
         except OSError as error:
             raise ValueError(f"the files of the certificate cannot be read: {error.strerror}") from error
         return read
@@ -55,7 +55,7 @@ class CertificateFiles:
         try:
             context.load_cert_chain(self.certificate, self.key, _no_password)
         except ssl.SSLError as error:
-            reason = (error.reason or "one of them is no PEM").replace("_", " ").lower()
+            reason = (error.reason or "one of them is not in PEM format").replace("_", " ").lower()
             raise ValueError(f"tls-certificate and tls-key cannot be used: {reason}") from error
         try:
             if self.client_ca is not None:
@@ -73,4 +73,4 @@ def _no_password() -> bytes:
     Raises:
         ValueError: always.
     """
-    raise ValueError("tls-key is encrypted: store it without a password, readable by the server alone")
+    raise ValueError("tls-key is encrypted: store it without a password, readable by the server only")

@@ -119,7 +119,7 @@ class Authenticator:
             return None
         match = _BEARER.fullmatch(authorization) if isinstance(authorization, str) else None
         if match is None:
-            raise Unauthenticated("send a bearer token: metadata key authorization, value Bearer and the token")
+            raise Unauthenticated("no bearer token: send the metadata authorization: Bearer TOKEN")
         shown = hashlib.sha256(match[1].encode()).digest()
         found = [token for digest, token in self._owners if hmac.compare_digest(digest, shown)]
         if not found:
@@ -144,4 +144,4 @@ def _check(token: Token) -> None:
 
 def _check_unique(what: str, values: list[str]) -> None:
     if len(set(values)) < len(values):
-        raise ValueError(f"two of them have the same {what}")
+        raise ValueError(f"two tokens have the same {what}")

@@ -102,7 +102,7 @@ class Group(BaseModel):
             return value
         text = value.strip()
         if not text:
-            raise ValueError(f"the value of {name} must not be empty; leave it out for the default")
+            raise ValueError(f"the value of {name} must not be empty; omit it to use the default")
         if not text.isprintable() and name != "api_key":  # has a check with a better message
             raise ValueError(
                 f"the value of {name} must be printable: no line break, control character or byte order mark in it"
@@ -116,18 +116,18 @@ class ServerSettings(Group):
     listen: _Address = Field(default="127.0.0.1:50051", description="gRPC address")
     allow_insecure: bool = Field(
         default=False,
-        description="accept plain text without authentication beyond loopback: a proxy or the network handles both",
+        description="accept plaintext connections without authentication on addresses other than loopback; a proxy or "
+        "the network handles both",
     )
     reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
     write_stall_timeout: _PositiveDuration = Field(
-        default=60.0, description="end a call whose client has not read for this long"
+        default=60.0, description="abort a call whose client has not read for this long"
     )
     max_connection_age: _PositiveDuration = Field(
-        default=1800.0, description="ask a connection of this age to reconnect, so that load spreads"
+        default=1800.0,
+        description="close a connection of this age gracefully (GOAWAY), so that clients reconnect and load spreads",
     )
-    grpc_public_api_only: bool = Field(
-        default=False, description="do without the private API of grpcio, which makes the server faster"
-    )
+    grpc_public_api_only: bool = Field(default=False, description="use only the public API of grpcio; slower")
 
     @property
     def address(self) -> Address:
@@ -151,7 +151,7 @@ class HealthSettings(Group):
 
     listen: _Address | None = Field(
         default=None,
-        description="address of a second port, for health checks alone, in plain text: for probes without TLS",
+        description="address of a second port, for health checks only, in plaintext: for probes without TLS",
     )
 
 
@@ -159,11 +159,12 @@ class TlsSettings(Group):
     """TLS of the gRPC server."""
 
     certificate: FilePath | None = Field(
-        default=None, description="PEM file with the server's certificate and the chain above it; unset: plain text"
+        default=None, description="PEM file with the server's certificate and the chain above it; unset: plaintext"
     )
-    key: FilePath | None = Field(default=None, description="PEM file with the key of that certificate")
+    key: FilePath | None = Field(default=None, description="PEM file with the private key of the certificate")
     client_ca: FilePath | None = Field(
-        default=None, description="PEM file with authorities; clients have to show a certificate of one of them"
+        default=None,
+        description="PEM file with CA certificates; clients must present a certificate of one of them (mutual TLS)",
     )
 
     @property
@@ -178,7 +179,7 @@ class AuthSettings(Group):
     """Credentials that are accepted from callers."""
 
     allow_caller_api_keys: Annotated[bool, RELOADED] = Field(
-        default=False, description="take callers' own upstream keys, in the metadata key x-upstream-api-key"
+        default=False, description="accept callers' own upstream API keys, in the metadata key x-upstream-api-key"
     )
 
 
@@ -237,7 +238,7 @@ class UpstreamSettings(Group):
     )
     ca: Annotated[FilePath, AfterValidator(_check_authorities)] | None = Field(
         default=None,
-        description="PEM file with authorities to trust for the upstream and its proxy, in place of the system's",
+        description="PEM file with CA certificates to trust for the upstream and its proxy, instead of the system's",
     )
 
     @property
@@ -267,13 +268,13 @@ class WorkersSettings(Group):
     """The worker processes."""
 
     count: Count = Field(
-        default=1, description="processes that serve; what is limited for all calls is divided among them"
+        default=1, description="number of worker processes; limits of all calls together are divided among them"
     )
     timeout: _LongDuration = Field(
         default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
     )
     max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
-        default=None, description="replace a worker with more MiB of resident memory; unset: no limit"
+        default=None, description="replace a worker whose resident memory exceeds this many MiB; unset: no limit"
     )
     max_age: Annotated[_LongDuration | None, DURATION] = Field(
         default=None, description="replace a worker of this age; unset: no limit"
@@ -288,18 +289,20 @@ class WorkersSettings(Group):
 class ShutdownSettings(Group):
     """Graceful shutdown after SIGTERM."""
 
-    grace_period: _Duration = Field(default=30.0, description="the time that running calls get to finish")
-    delay: _Duration = Field(default=0.0, description="the time between NOT_SERVING and the refusal of new calls")
+    grace_period: _Duration = Field(default=30.0, description="time for running calls to finish")
+    delay: _Duration = Field(default=0.0, description="time between reporting NOT_SERVING and rejecting new calls")
 
 
 class UploadsSettings(Group):
     """Uploads."""
 
     idle_timeout: _PositiveDuration = Field(
-        default=30.0, description="the time in which 15,000 bytes of an upload, or the rest of its file, have to arrive"
+        default=30.0,
+        description="abort an upload if fewer than 15,000 bytes, or less than the rest of its file, arrive in this "
+        "time",
     )
     spool_dir: DirectoryPath | None = Field(
-        default=None, description="where uploads are spooled; unset: the system's place"
+        default=None, description="directory for spooled uploads; unset: the system's temporary directory"
     )
 
 
@@ -307,23 +310,23 @@ class LogSettings(Group):
     """Logging."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least level that is logged"
+        default="info", description="minimum level of log lines"
     )
-    format: Literal["text", "json"] = Field(default="text", description="how log lines are written")
+    format: Literal["text", "json"] = Field(default="text", description="format of log lines")
 
 
 class ConcurrencySettings(Group):
     """Limits on concurrency and memory."""
 
-    inputs_per_call: Annotated[Count, RELOADED] = Field(default=16, description="inputs of one call that run at a time")
+    inputs_per_call: Annotated[Count, RELOADED] = Field(default=16, description="concurrent inputs of one call")
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
-        default=64, description="inputs of one modality that run at a time, of all calls"
+        default=64, description="concurrent inputs of one modality and credential, of all calls"
     )
     queue_per_modality: Annotated[int, Field(ge=0, le=_MAX_COUNT), RELOADED, DIVIDED] = Field(
-        default=256, description="inputs of one modality that wait beside those; calls with more are refused"
+        default=256, description="queued inputs of one modality; calls that exceed it are rejected"
     )
     max_buffered_bytes: Annotated[Count, RELOADED, DIVIDED] = Field(
-        default=256 * MIB, description="bytes of content in memory; calls with more are refused"
+        default=256 * MIB, description="bytes of content in memory; calls that exceed it are rejected"
     )
 
 
@@ -331,11 +334,11 @@ class RetrySettings(Group):
     """Retries of upstream requests."""
 
     max_attempts: Annotated[int, Field(ge=1, le=3), RELOADED] = Field(
-        default=3, description="upstream requests for one input"
+        default=3, description="maximum number of upstream requests for one input"
     )
     budget_ratio: Annotated[float, Field(ge=0, le=1), AfterValidator(abs), RELOADED] = Field(
         default=0.2,
-        description="retries for each input on average, over a small reserve; none while most attempts fail",
+        description="average number of retries for each input, beyond a small reserve; none while most attempts fail",
     )
 
 
@@ -369,11 +372,15 @@ class RateLimitSettings(Group):
 class RequestLimits(Group):
     """Limits of one request."""
 
-    inputs: Annotated[Count, RELOADED] = Field(default=256, description="inputs in one call")
+    inputs: Annotated[Count, RELOADED] = Field(default=256, description="maximum number of inputs in one call")
     message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(
-        default=16 * MIB, description="bytes of one request message"
+        default=16 * MIB, description="maximum size of one request message, in bytes"
     )
-    image_bytes: Annotated[Count, RELOADED] = Field(default=32 * MIB, description="bytes of one image")
-    upload_bytes: Annotated[Count, RELOADED] = Field(default=256 * MIB, description="bytes of one uploaded file")
-    text_bytes: Annotated[Count, RELOADED] = Field(default=64 << 10, description="bytes of one text in UTF-8")
-    url_chars: Annotated[Count, RELOADED] = Field(default=8192, description="characters of one URL")
+    image_bytes: Annotated[Count, RELOADED] = Field(default=32 * MIB, description="maximum size of one image, in bytes")
+    upload_bytes: Annotated[Count, RELOADED] = Field(
+        default=256 * MIB, description="maximum size of one uploaded file, in bytes"
+    )
+    text_bytes: Annotated[Count, RELOADED] = Field(
+        default=64 << 10, description="maximum size of one text in UTF-8, in bytes"
+    )
+    url_chars: Annotated[Count, RELOADED] = Field(default=8192, description="maximum length of one URL, in characters")

@@ -10,7 +10,7 @@ from embedwire_server.config import validation
 from embedwire_server.config.settings import ALL, RELOADABLE, Settings, changed
 from embedwire_server.config.sources import Configuration
 
-_OPENED = "tokens: there is none any more, which would accept every caller: that needs a restart"
+_OPENED = "tokens: all tokens were removed, which would accept any client; this needs a restart"
 
 log = structlog.get_logger(__name__)
 
@@ -65,10 +65,10 @@ class Reloading:
             loaded = await asyncio.to_thread(self._load)
             self._settings, fixed = merge_reloadable(self._settings, loaded.settings)
         except (ValueError, OSError) as error:  # OSError: a file was removed while it was checked
-            log.error("the new configuration is refused, the old one stays in force", faults=str(error))  # noqa: TRY400 - the text says all
+            log.error("the new configuration is invalid, the old one stays in use", faults=str(error))  # noqa: TRY400 - the text says all
             self._server.reload(None)
             return
         self._server.reload(self._settings)
         log.info("the configuration was reloaded", tokens=len(self._settings.tokens))
         if fixed:
-            log.warning("these settings have changed, and need a restart", settings=", ".join(fixed))
+            log.warning("changed settings need a restart", settings=", ".join(fixed))

@@ -83,9 +83,11 @@ class Settings(Group):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
     request_limits: RequestLimits = Field(default_factory=RequestLimits)
-    models: Annotated[tuple[Model, ...], RELOADED] = Field(default=(), description="further models, in the file only")
+    models: Annotated[tuple[Model, ...], RELOADED] = Field(
+        default=(), description="additional models, in the file only"
+    )
     tokens: Annotated[tuple[Token, ...], BeforeValidator(_with_lists), RELOADED] = Field(
-        default=(), description="the callers that are accepted, in the file only; unset: all"
+        default=(), description="tokens of accepted clients, in the file only; unset: any client"
     )
 
     @property

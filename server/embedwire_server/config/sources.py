@@ -36,10 +36,10 @@ _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connect
 _PROXIES = {"https_proxy", "http_proxy", "all_proxy"}
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _NOT_A_TABLE = {"model_type", "dict_type"}
-_CHMOD = "take the right away, with chmod o-r"
+_CHMOD = "remove that permission with chmod o-r"
 _SANDBOX_FOR_ALL = (
     "callers beyond this machine can make the sandbox fetch URLs of this machine's loopback addresses: "
-    "let only callers in whom you trust with that"
+    "accept only trusted callers"
 )
 _SETTABLE = {name: setting for name, setting in ALL.items() if name not in FILE_ONLY}
 
@@ -93,7 +93,7 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
     environment = {name: text for name, one in _SETTABLE.items() if (text := os.environ.get(one.variable))}
     table, path, broken = _file(config_file(flags))
     if table.pop("config", None) is not None:
-        broken.append(Fault(f"{path}: config", "one file cannot name another"))
+        broken.append(Fault(f"{path}: config", "not allowed in the file"))
     file, other, misnamed = _flat(table, path)
     broken += misnamed
     values: dict[str, Any] = {**file, **environment, **flags}
@@ -150,7 +150,7 @@ def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fau
             elif key in groups:
                 unknown.append(Fault(f"{path}: {key}", f"must be a table: [{key}]", key))
             else:
-                unknown.append(Fault(f"{path}: {key}", f"is no setting{_meant(key, BY_KEY)}", key))
+                unknown.append(Fault(f"{path}: {key}", f"is not a setting{_meant(key, BY_KEY)}", key))
 
     walk(table, "")
     return values, unknown, renamed
@@ -184,7 +184,7 @@ def _fault(detail: ErrorDetails, sources: Mapping[str, str]) -> Fault:
     source += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     words = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in _UNKNOWN:
-        words = f"is no setting{'' if rest else _meant(name, ALL)}"
+        words = f"is not a setting{'' if rest else _meant(name, ALL)}"
     return Fault(source, words, name)
 
 
@@ -221,7 +221,7 @@ def _unknown_flag(flag: str) -> str:
     old = flag.removeprefix("--").replace("-", "_")
     if old in RENAMED:
         return f"is {ALL[RENAMED[old]].flag} now"
-    return f"is no flag{_meant(flag, (one.flag for one in _SETTABLE.values()))}"
+    return f"is not a flag{_meant(flag, (one.flag for one in _SETTABLE.values()))}"
 
 
 def _unknown_variables() -> Iterator[Fault]:
@@ -229,7 +229,7 @@ def _unknown_variables() -> Iterator[Fault]:
     renamed = {PREFIX + old.upper() for old in RENAMED}
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known | renamed:
-            yield Fault(name, f"is no setting, and is ignored{_meant(name, known)}")
+            yield Fault(name, f"is not a setting, and is ignored{_meant(name, known)}")
 
 
 def _exposed(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
@@ -256,7 +256,7 @@ def _authorities() -> Iterator[Fault]:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
         except OSError as error:  # also an ssl.SSLError
             words = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-            yield Fault(name, f"cannot be used: {words}; no certificate of an upstream will be trusted because of it")
+            yield Fault(name, f"cannot be used: {words}; no certificate of an upstream will be trusted")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

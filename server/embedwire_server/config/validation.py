@@ -13,11 +13,12 @@ from embedwire_server.core.models import BUILT_IN
 Conflict = tuple[tuple[str, ...], str]
 
 _NO_SANDBOX = (
-    "beyond loopback the sandbox is no default, so that its vectors end up in no real index: "
-    "set TWELVELABS_API_KEY, or --upstream (a URL, or 'sandbox' on purpose)"
+    "the sandbox is the default on loopback addresses only, so that its vectors end up in no real index: "
+    "set TWELVELABS_API_KEY, or --upstream to a URL or 'sandbox'"
 )
 _OPEN_TO_ALL = (
-    "beyond loopback any client that reaches it could use it, and read along: set --tls-certificate and --tls-key, "
+    "on an address other than loopback, any client could use it, and others could read the traffic: "
+    "set --tls-certificate and --tls-key, "
     "and tokens in the configuration file; or --insecure if a proxy or the network handles both"
 )
 _MAY_BE_ZERO = "concurrency_queue_per_modality"
@@ -70,7 +71,7 @@ def _of_places(settings: Settings) -> Iterator[Conflict]:
     for name in ("listen", "metrics_listen", "health_listen"):
         address = ALL[name].of(settings)
         if address is not None and Address(address).port and taken.setdefault(address, name) != name:
-            yield (name, taken[address]), f"must be another address than {ALL[taken[address]].flag}"
+            yield (name, taken[address]), f"must differ from {ALL[taken[address]].flag}"
     if settings.uploads.spool_dir is not None:
         try:
             tempfile.TemporaryFile(dir=settings.uploads.spool_dir).close()
@@ -83,7 +84,7 @@ def _of_access(settings: Settings) -> Iterator[Conflict]:
     if (tls.certificate is None) != (tls.key is None):
         yield ("tls_certificate", "tls_key"), "TLS needs both --tls-certificate and --tls-key"
     elif tls.client_ca is not None and tls.files is None:
-        yield ("tls_client_ca", "tls_certificate"), "needs --tls-certificate and --tls-key as well"
+        yield ("tls_client_ca", "tls_certificate"), "requires --tls-certificate and --tls-key"
     elif tls.files is not None:
         try:
             tls.files.read()
@@ -102,10 +103,10 @@ def _of_workers(settings: Settings) -> Iterator[Conflict]:
     workers = settings.workers.count
     for name, amount in shared(settings).items():
         if name != _MAY_BE_ZERO and amount < workers:
-            yield ("workers", name), f"must be at most {amount}: {ALL[name].key} is divided among them"
+            yield ("workers", name), f"must be at most {amount}: {ALL[name].key} is divided among the workers"
     for token in settings.tokens:
         if workers > min(token.inputs_in_flight or workers, token.inputs_per_minute or workers):
-            yield ("workers", "tokens"), f"the limits of {token.name} are divided among them, and are lower"
+            yield ("workers", "tokens"), f"the limits of {token.name} are divided among the workers, and are lower"
     if settings.concurrency.max_buffered_bytes // workers < settings.request_limits.message_bytes:
         yield (
             ("concurrency_max_buffered_bytes", "request_limits_message_bytes", "workers"),

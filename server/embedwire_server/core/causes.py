@@ -50,7 +50,7 @@ WORDS: dict[Cause, str] = {
     Cause.NAME_NOT_FOUND: "the upstream's host name does not exist; the operator must check --upstream",
     Cause.DNS_FAILED: "the upstream's host name could not be resolved: no DNS server gave an answer",
     Cause.CONNECTION_REFUSED: "the upstream refused the connection: nothing listens on its port",
-    Cause.CONNECT_TIMEOUT: "no connection to the upstream in time: no answer from its host, or from DNS",
+    Cause.CONNECT_TIMEOUT: "connecting to the upstream timed out: its host, or DNS, does not respond",
     Cause.NETWORK_UNREACHABLE: "there is no route to the upstream's network; the operator must check the network",
     Cause.HOST_UNREACHABLE: "there is no route to the upstream's host; the operator must check the network",
     Cause.ADDRESS_INVALID: "the upstream's address cannot be used; the operator must check --upstream",
@@ -70,7 +70,7 @@ WORDS: dict[Cause, str] = {
     "or the clock of this server is wrong",
     Cause.CERTIFICATE_WRONG_NAME: "the upstream's certificate is for another name; the operator must check --upstream",
     Cause.TLS_TO_PLAINTEXT_PORT: "the upstream's port does not use TLS; the operator must check https in --upstream",
-    Cause.TLS_TIMEOUT: "the upstream did not answer the TLS handshake in time; "
+    Cause.TLS_TIMEOUT: "the TLS handshake with the upstream timed out; "
     "its port may not use TLS: the operator must check https in --upstream",
     Cause.TLS_FAILED: "the TLS handshake with the upstream failed: "
     "no common protocol version or cipher, or it requires a client certificate",
@@ -81,7 +81,7 @@ WORDS: dict[Cause, str] = {
     Cause.FILE_DESCRIPTORS: "the server has no file descriptor left; its operator must raise the limit (ulimit -n)",
     Cause.LOCAL_PORTS: "the server has no local address or port left for a connection to the upstream",
     Cause.MEMORY: "the server has no memory left",
-    Cause.DISK_FULL: "the server has no room on disk for this upload",
+    Cause.DISK_FULL: "the server has no disk space left for this upload",
     Cause.SPOOL_UNAVAILABLE: "the server cannot write uploads to disk; its operator must check --uploads-spool-dir",
     Cause.CONNECTION_FAILED: "the upstream could not be reached",
 }

@@ -208,7 +208,7 @@ class PermissionDenied(GatewayError):
     reason = Reason.PERMISSION_DENIED
 
     def __init__(self, caller: str, field: str, allowed: str) -> None:
-        words = f"the token of {caller} does not allow this; it allows: {allowed or 'nothing'}"
+        words = f"the token of {caller} does not permit this; it permits: {allowed or 'nothing'}"
         super().__init__(f"{field}: {words}", violations=(Violation(field, words),))
 
 
@@ -218,7 +218,7 @@ class DeadlineExceeded(GatewayError):
     reason = Reason.DEADLINE_EXCEEDED
 
     def __init__(self) -> None:
-        super().__init__("the deadline passed before every input was answered")
+        super().__init__("the deadline passed before all inputs were embedded")
 
 
 class CallerStalled(GatewayError):
@@ -227,7 +227,7 @@ class CallerStalled(GatewayError):
     reason = Reason.CALLER_STALLED
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"no message was taken for {seconds:g} s; read the stream while it is sent")
+        super().__init__(f"no message was taken for {seconds:g} s; read the stream continuously")
 
 
 class UploadStalled(_FieldError):
@@ -236,7 +236,9 @@ class UploadStalled(_FieldError):
     reason = Reason.CALLER_STALLED
 
     def __init__(self, field: str, least: int, seconds: float) -> None:
-        words = f"fewer than {least} bytes arrived in {seconds:g} s (upload_idle_timeout); send the file without pauses"
+        words = (
+            f"fewer than {least} bytes arrived in {seconds:g} s (uploads.idle_timeout); send the file without pauses"
+        )
         super().__init__(field, words)
 
 
@@ -267,7 +269,7 @@ class Draining(GatewayError):
     reason = Reason.DRAINING
 
     def __init__(self) -> None:
-        super().__init__("the server is shutting down; another replica will take the call", retry_delay=0.0)
+        super().__init__("the server is shutting down; retry: another replica will accept the call", retry_delay=0.0)
 
 
 class RetrySafety(enum.Enum):

@@ -16,7 +16,7 @@ _MOST_FRAMES = 50  # the innermost ones
 
 def log_unexpected(error: BaseException) -> GatewayError:
     """Log an exception under the request id of the running call, and return the failure for the caller."""
-    log.error("unforeseen exception", **describe(error))
+    log.error("unexpected exception", **describe(error))
     lacking = causes.lacking(error)
     return InternalError() if lacking is None else ResourceFailure(lacking)
 

@@ -88,7 +88,7 @@ class _Routes:
             try:
                 body = self._page(environ, start_response)
             except Exception as error:  # noqa: BLE001 - wsgiref would print it
-                log.error("the metrics cannot be read", **describe(error))  # noqa: TRY400 - no texts
+                log.error("the metrics cannot be generated", **describe(error))  # noqa: TRY400 - no texts
                 body = _plain(start_response, "500 Internal Server Error", "the log has the details\n")
         return [] if method == "HEAD" else [body]
 

@@ -94,9 +94,9 @@ def report_loop_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any])
     """Log an exception of the event loop. asyncio's own handler quotes objects, which may contain callers' content."""
     error = context.get("exception")
     if isinstance(error, BaseException):
-        log.error("unforeseen exception", **describe(error))
+        log.error("unexpected exception", **describe(error))
     else:
-        log.error("the event loop complains", kind=str(context.get("message")).partition("<")[0][:100])
+        log.error("the event loop has reported an error", kind=str(context.get("message")).partition("<")[0][:100])
 
 
 def _take_over_logging(handler: logging.Handler, level: str) -> None:
@@ -119,7 +119,7 @@ def _report_exceptions() -> None:
 
 def _unforeseen(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, SystemExit):
-        log.error("unforeseen exception", **describe(error))
+        log.error("unexpected exception", **describe(error))
 
 
 class _Logger:

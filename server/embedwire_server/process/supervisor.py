@@ -57,7 +57,7 @@ class Supervisor:
         """Start everything; on return, all workers serve.
 
         Raises:
-            OSError, RuntimeError: the port is in use, or a worker does not start; nothing is left running.
+            OSError, RuntimeError: the port is in use, or a worker has failed to start; nothing is left running.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -137,7 +137,7 @@ class Supervisor:
                 else:
                     await self._start_again(index, worker, reason, pause)
             except (OSError, RuntimeError) as error:
-                log.error("a worker does not start", worker=index, fault=str(error))  # noqa: TRY400 - the text says all
+                log.error("a worker has failed to start", worker=index, fault=str(error))  # noqa: TRY400 - the text says all
             if isinstance(reason, str):
                 await _first(self._workers[index].ended(), asyncio.sleep(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -149,7 +149,9 @@ class Supervisor:
         return reason
 
     async def _start_again(self, index: int, worker: Worker, status: int, pause: float) -> None:
-        log.error("a worker has ended", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause)
+        log.error(
+            "a worker has exited unexpectedly", worker=index, pid=worker.pid, exit_status=status, starts_again_in=pause
+        )
         await asyncio.sleep(pause)
         replacements = self._replacements[index] + collections.Counter(["hung" if worker.is_killed else "ended"])
         self._workers[index] = await self._spawn(index, replacements)
@@ -163,7 +165,11 @@ class Supervisor:
         log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
         if reason == "memory" and worker.age < STEADY_SECONDS:
             limit = self._settings.workers.max_memory
-            log.warning("a new worker exceeds its memory: the limit may be too low", worker=index, limit_mib=limit)
+            log.warning(
+                "a new worker already exceeds workers.max_memory: the limit may be too low",
+                worker=index,
+                limit_mib=limit,
+            )
         replacements = self._replacements[index] + collections.Counter([reason])
         try:
             successor = await self._successor(index, replacements)
@@ -200,7 +206,7 @@ class Supervisor:
         status = await worker.ended()
         self._others.discard(worker)
         self._none_is_replaced.set()
-        log.info("a worker has been replaced", worker=index, pid=worker.pid, exit_status=status)
+        log.info("a replaced worker has exited", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:
         """Stop the workers: gracefully, or at once if the server did not start. The time is bounded in any case."""

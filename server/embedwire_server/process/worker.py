@@ -204,7 +204,7 @@ class Worker:
         if self.is_killed or not self._process.is_alive():
             return
         self.is_killed = True
-        log.error("a worker is hung and is killed", worker=self.index, pid=self.pid, reason=reason)
+        log.error("a hung worker is killed", worker=self.index, pid=self.pid, reason=reason)
         self._report_once(Report(fault=reason))
         self.send(signal.SIGKILL)
 

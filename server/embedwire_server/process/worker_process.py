@@ -111,7 +111,7 @@ def _serve_metrics(app: App, pause: float = 0.02) -> None:
         app.serve_metrics()
     except OSError as error:
         if pause > 1.0:
-            log.error("the metrics cannot be served; trying on", fault=str(error))  # noqa: TRY400 - the text says all
+            log.error("the metrics cannot be served; retrying", fault=str(error))  # noqa: TRY400 - the text says all
         asyncio.get_running_loop().call_later(pause, _serve_metrics, app, min(2 * pause, 10.0))
     else:
         log.info("serving metrics", metrics=app.metrics_url)

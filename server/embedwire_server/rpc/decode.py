@@ -137,7 +137,7 @@ class _Reading:
         if key is None:
             return None
         if not is_accepted:
-            words = "this server does not take its callers' upstream keys; leave it out, and the server's is used"
+            words = "this server does not accept upstream API keys of callers; omit it to use the server's key"
             self._violations.append(Violation(UPSTREAM_KEY, words))
         elif not isinstance(key, str) or not _UPSTREAM_KEY.fullmatch(key):
             self._violations.append(Violation(UPSTREAM_KEY, "must have 1 to 256 printable ASCII characters, no spaces"))
@@ -152,7 +152,9 @@ class _Reading:
             self._fault("inputs", "must hold at least one input")
         if len(items) > self._limits.inputs:
             count = len(items)
-            self._fault("inputs", f"at most {self._limits.inputs} inputs fit in one call, got {count}; split them")
+            self._fault(
+                "inputs", f"at most {self._limits.inputs} inputs are allowed in one call, got {count}; split them"
+            )
             raise InvalidRequest(*self._violations)
         if message.vector_encoding not in _ENCODINGS:
             self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
@@ -180,7 +182,7 @@ class _Reading:
         if len(key.encode()) > KEY_BYTES:
             self._fault(f"{path}.key", f"at most {KEY_BYTES} bytes are allowed, got {len(key.encode())}")
         if model is not None and not model.takes(modality):
-            self._fault(f"{path}.{modality}", f"model {model.name} does not take this modality; see ListModels")
+            self._fault(f"{path}.{modality}", f"model {model.name} does not support this modality; see ListModels")
         if modality is Modality.TEXT:
             return self._text(key, item.text, f"{path}.text", model)
         if modality is Modality.IMAGE:
@@ -201,7 +203,9 @@ class _Reading:
             self._fault(f"{path}.truncate", f"unknown value {wanted}")
         elif truncate and model is not None and model.text is not None and truncate not in model.text.truncates:
             can = ", ".join(f"TRUNCATE_{value.name}" for value in model.text.truncates)
-            self._fault(f"{path}.truncate", f"model {model.name} cannot do that; leave it unset, or use: {can}")
+            self._fault(
+                f"{path}.truncate", f"model {model.name} does not support this value; leave it unset, or use: {can}"
+            )
         return TextInput(key, value, truncate)
 
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
@@ -236,7 +240,7 @@ class _Reading:
             announcement = self._announcement(source.upload, f"{path}.upload", limit)
             return self._file(self._announce(index, announcement), source.upload, f"{path}.upload")
         if kind == "upload":
-            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload takes uploads; use url or file here")
+            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload accepts uploads; use url or file here")
         else:
             self._fault(path, "must have exactly one of url, file, upload")
         return None
@@ -258,7 +262,10 @@ class _Reading:
         if _CONTROL.search(file.file_name) or len(file.file_name.encode()) > FILE_NAME_BYTES:
             self._fault(f"{path}.file_name", f"must have at most {FILE_NAME_BYTES} bytes and no control characters")
         if file.media_type and not _MEDIA_TYPE.fullmatch(file.media_type):
-            self._fault(f"{path}.media_type", "must be like audio/mpeg, without parameters; leave it empty if unknown")
+            self._fault(
+                f"{path}.media_type",
+                "must be a media type such as audio/mpeg, without parameters; leave it empty if unknown",
+            )
         return FileSource(content, file.file_name or UNNAMED_FILE, file.media_type or UNKNOWN_MEDIA_TYPE)
 
     def _check_url(self, url: str, path: str) -> None:

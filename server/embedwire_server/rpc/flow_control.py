@@ -96,7 +96,7 @@ class UnreadReplyBudget:
         """
         caller = call.caller
         if not self._has_room(caller, size):
-            raise ReplyTooLarge("too many answers have not been taken; use CreateEmbedding, which streams them")
+            raise ReplyTooLarge("too many replies have not been read; use CreateEmbedding, which streams them")
         self._untaken[caller] += size
         self._sum += size
         on_call_done(lambda: self._taken(caller, size))

@@ -38,7 +38,7 @@ class Catalog:
         models = [message for model, message in self._models if token is None or token.sees(model)]
         names = [model.name for model in models]
         if request.page_token and request.page_token not in names:
-            raise InvalidRequest(Violation("page_token", "is not one that this server gave; start without one"))
+            raise InvalidRequest(Violation("page_token", "is invalid; omit it to get the first page"))
         start = names.index(request.page_token) if request.page_token else 0
         end = start + min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         return pb.ListModelsResponse(models=models[start:end], next_page_token="".join(names[end : end + 1]))

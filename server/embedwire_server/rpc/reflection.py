@@ -86,7 +86,7 @@ async def _bounded(
 
 
 def _too_much(limit: str) -> Overloaded:
-    return Overloaded(f"a reflection stream may have {limit}; begin another one", retry_delay=0.0)
+    return Overloaded(f"a reflection stream may have {limit}; open a new one", retry_delay=0.0)
 
 
 class _Symbols:

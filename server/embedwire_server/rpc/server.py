@@ -101,7 +101,9 @@ class Server:
 
     def _replace(self, method: str, error: Exception) -> None:
         log.error(
-            "an accept loop has failed: all are closed, and the server is replaced", method=method, **describe(error)
+            "an accept loop has failed: the gRPC server is replaced by one that uses the public API",
+            method=method,
+            **describe(error),
         )
         if self._is_stopping:
             return
@@ -118,7 +120,7 @@ class Server:
         await self._server.start()
         await door.open()
         await health.ready("accept loops")
-        log.info("serving by the public API of grpcio", target=self._address)
+        log.info("serving with the public API of grpcio", target=self._address)
 
     async def _bind_again(self) -> None:
         """Listen on the port again as soon as the replaced server has closed it."""
@@ -129,7 +131,7 @@ class Server:
                 self._bind()
             except (RuntimeError, ValueError, OSError) as error:
                 if pause < _LONGEST_PAUSE <= 2 * pause:
-                    log.error("cannot listen again; trying on", target=self._address, **describe(error))  # noqa: TRY400 - no texts
+                    log.error("cannot listen again; retrying", target=self._address, **describe(error))  # noqa: TRY400 - no texts
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return

@@ -94,7 +94,7 @@ class Services:
     async def _refuse(self, method: str, context: Context) -> None:
         """Reject a call that the server cannot run, as in a drain, so that its caller retries on another server."""
         error = Draining()
-        log.warning("a call is refused and can be tried again", method=method, reason=error.reason)
+        log.warning("a call is rejected; clients may retry it", method=method, reason=error.reason)
         await self.door.enter()
         await context.abort(status.code(error), status.text(error), status.trailers(error))
 

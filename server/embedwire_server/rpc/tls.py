@@ -51,14 +51,14 @@ class RotatingCredentials:
                 self._refuse(str(error))
                 return None
             self._stamp, self._current, self._fault = stamp, found, ""
-        log.info("a new certificate is in force")
+        log.info("the certificate was reloaded")
         return _configuration(found)
 
     def _refuse(self, fault: str) -> None:
         """Log a fault once, not for every connection."""
         if fault != self._fault:
             self._fault = fault
-            log.error("the new certificate is refused, the old one stays in force", fault=fault)
+            log.error("the new certificate is invalid, the old one stays in use", fault=fault)
 
 
 def _configuration(found: Certificates) -> grpc.ServerCertificateConfiguration:

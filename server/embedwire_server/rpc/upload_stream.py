@@ -69,7 +69,7 @@ class Receiver:
                 await self._file(index, upload)
                 await upload.finish()
             if await anext(self._messages, None) is not None:
-                raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
+                raise InvalidUploadFraming("chunk", "unexpected message: all files are complete")
 
     async def _file(self, index: int, upload: SpooledUpload) -> None:
         """Receive one file, up to its last chunk."""

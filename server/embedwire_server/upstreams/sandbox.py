@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator
 
-_MISSING = "the sandbox needs more packages: install embedwire-server[sandbox], or set TWELVELABS_API_KEY or --upstream"
+_MISSING = "the sandbox is not installed: install embedwire-server[sandbox], or set TWELVELABS_API_KEY or --upstream"
 
 
 @contextlib.asynccontextmanager

@@ -93,7 +93,7 @@ def test_cores_are_those_of_the_machine() -> None:
 
 
 def test_a_gateway_of_an_older_commit_gets_the_flags_that_it_has(tmp_path: Path) -> None:
-    """A setting has its old name there, or is left out; a name that is no setting stays, for the command to refuse."""
+    """A setting has its old name there, or is left out; other names stay, for the command to refuse."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").write_text("#!/bin/sh\necho '[--listen VALUE] [--inputs-queued VALUE]'\n")
     (tmp_path / "bin/python").chmod(0o755)

@@ -81,7 +81,7 @@ def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None
 
 @pytest.mark.parametrize("name", ["lissten", "api-key", "TWELVELABS_API_KEY"])
 def test_unknown_names(file: Path, name: str) -> None:
-    """A name that is no setting is refused, as a flag and in the file, so that no typing error is silent."""
+    """A name that is not a setting is refused, as a flag and in the file, so that no typing error is silent."""
     as_flag = name.lower().replace("-", "_")
     assert list(faults(**{name: "1"})) == [as_flag]
     file.write_text(f'{name} = "1"')

@@ -266,7 +266,9 @@ class RateLimiter:
         most = f" (at most {limit.amount})" if limit else ", which asked to wait"
         self._metrics.pacing_refusals.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
         if math.isinf(opens_in):
-            words = f"{name}{most}: this file alone has more; split it"
+            words = f"{name}{most}: this file alone exceeds it; split the file"
             return RateLimited(words, quotas=(QuotaViolation(name, words),))
-        words = f"{name}{most}: the next fits in {opens_in:.3g} s, the deadline is in {max(0.0, time_left):.3g} s"
+        words = (
+            f"{name}{most}: capacity is available in {opens_in:.3g} s, the deadline is in {max(0.0, time_left):.3g} s"
+        )
         return RateLimited(words, retry_delay=opens_in, quotas=(QuotaViolation(name, words),))

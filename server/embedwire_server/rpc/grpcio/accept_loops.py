@@ -108,7 +108,11 @@ class AcceptLoops:
             await self._refused(method, call)
         except Exception as error:  # noqa: BLE001 - an AbortError if all is well
             if not isinstance(error, grpc.aio.AbortError):
-                log.error("a call could not be refused and ends with CANCELLED", method=method, **describe(error))  # noqa: TRY400 - no texts
+                log.error(  # noqa: TRY400 - no texts
+                    "a call could not be rejected with a status and ends with CANCELLED",
+                    method=method,
+                    **describe(error),
+                )
 
     async def _refused(self, method: str, call: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Reject the call, which raises AbortError."""

@@ -87,7 +87,7 @@ class ReplyDecoder:
             MalformedReplyError: it is truncated, or is no JSON.
         """
         if not self._ended:
-            raise MalformedReplyError("it ends in the middle")
+            raise MalformedReplyError("it is truncated")
         self._envelope += self._buffer
         try:
             return json_reader.read(self._envelope)

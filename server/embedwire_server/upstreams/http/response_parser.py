@@ -128,7 +128,7 @@ class ResponseParser:
         if status < _CONTINUE:
             self._fail("its status is less than 100")
         if status == _SWITCHING_PROTOCOLS:
-            self._fail("it switches to another protocol (status 101), which was not asked for")
+            self._fail("it switches to another protocol (status 101), which was not requested")
         if status < _OK:
             self.headers.clear()
             return

@@ -140,7 +140,7 @@ class HttpUpstream:
             call.hold = rate_limit_headers.used_up(_decoded(response))
         if response.status in ANSWERED and exchange.is_early:
             await response.aclose()
-            raise _unusable("it is a success, sent before the request had been sent completely")
+            raise _unusable("it is a success, which arrived before the request was sent completely")
         return response, headers
 
 
@@ -150,7 +150,7 @@ def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
 
 
 def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
-    """Return whether a request without a response may be sent again: the closed list of the design, section 3."""
+    """Return whether a request without a response may be sent again: the closed list in README.md, "Guarantees"."""
     if cause in PERMANENT or exchange.is_answered:
         return RetrySafety.UNSAFE
     if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, possibly an overloaded server
@@ -210,7 +210,7 @@ class _Body:
             if self._exchange.fault:
                 raise _unusable(self._exchange.fault) from error
             cause = diagnosis.cause_of(error)
-            raise _failed(cause, words="the upstream closed the connection in the middle of its reply") from error
+            raise _failed(cause, words="the upstream closed the connection before its reply was complete") from error
         finally:
             self._call.waiting += time.perf_counter() - started
 

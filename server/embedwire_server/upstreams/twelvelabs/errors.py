@@ -65,9 +65,10 @@ _BY_STATUS = {
 }
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WORDS = {
-    Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
+    Reason.UPSTREAM_CREDENTIALS: "the upstream rejected the server's API key; "
+    "the operator must correct TWELVELABS_API_KEY",
     Reason.CALLER_UPSTREAM_CREDENTIALS: "the upstream does not accept the key in the metadata key x-upstream-api-key",
-    Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
+    Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not support this request; the operator must check --upstream",
 }
 _RETRYABLE = {
     Reason.UPSTREAM_RATE_LIMITED,
@@ -122,7 +123,7 @@ def from_response(
 def from_error_message(message: object, key: str | None) -> UpstreamFailure:
     """Build the failure for a response with status 200 whose `error_message` says that the input failed."""
     said = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
-    words = said.message or "the upstream refused this input and did not say why"
+    words = said.message or "the upstream rejected this input without a reason"
     return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
 
 
@@ -178,7 +179,7 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
 
 
 def _retry_safety(reason: Reason, status: int) -> RetrySafety:
-    """Return whether the request may be sent again: the closed list of the design, section 3."""
+    """Return whether the request may be sent again: the closed list in README.md, "Guarantees"."""
     if reason in _RETRYABLE and status in _REPEATABLE:
         return RetrySafety.SAFE
     return (

@@ -109,12 +109,12 @@ def _segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         raise MalformedReplyError(f"a vector does not have {dimensions} dimensions")
     vector = values.astype(_FLOAT32)
     if not (values.dot(values) < _SURELY_FLOAT32 or np.isfinite(vector).all()):
-        raise MalformedReplyError("a vector holds a number that float32 cannot")
+        raise MalformedReplyError("a vector has a number outside the range of float32")
     if not about:
         return Segment(vector.tobytes())
     start, end, option = about
     if start is None:
-        raise MalformedReplyError("an audio segment does not say where it starts")
+        raise MalformedReplyError("an audio segment has no start_offset_sec")
     return Segment(vector.tobytes(), _seconds(start), _seconds(end), _option(option))
 
 
@@ -159,7 +159,7 @@ def _members_by_reference(element: bytes, names: tuple[str, ...]) -> list[Any]:
     if not isinstance(numbers, list):
         raise MalformedReplyError("a segment has no vector")
     if not all(type(number) in _NUMBERS for number in numbers):
-        raise MalformedReplyError("a vector holds something else than numbers")
+        raise MalformedReplyError("a vector has an element that is not a number")
     return [np.array(numbers, np.float64), *about]
 
 
@@ -189,7 +189,7 @@ def summary(envelope: Any, modality: Modality, elements: int) -> ReplySummary | 
     if not elements:
         raise MalformedReplyError("it has no segments")
     if embedding.get("segments") != [{}] * elements:
-        raise MalformedReplyError("its segments are not one list of objects")
+        raise MalformedReplyError("its segments are not a list of objects")
     if modality is not Modality.AUDIO and elements != 1:
         raise MalformedReplyError(f"it has {elements} segments for one {modality}")
     metadata = embedding.get("metadata")

@@ -34,7 +34,7 @@ async def test_a_limit_is_lowered_or_gone() -> None:
     [waiting] = start(bench.paced, audio(20.0, deadline=DAY))
     await settled()
     bench.paces.limit({Modality.AUDIO: [per_hour(10)]})
-    with pytest.raises(RateLimited, match="split it"):
+    with pytest.raises(RateLimited, match="split the file"):
         await waiting
     bench.paces.limit({})
     await bench.answered(audio(90.0, deadline=DAY))

@@ -58,7 +58,7 @@ async def test_a_file_that_never_fits() -> None:
         await embedded(bench.paced, audio(3.5))
 
     assert caught.value.retry_delay is None
-    assert "split it" in caught.value.message
+    assert "split the file" in caught.value.message
     assert not bench.attempts
 
 

@@ -185,7 +185,7 @@ def test_cut_short(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: rand
     decoder = ReplyDecoder(v1_reply.embedding_name(modality))
     for chunk in chunked(cut, rnd):
         decoder.feed(chunk)
-    with pytest.raises(MalformedReplyError, match="ends in the middle"):
+    with pytest.raises(MalformedReplyError, match="is truncated"):
         decoder.end()
 
 
@@ -285,8 +285,8 @@ def test_malformed(data: bytes, size: int) -> None:
 @pytest.mark.parametrize(
     ("segment", "message"),
     [
-        pytest.param('"float":[1,2,3]', "where it starts", id="no start"),
-        pytest.param('"float":[1,2,3],"start_offset_sec":null', "where it starts", id="null start"),
+        pytest.param('"float":[1,2,3]', "has no start_offset_sec", id="no start"),
+        pytest.param('"float":[1,2,3],"start_offset_sec":null', "has no start_offset_sec", id="null start"),
         pytest.param('"float":[1,2,3],"start_offset_sec":true', "offset", id="boolean start"),
         pytest.param('"float":[1,2,3],"start_offset_sec":"0"', "offset", id="string start"),
         pytest.param('"float":[1,2,3],"start_offset_sec":0,"end_offset_sec":[1]', "offset", id="list end"),

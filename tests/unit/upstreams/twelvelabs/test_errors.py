@@ -219,4 +219,4 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
 @pytest.mark.parametrize("message", ["", "\x00", "   "])
 def test_a_rejection_without_words_has_some(message: str) -> None:
     """An error_message with nothing to read becomes a sentence of ours."""
-    assert errors.from_error_message(message, None).message == "the upstream refused this input and did not say why"
+    assert errors.from_error_message(message, None).message == "the upstream rejected this input without a reason"
