@@ -9,7 +9,7 @@ import structlog
 
 from embedwire_server import assembly
 from embedwire_server.admission.caller_quota import CallerQuotas
-from embedwire_server.admission.load_shedding import LoadShedder, room_of
+from embedwire_server.admission.load_shedding import LoadShedder, capacities
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
@@ -65,7 +65,7 @@ class App:
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._rules = ServerOptions(
+        self._options = ServerOptions(
             max_message_bytes=settings.request_limits.message_bytes,
             stall_timeout=settings.server.write_stall_timeout,
             max_connection_age=settings.server.max_connection_age,
@@ -79,8 +79,8 @@ class App:
         self._metrics = Metrics(settings.upstream.name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
-        self._access = Authenticator(settings.tokens)
-        self._admission = LoadShedder(self._metrics, **room_of(settings.concurrency))
+        self._authenticator = Authenticator(settings.tokens)
+        self._admission = LoadShedder(self._metrics, **capacities(settings.concurrency))
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
@@ -118,7 +118,7 @@ class App:
 
     def _reconfigurable(self) -> Sequence[Reconfigurable]:
         return (
-            self._access,
+            self._authenticator,
             self._admission,
             self._concurrency,
             self._budget,
@@ -167,8 +167,8 @@ class App:
             health,
             self._metrics,
             settings.upstream.name,
-            self._rules,
-            access=self._access,
+            self._options,
+            authenticator=self._authenticator,
             private_api=private_api,
         )
         await self._serve_health(health, private_api=private_api)
@@ -231,7 +231,7 @@ class App:
             return
         address = Address(self._settings.health.listen)
         server = rpc_server.HealthServer(
-            health, self._metrics, self._settings.upstream.name, self._rules, private_api=private_api
+            health, self._metrics, self._settings.upstream.name, self._options, private_api=private_api
         )
         self.health_target = address.with_port(server.listen(address))
         await server.start()

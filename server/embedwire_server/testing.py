@@ -28,24 +28,24 @@ class Attempt:
     at: float
     answer: asyncio.Future[tuple[tuple[list[Segment], ...], ReplySummary]]
 
-    def succeed(self, *batches: list[Segment], summary: ReplySummary | None = None, hold: float = 0.0) -> None:
+    def succeed(self, *batches: list[Segment], summary: ReplySummary | None = None, exhausted_for: float = 0.0) -> None:
         """Let the attempt succeed.
 
         Args:
             batches: segments that are passed on first, those of a batch together; by default one vector of zeros.
             summary: the upstream's summary of the input; by default only the name of its model.
-            hold: seconds for which the upstream's headers ask the next request to wait.
+            exhausted_for: seconds for which the upstream's headers ask the next request to wait.
         """
-        self.call.hold = hold
+        self.call.exhausted_for = exhausted_for
         self.answer.set_result((batches or ([self._zeros()],), summary or ReplySummary(self.call.model.name)))
 
     def end(self, summary: ReplySummary | None = None) -> None:
         """Let the attempt succeed without further segments: all have been passed on by `emit`."""
         self.answer.set_result(((), summary or ReplySummary(self.call.model.name)))
 
-    def fail(self, error: BaseException, hold: float = 0.0) -> None:
-        """Let the attempt raise this, for instance an `UpstreamFailure`; `hold` as for `succeed`."""
-        self.call.hold = hold
+    def fail(self, error: BaseException, exhausted_for: float = 0.0) -> None:
+        """Let the attempt raise this, for instance an `UpstreamFailure`; `exhausted_for` as for `succeed`."""
+        self.call.exhausted_for = exhausted_for
         self.answer.set_exception(error)
 
     def _zeros(self) -> Segment:
@@ -84,7 +84,7 @@ class ScriptedUpstream:
         attempt = Attempt(call, emit, loop.time(), loop.create_future())
         self.attempts.append(attempt)
         call.attempts += 1
-        call.upstream, call.hold = self.name, 0.0
+        call.upstream, call.exhausted_for = self.name, 0.0
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:

@@ -47,11 +47,13 @@ def call(
     *,
     deadline: float = FAR,
     caller: Caller = ("host", "1"),
-    key: str | None = None,
+    credential: str | None = None,
     max_retries: int | None = None,
     item: Input | None = None,
 ) -> EmbedCall:
-    return EmbedCall(item or an_input(modality), MARENGO_30, deadline, max_retries=max_retries, key=key, caller=caller)
+    return EmbedCall(
+        item or an_input(modality), MARENGO_30, deadline, max_retries=max_retries, credential=credential, caller=caller
+    )
 
 
 def refusal(

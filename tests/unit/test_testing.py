@@ -25,11 +25,11 @@ async def test_by_default_each_attempt_succeeds() -> None:
 async def test_batches_and_summary() -> None:
     """An attempt passes on what it is told to, in order, and returns the summary that it is told to."""
     first, second = [SEGMENT], [SEGMENT, SEGMENT]
-    upstream = ScriptedUpstream(lambda attempt: attempt.succeed(first, second, summary=SUMMARY, hold=3.0))
+    upstream = ScriptedUpstream(lambda attempt: attempt.succeed(first, second, summary=SUMMARY, exhausted_for=3.0))
     wanted = call()
 
     assert await embedded(upstream, wanted) == Embedded([first, second], SUMMARY)
-    assert wanted.hold == 3.0
+    assert wanted.exhausted_for == 3.0
 
 
 async def test_segments_before_the_end() -> None:
@@ -49,12 +49,12 @@ async def test_failures() -> None:
     def script(attempt: Attempt) -> None:
         if len(upstream.attempts) == 2:
             raise raised
-        attempt.fail(told, hold=2.0)
+        attempt.fail(told, exhausted_for=2.0)
 
     upstream = ScriptedUpstream(script)
     wanted = call()
     assert await gathered(start(upstream, wanted, call())) == [told, raised]
-    assert (wanted.hold, upstream.running) == (2.0, 0)
+    assert (wanted.exhausted_for, upstream.running) == (2.0, 0)
 
 
 @in_virtual_time
@@ -62,7 +62,7 @@ async def test_what_is_known_of_attempts() -> None:
     """All attempts are known with call and time, and how many run; the call knows who answered, and how often."""
     upstream = ScriptedUpstream(undecided, "mine")
     calls = [call(), call(), call()]
-    calls[0].hold = 9.0
+    calls[0].exhausted_for = 9.0
     tasks = start(upstream, *calls[:2])
     await asyncio.sleep(3)
     tasks += start(upstream, calls[2])
@@ -76,7 +76,7 @@ async def test_what_is_known_of_attempts() -> None:
 
     assert tasks[0].cancelled()
     assert [(attempt.call, attempt.at) for attempt in upstream.attempts] == list(zip(calls, [0, 0, 3], strict=True))
-    assert [(one.attempts, one.upstream, one.hold) for one in calls] == [(1, "mine", 0.0)] * 3
+    assert [(one.attempts, one.upstream, one.exhausted_for) for one in calls] == [(1, "mine", 0.0)] * 3
     assert (upstream.running, upstream.most_running, now()) == (0, 3, 3)
 
 

@@ -20,10 +20,10 @@ _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0
 _RECENT = 0.05  # the weight of the newest figure in a moving average
 # Rejected callers retry, and each rejection costs about half a call. So the more rejections there are for each admitted
 # call, the longer is their delay. The number of rejections then grows only with the root of the overload.
-_TIMES_REFUSED = 10
+_REJECTION_WEIGHT = 10
 
 
-def room_of(settings: ConcurrencySettings) -> dict[str, int]:
+def capacities(settings: ConcurrencySettings) -> dict[str, int]:
     """Return the configured capacities, as the arguments of `LoadShedder`."""
     return {
         "in_flight": settings.inputs_per_modality,
@@ -47,16 +47,16 @@ class LoadShedder:
 
     def __init__(self, metrics: Metrics, *, in_flight: int, queued: int, content_bytes: int) -> None:
         self._metrics = metrics
-        self._rooms = {modality: _ModalityQueue(metrics, modality, in_flight, queued) for modality in Modality}
+        self._queues = {modality: _ModalityQueue(metrics, modality, in_flight, queued) for modality in Modality}
         self.content_memory = ContentMemory(content_bytes)
         metrics.content_bytes.set_function(lambda: self.content_memory.taken)
 
     @property
     def is_idle(self) -> bool:
         """Whether no admitted request holds anything."""
-        return not self.content_memory.taken and all(room.share.is_idle for room in self._rooms.values())
+        return not self.content_memory.taken and all(queue.share.is_idle for queue in self._queues.values())
 
-    def admit(self, request: EmbedRequest, at_once: int) -> "Held":
+    def admit(self, request: EmbedRequest, at_once: int) -> "Admission":
         """Hold the capacity that a request needs while `at_once` of its inputs run at a time.
 
         Returns:
@@ -72,35 +72,35 @@ class LoadShedder:
         size = memory.size_of(request.content_bytes)
         if not memory.fits_request(request.caller, size):
             self._metrics.refusals.labels("content_bytes").inc()
-            delay = max(self._rooms[modality].delay() for modality in needs)
+            delay = max(self._queues[modality].delay() for modality in needs)
             raise Overloaded("too much content is in memory; retry later", retry_delay=delay)
-        rooms = [(room := self._rooms[name], min(count, at_once, room.share.most)) for name, count in needs.items()]
-        for room, count in rooms:
-            room.check(request.caller, count)
-        return Held(memory, rooms, request.caller, size)
+        queues = [(queue := self._queues[name], min(count, at_once, queue.share.most)) for name, count in needs.items()]
+        for queue, count in queues:
+            queue.check(request.caller, count)
+        return Admission(memory, queues, request.caller, size)
 
     def reconfigure(self, settings: Settings) -> None:
         """Use these settings for later requests; see `resize`."""
-        self.resize(**room_of(settings.concurrency))
+        self.resize(**capacities(settings.concurrency))
 
     def resize(self, *, in_flight: int, queued: int, content_bytes: int) -> None:
         """Use other capacities from now on; admitted requests stay."""
         self.content_memory.resize(content_bytes)
-        for room in self._rooms.values():
-            room.resize(in_flight, queued)
+        for queue in self._queues.values():
+            queue.resize(in_flight, queued)
 
 
-class Held:
+class Admission:
     """The capacity that one request holds from now on until the block is left."""
 
-    __slots__ = ("_began", "_caller", "_memory", "_rooms", "_size")
+    __slots__ = ("_began", "_caller", "_memory", "_queues", "_size")
 
     def __init__(
-        self, memory: ContentMemory, rooms: list[tuple["_ModalityQueue", int]], caller: Caller, size: int
+        self, memory: ContentMemory, queues: list[tuple["_ModalityQueue", int]], caller: Caller, size: int
     ) -> None:
-        self._memory, self._rooms, self._caller, self._size = memory, rooms, caller, size
-        for room, count in rooms:
-            room.take(caller, count)
+        self._memory, self._queues, self._caller, self._size = memory, queues, caller, size
+        for queue, count in queues:
+            queue.acquire(caller, count)
         memory.hold_request(caller, size)
         self._began = time.perf_counter()
 
@@ -110,8 +110,8 @@ class Held:
     def __exit__(self, *_: object) -> None:
         self._memory.hold_request(self._caller, self._size, -1)
         seconds = time.perf_counter() - self._began
-        for room, count in self._rooms:
-            room.give_back(self._caller, count, seconds)
+        for queue, count in self._queues:
+            queue.release(self._caller, count, seconds)
 
 
 class _ModalityQueue:
@@ -122,7 +122,7 @@ class _ModalityQueue:
         self._modality = modality
         self.share = FairShare(in_flight + queued, in_flight)
         self._seconds = _FIRST_GUESS  # duration of a call, moving average
-        self._refused = 0.0  # rejected for each admitted call, moving average
+        self._rejected = 0.0  # rejected for each admitted call, moving average
 
     def resize(self, in_flight: int, queued: int) -> None:
         """Use other capacities from now on."""
@@ -135,21 +135,21 @@ class _ModalityQueue:
             Overloaded: there is not, or its caller already holds its share.
         """
         if not self.share.fits(caller, count):
-            self._refused += _RECENT
+            self._rejected += _RECENT
             self._metrics.refusals.labels(self._modality).inc()
             raise Overloaded(f"too many {self._modality} inputs are in flight; retry later", retry_delay=self.delay())
 
-    def take(self, caller: Caller, count: int) -> None:
+    def acquire(self, caller: Caller, count: int) -> None:
         """Take capacity for an admitted call."""
-        self._refused -= _RECENT * self._refused
+        self._rejected -= _RECENT * self._rejected
         self.share.change(caller, count)
 
-    def give_back(self, caller: Caller, count: int, seconds: float) -> None:
+    def release(self, caller: Caller, count: int, seconds: float) -> None:
         """Release the capacity of a call that took `seconds`."""
         self.share.change(caller, -count)
         self._seconds += _RECENT * (seconds - self._seconds)
 
     def delay(self) -> float:
         """Return the seconds after which a rejected caller may retry: with jitter, and longer the more are rejected."""
-        likely = self._seconds * (1 + _TIMES_REFUSED * self._refused)
+        likely = self._seconds * (1 + _REJECTION_WEIGHT * self._rejected)
         return min(max(likely, _LEAST_DELAY), _LONGEST_DELAY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -78,8 +78,8 @@ class SpooledUpload:
     reader; the writer continues, and what it writes is discarded.
 
     Args:
-        announced: the caller's declaration.
-        places: limits the number of open uploads; this one holds a slot until it is closed, so that a caller that is
+        declaration: the caller's declaration.
+        slots: limits the number of open uploads; this one holds a slot until it is closed, so that a caller that is
             faster than the upstream waits instead of filling the disk.
         memory: charged with received bytes that are not on disk. Where they do not fit they go to disk.
         directory: where to spool; None is the system's temporary directory.
@@ -90,14 +90,14 @@ class SpooledUpload:
 
     def __init__(
         self,
-        announced: UploadDeclaration,
-        places: asyncio.Semaphore,
+        declaration: UploadDeclaration,
+        slots: asyncio.Semaphore,
         memory: UploadAccount,
         directory: Path | None = None,
     ) -> None:
         self.fault: GatewayError | None = None
-        self._announced = announced
-        self._places = places
+        self._announced = declaration
+        self._slots = slots
         self._memory = memory
         self._directory = directory
         self._is_open = False
@@ -108,7 +108,7 @@ class SpooledUpload:
         self._spooled = 0
         self._file: IO[bytes] | None = None
         self._reading = threading.Lock()  # a descriptor closed during a read may already be another file's
-        self._hash = hashlib.sha256() if announced.sha256 is not None else None
+        self._hash = hashlib.sha256() if declaration.sha256 is not None else None
         self._complete = asyncio.Event()
         self._closed = False
 
@@ -124,21 +124,21 @@ class SpooledUpload:
 
     async def open(self) -> None:
         """Wait for a slot. Call it once, before the first write."""
-        await self._places.acquire()
+        await self._slots.acquire()
         self._is_open = True
         if self._closed:
-            self._give_back_place()
+            self._release_slot()
 
     async def write(self, data: bytes) -> None:
         """Add the next bytes. After a fault, and once closed, they are discarded."""
         if self.fault is not None or self._closed:
             return
         self._size += len(data)
-        announced = self._announced
-        if self._size > announced.limit:
-            self._fail(ContentTooLarge(announced.field, f"larger than {announced.limit} bytes, the most allowed"))
-        elif announced.size is not None and self._size > announced.size:
-            self._fail(self._wrong_size(f"more than {announced.size}"))
+        declaration = self._announced
+        if self._size > declaration.limit:
+            self._fail(ContentTooLarge(declaration.field, f"larger than {declaration.limit} bytes, the most allowed"))
+        elif declaration.size is not None and self._size > declaration.size:
+            self._fail(self._wrong_size(f"more than {declaration.size}"))
         else:
             await self._keep(data)
 
@@ -147,22 +147,22 @@ class SpooledUpload:
 
         Only now does `ready` return or raise: a caller that is still sending gets no error.
         """
-        announced = self._announced
+        declaration = self._announced
         self._tail, self._pending = bytes(self._pending), bytearray()
         if self.fault is not None or self._closed:
             pass
         elif self._size == 0:
-            self._fail(UploadMismatch(announced.field, "the file is empty; send at least one byte"))
-        elif announced.size is not None and self._size != announced.size:
+            self._fail(UploadMismatch(declaration.field, "the file is empty; send at least one byte"))
+        elif declaration.size is not None and self._size != declaration.size:
             self._fail(self._wrong_size(str(self._size)))
-        elif self._hash is not None and await asyncio.to_thread(self._digest) != announced.sha256:
-            self._fail(UploadMismatch(f"{announced.field}.sha256", "the received bytes have another SHA-256 hash"))
+        elif self._hash is not None and await asyncio.to_thread(self._digest) != declaration.sha256:
+            self._fail(UploadMismatch(f"{declaration.field}.sha256", "the received bytes have another SHA-256 hash"))
         self._complete.set()
 
     def close(self) -> None:
         """Release memory, disk and slot; see `core.inputs.Content`."""
         self._closed = True
-        self._give_back_place()
+        self._release_slot()
         self._drop()
 
     async def ready(self) -> int:
@@ -200,10 +200,10 @@ class SpooledUpload:
             with self._reading, contextlib.suppress(OSError):  # a failed flush of a discarded file does not matter
                 self._file.close()
 
-    def _give_back_place(self) -> None:
+    def _release_slot(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._places.release()
+            self._slots.release()
 
     async def _keep(self, data: bytes) -> None:
         self._charged += len(data)
@@ -251,12 +251,12 @@ class SpooledUpload:
         return chunk
 
     def _digest(self) -> bytes:
-        assert self._hash is not None  # noqa: S101 - a hash was announced
+        assert self._hash is not None  # noqa: S101 - a hash was declaration
         self._hash.update(self._tail)
         return self._hash.digest()
 
     def _wrong_size(self, got: str) -> UploadMismatch:
-        announced = self._announced
+        declaration = self._announced
         return UploadMismatch(
-            f"{announced.field}.size_bytes", f"{announced.size} bytes were declared, {got} were received"
+            f"{declaration.field}.size_bytes", f"{declaration.size} bytes were declared, {got} were received"
         )

@@ -195,26 +195,26 @@ class Metrics:
         )
 
     def _pacing(self, registry: CollectorRegistry) -> None:
-        self.pacing_waiting = Gauge(
+        self.rate_limit_queue_length = Gauge(
             "embedwire_rate_limit_queue_length",
             "Inputs that wait for the upstream's rate limits.",
             _MODALITY,
             registry=registry,
         )
-        self.pacing_seconds = HistogramFamily(
+        self.rate_limit_wait_seconds = HistogramFamily(
             "embedwire_rate_limit_wait_seconds",
             "Time an attempt waited for the upstream's rate limits.",
             _MODALITY,
             buckets=_SECONDS,
             registry=registry,
         )
-        self.pacing_holds = CounterFamily(
+        self.rate_limit_backoffs = CounterFamily(
             "embedwire_rate_limit_backoffs",
             "Back-offs requested by the upstream (429, or an exhausted quota).",
             _MODALITY,
             registry=registry,
         )
-        self.pacing_refusals = CounterFamily(
+        self.rate_limit_rejections = CounterFamily(
             "embedwire_rate_limit_rejections",
             "Inputs rejected because a rate limit would delay them beyond their deadline; upstream: a back-off.",
             ("modality", "limit"),

@@ -73,7 +73,7 @@ class ConcurrencyLimiter:
 
     def slots(self, call: EmbedCall) -> "Slots":
         """Return the slots for the credential and modality of a call."""
-        name = (call.key, call.modality)
+        name = (call.credential, call.modality)
         slots = self._slots.get(name)
         if slots is None:
             slots = self._slots[name] = Slots(self._in_flight, self._metrics.inputs_queued.labels(name[1]))
@@ -81,9 +81,9 @@ class ConcurrencyLimiter:
 
     def forget(self, call: EmbedCall) -> None:
         """Drop the slots of a caller's own credential if they are idle: callers may send any number of keys."""
-        if call.key is None:
+        if call.credential is None:
             return
-        name = (call.key, call.modality)
+        name = (call.credential, call.modality)
         slots = self._slots.get(name)  # None if another call has dropped them
         if slots is not None and slots.is_idle:
             del self._slots[name]
@@ -117,15 +117,15 @@ class Slots:
 
     async def acquire(self, call: EmbedCall) -> None:
         """Wait for a slot; the caller must release it."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.push(call.caller, call.arrival, turn)
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.push(call.caller, call.sequence, granted)
         self._queued.inc()
         try:
             with call.time("queue"):
-                await turn
+                await granted
         except asyncio.CancelledError:
-            self._waiting.discard(call.caller, call.arrival)
-            if not turn.cancelled():  # the slot was granted in the same iteration of the event loop
+            self._waiting.discard(call.caller, call.sequence)
+            if not granted.cancelled():  # the slot was granted in the same iteration of the event loop
                 self.release()
             raise
         finally:
@@ -145,7 +145,7 @@ class Slots:
 
     def _hand_out(self) -> None:
         while self._waiting and self._free > 0:
-            turn = self._waiting.pop()
-            if not turn.cancelled():
+            granted = self._waiting.pop()
+            if not granted.cancelled():
                 self._free -= 1
-                turn.set_result(None)
+                granted.set_result(None)

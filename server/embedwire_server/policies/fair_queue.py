@@ -73,12 +73,12 @@ class FairQueue(Generic[T]):
         self._length -= found
         return found
 
-    def ahead(self, path: Sequence[str], order: int) -> int:
+    def position(self, path: Sequence[str], order: int) -> int:
         """Return how many items would be popped before one that is pushed now, if no other is pushed."""
         if not path:
             return bisect.bisect_left(self._items, order, key=lambda entry: entry[0])
         branch = self._branches.get(path[0])
-        own = branch.ahead(path[1:], order) if branch is not None else 0
+        own = branch.position(path[1:], order) if branch is not None else 0
         count, turns = own, own + 1  # branches earlier in the round are served once more than this one
         for other in self._branches.values():
             if other is branch:

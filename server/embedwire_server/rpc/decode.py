@@ -104,10 +104,10 @@ class RequestReader:
             InvalidRequest: with all violations.
         """
         uploads: dict[int, SpooledUpload] = {}
-        places, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
+        slots, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
 
-        def announce(index: int, announcement: UploadDeclaration) -> SpooledUpload:
-            uploads[index] = SpooledUpload(announcement, places, memory, self._spool_dir)
+        def announce(index: int, declaration: UploadDeclaration) -> SpooledUpload:
+            uploads[index] = SpooledUpload(declaration, slots, memory, self._spool_dir)
             return uploads[index]
 
         reading = _Reading(self._models, self._limits, "request.", announce)
@@ -128,7 +128,7 @@ class _Reading:
         self._models = models
         self._limits = limits
         self._prefix = prefix
-        self._announce = announce
+        self._declare = announce
         self._violations: list[Violation] = []
         self._content_bytes = 0
 
@@ -236,16 +236,16 @@ class _Reading:
             if len(file.data) > limit:
                 self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
             return self._file(InMemoryContent(file.data), file, f"{path}.file")
-        if kind == "upload" and self._announce is not None:
-            announcement = self._announcement(source.upload, f"{path}.upload", limit)
-            return self._file(self._announce(index, announcement), source.upload, f"{path}.upload")
+        if kind == "upload" and self._declare is not None:
+            declaration = self._declaration(source.upload, f"{path}.upload", limit)
+            return self._file(self._declare(index, declaration), source.upload, f"{path}.upload")
         if kind == "upload":
             self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload accepts uploads; use url or file here")
         else:
             self._fault(path, "must have exactly one of url, file, upload")
         return None
 
-    def _announcement(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
+    def _declaration(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
         size = upload.size_bytes if upload.HasField("size_bytes") else None
         sha256 = upload.sha256 if upload.HasField("sha256") else None
         if size is not None and not 0 < size <= limit:

@@ -22,7 +22,7 @@ class DrainGate:
     """Gate for new calls. While it is closed, calls are accepted, but their handlers wait."""
 
     def __init__(self) -> None:
-        self._arrivals = 0
+        self._sequence = 0
         self._held = 0
         self._is_open = asyncio.Event()
         self._is_open.set()
@@ -33,7 +33,7 @@ class DrainGate:
 
         async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
             handler_entered.set(True)
-            self._arrivals += 1
+            self._sequence += 1
             if not self._is_open.is_set():
                 await self._wait()
             return await inner(messages, context)
@@ -42,7 +42,7 @@ class DrainGate:
 
     async def enter(self) -> None:
         """Count a call that no handler runs, and wait while the gate is closed."""
-        self._arrivals += 1
+        self._sequence += 1
         await self._wait()
 
     def close(self) -> None:
@@ -54,13 +54,13 @@ class DrainGate:
         self.close()
         with contextlib.suppress(TimeoutError):  # callers that do not wait for replies never pause
             async with asyncio.timeout(LONGEST_HOLD_SECONDS):
-                now, seen, quiet = asyncio.get_running_loop().time, self._arrivals, 0
+                now, seen, quiet = asyncio.get_running_loop().time, self._sequence, 0
                 while quiet < QUIET_LOOKS:
                     start = now()
                     await asyncio.sleep(LOOK_SECONDS)
                     is_starved = now() - start > 3 * LOOK_SECONDS  # for want of CPU, calls may arrive late
-                    quiet = quiet + 1 if seen == self._arrivals and not is_starved else 0
-                    seen = self._arrivals
+                    quiet = quiet + 1 if seen == self._sequence and not is_starved else 0
+                    seen = self._sequence
 
     async def open(self) -> None:
         """Release the held calls; return when all have begun."""

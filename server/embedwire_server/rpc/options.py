@@ -76,12 +76,12 @@ class ServerOptions:
     reflection: bool = True
 
 
-def of(rules: ServerOptions) -> tuple[tuple[str, int], ...]:
+def channel_arguments(options: ServerOptions) -> tuple[tuple[str, int], ...]:
     """Return the channel arguments for these options."""
     return (
         # By default a second server binds the same port silently and takes half of the connections.
-        ("grpc.so_reuseport", int(rules.shares_port)),
-        ("grpc.max_receive_message_length", rules.max_message_bytes),
+        ("grpc.so_reuseport", int(options.shares_port)),
+        ("grpc.max_receive_message_length", options.max_message_bytes),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
@@ -91,15 +91,15 @@ def of(rules: ServerOptions) -> tuple[tuple[str, int], ...]:
         # Beyond it gRPC answers CANCELLED, without details or metrics. The server's own limits are lower, with details.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
-        ("grpc.server_handshake_timeout_ms", _ms(rules.handshake_timeout)),
-        ("grpc.keepalive_time_ms", _ms(rules.keepalive_time)),
-        ("grpc.keepalive_timeout_ms", _ms(rules.keepalive_timeout)),
-        ("grpc.http2.ping_timeout_ms", _ms(rules.ping_timeout)),
+        ("grpc.server_handshake_timeout_ms", _ms(options.handshake_timeout)),
+        ("grpc.keepalive_time_ms", _ms(options.keepalive_time)),
+        ("grpc.keepalive_timeout_ms", _ms(options.keepalive_timeout)),
+        ("grpc.http2.ping_timeout_ms", _ms(options.ping_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 0),  # no limit
         ("grpc.max_allowed_incoming_connections", _max_connections()),
         ("grpc.max_connection_idle_ms", _ms(MAX_CONNECTION_IDLE_SECONDS)),
-        ("grpc.max_connection_age_ms", _ms(rules.max_connection_age)),
+        ("grpc.max_connection_age_ms", _ms(options.max_connection_age)),
         ("grpc.max_connection_age_grace_ms", _ms(MAX_CONNECTION_AGE_GRACE_SECONDS)),
     )
 

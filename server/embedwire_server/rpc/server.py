@@ -11,12 +11,12 @@ from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.exceptions import describe
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import handlers, options, reflection, services
+from embedwire_server.rpc import handlers, reflection, services
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
-from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions
+from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
@@ -82,7 +82,7 @@ class Server:
         running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
-        stopping = await _leave(self._server, self._services.door, grace + 2 * GOODBYE_SECONDS)
+        stopping = await _leave(self._server, self._services.drain_gate, grace + 2 * GOODBYE_SECONDS)
         running.end(Draining(), services=reflection.SERVICES)  # these streams do not end by themselves
         if not await running.ended(grace):
             running.end(Draining())
@@ -107,18 +107,18 @@ class Server:
         )
         if self._is_stopping:
             return
-        self._services.door.close()  # before a reply lets its caller send the next call to a stopping server
+        self._services.drain_gate.close()  # before a reply lets its caller send the next call to a stopping server
         self._replacing = asyncio.create_task(self._serve_by_public_api())
 
     async def _serve_by_public_api(self) -> None:
-        before, door, health = self._server, self._services.door, self._services.health
+        before, drain_gate, health = self._server, self._services.drain_gate, self._services.health
         await health.unready("accept loops")
-        await door.hold()
+        await drain_gate.hold()
         self._server, self._accept_loops = self._services.server(private_api=False)
         self._replaced = asyncio.create_task(_stopped(before, MAX_CONNECTION_AGE_GRACE_SECONDS))
         await self._bind_again()
         await self._server.start()
-        await door.open()
+        await drain_gate.open()
         await health.ready("accept loops")
         log.info("serving with the public API of grpcio", target=self._address)
 
@@ -149,17 +149,23 @@ class HealthServer:
         health: the grpc.health.v1 servicer.
         metrics: count every call.
         upstream: the name of the configured upstream, for the trailers.
-        rules: the server options.
+        options: the server options.
         private_api: whether the private API of grpcio is used.
     """
 
     def __init__(
-        self, health: HealthServicer, metrics: Metrics, upstream: str, rules: ServerOptions, *, private_api: bool = True
+        self,
+        health: HealthServicer,
+        metrics: Metrics,
+        upstream: str,
+        options: ServerOptions,
+        *,
+        private_api: bool = True,
     ) -> None:
-        self._server = grpc.aio.server(options=options.of(rules))
+        self._server = grpc.aio.server(options=channel_arguments(options))
         self._gate = DrainGate()
-        observe = ObservabilityInterceptor(metrics, upstream, rules, ActiveCalls())
-        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(rules), private_api=private_api)
+        observe = ObservabilityInterceptor(metrics, upstream, options, ActiveCalls())
+        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(options), private_api=private_api)
         inner = handlers.of_service(health, services.HEALTH)
         services.register(
             self._server,
@@ -205,9 +211,9 @@ def build(  # noqa: PLR0913 - what a server is made of
     health: HealthServicer,
     metrics: Metrics,
     upstream: str,
-    rules: ServerOptions | None = None,
+    options: ServerOptions | None = None,
     *,
-    access: Authenticator | None = None,
+    authenticator: Authenticator | None = None,
     private_api: bool = True,
 ) -> Server:
     """Assemble the server; the caller binds its port and starts it.
@@ -217,9 +223,11 @@ def build(  # noqa: PLR0913 - what a server is made of
         health: the grpc.health.v1 servicer.
         metrics: count every call.
         upstream: the name of the configured upstream, for the trailers.
-        rules: the server options.
-        access: authenticates callers; by default every caller is accepted.
+        options: the server options.
+        authenticator: authenticates callers; by default every caller is accepted.
         private_api: whether the private API of grpcio is used; see `grpcio.guard`.
     """
-    services = Services(servicer, health, metrics, upstream, rules or ServerOptions(), access=access or Authenticator())
+    services = Services(
+        servicer, health, metrics, upstream, options or ServerOptions(), authenticator=authenticator or Authenticator()
+    )
     return Server(services, private_api=private_api)

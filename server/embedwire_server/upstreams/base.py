@@ -13,7 +13,7 @@ from embedwire_server.core.results import ReplySummary, Segment
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 
-_arrivals = itertools.count()
+_sequence = itertools.count()
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -26,14 +26,14 @@ class EmbedCall:
         deadline: time of the running event loop's clock; nothing may wait beyond it.
         index: position of the input in its request.
         max_retries: limit of the caller; None leaves it to the server's policy.
-        key: the caller's own credential for the upstream; None uses the server's.
+        credential: the caller's own credential for the upstream; None uses the server's.
         caller: the client, for fair queues.
-        arrival: order among the inputs of one caller, lowest first, also when it has to wait again.
+        sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
         attempts: number of upstream requests made.
         upstream: name of the upstream that responded.
         stuck: why an attempt had no connection when it was cancelled.
-        hold: seconds for which the last response asks the next request to wait.
+        exhausted_for: seconds for which the last response asks the next request to wait.
         segments: number of decoded segments.
         is_abandoned: whether `emit` raised: segments can no longer be passed on.
         queue: seconds in queues. The fields that follow are seconds as well.
@@ -48,14 +48,14 @@ class EmbedCall:
     deadline: float
     index: int = 0
     max_retries: int | None = None
-    key: str | None = dataclasses.field(default=None, repr=False)
+    credential: str | None = dataclasses.field(default=None, repr=False)
     caller: Caller = ("", "")
-    arrival: int = dataclasses.field(default_factory=_arrivals.__next__)
+    sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
     upstream: str = ""
     stuck: Cause | None = None
-    hold: float = 0.0
+    exhausted_for: float = 0.0
     segments: int = 0
     is_abandoned: bool = False
     queue: float = 0.0

@@ -22,7 +22,7 @@ async def test_keys_are_forgotten() -> None:
     """However many keys callers bring, what nobody uses any more is not kept."""
     bench = Bench()
     bench.upstream.script = Attempt.succeed
-    calls = [call(key=str(number)) for number in range(100)]
+    calls = [call(credential=str(number)) for number in range(100)]
     before = [bench.limiter.slots(one) for one in calls]
     await gathered(start(bench.admitted, *calls))
 
@@ -163,9 +163,11 @@ async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
     bench = Bench(in_flight=4)
     paced = RateLimitPolicy(bench.upstream, RateLimiters({}, bench.metrics))
     admitted = ConcurrencyLimitPolicy(paced, bench.limiter, bench.metrics)
-    bench.upstream.script = lambda attempt: attempt.fail(limited(3000)) if attempt.call.key else attempt.succeed()
-    await gathered(start(admitted, call(caller=HEAVY, key="a")))
-    waiting = start(admitted, *[call(caller=HEAVY, key="a") for _ in range(10)])
+    bench.upstream.script = lambda attempt: (
+        attempt.fail(limited(3000)) if attempt.call.credential else attempt.succeed()
+    )
+    await gathered(start(admitted, call(caller=HEAVY, credential="a")))
+    waiting = start(admitted, *[call(caller=HEAVY, credential="a") for _ in range(10)])
     await settled()
     [other] = start(admitted, call(caller=("b", "1")))
     await settled()
@@ -196,7 +198,7 @@ async def test_an_expired_input() -> None:
 async def test_all_of_a_key_leave_in_one_tick() -> None:
     """When those who hold a key's places and those who wait for one are cancelled together, all of them just leave."""
     bench = Bench(in_flight=1)
-    tasks = start(bench.admitted, *[call(key="a") for _ in range(5)])
+    tasks = start(bench.admitted, *[call(credential="a") for _ in range(5)])
     await settled()
     for task in tasks:
         task.cancel()

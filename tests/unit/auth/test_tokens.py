@@ -36,7 +36,7 @@ def test_each_of_its_tokens(shown: str) -> None:
 )
 def test_what_is_no_token(shown: str | bytes | None) -> None:
     """Whoever shows none is told how to."""
-    with pytest.raises(Unauthenticated, match="^no bearer token: send the metadata"):
+    with pytest.raises(Unauthenticated, match=r"^no bearer token: send the metadata"):
         Authenticator([SEARCH]).authenticate(shown)
 
 

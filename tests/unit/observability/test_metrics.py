@@ -60,10 +60,10 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "not_ready": [(cause,) for cause in CHECKED],
         "retries": list(itertools.product(Modality, Reason)),
         "retries_withheld": list(itertools.product(Modality, ["attempts", "deadline", "budget"])),
-        "pacing_waiting": modalities,
-        "pacing_seconds": modalities,
-        "pacing_holds": modalities,
-        "pacing_refusals": [(kind, "upstream") for kind in Modality]
+        "rate_limit_queue_length": modalities,
+        "rate_limit_wait_seconds": modalities,
+        "rate_limit_backoffs": modalities,
+        "rate_limit_rejections": [(kind, "upstream") for kind in Modality]
         + [(kind, limit.name) for kind, of_kind in limits.items() for limit in of_kind],
     }
 

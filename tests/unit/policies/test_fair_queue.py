@@ -80,7 +80,7 @@ def test_ahead(history: list[Path | str | int], path: Path, order: int) -> None:
             assert queue.peek() in pushed
             del pushed[queue.pop()]
         assert len(queue) == len(pushed)
-    told = queue.ahead(path, 2 * order + 1)
+    told = queue.position(path, 2 * order + 1)
     everybody = list(queue)
     queue.push(path, 2 * order + 1, -1)
 

@@ -51,7 +51,12 @@ def test_uploads() -> None:
         ),
         pytest.param(image(upload=upload(sha256=b"h" * 64)), "image.source.upload.sha256", "got 64", id="hash in hex"),
         pytest.param(image(upload=upload(file_name="\n")), "image.source.upload.file_name", "control", id="file name"),
-        pytest.param(image(upload=upload(media_type="x")), "image.source.upload.media_type", "a media type such as", id="media type"),
+        pytest.param(
+            image(upload=upload(media_type="x")),
+            "image.source.upload.media_type",
+            "a media type such as",
+            id="media type",
+        ),
         pytest.param(image(url="x"), "image.source.url", "http", id="URL beside uploads"),
         pytest.param(text(""), "text.value", "empty", id="text beside uploads"),
     ],

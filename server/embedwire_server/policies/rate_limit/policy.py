@@ -19,10 +19,12 @@ from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
-MAX_PACES = 1024
-MAX_HELD_KEYS = 32  # per host; its further new keys share one limiter, so that invented keys do not evade back-off
+MAX_LIMITERS = 1024
+MAX_LIMITED_CREDENTIALS = (
+    32  # per host; its further new keys share one limiter, so that invented keys do not evade back-off
+)
 
-_Paces = OrderedDict[tuple[str | None, Modality], RateLimiter]
+_Limiters = OrderedDict[tuple[str | None, Modality], RateLimiter]
 
 
 def configured(settings: RateLimitSettings) -> dict[Modality, list[RateLimit]]:
@@ -50,8 +52,8 @@ class RateLimiters:
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._paces: _Paces = OrderedDict()  # by credential
-        self._shared: _Paces = OrderedDict()  # by host, for its new keys while too many others are in back-off
+        self._limiters: _Limiters = OrderedDict()  # by credential
+        self._shared: _Limiters = OrderedDict()  # by host, for its new keys while too many others are in back-off
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply the limits of these settings; see `limit`."""
@@ -60,32 +62,34 @@ class RateLimiters:
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
         self._limits = limits
-        for (key, modality), pace in self._paces.items():
+        for (key, modality), limiter in self._limiters.items():
             if key is None:
-                pace.limit(limits.get(modality, ()))
+                limiter.limit(limits.get(modality, ()))
 
     def of(self, call: EmbedCall) -> RateLimiter:
         """Return the rate limiter for a call."""
         modality = call.modality
-        pace = self._paces.get((call.key, modality))
-        if call.key is not None:
-            return self._of_caller(call.key, call.caller[0], modality, pace)
-        if pace is None:
-            pace = self._paces[None, modality] = RateLimiter(modality, self._limits.get(modality, ()), self._metrics)
-        return pace
+        limiter = self._limiters.get((call.credential, modality))
+        if call.credential is not None:
+            return self._of_caller(call.credential, call.caller[0], modality, limiter)
+        if limiter is None:
+            limiter = self._limiters[None, modality] = RateLimiter(
+                modality, self._limits.get(modality, ()), self._metrics
+            )
+        return limiter
 
-    def _of_caller(self, key: str, host: str, modality: Modality, pace: RateLimiter | None) -> RateLimiter:
-        if pace is None and self._held_keys(host) >= MAX_HELD_KEYS:
-            return _remembered(
+    def _of_caller(self, key: str, host: str, modality: Modality, limiter: RateLimiter | None) -> RateLimiter:
+        if limiter is None and self._limited_credentials(host) >= MAX_LIMITED_CREDENTIALS:
+            return _get_or_create(
                 self._shared, (host, modality), lambda: RateLimiter(modality, (), self._metrics, is_shared=True)
             )
-        pace = _remembered(self._paces, (key, modality), lambda: RateLimiter(modality, (), self._metrics))
-        pace.host = host
-        return pace
+        limiter = _get_or_create(self._limiters, (key, modality), lambda: RateLimiter(modality, (), self._metrics))
+        limiter.host = host
+        return limiter
 
-    def _held_keys(self, host: str) -> int:
+    def _limited_credentials(self, host: str) -> int:
         """Count the credentials from this host that are in back-off."""
-        return sum(pace.host == host and pace.is_held for pace in self._paces.values())
+        return sum(limiter.host == host and limiter.is_backing_off for limiter in self._limiters.values())
 
 
 class RateLimitPolicy:
@@ -106,52 +110,56 @@ class RateLimitPolicy:
         Raises:
             RateLimited: they allow it only after its deadline.
         """
-        pace = self._rate_limiters.of(call)
-        turn = Reservation(await _minutes(call) if pace.counts_media else 0.0)
-        if not pace.try_acquire(turn, call):
-            await pace.acquire(turn, call)
+        limiter = self._rate_limiters.of(call)
+        reservation = Reservation(await _minutes(call) if limiter.counts_media else 0.0)
+        if not limiter.try_acquire(reservation, call):
+            await limiter.acquire(reservation, call)
         is_answered, begins, ends = False, 0.0, 0.0
 
-        def emit_paced(segments: list[Segment]) -> Awaitable[None]:
+        def emit_and_confirm(segments: list[Segment]) -> Awaitable[None]:
             nonlocal is_answered, begins, ends
             if not is_answered:
                 is_answered = True
-                pace.confirm(turn, call.hold)
-            if pace.counts_media:
+                limiter.confirm(reservation, call.exhausted_for)
+            if limiter.counts_media:
                 ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in segments))
                 begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in segments))
             return emit(segments)
 
         try:
-            summary = await self._upstream.embed(call, emit_paced)
+            summary = await self._upstream.embed(call, emit_and_confirm)
         except UpstreamFailure as failure:
             if not call.is_abandoned:  # else `emit` raised it, not the upstream
-                _tell(pace, turn, call, failure)
+                _report_failure(limiter, reservation, call, failure)
             raise
         else:
-            if pace.counts_media:
-                pace.reconcile(turn, _minutes_found(call, turn, begins, ends or summary.media_duration_sec or 0.0))
+            if limiter.counts_media:
+                limiter.reconcile(
+                    reservation, _actual_minutes(call, reservation, begins, ends or summary.media_duration_sec or 0.0)
+                )
             return summary
         finally:
-            pace.release(turn)
+            limiter.release(reservation)
 
 
-def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], RateLimiter]) -> RateLimiter:
-    if name not in paces:
-        _forget_one(paces)
-        paces[name] = create()
-    paces.move_to_end(name)
-    return paces[name]
+def _get_or_create(
+    limiters: _Limiters, name: tuple[str | None, Modality], create: Callable[[], RateLimiter]
+) -> RateLimiter:
+    if name not in limiters:
+        _evict_one(limiters)
+        limiters[name] = create()
+    limiters.move_to_end(name)
+    return limiters[name]
 
 
-def _forget_one(paces: _Paces) -> None:
+def _evict_one(limiters: _Limiters) -> None:
     """Evict the least recently used limiter, if possible one not in back-off: callers may send any number of keys."""
-    if len(paces) < MAX_PACES:
+    if len(limiters) < MAX_LIMITERS:
         return
-    idle = [name for name, pace in paces.items() if name[0] is not None and pace.is_idle]
-    oldest = next((name for name in idle if not paces[name].is_held), idle[0] if idle else None)
+    idle = [name for name, limiter in limiters.items() if name[0] is not None and limiter.is_idle]
+    oldest = next((name for name in idle if not limiters[name].is_backing_off), idle[0] if idle else None)
     if oldest is not None:
-        del paces[oldest]
+        del limiters[oldest]
 
 
 async def _minutes(call: EmbedCall) -> float:
@@ -162,17 +170,17 @@ async def _minutes(call: EmbedCall) -> float:
     return _sent_seconds(call, seconds or 0.0) / 60
 
 
-def _tell(pace: RateLimiter, turn: Reservation, call: EmbedCall, failure: UpstreamFailure) -> None:
+def _report_failure(limiter: RateLimiter, reservation: Reservation, call: EmbedCall, failure: UpstreamFailure) -> None:
     """Pass what a failure says about rate limits to the rate limiter."""
     if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
-        failure.retry_delay = pace.back_off(turn, failure.retry_delay)
+        failure.retry_delay = limiter.back_off(reservation, failure.retry_delay)
     elif failure.upstream is not None:
-        pace.confirm(turn, call.hold)
+        limiter.confirm(reservation, call.exhausted_for)
 
 
-def _minutes_found(call: EmbedCall, turn: Reservation, begins: float, ends: float) -> float:
+def _actual_minutes(call: EmbedCall, reservation: Reservation, begins: float, ends: float) -> float:
     """Return the minutes of media by the latest start and end of a segment, in seconds; a start is a lower bound."""
-    return _sent_seconds(call, ends) / 60 if ends else max(turn.minutes, _sent_seconds(call, begins) / 60)
+    return _sent_seconds(call, ends) / 60 if ends else max(reservation.minutes, _sent_seconds(call, begins) / 60)
 
 
 def _sent_seconds(call: EmbedCall, ends: float) -> float:

@@ -75,22 +75,22 @@ class SlidingWindow:
 
     def consume(self, now: float, amount: float) -> Usage:
         """Record usage now."""
-        gone = self._gone[-1] if self._gone else None
-        if gone is None or now - gone.since >= self._part:
-            gone = Usage(now, now, 0.0)
-            self._gone.append(gone)
-        gone.at = now
-        gone.amount += amount
+        usage = self._gone[-1] if self._gone else None
+        if usage is None or now - usage.since >= self._part:
+            usage = Usage(now, now, 0.0)
+            self._gone.append(usage)
+        usage.at = now
+        usage.amount += amount
         self._total += amount
         self._next = max(self._next, now) + amount * self._spacing
-        return gone
+        return usage
 
-    def adjust(self, now: float, gone: Usage, more: float) -> None:
+    def adjust(self, now: float, usage: Usage, more: float) -> None:
         """Correct recorded usage by this amount, which may be negative."""
         self._forget(now)
-        if gone.at > -math.inf:
+        if usage.at > -math.inf:
             self._total += more
-            gone.amount += more
+            usage.amount += more
 
     def _room(self, now: float, amount: float) -> float:
         rounds, rest = divmod(amount, self.limit.amount)
@@ -98,17 +98,17 @@ class SlidingWindow:
             rounds, rest = rounds - 1, float(self.limit.amount)
         excess = self._total + rest - self.limit.amount
         at = now
-        for gone in self._gone:
+        for usage in self._gone:
             if excess <= 0:
                 break
-            excess -= gone.amount
-            at = gone.at + self._seconds
+            excess -= usage.amount
+            at = usage.at + self._seconds
         return at + rounds * self._seconds
 
     def _forget(self, now: float) -> None:
         while self._gone and self._gone[0].at + self._seconds <= now:
-            gone = self._gone.popleft()
-            self._total -= gone.amount
-            gone.at = -math.inf
+            usage = self._gone.popleft()
+            self._total -= usage.amount
+            usage.at = -math.inf
         if not self._gone:
             self._total = 0.0  # removes accumulated rounding errors

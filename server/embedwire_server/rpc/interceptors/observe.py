@@ -27,12 +27,12 @@ class ObservabilityInterceptor:
     Args:
         metrics: count every call.
         upstream: the name of the configured upstream, for the trailers.
-        rules: the server options: default deadlines and the write stall timeout.
+        options: the server options: default deadlines and the write stall timeout.
         running: the active calls; contains each call until its status has been sent.
     """
 
-    def __init__(self, metrics: Metrics, upstream: str, rules: ServerOptions, running: drain.ActiveCalls) -> None:
-        self._rules = rules
+    def __init__(self, metrics: Metrics, upstream: str, options: ServerOptions, running: drain.ActiveCalls) -> None:
+        self._options = options
         self._metrics = metrics
         self._running = running
         self._upstream = upstream
@@ -76,8 +76,8 @@ class ObservabilityInterceptor:
             call_context.request_id(metadata.get(call_context.REQUEST_ID_KEY)),
             service,
             context.time_remaining(),
-            self._rules.deadlines if is_ours else deadline.NO_DEADLINES,
-            self._rules.stall_timeout,
+            self._options.deadlines if is_ours else deadline.NO_DEADLINES,
+            self._options.stall_timeout,
             is_ours=is_ours,
             caller=call_context.caller_of(context.peer()),
             upstream_key=metadata.get(call_context.UPSTREAM_KEY),

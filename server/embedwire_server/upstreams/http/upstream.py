@@ -114,7 +114,7 @@ class HttpUpstream:
     async def _send(self, call: EmbedCall, request: Request, exchange: Exchange) -> tuple[Response, "_Headers"]:
         """Send the request; return when the head of the response has arrived."""
         call.attempts += 1
-        call.upstream, call.hold = self._name, 0.0
+        call.upstream, call.exhausted_for = self._name, 0.0
         started = time.perf_counter()
         try:
             response = await self._sender.send(request, exchange)
@@ -137,7 +137,7 @@ class HttpUpstream:
         if headers.get(_SANDBOX_HEADER) == b"sandbox":
             call.upstream = "sandbox"
         if not rate_limit_headers.REMAINING.isdisjoint(headers):
-            call.hold = rate_limit_headers.used_up(_decoded(response))
+            call.exhausted_for = rate_limit_headers.used_up(_decoded(response))
         if response.status in ANSWERED and exchange.is_early:
             await response.aclose()
             raise _unusable("it is a success, which arrived before the request was sent completely")

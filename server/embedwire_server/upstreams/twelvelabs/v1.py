@@ -40,17 +40,19 @@ class V1Dialect:
             (b"content-type", body.content_type.encode()),
             (b"content-length", str(body.length).encode()),
         ]
-        if key := call.key or self._key:
+        if key := call.credential or self._key:
             headers.append((b"x-api-key", key.encode()))
         return Request(url, headers, body if body.inline is None else body.inline)
 
     def parser(self, call: EmbedCall) -> "V1ReplyParser":
         """Create a parser; see `Dialect`."""
-        return V1ReplyParser(call.modality, call.model.dimensions, call.key or self._key)
+        return V1ReplyParser(call.modality, call.model.dimensions, call.credential or self._key)
 
     def error(self, call: EmbedCall, response: httpx.Response, body: bytes) -> UpstreamFailure:
         """Build a failure; see `Dialect`."""
-        return errors.from_response(response, body, call.key or self._key, is_callers_key=call.key is not None)
+        return errors.from_response(
+            response, body, call.credential or self._key, is_callers_key=call.credential is not None
+        )
 
     def _endpoint(self, name: str) -> tuple[httpx.URL, list[tuple[bytes, bytes]]]:
         if name not in self._endpoints:

@@ -33,9 +33,9 @@ class SeenPaces(RateLimiters):
         self._seen = weakref.WeakSet[RateLimiter]()
 
     def of(self, call: EmbedCall) -> RateLimiter:
-        pace = super().of(call)
-        self._seen.add(pace)
-        return pace
+        limiter = super().of(call)
+        self._seen.add(limiter)
+        return limiter
 
     def count(self) -> int:
         """Return their number after a garbage collection."""
@@ -49,8 +49,8 @@ class Bench:
     def __init__(self, *limits: RateLimit, modality: Modality = Modality.TEXT, script: Script = undecided) -> None:
         self.metrics = Metrics("fake")
         self.upstream = ScriptedUpstream(script)
-        self.paces = SeenPaces({modality: limits}, self.metrics)
-        self.paced = RateLimitPolicy(self.upstream, self.paces)
+        self.limiters = SeenPaces({modality: limits}, self.metrics)
+        self.limited_upstream = RateLimitPolicy(self.upstream, self.limiters)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -63,17 +63,17 @@ class Bench:
     def remembered(self) -> int:
         """Return the number of credentials and modalities whose limiter is kept."""
         self.attempts.clear()  # they refer to their limiter
-        return self.paces.count()
+        return self.limiters.count()
 
-    async def answered(self, wanted: EmbedCall, failure: Exception | None = None, hold: float = 0.0) -> None:
+    async def answered(self, wanted: EmbedCall, failure: Exception | None = None, exhausted_for: float = 0.0) -> None:
         """Make one call that the upstream answers with a success, or with `failure`."""
-        [task] = start(self.paced, wanted)
+        [task] = start(self.limited_upstream, wanted)
         await settled()
         if failure is None:
-            self.attempts[-1].succeed(hold=hold)
+            self.attempts[-1].succeed(exhausted_for=exhausted_for)
             await task
         else:
-            self.attempts[-1].fail(failure, hold)
+            self.attempts[-1].fail(failure, exhausted_for)
             with pytest.raises(type(failure)):
                 await task
 
@@ -105,7 +105,7 @@ async def bench_is_free(bench: Bench) -> None:
     """Check that no hold and no probe is left: two calls are sent at once."""
     before = len(bench.attempts)
     bench.upstream.script = undecided
-    tasks = start(bench.paced, call(), call())
+    tasks = start(bench.limited_upstream, call(), call())
     await settled()
     assert len(bench.attempts) == before + 2
     for attempt in bench.attempts[before:]:

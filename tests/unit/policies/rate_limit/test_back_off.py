@@ -19,7 +19,7 @@ async def test_guesses() -> None:
     await bench.answered(call(), limited())
     for _ in range(9):
         held = now()
-        waiting = start(bench.paced, call(), call())
+        waiting = start(bench.limited_upstream, call(), call())
         while len(bench.attempts) < len(holds) + 2:
             await asyncio.sleep(0.01)
         await settled()
@@ -37,14 +37,14 @@ async def test_guesses() -> None:
 async def test_a_guess_counts_once_a_hold() -> None:
     """Twenty requests under way that are all refused are one reason to wait longer, not twenty."""
     bench = Bench()
-    tasks = start(bench.paced, *[call() for _ in range(20)])
+    tasks = start(bench.limited_upstream, *[call() for _ in range(20)])
     await asyncio.sleep(0.1)
     for attempt in bench.attempts:
         attempt.fail(limited())
     failures = await gathered(tasks)
     assert all(1 <= failure.retry_delay <= 1.2 for failure in failures)
     bench.upstream.script = OK
-    await embedded(bench.paced, call())
+    await embedded(bench.limited_upstream, call())
 
     assert 1.1 <= bench.attempts[-1].at <= 1.3
 
@@ -53,7 +53,7 @@ async def test_a_guess_counts_once_a_hold() -> None:
 async def test_a_success_ends_the_guessing() -> None:
     """After a success the next guess is 1 s again; what was sent before the hold is no such success."""
     bench = Bench()
-    old = start(bench.paced, call(), call())
+    old = start(bench.limited_upstream, call(), call())
     await settled()
     await bench.answered(call(), limited())
     await asyncio.sleep(2)
@@ -63,7 +63,7 @@ async def test_a_success_ends_the_guessing() -> None:
     await asyncio.sleep(3)
     await bench.answered(call(), limited())
     third = now()
-    [probe] = start(bench.paced, call())
+    [probe] = start(bench.limited_upstream, call())
     await asyncio.sleep(6)
     assert 4 <= bench.attempts[-1].at - third <= 4.8
     bench.attempts[-1].succeed()
@@ -71,7 +71,7 @@ async def test_a_success_ends_the_guessing() -> None:
     await bench.answered(call(), limited())
     held = now()
     bench.upstream.script = OK
-    await embedded(bench.paced, call())
+    await embedded(bench.limited_upstream, call())
 
     assert 1 <= bench.attempts[-1].at - held <= 1.2
     bench.attempts[1].succeed()
@@ -85,7 +85,7 @@ async def test_a_week_of_guesses() -> None:
     bench.upstream.script = lambda attempt: attempt.fail(limited())
     for _ in range(3000):
         with pytest.raises(UpstreamFailure):
-            await embedded(bench.paced, call())
+            await embedded(bench.limited_upstream, call())
 
     assert 60 <= bench.attempts[-1].at - bench.attempts[-2].at <= 72
 
@@ -100,7 +100,7 @@ async def test_hints_that_are_too_short(hint: float) -> None:
     async def persistent() -> None:
         while now() < 60:
             with pytest.raises(UpstreamFailure):
-                await embedded(bench.paced, call())
+                await embedded(bench.limited_upstream, call())
 
     await asyncio.gather(*(persistent() for _ in range(64)))
     attempts = [attempt.at for attempt in bench.attempts if attempt.at < 60]
@@ -118,7 +118,7 @@ async def test_a_hint_longer_than_the_back_off() -> None:
     bench.upstream.script = lambda attempt: attempt.fail(limited(30))
     for _ in range(6):
         with pytest.raises(UpstreamFailure) as caught:
-            await embedded(bench.paced, call())
+            await embedded(bench.limited_upstream, call())
         assert caught.value.retry_delay == pytest.approx(30)
 
     assert bench.times == pytest.approx([0, 30, 60, 90, 120, 150])

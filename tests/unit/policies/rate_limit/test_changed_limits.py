@@ -14,16 +14,16 @@ async def test_a_limit_is_raised() -> None:
     """Who waits for a limit goes as soon as a higher one allows it; what has gone counts."""
     bench = Bench(per_day(1))
     await bench.answered(call())
-    [waiting] = start(bench.paced, call(deadline=2 * DAY))
+    [waiting] = start(bench.limited_upstream, call(deadline=2 * DAY))
     await settled()
     assert len(bench.attempts) == 1
-    bench.paces.limit({Modality.TEXT: [per_day(2)]})
+    bench.limiters.limit({Modality.TEXT: [per_day(2)]})
     await settled()
     assert len(bench.attempts) == 2
     bench.attempts[-1].succeed()
     await waiting
     with pytest.raises(RateLimited, match="at most 2"):
-        await embedded(bench.paced, call(deadline=now() + HOUR))
+        await embedded(bench.limited_upstream, call(deadline=now() + HOUR))
 
 
 @in_virtual_time
@@ -31,10 +31,10 @@ async def test_a_limit_is_lowered_or_gone() -> None:
     """A lower limit refuses who comes next, also a file that waits and never fits it; without one everybody goes."""
     bench = Bench(per_hour(60), modality=Modality.AUDIO)
     await bench.answered(audio(50.0, deadline=DAY))
-    [waiting] = start(bench.paced, audio(20.0, deadline=DAY))
+    [waiting] = start(bench.limited_upstream, audio(20.0, deadline=DAY))
     await settled()
-    bench.paces.limit({Modality.AUDIO: [per_hour(10)]})
+    bench.limiters.limit({Modality.AUDIO: [per_hour(10)]})
     with pytest.raises(RateLimited, match="split the file"):
         await waiting
-    bench.paces.limit({})
+    bench.limiters.limit({})
     await bench.answered(audio(90.0, deadline=DAY))

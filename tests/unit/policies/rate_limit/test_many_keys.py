@@ -18,15 +18,15 @@ from tests.unit.policies.rate_limit.support import OK, Bench
 async def test_many_keys() -> None:
     """Callers may bring any number of keys; how many are remembered is bounded, the server's own always."""
     bench = Bench(script=OK)
-    await embedded(bench.paced, call())
-    own = weakref.ref(bench.paces.of(call()))
+    await embedded(bench.limited_upstream, call())
+    own = weakref.ref(bench.limiters.of(call()))
     for number in range(5000):
-        await embedded(bench.paced, call(key=f"k{number}"))
+        await embedded(bench.limited_upstream, call(credential=f"k{number}"))
     count = bench.remembered()
 
-    assert count <= policy.MAX_PACES
+    assert count <= policy.MAX_LIMITERS
     assert own() is not None
-    bench.paces.of(call(key="k4999"))
+    bench.limiters.of(call(credential="k4999"))
     assert bench.remembered() == count
 
 
@@ -35,17 +35,17 @@ async def test_many_keys_that_wait() -> None:
     """Keys that somebody waits under are not forgotten, however many; later they are."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited(60))
-    count = policy.MAX_PACES + 10
-    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(count)]))
-    waiting = start(bench.paced, *[call(key=f"k{number}") for number in range(count)])
+    count = policy.MAX_LIMITERS + 10
+    await gathered(start(bench.limited_upstream, *[call(credential=f"k{number}") for number in range(count)]))
+    waiting = start(bench.limited_upstream, *[call(credential=f"k{number}") for number in range(count)])
     await settled()
     bench.upstream.script = OK
-    await gathered(start(bench.paced, call(key="new")))
+    await gathered(start(bench.limited_upstream, call(credential="new")))
     await gathered(waiting)
     for number in range(50):
-        await embedded(bench.paced, call(key=f"later{number}"))
+        await embedded(bench.limited_upstream, call(credential=f"later{number}"))
 
-    assert bench.remembered() <= policy.MAX_PACES + 11
+    assert bench.remembered() <= policy.MAX_LIMITERS + 11
 
 
 @pytest.mark.parametrize("hint", [None, 0.01, 60.0])
@@ -59,24 +59,31 @@ async def test_invented_keys(hint: float | None) -> None:
     async def persistent() -> None:
         while now() < 60:
             with pytest.raises(UpstreamFailure):
-                await embedded(bench.paced, call(key=f"k{next(keys)}"))
+                await embedded(bench.limited_upstream, call(credential=f"k{next(keys)}"))
 
     await asyncio.gather(*(persistent() for _ in range(64)))
 
-    assert sum(at < 60 for at in bench.times) < 60 * (policy.MAX_HELD_KEYS + 1) + 64
-    assert bench.remembered() <= policy.MAX_PACES
+    assert sum(at < 60 for at in bench.times) < 60 * (policy.MAX_LIMITED_CREDENTIALS + 1) + 64
+    assert bench.remembered() <= policy.MAX_LIMITERS
 
 
 @in_virtual_time
 async def test_invented_keys_stop_their_host_only() -> None:
     """New keys of other hosts, and keys that were there before, go at once while one host has too many held keys."""
     bench = Bench(script=OK)
-    await embedded(bench.paced, call(key="old"))
+    await embedded(bench.limited_upstream, call(credential="old"))
     bench.upstream.script = lambda attempt: attempt.fail(limited(60))
-    await gathered(start(bench.paced, *[call(key=f"k{number}") for number in range(policy.MAX_HELD_KEYS + 1)]))
+    await gathered(
+        start(
+            bench.limited_upstream,
+            *[call(credential=f"k{number}") for number in range(policy.MAX_LIMITED_CREDENTIALS + 1)],
+        )
+    )
     bench.upstream.script = OK
-    held = start(bench.paced, call(key="new"))
-    await gathered(start(bench.paced, call(key="old"), call(), call(key="new too", caller=("other", "1"))))
+    held = start(bench.limited_upstream, call(credential="new"))
+    await gathered(
+        start(bench.limited_upstream, call(credential="old"), call(), call(credential="new too", caller=("other", "1")))
+    )
     assert now() == 0
     await gathered(held)
 
@@ -87,11 +94,11 @@ async def test_invented_keys_stop_their_host_only() -> None:
 async def test_a_held_key_is_remembered() -> None:
     """However many other keys come by, a key that the upstream told to wait is not forgotten before the others."""
     bench = Bench()
-    await bench.answered(call(key="held"), limited(3600))
+    await bench.answered(call(credential="held"), limited(3600))
     bench.upstream.script = OK
-    for number in range(2 * policy.MAX_PACES):
-        await embedded(bench.paced, call(key=f"k{number}"))
-    [waiting] = start(bench.paced, call(key="held"))
+    for number in range(2 * policy.MAX_LIMITERS):
+        await embedded(bench.limited_upstream, call(credential=f"k{number}"))
+    [waiting] = start(bench.limited_upstream, call(credential="held"))
     await settled()
     assert not waiting.done()
     waiting.cancel()
@@ -102,8 +109,8 @@ async def test_a_held_key_is_remembered() -> None:
 async def test_a_forgotten_key_leaves_no_timer() -> None:
     """When the last one who waited has left, nothing of a hold keeps anything alive for an hour."""
     bench = Bench()
-    await bench.answered(call(key="a"), limited(3600))
-    waiting = start(bench.paced, call(key="a"))
+    await bench.answered(call(credential="a"), limited(3600))
+    waiting = start(bench.limited_upstream, call(credential="a"))
     await settled()
     waiting[0].cancel()
     await gathered(waiting)

@@ -21,17 +21,17 @@ def segment(end: float | None, begin: float = 0.0) -> list[Segment]:
 
 def assert_left(bench: Bench, minutes: float) -> None:
     """So many minutes of audio may go now, and no more."""
-    pace = bench.paces.of(audio())
+    limiter = bench.limiters.of(audio())
     with pytest.raises(RateLimited):
-        pace.try_acquire(Reservation(minutes + 0.01), audio(deadline=now() + 1))
-    assert pace.try_acquire(Reservation(minutes - 0.01), audio(deadline=now() + 1))
+        limiter.try_acquire(Reservation(minutes + 0.01), audio(deadline=now() + 1))
+    assert limiter.try_acquire(Reservation(minutes - 0.01), audio(deadline=now() + 1))
 
 
-async def turn_of(pace: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
+async def turn_of(limiter: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
     """Wait for the turn of a file with so many minutes."""
     turn = Reservation(minutes)
-    if not pace.try_acquire(turn, wanted):
-        await pace.acquire(turn, wanted)
+    if not limiter.try_acquire(turn, wanted):
+        await limiter.acquire(turn, wanted)
     return turn
 
 
@@ -39,14 +39,14 @@ async def test_minutes_of_a_file() -> None:
     """A file's minutes are read from its header before it goes, less what is skipped, and hold the next."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
     began = now()
-    await embedded(bench.paced, audio(6.0))
-    await embedded(bench.paced, audio(5.0, offset=120.0))
+    await embedded(bench.limited_upstream, audio(6.0))
+    await embedded(bench.limited_upstream, audio(5.0, offset=120.0))
     with pytest.raises(RateLimited) as caught:
-        await embedded(bench.paced, audio(1.5, deadline=began + 60))
+        await embedded(bench.limited_upstream, audio(1.5, deadline=began + 60))
     failure = caught.value
     assert failure.retry_delay == pytest.approx(HOUR + MARGIN, abs=10)
     assert [quota.subject for quota in failure.quotas] == ["audio minutes per hour"]
-    await embedded(bench.paced, audio(0.9, deadline=began + 60))
+    await embedded(bench.limited_upstream, audio(0.9, deadline=began + 60))
 
     assert len(bench.attempts) == 3
 
@@ -55,7 +55,7 @@ async def test_a_file_that_never_fits() -> None:
     """A file with more minutes than any window holds is refused, with no time at which to come back."""
     bench = Bench(per_hour(3), modality=Modality.AUDIO)
     with pytest.raises(RateLimited) as caught:
-        await embedded(bench.paced, audio(3.5))
+        await embedded(bench.limited_upstream, audio(3.5))
 
     assert caught.value.retry_delay is None
     assert "split the file" in caught.value.message
@@ -83,7 +83,7 @@ async def test_minutes_behind_a_url(
     bench = Bench(
         per_hour(20), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(*batches, summary=summary)
     )
-    await embedded(bench.paced, audio(offset=offset))
+    await embedded(bench.limited_upstream, audio(offset=offset))
 
     assert_left(bench, 20 - minutes)
 
@@ -92,10 +92,10 @@ async def test_minutes_behind_a_url(
 async def test_urls_wait_for_a_window_that_is_full() -> None:
     """Once the minutes are used up, media of unknown length waits like any other."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(segment(1200.0)))
-    await embedded(bench.paced, audio())
+    await embedded(bench.limited_upstream, audio())
     with pytest.raises(RateLimited):
-        await embedded(bench.paced, audio(deadline=100.0))
-    await embedded(bench.paced, audio())
+        await embedded(bench.limited_upstream, audio(deadline=100.0))
+    await embedded(bench.limited_upstream, audio())
 
     assert bench.times == pytest.approx([0, HOUR + MARGIN])
 
@@ -113,7 +113,7 @@ async def test_urls_wait_for_a_window_that_is_full() -> None:
 async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> None:
     """Once the reply tells how long a file of two minutes really was, that is what counts."""
     bench = Bench(per_hour(100), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(batch))
-    await embedded(bench.paced, audio(2.0))
+    await embedded(bench.limited_upstream, audio(2.0))
 
     assert_left(bench, 100 - minutes)
 
@@ -122,12 +122,12 @@ async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> 
 async def test_minutes_that_were_fewer_are_free_at_once() -> None:
     """Whoever waits for minutes that turn out not to be used goes then."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
-    pace = bench.paces.of(audio())
-    turn = await turn_of(pace, call("audio"), 9.0)
-    waiting = asyncio.create_task(turn_of(pace, call("audio"), 5.0))
+    limiter = bench.limiters.of(audio())
+    turn = await turn_of(limiter, call("audio"), 9.0)
+    waiting = asyncio.create_task(turn_of(limiter, call("audio"), 5.0))
     await asyncio.sleep(10)
     assert not waiting.done()
-    pace.reconcile(turn, 5.0)
+    limiter.reconcile(turn, 5.0)
     await waiting
 
     assert now() == 10
@@ -137,16 +137,16 @@ async def test_minutes_that_were_fewer_are_free_at_once() -> None:
 async def test_minutes_that_are_known_too_late() -> None:
     """What is known when its window has passed does not count any more, in any direction."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
-    pace = bench.paces.of(audio())
-    turns = [await turn_of(pace, call("audio"), 3.0) for _ in range(2)]
+    limiter = bench.limiters.of(audio())
+    turns = [await turn_of(limiter, call("audio"), 3.0) for _ in range(2)]
     await asyncio.sleep(HOUR + 2)
-    later = await turn_of(pace, call("audio"), 10.0)
+    later = await turn_of(limiter, call("audio"), 10.0)
     for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
-        pace.reconcile(turn, minutes)
+        limiter.reconcile(turn, minutes)
     with pytest.raises(RateLimited):
-        pace.try_acquire(Reservation(0.01), audio(deadline=now() + 1))
-    pace.reconcile(later, 4.0)
-    await turn_of(pace, call("audio"), 6.0)
+        limiter.try_acquire(Reservation(0.01), audio(deadline=now() + 1))
+    limiter.reconcile(later, 4.0)
+    await turn_of(limiter, call("audio"), 6.0)
 
     assert now() == HOUR + 2
 
@@ -155,10 +155,10 @@ async def test_minutes_that_are_known_too_late() -> None:
 async def test_a_long_file_ahead_is_seen() -> None:
     """Whoever waits behind a file that has to wait for its minutes is told when that is, not let run out of time."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
-    pace = bench.paces.of(audio())
-    await turn_of(pace, call("audio"), 8.0)
-    first = asyncio.create_task(turn_of(pace, call("audio"), 9.0))
+    limiter = bench.limiters.of(audio())
+    await turn_of(limiter, call("audio"), 8.0)
+    first = asyncio.create_task(turn_of(limiter, call("audio"), 9.0))
     await settled()
     with pytest.raises(RateLimited):
-        await turn_of(pace, call("audio", deadline=60.0), 1.0)
+        await turn_of(limiter, call("audio", deadline=60.0), 1.0)
     await first

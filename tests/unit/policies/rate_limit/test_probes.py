@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from embedwire_server.core.errors import Reason, UpstreamFailure
-from embedwire_server.policies.rate_limit.limiter import LONGEST_HOLD
+from embedwire_server.policies.rate_limit.limiter import MAX_BACK_OFF
 from tests.support.embed_calls import SEGMENT, call, gathered, limited, start
 from tests.support.virtual_time import in_virtual_time, now, settled
 from tests.unit.policies.rate_limit.support import OK, Bench, bench_is_free
@@ -17,12 +17,12 @@ async def test_a_long_hold_ends_with_one_probe(asked: float) -> None:
     """A hold lasts one hour at most; then one request goes, and the others after it has succeeded."""
     bench = Bench()
     await bench.answered(call(), limited(asked))
-    tasks = start(bench.paced, *[call() for _ in range(10)])
-    await asyncio.sleep(LONGEST_HOLD - 1)
+    tasks = start(bench.limited_upstream, *[call() for _ in range(10)])
+    await asyncio.sleep(MAX_BACK_OFF - 1)
     assert len(bench.attempts) == 1
     await asyncio.sleep(100)
     assert len(bench.attempts) == 2
-    assert bench.attempts[1].at == pytest.approx(LONGEST_HOLD)
+    assert bench.attempts[1].at == pytest.approx(MAX_BACK_OFF)
     bench.upstream.script = OK
     bench.attempts[1].succeed()
     await asyncio.gather(*tasks)
@@ -37,19 +37,19 @@ async def test_a_failed_probe_begins_a_new_hold(hint: str) -> None:
     """If the probe is told to wait, nobody else goes before the new hold is over, and then one again."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
-    tasks = start(bench.paced, *[call() for _ in range(10)])
-    await asyncio.sleep(LONGEST_HOLD + 1)
+    tasks = start(bench.limited_upstream, *[call() for _ in range(10)])
+    await asyncio.sleep(MAX_BACK_OFF + 1)
     [_, probe] = bench.attempts
     if hint == "429":
         probe.fail(limited(1e6))
     else:
-        probe.succeed(hold=1e6)
+        probe.succeed(exhausted_for=1e6)
     began = now()
-    await asyncio.sleep(LONGEST_HOLD - 1)
+    await asyncio.sleep(MAX_BACK_OFF - 1)
     assert len(bench.attempts) == 2
     await asyncio.sleep(2)
     assert len(bench.attempts) == 3
-    assert bench.attempts[2].at == pytest.approx(began + LONGEST_HOLD)
+    assert bench.attempts[2].at == pytest.approx(began + MAX_BACK_OFF)
     bench.upstream.script = OK
     bench.attempts[2].succeed()
     await gathered(tasks)
@@ -62,8 +62,8 @@ async def test_a_probe_without_an_answer(ending: str) -> None:
     """If the probe's caller leaves, or nothing answers, the next one is the probe; a segment is an answer."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
-    tasks = start(bench.paced, *[call() for _ in range(3)])
-    await asyncio.sleep(LONGEST_HOLD + 1)
+    tasks = start(bench.limited_upstream, *[call() for _ in range(3)])
+    await asyncio.sleep(MAX_BACK_OFF + 1)
     [_, probe] = bench.attempts
     if ending == "cancelled":
         tasks[0].cancel()
@@ -95,11 +95,11 @@ async def test_a_probe_that_is_cancelled_as_its_turn_comes(leaving: int) -> None
     """A caller that leaves in the moment in which it becomes the probe leaves the probe to the next."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
-    tasks = start(bench.paced, *[call() for _ in range(4)])
+    tasks = start(bench.limited_upstream, *[call() for _ in range(4)])
     await settled()
     for task in tasks[:leaving]:  # in the same turn of the loop, after the one that hands out the turns
-        asyncio.get_running_loop().call_at(LONGEST_HOLD + 1e-10, task.cancel)
-    await asyncio.sleep(LONGEST_HOLD + 1)
+        asyncio.get_running_loop().call_at(MAX_BACK_OFF + 1e-10, task.cancel)
+    await asyncio.sleep(MAX_BACK_OFF + 1)
     assert [task.cancelled() for task in tasks] == [True] * leaving + [False] * (4 - leaving)
     assert len(bench.attempts) == 2
     bench.upstream.script = OK
@@ -115,8 +115,8 @@ async def test_a_probe_ends_with_its_first_segment() -> None:
     """The others go as soon as the probe passes on a segment, not at the end of a long response."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
-    tasks = start(bench.paced, *[call() for _ in range(3)])
-    await asyncio.sleep(LONGEST_HOLD + 1)
+    tasks = start(bench.limited_upstream, *[call() for _ in range(3)])
+    await asyncio.sleep(MAX_BACK_OFF + 1)
     [_, probe] = bench.attempts
     await probe.emit([SEGMENT])
     await settled()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from embedwire_server.core.errors import DeadlineExceeded, RateLimited, Reason
-from embedwire_server.policies.rate_limit.limiter import LONGEST_HOLD
+from embedwire_server.policies.rate_limit.limiter import MAX_BACK_OFF
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.testing import Attempt
 from tests.support.embed_calls import Embedded, call, embedded, gathered, limited, refusal, start
@@ -35,7 +35,7 @@ def per_minute(amount: int, modality: str = "text") -> RateLimit:
 async def test_configured_limits(limits: Sequence[RateLimit]) -> None:
     """Before the upstream has to say no: in no window more than any of the limits."""
     bench = Bench(*limits, script=OK)
-    await asyncio.gather(*start(bench.paced, *[call() for _ in range(150)]))
+    await asyncio.gather(*start(bench.limited_upstream, *[call() for _ in range(150)]))
 
     for limit in limits:
         for first in bench.times:
@@ -46,7 +46,7 @@ async def test_configured_limits(limits: Sequence[RateLimit]) -> None:
 async def test_callers_keys_have_plans_of_their_own() -> None:
     """The configured limits are the server's; a caller's own key does not use them up, nor wait for them."""
     bench = Bench(per_minute(1), script=OK)
-    await asyncio.gather(*start(bench.paced, *[call(key="a") for _ in range(20)], call()))
+    await asyncio.gather(*start(bench.limited_upstream, *[call(credential="a") for _ in range(20)], call()))
 
     assert set(bench.times) == {0.0}
 
@@ -60,7 +60,7 @@ async def test_fair_by_caller() -> None:
     async def keep_asking(host: str, at_a_time: int) -> None:
         async def one_after_the_other() -> None:
             while True:
-                await embedded(bench.paced, call(caller=(host, "1")))
+                await embedded(bench.limited_upstream, call(caller=(host, "1")))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(at_a_time):
@@ -83,10 +83,10 @@ async def test_order_within_a_caller() -> None:
     """Those of one caller go in the order in which they came, also one that has to wait again."""
     bench = Bench(per_minute(6), script=OK)
     wanted = [call() for _ in range(4)]
-    await embedded(bench.paced, wanted[0])
-    tasks = start(bench.paced, wanted[3], wanted[2], wanted[1])
+    await embedded(bench.limited_upstream, wanted[0])
+    tasks = start(bench.limited_upstream, wanted[3], wanted[2], wanted[1])
     await settled()
-    tasks += start(bench.paced, wanted[0])
+    tasks += start(bench.limited_upstream, wanted[0])
     await asyncio.gather(*tasks)
 
     assert [attempt.call for attempt in bench.attempts[1:]] == wanted
@@ -106,9 +106,9 @@ async def test_order_within_a_caller() -> None:
 async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: float, binding: str) -> None:
     """It is told which limit binds and when it opens; nobody else waits for it."""
     bench = Bench(*limits)
-    await bench.answered(call(), hold=hold)
+    await bench.answered(call(), exhausted_for=hold)
     with pytest.raises(RateLimited) as caught:
-        await embedded(bench.paced, call(deadline=5.0))
+        await embedded(bench.limited_upstream, call(deadline=5.0))
     failure = caught.value
 
     assert now() == 0
@@ -121,8 +121,8 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
     assert bench.sample("embedwire_rate_limit_rejections_total", limit=label) == 1
     bench.upstream.script = OK
     with pytest.raises(RateLimited):
-        await embedded(bench.paced, call(deadline=available_at))
-    await embedded(bench.paced, call(deadline=available_at + 0.1))
+        await embedded(bench.limited_upstream, call(deadline=available_at))
+    await embedded(bench.limited_upstream, call(deadline=available_at + 0.1))
     assert bench.attempts[-1].at == pytest.approx(available_at)
 
 
@@ -130,13 +130,13 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
 async def test_what_is_ahead_counts() -> None:
     """Whoever joins a queue that is too long for its deadline is told so; whoever has its turn in time is not."""
     bench = Bench(per_minute(6), script=OK)
-    tasks = start(bench.paced, *[call(caller=("a", "1")) for _ in range(13)])
+    tasks = start(bench.limited_upstream, *[call(caller=("a", "1")) for _ in range(13)])
     await settled()
     spacing = (MINUTE + MARGIN) / 6
     with pytest.raises(RateLimited) as caught:
-        await embedded(bench.paced, call(caller=("a", "1"), deadline=12 * spacing))
+        await embedded(bench.limited_upstream, call(caller=("a", "1"), deadline=12 * spacing))
     assert caught.value.retry_delay == pytest.approx(13 * spacing - 2)
-    await embedded(bench.paced, call(caller=("b", "1"), deadline=2 * spacing))
+    await embedded(bench.limited_upstream, call(caller=("b", "1"), deadline=2 * spacing))
     assert now() == pytest.approx(2 * spacing - 2)
     await asyncio.gather(*tasks)
 
@@ -146,12 +146,12 @@ async def test_the_queue_is_seen_behind_a_hold() -> None:
     """Within a hold it is known that those ahead do not all go in the moment in which it ends."""
     bench = Bench(per_minute(6))
     await bench.answered(call(), limited(300))
-    tasks = start(bench.paced, *[call() for _ in range(6)])
+    tasks = start(bench.limited_upstream, *[call() for _ in range(6)])
     await settled()
     bench.upstream.script = OK
     with pytest.raises(RateLimited) as caught:
-        await embedded(bench.paced, call(deadline=310))
-    last = start(bench.paced, call())
+        await embedded(bench.limited_upstream, call(deadline=310))
+    last = start(bench.limited_upstream, call())
     await asyncio.gather(*tasks, *last)
 
     assert bench.attempts[-1].at == pytest.approx(caught.value.retry_delay)
@@ -162,7 +162,7 @@ async def test_an_expired_call_is_no_matter_of_rates() -> None:
     """What comes too late for anything is refused for that, not for a limit that does not bind."""
     bench = Bench()
     with pytest.raises(DeadlineExceeded):
-        await embedded(bench.paced, call(deadline=now()))
+        await embedded(bench.limited_upstream, call(deadline=now()))
     assert not bench.attempts
 
 
@@ -170,9 +170,9 @@ async def test_an_expired_call_is_no_matter_of_rates() -> None:
 async def test_who_waits_is_told_of_a_new_hold() -> None:
     """Those who wait already, and cannot go before their deadline now, are refused when that is known."""
     bench = Bench(per_minute(60))
-    under_way = start(bench.paced, call(), call())
+    under_way = start(bench.limited_upstream, call(), call())
     await settled()
-    short, long = start(bench.paced, call(deadline=20.0), call(deadline=500.0))
+    short, long = start(bench.limited_upstream, call(deadline=20.0), call(deadline=500.0))
     await settled()
     bench.attempts[0].fail(limited(60))
     await settled()
@@ -197,7 +197,7 @@ async def test_who_waits_is_told_of_a_new_hold() -> None:
 async def test_a_cancelled_waiter_leaves_its_turn() -> None:
     """Whoever leaves the queue costs nobody a turn."""
     bench = Bench(per_minute(6), script=OK)
-    tasks = start(bench.paced, *[call() for _ in range(5)])
+    tasks = start(bench.limited_upstream, *[call() for _ in range(5)])
     await settled()
     for task in tasks[1:4]:
         task.cancel()
@@ -211,7 +211,7 @@ async def test_a_cancelled_waiter_leaves_its_turn() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @in_virtual_time
 async def test_churn(seed: int) -> None:
-    """Calls that come, leave, fail and are held at random leave a pace that works, and a queue that is empty."""
+    """Calls that come, leave, fail and are held at random leave a limiter that works, and a queue that is empty."""
     chance = random.Random(seed)
     bench = Bench(per_minute(600))
     replies: list[Exception | None] = [None, None, limited(1), limited(), limited(2 * HOUR), refusal(503)]
@@ -228,16 +228,18 @@ async def test_churn(seed: int) -> None:
     bench.upstream.script = script
     tasks = []
     for number in range(400):
-        tasks += start(bench.paced, call(caller=(str(number % 3), "1"), deadline=now() + chance.choice([10, 1e5])))
+        tasks += start(
+            bench.limited_upstream, call(caller=(str(number % 3), "1"), deadline=now() + chance.choice([10, 1e5]))
+        )
         if chance.random() < 0.5:
             asyncio.get_running_loop().call_later(chance.choice([0, 0, 0.1, 5, 3600]), chance.choice(tasks).cancel)
         await asyncio.sleep(chance.choice([0, 0, 0.01, 1, 100]))
     replies[:] = [None]
     await gathered(tasks)
-    await asyncio.sleep(LONGEST_HOLD + MINUTE)
+    await asyncio.sleep(MAX_BACK_OFF + MINUTE)
     assert bench.upstream.running == 0
     assert bench.sample("embedwire_rate_limit_queue_length") == 0
-    await embedded(bench.paced, call())
+    await embedded(bench.limited_upstream, call())
     await bench_is_free(bench)
 
 
@@ -246,12 +248,12 @@ async def test_a_turn_comes_in_the_tick_of_a_cancellation() -> None:
     """A turn that comes to somebody who is just leaving does not stop the queue behind it."""
     bench = Bench(per_minute(60), script=OK)
     spacing = (MINUTE + MARGIN) / 60
-    tasks = start(bench.paced, *[call() for _ in range(6)])
+    tasks = start(bench.limited_upstream, *[call() for _ in range(6)])
     asyncio.get_running_loop().call_at(3 * spacing - 2, lambda: [task.cancel() for task in tasks])
     ended = await gathered(tasks)
     for one in ended:
         assert isinstance(one, Embedded | asyncio.CancelledError)
-    await embedded(bench.paced, call())
+    await embedded(bench.limited_upstream, call())
 
     assert now() <= 10 * spacing
     assert bench.sample("embedwire_rate_limit_queue_length") == 0

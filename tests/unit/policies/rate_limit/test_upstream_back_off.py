@@ -17,10 +17,10 @@ async def test_a_hold_stops_its_own_only(asked: float) -> None:
     bench = Bench()
     await bench.answered(call(), limited(asked))
     held = now()
-    own = start(bench.paced, *[call(caller=("b", "1")) for _ in range(5)])
-    others = start(bench.paced, call("image"), call("audio"), call(key="k"))
+    own = start(bench.limited_upstream, *[call(caller=("b", "1")) for _ in range(5)])
+    others = start(bench.limited_upstream, call("image"), call("audio"), call(credential="k"))
     await settled()
-    assert [(attempt.call.input.modality, attempt.call.key) for attempt in bench.attempts[1:]] == [
+    assert [(attempt.call.input.modality, attempt.call.credential) for attempt in bench.attempts[1:]] == [
         ("image", None),
         ("audio", None),
         ("text", "k"),
@@ -40,10 +40,10 @@ async def test_a_hold_stops_its_own_only(asked: float) -> None:
 async def test_credentials_of_callers_are_held_apart() -> None:
     """A caller's own key has holds of its own, which the server's and other callers' keys do not feel."""
     bench = Bench()
-    await bench.answered(call(key="a"), limited(60))
+    await bench.answered(call(credential="a"), limited(60))
     await bench.answered(call())
-    await bench.answered(call(key="b"))
-    [late] = start(bench.paced, call(key="a"))
+    await bench.answered(call(credential="b"))
+    [late] = start(bench.limited_upstream, call(credential="a"))
     await settled()
     assert not late.done()
     assert len(bench.attempts) == 3
@@ -57,10 +57,10 @@ async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
     """Whatever the reply, if it says that nothing remains until some time, everybody waits until then."""
     bench = Bench()
     failure = None if status == 200 else refusal(status, Reason.INPUT_REJECTED)
-    await bench.answered(call(), failure, hold=9.0)
+    await bench.answered(call(), failure, exhausted_for=9.0)
     held = now()
     bench.upstream.script = OK
-    await embedded(bench.paced, call())
+    await embedded(bench.limited_upstream, call())
 
     assert bench.attempts[-1].at - held == pytest.approx(9)
 
@@ -69,14 +69,14 @@ async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
 async def test_a_hold_is_not_shortened() -> None:
     """Replies to what was under way may lengthen a hold; a shorter one among them changes nothing."""
     bench = Bench()
-    tasks = start(bench.paced, *[call() for _ in range(4)])
+    tasks = start(bench.limited_upstream, *[call() for _ in range(4)])
     await settled()
     for attempt, asked in zip(bench.attempts, (5.0, 30.0, 10.0, None), strict=True):
         attempt.fail(limited(asked))
         await settled()
     await gathered(tasks)
     bench.upstream.script = OK
-    await embedded(bench.paced, call())
+    await embedded(bench.limited_upstream, call())
 
     assert bench.attempts[-1].at == pytest.approx(30)
 
@@ -85,7 +85,7 @@ async def test_a_hold_is_not_shortened() -> None:
 async def test_what_a_refused_one_is_told() -> None:
     """A reply without a hint within a longer hold is told the hold, not a guess that is over long before."""
     bench = Bench()
-    tasks = start(bench.paced, call(), call())
+    tasks = start(bench.limited_upstream, call(), call())
     await settled()
     bench.attempts[0].fail(limited(30))
     await settled()
