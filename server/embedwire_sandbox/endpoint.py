@@ -13,7 +13,7 @@ from aiohttp import web
 
 from embedwire_sandbox.embedder import Embedder
 from embedwire_sandbox.errors import wrong_key
-from embedwire_sandbox.fault_injection import Sabotage
+from embedwire_sandbox.fault_injection import InjectedFault
 from embedwire_sandbox.fault_script import FaultKind, FaultScript
 from embedwire_sandbox.form import Form, FormLimits, read_form
 from embedwire_sandbox.models import Modality
@@ -25,7 +25,7 @@ from embedwire_sandbox.result import Document
 
 
 @dataclass(slots=True)
-class Visit:
+class RecordedRequest:
     """Journal entry of one embedding call, without its content.
 
     Attributes:
@@ -43,7 +43,7 @@ class Visit:
     status: int | None = None
 
 
-VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
+RECORDED_REQUEST: web.RequestKey[RecordedRequest] = web.RequestKey("recorded", RecordedRequest)
 
 
 class EmbedEndpoint:
@@ -70,50 +70,54 @@ class EmbedEndpoint:
             RefusalError: The call gets an error response.
             HangUpError: A scripted fault ended the connection.
         """
-        visit = request[VISIT]
+        recorded = request[RECORDED_REQUEST]
         self._check_key(request)
-        if early := await self._sabotage(visit, before_body=True).replace_reply(request):
+        if early := await self._injected_fault(recorded, before_body=True).replace_reply(request):
             return early
         with Form() as form:
             await read_form(request, form, self._limits)
-            visit.parts, visit.modalities = form.names, form.modalities
+            recorded.parts, recorded.modalities = form.names, form.modalities
             await asyncio.sleep(self._options.latency_sec)
-            sabotage = self._sabotage(visit, before_body=False)
-            if instead := await sabotage.replace_reply(request):
+            injected_fault = self._injected_fault(recorded, before_body=False)
+            if instead := await injected_fault.replace_reply(request):
                 return instead
-            return await self._embed(request, form, sabotage)
+            return await self._embed(request, form, injected_fault)
 
-    async def _embed(self, request: web.Request, form: Form, sabotage: Sabotage) -> web.StreamResponse:
+    async def _embed(self, request: web.Request, form: Form, injected_fault: InjectedFault) -> web.StreamResponse:
         options = self._options
         self._quota.spend(form.modalities, retry_after=options.retry_after, empty=options.empty_429)
         parameters = read_parameters(form, options)
         async with AsyncExitStack() as stack:
             document = await self._embedder.embed(parameters, stack)
-            return await _write(request, sabotage.spoil(document), sabotage, stream=parameters.audio is not None)
+            return await _write(
+                request, injected_fault.spoil(document), injected_fault, stream=parameters.audio is not None
+            )
 
     def _check_key(self, request: web.Request) -> None:
         key = request.headers.get("x-api-key", "")
         if not key or self._options.api_key not in (None, key):
             raise wrong_key()
 
-    def _sabotage(self, visit: Visit, *, before_body: bool) -> Sabotage:
-        fault = self._faults.take(visit.modalities, before_body=before_body)
-        visit.fault = fault.kind if fault else visit.fault
-        return Sabotage(fault)
+    def _injected_fault(self, recorded: RecordedRequest, *, before_body: bool) -> InjectedFault:
+        fault = self._faults.take(recorded.modalities, before_body=before_body)
+        recorded.fault = fault.kind if fault else recorded.fault
+        return InjectedFault(fault)
 
 
-async def _write(request: web.Request, document: Document, sabotage: Sabotage, *, stream: bool) -> web.StreamResponse:
+async def _write(
+    request: web.Request, document: Document, injected_fault: InjectedFault, *, stream: bool
+) -> web.StreamResponse:
     """Write the response: streamed in chunks if it has audio, else with its length."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    async with aclosing(sabotage.garble(pieces(document))) as body:
+    async with aclosing(injected_fault.garble(pieces(document))) as body:
         if stream:
             await response.prepare(request)
-            await sabotage.send(request, response, body)
+            await injected_fault.send(request, response, body)
         else:
             whole = b"".join([piece async for piece in body])
             response.content_length = len(whole)
             await response.prepare(request)
-            await sabotage.send(request, response, _once(whole))
+            await injected_fault.send(request, response, _once(whole))
     await response.write_eof()
     return response
 

@@ -26,7 +26,7 @@ class HangUpError(ConnectionError):
     """A fault has ended the connection."""
 
 
-class Sabotage:
+class InjectedFault:
     """Applies a fault, if there is one, at each step of a call.
 
     Args:

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from embedwire_sandbox.embedder import Embedder
-from embedwire_sandbox.endpoint import VISIT, EmbedEndpoint, Visit
+from embedwire_sandbox.endpoint import RECORDED_REQUEST, EmbedEndpoint, RecordedRequest
 from embedwire_sandbox.errors import RefusalError, not_found
 from embedwire_sandbox.fault_api import FaultControl
 from embedwire_sandbox.fault_script import FaultScript
@@ -41,7 +41,7 @@ class Sandbox:
 
     def __init__(self, options: SandboxOptions | None = None) -> None:
         self.faults = FaultScript()
-        self.journal: deque[Visit] = deque(maxlen=_JOURNAL_LENGTH)
+        self.journal: deque[RecordedRequest] = deque(maxlen=_JOURNAL_LENGTH)
         self.requests = 0
         self._options = options or SandboxOptions()
         self._stack: AsyncExitStack | None = None
@@ -120,28 +120,28 @@ class Sandbox:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Record the call in the journal, and turn exceptions into error responses."""
-        visit = request[VISIT] = Visit(content_length=request.content_length)
+        recorded = request[RECORDED_REQUEST] = RecordedRequest(content_length=request.content_length)
         if request.path == f"{BASE_PATH}/embed":
             self.requests += 1
-            self.journal.append(visit)
+            self.journal.append(recorded)
         try:
             response = await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            response = _refused(not_found())
+            response = _error_response(not_found())
         except RefusalError as refusal:
-            response = _refused(refusal)
+            response = _error_response(refusal)
         except ConnectionError:  # scripted, or the client has disconnected
             return web.StreamResponse()
-        visit.status = response.status
+        recorded.status = response.status
         return response
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        modalities = request[VISIT].modalities if VISIT in request else ()
+        modalities = request[RECORDED_REQUEST].modalities if RECORDED_REQUEST in request else ()
         for name, value in {**_HEADERS, **self._quota.headers(modalities)}.items():
             response.headers.setdefault(name, value)
 
 
-def _refused(refusal: RefusalError) -> web.Response:
+def _error_response(refusal: RefusalError) -> web.Response:
     response = web.Response(status=refusal.status, body=refusal.body, headers=refusal.headers)
     if not refusal.empty:
         response.content_type = "application/json"

@@ -115,21 +115,21 @@ def _valid(arguments: argparse.Namespace) -> Configuration:
     try:
         return _load(arguments)
     except InvalidConfiguration as error:
-        _complain(*map(str, error.faults))
+        _print_lines(*map(str, error.faults))
         raise SystemExit(2) from None
 
 
 def _warn(found: Configuration) -> None:
-    _complain(*(f"warning: {warning}" for warning in found.warnings))
+    _print_lines(*(f"warning: {warning}" for warning in found.warnings))
 
 
-def _refuse_unknown(arguments: argparse.Namespace) -> None:
+def _reject_unknown(arguments: argparse.Namespace) -> None:
     if arguments.unknown:
-        _complain(*(f"{word}: unknown flag of this command" for word in arguments.unknown))
+        _print_lines(*(f"{word}: unknown flag of this command" for word in arguments.unknown))
         raise SystemExit(2)
 
 
-def _complain(*lines: str) -> None:
+def _print_lines(*lines: str) -> None:
     for line in lines:
         print(f"embedwire-server: {line}", file=sys.stderr)  # noqa: T201 - for a person
 
@@ -170,16 +170,16 @@ def _sandbox(arguments: argparse.Namespace) -> int:
             print(base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
             yield
 
-    _refuse_unknown(arguments)
+    _reject_unknown(arguments)
     if not arguments.listen.is_loopback:
-        _complain(f"warning: --listen: {_FAULTS_FOR_ALL}")
+        _print_lines(f"warning: --listen: {_FAULTS_FOR_ALL}")
     logs.configure("info", "text")
     return _run(serving())
 
 
 def _config(arguments: argparse.Namespace) -> int:
     if arguments.what == "reference":
-        _refuse_unknown(arguments)
+        _reject_unknown(arguments)
         lines = render.reference()
     else:
         found = _loaded(arguments)
@@ -190,12 +190,12 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    _refuse_unknown(arguments)
+    _reject_unknown(arguments)
     try:
         token, digest = tokens.new_token()
         tokens.Authenticator([tokens.Token(arguments.what, (digest,))])
     except ValueError as error:
-        _complain(f"NAME: {error}")
+        _print_lines(f"NAME: {error}")
         return 2
     print(token)  # noqa: T201 - what the command is for
     # On standard error, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
@@ -211,7 +211,7 @@ def _health(arguments: argparse.Namespace) -> int:
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
     settings = _valid(asked).settings
     if settings.tls.files is not None and settings.health.listen is None:
-        _complain("--health-listen: set it for the server and here; probes do not speak TLS")
+        _print_lines("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2
     status = health.probe(settings.health.listen or settings.server.listen)
     print(status)  # noqa: T201 - what the command is for
@@ -227,6 +227,6 @@ def _run(
         runner.run(service, reload=reload, config=config)
     except runner.StartupError as error:
         logs.flush()  # the lines of gRPC core about it come first
-        _complain(f"cannot start: {error}")
+        _print_lines(f"cannot start: {error}")
         return 1
     return 0

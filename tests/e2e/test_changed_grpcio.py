@@ -123,7 +123,7 @@ async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
         assert await server.terminate() == 0
 
     assert reported(server, "an accept loop has failed") == 1
-    assert reported(server, "a call is refused") == found[grpc.StatusCode.UNAVAILABLE]
+    assert reported(server, "a call is rejected") == found[grpc.StatusCode.UNAVAILABLE]
     assert bool(found[grpc.StatusCode.UNAVAILABLE]) == (changed not in {"late request", "late end"})
     assert not any("Traceback" in line or "never" in line or "CANCELLED" in line for line in server.log)
 

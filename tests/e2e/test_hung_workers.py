@@ -66,7 +66,7 @@ async def test_a_hung_worker_is_replaced(number: signal.Signals) -> None:
     async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, workers_timeout=10) as server:
         pids = [server.worker(0), server.worker(1)]
         os.kill(pids[0], number)
-        await logged(server, rf"is hung and is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
+        await logged(server, rf"a hung worker is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
         await logged(server, rf"has ended worker=0 pid={pids[0]} exit_status=-9")
         await until(lambda: server.worker(0) != pids[0])
         await until(lambda: server.is_serving(0), 40)

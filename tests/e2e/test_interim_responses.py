@@ -151,8 +151,8 @@ async def test_framings(steps: list[Step], expected: int | str) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason", "words"),
     [
-        (http(vector(1)), MALFORMED, "before the request had been sent completely"),
-        (chunked(vector(1)), MALFORMED, "before the request had been sent completely"),
+        (http(vector(1)), MALFORMED, "before the request was sent completely"),
+        (chunked(vector(1)), MALFORMED, "before the request was sent completely"),
         (http(b'{"code":"parameter_invalid","message":"no"}', "400 Bad Request"), "INPUT_REJECTED", "no"),
     ],
     ids=["success", "success-in-chunks", "rejection"],

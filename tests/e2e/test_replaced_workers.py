@@ -131,8 +131,8 @@ async def test_callers_lose_no_call() -> None:
         ]
         assert await server.terminate() == 0
 
-    assert all("is replaced" in line for line in events[::2])  # one at a time
-    assert all("has been replaced" in line for line in events[1::2])
+    assert all("a worker is replaced" in line for line in events[::2])  # one at a time
+    assert all("a replaced worker has exited" in line for line in events[1::2])
 
 
 async def test_health_of_the_server_does_not_change() -> None:

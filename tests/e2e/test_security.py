@@ -54,7 +54,7 @@ def test_beyond_loopback_plain_text_for_everybody_is_refused(listen: str) -> Non
     assert settings_of(**settings | {"insecure": True}).server.listen == listen
 
 
-PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that reaches this server may use it"
+PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that can connect may use this server"
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ async def test_a_file_is_repeated_on_a_fresh_connection() -> None:
                 async for _ in served.stub.CreateEmbedding(asked, timeout=SECONDS):
                     pass
     # The second request got a text's response, on a new connection and before the file was sent.
-    assert "before the request had been sent completely" in failed(caught.value).message
+    assert "before the request was sent completely" in failed(caught.value).message
     assert [one.order for one in upstream.requests[2:4]] == [1, 0]
 
 

@@ -61,7 +61,7 @@ async def test_who_shows_no_token_is_told_how_to(serve: Serve, metadata: Any) ->
     async with serve(tokens=TOKENS) as served:
         failure = await refused(served, metadata)
         assert (failure.code, failure.info.reason) == (UNAUTHENTICATED, "UNAUTHENTICATED")
-        assert failure.message.startswith("send a bearer token")
+        assert failure.message.startswith("no bearer token: send the metadata authorization")
         await until(lambda: served.metric("embedwire_requests_total", reason="UNAUTHENTICATED") == 1)
         assert "embedwire_client_requests_total{" not in served.metrics()
 

@@ -244,7 +244,7 @@ def _too_large() -> bytes:
 @pytest.mark.parametrize(
     ("make_body", "coding", "reason", "words"),
     [
-        pytest.param(_cut_off, "identity", Reason.UPSTREAM_UNAVAILABLE, "in the middle", id="cut off"),
+        pytest.param(_cut_off, "identity", Reason.UPSTREAM_UNAVAILABLE, "before its reply was complete", id="cut off"),
         pytest.param(_malformed, "identity", Reason.UPSTREAM_MALFORMED_REPLY, "cannot be used", id="malformed"),
         pytest.param(_too_large, "gzip", Reason.UPSTREAM_MALFORMED_REPLY, "is too large", id="too large"),
         pytest.param(_rejected, "identity", Reason.INPUT_REJECTED, "too long", id="error_message"),

@@ -110,7 +110,7 @@ async def test_broken_framing_while_another_input_is_answered(scripted: Scripted
     """The call ends with the fault, also if it comes while the first message is being written."""
 
     async def script(visit: Visit) -> None:
-        await visit.pause(call_context.HANGING_UP_SECONDS)  # so both come at about the same time
+        await visit.pause(call_context.HALF_CLOSE_SECONDS)  # so both come at about the same time
         await visit.answer(reply())
 
     async with scripted(script) as (served, _):

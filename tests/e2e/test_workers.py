@@ -93,7 +93,7 @@ async def test_workers_share_a_port_and_a_sandbox() -> None:
     assert sum(shares) == CONNECTIONS
     assert all(shares)
     assert {one.embeddings[0].result.upstream for one in answers} == {"sandbox"}
-    assert sum("the embedded sandbox answers" in line for line in server.log) == 1
+    assert sum("using the embedded sandbox" in line for line in server.log) == 1
 
 
 def metrics_of_latest(server: ServerProcess, worker: int) -> list[str]:
@@ -143,7 +143,7 @@ async def test_a_signal_drains_all_workers() -> None:
         assert await ending == 0
 
     assert not any(map(is_running, pids))
-    assert not any("Traceback" in line or "has ended" in line for line in server.log)
+    assert not any("Traceback" in line or "has exited" in line for line in server.log)
 
 
 def in_flight(metrics: str) -> float:

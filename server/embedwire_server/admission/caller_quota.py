@@ -81,10 +81,10 @@ class _Usage:
         Raises:
             Overloaded, RateLimited: it is not.
         """
-        self._hold_to(quota)
+        self._set_limit(quota)
         if quota.inputs_in_flight is not None and self.in_flight + at_once > quota.inputs_in_flight:
-            words = f"{quota.name} inputs in flight (at most {quota.inputs_in_flight}): retry later"
-            raise Overloaded(words, retry_delay=_SOON)
+            text = f"{quota.name} inputs in flight (at most {quota.inputs_in_flight}): retry later"
+            raise Overloaded(text, retry_delay=_SOON)
         if self._window is None:
             return
         now = asyncio.get_running_loop().time()
@@ -92,15 +92,15 @@ class _Usage:
         if available_at > now:
             limit, delay = self._window.limit, None if math.isinf(available_at) else available_at - now
             what_to_do = "split it" if delay is None else f"it fits in {delay:.3g} s"
-            words = f"{limit.name} (at most {limit.amount}): this call has {inputs}; {what_to_do}"
-            raise RateLimited(words, retry_delay=delay, quotas=(QuotaViolation(limit.name, words),))
+            text = f"{limit.name} (at most {limit.amount}): this call has {inputs}; {what_to_do}"
+            raise RateLimited(text, retry_delay=delay, quotas=(QuotaViolation(limit.name, text),))
 
     def begin(self, inputs: int) -> None:
         """Count the inputs of an admitted request."""
         if self._window is not None:
             self._window.consume(asyncio.get_running_loop().time(), inputs)
 
-    def _hold_to(self, quota: Quota) -> None:
+    def _set_limit(self, quota: Quota) -> None:
         """Apply the quota, which a reload may have changed: earlier inputs count for the new limit as well."""
         most = quota.inputs_per_minute
         if most is None:

@@ -111,7 +111,7 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
         raise InvalidConfiguration(faults)
-    warnings = (*_unknown_variables(), *_authorities(), *_exposed(settings, sources))
+    warnings = (*_unknown_variables(), *_authorities(), *_exposure_warnings(settings, sources))
     return Configuration(settings, sources, warnings)
 
 
@@ -150,7 +150,7 @@ def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fau
             elif key in groups:
                 unknown.append(Fault(f"{path}: {key}", f"must be a table: [{key}]", key))
             else:
-                unknown.append(Fault(f"{path}: {key}", f"is not a setting{_meant(key, BY_KEY)}", key))
+                unknown.append(Fault(f"{path}: {key}", f"is not a setting{_suggestion(key, BY_KEY)}", key))
 
     walk(table, "")
     return values, unknown, renamed
@@ -167,10 +167,10 @@ def _settings(
         details = error.errors(include_url=False, include_input=False)
         return None, [_fault(detail, sources) for detail in details]
     found = []
-    for names, words in validation.conflicts(settings):
+    for names, message in validation.conflicts(settings):
         if not excluded.intersection(names):
             first = next((name for name in names if name in sources), names[0])
-            found.append(Fault(_source(first, sources), words, first))
+            found.append(Fault(_source(first, sources), message, first))
     return (None if found else settings), found
 
 
@@ -182,10 +182,10 @@ def _fault(detail: ErrorDetails, sources: Mapping[str, str]) -> Fault:
     name = BY_KEY[key].name if key in BY_KEY else key
     source = _source(name, sources)
     source += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
-    words = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in _UNKNOWN:
-        words = f"is not a setting{'' if rest else _meant(name, ALL)}"
-    return Fault(source, words, name)
+        message = f"is not a setting{'' if rest else _suggestion(name, ALL)}"
+    return Fault(source, message, name)
 
 
 def _proxy_variable(settings: Settings) -> str | None:
@@ -221,7 +221,7 @@ def _unknown_flag(flag: str) -> str:
     old = flag.removeprefix("--").replace("-", "_")
     if old in RENAMED:
         return f"is {ALL[RENAMED[old]].flag} now"
-    return f"is not a flag{_meant(flag, (one.flag for one in _SETTABLE.values()))}"
+    return f"is not a flag{_suggestion(flag, (one.flag for one in _SETTABLE.values()))}"
 
 
 def _unknown_variables() -> Iterator[Fault]:
@@ -229,10 +229,10 @@ def _unknown_variables() -> Iterator[Fault]:
     renamed = {PREFIX + old.upper() for old in RENAMED}
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known | renamed:
-            yield Fault(name, f"is not a setting, and is ignored{_meant(name, known)}")
+            yield Fault(name, f"is not a setting, and is ignored{_suggestion(name, known)}")
 
 
-def _exposed(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
+def _exposure_warnings(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
     """Yield warnings about secrets that other users can read, and about a sandbox that other machines can reach."""
     key_in_file = API_KEY in sources and sources[API_KEY] != KEY_VARIABLE
     for name, path, is_secret in (("config", settings.config, key_in_file), ("tls_key", settings.tls.key, True)):
@@ -255,11 +255,11 @@ def _authorities() -> Iterator[Fault]:
             else:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
         except OSError as error:  # also an ssl.SSLError
-            words = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-            yield Fault(name, f"cannot be used: {words}; no certificate of an upstream will be trusted")
+            message = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+            yield Fault(name, f"cannot be used: {message}; no certificate of an upstream will be trusted")
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     candidates = {candidate.removeprefix(PREFIX): candidate for candidate in known}
     close = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, 1, 0.75)
     return f"; did you mean {candidates[close[0]]}?" if close else ""

@@ -34,7 +34,7 @@ def check(settings: Settings) -> Settings:
     Raises:
         SettingsConflict: they do; lists every conflict.
     """
-    if found := [f"{ALL[names[0]].key}: {words}" for names, words in conflicts(settings)]:
+    if found := [f"{ALL[names[0]].key}: {text}" for names, text in conflicts(settings)]:
         raise SettingsConflict("; ".join(found))
     return settings
 

@@ -208,8 +208,8 @@ class PermissionDenied(GatewayError):
     reason = Reason.PERMISSION_DENIED
 
     def __init__(self, caller: str, field: str, allowed: str) -> None:
-        words = f"the token of {caller} does not permit this; it permits: {allowed or 'nothing'}"
-        super().__init__(f"{field}: {words}", violations=(Violation(field, words),))
+        text = f"the token of {caller} does not permit this; it permits: {allowed or 'nothing'}"
+        super().__init__(f"{field}: {text}", violations=(Violation(field, text),))
 
 
 class DeadlineExceeded(GatewayError):
@@ -236,10 +236,8 @@ class UploadStalled(_FieldError):
     reason = Reason.CALLER_STALLED
 
     def __init__(self, field: str, least: int, seconds: float) -> None:
-        words = (
-            f"fewer than {least} bytes arrived in {seconds:g} s (uploads.idle_timeout); send the file without pauses"
-        )
-        super().__init__(field, words)
+        text = f"fewer than {least} bytes arrived in {seconds:g} s (uploads.idle_timeout); send the file without pauses"
+        super().__init__(field, text)
 
 
 class CallStalled(GatewayError):

@@ -86,7 +86,7 @@ class LogWriter:
             while written < len(data):
                 written += self._write_some(data[written:])
         except OSError:  # no reader, a full disk, a closed descriptor
-            return self._keep_begun(rest, lines, written)
+            return self._finish_line(rest, lines, written)
         self._begun = b""
         return 0
 
@@ -99,7 +99,7 @@ class LogWriter:
             writable.poll()
             return 0
 
-    def _keep_begun(self, rest: bytes, lines: list[bytes], written: int) -> int:
+    def _finish_line(self, rest: bytes, lines: list[bytes], written: int) -> int:
         """Keep the rest of a partly written line for the next write; return the number of lines that are not begun."""
         self._begun = rest[written:]
         written = max(0, written - len(rest))

@@ -66,7 +66,7 @@ class ResourceMonitor:
         Raises:
             OSError: the spool directory cannot be used; a full disk only makes the server unready.
         """
-        self._note(await asyncio.to_thread(self._missing))
+        self._update(await asyncio.to_thread(self._missing))
         if Cause.SPOOL_UNAVAILABLE in self._good:
             where = self._spool or "the directory for temporary files (TMPDIR)"
             raise OSError(f"--uploads-spool-dir: {where} cannot be written: {self._spool_words}")
@@ -84,7 +84,7 @@ class ResourceMonitor:
     async def check(self) -> None:
         """Check once, and call `changed` if the readiness has changed."""
         was_ready = self.is_ready
-        self._note(await asyncio.to_thread(self._missing))
+        self._update(await asyncio.to_thread(self._missing))
         if self.is_ready != was_ready:
             await self._changed(self.is_ready)
 
@@ -94,7 +94,7 @@ class ResourceMonitor:
             with contextlib.suppress(RuntimeError):  # no thread can be started now; the next check may have one
                 await self.check()
 
-    def _note(self, lacking: set[Cause]) -> None:
+    def _update(self, lacking: set[Cause]) -> None:
         """Record the outcome of one check."""
         for cause in lacking:
             if cause not in self._good:

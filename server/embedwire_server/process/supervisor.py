@@ -48,8 +48,8 @@ class Supervisor:
             collections.Counter() for _ in range(settings.workers.count)
         ]
         # One replacement at a time, so that memory for one more worker suffices.
-        self._none_is_replaced = asyncio.Event()
-        self._none_is_replaced.set()
+        self._no_replacement = asyncio.Event()
+        self._no_replacement.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._resources = contextlib.AsyncExitStack()
 
@@ -126,8 +126,8 @@ class Supervisor:
         pause = FIRST_PAUSE
         while True:
             worker = self._workers[index]
-            reason: str | int = await _first(worker.ended(), self._turn(worker))
-            if isinstance(reason, str) and not self._none_is_replaced.is_set():
+            reason: str | int = await _first(worker.ended(), self._wait_to_replace(worker))
+            if isinstance(reason, str) and not self._no_replacement.is_set():
                 continue  # another worker is replaced first
             if worker.age > STEADY_SECONDS:
                 pause = FIRST_PAUSE
@@ -142,10 +142,10 @@ class Supervisor:
                 await _first(self._workers[index].ended(), asyncio.sleep(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _turn(self, worker: Worker) -> str:
+    async def _wait_to_replace(self, worker: Worker) -> str:
         """Wait until the worker is to be replaced, and no other one is being replaced; return the reason."""
         reason = await worker.expired()
-        await self._none_is_replaced.wait()
+        await self._no_replacement.wait()
         return reason
 
     async def _start_again(self, index: int, worker: Worker, status: int, pause: float) -> None:
@@ -160,7 +160,7 @@ class Supervisor:
 
     async def _replace(self, index: int, worker: Worker, reason: str) -> None:
         """Start a successor; once it serves, let the worker drain in the background."""
-        self._none_is_replaced.clear()
+        self._no_replacement.clear()
         memory, age = worker.memory // MIB, round(worker.age)
         log.info("a worker is replaced", worker=index, pid=worker.pid, reason=reason, memory_mib=memory, age=age)
         if reason == "memory" and worker.age < STEADY_SECONDS:
@@ -174,7 +174,7 @@ class Supervisor:
         try:
             successor = await self._successor(index, replacements)
         except (OSError, RuntimeError):
-            self._none_is_replaced.set()
+            self._no_replacement.set()
             raise
         self._workers[index], self._replacements[index] = successor, replacements
         self._others.add(worker)
@@ -205,7 +205,7 @@ class Supervisor:
         worker.kill("did not stop within the grace period")
         status = await worker.ended()
         self._others.discard(worker)
-        self._none_is_replaced.set()
+        self._no_replacement.set()
         log.info("a replaced worker has exited", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:

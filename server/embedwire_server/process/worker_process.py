@@ -62,7 +62,7 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
             channel.send(Report(fault=str(error)))
             raise
         channel.send(Report(metrics_url=app.metrics_url))
-        _run_beside(stack, _obey(channel, app))
+        _run_beside(stack, _handle_messages(channel, app))
         yield
 
 
@@ -77,7 +77,7 @@ async def _send_heartbeats(channel: Channel, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-async def _obey(channel: Channel, app: App) -> None:
+async def _handle_messages(channel: Channel, app: App) -> None:
     """Handle the supervisor's messages.
 
     Reloads and the start of the metrics run as callbacks of the event loop: an exception is logged and does not end

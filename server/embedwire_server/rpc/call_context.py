@@ -21,7 +21,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
 AUTHORIZATION_KEY = "authorization"
-HANGING_UP_SECONDS = 0.05
+HALF_CLOSE_SECONDS = 0.05
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -91,7 +91,7 @@ async def await_half_close() -> None:
 
     A disconnect in the middle of a stream looks at first like a half-close.
     """
-    await asyncio.sleep(HANGING_UP_SECONDS)
+    await asyncio.sleep(HALF_CLOSE_SECONDS)
 
 
 def request_id(offered: str | bytes | None) -> str:

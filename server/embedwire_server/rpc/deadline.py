@@ -56,7 +56,7 @@ class CallScope:
         """Use the longer default deadline if the caller has set none."""
         if self._is_default and self._failure is None:
             self.deadline = self._began + min(self._defaults.audio, LONGEST_SECONDS)
-            self._look_later(self._loop.time())
+            self._schedule_check(self._loop.time())
 
     def end(self, failure: GatewayError) -> None:
         """Cancel the call's task, wherever it waits; `failure` becomes its status."""
@@ -66,7 +66,7 @@ class CallScope:
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
-        self._look_later(self._began)
+        self._schedule_check(self._began)
 
     def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
         """Cancel the timer, and raise the failure that has ended the block.
@@ -81,13 +81,13 @@ class CallScope:
         if is_ended and raised is asyncio.CancelledError:
             raise self._failure from None  # type: ignore[misc] # it is not None
 
-    def _look_later(self, since: float) -> None:
+    def _schedule_check(self, since: float) -> None:
         """Set the timer to the deadline or to the stall timeout of a write since `since`, whichever is earlier."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._look)
+        self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time() + _TIMER_SECONDS
         since = now if self.writing_since is None else self.writing_since
         if now >= self.deadline:
@@ -95,4 +95,4 @@ class CallScope:
         elif now - since >= self._stall_timeout:
             self.end(CallerStalled(self._stall_timeout))
         else:
-            self._look_later(since)
+            self._schedule_check(since)

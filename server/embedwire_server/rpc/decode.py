@@ -137,8 +137,8 @@ class _Reading:
         if key is None:
             return None
         if not is_accepted:
-            words = "this server does not accept upstream API keys of callers; omit it to use the server's key"
-            self._violations.append(Violation(UPSTREAM_KEY, words))
+            text = "this server does not accept upstream API keys of callers; omit it to use the server's key"
+            self._violations.append(Violation(UPSTREAM_KEY, text))
         elif not isinstance(key, str) or not _UPSTREAM_KEY.fullmatch(key):
             self._violations.append(Violation(UPSTREAM_KEY, "must have 1 to 256 printable ASCII characters, no spaces"))
         else:

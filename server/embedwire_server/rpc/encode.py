@@ -165,13 +165,13 @@ def _write_timings(message: pb.Timings, call: EmbedCall) -> None:
     status.write_duration(message.decode, call.decode)
 
 
-def _upstream_error(said: UpstreamErrorInfo) -> pb.UpstreamError:
+def _upstream_error(info: UpstreamErrorInfo) -> pb.UpstreamError:
     return pb.UpstreamError(
-        http_status=said.http_status,
-        code=said.code,
-        message=said.message,
-        docs_url=said.docs_url,
-        rate_limit_headers=dict(said.rate_limit_headers),
+        http_status=info.http_status,
+        code=info.code,
+        message=info.message,
+        docs_url=info.docs_url,
+        rate_limit_headers=dict(info.rate_limit_headers),
     )
 
 

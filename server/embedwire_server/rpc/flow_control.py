@@ -76,7 +76,7 @@ class UnreadReplyBudget:
     def __init__(self, of_all: int = 128 << 20, of_one: int = 32 << 20) -> None:
         self._of_all = of_all
         self._of_one = of_one
-        self._untaken: collections.Counter[Caller] = collections.Counter()
+        self._unread: collections.Counter[Caller] = collections.Counter()
         self._sum = 0
 
     def admit(self, call: Call) -> None:
@@ -85,7 +85,7 @@ class UnreadReplyBudget:
         Raises:
             Overloaded: the unread replies of the caller, or of all callers, are too large.
         """
-        if not self._has_room(call.caller, MAX_REPLY_BYTES):
+        if not self._fits(call.caller, MAX_REPLY_BYTES):
             raise Overloaded("too many replies have not been read; read them before the next call", retry_delay=1.0)
 
     def put(self, size: int, call: Call) -> None:
@@ -95,17 +95,17 @@ class UnreadReplyBudget:
             ReplyTooLarge: the reply exceeds the budget.
         """
         caller = call.caller
-        if not self._has_room(caller, size):
+        if not self._fits(caller, size):
             raise ReplyTooLarge("too many replies have not been read; use CreateEmbedding, which streams them")
-        self._untaken[caller] += size
+        self._unread[caller] += size
         self._sum += size
-        on_call_done(lambda: self._taken(caller, size))
+        on_call_done(lambda: self._delivered(caller, size))
 
-    def _has_room(self, caller: Caller, size: int) -> bool:
-        return self._untaken[caller] + size <= self._of_one and self._sum + size <= self._of_all
+    def _fits(self, caller: Caller, size: int) -> bool:
+        return self._unread[caller] + size <= self._of_one and self._sum + size <= self._of_all
 
-    def _taken(self, caller: Caller, size: int) -> None:
-        self._untaken[caller] -= size
+    def _delivered(self, caller: Caller, size: int) -> None:
+        self._unread[caller] -= size
         self._sum -= size
-        if not self._untaken[caller]:
-            del self._untaken[caller]
+        if not self._unread[caller]:
+            del self._unread[caller]

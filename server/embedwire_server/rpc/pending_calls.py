@@ -55,8 +55,8 @@ class PendingCalls:
         busiest = max(self._by_connection, key=lambda connection: len(self._by_connection[connection]))
         oldest = next(iter(self._by_connection[busiest]))
         self.discard(oldest)
-        words = f"more than {self._most} calls wait for their first message; send it together with the headers"
-        oldest.end(Overloaded(words, retry_delay=_RETRY_SECONDS))
+        text = f"more than {self._most} calls wait for their first message; send it together with the headers"
+        oldest.end(Overloaded(text, retry_delay=_RETRY_SECONDS))
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -21,9 +21,9 @@ from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
 # Time for GOAWAY to reach clients, before replies to held calls cause new ones.
-LEAVING_SECONDS = 0.02
+GOAWAY_SECONDS = 0.02
 # Time to send the status of aborted calls, and for clients to close their connections.
-GOODBYE_SECONDS = 2.0
+FLUSH_SECONDS = 2.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds between attempts to listen again
 
@@ -82,12 +82,12 @@ class Server:
         running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
-        stopping = await _leave(self._server, self._services.drain_gate, grace + 2 * GOODBYE_SECONDS)
+        stopping = await _stop_accepting(self._server, self._services.drain_gate, grace + 2 * FLUSH_SECONDS)
         running.end(Draining(), services=reflection.SERVICES)  # these streams do not end by themselves
         if not await running.ended(grace):
             running.end(Draining())
-            await running.ended(GOODBYE_SECONDS)
-        await asyncio.wait([stopping], timeout=GOODBYE_SECONDS)
+            await running.ended(FLUSH_SECONDS)
+        await asyncio.wait([stopping], timeout=FLUSH_SECONDS)
         await self._server.stop(None)
         await stopping
         if self._replaced is not None:
@@ -115,7 +115,7 @@ class Server:
         await health.unready("accept loops")
         await drain_gate.hold()
         self._server, self._accept_loops = self._services.server(private_api=False)
-        self._replaced = asyncio.create_task(_stopped(before, MAX_CONNECTION_AGE_GRACE_SECONDS))
+        self._replaced = asyncio.create_task(_stop(before, MAX_CONNECTION_AGE_GRACE_SECONDS))
         await self._bind_again()
         await self._server.start()
         await drain_gate.open()
@@ -186,19 +186,19 @@ class HealthServer:
 
     async def stop(self, grace: float) -> None:
         """Reject new calls, and give running calls `grace` seconds."""
-        await (await _leave(self._server, self._gate, grace))
+        await (await _stop_accepting(self._server, self._gate, grace))
 
 
-async def _leave(server: grpc.aio.Server, gate: DrainGate, grace: float) -> asyncio.Task[None]:
+async def _stop_accepting(server: grpc.aio.Server, gate: DrainGate, grace: float) -> asyncio.Task[None]:
     """Begin to stop a server, without a call that gRPC ends with CANCELLED; see `Server.stop`."""
     await gate.hold()
     stopping = asyncio.create_task(server.stop(grace))
-    await asyncio.sleep(LEAVING_SECONDS)
+    await asyncio.sleep(GOAWAY_SECONDS)
     await gate.open()
     return stopping
 
 
-async def _stopped(server: grpc.aio.Server, grace: float) -> None:
+async def _stop(server: grpc.aio.Server, grace: float) -> None:
     """Stop a server with a grace period; without one if this is cancelled."""
     try:
         await server.stop(grace)

@@ -74,7 +74,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         """Stream the segments and results of all inputs, while their files are still arriving."""
         request = await upload_stream.first_request(request_iterator)
         call = call_context.current.get()
-        async with upload_stream.told_at_the_end(request_iterator):
+        async with upload_stream.draining_at_exit(request_iterator):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
             wanted = _allowed(wanted, call)
         reply = encode.StreamReply(

@@ -76,7 +76,7 @@ class Services:
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
         translate = ErrorInterceptor(self._authenticator, *self._pending, private_api=private_api)
-        ours, others = self._surrounded(translate, self._ours), self._surrounded(translate, self._others)
+        ours, others = self._intercepted(translate, self._ours), self._intercepted(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)
         server = grpc.aio.server(options=channel_arguments(self._options))
         if not private_api or failed is None:
@@ -98,7 +98,7 @@ class Services:
         await self.drain_gate.enter()
         await context.abort(status.code(error), status.text(error), status.trailers(error))
 
-    def _surrounded(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
+    def _intercepted(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
         return {
             path: self.drain_gate.wrap(self._observe.wrap(translate.wrap(handler), path))
             for path, handler in inner.items()

@@ -143,9 +143,13 @@ def _details(error: GatewayError) -> list[Message]:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     is_counted = error.attempts or error.cause is not None  # 0 without a connection: no request was sent
     facts = {"attempts": str(error.attempts) if is_counted else "", "cause": error.cause or ""}
-    if said := error.upstream:
-        facts |= {"http_status": str(said.http_status), "upstream_code": said.code, "upstream_message": said.message}
-        facts |= {"docs_url": said.docs_url, **dict(said.rate_limit_headers)}
+    if upstream := error.upstream:
+        facts |= {
+            "http_status": str(upstream.http_status),
+            "upstream_code": upstream.code,
+            "upstream_message": upstream.message,
+        }
+        facts |= {"docs_url": upstream.docs_url, **dict(upstream.rate_limit_headers)}
     info.metadata.update({name: value for name, value in facts.items() if value})
     found: list[Message] = []
     if error.retry_delay is not None:  # the most important detail, and small enough to fit always

@@ -33,11 +33,11 @@ class StreamLimit:
         """
         caller = call_context.caller_of(peer)
         if self._share.held_by(caller) >= self._of_connection:
-            words = f"too many {self._kind} on this connection (at most {self._of_connection}); close some first"
-            raise Overloaded(words, retry_delay=_RETRY_SECONDS)
+            text = f"too many {self._kind} on this connection (at most {self._of_connection}); close some first"
+            raise Overloaded(text, retry_delay=_RETRY_SECONDS)
         if not self._share.fits(caller, 1):
-            words = f"too many {self._kind} (at most {self._share.most}, shared by all callers); retry later"
-            raise Overloaded(words, retry_delay=_RETRY_SECONDS)
+            text = f"too many {self._kind} (at most {self._share.most}, shared by all callers); retry later"
+            raise Overloaded(text, retry_delay=_RETRY_SECONDS)
         self._share.change(caller, 1)
         try:
             yield

@@ -63,7 +63,7 @@ class Receiver:
             UploadStalled: the caller sends too slowly.
             GatewayError: a file has failed, and the caller has continued it for too long.
         """
-        async with told_at_the_end(self._messages):
+        async with draining_at_exit(self._messages):
             for index, upload in self._uploads.items():
                 await upload.open()
                 await self._file(index, upload)
@@ -136,7 +136,7 @@ def closing(uploads: Mapping[int, SpooledUpload]) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def told_at_the_end(messages: Messages) -> AsyncGenerator[None]:
+async def draining_at_exit(messages: Messages) -> AsyncGenerator[None]:
     """Drain the messages before a failure is raised, so that the client receives the status; see `drain`."""
     try:
         yield

@@ -289,7 +289,7 @@ async def test_a_proxy_that_opens_no_tunnel(answer: bytes, cause: Cause) -> None
                 await asyncio.sleep(0.01)
     assert diagnosis.cause_of(caught.value) is cause
     if answer.startswith(b"HTTP/1.1 403"):
-        assert diagnosis.words_of(caught.value, cause).endswith("with status 403")
+        assert diagnosis.message_of(caught.value, cause).endswith("with status 403")
     assert "secret" not in repr(caught.value) + repr(caught.value.__cause__) + repr(proxy)
     assert not accepted.is_set()
 

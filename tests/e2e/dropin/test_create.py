@@ -434,7 +434,9 @@ async def test_api_key(scripted: Scripted) -> None:
             await create(served, text="x", api_key="mine")
 
     assert [visit.headers["x-api-key"] for visit in upstream.visits] == ["mine", "servers"]
-    assert caught.value.body["message"].startswith("The api_key parameter is invalid. This server does not take")
+    assert caught.value.body["message"].startswith(
+        "The api_key parameter is invalid. This server does not accept upstream API keys"
+    )
 
 
 def test_a_key_is_not_sent_in_plain_text_over_a_network() -> None:

@@ -39,6 +39,6 @@ async def test_configured_minutes(scripted: Scripted) -> None:
 
     assert quota_of(error)[0] == ["audio minutes per hour"]
     assert 3500 < quota_of(error)[1] <= 3601
-    assert "split it" in failed(never).message
+    assert "split the file" in failed(never).message
     assert quota_of(never) == (["audio minutes per hour"], 0)
     assert len(upstream.visits) == 2

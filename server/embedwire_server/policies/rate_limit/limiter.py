@@ -270,8 +270,8 @@ class RateLimiter:
         most = f" (at most {limit.amount})" if limit else ", which asked to wait"
         self._metrics.rate_limit_rejections.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
         if math.isinf(available_in):
-            words = f"{name}{most}: this file alone exceeds it; split the file"
-            return RateLimited(words, quotas=(QuotaViolation(name, words),))
+            text = f"{name}{most}: this file alone exceeds it; split the file"
+            return RateLimited(text, quotas=(QuotaViolation(name, text),))
         times = f"available in {available_in:.3g} s, the deadline is in {max(0.0, time_left):.3g} s"
-        words = f"{name}{most}: capacity is {times}"
-        return RateLimited(words, retry_delay=available_in, quotas=(QuotaViolation(name, words),))
+        text = f"{name}{most}: capacity is {times}"
+        return RateLimited(text, retry_delay=available_in, quotas=(QuotaViolation(name, text),))

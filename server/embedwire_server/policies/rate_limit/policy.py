@@ -62,8 +62,8 @@ class RateLimiters:
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
         self._limits = limits
-        for (key, modality), limiter in self._limiters.items():
-            if key is None:
+        for (credential, modality), limiter in self._limiters.items():
+            if credential is None:
                 limiter.limit(limits.get(modality, ()))
 
     def of(self, call: EmbedCall) -> RateLimiter:
@@ -78,12 +78,14 @@ class RateLimiters:
             )
         return limiter
 
-    def _of_caller(self, key: str, host: str, modality: Modality, limiter: RateLimiter | None) -> RateLimiter:
+    def _of_caller(self, credential: str, host: str, modality: Modality, limiter: RateLimiter | None) -> RateLimiter:
         if limiter is None and self._limited_credentials(host) >= MAX_LIMITED_CREDENTIALS:
             return _get_or_create(
                 self._shared, (host, modality), lambda: RateLimiter(modality, (), self._metrics, is_shared=True)
             )
-        limiter = _get_or_create(self._limiters, (key, modality), lambda: RateLimiter(modality, (), self._metrics))
+        limiter = _get_or_create(
+            self._limiters, (credential, modality), lambda: RateLimiter(modality, (), self._metrics)
+        )
         limiter.host = host
         return limiter
 

@@ -52,7 +52,7 @@ class SlidingWindow:
     """Sliding window: the usage of the last seconds, and when more is allowed."""
 
     def __init__(self, limit: RateLimit) -> None:
-        self._gone: deque[Usage] = deque()
+        self._usages: deque[Usage] = deque()
         self._total = 0.0
         self._next = -math.inf  # when the next request is due at an even rate
         self.set_limit(limit)
@@ -71,14 +71,14 @@ class SlidingWindow:
             return math.inf
         self._forget(now)
         even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
-        return max(now, even, self._room(now, max(amount + ahead, _LEAST)))
+        return max(now, even, self._capacity_at(now, max(amount + ahead, _LEAST)))
 
     def consume(self, now: float, amount: float) -> Usage:
         """Record usage now."""
-        usage = self._gone[-1] if self._gone else None
+        usage = self._usages[-1] if self._usages else None
         if usage is None or now - usage.since >= self._part:
             usage = Usage(now, now, 0.0)
-            self._gone.append(usage)
+            self._usages.append(usage)
         usage.at = now
         usage.amount += amount
         self._total += amount
@@ -92,13 +92,13 @@ class SlidingWindow:
             self._total += more
             usage.amount += more
 
-    def _room(self, now: float, amount: float) -> float:
+    def _capacity_at(self, now: float, amount: float) -> float:
         rounds, rest = divmod(amount, self.limit.amount)
         if rounds and not rest:
             rounds, rest = rounds - 1, float(self.limit.amount)
         excess = self._total + rest - self.limit.amount
         at = now
-        for usage in self._gone:
+        for usage in self._usages:
             if excess <= 0:
                 break
             excess -= usage.amount
@@ -106,9 +106,9 @@ class SlidingWindow:
         return at + rounds * self._seconds
 
     def _forget(self, now: float) -> None:
-        while self._gone and self._gone[0].at + self._seconds <= now:
-            usage = self._gone.popleft()
+        while self._usages and self._usages[0].at + self._seconds <= now:
+            usage = self._usages.popleft()
             self._total -= usage.amount
             usage.at = -math.inf
-        if not self._gone:
+        if not self._usages:
             self._total = 0.0  # removes accumulated rounding errors

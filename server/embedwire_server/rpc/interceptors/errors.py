@@ -45,24 +45,24 @@ class ErrorInterceptor:
         private_api: bool,
     ) -> None:
         self._private_api = private_api
-        self._complete: Complete = batch_leak.complete_operation if private_api else _plainly
+        self._complete: Complete = batch_leak.complete_operation if private_api else _awaited
         self._begin: Complete = batch_leak.complete_operation if private_api else _uninterrupted
         self._access = access
         self._pending = (pending_open, pending)
-        self._outbox = UnreadReplyBudget()
+        self._unread_replies = UnreadReplyBudget()
 
     def wrap(self, handler: Handler) -> Handler:
         """Wrap a handler. The wrapper reads the messages from the context, also the only one of a unary request."""
-        handler = _tolerant(handler)
+        handler = _preserving_status(handler)
         inner, serialize = handlers.run_of(handler), handler.response_serializer
         receive = self._each if handler.request_streaming else self._only
 
         async def answer(call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - as the handler does
             if call.is_ours:  # probes are always answered
-                self._outbox.admit(call)
+                self._unread_replies.admit(call)
             message = await inner(await receive(call, context), context)
             if call.is_ours:
-                self._outbox.put(message.ByteSize(), call)
+                self._unread_replies.put(message.ByteSize(), call)
             return message
 
         async def write(call: call_context.Call, context: Context) -> bytes | None:
@@ -152,7 +152,7 @@ class ErrorInterceptor:
                     raise
 
 
-async def _plainly(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
+async def _awaited(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
     return await operation
 
 
@@ -175,7 +175,7 @@ def _reason_to_leave(context: Context) -> Reason:
     return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
-def _tolerant(handler: Handler) -> Handler:
+def _preserving_status(handler: Handler) -> Handler:
     """Copy a handler so that it receives a `MalformedMessage` for bytes that cannot be decoded."""
     decode = handler.request_deserializer
 

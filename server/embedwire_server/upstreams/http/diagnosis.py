@@ -74,7 +74,7 @@ def cause_of(error: BaseException) -> Cause:
     return Cause.CONNECTION_FAILED
 
 
-def words_of(error: BaseException, cause: Cause) -> str:
+def message_of(error: BaseException, cause: Cause) -> str:
     """Return the message for a cause, for callers and the log; with the status if a proxy refused."""
     for link in _chain(error):
         if cause is Cause.PROXY_REFUSED and isinstance(link, TunnelError):

@@ -45,7 +45,7 @@ class ReplyDecoder:
         self._names = [b"", b"", b""]  # the last string seen at each of these depths
         self._envelope = bytearray()
         self._buffer = b""  # bytes in neither the envelope nor a finished element; during `feed`, also some that are
-        self._taken = 0  # end of the bytes that are in the envelope or a finished element
+        self._consumed = 0  # end of the bytes that are in the envelope or a finished element
         self._scanned = 0  # end of the scanned bytes
         self._unended = 0  # if a list of numbers is incomplete: its end is not before this index
         self._unended_string = 0  # if a string is incomplete: its end is not before this index
@@ -193,18 +193,18 @@ class ReplyDecoder:
         return self._in_list
 
     def _cut(self) -> bytes:
-        element = self._buffer[self._taken : self._scanned]
+        element = self._buffer[self._consumed : self._scanned]
         if len(element) > MAX_ELEMENT_BYTES:
             raise _too_large()
-        self._taken = self._scanned
+        self._consumed = self._scanned
         self._envelope += b"{}"
         self.elements += 1
         return element
 
     def _take(self, end: int) -> None:
         """Move scanned bytes up to `end` into the envelope."""
-        self._envelope += self._buffer[self._taken : end]
-        self._taken = end
+        self._envelope += self._buffer[self._consumed : end]
+        self._consumed = end
         if len(self._envelope) > MAX_ENVELOPE_BYTES:
             raise _too_large()
 
@@ -212,12 +212,12 @@ class ReplyDecoder:
         """Drop from the buffer all but an unfinished element and unscanned bytes."""
         if not self._is_in_element():
             self._take(self._scanned)
-        taken = self._taken
-        self._buffer = self._buffer[taken:]
-        self._scanned -= taken
-        self._unended = max(0, self._unended - taken)
-        self._unended_string = max(0, self._unended_string - taken)
-        self._taken = 0
+        consumed = self._consumed
+        self._buffer = self._buffer[consumed:]
+        self._scanned -= consumed
+        self._unended = max(0, self._unended - consumed)
+        self._unended_string = max(0, self._unended_string - consumed)
+        self._consumed = 0
         if self._buffer and self._is_above_limit(len(self._buffer)):
             raise _too_large()
 
@@ -232,7 +232,7 @@ class ReplyDecoder:
 
     def _malformed(self, message: str) -> MalformedReplyError:
         """Return this fault, or the fault of size if a limit was exceeded before it."""
-        return _too_large() if self._is_above_limit(self._scanned - self._taken) else MalformedReplyError(message)
+        return _too_large() if self._is_above_limit(self._scanned - self._consumed) else MalformedReplyError(message)
 
 
 def _too_large() -> MalformedReplyError:

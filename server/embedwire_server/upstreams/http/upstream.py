@@ -124,7 +124,7 @@ class HttpUpstream:
             if exchange.fault:
                 raise _unusable(exchange.fault) from error
             cause = _cause(error, exchange)
-            raise _failed(cause, _retry_safety(exchange, cause), diagnosis.words_of(error, cause)) from error
+            raise _failed(cause, _retry_safety(exchange, cause), diagnosis.message_of(error, cause)) from error
         except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
                 call.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
@@ -210,7 +210,7 @@ class _Body:
             if self._exchange.fault:
                 raise _unusable(self._exchange.fault) from error
             cause = diagnosis.cause_of(error)
-            raise _failed(cause, words="the upstream closed the connection before its reply was complete") from error
+            raise _failed(cause, text="the upstream closed the connection before its reply was complete") from error
         finally:
             self._call.waiting += time.perf_counter() - started
 
@@ -250,13 +250,13 @@ def _unusable(fault: str) -> UpstreamFailure:
     return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {fault}")
 
 
-def _failed(cause: Cause, retry_safety: RetrySafety = RetrySafety.UNSAFE, words: str = "") -> GatewayError:
+def _failed(cause: Cause, retry_safety: RetrySafety = RetrySafety.UNSAFE, text: str = "") -> GatewayError:
     """Build the failure for a cause, without the texts of exceptions, which may contain addresses.
 
-    `words` replace the message of the cause, except for `NOT_HTTP`.
+    `text` replaces the message of the cause, except for `NOT_HTTP`.
     """
     if cause in OWN:
         return ResourceFailure(cause)
     reason = Reason.UPSTREAM_MALFORMED_REPLY if cause is Cause.NOT_HTTP else Reason.UPSTREAM_UNAVAILABLE
-    message = WORDS[cause] if cause is Cause.NOT_HTTP or not words else words
+    message = WORDS[cause] if cause is Cause.NOT_HTTP or not text else text
     return UpstreamFailure(reason, message, retry_safety=retry_safety, cause=cause)

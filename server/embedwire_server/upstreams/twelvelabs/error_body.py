@@ -62,8 +62,8 @@ def decoded(body: bytes, content_type: str) -> str:
     encoding = next((name for mark, name in _MARKS if body.startswith(mark)), None)
     if encoding is None and b"\x00" in body[:4]:
         encoding = json.detect_encoding(body)
-    if encoding is None and (said := _CHARSET.search(content_type)):
-        encoding = said[1]
+    if encoding is None and (found := _CHARSET.search(content_type)):
+        encoding = found[1]
     try:
         return body.decode(encoding or "utf-8", "replace")
     except (LookupError, ValueError):  # there is no such charset
@@ -105,12 +105,12 @@ def words(value: Any, depth: int = MAX_DEPTH) -> str:  # noqa: ANN401 - any JSON
 def _of_object(value: dict[str, Any], depth: int) -> str:
     """Return the message of an object; without one, its members are taken for fields with lists of messages."""
     names = {name.lower(): name for name in reversed(value)}
-    said = {name: words(value[names[name]], depth - 1) for name in (*_MESSAGE, *_WRAPPERS) if name in names}
-    message = next(filter(None, said.values()), "")
+    found = {name: words(value[names[name]], depth - 1) for name in (*_MESSAGE, *_WRAPPERS) if name in names}
+    message = next(filter(None, found.values()), "")
     if not message:
         return _of_fields(value, depth)
-    if said.get("errors", "") not in message:
-        message = f"{message}: {said['errors']}"
+    if found.get("errors", "") not in message:
+        message = f"{message}: {found['errors']}"
     place = _place(_member(value, _PLACE)) if depth < MAX_DEPTH else ""
     return f"{place}: {message}" if place and place not in message else message
 
@@ -118,8 +118,8 @@ def _of_object(value: dict[str, Any], depth: int) -> str:
 def _of_fields(value: dict[str, Any], depth: int) -> str:
     types = list | dict | str if depth < MAX_DEPTH else list | dict  # at the top, strings are ids and times
     fields = [(name, item) for name, item in value.items() if isinstance(item, types)]
-    said = [(name, words(item, depth - 1)) for name, item in fields[:MAX_ITEMS]]
-    return "; ".join(f"{name}: {text}" for name, text in said if text)
+    found = [(name, words(item, depth - 1)) for name, item in fields[:MAX_ITEMS]]
+    return "; ".join(f"{name}: {text}" for name, text in found if text)
 
 
 def _place(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -97,7 +97,7 @@ def from_response(
     text = error_body.decoded(body, response.headers.get("content-type", ""))
     error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
     message = _before_cut(error.message, key) if len(error.message) >= error_body.MAX_CHARS else error.message
-    said = UpstreamErrorInfo(
+    info = UpstreamErrorInfo(
         response.status_code,
         code=sanitize_text(error.code, key),
         message=sanitize_text(message, key),
@@ -108,23 +108,23 @@ def from_response(
             if rate_limit_headers.RATE_LIMIT_HEADER.match(name)
         ),
     )
-    reason = _reason(said)
+    reason = _reason(info)
     if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
         reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
         reason,
-        _redirect(response, key) or _WORDS.get(reason) or said.message or _status(said.http_status),
-        retry_delay=_retry_delay(reason, response.headers, error.details, said.message),
-        upstream=said,
-        retry_safety=_retry_safety(reason, said.http_status),
+        _redirect(response, key) or _WORDS.get(reason) or info.message or _status(info.http_status),
+        retry_delay=_retry_delay(reason, response.headers, error.details, info.message),
+        upstream=info,
+        retry_safety=_retry_safety(reason, info.http_status),
     )
 
 
 def from_error_message(message: object, key: str | None) -> UpstreamFailure:
     """Build the failure for a response with status 200 whose `error_message` says that the input failed."""
-    said = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
-    words = said.message or "the upstream rejected this input without a reason"
-    return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
+    info = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
+    words = info.message or "the upstream rejected this input without a reason"
+    return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=info)
 
 
 def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
@@ -187,14 +187,14 @@ def _retry_safety(reason: Reason, status: int) -> RetrySafety:
     )
 
 
-def _reason(said: UpstreamErrorInfo) -> Reason:
-    by_code = _BY_CODE.get(said.code.lower())
+def _reason(info: UpstreamErrorInfo) -> Reason:
+    by_code = _BY_CODE.get(info.code.lower())
     if by_code is not None:
         return by_code
-    if said.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_UNAVAILABLE)
-    if httpx.codes.is_redirect(said.http_status):
+    if info.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return _BY_STATUS.get(info.http_status, Reason.UPSTREAM_UNAVAILABLE)
+    if httpx.codes.is_redirect(info.http_status):
         return Reason.UPSTREAM_INCOMPATIBLE
-    if httpx.codes.is_client_error(said.http_status):
-        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_INCOMPATIBLE)
+    if httpx.codes.is_client_error(info.http_status):
+        return _BY_STATUS.get(info.http_status, Reason.UPSTREAM_INCOMPATIBLE)
     return Reason.UPSTREAM_MALFORMED_REPLY
