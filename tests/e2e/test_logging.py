@@ -75,12 +75,12 @@ async def test_what_was_lost_is_reported(tmp_path: Path) -> None:
             await server.stub.CreateEmbeddingUnary(TEXT, timeout=20)
             await until(lambda: "log lines were lost" in log.read_text())
             lost = await server.dropped()
-            await until(lambda: log.read_text().count('"event": "call"') >= 12 - lost)
+            await until(lambda: log.read_text().count('"body": "call"') >= 12 - lost)
 
     lines = parsed(log.read_text().splitlines())
     assert set(codes) == {grpc.StatusCode.OK}
-    assert sum(line["event"] == "call" for line in lines) == 12 - lost
-    assert [line["lines"] for line in lines if line["event"] == "log lines were lost"] == [lost]
+    assert sum(line["body"] == "call" for line in lines) == 12 - lost
+    assert [line["embedwire.lines"] for line in lines if line["body"] == "log lines were lost"] == [lost]
 
 
 VALUES = {
@@ -122,7 +122,7 @@ def test_any_value_makes_a_line(value: str, form: str) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (0, "", 5)
     assert len(lines) < 1 << 19
     if form == "json":
-        assert {line["level"] for line in parsed(ended.stderr.splitlines())} == {"info", "warning"}
+        assert {line["severity_text"] for line in parsed(ended.stderr.splitlines())} == {"INFO", "WARN"}
         assert "NaN" not in ended.stderr
         assert "Infinity" not in ended.stderr
 
@@ -158,12 +158,12 @@ def test_whatever_else_is_written_becomes_lines() -> None:
         """
     )
     lines = parsed(ended.stderr.splitlines())
-    levels = {line["event"]: line["level"] for line in lines}
+    levels = {line["body"]: line["severity_text"] for line in lines}
     assert ended.returncode == 1
-    assert {"of print", "of C, \\xff"} <= {event for event, level in levels.items() if level == "warning"}
-    assert levels["E0000 00:00:00.1 2 file.cc:3] of gRPC core"] == "error"
+    assert {"of print", "of C, \\xff"} <= {event for event, level in levels.items() if level == "WARN"}
+    assert levels["E0000 00:00:00.1 2 file.cc:3] of gRPC core"] == "ERROR"
     assert any("of a warning" in event for event in levels)
-    assert sum(line["event"] == "unexpected exception" for line in lines) == 4
+    assert sum(line["body"] == "unexpected exception" for line in lines) == 4
     assert "CANARY" not in ended.stderr
 
 
@@ -223,7 +223,7 @@ async def test_core_lines_of_tls_are_objects(tls: Files) -> None:
                         pass
         await until(lambda: any('"stderr"' in line for line in server.log))
         await server.terminate()
-    assert {line["logger"] for line in parsed(server.log)} > {"stderr"}
+    assert {line["otel.scope.name"] for line in parsed(server.log)} > {"stderr"}
 
 
 async def test_core_lines_of_connections_are_objects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,8 +237,8 @@ async def test_core_lines_of_connections_are_objects(monkeypatch: pytest.MonkeyP
         assert await server.stub.CreateEmbeddingUnary(TEXT, timeout=20).code() is grpc.StatusCode.OK
         await server.terminate()
     lines = parsed(server.log)
-    assert sum(line["logger"] == "stderr" for line in lines) > 50
-    assert [line["code"] for line in lines if line["event"] == "call"] == ["OK"]
+    assert sum(line["otel.scope.name"] == "stderr" for line in lines) > 50
+    assert [line["rpc.response.status_code"] for line in lines if line["body"] == "call"] == ["OK"]
 
 
 async def test_a_server_that_cannot_listen_says_so_in_objects() -> None:
@@ -249,7 +249,7 @@ async def test_a_server_that_cannot_listen_says_so_in_objects() -> None:
         ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=30, check=False)
     lines = parsed(ended.stderr.splitlines())
     assert ended.returncode == 1
-    assert server.target in lines[-1]["event"]
+    assert server.target in lines[-1]["body"]
 
 
 async def test_workers_log_objects() -> None:
@@ -261,9 +261,9 @@ async def test_workers_log_objects() -> None:
                 await stub.CreateEmbeddingUnary(TEXT, timeout=20)
         await until(lambda: sum('"call"' in line for line in server.log) == 20)  # a crash loses what is in the buffer
         started = [json.loads(line) for line in server.log if "a worker starts" in line]
-        os.kill(started[0]["pid"], signal.SIGABRT)
+        os.kill(started[0]["process.pid"], signal.SIGABRT)
         await until(lambda: any("a worker has exited unexpectedly" in line for line in server.log))
         await server.terminate()
     lines = parsed(server.log)
-    assert sum(line["event"] == "call" and line["worker"] in {0, 1} for line in lines) == 20
-    assert any("Fatal Python error: Aborted" in line["event"] for line in lines)
+    assert sum(line["body"] == "call" and line["embedwire.worker"] in {0, 1} for line in lines) == 20
+    assert any("Fatal Python error: Aborted" in line["body"] for line in lines)

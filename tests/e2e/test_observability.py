@@ -100,11 +100,15 @@ async def test_a_call_is_one_line_with_its_request_id() -> None:
         await drain(call)
         await server.terminate()
     lines = [json.loads(line) for line in server.log]
-    (line,) = [line for line in lines if line["event"] == "call"]
+    (line,) = [line for line in lines if line["body"] == "call"]
 
-    assert (line["request_id"], line["code"], line["reason"]) == ("mine-1", "OK", "OK")
-    assert (line["service"], line["method"], line["model"]) == (SERVICE, "CreateEmbedding", "marengo3.0")
-    assert line["seconds"] > 0
+    assert (line["embedwire.request_id"], line["rpc.response.status_code"], line["embedwire.reason"]) == (
+        "mine-1",
+        "OK",
+        "OK",
+    )
+    assert (line["rpc.method"], line["gen_ai.request.model"]) == (f"{SERVICE}/CreateEmbedding", "marengo3.0")
+    assert line["rpc.server.call.duration"] > 0
 
 
 async def test_health_is_checked_listed_and_watched(served: Served) -> None:

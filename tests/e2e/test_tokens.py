@@ -229,6 +229,6 @@ async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
     assert 'embedwire_client_requests_total{client="search",reason="OK"} 1.0' in metrics
     assert 'embedwire_client_requests_total{client="search",reason="PERMISSION_DENIED"} 1.0' in metrics
     assert 'embedwire_client_inputs_total{client="search",modality="text"} 1.0' in metrics
-    assert log.count("caller=search") == 2
+    assert log.count("client=search") == 2
     assert log.count("reason=UNAUTHENTICATED") == 2
     assert not re.search(f"CANARY|{sha256(token)}|{sha256(wrong)}", log + metrics + "".join(told))

@@ -73,11 +73,11 @@ async def _load(callers: Callers, is_over: asyncio.Event) -> None:
 
 def _log(server: Server, event: str) -> list[dict[str, Any]]:
     lines = (line for line in server.log.read_text().splitlines() if line.startswith("{") and line.endswith("}"))
-    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+    return [entry for entry in map(json.loads, lines) if entry["body"] == event]
 
 
 def _pids(server: Server) -> dict[int, int]:
-    return {entry["worker"]: entry["pid"] for entry in _log(server, "a worker starts")}
+    return {entry["embedwire.worker"]: entry["process.pid"] for entry in _log(server, "a worker starts")}
 
 
 async def _events(server: Server, event: str, count: int) -> None:

@@ -39,10 +39,10 @@ def server() -> Iterator[tuple[str, str]]:
     with process:
         try:
             for line in process.stderr:
-                fact = json.loads(line)
-                print(f"server: {fact['event']}")
-                if fact["event"] == "serving":
-                    yield fact["target"], fact["metrics"]
+                record = json.loads(line)
+                print(f"server: {record['body']}")
+                if record["body"] == "serving":
+                    yield record["embedwire.target"], record["embedwire.metrics"]
                     return
             raise SystemExit("the server did not start")
         finally:

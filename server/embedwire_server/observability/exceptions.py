@@ -35,5 +35,5 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {
         "error_type": f"{type(error).__module__}.{type(error).__qualname__}",
         "causes": causes,
-        "places": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+        "stacktrace": "; ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
     }

@@ -26,6 +26,36 @@ Event = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Event], Any]
 
 
+# Severities of OpenTelemetry's logs data model.
+_SEVERITIES = {
+    "debug": ("DEBUG", 5),
+    "info": ("INFO", 9),
+    "warning": ("WARN", 13),
+    "error": ("ERROR", 17),
+    "critical": ("FATAL", 21),
+}
+
+
+class _AttributeNames(dict[str, str]):
+    """Names of a line's values in JSON: those of OpenTelemetry's semantic conventions, or `embedwire.` and the name."""
+
+    def __missing__(self, name: str) -> str:
+        return f"embedwire.{name}"
+
+
+_ATTRIBUTE_NAMES = _AttributeNames(
+    logger="otel.scope.name",
+    method="rpc.method",
+    code="rpc.response.status_code",
+    seconds="rpc.server.call.duration",
+    model="gen_ai.request.model",
+    error_type="exception.type",
+    stacktrace="exception.stacktrace",
+    pid="process.pid",
+    exit_status="process.exit.code",
+)
+
+
 class _Named(NamedTuple):
     """A logger of which only the name is needed."""
 
@@ -94,8 +124,8 @@ class LogLines:
 
     def _reduced(self, event: Event) -> str:
         """Render the event with values that can be rendered, each truncated."""
-        values = {_shown(name): _plain(value) for name, value in list(event.items())[:_MAX_VALUES]}
-        return _text(None, "", values) if self._is_text else _ENCODER.encode(values)
+        values: Event = {_shown(name): _plain(value) for name, value in list(event.items())[:_MAX_VALUES]}
+        return _text(None, "", values) if self._is_text else _ENCODER.encode(_log_record(values))
 
 
 def _describe_exception(event: Event) -> None:
@@ -115,10 +145,21 @@ def _json(_: object, __: str, event: Event) -> str:
     Raises:
         ValueError: it has some, or a number that is not JSON.
     """
-    line = _ENCODER.encode(event)
+    line = _ENCODER.encode(_log_record(event))
     if "\\ud" in line:
         raise ValueError("surrogates")
     return line
+
+
+def _log_record(event: Event) -> dict[str, Any]:
+    """Name the values as OpenTelemetry does: the fields of its logs data model first, then the attributes, flat."""
+    rest = dict(event)
+    severity, number = _SEVERITIES[rest.pop("level")]
+    record = {"timestamp": rest.pop("timestamp"), "severity_text": severity, "severity_number": number}
+    record["body"] = rest.pop("event", "")
+    for name, value in rest.items():
+        record[_ATTRIBUTE_NAMES[name]] = value
+    return record
 
 
 def _text(_: object, __: str, event: Event) -> str:

@@ -79,7 +79,7 @@ async def test_unforeseen_exception(inputs: str) -> None:
     assert [(log["log_level"], log["error_type"], log["causes"]) for log in logs] == [
         ("error", "builtins.ValueError", ["KeyError"])
     ]
-    assert any("gateway/support.py" in frame for frame in logs[0]["places"])
+    assert any("gateway/support.py" in frame for frame in logs[0]["stacktrace"].split("; "))
 
 
 @dataclasses.dataclass

@@ -16,6 +16,16 @@ from embedwire_server.observability.log_lines import LogLines
 SECOND = 1_000_000_000
 # 2026-11-29, so that every time of the day is of that date.
 MIDNIGHT = int(dt.datetime(2026, 11, 29, tzinfo=dt.UTC).timestamp()) * SECOND
+STANDARD = {
+    "method": "rpc.method",
+    "code": "rpc.response.status_code",
+    "seconds": "rpc.server.call.duration",
+    "model": "gen_ai.request.model",
+    "error_type": "exception.type",
+    "stacktrace": "exception.stacktrace",
+    "pid": "process.pid",
+    "exit_status": "process.exit.code",
+}
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 
 
@@ -35,8 +45,9 @@ def line(form: str, event: dict[str, Any], **facts: object) -> str:
     [
         pytest.param(
             "json",
-            '{"code": "OK", "seconds": 0.012345, "cause": null, "event": "call", "request_id": "id-1", "worker": 3, '
-            '"level": "info", "logger": "some.where", "timestamp": "2026-11-29T00:00:01.000002Z"}',
+            '{"timestamp": "2026-11-29T00:00:01.000002Z", "severity_text": "INFO", "severity_number": 9, '
+            '"body": "call", "rpc.response.status_code": "OK", "rpc.server.call.duration": 0.012345, '
+            '"embedwire.cause": null, "embedwire.request_id": "id-1", "embedwire.worker": 3, "otel.scope.name": "some.where"}',
         ),
         pytest.param(
             "text",
@@ -74,11 +85,12 @@ def test_the_time(times: list[int]) -> None:
 def test_json_holds_each_value(facts: dict[str, object], event: str) -> None:
     """A reader of JSON gets back what a line says, except for the texts that JSON needs surrogates for."""
     found = json.loads(line("json", facts | {"event": event}))
-    for name in ("level", "logger", "timestamp"):
+    for name in ("severity_text", "severity_number", "otel.scope.name", "timestamp"):
         found.pop(name)
+    for name in ("level", "logger", "timestamp", "event"):
         facts.pop(name, None)
     if "\\ud" not in json.dumps(facts | {"event": event}):
-        assert found == facts | {"event": event}
+        assert found == {"body": event} | {STANDARD.get(name, f"embedwire.{name}"): facts[name] for name in facts}
 
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(codec="ascii")))

@@ -90,13 +90,13 @@ class ObservabilityInterceptor:
         self._metrics.call_seconds.labels(*labels).observe(seconds)
         if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
-        facts: dict[str, object] = {"service": service, "method": method, "code": code}
+        facts: dict[str, object] = {"method": f"{service}/{method}", "code": code}
         if call.is_ours:
             facts["reason"] = call.reason
             facts["model"] = call.model
         if call.token is not None:
             self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
-            facts["caller"] = call.token.name
+            facts["client"] = call.token.name
         if call.cause:
             facts["cause"] = call.cause
         facts["seconds"] = round(seconds, 6)
