@@ -47,7 +47,8 @@ def line(form: str, event: dict[str, Any], **facts: object) -> str:
             "json",
             '{"timestamp": "2026-11-29T00:00:01.000002Z", "severity_text": "INFO", "severity_number": 9, '
             '"body": "call", "rpc.response.status_code": "OK", "rpc.server.call.duration": 0.012345, '
-            '"embedwire.cause": null, "embedwire.request_id": "id-1", "embedwire.worker": 3, "otel.scope.name": "some.where"}',
+            '"embedwire.cause": null, "embedwire.request_id": "id-1", "embedwire.worker": 3, '
+            '"otel.scope.name": "some.where"}',
         ),
         pytest.param(
             "text",
