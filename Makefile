@@ -114,10 +114,10 @@ gen-go: .venv-gen/installed build/go/installed
 		--go_out=$(GO_STUBS) --go_opt=module=$(GO_MODULE) \
 		--go-grpc_out=$(GO_STUBS) --go-grpc_opt=module=$(GO_MODULE) $(PROTOS)
 
-# Four processes on two cores as well: for half of their time, tests wait.
+# Six processes on two cores as well: for half of their time, tests wait.
 .PHONY: test
 test: .venv/installed ## Run the tests
-	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal
 
 PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
 	half_open_uploads lifecycle security bad_input open_services tls tokens observability)

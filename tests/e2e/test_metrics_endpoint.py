@@ -154,7 +154,7 @@ def test_slow_connections_have_an_end() -> None:
                 while time.monotonic() - began < 30:
                     slow.sendall(b"E")
                     time.sleep(0.2)
-            assert 5 < time.monotonic() - began < 20
+            assert 5 < time.monotonic() - began < 29
             assert len(received(reading)) < 20_000 * 200
 
 

@@ -89,7 +89,8 @@ async def test_false_headers_take_no_memory(model: str) -> None:
         before = server.peak_memory()
         for kind, files in (("audio", AUDIO), ("image", IMAGES)):
             for name, make in files.items():
-                codes = await asyncio.gather(*[call(server, file_input(kind, make()), model) for _ in range(8)])
+                item = file_input(kind, make())
+                codes = await asyncio.gather(*[call(server, item, model) for _ in range(8)])
                 assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}, name
                 assert server.peak_memory() - before < MOST_GROWTH, name
         assert await call(server, text_input("a"), model) == grpc.StatusCode.OK
