@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.core.address import Address
-from embedwire_server.process.supervisor import Supervisor, reserved
+from embedwire_server.process.port_reservation import reserve_port
+from embedwire_server.process.supervisor import Supervisor
 from tests.support.messages import text_input
 from tests.support.pki import bearer, replace, sha256
 from tests.support.process import HANGING_SERVER, ServerProcess, start
@@ -236,13 +237,13 @@ async def test_a_second_signal_ends_a_process_that_hangs() -> None:
 
 async def test_two_supervisors_never_reserve_the_same_port() -> None:
     """Of two that try at the same time, at most one gets it."""
-    with reserved(Address("127.0.0.1:0")) as held:
+    with reserve_port(Address("127.0.0.1:0")) as held:
         address = Address("{}:{}".format(*held.getsockname()))
     both = 0
 
     def attempt() -> Any:
         try:
-            return reserved(address)
+            return reserve_port(address)
         except OSError:
             return None
 

@@ -21,8 +21,8 @@ from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.config.groups import MIB
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
-from embedwire_server.process.supervisor import reserved
-from embedwire_server.process.worker import LIFESPAN_JITTER, Lifespan
+from embedwire_server.process.lifespan import LIFESPAN_JITTER, Lifespan
+from embedwire_server.process.port_reservation import reserve_port
 from tests.support.messages import text_input
 from tests.support.process import SERVER, ServerProcess
 from tests.support.serving import settings_of, until
@@ -138,7 +138,7 @@ async def test_callers_lose_no_call() -> None:
 async def test_health_of_the_server_does_not_change() -> None:
     """Probes at the port for health alone see SERVING while workers are replaced, in spite of a drain delay."""
     request = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
-    with reserved(Address("127.0.0.1:0")) as held:  # for servers that share it
+    with reserve_port(Address("127.0.0.1:0")) as held:  # for servers that share it
         health = f"127.0.0.1:{held.getsockname()[1]}"
         settings: dict[str, Any] = {"workers_max_age": 2, "health_listen": health, "shutdown_delay": 60}
         async with ServerProcess.running(answer, **settings) as server:

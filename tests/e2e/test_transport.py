@@ -15,12 +15,12 @@ from embedwire_server.core.errors import Reason, RetrySafety, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, FileSource, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import Segment
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Upstream
-from embedwire_server.upstreams.http import upstream as http
+from embedwire_server.upstreams.http import response_body
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Sender
 from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import HttpUpstream
@@ -218,7 +218,7 @@ async def test_large_chunks_of_small_values_leave_turns_to_others(replies: int, 
     failures = await asyncio.gather(*(failure_of(upstream) for _ in range(replies)))
     running.cancel()
     assert {failure.reason for failure in failures} == {Reason.UPSTREAM_MALFORMED_REPLY}
-    assert turns >= replies * (len(body) // http.PIECE_BYTES - 1)
+    assert turns >= replies * (len(body) // response_body.PIECE_BYTES - 1)
 
 
 def _cut_off() -> bytes:
@@ -237,7 +237,7 @@ def _too_large() -> bytes:
     """A segment, and after it more spaces than the most that is read; compressed, they are few bytes."""
     body = zlib.compressobj(wbits=31)
     parts = [body.compress(_rejected().partition(b"}, {")[0] + b"},")]
-    parts += [body.compress(b" " * (1 << 20)) for _ in range(1 + (http.MAX_REPLY_BYTES >> 20))]
+    parts += [body.compress(b" " * (1 << 20)) for _ in range(1 + (response_body.MAX_REPLY_BYTES >> 20))]
     return b"".join([*parts, body.flush()])
 
 

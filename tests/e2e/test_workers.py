@@ -19,7 +19,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
 from embedwire_server.core.address import Address
-from embedwire_server.process.supervisor import reserved
+from embedwire_server.process.port_reservation import reserve_port
 from tests.support.messages import text_input
 from tests.support.ports import held_port
 from tests.support.process import ServerProcess
@@ -65,7 +65,7 @@ def is_running(pid: int) -> bool:
 
 
 def is_free(address: Address) -> bool:
-    with contextlib.suppress(OSError), reserved(address):
+    with contextlib.suppress(OSError), reserve_port(address):
         return True
     return False
 
@@ -215,11 +215,11 @@ async def test_rate_limits_hold_for_all_workers_together() -> None:
 
 def test_a_reserved_port_is_for_workers_only() -> None:
     """Before any worker listens, nobody else can; workers can, with SO_REUSEPORT."""
-    with reserved(Address("127.0.0.1:0")) as held:
+    with reserve_port(Address("127.0.0.1:0")) as held:
         host, port = held.getsockname()
         for _ in range(2):
             with pytest.raises(OSError, match=f"--listen 127.0.0.1:{port}: Address already in use"):
-                reserved(Address(f"{host}:{port}"))
+                reserve_port(Address(f"{host}:{port}"))
         with pytest.raises(OSError, match="in use"):
             socket.create_server((host, port))
         with (
@@ -236,7 +236,7 @@ def test_the_remains_of_connections_hold_no_port() -> None:
         host, port = listening.getsockname()
         with socket.create_connection((host, port)):
             listening.accept()[0].close()  # who closes first keeps the remains
-    with reserved(Address(f"{host}:{port}")), socket.create_server((host, port), reuse_port=True):
+    with reserve_port(Address(f"{host}:{port}")), socket.create_server((host, port), reuse_port=True):
         pass
 
 

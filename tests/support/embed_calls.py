@@ -9,7 +9,7 @@ from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo,
 from embedwire_server.core.inputs import AudioInput, Caller, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream

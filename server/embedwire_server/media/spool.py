@@ -20,38 +20,15 @@ import structlog
 from embedwire_server.core import causes
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, ResourceFailure, UploadMismatch
 from embedwire_server.media.content_memory import UploadAccount
+from embedwire_server.media.in_memory import READ_BYTES
 from embedwire_server.observability.exceptions import describe
 
 IN_MEMORY_BYTES = 1 << 20
 # The part of an upload that is collected before it is written to disk, also if memory is short: writing each small
 # chunk separately would cost far more.
 BLOCK_BYTES = 16 << 10
-READ_BYTES = 256 << 10
 
 log = structlog.get_logger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class InMemoryContent:
-    """File content in memory."""
-
-    data: bytes = dataclasses.field(repr=False)
-
-    async def ready(self) -> int:
-        """Return the size in bytes at once."""
-        return len(self.data)
-
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the file in pieces: data that waits to be sent is copied, and so never the whole file at once."""
-        for start in range(0, len(self.data), READ_BYTES):
-            yield self.data[start : start + READ_BYTES]
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Read a piece; see `core.inputs.Content`."""
-        return self.data[offset : offset + size]
-
-    def close(self) -> None:
-        """Do nothing: the request holds the bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import asyncio
 import collections
 import contextlib
 import signal
-import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from embedwire_server.assembly import embedded_sandbox
 from embedwire_server.config.groups import MIB
 from embedwire_server.config.per_worker import worker_share
 from embedwire_server.config.settings import Settings, changed
-from embedwire_server.core.address import Address
+from embedwire_server.process.port_reservation import reserve_port
 from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker
 
 log = structlog.get_logger(__name__)
@@ -82,7 +81,7 @@ class Supervisor:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         address = self._settings.server.address
-        port = stack.enter_context(reserved(address)).getsockname()[1]
+        port = stack.enter_context(reserve_port(address)).getsockname()[1]
         target = address.with_port(port)
         self._settings = changed(self._settings, {"listen": target})
         if self._settings.upstream.base_url is None:
@@ -237,37 +236,3 @@ async def _first(*waited: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - wh
         for task in tasks:
             task.cancel()
     return next(task for task in tasks if task in done).result()
-
-
-def reserved(address: Address) -> socket.socket:
-    """Reserve a port for the workers, and for no other process; port 0 takes a free one.
-
-    The socket does not listen, so it gets no connections. It is bound before it allows sharing: binding fails if any
-    other
-    process has the port, also one that shares it, and no second supervisor can take it in between.
-
-    Raises:
-        OSError: the port is in use.
-    """
-    try:
-        try:
-            held = _bound(address)
-        except OSError:  # connections in TIME_WAIT of an earlier server suffice, for a minute
-            held = _bound(address, socket.SO_REUSEADDR)
-    except OSError as error:
-        raise OSError(error.errno, f"--listen {address}: {error.strerror}") from error
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return held
-
-
-def _bound(address: Address, *options: int) -> socket.socket:
-    held = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
-    try:
-        for option in options:
-            held.setsockopt(socket.SOL_SOCKET, option, 1)
-        held.bind((address.host, address.port))
-    except OSError:
-        held.close()
-        raise
-    return held

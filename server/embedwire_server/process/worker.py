@@ -6,30 +6,27 @@ signal, blocked in Python or in C code, or stuck while it starts or ends.
 
 import asyncio
 import contextlib
-import math
 import multiprocessing
 import multiprocessing.process
 import os
-import random
 import signal
 import socket
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import structlog
 
-from embedwire_server.config.groups import MIB
 from embedwire_server.config.settings import Settings
 from embedwire_server.observability import logs
 from embedwire_server.process import worker_process
+from embedwire_server.process.lifespan import Lifespan
 from embedwire_server.process.worker_channel import Channel
 from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
 
 log = structlog.get_logger(__name__)
 
-LIFESPAN_JITTER = 0.1  # the fraction by which the limits are lowered at most
 START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
 
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
@@ -52,25 +49,6 @@ class Timeouts(NamedTuple):
     def heartbeat(self) -> float:
         """Seconds between two heartbeats, so short that a single late one does not matter."""
         return min(1.0, self.silence / 10)
-
-
-class Lifespan(NamedTuple):
-    """Age and memory limits, beyond which a worker is replaced.
-
-    Attributes:
-        age: seconds since the spawn.
-        memory: bytes of resident memory.
-    """
-
-    age: float = math.inf
-    memory: float = math.inf
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return the limits of one worker: up to 10 % below the configured ones, at random, to spread replacements."""
-        age, memory = settings.workers.max_age, settings.workers.max_memory
-        share = 1 - random.uniform(0, LIFESPAN_JITTER)  # noqa: S311 - no secret
-        return cls(math.inf if age is None else share * age, math.inf if memory is None else share * memory * MIB)
 
 
 class Worker:

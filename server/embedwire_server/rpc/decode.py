@@ -27,7 +27,8 @@ from embedwire_server.core.inputs import (
 )
 from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
 from embedwire_server.media.content_memory import ContentMemory
-from embedwire_server.media.spool import InMemoryContent, SpooledUpload, UploadDeclaration
+from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
 
 KEY_BYTES = 256

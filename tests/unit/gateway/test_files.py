@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from embedwire_server.core.errors import GatewayError, Overloaded
 from embedwire_server.core.inputs import FileSource, ImageInput
 from embedwire_server.core.results import ReplySummary
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.testing import Script
 from embedwire_server.upstreams.base import EmbedCall
 from tests.unit.gateway.support import Bench, File, Recorder, bad, good, image, text

@@ -5,7 +5,7 @@ import pytest
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.inputs import AudioInput, EmbedRequest, FileSource, ImageInput, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_27, MARENGO_30, Truncate
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from tests.unit.rpc.decode_support import URL, audio, faults, file, image, reader, request, text
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from embedwire_server.core.inputs import AudioInput, FileSource, UrlSource
 from embedwire_server.core.models import Modality
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.limiter import RateLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy

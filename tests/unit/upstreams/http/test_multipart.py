@@ -11,7 +11,7 @@ from aiohttp.multipart import parse_content_disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.upstreams.http.multipart import Field, File, MultipartBody, Part
 
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)

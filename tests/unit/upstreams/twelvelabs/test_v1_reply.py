@@ -7,7 +7,7 @@ import pytest
 from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality, Model, Truncate
 from embedwire_server.core.results import ReplySummary
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.multipart import Field, File
 from embedwire_server.upstreams.twelvelabs import v1_form, v1_reply
