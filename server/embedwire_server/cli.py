@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
 from embedwire_server.config import render, sources
+from embedwire_server.config.faults import InvalidConfiguration
+from embedwire_server.config.fields import duration_text
 from embedwire_server.config.file_watcher import FileWatcher
-from embedwire_server.config.groups import SANDBOX, duration_text
+from embedwire_server.config.groups import SANDBOX
 from embedwire_server.config.settings import ALL, API_KEY, FILE_ONLY, Settings
-from embedwire_server.config.sources import Configuration, InvalidConfiguration
+from embedwire_server.config.sources import Configuration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.observability import logs, standard_error
 from embedwire_server.process import runner, tuning

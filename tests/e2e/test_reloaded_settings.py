@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config.groups import Group
+from embedwire_server.config.fields import Group
 from embedwire_server.config.reload import merge_reloadable
 from embedwire_server.config.settings import RELOADABLE, changed
 from embedwire_server.config.validation import check

@@ -1,26 +1,32 @@
 """Settings by group. Each is declared once: type, default, help, and whether it is reloadable or divided."""
 
-import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     DirectoryPath,
     Field,
     FilePath,
     SecretStr,
-    ValidationInfo,
-    field_validator,
 )
 
 from embedwire_server.auth.certificates import CertificateFiles
+from embedwire_server.config.fields import (
+    DIVIDED,
+    DURATION,
+    MAX_COUNT,
+    RELOADED,
+    Count,
+    Duration,
+    Group,
+    ListenAddress,
+    LongDuration,
+    PositiveDuration,
+)
 from embedwire_server.core import proxies
-from embedwire_server.core.address import Address, parse_address, parse_base_url
+from embedwire_server.core.address import Address, parse_base_url
 from embedwire_server.core.proxies import Proxy
 
 SANDBOX = "sandbox"
@@ -28,102 +34,24 @@ TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 MIB = 1 << 20
 MIN_WORKER_MEMORY = 128  # MiB; a new worker needs up to 100
 
-_MAX_COUNT = 1 << 53  # largest exact integer of a metric
 _MAX_INT = (1 << 31) - 1  # largest value of a gRPC option
-_MAX_SECONDS = 1e9  # 30 years; within the range of clocks and timers
 _MAX_KEY_CHARS = 4096  # some servers reject headers of 8 KiB
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)"
-_DURATION = re.compile(rf"(?:{_PART})+")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-
-
-class Marker:
-    """Marks a setting, in the annotation of its field."""
-
-
-RELOADED = Marker()  # applied without a restart
-DIVIDED = Marker()  # a limit for all workers together: each gets a share
-
-
-class DurationType(Marker):
-    """The value is a number of seconds, written as 30s or 2m."""
-
-
-DURATION = DurationType()
-
-
-def seconds_of(value: object) -> object:
-    """Parse a duration, such as 30s, 1.5h or 1h30m. Numbers are seconds.
-
-    Raises:
-        ValueError: it is a string in another format.
-    """
-    if not isinstance(value, str):
-        return value
-    if _DURATION.fullmatch(value):
-        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, value))
-    if not _NUMBER.fullmatch(value):
-        raise ValueError("must be a duration, such as 500ms, 30s, 2m or 1h; a bare number is seconds")
-    return value
-
-
-def duration_text(seconds: float) -> str:
-    """Format seconds as a duration that `seconds_of` parses to the same number."""
-    for unit in ("h", "m", "s"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:g}s" if float(f"{seconds:g}") == seconds else f"{seconds!r}s"
-
-
-Count = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
-_IN_SECONDS = BeforeValidator(seconds_of)  # after the bounds, which stay in the schema in this order
-_Duration = Annotated[
-    float, Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, AfterValidator(abs), DURATION
-]  # -0.0 is 0.0
-_PositiveDuration = Annotated[float, Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, DURATION]
-_LongDuration = Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, DURATION]
-_Address = Annotated[str, AfterValidator(parse_address)]
-
-
-class Group(BaseModel):
-    """Settings that belong together; a table of the configuration file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _without_white_space(cls, value: object, info: ValidationInfo) -> object:
-        """Strip white space around a value: files and YAML blocks tend to end in a newline."""
-        name = info.field_name or ""
-        if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
-            raise ValueError(f"the value of {name} must not be true or false")
-        if not isinstance(value, str):
-            return value
-        text = value.strip()
-        if not text:
-            raise ValueError(f"the value of {name} must not be empty; omit it to use the default")
-        if not text.isprintable() and name != "api_key":  # has a check with a better message
-            raise ValueError(
-                f"the value of {name} must be printable: no line break, control character or byte order mark in it"
-            )
-        return text
 
 
 class ServerSettings(Group):
     """The gRPC server."""
 
-    listen: _Address = Field(default="127.0.0.1:50051", description="gRPC address")
+    listen: ListenAddress = Field(default="127.0.0.1:50051", description="gRPC address")
     allow_insecure: bool = Field(
         default=False,
         description="accept plaintext connections without authentication on addresses other than loopback; a proxy or "
         "the network handles both",
     )
     reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
-    write_stall_timeout: _PositiveDuration = Field(
+    write_stall_timeout: PositiveDuration = Field(
         default=60.0, description="abort a call whose client has not read for this long"
     )
-    max_connection_age: _PositiveDuration = Field(
+    max_connection_age: PositiveDuration = Field(
         default=1800.0,
         description="close a connection of this age gracefully (GOAWAY), so that clients reconnect and load spreads",
     )
@@ -138,7 +66,7 @@ class ServerSettings(Group):
 class MetricsSettings(Group):
     """The metrics endpoint."""
 
-    listen: _Address = Field(default="127.0.0.1:9464", description="address of /metrics")
+    listen: ListenAddress = Field(default="127.0.0.1:9464", description="address of /metrics")
 
     @property
     def address(self) -> Address:
@@ -149,7 +77,7 @@ class MetricsSettings(Group):
 class HealthSettings(Group):
     """Separate port for health checks."""
 
-    listen: _Address | None = Field(
+    listen: ListenAddress | None = Field(
         default=None,
         description="address of a second port, for health checks only, in plaintext: for probes without TLS",
     )
@@ -270,13 +198,13 @@ class WorkersSettings(Group):
     count: Count = Field(
         default=1, description="number of worker processes; limits of all calls together are divided among them"
     )
-    timeout: _LongDuration = Field(
+    timeout: LongDuration = Field(
         default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
     )
-    max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=_MAX_COUNT)] | None = Field(
+    max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=MAX_COUNT)] | None = Field(
         default=None, description="replace a worker whose resident memory exceeds this many MiB; unset: no limit"
     )
-    max_age: Annotated[_LongDuration | None, DURATION] = Field(
+    max_age: Annotated[LongDuration | None, DURATION] = Field(
         default=None, description="replace a worker of this age; unset: no limit"
     )
 
@@ -289,14 +217,14 @@ class WorkersSettings(Group):
 class ShutdownSettings(Group):
     """Graceful shutdown after SIGTERM."""
 
-    grace_period: _Duration = Field(default=30.0, description="time for running calls to finish")
-    delay: _Duration = Field(default=0.0, description="time between reporting NOT_SERVING and rejecting new calls")
+    grace_period: Duration = Field(default=30.0, description="time for running calls to finish")
+    delay: Duration = Field(default=0.0, description="time between reporting NOT_SERVING and rejecting new calls")
 
 
 class UploadsSettings(Group):
     """Uploads."""
 
-    idle_timeout: _PositiveDuration = Field(
+    idle_timeout: PositiveDuration = Field(
         default=30.0,
         description="abort an upload if fewer than 15,000 bytes, or less than the rest of its file, arrive in this "
         "time",
@@ -322,7 +250,7 @@ class ConcurrencySettings(Group):
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
         default=64, description="concurrent inputs of one modality and credential, of all calls"
     )
-    queue_per_modality: Annotated[int, Field(ge=0, le=_MAX_COUNT), RELOADED, DIVIDED] = Field(
+    queue_per_modality: Annotated[int, Field(ge=0, le=MAX_COUNT), RELOADED, DIVIDED] = Field(
         default=256, description="queued inputs of one modality; calls that exceed it are rejected"
     )
     max_buffered_bytes: Annotated[Count, RELOADED, DIVIDED] = Field(

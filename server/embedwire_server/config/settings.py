@@ -9,16 +9,12 @@ from pydantic import BeforeValidator, Field, FilePath
 from pydantic.fields import FieldInfo
 
 from embedwire_server.auth.tokens import Token
+from embedwire_server.config.fields import DIVIDED, DURATION, RELOADED, Group, Marker
 from embedwire_server.config.groups import (
-    DIVIDED,
-    DURATION,
-    RELOADED,
     AuthSettings,
     ConcurrencySettings,
-    Group,
     HealthSettings,
     LogSettings,
-    Marker,
     MetricsSettings,
     RateLimitSettings,
     RequestLimits,

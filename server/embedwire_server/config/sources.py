@@ -5,7 +5,6 @@ warning, since other programs set some (Kubernetes sets EMBEDWIRE_PORT for a ser
 """
 
 import dataclasses
-import difflib
 import os
 import ssl
 import stat
@@ -18,6 +17,7 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from embedwire_server.config import validation
+from embedwire_server.config.faults import Fault, InvalidConfiguration, suggestion
 from embedwire_server.config.renamed import RENAMED, RENAMED_IN_FILE
 from embedwire_server.config.settings import (
     ALL,
@@ -42,26 +42,6 @@ _SANDBOX_FOR_ALL = (
     "accept only trusted callers"
 )
 _SETTABLE = {name: setting for name, setting in ALL.items() if name not in FILE_ONLY}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fault:
-    """Configuration error, and its source: a flag, a variable, or a key of the file. `setting` names the setting."""
-
-    source: str
-    message: str
-    setting: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.message}"
-
-
-class InvalidConfiguration(ValueError):
-    """Invalid settings; `faults` lists every error."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(map(str, self.faults)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,7 +130,7 @@ def _flat(table: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Fau
             elif key in groups:
                 unknown.append(Fault(f"{path}: {key}", f"must be a table: [{key}]", key))
             else:
-                unknown.append(Fault(f"{path}: {key}", f"is not a setting{_suggestion(key, BY_KEY)}", key))
+                unknown.append(Fault(f"{path}: {key}", f"is not a setting{suggestion(key, BY_KEY)}", key))
 
     walk(table, "")
     return values, unknown, renamed
@@ -184,7 +164,7 @@ def _fault(detail: ErrorDetails, sources: Mapping[str, str]) -> Fault:
     source += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in _UNKNOWN:
-        message = f"is not a setting{'' if rest else _suggestion(name, ALL)}"
+        message = f"is not a setting{'' if rest else suggestion(name, ALL)}"
     return Fault(source, message, name)
 
 
@@ -221,7 +201,7 @@ def _unknown_flag(flag: str) -> str:
     old = flag.removeprefix("--").replace("-", "_")
     if old in RENAMED:
         return f"is {ALL[RENAMED[old]].flag} now"
-    return f"is not a flag{_suggestion(flag, (one.flag for one in _SETTABLE.values()))}"
+    return f"is not a flag{suggestion(flag, (one.flag for one in _SETTABLE.values()))}"
 
 
 def _unknown_variables() -> Iterator[Fault]:
@@ -229,7 +209,7 @@ def _unknown_variables() -> Iterator[Fault]:
     renamed = {PREFIX + old.upper() for old in RENAMED}
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known | renamed:
-            yield Fault(name, f"is not a setting, and is ignored{_suggestion(name, known)}")
+            yield Fault(name, f"is not a setting, and is ignored{suggestion(name, known)}")
 
 
 def _exposure_warnings(settings: Settings, sources: Mapping[str, str]) -> Iterator[Fault]:
@@ -257,9 +237,3 @@ def _authorities() -> Iterator[Fault]:
         except OSError as error:  # also an ssl.SSLError
             message = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
             yield Fault(name, f"cannot be used: {message}; no certificate of an upstream will be trusted")
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    candidates = {candidate.removeprefix(PREFIX): candidate for candidate in known}
-    close = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, 1, 0.75)
-    return f"; did you mean {candidates[close[0]]}?" if close else ""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from embedwire_server.config import sources
+from embedwire_server.config.faults import InvalidConfiguration
 from embedwire_server.config.settings import Settings
-from embedwire_server.config.sources import InvalidConfiguration
 
 SECRET = "tlk_0123456789abcdef"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedwire_server.config.groups import duration_text
+from embedwire_server.config.fields import duration_text
 from tests.unit.config.support import faults, load
 
 

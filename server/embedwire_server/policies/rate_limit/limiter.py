@@ -7,38 +7,18 @@ import asyncio
 import dataclasses
 import itertools
 import math
-import random
 from collections.abc import Sequence
 
 from embedwire_server.core.errors import DeadlineExceeded, QuotaViolation, RateLimited
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
-from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow, Usage
+from embedwire_server.policies.rate_limit.back_off import MAX_BACK_OFF, BackOff
+from embedwire_server.policies.rate_limit.reservation import Reservation
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
 from embedwire_server.upstreams.base import EmbedCall
 
-MAX_BACK_OFF = 3600.0
-_FIRST_BACK_OFF, _MAX_UNHINTED_BACK_OFF = 1.0, 60.0
-_MAX_DOUBTED_BACK_OFF = (
-    5.0  # longest back-off after a hint that was too short, as 0 always is: the next one may be right
-)
-_MAX_EXPONENT = 10  # limits the exponent of the back-off
 UPSTREAM_LIMIT = "upstream"
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Reservation:
-    """Reservation of one attempt.
-
-    Attributes:
-        minutes: minutes of media, by the file's header; 0 if unknown.
-        began: when it was granted.
-        media: its usage of each limit on media minutes.
-    """
-
-    minutes: float
-    began: float = math.inf
-    media: list[tuple[SlidingWindow, Usage]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,9 +55,7 @@ class RateLimiter:
         self.counts_media = False
         self._queue: FairQueue[_Waiting] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
-        self._backed_off_at = -math.inf
-        self._backed_off_until = -math.inf
-        self._consecutive_rejections = 0  # rate-limit errors since the last success
+        self._back_off = BackOff(ignores_hints=is_shared)
         self._wants_probe = False
         self._probe: Reservation | None = None
         self._waiting = metrics.rate_limit_queue_length.labels(modality)
@@ -102,7 +80,7 @@ class RateLimiter:
     @property
     def is_backing_off(self) -> bool:
         """Whether an upstream back-off is in force."""
-        return asyncio.get_running_loop().time() < self._backed_off_until
+        return asyncio.get_running_loop().time() < self._back_off.until
 
     def try_acquire(self, reservation: Reservation, call: EmbedCall) -> bool:
         """Make a reservation if the limits allow it now; the caller must release it.
@@ -150,8 +128,7 @@ class RateLimiter:
 
     def confirm(self, reservation: Reservation, exhausted_for: float) -> None:
         """Record a response without a rate-limit error; back off for `exhausted_for` seconds if a limit is used up."""
-        if reservation.began >= self._backed_off_at:  # ignore attempts that were sent before the back-off
-            self._consecutive_rejections = 0
+        self._back_off.record_success(reservation.began)
         if exhausted_for > 0 and not self._is_shared:
             self._start_back_off(exhausted_for, wants_probe=exhausted_for > MAX_BACK_OFF)
         self._end(reservation, is_answered=True)
@@ -165,20 +142,10 @@ class RateLimiter:
         Returns:
             Seconds to wait; more than `asked` if a longer back-off is in force.
         """
-        if reservation.began >= self._backed_off_at:  # concurrent errors of one limit count once
-            self._consecutive_rejections = min(self._consecutive_rejections + 1, _MAX_EXPONENT)
-        hint = None if self._is_shared else asked
-        is_doubtful = not hint or self._consecutive_rejections > 1
-        seconds = max(hint or 0.0, self._back_off(hint) if is_doubtful else 0.0)
-        self._start_back_off(seconds, wants_probe=is_doubtful or seconds > MAX_BACK_OFF)
+        seconds, is_guess = self._back_off.record_error(reservation.began, asked)
+        self._start_back_off(seconds, wants_probe=is_guess or seconds > MAX_BACK_OFF)
         self._end(reservation, is_answered=True)
-        return max(asked or 0.0, seconds, self._backed_off_until - asyncio.get_running_loop().time())
-
-    def _back_off(self, hint: float | None) -> float:
-        longest = _MAX_UNHINTED_BACK_OFF if hint is None else _MAX_DOUBTED_BACK_OFF
-        obeyed = 1 if hint else 0  # the first error with a hint does not count
-        seconds: float = min(longest, _FIRST_BACK_OFF * 2 ** max(0, self._consecutive_rejections - obeyed - 1))
-        return seconds * random.uniform(1, 1.2)  # noqa: S311 - no secret
+        return max(asked or 0.0, seconds, self._back_off.until - asyncio.get_running_loop().time())
 
     def reconcile(self, reservation: Reservation, minutes: float) -> None:
         """Replace the minutes of a reservation, claimed by a header or unknown, by those that the upstream found."""
@@ -201,11 +168,9 @@ class RateLimiter:
     def _start_back_off(self, seconds: float, *, wants_probe: bool) -> None:
         now = asyncio.get_running_loop().time()
         self._metrics.rate_limit_backoffs.labels(self._modality).inc()
-        self._backed_off_at = now
-        until = now + min(seconds, MAX_BACK_OFF)
-        if until <= self._backed_off_until:
+        if not self._back_off.start(now, seconds):
             return
-        self._backed_off_until, self._wants_probe = until, wants_probe
+        self._wants_probe, until = wants_probe, self._back_off.until
         for waiting in self._queue:
             if until >= waiting.call.deadline and not waiting.granted.done():
                 rejection = self._rejection(None, until - now, waiting.call.deadline - now)
@@ -220,7 +185,7 @@ class RateLimiter:
         self, now: float, minutes: float, ahead: Sequence[Reservation] = ()
     ) -> tuple[float, RateLimit | None]:
         """Return when a reservation with these ahead is possible, and the deciding limit; None is the upstream's."""
-        start = latest = max(now, self._backed_off_until)
+        start = latest = max(now, self._back_off.until)
         binding = None
         for window in self._windows:
             if window.limit.is_media:

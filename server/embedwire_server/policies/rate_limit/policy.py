@@ -14,7 +14,8 @@ from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.limiter import RateLimiter, Reservation
+from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 

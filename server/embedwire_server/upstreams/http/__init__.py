@@ -1,6 +1,7 @@
 """HTTP client of the upstreams: one request per attempt, for every dialect.
 
 upstream            one attempt: request, response, failure
+response_body       body of a response: decompressed, bounded, timed
 transport           sends requests; also an httpx transport
 pool                connection pool of one origin
 connection          HTTP/1.1 connection, one exchange at a time
@@ -15,6 +16,7 @@ multipart           streamed multipart/form-data bodies
 decompression       responses with a content coding, in bounded steps
 json_scanner        splits a response into segments as its bytes arrive
 json_reader         Python's json, for what simdjson rejects
-rate_limit_headers  parses Retry-After and rate-limit headers
+retry_after         parses Retry-After, as seconds, duration or time
+rate_limit_headers  parses rate-limit headers
 sanitize            removes credentials and control characters from upstream text
 """

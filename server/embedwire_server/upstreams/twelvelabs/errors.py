@@ -13,7 +13,7 @@ import httpx
 
 from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
 from embedwire_server.core.results import ReplySummary
-from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http import rate_limit_headers, retry_after
 from embedwire_server.upstreams.http.sanitize import _before_cut, sanitize_text
 from embedwire_server.upstreams.twelvelabs import error_body
 
@@ -170,7 +170,7 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
     """Return the seconds to wait, or None. Reset times are in every response: they count for rate-limit errors only."""
     if reason not in _RETRYABLE:
         return None
-    outright = rate_limit_headers.delay(headers, details)
+    outright = retry_after.delay(headers, details)
     if reason is not Reason.UPSTREAM_RATE_LIMITED:
         return outright or None  # clients that obey 0 would retry at once
     if outright is not None:

@@ -8,7 +8,8 @@ import pytest
 from embedwire_server.core.errors import RateLimited
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.policies.rate_limit.limiter import RateLimiter, Reservation
+from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.upstreams.base import EmbedCall
 from tests.support.embed_calls import SEGMENT, call, embedded
 from tests.support.virtual_time import in_virtual_time, now, settled

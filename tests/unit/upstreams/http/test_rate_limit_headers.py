@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import Reason
-from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http import rate_limit_headers, retry_after
 from embedwire_server.upstreams.twelvelabs import errors
 
 MINUTE = dt.timedelta(minutes=1)
@@ -101,7 +101,7 @@ def used_up(headers: dict[str, str]) -> float:
 def test_retry_after(value: str, expected: float | None) -> None:
     """Seconds, a duration or a date, at most a day; anything else is no hint, nor is a time that has passed."""
     headers = {"Retry-After": value} if value.isascii() else {}
-    assert rate_limit_headers.delay({"retry-after": value}, {}) == expected
+    assert retry_after.delay({"retry-after": value}, {}) == expected
     assert rate_limited(headers) == (expected if headers else None)
     assert rate_limited({}, {"details": {"retryAfter": value}, "code": "too_many_requests"}) == expected
 
@@ -328,5 +328,5 @@ NAMES = st.sampled_from(["Retry-After", "RateLimit", *PAIRS])
 def test_anything(headers: dict[str, str], message: str) -> None:
     """Whatever a reply says, it is at most a day, or nothing."""
     delay = rate_limited(headers, {"message": message})
-    assert delay is None or 0 <= delay <= rate_limit_headers.MAX_DELAY
-    assert 0 <= used_up(headers) <= rate_limit_headers.MAX_DELAY
+    assert delay is None or 0 <= delay <= retry_after.MAX_DELAY
+    assert 0 <= used_up(headers) <= retry_after.MAX_DELAY

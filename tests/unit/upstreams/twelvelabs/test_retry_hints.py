@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from embedwire_server.core.errors import Reason
-from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http import retry_after
 from embedwire_server.upstreams.twelvelabs import errors
 from tests.unit.upstreams.twelvelabs.errors_support import refused
 
@@ -22,7 +22,7 @@ from tests.unit.upstreams.twelvelabs.errors_support import refused
         pytest.param({"Retry-After": " 7 "}, {}, 7.0, id="any case, spaces"),
         pytest.param({"retry-after": "0"}, {}, 0.0, id="zero"),
         pytest.param({"retry-after": "86399.5"}, {}, 86399.5, id="fraction"),
-        pytest.param({"retry-after": "99999999999"}, {}, rate_limit_headers.MAX_DELAY, id="far beyond any deadline"),
+        pytest.param({"retry-after": "99999999999"}, {}, retry_after.MAX_DELAY, id="far beyond any deadline"),
         pytest.param({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}, None, id="date in the past"),
         pytest.param({"retry-after": "soon"}, {}, None, id="nonsense"),
         pytest.param({"retry-after": ""}, {}, None, id="empty"),
