@@ -1,4 +1,4 @@
-"""The runner of one language: a process that is given jobs and tells outcomes, one a line."""
+"""The runner of a language: a process that reads jobs and writes outcomes, one per line."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,11 @@ _TOLD = 300  # characters of what a runner that fails said last
 
 
 class RunnerError(Exception):
-    """The runner is missing, has ended or does not answer; the message is for whoever reads the table."""
+    """The runner is missing, has ended or does not answer; the message is shown in the report."""
 
 
 class Runner:
-    """One running runner. Started with its first job, and anew after it has failed."""
+    """A running runner, started with its first job and restarted after a failure."""
 
     def __init__(self, language: Language, said: IO[bytes]) -> None:
         self._language = language
@@ -30,7 +30,7 @@ class Runner:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(cls, language: Language) -> AsyncGenerator["Runner"]:
-        """Build what there is to build.
+        """Build the runner.
 
         Raises:
             RunnerError: the toolchain is missing, or it fails.
@@ -46,10 +46,10 @@ class Runner:
                 await runner._end()
 
     async def outcome(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Have one job done.
+        """Run one job.
 
         Raises:
-            RunnerError: it was not, within that time.
+            RunnerError: there is no outcome within that time.
         """
         if self._process is None:
             await self._start()

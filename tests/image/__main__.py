@@ -1,4 +1,4 @@
-"""Builds the image, puts every check to it, and prints one line for each: `make image-test`."""
+"""Builds the image, runs every check, and prints one line for each: `make image-test`."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ MOST_SECONDS = 300
 
 
 def build(engine: Engine) -> Stage:
-    """Make the base if there is none, and the image on it; both anew if their recipes changed."""
+    """Build the base and the image, each if it is missing or its recipe changed."""
     dockerfile = REPOSITORY / "Dockerfile"
     name = base.name_in(dockerfile)
     origin = base.ensure(engine, name)
@@ -32,12 +32,12 @@ def build(engine: Engine) -> Stage:
 
 
 async def put(check: Check, stage: Stage) -> bool:
-    """Put one check to the image and print what came of it; whatever goes wrong in between fails it."""
+    """Run one check and print its result; an exception fails it."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(MOST_SECONDS):
             verdict = await check.look(stage)
-    except Exception as error:  # noqa: BLE001 - the other checks are still to be seen
+    except Exception as error:  # noqa: BLE001 - the other checks still run
         verdict = Verdict([Figure(f"!{error!r}", "a result", kept=False)])
     figures = "; ".join(f"{figure.text} ({figure.bound})" for figure in verdict.figures)
     kept = "kept" if verdict.kept else "broken"
@@ -46,12 +46,12 @@ async def put(check: Check, stage: Stage) -> bool:
 
 
 async def put_all(checks: list[Check], stage: Stage) -> int:
-    """One after the other; how many failed."""
+    """Run the checks one by one; return the number of failed ones."""
     return sum([not await put(check, stage) for check in checks])
 
 
 def ordered() -> list[Check]:
-    """The checks in the order of their families."""
+    """Return the checks in the order of their families."""
     return [check for family in FAMILIES for check in ALL.values() if check.look.__module__ == family.__name__]
 
 

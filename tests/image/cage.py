@@ -1,4 +1,4 @@
-"""What the server may do in its container: as little as it can be run with."""
+"""Restrictions of the server in its container."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ print(json.dumps([len(places), written]))
 
 @check("rights")
 async def its_rights(stage: Stage) -> Verdict:
-    """It runs as nobody, has no capability and gains none, and can write nothing but its spool."""
+    """It runs as an unprivileged user, has no capability and gains none, and can write only to its spool."""
     async with stage.container() as container:
         places, written = await container.python(_WRITING)
         verdict = Verdict()
@@ -43,7 +43,7 @@ async def its_rights(stage: Stage) -> Verdict:
 
 @check("process-1")
 async def process_1(stage: Stage) -> Verdict:
-    """The server is process 1 itself: no shell between it and the signals."""
+    """The server is process 1, without a shell in front of it."""
     async with stage.container() as container:
         command = Path(f"/proc/{container.pid}/cmdline").read_bytes().decode().split("\0")[:-1]
         verdict = Verdict()
@@ -55,7 +55,7 @@ async def process_1(stage: Stage) -> Verdict:
 
 @check("unasked")
 async def it_asks_what_its_upstream_is(stage: Stage) -> Verdict:
-    """Without a key and an upstream it does not start, and says what to set."""
+    """Without a key and an upstream it does not start, and names the settings to set."""
     ended = await asyncio.to_thread(
         stage.engine.in_container, "run", "--rm", "--network", "host", "--no-healthcheck", stage.image
     )

@@ -88,7 +88,7 @@ async def check(guarantee: Guarantee, seed: int, *, short: bool) -> Result:
 
 
 async def check_all(guarantees: list[Guarantee], seed: int, *, short: bool) -> list[Result]:
-    """Check one after the other, since they load the machine; with `short`, the patient ones run beside the others."""
+    """Check one after the other, since they load the machine; with `short`, the patient ones run concurrently."""
     beside = [guarantee for guarantee in guarantees if short and guarantee.patient]
     async with asyncio.TaskGroup() as group:
         patient = [group.create_task(check(guarantee, seed, short=short)) for guarantee in beside]
@@ -112,7 +112,7 @@ def ordered() -> list[Guarantee]:
 
 
 def truth(results: list[Result]) -> Verdict:
-    """Whether the metrics were right after all of these."""
+    """Return whether the metrics were right after all of these experiments."""
     verdict = Verdict()
     audits = [(result.guarantee.name, audit) for result in results for audit in result.experiment.audits]
     lies = [f"{name}: {audit}" for name, audit in audits if audit]
@@ -121,7 +121,7 @@ def truth(results: list[Result]) -> Verdict:
 
 
 def report(verdicts: dict[str, Verdict], seed: int) -> bool:
-    """Print the lines and write them to a file; whether all are kept."""
+    """Print the lines and write them to a file; return whether all guarantees are kept."""
     for name, verdict in verdicts.items():
         print(_line(name, verdict))  # noqa: T201 - what the command is for
     facts = {name: {"kept": verdict.kept, **dataclasses.asdict(verdict)} for name, verdict in verdicts.items()}

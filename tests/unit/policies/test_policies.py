@@ -28,10 +28,10 @@ class Bench:
     def __init__(self) -> None:
         self.metrics = Metrics("fake")
         self.limiter = ConcurrencyLimiter(self.metrics, 1)
-        self.limiters = RateLimiters({}, self.metrics)
+        self.rate_limiters = RateLimiters({}, self.metrics)
         self.scripted = ScriptedUpstream(undecided, "fake")
         measured = AttemptPolicy(self.scripted, self.metrics)
-        retrying = RetryPolicy(RateLimitPolicy(measured, self.limiters), RetryBudget(0.2, 3), self.metrics)
+        retrying = RetryPolicy(RateLimitPolicy(measured, self.rate_limiters), RetryBudget(0.2, 3), self.metrics)
         self.upstream: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
 
     @property
@@ -40,7 +40,7 @@ class Bench:
 
     def is_idle(self) -> bool:
         """Whether no attempt runs, no slot is in use and no probe is in flight."""
-        is_free = self.limiter.slots(call()).is_idle and self.limiters.of(call()).is_idle
+        is_free = self.limiter.slots(call()).is_idle and self.rate_limiters.of(call()).is_idle
         return is_free and self.scripted.running == 0
 
     def ended(self, outcome: str) -> float:

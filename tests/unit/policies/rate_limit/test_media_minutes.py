@@ -29,10 +29,10 @@ def assert_left(bench: Bench, minutes: float) -> None:
 
 async def reserved(limiter: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
     """Wait for a reservation of this many minutes."""
-    turn = Reservation(minutes)
-    if not limiter.try_acquire(turn, wanted):
-        await limiter.acquire(turn, wanted)
-    return turn
+    reservation = Reservation(minutes)
+    if not limiter.try_acquire(reservation, wanted):
+        await limiter.acquire(reservation, wanted)
+    return reservation
 
 
 async def test_minutes_of_a_file() -> None:
@@ -120,14 +120,14 @@ async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> 
 
 @in_virtual_time
 async def test_minutes_that_were_fewer_are_free_at_once() -> None:
-    """A call that waits for minutes is sent at once when reserved minutes turn out to be unused."""
+    """A call that waits for minutes is sent at once when reserved minutes reservation out to be unused."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
     limiter = bench.limiters.of(audio())
-    turn = await reserved(limiter, call("audio"), 9.0)
+    reservation = await reserved(limiter, call("audio"), 9.0)
     waiting = asyncio.create_task(reserved(limiter, call("audio"), 5.0))
     await asyncio.sleep(10)
     assert not waiting.done()
-    limiter.reconcile(turn, 5.0)
+    limiter.reconcile(reservation, 5.0)
     await waiting
 
     assert now() == 10
@@ -138,11 +138,11 @@ async def test_minutes_that_are_known_too_late() -> None:
     """A correction after the window has passed changes nothing."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
     limiter = bench.limiters.of(audio())
-    turns = [await reserved(limiter, call("audio"), 3.0) for _ in range(2)]
+    reservations = [await reserved(limiter, call("audio"), 3.0) for _ in range(2)]
     await asyncio.sleep(HOUR + 2)
     later = await reserved(limiter, call("audio"), 10.0)
-    for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
-        limiter.reconcile(turn, minutes)
+    for reservation, minutes in zip(reservations, (0.0, 50.0), strict=True):
+        limiter.reconcile(reservation, minutes)
     with pytest.raises(RateLimited):
         limiter.try_acquire(Reservation(0.01), audio(deadline=now() + 1))
     limiter.reconcile(later, 4.0)
