@@ -24,10 +24,10 @@ class Reply:
     """A successful reply of the upstream.
 
     Attributes:
-        body: its bytes.
-        parts: what its segments mean.
-        ends: how much of the body has been sent when each segment is complete.
-        facts: what the result has to say of it, beside the numbers.
+        body: the bytes.
+        parts: its segments.
+        ends: offset in the body of the end of each segment.
+        facts: the other expected members of the result.
     """
 
     modality: str

@@ -12,7 +12,7 @@ from tests.conformance.languages import Language
 
 _LONGEST_LINE = 1 << 28
 _BUILD_SECONDS = 600
-_TOLD = 300  # characters of what a runner that fails said last
+_OUTPUT_CHARACTERS = 300  # of the last output of a runner that failed
 
 
 class RunnerError(Exception):
@@ -96,7 +96,7 @@ class Runner:
     def _last_words(self) -> str:
         self._said.seek(0)
         words = self._said.read().decode(errors="replace").strip()
-        return f": {words[-_TOLD:]}" if words else ""
+        return f": {words[-_OUTPUT_CHARACTERS:]}" if words else ""
 
 
 def _check(language: Language) -> None:
@@ -119,4 +119,4 @@ async def _build(language: Language) -> None:
         if process.returncode is None:
             process.kill()
     if process.returncode:
-        raise RunnerError(f"{' '.join(language.build)}: {said.decode(errors='replace').strip()[-_TOLD:]}")
+        raise RunnerError(f"{' '.join(language.build)}: {said.decode(errors='replace').strip()[-_OUTPUT_CHARACTERS:]}")

@@ -35,7 +35,7 @@ async def faults(case: Case, stage: Stage, runner: Runner) -> list[str]:
             server.upstream.visits.clear()
             server.upstream.script = play
             if case.holds:
-                await stack.enter_async_context(_held(server))
+                await stack.enter_async_context(_slot_occupied(server))
         found = await _outcome_faults(case, target, stage.folder, runner)
         if server is not None and play is not None:
             found += [fault async for fault in _upstream_faults(case, server, play)]
@@ -129,14 +129,14 @@ def _metric(page: str, name: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _held(server: Server) -> AsyncGenerator[None]:
+async def _slot_occupied(server: Server) -> AsyncGenerator[None]:
     """Occupy a slot of the server with a text whose reply does not come during the case."""
     script = server.upstream.script
 
-    async def hold(visit: Visit) -> None:
+    async def delay(visit: Visit) -> None:
         await (visit.gone() if HELD.encode() in visit.body else script(visit))
 
-    server.upstream.script = hold
+    server.upstream.script = delay
     request = pb.CreateEmbeddingRequest(model_name="marengo3.0", inputs=[text_input(HELD)])
     call = server.process.stub.CreateEmbedding(request, timeout=60)
     await until(lambda: bool(server.upstream.visits))

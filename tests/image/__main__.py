@@ -41,7 +41,7 @@ async def put(check: Check, stage: Stage) -> bool:
         verdict = Verdict([Figure(f"!{error!r}", "a result", kept=False)])
     figures = "; ".join(f"{figure.text} ({figure.bound})" for figure in verdict.figures)
     kept = "kept" if verdict.kept else "broken"
-    print(f"{kept:6}  {check.name:18}  {time.monotonic() - began:5.1f} s  {figures}", flush=True)  # noqa: T201 - what it is for
+    print(f"{kept:6}  {check.name:18}  {time.monotonic() - began:5.1f} s  {figures}", flush=True)  # noqa: T201 - the output of the command
     return verdict.kept
 
 
@@ -63,14 +63,14 @@ def main() -> int:
     checks = [check for check in ordered() if check.name in (chosen.only or ALL)]
     if chosen.list:
         for check in checks:
-            print(f"{check.name:18}  {check.sentence}")  # noqa: T201 - what it is for
+            print(f"{check.name:18}  {check.sentence}")  # noqa: T201 - the output of the command
         return 0
     if os.geteuid() != 0:
         parser.error("needs root, as debootstrap and the mounts of a store do")
     engine = Engine.on(DIRECTORY.absolute())
     try:
         stage = build(engine)
-        print(f"base: {stage.base}, from {stage.origin}; store: {engine.driver}", flush=True)  # noqa: T201 - what it is for
+        print(f"base: {stage.base}, from {stage.origin}; store: {engine.driver}", flush=True)  # noqa: T201 - the output of the command
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             failed = runner.run(put_all(checks, stage))
     finally:

@@ -67,7 +67,7 @@ async def main() -> None:
         before = in_use()
         for _ in range(CALLS):
             await read(iter([b"x"]))
-        print((in_use() - before) // CALLS)  # noqa: T201 - what it is for
+        print((in_use() - before) // CALLS)  # noqa: T201 - the output of the command
     await server.stop(None)
 
 

@@ -20,7 +20,7 @@ def bench() -> Iterator[Bench]:
     yield made
     made.held.close()
     assert all(delay is not None and 0 < delay <= 60 for delay in made.delays)
-    assert made.holds_nothing()
+    assert made.is_released()
     assert sample(made.metrics, "embedwire_buffered_bytes") == 0
 
 
@@ -33,17 +33,17 @@ def test_single_caller_leaves_capacity(bench: Bench, count: int) -> None:
     filled = count * bench.fill(HEAVY, *texts(count))
 
     assert 200 <= filled <= 290
-    assert bench.takes_on(("b", "1"), *texts(count))
-    assert bench.takes_on(("c", "1"), *texts(1))
-    assert not bench.takes_on(HEAVY, *texts(count))
+    assert bench.admits(("b", "1"), *texts(count))
+    assert bench.admits(("c", "1"), *texts(1))
+    assert not bench.admits(HEAVY, *texts(count))
 
 
 def test_second_connection_of_a_host_is_admitted(bench: Bench) -> None:
     """One connection that fills its share leaves capacity for another one of the same host, as behind a proxy."""
     bench.fill(("proxy", "1"))
 
-    assert bench.takes_on(("proxy", "2"), *texts(16))
-    assert not bench.takes_on(("proxy", "1"), *texts(1))
+    assert bench.admits(("proxy", "2"), *texts(16))
+    assert not bench.admits(("proxy", "1"), *texts(1))
 
 
 def test_more_connections_give_no_larger_share(bench: Bench) -> None:
@@ -53,7 +53,7 @@ def test_more_connections_give_no_larger_share(bench: Bench) -> None:
         filled += bench.fill(("heavy", str(number)))
 
     assert filled <= 290
-    assert bench.takes_on(("b", "1"), *texts(16))
+    assert bench.admits(("b", "1"), *texts(16))
 
 
 def test_shares_converge_as_calls_end(bench: Bench) -> None:
@@ -93,7 +93,7 @@ def test_a_call_is_refused_as_a_whole(bench: Bench) -> None:
     """A call for which one modality has no capacity releases what it has reserved for the others."""
     bench.fill(HEAVY, an_input("audio"))
     for _ in range(400):
-        assert not bench.takes_on(HEAVY, an_input("text"), an_input("image"), an_input("audio"), content_bytes=1)
+        assert not bench.admits(HEAVY, an_input("text"), an_input("image"), an_input("audio"), content_bytes=1)
 
     assert bench.fill(("b", "1"), an_input("text")) > 200
     assert sample(bench.metrics, "embedwire_buffered_bytes") == 0
@@ -128,35 +128,35 @@ def test_several_callers_use_the_whole_capacity(in_flight: int, queued: int) -> 
 
 def test_content(bench: Bench) -> None:
     """Content in memory is limited over all modalities and callers, and released when a call ends."""
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=600)
-    assert not bench.takes_on(HEAVY, an_input("image"), content_bytes=201)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=600)
+    assert not bench.admits(HEAVY, an_input("image"), content_bytes=201)
     assert bench.refusals("content_bytes") == 1
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=200)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=200)
     assert sample(bench.metrics, "embedwire_buffered_bytes") == 800
     bench.held.close()
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=1000)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=1000)
 
 
 def test_content_larger_than_the_limit(bench: Bench) -> None:
     """A call with more content than the limit is admitted if no other call is running."""
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=5000)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=5000)
     bench.held.close()
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=5000)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=5000)
 
 
 def test_content_of_audio_does_not_starve_text(bench: Bench) -> None:
     """Files that wait for quota do not cause a short text to be refused."""
-    while bench.takes_on(HEAVY, an_input("audio"), content_bytes=100):
+    while bench.admits(HEAVY, an_input("audio"), content_bytes=100):
         pass
 
-    assert bench.takes_on(("b", "1"), an_input("text"), content_bytes=10)
+    assert bench.admits(("b", "1"), an_input("text"), content_bytes=10)
 
 
 def test_retry_delay_grows_with_refusals(bench: Bench) -> None:
     """The retry delay grows with the number of refusals, so that repeated attempts cost less."""
     bench.fill(HEAVY)
     for _ in range(200):
-        assert not bench.takes_on(HEAVY, *texts(1))
+        assert not bench.admits(HEAVY, *texts(1))
 
     few, many = bench.delays[:20], bench.delays[-20:]
     assert sum(delay or 0 for delay in many) > 5 * sum(delay or 0 for delay in few)
@@ -172,7 +172,7 @@ async def test_changed_limits() -> None:
     with bench.held:
         assert bench.fill(("a", "1")) > 0
         bench.admission.resize(in_flight=1, queued=0, content_bytes=10)
-        assert not bench.takes_on(("b", "1"), *texts(1))
+        assert not bench.admits(("b", "1"), *texts(1))
     with bench.held:
         assert bench.fill(("a", "1")) == 1
         bench.admission.resize(in_flight=8, queued=8, content_bytes=10)

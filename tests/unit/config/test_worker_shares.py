@@ -22,7 +22,7 @@ def test_shares_of_workers(name: str, workers: int) -> None:
 
 
 @pytest.mark.usefixtures("key")
-def test_what_workers_do_not_divide() -> None:
+def test_settings_that_are_not_divided() -> None:
     """Other settings are the same for each worker and unset ones stay unset; each has its own metrics port."""
     settings = load(workers=3, metrics_listen="[::1]:9464")
     found = [worker_share(settings, index) for index in range(3)]

@@ -68,7 +68,7 @@ class Refusing:
     ids=["connection", "caller stalled", "rate limited", "repeatable", "limited"],
 )
 @in_virtual_time
-async def test_what_emit_raises(error: Exception) -> None:
+async def test_exception_of_emit(error: Exception) -> None:
     """An exception of `emit` is raised unchanged, is not retried, causes no back-off, and counts as cancelled."""
     bench = Bench()
     admission = LoadShedder(bench.metrics, in_flight=1, queued=10, content_bytes=1000)

@@ -63,7 +63,7 @@ async def test_a_stale_connection() -> None:
 
     def script(attempt: Attempt) -> None:
         fresh.append(attempt.call.needs_fresh_connection)
-        bench.say_next(attempt)
+        bench.answer_next(attempt)
 
     bench.upstream.script = script
     left = bench.budget.left

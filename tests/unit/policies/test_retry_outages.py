@@ -26,7 +26,7 @@ async def test_outage(reason: Reason) -> None:
     for _ in range(100):
         await embedded(bench.retrying, call())
     before = bench.made
-    bench.upstream.script = bench.say_next
+    bench.upstream.script = bench.answer_next
     bench.says = [again()]
     await embedded(bench.retrying, call())
 

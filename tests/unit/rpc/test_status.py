@@ -140,7 +140,7 @@ def test_all_details() -> None:
     assert details == {"ErrorInfo": info, "RetryInfo": retry, "QuotaFailure": quotas, "BadRequest": bad}
 
 
-def test_the_upstreams_words_are_all_there() -> None:
+def test_upstream_details() -> None:
     """The upstream's message, rate limit headers and attempts are the same in a failed call as in a result."""
     said = UpstreamErrorInfo(400, message="Too long.", rate_limit_headers=(("retry-after", "7"),))
     error = UpstreamFailure(Reason.INPUT_REJECTED, "Too long.", upstream=said)
@@ -243,7 +243,7 @@ def test_duration(seconds: float, expected: tuple[int, int]) -> None:
 
 
 def test_internal_error_is_not_described() -> None:
-    """An internal error has only the request id for the operator."""
+    """An internal error refers to x-request-id and has no details except for ErrorInfo."""
     message, details = decoded(InternalError())
     assert "x-request-id" in message.message
     assert list(details) == ["ErrorInfo"]

@@ -120,7 +120,7 @@ async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> 
 
 @in_virtual_time
 async def test_minutes_that_were_fewer_are_free_at_once() -> None:
-    """A call that waits for minutes is sent at once when reserved minutes reservation out to be unused."""
+    """A call that waits for minutes is sent at once when fewer minutes were used than reserved."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
     limiter = bench.limiters.of(audio())
     reservation = await reserved(limiter, call("audio"), 9.0)

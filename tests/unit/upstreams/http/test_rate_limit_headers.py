@@ -259,7 +259,7 @@ def test_the_drafts(value: str, expected: float) -> None:
         ("", None),
     ],
 )
-def test_words(message: str, expected: float | None) -> None:
+def test_hint_in_the_message(message: str, expected: float | None) -> None:
     """The delay is read from the text of the message if nothing else has it."""
     assert rate_limited({}, {"code": "too_many_requests", "message": message}) == expected
 

@@ -143,7 +143,7 @@ cuts = st.lists(st.integers(0, 1 << 20), max_size=6)
 def test_legal_responses_are_read_as_h11_reads_them(data: bytes, cuts: list[int]) -> None:
     """Status, headers, body, and the reusability of the connection are the same as with h11.
 
-    h11 closes every connection of HTTP/1.0; here it is kept if the response says so.
+    h11 closes every connection of HTTP/1.0; here it is kept if the response allows it.
     """
     ours, reference = parsed(split(data, cuts)), by_h11(data)
     if b"HTTP/1.0" in data:

@@ -217,6 +217,6 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
 
 
 @pytest.mark.parametrize("message", ["", "\x00", "   "])
-def test_a_rejection_without_words_has_some(message: str) -> None:
+def test_rejection_with_an_empty_message(message: str) -> None:
     """An empty error_message is replaced by a default message."""
     assert errors.from_error_message(message, None).message == "the upstream rejected this input without a reason"
