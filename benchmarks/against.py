@@ -67,8 +67,8 @@ async def compare(stage: Stage, pair: Pair, other: Build) -> list[Paired]:
     for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
         async with pair.open(stage, Start(THIS)) as ours, pair.open(stage, Start(other)) as theirs:
             for number in range(first, min(first + ROUNDS_OF_A_PROCESS, rounds)):
-                turns = [(THIS, ours), (other, theirs)]
-                for build, measure in turns if number % 2 == 0 else reversed(turns):
+                order = [(THIS, ours), (other, theirs)]
+                for build, measure in order if number % 2 == 0 else reversed(order):
                     taken[build].append(await measure())
     columns = zip(*(zip(*taken[build], strict=True) for build in (THIS, other)), strict=True)
     return [Paired(pair.name, name, *both) for name, both in zip(pair.figures, columns, strict=True)]

@@ -70,7 +70,7 @@ async def running(command: Command, log: Path, cores: str = MEASURED_CORE) -> As
     """Start a program with its output in a file; end it on exit."""
     pinned = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores, *command]
     with log.open("wb") as file:
-        process = subprocess.Popen(pinned, stdout=file, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+        process = subprocess.Popen(pinned, stdout=file, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC does not support
     try:
         yield Running(process, log)
     finally:

@@ -9,17 +9,17 @@ from tests.system.verdict import Verdict
 
 _WRITING = f"""
 import json, os
-def refused(place):
+def refused(path):
     try:
-        open(os.path.join(place, "probe"), "w").close()
+        open(os.path.join(path, "probe"), "w").close()
     except OSError as error:
         return type(error).__name__ if error.errno not in (13, 30) else ""
     return "written"
-places = ["/", "/etc", "/opt/embedwire/bin", "/root", "/home", "/run", "/tmp", "/usr/bin", "/var/lib", "/var/tmp"]
-written = [place for place in places if refused(place)]
+paths = ["/", "/etc", "/opt/embedwire/bin", "/root", "/home", "/run", "/tmp", "/usr/bin", "/var/lib", "/var/tmp"]
+written = [path for path in paths if refused(path)]
 open("{SPOOL}/probe", "w").close()
 os.unlink("{SPOOL}/probe")
-print(json.dumps([len(places), written]))
+print(json.dumps([len(paths), written]))
 """
 
 
@@ -27,7 +27,7 @@ print(json.dumps([len(places), written]))
 async def its_rights(stage: Stage) -> Verdict:
     """It runs as an unprivileged user, has no capability and gains none, and can write only to its spool."""
     async with stage.container() as container:
-        places, written = await container.python(_WRITING)
+        paths, written = await container.python(_WRITING)
         verdict = Verdict()
         for kind in ("Uid", "Gid", "Groups"):
             verdict.exactly(f"is its {kind.lower()}", " ".join(set(container.status(kind).split())), str(UID))
@@ -35,7 +35,7 @@ async def its_rights(stage: Stage) -> Verdict:
         verdict.exactly("capabilities", " ".join(masks) or "no", "no")
         verdict.exactly("for no new rights", container.status("NoNewPrivs"), "1")
         verdict.exactly("for filtered system calls", container.status("Seccomp"), "2")
-        verdict.exactly(f"of {places} places can be written {' '.join(written)}".strip(), len(written), 0)
+        verdict.exactly(f"of {paths} paths can be written {' '.join(written)}".strip(), len(written), 0)
         verdict.exactly("MiB are its limit", int(container.cgroup("memory.max")) >> 20, MEMORY_MIB)
         verdict.exactly("processes are its limit", int(container.cgroup("pids.max")), PROCESSES)
     return verdict

@@ -87,8 +87,8 @@ class Container:
         try:
             await asyncio.to_thread(engine.podman, "run", "--detach", "--name", name, *CAGE, *words, image)
             wanted = "{{.State.Pid}} {{range .Mounts}}{{.Destination}}={{.Source}} {{end}}"
-            pid, *places = (await asyncio.to_thread(engine.podman, "inspect", "--format", wanted, name)).split()
-            self.pid, self.spool = int(pid), Path(dict(place.split("=", 1) for place in places)[SPOOL])
+            pid, *volumes = (await asyncio.to_thread(engine.podman, "inspect", "--format", wanted, name)).split()
+            self.pid, self.spool = int(pid), Path(dict(volume.split("=", 1) for volume in volumes)[SPOOL])
             await self._serving()
             yield self
         finally:

@@ -51,7 +51,7 @@ async def its_health(stage: Stage) -> Verdict:
         verdict = Verdict()
         verdict.exactly("from outside", await container.health(), "SERVING")
         verdict.exactly("inside", await asked(), "SERVING 0")
-        verdict.exactly("where nobody serves", await asked(EMBEDWIRE_HEALTH_LISTEN="0.0.0.0:9"), "UNAVAILABLE 1")
+        verdict.exactly("without a server", await asked(EMBEDWIRE_HEALTH_LISTEN="0.0.0.0:9"), "UNAVAILABLE 1")
         verdict.exactly("if the upstream is a flag", await asked(EMBEDWIRE_UPSTREAM=""), "SERVING 0")
         await _terminate(container)
         verdict.exactly("inside, while it drains", await asked(), "NOT_SERVING 1")

@@ -173,7 +173,7 @@ class _Hostile:
                 await self._acknowledge(got)
 
     async def _acknowledge(self, got: http2.Frame) -> None:
-        """Ignore the first settings, which are already acknowledged; see `http2.Connection`."""
+        """Acknowledge a ping or settings, except for the first settings; see `http2.Connection`."""
         if got.kind == http2.PING:
             await self._connection.send(http2.frame(http2.PING, got.payload, flags=http2.ACK))
         elif self._has_settings:

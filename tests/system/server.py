@@ -48,7 +48,7 @@ class Server:
         environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
         command = [*environment, sys.executable, "-m", "tests.system.watched", "serve", *words]
         with log.open("wb") as file:
-            process = subprocess.Popen(command, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+            process = subprocess.Popen(command, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC does not support
         try:
             async with asyncio.timeout(60):
                 metrics = await _until(lambda: _METRICS.search(log.read_text()), process)

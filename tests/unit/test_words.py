@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = ("server", "clients/python/src/embedwire", "clients/python/examples")  # strings are searched as well
 INTERNAL = ("tests", "benchmarks", "clients/python")  # docstrings, comments and names only; strings may be test data
 GENERATED = {"v1", "generated", "embedwirepb"}  # folders
-# Programs are "that"; what happens is said with the verbs of the field: send, report, return, count.
+# Use "that" for programs, and verbs of the field: send, report, return, count.
 WORDS = re.compile(r"\b(whoever|nobody|everybody|somebody|told|who)\b", re.IGNORECASE)
-ALLOWED = {  # the text of an exception, and its reason
+ALLOWED = {  # exceptions: the text and the reason
     '"A small boat sails towards the evening sun while somebody on board plays a slow melody.\\n"': "sample content",
 }
 # Comments of Go, TypeScript and Java. Strings are matched first, as they may contain the start of a comment.
@@ -27,14 +27,14 @@ Texts = Callable[[str], Iterator[str]]
 
 
 def texts_of_python(source: str) -> Iterator[str]:
-    """All comments and strings, docstrings among them."""
+    """Yield all comments and strings, including docstrings."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             yield token.string
 
 
 def documentation_of_python(source: str) -> Iterator[str]:
-    """All comments and docstrings, and the names of functions and classes, as words."""
+    """Yield all comments and docstrings, and the names of functions and classes split into words."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string
@@ -46,14 +46,14 @@ def documentation_of_python(source: str) -> Iterator[str]:
 
 
 def comments(source: str) -> Iterator[str]:
-    """All comments of a source in Go, TypeScript or Java."""
+    """Yield all comments of a source in Go, TypeScript or Java."""
     for match in STRING_OR_COMMENT.finditer(source):
         if match["comment"]:
             yield match["comment"]
 
 
 def files() -> Iterator[tuple[Path, Texts]]:
-    """The sources without generated code, and the function that returns their texts."""
+    """Yield the sources without generated code, each with the function that returns its texts."""
     globs: list[tuple[str, str, Texts]] = [
         *((folder, "*.py", texts_of_python) for folder in SHIPPED),
         *((folder, "*.py", documentation_of_python) for folder in INTERNAL),

@@ -20,7 +20,7 @@ def fill_requests(memory: ContentMemory, caller: Caller, size: int) -> int:
 
 @pytest.mark.parametrize("size", [MIB, 5 * MIB, 16 * MIB])
 def test_requests_of_one_caller_leave_memory(size: int) -> None:
-    """A caller that fills its share leaves memory for another caller's requests of half the capacity or less."""
+    """A caller that fills its share leaves memory for a request of the same size by another caller."""
     memory = ContentMemory(256 * MIB)
     assert fill_requests(memory, HEAVY, size) <= 205 * MIB + size
     assert memory.fits_request(OTHER, size)

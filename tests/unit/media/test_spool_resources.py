@@ -35,8 +35,8 @@ async def test_slots() -> None:
     assert not slots.locked()
 
 
-async def test_upload_closed_while_it_waits_for_a_slot() -> None:
-    """An upload closed while it waits for a slot releases it at once."""
+async def test_upload_closed_before_it_is_opened() -> None:
+    """An upload that is closed before it is opened keeps no slot."""
     slots = asyncio.Semaphore(1)
     file = upload(slots=slots)
     file.close()
