@@ -2,8 +2,8 @@
 
 upstream   a hostile upstream; `journal`: the requests it received; `answers`: its responses
 proxy      a TCP proxy that delays, divides and drops bytes
-server     the server as a process; `watched`: with a look at its tasks
-callers    clients, each call of which has exactly one outcome; `outside`: clients in a process of their own
+server     the server as a process; `watched`: with a count of its tasks
+callers    clients that record one outcome per call; `outside`: clients in a separate process
 experiment what an experiment uses: upstreams, servers, callers, an audit of the metrics
 verdict    figures and their bounds
 

@@ -88,7 +88,7 @@ async def check(guarantee: Guarantee, seed: int, *, short: bool) -> Result:
 
 
 async def check_all(guarantees: list[Guarantee], seed: int, *, short: bool) -> list[Result]:
-    """Check one after the other, since they load the machine; with `short`, the patient ones run beside the others."""
+    """Check one after the other, since they load the machine; with `short`, the patient ones run concurrently."""
     beside = [guarantee for guarantee in guarantees if short and guarantee.patient]
     async with asyncio.TaskGroup() as group:
         patient = [group.create_task(check(guarantee, seed, short=short)) for guarantee in beside]
@@ -112,7 +112,7 @@ def ordered() -> list[Guarantee]:
 
 
 def truth(results: list[Result]) -> Verdict:
-    """Whether the metrics were right after all of these."""
+    """Return whether the metrics were right after all of these experiments."""
     verdict = Verdict()
     audits = [(result.guarantee.name, audit) for result in results for audit in result.experiment.audits]
     lies = [f"{name}: {audit}" for name, audit in audits if audit]
@@ -121,9 +121,9 @@ def truth(results: list[Result]) -> Verdict:
 
 
 def report(verdicts: dict[str, Verdict], seed: int) -> bool:
-    """Print the lines and write them to a file; whether all are kept."""
+    """Print the lines and write them to a file; return whether all guarantees are kept."""
     for name, verdict in verdicts.items():
-        print(_line(name, verdict))  # noqa: T201 - what the command is for
+        print(_line(name, verdict))  # noqa: T201 - the output of the command
     facts = {name: {"kept": verdict.kept, **dataclasses.asdict(verdict)} for name, verdict in verdicts.items()}
     DIRECTORY.with_suffix(".json").write_text(json.dumps({"seed": seed, "guarantees": facts}, indent=1) + "\n")
     return all(verdict.kept for verdict in verdicts.values())
@@ -151,7 +151,7 @@ def main() -> int:
     guarantees = [one for one in ordered() if one.name not in chosen.without and one.name in (chosen.only or ALL)]
     if chosen.list:
         for guarantee in guarantees:
-            print(f"{guarantee.name:22}  {guarantee.sentence}")  # noqa: T201 - what it is for
+            print(f"{guarantee.name:22}  {guarantee.sentence}")  # noqa: T201 - the output of the command
         return 0
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

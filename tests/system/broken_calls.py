@@ -1,4 +1,4 @@
-"""Callers who send anything."""
+"""Calls with arbitrary requests."""
 
 import random
 import time
@@ -21,7 +21,7 @@ ALLOWED = {"OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 
 @guarantee("broken-calls")
 async def anything_is_answered(experiment: Experiment) -> Verdict:
-    """Whatever bytes and structures arrive as requests, the answer is one of four codes, and memory is flat."""
+    """Arbitrary bytes and messages as requests get one of four codes, and memory is flat."""
     count = experiment.scaled(100_000, 4_000)
     codes: Counter[str] = Counter()
     memory: list[int] = []
@@ -45,7 +45,7 @@ async def anything_is_answered(experiment: Experiment) -> Verdict:
 
 
 async def _mutated(callers: Callers, rng: random.Random, name: str) -> str:
-    """Make one call of one of the methods, or of none that exists; its code."""
+    """Call one of the methods, or one that does not exist; return the code."""
     method = rng.choice([*GOOD, "CreateEmbedding", "CreateEmbedding"])
     messages = [_mutation(message, rng) for message in GOOD[method]]
     is_known = rng.random() > 0.01
@@ -59,7 +59,7 @@ async def _mutated(callers: Callers, rng: random.Random, name: str) -> str:
             pass
     except grpc.aio.AioRpcError as error:
         explain(outcome, error)
-    if is_known:  # gRPC answers for what does not exist, unseen by metrics
+    if is_known:  # grpcio answers for missing methods, outside the metrics
         callers.outcomes.append(outcome)
     return outcome.code
 

@@ -1,4 +1,4 @@
-"""What an upstream can do to its connections beside answering: unsolicited, interim and compressed bytes."""
+"""Abuse of upstream connections: unsolicited bytes, interim responses and compressed bodies."""
 
 import asyncio
 import dataclasses
@@ -45,7 +45,7 @@ async def none_becomes_a_vector(experiment: Experiment) -> Verdict:
 
 @guarantee("interim-responses")
 async def they_are_bounded(experiment: Experiment) -> Verdict:
-    """Endless interim responses end their own call at a limit; calls beside it are answered."""
+    """Endless interim responses end their own call at a limit; concurrent calls succeed."""
     verdict, count = Verdict(), experiment.scaled(400, 40)
     kinds = [CONTINUE * 20_000, HINTS * 20_000, *(answer for answer, _ in BAD.values())]
 
@@ -68,7 +68,7 @@ async def they_are_bounded(experiment: Experiment) -> Verdict:
 
 @guarantee("compressed-bombs")
 async def they_do_not_fill_the_memory(experiment: Experiment) -> Verdict:
-    """Replies that grow a thousand times, 64 at once, are decompressed no further than they are read."""
+    """64 concurrent replies that expand a thousandfold are decompressed no further than they are read."""
     verdict, count, size = Verdict(), 64, experiment.scaled(256, 16) * MIB
     bomb = http(gzip.compress(vector(0)[:-1] + b" " * size + b"}"), "200 OK", "Content-Encoding: gzip")
     upstream = RawUpstream(lambda asked: [bomb if asked.number else http(vector(0))])

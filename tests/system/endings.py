@@ -1,4 +1,4 @@
-"""Calls that end before their answer: by their deadline, by their caller, by their caller's death."""
+"""Calls that end before their reply: by their deadline, by cancellation, by the death of the client."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.system.upstream import Answer, Asked, Ending, Script, Upstream
 from tests.system.verdict import Verdict
 
 DEADLINE = 0.2
-# The caller sets no timer of its own with it: whoever answers in time is the server.
+# The client sets no timer of its own with this metadata, so a reply in time comes from the server.
 _TIMEOUT = (("grpc-timeout", f"{DEADLINE * 1000:.0f}m"),)
 _AT_ONCE = 10
 _HANG = Answer("hang", [Ending.HANG])
@@ -24,7 +24,7 @@ _HANG = Answer("hang", [Ending.HANG])
 
 @guarantee("deadline")
 async def the_upstream_hangs(experiment: Experiment) -> Verdict:
-    """When the upstream hangs, the server itself ends the call in time, and 100 ms later nothing of it is left."""
+    """When the upstream hangs, the server ends the call in time and has released its resources 100 ms later."""
     kinds = {kind: (script, CLEAN) for kind, script in HANGS.items()}
     kinds["in a black hole"] = (good, Toxics(black_hole=True))
     sockets = tasks = 0
@@ -77,7 +77,7 @@ async def the_caller_goes(experiment: Experiment) -> Verdict:
                 await _cancelled(upstream, callers, name) for name in names(experiment.scaled(300, 100), "wait-loaded")
             ]
         verdict.at_most("ms p99 cancelled under load", 1000 * percentile(loaded, 0.99), 200, "{:.1f}")
-        callers.outcomes += [Outcome("killed", 0, left=True) for _ in killed]  # whom nobody can ask any more
+        callers.outcomes += [Outcome("killed", 0, left=True) for _ in killed]  # killed, so there is no outcome
     return verdict
 
 
@@ -112,7 +112,7 @@ async def callers_cancel_at_random(experiment: Experiment) -> Verdict:
 
 @contextlib.asynccontextmanager
 async def _load(callers: Callers, at_once: int) -> AsyncGenerator[None]:
-    """So many callers who call again and again."""
+    """Run this many callers in closed loops."""
     load = asyncio.create_task(closed_loop(names(sys.maxsize, "load"), at_once, callers.embed))
     try:
         yield
@@ -122,12 +122,12 @@ async def _load(callers: Callers, at_once: int) -> AsyncGenerator[None]:
 
 
 def _waiting(otherwise: Script) -> Script:
-    """Calls that are named so wait for ever."""
+    """Delay calls with such names indefinitely."""
     return lambda asked: _HANG if asked.line.input.startswith("wait") else otherwise(asked)
 
 
 async def _cancelled(upstream: Upstream, callers: Callers, name: str) -> float:
-    """Seconds from the cancel of a call that waits for the upstream to the end of its connection."""
+    """Return the seconds from the cancellation of a waiting call to the end of its upstream connection."""
     call = asyncio.create_task(callers.embed(name))
     line = await upstream.journal.arrival(name)
     await asyncio.sleep(0.005)
@@ -138,7 +138,7 @@ async def _cancelled(upstream: Upstream, callers: Callers, name: str) -> float:
 
 
 async def _killed(upstream: Upstream, target: str, prefix: str, count: int) -> list[float]:
-    """Seconds from the death of a process to the end of the connection of each of its calls."""
+    """Return the seconds from the death of a process to the end of the upstream connection of each of its calls."""
     with started("hang", target, count, prefix) as process:
         lines = [await upstream.journal.arrival(name) for name in names(count, prefix)]
         began = time.monotonic()
@@ -148,7 +148,7 @@ async def _killed(upstream: Upstream, target: str, prefix: str, count: int) -> l
 
 
 async def _closed(lines: list[Line]) -> float:
-    """Wait until the connections of these requests are closed; when the last one was."""
+    """Wait until the connections of these requests are closed; return the time of the last one."""
     async with asyncio.timeout(10):
         while any(line.closed is None for line in lines):
             await asyncio.sleep(0.001)

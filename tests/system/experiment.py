@@ -1,4 +1,4 @@
-"""What an experiment uses: a seed, a scale, upstreams, servers and callers, and an audit of the metrics."""
+"""The environment of an experiment: a seed, a scale, upstreams, servers and callers, and an audit of the metrics."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ class Experiment:
     async def environment(
         self, script: Script, callers: int = 4, **settings: Any
     ) -> AsyncGenerator[tuple[Upstream, Server, Callers]]:
-        """An upstream, a server on it, and callers; the metrics are audited at the end."""
+        """Run an upstream, a server and callers; audit the metrics at the end."""
         async with (
             self.upstream(script) as upstream,
             self.server(upstream.base_url, **settings) as server,
@@ -65,13 +65,13 @@ class Experiment:
             await self.audit(server, connected, upstream)
 
     async def audit(self, server: Server, callers: Callers, upstream: Upstream) -> None:
-        """Compare what the metrics say with what callers and upstream saw."""
+        """Compare the metrics with the outcomes of the callers and the journal of the upstream."""
         await settled(server)
         handled = await server.sums("grpc_server_handled_total", "grpc_code")
         started = (await server.sums("grpc_server_started_total")).total()
         sent = (await server.sums("embedwire_upstream_requests_total")).total()
         seen, left = callers.codes, callers.left
-        beyond = handled - seen  # calls that were left end somehow, or were never begun
+        beyond = handled - seen  # abandoned calls end with any code, or were never started
         if seen - handled or beyond.total() > left:
             self.audits.append(f"handled {dict(handled)}, seen {dict(seen)} and {left} left")
         elif started != handled.total():
@@ -85,7 +85,7 @@ class Experiment:
 
 
 async def settled(server: Server) -> None:
-    """Wait until the server has ended what callers have left."""
+    """Wait until the server has ended all abandoned calls."""
 
     async def begun_and_not_ended() -> int:
         sums = [await server.sums(f"grpc_server_{what}_total") for what in ("started", "handled")]
@@ -102,10 +102,10 @@ Run = Callable[[Experiment], Awaitable[Verdict]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guarantee:
-    """A guarantee by its name, and the experiment that checks it.
+    """A guarantee: its name and the experiment that checks it.
 
     Attributes:
-        patient: it waits most of its time, so that it can run beside others.
+        patient: whether it mostly waits, so that it can run concurrently with others.
     """
 
     name: str

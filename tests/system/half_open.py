@@ -1,4 +1,4 @@
-"""Callers that begin and do not go on: uploads, health watches, reflection, and calls of headers alone."""
+"""Callers that start and stop sending: uploads, health watches, reflection, and calls with headers only."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ SMALL_FIELDS = [(f"k{number:03}", "v") for number in range(400)]
 
 @guarantee("half-open-uploads")
 async def half_open_uploads(experiment: Experiment) -> Verdict:
-    """255 uploads that have stopped hold up none of other connections and tokens, hold little memory, and are ended."""
+    """255 stopped uploads do not delay other connections and tokens, use little memory, and are ended."""
     idle, rounds = experiment.scaled(20.0, 6.0), experiment.scaled(20, 3)
     tokens = experiment.directory / f"{experiment.name}.toml"
     tokens.write_text(TOKENS)
@@ -91,7 +91,7 @@ async def _upload(callers: Callers, token: str, size: int, *, stops: bool = Fals
 
 
 async def _begun(server: Server, count: int) -> None:
-    """Wait until so many inputs are in flight."""
+    """Wait until this many inputs are in flight."""
     async with asyncio.timeout(60):
         while (await server.sums("embedwire_inputs_in_flight")).total() < count:
             await asyncio.sleep(0.05)
@@ -99,7 +99,7 @@ async def _begun(server: Server, count: int) -> None:
 
 @guarantee("open-streams")
 async def open_streams(experiment: Experiment) -> Verdict:
-    """Streams and calls that need no token and no message are limited; real calls and checks are as quick as before."""
+    """Streams and calls that need no token and no message are limited; other calls and checks keep their latency."""
     waves, connections, calls = experiment.scaled(4, 2), experiment.scaled(8, 4), 700
     async with experiment.environment(slow(0.02), 1) as (_, server, callers), contextlib.AsyncExitStack() as stack:
         before = await _probe(server, callers, experiment.scaled(100, 30))
@@ -134,7 +134,7 @@ async def open_streams(experiment: Experiment) -> Verdict:
 
 
 async def _probe(server: Server, callers: Callers, count: int) -> tuple[float, float]:
-    """Calls one after the other: the median of their seconds, and the slowest health check beside them."""
+    """Make calls in sequence; return the median of their seconds and the slowest concurrent health check."""
     outcomes, checks = [], []
     async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -148,7 +148,7 @@ async def _probe(server: Server, callers: Callers, count: int) -> tuple[float, f
 
 
 class _Hostile:
-    """A connection that begins calls and sends nothing more for them; counts those that the server has ended."""
+    """A connection that starts calls and sends nothing more for them; counts those that the server has ended."""
 
     def __init__(self, connection: http2.Connection) -> None:
         self.sent = self.ended = 0
@@ -173,7 +173,7 @@ class _Hostile:
                 await self._acknowledge(got)
 
     async def _acknowledge(self, got: http2.Frame) -> None:
-        """The first settings are acknowledged already, see `http2.Connection`."""
+        """Acknowledge a ping or settings, except for the first settings; see `http2.Connection`."""
         if got.kind == http2.PING:
             await self._connection.send(http2.frame(http2.PING, got.payload, flags=http2.ACK))
         elif self._has_settings:

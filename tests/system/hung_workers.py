@@ -1,4 +1,4 @@
-"""A worker hangs: a debugger, the operator or a fault in a library stops it."""
+"""Workers that hang: stopped by a debugger, by the operator or by a fault in a library."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,13 @@ from tests.system.server import Server
 from tests.system.verdict import Verdict
 
 WORKERS, CONNECTIONS = 3, 30
-GRACE, STOP_SECONDS = 1.0, 6.0  # the second is what the README promises beside the first
+GRACE, STOP_SECONDS = 1.0, 6.0  # the second is the allowance that the README documents
 SLACK = 10.0  # for a machine that does other things as well
 
 
 @guarantee("hung-worker")
 async def a_hung_worker_is_replaced(experiment: Experiment) -> Verdict:
-    """A stopped worker is killed and replaced, other connections go on, and SIGTERM still ends the server."""
+    """A stopped worker is killed and replaced, other connections are unaffected, and SIGTERM still ends the server."""
     timeout = experiment.scaled(10.0, 3.0)
     flags: dict[str, Any] = {"workers": WORKERS, "workers_timeout": timeout, "shutdown_grace_period": GRACE}
     async with contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The log cannot be written."""
+"""Logs that cannot be written."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ KINDS = ("reader-gone", "full-disk", "blocked-reader")
 
 @guarantee("unwritable-log")
 async def nothing_waits_for_the_log(experiment: Experiment) -> Verdict:
-    """While the log has no reader, a full disk or a blocked reader, every call is OK, and lost lines are counted."""
+    """With no log reader, a full disk or a blocked reader, every call is OK, and lost lines are counted."""
     calls = experiment.scaled(20_000, 500)
     verdict = Verdict()
     for kind in KINDS:
@@ -49,7 +49,7 @@ async def nothing_waits_for_the_log(experiment: Experiment) -> Verdict:
 async def _run_with(
     experiment: Experiment, kind: str
 ) -> AsyncGenerator[tuple[Server, Callers, Callable[[], Awaitable[int]]]]:
-    """A server with such a log, and callers; the metrics are audited at the end."""
+    """Run a server with such a log, and callers; audit the metrics at the end."""
     with output(kind) as stderr:
         async with (
             experiment.upstream(good) as upstream,

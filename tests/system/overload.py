@@ -1,4 +1,4 @@
-"""More callers than the server has places for."""
+"""More callers than the server has slots."""
 
 import asyncio
 import itertools
@@ -20,22 +20,22 @@ WARM_UP = 2.0
 
 @guarantee("overload")
 async def three_times_too_many(experiment: Experiment) -> Verdict:
-    """With three times as many callers as places, goodput stays, the rest is refused at once, probes are answered."""
-    places, seconds = experiment.scaled(64, 16), experiment.scaled(30.0, 8.0)
+    """With three times as many callers as slots, goodput stays, other calls are refused at once, probes succeed."""
+    slots, seconds = experiment.scaled(64, 16), experiment.scaled(30.0, 8.0)
     async with experiment.environment(
-        slow(SECONDS), callers=6, concurrency_inputs_per_modality=places, concurrency_queue_per_modality=places // 4
+        slow(SECONDS), callers=6, concurrency_inputs_per_modality=slots, concurrency_queue_per_modality=slots // 4
     ) as (
         _,
         server,
         callers,
     ):
-        peak = await _goodput(callers, places, experiment.scaled(10.0, 4.0))
+        peak = await _goodput(callers, slots, experiment.scaled(10.0, 4.0))
         memory = server.memory()
         with started("probe", server.target, WARM_UP + seconds) as prober:
-            goodput = await _goodput(callers, TIMES * places, seconds)
+            goodput = await _goodput(callers, TIMES * slots, seconds)
             output = await asyncio.to_thread(prober.communicate)
         seen = Probes(**json.loads(output[0]))
-        goodput += seen.codes.get("OK", 0) / (WARM_UP + seconds)  # they took places as well
+        goodput += seen.codes.get("OK", 0) / (WARM_UP + seconds)  # they used slots as well
         verdict = Verdict()
         verdict.at_least(f"of the peak of {peak:.0f} calls/s", goodput / peak, 0.9, "{:.0%}")
         verdict.at_least("refusals seen", callers.codes["RESOURCE_EXHAUSTED"], 100)
@@ -52,7 +52,7 @@ async def three_times_too_many(experiment: Experiment) -> Verdict:
 
 
 async def _goodput(callers: Callers, count: int, seconds: float) -> float:
-    """Calls that are answered to so many persistent callers in a second, once they are all at it: the median."""
+    """Return the median of the successful calls in a second for this many persistent callers, after the warm-up."""
     began = time.monotonic() + WARM_UP
     end = began + seconds
     numbers = itertools.count(len(callers.outcomes))
@@ -64,7 +64,7 @@ async def _goodput(callers: Callers, count: int, seconds: float) -> float:
 
 
 async def _persistent(callers: Callers, numbers: "itertools.count[int]", end: float) -> None:
-    """A caller who always wants something, and waits as long as it is asked to when it is refused."""
+    """Run a caller that calls continuously and respects the retry delay of refusals."""
     while time.monotonic() < end:
         outcome = await callers.embed(f"call-{next(numbers):06}", 20)
         if outcome.code != "OK":

@@ -1,4 +1,4 @@
-"""Limits that the operator has set."""
+"""Configured rate limits."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ async def a_greedy_caller_takes_no_shares(experiment: Experiment) -> Verdict:
     async with experiment.environment(good, callers=0, rate_limits_text_requests_per_minute=limit) as (
         upstream,
         server,
-        everybody,
+        all_callers,
     ):
         async with (
             Callers.connected(server.target, 1) as greedy,
@@ -38,5 +38,5 @@ async def a_greedy_caller_takes_no_shares(experiment: Experiment) -> Verdict:
         verdict.at_least("in the busiest 60 s", upstream.journal.most_within(60), 0.9 * limit)
         for callers in (one, other):
             verdict.at_least("of a fair share", callers.codes["OK"] / (share * seconds), 0.95, "{:.0%}")
-        everybody.outcomes += [*greedy.outcomes, *one.outcomes, *other.outcomes]
+        all_callers.outcomes += [*greedy.outcomes, *one.outcomes, *other.outcomes]
     return verdict

@@ -1,4 +1,4 @@
-"""The operator stops servers and starts others."""
+"""Shutdown and rolling restart."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ _ROUND_ROBIN = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"rou
 
 @guarantee("sigterm")
 async def streams_outlive_the_signal(experiment: Experiment) -> Verdict:
-    """After SIGTERM every running stream completes, an open health Watch holds nothing up, and the exit code is 0."""
+    """After SIGTERM all running streams complete, an open health Watch delays nothing, and the exit code is 0."""
     seconds = experiment.scaled(6.0, 3.0)
     answer = Answer("200", segments(SEGMENTS, seconds))
     async with (
@@ -66,7 +66,7 @@ async def _stream(callers: Callers, name: str) -> Outcome:
 
 
 async def _watched(target: str) -> list[str]:
-    """What a health Watch is told until it ends."""
+    """Return the statuses that a health Watch receives until it ends."""
     async with grpc.aio.insecure_channel(target) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         status = health_pb2.HealthCheckResponse.ServingStatus
@@ -75,7 +75,7 @@ async def _watched(target: str) -> list[str]:
 
 @guarantee("rolling-restart")
 async def replicas_restart_under_load(experiment: Experiment) -> Verdict:
-    """While two replicas are restarted in turn, a round-robin client that waits for ready ones sees no failure."""
+    """While two replicas are restarted one by one, a round-robin client that waits for ready ones sees no failure."""
     with held_port() as first, held_port() as second:
         return await _restarted_under_load(experiment, [first, second])
 
@@ -89,7 +89,7 @@ async def _restarted_under_load(experiment: Experiment, ports: list[int]) -> Ver
         try:
             for replica in replicas:
                 await replica.start()
-            restarting = asyncio.create_task(_restart_in_turn(replicas, rounds))
+            restarting = asyncio.create_task(_restart_one_by_one(replicas, rounds))
             load = itertools.takewhile(
                 lambda _: len(callers.outcomes) < least or not restarting.done(), names(sys.maxsize)
             )
@@ -107,7 +107,7 @@ async def _restarted_under_load(experiment: Experiment, ports: list[int]) -> Ver
 
 
 class _Replica:
-    """One of several servers, always on the same port."""
+    """One of several servers, each with a fixed port."""
 
     def __init__(self, experiment: Experiment, upstream: str, port: int) -> None:
         self._experiment, self._upstream, self._port = experiment, upstream, port
@@ -130,7 +130,7 @@ class _Replica:
         await self._running.aclose()
 
 
-async def _restart_in_turn(replicas: list[_Replica], rounds: int) -> None:
+async def _restart_one_by_one(replicas: list[_Replica], rounds: int) -> None:
     for _ in range(rounds):
         for replica in replicas:
             await asyncio.sleep(0.5)

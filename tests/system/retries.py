@@ -1,4 +1,4 @@
-"""The upstream fails now and then, often, or for a while."""
+"""Random failures and outages of the upstream."""
 
 import time
 
@@ -12,7 +12,7 @@ BURST = 20  # the reserve of the retry budget
 
 @guarantee("random-503")
 async def a_tenth_fails(experiment: Experiment) -> Verdict:
-    """With 10 % random 503, each call is answered exactly once, nearly all are OK, with few more requests."""
+    """With 10 % random 503, each call has exactly one result, nearly all are OK, with few more requests."""
     count = experiment.scaled(10_000, 2_500)
     async with experiment.environment(failing(0.1, experiment.seed)) as (upstream, _, callers):
         await closed_loop(names(count), 32, callers.embed)
@@ -25,7 +25,7 @@ async def a_tenth_fails(experiment: Experiment) -> Verdict:
 
 @guarantee("often-503")
 async def a_third_fails(experiment: Experiment) -> Verdict:
-    """With 30 % random 503 and a retry budget of 20 %, nothing is lost or answered twice, and the budget holds."""
+    """With 30 % random 503 and a retry budget of 20 %, no result is lost or repeated, and the budget limits retries."""
     count = experiment.scaled(10_000, 2_500)
     async with experiment.environment(failing(0.3, experiment.seed), retry_budget_ratio=0.2) as (upstream, _, callers):
         await closed_loop(names(count), 32, callers.embed)
@@ -40,7 +40,7 @@ async def a_third_fails(experiment: Experiment) -> Verdict:
 
 @guarantee("outage")
 async def everything_fails_for_a_while(experiment: Experiment) -> Verdict:
-    """A total outage is not made worse by retries, is over for callers when it is over, and ends without a herd."""
+    """Retries do not prolong a total outage; calls succeed as soon as it ends, without a burst of requests."""
     seconds, rate, before, after = experiment.scaled(10.0, 4.0), 200.0, 2.0, 3.0
     began = time.monotonic() + before
     recovery = began + seconds

@@ -1,4 +1,4 @@
-"""A week in minutes."""
+"""The soak test."""
 
 import itertools
 
@@ -16,7 +16,7 @@ _SLOW, _SLOWEST, _HANG = slow(0.005), slow(1.0), Answer("hang", [Ending.HANG])
 
 @guarantee("soak")
 async def nothing_grows(experiment: Experiment) -> Verdict:
-    """After hundreds of thousands of calls, half of them cancelled and a tenth failing, the server is as it was."""
+    """After hundreds of thousands of calls, half of them cancelled and a tenth failing, no resource has grown."""
     count = experiment.scaled(200_000, 6_000)
 
     def cancellation_requested(name: str) -> bool:
@@ -63,7 +63,7 @@ async def nothing_grows(experiment: Experiment) -> Verdict:
 
 
 def _slope(points: list[tuple[int, int]]) -> float:
-    """Bytes a call, by least squares."""
+    """Return bytes per call, by least squares."""
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     above = sum((x - mean_x) * (y - mean_y) for x, y in points)
     return float(above / sum((x - mean_x) ** 2 for x, _ in points))

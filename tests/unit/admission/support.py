@@ -33,7 +33,7 @@ class Bench:
     def attempts(self) -> list[Attempt]:
         return self.upstream.attempts
 
-    def takes_on(self, caller: Caller, *inputs: Input, content_bytes: int = 0) -> bool:
+    def admits(self, caller: Caller, *inputs: Input, content_bytes: int = 0) -> bool:
         """Admit a call until the test ends, unless it is shed; whether it was admitted."""
         try:
             self.held.enter_context(
@@ -47,7 +47,7 @@ class Bench:
     def fill(self, caller: Caller, *inputs: Input) -> int:
         """Admit calls until one is shed; return their number."""
         count = 0
-        while self.takes_on(caller, *(inputs or texts(1))):
+        while self.admits(caller, *(inputs or texts(1))):
             count += 1
         return count
 
@@ -55,8 +55,8 @@ class Bench:
         """Whether all slots of the server's own credential are free."""
         return all(self.limiter.slots(call(modality)).is_idle for modality in Modality)
 
-    def holds_nothing(self) -> bool:
-        """Whether no capacity, slot or content memory is held."""
+    def is_released(self) -> bool:
+        """Whether all capacity, slots and content memory are free."""
         return self.admission.is_idle and self.is_idle()
 
     def refusals(self, room: str) -> float:
@@ -71,8 +71,8 @@ def request(caller: Caller, *inputs: Input, content_bytes: int = 0) -> EmbedRequ
 
 
 def answer_some_time(attempt: Attempt, chance: random.Random) -> None:
-    def say() -> None:
+    def answer() -> None:
         if not attempt.answer.done():
             attempt.succeed() if chance.random() < 0.8 else attempt.fail(ValueError())
 
-    asyncio.get_running_loop().call_later(chance.choice([0, 0, 0.1, 1]), say)
+    asyncio.get_running_loop().call_later(chance.choice([0, 0, 0.1, 1]), answer)

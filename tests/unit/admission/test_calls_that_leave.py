@@ -1,4 +1,4 @@
-"""Admission of calls in the gateway: refused, failed and cancelled ones."""
+"""Release of admission capacity by refused, failed and cancelled calls."""
 
 import asyncio
 import random
@@ -17,11 +17,11 @@ from tests.unit.admission.support import AT_ONCE, HEAVY, Bench, answer_some_time
 
 
 class Left(Exception):
-    """The caller has left."""
+    """The caller has cancelled."""
 
 
 class Leaving:
-    """A reply whose caller leaves at random when something is added."""
+    """A reply that raises at random when something is added, as if its caller had cancelled."""
 
     def __init__(self, chance: random.Random | None = None) -> None:
         self.added = 0
@@ -39,8 +39,8 @@ class Leaving:
             raise Left
 
 
-async def test_refusal_comes_before_anything() -> None:
-    """A call that is not taken on has asked nobody and begun nothing; later it is taken on."""
+async def test_refused_call_starts_nothing() -> None:
+    """A refused call sends no upstream request and starts no input; once there is capacity it is admitted."""
     bench = Bench(in_flight=1, queued=0)
     bench.upstream.script = Attempt.succeed
     gateway, reply = Gateway(bench.admitted, bench.admission, bench.metrics, AT_ONCE), Leaving()
@@ -60,8 +60,8 @@ async def test_refusal_comes_before_anything() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @in_virtual_time
-async def test_calls_that_leave(seed: int) -> None:
-    """Calls of many inputs that end at random give back all that they held at the door and at the places."""
+async def test_calls_that_end_at_random(seed: int) -> None:
+    """Calls of many inputs that end at random release all capacity and all slots."""
     chance = random.Random(seed)
     bench = Bench(in_flight=3, queued=5, content_bytes=100)
     bench.upstream.script = lambda attempt: answer_some_time(attempt, chance)
@@ -77,7 +77,7 @@ async def test_calls_that_leave(seed: int) -> None:
     for ended in await gathered(tasks):
         assert ended is None or isinstance(ended, Left | GatewayError | asyncio.CancelledError)
 
-    assert bench.holds_nothing()
+    assert bench.is_released()
     assert sample(bench.metrics, "embedwire_buffered_bytes") == 0
     for modality in Modality:
         assert sample(bench.metrics, "embedwire_inputs_in_flight", modality=modality) == 0

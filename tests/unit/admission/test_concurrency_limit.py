@@ -1,4 +1,4 @@
-"""Slots for inputs: how many run at a time, and in which order the others follow."""
+"""The concurrency limit: how many inputs run at a time, and the order of those that wait."""
 
 import asyncio
 import random
@@ -14,25 +14,25 @@ from tests.support.embed_calls import SEGMENT, call, gathered, limited, sample, 
 from tests.support.virtual_time import in_virtual_time, now, settled
 from tests.unit.admission.support import HEAVY, Bench, answer_some_time
 
-# --- at the places ---
+# --- limiter alone ---
 
 
 @in_virtual_time
 async def test_keys_are_forgotten() -> None:
-    """However many keys callers bring, what nobody uses any more is not kept."""
+    """Slots of a credential that is no longer in use are discarded, however many credentials callers send."""
     bench = Bench()
     bench.upstream.script = Attempt.succeed
     calls = [call(credential=str(number)) for number in range(100)]
     before = [bench.limiter.slots(one) for one in calls]
     await gathered(start(bench.admitted, *calls))
 
-    for one, places in zip(calls, before, strict=True):
-        assert bench.limiter.slots(one) is not places
+    for one, slots in zip(calls, before, strict=True):
+        assert bench.limiter.slots(one) is not slots
 
 
 @in_virtual_time
-async def test_places() -> None:
-    """So many inputs of each modality run at a time; the others wait, and go as places become free."""
+async def test_slots_per_modality() -> None:
+    """At most the configured number of inputs of each modality run at a time; the others wait for a free slot."""
     bench = Bench(in_flight=3)
     tasks = start(bench.admitted, *[call() for _ in range(8)], *[call("audio") for _ in range(8)])
     await settled()
@@ -53,8 +53,8 @@ async def test_places() -> None:
 
 
 @in_virtual_time
-async def test_order_of_places() -> None:
-    """Callers take turns, whoever is first among the inputs of one goes first."""
+async def test_order_of_waiting_inputs() -> None:
+    """Free slots go to callers in rotation, and to the inputs of one caller in order of arrival."""
     bench = Bench(in_flight=1)
     callers = ["a1", "a1", "a1", "a2", "b1", "b1", "c1"]
     wanted = [call(caller=(name[0], name[1])) for name in callers]
@@ -70,8 +70,8 @@ async def test_order_of_places() -> None:
 
 
 @in_virtual_time
-async def test_waiting_is_queueing() -> None:
-    """The time until there is a place is counted as the queue's."""
+async def test_waiting_counts_as_queue_time() -> None:
+    """The time that an input waits for a slot is counted as queue time."""
     bench = Bench(in_flight=1)
     first, second = call(), call()
     tasks = start(bench.admitted, first, second)
@@ -87,8 +87,8 @@ async def test_waiting_is_queueing() -> None:
 
 @pytest.mark.parametrize("ending", ["answered", "failed", "cancelled", "cancelled after a segment"])
 @in_virtual_time
-async def test_a_place_comes_back(ending: str) -> None:
-    """However an input ends, its place goes to the next that waits."""
+async def test_slot_is_released(ending: str) -> None:
+    """However an input ends, its slot goes to the next waiting input."""
     bench = Bench(in_flight=1)
     first, second = start(bench.admitted, call(), call())
     await settled()
@@ -110,8 +110,8 @@ async def test_a_place_comes_back(ending: str) -> None:
 
 @pytest.mark.parametrize("order", ["place first", "cancellation first"])
 @in_virtual_time
-async def test_a_place_in_the_tick_of_a_cancellation(order: str) -> None:
-    """A place that comes to somebody who is just leaving goes on to the next."""
+async def test_slot_granted_in_the_iteration_of_a_cancellation(order: str) -> None:
+    """A slot that is granted to a waiter in the event loop iteration of its cancellation goes to the next waiter."""
     bench = Bench(in_flight=1)
     tasks = start(bench.admitted, call(), call(), call())
     await settled()
@@ -136,7 +136,7 @@ async def test_a_place_in_the_tick_of_a_cancellation(order: str) -> None:
 @pytest.mark.parametrize("seed", range(10))
 @in_virtual_time
 async def test_churn(seed: int) -> None:
-    """Whatever comes and goes at random: never more than the places run, none idles while one waits, all come back."""
+    """Under random load the limit holds, no slot idles while an input waits, and all slots are released."""
     chance = random.Random(seed)
     bench = Bench(in_flight=4)
     bench.upstream.script = lambda attempt: answer_some_time(attempt, chance)
@@ -158,8 +158,8 @@ async def test_churn(seed: int) -> None:
 
 
 @in_virtual_time
-async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
-    """Calls that wait for the rate limit of their caller's own key leave places for those that could go."""
+async def test_rate_limited_credential_occupies_no_shared_slots() -> None:
+    """Calls that wait for the rate limit of a caller's own key do not occupy the slots of other credentials."""
     bench = Bench(in_flight=4)
     paced = RateLimitPolicy(bench.upstream, RateLimiters({}, bench.metrics))
     admitted = ConcurrencyLimitPolicy(paced, bench.limiter, bench.metrics)
@@ -180,8 +180,8 @@ async def test_a_credential_that_is_held_does_not_hold_up_others() -> None:
 
 
 @in_virtual_time
-async def test_an_expired_input() -> None:
-    """An input whose time is up is refused before it takes a place or asks the upstream, and is counted."""
+async def test_expired_input() -> None:
+    """An input past its deadline is refused before it takes a slot or sends a request, and is counted."""
     bench = Bench(in_flight=1)
     [running] = start(bench.admitted, call())
     await settled()
@@ -195,8 +195,8 @@ async def test_an_expired_input() -> None:
 # --- with the gateway ---
 
 
-async def test_all_of_a_key_leave_in_one_tick() -> None:
-    """When those who hold a key's places and those who wait for one are cancelled together, all of them just leave."""
+async def test_cancellation_of_all_calls_of_a_key_at_once() -> None:
+    """When the running and the waiting calls of a key are cancelled together, each ends as cancelled."""
     bench = Bench(in_flight=1)
     tasks = start(bench.admitted, *[call(credential="a") for _ in range(5)])
     await settled()
@@ -206,8 +206,8 @@ async def test_all_of_a_key_leave_in_one_tick() -> None:
 
 
 @in_virtual_time
-async def test_more_places_from_now_on() -> None:
-    """More places are handed to who waits at once; fewer are not taken from who has one, and not handed on."""
+async def test_resized_limit() -> None:
+    """New slots go to waiting inputs at once; removed slots are taken from no running input and not granted again."""
     bench = Bench(in_flight=1)
     tasks = start(bench.admitted, *(call() for _ in range(4)))
     await settled()

@@ -15,49 +15,49 @@ from tests.unit.admission.support import AT_ONCE, HEAVY, Bench, request
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """Admission with the default numbers of places; in the end all of it is given back."""
+    """Load shedding with the default limits; checks in the end that everything was released."""
     made = Bench()
     yield made
     made.held.close()
     assert all(delay is not None and 0 < delay <= 60 for delay in made.delays)
-    assert made.holds_nothing()
+    assert made.is_released()
     assert sample(made.metrics, "embedwire_buffered_bytes") == 0
 
 
-# --- at the door ---
+# --- load shedder alone ---
 
 
 @pytest.mark.parametrize("count", [1, 3, 16])
-def test_a_lone_caller_leaves_room(bench: Bench, count: int) -> None:
-    """One caller may fill most of the places, and a newcomer still gets in, and one after it."""
+def test_single_caller_leaves_capacity(bench: Bench, count: int) -> None:
+    """One caller may fill most of the capacity; a second one is still admitted, and a third after it."""
     filled = count * bench.fill(HEAVY, *texts(count))
 
     assert 200 <= filled <= 290
-    assert bench.takes_on(("b", "1"), *texts(count))
-    assert bench.takes_on(("c", "1"), *texts(1))
-    assert not bench.takes_on(HEAVY, *texts(count))
+    assert bench.admits(("b", "1"), *texts(count))
+    assert bench.admits(("c", "1"), *texts(1))
+    assert not bench.admits(HEAVY, *texts(count))
 
 
-def test_a_second_connection_of_a_host_gets_in(bench: Bench) -> None:
-    """Behind one proxy all callers have one host: a connection that fills what it may leaves room for the next."""
+def test_second_connection_of_a_host_is_admitted(bench: Bench) -> None:
+    """One connection that fills its share leaves capacity for another one of the same host, as behind a proxy."""
     bench.fill(("proxy", "1"))
 
-    assert bench.takes_on(("proxy", "2"), *texts(16))
-    assert not bench.takes_on(("proxy", "1"), *texts(1))
+    assert bench.admits(("proxy", "2"), *texts(16))
+    assert not bench.admits(("proxy", "1"), *texts(1))
 
 
-def test_connections_do_not_help(bench: Bench) -> None:
-    """A host that opens ever more connections holds no more than any other host may."""
+def test_more_connections_give_no_larger_share(bench: Bench) -> None:
+    """A host that opens more connections gets no more capacity than any other host."""
     filled = 0
     for number in range(100):
         filled += bench.fill(("heavy", str(number)))
 
     assert filled <= 290
-    assert bench.takes_on(("b", "1"), *texts(16))
+    assert bench.admits(("b", "1"), *texts(16))
 
 
-def test_turnover_makes_it_even(bench: Bench) -> None:
-    """Once calls end, the newcomer's grow and the heavy one's shrink until both hold about the same."""
+def test_shares_converge_as_calls_end(bench: Bench) -> None:
+    """As calls end, the shares of a heavy and a new caller become about equal."""
     chance = random.Random(1)
     calls: dict[str, list[contextlib.ExitStack]] = {"heavy": [], "b": []}
 
@@ -81,8 +81,8 @@ def test_turnover_makes_it_even(bench: Bench) -> None:
     assert held["b"] >= 0.9 * held["heavy"]
 
 
-def test_modalities_are_apart(bench: Bench) -> None:
-    """However full one modality is, the others are empty."""
+def test_modalities_are_independent(bench: Bench) -> None:
+    """A modality whose capacity is used up does not affect the others."""
     filled = bench.fill(HEAVY, an_input("audio"))
     assert bench.fill(HEAVY, an_input("text")) == filled
     assert bench.fill(HEAVY, an_input("image")) == filled
@@ -90,10 +90,10 @@ def test_modalities_are_apart(bench: Bench) -> None:
 
 
 def test_a_call_is_refused_as_a_whole(bench: Bench) -> None:
-    """If there is no room for one of its modalities, the room that it has in the others is given back."""
+    """A call for which one modality has no capacity releases what it has reserved for the others."""
     bench.fill(HEAVY, an_input("audio"))
     for _ in range(400):
-        assert not bench.takes_on(HEAVY, an_input("text"), an_input("image"), an_input("audio"), content_bytes=1)
+        assert not bench.admits(HEAVY, an_input("text"), an_input("image"), an_input("audio"), content_bytes=1)
 
     assert bench.fill(("b", "1"), an_input("text")) > 200
     assert sample(bench.metrics, "embedwire_buffered_bytes") == 0
@@ -102,14 +102,14 @@ def test_a_call_is_refused_as_a_whole(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("in_flight", "queued", "inputs"),
     [
-        pytest.param(1, 0, 256, id="one place"),
+        pytest.param(1, 0, 256, id="one slot"),
         pytest.param(2, 1, 2, id="two of three"),
         pytest.param(4, 4, 9, id="one too many"),
         pytest.param(64, 256, 256, id="the most inputs of a call"),
     ],
 )
-def test_a_call_larger_than_everything(in_flight: int, queued: int, inputs: int) -> None:
-    """Whatever its size, a call that is alone is taken on; and again once it has ended."""
+def test_call_larger_than_the_capacity(in_flight: int, queued: int, inputs: int) -> None:
+    """A call of any size is admitted if no other call is running, and again once it has ended."""
     bench = Bench(in_flight, queued)
     for _ in range(3):
         with bench.admission.admit(request(HEAVY, *texts(inputs)), at_once=1000):
@@ -117,8 +117,8 @@ def test_a_call_larger_than_everything(in_flight: int, queued: int, inputs: int)
 
 
 @pytest.mark.parametrize(("in_flight", "queued"), [(1, 0), (1, 1), (2, 0), (3, 2), (8, 0), (64, 0), (64, 256)])
-def test_every_place_can_be_used(in_flight: int, queued: int) -> None:
-    """What one caller may not hold, others may: a few of them use every place."""
+def test_several_callers_use_the_whole_capacity(in_flight: int, queued: int) -> None:
+    """A few callers together can use the capacity that one caller may not use alone."""
     bench = Bench(in_flight, queued)
     filled = sum(bench.fill((str(number), "1")) for number in range(400))
 
@@ -127,36 +127,36 @@ def test_every_place_can_be_used(in_flight: int, queued: int) -> None:
 
 
 def test_content(bench: Bench) -> None:
-    """Content in memory is bounded over all modalities and callers; what has ended is free again."""
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=600)
-    assert not bench.takes_on(HEAVY, an_input("image"), content_bytes=201)
+    """Content in memory is limited over all modalities and callers, and released when a call ends."""
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=600)
+    assert not bench.admits(HEAVY, an_input("image"), content_bytes=201)
     assert bench.refusals("content_bytes") == 1
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=200)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=200)
     assert sample(bench.metrics, "embedwire_buffered_bytes") == 800
     bench.held.close()
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=1000)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=1000)
 
 
-def test_more_content_than_everything(bench: Bench) -> None:
-    """A call with more content than is allowed is taken on when it is alone."""
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=5000)
+def test_content_larger_than_the_limit(bench: Bench) -> None:
+    """A call with more content than the limit is admitted if no other call is running."""
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=5000)
     bench.held.close()
-    assert bench.takes_on(HEAVY, an_input("image"), content_bytes=5000)
+    assert bench.admits(HEAVY, an_input("image"), content_bytes=5000)
 
 
 def test_content_of_audio_does_not_starve_text(bench: Bench) -> None:
-    """Files that wait for quota do not keep a short text out."""
-    while bench.takes_on(HEAVY, an_input("audio"), content_bytes=100):
+    """Files that wait for quota do not cause a short text to be refused."""
+    while bench.admits(HEAVY, an_input("audio"), content_bytes=100):
         pass
 
-    assert bench.takes_on(("b", "1"), an_input("text"), content_bytes=10)
+    assert bench.admits(("b", "1"), an_input("text"), content_bytes=10)
 
 
-def test_the_more_are_refused_the_longer_they_are_sent_away(bench: Bench) -> None:
-    """Those who come back and are refused again and again cost ever less: they are told to wait longer."""
+def test_retry_delay_grows_with_refusals(bench: Bench) -> None:
+    """The retry delay grows with the number of refusals, so that repeated attempts cost less."""
     bench.fill(HEAVY)
     for _ in range(200):
-        assert not bench.takes_on(HEAVY, *texts(1))
+        assert not bench.admits(HEAVY, *texts(1))
 
     few, many = bench.delays[:20], bench.delays[-20:]
     assert sum(delay or 0 for delay in many) > 5 * sum(delay or 0 for delay in few)
@@ -166,13 +166,13 @@ def test_the_more_are_refused_the_longer_they_are_sent_away(bench: Bench) -> Non
 
 
 @in_virtual_time
-async def test_room_of_another_size() -> None:
-    """What was taken on under other numbers is given back as it was taken; the new ones hold for the next."""
+async def test_changed_limits() -> None:
+    """A call releases exactly what it reserved under the old limits; new limits apply to the next call."""
     bench = Bench(in_flight=2, queued=2)
     with bench.held:
         assert bench.fill(("a", "1")) > 0
         bench.admission.resize(in_flight=1, queued=0, content_bytes=10)
-        assert not bench.takes_on(("b", "1"), *texts(1))
+        assert not bench.admits(("b", "1"), *texts(1))
     with bench.held:
         assert bench.fill(("a", "1")) == 1
         bench.admission.resize(in_flight=8, queued=8, content_bytes=10)

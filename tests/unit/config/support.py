@@ -17,7 +17,7 @@ def load(**flags: Any) -> Settings:
 
 
 def faults(**flags: Any) -> dict[str, str]:
-    """What is wrong with these settings, by name."""
+    """Return the faults of these settings, by name."""
     with pytest.raises(InvalidConfiguration) as caught:
         load(**flags)
     return {_name(fault.source): fault.message for fault in caught.value.faults}

@@ -20,7 +20,7 @@ from tests.unit.config.support import load
     ],
 )
 def test_addresses(text: str, host: str, port: int, *, is_loopback: bool) -> None:
-    """An address is a host, in brackets if it is IPv6, and a port."""
+    """An address is HOST:PORT, with an IPv6 host in brackets."""
     address = parse_address(text)
     assert (address, address.host, address.port, address.is_loopback) == (text, host, port, is_loopback)
 
@@ -29,13 +29,13 @@ def test_addresses(text: str, host: str, port: int, *, is_loopback: bool) -> Non
     "text", ["", "localhost", ":50051", "localhost:", "localhost:65536", "localhost:-1", "h:٣", "h:x", "h: 1"]
 )
 def test_wrong_addresses(text: str) -> None:
-    """What is no HOST:PORT is refused, and the message shows one."""
+    """A value other than HOST:PORT is refused with a message that shows an example."""
     with pytest.raises(ValueError, match=r"HOST:PORT, for instance 127\.0\.0\.1:50051"):
         parse_address(text)
 
 
 def test_settings_have_addresses() -> None:
-    """Both addresses can be asked for their parts."""
+    """Both address settings give host and port separately."""
     settings = load(listen="[::1]:7", metrics_listen="localhost:8")
     assert (settings.server.address.host, settings.server.address.port) == ("::1", 7)
     assert isinstance(settings.metrics.address, Address)
@@ -43,7 +43,7 @@ def test_settings_have_addresses() -> None:
 
 
 @pytest.mark.parametrize("text", ["[]:8", "a b:8", "http://x:8", "::1:8", "[::1:8", "user@h:1", "h:65536", "h:"])
-def test_what_is_no_address(text: str) -> None:
+def test_validation_of_addresses(text: str) -> None:
     """Only HOST:PORT is an address, with IPv6 in brackets."""
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         parse_address(text)

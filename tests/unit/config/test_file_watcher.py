@@ -11,21 +11,21 @@ from embedwire_server.config.file_watcher import FileWatcher
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file."""
+    """Return a file."""
     path = tmp_path / "embedwire.toml"
     path.write_text("a", "utf-8")
     return path
 
 
 def test_no_change_is_not_reported(path: Path) -> None:
-    """Neither a file that stays nor one that is only read is reported."""
+    """A file that does not change, or is only read, is not reported."""
     watcher = FileWatcher(path)
     path.read_text("utf-8")
     assert [watcher.poll() for _ in range(3)] == [False] * 3
 
 
 def test_a_change_is_reported_once_it_has_settled(path: Path) -> None:
-    """A file that differs from poll to poll is not reported; once it stays, it is, one time."""
+    """A change is reported once, at the first poll that finds the same state as the poll before."""
     watcher = FileWatcher(path)
     found = []
     for text in ("ab", "abc", "abcd"):
@@ -35,15 +35,15 @@ def test_a_change_is_reported_once_it_has_settled(path: Path) -> None:
     assert [watcher.poll() for _ in range(3)] == [True, False, False]
 
 
-def test_a_new_time_is_a_change(path: Path) -> None:
-    """The size may be the same."""
+def test_modification_time_alone_is_a_change(path: Path) -> None:
+    """A new modification time is a change, also with the same size."""
     watcher = FileWatcher(path)
     os.utime(path, ns=(1, 1))
     assert [watcher.poll() for _ in range(3)] == [False, True, False]
 
 
 def test_a_file_that_was_changed_back_in_between_is_not_reported(path: Path) -> None:
-    """What counts is the state that was reported last."""
+    """A file that was changed back before it settled is not reported."""
     watcher = FileWatcher(path)
     found = path.stat()
     os.utime(path, ns=(1, 1))
@@ -53,7 +53,7 @@ def test_a_file_that_was_changed_back_in_between_is_not_reported(path: Path) -> 
 
 
 def test_a_missing_file_and_its_return_are_changes(path: Path) -> None:
-    """A file that is missing in one poll only is not reported as missing."""
+    """A missing file and its return are reported, but not a file that is missing in one poll only."""
     watcher = FileWatcher(path)
     path.unlink()
     assert not watcher.poll()
@@ -64,7 +64,7 @@ def test_a_missing_file_and_its_return_are_changes(path: Path) -> None:
 
 
 def test_a_swapped_link_is_a_change(tmp_path: Path) -> None:
-    """Kubernetes swaps a link in the middle of the path, to files that may have the same size and time."""
+    """A swapped symbolic link in the path is a change, as in Kubernetes, also with the same size and time."""
     for name in ("v1", "v2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "embedwire.toml").write_text(name, "utf-8")
@@ -78,7 +78,7 @@ def test_a_swapped_link_is_a_change(tmp_path: Path) -> None:
 
 
 def test_a_change_is_reported_in_a_thread(path: Path) -> None:
-    """The callback is called while the context is entered, and the thread ends after it."""
+    """The callback is called while the context is entered, and the thread ends when it is left."""
     changed = threading.Event()
     before = set(threading.enumerate())
     with FileWatcher(path, interval=0.001).watching(changed.set):

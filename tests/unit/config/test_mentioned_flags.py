@@ -1,4 +1,4 @@
-"""Flags that help texts, messages and log lines name."""
+"""Flags that occur in help texts, messages and log lines."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 
 
 def test_every_mentioned_flag_exists() -> None:
-    """A flag that the server's sources name is one of a setting."""
+    """Every flag that occurs in the server's sources is a flag of a setting."""
     mentioned = {flag for path in SOURCES for flag in FLAG.findall(path.read_text("utf-8"))}
     assert len(mentioned) > 10
     assert mentioned <= {setting.flag for setting in ALL.values()} | OF_THE_COMMAND

@@ -20,7 +20,7 @@ audio = {}
 
 
 def test_models_of_the_file(file: Path) -> None:
-    """A model of the file stands beside the built-in ones, with the defaults of what it leaves out."""
+    """A model in the file is added to the built-in ones, with defaults for missing members."""
     file.write_text(MODEL)
     mine = Model(
         "mine",
@@ -37,7 +37,7 @@ def test_models_of_the_file(file: Path) -> None:
 
 
 def test_replaced_model(file: Path) -> None:
-    """A model of the file replaces the built-in one of its name."""
+    """A model in the file replaces the built-in model of the same name."""
     file.write_text('[[models]]\nname = "marengo3.0"\ndimensions = 64\n')
     table = load(config=file).model_table
     assert [model.dimensions for model in table] == [64, 1024]
@@ -60,13 +60,13 @@ def test_replaced_model(file: Path) -> None:
     ],
 )
 def test_wrong_models(file: Path, models: str, place: str) -> None:
-    """A row of the table that makes no sense is refused, with its place in the file."""
+    """An invalid row of the table is refused with its position in the file."""
     file.write_text(f"[[models]]\n{models}\n")
     assert list(faults(config=file)) == [place]
 
 
 def test_models_come_from_the_file_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable for them is refused, and its content is not quoted."""
+    """An environment variable for models is refused without its content in the message."""
     monkeypatch.setenv("EMBEDWIRE_MODELS", '[{"name": "CANARY", "dimensions": 4}]')
     with pytest.raises(ValueError, match="models") as caught:
         load()

@@ -1,4 +1,4 @@
-"""Every setting is used exactly as it was validated, whatever surrounds its value or hides in it."""
+"""Validation of setting values: white space, invisible characters, numbers, URLs, paths and file permissions."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> Chosen:
-    """A good value of any setting."""
+    """A valid value of any setting."""
     certificate = trustme.CA().issue_cert("localhost")
     for file, blob in (("c.pem", certificate.cert_chain_pems[0]), ("k.pem", certificate.private_key_pem)):
         blob.write_to_path(str(tmp_path / file))
@@ -66,7 +66,7 @@ def chosen(tmp_path: Path) -> Chosen:
 
 
 def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
-    """The setting, and what it needs beside it."""
+    """Return flags for the setting and those that it requires."""
     beside = ("tls_certificate", "tls_key") if name.startswith("tls_") else ()
     return {each: chosen(each) for each in beside} | {name: value}
 
@@ -87,10 +87,10 @@ def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, pa
 
 @pytest.mark.parametrize("source", ["flag", "environment", "file"])
 @pytest.mark.parametrize("name", NAMES)
-def test_white_space_around(
+def test_surrounding_white_space(
     name: str, source: str, chosen: Chosen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """White space around a value is not part of it, in any source: the settings are those without it."""
+    """White space around a value is stripped, in any source."""
     file = tmp_path / "t.toml"
     plain = load(flags(name, chosen(name), chosen), monkeypatch, source, file)
     assert name == "config" or plain[name] is not None
@@ -99,8 +99,8 @@ def test_white_space_around(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_hides_within(name: str, chosen: Chosen) -> None:
-    """A value with a control character, a line break or something invisible in it is refused by its name."""
+def test_invisible_characters(name: str, chosen: Chosen) -> None:
+    """A value with a control character, a line break or an invisible character is refused under its name."""
     for form in WITHIN:
         value = form.replace("{}", chosen(name))
         with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
@@ -109,8 +109,8 @@ def test_what_hides_within(name: str, chosen: Chosen) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", ["", " ", "\n", "\r\n"])
-def test_nothing(name: str, value: str, chosen: Chosen) -> None:
-    """A value of nothing is refused, so that no empty key and no empty path is taken for one."""
+def test_empty_values(name: str, value: str, chosen: Chosen) -> None:
+    """An empty value is refused, so that it cannot become an empty key or path."""
     with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
         made(**flags(name, value, chosen))
 
@@ -119,8 +119,8 @@ def test_nothing(name: str, value: str, chosen: Chosen) -> None:
 @pytest.mark.parametrize(
     "value", ["\uff11", "\u0663", "0x10", "1e400", "inf", "-inf", "nan", "NaN", "-1", "1,000", "1 000", "1" * 400, True]
 )
-def test_what_is_no_number(name: str, value: Any) -> None:
-    """A number has digits of ASCII, is finite and in the range that the server can work with."""
+def test_invalid_numbers(name: str, value: Any) -> None:
+    """A number has ASCII digits, is finite and within the range of its setting."""
     with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
         made(**{name: value})
 
@@ -128,13 +128,13 @@ def test_what_is_no_number(name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", ["shutdown_grace_period", "shutdown_delay", "retry_budget_ratio"])
 @pytest.mark.parametrize("value", ["-0", "-0.0", -0.0])
 def test_negative_zero(name: str, value: Any) -> None:
-    """Negative zero is zero."""
+    """Negative zero is normalized to zero."""
     assert str(ALL[name].of(made(**{name: value}))) == "0.0"
 
 
 @pytest.mark.parametrize("value", ["2", "maybe", "truee", "0x1", 2, 1.5])
-def test_what_is_no_boolean(value: Any) -> None:
-    """A word that is neither yes nor no is refused."""
+def test_invalid_booleans(value: Any) -> None:
+    """A word that is not a boolean is refused."""
     with pytest.raises(ValueError, match="insecure"):
         made(insecure=value)
 
@@ -155,7 +155,7 @@ def test_what_is_no_boolean(value: Any) -> None:
     ],
 )
 def test_base_urls(given: str, used: str) -> None:
-    """A base URL has one form, in which it is compared and used."""
+    """A base URL is normalized to one form."""
     assert parse_base_url(given) == used
 
 
@@ -175,8 +175,8 @@ def test_base_urls(given: str, used: str) -> None:
         "SANDBOX",
     ],
 )  # fmt: skip
-def test_no_base_urls(text: str) -> None:
-    """What libraries would understand in several ways, or would rewrite, is refused, and the message shows one."""
+def test_invalid_base_urls(text: str) -> None:
+    """A URL that libraries parse differently or rewrite is refused with a message that shows an example."""
     with pytest.raises(ValueError, match=r"https://host\.example/v1\.3"):
         made(upstream=text)
 
@@ -189,21 +189,21 @@ def test_no_base_urls(text: str) -> None:
         "h :1", "*:1", "h:+1", "h:1_0", "h:1.0", "h:100000",
     ],
 )  # fmt: skip
-def test_no_addresses(text: str) -> None:
-    """What is no host and no port is refused at the start, not where it is listened on."""
+def test_invalid_addresses(text: str) -> None:
+    """An invalid host or port is refused by validation, before the server listens."""
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_address(text)
 
 
 def test_one_address_twice() -> None:
-    """Two listeners cannot share an address; with port 0 they do not."""
+    """Two listeners cannot have the same address, except with port 0."""
     with pytest.raises(ValueError, match=r"metrics\.listen: must differ from --listen"):
         made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
     assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
 
 
-def test_spool_dir_without_files() -> None:
-    """A directory in which no file can be made is refused."""
+def test_unwritable_spool_dir() -> None:
+    """A spool directory in which no file can be created is refused."""
     with pytest.raises(ValueError, match="spool_dir: files cannot be written there"):
         made(uploads_spool_dir="/proc")
 
@@ -219,7 +219,7 @@ def test_endpoints(endpoint: str) -> None:
 
 @pytest.mark.parametrize("name", ["m\n", " m", "m\0", "\ufeffm"])
 def test_names_of_models(name: str) -> None:
-    """A model can be called by its name and its aliases: nothing invisible is part of them."""
+    """Names and aliases of models have no invisible characters."""
     with pytest.raises(ValueError, match="printable"):
         made(models=({"name": name, "dimensions": 4},))
     with pytest.raises(ValueError, match="printable"):
@@ -227,20 +227,20 @@ def test_names_of_models(name: str) -> None:
 
 
 def test_key_that_is_too_long() -> None:
-    """A key that no header holds is refused."""
+    """A key that is too long for a header is refused."""
     with pytest.raises(ValueError, match="at most 4096"):
         made(api_key="x" * 4097)
 
 
 def test_file_with_a_byte_order_mark(tmp_path: Path) -> None:
-    """A file that an editor of Windows wrote is understood."""
+    """A file with a byte order mark, as editors on Windows write it, is accepted."""
     file = tmp_path / "e.toml"
     file.write_bytes(b"\xef\xbb\xbf[shutdown]\r\ngrace_period = 3\r\n")
     assert sources.load({"config": str(file)}).settings.shutdown.grace_period == 3
 
 
-def test_file_that_names_another(tmp_path: Path) -> None:
-    """`config` in a file would be ignored, so it is refused."""
+def test_config_setting_within_a_file(tmp_path: Path) -> None:
+    """The setting `config` within a file is refused, since it would be ignored."""
     file = tmp_path / "e.toml"
     file.write_text(f'config = "{file}"')
     with pytest.raises(InvalidConfiguration, match="config: not allowed in the file"):
@@ -252,8 +252,8 @@ def warned(given: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
-def test_files_that_everybody_can_read(mode: int, *, is_warned: bool, chosen: Chosen, tmp_path: Path) -> None:
-    """A file with a key that every user can read is a warning that names it and says what to do, never the key."""
+def test_world_readable_file_with_a_key(mode: int, *, is_warned: bool, chosen: Chosen, tmp_path: Path) -> None:
+    """A world-readable file with a key causes a warning with its name and a remedy, without the key."""
     file = tmp_path / "with-key.toml"
     file.write_text('[upstream]\napi_key = "tlk_secret"\n')
     file.chmod(mode)
@@ -267,8 +267,8 @@ def test_files_that_everybody_can_read(mode: int, *, is_warned: bool, chosen: Ch
         assert all(named in words and "chmod o-r" in words and "tlk_secret" not in words for words in found)
 
 
-def test_files_that_everybody_may_read(chosen: Chosen, tmp_path: Path) -> None:
-    """Files without a key may be read by everybody: settings, hashes of tokens, certificates."""
+def test_world_readable_files_without_a_key(chosen: Chosen, tmp_path: Path) -> None:
+    """World-readable files without a key cause no warning: settings, hashes of tokens, certificates."""
     file = tmp_path / "e.toml"
     file.write_text(f'[[tokens]]\nname = "a"\nsha256 = "{"0" * 64}"\n')
     file.chmod(0o644)
@@ -287,6 +287,6 @@ def test_files_that_everybody_may_read(chosen: Chosen, tmp_path: Path) -> None:
         ({}, False),
     ],
 )
-def test_sandbox_for_everybody(given: dict[str, str], *, is_warned: bool) -> None:
-    """A sandbox that callers beyond this machine reach is a warning."""
+def test_sandbox_beyond_loopback(given: dict[str, str], *, is_warned: bool) -> None:
+    """A sandbox on an address beyond loopback causes a warning."""
     assert [("sandbox" in words and "loopback" in words) for words in warned(given)] == [True] * is_warned

@@ -1,4 +1,4 @@
-"""Sources of settings, their precedence, and faults in them."""
+"""Sources of settings, their precedence, and the report of faults."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.unit.config.support import faults, load
 
 
 def test_defaults() -> None:
-    """Without any setting the server is a sandbox on loopback, with the documented limits."""
+    """Without settings the server uses the sandbox on loopback, with the documented limits."""
     settings = load()
     assert (settings.server.listen, settings.metrics.listen) == ("127.0.0.1:50051", "127.0.0.1:9464")
     assert (settings.upstream.base_url, settings.upstream.name) == (None, "sandbox")
@@ -26,7 +26,7 @@ def test_defaults() -> None:
 
 
 def test_precedence(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    """A flag wins over the environment, which wins over the file, which wins over the default."""
+    """A flag overrides the environment, which overrides the file, which overrides the default."""
     file.write_text("[shutdown]\ngrace_period = 1\ndelay = '1s'\n[request_limits]\ninputs = 1\n")
     monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "2")
     monkeypatch.setenv("EMBEDWIRE_REQUEST_LIMITS_INPUTS", "2")
@@ -40,7 +40,7 @@ def test_precedence(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
 
 
 def test_file_named_by_environment(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    """The file may be named in the environment, and a flag names another."""
+    """An environment variable sets the configuration file, and a flag overrides it."""
     file.write_text("shutdown.grace_period = 1")
     other = file.with_name("other.toml")
     other.write_text("shutdown.grace_period = 2")
@@ -50,7 +50,7 @@ def test_file_named_by_environment(monkeypatch: pytest.MonkeyPatch, file: Path) 
 
 
 def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is set to nothing is not set."""
+    """An empty variable counts as not set."""
     monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "")
     monkeypatch.setenv("TWELVELABS_API_KEY", "")
     settings = load()
@@ -62,7 +62,7 @@ def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    """Every fault of flags, environment and file is reported together."""
+    """All faults of flags, environment and file are reported together."""
     file.write_text('nonsense = 1\n[request_limits]\ninputs = 0\n[log]\nlevel = "loud"\n')
     monkeypatch.setenv("EMBEDWIRE_SHUTDOWN_GRACE_PERIOD", "-1")
     monkeypatch.setenv("EMBEDWIRE_REQUEST_LIMITS_TEXT_BYTES", "many")
@@ -81,7 +81,7 @@ def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None
 
 @pytest.mark.parametrize("name", ["lissten", "api-key", "TWELVELABS_API_KEY"])
 def test_unknown_names(file: Path, name: str) -> None:
-    """A name that is not a setting is refused, as a flag and in the file, so that no typing error is silent."""
+    """An unknown name is refused, as a flag and in the file."""
     as_flag = name.lower().replace("-", "_")
     assert list(faults(**{name: "1"})) == [as_flag]
     file.write_text(f'{name} = "1"')
@@ -90,7 +90,7 @@ def test_unknown_names(file: Path, name: str) -> None:
 
 @pytest.mark.parametrize("path", ["missing.toml", "."])
 def test_missing_file(tmp_path: Path, path: str) -> None:
-    """A file that is not there is a fault, not an empty file."""
+    """A missing file is a fault, not an empty configuration."""
     assert list(faults(config=tmp_path / path)) == ["config"]
 
 
@@ -112,18 +112,18 @@ def test_missing_file(tmp_path: Path, path: str) -> None:
     ],
 )
 def test_wrong_values(name: str, value: str) -> None:
-    """A value that makes no sense is refused under the name of its setting."""
+    """An invalid value is refused under the name of its setting."""
     assert list(faults(**{name: value})) == [name]
 
 
 def test_frozen() -> None:
-    """Settings do not change while the server runs."""
+    """Settings are immutable."""
     with pytest.raises(ValidationError, match="frozen"):
         load().shutdown.grace_period = 1.0
 
 
 def test_limits() -> None:
-    """Each limit is a setting of its own."""
+    """Each limit has a setting of its own."""
     settings = load(
         request_limits_inputs=1,
         request_limits_image_bytes=2,
@@ -136,7 +136,7 @@ def test_limits() -> None:
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_old_names(old: str, new: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old name is rejected with the new one, as a flag, in the environment and in the file."""
+    """An old name is rejected with a message that has the new one, as a flag, variable and in the file."""
     with pytest.raises(InvalidConfiguration, match=re.escape(f"is {ALL[new].flag} now")):
         sources.load({}, [f"--{old.replace('_', '-')}"])
     file.write_text(f"{old} = 1")
@@ -149,8 +149,8 @@ def test_old_names(old: str, new: str, file: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("key")
-def test_what_is_shown_can_be_read(file: Path) -> None:
-    """`config show` is a configuration file, but for secrets and the name of the file."""
+def test_shown_configuration_can_be_loaded(file: Path) -> None:
+    """The output of `config show` is a valid configuration file, except for secrets and the path of the file."""
     lines = [line for line in render.shown(sources.load({})) if not line.startswith(("config", "api_key"))]
     file.write_text("\n".join(lines))
     assert load(config=file).model_copy(update={"config": None}) == load()

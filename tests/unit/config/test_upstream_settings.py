@@ -11,7 +11,7 @@ from tests.unit.config.support import SECRET, faults, load
 @pytest.mark.usefixtures("key")
 @pytest.mark.parametrize("show", [repr, str, lambda settings: f"{dict(settings)}"], ids=["repr", "str", "dict"])
 def test_secret(show: Any) -> None:
-    """The key is in no text that is made of the settings, and yet there."""
+    """The key can be read from the settings but is in none of their text representations."""
     settings = load()
     assert SECRET not in show(settings)
     assert "**********" in show(settings)
@@ -32,7 +32,7 @@ def test_secret(show: Any) -> None:
 )
 @pytest.mark.usefixtures("key")
 def test_upstream_with_key(upstream: str | None, url: str | None, name: str) -> None:
-    """With a key TwelveLabs is the default; a URL or the word sandbox decides otherwise."""
+    """With a key the default upstream is TwelveLabs; a URL or the word `sandbox` overrides it."""
     settings = load(upstream=upstream)
     assert (settings.upstream.base_url, settings.upstream.name) == (url, name)
 
@@ -51,13 +51,13 @@ def test_upstream_with_key(upstream: str | None, url: str | None, name: str) -> 
     ],
 )
 def test_wrong_upstream(upstream: str) -> None:
-    """An upstream is a plain base URL, or the word sandbox."""
+    """An upstream is a plain base URL or the word `sandbox`."""
     assert list(faults(upstream=upstream)) == ["upstream"]
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:50051", "127.1.2.3:0", "[::1]:50051", "localhost:50051"], ids=str)
 def test_sandbox_on_loopback(listen: str) -> None:
-    """Without a key and an upstream the sandbox answers, as long as only this machine can ask it."""
+    """Without a key and an upstream the sandbox is the default, on loopback only."""
     assert load(listen=listen).upstream.name == "sandbox"
 
 
@@ -65,7 +65,7 @@ def test_sandbox_on_loopback(listen: str) -> None:
     "listen", ["0.0.0.0:50051", "[::]:50051", "192.168.1.2:0", "example.com:1", "localhost.example:1"]
 )
 def test_no_sandbox_beyond_loopback(listen: str) -> None:
-    """Beyond loopback the sandbox must be asked for by name; the fault says what to set."""
+    """Beyond loopback the sandbox is no default; the message names the settings to set."""
     (message,) = faults(listen=listen, insecure=True).values()
     assert "TWELVELABS_API_KEY" in message
     assert "--upstream" in message
@@ -75,19 +75,19 @@ def test_no_sandbox_beyond_loopback(listen: str) -> None:
 
 @pytest.mark.usefixtures("key")
 def test_key_beyond_loopback() -> None:
-    """With a key the server may listen anywhere, as far as the upstream is concerned."""
+    """With a key the upstream settings allow any listen address."""
     assert load(listen="0.0.0.0:1", insecure=True).upstream.name == "twelvelabs"
 
 
 def test_twelvelabs_without_key() -> None:
-    """TwelveLabs by URL needs a key as well."""
+    """The URL of TwelveLabs requires a key."""
     (message,) = faults(upstream=TWELVELABS_URL).values()
     assert "TWELVELABS_API_KEY" in message
 
 
 @pytest.mark.parametrize("key", ["tlk_a b", "tlk_\u00e9", "tlk_\x07"], ids=["space", "not-ascii", "control"])
-def test_a_key_that_no_header_can_hold(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused at the start, and not quoted."""
+def test_key_that_is_no_header_value(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is not a valid header value is refused and not quoted."""
     monkeypatch.setenv("TWELVELABS_API_KEY", key)
     with pytest.raises(ValueError, match="visible ASCII") as caught:
         load()
@@ -96,7 +96,7 @@ def test_a_key_that_no_header_can_hold(key: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_newline_at_the_end_of_a_key_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of secrets tend to end in one."""
+    """A newline at the end of a key is removed, since secret files often end in one."""
     monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_a\n")
     found = load().upstream.api_key
 

@@ -1,4 +1,4 @@
-"""Shares of the limits for several workers."""
+"""Division of the limits among several workers."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LIMITS = [setting.name for setting in SHARED]
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 @pytest.mark.parametrize("name", LIMITS)
 def test_shares_of_workers(name: str, workers: int) -> None:
-    """What holds for all calls is divided: the shares add up to it, and differ by one at most."""
+    """Limits for all calls are divided: the shares add up to the limit and differ by at most one."""
     settings = load(workers=workers, request_limits_message_bytes=1, **{name: 64})
     shares = [ALL[name].of(worker_share(settings, index)) for index in range(workers)]
     assert sum(shares) == 64
@@ -22,8 +22,8 @@ def test_shares_of_workers(name: str, workers: int) -> None:
 
 
 @pytest.mark.usefixtures("key")
-def test_what_workers_do_not_divide() -> None:
-    """All else is the same for each of them, and what is unset stays unset; only metrics have ports of their own."""
+def test_settings_that_are_not_divided() -> None:
+    """Other settings are the same for each worker and unset ones stay unset; each has its own metrics port."""
     settings = load(workers=3, metrics_listen="[::1]:9464")
     found = [worker_share(settings, index) for index in range(3)]
     assert [one.metrics.listen for one in found] == ["[::1]:9464", "[::1]:9465", "[::1]:9466"]
@@ -34,7 +34,7 @@ def test_what_workers_do_not_divide() -> None:
 
 
 def test_free_ports_for_the_metrics_of_workers() -> None:
-    """Port 0 is 0 for each: they take free ones."""
+    """Metrics port 0 stays 0 for each worker."""
     settings = load(workers=2, metrics_listen="127.0.0.1:0")
     assert [worker_share(settings, index).metrics.address.port for index in range(2)] == [0, 0]
 
@@ -57,13 +57,13 @@ def test_free_ports_for_the_metrics_of_workers() -> None:
     ],
 )
 def test_too_many_workers(flags: dict[str, Any], said: str) -> None:
-    """Each worker needs something of everything; what is short is named."""
+    """A limit that is too small for a share of each worker is refused by its name."""
     (message,) = faults(**flags).values()
     assert said in message
 
 
-def test_as_many_workers_as_there_is_for() -> None:
-    """One of each is enough, and no queue is a choice."""
+def test_smallest_limits_for_workers() -> None:
+    """One unit of each limit per worker is accepted, and a queue of 0 as well."""
     flags = {
         "concurrency_inputs_per_modality": 2,
         "rate_limits_text_requests_per_minute": 2,

@@ -1,4 +1,4 @@
-"""Helpers of the tests of the gateway: scripts of an upstream, a reply that records, a gateway."""
+"""Helpers of the tests of the gateway: upstream scripts, a recording reply, a gateway."""
 
 import asyncio
 import dataclasses
@@ -26,7 +26,7 @@ def numbered(number: int) -> Segment:
 
 
 def good(count: int = 1) -> Script:
-    """Pass so many segments on, each by itself, and succeed."""
+    """Return a script that emits this many segments one by one and succeeds."""
 
     async def script(attempt: Attempt) -> None:
         for number in range(count):
@@ -39,7 +39,7 @@ def good(count: int = 1) -> Script:
 
 
 def bad(error: BaseException, count: int = 0) -> Script:
-    """Pass so many segments on, and fail."""
+    """Return a script that emits this many segments and fails."""
 
     async def script(attempt: Attempt) -> None:
         for number in range(count):
@@ -51,7 +51,7 @@ def bad(error: BaseException, count: int = 0) -> Script:
 
 
 def stuck(count: int = 0) -> Script:
-    """Pass so many segments on, and never end."""
+    """Return a script that emits this many segments and never ends."""
 
     async def script(attempt: Attempt) -> None:
         for number in range(count):
@@ -61,14 +61,14 @@ def stuck(count: int = 0) -> Script:
 
 
 async def settled() -> None:
-    """Let everything run that can."""
+    """Let all tasks run until they wait."""
     for _ in range(200):
         await asyncio.sleep(0)
 
 
 @dataclasses.dataclass
 class Result:
-    """The end of one input, as a reply was given it."""
+    """The result of one input, as it was added to a reply."""
 
     call: EmbedCall
     summary: ReplySummary | None
@@ -77,7 +77,7 @@ class Result:
 
 @dataclasses.dataclass
 class Recorder:
-    """A reply that keeps what it is given, one segment after the other, while it is open.
+    """A reply that records what is added, one segment at a time, while it is open.
 
     Attributes:
         segments: key, index and number of each segment, and the segment.
@@ -108,7 +108,7 @@ class Recorder:
         self.results[call.input.key] = Result(call, summary, failure)
 
     def numbers(self, key: str) -> list[tuple[int, int]]:
-        """The number of each segment of an input, and what its vector says."""
+        """Return the number of each segment of an input and the first value of its vector."""
         return [(number, found.vector[0]) for own, _, number, found in self.segments if own == key]
 
     async def _added(self, call: EmbedCall, *, is_result: bool) -> None:
@@ -124,7 +124,7 @@ class Recorder:
 
 @dataclasses.dataclass
 class File:
-    """A file that counts how often it is closed; `ready` raises its fault, if it has one."""
+    """A file that counts how often it is closed; `ready` raises `fault`, if set."""
 
     fault: Exception | None = None
     closed: int = 0
@@ -157,7 +157,7 @@ def request(*inputs: Input, max_retries: int | None = None) -> EmbedRequest:
 
 
 class Bench:
-    """A gateway, its metrics, and an upstream with a script per key of an input, and one for other keys."""
+    """A gateway, its metrics, and an upstream with a script per input key and a default script."""
 
     def __init__(
         self, inputs_at_once: int = 16, queued: int = 256, others: Script = Attempt.succeed, **scripts: Script
@@ -168,7 +168,7 @@ class Bench:
         self.gateway = Gateway(self.upstream, admission, self.metrics, inputs_at_once)
 
     async def embed(self, *inputs: Input, reply: Reply | None = None) -> Recorder:
-        """Embed these; the reply, if it is not another one."""
+        """Embed these inputs; return the reply, by default a new `Recorder`."""
         recorder = Recorder()
         await self.gateway.embed(request(*inputs), DEADLINE, reply or recorder)
         return recorder
@@ -177,7 +177,7 @@ class Bench:
         return asyncio.create_task(self.embed(*inputs, reply=reply))
 
     def begun(self) -> list[str]:
-        """The keys of the inputs, in the order in which the upstream was asked for them."""
+        """Return the keys of the inputs in the order of their upstream requests."""
         return [attempt.call.input.key for attempt in self.upstream.attempts]
 
     def inputs(self, reason: str, modality: str = "text") -> float | None:
@@ -193,7 +193,7 @@ class Bench:
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task, and wait until it has ended so."""
+    """Cancel a task and wait for its end."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -10,7 +10,7 @@ from tests.unit.gateway.support import Bench, Recorder, cancelled, good, numbere
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 async def test_back_pressure(at_once: int) -> None:
-    """A reply that takes no segments stops every upstream before it decodes more than one further batch."""
+    """A reply that accepts no segments stops each upstream before it decodes more than one further batch."""
     emitted = dict.fromkeys("abcdef", 0)
 
     async def script(attempt: Attempt) -> None:
@@ -34,7 +34,7 @@ async def test_back_pressure(at_once: int) -> None:
 
 
 async def test_back_pressure_of_one_input() -> None:
-    """A single input is decoded only as far as its segments are taken."""
+    """A single input is decoded only as far as its segments are accepted."""
     bench, reply = Bench(a=stuck(1000)), Recorder()
     reply.is_open.clear()
     task = bench.begin(text("a"), reply=reply)
@@ -44,7 +44,7 @@ async def test_back_pressure_of_one_input() -> None:
 
 
 async def test_inputs_add_to_the_reply_one_at_a_time() -> None:
-    """While one input adds to the reply, the others that have something for it wait."""
+    """Additions to the reply are serialized: the other inputs wait."""
     bench, reply = Bench(others=good(5)), Recorder()
     await bench.embed(*map(text, "abcd"), reply=reply)
     assert bench.upstream.most_running == 4

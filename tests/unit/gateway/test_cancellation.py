@@ -11,7 +11,7 @@ from tests.unit.gateway.support import SECRET, Bench, File, Recorder, bad, cance
 
 @pytest.mark.parametrize("inputs", ["a", "ab"], ids=["single", "several"])
 async def test_leaked_cancellation(inputs: str) -> None:
-    """A CancelledError that nobody asked for is a failure of its input, and cancels nothing else."""
+    """A CancelledError without a cancellation is a failure of its input and cancels nothing else."""
     bench = Bench(a=bad(asyncio.CancelledError(SECRET)), b=good())
     with capture_logs():
         if inputs == "a":
@@ -27,7 +27,7 @@ async def test_leaked_cancellation(inputs: str) -> None:
 @pytest.mark.parametrize("is_parked", [False, True], ids=["while waiting", "while parked"])
 @pytest.mark.parametrize("count", [1, 3], ids=["single", "several"])
 async def test_real_cancellation(count: int, *, is_parked: bool) -> None:
-    """A call that is cancelled ends as cancelled, with no upstream call left and no word in the log."""
+    """A cancelled call ends as cancelled, ends its upstream calls and logs nothing."""
     bench, reply = Bench(a=stuck(1)), Recorder()
     if is_parked:
         reply.is_open.clear()
@@ -48,8 +48,8 @@ async def test_real_cancellation(count: int, *, is_parked: bool) -> None:
 
 @pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("inputs", ["a", "abc"], ids=["single", "several"])
-async def test_a_caller_that_leaves_in_the_middle(inputs: str, at_once: int) -> None:
-    """Every input that has begun ends, and no other begins."""
+async def test_cancellation_in_the_middle(inputs: str, at_once: int) -> None:
+    """When a caller cancels, every running input ends and no other is started."""
     bench, reply = Bench(at_once, others=stuck(1000)), Recorder()
     task = bench.begin(*map(text, inputs), reply=reply)
     while len(reply.segments) < 5:

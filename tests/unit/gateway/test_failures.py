@@ -36,7 +36,7 @@ from tests.unit.gateway.support import (
 
 
 async def test_failures_stay_with_their_input() -> None:
-    """With several inputs a failure is in its result, and the others are answered."""
+    """With several inputs a failure is in the result of its input, and the others succeed."""
     failure = UpstreamFailure(Reason.INPUT_REJECTED, "no")
     bench = Bench(a=good(2), b=bad(failure, 1), c=bad(ValueError(SECRET)))
     with capture_logs():
@@ -51,7 +51,7 @@ async def test_failures_stay_with_their_input() -> None:
 
 
 async def test_failure_of_the_only_input() -> None:
-    """The failure of a single input is raised, after the segments that came before it."""
+    """The failure of a single input is raised, after the segments before it."""
     failure = UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "gone")
     bench, reply = Bench(a=bad(failure, 2)), Recorder()
     with pytest.raises(UpstreamFailure) as caught:
@@ -64,7 +64,7 @@ async def test_failure_of_the_only_input() -> None:
 
 @pytest.mark.parametrize("inputs", ["a", "ab"], ids=["single", "several"])
 async def test_unforeseen_exception(inputs: str) -> None:
-    """Whatever nobody foresaw is INTERNAL; the text of the exception is neither in the answer nor in the log."""
+    """An unexpected exception becomes INTERNAL; its text is neither in the reply nor in the log."""
     error = ValueError(SECRET)
     error.__cause__ = KeyError(SECRET)
     bench = Bench(a=bad(error), b=good())
@@ -84,7 +84,7 @@ async def test_unforeseen_exception(inputs: str) -> None:
 
 @dataclasses.dataclass
 class Refusing(Recorder):
-    """A reply that takes some segments, and then raises."""
+    """A reply that accepts some segments and then raises."""
 
     most: int = 3
     error: Exception = dataclasses.field(default_factory=lambda: ReplyTooLarge("too large"))
@@ -100,7 +100,7 @@ class Refusing(Recorder):
 )
 @pytest.mark.parametrize("inputs", ["a", "abcz"], ids=["single", "several"])
 async def test_a_reply_that_raises(inputs: str, error: Exception) -> None:
-    """What the reply raises ends the call as it is: it is no failure of an input, and no other input begins."""
+    """An exception of the reply ends the call unchanged: no input fails and no other is started."""
     bench, reply = Bench(3, others=stuck(1000)), Refusing(error=error)
     with capture_logs() as logs, pytest.raises(type(error)) as caught:
         await bench.embed(*map(text, inputs), reply=reply)
@@ -115,8 +115,8 @@ async def test_a_reply_that_raises(inputs: str, error: Exception) -> None:
 
 
 @pytest.mark.parametrize("inputs", ["a", "ab"], ids=["single", "several"])
-async def test_an_answer_that_is_too_large(inputs: str) -> None:
-    """The reply of a unary call that has no more room ends the call with REPLY_TOO_LARGE, and files are given back."""
+async def test_reply_that_is_too_large(inputs: str) -> None:
+    """A full unary reply ends the call with REPLY_TOO_LARGE, and files are closed."""
 
     async def script(attempt: Attempt) -> None:
         for _ in range(5):
@@ -134,7 +134,7 @@ async def test_an_answer_that_is_too_large(inputs: str) -> None:
 
 
 async def test_a_result_that_the_reply_refuses() -> None:
-    """What the reply raises for a result ends the call too; the input itself has been answered."""
+    """An exception of the reply for a result ends the call, although the input itself succeeded."""
 
     @dataclasses.dataclass
     class Full(Recorder):
@@ -147,8 +147,8 @@ async def test_a_result_that_the_reply_refuses() -> None:
     assert (bench.inputs("OK"), bench.inputs("CANCELLED")) == (1, 1)
 
 
-async def test_a_refused_request_begins_nothing() -> None:
-    """Where there is no room for a request, none of its inputs is begun or told."""
+async def test_refused_request_starts_nothing() -> None:
+    """A request that admission refuses starts no input and adds nothing to the reply."""
     bench, reply = Bench(64, queued=0, a=stuck()), Recorder()
     running = bench.begin(*[text("a")] * 64, reply=Recorder())
     await settled()
@@ -163,7 +163,7 @@ async def test_a_refused_request_begins_nothing() -> None:
 
 @pytest.mark.parametrize("inputs", ["a", "ab"], ids=["single", "several"])
 async def test_a_failure_leaves_no_cycle(inputs: str) -> None:
-    """An input that fails is freed without the garbage collector, with all that was known of it."""
+    """A failed input is freed by reference counting, without the garbage collector."""
 
     async def script(attempt: Attempt) -> None:
         calls.append(weakref.ref(attempt))

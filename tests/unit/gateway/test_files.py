@@ -24,8 +24,8 @@ from tests.unit.gateway.support import Bench, File, Recorder, bad, good, image, 
         pytest.param(bad(asyncio.CancelledError()), "INTERNAL", id="leaked cancellation"),
     ],
 )
-async def test_file_is_given_back(script: Script, reason: str) -> None:
-    """The file of an input is closed before its result is out, whatever that is."""
+async def test_file_is_closed(script: Script, reason: str) -> None:
+    """The file of an input is closed before its result is added, whether it succeeds or fails."""
     file = File()
     closed: dict[str, int] = {}
 
@@ -44,7 +44,7 @@ async def test_file_is_given_back(script: Script, reason: str) -> None:
 
 
 async def test_bad_file() -> None:
-    """A file that will never be good fails its input before the upstream is asked."""
+    """A file with a fault fails its input before an upstream request is sent."""
     bench, file = Bench(a=good(), b=good()), File(Overloaded("full"))
     found = (await bench.embed(image("a", file), text("b"))).results
     assert found["a"].failure is file.fault
@@ -54,6 +54,6 @@ async def test_bad_file() -> None:
 
 
 async def test_memory_file() -> None:
-    """A file that is part of the request needs nothing closed."""
+    """Inline content needs no close."""
     item = ImageInput("a", FileSource(InMemoryContent(b"x"), "a.png", "image/png"))
     assert (await Bench(a=good()).embed(item)).results["a"].failure is None

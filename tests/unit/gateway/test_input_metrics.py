@@ -10,7 +10,7 @@ from tests.unit.gateway.support import Bench, Recorder, cancelled, good, settled
 
 
 async def test_metrics_of_success() -> None:
-    """Inputs and segments are counted by modality and model; while one runs it is in flight."""
+    """Inputs and segments are counted by modality and model, and running inputs are in flight."""
     bench, reply = Bench(a=good(3)), Recorder()
     reply.is_open.clear()
     task = bench.begin(text("a"), reply=reply)
@@ -25,7 +25,7 @@ async def test_metrics_of_success() -> None:
 
 
 async def test_slow_caller_is_no_overhead() -> None:
-    """The time that the caller takes is neither the server's overhead nor the upstream's."""
+    """The time that the caller takes counts neither as the server's overhead nor as the upstream's time."""
 
     @dataclasses.dataclass
     class Slow(Recorder):
@@ -45,7 +45,7 @@ async def test_slow_caller_is_no_overhead() -> None:
 
 
 async def test_segments_of_an_abandoned_input_are_counted() -> None:
-    """What was sent on before the caller left is in the metrics."""
+    """Segments that were sent before a cancellation are counted."""
     bench, reply = Bench(a=stuck(2)), Recorder()
     task = bench.begin(text("a"), reply=reply)
     await settled()

@@ -9,7 +9,7 @@ from tests.unit.gateway.support import Bench, Recorder, cancelled, good, numbere
 
 
 async def test_segments_that_arrive_together() -> None:
-    """They are passed on together, and numbered on after those that came before."""
+    """Segments of one batch are passed on together and numbered after the earlier ones."""
 
     async def script(attempt: Attempt) -> None:
         await attempt.emit([numbered(number) for number in range(2)])
@@ -23,7 +23,7 @@ async def test_segments_that_arrive_together() -> None:
 
 
 async def test_one_input() -> None:
-    """The segments come in order, numbered, then the result with what the upstream said."""
+    """Segments come in order and numbered, then the result with the upstream's summary."""
     reply = await Bench(a=good(3)).embed(text("a"))
     assert reply.numbers("a") == [(0, 0), (1, 1), (2, 2)]
     assert reply.order == [(0, False)] * 3 + [(0, True)]
@@ -34,7 +34,7 @@ async def test_one_input() -> None:
 
 
 async def test_call() -> None:
-    """The upstream is given the input, the model, the deadline and the retries as they are."""
+    """The upstream call has the input, model, deadline and retries of the request."""
     bench = Bench(a=good())
     item = text("a")
     await bench.gateway.embed(request(item, max_retries=2), 1234.5, Recorder())
@@ -55,14 +55,14 @@ async def test_several_inputs() -> None:
 
 
 async def test_same_key_twice() -> None:
-    """Keys need not be unique: inputs are told apart by their index."""
+    """Keys need not be unique: inputs are identified by their index."""
     reply = await Bench(a=good(1)).embed(text("a"), text("a"))
     assert sorted(index for index, is_result in reply.order if is_result) == [0, 1]
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
 async def test_inputs_at_once(at_once: int) -> None:
-    """No more inputs of one request run at a time than are allowed."""
+    """At most the allowed number of inputs of one request run at a time."""
     bench = Bench(at_once, a=good(3))
     await bench.embed(*[text("a")] * 10)
     assert bench.upstream.most_running == at_once
@@ -71,7 +71,7 @@ async def test_inputs_at_once(at_once: int) -> None:
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 100])
 async def test_everything_in_order(at_once: int) -> None:
-    """Inputs begin in their order, as many as may at a time; every segment comes once, in the order of its input."""
+    """Inputs start in order up to the limit, and each segment comes once, in the order of its input."""
     counts = {"a": 5, "b": 0, "c": 1, "d": 7, "e": 3}
     bench = Bench(at_once, others=lambda attempt: good(counts[attempt.call.input.key])(attempt))
     reply = await bench.embed(*map(text, counts))
@@ -84,7 +84,7 @@ async def test_everything_in_order(at_once: int) -> None:
 
 
 async def test_interleaving() -> None:
-    """What is ready comes first: an input that waits holds up no other."""
+    """A waiting input does not delay the segments of others."""
     bench, reply = Bench(3, a=stuck(), b=good(2), c=good(2)), Recorder()
     task = bench.begin(*map(text, "abc"), reply=reply)
     await settled()
@@ -94,6 +94,6 @@ async def test_interleaving() -> None:
 
 
 async def test_one_after_the_other() -> None:
-    """One at a time means in their order, from the first segment to the result of the last."""
+    """With a concurrency of 1, inputs run in order, each to its result."""
     reply = await Bench(1, a=good(2), b=good(2)).embed(text("a"), text("b"))
     assert reply.order == [(0, False), (0, False), (0, True), (1, False), (1, False), (1, True)]

@@ -16,16 +16,16 @@ def upload(
     limit: int = LIMIT,
     size: int | None = None,
     sha256: bytes | None = None,
-    places: asyncio.Semaphore | None = None,
+    slots: asyncio.Semaphore | None = None,
     memory: ContentMemory | None = None,
 ) -> SpooledUpload:
     announced = UploadDeclaration("inputs[0].upload", limit, size, sha256)
     account = (memory or ContentMemory(256 << 20)).account(("a", "1"))
-    return SpooledUpload(announced, places or asyncio.Semaphore(1), account, directory)
+    return SpooledUpload(announced, slots or asyncio.Semaphore(1), account, directory)
 
 
 async def received(file: SpooledUpload, data: bytes, chunk: int = 256 << 10) -> None:
-    """Let the whole file arrive."""
+    """Send the whole file to the upload."""
     await file.open()
     for at in range(0, len(data), chunk):
         await file.write(data[at : at + chunk])
@@ -37,7 +37,7 @@ async def read(content: Content) -> bytes:
 
 
 def spooled(directory: Path) -> bool:
-    """Whether this process holds a nameless file in the directory."""
+    """Return whether this process has an unnamed file open in the directory."""
     links = []
     for fd in Path("/proc/self/fd").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""Uploaded files: complete, re-readable at any offset, and deleted afterwards."""
+"""Uploaded files: completeness, random access, and deletion."""
 
 import asyncio
 import hashlib
@@ -26,7 +26,7 @@ from tests.unit.media.spool_support import read, received, spooled, upload
 )
 @pytest.mark.parametrize("chunk", [100_003, 1 << 20], ids=["small chunks", "large chunks"])
 async def test_whole_file(tmp_path: Path, size: int, chunk: int, *, on_disk: bool) -> None:
-    """A file comes back as it was sent, twice; beyond 1 MiB it is on disk, and never under a name."""
+    """A file can be read twice as it was sent; beyond 1 MiB it is on disk, without a name."""
     data = os.urandom(size)
     file = upload(tmp_path, size=size, sha256=hashlib.sha256(data).digest())
     await received(file, data, chunk)
@@ -40,7 +40,7 @@ async def test_whole_file(tmp_path: Path, size: int, chunk: int, *, on_disk: boo
 
 
 async def test_no_name_while_open(tmp_path: Path) -> None:
-    """Nothing is ever to be seen in the spool directory, so that a crash leaves nothing."""
+    """The spool directory has no entry for an open file, so that a crash leaves none."""
     file = upload(tmp_path)
     await file.open()
     for _ in range(12):
@@ -51,7 +51,7 @@ async def test_no_name_while_open(tmp_path: Path) -> None:
 
 
 async def test_chunks_are_bounded(tmp_path: Path) -> None:
-    """A spooled file is read in pieces, so that memory does not grow with it."""
+    """A spooled file is read in chunks of bounded size."""
     memory = ContentMemory(256 << 20)
     file = upload(tmp_path, memory=memory)
     await received(file, b"x" * (4 << 20), 1 << 20)
@@ -61,7 +61,7 @@ async def test_chunks_are_bounded(tmp_path: Path) -> None:
 
 
 async def test_early_end_of_reading(tmp_path: Path) -> None:
-    """A reading that is given up in the middle does not disturb the next one."""
+    """An abandoned read does not affect the next one."""
     data = os.urandom(2 << 20)
     file = upload(tmp_path)
     await received(file, data)
@@ -72,24 +72,24 @@ async def test_early_end_of_reading(tmp_path: Path) -> None:
     file.close()
 
 
-PLACES = [0, 1, READ_BYTES, IN_MEMORY_BYTES - 1, IN_MEMORY_BYTES, 1_200_000, 1_299_999, 1_300_000, 2_000_000]
+OFFSETS = [0, 1, READ_BYTES, IN_MEMORY_BYTES - 1, IN_MEMORY_BYTES, 1_200_000, 1_299_999, 1_300_000, 2_000_000]
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 200_000, 1_300_000], ids=["on both", "in pieces", "on disk"])
 async def test_read_at(tmp_path: Path, chunk: int) -> None:
-    """Any piece can be read, from disk, from memory and from both, and none beyond the end."""
+    """Any range can be read, from disk, memory and both, and nothing beyond the end."""
     data = os.urandom(1_300_000)
     file = upload(tmp_path)
     await received(file, data, chunk)
     for content in (file, InMemoryContent(data)):
-        for offset in PLACES:
+        for offset in OFFSETS:
             for size in (0, 1, 100_000, 2_000_000):
                 assert content.read_at(offset, size) == data[offset : offset + size]
     file.close()
 
 
 async def test_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Somebody who reads a piece here and there moves nothing under a reader of the whole."""
+    """A random read does not move the position of a sequential reader."""
     data = os.urandom(3_000_000)
     file = upload(tmp_path)
     await received(file, data)
@@ -103,7 +103,7 @@ async def test_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1000, 3_000_000], ids=["in memory", "on disk"])
 async def test_read_after_close(tmp_path: Path, size: int) -> None:
-    """A thread that comes late to a closed file hears of it, instead of reading nothing or another file."""
+    """A read after close raises instead of returning nothing or data of another file."""
     file = upload(tmp_path)
     await received(file, b"x" * size)
     file.close()
@@ -112,9 +112,9 @@ async def test_read_after_close(tmp_path: Path, size: int) -> None:
 
 
 async def test_close_waits_for_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A descriptor is closed between two reads, never under one: it might be another file's before it is used."""
-    places, began, goes_on = asyncio.Semaphore(1), threading.Event(), threading.Event()
-    file = upload(tmp_path, places=places)
+    """Close waits for a running read, since the descriptor could be reused."""
+    slots, began, goes_on = asyncio.Semaphore(1), threading.Event(), threading.Event()
+    file = upload(tmp_path, slots=slots)
     await received(file, b"x" * 3_000_000)
 
     def slow_read(fd: int, size: int, offset: int, pread: Callable[[int, int, int], bytes] = os.pread) -> bytes:
@@ -126,7 +126,7 @@ async def test_close_waits_for_a_read(tmp_path: Path, monkeypatch: pytest.Monkey
     reading = asyncio.create_task(asyncio.to_thread(file.read_at, 0, 10))
     await asyncio.to_thread(began.wait, 20)
     closing = asyncio.create_task(asyncio.to_thread(file.close))
-    while places.locked():
+    while slots.locked():
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.01)
     assert spooled(tmp_path)
@@ -137,7 +137,7 @@ async def test_close_waits_for_a_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 async def test_memory_content() -> None:
-    """A file at hand is ready at once, in one chunk without a copy, as often as wanted."""
+    """Inline content is ready at once, in one chunk without a copy, any number of times."""
     data = b"abc"
     content = InMemoryContent(data)
     assert await content.ready() == 3

@@ -1,4 +1,4 @@
-"""Uploads that fail: size, hash, limit, closed and cancelled ones."""
+"""Faults of uploads: size, hash, limit, close and cancellation."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from tests.unit.media.spool_support import received, spooled, upload
 
 
 async def test_ready_waits() -> None:
-    """The reader waits until the last byte is there and checked."""
+    """`ready` waits until the last byte has arrived and been checked."""
     file = upload()
     waiting = asyncio.create_task(file.ready())
     await file.open()
@@ -42,7 +42,7 @@ async def test_ready_waits() -> None:
 async def test_faults(
     tmp_path: Path, file: dict[str, int], data: bytes, reason: Reason, field: str, words: str
 ) -> None:
-    """A file that is not what was declared is a fault for its reader, with the field and the number."""
+    """A file that differs from its declaration has a fault with the field and the number."""
     faulty = upload(tmp_path, **file)  # type: ignore[arg-type] # one row is bytes
     await received(faulty, data)
     for _ in range(2):
@@ -56,7 +56,7 @@ async def test_faults(
 
 
 async def test_exactly_as_declared() -> None:
-    """A file of the declared size, hash, and of just the limit is good."""
+    """A file with the declared size and hash, at exactly the limit, is accepted."""
     file = upload(limit=3, size=3, sha256=hashlib.sha256(b"abc").digest())
     await received(file, b"abc")
     assert await file.ready() == 3
@@ -64,7 +64,7 @@ async def test_exactly_as_declared() -> None:
 
 
 async def test_discards_after_fault(tmp_path: Path) -> None:
-    """After a fault the writer may go on; nothing of it is kept, and the first fault stands."""
+    """Data after a fault is discarded, and the first fault is kept."""
     memory = ContentMemory(256 << 20)
     file = upload(tmp_path, limit=10, memory=memory)
     await file.open()
@@ -80,7 +80,7 @@ async def test_discards_after_fault(tmp_path: Path) -> None:
 
 
 async def test_discards_after_close(tmp_path: Path) -> None:
-    """A writer that has not heard of the end does no harm, and leaves nothing."""
+    """Data after close is discarded and leaves nothing open."""
     memory = ContentMemory(256 << 20)
     file = upload(tmp_path, memory=memory)
     await file.open()
@@ -92,7 +92,7 @@ async def test_discards_after_close(tmp_path: Path) -> None:
 
 
 async def test_closed_while_spooling(tmp_path: Path) -> None:
-    """A file that is closed while its bytes wait for their way to disk leaves nothing open."""
+    """A file closed during a write to disk leaves nothing open."""
     executor, disk_is_busy = ThreadPoolExecutor(1), threading.Event()
     asyncio.get_running_loop().set_default_executor(executor)
     executor.submit(disk_is_busy.wait)
@@ -108,7 +108,7 @@ async def test_closed_while_spooling(tmp_path: Path) -> None:
 
 
 async def test_first_fault_stands(tmp_path: Path) -> None:
-    """What a writer sends after a fault makes no other fault of it."""
+    """Data after a fault does not change the fault."""
     file = upload(tmp_path / "missing", limit=3 << 20)
     await received(file, b"x" * (4 << 20))
     with pytest.raises(ResourceFailure):
@@ -117,7 +117,7 @@ async def test_first_fault_stands(tmp_path: Path) -> None:
 
 
 async def test_wrong_hash_of_a_spooled_file(tmp_path: Path) -> None:
-    """The hash covers what is on disk and what is still in memory."""
+    """The hash covers the bytes on disk and those in memory."""
     data = os.urandom(2_500_000)
     for index in (0, -1):
         changed = bytearray(data)

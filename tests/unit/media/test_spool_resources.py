@@ -1,4 +1,4 @@
-"""What uploads hold: open uploads, memory and disk, also when these are exhausted."""
+"""Resources of uploads: open uploads, memory and disk, also when exhausted."""
 
 import asyncio
 import hashlib
@@ -19,10 +19,10 @@ from embedwire_server.media.spool import BLOCK_BYTES
 from tests.unit.media.spool_support import read, received, spooled, upload
 
 
-async def test_places() -> None:
-    """An upload takes a place when it is opened and gives it back, once, when it is closed."""
-    places = asyncio.Semaphore(1)
-    first, second = upload(places=places), upload(places=places)
+async def test_slots() -> None:
+    """An upload takes a slot when it is opened and releases it once when it is closed."""
+    slots = asyncio.Semaphore(1)
+    first, second = upload(slots=slots), upload(slots=slots)
     await first.open()
     waiting = asyncio.create_task(second.open())
     await asyncio.sleep(0)
@@ -30,24 +30,24 @@ async def test_places() -> None:
     first.close()
     await waiting
     first.close()
-    assert places.locked()
+    assert slots.locked()
     second.close()
-    assert not places.locked()
+    assert not slots.locked()
 
 
-async def test_place_of_a_closed_upload() -> None:
-    """An upload that is closed before its turn gives its place back at once."""
-    places = asyncio.Semaphore(1)
-    file = upload(places=places)
+async def test_upload_closed_before_it_is_opened() -> None:
+    """An upload that is closed before it is opened keeps no slot."""
+    slots = asyncio.Semaphore(1)
+    file = upload(slots=slots)
     file.close()
     await file.open()
-    assert not places.locked()
+    assert not slots.locked()
 
 
-async def test_place_of_a_cancelled_upload() -> None:
-    """An upload that is cancelled while it waits for a place takes none."""
-    places = asyncio.Semaphore(1)
-    first, second = upload(places=places), upload(places=places)
+async def test_upload_cancelled_while_it_waits_for_a_slot() -> None:
+    """An upload cancelled while it waits for a slot takes none."""
+    slots = asyncio.Semaphore(1)
+    first, second = upload(slots=slots), upload(slots=slots)
     await first.open()
     waiting = asyncio.create_task(second.open())
     await asyncio.sleep(0)
@@ -55,14 +55,14 @@ async def test_place_of_a_cancelled_upload() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     second.close()
-    assert places.locked()
+    assert slots.locked()
     first.close()
-    assert not places.locked()
+    assert not slots.locked()
 
 
 @pytest.mark.parametrize("directory", ["missing", "a file"])
 async def test_unwritable_directory(tmp_path: Path, directory: str) -> None:
-    """Where nothing can be spooled the server says that this is its own fault; small files still pass."""
+    """With an unwritable directory large files fail with the server's fault, and small ones succeed."""
     (tmp_path / "a file").touch()
     file = upload(tmp_path / directory)
     await received(file, b"x" * (2 << 20))
@@ -79,7 +79,7 @@ async def test_unwritable_directory(tmp_path: Path, directory: str) -> None:
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """No file of this process may grow beyond 2 MiB."""
+    """Limit the size of files of this process to 2 MiB."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, before[1]))
     yield
@@ -88,20 +88,20 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("full_disk")
 async def test_full_disk(tmp_path: Path) -> None:
-    """When the disk is full in the middle of a file, the server says that it has no room."""
-    places = asyncio.Semaphore(1)
-    file = upload(tmp_path, places=places)
+    """A disk that fills up in the middle of a file fails the upload with a message about the space."""
+    slots = asyncio.Semaphore(1)
+    file = upload(tmp_path, slots=slots)
     await received(file, b"x" * (6 << 20), 1 << 20)
     with pytest.raises(ResourceFailure) as caught:
         await file.ready()
     assert (caught.value.reason, caught.value.cause) == (Reason.OVERLOADED, Cause.DISK_FULL)
     file.close()
     assert not spooled(tmp_path)
-    assert not places.locked()
+    assert not slots.locked()
 
 
 async def test_a_disk_that_is_full_at_the_last_bytes(tmp_path: Path) -> None:
-    """What does not reach the disk fails the upload, not the attempt that reads it."""
+    """A failed write of the last bytes fails the upload, not the attempt that reads it."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     file = upload(tmp_path)
     await file.open()
@@ -119,7 +119,7 @@ async def test_a_disk_that_is_full_at_the_last_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 40, 1000])
 async def test_small_chunks_cost_their_bytes(size: int) -> None:
-    """An upload in memory costs its bytes, whatever the size of its chunks, and they are what is charged."""
+    """An upload in memory is charged for its bytes, whatever the size of its chunks."""
     memory = ContentMemory(256 << 20)
     file = upload(memory=memory)
     await file.open()
@@ -139,7 +139,7 @@ async def test_small_chunks_cost_their_bytes(size: int) -> None:
 
 @pytest.mark.parametrize("chunk", [100, 10_000, 300_000])
 async def test_files_go_to_disk_where_memory_is_short(tmp_path: Path, chunk: int) -> None:
-    """An upload that finds no room in memory is spooled at once, is complete, and holds one block at most."""
+    """An upload without free memory is spooled at once, is complete and uses at most one block."""
     memory = ContentMemory(1 << 20)
     memory.hold_request(("b", "1"), 1 << 20)
     data = os.urandom(800_000)
@@ -154,8 +154,8 @@ async def test_files_go_to_disk_where_memory_is_short(tmp_path: Path, chunk: int
 
 
 @pytest.mark.parametrize("fault", [{"limit": 2 << 20}, {"size": 2 << 20}], ids=["too large", "longer than declared"])
-async def test_a_fault_gives_back_memory_and_disk_at_once(tmp_path: Path, fault: dict[str, int]) -> None:
-    """A file that has failed holds nothing, although its caller still sends."""
+async def test_fault_releases_memory_and_disk_at_once(tmp_path: Path, fault: dict[str, int]) -> None:
+    """A failed upload uses no memory and disk, although its caller still sends."""
     memory = ContentMemory(256 << 20)
     file = upload(tmp_path, memory=memory, **fault)  # type: ignore[arg-type] # rows of integers
     await file.open()
@@ -169,7 +169,7 @@ async def test_a_fault_gives_back_memory_and_disk_at_once(tmp_path: Path, fault:
 
 @pytest.mark.usefixtures("full_disk")
 async def test_a_full_disk_is_not_kept_full(tmp_path: Path) -> None:
-    """An upload that has found the disk full gives back what it has there, so that others find room."""
+    """An upload that fails on a full disk releases its disk space for other uploads."""
     memory = ContentMemory(256 << 20)
     file = upload(tmp_path, memory=memory)
     await file.open()
@@ -181,8 +181,8 @@ async def test_a_full_disk_is_not_kept_full(tmp_path: Path) -> None:
     file.close()
 
 
-async def test_a_cancelled_write_gives_back_its_memory(tmp_path: Path) -> None:
-    """An upload that is cancelled on its way to disk leaves nothing charged."""
+async def test_cancelled_write_releases_its_memory(tmp_path: Path) -> None:
+    """An upload cancelled during a write to disk leaves no memory charged."""
     executor, disk_is_busy = ThreadPoolExecutor(1), threading.Event()
     asyncio.get_running_loop().set_default_executor(executor)
     executor.submit(disk_is_busy.wait)

@@ -1,4 +1,4 @@
-"""The two forms of a log line, to the letter."""
+"""Log lines in both formats, character by character."""
 
 import ast
 import datetime as dt
@@ -34,7 +34,7 @@ class Logger(NamedTuple):
 
 
 def line(form: str, event: dict[str, Any], **facts: object) -> str:
-    """The line of an event, without its line break."""
+    """Return the line of an event, without its line break."""
     made = LogLines(form, facts, is_terminal=False)(Logger(), "info", event).decode()
     assert made[-1] == "\n"
     return made[:-1]
@@ -58,7 +58,7 @@ def line(form: str, event: dict[str, Any], **facts: object) -> str:
     ],
 )
 def test_a_line(form: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line has the facts, the event, the request id, the facts of every line, the level, the logger and the time."""
+    """A line has the fields, event, request id, common fields, level, logger and time."""
     monkeypatch.setattr(time, "time_ns", lambda: MIDNIGHT + SECOND + 2999)
     token = log_lines.request_id.set("id-1")
     try:
@@ -69,7 +69,7 @@ def test_a_line(form: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @given(st.lists(st.integers(0, 4 * SECOND - 1) | st.integers(0, 86_400 * SECOND - 1), min_size=1))
 def test_the_time(times: list[int]) -> None:
-    """Each line has the time that the clock shows, also if the clock is set back."""
+    """Each line has the time of the clock, also if the clock is set back."""
     lines = LogLines("json", {}, is_terminal=False)
     with pytest.MonkeyPatch.context() as patch:
         for nanoseconds in times:
@@ -83,8 +83,8 @@ def test_the_time(times: list[int]) -> None:
 
 
 @given(st.dictionaries(st.text(st.characters(codec="ascii")), VALUES, max_size=20), st.text())
-def test_json_holds_each_value(facts: dict[str, object], event: str) -> None:
-    """A reader of JSON gets back what a line says, except for the texts that JSON needs surrogates for."""
+def test_json_round_trip(facts: dict[str, object], event: str) -> None:
+    """A JSON parser returns the logged values, except for text with surrogates."""
     found = json.loads(line("json", facts | {"event": event}))
     for name in ("severity_text", "severity_number", "otel.scope.name", "timestamp"):
         found.pop(name)
@@ -96,7 +96,7 @@ def test_json_holds_each_value(facts: dict[str, object], event: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(codec="ascii")))
 def test_text_is_one_printable_line(event: str, value: str) -> None:
-    """A printable line is written as it is, any other as Python writes it: no line breaks, no codes for terminals."""
+    """Text that is not printable is written as a Python literal, so that it has no line breaks or escape codes."""
     found = line("text", {"fact": value, "event": event})
     assert found.isprintable()
     said = f"[info] {event} fact={value} logger=some.where"

@@ -1,4 +1,4 @@
-"""The metrics: how many series there can be."""
+"""The number of metric series."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ MODELS = [model.name for model in BUILT_IN]
 
 
 def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
-    """Every combination of labels that the code can write, by the name of the metric object."""
+    """Return every combination of labels that the code can write, by the name of the metric object."""
     limits = configured(
         settings_of(**{name: 1 for name in ALL if "_per_" in name and name.startswith("rate_limits")}).rate_limits
     )
@@ -68,8 +68,8 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
     }
 
 
-def test_series_have_an_end() -> None:
-    """Every series that can ever exist, all together, stays within the constant that the code declares."""
+def test_number_of_series_is_bounded() -> None:
+    """The number of all possible series is within the constant that the code declares."""
     metrics, values = Metrics("custom"), all_values()
     labelled = {name for name, metric in vars(metrics).items() if getattr(metric, "_labelnames", ())}
     assert set(values) == labelled

@@ -1,4 +1,4 @@
-"""Helpers of the tests of retries: failures, and retries of a scripted upstream."""
+"""Helpers of the tests of retries: failures, and retries with a scripted upstream."""
 
 from embedwire_server.core.errors import GatewayError, Reason, RetrySafety, UpstreamFailure
 from embedwire_server.observability.metrics import Metrics
@@ -21,18 +21,18 @@ def never() -> UpstreamFailure:
 
 
 class Bench:
-    """Retries of an upstream that gives these replies in turn, then successes."""
+    """Retries with an upstream that gives these replies in sequence, then successes."""
 
     def __init__(self, *says: Say, max_attempts: int = 3, share: float = 0.2) -> None:
         self.metrics = Metrics("fake")
         self.budget = RetryBudget(share, max_attempts)
         self.says = list(says)
-        self.upstream = ScriptedUpstream(self.say_next)
+        self.upstream = ScriptedUpstream(self.answer_next)
         self.retrying = RetryPolicy(self.upstream, self.budget, self.metrics)
-        self.paces = RateLimiters({}, self.metrics)
-        self.paced = RetryPolicy(RateLimitPolicy(self.upstream, self.paces), self.budget, self.metrics)
+        self.limiters = RateLimiters({}, self.metrics)
+        self.rate_limited = RetryPolicy(RateLimitPolicy(self.upstream, self.limiters), self.budget, self.metrics)
 
-    def say_next(self, attempt: Attempt) -> None:
+    def answer_next(self, attempt: Attempt) -> None:
         failure = self.says.pop(0) if self.says else None
         attempt.succeed() if failure is None else attempt.fail(failure)
 

@@ -1,4 +1,4 @@
-"""Attempts, the delays between them, deadlines and cancellation."""
+"""Retries: attempts, delays, deadlines and cancellation."""
 
 import asyncio
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def stale() -> UpstreamFailure:
 )
 @in_virtual_time
 async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_answered: bool) -> None:
-    """So many requests are made; the last failure is the caller's."""
+    """At most the configured number of attempts are made, and the last failure is raised."""
     bench = Bench(*says)
     if is_answered:
         assert await embedded(bench.retrying, call()) == ANSWER
@@ -57,13 +57,13 @@ async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_an
 
 @in_virtual_time
 async def test_a_stale_connection() -> None:
-    """The request is repeated at once, on a fresh connection, and the budget does not count it."""
+    """A request that fails on a stale connection is repeated at once on a new one, outside the budget."""
     bench = Bench(*[say for _ in range(50) for say in (stale(), None)])
     fresh: list[bool] = []
 
     def script(attempt: Attempt) -> None:
         fresh.append(attempt.call.needs_fresh_connection)
-        bench.say_next(attempt)
+        bench.answer_next(attempt)
 
     bench.upstream.script = script
     left = bench.budget.left
@@ -80,7 +80,7 @@ async def test_a_stale_connection() -> None:
 )
 @in_virtual_time
 async def test_max_retries(max_attempts: int, max_retries: int | None, attempts: int) -> None:
-    """The request can lower the server's number of attempts, and never raise it."""
+    """A request can lower the server's number of attempts but not raise it."""
     bench = Bench(*[again() for _ in range(5)], max_attempts=max_attempts)
     with pytest.raises(UpstreamFailure):
         await embedded(bench.retrying, call(max_retries=max_retries))
@@ -90,8 +90,8 @@ async def test_max_retries(max_attempts: int, max_retries: int | None, attempts:
 
 
 @in_virtual_time
-async def test_a_failure_of_ours_is_not_repeated() -> None:
-    """What is no upstream's failure goes up as it is."""
+async def test_own_failure_is_not_retried() -> None:
+    """A failure that does not come from the upstream is raised unchanged."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
@@ -102,7 +102,7 @@ async def test_a_failure_of_ours_is_not_repeated() -> None:
 
 @in_virtual_time
 async def test_full_jitter() -> None:
-    """Delays are spread from nothing to 0.1 s, then 0.2 s; no two callers come back together."""
+    """Delays are uniform from 0 to 0.1 s, then to 0.2 s."""
     first, second = [], []
     for _ in range(300):
         bench = Bench(again(), again())
@@ -119,8 +119,8 @@ async def test_full_jitter() -> None:
 
 @pytest.mark.parametrize("asked", [1.0, 7.0, 3000.0])
 @in_virtual_time
-async def test_what_the_upstream_asks_for(asked: float) -> None:
-    """Its Retry-After is kept, and exceeded by a tenth at most."""
+async def test_retry_after_is_respected(asked: float) -> None:
+    """A delay is at least Retry-After and at most a tenth longer."""
     delays = []
     for _ in range(100):
         bench = Bench(refusal(503, retry_delay=asked))
@@ -133,8 +133,8 @@ async def test_what_the_upstream_asks_for(asked: float) -> None:
 
 
 @in_virtual_time
-async def test_an_upstream_that_asks_for_nothing() -> None:
-    """Whoever is told to come back in 0 s comes back jittered all the same."""
+async def test_retry_after_of_zero() -> None:
+    """A Retry-After of 0 gives a delay with jitter."""
     delays = []
     for _ in range(100):
         bench = Bench(refusal(503, retry_delay=0.0))
@@ -146,7 +146,7 @@ async def test_an_upstream_that_asks_for_nothing() -> None:
 
 @in_virtual_time
 async def test_time_between_attempts_is_queueing() -> None:
-    """Waiting for the next attempt is counted as the queue's."""
+    """The delay before an attempt is counted as queue time."""
     bench, wanted = Bench(again()), call()
     await embedded(bench.retrying, wanted)
 
@@ -160,7 +160,7 @@ async def test_time_between_attempts_is_queueing() -> None:
 @pytest.mark.parametrize("asked", [10.0, 1e6, 1e9, 1e300])
 @in_virtual_time
 async def test_no_retry_after_the_deadline(asked: float) -> None:
-    """If the upstream asks for more time than there is, its failure comes at once."""
+    """If Retry-After exceeds the deadline, the upstream's failure is raised at once."""
     failure = refusal(503, retry_delay=asked)
     bench = Bench(failure)
     with pytest.raises(UpstreamFailure) as caught:
@@ -173,7 +173,7 @@ async def test_no_retry_after_the_deadline(asked: float) -> None:
 
 
 async def test_no_retry_that_cannot_end_in_time() -> None:
-    """An attempt that took 60 ms is not repeated with 30 ms left; the upstream's failure comes at once."""
+    """An attempt that took 60 ms is not retried with 30 ms left; the upstream's failure is raised at once."""
     bench = Bench()
     bench.upstream.script = lambda attempt: _later(0.06, attempt)
     began = now()
@@ -190,7 +190,7 @@ def _later(seconds: float, attempt: Attempt) -> None:
 
 @in_virtual_time
 async def test_an_expired_call_is_not_sent_again() -> None:
-    """A failure that comes after the deadline is not repeated."""
+    """A failure after the deadline is not retried."""
     bench = Bench()
     bench.upstream.script = undecided
     [task] = start(bench.retrying, call(deadline=5.0))
@@ -203,7 +203,7 @@ async def test_an_expired_call_is_not_sent_again() -> None:
 
 @in_virtual_time
 async def test_cancelled_between_attempts() -> None:
-    """A caller that leaves while it waits for the next attempt makes none."""
+    """A call cancelled during a delay makes no further attempt."""
     bench = Bench(refusal(503, retry_delay=10))
     [task] = start(bench.retrying, call())
     await asyncio.sleep(1)
@@ -218,7 +218,7 @@ async def test_cancelled_between_attempts() -> None:
 @pytest.mark.parametrize("after", [0, 1])
 @in_virtual_time
 async def test_cancelled_in_an_attempt(after: int) -> None:
-    """A caller that leaves during an attempt ends it, it is not repeated, and the budget does not count it."""
+    """Cancellation ends a running attempt, which is neither retried nor counted by the budget."""
     bench = Bench()
     bench.upstream.script = undecided
     [task] = start(bench.retrying, call())

@@ -13,7 +13,7 @@ from tests.unit.policies.retry_support import Bench, again, never
 @pytest.mark.parametrize("reason", [Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_CONFLICT])
 @in_virtual_time
 async def test_outage(reason: Reason) -> None:
-    """In an outage there are some thirty retries for a thousand calls, whatever the status; after it they come back."""
+    """In an outage there are some thirty retries for a thousand calls with any status; afterwards retries resume."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(refusal(503, reason))
     for _ in range(1000):
@@ -26,7 +26,7 @@ async def test_outage(reason: Reason) -> None:
     for _ in range(100):
         await embedded(bench.retrying, call())
     before = bench.made
-    bench.upstream.script = bench.say_next
+    bench.upstream.script = bench.answer_next
     bench.says = [again()]
     await embedded(bench.retrying, call())
 
@@ -35,7 +35,7 @@ async def test_outage(reason: Reason) -> None:
 
 @in_virtual_time
 async def test_storm() -> None:
-    """Three hundred calls at once against an upstream that is down share one reserve."""
+    """Three hundred concurrent calls to an upstream in an outage share one reserve."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(again())
     ended = await gathered(start(bench.retrying, *[call() for _ in range(300)]))
@@ -47,7 +47,7 @@ async def test_storm() -> None:
 
 @in_virtual_time
 async def test_no_budget() -> None:
-    """A share of 0 switches retries off."""
+    """A share of 0 disables retries."""
     bench = Bench(again(), share=0.0)
     with pytest.raises(UpstreamFailure):
         await embedded(bench.retrying, call())
@@ -57,8 +57,8 @@ async def test_no_budget() -> None:
 
 
 @in_virtual_time
-async def test_what_is_not_repeated_costs_nothing() -> None:
-    """Refused inputs, and those with no attempts or no time left, take nothing from the budget."""
+async def test_failure_without_retry_uses_no_budget() -> None:
+    """Rejected inputs, and failures without attempts or time left, use nothing of the budget."""
     bench = Bench()
     for failure, retries, deadline in ((never(), None, 1e9), (again(), 0, 1e9), (limited(100), None, 50.0)):
         bench.says = [failure]
@@ -70,7 +70,7 @@ async def test_what_is_not_repeated_costs_nothing() -> None:
 
 @in_virtual_time
 async def test_a_thousand_refused_inputs_are_no_outage() -> None:
-    """An upstream that refuses bad inputs answers; the one input that meets a 503 among them is repeated."""
+    """Rejected inputs do not count as an outage: a 503 among a thousand of them is retried."""
     bench = Bench(*[never() for _ in range(1000)], again())
     for _ in range(1000):
         with pytest.raises(UpstreamFailure):
@@ -80,7 +80,7 @@ async def test_a_thousand_refused_inputs_are_no_outage() -> None:
 
 @in_virtual_time
 async def test_metrics() -> None:
-    """Retries are counted by the reason of the failure, and the budget can be read."""
+    """Retries are counted by reason, and the budget is a metric."""
     bench = Bench(again(), refusal(408, Reason.UPSTREAM_TIMEOUT))
     await embedded(bench.retrying, call())
 

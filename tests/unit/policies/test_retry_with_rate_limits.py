@@ -1,4 +1,4 @@
-"""Retries above the rate limit policy."""
+"""Retries in front of the rate limit policy."""
 
 import asyncio
 
@@ -13,12 +13,12 @@ from tests.unit.policies.retry_support import Bench, again
 
 
 @in_virtual_time
-async def test_every_attempt_is_paced() -> None:
-    """A 429 holds everybody; the one that got it comes back after the hold, a tenth later at most."""
+async def test_every_attempt_is_rate_limited() -> None:
+    """A 429 delays all calls; the refused one is retried after the back-off, at most a tenth later."""
     bench = Bench(limited(10))
-    [first] = start(bench.paced, call())
+    [first] = start(bench.rate_limited, call())
     await settled()
-    others = start(bench.paced, *[call() for _ in range(3)])
+    others = start(bench.rate_limited, *[call() for _ in range(3)])
     await asyncio.gather(first, *others)
 
     assert bench.times[1:4] == pytest.approx([10, 10, 10])
@@ -26,11 +26,11 @@ async def test_every_attempt_is_paced() -> None:
 
 
 @in_virtual_time
-async def test_a_guess_ends_with_one_request() -> None:
-    """After a 429 without a hint the first to go is alone, also if those that were refused come back together."""
+async def test_back_off_without_a_hint_ends_with_one_request() -> None:
+    """After a 429 without a hint one request is sent first, also if all refused ones are retried together."""
     bench = Bench()
     bench.upstream.script = undecided
-    tasks = start(bench.paced, *[call() for _ in range(8)])
+    tasks = start(bench.rate_limited, *[call() for _ in range(8)])
     await asyncio.sleep(0.1)
     for attempt in list(bench.upstream.attempts):
         attempt.fail(limited())
@@ -44,11 +44,11 @@ async def test_a_guess_ends_with_one_request() -> None:
 
 
 @in_virtual_time
-async def test_a_hold_that_does_not_fit() -> None:
-    """If the hold is longer than the deadline allows, the 429 comes at once, with the time to wait."""
+async def test_back_off_beyond_the_deadline() -> None:
+    """If the back-off exceeds the deadline, the 429 is raised at once with the delay."""
     bench = Bench(limited(1e6))
     with pytest.raises(UpstreamFailure) as caught:
-        await embedded(bench.paced, call(deadline=60.0))
+        await embedded(bench.rate_limited, call(deadline=60.0))
 
     assert now() == 0
     assert caught.value.reason is Reason.UPSTREAM_RATE_LIMITED
@@ -56,11 +56,11 @@ async def test_a_hold_that_does_not_fit() -> None:
 
 
 @in_virtual_time
-async def test_cancelling_what_waits() -> None:
-    """Whatever a call waits for when it is cancelled, nothing of it is left."""
+async def test_cancellation_while_waiting() -> None:
+    """A call cancelled in any kind of wait leaves no state."""
     bench = Bench()
     bench.upstream.script = undecided
-    tasks = start(bench.paced, *[call() for _ in range(4)])
+    tasks = start(bench.rate_limited, *[call() for _ in range(4)])
     await asyncio.sleep(0.1)
     bench.upstream.attempts[0].fail(limited(50))
     bench.upstream.attempts[1].fail(again())
@@ -70,13 +70,13 @@ async def test_cancelling_what_waits() -> None:
     await gathered(tasks)
 
     assert bench.upstream.running == 0
-    assert bench.paces.of(call()).is_idle
+    assert bench.limiters.of(call()).is_idle
     assert sample(bench.metrics, "embedwire_rate_limit_queue_length", modality=Modality.TEXT) == 0
 
 
 @in_virtual_time
-async def test_a_retry_that_cannot_be_paced() -> None:
-    """Where the rate limits refuse a retry, the caller is told what the upstream said of the attempt before."""
+async def test_retry_refused_by_rate_limits() -> None:
+    """If rate limits refuse a retry, the upstream's failure of the attempt before is raised."""
     said = again()
     bench = Bench(said, RateLimited("no room"))
     assert await gathered(start(bench.retrying, call())) == [said]

@@ -1,4 +1,4 @@
-"""Valid requests and the values that they become."""
+"""Decoding of valid requests."""
 
 import pytest
 
@@ -26,12 +26,12 @@ from tests.unit.rpc.decode_support import URL, audio, faults, file, image, reade
     ],
 )
 def test_good_urls(url: str) -> None:
-    """A good URL is passed on to the letter."""
+    """A valid URL is passed on unchanged."""
     assert reader().read(request(image(url=url))).inputs == (ImageInput("", UrlSource(url)),)
 
 
 def test_good_request() -> None:
-    """Every kind of input becomes its value, with the defaults that the contract names."""
+    """Every kind of input is decoded, with the defaults of the contract."""
     media = {"file_name": "a b.wav", "media_type": "audio/x-wav"}
     read = reader().read(
         request(
@@ -56,26 +56,26 @@ def test_good_request() -> None:
 
 @pytest.mark.parametrize(("retries", "expected"), [(None, None), (0, 0), (3, 3)])
 def test_max_retries(retries: int | None, expected: int | None) -> None:
-    """That no retries are wished is something else than no word of it."""
+    """`max_retries` of 0 differs from an absent one."""
     assert reader().read(request(text(), max_retries=retries)).max_retries == expected
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(None, None), (0.0, 0.0), (-0.0, 0.0), (1e300, 1e300)])
 def test_good_offsets(offset: float | None, expected: float | None) -> None:
-    """An offset of zero is something else than no word of it."""
+    """An offset of 0 differs from an absent one."""
     (item,) = reader().read(request(audio(offset, url=URL))).inputs
     assert item == AudioInput("", UrlSource(URL), expected)
 
 
 @pytest.mark.parametrize("name", ["Marengo-retrieval-2.7", "marengo-retrieval-2.7", "marengo2.7"])
 def test_aliases(name: str) -> None:
-    """Every spelling of a model's name means the model."""
+    """An alias of a model is resolved to the model."""
     assert reader().read(request(text(), model=name)).model is MARENGO_27
 
 
 @pytest.mark.parametrize("truncate", [pb.TRUNCATE_NONE, pb.TRUNCATE_START, pb.TRUNCATE_END])
 def test_truncate_of_a_model_that_can(truncate: pb.Truncate.ValueType) -> None:
-    """A model that can cut either end may be asked to."""
+    """A model that supports truncation at either end accepts both."""
     (item,) = reader().read(request(text(truncate=truncate), model="marengo2.7")).inputs
     assert isinstance(item, TextInput)
     assert item.truncate is not None
@@ -83,12 +83,12 @@ def test_truncate_of_a_model_that_can(truncate: pb.Truncate.ValueType) -> None:
 
 
 def test_unary_request() -> None:
-    """The request of the unary call has the same rules and the same meaning."""
+    """The unary request has the same rules and the same meaning."""
     message = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text()], max_retries=1)
     assert reader().read(message) == EmbedRequest(MARENGO_30, (TextInput("", "a fox"),), 1, content_bytes=5)
     assert list(faults(lambda: reader().read(pb.CreateEmbeddingUnaryRequest()))) == ["model_name", "inputs"]
 
 
 def test_at_the_limits() -> None:
-    """As many inputs as are allowed are allowed."""
+    """The maximum number of inputs is accepted."""
     assert len(reader().read(request(*[text()] * 3)).inputs) == 3

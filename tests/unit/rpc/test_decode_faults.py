@@ -1,4 +1,4 @@
-"""Violations of the contract: each under the path of its field."""
+"""Violations of the contract, each under the path of its field."""
 
 import math
 from collections.abc import Callable
@@ -124,7 +124,7 @@ from tests.unit.rpc.decode_support import URL, audio, faults, file, image, reade
     ],
 )
 def test_rules(message: pb.CreateEmbeddingRequest, field: str, words: list[str]) -> None:
-    """Each rule is told under the path of its field, with its limit and what to do; nothing else is faulted."""
+    """A violation is reported under the path of its field, with the limit and a remedy, and nothing else is."""
     found = faults(lambda: reader().read(message))
     assert list(found) == [field]
     assert all(word in found[field] for word in words), found
@@ -173,7 +173,7 @@ def test_urls(media: Callable[..., pb.Input], url: str, words: str) -> None:
 
 
 def test_all_faults_together() -> None:
-    """One answer tells every fault, each under its own path, in the order of the request."""
+    """All violations are reported together, each under its path, in the order of the request."""
     message = request(
         text("", key="k" * 300, truncate=7),
         image(file=file(b"", file_name="\n", media_type="x")),
@@ -196,13 +196,13 @@ def test_all_faults_together() -> None:
 
 
 def test_faults_are_counted() -> None:
-    """The message tells the first fault and how many more there are."""
+    """The message has the first violation and the number of further ones."""
     with pytest.raises(InvalidRequest, match=r"^inputs\[0\]\.text\.value: must not be empty \(and 2 more\)$"):
         reader().read(request(*[text("")] * 3))
 
 
 def test_values_are_not_quoted() -> None:
-    """A fault does not repeat what the caller sent: it goes into logs of proxies."""
+    """A violation does not quote the caller's value, which could end up in logs of proxies."""
     secret = "caller-secret\n"
     message = request(
         text(secret, key=secret * 30),

@@ -11,7 +11,7 @@ from tests.unit.rpc.decode_support import audio, faults, image, reader, request,
 
 
 def test_uploads() -> None:
-    """Each upload is announced under its index, with what is known of it and the path for its errors."""
+    """Each upload is opened under its index, with its declared properties and the path for its errors."""
     message = request(
         audio(upload=upload(size_bytes=200, sha256=b"h" * 32, file_name="a.mp3", media_type="audio/mpeg")),
         text(),
@@ -62,7 +62,7 @@ def test_uploads() -> None:
     ],
 )
 def test_upload_rules(item: pb.Input, field: str, words: str) -> None:
-    """In an upload the rules are the same, and paths begin at the message of that call."""
+    """Uploads have the same rules, with paths relative to the message of that call."""
     found = faults(lambda: reader().read_upload(request(item)))
     assert list(found) == [f"request.inputs[0].{field}"]
     assert words in found[f"request.inputs[0].{field}"]
@@ -70,12 +70,12 @@ def test_upload_rules(item: pb.Input, field: str, words: str) -> None:
 
 @pytest.mark.parametrize("message", [request(text(), model=""), request(), request(*[text()] * 4)])
 def test_upload_prefix(message: pb.CreateEmbeddingRequest) -> None:
-    """Faults of the request as a whole have the prefix as well."""
+    """Violations of the request as a whole have the prefix as well."""
     assert all(field.startswith("request.") for field in faults(lambda: reader().read_upload(message)))
 
 
 async def test_open_uploads() -> None:
-    """Only so many uploads of one call are open at a time; another call has its own places."""
+    """The number of open uploads is limited per call."""
     message = request(*[image(upload=upload())] * 3)
     asked = reader()
     _, uploads = asked.read_upload(message)

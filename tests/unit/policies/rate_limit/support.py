@@ -25,7 +25,7 @@ MARGIN = 1.0
 OK = Attempt.succeed
 
 
-class SeenPaces(RateLimiters):
+class TrackedLimiters(RateLimiters):
     """Rate limiters that count those which are still referenced."""
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, *limits: RateLimit, modality: Modality = Modality.TEXT, script: Script = undecided) -> None:
         self.metrics = Metrics("fake")
         self.upstream = ScriptedUpstream(script)
-        self.limiters = SeenPaces({modality: limits}, self.metrics)
+        self.limiters = TrackedLimiters({modality: limits}, self.metrics)
         self.limited_upstream = RateLimitPolicy(self.upstream, self.limiters)
 
     @property
@@ -102,7 +102,7 @@ def _file(minutes: float) -> FileSource:
 
 
 async def bench_is_free(bench: Bench) -> None:
-    """Check that no hold and no probe is left: two calls are sent at once."""
+    """Check that no back-off and no probe is left: two calls are sent at once."""
     before = len(bench.attempts)
     bench.upstream.script = undecided
     tasks = start(bench.limited_upstream, call(), call())

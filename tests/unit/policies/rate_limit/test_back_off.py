@@ -1,4 +1,4 @@
-"""The back-off where the upstream gives no usable hint."""
+"""The exponential back-off, for responses without a usable hint."""
 
 import asyncio
 import itertools
@@ -12,8 +12,8 @@ from tests.unit.policies.rate_limit.support import OK, Bench
 
 
 @in_virtual_time
-async def test_guesses() -> None:
-    """Without a usable hint the hold is a guess: 1 s, doubled up to 60 s, each ended by one probe."""
+async def test_exponential_back_off() -> None:
+    """Without a usable hint the back-off is 1 s, doubled up to 60 s, each ended by one probe."""
     bench = Bench()
     holds: list[float] = []
     await bench.answered(call(), limited())
@@ -34,8 +34,8 @@ async def test_guesses() -> None:
 
 
 @in_virtual_time
-async def test_a_guess_counts_once_a_hold() -> None:
-    """Twenty requests under way that are all refused are one reason to wait longer, not twenty."""
+async def test_refusals_of_one_back_off_count_once() -> None:
+    """Twenty requests in flight that are all refused double the back-off once."""
     bench = Bench()
     tasks = start(bench.limited_upstream, *[call() for _ in range(20)])
     await asyncio.sleep(0.1)
@@ -50,8 +50,8 @@ async def test_a_guess_counts_once_a_hold() -> None:
 
 
 @in_virtual_time
-async def test_a_success_ends_the_guessing() -> None:
-    """After a success the next guess is 1 s again; what was sent before the hold is no such success."""
+async def test_success_resets_the_back_off() -> None:
+    """A success resets the back-off to 1 s, unless it was sent before the back-off began."""
     bench = Bench()
     old = start(bench.limited_upstream, call(), call())
     await settled()
@@ -79,8 +79,8 @@ async def test_a_success_ends_the_guessing() -> None:
 
 
 @in_virtual_time
-async def test_a_week_of_guesses() -> None:
-    """However many guesses in a row were wrong, the next is a minute."""
+async def test_long_exponential_back_off() -> None:
+    """After any number of refusals the back-off stays 60 s."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited())
     for _ in range(3000):
@@ -93,7 +93,7 @@ async def test_a_week_of_guesses() -> None:
 @pytest.mark.parametrize("hint", [0.0, 0.001, 0.1, 1.0, 2.0])
 @in_virtual_time
 async def test_hints_that_are_too_short(hint: float) -> None:
-    """A first hint is obeyed exactly, 0 is 1 s; if that is refused again, one at a time goes, up to 5 s apart."""
+    """A first hint is followed exactly, 0 as 1 s; after a second refusal single requests go, up to 5 s apart."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited(hint))
 
@@ -113,7 +113,7 @@ async def test_hints_that_are_too_short(hint: float) -> None:
 
 @in_virtual_time
 async def test_a_hint_longer_than_the_back_off() -> None:
-    """A hint that is longer than the back-off is never shortened or lengthened, however often it is given."""
+    """A hint longer than the back-off is followed exactly, however often it is repeated."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited(30))
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""Limits that change while the server runs."""
+"""Limits that change at run time."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.unit.policies.rate_limit.support import DAY, HOUR, Bench, audio, per_
 
 @in_virtual_time
 async def test_a_limit_is_raised() -> None:
-    """Who waits for a limit goes as soon as a higher one allows it; what has gone counts."""
+    """A waiting call is sent as soon as a higher limit allows it, and past usage counts."""
     bench = Bench(per_day(1))
     await bench.answered(call())
     [waiting] = start(bench.limited_upstream, call(deadline=2 * DAY))
@@ -28,7 +28,7 @@ async def test_a_limit_is_raised() -> None:
 
 @in_virtual_time
 async def test_a_limit_is_lowered_or_gone() -> None:
-    """A lower limit refuses who comes next, also a file that waits and never fits it; without one everybody goes."""
+    """A lower limit refuses later calls and waiting files that never fit; without a limit all calls are sent."""
     bench = Bench(per_hour(60), modality=Modality.AUDIO)
     await bench.answered(audio(50.0, deadline=DAY))
     [waiting] = start(bench.limited_upstream, audio(20.0, deadline=DAY))

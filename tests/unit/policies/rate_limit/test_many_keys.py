@@ -1,4 +1,4 @@
-"""Upstream keys of callers: what is remembered of them is bounded."""
+"""Bounded state for callers' own upstream keys."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from tests.unit.policies.rate_limit.support import OK, Bench
 
 @in_virtual_time
 async def test_many_keys() -> None:
-    """Callers may bring any number of keys; how many are remembered is bounded, the server's own always."""
+    """The number of keys with state is bounded, and the server's own key is never evicted."""
     bench = Bench(script=OK)
     await embedded(bench.limited_upstream, call())
     own = weakref.ref(bench.limiters.of(call()))
@@ -32,7 +32,7 @@ async def test_many_keys() -> None:
 
 @in_virtual_time
 async def test_many_keys_that_wait() -> None:
-    """Keys that somebody waits under are not forgotten, however many; later they are."""
+    """Keys with waiting calls are not evicted, whatever their number; afterwards they are."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited(60))
     count = policy.MAX_LIMITERS + 10
@@ -51,7 +51,7 @@ async def test_many_keys_that_wait() -> None:
 @pytest.mark.parametrize("hint", [None, 0.01, 60.0])
 @in_virtual_time
 async def test_invented_keys(hint: float | None) -> None:
-    """A host that brings a new key with each request cannot evade the back-off."""
+    """A host that sends a new key with each request cannot evade the back-off."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(limited(hint))
     keys = itertools.count()
@@ -69,7 +69,7 @@ async def test_invented_keys(hint: float | None) -> None:
 
 @in_virtual_time
 async def test_invented_keys_stop_their_host_only() -> None:
-    """New keys of other hosts, and keys that were there before, go at once while one host has too many held keys."""
+    """While too many keys of one host are in back-off, its older keys and new keys of other hosts are not delayed."""
     bench = Bench(script=OK)
     await embedded(bench.limited_upstream, call(credential="old"))
     bench.upstream.script = lambda attempt: attempt.fail(limited(60))
@@ -87,12 +87,12 @@ async def test_invented_keys_stop_their_host_only() -> None:
     assert now() == 0
     await gathered(held)
 
-    assert 1 <= now() <= 1.2  # not the minute that was asked of another key
+    assert 1 <= now() <= 1.2  # not the 60 s back-off of another key
 
 
 @in_virtual_time
-async def test_a_held_key_is_remembered() -> None:
-    """However many other keys come by, a key that the upstream told to wait is not forgotten before the others."""
+async def test_key_in_back_off_is_evicted_last() -> None:
+    """A key in back-off is not evicted before keys that are not."""
     bench = Bench()
     await bench.answered(call(credential="held"), limited(3600))
     bench.upstream.script = OK
@@ -106,8 +106,8 @@ async def test_a_held_key_is_remembered() -> None:
 
 
 @in_virtual_time
-async def test_a_forgotten_key_leaves_no_timer() -> None:
-    """When the last one who waited has left, nothing of a hold keeps anything alive for an hour."""
+async def test_evicted_key_leaves_no_timer() -> None:
+    """After the last waiting call of a key is cancelled, no timer of a back-off keeps its limiter alive."""
     bench = Bench()
     await bench.answered(call(credential="a"), limited(3600))
     waiting = start(bench.limited_upstream, call(credential="a"))

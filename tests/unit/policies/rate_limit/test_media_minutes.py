@@ -1,4 +1,4 @@
-"""Limits on minutes of media, known before or after a request."""
+"""Limits on minutes of media, known before or after the request."""
 
 import asyncio
 import dataclasses
@@ -21,23 +21,23 @@ def segment(end: float | None, begin: float = 0.0) -> list[Segment]:
 
 
 def assert_left(bench: Bench, minutes: float) -> None:
-    """So many minutes of audio may go now, and no more."""
+    """Check that this many minutes of audio are available, and no more."""
     limiter = bench.limiters.of(audio())
     with pytest.raises(RateLimited):
         limiter.try_acquire(Reservation(minutes + 0.01), audio(deadline=now() + 1))
     assert limiter.try_acquire(Reservation(minutes - 0.01), audio(deadline=now() + 1))
 
 
-async def turn_of(limiter: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
-    """Wait for the turn of a file with so many minutes."""
-    turn = Reservation(minutes)
-    if not limiter.try_acquire(turn, wanted):
-        await limiter.acquire(turn, wanted)
-    return turn
+async def reserved(limiter: RateLimiter, wanted: EmbedCall, minutes: float) -> Reservation:
+    """Wait for a reservation of this many minutes."""
+    reservation = Reservation(minutes)
+    if not limiter.try_acquire(reservation, wanted):
+        await limiter.acquire(reservation, wanted)
+    return reservation
 
 
 async def test_minutes_of_a_file() -> None:
-    """A file's minutes are read from its header before it goes, less what is skipped, and hold the next."""
+    """Minutes are read from the header of a file before it is sent, less skipped ones, and delay the next file."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
     began = now()
     await embedded(bench.limited_upstream, audio(6.0))
@@ -53,7 +53,7 @@ async def test_minutes_of_a_file() -> None:
 
 
 async def test_a_file_that_never_fits() -> None:
-    """A file with more minutes than any window holds is refused, with no time at which to come back."""
+    """A file with more minutes than any window allows is refused without a retry delay."""
     bench = Bench(per_hour(3), modality=Modality.AUDIO)
     with pytest.raises(RateLimited) as caught:
         await embedded(bench.limited_upstream, audio(3.5))
@@ -79,7 +79,7 @@ async def test_a_file_that_never_fits() -> None:
 async def test_minutes_behind_a_url(
     batches: list[list[Segment]], duration: float | None, offset: float | None, minutes: float
 ) -> None:
-    """Minutes that only the reply tells are booked then, from the last offset of its segments."""
+    """Minutes of a URL are recorded after the reply, from the last offset of its segments."""
     summary = ReplySummary("m", media_duration_sec=duration)
     bench = Bench(
         per_hour(20), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(*batches, summary=summary)
@@ -91,7 +91,7 @@ async def test_minutes_behind_a_url(
 
 @in_virtual_time
 async def test_urls_wait_for_a_window_that_is_full() -> None:
-    """Once the minutes are used up, media of unknown length waits like any other."""
+    """Once the minutes are used up, media of unknown length waits as well."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(segment(1200.0)))
     await embedded(bench.limited_upstream, audio())
     with pytest.raises(RateLimited):
@@ -112,7 +112,7 @@ async def test_urls_wait_for_a_window_that_is_full() -> None:
     ],
 )
 async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> None:
-    """Once the reply tells how long a file of two minutes really was, that is what counts."""
+    """The length in the reply replaces the length in the header of a file."""
     bench = Bench(per_hour(100), modality=Modality.AUDIO, script=lambda attempt: attempt.succeed(batch))
     await embedded(bench.limited_upstream, audio(2.0))
 
@@ -121,14 +121,14 @@ async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> 
 
 @in_virtual_time
 async def test_minutes_that_were_fewer_are_free_at_once() -> None:
-    """Whoever waits for minutes that turn out not to be used goes then."""
+    """A call that waits for minutes is sent at once when fewer minutes were used than reserved."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
     limiter = bench.limiters.of(audio())
-    turn = await turn_of(limiter, call("audio"), 9.0)
-    waiting = asyncio.create_task(turn_of(limiter, call("audio"), 5.0))
+    reservation = await reserved(limiter, call("audio"), 9.0)
+    waiting = asyncio.create_task(reserved(limiter, call("audio"), 5.0))
     await asyncio.sleep(10)
     assert not waiting.done()
-    limiter.reconcile(turn, 5.0)
+    limiter.reconcile(reservation, 5.0)
     await waiting
 
     assert now() == 10
@@ -136,30 +136,30 @@ async def test_minutes_that_were_fewer_are_free_at_once() -> None:
 
 @in_virtual_time
 async def test_minutes_that_are_known_too_late() -> None:
-    """What is known when its window has passed does not count any more, in any direction."""
+    """A correction after the window has passed changes nothing."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
     limiter = bench.limiters.of(audio())
-    turns = [await turn_of(limiter, call("audio"), 3.0) for _ in range(2)]
+    reservations = [await reserved(limiter, call("audio"), 3.0) for _ in range(2)]
     await asyncio.sleep(HOUR + 2)
-    later = await turn_of(limiter, call("audio"), 10.0)
-    for turn, minutes in zip(turns, (0.0, 50.0), strict=True):
-        limiter.reconcile(turn, minutes)
+    later = await reserved(limiter, call("audio"), 10.0)
+    for reservation, minutes in zip(reservations, (0.0, 50.0), strict=True):
+        limiter.reconcile(reservation, minutes)
     with pytest.raises(RateLimited):
         limiter.try_acquire(Reservation(0.01), audio(deadline=now() + 1))
     limiter.reconcile(later, 4.0)
-    await turn_of(limiter, call("audio"), 6.0)
+    await reserved(limiter, call("audio"), 6.0)
 
     assert now() == HOUR + 2
 
 
 @in_virtual_time
 async def test_a_long_file_ahead_is_seen() -> None:
-    """Whoever waits behind a file that has to wait for its minutes is told when that is, not let run out of time."""
+    """A call behind a file that waits for its minutes is refused at once if the wait exceeds its deadline."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
     limiter = bench.limiters.of(audio())
-    await turn_of(limiter, call("audio"), 8.0)
-    first = asyncio.create_task(turn_of(limiter, call("audio"), 9.0))
+    await reserved(limiter, call("audio"), 8.0)
+    first = asyncio.create_task(reserved(limiter, call("audio"), 9.0))
     await settled()
     with pytest.raises(RateLimited):
-        await turn_of(limiter, call("audio", deadline=60.0), 1.0)
+        await reserved(limiter, call("audio", deadline=60.0), 1.0)
     await first

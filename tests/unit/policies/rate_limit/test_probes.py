@@ -1,4 +1,4 @@
-"""The single request that ends a long hold."""
+"""The single request that ends a long back-off."""
 
 import asyncio
 
@@ -13,8 +13,8 @@ from tests.unit.policies.rate_limit.support import OK, Bench, bench_is_free
 
 @pytest.mark.parametrize("asked", [3601.0, 7200.0, 1e6, 1e9, 1e300])
 @in_virtual_time
-async def test_a_long_hold_ends_with_one_probe(asked: float) -> None:
-    """A hold lasts one hour at most; then one request goes, and the others after it has succeeded."""
+async def test_long_back_off_ends_with_one_probe(asked: float) -> None:
+    """A back-off lasts at most one hour; then one request is sent, and the others after its success."""
     bench = Bench()
     await bench.answered(call(), limited(asked))
     tasks = start(bench.limited_upstream, *[call() for _ in range(10)])
@@ -33,8 +33,8 @@ async def test_a_long_hold_ends_with_one_probe(asked: float) -> None:
 
 @pytest.mark.parametrize("hint", ["429", "200 with nothing left"])
 @in_virtual_time
-async def test_a_failed_probe_begins_a_new_hold(hint: str) -> None:
-    """If the probe is told to wait, nobody else goes before the new hold is over, and then one again."""
+async def test_failed_probe_begins_a_new_back_off(hint: str) -> None:
+    """After a refused probe no call is sent until the new back-off ends, and then one probe."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
     tasks = start(bench.limited_upstream, *[call() for _ in range(10)])
@@ -59,7 +59,7 @@ async def test_a_failed_probe_begins_a_new_hold(hint: str) -> None:
 @pytest.mark.parametrize("ending", ["cancelled", "connection lost", "log_unexpected", "cancelled after a segment"])
 @in_virtual_time
 async def test_a_probe_without_an_answer(ending: str) -> None:
-    """If the probe's caller leaves, or nothing answers, the next one is the probe; a segment is an answer."""
+    """If a probe is cancelled or gets no response, the next request is the probe; a segment is a response."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
     tasks = start(bench.limited_upstream, *[call() for _ in range(3)])
@@ -91,13 +91,13 @@ async def test_a_probe_without_an_answer(ending: str) -> None:
 
 @pytest.mark.parametrize("leaving", [1, 2])
 @in_virtual_time
-async def test_a_probe_that_is_cancelled_as_its_turn_comes(leaving: int) -> None:
-    """A caller that leaves in the moment in which it becomes the probe leaves the probe to the next."""
+async def test_probe_cancelled_as_it_is_granted(leaving: int) -> None:
+    """A call cancelled in the moment in which it becomes the probe leaves the probe to the next call."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
     tasks = start(bench.limited_upstream, *[call() for _ in range(4)])
     await settled()
-    for task in tasks[:leaving]:  # in the same turn of the loop, after the one that hands out the turns
+    for task in tasks[:leaving]:  # in the same iteration of the loop, after the callback that grants reservations
         asyncio.get_running_loop().call_at(MAX_BACK_OFF + 1e-10, task.cancel)
     await asyncio.sleep(MAX_BACK_OFF + 1)
     assert [task.cancelled() for task in tasks] == [True] * leaving + [False] * (4 - leaving)
@@ -112,7 +112,7 @@ async def test_a_probe_that_is_cancelled_as_its_turn_comes(leaving: int) -> None
 
 @in_virtual_time
 async def test_a_probe_ends_with_its_first_segment() -> None:
-    """The others go as soon as the probe passes on a segment, not at the end of a long response."""
+    """The other calls are sent as soon as the probe emits a segment, not at the end of a long response."""
     bench = Bench()
     await bench.answered(call(), limited(1e6))
     tasks = start(bench.limited_upstream, *[call() for _ in range(3)])

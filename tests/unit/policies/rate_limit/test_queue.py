@@ -1,4 +1,4 @@
-"""Configured limits, the order of the queue, and callers that leave it."""
+"""Configured limits, the order of the queue, and cancelled waiters."""
 
 import asyncio
 import random
@@ -33,7 +33,7 @@ def per_minute(amount: int, modality: str = "text") -> RateLimit:
 )
 @in_virtual_time
 async def test_configured_limits(limits: Sequence[RateLimit]) -> None:
-    """Before the upstream has to say no: in no window more than any of the limits."""
+    """The configured limits apply to every window without a refusal by the upstream."""
     bench = Bench(*limits, script=OK)
     await asyncio.gather(*start(bench.limited_upstream, *[call() for _ in range(150)]))
 
@@ -44,7 +44,7 @@ async def test_configured_limits(limits: Sequence[RateLimit]) -> None:
 
 @in_virtual_time
 async def test_callers_keys_have_plans_of_their_own() -> None:
-    """The configured limits are the server's; a caller's own key does not use them up, nor wait for them."""
+    """The configured limits apply to the server's key; calls with a caller's own key neither use nor wait for them."""
     bench = Bench(per_minute(1), script=OK)
     await asyncio.gather(*start(bench.limited_upstream, *[call(credential="a") for _ in range(20)], call()))
 
@@ -53,7 +53,7 @@ async def test_callers_keys_have_plans_of_their_own() -> None:
 
 @in_virtual_time
 async def test_fair_by_caller() -> None:
-    """One caller that wants fifty times its share leaves the other two theirs."""
+    """A caller with fifty times its share of calls leaves the other two their shares."""
     bench = Bench(per_minute(60), script=OK)
     end = 20 * MINUTE
 
@@ -80,7 +80,7 @@ async def test_fair_by_caller() -> None:
 
 @in_virtual_time
 async def test_order_within_a_caller() -> None:
-    """Those of one caller go in the order in which they came, also one that has to wait again."""
+    """Calls of one caller are sent in order of arrival, also one that has to wait again."""
     bench = Bench(per_minute(6), script=OK)
     wanted = [call() for _ in range(4)]
     await embedded(bench.limited_upstream, wanted[0])
@@ -103,8 +103,8 @@ async def test_order_within_a_caller() -> None:
     ],
 )
 @in_virtual_time
-async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: float, binding: str) -> None:
-    """It is told which limit binds and when it opens; nobody else waits for it."""
+async def test_call_that_cannot_meet_its_deadline(limits: Sequence[RateLimit], hold: float, binding: str) -> None:
+    """A call that cannot be sent before its deadline is refused at once with the deciding limit and the delay."""
     bench = Bench(*limits)
     await bench.answered(call(), exhausted_for=hold)
     with pytest.raises(RateLimited) as caught:
@@ -127,8 +127,8 @@ async def test_what_cannot_fit_fails_at_once(limits: Sequence[RateLimit], hold: 
 
 
 @in_virtual_time
-async def test_what_is_ahead_counts() -> None:
-    """Whoever joins a queue that is too long for its deadline is told so; whoever has its turn in time is not."""
+async def test_queue_length_decides_on_refusal() -> None:
+    """A call is refused at once if the calls ahead of it take longer than its deadline, and only then."""
     bench = Bench(per_minute(6), script=OK)
     tasks = start(bench.limited_upstream, *[call(caller=("a", "1")) for _ in range(13)])
     await settled()
@@ -142,8 +142,8 @@ async def test_what_is_ahead_counts() -> None:
 
 
 @in_virtual_time
-async def test_the_queue_is_seen_behind_a_hold() -> None:
-    """Within a hold it is known that those ahead do not all go in the moment in which it ends."""
+async def test_queue_counts_after_a_back_off() -> None:
+    """During a back-off the expected delay includes the calls ahead, which are not all sent when it ends."""
     bench = Bench(per_minute(6))
     await bench.answered(call(), limited(300))
     tasks = start(bench.limited_upstream, *[call() for _ in range(6)])
@@ -158,8 +158,8 @@ async def test_the_queue_is_seen_behind_a_hold() -> None:
 
 
 @in_virtual_time
-async def test_an_expired_call_is_no_matter_of_rates() -> None:
-    """What comes too late for anything is refused for that, not for a limit that does not bind."""
+async def test_expired_call() -> None:
+    """An expired call fails with DeadlineExceeded, not with a rate limit."""
     bench = Bench()
     with pytest.raises(DeadlineExceeded):
         await embedded(bench.limited_upstream, call(deadline=now()))
@@ -167,8 +167,8 @@ async def test_an_expired_call_is_no_matter_of_rates() -> None:
 
 
 @in_virtual_time
-async def test_who_waits_is_told_of_a_new_hold() -> None:
-    """Those who wait already, and cannot go before their deadline now, are refused when that is known."""
+async def test_new_back_off_refuses_waiting_calls() -> None:
+    """A new back-off refuses at once the waiting calls that cannot be sent before their deadlines."""
     bench = Bench(per_minute(60))
     under_way = start(bench.limited_upstream, call(), call())
     await settled()
@@ -190,12 +190,12 @@ async def test_who_waits_is_told_of_a_new_hold() -> None:
     assert bench.sample("embedwire_rate_limit_queue_length") == 0
 
 
-# --- waiters that leave ---
+# --- cancelled waiters ---
 
 
 @in_virtual_time
-async def test_a_cancelled_waiter_leaves_its_turn() -> None:
-    """Whoever leaves the queue costs nobody a turn."""
+async def test_cancelled_waiter_delays_no_other() -> None:
+    """A cancelled waiter uses no reservation and delays no other call."""
     bench = Bench(per_minute(6), script=OK)
     tasks = start(bench.limited_upstream, *[call() for _ in range(5)])
     await settled()
@@ -211,7 +211,7 @@ async def test_a_cancelled_waiter_leaves_its_turn() -> None:
 @pytest.mark.parametrize("seed", range(8))
 @in_virtual_time
 async def test_churn(seed: int) -> None:
-    """Calls that come, leave, fail and are held at random leave a limiter that works, and a queue that is empty."""
+    """Calls that succeed, fail, are cancelled and refused at random leave a usable limiter and an empty queue."""
     chance = random.Random(seed)
     bench = Bench(per_minute(600))
     replies: list[Exception | None] = [None, None, limited(1), limited(), limited(2 * HOUR), refusal(503)]
@@ -219,11 +219,11 @@ async def test_churn(seed: int) -> None:
     def script(attempt: Attempt) -> None:
         reply = chance.choice(replies)
 
-        def say() -> None:
+        def answer() -> None:
             if not attempt.answer.done():
                 attempt.succeed() if reply is None else attempt.fail(reply)
 
-        asyncio.get_running_loop().call_later(chance.uniform(0, 2), say)
+        asyncio.get_running_loop().call_later(chance.uniform(0, 2), answer)
 
     bench.upstream.script = script
     tasks = []
@@ -244,8 +244,8 @@ async def test_churn(seed: int) -> None:
 
 
 @in_virtual_time
-async def test_a_turn_comes_in_the_tick_of_a_cancellation() -> None:
-    """A turn that comes to somebody who is just leaving does not stop the queue behind it."""
+async def test_reservation_granted_in_the_iteration_of_a_cancellation() -> None:
+    """A reservation granted in the loop iteration of its waiter's cancellation does not block the queue."""
     bench = Bench(per_minute(60), script=OK)
     spacing = (MINUTE + MARGIN) / 60
     tasks = start(bench.limited_upstream, *[call() for _ in range(6)])

@@ -1,4 +1,4 @@
-"""Holds: the time for which the upstream asks, per credential and modality."""
+"""Back-off as requested by the upstream, per credential and modality."""
 
 import asyncio
 
@@ -12,8 +12,8 @@ from tests.unit.policies.rate_limit.support import OK, Bench
 
 @pytest.mark.parametrize("asked", [0.5, 7.0, 3600.0])
 @in_virtual_time
-async def test_a_hold_stops_its_own_only(asked: float) -> None:
-    """After a 429 nobody of its credential and modality goes until its time is over; everybody else does."""
+async def test_back_off_applies_to_one_credential_and_modality(asked: float) -> None:
+    """A 429 delays all calls of its credential and modality, and no others."""
     bench = Bench()
     await bench.answered(call(), limited(asked))
     held = now()
@@ -37,8 +37,8 @@ async def test_a_hold_stops_its_own_only(asked: float) -> None:
 
 
 @in_virtual_time
-async def test_credentials_of_callers_are_held_apart() -> None:
-    """A caller's own key has holds of its own, which the server's and other callers' keys do not feel."""
+async def test_back_off_of_callers_keys_is_separate() -> None:
+    """A back-off of a caller's own key affects neither the server's key nor other callers' keys."""
     bench = Bench()
     await bench.answered(call(credential="a"), limited(60))
     await bench.answered(call())
@@ -53,8 +53,8 @@ async def test_credentials_of_callers_are_held_apart() -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 503])
 @in_virtual_time
-async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
-    """Whatever the reply, if it says that nothing remains until some time, everybody waits until then."""
+async def test_reply_that_reports_an_exhausted_limit(status: int) -> None:
+    """A reply of any status that reports an exhausted limit delays all calls until its reset."""
     bench = Bench()
     failure = None if status == 200 else refusal(status, Reason.INPUT_REJECTED)
     await bench.answered(call(), failure, exhausted_for=9.0)
@@ -66,8 +66,8 @@ async def test_a_reply_after_which_nothing_remains_holds(status: int) -> None:
 
 
 @in_virtual_time
-async def test_a_hold_is_not_shortened() -> None:
-    """Replies to what was under way may lengthen a hold; a shorter one among them changes nothing."""
+async def test_back_off_is_not_shortened() -> None:
+    """Replies to requests in flight may extend a back-off but never shorten it."""
     bench = Bench()
     tasks = start(bench.limited_upstream, *[call() for _ in range(4)])
     await settled()
@@ -82,8 +82,8 @@ async def test_a_hold_is_not_shortened() -> None:
 
 
 @in_virtual_time
-async def test_what_a_refused_one_is_told() -> None:
-    """A reply without a hint within a longer hold is told the hold, not a guess that is over long before."""
+async def test_retry_delay_of_a_refused_call() -> None:
+    """A refusal without a hint during a longer back-off has the remaining back-off as its retry delay."""
     bench = Bench()
     tasks = start(bench.limited_upstream, call(), call())
     await settled()

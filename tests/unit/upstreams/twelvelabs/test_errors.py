@@ -54,7 +54,7 @@ from tests.unit.upstreams.twelvelabs.errors_support import KEY, refused
 )
 @pytest.mark.parametrize("shape", ["flat", "nested"])
 def test_codes(code: str, status: int, reason: Reason, shape: str) -> None:
-    """A code that is known decides, in either shape of body and either case; else the status does."""
+    """A known code decides on the reason, in either format of the body and either case; else the status does."""
     error = {"code": code, "message": "So it is."}
     failure = refused(status, error if shape == "flat" else {"error": error})
     assert failure.reason is reason
@@ -113,7 +113,7 @@ def test_codes(code: str, status: int, reason: Reason, shape: str) -> None:
     ],
 )
 def test_statuses(status: int, reason: Reason, body: bytes, code: str, message: str) -> None:
-    """Without a known code the status decides, whatever the format of the body, and the message is never empty."""
+    """Without a known code the status decides, in any format of the body, and the message is not empty."""
     failure = refused(status, body)
     assert failure.reason is reason
     assert failure.message
@@ -139,7 +139,7 @@ def test_statuses(status: int, reason: Reason, body: bytes, code: str, message: 
     ],
 )
 def test_a_redirect_is_named(status: int, location: str, origin: str) -> None:
-    """A redirect is reported as such to the operator, with the target's origin if that is public."""
+    """A redirect is reported to the operator, with the origin of its target if that is public."""
     failure = refused(status, b"<title>Moved</title>", {"location": location})
     assert failure.reason is Reason.UPSTREAM_INCOMPATIBLE
     assert failure.message == (
@@ -149,7 +149,7 @@ def test_a_redirect_is_named(status: int, location: str, origin: str) -> None:
 
 @pytest.mark.parametrize("status", [300, 304])
 def test_not_every_3xx_is_a_redirect(status: int) -> None:
-    """A status that names no other place is not called a redirect."""
+    """A 3xx status without a target is not reported as a redirect."""
     failure = refused(status)
     assert (failure.reason, "redirects" in failure.message) == (Reason.UPSTREAM_INCOMPATIBLE, False)
 
@@ -164,7 +164,7 @@ def test_not_every_3xx_is_a_redirect(status: int) -> None:
     ],
 )
 def test_message(status: int, body: Any, message: str) -> None:
-    """The upstream's message is the failure's, else the status is named."""
+    """The failure has the upstream's message, or else the status."""
     assert refused(status, body).message == message
 
 
@@ -172,7 +172,7 @@ def test_message(status: int, body: Any, message: str) -> None:
     ("status", "word"), [(401, "TWELVELABS_API_KEY"), (404, "--upstream")], ids=["credentials", "incompatible"]
 )
 def test_message_to_the_operator(status: int, word: str) -> None:
-    """Where the operator must act, the message says what to set; the upstream's words are kept beside it."""
+    """A failure that the operator must fix names the setting and keeps the upstream's message."""
     failure = refused(status, {"message": "No."})
     assert word in failure.message
     assert failure.upstream is not None
@@ -180,7 +180,7 @@ def test_message_to_the_operator(status: int, word: str) -> None:
 
 
 def test_rejected() -> None:
-    """An `error_message` within a good reply is cleaned like any other word of the upstream."""
+    """An `error_message` in a successful reply is cleaned like other text of the upstream."""
     failure = errors.from_error_message(f"bad\naudio {KEY}", KEY)
     assert failure.reason is Reason.INPUT_REJECTED
     assert failure.message == "bad audio [key]"
@@ -204,7 +204,7 @@ HINTS = st.one_of(
 
 @given(st.integers(200, 599), JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50), HINTS, HINTS)
 def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> None:
-    """Whatever the upstream answers, it becomes a failure that is safe to pass on."""
+    """Any response of the upstream becomes a failure that is safe to pass on."""
     failure = refused(status, body, {"retry-after": retry_after, "x-ratelimit-reset": reset})
     assert failure.reason in Reason
     assert failure.message
@@ -217,6 +217,6 @@ def test_anything(status: int, body: bytes, retry_after: str, reset: str) -> Non
 
 
 @pytest.mark.parametrize("message", ["", "\x00", "   "])
-def test_a_rejection_without_words_has_some(message: str) -> None:
-    """An error_message with nothing to read becomes a sentence of ours."""
+def test_rejection_with_an_empty_message(message: str) -> None:
+    """An empty error_message is replaced by a default message."""
     assert errors.from_error_message(message, None).message == "the upstream rejected this input without a reason"

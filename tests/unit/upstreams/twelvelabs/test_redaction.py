@@ -1,4 +1,4 @@
-"""Upstream text in failures: without the key, without control characters, bounded."""
+"""Text of the upstream in failures: without the key and control characters, and bounded."""
 
 import html
 import json
@@ -42,7 +42,7 @@ ODD_KEY = 'tlk/0+1=a&b%c"d'
     ],
 )
 def test_key_in_any_spelling(key: str, write: Callable[[str], str], format_body: Callable[[str], str]) -> None:
-    """The key is taken out of the body also where it is encoded or escaped."""
+    """The key is removed from the body also where it is encoded or escaped."""
     body = format_body(write(key)).encode()
     failure = errors.from_response(httpx.Response(400), body, key)
     assert failure.upstream is not None
@@ -53,7 +53,7 @@ def test_key_in_any_spelling(key: str, write: Callable[[str], str], format_body:
 
 @pytest.mark.parametrize("at", range(0, 3 * len(KEY), 3))
 def test_key_at_the_cut(at: int) -> None:
-    """Where the body is cut off within the key, no part of the key remains."""
+    """A body truncated within the key shows no part of it."""
     before = '{"message": "no '
     body = (before + " " * (errors.MAX_BODY_BYTES - len(before) - at) + KEY * 3)[: errors.MAX_BODY_BYTES]
     assert refused(400, body.encode()).message == "no"
@@ -61,7 +61,7 @@ def test_key_at_the_cut(at: int) -> None:
 
 @pytest.mark.parametrize("before", range(0, 200, 7))
 def test_key_at_the_cut_of_a_message(before: int) -> None:
-    """A message that is cut within the last of many keys shows no part of it, though those before it become short."""
+    """A message truncated within the last of many keys shows no part of it, although redaction shortens it."""
     key = "k" * 199 + "9"
     said = errors.from_response(
         httpx.Response(400), json.dumps({"message": "x" * before + key * 30 + "y" * 9000}).encode(), key
@@ -72,7 +72,7 @@ def test_key_at_the_cut_of_a_message(before: int) -> None:
 
 @pytest.mark.parametrize("key", ["details", "code", "message", "retryAfter", "error"])
 def test_a_key_that_is_a_name_of_the_format(key: str) -> None:
-    """A key that occurs as a name in the body hides neither the code nor the hint."""
+    """A key that is also a member name of the body hides neither the code nor the hint."""
     body = json.dumps({"error": {"code": "too_many_requests", "details": {"retryAfter": 2}}}).encode()
     failure = errors.from_response(httpx.Response(429), body, key)
     assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, 2.0)
@@ -80,7 +80,7 @@ def test_a_key_that_is_a_name_of_the_format(key: str) -> None:
 
 @pytest.mark.parametrize("field", ["code", "message", "docs_url"])
 def test_key_is_taken_out(field: str) -> None:
-    """The server's key is in nothing that is passed on, wherever the upstream repeats it."""
+    """The server's key is removed from every part of a failure."""
     failure = refused(400, {field: f"key {KEY} and {KEY}"}, {"x-ratelimit-limit": f"for {KEY}"})
     assert failure.upstream is not None
     assert getattr(failure.upstream, field) == "key [key] and [key]"
@@ -105,7 +105,7 @@ def test_key_is_taken_out(field: str) -> None:
     ],
 )
 def test_clean(text: object, expected: str) -> None:
-    """Upstream text has no control characters and at most 1 KB, and ends where a character does."""
+    """Text of the upstream has no control characters and at most 1 KB, cut at a character boundary."""
     assert sanitize.sanitize_text(text, KEY) == expected
 
 
@@ -116,7 +116,7 @@ def test_clean(text: object, expected: str) -> None:
     ids=["open string", "backslashes", "half of escapes", "escaped letters", "percent"],
 )
 def test_the_key_is_looked_for_in_linear_time(body: bytes, key: str) -> None:
-    """A body ten times as long takes about ten times as long: quadratic time would stop all calls for a minute."""
+    """The search for the key takes linear time, since quadratic time would block all calls."""
 
     def seconds(size: int) -> float:
         took = []

@@ -44,7 +44,7 @@ from tests.unit.upstreams.twelvelabs.errors_support import refused
 )
 @pytest.mark.parametrize("shape", ["flat", "nested"])
 def test_retry_delay(headers: dict[str, str], details: dict[str, Any], expected: float | None, shape: str) -> None:
-    """The first hint that can be understood is the delay: Retry-After, details.retryAfter, reset headers."""
+    """The delay is the first valid hint: Retry-After, details.retryAfter, reset headers."""
     error = {"code": "too_many_requests", "details": details}
     failure = refused(429, error if shape == "flat" else {"error": error}, headers)
     assert failure.retry_delay == expected
@@ -53,7 +53,7 @@ def test_retry_delay(headers: dict[str, str], details: dict[str, Any], expected:
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 504])
 @pytest.mark.parametrize(("value", "expected"), [("0", None), ("0.0", None), ("7", 7.0), ("7, 7", 7.0), ("7s", 7.0)])
 def test_no_other_refusal_is_to_be_retried_at_once(status: int, value: str, expected: float | None) -> None:
-    """A hint of 0 is not passed on for what is no rate limit: nothing would hold back the clients that obey it."""
+    """A hint of 0 is passed on for rate limits only, since clients would retry other failures without a delay."""
     assert refused(status, {}, {"Retry-After": value}).retry_delay == expected
 
 
@@ -80,20 +80,20 @@ def test_retry_at(header: str, write: Callable[[dt.datetime], str]) -> None:
     [(429, 7.0), (500, 7.0), (503, 7.0), (400, None), (401, None), (402, None), (413, None)],
 )
 def test_where_a_delay_helps(status: int, expected: float | None) -> None:
-    """A hint is passed on only where waiting can help."""
+    """A hint is passed on only for failures for which waiting can help."""
     assert refused(status, b"", {"retry-after": "7"}).retry_delay == expected
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 503])
-def test_a_reset_says_nothing_of_other_failures(status: int) -> None:
-    """When a window of the rate limit ends matters only to what hit the limit; every reply tells it."""
+def test_reset_is_used_for_rate_limits_only(status: int) -> None:
+    """A reset header is used for rate limits only, since every reply has one."""
     reset = str(int(dt.datetime.now(dt.UTC).timestamp()) + 60)
 
     assert refused(status, b"", {"x-ratelimit-reset": reset}).retry_delay is None
 
 
 def test_rate_limit_headers() -> None:
-    """The rate limit headers are kept under lower-case names, and no other header is."""
+    """Rate limit headers are kept with lower-case names, and no others."""
     headers = {
         "X-Ratelimit-Limit": "600",
         "X-RateLimit-Request-Remaining": "0",
@@ -120,7 +120,7 @@ def test_rate_limit_headers() -> None:
     ],
 )
 def test_an_absurd_hint_is_none(headers: dict[str, str], body: bytes) -> None:
-    """A hint that no number can hold leaves the refusal what it is."""
+    """A hint beyond the range of numbers does not change the failure."""
     failure = errors.from_response(httpx.Response(429, headers=headers), body, None)
 
     assert (failure.reason, failure.retry_delay) == (Reason.UPSTREAM_RATE_LIMITED, None)

@@ -1,4 +1,4 @@
-"""Replies in unusual spellings, with unknown members, faults and limits; each in several splits."""
+"""Replies with unusual spellings, unknown members, faults and limits, each in several splits."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.unit.upstreams.twelvelabs.v1_support import AUDIO, MEMBERS, VECTOR, R
 
 
 def same(data: bytes, modality: Modality = Modality.TEXT) -> Result:
-    """The outcome in one piece, after it has been seen to be that of other splits."""
+    """Return the outcome in one piece after a check that other splits have the same."""
     whole = outcome([data], modality)
     sizes = (1, 2, 7) if len(data) < 1 << 16 else (4099, 1 << 16)
     for size in sizes:
@@ -26,7 +26,7 @@ GOOD: Result = (ONE, ReplySummary("m"))
 
 @pytest.mark.parametrize("member", MEMBERS.values(), ids=MEMBERS)
 def test_unknown_members_never_matter(member: str) -> None:
-    """Whatever an unknown member holds, in any place, the reply is read as if it was not there."""
+    """An unknown member with any value at any position does not change the result."""
     for body in (
         f'{{"model_name":"m",{member},"text_embedding":{{"segments":[{VECTOR}]}}}}',
         f'{{"model_name":"m","text_embedding":{{"segments":[{VECTOR}]}},{member}}}',
@@ -42,7 +42,7 @@ def test_unknown_members_never_matter(member: str) -> None:
 
 @pytest.mark.parametrize("data", [b"\xff", b"caf\xe9", b"\xc3", b"\xed\xa0\xbe", b"\xf0\x9f\xa6"])
 def test_bytes_that_are_not_utf8(data: bytes) -> None:
-    """In what is not read they do not matter; a model name has to be text."""
+    """Invalid UTF-8 is accepted in unknown members but not in a model name."""
     before = b'{"model_name":"m","x":"' + data + b'","text_embedding":{"segments":[' + VECTOR.encode() + b"]}}"
     inside = b'{"model_name":"m","text_embedding":{"segments":[{"x":"' + data + b'",' + VECTOR[1:].encode() + b"]}}"
     assert same(before) == same(inside) == GOOD
@@ -67,7 +67,7 @@ def test_bytes_that_are_not_utf8(data: bytes) -> None:
     ],
 )
 def test_other_spellings(body: str) -> None:
-    """Names with escapes, a byte order mark, spaces, another order: all are the same reply."""
+    """Escaped names, a byte order mark, white space and another order do not change the result."""
     assert same((body % VECTOR).encode()) == GOOD
     assert same((body % VECTOR.replace("float", r"fl\u006fat")).encode()) == GOOD
 
@@ -83,13 +83,13 @@ def test_other_spellings(body: str) -> None:
     ],
 )
 def test_the_last_of_two_members_counts(segment: str, expected: list[float]) -> None:
-    """A member of a segment that is given twice is read as other JSON readers read it: the last one."""
+    """Of a duplicate member of a segment the last one is used, as by other JSON parsers."""
     body = f'{{"model_name":"m","text_embedding":{{"segments":[{segment}]}}}}'
     assert same(body.encode()) == ([Segment(packed(expected))], ReplySummary("m"))
 
 
 def test_the_last_of_two_offsets_counts() -> None:
-    """As above, for what is read of audio."""
+    """The same for duplicate offsets of audio."""
     segment = '{"float":[1,2,3],"start_offset_sec":9,"st\\u0061rt_offset_sec":6,"embedding_option":"a"}'
     segments, _ = same(f'{{"model_name":"m","audio_embedding":{{"segments":[{segment}]}}}}'.encode(), Modality.AUDIO)
     assert [segment.start_offset_sec for segment in segments] == [6.0]
@@ -108,7 +108,7 @@ def test_the_last_of_two_offsets_counts() -> None:
     ],
 )
 def test_segments_given_twice(embedding: str) -> None:
-    """Segments that have been passed on cannot be replaced by later ones: the reply is refused, in any spelling."""
+    """A duplicate list of segments is refused, since segments have already been emitted."""
     body = '{"model_name":"m",' + embedding.replace("%s", VECTOR) + "}"
     assert same(body.encode())[1] == "its segments are not a list of objects"
 
@@ -134,7 +134,7 @@ def test_segments_given_twice(embedding: str) -> None:
     ],
 )
 def test_numbers(number: str, value: float) -> None:
-    """Every number of JSON becomes the float32 nearest to what Python reads."""
+    """Every JSON number becomes the float32 nearest to Python's value."""
     data = f'{{"model_name":"m","text_embedding":{{"segments":[{{"float":[{number},{number}, 3]}}]}}}}'.encode()
     segments, _ = same(data)
     assert segments == [Segment(packed([value, value, 3]))]
@@ -162,8 +162,8 @@ def test_numbers(number: str, value: float) -> None:
         ("[1,2,3,]", "valid JSON"),
     ],
 )
-def test_what_is_no_vector(numbers: str, fault: str) -> None:
-    """What is no vector of finite numbers is refused, and the fault says why."""
+def test_invalid_vectors(numbers: str, fault: str) -> None:
+    """A vector that is not a list of finite numbers is refused with the fault."""
     body = f'{{"model_name":"m","text_embedding":{{"segments":[{{"float":{numbers}}}]}}}}'
     segments, end = same(body.encode())
     assert (segments, fault in str(end)) == ([], True)
@@ -171,7 +171,7 @@ def test_what_is_no_vector(numbers: str, fault: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 def test_other_encodings(encoding: str) -> None:
-    """A reply in another encoding than UTF-8 is refused as such."""
+    """An encoding other than UTF-8 is refused as such."""
     body = f'{{"model_name":"m","text_embedding":{{"segments":[{VECTOR}]}}}}'
     assert same(body.encode(encoding)) == ([], "it is not encoded in UTF-8")
 
@@ -193,9 +193,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_fault_after_good_segments(fault: str) -> None:
-    """The segments before a fault are given back and the first fault is reported, also if both come in one piece.
+    """Segments before a fault are returned and the first fault is reported, also if both come in one piece.
 
-    A list that holds no segment is found out at the end of the reply, so the segment after it counts.
+    A list without a segment is reported at the end of the reply, so a segment after it is returned.
     """
     body = f'{{"model_name":"m","audio_embedding":{{"segments":[{AUDIO},{AUDIO},{fault},{AUDIO}]}}}}'
     segments, end = same(body.encode(), Modality.AUDIO)
@@ -204,7 +204,7 @@ def test_a_fault_after_good_segments(fault: str) -> None:
 
 @pytest.mark.parametrize("excess", [0, 1])
 def test_limits_are_exact(excess: int) -> None:
-    """A segment, or all beside the segments, may have as many bytes as stated, in pieces of any size."""
+    """A segment, and all other parts together, may have exactly the documented size, in any split."""
     start, end = '{"x":"', f'",{VECTOR[1:]}'
     size = decoding.MAX_ELEMENT_BYTES - len(start) - len(end) + excess
     element = f'{{"model_name":"m","text_embedding":{{"segments":[{start}{"a" * size}{end}]}}}}'

@@ -1,4 +1,4 @@
-"""Generated replies: the same result however they are split, and as Python's JSON reader has it."""
+"""Generated replies: the same result in any split, and as by Python's JSON parser."""
 
 import json
 import random
@@ -24,7 +24,7 @@ VALUES = st.recursive(
 
 @st.composite
 def documents(draw: st.DrawFn) -> tuple[bytes, Modality]:
-    """The bytes of a reply, good or changed in a few places."""
+    """The bytes of a reply, valid or mutated."""
     modality = draw(st.sampled_from([Modality.TEXT, Modality.AUDIO]))
     vector = st.lists(st.floats(-9, 9) | st.integers(-(2**70), 2**70), min_size=DIMENSIONS, max_size=DIMENSIONS)
     segment = st.fixed_dictionaries(
@@ -46,7 +46,7 @@ def documents(draw: st.DrawFn) -> tuple[bytes, Modality]:
 @settings(max_examples=100, deadline=None)
 @given(documents(), st.randoms())
 def test_any_split_of_any_document(document: tuple[bytes, Modality], rnd: random.Random) -> None:
-    """Any pieces of any bytes give the same segments and the same completion or fault as one piece."""
+    """Any split of any bytes gives the same segments and the same completion or fault as one piece."""
     data, modality = document
     cuts = sorted(rnd.randint(0, len(data)) for _ in range(rnd.randint(1, 12)))
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
@@ -57,7 +57,7 @@ def test_any_split_of_any_document(document: tuple[bytes, Modality], rnd: random
 @settings(max_examples=100, deadline=None)
 @given(documents())
 def test_as_pythons_reader_understands_it(document: tuple[bytes, Modality]) -> None:
-    """What the official SDK's JSON reader finds in a reply is what comes out; what it refuses gives no completion."""
+    """The result equals that of Python's JSON parser, and what it refuses is not completed."""
     data, modality = document
     segments, end = outcome([data], modality)
     try:
@@ -73,7 +73,7 @@ def test_as_pythons_reader_understands_it(document: tuple[bytes, Modality]) -> N
 
 
 def reference(data: bytes, modality: Modality) -> list[bytes]:
-    """The vectors of a reply, read whole. A ValueError, KeyError or TypeError if it is none."""
+    """Return the vectors of a reply parsed as a whole; raise ValueError, KeyError or TypeError if it is invalid."""
     whole: Any = json.loads(data.decode("utf-8-sig", "surrogateescape"), strict=False)
     embedding = whole[f"{modality}_embedding"]
     metadata_is_fine = whole["model_name"] == "m"

@@ -1,4 +1,4 @@
-"""Usual replies of texts, which are read without the scanner."""
+"""Replies of texts in the usual form, which are parsed without the scanner."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,19 +13,19 @@ USUAL = b'{"model_name":"m","text_embedding":{"segments":[{"float":[1,-2.5,3e-1]
 
 @pytest.mark.parametrize("body", [USUAL, USUAL.replace(b":", b" : ").replace(b",", b" ,\n"), b" " + USUAL + b"\r\n"])
 def test_the_usual_reply_is_read_at_once(body: bytes) -> None:
-    """A text's reply in its usual form needs no scanner, and gives the same."""
+    """A usual reply for a text is parsed without the scanner, with the same result."""
     assert at_once(body) == outcome([body]) == ([Segment(packed([1, -2.5, 0.3]))], ReplySummary("m"))
 
 
 @pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.AUDIO])
 def test_other_modalities_are_not_read_at_once(modality: Modality) -> None:
-    """They have metadata or several segments."""
+    """Replies of other modalities need the scanner: they have metadata or several segments."""
     assert at_once(USUAL.replace(b"text_", f"{modality}_".encode()), modality) is None
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """The usual reply, changed in a few places, cut off or with something behind it."""
+    """The usual reply, mutated, truncated or with bytes after it."""
     data = bytearray(USUAL)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
@@ -45,12 +45,12 @@ PIECES = [
 @settings(max_examples=500, deadline=None)
 @given(mutated())
 def test_any_reply_is_the_same_read_at_once(data: bytes) -> None:
-    """Whatever is changed in a reply, it is left to the scanner, or gives the same vector and summary."""
+    """A mutated reply is left to the scanner or gives the same vector and summary."""
     assert at_once(data) in (None, outcome([data]))
 
 
 def test_every_byte_replaced() -> None:
-    """The same for each place of the usual reply and each of many bytes, and for each place where it may be cut off."""
+    """The same holds for each position of the reply with each of many bytes, and for each truncation."""
     for at in range(len(USUAL)):
         assert at_once(USUAL[:at]) is None
         for byte in (*b'[]{}",:\\0 -.eEn', 0, 0x1F, 0x7F, 0x80, 0xC3, 0xFF):

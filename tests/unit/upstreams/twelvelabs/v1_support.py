@@ -1,4 +1,4 @@
-"""Helpers of the tests of replies: the outcome of a reply that comes in pieces."""
+"""Helpers of the tests of replies: the outcome of a reply that arrives in pieces."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ Result = tuple[list[Segment], ReplySummary | str]
 
 
 def outcome(pieces: Iterable[bytes], modality: Modality = Modality.TEXT) -> Result:
-    """All that comes of a reply: its segments, also those before a fault, and its summary or what is wrong."""
+    """Return the segments of a reply, also those before a fault, and its summary or fault."""
     parser = V1ReplyParser(modality, DIMENSIONS)
     segments: list[Segment] = []
     for piece in pieces:
@@ -31,7 +31,7 @@ def outcome(pieces: Iterable[bytes], modality: Modality = Modality.TEXT) -> Resu
 
 
 def at_once(data: bytes, modality: Modality = Modality.TEXT) -> Result | None:
-    """What comes of a complete reply that is read without the scanner; None if it is not read so."""
+    """Return the outcome of a complete reply parsed without the scanner; None if that is not possible."""
     return V1ReplyParser(modality, DIMENSIONS).whole(data)
 
 
@@ -67,7 +67,7 @@ MEMBERS = {
     "the names as values": '"x":["text_embedding","segments","float"]',
     "both names, deeper": '"x":{"text_embedding":{"segments":[{"float":[9]}]}}',
     "other modalities": '"image_embedding":null,"audio_embedding":[]',
-    "an embedding that nobody asked for": '"image_embedding":{"segments":[{"float":[9,9]}]}',
+    "an embedding that was not requested": '"image_embedding":{"segments":[{"float":[9,9]}]}',
     "a vector": '"x":[' + ",".join(["0.5"] * 2000) + "]",
     "100 KB in a string": '"x":"' + "a" * 100_000 + '"',
     "100 KB of escapes": '"x":"' + r"\"" * 50_000 + '"',
