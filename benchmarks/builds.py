@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.processes import Command
-from embedwire_server.config.renamed import RENAMED
+from embedwire_server.config.renamed_settings import RENAMED
 from embedwire_server.config.settings import ALL
 
 _OLD_NAMES = {new: old for old, new in RENAMED.items()}

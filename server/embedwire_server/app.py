@@ -15,9 +15,9 @@ from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.observability.http import MetricsEndpoint
+from embedwire_server.observability.http_server import MetricsEndpoint
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.observability.resources import ResourceMonitor
+from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
 from embedwire_server.policies.retry_budget import RetryBudget
@@ -26,10 +26,10 @@ from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
-from embedwire_server.rpc.options import ServerOptions
-from embedwire_server.rpc.scheduling import batch_threads
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
-from embedwire_server.rpc.tls import RotatingCredentials
+from embedwire_server.rpc.thread_scheduling import batch_threads
+from embedwire_server.rpc.tls_reload import RotatingCredentials
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed

@@ -9,7 +9,7 @@ import structlog
 
 from embedwire_server import __version__
 from embedwire_server.config.settings import Settings
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy

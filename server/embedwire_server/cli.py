@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
 from embedwire_server.config import render, sources
-from embedwire_server.config.faults import InvalidConfiguration
+from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.config.fields import duration_text
 from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.config.groups import SANDBOX
@@ -18,7 +18,7 @@ from embedwire_server.config.settings import ALL, API_KEY, FILE_ONLY, Settings
 from embedwire_server.config.sources import Configuration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.observability import logs, standard_error
-from embedwire_server.process import runner, tuning
+from embedwire_server.process import gc_tuning, runner
 
 if TYPE_CHECKING:
     from embedwire_server.app import App
@@ -138,16 +138,16 @@ def _print_lines(*lines: str) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.config.reload import Reloading  # noqa: PLC0415
-    from embedwire_server.observability import resources  # noqa: PLC0415 - only for this command
+    from embedwire_server.observability import resource_monitor  # noqa: PLC0415 - only for this command
 
-    tuning.raise_gc_threshold()  # before most modules are loaded
+    gc_tuning.raise_gc_threshold()  # before most modules are loaded
     path = sources.config_file(_flags(arguments))
     watcher = None if path is None else FileWatcher(path)  # before it is read, so that no change is missed
     found = _valid(arguments)
     settings = found.settings
     logs.configure(settings.log.level, settings.log.format)
     _warn(found)  # standard error is the log now
-    resources.require_files(settings.concurrency.inputs_per_modality)
+    resource_monitor.require_files(settings.concurrency.inputs_per_modality)
     server = _server(settings)
     return _run(server, reload=Reloading(server, settings, functools.partial(_load, arguments)), config=watcher)
 

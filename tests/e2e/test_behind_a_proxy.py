@@ -10,7 +10,7 @@ import grpc
 import pytest
 import trustme
 
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core.failure_causes import WORDS, Cause
 from tests.support.forward_proxy import REFUSED, ForwardProxy
 from tests.support.messages import failed, request, results, text_input
 from tests.support.serving import serving

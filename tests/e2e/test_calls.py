@@ -19,7 +19,7 @@ from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import ModelTable
 from embedwire_server.core.results import Segment
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.call_context import Call
@@ -27,7 +27,7 @@ from embedwire_server.rpc.deadline import DefaultDeadlines
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
 from embedwire_server.testing import Attempt, ScriptedUpstream
@@ -134,7 +134,7 @@ def test_the_log_of_an_unforeseen_exception_can_be_written(form: str) -> None:
     """Both log formats hold type, causes and places, and no word of an exception, also for other libraries."""
     program = f"""
 import logging
-from embedwire_server.observability import exceptions, logs
+from embedwire_server.observability import exception_logging, logs
 logs.configure("debug", "{form}")
 try:
     try:
@@ -142,7 +142,7 @@ try:
     except KeyError as error:
         raise ValueError("CANARY") from error
 except ValueError as error:
-    exceptions.log_unexpected(error)
+    exception_logging.log_unexpected(error)
     logging.getLogger("asyncio").exception("a library complains")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)

@@ -16,9 +16,9 @@ import pytest
 import trustme
 
 from embedwire.v1 import embedding_pb2
-from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, RetrySafety, UpstreamFailure
-from embedwire_server.upstreams.http import diagnosis
+from embedwire_server.core.failure_causes import OWN, PERMANENT, WORDS, Cause
+from embedwire_server.upstreams.http import connection_errors
 from embedwire_server.upstreams.http.exchange import TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError
 from tests.e2e.causes_support import Serving, listening, says, self_signed
@@ -231,7 +231,7 @@ def test_exceptions_have_their_cause(error: Exception, cause: Cause) -> None:
     """What the network's exceptions mean, also where they cannot be produced here."""
     wrapped = httpx.ConnectError("")
     wrapped.__cause__ = error
-    assert diagnosis.cause_of(wrapped) is cause
+    assert connection_errors.cause_of(wrapped) is cause
 
 
 def test_the_contract_lists_every_cause() -> None:

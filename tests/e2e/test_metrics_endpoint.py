@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.observability import http as metrics_endpoint
-from embedwire_server.observability.http import MetricsEndpoint
+from embedwire_server.observability import http_server as metrics_endpoint
+from embedwire_server.observability.http_server import MetricsEndpoint
 from tests.support.messages import text_input
 from tests.support.process import ServerProcess
 

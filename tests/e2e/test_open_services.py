@@ -19,8 +19,8 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, deadline, health, reflection, services
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.stream_limit import StreamLimit
 from tests.support import http2

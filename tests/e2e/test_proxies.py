@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from embedwire_server.config import render, sources
-from embedwire_server.config.faults import InvalidConfiguration
+from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.core import proxies
 from tests.support.serving import settings_of
 

@@ -21,8 +21,8 @@ from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.config.groups import MIB
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
-from embedwire_server.process.lifespan import LIFESPAN_JITTER, Lifespan
 from embedwire_server.process.port_reservation import reserve_port
+from embedwire_server.process.worker_lifespan import LIFESPAN_JITTER, Lifespan
 from tests.support.messages import text_input
 from tests.support.process import SERVER, ServerProcess
 from tests.support.serving import settings_of, until

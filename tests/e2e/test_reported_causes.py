@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from embedwire.v1 import embedding_pb2
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core.failure_causes import WORDS, Cause
 from tests.e2e.causes_support import listening, says, self_signed
 from tests.support.messages import failed, request, results, text_input
 from tests.support.serving import Scripted, Serve, Served

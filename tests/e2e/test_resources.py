@@ -13,9 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.app import App
-from embedwire_server.core.causes import Cause
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.observability.resources import GOOD_CHECKS, ResourceMonitor
+from embedwire_server.observability.resource_monitor import GOOD_CHECKS, ResourceMonitor
 from embedwire_server.rpc.health import SERVICE
 from tests.e2e.test_upload import chunks, first, send
 from tests.support.messages import request, results, text_input, upload_input

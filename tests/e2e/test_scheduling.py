@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.rpc.scheduling import batch_threads
+from embedwire_server.rpc.thread_scheduling import batch_threads
 from tests.support.messages import text_input
 from tests.support.process import ServerProcess
 from tests.support.upstreams import Visit, reply

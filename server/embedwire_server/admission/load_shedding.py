@@ -13,7 +13,7 @@ from embedwire_server.core.errors import Overloaded
 from embedwire_server.core.fair_share import FairShare
 from embedwire_server.core.inputs import Caller, EmbedRequest
 from embedwire_server.core.models import Modality
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 
 _FIRST_GUESS, _LEAST_DELAY, _LONGEST_DELAY = 0.5, 0.1, 30.0

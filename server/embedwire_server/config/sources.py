@@ -17,8 +17,8 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from embedwire_server.config import validation
-from embedwire_server.config.faults import Fault, InvalidConfiguration, suggestion
-from embedwire_server.config.renamed import RENAMED, RENAMED_IN_FILE
+from embedwire_server.config.errors import Fault, InvalidConfiguration, suggestion
+from embedwire_server.config.renamed_settings import RENAMED, RENAMED_IN_FILE
 from embedwire_server.config.settings import (
     ALL,
     API_KEY,

@@ -27,7 +27,7 @@ Messages are sent to callers: they contain no secret, no path and no text of an 
 import dataclasses
 import enum
 
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core.failure_causes import WORDS, Cause
 
 
 class Reason(enum.StrEnum):

@@ -13,8 +13,8 @@ from embedwire_server.core.errors import GatewayError, Reason
 from embedwire_server.core.inputs import EmbedRequest, content_of
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.gateway.tasks import run_together
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.gateway.task_group import run_together
+from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 

@@ -17,11 +17,11 @@ from typing import IO
 
 import structlog
 
-from embedwire_server.core import causes
+from embedwire_server.core import failure_causes
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, ResourceFailure, UploadMismatch
-from embedwire_server.media.content_memory import UploadAccount
 from embedwire_server.media.in_memory import READ_BYTES
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.media.memory_budget import UploadAccount
+from embedwire_server.observability.exception_logging import describe
 
 IN_MEMORY_BYTES = 1 << 20
 # The part of an upload that is collected before it is written to disk, also if memory is short: writing each small
@@ -201,7 +201,7 @@ class SpooledUpload:
             await asyncio.to_thread(self._append, spilled)
             self._spooled += len(spilled[0]) + len(data)
         except OSError as error:
-            cause = causes.of_spool(error)
+            cause = failure_causes.of_spool(error)
             log.error("an upload cannot be spooled", cause=cause, errno=error.errno, **describe(error))  # noqa: TRY400 - no texts
             self._fail(ResourceFailure(cause))
         finally:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 
 # structlog finds it by this name where logging was not set up; not used here: its search costs as much as the line.
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("structlog_request_id")

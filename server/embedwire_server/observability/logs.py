@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from embedwire_server.observability import standard_error
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.log_lines import LogLines, request_id
 from embedwire_server.observability.log_writer import LogWriter
 

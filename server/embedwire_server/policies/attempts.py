@@ -5,8 +5,8 @@ import time
 
 import structlog
 
-from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.errors import GatewayError, Reason
+from embedwire_server.core.failure_causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream

@@ -10,7 +10,7 @@ import uvloop
 
 from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.observability import logs
-from embedwire_server.process import tuning
+from embedwire_server.process import gc_tuning
 
 Then = signal.Handlers | Callable[[int, object], None]
 
@@ -39,7 +39,7 @@ def run(
     Raises:
         StartupError: entering raised OSError or RuntimeError: a port in use, a missing extra.
     """
-    tuning.raise_gc_threshold()
+    gc_tuning.raise_gc_threshold()
 
     async def until_signal() -> None:
         asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
@@ -49,7 +49,7 @@ def run(
                 stack.enter_context(_changes(changed, config))
             if not await _started(service, stack, stop):
                 return
-            tuning.freeze_heap()
+            gc_tuning.freeze_heap()
             if reload is not None:
                 reloads = asyncio.create_task(_each_time(changed, reload))
                 stack.callback(reloads.cancel)

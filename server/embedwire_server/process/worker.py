@@ -20,9 +20,9 @@ import structlog
 
 from embedwire_server.config.settings import Settings
 from embedwire_server.observability import logs
-from embedwire_server.process import worker_process
-from embedwire_server.process.lifespan import Lifespan
+from embedwire_server.process import worker_main
 from embedwire_server.process.worker_channel import Channel
+from embedwire_server.process.worker_lifespan import Lifespan
 from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
 
 log = structlog.get_logger(__name__)
@@ -223,7 +223,7 @@ def _log_file() -> "Connection[Any, Any] | None":
 
 def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
     log_file = _log_file()
-    process = _SPAWN.Process(target=worker_process.run, args=(index, end, log_file), daemon=True)
+    process = _SPAWN.Process(target=worker_main.run, args=(index, end, log_file), daemon=True)
     # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -26,8 +26,8 @@ from embedwire_server.core.inputs import (
     UrlSource,
 )
 from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
-from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
 

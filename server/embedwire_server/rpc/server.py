@@ -9,14 +9,14 @@ import structlog
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Draining
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import handlers, reflection, services
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
-from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions, channel_arguments
+from embedwire_server.rpc.server_options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 

@@ -11,7 +11,7 @@ from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.gateway.tasks import run_together
+from embedwire_server.gateway.task_group import run_together
 from embedwire_server.rpc import call_context, encode, upload_stream
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.flow_control import MessageWriter

@@ -19,8 +19,8 @@ from embedwire_server.rpc.handlers import Context, Handlers
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
-from embedwire_server.rpc.options import ServerOptions, channel_arguments
 from embedwire_server.rpc.pending_calls import PendingCalls
+from embedwire_server.rpc.server_options import ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
 
 # Pending accept operations for each method of EmbeddingService, and for health checks, beside gRPC's own one.

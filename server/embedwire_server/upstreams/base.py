@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
-from embedwire_server.core.causes import Cause
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
 from embedwire_server.core.results import ReplySummary, Segment

@@ -37,8 +37,8 @@ from embedwire.replies import failure as read_failure
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 from embedwire_server.core import errors
-from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import Reason
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.rpc import encode, status
 from tests.e2e.client.callers import Connect, InTheLoop, InThreads, connecting
 from tests.e2e.client.services import Context, answering, result, segment, service

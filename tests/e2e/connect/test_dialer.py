@@ -13,9 +13,9 @@ import pytest
 import trustme
 from aiohappyeyeballs import AddrInfoType
 
-from embedwire_server.core.causes import Cause
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.proxies import Proxy
-from embedwire_server.upstreams.http import diagnosis, dialer
+from embedwire_server.upstreams.http import connection_errors, dialer
 from embedwire_server.upstreams.http.dialer import Dialer
 from embedwire_server.upstreams.http.resolver import Lookup, Resolver
 from tests.support.forward_proxy import REFUSED, ForwardProxy, listening
@@ -109,7 +109,7 @@ def nothing() -> None:
 async def failure(made: Dialer, on_accepted: Callable[[], None] = nothing) -> tuple[type[Exception], Cause]:
     with pytest.raises(httpx.TransportError) as caught:
         await made.connect(Caller, on_accepted)
-    return type(caught.value), diagnosis.cause_of(caught.value)
+    return type(caught.value), connection_errors.cause_of(caught.value)
 
 
 def sockets() -> int:
@@ -287,9 +287,9 @@ async def test_a_proxy_that_opens_no_tunnel(answer: bytes, cause: Cause) -> None
         async with asyncio.timeout(5):
             while forward.open:
                 await asyncio.sleep(0.01)
-    assert diagnosis.cause_of(caught.value) is cause
+    assert connection_errors.cause_of(caught.value) is cause
     if answer.startswith(b"HTTP/1.1 403"):
-        assert diagnosis.message_of(caught.value, cause).endswith("with status 403")
+        assert connection_errors.message_of(caught.value, cause).endswith("with status 403")
     assert "secret" not in repr(caught.value) + repr(caught.value.__cause__) + repr(proxy)
     assert not accepted.is_set()
 

@@ -11,7 +11,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from tests.support.messages import request, text_input, url_input
 from tests.support.serving import Served

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 from tests.e2e.hardening.support import AUDIO, TEXT, UNARY, bare, is_well
 from tests.support import http2
 from tests.support.http2 import Connection, call, frame, message

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from embedwire_server.rpc import deadline
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 from tests.e2e.hardening.support import RAW, UNARY, bare
 from tests.support import http2
 from tests.support.http2 import Connection, call, frame, message

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from embedwire_server.config import sources
-from embedwire_server.config.faults import InvalidConfiguration
+from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.config.settings import Settings
 
 SECRET = "tlk_0123456789abcdef"

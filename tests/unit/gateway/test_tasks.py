@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from embedwire_server.core.errors import InternalError
-from embedwire_server.gateway.tasks import run_together
+from embedwire_server.gateway.task_group import run_together
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from embedwire_server.core.inputs import Content
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
 
 LIMIT = 8 << 20

@@ -3,7 +3,7 @@
 import pytest
 
 from embedwire_server.core.inputs import Caller
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 
 MIB = 1 << 20
 HEAVY, OTHER = ("a", "1"), ("b", "1")

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import UploadMismatch
-from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.duration import LEAST_WORK, LONGEST_SECONDS, MOST_WORK, duration_of
 from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
 from tests.support.media import flac, mp3, sound, tone, wav
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.in_memory import READ_BYTES, InMemoryContent
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import IN_MEMORY_BYTES
 from tests.unit.media.spool_support import read, received, spooled, upload
 

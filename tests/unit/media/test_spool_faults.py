@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, Reason, ResourceFailure, UploadMismatch
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from tests.unit.media.spool_support import received, spooled, upload
 
 

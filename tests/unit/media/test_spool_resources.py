@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.core.failure_causes import Cause
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import BLOCK_BYTES
 from tests.unit.media.spool_support import read, received, spooled, upload
 

@@ -7,11 +7,11 @@ import grpc
 import prometheus_client
 
 from embedwire_server.config.settings import ALL
-from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import Reason
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import BUILT_IN, Modality
 from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
-from embedwire_server.observability.resources import CHECKED
+from embedwire_server.observability.resource_monitor import CHECKED
 from embedwire_server.policies.rate_limit.policy import configured
 from tests.support.serving import settings_of
 

@@ -9,7 +9,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import InvalidRequest
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import BUILT_IN, AudioRules, ImageRules, Model, ModelTable, TextRules, Truncate
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.rpc.decode import RequestReader
 
 TEXT_ONLY = Model("text-only", 4, text=TextRules(10, (Truncate.END,)))

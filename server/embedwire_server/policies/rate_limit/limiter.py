@@ -13,9 +13,9 @@ from embedwire_server.core.errors import DeadlineExceeded, QuotaViolation, RateL
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
-from embedwire_server.policies.rate_limit.back_off import MAX_BACK_OFF, BackOff
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
+from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF, BackOff
 from embedwire_server.upstreams.base import EmbedCall
 
 UPSTREAM_LIMIT = "upstream"

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import structlog
 
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.rpc.grpcio.batch_leak import operation_futures
 
 # Set by the outermost handler: an exception before that does not come from our code.

@@ -3,7 +3,7 @@
 import grpc
 import structlog
 
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.rpc.grpcio import self_check
 
 TESTED = "1.85"  # the minor version; pyproject.toml has the same bound

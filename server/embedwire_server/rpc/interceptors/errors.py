@@ -11,7 +11,7 @@ import grpc
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.rpc import call_context, handlers, status
 from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
 from embedwire_server.rpc.grpcio import batch_leak

@@ -8,12 +8,12 @@ import structlog
 
 from embedwire_server.core.errors import Reason
 from embedwire_server.observability import logs
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, deadline, drain, handlers, status
 from embedwire_server.rpc.handlers import Context, Handler
 from embedwire_server.rpc.health import SERVICE
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 
 UPSTREAM_KEY = "embedwire-upstream"
 

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from embedwire_server.upstreams.dialect import MalformedReplyError
-from embedwire_server.upstreams.http import json_reader
+from embedwire_server.upstreams.http import json_fallback
 
 # The limits for unknown members: beside the segments, all of them together; in a segment, with its vector.
 MAX_ENVELOPE_BYTES = 1 << 20
@@ -90,7 +90,7 @@ class ReplyDecoder:
             raise MalformedReplyError("it is truncated")
         self._envelope += self._buffer
         try:
-            return json_reader.read(self._envelope)
+            return json_fallback.read(self._envelope)
         except ValueError:
             is_wide = b"\x00" in self._envelope[:4]
             raise MalformedReplyError(_NOT_UTF8 if is_wide else "it is not valid JSON") from None
@@ -242,6 +242,6 @@ def _too_large() -> MalformedReplyError:
 def _unescaped(name: bytes) -> bytes:
     """Return the name without escapes, in quotes; unchanged if it cannot be parsed."""
     try:
-        return f'"{json_reader.read(name)}"'.encode("utf-8", "surrogatepass")
+        return f'"{json_fallback.read(name)}"'.encode("utf-8", "surrogatepass")
     except ValueError:
         return name

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from embedwire_server.core.causes import OWN, WORDS, Cause
 from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, RetrySafety, UpstreamFailure
+from embedwire_server.core.failure_causes import OWN, WORDS, Cause
 from embedwire_server.upstreams.base import EmbedCall
-from embedwire_server.upstreams.http import diagnosis
+from embedwire_server.upstreams.http import connection_errors
 from embedwire_server.upstreams.http.decompression import DecompressionError, Decompressor
 from embedwire_server.upstreams.http.exchange import Exchange, Response
 from embedwire_server.upstreams.twelvelabs import errors
@@ -67,7 +67,7 @@ class ResponseBody:
         except httpx.TransportError as error:
             if self._exchange.fault:
                 raise unusable(self._exchange.fault) from error
-            cause = diagnosis.cause_of(error)
+            cause = connection_errors.cause_of(error)
             raise connection_failure(
                 cause, text="the upstream closed the connection before its reply was complete"
             ) from error

@@ -5,13 +5,13 @@ import time
 
 import httpx
 
-from embedwire_server.core.causes import PERMANENT, Cause
 from embedwire_server.core.errors import GatewayError, RetrySafety
+from embedwire_server.core.failure_causes import PERMANENT, Cause
 from embedwire_server.core.inputs import content_of
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.base import EmbedCall, Emit
 from embedwire_server.upstreams.dialect import Dialect, MalformedReplyError
-from embedwire_server.upstreams.http import diagnosis, rate_limit_headers
+from embedwire_server.upstreams.http import connection_errors, rate_limit_headers
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Response, Sender
 from embedwire_server.upstreams.http.response_body import (
     PIECE_BYTES,
@@ -99,7 +99,7 @@ class HttpUpstream:
     ) -> GatewayError:
         """Build the failure for an error status."""
         status = response.status
-        if request.url.scheme == "http" and diagnosis.requires_tls(status, head):
+        if request.url.scheme == "http" and connection_errors.requires_tls(status, head):
             return connection_failure(Cause.PLAINTEXT_TO_TLS_PORT)
         if status == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             return connection_failure(Cause.PROXY_AUTHENTICATION)
@@ -123,7 +123,7 @@ class HttpUpstream:
                 raise unusable(exchange.fault) from error
             cause = _cause(error, exchange)
             raise connection_failure(
-                cause, _retry_safety(exchange, cause), diagnosis.message_of(error, cause)
+                cause, _retry_safety(exchange, cause), connection_errors.message_of(error, cause)
             ) from error
         except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
@@ -145,7 +145,7 @@ class HttpUpstream:
 
 
 def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
-    cause = diagnosis.cause_of(error)
+    cause = connection_errors.cause_of(error)
     return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
 
 

@@ -14,7 +14,7 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from embedwire_server.upstreams.http import json_reader
+from embedwire_server.upstreams.http import json_fallback
 
 MAX_ITEMS = 20
 MAX_DEPTH = 6
@@ -147,14 +147,14 @@ def _error_object(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any JSON v
 def _json(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Parse JSON, also if it is truncated; None if it is no JSON."""
     try:
-        return json_reader.read_text(text)
+        return json_fallback.read_text(text)
     except ValueError:
         pass
     if not text.startswith(("{", "[", '"')):
         return None
     for whole in _completed(text):
         try:
-            return json_reader.read_text(whole)
+            return json_fallback.read_text(whole)
         except ValueError:
             continue
     return None

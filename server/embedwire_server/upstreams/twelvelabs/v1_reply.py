@@ -15,7 +15,7 @@ import simdjson
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
-from embedwire_server.upstreams.http import json_reader
+from embedwire_server.upstreams.http import json_fallback
 
 MAX_OPTION_CHARS = 64
 _VECTOR = ("float",)
@@ -152,7 +152,7 @@ def _members_by_reference(element: bytes, names: tuple[str, ...]) -> list[Any]:
         MalformedReplyError: it is no segment either.
     """
     try:
-        fields = json_reader.read(element)
+        fields = json_fallback.read(element)
     except ValueError:
         raise MalformedReplyError("a segment is not valid JSON") from None
     numbers, *about = map(fields.get, names) if isinstance(fields, dict) else (None,)

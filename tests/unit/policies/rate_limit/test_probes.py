@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from embedwire_server.core.errors import Reason, UpstreamFailure
-from embedwire_server.policies.rate_limit.back_off import MAX_BACK_OFF
+from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF
 from tests.support.embed_calls import SEGMENT, call, gathered, limited, start
 from tests.support.virtual_time import in_virtual_time, now, settled
 from tests.unit.policies.rate_limit.support import OK, Bench, bench_is_free

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from embedwire_server.core.errors import DeadlineExceeded, RateLimited, Reason
-from embedwire_server.policies.rate_limit.back_off import MAX_BACK_OFF
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
+from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF
 from embedwire_server.testing import Attempt
 from tests.support.embed_calls import Embedded, call, embedded, gathered, limited, refusal, start
 from tests.support.virtual_time import in_virtual_time, now, settled

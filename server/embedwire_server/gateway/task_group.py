@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 
 from embedwire_server.core.cancellation import cancellation_requested
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.observability.exception_logging import log_unexpected
 
 
 async def run_together(*coroutines: Coroutine[object, object, None]) -> None:

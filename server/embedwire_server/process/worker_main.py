@@ -18,7 +18,7 @@ import structlog
 from embedwire_server.app import App
 from embedwire_server.config.settings import Settings
 from embedwire_server.observability import logs
-from embedwire_server.observability.resources import resident_memory
+from embedwire_server.observability.resource_monitor import resident_memory
 from embedwire_server.process import runner
 from embedwire_server.process.worker_channel import Channel
 from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start

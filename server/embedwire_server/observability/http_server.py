@@ -20,7 +20,7 @@ import prometheus_client
 import structlog
 from prometheus_client import CollectorRegistry
 
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 
 MAX_CONNECTIONS = 16
 MAX_CONNECTION_SECONDS = 10.0  # from its start to the end of the response

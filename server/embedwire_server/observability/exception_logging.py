@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from embedwire_server.core import causes
+from embedwire_server.core import failure_causes
 from embedwire_server.core.errors import GatewayError, InternalError, ResourceFailure
 
 log = structlog.get_logger(__name__)
@@ -17,7 +17,7 @@ _MOST_FRAMES = 50  # the innermost ones
 def log_unexpected(error: BaseException) -> GatewayError:
     """Log an exception under the request id of the running call, and return the failure for the caller."""
     log.error("unexpected exception", **describe(error))
-    lacking = causes.lacking(error)
+    lacking = failure_causes.lacking(error)
     return InternalError() if lacking is None else ResourceFailure(lacking)
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from embedwire_server.core import causes
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core import failure_causes
+from embedwire_server.core.failure_causes import WORDS, Cause
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 
@@ -121,7 +121,7 @@ class ResourceMonitor:
                 file.write(bytes(_SPOOL_BYTES))
         except OSError as error:
             self._spool_words = error.strerror or ""
-            return causes.of_spool(error)
+            return failure_causes.of_spool(error)
         return None
 
 
@@ -158,7 +158,7 @@ def _files_fault(spare: int) -> Cause | None:
     try:
         opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(spare))
     except OSError as error:
-        return causes.lacking(error)
+        return failure_causes.lacking(error)
     finally:
         for file in opened:
             os.close(file)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from embedwire_server.core import causes
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core import failure_causes
+from embedwire_server.core.failure_causes import WORDS, Cause
 from embedwire_server.upstreams.http.exchange import TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError
 from embedwire_server.upstreams.http.tunnel import TunnelError
@@ -115,7 +115,7 @@ def _of_link(error: BaseException) -> Cause | None:  # noqa: PLR0911 - one for e
     if isinstance(error, EOFError):
         return Cause.CONNECTION_CLOSED
     if isinstance(error, OSError | MemoryError | RuntimeError):
-        return causes.lacking(error) or _of_system(error)
+        return failure_causes.lacking(error) or _of_system(error)
     return None
 
 
@@ -124,7 +124,7 @@ def _of_proxy(links: list[BaseException]) -> Cause:
     for link in links:
         if isinstance(link, TunnelError):
             return Cause.PROXY_AUTHENTICATION if link.status == PROXY_AUTHENTICATION_REQUIRED else Cause.PROXY_REFUSED
-        if (cause := _of_link(link)) in causes.OWN:
+        if (cause := _of_link(link)) in failure_causes.OWN:
             return cause
     return Cause.PROXY_UNREACHABLE
 
@@ -145,7 +145,7 @@ def _of_name(error: socket.gaierror) -> Cause:
     try:
         os.close(os.dup(0))
     except OSError as fault:
-        if (own := causes.lacking(fault)) is not None:
+        if (own := failure_causes.lacking(fault)) is not None:
             return own
     if error.errno == getattr(socket, "EAI_MEMORY", None):
         return Cause.MEMORY
@@ -157,7 +157,7 @@ def _of_system(error: BaseException) -> Cause | None:
     number = getattr(error, "errno", None)
     if number is None:
         numbers = map(int, _ERRNO.findall(str(error)))
-        found = {_ERRNOS.get(number) or causes.lacking(OSError(number, "")) for number in numbers}
+        found = {_ERRNOS.get(number) or failure_causes.lacking(OSError(number, "")) for number in numbers}
         if listed := next((cause for cause in _PRECEDENCE if cause in found), None):
             return listed
         return _without_errno(error)
