@@ -9,7 +9,7 @@ from typing import Self
 
 from benchmarks.processes import Command
 from embedwire_server.config.renamed_settings import RENAMED
-from embedwire_server.config.settings import ALL
+from embedwire_server.config.setting_table import ALL
 
 _OLD_NAMES = {new: old for old, new in RENAMED.items()}
 

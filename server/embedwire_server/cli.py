@@ -13,8 +13,8 @@ from embedwire_server.config import render, sources
 from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.config.fields import duration_text
 from embedwire_server.config.file_watcher import FileWatcher
-from embedwire_server.config.groups import SANDBOX
-from embedwire_server.config.settings import ALL, API_KEY, FILE_ONLY, Settings
+from embedwire_server.config.setting_table import ALL, API_KEY, FILE_ONLY
+from embedwire_server.config.settings import SANDBOX, Settings
 from embedwire_server.config.sources import Configuration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.observability import logs, standard_error

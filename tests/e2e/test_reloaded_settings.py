@@ -10,7 +10,7 @@ import pytest
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config.fields import Group
 from embedwire_server.config.reload import merge_reloadable
-from embedwire_server.config.settings import RELOADABLE, changed
+from embedwire_server.config.setting_table import RELOADABLE, changed
 from embedwire_server.config.validation import check
 from embedwire_server.core.models import Model, TextRules
 from tests.support.messages import failed, text_input

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import TypeAdapter
 
-from embedwire_server.config.settings import ALL, FILE_ONLY
+from embedwire_server.config.setting_table import ALL, FILE_ONLY
 from tests.e2e.test_command import run
 from tests.support.messages import request, segments, text_input
 from tests.support.serving import Scripted, Serve, Served

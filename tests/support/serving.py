@@ -11,7 +11,8 @@ import grpc
 
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
-from embedwire_server.config.settings import Settings, nested
+from embedwire_server.config.setting_table import nested
+from embedwire_server.config.settings import Settings
 from embedwire_server.config.validation import check
 from tests.support.upstreams import ScriptedHttpServer
 

@@ -7,8 +7,7 @@ inputs of an admitted request wait for the concurrency limit, but are never reje
 import random
 import time
 
-from embedwire_server.config.groups import ConcurrencySettings
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import ConcurrencySettings, Settings
 from embedwire_server.core.errors import Overloaded
 from embedwire_server.core.fair_share import FairShare
 from embedwire_server.core.inputs import Caller, EmbedRequest

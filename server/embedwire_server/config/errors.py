@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable
 
-from embedwire_server.config.settings import PREFIX
+from embedwire_server.config.setting_table import PREFIX
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Settings of one worker: its share of the divided limits, and its own ports."""
 
-from embedwire_server.config.settings import SHARED, Settings, changed
+from embedwire_server.config.setting_table import SHARED, changed
+from embedwire_server.config.settings import Settings
 
 
 def shared(settings: Settings) -> dict[str, int]:

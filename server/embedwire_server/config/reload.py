@@ -7,7 +7,8 @@ from typing import Protocol
 import structlog
 
 from embedwire_server.config import validation
-from embedwire_server.config.settings import ALL, RELOADABLE, Settings, changed
+from embedwire_server.config.setting_table import ALL, RELOADABLE, changed
+from embedwire_server.config.settings import Settings
 from embedwire_server.config.sources import Configuration
 
 _OPENED = "tokens: all tokens were removed, which would accept any client; this needs a restart"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedwire_server.config.fields import RELOADED, duration_text
-from embedwire_server.config.settings import ALL, API_KEY, FILE_ONLY, Setting
+from embedwire_server.config.setting_table import ALL, API_KEY, FILE_ONLY, Setting
 from embedwire_server.config.sources import Configuration
 
 _MASKED = "**********"

@@ -1,46 +1,321 @@
-"""All settings, as one immutable model. Secrets appear in no repr."""
+"""Settings by group. Each is declared once: type, default, help, and whether it is reloadable or divided."""
 
-import dataclasses
-import functools
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, FilePath
-from pydantic.fields import FieldInfo
-
-from embedwire_server.auth.tokens import Token
-from embedwire_server.config.fields import DIVIDED, DURATION, RELOADED, Group, Marker
-from embedwire_server.config.groups import (
-    AuthSettings,
-    ConcurrencySettings,
-    HealthSettings,
-    LogSettings,
-    MetricsSettings,
-    RateLimitSettings,
-    RequestLimits,
-    RetrySettings,
-    ServerSettings,
-    ShutdownSettings,
-    TlsSettings,
-    UploadsSettings,
-    UpstreamSettings,
-    WorkersSettings,
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    FilePath,
+    SecretStr,
 )
+
+from embedwire_server.auth.certificates import CertificateFiles
+from embedwire_server.auth.tokens import Token
+from embedwire_server.config.fields import (
+    DIVIDED,
+    DURATION,
+    MAX_COUNT,
+    RELOADED,
+    Count,
+    Duration,
+    Group,
+    ListenAddress,
+    LongDuration,
+    PositiveDuration,
+)
+from embedwire_server.core import proxies
+from embedwire_server.core.address import Address, parse_base_url
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import BUILT_IN, Model, ModelTable
+from embedwire_server.core.proxies import Proxy
 
-PREFIX = "EMBEDWIRE_"
-KEY_VARIABLE = "TWELVELABS_API_KEY"
-FILE_ONLY = frozenset({"models", "tokens"})
-API_KEY = "api_key"
-# Settings that every deployment sets have short names as flags and variables.
-_SHORT: Mapping[tuple[str, ...], str] = {
-    ("server", "listen"): "listen",
-    ("server", "allow_insecure"): "insecure",
-    ("upstream", "url"): "upstream",
-    ("upstream", "api_key"): "api_key",  # never a flag; its variable is the one of the official SDK
-    ("workers", "count"): "workers",
-}
+SANDBOX = "sandbox"
+TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
+MIB = 1 << 20
+MIN_WORKER_MEMORY = 128  # MiB; a new worker needs up to 100
+
+_MAX_INT = (1 << 31) - 1  # largest value of a gRPC option
+_MAX_KEY_CHARS = 4096  # some servers reject headers of 8 KiB
+
+
+class ServerSettings(Group):
+    """The gRPC server."""
+
+    listen: ListenAddress = Field(default="127.0.0.1:50051", description="gRPC address")
+    allow_insecure: bool = Field(
+        default=False,
+        description="accept plaintext connections without authentication on addresses other than loopback; a proxy or "
+        "the network handles both",
+    )
+    reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
+    write_stall_timeout: PositiveDuration = Field(
+        default=60.0, description="abort a call whose client has not read for this long"
+    )
+    max_connection_age: PositiveDuration = Field(
+        default=1800.0,
+        description="close a connection of this age gracefully (GOAWAY), so that clients reconnect and load spreads",
+    )
+    grpc_public_api_only: bool = Field(default=False, description="use only the public API of grpcio; slower")
+
+    @property
+    def address(self) -> Address:
+        """Address of the gRPC server."""
+        return Address(self.listen)
+
+
+class MetricsSettings(Group):
+    """The metrics endpoint."""
+
+    listen: ListenAddress = Field(default="127.0.0.1:9464", description="address of /metrics")
+
+    @property
+    def address(self) -> Address:
+        """Address of /metrics."""
+        return Address(self.listen)
+
+
+class HealthSettings(Group):
+    """Separate port for health checks."""
+
+    listen: ListenAddress | None = Field(
+        default=None,
+        description="address of a second port, for health checks only, in plaintext: for probes without TLS",
+    )
+
+
+class TlsSettings(Group):
+    """TLS of the gRPC server."""
+
+    certificate: FilePath | None = Field(
+        default=None, description="PEM file with the server's certificate and the chain above it; unset: plaintext"
+    )
+    key: FilePath | None = Field(default=None, description="PEM file with the private key of the certificate")
+    client_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file with CA certificates; clients must present a certificate of one of them (mutual TLS)",
+    )
+
+    @property
+    def files(self) -> CertificateFiles | None:
+        """Files of the certificate; None serves in plain text."""
+        if self.certificate is None or self.key is None:
+            return None
+        return CertificateFiles(self.certificate, self.key, self.client_ca)
+
+
+class AuthSettings(Group):
+    """Credentials that are accepted from callers."""
+
+    allow_caller_api_keys: Annotated[bool, RELOADED] = Field(
+        default=False, description="accept callers' own upstream API keys, in the metadata key x-upstream-api-key"
+    )
+
+
+def _parse_upstream(text: str) -> str:
+    return text if text == SANDBOX else parse_base_url(text)
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    secret = key.get_secret_value()
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("must be visible ASCII characters only")
+    if len(secret) > _MAX_KEY_CHARS:
+        raise ValueError(f"must have at most {_MAX_KEY_CHARS} characters")
+    return key
+
+
+class ProxySetting(SecretStr):
+    """URL of a proxy, or `none`; its text form masks the credentials."""
+
+    def _display(self) -> str:
+        text = self.get_secret_value()
+        return text if text == proxies.NONE else str(proxies.parse(text))
+
+
+def _check_proxy(setting: SecretStr) -> ProxySetting:
+    text = setting.get_secret_value()
+    if text != proxies.NONE:
+        proxies.parse(text)
+    return ProxySetting(text)
+
+
+def _check_authorities(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ValueError("holds no certificates in PEM form") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    return path
+
+
+class UpstreamSettings(Group):
+    """The upstream and the connections to it."""
+
+    url: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
+        default=None,
+        description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
+    )
+    api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+        default=None, description="the upstream's API key"
+    )
+    proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = Field(
+        default=None,
+        description="URL of the proxy for connections to the upstream, or 'none'; unset: HTTPS_PROXY, HTTP_PROXY, "
+        "ALL_PROXY and NO_PROXY; loopback addresses and the sandbox never use one",
+    )
+    ca: Annotated[FilePath, AfterValidator(_check_authorities)] | None = Field(
+        default=None,
+        description="PEM file with CA certificates to trust for the upstream and its proxy, instead of the system's",
+    )
+
+    @property
+    def base_url(self) -> str | None:
+        """The upstream's base URL; None means the embedded sandbox."""
+        if self.url is None:
+            return TWELVELABS_URL if self.api_key is not None else None
+        return None if self.url == SANDBOX else self.url
+
+    @property
+    def name(self) -> str:
+        """Name of the upstream in metrics and results."""
+        if self.base_url is None:
+            return SANDBOX
+        return "twelvelabs" if self.base_url == TWELVELABS_URL else "custom"
+
+    @property
+    def used_proxy(self) -> Proxy | None:
+        """Proxy for connections to the upstream; None connects directly."""
+        if self.proxy is None or self.base_url is None or proxies.is_loopback(self.base_url):
+            return None
+        text = self.proxy.get_secret_value()
+        return None if text == proxies.NONE else proxies.parse(text)
+
+
+class WorkersSettings(Group):
+    """The worker processes."""
+
+    count: Count = Field(
+        default=1, description="number of worker processes; limits of all calls together are divided among them"
+    )
+    timeout: LongDuration = Field(
+        default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
+    )
+    max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=MAX_COUNT)] | None = Field(
+        default=None, description="replace a worker whose resident memory exceeds this many MiB; unset: no limit"
+    )
+    max_age: Annotated[LongDuration | None, DURATION] = Field(
+        default=None, description="replace a worker of this age; unset: no limit"
+    )
+
+    @property
+    def have_supervisor(self) -> bool:
+        """Whether a supervisor starts and replaces workers; else a single process serves."""
+        return self.count > 1 or self.max_memory is not None or self.max_age is not None
+
+
+class ShutdownSettings(Group):
+    """Graceful shutdown after SIGTERM."""
+
+    grace_period: Duration = Field(default=30.0, description="time for running calls to finish")
+    delay: Duration = Field(default=0.0, description="time between reporting NOT_SERVING and rejecting new calls")
+
+
+class UploadsSettings(Group):
+    """Uploads."""
+
+    idle_timeout: PositiveDuration = Field(
+        default=30.0,
+        description="abort an upload if fewer than 15,000 bytes, or less than the rest of its file, arrive in this "
+        "time",
+    )
+    spool_dir: DirectoryPath | None = Field(
+        default=None, description="directory for spooled uploads; unset: the system's temporary directory"
+    )
+
+
+class LogSettings(Group):
+    """Logging."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="minimum level of log lines"
+    )
+    format: Literal["text", "json"] = Field(default="text", description="format of log lines")
+
+
+class ConcurrencySettings(Group):
+    """Limits on concurrency and memory."""
+
+    inputs_per_call: Annotated[Count, RELOADED] = Field(default=16, description="concurrent inputs of one call")
+    inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
+        default=64, description="concurrent inputs of one modality and credential, of all calls"
+    )
+    queue_per_modality: Annotated[int, Field(ge=0, le=MAX_COUNT), RELOADED, DIVIDED] = Field(
+        default=256, description="queued inputs of one modality; calls that exceed it are rejected"
+    )
+    max_buffered_bytes: Annotated[Count, RELOADED, DIVIDED] = Field(
+        default=256 * MIB, description="bytes of content in memory; calls that exceed it are rejected"
+    )
+
+
+class RetrySettings(Group):
+    """Retries of upstream requests."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=3), RELOADED] = Field(
+        default=3, description="maximum number of upstream requests for one input"
+    )
+    budget_ratio: Annotated[float, Field(ge=0, le=1), AfterValidator(abs), RELOADED] = Field(
+        default=0.2,
+        description="average number of retries for each input, beyond a small reserve; none while most attempts fail",
+    )
+
+
+_Limit = Annotated[Count | None, RELOADED, DIVIDED]
+_OF_PLAN = "rate limit of the plan; unset: none"
+_OF_MEDIA = "minutes of media; unset: no limit"
+
+
+class RequestRateLimits(Group):
+    """Rate limits of a modality."""
+
+    requests_per_minute: _Limit = Field(default=None, description=_OF_PLAN)
+    requests_per_day: _Limit = Field(default=None, description=_OF_PLAN)
+
+
+class AudioRateLimits(RequestRateLimits):
+    """Rate limits of audio."""
+
+    media_minutes_per_hour: _Limit = Field(default=None, description=_OF_MEDIA)
+    media_minutes_per_day: _Limit = Field(default=None, description=_OF_MEDIA)
+
+
+class RateLimitSettings(Group):
+    """The rate limits of the plan at the upstream."""
+
+    text: RequestRateLimits = Field(default_factory=RequestRateLimits)
+    image: RequestRateLimits = Field(default_factory=RequestRateLimits)
+    audio: AudioRateLimits = Field(default_factory=AudioRateLimits)
+
+
+class RequestLimits(Group):
+    """Limits of one request."""
+
+    inputs: Annotated[Count, RELOADED] = Field(default=256, description="maximum number of inputs in one call")
+    message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(
+        default=16 * MIB, description="maximum size of one request message, in bytes"
+    )
+    image_bytes: Annotated[Count, RELOADED] = Field(default=32 * MIB, description="maximum size of one image, in bytes")
+    upload_bytes: Annotated[Count, RELOADED] = Field(
+        default=256 * MIB, description="maximum size of one uploaded file, in bytes"
+    )
+    text_bytes: Annotated[Count, RELOADED] = Field(
+        default=64 << 10, description="maximum size of one text in UTF-8, in bytes"
+    )
+    url_chars: Annotated[Count, RELOADED] = Field(default=8192, description="maximum length of one URL, in characters")
 
 
 def _with_lists(tokens: object) -> object:
@@ -102,90 +377,3 @@ class Settings(Group):
             text_bytes=found.text_bytes,
             url_chars=found.url_chars,
         )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Setting:
-    """Metadata of one setting.
-
-    Attributes:
-        path: names of its groups and of its field.
-        field: declaration of the field.
-    """
-
-    path: tuple[str, ...]
-    field: FieldInfo
-
-    @property
-    def name(self) -> str:
-        """Name from which the flag and the variable are formed, such as shutdown_grace_period."""
-        return _SHORT.get(self.path, "_".join(self.path))
-
-    @property
-    def key(self) -> str:
-        """Key in the file, such as shutdown.grace_period."""
-        return ".".join(self.path)
-
-    @property
-    def flag(self) -> str:
-        """Command-line flag."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def variable(self) -> str:
-        """Environment variable."""
-        return KEY_VARIABLE if self.name == API_KEY else PREFIX + self.name.upper()
-
-    @property
-    def is_duration(self) -> bool:
-        """Whether it is a number of seconds."""
-        return self.has(DURATION)
-
-    def has(self, marker: Marker) -> bool:
-        """Whether its declaration has this marker."""
-        return marker in self.field.metadata
-
-    def of(self, settings: Settings) -> Any:  # noqa: ANN401 - whatever its type is
-        """Return the value of this setting."""
-        return functools.reduce(getattr, self.path, settings)
-
-
-def _declared(group: type[Group], path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    for name, field in group.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Group):
-            yield from _declared(kind, (*path, name))
-        else:
-            yield Setting((*path, name), field)
-
-
-ALL: Mapping[str, Setting] = {setting.name: setting for setting in _declared(Settings)}
-BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in ALL.values()}
-RELOADABLE = tuple(setting for setting in ALL.values() if setting.has(RELOADED))
-SHARED = tuple(setting for setting in ALL.values() if setting.has(DIVIDED))
-
-
-def nested(values: Mapping[str, object]) -> dict[str, Any]:
-    """Move values, named as flags, into their groups. Unknown names stay at the top."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        *groups, last = ALL[name].path if name in ALL else (name,)
-        table = found
-        for group in groups:
-            table = table.setdefault(group, {})
-        table[last] = value
-    return found
-
-
-def changed(settings: Settings, values: Mapping[str, object]) -> Settings:
-    """Return the settings with other values, named as flags, which must be valid."""
-    found: Settings = _changed(settings, nested(values))
-    return found
-
-
-def _changed(group: Group, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the type of the group
-    update = {
-        name: _changed(old, value) if isinstance(old := getattr(group, name), Group) else value
-        for name, value in values.items()
-    }
-    return group.model_copy(update=update)

@@ -19,16 +19,8 @@ from pydantic_core import ErrorDetails
 from embedwire_server.config import validation
 from embedwire_server.config.errors import Fault, InvalidConfiguration, suggestion
 from embedwire_server.config.renamed_settings import RENAMED, RENAMED_IN_FILE
-from embedwire_server.config.settings import (
-    ALL,
-    API_KEY,
-    BY_KEY,
-    FILE_ONLY,
-    KEY_VARIABLE,
-    PREFIX,
-    Settings,
-    nested,
-)
+from embedwire_server.config.setting_table import ALL, API_KEY, BY_KEY, FILE_ONLY, KEY_VARIABLE, PREFIX, nested
+from embedwire_server.config.settings import Settings
 from embedwire_server.core import proxies
 
 _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}

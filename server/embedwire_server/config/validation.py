@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Iterator
 
 from embedwire_server.auth.tokens import Authenticator
-from embedwire_server.config.groups import TWELVELABS_URL
 from embedwire_server.config.per_worker import shared
-from embedwire_server.config.settings import ALL, Settings
+from embedwire_server.config.setting_table import ALL
+from embedwire_server.config.settings import TWELVELABS_URL, Settings
 from embedwire_server.core.address import LAST_PORT, Address, is_path
 from embedwire_server.core.models import BUILT_IN
 

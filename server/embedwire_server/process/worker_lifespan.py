@@ -4,8 +4,7 @@ import math
 import random
 from typing import NamedTuple, Self
 
-from embedwire_server.config.groups import MIB
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import MIB, Settings
 
 LIFESPAN_JITTER = 0.1  # the fraction by which the limits are lowered at most
 

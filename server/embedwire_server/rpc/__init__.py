@@ -16,11 +16,11 @@ interceptors   server interceptors: observe (outermost), errors (innermost)
 handlers       method handlers of any call type, unary or streaming
 services       the registered services with interceptors, drain gate and accept loops
 server         the grpc.aio server: listening, graceful stop, replacement
-options        channel arguments of the server, and the limits that they enforce
+server_options channel arguments of the server, and the limits that they enforce
 health         the grpc.health.v1 service
 reflection     the gRPC server reflection service
 stream_limit   the limit on open streams of services without authentication
-tls            server credentials with certificate rotation
-scheduling     the scheduling policy of gRPC's threads
+tls_reload     server credentials with certificate rotation
+thread_scheduling  the scheduling policy of gRPC's threads
 grpcio         code that relies on undocumented grpcio behaviour, and the self-check that enables it
 """

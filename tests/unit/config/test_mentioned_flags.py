@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import embedwire_server
-from embedwire_server.config.settings import ALL
+from embedwire_server.config.setting_table import ALL
 
 SOURCES = sorted(Path(embedwire_server.__file__).parent.rglob("*.py"))
 OF_THE_COMMAND = {"--version"}

@@ -11,7 +11,8 @@ import trustme
 
 from embedwire_server.config import sources
 from embedwire_server.config.errors import InvalidConfiguration
-from embedwire_server.config.settings import ALL, FILE_ONLY, Settings
+from embedwire_server.config.setting_table import ALL, FILE_ONLY
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import parse_address, parse_base_url
 from tests.support.serving import settings_of
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from embedwire_server.config import render, sources
 from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.config.renamed_settings import RENAMED
-from embedwire_server.config.settings import ALL
+from embedwire_server.config.setting_table import ALL
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import BUILT_IN
 from tests.unit.config.support import faults, load

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from embedwire_server.config.groups import TWELVELABS_URL
+from embedwire_server.config.settings import TWELVELABS_URL
 from tests.unit.config.support import SECRET, faults, load
 
 

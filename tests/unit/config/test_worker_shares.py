@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from embedwire_server.config.per_worker import worker_share
-from embedwire_server.config.settings import ALL, SHARED
+from embedwire_server.config.setting_table import ALL, SHARED
 from tests.unit.config.support import faults, load
 
 LIMITS = [setting.name for setting in SHARED]

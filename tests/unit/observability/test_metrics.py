@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import grpc
 import prometheus_client
 
-from embedwire_server.config.settings import ALL
+from embedwire_server.config.setting_table import ALL
 from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import BUILT_IN, Modality

@@ -6,8 +6,7 @@ A quota belongs to an organisation and counts by modality, so there is a rate li
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from embedwire_server.config.groups import RateLimitSettings
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import RateLimitSettings, Settings
 from embedwire_server.core.errors import Reason, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, content_of
 from embedwire_server.core.models import Modality

@@ -11,11 +11,11 @@ response_parser     HTTP/1.1 response parser, without I/O
 dialer              opens connections: addresses, TLS, proxies
 resolver            name lookups, shared and cached
 tunnel              CONNECT through a proxy, and TLS inside
-diagnosis           maps network exceptions to causes
+connection_errors   maps network exceptions to causes
 multipart           streamed multipart/form-data bodies
 decompression       responses with a content coding, in bounded steps
 json_scanner        splits a response into segments as its bytes arrive
-json_reader         Python's json, for what simdjson rejects
+json_fallback       Python's json, for what simdjson rejects
 retry_after         parses Retry-After, as seconds, duration or time
 rate_limit_headers  parses rate-limit headers
 sanitize            removes credentials and control characters from upstream text
