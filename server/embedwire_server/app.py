@@ -30,7 +30,6 @@ from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
-from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
@@ -135,10 +134,9 @@ class App:
             lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
+        upstream = await stack.enter_async_context(assembly.http_upstream(settings, self._sandbox_url))
         self._gateway = Gateway(
-            assembly.with_policies(
-                await self._upstream(stack), self._metrics, self._concurrency, self._budget, self._rate_limiters
-            ),
+            assembly.with_policies(upstream, self._metrics, self._concurrency, self._budget, self._rate_limiters),
             CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.concurrency.inputs_per_call,
@@ -206,9 +204,6 @@ class App:
             assembly.request_reader(settings, self._admission.content_memory),
             Catalog(settings.model_table, settings.limits),
         )
-
-    async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
-        return await stack.enter_async_context(assembly.http_upstream(self._settings, self._sandbox_url))
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.
