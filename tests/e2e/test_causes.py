@@ -90,7 +90,7 @@ SOCKETS = {
 async def test_what_a_server_does_has_its_cause(
     scheme: str, serve: Serving, context: Callable[[], ssl.SSLContext] | None, cause: Cause
 ) -> None:
-    """The failure names the cause, says it in words, and cannot be repeated if the cause is permanent."""
+    """A failed connection names its cause and explains it, and is not retried if the cause is permanent."""
     async with (
         listening(serve, context and context()) as port,
         attempts_at(f"{scheme}://localhost:{port}") as upstream,
@@ -115,7 +115,7 @@ async def test_no_route() -> None:
 
 @pytest.mark.asyncio
 async def test_a_name_that_does_not_exist() -> None:
-    """Whether a name does not exist or no DNS server answers is what the resolver of this machine says."""
+    """A failed lookup is NAME_NOT_FOUND or DNS_FAILED, as the resolver of this machine reports it."""
     with pytest.raises(socket.gaierror) as told:
         socket.getaddrinfo("nowhere.invalid", 80)
     is_permanent = told.value.errno == socket.EAI_NONAME
@@ -127,7 +127,7 @@ async def test_a_name_that_does_not_exist() -> None:
 
 @pytest.mark.asyncio
 async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
-    """A host that drops packets and one that accepts and stays silent are told apart."""
+    """A host that drops packets and one that accepts and stays silent have different causes."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -156,7 +156,7 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
 
 @pytest.mark.asyncio
 async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """A call that ends at its deadline while there is no connection is logged and counted with that cause."""
+    """A call whose deadline ends while it connects is logged and counted with the cause of the timeout."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -173,7 +173,7 @@ async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: 
 
 @pytest.mark.asyncio
 async def test_only_requests_that_were_sent_are_attempts() -> None:
-    """A connection that was not made is no attempt; one that was closed after the request is."""
+    """A connection that was not made is no attempt; a connection closed after the request is one."""
     counted = {}
     async with listening(says(b"")) as port:
         for scheme in ("https", "http"):
@@ -228,14 +228,14 @@ EXCEPTIONS = {
 
 @pytest.mark.parametrize(("error", "cause"), EXCEPTIONS.values(), ids=EXCEPTIONS)
 def test_exceptions_have_their_cause(error: Exception, cause: Cause) -> None:
-    """What the network's exceptions mean, also where they cannot be produced here."""
+    """Exceptions of the network library map to their causes, also those that cannot be produced here."""
     wrapped = httpx.ConnectError("")
     wrapped.__cause__ = error
     assert diagnosis.cause_of(wrapped) is cause
 
 
 def test_the_contract_lists_every_cause() -> None:
-    """The comment in the contract names exactly the causes that exist; each is said in words."""
+    """The comment in the contract lists exactly the causes that exist, and each has an explanation."""
     proto = Path(__file__).parents[2] / "proto/embedwire/v1/embedding.proto"
     comment = re.search(r"// No connection:.*?string cause", proto.read_text(), re.DOTALL)
     assert comment is not None
@@ -246,14 +246,14 @@ def test_the_contract_lists_every_cause() -> None:
 
 @pytest.mark.parametrize("cause", sorted(OWN))
 def test_own_resources_are_no_fault_of_the_upstream(cause: Cause) -> None:
-    """What the server lacks has a reason of the gateway or of its policies, never one of the upstream."""
+    """A lack of the server's own resources has a reason of the gateway or its policies, never one of the upstream."""
     failure: GatewayError = ResourceFailure(cause)
     assert failure.reason in {Reason.INTERNAL, Reason.OVERLOADED}
     assert failure.cause is cause
 
 
 class Changing:
-    """A TLS server that shows another certificate whenever it is told to."""
+    """A TLS server whose certificate can be replaced between connections."""
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
         self.certificate = certificate
@@ -266,7 +266,7 @@ class Changing:
 
 @pytest.mark.asyncio
 async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
-    """SSL_CERT_FILE is trusted; expired, premature and misnamed certificates of its authority are told apart."""
+    """SSL_CERT_FILE is trusted; expired, premature and misnamed certificates of its authority have their own causes."""
     authority, now = trustme.CA(), dt.datetime.now(dt.UTC)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     changing = Changing(authority.issue_cert("localhost"))

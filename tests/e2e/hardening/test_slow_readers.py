@@ -27,7 +27,7 @@ LARGE = json.dumps(reply("audio_embedding", segments=1900)).encode()
 
 
 async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
-    """After `stall_timeout` the upstream is let go and nothing is in flight; who reads on then finds ABORTED."""
+    """After `server_write_stall_timeout` the upstream request is aborted, and a later read finds ABORTED."""
     async with scripted(endless, server_write_stall_timeout=0.5) as (served, upstream):
         events = aiter(served.stub.CreateEmbedding(AUDIO, timeout=60))
         await anext(events)
@@ -46,7 +46,7 @@ async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("inputs", [1, 3])
 async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: Scripted, inputs: int) -> None:
-    """GRPC cannot tell such a caller how its call ended, since the first write is still under way; nothing is left."""
+    """A call whose first write stalls is aborted, though gRPC cannot send its status; nothing is left of it."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
@@ -62,7 +62,7 @@ async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: 
 
 
 async def test_a_call_that_ends_in_its_first_write_logs_no_exception() -> None:
-    """With the public API as well: the write fails when the call has ended, which is no exception to report."""
+    """A first write that fails because its call has ended logs no exception, also with the public API of grpcio."""
     settings: dict[str, Any] = {"server_grpc_public_api_only": True, "upstream": "sandbox"}
     asked = message(request(*[text_input()] * 2).SerializeToString())
     async with ServerProcess.running(**settings) as server:
@@ -77,12 +77,12 @@ async def test_a_call_that_ends_in_its_first_write_logs_no_exception() -> None:
 
 
 async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
-    """Who takes a little now and then gets everything, also when that lasts longer than `stall_timeout`."""
+    """A slow reader gets the whole response, also if that takes longer than `server_write_stall_timeout`."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding", segments=60))
 
-    window = struct.pack(">HI", 4, 1 << 14)  # room for about two segments
+    window = struct.pack(">HI", 4, 1 << 14)  # flow-control window for about two segments
     path, asked = SERVICE + "CreateEmbedding", message(AUDIO.SerializeToString())
     async with (
         scripted(script, server_write_stall_timeout=1) as (served, _),
@@ -102,7 +102,7 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
 
 @in_virtual_time
 async def test_one_timer_a_call_watches_every_write() -> None:
-    """The timer looks at the write under way: later ones count from their own start, however long they take in all."""
+    """The timer applies to the current write: each has the full timeout, however long all of them take together."""
     moves = asyncio.Event()
     moves.set()
 
@@ -128,7 +128,7 @@ async def test_one_timer_a_call_watches_every_write() -> None:
 
 
 async def test_untaken_answers_are_bounded(scripted: Scripted) -> None:
-    """Who asks for large answers in one message and takes none of them is refused further ones; others are not."""
+    """A caller that reads none of its large unary responses gets no further ones; other callers are served."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(LARGE if b"audio" in visit.body else reply())

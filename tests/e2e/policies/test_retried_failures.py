@@ -49,7 +49,7 @@ NOT_REPEATED: dict[str, Step] = {
 
 @pytest.mark.parametrize("status", REPEATED)
 async def test_a_status_that_is_repeated(scripted: Scripted, status: int) -> None:
-    """Two of them in a row are nothing that the caller notices; three are its failure, with the attempts."""
+    """A retried status is invisible to the caller twice in a row; the third fails the call, with the attempts."""
     async with scripted(Steps(status, status)) as (served, upstream):
         assert (await answered(served)).attempts == 3
         upstream.script = Steps(status, status, status)
@@ -63,7 +63,7 @@ async def test_a_status_that_is_repeated(scripted: Scripted, status: int) -> Non
 
 
 async def test_500_is_repeated_once(scripted: Scripted) -> None:
-    """One 500 is repeated, a second is not, whatever came between."""
+    """A first HTTP status 500 is retried, a second one is not, whatever came between."""
     async with scripted(Steps(500)) as (served, upstream):
         assert (await answered(served)).attempts == 2
         upstream.script = Steps(500, 500)
@@ -75,7 +75,7 @@ async def test_500_is_repeated_once(scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("step", NOT_REPEATED.values(), ids=NOT_REPEATED)
 async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
-    """Nothing else is sent again."""
+    """Other failures are not retried."""
     async with scripted(Steps(step)) as (served, upstream):
         failure = failed(await refused(served))
         check_journal(served, upstream)
@@ -85,7 +85,7 @@ async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
 
 
 async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scripted) -> None:
-    """The status of an error decides whether it is repeated, also if the connection ends within its body."""
+    """The status of an error decides about the retry, also if the connection ends within its body."""
     cut = closes(b'HTTP/1.1 503 No\r\nContent-Length: 9000\r\n\r\n{"code":')
     async with scripted(Steps(cut, cut)) as (served, upstream):
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
@@ -95,7 +95,7 @@ async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scrip
 
 
 async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
-    """What broke after a segment was handed on is not repeated."""
+    """A failure after a segment was passed on to the caller is not retried."""
     async with scripted(Steps(cut_after_a_segment)) as (served, upstream):
         failure = failed(await refused(served, url_input("audio", "http://media.test/a")))
 
@@ -105,7 +105,7 @@ async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
 
 
 async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
-    """Where nobody listens three connections are tried, and no request is counted as made."""
+    """A refused connection is attempted three times, and no request is counted as made."""
     with held_port() as port:
         async with serve(upstream=f"http://127.0.0.1:{port}") as served:
             failure = failed(await refused(served))
@@ -118,7 +118,7 @@ async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
 
 
 async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: Scripted) -> None:
-    """A connection that was kept open and closes upon the next request had died before; another is used."""
+    """A request on a reused connection that closes without a response is retried on another connection."""
     async with scripted(Steps(ok, closes())) as (served, upstream):
         assert (await answered(served)).attempts == 1
         assert (await answered(served)).attempts == 2
@@ -130,7 +130,7 @@ async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: 
 
 
 async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -> None:
-    """If the connection that follows closes as well, it was not its age: the failure is the caller's."""
+    """If the next connection closes without a response as well, the call fails."""
     async with scripted(Steps(ok, closes(), closes())) as (served, upstream):
         await answered(served)
         failure = failed(await refused(served))
@@ -140,7 +140,7 @@ async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -
 
 
 async def test_the_request_is_repeated_on_a_new_connection(scripted: Scripted) -> None:
-    """Of two idle connections the second is not tried after the first was stale; a new one is, and once only."""
+    """After one stale connection the retry uses a new connection, not another idle one, and is made once only."""
     both = asyncio.Event()
 
     async def together(visit: Visit) -> None:
@@ -160,7 +160,7 @@ async def test_the_request_is_repeated_on_a_new_connection(scripted: Scripted) -
 
 
 async def test_a_reused_connection_that_began_to_answer(scripted: Scripted) -> None:
-    """One byte of an answer is an answer: it may have been billed."""
+    """A failure after one byte of a response is not retried on a new connection: the request may have been billed."""
     async with scripted(Steps(ok, closes(b"H"))) as (served, upstream):
         await answered(served)
         failure = failed(await refused(served))

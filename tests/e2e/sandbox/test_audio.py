@@ -101,7 +101,7 @@ def test_rates_are_near() -> None:
 
 
 def test_sounds_are_far() -> None:
-    """Two tones, noise and silence are told apart, and two near tones are nearer than two far ones."""
+    """Two tones, noise and silence have distant vectors, and two near tones are nearer than two far ones."""
     low, near, high = first(flac(6, 440)), first(flac(6, 450)), first(flac(6, 880))
     hiss, silence = first(sound(noise(6))), first(sound(np.zeros(96000, dtype=np.float32)))
 
@@ -109,8 +109,8 @@ def test_sounds_are_far() -> None:
     assert max(low @ high, low @ hiss, high @ hiss, low @ silence, hiss @ silence) < 0.5
 
 
-def test_rhythm_is_told_apart() -> None:
-    """The `transcription` vectors tell a beat from a drone and not one pitch from another."""
+def test_rhythm_is_distinguished() -> None:
+    """The `transcription` vectors distinguish a beat from a drone, and not one pitch from another."""
     beat = tone(6) * (np.arange(96000) % 8000 < 2000)
     drone = first(flac(6), "transcription")
 
@@ -118,7 +118,7 @@ def test_rhythm_is_told_apart() -> None:
     assert drone @ first(flac(6, 880), "transcription") > 0.9
 
 
-def test_tempo_is_told_apart() -> None:
+def test_tempo_is_distinguished() -> None:
     """Two beats of different tempo differ in their `transcription` vectors, wherever they begin."""
     slow, late, fast = [
         first(sound((tone(6) * ((np.arange(96000) + shift) % period < 2000)).astype(np.float32)), "transcription")

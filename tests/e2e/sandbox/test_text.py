@@ -48,7 +48,7 @@ def test_odd_texts(text: str) -> None:
 
 
 def test_beginnings_are_not_everything() -> None:
-    """Long words that begin alike are told apart."""
+    """Long words with a common prefix have different vectors."""
     assert text_vector("a" * 5000 + "b", 512) @ text_vector("a" * 5000 + "c", 512) < 0.999
 
 
