@@ -200,9 +200,7 @@ MISTAKES: dict[str, list[Message]] = {
 
 
 @pytest.mark.parametrize("messages", MISTAKES.values(), ids=MISTAKES)
-async def test_a_framing_error_is_reported_to_a_caller_that_continues(
-    serve: Serve, messages: list[Message]
-) -> None:
+async def test_a_framing_error_is_reported_to_a_caller_that_continues(serve: Serve, messages: list[Message]) -> None:
     """The asynchronous client, which can report a failed write, gets the status of a framing error as well."""
     async with serve() as served:
         for _ in range(10):
