@@ -126,7 +126,7 @@ async def test_health_is_checked_listed_and_watched(served: Served) -> None:
 
 
 async def test_a_drain_notifies_watchers_and_completes_calls() -> None:
-    """On SIGTERM a watch gets NOT_SERVING and ends, a running call completes, and the server exits at once."""
+    """On SIGTERM a watch gets NOT_SERVING and ends, a running call completes, and the drain ends before its grace."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:

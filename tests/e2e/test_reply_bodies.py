@@ -64,7 +64,7 @@ READ: dict[str, tuple[str | bytes, float]] = {
     "400 digits": (first("0." + "3" * 400), 1 / 3),
     "integer of 80 bits": (first("1208925819614629174706176"), 2.0**80),
 }
-# What the SDK reads and the server refuses: not a vector of numbers, or repeated keys after streamed segments.
+# What the SDK reads and the server refuses: values that are not numbers, or a key that replaces streamed segments.
 UNSAFE: dict[str, str | bytes] = {
     "NaN in the vector": first("NaN"),
     "Infinity in the vector": first("Infinity"),

@@ -50,7 +50,7 @@ async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Pat
 
 
 async def test_a_closed_or_full_stdout_is_no_traceback(tmp_path: Path, served: Served) -> None:
-    """A command with a closed stdout completes; a command with a full stdout ends with exit code 1 and one line."""
+    """A closed stdout does not prevent the work; a full one ends the command with exit code 1 and one line."""
     array = tmp_path / "a.npy"
     command = " ".join(COMMAND)
     scripts = {
