@@ -30,7 +30,7 @@ _VARYING = re.compile(r'"[0-9.]+s"|\b[0-9a-f]{16}\b')
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.split("\n")[0][:60] for recipe in RECIPES])
 async def test_recipe(recipe: str, tmp_path: Path) -> None:
-    """It ends as the page shows, but for times and ids."""
+    """The command gives the output that the page shows, except for times and ids."""
     async with servers(tmp_path) as addresses:
         for command, shown in _commands(recipe):
             ended = await asyncio.to_thread(_run, command, addresses, tmp_path)

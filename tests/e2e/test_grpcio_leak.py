@@ -23,7 +23,7 @@ def bytes_of_a_call(what: str) -> int:
 
 
 def test_completed_reads_leave_nothing() -> None:
-    """The measure itself: calls whose reads complete leave nothing on the C heap of a bare server."""
+    """The reference: calls whose reads complete leave nothing on the C heap of a bare server."""
     assert bytes_of_a_call("completed") < MOST_BYTES
 
 
@@ -34,5 +34,5 @@ def test_cancelled_reads_leave_nothing() -> None:
 
 
 def test_the_workaround_leaves_nothing() -> None:
-    """Cancelled reads leave nothing if they are awaited by `complete_operation`."""
+    """Reads that `complete_operation` awaits leave nothing when they are cancelled."""
     assert bytes_of_a_call("worked_around") < MOST_BYTES

@@ -101,7 +101,7 @@ async def test_mutual_tls_requires_a_client_certificate(serve: Serve, mutual: Fi
 
 
 async def test_health_over_mutual_tls(serve: Serve, mutual: Files) -> None:
-    """On the port of the service health is as closed as that; on its own port it is open, and nothing else is there."""
+    """Health on the mutual TLS port needs a certificate; the health port needs none and serves only health."""
     assert mutual.clients is not None
     asked = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
     credentials = mutual.credentials(mutual.clients.issue_cert("probe"))
