@@ -72,7 +72,7 @@ async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
     assert now() == pytest.approx(600, abs=0.01)
 
 
-async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
+async def test_a_timeout_error_of_a_handler_is_not_the_deadline() -> None:
     """A TimeoutError that a handler raises by itself is not mistaken for the call's deadline."""
     with pytest.raises(TimeoutError), a_call(60):
         raise TimeoutError
@@ -108,7 +108,9 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
 
 
 @pytest.mark.parametrize("text", ["raise", "leak"])
-async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_unexpected_exception_is_internal_without_its_message(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An unexpected exception is INTERNAL, with a constant text; the log has type, place and request id, no message."""
     async with serving(ScriptedUpstream(broken)) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -130,7 +132,7 @@ async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_log_of_an_unforeseen_exception_can_be_written(form: str) -> None:
+def test_the_log_of_an_unexpected_exception_has_no_message(form: str) -> None:
     """Both log formats contain type, causes and places, and no exception message, also for other libraries."""
     program = f"""
 import logging
@@ -218,7 +220,7 @@ async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
 
 
 @pytest.mark.skipif(bool(EVERYWHERE), reason="the public API has no accept loops")
-async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
+async def test_several_accept_loops_per_method(serve: Serve) -> None:
     """Each method of the service has all accept loops, the health check has its own, and none outlives the server."""
 
     def loops() -> int:
@@ -233,7 +235,7 @@ async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary"])
-async def test_a_text_passes_no_async_generator(scripted: Scripted, method: str) -> None:
+async def test_a_text_starts_no_async_generator(scripted: Scripted, method: str) -> None:
     """A call with one text starts no async generator of the server, from its arrival to its last message."""
     begun: list[str] = []
 

@@ -87,7 +87,7 @@ SOCKETS = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("scheme", "serve", "context", "cause"), SOCKETS.values(), ids=SOCKETS)
-async def test_what_a_server_does_has_its_cause(
+async def test_causes_of_failed_connections(
     scheme: str, serve: Serving, context: Callable[[], ssl.SSLContext] | None, cause: Cause
 ) -> None:
     """A failed connection names its cause and explains it, and is not retried if the cause is permanent."""
@@ -116,9 +116,9 @@ async def test_no_route() -> None:
 @pytest.mark.asyncio
 async def test_a_name_that_does_not_exist() -> None:
     """A failed lookup is NAME_NOT_FOUND or DNS_FAILED, as the resolver of this machine reports it."""
-    with pytest.raises(socket.gaierror) as told:
+    with pytest.raises(socket.gaierror) as caught:
         socket.getaddrinfo("nowhere.invalid", 80)
-    is_permanent = told.value.errno == socket.EAI_NONAME
+    is_permanent = caught.value.errno == socket.EAI_NONAME
     async with attempts_at("http://nowhere.invalid") as upstream:
         failure = await failure_of(upstream)
     expected = (Cause.NAME_NOT_FOUND, RetrySafety.UNSAFE) if is_permanent else (Cause.DNS_FAILED, RetrySafety.SAFE)
@@ -146,9 +146,9 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
             attempts_at(f"https://127.0.0.1:{port}") as handshake,
             attempts_at(f"http://127.0.0.1:{full.getsockname()[1]}") as connection,
         ):
-            told = await asyncio.gather(failure_of(handshake), failure_of(connection))
+            failures = await asyncio.gather(failure_of(handshake), failure_of(connection))
 
-    assert [(failure.cause, failure.retry_safety) for failure in told] == [
+    assert [(failure.cause, failure.retry_safety) for failure in failures] == [
         (Cause.TLS_TIMEOUT, RetrySafety.ONCE),
         (Cause.CONNECT_TIMEOUT, RetrySafety.SAFE),
     ]
@@ -227,7 +227,7 @@ EXCEPTIONS = {
 
 
 @pytest.mark.parametrize(("error", "cause"), EXCEPTIONS.values(), ids=EXCEPTIONS)
-def test_exceptions_have_their_cause(error: Exception, cause: Cause) -> None:
+def test_causes_of_exceptions(error: Exception, cause: Cause) -> None:
     """Exceptions of the network library map to their causes, also those that cannot be produced here."""
     wrapped = httpx.ConnectError("")
     wrapped.__cause__ = error
@@ -245,7 +245,7 @@ def test_the_contract_lists_every_cause() -> None:
 
 
 @pytest.mark.parametrize("cause", sorted(OWN))
-def test_own_resources_are_no_fault_of_the_upstream(cause: Cause) -> None:
+def test_causes_of_the_servers_own_resources(cause: Cause) -> None:
     """A lack of the server's own resources has a reason of the gateway or its policies, never one of the upstream."""
     failure: GatewayError = ResourceFailure(cause)
     assert failure.reason in {Reason.INTERNAL, Reason.OVERLOADED}
@@ -286,7 +286,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
     async def good(visit: Visit) -> None:
         await visit.answer(reply(), Connection="close")
 
-    told = {}
+    reported = {}
     environment = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
     async with listening(answer, changing.context()) as port:
         upstream = f"https://localhost:{port}"
@@ -296,9 +296,9 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     async for _ in server.stub.CreateEmbedding(TEXT, timeout=9):
                         pass
-                told[cause] = failed(caught.value).info.metadata["cause"]
+                reported[cause] = failed(caught.value).info.metadata["cause"]
             changing.certificate = authority.issue_cert("localhost")
             assert len([event async for event in server.stub.CreateEmbedding(TEXT, timeout=9)]) == 2
 
-    assert told == {cause: cause for cause in wrong}
-    assert set(told) | {Cause.CERTIFICATE_SELF_SIGNED} == CERTIFICATES
+    assert reported == {cause: cause for cause in wrong}
+    assert set(reported) | {Cause.CERTIFICATE_SELF_SIGNED} == CERTIFICATES

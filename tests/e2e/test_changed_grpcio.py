@@ -95,7 +95,7 @@ async def test_a_changed_signature_costs_no_call(changed: str) -> None:
 
 
 @pytest.mark.parametrize("changed", LATE)
-async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
+async def test_failed_accept_loops_are_closed(changed: str) -> None:
     """Running calls complete; each accept loop loses at most one call, with UNAVAILABLE; all later calls are OK."""
     go_on = asyncio.Event()
 
@@ -203,7 +203,7 @@ async def test_another_minor_version_is_one_warning() -> None:
     assert not any("error" in line for line in server.log)
 
 
-async def test_a_self_check_without_an_answer_says_how_its_call_ended() -> None:
+async def test_a_self_check_without_a_response_logs_its_status() -> None:
     """A self-check call without a response ends by its deadline, which is logged; the server still starts."""
     async with running("forgotten") as server:
         assert reported(server, "does not work as tested", "error_type=grpc.aio", "AioRpcError") == 1
@@ -220,7 +220,7 @@ async def test_the_public_api_only() -> None:
     assert not any("grpcio" in line for line in server.log)
 
 
-def test_the_bound_is_the_version_that_was_tested() -> None:
+def test_the_version_bound_is_the_tested_version() -> None:
     """pyproject.toml allows the minor version that the guard allows, and no later one; it is the installed one."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     bounds = {found.name: found.specifier for found in map(Requirement, declared) if found.name.startswith("grpcio")}

@@ -22,7 +22,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
-async def test_a_server_starts_answers_and_ends_with_0() -> None:
+async def test_a_server_starts_answers_and_exits_with_0() -> None:
     """`serve` serves until SIGTERM and exits with 0; `health` reports both states."""
     async with ServerProcess.running() as server:
         assert (await asyncio.to_thread(run, "health", "--listen", server.target)).stdout == "SERVING\n"
@@ -41,7 +41,7 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await server.terminate() == -signal.SIGTERM
 
 
-def test_beyond_loopback_the_sandbox_is_no_default() -> None:
+def test_beyond_loopback_the_upstream_must_be_set() -> None:
     """Beyond loopback, without a key and an upstream, a server does not start and names the settings."""
     ended = run("serve", "--listen", "0.0.0.0:0")
 
@@ -125,7 +125,7 @@ def test_an_unknown_variable_is_a_warning() -> None:
     ]
 
 
-def test_flags_are_not_abbreviated() -> None:
+def test_abbreviated_flags_are_refused() -> None:
     """A new flag must not change the meaning of an abbreviation of another."""
     ended = run("config", "check", "--gra", "3")
 

@@ -91,7 +91,7 @@ async def test_an_origin_is_prepared_once() -> None:
         assert len(prepared) == len(upstream.visits) == 1
 
 
-def test_authorities_that_cannot_be_read_fail_before_a_request(tmp_path: Path) -> None:
+def test_unreadable_authorities_fail_before_a_request(tmp_path: Path) -> None:
     """Unreadable authorities are an error when the origin is prepared."""
     client = Transport(functools.partial(Dialer, ca_file=tmp_path / "missing.pem"))
     with pytest.raises(FileNotFoundError):
@@ -111,7 +111,7 @@ async def test_a_request_is_written_as_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("pieces", [(b"hello", b"!"), (b"hell",), ()], ids=["longer", "shorter", "empty"])
-async def test_a_body_that_is_not_as_long_as_declared(pieces: tuple[bytes, ...]) -> None:
+async def test_a_body_of_another_length_than_declared(pieces: tuple[bytes, ...]) -> None:
     """It fails and closes its connection: the upstream would read what follows as the next request."""
 
     async def script(visit: Visit) -> None:
@@ -187,7 +187,7 @@ async def test_a_request_that_is_cancelled_at_any_moment_leaves_no_connection() 
         await until(lambda: not client.open_connections, 10)
 
 
-async def test_a_response_is_read_no_faster_than_it_is_taken() -> None:
+async def test_a_response_is_read_no_faster_than_it_is_consumed() -> None:
     """Above half a MiB and one read, no more is read from the socket, however much the upstream has to send."""
     async with ScriptedHttpServer(endless).running() as upstream, transport() as client:
         response = await client.handle_async_request(post(upstream.base_url))
@@ -272,7 +272,7 @@ async def test_idle_connections_are_closed() -> None:
         assert await exchanged(connections) is not first
 
 
-async def test_old_connections_are_not_used_again() -> None:
+async def test_old_connections_are_not_reused() -> None:
     """Above the maximum age, each connection is closed after its exchange."""
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_age=0.0) as connections:
         assert await exchanged(connections) is not await exchanged(connections)

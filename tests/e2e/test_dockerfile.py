@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def test_its_version_is_that_of_the_server() -> None:
+def test_label_has_the_version_of_the_server() -> None:
     """The label of the image has the version of the server."""
     assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [__version__]
 
 
-def test_its_pip_is_that_of_make() -> None:
+def test_pip_version_matches_the_makefile() -> None:
     """The image is installed with the pip version of the Makefile."""
     pinned = re.findall(r"^PIP_VERSION := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

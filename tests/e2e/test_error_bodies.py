@@ -72,7 +72,7 @@ async def reason_of(served: Served) -> str:
 
 
 @pytest.mark.parametrize("steps", BROKEN.values(), ids=BROKEN)
-async def test_a_broken_body_does_not_change_what_the_status_means(steps: list[bytes | None]) -> None:
+async def test_a_broken_body_does_not_change_the_class_of_a_status(steps: list[bytes | None]) -> None:
     """A 400 with a truncated or broken body stays a client error."""
     upstream = RawUpstream(lambda _: [b"HTTP/1.1 400 Bad Request\r\n", *steps])
     with upstream.running() as url:
@@ -159,7 +159,7 @@ async def test_a_failure_names_its_input(scripted: Scripted) -> None:
     }
 
 
-async def test_a_file_that_fails_is_named_once(scripted: Scripted) -> None:
+async def test_the_field_of_a_failed_file_is_named_once(scripted: Scripted) -> None:
     """A failure of the gateway that already names its field is not changed."""
     source = pb.MediaSource(upload=pb.UploadSource(size_bytes=5))
     asked = request(text_input(), pb.Input(image=pb.ImageInput(source=source)))

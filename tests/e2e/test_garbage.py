@@ -19,7 +19,7 @@ CALLS = Counter({"RPCState": 99, "_ServicerContext": 99, "Call": 99, "Overloaded
 
 
 @contextlib.contextmanager
-def circles() -> Iterator[Counter[str]]:
+def reference_cycles() -> Iterator[Counter[str]]:
     """The types of the objects in reference cycles that the block creates."""
     found: Counter[str] = Counter()
     gc.collect()
@@ -51,7 +51,7 @@ async def test_answered_calls(scripted: Scripted) -> None:
     """Answered calls leave no reference cycle."""
     async with scripted(ok) as (served, _):
         await embed(served)
-        with circles() as found:
+        with reference_cycles() as found:
             await asyncio.gather(*[embed(served) for _ in range(30)])
             await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 31)
             await asyncio.sleep(0.1)
@@ -69,7 +69,7 @@ async def test_refused_calls(scripted: Scripted) -> None:
     async with scripted(held, concurrency_inputs_per_modality=1, concurrency_queue_per_modality=0) as (served, _):
         first = asyncio.create_task(embed(served))
         await until(lambda: served.metric("embedwire_inputs_in_flight", modality="text") == 1)
-        with circles() as found:
+        with reference_cycles() as found:
             await asyncio.gather(*[embed(served) for _ in range(30)])
             await until(lambda: served.metric("embedwire_requests_total", reason="OVERLOADED") == 30)
             await asyncio.sleep(0.1)

@@ -142,7 +142,7 @@ STALLS: dict[str, Messages] = {
 
 
 @pytest.mark.parametrize("messages", STALLS.values(), ids=STALLS)
-async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path: Path, messages: Messages) -> None:
+async def test_a_stalled_upload_is_ended(serve: Serve, tmp_path: Path, messages: Messages) -> None:
     """After `uploads_idle_timeout` the call ends with the field and the limit, and leaves nothing behind."""
     async with serve(uploads_idle_timeout=1.0, uploads_spool_dir=tmp_path) as served:
         failure = failed(await ended(served, messages))
@@ -154,7 +154,7 @@ async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path:
     assert "1 s (uploads.idle_timeout)" in failure.message
 
 
-async def test_a_slow_upload_is_not_a_stalled_one(serve: Serve) -> None:
+async def test_a_slow_upload_is_not_stalled(serve: Serve) -> None:
     """A slow upload at or above the minimum rate may take longer than the timeout, and is answered."""
     audio = media.wav(5)
     pieces = [audio[at : at + 20_000] for at in range(0, len(audio), 20_000)]
@@ -289,7 +289,7 @@ async def test_empty_chunks_are_limited(serve: Serve, size: int) -> None:
     assert f"more than {MAX_EMPTY_CHUNKS} empty chunks" in failure.message
 
 
-async def test_uploads_go_on_where_memory_is_short(serve: Serve, tmp_path: Path) -> None:
+async def test_uploads_complete_when_memory_is_short(serve: Serve, tmp_path: Path) -> None:
     """Many half-received uploads that use up all the memory for uploads are all completed."""
     audio = media.wav(20)
     half = len(audio) // 2

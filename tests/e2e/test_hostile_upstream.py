@@ -132,7 +132,7 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
 
 
 @pytest.mark.parametrize(("script", "expected"), CASES.values(), ids=CASES)
-async def test_a_broken_answer_has_its_reason(
+async def test_an_invalid_response_has_its_reason(
     scripted: Scripted, script: Script, expected: tuple[str, grpc.StatusCode]
 ) -> None:
     """The input fails with the expected reason and code, and the server serves further calls."""
@@ -192,7 +192,7 @@ async def test_a_compressed_reply_is_read(scripted: Scripted, body: bytes, codin
     assert upstream.visits[0].headers["accept-encoding"] == "identity"
 
 
-async def test_an_unsupported_coding_is_named(scripted: Scripted) -> None:
+async def test_an_unsupported_content_coding_is_named(scripted: Scripted) -> None:
     """The message names the content coding."""
     async with scripted(answers(b"x", Content_Encoding="Br")) as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -201,7 +201,7 @@ async def test_an_unsupported_coding_is_named(scripted: Scripted) -> None:
     assert "its content coding br is not supported" in failed(caught.value).message
 
 
-async def test_a_wait_that_the_upstream_asks_for_is_passed_on(scripted: Scripted) -> None:
+async def test_retry_after_is_passed_on(scripted: Scripted) -> None:
     """The Retry-After of a 429 is passed on as the retry delay, together with the headers."""
     script = answers(error("too_many_requests"), 429, Retry_After="7", X_RateLimit_Request_Remaining="0")
     async with scripted(script, retry_max_attempts=1) as (served, _):
@@ -225,7 +225,7 @@ async def test_connection_refused(scripted: Scripted) -> None:
     assert "127.0.0.1" not in failure.message
 
 
-async def test_the_key_is_sent_and_shown_nowhere(scripted: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_key_is_not_shown(scripted: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
     """A refusal of the upstream that quotes the key is passed on without the key."""
     script = answers(error("api_key_invalid", "The key tlk_CANARY is not valid."), 401, X_RateLimit_Key="tlk_CANARY")
     async with scripted(script, log_level="debug", api_key="tlk_CANARY") as (served, upstream):
@@ -241,7 +241,7 @@ async def test_the_key_is_sent_and_shown_nowhere(scripted: Scripted, capfd: pyte
     assert "tlk_CANARY" not in "".join([*map(str, shown), *capfd.readouterr()])
 
 
-async def test_what_a_good_reply_says_is_cleaned(scripted: Scripted) -> None:
+async def test_names_in_a_reply_are_sanitised(scripted: Scripted) -> None:
     """Names in a successful reply reach the caller without control characters, truncated, and without the key."""
     metadata = {"input_filename": "a\r\nb tlk_CANARY"}
     body = reply("image_embedding", metadata=metadata) | {"model_name": "m\x00 tlk_CANARY " + "x" * 2000}

@@ -109,7 +109,7 @@ def in_flight(server: ServerProcess, worker: int) -> float:
     return float(found[0]) if found else 0.0
 
 
-async def test_the_end_does_not_wait_for_a_worker_that_hangs_in_its_start() -> None:
+async def test_the_end_does_not_wait_for_a_worker_hung_in_its_start() -> None:
     """A restarted worker that was stopped before it served is killed like any other."""
     async with ServerProcess.running(answer, workers=2, shutdown_grace_period=0.5) as server:
         first = server.worker(0)
@@ -150,7 +150,7 @@ async def test_a_signal_to_all_during_the_first_start_is_no_failure(hung: bool) 
     assert not any(map(is_running, pids))
 
 
-async def test_a_worker_that_hangs_in_its_start_is_killed() -> None:
+async def test_a_worker_hung_in_its_start_is_killed() -> None:
     """A worker hung in the first start of the server is killed; the server names it, and ends."""
     chosen: dict[str, Any] = {
         "listen": "127.0.0.1:0",
@@ -193,7 +193,7 @@ async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
         assert await server.terminate() == 0
 
 
-async def test_a_supervisor_that_was_stopped_kills_no_worker() -> None:
+async def test_a_stopped_supervisor_kills_no_worker() -> None:
     """After a stop of the supervisor, its workers, which served meanwhile, have the full timeout again."""
     async with ServerProcess.running(answer, workers=2, workers_timeout=8) as server:
         server.process.send_signal(signal.SIGSTOP)
@@ -208,7 +208,7 @@ async def test_a_supervisor_that_was_stopped_kills_no_worker() -> None:
 
 
 @hangs
-async def test_no_hung_worker_survives_its_supervisor(number: signal.Signals) -> None:
+async def test_hung_workers_end_with_their_supervisor(number: signal.Signals) -> None:
     """If a stopped supervisor is killed, a hung worker does not keep the port."""
     async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2) as server:
         pids = [server.worker(0), server.worker(1)]

@@ -73,7 +73,7 @@ async def test_interim_responses_are_skipped(answer: bytes, size: int | None) ->
 
 
 @pytest.mark.parametrize(("answer", "words"), BAD.values(), ids=BAD)
-async def test_too_much_beside_the_body(answer: bytes, words: str) -> None:
+async def test_limits_beside_the_body(answer: bytes, words: str) -> None:
     """The call fails at the limit, its message names it, and the next call uses another connection."""
     upstream = RawUpstream(lambda asked: [answer] if asked.number == 1 else [http(vector(asked.number))])
     with upstream.running() as url:

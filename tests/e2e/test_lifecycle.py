@@ -93,7 +93,7 @@ async def ends_with(codes: set[grpc.StatusCode], scenario: Callable[[], Awaitabl
     """Whether the calls end with these codes.
 
     A scenario is repeated if its callers got no CPU for about as long as a drain waits for further calls (150 ms): the
-    server cannot know of calls that were not sent.
+    server has no information about calls that were not sent.
     """
     for _ in range(5):
         load = await scenario()
@@ -268,7 +268,7 @@ async def test_health_changes_before_calls_in_the_drain_delay() -> None:
     assert caught.value.code() is UNAVAILABLE
 
 
-async def test_probes_that_meet_the_drain_are_answered() -> None:
+async def test_probes_during_the_drain_are_answered() -> None:
     """A health check during the drain gets NOT_SERVING until the port is closed, and is never cancelled."""
     failures: list[grpc.aio.AioRpcError] = []
 

@@ -41,7 +41,7 @@ def run(program: str, form: str = "json", **options: Any) -> "subprocess.Complet
 
 
 @pytest.mark.parametrize("kind", ["reader-gone", "full-disk", "blocked-reader", "blocked-nonblocking", "closed"])
-async def test_calls_go_on_without_a_log(kind: str) -> None:
+async def test_calls_succeed_without_a_log(kind: str) -> None:
     """With any kind of blocked log all calls succeed, lost lines are counted, and SIGTERM ends the process."""
     with output(kind) as stderr:
         async with Unlogged.running(stderr) as server:

@@ -112,7 +112,7 @@ def test_long_requests_are_refused(port: int, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00", b"GET", b"\r\n\r\n", b"GET /metrics HTTP/9\r\n\r\n"])
-def test_garbage_is_not_printed(port: int, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_garbage_is_not_logged(port: int, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     """An invalid request ends its connection, and nothing is written to standard error."""
     with connected(port, sent) as client:
         client.shutdown(socket.SHUT_WR)
@@ -138,7 +138,7 @@ def test_many_connections_do_not_prevent_a_scrape(port: int, sent: bytes) -> Non
         assert len(ended.poll(0)) >= 100 - metrics_endpoint.MAX_CONNECTIONS
 
 
-def test_slow_connections_have_an_end() -> None:
+def test_slow_connections_are_closed() -> None:
     """One byte at a time, in the request or in the response, does not extend the time limit of a connection."""
     registry = CollectorRegistry()
     for number in range(20_000):  # more than the buffers of a connection hold
@@ -158,7 +158,7 @@ def test_slow_connections_have_an_end() -> None:
             assert len(received(reading)) < 20_000 * 200
 
 
-def test_a_failing_page_is_an_error_without_details() -> None:
+def test_a_failing_metric_is_an_error_without_details() -> None:
     """An exception of a metric is answered with 500 and without its message."""
 
     class Failing(Collector):
@@ -176,7 +176,7 @@ def test_a_failing_page_is_an_error_without_details() -> None:
     assert b"CANARY" not in body
 
 
-async def test_scrapers_leave_files_for_calls() -> None:
+async def test_scrapers_leave_file_descriptors_for_calls() -> None:
     """With more scrapers than file descriptors, calls are always answered, and scrapes soon."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, files[1]))  # the child inherits it
@@ -198,7 +198,7 @@ async def test_scrapers_leave_files_for_calls() -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_no_files_are_no_busy_loop() -> None:
+async def test_no_busy_loop_without_file_descriptors() -> None:
     """While no connection can be accepted, the port waits without using the CPU, and continues afterwards."""
     async with ServerProcess.running() as server:
         port = int(server.metrics_urls[0].rpartition(":")[2].partition("/")[0])

@@ -56,7 +56,7 @@ async def test_metrics_count_what_happened(served: Served) -> None:
     assert served.metric("embedwire_inputs_in_flight") == 0
 
 
-async def test_own_overhead_leaves_out_the_upstream(scripted: Scripted) -> None:
+async def test_overhead_excludes_the_upstream(scripted: Scripted) -> None:
     """The time of upstream requests is in its own histogram, and not in the overhead."""
 
     async def script(visit: Visit) -> None:
@@ -70,7 +70,7 @@ async def test_own_overhead_leaves_out_the_upstream(scripted: Scripted) -> None:
         assert served.metric("embedwire_gateway_overhead_seconds_count", modality="text") == 1
 
 
-async def test_nothing_of_a_caller_is_in_metrics_or_logs() -> None:
+async def test_content_of_a_caller_is_not_in_metrics_or_logs() -> None:
     """Text, URL queries, file bytes and names, keys of inputs and unknown models appear nowhere, at debug level."""
     hostile = "CANARY"
     inputs = [
@@ -152,7 +152,7 @@ async def _take(call: Any) -> list[pb.CreateEmbeddingResponse]:
     return [event async for event in call]
 
 
-async def test_series_are_bounded(serve: Serve) -> None:
+async def test_number_of_series_is_limited(serve: Serve) -> None:
     """Unknown models, methods and request ids add no series: they share one label value or are not labels."""
     async with serve() as served:
         await drain(served.stub.CreateEmbedding(request(text_input(), model="first"), timeout=20))

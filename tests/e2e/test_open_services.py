@@ -226,13 +226,13 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
         await until(lambda: handled(metrics, **labels) == {"ABORTED": 1})
 
 
-def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
+def test_the_first_message_may_take_as_long_as_the_default_deadline() -> None:
     """The first message may take as long as the longest default deadline: clients send files of 1 MiB in it."""
     assert ServerOptions().first_message_timeout >= deadline.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])
-async def test_a_call_without_a_token_is_ended_at_once(serve: Serve, path: str) -> None:
+async def test_a_call_without_a_token_is_rejected_without_a_message(serve: Serve, path: str) -> None:
     """A call without a token is rejected after its headers, without waiting for a message."""
     async with serve(tokens=TOKENS) as served, Connection.open(served.app.target) as connection:
         await connection.send(call(path, 1))

@@ -124,7 +124,7 @@ async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
     assert len(bench.upstream.visits) == 3
 
 
-async def test_inputs_at_once(bench: Bench) -> None:
+async def test_inputs_per_call(bench: Bench) -> None:
     """The inputs of a call run one after the other after the reload, no longer concurrently."""
     assert await bench.call(*"abcd") == "OK"
     assert bench.script.most > 1

@@ -160,11 +160,11 @@ async def test_an_empty_file_admits_no_call(tmp_path: Path) -> None:
         for content in (b"", b"tokens = []\n"):
             replace(config, content)
             await hangup(server, REFUSED)
-            assert [await code(server, name) for name in ("a", "whoever")] == [OK, UNAUTHENTICATED]
+            assert [await code(server, name) for name in ("a", "unknown")] == [OK, UNAUTHENTICATED]
         assert gauge(server) == 0
 
 
-async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
+async def test_changes_that_need_a_restart_are_logged(tmp_path: Path) -> None:
     """Changed settings that need a restart are logged by name, and the other changes are in force."""
     config = write(tmp_path / "embedwire.toml", "a", more="request_limits.inputs = 5\nshutdown.grace_period = 1\n")
     async with ServerProcess.running(answer, config=config) as server:
@@ -183,7 +183,7 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
     assert "request_limits.inputs" not in line
 
 
-async def test_many_hangups_at_once_end_with_the_last(tmp_path: Path) -> None:
+async def test_many_sighups_at_once_load_the_last_file(tmp_path: Path) -> None:
     """SIGHUPs that arrive faster than they are handled lose nothing: the last content is in force."""
     config = write(tmp_path / "embedwire.toml", "first")
     async with ServerProcess.running(answer, config=config) as server:

@@ -165,7 +165,7 @@ async def test_a_successor_that_does_not_start_replaces_nothing(tmp_path: Path) 
         assert await code(server.stub) == OK
 
 
-async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
+async def test_a_limit_that_new_workers_exceed_is_a_warning() -> None:
     """A limit that new workers exceed causes replacements at growing intervals and a warning; all calls are OK."""
     limit, large = 250, {"LARGE": "1"}
     async with ServerProcess.running(
@@ -180,7 +180,7 @@ async def test_a_limit_that_a_new_worker_exceeds_is_a_warning() -> None:
     assert all(f"limit_mib={limit}" in line for line in warned)
 
 
-async def test_a_worker_that_ended_counts_once() -> None:
+async def test_a_worker_with_a_delayed_successor_is_counted_once() -> None:
     """A worker whose successor fails to start at first counts as one replaced worker, not one per attempt."""
     async with ServerProcess.running(answer, workers_max_memory=2048) as server:
         supervisor = server.process.pid
@@ -240,7 +240,7 @@ async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[Server
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_successor_that_ends_is_started_again_while_the_old_worker_drains(number: signal.Signals) -> None:
+async def test_a_successor_is_restarted_while_the_old_worker_drains(number: signal.Signals) -> None:
     """The ended successor of the only worker is restarted long before the calls of the old worker have ended."""
     async with draining(workers=1, workers_timeout=5) as (server, _):
         pid = server.worker(0)
@@ -264,7 +264,7 @@ def chosen(**settings: Any) -> Settings:
     return settings_of(**settings)
 
 
-def test_not_all_are_replaced_at_the_same_time() -> None:
+def test_limits_of_workers_are_spread() -> None:
     """Each worker has its own limits of age and memory: up to 10 % below the configured ones, and never above."""
     settings = chosen(workers_max_age=1000, workers_max_memory=1000)
     found = [Lifespan.of(settings) for _ in range(200)]
@@ -274,7 +274,7 @@ def test_not_all_are_replaced_at_the_same_time() -> None:
         assert most * (1 - LIFESPAN_JITTER) <= min(values) <= max(values) <= most
 
 
-def test_there_is_no_limit_unless_it_is_set() -> None:
+def test_no_worker_is_replaced_by_default() -> None:
     """By default no worker is replaced, and one worker has no supervisor; either limit starts one."""
     assert Lifespan.of(chosen()) == Lifespan()
     assert not chosen().workers.have_supervisor

@@ -123,7 +123,7 @@ async def sdk(base_url: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("body", "number"), READ.values(), ids=READ)
-async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes, number: float) -> None:
+async def test_replies_that_both_read(scripted: Scripted, body: str | bytes, number: float) -> None:
     """The SDK and the server read the same vector, in any packets, with a Content-Length and without."""
     expected = [float(np.float32(number)), *FLOATS[1:]]
     data = filled(body)
@@ -137,7 +137,7 @@ async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes,
 
 
 @pytest.mark.parametrize("status", [201, 202, 203])
-async def test_every_success_with_a_body_is_read(scripted: Scripted, status: int) -> None:
+async def test_every_successful_status_with_a_body_is_read(scripted: Scripted, status: int) -> None:
     """The SDK and the server read a valid reply under each of these status codes."""
 
     async def script(visit: Visit) -> None:
@@ -165,7 +165,7 @@ async def test_partial_content_is_refused(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("body", UNSAFE.values(), ids=UNSAFE)
-async def test_what_the_sdk_reads_and_the_server_refuses(scripted: Scripted, body: str | bytes) -> None:
+async def test_replies_that_only_the_sdk_reads(scripted: Scripted, body: str | bytes) -> None:
     """The server, which guarantees finite numbers, refuses replies that the SDK accepts, in any packets and framing."""
     data = filled(body)
     async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
@@ -174,7 +174,7 @@ async def test_what_the_sdk_reads_and_the_server_refuses(scripted: Scripted, bod
 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
-async def test_what_the_sdk_refuses(scripted: Scripted, body: str | bytes) -> None:
+async def test_replies_that_both_refuse(scripted: Scripted, body: str | bytes) -> None:
     """Neither the SDK nor the server reads it, and the server's message does not depend on packets and framing."""
     data = filled(body)
     async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):

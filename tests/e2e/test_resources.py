@@ -112,11 +112,11 @@ class Bench:
 
     def __init__(self, spool: Path) -> None:
         self.spool = spool
-        self.told: list[bool] = []
+        self.reported: list[bool] = []
         self.monitor = ResourceMonitor(spool, Metrics("custom"), self._changed)
 
     async def _changed(self, is_ready: bool) -> None:  # noqa: FBT001 - the face of the callback
-        self.told.append(is_ready)
+        self.reported.append(is_ready)
 
 
 @pytest.mark.asyncio
@@ -130,10 +130,10 @@ async def test_readiness_does_not_flap(tmp_path: Path) -> None:
         if exists != spool.exists():
             (spool.mkdir if exists else spool.rmdir)()
         await bench.monitor.check()
-    assert bench.told == [False]
+    assert bench.reported == [False]
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.told == [False, True]
+    assert bench.reported == [False, True]
 
 
 @pytest.mark.asyncio
@@ -150,7 +150,7 @@ async def test_a_server_starts_unready_on_a_full_disk(tmp_path: Path) -> None:
     assert bench.monitor.lacking == {Cause.DISK_FULL}
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.told == [True]
+    assert bench.reported == [True]
 
 
 @pytest.mark.asyncio
@@ -174,7 +174,7 @@ async def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
         ("SSL_CERT_DIR", b"a file", "Not a directory"),
     ],
 )
-def test_authorities_that_cannot_be_used_are_a_warning(
+def test_unusable_authorities_are_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None, words: str
 ) -> None:
     """Certificate files that OpenSSL would silently ignore are a warning at the start."""

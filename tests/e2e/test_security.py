@@ -69,7 +69,9 @@ PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that 
         pytest.param({"insecure", "tokens"}, "", id="insecure, tokens"),
     ],
 )
-async def test_what_starts_beyond_loopback(serve: Serve, tmp_path: Path, parts: set[str], warning: str) -> None:
+async def test_allowed_configurations_beyond_loopback(
+    serve: Serve, tmp_path: Path, parts: set[str], warning: str
+) -> None:
     """All other combinations start; those that are seldom intended are a warning."""
     files = Files(tmp_path, clients=trustme.CA())
     settings = chosen(files, **{part: part in parts for part in ("tls", "mutual", "tokens", "insecure")})
@@ -153,7 +155,7 @@ async def test_no_url_is_ever_fetched(scripted: Scripted) -> None:
     assert not visitors
 
 
-async def test_secrets_are_on_no_command_line() -> None:
+async def test_secrets_are_not_in_command_lines() -> None:
     """The list of processes shows no key: no flag takes one, and workers get it through a pipe."""
     refused = await asyncio.to_thread(run, "serve", "--api-key", "tlk_secret")
     assert refused.returncode == 2

@@ -132,7 +132,7 @@ async def outcomes(item: Input, *answers: Answer) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("body", [BODY, *BROKEN.values()], ids=["good", *BROKEN])
-async def test_the_framing_changes_nothing(body: bytes) -> None:
+async def test_the_framing_does_not_change_the_result(body: bytes) -> None:
     """The same bytes give the same segments, and the same summary or failure, in each framing."""
     first, *others = await outcomes(TEXT, whole(body), closing(body), chunked(body))
     assert others == [first, first]
@@ -181,7 +181,7 @@ async def test_around_the_limit(size: int) -> None:
     assert len(first[0]) == 1
 
 
-async def test_a_fault_in_the_first_bytes_is_not_waited_for() -> None:
+async def test_a_fault_in_the_first_bytes_fails_at_once() -> None:
     """A short body that begins with a fault fails at once, also if the rest of it never arrives."""
 
     async def silent(visit: Visit) -> None:
@@ -199,7 +199,7 @@ async def test_a_fault_in_the_first_bytes_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("length", [b"0" * 20 + b"69", b"0" * 5000 + b"69", b"9" * 30, b"+69", b"69, 69", b""])
-async def test_odd_lengths(length: bytes) -> None:
+async def test_unusual_content_lengths(length: bytes) -> None:
     """A Content-Length in unusual notation, or none, is read as HTTP defines, and never an unexpected exception."""
 
     async def answer(visit: Visit) -> None:

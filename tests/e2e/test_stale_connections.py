@@ -22,7 +22,7 @@ COUNT = 60
 
 
 class Idle:
-    """Answers so many first requests when it has them all, then ends their connections as it is told.
+    """An upstream that answers its first requests once it has them all, and then closes their connections.
 
     Args:
         count: how many.
@@ -112,7 +112,7 @@ async def _last_event(served: Served, asked: pb.CreateEmbeddingRequest) -> pb.Cr
     return [event async for event in served.stub.CreateEmbedding(asked, timeout=SECONDS)][-1]
 
 
-async def test_a_repeated_request_is_an_attempt() -> None:
+async def test_a_retried_request_is_an_attempt() -> None:
     """The result counts two attempts; `max_retries` 0 forbids the second."""
     idle = Idle(None, count=2)
     upstream = RawUpstream(idle)
@@ -126,7 +126,7 @@ async def test_a_repeated_request_is_an_attempt() -> None:
     assert upstream.numbers[2:] == [7, 9, 9]
 
 
-async def test_a_file_is_repeated_on_a_fresh_connection() -> None:
+async def test_a_file_is_retried_on_a_new_connection() -> None:
     """A connection that ends before a file was sent completely is retried as a stale one."""
     idle = Idle(None, count=2)
     upstream = RawUpstream(idle)

@@ -278,7 +278,7 @@ def _is_parked(visit: Visit) -> bool:
     return visit.writer.transport.get_write_buffer_size() > 0
 
 
-async def test_an_upstream_that_does_not_read_is_cut_off(serve: Serve) -> None:
+async def test_cancelling_closes_a_connection_that_the_upstream_does_not_read(serve: Serve) -> None:
     """A cancelled call closes its connection also while the upstream reads nothing of the file."""
     is_open, is_closed = asyncio.Event(), asyncio.Event()
 

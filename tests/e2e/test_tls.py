@@ -66,7 +66,7 @@ async def test_a_call_over_tls(serve: Serve, files: Files) -> None:
         assert await code(target, files.credentials(), ssl_target_name_override="example.org") is UNAVAILABLE
 
 
-async def test_plain_text_is_refused_on_the_tls_port(serve: Serve, files: Files) -> None:
+async def test_plain_text_is_rejected_on_the_tls_port(serve: Serve, files: Files) -> None:
     """A client without TLS gets no response, and its bytes reach no handler."""
     async with serve(**files.settings) as served, http2.tcp(served.app.target) as (reader, writer):
         writer.write(http2.PREFACE + http2.frame(http2.SETTINGS))
@@ -108,12 +108,12 @@ async def test_health_over_mutual_tls(serve: Serve, mutual: Files) -> None:
     async with (
         serve(**mutual.settings, health_listen="127.0.0.1:0") as served,
         grpc.aio.secure_channel(served.app.target, credentials) as secured,
-        grpc.aio.secure_channel(served.app.target, mutual.credentials()) as nobody,
+        grpc.aio.secure_channel(served.app.target, mutual.credentials()) as without_certificate,
         grpc.aio.insecure_channel(served.app.health_target) as plain,
     ):
         for channel in (secured, plain):
             assert (await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=20)).status == 1
-        assert await health_pb2_grpc.HealthStub(nobody).Check(asked, timeout=20).code() is UNAVAILABLE
+        assert await health_pb2_grpc.HealthStub(without_certificate).Check(asked, timeout=20).code() is UNAVAILABLE
         path = "/embedwire.v1.EmbeddingService/ListModels"
         call = plain.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)(b"", timeout=20)
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -211,7 +211,7 @@ async def test_a_mounted_directory_is_swapped(serve: Serve, tmp_path: Path) -> N
         assert await asyncio.to_thread(shown_by, served.app.target) != before
 
 
-async def test_broken_files_keep_the_old_and_are_logged_once(files: Files) -> None:
+async def test_broken_files_are_not_loaded_and_logged_once(files: Files) -> None:
     """With missing or broken files the last valid ones stay in force; each fault is logged once."""
     async with ServerProcess.running(**files.settings) as server:
         before = await asyncio.to_thread(shown_by, server.target)
@@ -249,7 +249,7 @@ async def test_forms_of_files(serve: Serve, files: Files, form: str) -> None:
         assert await code(served.app.target, files.credentials()) is OK
 
 
-def test_an_encrypted_key_is_not_asked_about(files: Files) -> None:
+def test_an_encrypted_key_is_a_configuration_error(files: Files) -> None:
     """An encrypted key is a configuration error, without a password prompt on a terminal."""
     key = serialization.load_pem_private_key(files.key.read_bytes(), None)
     form = serialization.PrivateFormat.TraditionalOpenSSL
@@ -259,7 +259,7 @@ def test_an_encrypted_key_is_not_asked_about(files: Files) -> None:
         settings_of(**files.settings)
 
 
-def test_wrong_order_and_foreign_keys_are_faults(files: Files) -> None:
+def test_wrong_order_and_foreign_keys_are_refused(files: Files) -> None:
     """A chain in the wrong order, a key of another certificate and an empty list of authorities prevent the start."""
     issued = files.authority.create_child_ca().issue_cert("localhost")
     blobs = [blob.bytes() for blob in issued.cert_chain_pems]

@@ -66,7 +66,7 @@ async def test_a_call_without_a_token_is_rejected(serve: Serve, metadata: Any) -
         assert "embedwire_client_requests_total{" not in served.metrics()
 
 
-async def test_bytes_that_are_no_text_are_refused(serve: Serve) -> None:
+async def test_bytes_that_are_not_text_are_rejected(serve: Serve) -> None:
     """A header with bytes that client libraries do not send is rejected like a wrong token."""
     async with serve(tokens=TOKENS) as served, Connection.open(served.app.target) as connection:
         block = call("/embedwire.v1.EmbeddingService/CreateEmbeddingUnary", 1, ("authorization", "Bearer @@@@"))
@@ -84,7 +84,7 @@ async def test_any_of_the_tokens_is_accepted(scripted: Scripted, shown: str) -> 
         assert await served.stub.CreateEmbeddingUnary(TEXT, metadata=metadata, timeout=20).code() is OK
 
 
-async def test_a_wrong_and_an_unknown_token_are_answered_alike(serve: Serve) -> None:
+async def test_a_wrong_and_an_unknown_token_get_the_same_response(serve: Serve) -> None:
     """Similar tokens, hashes, names and random text: code, message, details and trailers are byte-identical."""
     answers = set()
     async with serve(tokens=TOKENS) as served:
@@ -191,7 +191,7 @@ async def pages(served: Served, token: str) -> list[list[str]]:
     return found
 
 
-def test_nothing_of_a_token_is_shown() -> None:
+def test_tokens_are_not_shown() -> None:
     """Tokens and hashes are not in debug logs, metrics, answers, reprs or the shown configuration; names are."""
     token = "ew_CANARY_right"
     entry = {"name": "search", "sha256": sha256(token), "modalities": ["text"]}
@@ -206,14 +206,14 @@ def test_nothing_of_a_token_is_shown() -> None:
     assert "CANARY" not in str(caught.value)
 
 
-async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
+async def test_tokens_are_not_logged(tmp_path: Any) -> None:
     """The same for a server process: calls have the name of their token in metrics and in the log."""
     token, wrong = "ew_CANARY_right", "ew_CANARY_wrong"
     config = tmp_path / "embedwire.toml"
     config.write_text(f'[[tokens]]\nname = "search"\nsha256 = "{sha256(token)}"\nmodalities = ["text"]\n')
     image = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[file_input("image", b"x")])
     async with ServerProcess.running(config=config, log_level="debug") as server:
-        told = []
+        shown = []
         for metadata, asked in (
             (bearer(token), TEXT),
             (bearer(token), image),
@@ -221,7 +221,7 @@ async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
             ([("authorization", f"Basic {token}")], TEXT),
         ):
             one = server.stub.CreateEmbeddingUnary(asked, metadata=metadata, timeout=20)
-            told += [str(await one.details()), str(await one.trailing_metadata()), str(await one.initial_metadata())]
+            shown += [str(await one.details()), str(await one.trailing_metadata()), str(await one.initial_metadata())]
         metrics = await asyncio.to_thread(server.metrics)
         assert await server.terminate() == 0
 
@@ -231,4 +231,4 @@ async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
     assert 'embedwire_client_inputs_total{client="search",modality="text"} 1.0' in metrics
     assert log.count("client=search") == 2
     assert log.count("reason=UNAUTHENTICATED") == 2
-    assert not re.search(f"CANARY|{sha256(token)}|{sha256(wrong)}", log + metrics + "".join(told))
+    assert not re.search(f"CANARY|{sha256(token)}|{sha256(wrong)}", log + metrics + "".join(shown))

@@ -57,7 +57,7 @@ async def failure_of(upstream: Upstream, item: TextInput | AudioInput = TEXT) ->
     return caught.value
 
 
-async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
+async def test_the_end_of_an_earlier_reply_is_not_a_response() -> None:
     """A reply that is read to its end while the next request is on the same connection is not its response."""
     data = json.dumps(reply("audio_embedding", segments=2)).encode()
     cut = data.index(b"}, {") + 1
@@ -206,19 +206,19 @@ async def test_large_chunks_of_small_values_yield_to_other_tasks(replies: int, *
     compressed = InOneChunk(gzip.compress(body), (b"content-encoding", b"gzip"))
     sent = compressed if is_compressed else InOneChunk(body)
     upstream = upstream_on(sent, "http://upstream.test")
-    turns = 0
+    runs = 0
 
     async def others() -> None:
-        nonlocal turns
+        nonlocal runs
         while True:
             await asyncio.sleep(0)
-            turns += 1
+            runs += 1
 
     running = asyncio.create_task(others())
     failures = await asyncio.gather(*(failure_of(upstream) for _ in range(replies)))
     running.cancel()
     assert {failure.reason for failure in failures} == {Reason.UPSTREAM_MALFORMED_REPLY}
-    assert turns >= replies * (len(body) // http.PIECE_BYTES - 1)
+    assert runs >= replies * (len(body) // http.PIECE_BYTES - 1)
 
 
 def _cut_off() -> bytes:
@@ -250,7 +250,7 @@ def _too_large() -> bytes:
         pytest.param(_rejected, "identity", Reason.INPUT_REJECTED, "too long", id="error_message"),
     ],
 )
-async def test_nothing_is_repeated_after_the_head_of_a_success(
+async def test_no_retry_after_the_head_of_a_success(
     make_body: Callable[[], bytes], coding: str, reason: Reason, words: str
 ) -> None:
     """A failure in the body of a successful response is not retried, however many attempts are allowed."""

@@ -91,7 +91,7 @@ async def test_bytes_behind_a_response_without_a_body(status: str, extra: bytes)
 
 
 @pytest.mark.parametrize("extra", UNSOLICITED.values(), ids=UNSOLICITED)
-async def test_bytes_that_the_event_loop_has_not_read(extra: bytes) -> None:
+async def test_unread_bytes_are_found_before_the_next_request(extra: bytes) -> None:
     """Bytes in the kernel's buffer when the next request is written are found, although the event loop was blocked."""
     is_answered, is_sent = threading.Event(), threading.Event()
     upstream = RawUpstream(_once(http(vector(0)), is_answered, extra, is_sent.set))
@@ -156,8 +156,8 @@ async def test_late_responses_of_cancelled_calls() -> None:
 class Rounds:
     """Callers with one request on each connection, and unsolicited bytes at random points.
 
-    A response that crosses a request on its way cannot be told from the response to it. So all requests of a round are
-    read before one is answered, and the next round begins when all unsolicited bytes of this one are sent.
+    A response that crosses a request on its way cannot be distinguished from the response to it. So all requests of a
+    round are read before one is answered, and the next round begins when all unsolicited bytes of this one are sent.
     """
 
     def __init__(self, callers: int, rounds: int, seed: int) -> None:

@@ -61,7 +61,7 @@ async def test_a_wrong_key_is_attributed_to_its_owner(scripted: Scripted) -> Non
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 257])
-async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str) -> None:
+async def test_a_malformed_key_is_refused(scripted: Scripted, key: str) -> None:
     """A malformed key never reaches the upstream, and the message does not quote it."""
     async with scripted(answer, auth_allow_caller_api_keys=True) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -83,7 +83,7 @@ def bounds(end: str) -> dict[str, Any]:
     return found
 
 
-async def test_largest_values(scripted: Scripted) -> None:
+async def test_maximum_values(scripted: Scripted) -> None:
     """A server with the maximum of every number starts, answers, and stops."""
     settings = bounds("most") | {"shutdown_delay": 0, "concurrency_max_buffered_bytes": 1 << 53}
     assert len(settings) > 20
@@ -91,14 +91,14 @@ async def test_largest_values(scripted: Scripted) -> None:
         assert await embedded(served) == 1
 
 
-async def test_least_values(scripted: Scripted) -> None:
+async def test_minimum_values(scripted: Scripted) -> None:
     """A server with the minimum of every number starts, and answers requests of that size."""
     small = {"request_limits_message_bytes": 1000, "request_limits_text_bytes": 100, "server_write_stall_timeout": 5}
     async with scripted(answer, **bounds("least") | small) as (served, _):
         assert await embedded(served) == 1
 
 
-def test_no_value_is_quoted() -> None:
+def test_secret_values_are_not_quoted() -> None:
     """Values that can be secrets are in no message: a key as a flag, a URL with user info, a wrong value."""
     secret = "s3cr3t"
     for words in (

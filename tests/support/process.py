@@ -105,12 +105,12 @@ class ServerProcess:
 
 
 def _limited(files: int, *, is_soft: bool) -> list[str]:
-    """Set the limit of file descriptors for the block."""
+    """A command prefix that limits the number of file descriptors."""
     return ["sh", "-c", f'ulimit {"-S " if is_soft else ""}-n {files} && exec "$@"', "sh"]
 
 
 def _with(variables: dict[str, str]) -> list[str]:
-    """Set these environment variables for the block."""
+    """A command prefix that sets these environment variables."""
     return ["env", *(f"{name}={value}" for name, value in variables.items())]
 
 

@@ -69,7 +69,7 @@ class Unlogged:
 
 @contextlib.contextmanager
 def output(kind: str) -> Iterator[Any]:
-    """A standard error that cannot be written, for each kind."""
+    """A standard error that cannot be written, for one of several reasons."""
     with contextlib.ExitStack() as stack:
         if kind == "closed":
             yield CLOSED

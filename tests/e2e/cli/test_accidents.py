@@ -34,7 +34,7 @@ async def test_an_input_is_never_the_output(tmp_path: Path, served: Served) -> N
     assert own.read_bytes() == MELODY.read_bytes()
 
 
-async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Path, served: Served) -> None:
+async def test_an_existing_file_is_kept_if_the_command_fails(tmp_path: Path, served: Served) -> None:
     """An existing output file is truncated when the first line of the answer is written, and not before."""
     old = tmp_path / "old.json"
     old.write_text("precious\n" * 50_000)
@@ -49,7 +49,7 @@ async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Pat
     assert old.read_text().count('"type"') == 2
 
 
-async def test_a_closed_or_full_stdout_is_no_traceback(tmp_path: Path, served: Served) -> None:
+async def test_a_closed_or_full_stdout_causes_no_traceback(tmp_path: Path, served: Served) -> None:
     """A closed stdout does not prevent the work; a full one ends the command with exit code 1 and one line."""
     array = tmp_path / "a.npy"
     command = " ".join(COMMAND)
@@ -67,7 +67,7 @@ async def test_a_closed_or_full_stdout_is_no_traceback(tmp_path: Path, served: S
     assert array.stat().st_size > 2000
 
 
-async def test_a_terminated_command_leaves_no_half_file(scripted: Scripted, tmp_path: Path) -> None:
+async def test_a_terminated_command_leaves_no_partial_file(scripted: Scripted, tmp_path: Path) -> None:
     """SIGTERM and SIGHUP end the command with 128 plus the signal's number, and leave no partial file."""
     async with scripted(wait_for_the_caller) as (served, upstream):
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -82,7 +82,7 @@ async def test_a_terminated_command_leaves_no_half_file(scripted: Scripted, tmp_
     assert not list(tmp_path.iterdir())
 
 
-async def test_the_bar_of_a_pipe_has_no_total(scripted: Scripted) -> None:
+async def test_progress_of_a_pipe_has_no_total(scripted: Scripted) -> None:
     """The progress bar of an input without a known size shows the bytes sent, and no total."""
     reader, writer = os.pipe()
     async with scripted(wait_for_the_caller) as (served, _):
@@ -99,7 +99,7 @@ async def test_the_bar_of_a_pipe_has_no_total(scripted: Scripted) -> None:
     assert "/100" not in terminal.written
 
 
-async def test_no_width_and_no_secrets(served: Served) -> None:
+async def test_progress_without_a_width_and_without_secrets(served: Served) -> None:
     """With COLUMNS=0 progress is still shown, and it does not contain the query of a URL."""
     url = "http://127.0.0.1:1/picture.png?signature=secret"
     ended = await run(served.app.target, "embed", "--text", "a", "--image", url, COLUMNS="0")

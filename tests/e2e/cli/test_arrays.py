@@ -59,7 +59,7 @@ async def test_failed_inputs_have_no_rows_and_are_reported(scripted: Scripted, t
     assert sorted(tmp_path.iterdir()) == [kept, file]
 
 
-async def test_an_array_is_not_for_a_terminal(served: Served) -> None:
+async def test_an_array_to_a_terminal_is_refused(served: Served) -> None:
     """A binary array to a terminal is refused before the call, and the message names the option that helps."""
     code, terminal = await run_on_terminal(served.app.target, "embed", "--text", "a", "--format", "npy")
 

@@ -37,7 +37,7 @@ def files_served(directory: Path) -> Iterator[str]:
             thread.join()
 
 
-async def test_the_table_has_a_row_a_segment_and_a_line_a_result_at_any_width(served: Served) -> None:
+async def test_the_table_fits_any_width(served: Served) -> None:
     """Rows fit 60, 80 and 200 columns, in the order of their input, and each input ends with one result line."""
     words = ("embed", "--text", TEXT, "--audio", SAMPLES / "melody.flac", "--image", SAMPLES / "picture.png")
     widths = (60, 80, 200)

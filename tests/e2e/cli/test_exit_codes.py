@@ -76,7 +76,7 @@ async def test_exit_codes_without_a_server(served: Served) -> None:
     assert "Traceback" not in gone.err + late.err + other.err + listed.err
 
 
-async def test_a_wrong_command_line_ends_with_2() -> None:
+async def test_an_invalid_command_line_exits_with_2() -> None:
     """An invalid command line is rejected before any call, and the message names the option."""
     cases = {
         (): "--text, --image, --audio: give at least one",
@@ -95,7 +95,7 @@ async def test_a_wrong_command_line_ends_with_2() -> None:
     assert not any(each.out or "s3cret" in each.err for each in ended)
 
 
-async def test_the_token_comes_from_the_environment_and_is_never_shown() -> None:
+async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:
     """The token is sent over TLS with the given roots; to another machine in plain text it is refused, not printed."""
     authority = trustme.CA()
     seen: list[str | bytes] = []

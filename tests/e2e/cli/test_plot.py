@@ -43,7 +43,7 @@ async def test_pictures_have_the_format_of_their_file_name(served: Served, tmp_p
     assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
-async def test_what_cannot_be_drawn_is_a_usage_error(served: Served, tmp_path: Path) -> None:
+async def test_invalid_plots_are_usage_errors(served: Served, tmp_path: Path) -> None:
     """A single text, another file type, a missing embedding option or one for audio only is a usage error."""
     plot = (served.app.target, "plot", "--output", tmp_path / "a.png")
     ended = await asyncio.gather(

@@ -87,7 +87,7 @@ async def test_several_segments_have_a_matrix_and_no_vector(connect: Connect, se
         _ = embedding.vector
 
 
-async def test_failures_among_several_stay_with_their_input(connect: Connect, served: Served) -> None:
+async def test_failures_among_several_inputs_are_in_their_embedding(connect: Connect, served: Served) -> None:
     """With several inputs a failure is in its Embedding, and reading its vectors raises it."""
     async with connect(served.app.target) as client:
         good, bad = await client.embed("marengo3.0", [Text("a"), BROKEN], timeout=10)
@@ -214,7 +214,7 @@ async def test_unary_gives_the_same(connect: Connect, served: Served, tmp_path: 
     assert facts(alone) == facts(unary[0])
 
 
-async def test_unary_refuses_what_cannot_fit_before_sending(connect: Connect, tmp_path: Path) -> None:
+async def test_unary_refuses_large_files_before_sending(connect: Connect, tmp_path: Path) -> None:
     """Files over 15 MiB together, or of unknown size, are a ValueError that names the input; nothing is sent."""
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
@@ -279,7 +279,7 @@ async def test_models_of_a_real_server(connect: Connect, served: Served) -> None
     assert new.audio.max_bytes == 256 << 20
 
 
-async def test_every_page_of_models_is_asked_for(connect: Connect) -> None:
+async def test_every_page_of_models_is_requested(connect: Connect) -> None:
     """models() follows page tokens to the last page, also over an empty page, and returns absent modalities as None."""
     truncates: Any = pb.TextSupport(truncates=[3, 9])  # type: ignore[list-item] # an unknown modality
     pages = {
@@ -351,7 +351,7 @@ async def test_the_deadline_that_the_server_sees(
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300, 1e12])
-async def test_a_very_long_timeout_is_long(connect: Connect, served: Served, seconds: float) -> None:
+async def test_a_very_long_timeout(connect: Connect, served: Served, seconds: float) -> None:
     """A very long timeout is either accepted or a ValueError; it never times out at once."""
     async with connect(served.app.target) as client:
         try:
@@ -419,7 +419,7 @@ async def test_the_request_id_is_sent_and_returned(connect: Connect, served: Ser
     assert {events.request_id, done.request_id, embedding.result.request_id, unary.result.request_id} == {"my-id_1.2:3"}
 
 
-async def test_every_call_has_an_id_of_its_own(connect: Connect) -> None:
+async def test_every_call_has_a_request_id(connect: Connect) -> None:
     """Without a given request id each call gets a new one, which the server receives and the result contains."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -490,7 +490,7 @@ async def test_invalid_inputs_are_refused(connect: Connect, wrong: Any) -> None:
                 await make("m", wrong)
 
 
-async def test_an_iterable_is_answered_whole_or_refused(connect: Connect) -> None:
+async def test_an_iterable_is_answered_completely_or_refused(connect: Connect) -> None:
     """A generator of inputs is either refused or gives a list with every embedding, never only the first."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -511,7 +511,7 @@ async def test_an_empty_list_is_refused_by_the_server(connect: Connect, served: 
             assert [violation.field for violation in caught.value.violations] == ["inputs"]
 
 
-def test_inputs_that_cannot_be_are_refused_when_made() -> None:
+def test_invalid_inputs_are_refused_by_their_constructor() -> None:
     """No source, several sources, or one of a wrong type is a TypeError of the input's constructor."""
     wrong: list[dict[str, Any]] = [
         {},
@@ -545,7 +545,7 @@ def test_inputs_that_cannot_be_are_refused_when_made() -> None:
         ({"timeout": float("nan")}, ValueError, "timeout"),
     ],
 )
-async def test_options_are_checked(
+async def test_invalid_options_are_refused(
     connect: Connect, options: dict[str, Any], error: type[Exception], named: str
 ) -> None:
     """An unknown or invalid option is an error that names it in every method; nothing is sent."""

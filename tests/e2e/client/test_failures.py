@@ -117,7 +117,7 @@ def by_result(error: errors.GatewayError) -> Failure:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
+async def test_every_reason_from_status_and_result(connect: Connect, reason: Reason) -> None:
     """Each reason of the contract, with all its fields, is raised as the class of its group, from status and result."""
     error = full(reason)
     expected = Failure(
@@ -157,7 +157,7 @@ async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_a_bare_failure_both_ways(reason: Reason) -> None:
+def test_a_minimal_failure(reason: Reason) -> None:
     """A failure with only a reason and a message has no other fields set in the client."""
     expected = Failure(status.CODES[reason].name, reason.value, "so it is")
     assert by_status(failed(reason)).failure == by_result(failed(reason)) == expected
@@ -189,7 +189,7 @@ FAILURES = st.builds(
 
 @given(FAILURES, st.integers(0, 9))
 @settings(max_examples=150)
-def test_both_ways_agree(error: errors.GatewayError, attempts: int) -> None:
+def test_status_and_result_give_the_same_failure(error: errors.GatewayError, attempts: int) -> None:
     """The status of a call and a result with the same content give equal Failures."""
     error.attempts = attempts
     caught = by_status(error)
@@ -214,7 +214,7 @@ def test_rate_limit_headers_of_every_spelling(header: str) -> None:
     assert by_status(error).failure == by_result(error)
 
 
-def test_what_is_cut_is_still_a_failure() -> None:
+def test_truncated_details() -> None:
     """Details that the server had to truncate still give reason, class, message and delay."""
     text = "€" * 341
     error = failed(
@@ -245,7 +245,7 @@ FUTURE: dict[str, tuple[int, type[EmbedwireError]]] = {
 
 
 @pytest.mark.parametrize("code", FUTURE)
-def test_a_reason_of_the_future_by_its_code(code: str) -> None:
+def test_an_unknown_reason_has_the_class_of_its_code(code: str) -> None:
     """An unknown reason keeps its name or its number, and the status code selects the class."""
     number, expected = FUTURE[code]
     info = any_pb2.Any()
@@ -261,7 +261,7 @@ def test_a_reason_of_the_future_by_its_code(code: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "expected"), [(55, RequestError), (155, RefusedError), (255, UpstreamError)])
-def test_a_number_of_the_future_by_its_group(number: int, expected: type[EmbedwireError]) -> None:
+def test_an_unknown_reason_number_has_the_class_of_its_group(number: int, expected: type[EmbedwireError]) -> None:
     """An unknown reason number selects the class of the contract's group for that number."""
     failure = read_failure(pb.Failure(code=14, message="new", reason=number))  # type: ignore[arg-type]
     assert type(failure.error()) is expected
@@ -273,7 +273,7 @@ def test_a_failure_without_a_reason() -> None:
     assert type(read_failure(pb.Failure(code=14, message="gone")).error()) is UnreachableError
 
 
-def test_a_code_that_does_not_exist() -> None:
+def test_an_unknown_status_code() -> None:
     """An unknown status code number is kept, and the failure has the class of a server failure."""
     failure = read_failure(pb.Failure(code=77, message="new", reason=999))  # type: ignore[arg-type]
     assert (failure.code, type(failure.error())) == ("77", GatewayError)
@@ -319,7 +319,7 @@ async def test_another_servers_details(connect: Connect, details: bytes) -> None
 
 
 @pytest.mark.parametrize("facts", [{"attempts": "many"}, {"http_status": ""}, {"http_status": "5xx"}])
-def test_facts_that_are_no_numbers(facts: dict[str, str]) -> None:
+def test_malformed_details_do_not_hide_a_failure(facts: dict[str, str]) -> None:
     """Details with malformed numbers do not hide the failure itself."""
     details = packed(error_details_pb2.ErrorInfo(reason="OVERLOADED", domain="embedwire", metadata=facts))
     caught = error_from_call(Call(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", [(status.DETAILS_KEY, details)]), "mine")
@@ -333,7 +333,7 @@ def test_no_trailers(trailers: Any) -> None:
     assert (type(caught), caught.failure) == (UnreachableError, Failure("UNAVAILABLE", "", ""))
 
 
-async def test_what_the_server_does_not_have(connect: Connect) -> None:
+async def test_unimplemented(connect: Connect) -> None:
     """UNIMPLEMENTED is a server failure: the target is another or an older server."""
     async with service() as target, connect(target) as client:
         calls = (
@@ -385,7 +385,7 @@ async def test_a_message_over_the_limit(connect: Connect, served: Served) -> Non
     assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "")
 
 
-async def test_a_server_that_goes_away(connect: Connect) -> None:
+async def test_a_connection_that_breaks_in_an_answer(connect: Connect) -> None:
     """A connection that breaks in the middle of an answer is an EmbedwireError with the status code of gRPC."""
 
     async def create(_: Any, __: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
@@ -422,13 +422,13 @@ async def test_exceptions_can_be_copied_and_pickled(connect: Connect, served: Se
 
 
 @pytest.mark.parametrize("kind", [UnreachableError, DeadlineExceededError])
-def test_an_os_error_has_no_made_up_number(kind: type[EmbedwireError]) -> None:
+def test_an_os_error_has_no_errno(kind: type[EmbedwireError]) -> None:
     """Exceptions that are an OSError have no errno, text or path, which handlers of OSError would read."""
     error: Any = kind(Failure("UNAVAILABLE", "", "gone"), "mine", 3)
     assert (error.errno, error.strerror, error.filename) == (None, None, None)
 
 
-def test_what_an_error_says() -> None:
+def test_str_of_an_error() -> None:
     """str() contains reason, message and request id, or the status code if gRPC ended the call."""
     assert str(by_status(failed(Reason.OVERLOADED, "busy"))) == "OVERLOADED: busy (request id mine)"
     assert str(Failure("UNAVAILABLE", "", "gone").error()) == "UNAVAILABLE: gone"
@@ -437,7 +437,7 @@ def test_what_an_error_says() -> None:
 SECRET = "CANARY"
 
 
-async def test_nothing_of_the_caller_is_in_a_repr(connect: Connect) -> None:
+async def test_content_of_the_caller_is_not_in_repr(connect: Connect) -> None:
     """Neither texts, keys, bytes, names, URLs, vectors, messages of the upstream nor credentials are in any repr."""
     said = pb.UpstreamError(http_status=400, code="parameter_invalid", message=SECRET)
     failure = pb.Failure(
@@ -469,7 +469,7 @@ async def test_nothing_of_the_caller_is_in_a_repr(connect: Connect) -> None:
     assert SECRET in str(caught.value)
 
 
-async def test_no_request_id_is_lost_on_the_way(served: Served) -> None:
+async def test_each_failure_has_the_request_id_of_its_call(served: Served) -> None:
     """A failure of one input among several carries the request id of its own call."""
     async with AsyncClient(served.app.target) as client:
         calls = [

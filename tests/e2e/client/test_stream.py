@@ -94,7 +94,7 @@ async def test_inputs_interleave_and_each_keeps_its_order(connect: Connect, scri
     assert events[-1].input_index == 0
 
 
-async def test_every_modality_says_what_it_is(connect: Connect, served: Served) -> None:
+async def test_segments_have_their_modality(connect: Connect, served: Served) -> None:
     """Text, image and audio segments name their modality; only audio segments have offsets."""
     asked = [
         Text("a red fox"),
@@ -113,7 +113,7 @@ async def test_every_modality_says_what_it_is(connect: Connect, served: Served) 
     assert [done[index].input_filename for index in range(3)] == [None, "b.png", "c.wav"]
 
 
-async def test_events_of_the_future_are_ignored(connect: Connect) -> None:
+async def test_unknown_events_are_ignored(connect: Connect) -> None:
     """An empty response, an unknown event and an unknown field do not disturb the other events."""
     unknown_event = pb.CreateEmbeddingResponse.FromString(b"\xd2\x07\x02hi")  # field 122, a string
     unknown_field = pb.CreateEmbeddingResponse.FromString(segment().SerializeToString() + b"\xd2\x07\x02hi")
@@ -126,7 +126,7 @@ async def test_events_of_the_future_are_ignored(connect: Connect) -> None:
     assert embedding.vector.tolist() == [1.0, 2.0]
 
 
-async def test_a_modality_of_the_future_is_unknown(connect: Connect) -> None:
+async def test_an_unknown_modality(connect: Connect) -> None:
     """A segment with an unknown modality is returned with the modality "unknown" and its vector."""
     strange = pb.CreateEmbeddingResponse(segment=pb.Segment(vector=vector([3.0])))
     async with service(CreateEmbedding=answering(strange, result())) as target, connect(target) as client:
@@ -211,7 +211,7 @@ async def test_closing_the_client_fails_a_pending_read(
     assert caught.value.code == "CANCELLED"
 
 
-async def test_a_server_that_says_cancelled_is_an_error(connect: Connect) -> None:
+async def test_the_status_cancelled_of_a_server_is_an_error(connect: Connect) -> None:
     """The status CANCELLED from a server is an EmbedwireError in both classes."""
 
     async def create(_: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
@@ -225,7 +225,7 @@ async def test_a_server_that_says_cancelled_is_an_error(connect: Connect) -> Non
     assert (caught.value.code, caught.value.reason) == ("CANCELLED", "CANCELLED")
 
 
-async def test_a_stream_survives_a_wait_that_ran_out(scripted: Scripted) -> None:
+async def test_a_stream_after_a_timeout_around_one_event(scripted: Scripted) -> None:
     """After `asyncio.timeout` expired around one event, the next read is an EmbedwireError, not a CancelledError."""
     async with scripted(half_sent) as (served, _), AsyncClient(served.app.target) as client:
         events = client.stream("marengo3.0", SOUND, timeout=30)
@@ -269,7 +269,7 @@ def is_servers(task: asyncio.Task[Any]) -> bool:
     return "AioServer" in repr(task) or "AcceptLoops" in repr(task)
 
 
-def test_a_client_is_made_outside_of_an_event_loop(served_by_thread: str) -> None:
+def test_a_client_made_outside_of_an_event_loop(served_by_thread: str) -> None:
     """An AsyncClient made without a running loop binds to the loop of its first call, and after close() to another."""
     client = AsyncClient(served_by_thread)
 
@@ -281,7 +281,7 @@ def test_a_client_is_made_outside_of_an_event_loop(served_by_thread: str) -> Non
     assert asyncio.run(use()) == asyncio.run(use()) == [1.0, 2.0]
 
 
-def test_a_client_serves_one_loop_after_the_other(served_by_thread: str) -> None:
+def test_a_client_in_several_event_loops(served_by_thread: str) -> None:
     """An AsyncClient that is not closed connects again in each further event loop."""
     client = AsyncClient(served_by_thread)
 
@@ -292,7 +292,7 @@ def test_a_client_serves_one_loop_after_the_other(served_by_thread: str) -> None
     asyncio.run(client.close())
 
 
-def test_a_stream_that_outlives_its_event_loop_is_quiet(served_by_thread: str) -> None:
+def test_dropping_a_stream_after_its_event_loop_ended(served_by_thread: str) -> None:
     """Dropping an unread or half-read stream after its event loop has ended raises nothing, not even in __del__."""
     kept: list[Any] = []
 
@@ -357,7 +357,7 @@ async def test_one_reader_at_a_time(scripted: Scripted) -> None:
     assert len(upstream.visits) == 1
 
 
-async def test_closing_a_stream_from_elsewhere_ends_it(scripted: Scripted) -> None:
+async def test_closing_a_stream_from_another_task_ends_it(scripted: Scripted) -> None:
     """After `close()` no event follows, also for a thread that is blocked in a read at that moment."""
     async with scripted(half_sent) as (served, _):
         with Client(served.app.target) as client:

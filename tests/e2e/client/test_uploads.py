@@ -166,7 +166,7 @@ async def test_an_async_iterable_is_uploaded(scripted: Scripted, data: bytes) ->
         assert calls(served) == {UPLOAD: 1}
 
 
-async def test_a_thread_cannot_take_an_async_iterable(served: Served) -> None:
+async def test_client_refuses_an_async_iterable(served: Served) -> None:
     """Client refuses an async iterable with a TypeError that names AsyncClient."""
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -188,7 +188,7 @@ LIMITS: dict[str, tuple[list[int], list[int]]] = {
 
 
 @pytest.mark.parametrize(("sizes", "uploaded"), LIMITS.values(), ids=LIMITS)
-async def test_files_of_one_mebibyte_travel_in_the_request(
+async def test_files_up_to_one_mebibyte_are_in_the_request(
     connect: Connect, sizes: list[int], uploaded: list[int]
 ) -> None:
     """Files of together at most 1 MiB are in the request; each other one follows in chunks with its size declared."""
@@ -218,7 +218,7 @@ async def test_files_of_one_mebibyte_travel_in_the_request(
 
 
 @pytest.mark.parametrize("source", SOURCES)
-async def test_what_is_announced_of_a_file(connect: Connect, tmp_path: Path, source: str) -> None:
+async def test_declared_size_name_and_type_of_a_file(connect: Connect, tmp_path: Path, source: str) -> None:
     """An upload declares its size if it is available, and a given name and type override guessed ones."""
     recorder = Recorder()
     given = SOURCES[source](tmp_path / "sound.wav", LARGE)
@@ -257,7 +257,7 @@ async def test_answers_come_while_files_are_still_sent(connect: Connect, served:
     assert len(done) == 3
 
 
-async def test_a_slow_file_does_not_hold_the_event_loop(served: Served) -> None:
+async def test_a_slow_file_does_not_block_the_event_loop(served: Served) -> None:
     """AsyncClient reads blocking sources in a thread, and the event loop stays responsive."""
     may_go_on = threading.Event()
 
@@ -300,7 +300,7 @@ def failing(kind: str, tmp_path: Path) -> tuple[list[Any], type[BaseException]]:
 
 
 @pytest.mark.parametrize("kind", ["middle", "start", "vanished", "text", "text mode", "own"])
-async def test_a_file_that_fails_is_raised_as_it_failed(
+async def test_an_exception_of_a_file_is_raised_unchanged(
     connect: Connect, serve: Serve, tmp_path: Path, kind: str
 ) -> None:
     """An exception of a source is raised unchanged, the server sees broken framing, and nothing hangs."""
@@ -322,7 +322,7 @@ def has_failed(served: Served, times: int) -> bool:
     return served.metric("embedwire_requests_total", reason="INVALID_UPLOAD_FRAMING") == times
 
 
-async def test_a_path_that_is_no_file(connect: Connect, tmp_path: Path) -> None:
+async def test_an_invalid_path(connect: Connect, tmp_path: Path) -> None:
     """A missing path and a directory are an OSError before anything is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -373,7 +373,7 @@ async def test_an_invalid_request_is_reported_while_a_file_is_sent(connect: Conn
             assert [violation.field for violation in caught.value.violations] == ["request.model_name"]
 
 
-async def test_an_answered_file_is_sent_no_further(connect: Connect) -> None:
+async def test_an_answered_file_is_not_read_further(connect: Connect) -> None:
     """Once an input has its result, the rest of its file is not read, and the next file is sent completely."""
     large, small = source(bytes(64 * MIB)), source(SMALL)
     received = [0, 0]
@@ -399,7 +399,7 @@ async def test_an_answered_file_is_sent_no_further(connect: Connect) -> None:
     assert last == [True, True]
 
 
-async def test_a_cancelled_upload_lets_go_of_its_file(served: Served, tmp_path: Path) -> None:
+async def test_a_cancelled_upload_closes_its_file(served: Served, tmp_path: Path) -> None:
     """Cancelling a task in the middle of an upload closes the file that the client opened."""
     path = written(tmp_path / "sound.mp3", bytes(8 * MIB))
     stuck = threading.Event()
@@ -468,7 +468,7 @@ print(peak() - before)
 
 
 @pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
-async def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
+async def test_memory_of_a_large_upload(tmp_path: Path, kind: str) -> None:
     """Uploading 100 MiB from a path takes memory for a few chunks only, in either class."""
     path = tmp_path / "large.wav"
     with path.open("wb") as file:
@@ -486,7 +486,7 @@ async def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-async def test_a_chunk_size_that_is_none_is_refused(connect: Connect, size: int) -> None:
+async def test_an_invalid_chunk_size_is_refused(connect: Connect, size: int) -> None:
     """chunk_bytes below 1 is a ValueError that names it, before anything is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -513,7 +513,7 @@ class NotReady(Source):
         return [b"first", None, b"second", b""][self.taken - 1] if size else b""  # type: ignore[return-value]
 
 
-async def test_a_file_that_does_not_block_is_not_cut(connect: Connect) -> None:
+async def test_a_non_blocking_file_is_not_truncated(connect: Connect) -> None:
     """A file whose read() returns None is an error or is read on; its first part is not sent as the whole."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -556,7 +556,7 @@ def ending() -> Iterator[bytes]:
     raise SystemExit(3)
 
 
-async def test_whatever_a_source_raises_is_raised(served: Served) -> None:
+async def test_a_base_exception_of_a_source_is_raised(served: Served) -> None:
     """A BaseException of a source ends the call at once, and is not lost in gRPC's thread."""
 
     def call() -> None:

@@ -121,7 +121,7 @@ AGREE: dict[str, Case] = {
     "cut flac": Case(call(audio_file=flac(4)[:3000])),
     "offset at the end": Case(call(audio_file=wav(2), audio_start_offset_sec=2)),
     "url of another host": Case(call(image_url="http://192.0.2.1/a.png")),
-    "url nobody serves": Case(call(image_url="http://127.0.0.1:1/a.png")),
+    "url without a server": Case(call(image_url="http://127.0.0.1:1/a.png")),
     "url that is missing": Case(lambda at: {"audio_url": f"{at.url}/missing"}),
     "retired model": Case(call(model_name=OLD, text="x"), sandbox={"retire_marengo_27": True}),
     "wrong key": Case(call(text="x"), sandbox={"api_key": "right"}),

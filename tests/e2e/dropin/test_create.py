@@ -66,7 +66,7 @@ def example(client: Any, model: str, audio_url: str, image_url: str) -> list[str
     return lines
 
 
-async def test_the_pages_example(media_files: str) -> None:
+async def test_the_example_of_the_sdk(media_files: str) -> None:
     """The example of the SDK's documentation prints the same lines; only the import and the constructor differ."""
     async with Sandbox() as sandbox, serving(upstream=sandbox.base_url, api_key="k") as served:
         with httpx.Client() as http, TwelveLabs(target=served.app.target) as ours:
@@ -79,7 +79,7 @@ async def test_the_pages_example(media_files: str) -> None:
     assert found[0] == "text_embedding"
 
 
-async def test_the_methods_of_results() -> None:
+async def test_methods_of_results() -> None:
     """`model_dump` and `json` have the SDK's keys and values; results are frozen, comparable, and show no vectors."""
     async with Sandbox() as sandbox, serving(upstream=sandbox.base_url, api_key="test") as served:
         arguments: dict[str, Any] = {"text": "x", "audio_file": flac(7), "image_file": png()}
@@ -289,7 +289,7 @@ async def test_a_stream_is_sent_once(scripted: Scripted) -> None:
     assert len(upstream.bodies) == 1
 
 
-async def test_only_what_failed_is_sent_again(scripted: Scripted) -> None:
+async def test_only_failed_inputs_are_sent_again(scripted: Scripted) -> None:
     """Of several inputs, those that succeeded are not sent again."""
     seen: list[str] = []
 

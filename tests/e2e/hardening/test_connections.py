@@ -38,7 +38,7 @@ async def test_lost_connections_are_closed() -> None:
             pass
 
 
-async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
+async def test_a_late_ping_acknowledgement_ends_no_connection() -> None:
     """An acknowledgement delayed by the caller's own data on a slow link may take longer than the ping timeout."""
     rules = ServerOptions(keepalive_time=0.3, keepalive_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
@@ -53,7 +53,7 @@ async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
         assert got is not None
 
 
-async def test_connections_leave_files_for_others() -> None:
+async def test_connections_leave_file_descriptors_for_others() -> None:
     """With connections up to the process's limit, metrics can be scraped and existing connections are served."""
     async with ServerProcess.running(files=256) as server, contextlib.AsyncExitStack() as connections:
         await server.stub.CreateEmbeddingUnary(TEXT, timeout=9)
@@ -64,7 +64,7 @@ async def test_connections_leave_files_for_others() -> None:
 
 
 @pytest.mark.parametrize(("pings", "pause"), [(50, 0.0), (100, 0.001), (10, 0.02), (100_000, 0.0)])
-async def test_pings_end_no_call(scripted: Scripted, pings: int, pause: float) -> None:
+async def test_pings_do_not_end_calls(scripted: Scripted, pings: int, pause: float) -> None:
     """Pings at any interval are acknowledged, and a call whose upstream is silent goes on."""
     may_answer = asyncio.Event()
 

@@ -15,7 +15,7 @@ from tests.support.serving import Served, until
 
 
 @pytest.mark.parametrize("sent", [0, 3, 40], ids=["nothing", "part-of-a-length", "part-of-a-message"])
-async def test_a_request_that_never_arrives_is_not_waited_for(sent: int) -> None:
+async def test_waiting_for_the_first_message_ends_with_the_deadline(sent: int) -> None:
     """Waiting for the first message is limited by the call's deadline, and counted in the metrics."""
     part = message(bytes(1000))[:sent]
     ended = {"grpc_service": "embedwire.v1.EmbeddingService", "grpc_method": "CreateEmbeddingUnary"}

@@ -45,7 +45,7 @@ async def test_unknown_methods_are_unimplemented(served: Served, path: str) -> N
     assert "grpc_server_started_total{" not in served.metrics()
 
 
-async def test_metadata_has_one_limit(served: Served) -> None:
+async def test_metadata_size_limit(served: Served) -> None:
     """Metadata of the usual size is always accepted; metadata over the limit is always rejected, with the reason."""
     for _ in range(20):
         fits = served.stub.CreateEmbeddingUnary(TEXT, metadata=[("traces", "x" * 12_000)], timeout=9)
@@ -70,7 +70,7 @@ async def test_compressed_requests_are_limited_by_their_decompressed_size() -> N
         assert server.peak_memory() - before < 48 << 20
 
 
-async def test_calls_that_are_reset_at_once_leave_nothing_behind() -> None:
+async def test_calls_that_are_reset_at_once_leak_nothing() -> None:
     """Thousands of calls that are begun and reset cost little memory, are limited, and delay no other call."""
     async with ServerProcess.running() as server:
         await server.stub.CreateEmbeddingUnary(TEXT, timeout=9)

@@ -36,7 +36,7 @@ async def ok(visit: Visit) -> None:
 
 
 class Steps:
-    """Run these statuses and scripts in turn, then succeed."""
+    """Run these statuses and scripts in order, then succeed."""
 
     def __init__(self, *steps: Step) -> None:
         self.left = list(steps)

@@ -97,7 +97,7 @@ async def test_a_body_that_was_sent_in_part(serve: Serve, takes: list[int]) -> N
         assert whole.startswith(part[:50_000])
 
 
-async def test_an_upload_that_is_never_taken(serve: Serve) -> None:
+async def test_an_upload_that_breaks_off_in_each_attempt(serve: Serve) -> None:
     """Three attempts that break off fail the call."""
     cutting = Cutting(*[100_000] * 9)
     async with cutting.running() as url, serve(upstream=url) as served:

@@ -48,7 +48,7 @@ NOT_REPEATED: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("status", REPEATED)
-async def test_a_status_that_is_repeated(scripted: Scripted, status: int) -> None:
+async def test_a_status_that_is_retried(scripted: Scripted, status: int) -> None:
     """A retried status is invisible to the caller twice in a row; the third fails the call, with the attempts."""
     async with scripted(Steps(status, status)) as (served, upstream):
         assert (await answered(served)).attempts == 3
@@ -62,7 +62,7 @@ async def test_a_status_that_is_repeated(scripted: Scripted, status: int) -> Non
     assert len(upstream.visits) == 6
 
 
-async def test_500_is_repeated_once(scripted: Scripted) -> None:
+async def test_500_is_retried_once(scripted: Scripted) -> None:
     """A first HTTP status 500 is retried, a second one is not, whatever came between."""
     async with scripted(Steps(500)) as (served, upstream):
         assert (await answered(served)).attempts == 2
@@ -74,7 +74,7 @@ async def test_500_is_repeated_once(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("step", NOT_REPEATED.values(), ids=NOT_REPEATED)
-async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
+async def test_failures_that_are_not_retried(scripted: Scripted, step: Step) -> None:
     """Other failures are not retried."""
     async with scripted(Steps(step)) as (served, upstream):
         failure = failed(await refused(served))
@@ -84,7 +84,7 @@ async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
     assert len(upstream.visits) == 1
 
 
-async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scripted) -> None:
+async def test_a_status_is_retried_although_its_body_is_cut_off(scripted: Scripted) -> None:
     """The status of an error decides about the retry, also if the connection ends within its body."""
     cut = closes(b'HTTP/1.1 503 No\r\nContent-Length: 9000\r\n\r\n{"code":')
     async with scripted(Steps(cut, cut)) as (served, upstream):
@@ -94,7 +94,7 @@ async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scrip
     assert results(events)[0].attempts == 3
 
 
-async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
+async def test_no_retry_after_the_first_segment(scripted: Scripted) -> None:
     """A failure after a segment was passed on to the caller is not retried."""
     async with scripted(Steps(cut_after_a_segment)) as (served, upstream):
         failure = failed(await refused(served, url_input("audio", "http://media.test/a")))
@@ -104,7 +104,7 @@ async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
     assert len(upstream.visits) == 1
 
 
-async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
+async def test_a_refused_connection_is_retried(serve: Serve) -> None:
     """A refused connection is attempted three times, and no request is counted as made."""
     with held_port() as port:
         async with serve(upstream=f"http://127.0.0.1:{port}") as served:
@@ -117,7 +117,7 @@ async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
     assert failure.info.metadata["cause"] == "connection_refused"
 
 
-async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: Scripted) -> None:
+async def test_a_reused_connection_without_a_response_is_retried_once(scripted: Scripted) -> None:
     """A request on a reused connection that closes without a response is retried on another connection."""
     async with scripted(Steps(ok, closes())) as (served, upstream):
         assert (await answered(served)).attempts == 1
@@ -129,7 +129,7 @@ async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: 
     assert fresh is not reused
 
 
-async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -> None:
+async def test_a_new_connection_without_a_response_is_not_retried(scripted: Scripted) -> None:
     """If the next connection closes without a response as well, the call fails."""
     async with scripted(Steps(ok, closes(), closes())) as (served, upstream):
         await answered(served)
@@ -139,7 +139,7 @@ async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -
     assert len(upstream.visits) == 3
 
 
-async def test_the_request_is_repeated_on_a_new_connection(scripted: Scripted) -> None:
+async def test_the_request_is_retried_on_a_new_connection(scripted: Scripted) -> None:
     """After one stale connection the retry uses a new connection, not another idle one, and is made once only."""
     both = asyncio.Event()
 

@@ -74,7 +74,7 @@ async def test_a_hold(scripted: Scripted, script: Callable[[], Script], seconds:
     assert len(upstream.visits) == 3
 
 
-async def test_a_hold_that_fits_is_waited_for(scripted: Scripted) -> None:
+async def test_a_hold_within_the_deadline_is_waited_for(scripted: Scripted) -> None:
     """Callers whose deadline is later than the hold wait for its end and are answered after it, and none before."""
     async with scripted(steps := Steps(says(status=429, Retry_After="1"))) as (served, upstream):
         first = asyncio.create_task(answered(served))
@@ -89,7 +89,7 @@ async def test_a_hold_that_fits_is_waited_for(scripted: Scripted) -> None:
         assert when - steps.times[0] >= 1.0
 
 
-async def test_a_guess_is_followed_by_one_request(scripted: Scripted) -> None:
+async def test_a_hold_without_a_hint_ends_with_one_probe_request(scripted: Scripted) -> None:
     """After a 429 without a hint one probe request is sent, and the others follow when it has been answered."""
     is_open = asyncio.Event()
 
@@ -111,7 +111,7 @@ async def test_a_guess_is_followed_by_one_request(scripted: Scripted) -> None:
     assert len(steps.times) == 6
 
 
-async def test_a_probe_whose_caller_leaves(scripted: Scripted) -> None:
+async def test_a_probe_whose_caller_disconnects(scripted: Scripted) -> None:
     """If the caller of the probe request disconnects, the next request becomes the probe."""
 
     async def hangs(visit: Visit) -> None:

@@ -20,7 +20,7 @@ from tests.support.media import picture
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
 # The rotation by a viewer, by the orientation in the EXIF data.
-TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+ROTATIONS: dict[int, Callable[[Pixels], Pixels]] = {
     1: lambda stored: stored,
     2: np.fliplr,
     3: lambda stored: np.rot90(stored, 2),
@@ -63,7 +63,7 @@ def grey(values: Pixels) -> Vector:
 
 
 @pytest.mark.parametrize("container", ["JPEG", "PNG"])
-@pytest.mark.parametrize("orientation", [*TURNS])
+@pytest.mark.parametrize("orientation", [*ROTATIONS])
 def test_orientation(orientation: int, container: str) -> None:
     """A picture rotated by its EXIF data has the vector of the rotated picture."""
     stored = scene(1)
@@ -71,7 +71,7 @@ def test_orientation(orientation: int, container: str) -> None:
     exif[0x0112] = orientation
     out = io.BytesIO()
     stored.save(out, container, exif=exif, **({"quality": 95} if container == "JPEG" else {}))
-    shown = Image.fromarray(np.ascontiguousarray(TURNS[orientation](np.asarray(stored))))
+    shown = Image.fromarray(np.ascontiguousarray(ROTATIONS[orientation](np.asarray(stored))))
 
     assert vector(out.getvalue()) @ vector(picture(shown, "PNG")) > 0.995
     if orientation > 1:
@@ -178,7 +178,7 @@ def test_large_jpeg() -> None:
 
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iCCP"])
-def test_chunk_that_unpacks_to_much(name: bytes) -> None:
+def test_chunk_that_decompresses_to_much(name: bytes) -> None:
     """A text or colour profile of 200 MB, compressed to 200 KB, is refused or ignored, and never held in memory."""
     bomb = zlib.compress(bytes(200 << 20), 9)
     encoded = raw_png(ramp(256), 8, 0, chunk(name, b"a\0\0" + bomb))

@@ -177,7 +177,7 @@ async def test_explicit_none(sandbox: Sandbox, create: Create) -> None:
     assert list(reply.dict()) == ["model_name", "image_embedding"]
 
 
-async def test_first_of_a_repeated_name(sandbox: Sandbox, create: Create) -> None:
+async def test_first_of_repeated_parts(sandbox: Sandbox, create: Create) -> None:
     """The first of repeated parts is used."""
     first = await create(sandbox, model_name=NEW, text="one")
     both = await create(sandbox, model_name=NEW, text=["one", "two"])

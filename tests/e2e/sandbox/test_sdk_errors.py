@@ -56,7 +56,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "empty text": ({"text": ""}, "parameter_invalid", "text"),
     "blank text": ({"text": " \n"}, "parameter_invalid", "text"),
     "negative offset": ({"audio_file": wav(2), "audio_start_offset_sec": -3}, "parameter_invalid", "offset_sec"),
-    "offset in words": ({"audio_file": wav(2), "audio_start_offset_sec": "two"}, "parameter_invalid", "offset_sec"),
+    "offset as a word": ({"audio_file": wav(2), "audio_start_offset_sec": "two"}, "parameter_invalid", "offset_sec"),
     "offset nan": ({"audio_file": wav(2), "audio_start_offset_sec": "nan"}, "parameter_invalid", "offset_sec"),
     "offset infinite": ({"audio_file": wav(2), "audio_start_offset_sec": "1e999"}, "parameter_invalid", "offset_sec"),
     "offset at the end": ({"audio_file": wav(2), "audio_start_offset_sec": 2}, "parameter_invalid", "offset_sec"),
@@ -80,7 +80,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "url without scheme": ({"audio_url": "a.mp3"}, "parameter_invalid", "audio_url"),
     "url of a file": ({"audio_url": "file:///etc/hosts"}, "parameter_invalid", "audio_url"),
     "url that is none": ({"audio_url": "http://[::1"}, "parameter_invalid", "audio_url"),
-    "url nobody serves": ({"image_url": "http://127.0.0.1:1/a.png"}, "parameter_invalid", "image_url"),
+    "url without a server": ({"image_url": "http://127.0.0.1:1/a.png"}, "parameter_invalid", "image_url"),
 }
 
 
