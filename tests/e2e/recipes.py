@@ -1,4 +1,4 @@
-"""The page of grpcurl recipes: every command of it runs as it stands, and prints what stands below it.
+"""The page of grpcurl recipes: each of its commands runs unchanged, and prints the output shown below it.
 
 Not among the tests of `make test`, since it needs grpcurl, which `make test-clients` installs.
 """
@@ -38,7 +38,7 @@ async def test_recipe(recipe: str, tmp_path: Path) -> None:
 
 
 def test_each_recipe_is_found() -> None:
-    """The page has a command in each of its sections, and all of them are grpcurl's."""
+    """Each section of the page has a command, and all commands are grpcurl's."""
     commands = [command for recipe in RECIPES for command, _ in _commands(recipe)]
 
     assert len(commands) >= PAGE.read_text().count("\n## ")

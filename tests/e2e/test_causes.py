@@ -31,7 +31,7 @@ from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 TEXT = request(text_input())
 UNARY = embedding_pb2.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-ALERT = bytes.fromhex("150303000202")  # the head of a fatal one
+ALERT = bytes.fromhex("150303000202")  # the head of a fatal alert
 CERTIFICATES = {cause for cause in Cause if cause.startswith("certificate_")}
 
 
@@ -52,7 +52,7 @@ def plaintext_servers() -> Iterator[tuple[str, Serving]]:
 
 
 def tls_servers() -> Iterator[tuple[str, Serving]]:
-    """How servers for TLS answer an HTTP request."""
+    """The responses of TLS servers to a plain HTTP request."""
     yield "alert", says(ALERT + b"\x46")
     for name, body in {
         "nginx": b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>",
@@ -137,7 +137,7 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # more than wait to be accepted; the kernel drops what comes then
+        for _ in range(4):  # fills the accept queue; the kernel drops further connections
             client = waiting.enter_context(socket.socket())
             client.settimeout(0)
             client.connect_ex(full.getsockname())

@@ -29,7 +29,7 @@ TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_inpu
 STREAMED = pb.CreateEmbeddingRequest(model_name="marengo3.0", inputs=[text_input()])
 ROOT = Path(__file__).parents[2]
 CALLERS = 16
-METHODS = 5  # with accept loops, the health check among them
+METHODS = 5  # methods with accept loops, including the health check
 OK = grpc.StatusCode.OK
 AT_THE_START = ("missing", "schedule", "handle", "inside", "end", "request")
 LATE = tuple(f"late {changed}" for changed in AT_THE_START if changed != "missing")

@@ -112,7 +112,7 @@ async def test_a_request_is_written_as_it_is_given() -> None:
 
 @pytest.mark.parametrize("pieces", [(b"hello", b"!"), (b"hell",), ()], ids=["longer", "shorter", "empty"])
 async def test_a_body_of_another_length_than_declared(pieces: tuple[bytes, ...]) -> None:
-    """It fails and closes its connection: the upstream would read what follows as the next request."""
+    """Such a request fails and closes its connection: the upstream would read the rest as the next request."""
 
     async def script(visit: Visit) -> None:
         await visit.gone()
@@ -127,7 +127,7 @@ async def test_a_body_of_another_length_than_declared(pieces: tuple[bytes, ...])
 
 @pytest.mark.parametrize("header", ["a\r\nx-b: c", "a\nb", "a\rb"])
 async def test_a_line_end_in_a_header_is_refused(header: str) -> None:
-    """Nothing is sent: what follows the line end would be another header, or another request."""
+    """A request with a line end in a header is not sent: the rest would be another header or request."""
     async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         with pytest.raises(httpx.LocalProtocolError, match="line end"):
             await client.handle_async_request(post(upstream.base_url, headers={"x-a": header}))
@@ -135,7 +135,7 @@ async def test_a_line_end_in_a_header_is_refused(header: str) -> None:
 
 
 async def test_cancelled_exchanges_leak_no_connection() -> None:
-    """4,000 exchanges on ten connections are cancelled, each connection closes, and 100 fresh ones are answered."""
+    """4,000 exchanges on ten connections are cancelled, each connection closes, and 100 further ones are answered."""
     closed = 0
 
     async def script(visit: Visit) -> None:
@@ -167,7 +167,7 @@ async def test_cancelled_exchanges_leak_no_connection() -> None:
 
 
 async def test_a_request_that_is_cancelled_at_any_moment_leaves_no_connection() -> None:
-    """Also while its body is being closed, just after the head of the response has arrived."""
+    """A cancelled request closes its connection, also while its body is being closed after the response's head."""
 
     class Slow(Pieces):
         async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -58,7 +58,7 @@ async def test_any_symbol_can_be_described(served: Served, symbol: str) -> None:
 
 
 async def test_unknown_symbols_cannot_be_described(served: Served) -> None:
-    """Any other name is NOT_FOUND."""
+    """An unknown name is NOT_FOUND."""
     reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
     wanted = reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{SERVICE}.Nothing")
     answers = [answer async for answer in reflection.ServerReflectionInfo(iter([wanted]))]

@@ -23,13 +23,13 @@ def bytes_of_a_call(what: str) -> int:
 
 
 def test_completed_reads_free_their_batch() -> None:
-    """The reference: calls whose reads complete leave nothing on the C heap of a bare server."""
+    """Reference measurement: calls whose reads complete leave nothing on the C heap of a bare server."""
     assert bytes_of_a_call("completed") < MOST_BYTES
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="grpc/grpc issue 43360")
 def test_cancelled_reads_free_their_batch() -> None:
-    """Fails while gRPC has the leak. Once this passes, `rpc/grpcio/batch_leak.py` can be removed."""
+    """Expected failure while gRPC has the leak. Once it passes, `rpc/grpcio/batch_leak.py` can be removed."""
     assert bytes_of_a_call("cancelled") < MOST_BYTES
 
 

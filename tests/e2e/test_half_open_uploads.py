@@ -57,7 +57,7 @@ def then_nothing(*messages: Message) -> Messages:
 
 
 def repeated(seconds: float, each: Message, *before: Message) -> Messages:
-    """These messages, and then one again and again."""
+    """These messages, and then endless repetitions of one."""
 
     def sent(stop: threading.Event) -> Iterator[Message]:
         yield from before
@@ -225,7 +225,7 @@ async def test_waiting_for_the_upstream_is_not_a_stall(scripted: Scripted) -> No
 
 
 def endless(*inputs: pb.Input, model: str = "marengo3.0") -> tuple[Message, Message]:
-    """A request, and the chunk that follows without an end."""
+    """A request, followed by an endless repetition of the chunk."""
     return Message(request=request(*inputs, model=model)), chunk(bytes(MIB))
 
 

@@ -219,7 +219,7 @@ async def test_hung_workers_end_with_their_supervisor(number: signal.Signals) ->
 
 
 async def test_a_second_signal_ends_a_process_that_hangs() -> None:
-    """In a process without workers whose event loop is blocked, the second SIGTERM ends it."""
+    """In a process without workers whose event loop is blocked, a SIGTERM after the first ends it."""
     async with ServerProcess.running(answer, program=HANGING_SERVER) as server:
         server.process.send_signal(signal.SIGUSR1)
 

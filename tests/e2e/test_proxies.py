@@ -1,4 +1,4 @@
-"""Which proxy is used for an upstream: URLs, variables of the environment, NO_PROXY, and the setting."""
+"""The proxy for an upstream: URLs, environment variables, NO_PROXY, and the setting."""
 
 import base64
 from pathlib import Path

@@ -175,7 +175,7 @@ async def test_replies_that_only_the_sdk_reads(scripted: Scripted, body: str | b
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
 async def test_replies_that_both_refuse(scripted: Scripted, body: str | bytes) -> None:
-    """Neither the SDK nor the server reads it, and the server's message does not depend on packets and framing."""
+    """Replies that the SDK refuses fail in the server too, with one message for all packets and framings."""
     data = filled(body)
     async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         with pytest.raises(Exception):  # noqa: B017, PT011 - of several libraries

@@ -26,7 +26,7 @@ def policies(pid: int) -> dict[int, tuple[str, int]]:
 
 
 async def test_threads_of_grpc_do_not_preempt_the_event_loop() -> None:
-    """They have SCHED_BATCH after a call; all other threads have the policy that the server was started with."""
+    """Threads of gRPC have SCHED_BATCH after a call; all others keep the policy that the server started with."""
 
     async def answer(visit: Visit) -> None:
         await visit.answer(reply())

@@ -25,9 +25,9 @@ class Idle:
     """An upstream that answers its first requests once it has them all, and then closes their connections.
 
     Args:
-        count: how many.
-        again: how many of them get another request before the first of them ends.
-        now: whether they end at once when `may_end` is set; otherwise when another request arrives on them.
+        count: number of first requests.
+        again: number of connections that get another request before the first of them ends.
+        now: whether the connections end when `may_end` is set; otherwise when another request arrives on them.
         ending: the steps with which a connection ends.
     """
 

@@ -131,7 +131,7 @@ async def test_a_cancelled_call_aborts_the_upstream_call(scripted: Scripted, scr
 
 
 async def test_cancelling_a_blocked_stream_aborts_the_upstream_call(scripted: Scripted) -> None:
-    """The same for a handler that is blocked in a write because its caller does not read."""
+    """Cancelling a call whose handler is blocked in a write closes its upstream connection."""
     element = json.dumps({"float": [0.123456789] * 512, "start_offset_sec": 0}).encode()
 
     async def script(visit: Visit) -> None:

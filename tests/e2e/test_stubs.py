@@ -84,7 +84,7 @@ async def test_the_client_works(served: Served, tmp_path: Path, end: str) -> Non
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     install += ["--prefer-binary", *wanted, str(CLIENT)]
     await run(install)
-    quiet = ["-W", "error", "-W", "ignore:Type google._upb:DeprecationWarning"]  # protobuf 5 about itself
+    quiet = ["-W", "error", "-W", "ignore:Type google._upb:DeprecationWarning"]  # protobuf 5 warns about itself
     command = [python, *quiet, "-c", PROGRAM, served.app.target]
     ran = await run(command)
 

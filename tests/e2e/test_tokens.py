@@ -121,7 +121,7 @@ async def test_all_methods_require_a_token(scripted: Scripted) -> None:
 
         *wrong, refused_upload = calls(bearer("wrong"))
         assert [await ending(one) for one in wrong] == [UNAUTHENTICATED] * 3
-        assert await ending(refused_upload) is not OK  # this library can report its failed write instead
+        assert await ending(refused_upload) is not OK  # grpc.aio can report its failed write instead
         assert not upstream.visits
         assert [await ending(one) for one in calls(bearer("s1"))] == [OK] * 4
 
@@ -207,7 +207,7 @@ def test_tokens_are_not_shown() -> None:
 
 
 async def test_tokens_are_not_logged(tmp_path: Any) -> None:
-    """The same for a server process: calls have the name of their token in metrics and in the log."""
+    """A server process logs no token; calls have the name of their token in metrics and in the log."""
     token, wrong = "ew_CANARY_right", "ew_CANARY_wrong"
     config = tmp_path / "embedwire.toml"
     config.write_text(f'[[tokens]]\nname = "search"\nsha256 = "{sha256(token)}"\nmodalities = ["text"]\n')

@@ -104,7 +104,7 @@ def metrics_of_latest(server: ServerProcess, worker: int) -> list[str]:
 
 
 async def test_a_worker_that_dies_is_restarted() -> None:
-    """It is logged and restarted with a growing delay; meanwhile the other worker answers all calls."""
+    """A worker that dies is logged and restarted with a growing delay; the other worker answers all calls."""
     async with ServerProcess.running(answer, workers=2) as server:
         for pause in ("0.25", "0.5"):
             pid = server.worker(0)

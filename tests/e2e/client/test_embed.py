@@ -305,7 +305,7 @@ async def test_every_page_of_models_is_requested(connect: Connect) -> None:
 
 
 async def test_a_server_without_models_is_asked_once(connect: Connect) -> None:
-    """No models and no further page is an empty list."""
+    """A server without models and without a further page gives an empty list after one request."""
     asked = 0
 
     async def list_models(_: Any, __: Context) -> pb.ListModelsResponse:

@@ -46,7 +46,7 @@ async def test_a_second_refusal_is_raised(connect: Connect) -> None:
 
 
 async def test_retries_can_be_switched_off(connect: Connect) -> None:
-    """With retry_on_pushback=False every rejection is raised."""
+    """With retry_on_pushback=False each rejection is raised without a retry."""
     fake = Fake([refusal("1")])
     async with serving(fake) as target, connect(target, timeout=20, retry_on_pushback=False) as client:
         with pytest.raises(RefusedError):

@@ -50,7 +50,7 @@ class Source(io.RawIOBase):
 
 
 def source(content: bytes, fails_after: int | None = None) -> Any:
-    return Source(content, fails_after)  # a BinaryIO in all but its declared type
+    return Source(content, fails_after)  # implements BinaryIO without declaring it
 
 
 def from_pipe(data: bytes) -> Any:

@@ -111,7 +111,7 @@ async def test_model_name_is_positional_too(served: Served) -> None:
 
 @pytest.mark.parametrize("by", ["argument", "body parameter"])
 async def test_text_truncate_on_the_newer_model_warns(served: Served, by: str) -> None:
-    """It is a DeprecationWarning at the caller's line, sync and async, and the call succeeds."""
+    """`text_truncate` is a DeprecationWarning at the caller's line, sync and async, and the call succeeds."""
     given: dict[str, Any] = {"text_truncate": "none"}
     if by != "argument":
         given = {"request_options": {"additional_body_parameters": given}}

@@ -1,4 +1,4 @@
-"""Which failures are retried, by status and by how a connection ends."""
+"""Retried failures, by status and by the end of the connection."""
 
 import asyncio
 

@@ -97,7 +97,7 @@ def test_smallest() -> None:
 
 
 def test_bombs() -> None:
-    """A picture with too many pixels is refused before it is decoded, by our limit and by Pillow's."""
+    """A picture with too many pixels is refused before it is decoded, by the sandbox's limit and by Pillow's."""
     with pytest.raises(MediaError, match="at most 90000"):
         vector(png(301, 300), max_pixels=90_000)
     bomb = io.BytesIO()
