@@ -62,7 +62,7 @@ async def test_invalid_plots_are_usage_errors(served: Served, tmp_path: Path) ->
 
 
 async def test_failed_inputs_are_not_drawn(scripted: Scripted, tmp_path: Path) -> None:
-    """At least two other inputs are drawn; the failure is on stderr and in the exit code."""
+    """The other inputs are drawn if there are two; the failure is on stderr and in the exit code."""
 
     async def script(visit: Visit) -> None:
         await (visit.answer({"message": "no"}, 400) if b"wrong" in visit.body else visit.answer(reply()))

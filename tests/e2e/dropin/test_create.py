@@ -446,7 +446,7 @@ def test_a_key_is_not_sent_in_plain_text_over_a_network() -> None:
 
 
 def test_missing_resources_are_attribute_errors() -> None:
-    """The SDK's other resources are an AttributeError that names where to find them."""
+    """The SDK's other resources are an AttributeError that refers to the SDK's package."""
     with TwelveLabs() as client:
         for part, name in ((client, "tasks"), (client.embed, "v_2")):
             with pytest.raises(AttributeError, match="twelvelabs"):

@@ -179,7 +179,7 @@ def test_large_jpeg() -> None:
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iCCP"])
 def test_chunk_that_decompresses_to_much(name: bytes) -> None:
-    """A text or colour profile of 200 MB, compressed to 200 KB, is refused or ignored, and never held in memory."""
+    """A text or colour profile of 200 MB, compressed to 200 KB, is refused or ignored, not unpacked completely."""
     bomb = zlib.compress(bytes(200 << 20), 9)
     encoded = raw_png(ramp(256), 8, 0, chunk(name, b"a\0\0" + bomb))
     tracemalloc.start()
