@@ -22,7 +22,6 @@ from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
@@ -30,6 +29,7 @@ from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
+from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
@@ -134,14 +134,17 @@ class App:
             lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
-        upstream = await stack.enter_async_context(assembly.http_upstream(settings, self._sandbox_url))
         self._gateway = Gateway(
-            assembly.with_policies(upstream, self._metrics, self._concurrency, self._budget, self._rate_limiters),
+            assembly.with_policies(
+                await self._upstream(stack), self._metrics, self._concurrency, self._budget, self._rate_limiters
+            ),
             CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.concurrency.inputs_per_call,
         )
-        self._servicer = EmbeddingServicer(self._gateway, *self._readers(), settings.uploads.idle_timeout)
+        reader = assembly.request_reader(settings, self._admission.content_memory)
+        catalog = Catalog(settings.model_table, settings.limits)
+        self._servicer = EmbeddingServicer(self._gateway, reader, catalog, settings.uploads.idle_timeout)
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
@@ -198,12 +201,8 @@ class App:
         elif settings.tls.client_ca is None and not settings.tokens:
             log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 
-    def _readers(self) -> tuple[RequestReader, Catalog]:
-        settings = self._settings
-        return (
-            assembly.request_reader(settings, self._admission.content_memory),
-            Catalog(settings.model_table, settings.limits),
-        )
+    async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
+        return await stack.enter_async_context(assembly.http_upstream(self._settings, self._sandbox_url))
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.

@@ -1,4 +1,4 @@
-"""Helpers of the tests of causes."""
+"""Helpers of the tests of connection causes."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 
 def says(answer: bytes, *, reset: bool = False) -> Serving:
-    """Read something, send this, and close."""
+    """Read something, send these bytes, and close."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(4096)
@@ -39,7 +39,7 @@ async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> As
 
 
 def self_signed() -> ssl.SSLContext:
-    """The certificate of an authority, as a server's own."""
+    """A self-signed certificate."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.LeafCert(authority.private_key_pem.bytes(), authority.cert_pem.bytes(), []).configure_cert(context)

@@ -31,7 +31,7 @@ from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 TEXT = request(text_input())
 UNARY = embedding_pb2.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-ALERT = bytes.fromhex("150303000202")  # the head of a fatal one
+ALERT = bytes.fromhex("150303000202")  # the head of a fatal alert
 CERTIFICATES = {cause for cause in Cause if cause.startswith("certificate_")}
 
 
@@ -52,7 +52,7 @@ def plaintext_servers() -> Iterator[tuple[str, Serving]]:
 
 
 def tls_servers() -> Iterator[tuple[str, Serving]]:
-    """How servers for TLS answer an HTTP request."""
+    """The responses of TLS servers to a plain HTTP request."""
     yield "alert", says(ALERT + b"\x46")
     for name, body in {
         "nginx": b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>",
@@ -87,10 +87,10 @@ SOCKETS = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("scheme", "serve", "context", "cause"), SOCKETS.values(), ids=SOCKETS)
-async def test_what_a_server_does_has_its_cause(
+async def test_causes_of_failed_connections(
     scheme: str, serve: Serving, context: Callable[[], ssl.SSLContext] | None, cause: Cause
 ) -> None:
-    """The failure names the cause, says it in words, and cannot be repeated if the cause is permanent."""
+    """A failed connection names its cause and explains it, and is not retried if the cause is permanent."""
     async with (
         listening(serve, context and context()) as port,
         attempts_at(f"{scheme}://localhost:{port}") as upstream,
@@ -115,10 +115,10 @@ async def test_no_route() -> None:
 
 @pytest.mark.asyncio
 async def test_a_name_that_does_not_exist() -> None:
-    """Whether a name does not exist or no DNS server answers is what the resolver of this machine says."""
-    with pytest.raises(socket.gaierror) as told:
+    """A failed lookup is NAME_NOT_FOUND or DNS_FAILED, as the resolver of this machine reports it."""
+    with pytest.raises(socket.gaierror) as caught:
         socket.getaddrinfo("nowhere.invalid", 80)
-    is_permanent = told.value.errno == socket.EAI_NONAME
+    is_permanent = caught.value.errno == socket.EAI_NONAME
     async with attempts_at("http://nowhere.invalid") as upstream:
         failure = await failure_of(upstream)
     expected = (Cause.NAME_NOT_FOUND, RetrySafety.UNSAFE) if is_permanent else (Cause.DNS_FAILED, RetrySafety.SAFE)
@@ -127,7 +127,7 @@ async def test_a_name_that_does_not_exist() -> None:
 
 @pytest.mark.asyncio
 async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
-    """A host that drops packets and one that accepts and stays silent are told apart."""
+    """A host that drops packets and one that accepts and stays silent have different causes."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -137,7 +137,7 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # more than wait to be accepted; the kernel drops what comes then
+        for _ in range(4):  # fills the accept queue; the kernel drops further connections
             client = waiting.enter_context(socket.socket())
             client.settimeout(0)
             client.connect_ex(full.getsockname())
@@ -146,9 +146,9 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
             attempts_at(f"https://127.0.0.1:{port}") as handshake,
             attempts_at(f"http://127.0.0.1:{full.getsockname()[1]}") as connection,
         ):
-            told = await asyncio.gather(failure_of(handshake), failure_of(connection))
+            failures = await asyncio.gather(failure_of(handshake), failure_of(connection))
 
-    assert [(failure.cause, failure.retry_safety) for failure in told] == [
+    assert [(failure.cause, failure.retry_safety) for failure in failures] == [
         (Cause.TLS_TIMEOUT, RetrySafety.ONCE),
         (Cause.CONNECT_TIMEOUT, RetrySafety.SAFE),
     ]
@@ -156,7 +156,7 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
 
 @pytest.mark.asyncio
 async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """A call that ends at its deadline while there is no connection is logged and counted with that cause."""
+    """A call whose deadline ends while it connects is logged and counted with the cause of the timeout."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -173,7 +173,7 @@ async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: 
 
 @pytest.mark.asyncio
 async def test_only_requests_that_were_sent_are_attempts() -> None:
-    """A connection that was not made is no attempt; one that was closed after the request is."""
+    """A connection that was not made is no attempt; a connection closed after the request is one."""
     counted = {}
     async with listening(says(b"")) as port:
         for scheme in ("https", "http"):
@@ -227,15 +227,15 @@ EXCEPTIONS = {
 
 
 @pytest.mark.parametrize(("error", "cause"), EXCEPTIONS.values(), ids=EXCEPTIONS)
-def test_exceptions_have_their_cause(error: Exception, cause: Cause) -> None:
-    """What the network's exceptions mean, also where they cannot be produced here."""
+def test_causes_of_exceptions(error: Exception, cause: Cause) -> None:
+    """Exceptions of the network library map to their causes, also those that cannot be produced here."""
     wrapped = httpx.ConnectError("")
     wrapped.__cause__ = error
     assert connection_errors.cause_of(wrapped) is cause
 
 
 def test_the_contract_lists_every_cause() -> None:
-    """The comment in the contract names exactly the causes that exist; each is said in words."""
+    """The comment in the contract lists exactly the causes that exist, and each has an explanation."""
     proto = Path(__file__).parents[2] / "proto/embedwire/v1/embedding.proto"
     comment = re.search(r"// No connection:.*?string cause", proto.read_text(), re.DOTALL)
     assert comment is not None
@@ -245,15 +245,15 @@ def test_the_contract_lists_every_cause() -> None:
 
 
 @pytest.mark.parametrize("cause", sorted(OWN))
-def test_own_resources_are_no_fault_of_the_upstream(cause: Cause) -> None:
-    """What the server lacks has a reason of the gateway or of its policies, never one of the upstream."""
+def test_causes_of_the_servers_own_resources(cause: Cause) -> None:
+    """A lack of the server's own resources has a reason of the gateway or its policies, never one of the upstream."""
     failure: GatewayError = ResourceFailure(cause)
     assert failure.reason in {Reason.INTERNAL, Reason.OVERLOADED}
     assert failure.cause is cause
 
 
 class Changing:
-    """A TLS server that shows another certificate whenever it is told to."""
+    """A TLS server whose certificate can be replaced between connections."""
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
         self.certificate = certificate
@@ -266,7 +266,7 @@ class Changing:
 
 @pytest.mark.asyncio
 async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
-    """SSL_CERT_FILE is trusted; expired, premature and misnamed certificates of its authority are told apart."""
+    """SSL_CERT_FILE is trusted; expired, premature and misnamed certificates of its authority have their own causes."""
     authority, now = trustme.CA(), dt.datetime.now(dt.UTC)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     changing = Changing(authority.issue_cert("localhost"))
@@ -286,7 +286,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
     async def good(visit: Visit) -> None:
         await visit.answer(reply(), Connection="close")
 
-    told = {}
+    reported = {}
     environment = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
     async with listening(answer, changing.context()) as port:
         upstream = f"https://localhost:{port}"
@@ -296,9 +296,9 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     async for _ in server.stub.CreateEmbedding(TEXT, timeout=9):
                         pass
-                told[cause] = failed(caught.value).info.metadata["cause"]
+                reported[cause] = failed(caught.value).info.metadata["cause"]
             changing.certificate = authority.issue_cert("localhost")
             assert len([event async for event in server.stub.CreateEmbedding(TEXT, timeout=9)]) == 2
 
-    assert told == {cause: cause for cause in wrong}
-    assert set(told) | {Cause.CERTIFICATE_SELF_SIGNED} == CERTIFICATES
+    assert reported == {cause: cause for cause in wrong}
+    assert set(reported) | {Cause.CERTIFICATE_SELF_SIGNED} == CERTIFICATES

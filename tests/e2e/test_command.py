@@ -1,4 +1,4 @@
-"""The commands as an operator runs them: exit codes, output, signals."""
+"""The server's commands: exit codes, output, signals."""
 
 import asyncio
 import re
@@ -22,8 +22,8 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
-async def test_a_server_starts_answers_and_ends_with_0() -> None:
-    """`serve` serves until SIGTERM; `health` says so, and says when it is gone."""
+async def test_a_server_starts_answers_and_exits_with_0() -> None:
+    """`serve` serves until SIGTERM and exits with 0; `health` reports both states."""
     async with ServerProcess.running() as server:
         assert (await asyncio.to_thread(run, "health", "--listen", server.target)).stdout == "SERVING\n"
         assert await server.terminate() == 0
@@ -32,7 +32,7 @@ async def test_a_server_starts_answers_and_ends_with_0() -> None:
 
 
 async def test_a_second_signal_ends_at_once() -> None:
-    """A drain that would take a minute is cut short by a second signal."""
+    """A second signal ends a drain of a minute at once."""
     async with ServerProcess.running(shutdown_delay=60) as server:
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
@@ -41,8 +41,8 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await server.terminate() == -signal.SIGTERM
 
 
-def test_beyond_loopback_the_sandbox_is_no_default() -> None:
-    """Without a key and an upstream, a server that others can reach does not start and says what to set."""
+def test_beyond_loopback_the_upstream_must_be_set() -> None:
+    """Beyond loopback, without a key and an upstream, a server does not start and names the settings."""
     ended = run("serve", "--listen", "0.0.0.0:0")
 
     assert ended.returncode == 2
@@ -51,15 +51,15 @@ def test_beyond_loopback_the_sandbox_is_no_default() -> None:
 
 
 async def test_health_needs_no_upstream() -> None:
-    """A probe beside a server whose upstream is a flag knows no more than the address, and that is enough."""
+    """`health` needs the address only, also beside a server whose upstream is given as a flag."""
     async with ServerProcess.running() as server:
         target = server.target.replace("127.0.0.1", "0.0.0.0")
         probed = await asyncio.to_thread(run, "health", EMBEDWIRE_LISTEN=target)
     assert (probed.returncode, probed.stdout) == (0, "SERVING\n")
 
 
-async def test_a_port_in_use_is_said_in_one_line() -> None:
-    """A server that cannot listen says so without a traceback and ends with 1."""
+async def test_a_port_in_use_is_reported_in_one_line() -> None:
+    """A server that cannot listen exits with 1 and one line, without a traceback."""
     async with ServerProcess.running() as server:
         words = ("serve", "--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
         ended = await asyncio.to_thread(run, *words)
@@ -72,7 +72,7 @@ async def test_a_port_in_use_is_said_in_one_line() -> None:
 
 
 def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None:
-    """Each has its line and its place, from all sources, and also what does not go together."""
+    """Each fault is one line with its source, for all sources, including combinations of settings."""
     file = tmp_path / "embedwire.toml"
     file.write_text("[shutdown]\ngrace_perod = 1\n[request_limits]\nurl_chars = 0\n[[tokens]]\nname = 'a'\n")
     words = (
@@ -105,8 +105,8 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
     )
 
 
-def test_a_variable_that_is_no_setting_is_a_warning() -> None:
-    """Others write to the environment as well: what looks like a typing error is said, and ignored."""
+def test_an_unknown_variable_is_a_warning() -> None:
+    """A variable similar to a setting may belong to other software: it is reported as a possible typo, and ignored."""
     ended = run(
         "config",
         "check",
@@ -125,8 +125,8 @@ def test_a_variable_that_is_no_setting_is_a_warning() -> None:
     ]
 
 
-def test_flags_are_not_abbreviated() -> None:
-    """A flag of a later version must not change what a shorter one means today."""
+def test_abbreviated_flags_are_refused() -> None:
+    """A new flag must not change the meaning of an abbreviation of another."""
     ended = run("config", "check", "--gra", "3")
 
     assert ended.returncode == 2
@@ -134,7 +134,7 @@ def test_flags_are_not_abbreviated() -> None:
 
 
 def test_the_reference_page_is_that_of_the_settings() -> None:
-    """docs/configuration.md holds what `config reference` prints."""
+    """docs/configuration.md is the output of `config reference`."""
     ended = run("config", "reference")
 
     assert ended.returncode == 0
@@ -142,7 +142,7 @@ def test_the_reference_page_is_that_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("content", [b"grace =", b'grace = "\xff"'], ids=["no-toml", "no-utf-8"])
-def test_a_broken_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
     """A configuration file that cannot be read is named, without a traceback."""
     file = tmp_path / "embedwire.toml"
     file.write_bytes(content)
@@ -154,7 +154,7 @@ def test_a_broken_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> No
 
 
 def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
-    """`config show` prints every setting as TOML, with its place; key and hashes are masked."""
+    """`config show` prints every setting as TOML, with its source; key and hashes are masked."""
     file = tmp_path / "embedwire.toml"
     file.write_text(f"""
         shutdown.grace_period = 5
@@ -183,8 +183,8 @@ def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
     assert "a1a1" not in ended.stdout
 
 
-def test_the_sandbox_runs_alone() -> None:
-    """`sandbox` serves the upstream's dialect under /v1.3 and ends with 0 on SIGTERM."""
+def test_the_stand_alone_sandbox() -> None:
+    """`sandbox` serves the upstream's API under /v1.3 and exits with 0 on SIGTERM."""
     command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -201,7 +201,7 @@ def test_the_sandbox_runs_alone() -> None:
 
 
 def test_the_demo_embeds_the_samples() -> None:
-    """`make demo`'s script streams segments of all three modalities, shows metrics and ends with 0."""
+    """The script of `make demo` streams segments of all three modalities, shows metrics and exits with 0."""
     ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 0, ended.stderr

@@ -1,4 +1,4 @@
-"""Uploads that stop, trickle or never end: each is ended within bounds, and none holds up the others."""
+"""Uploads that stop, trickle or never end: each is ended within limits, and none delays the others."""
 
 import asyncio
 import itertools
@@ -57,7 +57,7 @@ def then_nothing(*messages: Message) -> Messages:
 
 
 def repeated(seconds: float, each: Message, *before: Message) -> Messages:
-    """These messages, and then one again and again."""
+    """These messages, and then endless repetitions of one."""
 
     def sent(stop: threading.Event) -> Iterator[Message]:
         yield from before
@@ -93,10 +93,10 @@ HALVES: dict[str, tuple[tuple[Message, ...], int]] = {
 
 @pytest.mark.parametrize("other", ["a", "b"], ids=["same token", "other token"])
 @pytest.mark.parametrize(("messages", "count"), HALVES.values(), ids=HALVES)
-async def test_half_open_uploads_hold_nothing_up(
+async def test_half_open_uploads_do_not_delay_others(
     serve: Serve, messages: tuple[Message, ...], count: int, other: str
 ) -> None:
-    """Uploads that have sent next to nothing reserve no memory, and uploads of others are answered beside them."""
+    """Uploads that have sent little reserve no memory, and other uploads are answered at the same time."""
     started = {"grpc_method": "CreateEmbeddingFromUpload"}
     async with (
         serve(tokens=TOKENS) as served,
@@ -142,8 +142,8 @@ STALLS: dict[str, Messages] = {
 
 
 @pytest.mark.parametrize("messages", STALLS.values(), ids=STALLS)
-async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path: Path, messages: Messages) -> None:
-    """After `upload_idle_timeout` the call ends with the field and the limit, and nothing of it is left."""
+async def test_a_stalled_upload_is_ended(serve: Serve, tmp_path: Path, messages: Messages) -> None:
+    """After `uploads_idle_timeout` the call ends with the field and the limit, and leaves nothing behind."""
     async with serve(uploads_idle_timeout=1.0, uploads_spool_dir=tmp_path) as served:
         failure = failed(await ended(served, messages))
         await until(lambda: served.metric("embedwire_inputs_in_flight") == 0)
@@ -154,8 +154,8 @@ async def test_an_upload_that_makes_no_progress_is_ended(serve: Serve, tmp_path:
     assert "1 s (uploads.idle_timeout)" in failure.message
 
 
-async def test_a_slow_upload_is_not_a_stalled_one(serve: Serve) -> None:
-    """An upload that is slow but keeps the least rate lasts longer than the timeout, and is answered."""
+async def test_a_slow_upload_is_not_stalled(serve: Serve) -> None:
+    """A slow upload at or above the minimum rate may take longer than the timeout, and is answered."""
     audio = media.wav(5)
     pieces = [audio[at : at + 20_000] for at in range(0, len(audio), 20_000)]
 
@@ -174,7 +174,7 @@ async def test_a_slow_upload_is_not_a_stalled_one(serve: Serve) -> None:
 
 @pytest.mark.parametrize("source", [{}, {"size_bytes": 1000}], ids=["over the limit", "longer than declared"])
 async def test_the_rest_of_a_file_that_has_failed_is_not_a_stall(serve: Serve, source: dict[str, Any]) -> None:
-    """A failed file whose rest keeps the least rate fails its own input only, and the next input has its result."""
+    """A failed file whose rest arrives at the minimum rate fails its own input only; the next input has its result."""
 
     async def messages() -> AsyncGenerator[Message]:
         yield first(upload_input("image", **source), upload_input("image"))
@@ -200,10 +200,8 @@ MISTAKES: dict[str, list[Message]] = {
 
 
 @pytest.mark.parametrize("messages", MISTAKES.values(), ids=MISTAKES)
-async def test_a_mistake_in_the_framing_is_reported_to_a_caller_that_goes_on(
-    serve: Serve, messages: list[Message]
-) -> None:
-    """The asynchronous client, which reports a failed write instead of a status, gets the status as well."""
+async def test_a_framing_error_is_reported_to_a_caller_that_continues(serve: Serve, messages: list[Message]) -> None:
+    """The asynchronous client, which can report a failed write, gets the status of a framing error as well."""
     async with serve() as served:
         for _ in range(10):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -212,8 +210,8 @@ async def test_a_mistake_in_the_framing_is_reported_to_a_caller_that_goes_on(
             assert failed(caught.value).info.reason == "INVALID_UPLOAD_FRAMING"
 
 
-async def test_the_wait_for_the_upstream_is_not_the_callers(scripted: Scripted) -> None:
-    """An upload that waits for its place, because the files before it are not done, does not stall."""
+async def test_waiting_for_the_upstream_is_not_a_stall(scripted: Scripted) -> None:
+    """An upload that waits for a slot, because the files before it are not done, does not time out."""
 
     async def script(visit: Visit) -> None:
         await asyncio.sleep(1.5)
@@ -227,7 +225,7 @@ async def test_the_wait_for_the_upstream_is_not_the_callers(scripted: Scripted) 
 
 
 def endless(*inputs: pb.Input, model: str = "marengo3.0") -> tuple[Message, Message]:
-    """A request, and the chunk that follows without an end."""
+    """A request, followed by an endless repetition of the chunk."""
     return Message(request=request(*inputs, model=model)), chunk(bytes(MIB))
 
 
@@ -245,10 +243,10 @@ ENDLESS: dict[str, tuple[tuple[Message, Message], str, int]] = {
 
 
 @pytest.mark.parametrize(("messages", "reason", "most"), ENDLESS.values(), ids=ENDLESS)
-async def test_an_upload_that_has_failed_is_not_read_for_ever(
+async def test_a_failed_upload_is_not_read_without_limit(
     serve: Serve, messages: tuple[Message, Message], reason: str, most: int
 ) -> None:
-    """A caller that goes on after the failure is told of it, after a bounded number of bytes."""
+    """A caller that continues after the failure gets its status after a limited number of bytes."""
     start, each = messages
     async with serve(request_limits_image_bytes=4 * MIB) as served:
         failure = failed(await ended(served, lambda _: itertools.chain([start], itertools.repeat(each))))
@@ -278,7 +276,7 @@ async def test_a_single_upload_that_has_failed_ends_as_soon_as_its_caller_pauses
 
 @pytest.mark.parametrize("size", [0, 100], ids=["from the start", "in the middle"])
 async def test_empty_chunks_are_limited(serve: Serve, size: int) -> None:
-    """Some empty chunks in a row are accepted; more than the limit end the call, and the message names it."""
+    """Some consecutive empty chunks are accepted; more than the limit end the call, and the message names it."""
     before = [first(upload_input("image")), chunk(PICTURE[:size])]
     some, more = [chunk(b"")] * (MAX_EMPTY_CHUNKS - 1), [chunk(b"")] * (MAX_EMPTY_CHUNKS + 1)
     async with serve() as served:
@@ -291,8 +289,8 @@ async def test_empty_chunks_are_limited(serve: Serve, size: int) -> None:
     assert f"more than {MAX_EMPTY_CHUNKS} empty chunks" in failure.message
 
 
-async def test_uploads_go_on_where_memory_is_short(serve: Serve, tmp_path: Path) -> None:
-    """Many uploads that have half arrived, and hold all the memory there is for them, are all completed."""
+async def test_uploads_complete_when_memory_is_short(serve: Serve, tmp_path: Path) -> None:
+    """Many half-received uploads that use up all the memory for uploads are all completed."""
     audio = media.wav(20)
     half = len(audio) // 2
     async with serve(

@@ -1,4 +1,4 @@
-"""From the signal to the exit: which calls are answered, which are refused, and what is waited for."""
+"""Graceful shutdown: which calls are answered, which are rejected, and what the server waits for."""
 
 import asyncio
 import collections
@@ -50,7 +50,7 @@ async def take(call: Any) -> list[Any]:
 
 
 class Load:
-    """Callers that call again as soon as they are answered; the codes of all their calls.
+    """Callers that repeat their call as soon as it is answered; the status codes of all calls.
 
     Attributes:
         longest_pause: seconds for which the event loop of the callers did not run.
@@ -93,7 +93,7 @@ async def ends_with(codes: set[grpc.StatusCode], scenario: Callable[[], Awaitabl
     """Whether the calls end with these codes.
 
     A scenario is repeated if its callers got no CPU for about as long as a drain waits for further calls (150 ms): the
-    server cannot know of calls that were not sent.
+    server has no information about calls that were not sent.
     """
     for _ in range(5):
         load = await scenario()
@@ -106,7 +106,7 @@ async def ends_with(codes: set[grpc.StatusCode], scenario: Callable[[], Awaitabl
 
 @pytest.mark.parametrize("callers", [4, 100])
 async def test_a_drain_cancels_no_call(callers: int) -> None:
-    """Under load, a call is answered or refused with UNAVAILABLE; none ends in a way that callers do not try again."""
+    """Under load, a drain answers each call or rejects it with UNAVAILABLE, which clients retry."""
 
     async def scenario() -> Load:
         async with (
@@ -121,7 +121,7 @@ async def test_a_drain_cancels_no_call(callers: int) -> None:
 
 
 async def test_the_end_of_the_health_port_cancels_no_probe() -> None:
-    """Probes that meet the end of the server at the port for health alone are answered, or refused with UNAVAILABLE."""
+    """Probes during the shutdown of the health port are answered or rejected with UNAVAILABLE."""
     codes: set[grpc.StatusCode] = set()
 
     async def probe(target: str, ended: asyncio.Event) -> None:
@@ -144,7 +144,7 @@ async def test_the_end_of_the_health_port_cancels_no_probe() -> None:
 
 
 async def test_a_client_that_waits_for_ready_loses_no_call() -> None:
-    """A client that waits for ready waits for the next server on the port, which starts there at once."""
+    """A client with wait_for_ready connects to the next server on the port, and loses no call."""
 
     async def scenario() -> Load:
         async with contextlib.AsyncExitStack() as stack:
@@ -166,7 +166,7 @@ async def test_a_client_that_waits_for_ready_loses_no_call() -> None:
 
 
 async def test_a_rolling_restart_loses_no_call() -> None:
-    """Two replicas behind round robin are replaced one after the other, under load: every call is answered."""
+    """Two replicas behind round robin are replaced one after the other under load, and every call is answered."""
 
     async def scenario() -> Load:
         async with contextlib.AsyncExitStack() as stack:
@@ -192,7 +192,7 @@ async def _channel(*targets: str) -> AsyncGenerator[grpc.aio.Channel]:
 
 
 async def test_running_calls_finish_within_the_grace() -> None:
-    """SIGTERM with many running calls: each of them is answered in full, and then the server exits with 0."""
+    """After SIGTERM with many running calls each of them is completed, and then the server exits with 0."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -212,8 +212,8 @@ async def test_running_calls_finish_within_the_grace() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_calls_that_outlast_the_grace_are_told(number: signal.Signals) -> None:
-    """They end with DRAINING, may be tried again at once, and leave the upstream; the exit code is 0."""
+async def test_calls_that_outlast_the_grace_are_ended(number: signal.Signals) -> None:
+    """Calls beyond the grace period end with DRAINING and a retry delay, and abort the upstream; the exit code is 0."""
     gone: list[Visit] = []
 
     async def script(visit: Visit) -> None:
@@ -237,7 +237,7 @@ async def test_calls_that_outlast_the_grace_are_told(number: signal.Signals) -> 
         assert await asyncio.wait_for(server.process.wait(), 10) == 0
 
     ended = [line for line in server.log if "reason=DRAINING" in line]
-    assert len(ended) == 2  # the calls were wound up before the exit
+    assert len(ended) == 2  # the calls were ended before the exit
     assert not any("error" in line for line in server.log)
 
 
@@ -248,8 +248,8 @@ def _retry_delay(trailers: dict[str, Any]) -> float:
     return float(info.retry_delay.ToTimedelta().total_seconds())
 
 
-async def test_during_the_drain_delay_all_is_as_before_but_health() -> None:
-    """Load balancers see NOT_SERVING while calls, also those on new connections, are still answered."""
+async def test_health_changes_before_calls_in_the_drain_delay() -> None:
+    """During the drain delay health is NOT_SERVING, and calls, also on new connections, are answered."""
     async with ServerProcess.running(answer, shutdown_delay=1.5) as server:
         health = health_pb2_grpc.HealthStub(server.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)
@@ -268,8 +268,8 @@ async def test_during_the_drain_delay_all_is_as_before_but_health() -> None:
     assert caught.value.code() is UNAVAILABLE
 
 
-async def test_probes_that_meet_the_drain_are_answered() -> None:
-    """A health check is told NOT_SERVING until nobody listens any more, never that it was ended."""
+async def test_probes_during_the_drain_are_answered() -> None:
+    """A health check during the drain gets NOT_SERVING until the port is closed, and is never cancelled."""
     failures: list[grpc.aio.AioRpcError] = []
 
     async def probe(health: health_pb2_grpc.HealthStub) -> None:
@@ -291,7 +291,7 @@ async def test_probes_that_meet_the_drain_are_answered() -> None:
 
 
 async def test_a_second_signal_ends_at_once() -> None:
-    """Whoever signals twice does not wait for running calls."""
+    """A second signal ends the server without waiting for running calls."""
     async with ServerProcess.running(half_answer, shutdown_grace_period=60) as server:
         await anext(aiter(server.stub.CreateEmbedding(AUDIO, timeout=30)))
         server.process.send_signal(signal.SIGTERM)
@@ -300,8 +300,8 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await asyncio.wait_for(server.process.wait(), 20) == -signal.SIGTERM  # the grace period is longer
 
 
-async def test_a_reflection_stream_does_not_hold_the_drain() -> None:
-    """Tools keep one open for as long as they run; it is told DRAINING."""
+async def test_a_reflection_stream_does_not_delay_the_drain() -> None:
+    """A reflection stream that its client keeps open is ended with DRAINING."""
     async with ServerProcess.running(answer, shutdown_grace_period=60) as server:
         stream = reflection_pb2_grpc.ServerReflectionStub(server.channel).ServerReflectionInfo(timeout=60)
         await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
@@ -314,15 +314,15 @@ async def test_a_reflection_stream_does_not_hold_the_drain() -> None:
 
 
 @pytest.mark.parametrize("speaks", [False, True], ids=["silent", "without-acknowledgements"])
-async def test_a_client_that_does_not_hang_up_does_not_hold_the_drain(speaks: bool) -> None:  # noqa: FBT001
-    """Once all calls have ended, connections that nobody closes are closed."""
+async def test_an_open_connection_does_not_delay_the_drain(speaks: bool) -> None:  # noqa: FBT001
+    """Once all calls have ended, connections that their clients keep open are closed."""
     connect: Callable[[str], Any] = http2.Connection.open if speaks else http2.tcp
     async with ServerProcess.running(answer, shutdown_grace_period=60) as server, connect(server.target):
         assert await asyncio.wait_for(server.terminate(), 10) == 0
 
 
-async def test_a_caller_that_takes_nothing_does_not_hold_the_drain() -> None:
-    """A stalled call ends with the grace, although its caller does not take the status either."""
+async def test_a_caller_that_reads_nothing_does_not_delay_the_drain() -> None:
+    """A stalled call ends with the grace period, although its caller does not read the status either."""
     async with ServerProcess.running(endless, shutdown_grace_period=0.3) as server:
         events = aiter(server.stub.CreateEmbedding(AUDIO, timeout=60))
         await anext(events)
@@ -333,7 +333,7 @@ async def test_a_caller_that_takes_nothing_does_not_hold_the_drain() -> None:
     assert caught.value.code() is UNAVAILABLE
 
 
-async def test_an_upstream_outage_is_not_ours(scripted: Scripted) -> None:
+async def test_an_upstream_outage_does_not_change_readiness(scripted: Scripted) -> None:
     """While every call fails because of the upstream, the server stays alive and ready."""
 
     async def script(visit: Visit) -> None:

@@ -1,4 +1,4 @@
-"""What operators see: metrics, logs, health. None of it ever holds what a caller sent."""
+"""Metrics, logs and health; none of them contains content of callers."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 async def drain(call: Any) -> None:
-    """Take everything; a failure is as good."""
+    """Read everything; ignore a failure."""
     try:
         async for _ in call:
             pass
@@ -29,7 +29,7 @@ async def drain(call: Any) -> None:
         pass
 
 
-async def test_metrics_tell_what_happened(served: Served) -> None:
+async def test_metrics_count_what_happened(served: Served) -> None:
     """Calls, inputs, segments and upstream requests are counted and timed by their labels."""
     audio = file_input("audio", media.wav(20), "a.wav")
     await drain(served.stub.CreateEmbedding(request(text_input(), audio, model="marengo2.7"), timeout=20))
@@ -56,8 +56,8 @@ async def test_metrics_tell_what_happened(served: Served) -> None:
     assert served.metric("embedwire_inputs_in_flight") == 0
 
 
-async def test_own_overhead_leaves_out_the_upstream(scripted: Scripted) -> None:
-    """The time that the upstream takes is in its own histogram and not in the overhead."""
+async def test_overhead_excludes_the_upstream(scripted: Scripted) -> None:
+    """The time of upstream requests is in its own histogram, and not in the overhead."""
 
     async def script(visit: Visit) -> None:
         await asyncio.sleep(0.5)
@@ -70,7 +70,7 @@ async def test_own_overhead_leaves_out_the_upstream(scripted: Scripted) -> None:
         assert served.metric("embedwire_gateway_overhead_seconds_count", modality="text") == 1
 
 
-async def test_nothing_of_a_caller_is_in_metrics_or_logs() -> None:
+async def test_content_of_a_caller_is_not_in_metrics_or_logs() -> None:
     """Text, URL queries, file bytes and names, keys of inputs and unknown models appear nowhere, at debug level."""
     hostile = "CANARY"
     inputs = [
@@ -125,8 +125,8 @@ async def test_health_is_checked_listed_and_watched(served: Served) -> None:
     watch.cancel()
 
 
-async def test_a_drain_tells_watchers_and_lets_calls_finish() -> None:
-    """SIGTERM's work: a watch sees NOT_SERVING and ends, a running call completes, and nothing waits for the grace."""
+async def test_a_drain_notifies_watchers_and_completes_calls() -> None:
+    """On SIGTERM a watch gets NOT_SERVING and ends, a running call completes, and the drain ends before its grace."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -152,8 +152,8 @@ async def _take(call: Any) -> list[pb.CreateEmbeddingResponse]:
     return [event async for event in call]
 
 
-async def test_series_are_bounded(serve: Serve) -> None:
-    """Hostile names add no series: unknown models, methods and request ids fold or are not labels at all."""
+async def test_number_of_series_is_limited(serve: Serve) -> None:
+    """Unknown models, methods and request ids add no series: they share one label value or are not labels."""
     async with serve() as served:
         await drain(served.stub.CreateEmbedding(request(text_input(), model="first"), timeout=20))
         await _call_unknown_method(served, "first")

@@ -1,4 +1,4 @@
-"""Each setting that a reload may change does change what a running server does."""
+"""Each reloadable setting changes the behaviour of a running server."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,7 +21,7 @@ UPSTREAM_DOWN = {"code": "internal", "message": "later"}
 
 
 class Script:
-    """An upstream that answers, fails, or holds its answers back; counts how many it holds at a time."""
+    """An upstream that answers, fails, or delays its answers; counts how many are pending at a time."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -32,7 +32,7 @@ class Script:
     async def __call__(self, visit: Visit) -> None:
         self.held += 1
         self.most = max(self.most, self.held)
-        await visit.pause(0.02)  # long enough for others to come in beside it
+        await visit.pause(0.02)  # long enough for concurrent requests to arrive
         if self.is_held:
             await self.released.wait()
         self.held -= 1
@@ -53,7 +53,7 @@ class Bench:
         self.served.settings = after
 
     async def call(self, *texts: str, **more: Any) -> str:
-        """How a call ends: its reason, or OK."""
+        """The outcome of a call: its reason, or OK."""
         inputs = [text_input(text) for text in texts or ("a red fox",)]
         message = pb.CreateEmbeddingUnaryRequest(model_name=more.pop("model", "marengo3.0"), inputs=inputs)
         try:
@@ -79,14 +79,14 @@ async def bench(scripted: Scripted) -> AsyncGenerator[Bench]:
     ],
 )
 async def test_limits_of_requests(bench: Bench, changes: dict[str, Any], texts: list[str]) -> None:
-    """What a request may hold changes with the next one."""
+    """A changed limit on requests applies to the next one."""
     assert await bench.call(*texts) == "OK"
     bench.reload(**changes)
     assert await bench.call(*texts) == "INVALID_REQUEST"
 
 
 async def test_models(bench: Bench) -> None:
-    """A model of the new configuration can be asked for, and is listed."""
+    """A model of the new configuration can be used, and is listed."""
     assert await bench.call(model="mine") == "INVALID_REQUEST"
     bench.reload(models=(Model("mine", 512, text=TextRules(10, ())),))
     assert await bench.call(model="mine") == "OK"
@@ -95,7 +95,7 @@ async def test_models(bench: Bench) -> None:
 
 
 async def test_upstream_keys(bench: Bench) -> None:
-    """Callers' own keys are taken from then on."""
+    """Callers' own keys are accepted after the reload."""
     key = [("x-upstream-api-key", "tlk_mine")]
     assert await bench.call(metadata=key) == "INVALID_REQUEST"
     bench.reload(auth_allow_caller_api_keys=True)
@@ -104,7 +104,7 @@ async def test_upstream_keys(bench: Bench) -> None:
 
 
 async def test_rate_limits(bench: Bench) -> None:
-    """A limit that was not there holds from then on."""
+    """A new limit applies after the reload."""
     assert await bench.call() == "OK"
     bench.reload(rate_limits_text_requests_per_day=1)
     assert [await bench.call(), await bench.call()] == ["OK", "RATE_LIMITED"]
@@ -114,7 +114,7 @@ async def test_rate_limits(bench: Bench) -> None:
 
 @pytest.mark.parametrize("changes", [{"retry_max_attempts": 1}, {"retry_budget_ratio": 0}], ids=["attempts", "budget"])
 async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
-    """An attempt is repeated no more."""
+    """Attempts are no longer retried after the reload."""
     bench.script.status = 503
     bench.reload(retry_max_attempts=2)
     await bench.call()
@@ -124,8 +124,8 @@ async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
     assert len(bench.upstream.visits) == 3
 
 
-async def test_inputs_at_once(bench: Bench) -> None:
-    """The inputs of a call go one after the other, no longer side by side."""
+async def test_inputs_per_call(bench: Bench) -> None:
+    """The inputs of a call run one after the other after the reload, no longer concurrently."""
     assert await bench.call(*"abcd") == "OK"
     assert bench.script.most > 1
     bench.script.most = 0
@@ -134,8 +134,8 @@ async def test_inputs_at_once(bench: Bench) -> None:
     assert bench.script.most == 1
 
 
-async def test_room(bench: Bench) -> None:
-    """So many inputs are taken on, and all others refused; what runs goes on."""
+async def test_concurrency_limits(bench: Bench) -> None:
+    """Inputs over the new limit are rejected; running ones continue."""
     bench.script.is_held = True
     bench.reload(concurrency_inputs_per_modality=2, concurrency_queue_per_modality=0)
     running = [asyncio.create_task(bench.call(metadata=[("x-request-id", str(index))])) for index in range(2)]
@@ -148,7 +148,7 @@ async def test_room(bench: Bench) -> None:
 
 
 async def test_content_in_memory(bench: Bench) -> None:
-    """Content that does not fit beside what is there is refused."""
+    """Content over the new memory limit is rejected."""
     bench.script.is_held = True
     running = asyncio.create_task(bench.call("a" * 1000))
     async with asyncio.timeout(5):
@@ -161,7 +161,7 @@ async def test_content_in_memory(bench: Bench) -> None:
 
 
 class Recorded:
-    """Settings that note which of them are read."""
+    """Settings that record which of them are read."""
 
     def __init__(self, value: Any, path: str, read: set[str]) -> None:
         self._value, self._path, self._read = value, path, read

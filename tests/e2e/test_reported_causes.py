@@ -24,8 +24,8 @@ async def failure_at(served: Served, *inputs: embedding_pb2.Input) -> grpc.aio.A
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("cause", [Cause.CERTIFICATE_SELF_SIGNED, Cause.TLS_TO_PLAINTEXT_PORT])
-async def test_a_permanent_cause_is_not_repeated(serve: Serve, cause: Cause, capfd: pytest.CaptureFixture[str]) -> None:
-    """One connection is tried, no retry is made or paid for, and status, metric and log name the cause."""
+async def test_a_permanent_cause_is_not_retried(serve: Serve, cause: Cause, capfd: pytest.CaptureFixture[str]) -> None:
+    """One connection is attempted, no retry is made or budgeted, and status, metric and log name the cause."""
     context = self_signed() if cause is Cause.CERTIFICATE_SELF_SIGNED else None
     tried = 0
 
@@ -53,8 +53,8 @@ async def test_a_permanent_cause_is_not_repeated(serve: Serve, cause: Cause, cap
 
 
 @pytest.mark.asyncio
-async def test_a_storm_of_failures_is_one_line(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """Many failures of one cause are counted each and logged seldom; each input's failure has the cause."""
+async def test_many_failures_are_one_log_line(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """Many failures of one cause are each counted and rarely logged; each input's failure has the cause."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with serve(upstream=f"http://127.0.0.1:{port}", retry_max_attempts=1) as served:
@@ -68,7 +68,7 @@ async def test_a_storm_of_failures_is_one_line(serve: Serve, capfd: pytest.Captu
 
 @pytest.mark.asyncio
 async def test_other_failures_have_no_cause(scripted: Scripted) -> None:
-    """What an upstream answers is no failure of the connection."""
+    """An HTTP error of the upstream has no connection cause."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(b"", 503)

@@ -1,4 +1,4 @@
-"""The server's own resources: what is said when one is lacking, and that the server is not ready meanwhile."""
+"""The server's own resources: the error if one is exhausted, and readiness meanwhile."""
 
 import asyncio
 import re
@@ -40,7 +40,7 @@ async def becomes(channel: grpc.aio.Channel, wanted: int) -> None:
 
 @pytest.mark.asyncio
 async def test_without_file_descriptors() -> None:
-    """With all descriptors in use, inputs fail as the server's fault, and it is not ready until they are free."""
+    """Without free file descriptors inputs fail with a server reason, and the server is not ready meanwhile."""
     is_over = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -69,8 +69,8 @@ async def _embedded(server: ServerProcess, asked: pb.CreateEmbeddingRequest) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_spool_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> None:
-    """Without its directory an upload fails as the server's fault, and the server is not ready until it is back."""
+async def test_a_missing_spool_directory(serve: Serve, tmp_path: Path) -> None:
+    """Without the spool directory uploads fail with a server reason, and the server is not ready until it is back."""
     spool = tmp_path / "spool"
     spool.mkdir()
     async with serve(uploads_spool_dir=spool) as served:
@@ -89,8 +89,8 @@ async def test_a_spool_that_goes_and_comes_back(serve: Serve, tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_spool_that_cannot_be_written_is_no_start(tmp_path: Path) -> None:
-    """The server does not start if the directory has gone since the settings were read; it names the setting."""
+async def test_a_spool_that_cannot_be_written_prevents_the_start(tmp_path: Path) -> None:
+    """The server does not start if the directory was deleted after the settings were read; it names the setting."""
     (spool := tmp_path / "spool").mkdir()
     addresses = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
     settings = settings_of(**addresses, uploads_spool_dir=spool)
@@ -101,27 +101,27 @@ async def test_a_spool_that_cannot_be_written_is_no_start(tmp_path: Path) -> Non
 
 
 @pytest.mark.asyncio
-async def test_an_upstream_that_is_down_is_a_start(serve: Serve) -> None:
-    """An upstream that does not exist keeps no server from starting, or from being ready."""
+async def test_a_server_starts_without_its_upstream(serve: Serve) -> None:
+    """An unreachable upstream does not prevent the server from starting, or from being ready."""
     async with serve(upstream="https://nowhere.invalid") as served:
         assert await status(served.channel) == SERVING
 
 
 class Bench:
-    """A monitor whose spool a test takes away, checked when the test says so."""
+    """A monitor with a spool that a test can remove, checked on demand."""
 
     def __init__(self, spool: Path) -> None:
         self.spool = spool
-        self.told: list[bool] = []
+        self.reported: list[bool] = []
         self.monitor = ResourceMonitor(spool, Metrics("custom"), self._changed)
 
     async def _changed(self, is_ready: bool) -> None:  # noqa: FBT001 - the face of the callback
-        self.told.append(is_ready)
+        self.reported.append(is_ready)
 
 
 @pytest.mark.asyncio
 async def test_readiness_does_not_flap(tmp_path: Path) -> None:
-    """A shortage that comes and goes keeps the server unready until several checks in a row were good."""
+    """After a shortage the server is ready only when several checks in a row were good."""
     spool = tmp_path / "spool"
     spool.mkdir()
     bench = Bench(spool)
@@ -130,15 +130,15 @@ async def test_readiness_does_not_flap(tmp_path: Path) -> None:
         if exists != spool.exists():
             (spool.mkdir if exists else spool.rmdir)()
         await bench.monitor.check()
-    assert bench.told == [False]
+    assert bench.reported == [False]
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.told == [False, True]
+    assert bench.reported == [False, True]
 
 
 @pytest.mark.asyncio
-async def test_a_full_disk_at_the_start_is_a_start_that_is_not_ready(tmp_path: Path) -> None:
-    """What may end by itself keeps no server from starting; it is ready when there is room."""
+async def test_a_server_starts_unready_on_a_full_disk(tmp_path: Path) -> None:
+    """A full disk does not prevent the start; the server is ready when there is space."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     bench = Bench(tmp_path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
@@ -150,12 +150,12 @@ async def test_a_full_disk_at_the_start_is_a_start_that_is_not_ready(tmp_path: P
     assert bench.monitor.lacking == {Cause.DISK_FULL}
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.told == [True]
+    assert bench.reported == [True]
 
 
 @pytest.mark.asyncio
 async def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
-    """A soft limit below what the configuration needs is raised up to the hard one, and no further than needed."""
+    """A soft limit below what the configuration needs is raised to that, or to the hard limit if that is lower."""
     async with ServerProcess.running(files=256, is_soft=True, concurrency_inputs_per_modality=64) as server:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()
         soft = re.search(r"Max open files\s+(\d+)", limits)
@@ -174,10 +174,10 @@ async def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
         ("SSL_CERT_DIR", b"a file", "Not a directory"),
     ],
 )
-def test_authorities_that_cannot_be_used_are_a_warning(
+def test_unusable_authorities_are_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None, words: str
 ) -> None:
-    """OpenSSL ignores such a file or directory without a word, so the server warns at its start."""
+    """Certificate files that OpenSSL would silently ignore are a warning at the start."""
     path = tmp_path / "ca"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""HTTP/2 frames written by hand: for callers that no gRPC library would be."""
+"""Raw HTTP/2 frames, for callers that gRPC libraries cannot imitate."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ def message(data: bytes, *, compressed: bool = False) -> bytes:
 
 
 def call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
-    """The frame that begins a call; all its fields are literal, so that no table is needed."""
+    """The HEADERS frame of a call; all its fields are literal, without a dynamic table."""
     fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "test")]
     fields += [("te", "trailers"), ("content-type", "application/grpc"), *more]
     block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
@@ -48,7 +48,7 @@ def _text(text: str) -> bytes:
 
 
 class Connection:
-    """One connection; what is not sent is not sent, acknowledgements included."""
+    """A connection that sends only the given frames, without automatic acknowledgements."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -57,7 +57,7 @@ class Connection:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, target: str, *, settings: bytes = b"") -> AsyncGenerator["Connection"]:
-        """Connect and begin to speak HTTP/2."""
+        """Connect and send the HTTP/2 preface."""
         async with tcp(target) as (reader, writer):
             writer.write(PREFACE + frame(SETTINGS, settings) + frame(SETTINGS, flags=ACK))
             yield cls(reader, writer)
@@ -67,7 +67,7 @@ class Connection:
         await self.writer.drain()
 
     async def next(self) -> Frame | None:
-        """The next frame; None once the other side has closed."""
+        """The next frame; None once the peer has closed."""
         try:
             head = await self.reader.readexactly(9)
             payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
@@ -76,7 +76,7 @@ class Connection:
         return Frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
 
     async def until(self, kind: int) -> Frame | None:
-        """The next frame of this kind; None if the connection ends before."""
+        """The next frame of this type; None if the connection ends before."""
         while (got := await self.next()) is not None and got.kind != kind:
             pass
         return got
@@ -96,7 +96,7 @@ class Sender:
         self.is_ended = False
 
     async def send(self, data: bytes) -> None:
-        """Send all of it, or as much as the server reads before it ends the stream."""
+        """Send all of the data, or as much as the server reads before it ends the stream."""
         while data and not self.is_ended:
             if (size := min(len(data), self._stream, self._whole, 16_384)) <= 0:
                 self._changed.clear()
@@ -109,7 +109,7 @@ class Sender:
             self.sent += size
 
     async def follow(self) -> None:
-        """Read frames until the server ends the stream; it runs beside `send`."""
+        """Read frames until the server ends the stream; run it concurrently with `send`."""
         while (got := await self._connection.next()) is not None and not self.is_ended:
             if got.kind == SETTINGS:
                 for at in range(0, len(got.payload), 6):

@@ -1,4 +1,4 @@
-"""A server as a test sees it: started in this process, called over a socket."""
+"""A server in this process, called over a socket."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ EVERYWHERE: dict[str, Any] = {}
 
 @dataclasses.dataclass
 class Served:
-    """A running server, seen from outside."""
+    """A running server, with its client stub and metrics."""
 
     app: App
     settings: Settings
@@ -45,7 +45,7 @@ class Served:
 
 
 def settings_of(**values: Any) -> Settings:
-    """Settings by the names of flags, checked as those of the command line."""
+    """Settings from flag names, validated like those of the command line."""
     return check(Settings(**nested(values)))
 
 
@@ -64,7 +64,7 @@ async def serving(**settings: Any) -> AsyncGenerator[Served]:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for what another task or process brings about; not for readiness."""
+    """Wait for an effect of another task or process; not for readiness."""
     async with asyncio.timeout(seconds):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.02)

@@ -1,1 +1,1 @@
-"""Callers that are slow, broken or hostile: what each of them gets, and that others are still served."""
+"""Slow, broken and hostile callers: the response to each of them, and that other callers are served."""

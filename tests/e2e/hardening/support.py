@@ -1,4 +1,4 @@
-"""Helpers of the tests of callers that are slow, broken or hostile."""
+"""Helpers of the tests of slow, broken and hostile callers."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -32,7 +32,7 @@ async def is_well(served: Served) -> bool:
 
 @contextlib.asynccontextmanager
 async def bare(rules: ServerOptions) -> AsyncGenerator[tuple[str, Metrics]]:
-    """A gRPC server without a gateway, for options that are no settings and calls that end before it."""
+    """A gRPC server without a gateway, for options that are not settings and calls that end before it."""
     metrics = Metrics("sandbox")
     parts: dict[str, Any] = dict.fromkeys(("gateway", "requests", "catalog"))
     server = rpc_server.build(EmbeddingServicer(**parts), HealthServicer(), metrics, "sandbox", rules)

@@ -1,4 +1,4 @@
-"""Clients that retry by their service config."""
+"""Clients that retry according to their service config."""
 
 import asyncio
 import json
@@ -38,8 +38,8 @@ RETRYING = json.dumps(
 
 
 @pytest.mark.parametrize("status", [503, 429])
-async def test_a_client_does_not_repeat_what_the_server_has_tried(scripted: Scripted, status: int) -> None:
-    """A client that is set to retry such codes makes one call: pushback says that another is of no use."""
+async def test_a_client_does_not_retry_what_the_server_has_retried(scripted: Scripted, status: int) -> None:
+    """A client with a retry policy makes one call: a negative pushback of the server stops its retries."""
 
     async def script(visit: Visit) -> None:
         await visit.answer({"code": "no", "message": "not now"}, status)
@@ -56,8 +56,8 @@ async def test_a_client_does_not_repeat_what_the_server_has_tried(scripted: Scri
     assert failed(caught.value).trailers["grpc-retry-pushback-ms"] == "-1"
 
 
-async def test_a_client_repeats_what_the_server_refused(scripted: Scripted) -> None:
-    """OVERLOADED says when to come again, and a client that is set to retry does, until it is answered."""
+async def test_a_client_retries_a_rejected_call(scripted: Scripted) -> None:
+    """OVERLOADED has a pushback delay, and a client with a retry policy retries until it is answered."""
     was_refused = asyncio.Event()
 
     async def script(visit: Visit) -> None:

@@ -1,4 +1,4 @@
-"""Connections that are silent, lost, too many, or retired, and pings."""
+"""Silent, lost, too many and expired connections, and pings."""
 
 import asyncio
 import collections
@@ -20,7 +20,7 @@ from tests.support.upstreams import Visit, reply
 
 
 async def test_silent_connections_are_closed() -> None:
-    """A connection that says nothing is closed after the handshake timeout."""
+    """A connection that sends nothing is closed after the handshake timeout."""
     async with bare(ServerOptions(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
         began = time.monotonic()
         while await asyncio.wait_for(reader.read(1 << 16), 20):
@@ -29,8 +29,8 @@ async def test_silent_connections_are_closed() -> None:
     assert time.monotonic() - began > 0.2
 
 
-async def test_vanished_clients_are_noticed() -> None:
-    """A connection that answers no ping is closed."""
+async def test_lost_connections_are_closed() -> None:
+    """A connection that acknowledges no ping is closed."""
     rules = ServerOptions(keepalive_time=0.3, ping_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         assert await asyncio.wait_for(connection.until(http2.PING), 20) is not None
@@ -38,8 +38,8 @@ async def test_vanished_clients_are_noticed() -> None:
             pass
 
 
-async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
-    """On a slow link it waits behind the caller's own data, for longer than a vanished host is waited for."""
+async def test_a_late_ping_acknowledgement_ends_no_connection() -> None:
+    """An acknowledgement delayed by the caller's own data on a slow link may take longer than the ping timeout."""
     rules = ServerOptions(keepalive_time=0.3, keepalive_timeout=0.2)
     async with bare(rules) as (target, _), Connection.open(target) as connection:
         ping = await asyncio.wait_for(connection.until(http2.PING), 20)
@@ -53,8 +53,8 @@ async def test_a_late_answer_to_a_ping_ends_no_connection() -> None:
         assert got is not None
 
 
-async def test_connections_leave_files_for_others() -> None:
-    """With more connections than the process may have, the metrics are still read and running connections served."""
+async def test_connections_leave_file_descriptors_for_others() -> None:
+    """With connections up to the process's limit, metrics can be scraped and existing connections are served."""
     async with ServerProcess.running(files=256) as server, contextlib.AsyncExitStack() as connections:
         await server.stub.CreateEmbeddingUnary(TEXT, timeout=9)
         for _ in range(300):
@@ -64,8 +64,8 @@ async def test_connections_leave_files_for_others() -> None:
 
 
 @pytest.mark.parametrize(("pings", "pause"), [(50, 0.0), (100, 0.001), (10, 0.02), (100_000, 0.0)])
-async def test_pings_end_no_call(scripted: Scripted, pings: int, pause: float) -> None:
-    """Whatever the interval of a client's pings, all are answered, and a call whose upstream is silent goes on."""
+async def test_pings_do_not_end_calls(scripted: Scripted, pings: int, pause: float) -> None:
+    """Pings at any interval are acknowledged, and a call whose upstream is silent goes on."""
     may_answer = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -93,7 +93,7 @@ async def test_pings_end_no_call(scripted: Scripted, pings: int, pause: float) -
 
 
 async def test_reconnecting_loses_no_call(scripted: Scripted) -> None:
-    """Connections that are retired every second under load cost no call, and long calls outlive their age."""
+    """Connections that expire every second under load cost no call, and long calls outlive their maximum age."""
 
     async def script(visit: Visit) -> None:
         if b"audio" not in visit.body:
@@ -102,7 +102,7 @@ async def test_reconnecting_loses_no_call(scripted: Scripted) -> None:
         body = json.dumps(reply("audio_embedding", segments=30)).encode()
         await visit.head(length=len(body))
         for at in range(0, len(body), len(body) // 30):
-            await asyncio.sleep(0.1)  # not after the last one: the connection is then the next call's
+            await asyncio.sleep(0.1)  # not after the last one: the connection then serves the next call
             await visit.send(body[at : at + len(body) // 30])
 
     async with scripted(script, server_max_connection_age=1) as (served, _):

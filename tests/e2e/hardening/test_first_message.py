@@ -15,8 +15,8 @@ from tests.support.serving import Served, until
 
 
 @pytest.mark.parametrize("sent", [0, 3, 40], ids=["nothing", "part-of-a-length", "part-of-a-message"])
-async def test_a_request_that_never_arrives_is_not_waited_for(sent: int) -> None:
-    """Waiting for the first message is within the call's time, and seen by the metrics."""
+async def test_waiting_for_the_first_message_ends_with_the_deadline(sent: int) -> None:
+    """Waiting for the first message is limited by the call's deadline, and counted in the metrics."""
     part = message(bytes(1000))[:sent]
     ended = {"grpc_service": "embedwire.v1.EmbeddingService", "grpc_method": "CreateEmbeddingUnary"}
     ended |= {"grpc_type": "unary", "grpc_code": "DEADLINE_EXCEEDED"}
@@ -28,7 +28,7 @@ async def test_a_request_that_never_arrives_is_not_waited_for(sent: int) -> None
 
 
 async def test_a_call_without_its_message_is_invalid(served: Served) -> None:
-    """A unary call whose caller sends no message is told so, instead of waiting for ever."""
+    """A unary call without a message fails with INVALID_ARGUMENT, instead of waiting for its deadline."""
 
     async def nothing() -> AsyncGenerator[bytes]:
         return
@@ -41,8 +41,8 @@ async def test_a_call_without_its_message_is_invalid(served: Served) -> None:
 
 
 @pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary", "CreateEmbeddingFromUpload"])
-async def test_who_leaves_before_the_first_message_has_left(served: Served, method: str) -> None:
-    """A call that is reset before its message has arrived counts as cancelled, not as one that was invalid."""
+async def test_a_call_reset_before_its_first_message_is_cancelled(served: Served, method: str) -> None:
+    """A call that is reset before its message has arrived counts as cancelled, not as invalid."""
     async with http2.Connection.open(served.app.target) as connection:
         await connection.send(call(f"/embedwire.v1.EmbeddingService/{method}", 1))
         await until(lambda: served.metric("grpc_server_started_total", grpc_method=method) == 1)

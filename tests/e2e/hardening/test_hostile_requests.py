@@ -1,4 +1,4 @@
-"""Garbage, unknown methods, metadata and messages beyond their limits, and floods of calls."""
+"""Garbage, unknown methods, oversized metadata and messages, and floods of calls."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit, reply
 
 
-async def test_garbage_harms_nobody_else(served: Served) -> None:
-    """Connections that speak something else are closed, and others are served."""
+async def test_garbage_does_not_affect_other_connections(served: Served) -> None:
+    """Connections that do not speak HTTP/2 are closed, and other connections are served."""
     noise = random.Random(7)
 
     async def talk(first: bytes) -> None:
@@ -37,7 +37,7 @@ PATHS = ["/", "//", "/a", "/a/b/c", SERVICE, SERVICE + "Nope", "/embedwire.v2.Em
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_unknown_methods_are_unimplemented(served: Served, path: str) -> None:
-    """Whatever is not there is UNIMPLEMENTED, and its name is in no metric."""
+    """Unknown methods are UNIMPLEMENTED, and their names are in no metric."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await served.channel.unary_unary(path, **RAW)(b"", timeout=9)
 
@@ -45,8 +45,8 @@ async def test_unknown_methods_are_unimplemented(served: Served, path: str) -> N
     assert "grpc_server_started_total{" not in served.metrics()
 
 
-async def test_metadata_has_one_limit(served: Served) -> None:
-    """What a caller's tools add passes every time; what is over the limit is refused every time, and says so."""
+async def test_metadata_size_limit(served: Served) -> None:
+    """Metadata of the usual size is always accepted; metadata over the limit is always rejected, with the reason."""
     for _ in range(20):
         fits = served.stub.CreateEmbeddingUnary(TEXT, metadata=[("traces", "x" * 12_000)], timeout=9)
         too_much = served.stub.CreateEmbeddingUnary(TEXT, metadata=[("traces", "x" * 17_000)], timeout=9)
@@ -54,8 +54,8 @@ async def test_metadata_has_one_limit(served: Served) -> None:
         assert await too_much.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_compressed_requests_are_weighed_unpacked() -> None:
-    """A small one is answered; a bomb is RESOURCE_EXHAUSTED, and the server never holds what it would become."""
+async def test_compressed_requests_are_limited_by_their_decompressed_size() -> None:
+    """A small compressed request is answered; a decompression bomb is RESOURCE_EXHAUSTED and never held in memory."""
     bomb = message(gzip.compress(bytes(100 << 20), 1), compressed=True)
     async with ServerProcess.running() as server:
         small = server.stub.CreateEmbeddingUnary(TEXT, compression=grpc.Compression.Gzip, timeout=9)
@@ -70,8 +70,8 @@ async def test_compressed_requests_are_weighed_unpacked() -> None:
         assert server.peak_memory() - before < 48 << 20
 
 
-async def test_calls_that_are_reset_at_once_leave_nothing_behind() -> None:
-    """Thousands of calls that are begun and reset cost little memory, are refused past a limit, and hold nobody up."""
+async def test_calls_that_are_reset_at_once_leak_nothing() -> None:
+    """Thousands of calls that are begun and reset cost little memory, are limited, and delay no other call."""
     async with ServerProcess.running() as server:
         await server.stub.CreateEmbeddingUnary(TEXT, timeout=9)
         before = server.peak_memory()
@@ -89,7 +89,7 @@ async def test_calls_that_are_reset_at_once_leave_nothing_behind() -> None:
 
 
 async def test_bursts_within_the_limits_are_answered(scripted: Scripted) -> None:
-    """More calls than a connection carries wait in the client, and those that follow cancelled ones are not refused."""
+    """Calls beyond a connection's concurrent streams wait in the client; calls after cancelled ones are accepted."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply())

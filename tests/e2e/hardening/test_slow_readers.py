@@ -26,8 +26,8 @@ from tests.support.virtual_time import in_virtual_time, now
 LARGE = json.dumps(reply("audio_embedding", segments=1900)).encode()
 
 
-async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
-    """After `stall_timeout` the upstream is let go and nothing is in flight; who reads on then finds ABORTED."""
+async def test_a_call_that_stalls_is_ended(scripted: Scripted) -> None:
+    """After `server_write_stall_timeout` the upstream request is aborted, and a later read finds ABORTED."""
     async with scripted(endless, server_write_stall_timeout=0.5) as (served, upstream):
         events = aiter(served.stub.CreateEmbedding(AUDIO, timeout=60))
         await anext(events)
@@ -45,8 +45,8 @@ async def test_a_caller_that_takes_nothing_is_ended(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("inputs", [1, 3])
-async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: Scripted, inputs: int) -> None:
-    """GRPC cannot tell such a caller how its call ended, since the first write is still under way; nothing is left."""
+async def test_a_call_that_stalls_in_its_first_write_is_ended(scripted: Scripted, inputs: int) -> None:
+    """A call whose first write stalls is aborted, though gRPC cannot send its status; nothing is left of it."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
@@ -62,7 +62,7 @@ async def test_a_caller_that_does_not_take_the_first_message_is_ended(scripted: 
 
 
 async def test_a_call_that_ends_in_its_first_write_logs_no_exception() -> None:
-    """With the public API as well: the write fails when the call has ended, which is no exception to report."""
+    """A first write that fails because its call has ended logs no exception, also with the public API of grpcio."""
     settings: dict[str, Any] = {"server_grpc_public_api_only": True, "upstream": "sandbox"}
     asked = message(request(*[text_input()] * 2).SerializeToString())
     async with ServerProcess.running(**settings) as server:
@@ -76,13 +76,13 @@ async def test_a_call_that_ends_in_its_first_write_logs_no_exception() -> None:
     assert not [line for line in server.log if "exception" in line]
 
 
-async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
-    """Who takes a little now and then gets everything, also when that lasts longer than `stall_timeout`."""
+async def test_a_slow_reader_is_not_stalled(scripted: Scripted) -> None:
+    """A slow reader gets the whole response, also if that takes longer than `server_write_stall_timeout`."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding", segments=60))
 
-    window = struct.pack(">HI", 4, 1 << 14)  # room for about two segments
+    window = struct.pack(">HI", 4, 1 << 14)  # flow-control window for about two segments
     path, asked = SERVICE + "CreateEmbedding", message(AUDIO.SerializeToString())
     async with (
         scripted(script, server_write_stall_timeout=1) as (served, _),
@@ -90,19 +90,19 @@ async def test_a_slow_caller_is_not_a_stalled_one(scripted: Scripted) -> None:
     ):
         began = time.monotonic()
         await connection.send(call(path, 1), frame(http2.DATA, asked, flags=http2.END_STREAM, stream=1))
-        room = struct.pack(">I", 1 << 14)
+        window = struct.pack(">I", 1 << 14)
         while (got := await connection.next()) is not None and not (got.kind == http2.HEADERS and got.flags & 1):
             if got.kind == http2.DATA and len(got.payload) > 1000:
                 await asyncio.sleep(0.05)
-                await connection.send(*[frame(http2.WINDOW_UPDATE, room, stream=stream) for stream in (0, 1)])
+                await connection.send(*[frame(http2.WINDOW_UPDATE, window, stream=stream) for stream in (0, 1)])
         await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 1)
 
     assert time.monotonic() - began > 1
 
 
 @in_virtual_time
-async def test_one_timer_a_call_watches_every_write() -> None:
-    """The timer looks at the write under way: later ones count from their own start, however long they take in all."""
+async def test_one_timer_per_call_limits_every_write() -> None:
+    """The timer applies to the current write: each has the full timeout, however long all of them take together."""
     moves = asyncio.Event()
     moves.set()
 
@@ -127,17 +127,17 @@ async def test_one_timer_a_call_watches_every_write() -> None:
     assert now() == pytest.approx(0.5, abs=0.02)
 
 
-async def test_untaken_answers_are_bounded(scripted: Scripted) -> None:
-    """Who asks for large answers in one message and takes none of them is refused further ones; others are not."""
+async def test_unread_responses_are_limited(scripted: Scripted) -> None:
+    """A caller that reads none of its large unary responses gets no further ones; other callers are served."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(LARGE if b"audio" in visit.body else reply())
 
     asked = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=AUDIO.inputs)
     framed = message(asked.SerializeToString())
-    no_room = struct.pack(">HI", 4, 0)
+    no_window = struct.pack(">HI", 4, 0)
     async with scripted(script) as (served, _):
-        async with Connection.open(served.app.target, settings=no_room) as connection:
+        async with Connection.open(served.app.target, settings=no_window) as connection:
             for stream in range(1, 24, 2):
                 await connection.send(call(UNARY, stream), frame(http2.DATA, framed, flags=1, stream=stream))
             await until(lambda: served.metric("embedwire_requests_total") == 12, 30)

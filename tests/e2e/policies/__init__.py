@@ -1,1 +1,1 @@
-"""Retries, rate limits and load shedding as callers and the upstream see them, over real sockets."""
+"""Retries, rate limits and load shedding over real sockets."""

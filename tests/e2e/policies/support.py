@@ -1,4 +1,4 @@
-"""Helpers of the tests of the policies: scripts of an upstream, calls, and what a refusal says."""
+"""Helpers of the policy tests: upstream scripts, calls, and details of a rejection."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def good(visit: Visit) -> dict[str, Any]:
-    """The reply that the request asks for."""
+    """The reply for the request."""
     modality = next(name for name in ("text", "image", "audio") if f'name="{name}'.encode() in visit.body)
     return reply(f"{modality}_embedding")
 
@@ -36,7 +36,7 @@ async def ok(visit: Visit) -> None:
 
 
 class Steps:
-    """Run these statuses and scripts in turn, then succeed."""
+    """Run these statuses and scripts in order, then succeed."""
 
     def __init__(self, *steps: Step) -> None:
         self.left = list(steps)
@@ -59,14 +59,14 @@ async def answered(served: Served, *inputs: pb.Input, seconds: float = 20, **mor
 
 
 async def refused(served: Served, *inputs: pb.Input, seconds: float = 20, **more: Any) -> grpc.aio.AioRpcError:
-    """Embed one input in vain; why."""
+    """Embed one input that fails; the error."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await answered(served, *inputs, seconds=seconds, **more)
     return caught.value
 
 
 def quota_of(error: grpc.aio.AioRpcError) -> tuple[list[str], float]:
-    """The limits that a refusal names, and the time to wait in its RetryInfo."""
+    """The limits that a rejection names, and the delay of its RetryInfo."""
     status = status_pb2.Status.FromString(failed(error).trailers["grpc-status-details-bin"])
     retry, quota = error_details_pb2.RetryInfo(), error_details_pb2.QuotaFailure()
     found = [detail.Unpack(message) for detail in status.details for message in (retry, quota)]
@@ -75,5 +75,5 @@ def quota_of(error: grpc.aio.AioRpcError) -> tuple[list[str], float]:
 
 
 def check_journal(served: Served, upstream: ScriptedHttpServer) -> None:
-    """Every request that the upstream received is in the metrics, and no other."""
+    """Assert that the metrics count each request that the upstream received, and no other."""
     assert served.metric("embedwire_upstream_requests_total") == len(upstream.visits)

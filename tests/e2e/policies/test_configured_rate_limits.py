@@ -1,4 +1,4 @@
-"""Rate limits of the configuration."""
+"""Configured rate limits."""
 
 from tests.e2e.policies.support import EXHAUSTED, Steps, answered, check_journal, quota_of, refused
 from tests.support import media
@@ -8,7 +8,7 @@ from tests.support.upstreams import Visit, reply
 
 
 async def test_a_configured_limit(scripted: Scripted) -> None:
-    """What does not fit before its deadline fails at once and names the limit; the upstream hears nothing of it."""
+    """A request over the limit beyond its deadline fails at once and names the limit, without an upstream request."""
     async with scripted(Steps(), rate_limits_text_requests_per_minute=1) as (served, upstream):
         await answered(served)
         error = await refused(served, seconds=10)

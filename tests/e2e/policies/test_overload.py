@@ -1,4 +1,4 @@
-"""Load shedding, and slots that cancelled calls give back."""
+"""Load shedding, and concurrency slots that cancelled calls release."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from tests.support.upstreams import Visit
 
 
 async def test_overload(scripted: Scripted) -> None:
-    """Calls beyond the places are refused before anything began, told when to come back; others are not touched."""
+    """Calls beyond slots and queue are rejected at once with a retry delay; other modalities are not affected."""
     is_open = asyncio.Event()
 
     async def held(visit: Visit) -> None:
@@ -39,11 +39,11 @@ async def test_overload(scripted: Scripted) -> None:
     assert (failure.code, failure.info.reason) == (EXHAUSTED, "OVERLOADED")
     assert int(failure.trailers["grpc-retry-pushback-ms"]) > 0
     assert 0 < quota_of(error)[1] < 60
-    assert took < 20  # while all places were taken
+    assert took < 20  # while all slots were taken
 
 
-async def test_places_after_cancellations(scripted: Scripted) -> None:
-    """Whatever a call waits for when its caller leaves, its place is free afterwards."""
+async def test_slots_after_cancellations(scripted: Scripted) -> None:
+    """A call that is cancelled in any of its waits releases its slot."""
 
     async def slow(visit: Visit) -> None:
         await visit.gone()

@@ -1,4 +1,4 @@
-"""Request bodies of retries: each attempt sends the whole body again."""
+"""Request bodies of retries: each attempt sends the complete body."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ LARGE = 12 << 20  # more than all buffers between two sockets hold
 
 
 class Cutting:
-    """An upstream that takes so many bytes of the first requests and resets the connection; later it answers."""
+    """An upstream that reads that many bytes of the first requests and resets the connection; later it answers."""
 
     def __init__(self, *takes: int) -> None:
         self.takes = list(takes)
@@ -44,7 +44,7 @@ class Cutting:
 
 
 def without_boundary(body: bytes) -> bytes:
-    """A multipart body as far as it says something: each attempt has its own boundary."""
+    """A multipart body without its boundary, which differs in each attempt."""
     return body.replace(body.partition(b"\r\n")[0], b"--")
 
 
@@ -64,8 +64,8 @@ DATA = bytes(range(256)) * (3 << 12)
 
 
 @pytest.mark.parametrize("way", ["text", "file", "upload in memory", "upload on disk"])
-async def test_the_whole_body_again(scripted: Scripted, way: str) -> None:
-    """Each attempt sends the same body, whole, wherever the content is kept."""
+async def test_each_attempt_sends_the_complete_body(scripted: Scripted, way: str) -> None:
+    """Each attempt sends the same complete body, whether the content is in memory or on disk."""
     async with scripted(Steps(503, 502)) as (served, upstream):
         if way.startswith("upload"):
             result = await upload(served, DATA if way.endswith("disk") else DATA[:1000])
@@ -82,8 +82,8 @@ async def test_the_whole_body_again(scripted: Scripted, way: str) -> None:
 
 
 @pytest.mark.parametrize("takes", [[0], [100_000], [100_000, 1_000_000]])
-async def test_a_body_that_was_not_handed_over(serve: Serve, takes: list[int]) -> None:
-    """A connection that breaks in the middle of a body is no answer: all of it is sent again."""
+async def test_a_body_that_was_sent_in_part(serve: Serve, takes: list[int]) -> None:
+    """A connection that breaks in the middle of a body is retried with the complete body."""
     data = bytes(range(256)) * (LARGE >> 8)
     cutting = Cutting(*takes)
     async with cutting.running() as url, serve(upstream=url) as served:
@@ -97,8 +97,8 @@ async def test_a_body_that_was_not_handed_over(serve: Serve, takes: list[int]) -
         assert whole.startswith(part[:50_000])
 
 
-async def test_an_upload_that_is_never_taken(serve: Serve) -> None:
-    """Three broken attempts are the caller's failure."""
+async def test_an_upload_that_breaks_off_in_each_attempt(serve: Serve) -> None:
+    """Three attempts that break off fail the call."""
     cutting = Cutting(*[100_000] * 9)
     async with cutting.running() as url, serve(upstream=url) as served:
         failure = failed(await refused(served, file_input("audio", b"x" * LARGE, "a.wav")))

@@ -1,4 +1,4 @@
-"""Which failures are retried, by status and by how a connection ends."""
+"""Retried failures, by status and by the end of the connection."""
 
 import asyncio
 
@@ -48,8 +48,8 @@ NOT_REPEATED: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("status", REPEATED)
-async def test_a_status_that_is_repeated(scripted: Scripted, status: int) -> None:
-    """Two of them in a row are nothing that the caller notices; three are its failure, with the attempts."""
+async def test_a_status_that_is_retried(scripted: Scripted, status: int) -> None:
+    """A retried status is invisible to the caller twice in a row; the third fails the call, with the attempts."""
     async with scripted(Steps(status, status)) as (served, upstream):
         assert (await answered(served)).attempts == 3
         upstream.script = Steps(status, status, status)
@@ -62,8 +62,8 @@ async def test_a_status_that_is_repeated(scripted: Scripted, status: int) -> Non
     assert len(upstream.visits) == 6
 
 
-async def test_500_is_repeated_once(scripted: Scripted) -> None:
-    """One 500 is repeated, a second is not, whatever came between."""
+async def test_500_is_retried_once(scripted: Scripted) -> None:
+    """A first HTTP status 500 is retried, a second one is not, whatever came between."""
     async with scripted(Steps(500)) as (served, upstream):
         assert (await answered(served)).attempts == 2
         upstream.script = Steps(500, 500)
@@ -74,8 +74,8 @@ async def test_500_is_repeated_once(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("step", NOT_REPEATED.values(), ids=NOT_REPEATED)
-async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
-    """Nothing else is sent again."""
+async def test_failures_that_are_not_retried(scripted: Scripted, step: Step) -> None:
+    """Other failures are not retried."""
     async with scripted(Steps(step)) as (served, upstream):
         failure = failed(await refused(served))
         check_journal(served, upstream)
@@ -84,8 +84,8 @@ async def test_what_is_not_repeated(scripted: Scripted, step: Step) -> None:
     assert len(upstream.visits) == 1
 
 
-async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scripted) -> None:
-    """The status of an error decides whether it is repeated, also if the connection ends within its body."""
+async def test_a_status_is_retried_although_its_body_is_cut_off(scripted: Scripted) -> None:
+    """The status of an error decides about the retry, also if the connection ends within its body."""
     cut = closes(b'HTTP/1.1 503 No\r\nContent-Length: 9000\r\n\r\n{"code":')
     async with scripted(Steps(cut, cut)) as (served, upstream):
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
@@ -94,8 +94,8 @@ async def test_a_status_is_repeated_although_its_body_is_cut_off(scripted: Scrip
     assert results(events)[0].attempts == 3
 
 
-async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
-    """What broke after a segment was handed on is not repeated."""
+async def test_no_retry_after_the_first_segment(scripted: Scripted) -> None:
+    """A failure after a segment was passed on to the caller is not retried."""
     async with scripted(Steps(cut_after_a_segment)) as (served, upstream):
         failure = failed(await refused(served, url_input("audio", "http://media.test/a")))
 
@@ -104,8 +104,8 @@ async def test_nothing_after_the_first_segment(scripted: Scripted) -> None:
     assert len(upstream.visits) == 1
 
 
-async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
-    """Where nobody listens three connections are tried, and no request is counted as made."""
+async def test_a_refused_connection_is_retried(serve: Serve) -> None:
+    """A refused connection is attempted three times, and no request is counted as made."""
     with held_port() as port:
         async with serve(upstream=f"http://127.0.0.1:{port}") as served:
             failure = failed(await refused(served))
@@ -117,8 +117,8 @@ async def test_a_refused_connection_is_repeated(serve: Serve) -> None:
     assert failure.info.metadata["cause"] == "connection_refused"
 
 
-async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: Scripted) -> None:
-    """A connection that was kept open and closes upon the next request had died before; another is used."""
+async def test_a_reused_connection_without_a_response_is_retried_once(scripted: Scripted) -> None:
+    """A request on a reused connection that closes without a response is retried on another connection."""
     async with scripted(Steps(ok, closes())) as (served, upstream):
         assert (await answered(served)).attempts == 1
         assert (await answered(served)).attempts == 2
@@ -129,8 +129,8 @@ async def test_a_reused_connection_without_an_answer_is_repeated_once(scripted: 
     assert fresh is not reused
 
 
-async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -> None:
-    """If the connection that follows closes as well, it was not its age: the failure is the caller's."""
+async def test_a_new_connection_without_a_response_is_not_retried(scripted: Scripted) -> None:
+    """If the next connection closes without a response as well, the call fails."""
     async with scripted(Steps(ok, closes(), closes())) as (served, upstream):
         await answered(served)
         failure = failed(await refused(served))
@@ -139,8 +139,8 @@ async def test_a_fresh_connection_without_an_answer_is_not(scripted: Scripted) -
     assert len(upstream.visits) == 3
 
 
-async def test_the_request_is_repeated_on_a_new_connection(scripted: Scripted) -> None:
-    """Of two idle connections the second is not tried after the first was stale; a new one is, and once only."""
+async def test_the_request_is_retried_on_a_new_connection(scripted: Scripted) -> None:
+    """After one stale connection the retry uses a new connection, not another idle one, and is made once only."""
     both = asyncio.Event()
 
     async def together(visit: Visit) -> None:
@@ -160,7 +160,7 @@ async def test_the_request_is_repeated_on_a_new_connection(scripted: Scripted) -
 
 
 async def test_a_reused_connection_that_began_to_answer(scripted: Scripted) -> None:
-    """One byte of an answer is an answer: it may have been billed."""
+    """A failure after one byte of a response is not retried on a new connection: the request may have been billed."""
     async with scripted(Steps(ok, closes(b"H"))) as (served, upstream):
         await answered(served)
         failure = failed(await refused(served))

@@ -14,7 +14,7 @@ from tests.support.upstreams import Visit
 
 @pytest.mark.parametrize(("max_retries", "attempts"), [(0, 1), (1, 2), (2, 3), (4_000_000_000, 3)])
 async def test_max_retries(scripted: Scripted, max_retries: int, attempts: int) -> None:
-    """The caller can ask for fewer attempts, and gets no more."""
+    """A caller can lower the number of attempts, and not raise it."""
     async with scripted(Steps(*[503] * 9)) as (served, upstream):
         failure = failed(await refused(served, max_retries=max_retries))
 
@@ -23,7 +23,7 @@ async def test_max_retries(scripted: Scripted, max_retries: int, attempts: int) 
 
 
 async def test_retry_after_is_kept(scripted: Scripted) -> None:
-    """The next attempt comes when the upstream asked for it."""
+    """The next attempt waits for the upstream's Retry-After."""
     async with scripted(steps := Steps(says(status=503, Retry_After="1"))) as (served, _):
         await answered(served)
 
@@ -39,7 +39,7 @@ async def test_retry_after_is_kept(scripted: Scripted) -> None:
     ],
 )
 async def test_no_time_for_another_attempt(scripted: Scripted, status: int, code: grpc.StatusCode, reason: str) -> None:
-    """If the next attempt cannot end in time, the caller hears of the upstream's failure, and at once."""
+    """If the next attempt cannot end before the deadline, the upstream's failure is returned at once."""
     async with scripted(Steps(says(status=status, Retry_After="60"))) as (served, upstream):
         began = time.monotonic()
         error = await refused(served, seconds=30)
@@ -53,7 +53,7 @@ async def test_no_time_for_another_attempt(scripted: Scripted, status: int, code
 
 
 async def test_each_input_has_its_attempts(scripted: Scripted) -> None:
-    """In a call with several inputs each result counts its own."""
+    """In a call with several inputs each result counts its own attempts."""
     failures = {b"red": 1, b"two": 2, b"six": 6}
 
     async def script(visit: Visit) -> None:
@@ -72,8 +72,8 @@ async def test_each_input_has_its_attempts(scripted: Scripted) -> None:
     assert [found[index].HasField("failure") for index in range(4)] == [False, False, False, True]
 
 
-async def test_an_outage_is_no_storm(scripted: Scripted) -> None:
-    """While the upstream is down it gets a fifth more requests than there are inputs, and the reserve."""
+async def test_an_outage_is_limited_by_the_retry_budget(scripted: Scripted) -> None:
+    """During an outage the upstream gets at most a fifth more requests than inputs, plus the reserve."""
     async with scripted(says(status=503)) as (served, upstream):
         for _ in range(4):
             events = [event async for event in served.stub.CreateEmbedding(request(*[text_input()] * 100), timeout=30)]

@@ -50,7 +50,7 @@ HOLDS: dict[str, tuple[Callable[[], Script], float]] = {
 
 @pytest.mark.parametrize(("script", "seconds"), HOLDS.values(), ids=HOLDS)
 async def test_a_hold(scripted: Scripted, script: Callable[[], Script], seconds: float) -> None:
-    """However it is said: until then no text of this credential is sent, and whoever has no time is told."""
+    """After any kind of rate limit, texts of its credential wait until it ends, or fail if their deadline is sooner."""
     async with scripted(Steps(script()), auth_allow_caller_api_keys=True) as (served, upstream):
         with contextlib.suppress(grpc.aio.AioRpcError):
             await answered(served, max_retries=0)
@@ -74,8 +74,8 @@ async def test_a_hold(scripted: Scripted, script: Callable[[], Script], seconds:
     assert len(upstream.visits) == 3
 
 
-async def test_a_hold_that_fits_is_waited_for(scripted: Scripted) -> None:
-    """Callers with time wait, all of them, and are answered after it; none is there before."""
+async def test_a_hold_within_the_deadline_is_waited_for(scripted: Scripted) -> None:
+    """Callers whose deadline is later than the hold wait for its end and are answered after it, and none before."""
     async with scripted(steps := Steps(says(status=429, Retry_After="1"))) as (served, upstream):
         first = asyncio.create_task(answered(served))
         while not steps.times:
@@ -89,8 +89,8 @@ async def test_a_hold_that_fits_is_waited_for(scripted: Scripted) -> None:
         assert when - steps.times[0] >= 1.0
 
 
-async def test_a_guess_is_followed_by_one_request(scripted: Scripted) -> None:
-    """After a 429 without a hint one request is sent, and the others when it has been answered."""
+async def test_a_hold_without_a_hint_ends_with_one_probe_request(scripted: Scripted) -> None:
+    """After a 429 without a hint one probe request is sent, and the others follow when it has been answered."""
     is_open = asyncio.Event()
 
     async def held(visit: Visit) -> None:
@@ -111,8 +111,8 @@ async def test_a_guess_is_followed_by_one_request(scripted: Scripted) -> None:
     assert len(steps.times) == 6
 
 
-async def test_a_probe_whose_caller_leaves(scripted: Scripted) -> None:
-    """If the caller of that one request goes away, the next takes its place."""
+async def test_a_probe_whose_caller_disconnects(scripted: Scripted) -> None:
+    """If the caller of the probe request disconnects, the next request becomes the probe."""
 
     async def hangs(visit: Visit) -> None:
         await visit.gone()
