@@ -64,7 +64,7 @@ func TestRetries(t *testing.T) {
 				seen, _ := metadata.FromIncomingContext(ctx)
 				ids = append(ids, seen.Get("x-request-id")...)
 				return refuse(ctx, try.code, try.pushback...)
-			}, WithRetryRefusals(try.retry))
+			}, WithRetryOnPushback(try.retry))
 			err := call(t.Context(), client)
 			var failed *Error
 			if !errors.As(err, &failed) || failed.Code != try.code || len(ids) != try.want {

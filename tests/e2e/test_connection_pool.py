@@ -20,6 +20,7 @@ from embedwire_server.upstreams.http.pool import ConnectionPool
 from embedwire_server.upstreams.http.response_parser import ResponseParser
 from embedwire_server.upstreams.http.response_stream import MAX_BUFFERED_BYTES, ResponseStream
 from embedwire_server.upstreams.http.transport import Transport
+from tests.support.ports import NO_SERVER
 from tests.support.serving import until
 from tests.support.upstreams import ScriptedHttpServer, Visit, endless, reply
 
@@ -95,7 +96,7 @@ def test_unreadable_authorities_fail_before_a_request(tmp_path: Path) -> None:
     """Unreadable authorities are an error when the origin is prepared."""
     client = Transport(functools.partial(Dialer, ca_file=tmp_path / "missing.pem"))
     with pytest.raises(FileNotFoundError):
-        client.prepare("https://127.0.0.1:1")
+        client.prepare(f"https://{NO_SERVER}")
 
 
 async def test_a_request_is_written_as_it_is_given() -> None:

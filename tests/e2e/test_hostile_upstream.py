@@ -12,6 +12,7 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from tests.support.messages import failed, request, results, segments, text_input, url_input
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, until
 from tests.support.upstreams import Visit, reply
 
@@ -97,7 +98,7 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "error-message": (answers(reply(segments=0, error_message="The text is too long.")), REJECTED),
     "error-message-and-segments": (answers(reply(error_message="The text is too long.")), REJECTED),
     "no-content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), MALFORMED),
-    "redirect": (answers(b"", 307, Location="http://127.0.0.1:1/"), INCOMPATIBLE),
+    "redirect": (answers(b"", 307, Location=f"http://{NO_SERVER}/"), INCOMPATIBLE),
     "not-found": (answers(b"nothing here", 404), INCOMPATIBLE),
     "rejected": (answers(error("parameter_invalid"), 400), REJECTED),
     "rejected-without-a-word": (answers(b"", 400), REJECTED),
@@ -215,7 +216,7 @@ async def test_retry_after_is_passed_on(scripted: Scripted) -> None:
 
 async def test_connection_refused(scripted: Scripted) -> None:
     """An upstream that cannot be reached is UNAVAILABLE, without its address in the message."""
-    async with scripted(answers(b""), upstream="http://127.0.0.1:9") as (served, _):
+    async with scripted(answers(b""), upstream=f"http://{NO_SERVER}") as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass

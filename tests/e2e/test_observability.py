@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from embedwire.v1 import embedding_pb2 as pb
 from tests.support import media
 from tests.support.messages import file_input, request, text_input, upload_input, url_input
+from tests.support.ports import NO_SERVER
 from tests.support.process import ServerProcess
 from tests.support.serving import Scripted, Serve, Served, until
 from tests.support.upstreams import Visit
@@ -75,7 +76,7 @@ async def test_content_of_a_caller_is_not_in_metrics_or_logs() -> None:
     hostile = "CANARY"
     inputs = [
         text_input(f"{hostile} text", key=f"{hostile} key"),
-        url_input("audio", f"http://127.0.0.1:1/a?signature={hostile}"),
+        url_input("audio", f"http://{NO_SERVER}/a?signature={hostile}"),
         file_input("image", hostile.encode(), f"{hostile}.png"),
         url_input("image", f"http://{hostile.lower()}.invalid/{hostile}"),
     ]

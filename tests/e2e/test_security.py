@@ -18,13 +18,14 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config import sources
 from tests.support.messages import request, text_input, url_input
 from tests.support.pki import Files, bearer, sha256
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Serve, settings_of
 from tests.support.upstreams import Visit, reply
 
 REPOSITORY = Path(__file__).parents[2]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-OPEN = {"listen": "0.0.0.0:0", "upstream": "http://127.0.0.1:1"}
+OPEN = {"listen": "0.0.0.0:0", "upstream": f"http://{NO_SERVER}"}
 TOKENS = {"tokens": ({"name": "a", "sha256": sha256("a")},)}
 
 

@@ -26,6 +26,7 @@ from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from tests.support.embed_calls import embedded
+from tests.support.ports import NO_SERVER
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 pytestmark = pytest.mark.asyncio
@@ -154,7 +155,7 @@ async def test_an_incomplete_cancelled_request_is_not_counted() -> None:
 
 async def test_connection_refused() -> None:
     """A failed connection may be retried: nothing was sent."""
-    async with attempts_at("http://127.0.0.1:1") as upstream:
+    async with attempts_at(f"http://{NO_SERVER}") as upstream:
         failure = await failure_of(upstream)
     assert (failure.reason, failure.retry_safety) == (Reason.UPSTREAM_UNAVAILABLE, RetrySafety.SAFE)
     assert isinstance(failure.__cause__, httpx.ConnectError)
@@ -162,7 +163,7 @@ async def test_connection_refused() -> None:
 
 async def test_an_address_that_cannot_be_used() -> None:
     """An address that is rejected before anything is sent is not a reply of the upstream."""
-    async with attempts_at("gopher://127.0.0.1:1") as upstream:
+    async with attempts_at(f"gopher://{NO_SERVER}") as upstream:
         failure = await failure_of(upstream)
     assert failure.reason is Reason.UPSTREAM_UNAVAILABLE
     assert isinstance(failure.__cause__, httpx.UnsupportedProtocol)

@@ -4,6 +4,11 @@ import contextlib
 import socket
 from collections.abc import Generator
 
+_unused = socket.socket()
+_unused.bind(("127.0.0.1", 0))
+# HOST:PORT that refuses connections as long as this process lives: it is bound, and nothing listens there.
+NO_SERVER = f"127.0.0.1:{_unused.getsockname()[1]}"
+
 
 @contextlib.contextmanager
 def held_port() -> Generator[int]:

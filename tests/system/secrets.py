@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from tests.support.messages import file_input, request, text_input, url_input
+from tests.support.ports import NO_SERVER
 from tests.support.serving import settings_of
 from tests.system.answers import always, good, http
 from tests.system.broken_answers import answers
@@ -20,7 +21,7 @@ from tests.system.watched import EXPLOSIVE
 # Canaries in place of secrets: `KEY` is the server's, the others are the caller's.
 KEY, OWN_KEY = "canary-key-7391", "canary-ownkey-7391"
 TEXT, QUERY, FILE, NAME = "canary-text-7391", "canary-query-7391", b"canary-file-7391", "canary-name-7391"
-_SETTINGS: dict[str, Any] = {"upstream": "http://127.0.0.1:1", "api_key": KEY}
+_SETTINGS: dict[str, Any] = {"upstream": f"http://{NO_SERVER}", "api_key": KEY}
 _CANARY = re.compile(r"canary-(\w+)-7391")
 
 

@@ -35,7 +35,7 @@ export interface ClientOptions {
    * Call once more, as soon as the server asks for and within the timeout, what it refused before it did any work; true
    * by default. Nothing else is repeated, nor is an upload.
    */
-  readonly retryRefusals?: boolean | undefined;
+  readonly retryOnPushback?: boolean | undefined;
 }
 
 /** How vectors travel. All encodings carry the same values. */
@@ -150,7 +150,7 @@ export class Connection {
     metadata.set("x-request-id", requestId);
     for (const [name, secret] of this.#secrets) metadata.set(name, secret);
     const wanted = options.timeoutMs ?? this.#options.timeoutMs ?? defaultMs;
-    const attempts = (this.#options.retryRefusals ?? true) ? 2 : 1;
+    const attempts = (this.#options.retryOnPushback ?? true) ? 2 : 1;
     return { requestId, metadata, timeoutMs: Math.min(wanted, LONGEST_MS), attempts };
   }
 

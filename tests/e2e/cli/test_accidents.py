@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit
 
@@ -101,7 +102,7 @@ async def test_progress_of_a_pipe_has_no_total(scripted: Scripted) -> None:
 
 async def test_progress_without_a_width_and_without_secrets(served: Served) -> None:
     """With COLUMNS=0 progress is still shown, and it does not contain the query of a URL."""
-    url = "http://127.0.0.1:1/picture.png?signature=secret"
+    url = f"http://{NO_SERVER}/picture.png?signature=secret"
     ended = await run(served.app.target, "embed", "--text", "a", "--image", url, COLUMNS="0")
 
     assert "done:" in ended.out

@@ -11,6 +11,7 @@ import trustme
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit, reply
 
@@ -62,10 +63,10 @@ async def test_exit_codes_without_a_server(served: Served) -> None:
     port = bare.add_insecure_port("127.0.0.1:0")
     await bare.start()
     gone, late, other, listed = await asyncio.gather(
-        run("127.0.0.1:1", "embed", "--text", "a"),
+        run(NO_SERVER, "embed", "--text", "a"),
         run(served.app.target, "embed", "--text", "a", "--timeout", "0"),
         run(f"127.0.0.1:{port}", "embed", "--text", "a"),
-        run("127.0.0.1:1", "models"),
+        run(NO_SERVER, "models"),
     )
     await bare.stop(None)
 

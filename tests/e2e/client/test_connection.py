@@ -10,7 +10,7 @@ from embedwire import TLS, AsyncClient, Audio, Client, DeadlineExceededError, Te
 from tests.e2e.client.callers import Connect, InTheLoop, InThreads
 from tests.e2e.client.proxies import Authority
 from tests.e2e.client.services import Recorder
-from tests.support.ports import held_port
+from tests.support.ports import NO_SERVER, held_port
 from tests.support.serving import Serve, Served
 
 FAR = "embeddings.example.com:50051"
@@ -165,7 +165,7 @@ def test_credentials_to_this_machine_need_no_tls(kind: type[Any], name: str, tar
 def test_invalid_characters_in_credentials(kind: type[Any], name: str, wrong: str) -> None:
     """A credential with characters other than visible ASCII is a ValueError that names it and does not quote it."""
     with pytest.raises(ValueError, match=name) as caught:
-        kind("127.0.0.1:1", **{name: wrong})
+        kind(NO_SERVER, **{name: wrong})
     assert not wrong.strip() or wrong not in str(caught.value)
 
 

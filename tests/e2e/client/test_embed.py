@@ -26,6 +26,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import Connect, taken
 from tests.e2e.client.services import Context, Recorder, answering, result, segment, service
 from tests.support import media
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit, reply
 
@@ -385,7 +386,7 @@ async def test_the_deadline_ends_a_call(connect: Connect, scripted: Scripted) ->
 @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan")])
 async def test_an_invalid_timeout_is_refused(connect: Connect, seconds: float) -> None:
     """A negative timeout, or one that is not a number, is a ValueError, for a client as for a call."""
-    async with connect("127.0.0.1:1") as client:
+    async with connect(NO_SERVER) as client:
         for make in (client.embed, client.embed_unary):
             with pytest.raises(ValueError, match="timeout"):
                 await make("m", Text("a"), timeout=seconds)
@@ -394,7 +395,7 @@ async def test_an_invalid_timeout_is_refused(connect: Connect, seconds: float) -
         with pytest.raises(ValueError, match="timeout"):
             await client.models(timeout=seconds)
     with pytest.raises(ValueError, match="timeout"):
-        async with connect("127.0.0.1:1", timeout=seconds):
+        async with connect(NO_SERVER, timeout=seconds):
             pass
 
 
@@ -484,7 +485,7 @@ async def test_options_reach_the_server(connect: Connect) -> None:
 @pytest.mark.parametrize("wrong", ["a", 1, None, ["a"], [Text("a"), b"b"], {"text": "a"}, [[Text("a")]]])
 async def test_invalid_inputs_are_refused(connect: Connect, wrong: Any) -> None:
     """Strings, bytes and other types among the inputs are a TypeError that names the index."""
-    async with connect("127.0.0.1:1") as client:
+    async with connect(NO_SERVER) as client:
         for make in (client.embed, client.embed_unary, client.stream):
             with pytest.raises(TypeError):
                 await make("m", wrong)

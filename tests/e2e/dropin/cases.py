@@ -8,6 +8,7 @@ from typing import Any
 from embedwire_sandbox import Fault
 from tests.e2e.dropin.sides import Arguments, Materials
 from tests.support.media import Pipe, flac, jpeg, mp3, png, wav
+from tests.support.ports import NO_SERVER
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"
 LONG = "word " * 78
@@ -121,7 +122,7 @@ AGREE: dict[str, Case] = {
     "cut flac": Case(call(audio_file=flac(4)[:3000])),
     "offset at the end": Case(call(audio_file=wav(2), audio_start_offset_sec=2)),
     "url of another host": Case(call(image_url="http://192.0.2.1/a.png")),
-    "url without a server": Case(call(image_url="http://127.0.0.1:1/a.png")),
+    "url without a server": Case(call(image_url=f"http://{NO_SERVER}/a.png")),
     "url that is missing": Case(lambda at: {"audio_url": f"{at.url}/missing"}),
     "retired model": Case(call(model_name=OLD, text="x"), sandbox={"retire_marengo_27": True}),
     "wrong key": Case(call(text="x"), sandbox={"api_key": "right"}),

@@ -30,6 +30,7 @@ from embedwire_sandbox import Sandbox
 from tests.e2e.client.services import result, segment, service
 from tests.e2e.sandbox.official import create_sync
 from tests.support.media import Pipe, flac, png
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served, serving
 from tests.support.upstreams import Visit, reply
 
@@ -390,7 +391,7 @@ async def test_several_failures_are_all_reported(served: Served) -> None:
 
 async def test_connection_refused() -> None:
     """Without a server ApiConnectionError, a ConnectionError, is raised; within the deadline the call is retried."""
-    client = TwelveLabs(target="127.0.0.1:1")
+    client = TwelveLabs(target=NO_SERVER)
     with pytest.raises(ApiConnectionError) as caught:
         client.embed.create(NEW, text="x", request_options={"max_retries": 1})
     client.close()

@@ -10,6 +10,7 @@ from embedwire_sandbox import Sandbox, SandboxOptions
 from embedwire_sandbox.errors import DOCS_URL
 from tests.e2e.sandbox.official import Create, create_async
 from tests.support.media import flac, jpeg, mp3, png, wav
+from tests.support.ports import NO_SERVER
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"
 LONG = "word " * 78
@@ -80,7 +81,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "url without scheme": ({"audio_url": "a.mp3"}, "parameter_invalid", "audio_url"),
     "url of a file": ({"audio_url": "file:///etc/hosts"}, "parameter_invalid", "audio_url"),
     "url that is none": ({"audio_url": "http://[::1"}, "parameter_invalid", "audio_url"),
-    "url without a server": ({"image_url": "http://127.0.0.1:1/a.png"}, "parameter_invalid", "image_url"),
+    "url without a server": ({"image_url": f"http://{NO_SERVER}/a.png"}, "parameter_invalid", "image_url"),
 }
 
 
@@ -122,7 +123,7 @@ async def test_any_url(media_url: str) -> None:
 async def test_text_is_checked_before_urls_are_fetched(sandbox: Sandbox) -> None:
     """With a text that is too long and an unreachable URL, the text is reported."""
     error = await refusal(
-        sandbox, model_name=OLD, text=LONG, image_url="http://127.0.0.1:1/a.png", **truncation("none")
+        sandbox, model_name=OLD, text=LONG, image_url=f"http://{NO_SERVER}/a.png", **truncation("none")
     )
     assert error.body["message"].startswith("The text parameter")
 

@@ -25,7 +25,7 @@ record Connection(
         Optional<String> upstreamApiKey,
         Optional<Duration> timeout,
         boolean waitForReady,
-        boolean retryRefusals) {
+        boolean retryOnPushback) {
     static final String VERSION = "0.1.0";
 
     private static final Metadata.Key<String> REQUEST_ID = key("x-request-id");
