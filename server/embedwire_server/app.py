@@ -232,7 +232,7 @@ class App:
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
 
     async def retire(self) -> None:
-        """Release the ports of metrics and health for the successor, and skip the drain delay.
+        """Release the ports of metrics and health for the successor, and skip the shutdown delay.
 
         The successor serves already. So health does not fail before new calls are rejected: probes check the successor.
         """
@@ -242,5 +242,5 @@ class App:
     async def _drain(self, health: HealthServicer) -> None:
         delay = 0.0 if self.is_retired else self._settings.shutdown.delay
         await health.shut_down()
-        log.info("draining", grace=self._settings.shutdown.grace_period, delay=delay)
+        log.info("draining", grace_period=self._settings.shutdown.grace_period, delay=delay)
         await asyncio.sleep(delay)

@@ -153,6 +153,51 @@ def test_a_broken_file_is_reported_in_one_line(tmp_path: Path, content: bytes) -
     assert ended.stderr.count("\n") == 1
 
 
+MISTAKES = {
+    "a number of 5000 digits": ("x = " + "9" * 5000, "is not valid TOML: "),
+    "a large file": ("# " + "x" * (4 << 20), "is larger than 4 MiB"),
+    "an old name in a table": ("[server]\ngrace = 3\n", "server.grace: is grace_period in the table [shutdown] now"),
+    "tokens that are no tables": ('tokens = "x"\n', "tokens: must be an array of tables: [[tokens]]"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_the_file_is_reported(tmp_path: Path, content: str, message: str) -> None:
+    """The exit code is 2, and the message names the file and the fault."""
+    (tmp_path / "e.toml").write_text(content, "utf-8")
+    ended = run("config", "check", "--config", str(tmp_path / "e.toml"))
+    assert ended.returncode == 2
+    assert f"{tmp_path / 'e.toml'}: " in ended.stderr
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+FLAGS = {
+    "--api-key=s3cret": "is not a flag, since other users can see flags; set TWELVELABS_API_KEY",
+    "--upstream-api-key=s3cret": "is not a flag, since other users can see flags; set TWELVELABS_API_KEY",
+    "--server-listen=a:1": "is not a flag; it is --listen",
+    "--workers-count=2": "is not a flag; it is --workers",
+}
+
+
+@pytest.mark.parametrize(("flag", "message"), FLAGS.items(), ids=FLAGS)
+def test_a_flag_with_another_name_is_reported(flag: str, message: str) -> None:
+    """The message says where the setting is set."""
+    ended = run("config", "check", flag)
+    name = flag.partition("=")[0]
+    assert (ended.returncode, ended.stderr) == (2, f"embedwire-server: {name}: {message}\n")
+
+
+@pytest.mark.parametrize("flag", ["--config", "--uploads-spool-dir", "--tls-client-ca", "--upstream-ca"])
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000, "/nowhere/at/all"], ids=["long name", "long path", "missing"])
+def test_a_path_that_cannot_be_read_is_reported(flag: str, path: str) -> None:
+    """The message names the setting and the path."""
+    ended = run("config", "check", flag, path)
+    assert ended.returncode == 2
+    assert f"{flag}: {path.rstrip('/')} " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
     """`config show` prints every setting as TOML, with its source; key and hashes are masked."""
     file = tmp_path / "embedwire.toml"

@@ -1,6 +1,8 @@
 """What settings are declared with: the base class of groups, markers, durations and other types of fields."""
 
+import decimal
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
@@ -60,7 +62,7 @@ def duration_text(seconds: float) -> str:
     for unit in ("h", "m", "s"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:g}s" if float(f"{seconds:g}") == seconds else f"{seconds!r}s"
+    return f"{decimal.Decimal(repr(seconds)).normalize():f}s"  # without an exponent
 
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
@@ -105,3 +107,27 @@ class Group(BaseModel):
                 f"the value of {name} must be printable: no line break, control character or byte order mark in it"
             )
         return text
+
+
+def _check_file(path: Path) -> Path:
+    try:
+        if path.is_file():
+            return path
+        text = "is not a file" if path.exists() else "does not exist"
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+    raise ValueError(f"{path} {text}")
+
+
+def _check_directory(path: Path) -> Path:
+    try:
+        if path.is_dir():
+            return path
+        text = "is not a directory" if path.exists() else "does not exist"
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+    raise ValueError(f"{path} {text}")
+
+
+ExistingFile = Annotated[Path, AfterValidator(_check_file)]
+ExistingDirectory = Annotated[Path, AfterValidator(_check_directory)]

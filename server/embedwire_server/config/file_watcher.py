@@ -61,4 +61,5 @@ class FileWatcher:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        # The time of the inode's last change differs also after chmod, and after a copy that keeps the other time.
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,6 +1,8 @@
 """Configuration reload at run time, after SIGHUP or a change of the file."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -63,7 +65,7 @@ class Reloading:
     async def __call__(self) -> None:
         """Reload the configuration; if it is invalid, log it and keep the old one."""
         try:
-            loaded = await asyncio.to_thread(self._load)
+            loaded = await _in_daemon_thread(self._load)
             self._settings, fixed = merge_reloadable(self._settings, loaded.settings)
         except (ValueError, OSError) as error:  # OSError: a file was removed while it was checked
             log.error("the new configuration is invalid, the old one stays in use", faults=str(error))  # noqa: TRY400 - the text says all
@@ -73,3 +75,29 @@ class Reloading:
         log.info("the configuration was reloaded", tokens=len(self._settings.tokens))
         if fixed:
             log.warning("changed settings need a restart", settings=", ".join(fixed))
+
+
+async def _in_daemon_thread(load: Callable[[], Configuration]) -> Configuration:
+    """Call it in a thread that does not delay the exit of the process, unlike those of the event loop's executor."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Configuration] = loop.create_future()
+
+    def finish(result: Configuration | None, error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if result is not None:
+            done.set_result(result)
+        elif error is not None:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = load()
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(finish, result, failure)
+
+    threading.Thread(target=run, name="config-reload", daemon=True).start()
+    return await done

@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    DirectoryPath,
     Field,
-    FilePath,
     SecretStr,
 )
 
@@ -22,6 +20,8 @@ from embedwire_server.config.fields import (
     RELOADED,
     Count,
     Duration,
+    ExistingDirectory,
+    ExistingFile,
     Group,
     ListenAddress,
     LongDuration,
@@ -90,11 +90,11 @@ class HealthSettings(Group):
 class TlsSettings(Group):
     """TLS of the gRPC server."""
 
-    certificate: FilePath | None = Field(
+    certificate: ExistingFile | None = Field(
         default=None, description="PEM file with the server's certificate and the chain above it; unset: plaintext"
     )
-    key: FilePath | None = Field(default=None, description="PEM file with the private key of the certificate")
-    client_ca: FilePath | None = Field(
+    key: ExistingFile | None = Field(default=None, description="PEM file with the private key of the certificate")
+    client_ca: ExistingFile | None = Field(
         default=None,
         description="PEM file with CA certificates; clients must present a certificate of one of them (mutual TLS)",
     )
@@ -168,7 +168,7 @@ class UpstreamSettings(Group):
         description="URL of the proxy for connections to the upstream, or 'none'; unset: HTTPS_PROXY, HTTP_PROXY, "
         "ALL_PROXY and NO_PROXY; loopback addresses and the sandbox never use one",
     )
-    ca: Annotated[FilePath, AfterValidator(_check_authorities)] | None = Field(
+    ca: Annotated[ExistingFile, AfterValidator(_check_authorities)] | None = Field(
         default=None,
         description="PEM file with CA certificates to trust for the upstream and its proxy, instead of the system's",
     )
@@ -233,7 +233,7 @@ class UploadsSettings(Group):
         description="abort an upload if fewer than 15,000 bytes, or less than the rest of its file, arrive in this "
         "time",
     )
-    spool_dir: DirectoryPath | None = Field(
+    spool_dir: ExistingDirectory | None = Field(
         default=None, description="directory for spooled uploads; unset: the system's temporary directory"
     )
 
@@ -337,7 +337,7 @@ class Settings(Group):
         ValidationError: a value is invalid.
     """
 
-    config: FilePath | None = Field(
+    config: ExistingFile | None = Field(
         default=None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
     )
     server: ServerSettings = Field(default_factory=ServerSettings)

@@ -26,6 +26,7 @@ Event = MutableMapping[str, Any]
 Processor = Callable[[Any, str, Event], Any]
 
 
+_UNSPECIFIED = 0
 # Severities of OpenTelemetry's logs data model.
 _SEVERITIES = {
     "debug": ("DEBUG", 5),
@@ -63,7 +64,7 @@ class _Named(NamedTuple):
 
 
 _STANDARD_ERROR = _Named("stderr")
-_LOSS = _Named("embedwire_server.logs")
+_LOSS = _Named("embedwire_server.observability.logs")
 
 
 class LogLines:
@@ -124,7 +125,9 @@ class LogLines:
 
     def _reduced(self, event: Event) -> str:
         """Render the event with values that can be rendered, each truncated."""
-        values: Event = {_shown(name): _plain(value) for name, value in list(event.items())[:_MAX_VALUES]}
+        own = [name for name in ("timestamp", "level", "event") if name in event]
+        names = dict.fromkeys([*own, *list(event)[:_MAX_VALUES]])
+        values: Event = {_shown(name): _plain(event[name]) for name in names}
         return _text(None, "", values) if self._is_text else _ENCODER.encode(_log_record(values))
 
 
@@ -154,8 +157,9 @@ def _json(_: object, __: str, event: Event) -> str:
 def _log_record(event: Event) -> dict[str, Any]:
     """Name the values as OpenTelemetry does: the fields of its logs data model first, then the attributes, flat."""
     rest = dict(event)
-    severity, number = _SEVERITIES[rest.pop("level")]
-    record = {"timestamp": rest.pop("timestamp"), "severity_text": severity, "severity_number": number}
+    level = rest.pop("level", "")
+    severity, number = _SEVERITIES.get(level, (str(level).upper(), _UNSPECIFIED))
+    record = {"timestamp": rest.pop("timestamp", ""), "severity_text": severity, "severity_number": number}
     record["body"] = rest.pop("event", "")
     for name, value in rest.items():
         record[_ATTRIBUTE_NAMES[name]] = value

@@ -138,7 +138,7 @@ def resident_memory() -> int:
 def require_files(inputs_in_flight: int) -> None:
     """Raise the soft limit of file descriptors to what the configuration needs, and warn if that is not possible.
 
-    It is not raised further: half of the limit is for callers' connections (`rpc.options`), which are bounded by it.
+    It is not raised further: half of the limit is for the connections of callers (`rpc.server_options`).
     """
     needed = 2 * (2 * len(Modality) * inputs_in_flight + _OWN_FILES)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

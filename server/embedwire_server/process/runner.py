@@ -96,7 +96,7 @@ def _changes(changed: asyncio.Event, config: FileWatcher | None) -> Generator[No
         with contextlib.suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(changed.set)
 
-    loop.add_signal_handler(signal.SIGHUP, changed.set)
+    signal.signal(signal.SIGHUP, lambda *_: set_threadsafe())  # also after the loop is closed
     with contextlib.nullcontext() if config is None else config.watching(set_threadsafe):
         yield
 

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds until an ended worker is restarted, doubled each time
 STEADY_SECONDS = 60.0  # a worker that ran this long is restarted with the first pause
-STOP_SECONDS = 6.0  # for a worker to stop, beside the drain delay and the grace period
+STOP_SECONDS = 6.0  # for a worker to stop, beside the shutdown delay and the grace period
 
 
 class Supervisor:
@@ -223,7 +223,7 @@ class Supervisor:
                 ending, timeout=self._settings.shutdown.delay + self._settings.shutdown.grace_period + STOP_SECONDS
             )
         for worker in workers:
-            worker.kill("did not stop within the drain delay and the grace period")
+            worker.kill("did not stop within the shutdown delay and the grace period")
         await asyncio.gather(*ending)
 
 

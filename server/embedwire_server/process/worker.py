@@ -1,4 +1,4 @@
-"""Worker process, as seen by the supervisor; `worker_process` is the code that runs in it.
+"""Worker process, as seen by the supervisor; `worker_main` is the code that runs in it.
 
 The event loop of the worker sends heartbeats. A worker without heartbeats is hung, whatever the reason: stopped by a
 signal, blocked in Python or in C code, or stuck while it starts or ends.

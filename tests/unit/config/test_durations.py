@@ -21,7 +21,7 @@ def test_invalid_durations(text: str) -> None:
     assert "such as 500ms, 30s, 2m or 1h" in faults(shutdown_grace_period=text)["shutdown_grace_period"]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1, 1.0, 90.0, 120.0, 1800.0, 3600.0, 1e9, 12.345678])
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.1, 1.0, 90.0, 120.0, 1800.0, 3600.0, 1e9, 12.345678, 0.00001])
 def test_shown_durations_can_be_parsed(seconds: float) -> None:
     """Durations in the output of `config show` are valid in the file."""
     assert load(shutdown_grace_period=duration_text(seconds)).shutdown.grace_period == seconds

@@ -67,6 +67,28 @@ def test_a_line(form: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> No
         log_lines.request_id.reset(token)
 
 
+@pytest.mark.parametrize(("level", "number"), [("info", 9), ("notice", 0), ("level 35", 0)])
+def test_a_level_without_a_severity(level: str, number: int) -> None:
+    """A level of another library keeps its name, with the number of an unspecified severity."""
+    found = json.loads(LogLines("json", {}, is_terminal=False)(Logger(), level, {"event": "a"}))
+    assert (found["severity_text"], found["severity_number"]) == (level.upper(), number)
+
+
+class Unprintable:
+    """A value without a text."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def test_an_event_of_many_values_that_cannot_be_rendered() -> None:
+    """What is left of it has its level, its time and its event."""
+    event = {f"value{number}": Unprintable() for number in range(100)} | {"event": "a"}
+    found = json.loads(line("json", event))
+    assert (found["severity_text"], found["body"]) == ("INFO", "a")
+    assert found["timestamp"]
+
+
 @given(st.lists(st.integers(0, 4 * SECOND - 1) | st.integers(0, 86_400 * SECOND - 1), min_size=1))
 def test_the_time(times: list[int]) -> None:
     """Each line has the time of the clock, also if the clock is set back."""
