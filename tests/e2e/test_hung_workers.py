@@ -102,7 +102,7 @@ async def test_a_hung_worker_does_not_delay_the_end(number: signal.Signals) -> N
         assert sum(found is OK for found in await asyncio.gather(*running)) >= expected
 
     assert not is_running(pid)
-    assert sum(f"pid={pid} reason=did not stop within the drain delay" in line for line in server.log) == 1
+    assert sum(f"pid={pid} reason=did not stop within the shutdown delay" in line for line in server.log) == 1
 
 
 def in_flight(server: ServerProcess, worker: int) -> float:

@@ -248,7 +248,7 @@ def _retry_delay(trailers: dict[str, Any]) -> float:
 
 
 async def test_health_changes_before_calls_in_the_drain_delay() -> None:
-    """During the drain delay health is NOT_SERVING, and calls, also on new connections, are answered."""
+    """During the shutdown delay health is NOT_SERVING, and calls, also on new connections, are answered."""
     async with ServerProcess.running(answer, shutdown_delay=1.5) as server:
         health = health_pb2_grpc.HealthStub(server.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)

@@ -135,7 +135,7 @@ async def test_callers_lose_no_call() -> None:
 
 
 async def test_health_of_the_server_does_not_change() -> None:
-    """Probes on the health port see SERVING while workers are replaced, in spite of a drain delay."""
+    """Probes on the health port see SERVING while workers are replaced, in spite of a shutdown delay."""
     request = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
     with reserve_port(Address("127.0.0.1:0")) as held:  # for servers that share it
         health = f"127.0.0.1:{held.getsockname()[1]}"
