@@ -12,8 +12,8 @@ RUN python3 -m venv /opt/pip \
     && python3 -m venv --without-pip /opt/embedwire
 WORKDIR /src
 COPY . .
-# With the sandbox, so that a newcomer is answered without a key. It is a tenth of the image, and beyond loopback
-# nobody gets it unasked. Bytecode is compiled here, since a read-only container could not keep it, and is
+# With the sandbox, to try the image without a key. It is a tenth of the image, and beyond loopback it is used only if
+# EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, since a read-only container could not keep it, and is
 # not compared with sources that never change. The tests of the libraries stay behind: another tenth.
 RUN /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile \
         --constraint constraints.txt --build-constraint constraints.txt ./clients/python '.[sandbox]' \
@@ -30,14 +30,14 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/loca
     && /opt/embedwire/bin/python -c 'import embedwire_sandbox, embedwire_server.cli, embedwire_server.process.supervisor' \
     && install -d -o 65532 -g 0 -m 0770 /var/spool/embedwire
 
-# Beyond loopback, or nobody could call. The server then does not start unless it is told its upstream, and who may
-# call: by TLS, tokens, or EMBEDWIRE_INSECURE. Probes have a port of their own, since they do not speak TLS.
+# Beyond loopback, to be reachable. The server then starts only with an upstream, and with TLS, tokens, or
+# EMBEDWIRE_INSECURE. Probes have a port of their own, since they do not speak TLS.
 ENV PATH=/opt/embedwire/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     EMBEDWIRE_LISTEN=0.0.0.0:50051 \
     EMBEDWIRE_METRICS_LISTEN=0.0.0.0:9464 \
     EMBEDWIRE_HEALTH_LISTEN=0.0.0.0:50052 \
-    EMBEDWIRE_SPOOL_DIR=/var/spool/embedwire
+    EMBEDWIRE_UPLOADS_SPOOL_DIR=/var/spool/embedwire
 VOLUME /var/spool/embedwire
 EXPOSE 50051 50052 9464
 # A number, so that Kubernetes can see that it is not root.

@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
-# Where Go's own archive puts it, if nobody has told the shell.
+# Where Go's own archive puts it, if it is not in PATH.
 export PATH := $(PATH):/usr/local/go/bin
 BIN := .venv/bin
 QUIET := --quiet --disable-pip-version-check
@@ -58,7 +58,7 @@ build/go/installed: Makefile
 	@touch $@
 
 .PHONY: demo
-demo: .venv/installed ## Start a server on the embedded sandbox and embed a text, an image and an audio file
+demo: .venv/installed ## Start a server with the embedded sandbox, and embed a text, an image and an audio file
 	@$(SCRUBBED) $(BIN)/python clients/python/examples/demo.py
 
 .PHONY: run
@@ -66,7 +66,7 @@ run: .venv/installed ## Serve on 127.0.0.1:50051 (the sandbox, or TwelveLabs if 
 	@$(BIN)/embedwire-server serve
 
 .PHONY: check
-check: .venv/installed .venv-gen/installed check-go ## Lint, types, dependency rules, contract, drift of the stubs
+check: .venv/installed .venv-gen/installed check-go ## Run the linters, mypy and import-linter, and compare the stubs with the contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -89,7 +89,7 @@ check-go: build/go/installed
 	diff --recursive build/gen-go/embedwirepb clients/go/embedwirepb
 
 .PHONY: gen
-gen: gen-python gen-go ## Regenerate from proto/ what is committed of it
+gen: gen-python gen-go ## Generate the committed stubs from proto/
 
 .PHONY: gen-python
 gen-python: .venv-gen/installed .venv/installed
@@ -103,8 +103,8 @@ gen-python: .venv-gen/installed .venv/installed
 		--include_source_info --descriptor_set_out=$(PROTOSET) \
 		$(PROTOS) google/rpc/error_details.proto google/rpc/status.proto
 
-.PHONY: released
-released: .venv/installed ## Take the contract as it is for the released one, which callers are promised
+.PHONY: proto-baseline
+proto-baseline: .venv/installed ## Make the present contract the baseline of `buf breaking`
 	$(BIN)/buf build proto --exclude-source-info --output proto/released.binpb
 
 .PHONY: gen-go
@@ -114,62 +114,62 @@ gen-go: .venv-gen/installed build/go/installed
 		--go_out=$(GO_STUBS) --go_opt=module=$(GO_MODULE) \
 		--go-grpc_out=$(GO_STUBS) --go-grpc_opt=module=$(GO_MODULE) $(PROTOS)
 
-# Four processes on two cores as well: for half of their time, tests wait.
+# Six processes on two cores as well: for half of their time, tests wait.
 .PHONY: test
 test: .venv/installed ## Run the tests
-	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal
 
-PUBLIC_API_TESTS := tests/e2e/client $(patsubst %,tests/e2e/test_%.py,calls streaming upload half_open_uploads lifecycle security \
-	bad_input open_services tls tokens observability policies)
+PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
+	half_open_uploads lifecycle security bad_input open_services tls tokens observability)
 
 .PHONY: test-public-api
 test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only
-	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal --grpc-public-api-only $(PUBLIC_API_TESTS) \
-		--deselect tests/e2e/test_upload.py::test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal --server-grpc-public-api-only $(PUBLIC_API_TESTS) \
+		--deselect tests/e2e/test_upload.py::test_a_large_upload_takes_little_memory_and_leaves_no_file
 
 .PHONY: conformance
-conformance: .venv/installed ## Run the cases of every client (LANGUAGES="python go": some languages)
+conformance: .venv/installed ## Run the conformance cases with every client (LANGUAGES="python go": some languages)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.conformance $(if $(LANGUAGES),--language $(LANGUAGES))
 
 # What the clients need and only their owners install.
 TOOLCHAINS := go node npm java mvn
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
-.PHONY: toolchains
-toolchains:
+.PHONY: check-tools
+check-tools:
 	@for tool in $(TOOLCHAINS); do \
 		command -v $$tool >/dev/null || { echo "make test-clients needs $$tool: Go, Node 20 with npm, a JDK 17 with Maven" >&2; exit 1; }; \
 	done
 
-build/bin/grpcurl: Makefile | toolchains
+build/bin/grpcurl: Makefile | check-tools
 	GOBIN=$(CURDIR)/build/bin go install $(GRPCURL)
 	@touch $@
 
-clients/typescript/node_modules/installed: clients/typescript/package-lock.json | toolchains
+clients/typescript/node_modules/installed: clients/typescript/package-lock.json | check-tools
 	cd clients/typescript && npm ci --no-audit --no-fund
 	@touch $@
 
 .PHONY: test-clients
-test-clients: toolchains .venv/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages, by themselves and by the cases that they share
+test-clients: check-tools .venv/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
 	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
 	cd clients/java && mvn --quiet --batch-mode verify
 	$(SCRUBBED) $(BIN)/pytest -q tests/e2e/recipes.py
 	@$(MAKE) --no-print-directory conformance
 
-PROMISES := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
+SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/installed ## Put every promise to the proof, in short
-	$(PROMISES) --short
+test-system: .venv/installed ## Check the guarantees against a hostile upstream and hostile clients, with small numbers
+	$(SYSTEM_TESTS) --short
 
 .PHONY: chaos
-chaos: .venv/installed ## Put every promise to the proof in full, but for the soak
-	$(PROMISES) --without soak
+chaos: .venv/installed ## Check the guarantees with large numbers, without the soak (15 minutes)
+	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak
-soak: .venv/installed ## Put to the proof in full that nothing grows
-	$(PROMISES) --only soak
+soak: .venv/installed ## Check that memory, descriptors and tasks do not grow
+	$(SYSTEM_TESTS) --only soak
 
 # In an environment of their own, since they want other versions than the server does.
 build/peers/installed: benchmarks/constraints.txt
@@ -186,8 +186,8 @@ build/server/installed: pyproject.toml clients/python/pyproject.toml constraints
 		--editable clients/python --editable .
 	@touch $@
 
-.PHONY: bench-tools
-bench-tools:
+.PHONY: install-bench-tools
+install-bench-tools:
 	@if ! { command -v h2load && command -v cc; } >/dev/null; then \
 		if [ "$$(id -u)" != 0 ]; then \
 			echo "make bench needs h2load and a C compiler: apt-get install nghttp2-client gcc libc6-dev" >&2; exit 1; \
@@ -218,28 +218,28 @@ build/commits/%/server/installed:
 BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench
-bench: .venv/installed build/server/installed bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Measure the gateway beside its peers and its floor, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
+bench: .venv/installed build/server/installed install-bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Run the benchmark beside its peers, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m $(if $(AGAINST),benchmarks.against $(AGAINST_BUILD),benchmarks) $(BENCH_OPTIONS)
 
-.PHONY: instruction-tools
-instruction-tools:
+.PHONY: install-instruction-tools
+install-instruction-tools:
 	@if ! command -v valgrind >/dev/null; then \
 		if [ "$$(id -u)" != 0 ]; then echo "make bench-instructions needs valgrind: apt-get install valgrind" >&2; exit 1; fi; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends valgrind >/dev/null; \
 	fi
 
 .PHONY: bench-instructions
-bench-instructions: .venv/installed build/server/installed bench-tools instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call, by callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
+bench-instructions: .venv/installed build/server/installed install-bench-tools install-instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call with callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
 .PHONY: bench-docs
-bench-docs: .venv/installed ## Put what `make bench` has measured into README and docs/bench.png
+bench-docs: .venv/installed ## Write the results of `make bench` into README.md and docs/bench.png
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap
 
-.PHONY: image-tools
-image-tools:
+.PHONY: install-image-tools
+install-image-tools:
 	@if ! (PATH=$$PATH:/usr/sbin; for tool in $(IMAGE_TOOLS); do command -v $$tool || exit 1; done) >/dev/null; then \
 		if [ "$$(id -u)" != 0 ]; then \
 			echo "make image-test needs $(IMAGE_TOOLS): apt-get install $(IMAGE_TOOLS)" >&2; exit 1; \
@@ -249,11 +249,11 @@ image-tools:
 	fi
 
 .PHONY: image-test
-image-test: .venv/installed image-tools ## Build the container image, and look at it and call it from outside
+image-test: .venv/installed install-image-tools ## Build the container image and test it from outside
 	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.image
 
 .PHONY: lock
-lock: .venv/installed ## Pin every dependency anew
+lock: .venv/installed ## Pin every dependency again, at its newest version
 	$(PIP) uv==0.13.8
 	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --extra cli --group dev \
 		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml

@@ -1,4 +1,4 @@
-"""Rows of long replies: how fast segments pass, how soon, and what others feel of it."""
+"""Rows of long replies: throughput and latency of segments, and stalls of the event loop."""
 
 import asyncio
 import contextlib
@@ -35,11 +35,11 @@ async def paced(stage: Stage) -> Measured:
 
 
 async def listened(server: Gateway) -> tuple[float, float]:
-    """One call: when its first segment came after it began, and its last after the upstream's last byte."""
+    """Make one call; return ms until its first segment, and from the upstream's last byte to its last segment."""
     events: list[Any] = []
     times: list[int] = []
     async with server.stub() as stub:
-        await stub.ListModels(requests.models(), timeout=60)  # who measures a reply is connected
+        await stub.ListModels(requests.models(), timeout=60)  # connected before the measurement
         began = time.monotonic_ns()
         async for event in stub.CreateEmbedding(requests.audio(), timeout=60):
             times.append(time.monotonic_ns())
@@ -64,7 +64,7 @@ async def stall(stage: Stage) -> Measured:
 
 
 async def stalled_by_reply(server: Gateway) -> float:
-    """The longest stall in ms during one reply."""
+    """Return the longest stall in ms during one reply."""
     await stalled(server)
     async with server.stub() as stub:
         events = [event async for event in stub.CreateEmbedding(requests.audio(), timeout=60)]
@@ -73,25 +73,25 @@ async def stalled_by_reply(server: Gateway) -> float:
 
 
 async def stalled(server: Gateway, seconds: float = 0.0) -> float:
-    """The longest stall in ms since this was asked last, or in so many seconds from now."""
+    """Return the longest stall in ms since the last query, or in this many seconds from now."""
     if seconds:
         await asyncio.sleep(seconds)
-    told = len(_told(server))
+    count = len(_reported(server))
     server.program.process.send_signal(signal.SIGUSR1)
     async with asyncio.timeout(10):
-        while len(_told(server)) == told:
+        while len(_reported(server)) == count:
             server.program.check()
             await asyncio.sleep(0.01)
-    return float(_told(server)[-1])
+    return float(_reported(server)[-1])
 
 
-def _told(server: Gateway) -> list[str]:
+def _reported(server: Gateway) -> list[str]:
     return re.findall(r"longest stall ([\d.]+) ms\n", server.program.log.read_text())
 
 
 @contextlib.asynccontextmanager
 async def long_replies(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Replies of 720 segments."""
+    """Run a gateway under a load of replies with 720 segments."""
     async with stage.gateway("audio", start) as server:
         yield await stage.streaming(server, requests.audio(), bodies.TWO_HOURS, CONNECTIONS, 1)
 

@@ -1,8 +1,8 @@
-"""The floor: a bare grpc.aio server on uvloop that sends what it was given and does nothing else.
+"""The lower bound: a bare grpc.aio server on uvloop that sends a prebuilt answer.
 
     python -m benchmarks.bare PORT FILE
 
-The file is a unary answer; a stream gets the segments of it, one message each.
+The file is a unary answer; a stream consists of its segments, one message each.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from embedwire.v1 import embedding_pb2_grpc
 
 
 class Bare(embedding_pb2_grpc.EmbeddingServiceServicer):
-    """Answers with messages that were built before."""
+    """Answers with prebuilt messages."""
 
     def __init__(self, answer: pb.CreateEmbeddingUnaryResponse) -> None:
         self._answer = answer
         segments = answer.embeddings[0].segments
         self._events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
 
-    async def CreateEmbedding(self, _: Any, __: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:  # noqa: N802 - as the contract calls it
+    async def CreateEmbedding(self, _: Any, __: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:  # noqa: N802 - name of the contract
         for event in self._events:
             yield event
 
-    async def CreateEmbeddingUnary(self, _: Any, __: Any) -> pb.CreateEmbeddingUnaryResponse:  # noqa: N802 - as the contract calls it
+    async def CreateEmbeddingUnary(self, _: Any, __: Any) -> pb.CreateEmbeddingUnaryResponse:  # noqa: N802 - name of the contract
         return self._answer
 
 

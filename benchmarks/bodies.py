@@ -1,4 +1,4 @@
-"""The canned replies: valid JSON in the upstream's shape, always the same."""
+"""The canned replies: valid JSON in the upstream's format, always the same."""
 
 import json
 from pathlib import Path
@@ -15,18 +15,18 @@ _SECONDS = 10
 
 
 def vectors(segments: int) -> NDArray[np.float64]:
-    """Numbers with nine significant digits, as the upstream writes them."""
+    """Return numbers with nine significant digits, as the upstream writes them."""
     drawn = np.random.default_rng(segments).normal(0, 1 / 32, (segments, DIMENSIONS))
     return np.array([float(f"{number:.9g}") for number in drawn.ravel()]).reshape(drawn.shape)
 
 
 def text() -> bytes:
-    """One vector."""
+    """Return a reply with one vector."""
     return _reply("text", [{"float": vectors(1)[0].tolist()}])
 
 
 def audio(segments: int) -> bytes:
-    """So many vectors with their times."""
+    """Return a reply with this many vectors and their times."""
     return _reply(
         "audio",
         [
@@ -42,7 +42,7 @@ def audio(segments: int) -> bytes:
 
 
 def openai() -> bytes:
-    """The vector of `text` as OpenAI's API would send it."""
+    """Return the vector of `text` in the format of OpenAI's API."""
     data = [{"object": "embedding", "index": 0, "embedding": vectors(1)[0].tolist()}]
     usage = {"prompt_tokens": 3, "total_tokens": 3}
     return _json({"object": "list", "data": data, "model": "text-embedding-3-small", "usage": usage})

@@ -1,4 +1,4 @@
-"""Installed gateways: this tree's, and another commit's to compare it with."""
+"""Installed gateways: of this tree and of the commit to compare with."""
 
 import dataclasses
 import functools
@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.processes import Command
+from embedwire_server.config.renamed_settings import RENAMED
+from embedwire_server.config.setting_table import ALL
+
+_OLD_NAMES = {new: old for old, new in RENAMED.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Build:
     """A virtual environment with a gateway in it.
 
     Args:
-        name: what reports call it.
+        name: name in reports.
         directory: of the virtual environment.
     """
 
@@ -24,7 +28,7 @@ class Build:
 
     @classmethod
     def of_commit(cls, directory: Path) -> Self:
-        """As the Makefile has built it, in a directory named after the commit."""
+        """Return the build that the Makefile made, in a directory named after the commit."""
         return cls(directory.parent.name[:8], directory)
 
     @property
@@ -36,20 +40,24 @@ class Build:
         return (self.python, self.directory / "bin/embedwire-server", "serve")
 
     def app(self, module: str) -> Command:
-        """The same command line with another composition root, a module of this benchmark."""
+        """Return the same command line with another composition root, a module of this benchmark."""
         return (self.python, "-m", module, "serve")
 
-    def has_flag(self, flag: str) -> bool:
-        """Whether this commit's `serve` knows a flag."""
-        return flag in self._help.replace(",", " ").replace("[", " ").split()
+    def flag(self, setting: str) -> str | None:
+        """Return this commit's flag of a setting, which may have an older name; None if it has no such setting."""
+        known = set(self._help.replace(",", " ").replace("[", " ").split())
+        flag, old = (f"--{name.replace('_', '-')}" for name in (setting, _OLD_NAMES.get(setting, setting)))
+        if flag in known or setting not in ALL:  # the command refuses unknown flags
+            return flag
+        return old if old in known else None
 
     def evict(self) -> None:
         """Remove its files from the page cache, so that the next start reads them.
 
-        Files that pip has just written are there in larger pieces than files that were read. The kernel maps more of
-        such a piece at once: the same server had 74 or 84 MiB of resident memory.
+        Files that pip has just written are cached in larger folios than files that were read. The kernel maps more of
+        a large folio at once: the same server had 74 or 84 MiB of resident memory.
         """
-        os.sync()  # pages that are not written yet would stay
+        os.sync()  # dirty pages would not be evicted
         for path in self.directory.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 with path.open("rb") as file:

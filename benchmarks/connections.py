@@ -1,4 +1,4 @@
-"""Rows of the connection to the upstream: TLS, and a forward proxy."""
+"""Rows of connections to the upstream: TLS and a forward proxy."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ from benchmarks.subjects import Embedding
 from benchmarks.texts import CALLS_EACH, CONNECTIONS, texts
 
 WAY = "text"
-# A value that the caller of the benchmark has exported must not keep the gateway from the proxy.
+# A variable in the environment of the benchmark must not bypass the proxy.
 _NO_EXCEPTIONS = {"NO_PROXY": "", "no_proxy": ""}
 
 
@@ -53,7 +53,7 @@ async def proxy(stage: Stage) -> Measured:
 
 @contextlib.asynccontextmanager
 async def tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Texts for an upstream over TLS."""
+    """Run a gateway under a load of texts, with an upstream over TLS."""
     async with tls_upstream(stage) as (port, environment):
         trusting = dataclasses.replace(start, environment=environment)
         async with stage.gateway(WAY, trusting, upstream=f"https://127.0.0.1:{port}") as server:
@@ -62,14 +62,14 @@ async def tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embe
 
 @contextlib.asynccontextmanager
 async def proxied_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Texts for an upstream in plain text, through the proxy."""
+    """Run a gateway under a load of texts, with an upstream in plain text through the proxy."""
     async with through_proxy(stage, start, f"http://{HOST}:{stage.upstream.ports[WAY]}", {}) as subject:
         yield subject
 
 
 @contextlib.asynccontextmanager
 async def proxied_tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Texts for an upstream over TLS, through the proxy."""
+    """Run a gateway under a load of texts, with an upstream over TLS through the proxy."""
     async with (
         tls_upstream(stage) as (port, environment),
         through_proxy(stage, start, f"https://{HOST}:{port}", environment) as subject,
@@ -79,7 +79,7 @@ async def proxied_tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenera
 
 @contextlib.asynccontextmanager
 async def tls_upstream(stage: Stage) -> AsyncGenerator[tuple[int, dict[str, str]]]:
-    """A TLS server in front of the upstream: its port, and the variables with which a gateway trusts it."""
+    """Run a TLS server in front of the upstream; yield its port and the environment with which a gateway trusts it."""
     port = free_port()
     authority = trustme.CA()
     authorities, certificate = stage.directory / f"tls-{port}.ca", stage.directory / f"tls-{port}.pem"
@@ -93,7 +93,7 @@ async def tls_upstream(stage: Stage) -> AsyncGenerator[tuple[int, dict[str, str]
 async def through_proxy(
     stage: Stage, start: Start, upstream: str, environment: dict[str, str]
 ) -> AsyncGenerator[Embedding]:
-    """Texts through the proxy; the name of the upstream's host means nothing to anything but the proxy.
+    """Run a gateway that uses the proxy; only the proxy can resolve the name of the upstream's host.
 
     Raises:
         RuntimeError: the gateway does not use the proxy.
@@ -115,7 +115,7 @@ async def through_proxy(
 
 
 def count(log: Path, upstream: str) -> int:
-    """How many connections for this upstream the proxy has accepted."""
+    """Return the number of connections for this upstream that the proxy has accepted."""
     scheme, _, authority = upstream.partition("://")
     beginning = f"CONNECT {authority}" if scheme == "https" else f"POST {upstream}/"
     return sum(line.startswith(beginning) for line in log.read_text().splitlines())

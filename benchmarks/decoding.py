@@ -1,4 +1,4 @@
-"""The row of decoding: JSON text to a serialized message, without a server around it."""
+"""The row of decoding: from JSON text to a serialized message, without a server."""
 
 import math
 import statistics
@@ -21,10 +21,10 @@ from embedwire_server.rpc import encode
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.twelvelabs.v1 import V1ReplyParser
 
-PIECE_BYTES = 64 << 10  # as the server takes them
+PIECE_BYTES = 64 << 10  # as the server reads them
 PASSES = 5
 FLOATS = bodies.TWO_HOURS * bodies.DIMENSIONS
-# Kept, as is its memory: a new one waits for pages of the kernel longer than it parses.
+# Kept with its memory: a new parser spends more time on page faults than on parsing.
 _SIMDJSON = simdjson.Parser()
 
 
@@ -42,7 +42,7 @@ async def decode(stage: Stage) -> Measured:
 
 
 def check(reply: bytes) -> None:
-    """Raise unless all ways read the same numbers."""
+    """Raise unless all variants decode the same numbers."""
     if list(ours(reply)) != list(usual(reply)):
         raise AssertionError("the messages differ")
     if not np.array_equal(np.stack([*least(reply)]), bodies.vectors(bodies.TWO_HOURS)):
@@ -50,7 +50,7 @@ def check(reply: bytes) -> None:
 
 
 def ours(reply: bytes) -> Iterator[bytes]:
-    """As the server does it, piece by piece."""
+    """Decode like the server, piece by piece."""
     call = EmbedCall(AudioInput("", UrlSource("")), MARENGO_27, math.inf)
     parser, count = V1ReplyParser(Modality.AUDIO, bodies.DIMENSIONS), 0
     for start in range(0, len(reply), PIECE_BYTES):
@@ -63,14 +63,14 @@ def ours(reply: bytes) -> Iterator[bytes]:
 
 
 def least(reply: bytes) -> Iterator[NDArray[np.float64]]:
-    """Only what simdjson has to do: parse the whole reply once, and hand out the numbers of each vector."""
+    """Decode with the minimum of work for simdjson: parse the whole reply once and read the numbers of each vector."""
     root: Any = _SIMDJSON.parse(reply)
     for element in root["audio_embedding"]["segments"]:
         yield np.frombuffer(element["float"].as_buffer(of_type="d"))
 
 
 def usual(reply: bytes) -> Iterator[bytes]:
-    """As it is usually done, the whole reply at once."""
+    """Decode in the usual way, the whole reply at once."""
     for index, fields in enumerate(orjson.loads(reply)["audio_embedding"]["segments"]):
         audio = pb.AudioSegment(
             start_offset_sec=fields["start_offset_sec"],

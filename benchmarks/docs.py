@@ -1,4 +1,4 @@
-"""Puts the figures of a whole run into README and the picture beside it: `make bench-docs`."""
+"""Writes the figures of a complete run and the plot into the documents: `make bench-docs`."""
 
 import json
 import re
@@ -18,10 +18,10 @@ _TABLE = re.compile(re.escape(_HEAD) + r"(?:\|.*\n)+")
 
 
 def table(bounds: Sequence[Bound], figures: Sequence[Mapping[str, Any]]) -> str:
-    """The table with what was measured; figures that miss their target are bold.
+    """Return the table with the measured figures; those that miss their target are bold.
 
     Raises:
-        ValueError: a figure is not there; those of different runs do not go together.
+        ValueError: a figure is missing; figures of different runs are not combined.
     """
     measured = {figure["name"]: figure for figure in figures if figure["value"] is not None}
     if missing := [bound.name for bound in bounds if bound.name not in measured]:
@@ -36,7 +36,7 @@ def _line(bound: Bound, figure: Mapping[str, Any]) -> str:
 
 
 def replaced(text: str, new: str) -> str:
-    """A document with another table."""
+    """Return a document with another table."""
     changed, count = _TABLE.subn(lambda _: new, text)
     if count != 1:
         raise ValueError(f"{count} tables of the benchmark in it instead of 1")
@@ -44,7 +44,7 @@ def replaced(text: str, new: str) -> str:
 
 
 def main() -> int:
-    """Change both files, or none of them."""
+    """Change both files, or neither."""
     data = json.loads(DATA.read_text())
     try:
         changed = replaced(README.read_text(), table(BOUNDS, data["figures"]))

@@ -1,4 +1,4 @@
-"""The command line of the server with another composition root, for what can only be seen from inside."""
+"""The command line of the server with another composition root, for measurements inside the process."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from embedwire_server.observability import logs
 
 
 def serve(app: type[App]) -> None:
-    """Do what `embedwire-server serve` does, with a kind of `App`."""
+    """Run `embedwire-server serve` with a subclass of `App`."""
     settings = command._loaded(command._parser().parse_args(namespace=argparse.Namespace(unknown=[]))).settings
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log.level, settings.log.format)
     sys.exit(command._run(app(settings)))

@@ -1,4 +1,4 @@
-"""The gateway as it would be on httpx as it comes: its client, its own pool, and bodies by `files=`.
+"""The gateway on an unmodified httpx: its client, its connection pool, and bodies by `files=`.
 
 python -m benchmarks.files_app serve --upstream URL ...
 """
@@ -19,7 +19,7 @@ from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 
 
 class Received:
-    """A response of httpx's client, as the server reads it."""
+    """A response of httpx's client, with the interface that the server reads."""
 
     def __init__(self, response: httpx.Response) -> None:
         self.status, self.headers = response.status_code, response.headers.raw
@@ -55,7 +55,7 @@ class FilesRequest(Request):
 
 
 class FilesDialect(V1Dialect):
-    """Requests for texts by `files=`; all else stays as it is."""
+    """Encodes requests for texts by `files=`; all else is unchanged."""
 
     def __init__(self, client: httpx.AsyncClient, base_url: str, key: str | None) -> None:
         super().__init__(base_url, key, f"embedwire/{__version__}")
@@ -70,13 +70,13 @@ class FilesDialect(V1Dialect):
 
 
 class FilesApp(App):
-    """The server on that client."""
+    """The server with that client."""
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         settings = self._settings
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=None, trust_env=False))
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        dialect = FilesDialect(client, settings.upstream_url or "", key)
+        key = settings.upstream.api_key.get_secret_value() if settings.upstream.api_key else None
+        dialect = FilesDialect(client, settings.upstream.base_url or "", key)
         return HttpUpstream(ClientSender(client), dialect, "custom")
 
 

@@ -1,4 +1,4 @@
-"""The gateway as a user would run it: all policies in force, rate limits unset as by default, many places in flight."""
+"""The gateway as in production: all policies in force, rate limits unset as by default, many slots in flight."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from benchmarks.processes import MEASURED_CORE, Command, Running, free_port, fre
 from benchmarks.upstream import Upstream
 from embedwire.v1 import embedding_pb2_grpc
 
-# A commit without one of these settings has no such limit.
-_PLACES = {"--inputs-in-flight": "4096", "--inputs-queued": "4096"}
+# A commit without one of these settings does not have the limit.
+_CONCURRENCY = {"concurrency_inputs_per_modality": 4096, "concurrency_queue_per_modality": 4096}
 _KEY = "a-key-of-the-benchmark"
 _HANDLED = re.compile(r"^grpc_server_handled_total\{(.*)\} (\S+)$", re.MULTILINE)
 _OURS, _OK = 'grpc_method="CreateEmbedding', 'grpc_code="OK"'
@@ -29,8 +29,8 @@ class Gateway:
 
     Attributes:
         metrics_ports: one for each worker.
-        way: the upstream's port that it asks.
-        before: how many requests that port had seen before.
+        way: the upstream's port that it uses.
+        before: number of earlier requests to that port.
     """
 
     program: Running
@@ -42,25 +42,25 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def stub(self, *options: tuple[str, Any]) -> AsyncGenerator[Any]:
-        """A stub on a connection of its own."""
+        """Return a stub on a separate connection."""
         chosen = (("grpc.use_local_subchannel_pool", 1), *options)
         async with grpc.aio.insecure_channel(self.target, chosen) as channel:
             yield embedding_pb2_grpc.EmbeddingServiceStub(channel)
 
     async def good_calls(self) -> int:
-        """How many calls for embeddings have ended with OK, by its own metrics."""
+        """Return the number of embedding calls that ended with OK, by its own metrics."""
         return sum(await self.good_calls_by_worker())
 
     async def good_calls_by_worker(self) -> list[int]:
-        """The same for each of its processes."""
+        """Return the same for each of its processes."""
         return await self._calls(_OURS, _OK)
 
     async def ended_calls(self) -> int:
-        """How many have ended at all."""
+        """Return the number of all ended calls."""
         return sum(await self._calls(_OURS))
 
     async def asked(self, others: int = 0) -> str:
-        """Upstream requests for each call so far, of which others have made some."""
+        """Return the upstream requests per call so far, without `others` of other programs."""
         requests = (await self.upstream.counts(self.way)).requests - self.before - others
         return f"upstream requests ÷ calls {requests / await self.ended_calls():.2f}"
 
@@ -76,14 +76,14 @@ def _sum(page: str, wanted: Sequence[str]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """How a gateway is started.
+    """The parameters with which a gateway is started.
 
     Args:
-        build: which commit's.
+        build: the installed commit.
         app: a module of this benchmark that serves with another composition root.
-        environment: variables for it.
-        tool: a command that runs it.
-        cores: that it may use.
+        environment: its additional environment variables.
+        tool: a command as a prefix, for example a profiler.
+        cores: its CPU affinity.
     """
 
     build: Build = THIS
@@ -93,12 +93,11 @@ class Start:
     cores: str = MEASURED_CORE
 
     def command(self, flags: Mapping[str, Any]) -> Command:
-        """The whole command line."""
-        chosen = {f"--{name.replace('_', '-')}": str(value) for name, value in flags.items()}
-        chosen |= {flag: value for flag, value in _PLACES.items() if self.build.has_flag(flag)}
+        """Return the whole command line."""
+        chosen = {self.build.flag(name): str(value) for name, value in (_CONCURRENCY | dict(flags)).items()}
         variables = {"TWELVELABS_API_KEY": _KEY, **self.environment}
         serve = self.build.app(self.app) if self.app else self.build.serve
-        settings = [word for pair in chosen.items() for word in pair]
+        settings = [word for flag, value in chosen.items() if flag is not None for word in (flag, value)]
         return ["env", *(f"{name}={value}" for name, value in variables.items()), *self.tool, *serve, *settings]
 
 

@@ -1,4 +1,4 @@
-"""Load from h2load, which never is what is measured. It takes any HTTP 200 for a success, so it is asked for bytes."""
+"""Load by h2load. It takes any HTTP 200 for a success, so the size of the replies is checked as well."""
 
 import asyncio
 import dataclasses
@@ -16,7 +16,7 @@ _DATA = re.compile(r"\((\d+)\) data")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked, and how many ask at a time: so many connections with so many calls each."""
+    """Requests and their concurrency: a number of connections with a number of calls each."""
 
     url: str
     body: Path
@@ -33,13 +33,13 @@ class Load:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Burst:
-    """What came of it.
+    """The result of a load.
 
     Attributes:
         rate: answers a second.
-        answers: how many came with HTTP 200.
-        data: bytes of their bodies.
-        cpu: seconds of CPU that the load itself took.
+        answers: number of replies with HTTP 200.
+        data: size of their bodies in bytes.
+        cpu: CPU time of h2load in seconds.
     """
 
     rate: float
@@ -49,12 +49,12 @@ class Burst:
 
 
 async def fire(load: Load, calls: int) -> Burst:
-    """Make so many calls and wait for all answers."""
+    """Make this many calls and wait for all replies."""
     return await _run(load, f"--requests={calls}")
 
 
 async def fire_for(load: Load, seconds: float) -> Burst:
-    """Call for so long; calls under way then are cancelled and not counted, though the bytes of them are."""
+    """Make calls for this many seconds; calls still in flight are cancelled and not counted, though their bytes are."""
     return await _run(load, f"--duration={round(seconds * 1000)}ms")
 
 

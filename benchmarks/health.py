@@ -1,4 +1,4 @@
-"""How long a health check waits while a server is busy."""
+"""The row of health checks: their latency on a busy server."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,6 @@
 """Counts the instructions of a call by callgrind: `make bench-instructions ROWS="text unary"`.
 
-Unlike CPU time, they do not depend on what else the machine does. Those of the kernel are not counted, and neither is
+Unlike CPU time, the count does not depend on other load. Instructions of the kernel are not counted, and neither is
 waiting for memory. The gateway runs some 50 times slower, so each row takes a minute or more for each commit.
 """
 
@@ -36,7 +36,7 @@ Opened = Callable[[Stage, Start], contextlib.AbstractAsyncContextManager[Embeddi
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Counted:
-    """A kind of call, how many make one count, and the module of another composition root, if not the server's."""
+    """A kind of call, the number of calls for one count, and the module of another composition root, or none."""
 
     subject: Opened
     calls: int
@@ -45,7 +45,7 @@ class Counted:
 
 ROWS = {
     "text": Counted(texts, 512),
-    "interface": Counted(texts, 512, "benchmarks.interface_app"),  # by httpx's interface of the transport
+    "interface": Counted(texts, 512, "benchmarks.interface_app"),  # through httpx's transport interface
     "unary": Counted(unary_texts, 512),
     "segments": Counted(long_replies, 16),
     "uploads": Counted(uploads, 64),
@@ -53,7 +53,7 @@ ROWS = {
 
 
 async def count(stage: Stage, row: Counted, build: Build) -> list[float]:
-    """Thousands of instructions for each call, as often as there are rounds."""
+    """Return thousands of instructions per call, one number per round."""
     profile = stage.directory / "callgrind.out"
     tool = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={profile}"]
     async with row.subject(stage, Start(build, app=row.app, tool=tool)) as subject:
@@ -71,13 +71,13 @@ async def count(stage: Stage, row: Counted, build: Build) -> list[float]:
 
 
 async def _order(program: Running, words: str) -> None:
-    """Have callgrind do something; returns when it is done."""
+    """Send a command to callgrind; return when it is done."""
     command = ["vgdb", f"--pid={program.pid}", *words.split()]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
 
 
 def _newest(directory: Path) -> int:
-    """The instructions in the profile that was written last, which is removed."""
+    """Return the instructions in the latest profile and remove it."""
     profiles = sorted(directory.glob("callgrind.out.*"), key=lambda path: path.stat().st_mtime_ns)
     found = re.search(r"^(?:totals|summary): (\d+)", profiles[-1].read_text(), re.MULTILINE)
     for profile in profiles:
@@ -88,24 +88,24 @@ def _newest(directory: Path) -> int:
 
 
 async def count_all(names: Sequence[str], builds: Sequence[Build], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """All rows for all builds, one after the other."""
+    """Count all rows for all builds, one by one."""
     found: dict[str, dict[str, list[float]]] = {}
     async with opened(BUILD, rounds, 0.0, frozenset(names)) as stage:
         for name in names:
             watch = machine.Watch()
             found[name] = {build.name: await count(stage, ROWS[name], build) for build in builds}
-            print(f"{_line(name, found[name])}\n{'':13} {watch}", flush=True)  # noqa: T201 - what the command is for
+            print(f"{_line(name, found[name])}\n{'':13} {watch}", flush=True)  # noqa: T201 - the command's output
     return found
 
 
 def _line(name: str, counts: dict[str, list[float]]) -> str:
     medians = [statistics.median(numbers) for numbers in counts.values()]
-    told = [
+    figures = [
         f"{build} {statistics.median(numbers):,.0f} ({min(numbers):,.0f} to {max(numbers):,.0f})"
         for build, numbers in counts.items()
     ]
     ratio = [f"this ÷ other {medians[0] / medians[1]:.3f}"] if len(medians) > 1 else []
-    return f"{name:13} thousand instructions for each call: {', '.join([*told, *ratio])}"
+    return f"{name:13} thousand instructions for each call: {', '.join([*figures, *ratio])}"
 
 
 def main() -> int:
@@ -118,7 +118,7 @@ def main() -> int:
     if unknown := [name for name in chosen.rows if name not in ROWS]:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
     builds = [THIS, *([Build.of_commit(chosen.against)] if chosen.against else [])]
-    print(machine.description(), flush=True)  # noqa: T201 - what the command is for
+    print(machine.description(), flush=True)  # noqa: T201 - the command's output
     os.sched_setaffinity(0, {int(OTHER_CORE)})
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(count_all(chosen.rows or [*ROWS], builds, chosen.rounds))

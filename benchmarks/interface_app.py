@@ -1,4 +1,4 @@
-"""The gateway as it is, but with the requests and responses of httpx: what the server's own ones save.
+"""The gateway with the requests and responses of httpx, to measure what the server's own types save.
 
 python -m benchmarks.interface_app serve --upstream URL ...
 """
@@ -16,7 +16,7 @@ from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 
 class InterfaceSender:
-    """Sends requests by httpx's interface of our transport."""
+    """Sends requests by httpx's interface of the server's transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -36,7 +36,7 @@ class InterfaceSender:
 
 
 class InterfaceApp(App):
-    """The server on that interface."""
+    """The server with that interface."""
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         upstream = await super()._upstream(stack)

@@ -1,4 +1,4 @@
-"""The row of a single call: how long the search service waits."""
+"""The row of the latency of a single call."""
 
 import json
 import sys

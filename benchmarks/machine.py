@@ -1,4 +1,4 @@
-"""What the figures were measured on, and what the machine's other guests took from it meanwhile."""
+"""Description of the machine, and its steal time during a measurement."""
 
 import dataclasses
 import importlib.metadata
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Self
 
 _PACKAGES = ("grpcio", "protobuf", "uvloop", "httptools", "aiohttp", "httpx", "pysimdjson", "numpy", "orjson")
-_STEAL = 7  # the place of the steal time among the times of a core, proc_stat(5)
-_TIMES = 8  # those behind it, of guests, are part of the others
+_STEAL = 7  # index of the steal time in the line of a core, proc_stat(5)
+_TIMES = 8  # guest times follow and are included in user and nice
 
 
 def description() -> str:
-    """Processor, cores, Python and the packages that matter."""
+    """Return processor, cores, Python and the relevant packages."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     versions = ", ".join(f"{name} {version}" for name in _PACKAGES if (version := _version(name)))
     processor = model[1] if model else platform.machine()
@@ -32,24 +32,24 @@ def _version(package: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CpuTimes:
-    """The times of each core since the machine started, and how much of them was stolen, in ticks."""
+    """The times of each core since boot and the stolen part of them, in ticks."""
 
     cores: tuple[tuple[int, int], ...]
 
     @classmethod
     def now(cls) -> Self:
-        """By the kernel."""
+        """Read the current times."""
         return cls.of(Path("/proc/stat").read_text())
 
     @classmethod
     def of(cls, stat: str) -> Self:
-        """From the text of /proc/stat."""
+        """Parse the text of /proc/stat."""
         lines = [line.split() for line in stat.splitlines() if re.match(r"cpu\d", line)]
         times = [[int(word) for word in words[1 : 1 + _TIMES]] for words in lines]
         return cls(tuple((sum(core), core[_STEAL]) for core in times))
 
     def steal_since(self, before: Self) -> str:
-        """The share of each core's time that the hypervisor gave to others."""
+        """Return the share of each core's time that the hypervisor gave to other guests."""
         shares = []
         for (total, stolen), (total_before, stolen_before) in zip(self.cores, before.cores, strict=True):
             ticks = total - total_before
@@ -58,7 +58,7 @@ class CpuTimes:
 
 
 class Watch:
-    """Says how long something took, and how much steal time there was meanwhile."""
+    """Reports the elapsed time and the steal time since its creation."""
 
     def __init__(self) -> None:
         self._began, self._times = time.monotonic(), CpuTimes.now()

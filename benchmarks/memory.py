@@ -1,4 +1,4 @@
-"""Rows of memory: what one long reply takes, what a large upload takes, and what callers take who stop reading."""
+"""Rows of memory: one long reply, a large upload, and callers that stop reading."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ UPLOAD_BYTES = 100_000_000
 CALLERS = 20
 READ_SEGMENTS = 100
 STALLED_SECONDS = 5.0
-# Small windows, or the callers' own gRPC takes in the whole reply for them.
+# Small windows, or the client's gRPC library buffers the whole reply.
 WINDOWS = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 << 10))
 
 Work = Callable[[Gateway], Awaitable[object]]
@@ -40,13 +40,13 @@ async def memory(stage: Stage) -> Measured:
 
 
 def experiments() -> list[tuple[str, Work]]:
-    """What is asked of a fresh server, and the upstream's part in it."""
+    """Return the requests to a fresh server, and the port of the upstream for each."""
     return [("audio-paced", listen), ("audio-short", upload), ("audio-sink", upload)]
 
 
 async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str], start: Start = DEFAULT) -> float:
-    """MiB by which the peak of a fresh server is above what it had when it was warm."""
-    async with stage.gateway(way, start, max_upload_bytes=2 * UPLOAD_BYTES) as server:
+    """Return the growth in MiB of the peak memory of a fresh server over that after warm-up."""
+    async with stage.gateway(way, start, request_limits_upload_bytes=2 * UPLOAD_BYTES) as server:
         await warm(server)
         await asyncio.sleep(0.5)
         server.program.forget_peak()
@@ -57,7 +57,7 @@ async def grown(stage: Stage, way: str, work: Work, asked: dict[str, str], start
 
 
 async def warm(server: Gateway) -> None:
-    """Some small calls of each kind."""
+    """Make some small calls of each kind."""
     async with server.stub() as stub:
         for _ in range(20):
             await stub.ListModels(requests.models())
@@ -95,7 +95,7 @@ async def stopped(stage: Stage) -> Measured:
 
 
 async def grown_by_stopped(stage: Stage, start: Start = DEFAULT) -> tuple[float, int, str]:
-    """MiB by which a fresh server grew, how many calls it was held up in, and what it asked the upstream."""
+    """Return the growth of a fresh server in MiB, the number of blocked calls, and the number of upstream requests."""
     async with stage.gateway("audio", start) as server, contextlib.AsyncExitStack() as stack:
         await listen(server)
         await asyncio.sleep(0.5)
@@ -113,7 +113,7 @@ async def grown_by_stopped(stage: Stage, start: Start = DEFAULT) -> tuple[float,
 
 
 async def read_some(stub: Any) -> Any:
-    """Begin a call and read the beginning of its reply."""
+    """Start a call and read the beginning of its reply."""
     call = stub.CreateEmbedding(requests.audio(), timeout=300)
     for _ in range(READ_SEGMENTS):
         assert (await call.read()).HasField("segment")

@@ -1,8 +1,8 @@
-"""A caller who makes one call at a time; prints the medians of each round in seconds.
+"""A client with one call at a time; prints the medians of each round in seconds.
 
     python -m benchmarks.one_caller TARGET URL MODEL ROUNDS CALLS
 
-They are of the gateway's stream, of its unary call, and of a direct POST.
+The columns are the gateway's stream, its unary call, and a direct POST.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ EXPECTED = bodies.vectors(1)[0].astype("<f4").tolist()
 
 
 async def median(call: Callable[[], Awaitable[bool]], calls: int) -> float:
-    """How long a call takes; every answer must be good."""
+    """Return the median duration of a call; every answer must be correct."""
     taken = []
     for _ in range(calls):
         began = time.perf_counter()
@@ -34,7 +34,7 @@ async def median(call: Callable[[], Awaitable[bool]], calls: int) -> float:
 
 
 async def main(target: str, url: str, model: str, rounds: int, calls: int) -> list[list[float]]:
-    """Measure the three in turn; the first round does not count."""
+    """Measure the three alternately; the first round does not count."""
     async with embedwire.AsyncClient(target) as client, httpx.AsyncClient() as http:
         vectors = [
             await client.embed(model, embedwire.Text(TEXT)),
@@ -59,4 +59,4 @@ async def main(target: str, url: str, model: str, rounds: int, calls: int) -> li
 
 if __name__ == "__main__":
     found = asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])))
-    print(json.dumps(found), flush=True)  # noqa: T201 - what it is for
+    print(json.dumps(found), flush=True)  # noqa: T201 - the program's output

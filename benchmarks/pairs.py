@@ -1,4 +1,4 @@
-"""What two commits are compared by: the same work, given to the gateway of each in turn."""
+"""Workloads for the comparison of two commits: the same work for both gateways, alternately."""
 
 import contextlib
 import dataclasses
@@ -17,18 +17,18 @@ from benchmarks.subjects import Embedding
 from benchmarks.texts import late_texts, limited_texts, texts, unary_texts
 from benchmarks.uploads import uploads
 
-Measure = Callable[[], Awaitable[tuple[float, ...]]]  # one turn: a number for each figure
+Measure = Callable[[], Awaitable[tuple[float, ...]]]  # one measurement: a number for each figure
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
-    """Work for two gateways.
+    """A workload for two gateways.
 
     Args:
         name: of the row.
-        figures: what each number of a turn is.
-        open: prepares the gateway and how it is measured.
-        most_rounds: where a turn takes many seconds.
+        figures: names of the numbers of a measurement.
+        open: prepares the gateway and the measurement.
+        most_rounds: limit for measurements that take many seconds.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Pair:
 
 
 def under_load(name: str, subject: Callable[[Stage, Start], AbstractAsyncContextManager[Embedding]]) -> Pair:
-    """CPU per call and calls/s of a gateway under the load of h2load."""
+    """Measure CPU per call and calls/s of a gateway under the load of h2load."""
 
     @contextlib.asynccontextmanager
     async def opened(stage: Stage, start: Start) -> AsyncGenerator[Measure]:
@@ -49,14 +49,14 @@ def under_load(name: str, subject: Callable[[Stage, Start], AbstractAsyncContext
                 assert sample.cpu is not None
                 return sample.cpu * 1e6, sample.rate
 
-            await embedding(stage.seconds / 4)  # which does not count
+            await embedding(stage.seconds / 4)  # warm-up
             yield measure
 
     return Pair(name, ("CPU per call, us", "calls/s"), opened)
 
 
 def of_memory(name: str, figure: str, measure: Callable[[Stage, Start], Awaitable[float]]) -> Pair:
-    """MiB by which a gateway grows, a fresh one in each turn."""
+    """Measure the growth of a fresh gateway in MiB, each time."""
 
     @contextlib.asynccontextmanager
     async def opened(stage: Stage, start: Start) -> AsyncGenerator[Measure]:
@@ -69,7 +69,7 @@ def of_memory(name: str, figure: str, measure: Callable[[Stage, Start], Awaitabl
 
 
 @contextlib.asynccontextmanager
-async def _paced(stage: Stage, start: Start) -> AsyncGenerator[Measure]:
+async def _audio(stage: Stage, start: Start) -> AsyncGenerator[Measure]:
     async with stage.gateway("audio-paced", start) as server:
         await listened(server)
         yield functools.partial(listened, server)
@@ -116,7 +116,7 @@ _PAIRS = (
     under_load("proxy-tls", proxied_tls_texts),
     Pair("start", ("start to SERVING, s", "memory at rest, MiB", "without pages of files, MiB"), _start),
     Pair("health", ("p50 of a health check, 384 in flight, ms",), health.checked),
-    Pair("paced", ("first segment, ms", "last after the last byte, ms"), _paced),
+    Pair("paced", ("first segment, ms", "last after the last byte, ms"), _audio),
     Pair("stall", ("longest stall in a 27 MB reply, ms",), _stall),
     *(_memory(way, work) for way, work in memory.experiments()),
     of_memory("stopped", "20 callers who stop reading, MiB", _stopped),

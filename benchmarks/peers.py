@@ -20,7 +20,7 @@ SDK, LITELLM = "TwelveLabs SDK", "litellm proxy"
 _SDK = Path(__file__).with_name("sdk_caller.py")
 _MODEL = "embedding"
 _TEXT = "a red fox jumps over a lazy dog"
-# Its list of prices is in the package; nothing is fetched, and nothing told.
+# Its price list is in the package: nothing is downloaded, and no telemetry is sent.
 _QUIET = ("LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_TELEMETRY=False", "LITELLM_MODE=PRODUCTION", "NO_DOCS=True")
 
 
@@ -39,7 +39,7 @@ async def litellm(stage: Stage) -> Measured:
 
 
 async def compared(stage: Stage) -> Comparison:
-    """Whom of them is wanted, side by side."""
+    """Compare the requested peers."""
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(stage.gateway("text"))
         subjects: dict[str, Subject] = {GATEWAY: await stage.streaming(server, requests.text(), 1, CONNECTIONS, 1)}
@@ -51,7 +51,7 @@ async def compared(stage: Stage) -> Comparison:
 
 
 async def sdk_burst(stage: Stage, seconds: float) -> Sample:
-    """Let the SDK call for so long; it checks its answers itself."""
+    """Let the SDK make calls for this many seconds; it checks its answers itself."""
     program = stage.upstream.program
     before, cpu = await stage.upstream.counts("text"), program.cpu()
     words: Command = [
@@ -63,16 +63,16 @@ async def sdk_burst(stage: Stage, seconds: float) -> Sample:
     ]
     command: Command = [stage.peers / "bin/python", _SDK, *words]
     async with running(command, stage.directory / "sdk.log") as caller:
-        told = json.loads((await caller.written(r"\{.*\}", 60 + seconds)).group())
+        counted = json.loads((await caller.written(r"\{.*\}", 60 + seconds)).group())
     asked = (await stage.upstream.counts("text")).requests - before.requests
-    share = (program.cpu() - cpu) / told["seconds"]
-    return Sample(told["calls"] / told["seconds"], asked / told["all_calls"], share)
+    share = (program.cpu() - cpu) / counted["seconds"]
+    return Sample(counted["calls"] / counted["seconds"], asked / counted["all_calls"], share)
 
 
 @contextlib.asynccontextmanager
 async def proxy(stage: Stage) -> AsyncGenerator[Asking]:
-    """The proxy with one worker under load."""
-    port, key = free_port(), f"sk-{secrets.token_hex(32)}"  # it does not start without one
+    """Run the proxy with one worker, under load."""
+    port, key = free_port(), f"sk-{secrets.token_hex(32)}"  # required to start
     settings, asked = _configured(stage)
     words = ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1", "--telemetry", "False"]
     command: Command = ["env", *_QUIET, f"LITELLM_MASTER_KEY={key}", stage.peers / "bin/litellm", *words]
@@ -89,11 +89,13 @@ async def proxy(stage: Stage) -> AsyncGenerator[Asking]:
 
 
 def _configured(stage: Stage) -> tuple[Path, Path]:
-    """Files: its settings, and what it is asked."""
+    """Write the files: its configuration and the request."""
     base_url = f"{stage.upstream.url('openai')}/v1"
     model = {"model": "openai/text-embedding-3-small", "api_base": base_url, "api_key": "none"}
     models = [{"model_name": _MODEL, "litellm_params": model}]
     settings, asked = stage.directory / "litellm.yaml", stage.directory / "litellm.request"
-    settings.write_text(json.dumps({"model_list": models, "litellm_settings": {"telemetry": False}}))  # which is YAML
+    settings.write_text(
+        json.dumps({"model_list": models, "litellm_settings": {"telemetry": False}})
+    )  # JSON is valid YAML
     asked.write_text(json.dumps({"model": _MODEL, "input": _TEXT, "encoding_format": "float"}))
     return settings, asked

@@ -1,4 +1,4 @@
-"""The picture: calls a second of the gateway beside its floor and its peers."""
+"""The plot: calls per second of the gateway, its lower bound and its peers."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from benchmarks.rounds import GATEWAY
 OURS, OTHERS = "#1f6f8b", "#b8c4c9"
 
 
-Panel = Mapping[str, Sequence[float]]  # the rates of each subject, round by round
+Panel = Mapping[str, Sequence[float]]  # the rates of each subject by round
 
 
 def draw(panels: Mapping[str, Panel], path: Path) -> None:
-    """Write the picture into a file, if there is anything to show."""
+    """Write the plot into a file, if there are data."""
     mpl.use("Agg")
     if panels:
         picture(panels).savefig(path, dpi=150)
 
 
 def picture(panels: Mapping[str, Panel]) -> Figure:
-    """A panel for each load: a bar for each subject, with its rate and the gateway's as a multiple of it."""
+    """Return a panel for each load with a bar for each subject: its rate, and the gateway's as a multiple of it."""
     figure = Figure(figsize=(4.6 * len(panels), 4.6), layout="constrained")
     figure.suptitle("Text calls a second, one process on one core, a reply of 1024 floats")
     for axes, (title, rates) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
@@ -48,7 +48,7 @@ def _colour(name: str) -> str:
 
 
 def label(name: str, heights: Mapping[str, float]) -> str:
-    """What stands above a bar: its height, and the height of the gateway's bar as a multiple of it."""
+    """Return the label of a bar: its height, and the gateway's height as a multiple of it."""
     rate = f"{heights[name]:,.0f}/s"
     if name == GATEWAY:
         return rate

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, each pinned to a core, that end when the benchmark does."""
+"""Programs as processes, each pinned to a core, that end with the benchmark."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from pathlib import Path
 MEASURED_CORE, OTHER_CORE = "0", "1"
 BOTH_CORES = "0,1"
 Command = Sequence[str | Path]
-_PORTS = iter(range(20_000, 32_000))  # below those that the system hands out to clients
-_CPU_CLOCK = 2  # CPUCLOCK_SCHED: of all threads of a process, in nanoseconds
+_PORTS = iter(range(20_000, 32_000))  # below the ephemeral ports
+_CPU_CLOCK = 2  # CPUCLOCK_SCHED: all threads of a process, in nanoseconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A program that runs."""
+    """A running program."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
@@ -29,26 +29,26 @@ class Running:
         return self.process.pid
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
-        return time.clock_gettime((~self.pid << 3) | _CPU_CLOCK)  # as clock_getcpuclockid(3) makes it of a process
+        """Return its CPU time in seconds."""
+        return time.clock_gettime((~self.pid << 3) | _CPU_CLOCK)  # as by clock_getcpuclockid(3)
 
     def memory(self) -> int:
-        """Resident bytes now."""
+        """Return its resident bytes."""
         return self._status("VmRSS")
 
     def anonymous(self) -> int:
-        """Those of them that are not pages of files."""
+        """Return its resident bytes without pages of files."""
         return self._status("RssAnon")
 
     def peak(self) -> int:
-        """The most resident bytes since `forget_peak`."""
+        """Return the peak of its resident bytes since `forget_peak`."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     async def written(self, pattern: str, seconds: float = 60) -> re.Match[str]:
-        """Wait until it has written this."""
+        """Wait until its output matches."""
         async with asyncio.timeout(seconds):
             while (found := re.search(pattern, self.log.read_text())) is None:
                 self.check()
@@ -67,10 +67,10 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(command: Command, log: Path, cores: str = MEASURED_CORE) -> AsyncGenerator[Running]:
-    """Start a program whose output goes into a file; end it in the end."""
+    """Start a program with its output in a file; end it on exit."""
     pinned = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores, *command]
     with log.open("wb") as file:
-        process = subprocess.Popen(pinned, stdout=file, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+        process = subprocess.Popen(pinned, stdout=file, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC does not support
     try:
         yield Running(process, log)
     finally:
@@ -83,12 +83,12 @@ async def running(command: Command, log: Path, cores: str = MEASURED_CORE) -> As
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine on which no process listens."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """So many of them in a row."""
+    """Return this many consecutive ones."""
     found: list[int] = []
     for port in _PORTS:
         found = [*found, port] if _is_free(port) else []
@@ -105,7 +105,7 @@ def _is_free(port: int) -> bool:
 
 
 async def listening(port: int, program: Running, seconds: float = 120) -> None:
-    """Wait until a port answers."""
+    """Wait until a port accepts connections."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         program.check()

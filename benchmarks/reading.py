@@ -26,7 +26,7 @@ async def client(stage: Stage) -> Measured:
 
 
 def messages(encoding: pb.VectorEncoding.ValueType) -> list[bytes]:
-    """The events of one call as they arrive."""
+    """Return the events of one call as they arrive."""
     events = []
     for index, values in enumerate(bodies.vectors(bodies.TWO_HOURS).astype("<f4")):
         vector = pb.Vector(encoding=encoding, dimensions=bodies.DIMENSIONS)
@@ -44,7 +44,7 @@ def messages(encoding: pb.VectorEncoding.ValueType) -> list[bytes]:
 
 
 def as_array(arrived: Sequence[bytes]) -> Any:
-    """As the client does it."""
+    """Read the vectors like the client."""
     collector = replies.Collector(1, "")
     for data in arrived:
         event = replies.event(pb.CreateEmbeddingResponse.FromString(data), "")
@@ -54,7 +54,7 @@ def as_array(arrived: Sequence[bytes]) -> Any:
 
 
 def as_list(arrived: Sequence[bytes]) -> list[float]:
-    """As it is done with nothing but the stubs."""
+    """Read the vectors with the stubs only."""
     values: list[float] = []
     for data in arrived:
         values.extend(pb.CreateEmbeddingResponse.FromString(data).segment.vector.values)

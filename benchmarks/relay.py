@@ -1,9 +1,9 @@
-"""What may stand between the gateway and the upstream: a TLS server, or a forward proxy.
+"""Relays between the gateway and the upstream: a TLS server and a forward proxy.
 
     python -m benchmarks.relay tls PORT UPSTREAM_PORT CERTIFICATE
     python -m benchmarks.relay proxy PORT
 
-Both pass bytes on and read nothing of the messages but, in the proxy, the head of a connection's first request. The
+Both pass bytes on unchanged; the proxy parses the head of a connection's first request. The
 proxy takes CONNECT and the absolute form, for one host name, which no name server resolves: a connection to that host
 that does not go through the proxy cannot succeed. It prints one line for each connection that it accepts.
 """
@@ -23,7 +23,7 @@ _END = b"\r\n\r\n"
 
 
 class Side(asyncio.Protocol):
-    """One of two connections; what arrives is written to the other, which slows this one down if it has to."""
+    """One of two connections; its data go to the other, which applies back-pressure."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -34,7 +34,7 @@ class Side(asyncio.Protocol):
 
     @property
     def outlet(self) -> asyncio.Transport | None:
-        """What this side writes to, while there is a connection."""
+        """Return the transport of the other connection, while there is one."""
         return self.other.transport if self.other is not None else None
 
     def data_received(self, data: bytes) -> None:
@@ -55,7 +55,7 @@ class Side(asyncio.Protocol):
             self.outlet.close()
 
     async def connect(self, port: int, first: bytes) -> None:
-        """Open the connection to the upstream and send what has arrived for it already."""
+        """Open the connection to the upstream and send the data received so far."""
         assert self.transport is not None
         self.transport.pause_reading()
         try:
@@ -78,7 +78,7 @@ class Side(asyncio.Protocol):
 
 
 class TlsSide(Side):
-    """A caller of the TLS server.
+    """A connection to the TLS server.
 
     Args:
         port: of the upstream, in plain text.
@@ -95,7 +95,7 @@ class TlsSide(Side):
 
 
 class ProxySide(Side):
-    """A caller of the proxy."""
+    """A connection to the proxy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class ProxySide(Side):
     def _begin(self, head: bytes) -> None:
         method, target, _ = head.partition(b"\r\n")[0].decode("latin-1").split(" ", 2)
         url = urllib.parse.urlsplit(f"//{target}" if method == "CONNECT" else target)
-        print(method, target, flush=True)  # noqa: T201 - what shows that the proxy was used
+        print(method, target, flush=True)  # noqa: T201 - evidence that the proxy was used
         if url.hostname != HOST or url.port is None:
             self._refuse("502 Bad Gateway")
             return
@@ -134,7 +134,7 @@ async def serve(port: int, side: Callable[[], Side], tls: ssl.SSLContext | None 
 
 
 async def main(kind: str, port: str, *words: str) -> None:
-    """Be one of the two."""
+    """Run one of the two."""
     if kind == "proxy":
         await serve(int(port), ProxySide)
     upstream_port, certificate = words

@@ -1,4 +1,4 @@
-"""How figures are told: lines for people, facts for programs."""
+"""Formats of figures: text for people, facts for programs."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from benchmarks.rows import Figure, Measured, Row
 
 
 def lines(row: Row, measured: Measured, circumstances: str) -> str:
-    """One line a figure, and below it the notes and how it was measured."""
+    """Return one line per figure, followed by the notes and the circumstances of the measurement."""
     text = [_line(row.number, figure) for figure in row.figures(measured)]
     return "\n".join([*text, *(f"{'':19}{note}" for note in (*measured.notes, circumstances))])
 
 
 def facts(figure: Figure) -> dict[str, Any]:
-    """One figure for the file."""
+    """Return one figure for the file."""
     bound = figure.bound
     bounds = {"target": bound.target, "goal": bound.goal}
     return {"name": bound.name, "value": figure.value, "rounds": list(figure.rounds), **bounds, "ok": figure.ok}
@@ -29,5 +29,5 @@ def _line(number: int, figure: Figure) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits of it."""
+    """Return a number with three digits."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

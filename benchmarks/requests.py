@@ -1,4 +1,4 @@
-"""What is asked, and whether the answer is the right one."""
+"""The requests, and checks of the replies."""
 
 import io
 import wave
@@ -10,15 +10,15 @@ import numpy as np
 from benchmarks import bodies
 from embedwire.v1 import embedding_pb2 as pb
 
-CHUNK_BYTES = 64 << 10  # of an upload
+CHUNK_BYTES = 64 << 10  # chunk size of an upload
 PATH = "/embedwire.v1.EmbeddingService/"
 _TEXT = pb.Input(text=pb.TextInput(value="a red fox jumps over a lazy dog"))
 _AUDIO = pb.Input(audio=pb.AudioInput(source=pb.MediaSource(url="https://media.example/two-hours.mp3")))
-_PACKED = pb.VECTOR_ENCODING_FLOAT32_LE  # as clients ask
+_PACKED = pb.VECTOR_ENCODING_FLOAT32_LE  # the encoding that clients request
 
 
 def of(item: pb.Input) -> pb.CreateEmbeddingRequest:
-    """A request for one input."""
+    """Return a request for one input."""
     return pb.CreateEmbeddingRequest(model_name=bodies.MODEL, inputs=[item], vector_encoding=_PACKED)
 
 
@@ -35,7 +35,7 @@ def audio() -> pb.CreateEmbeddingRequest:
 
 
 def upload(data: bytes) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
-    """An audio file as a client sends it."""
+    """Return an audio file in chunks, as a client sends it."""
     source = pb.UploadSource(file_name="sound.wav", media_type="audio/wav", size_bytes=len(data))
     first = of(pb.Input(audio=pb.AudioInput(source=pb.MediaSource(upload=source))))
     yield pb.CreateEmbeddingFromUploadRequest(request=first)
@@ -45,7 +45,7 @@ def upload(data: bytes) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
 
 
 def sound(size: int) -> bytes:
-    """A WAV file of about this size."""
+    """Return a WAV file of about this size."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(2)
@@ -56,14 +56,14 @@ def sound(size: int) -> bytes:
 
 
 def framed(*messages: Any) -> bytes:
-    """Messages as they are on the wire."""
+    """Return messages with their gRPC frames."""
     return b"".join(
         b"\0" + len(data).to_bytes(4, "big") + data for data in (message.SerializeToString() for message in messages)
     )
 
 
 def check(segments: Sequence[pb.Segment], result: pb.InputResult, expected: int) -> None:
-    """Raise unless the answer is whole and every number of it is right."""
+    """Raise unless the reply is complete and every number of it is right."""
     if result.HasField("failure") or result.segment_count != expected or len(segments) != expected:
         raise AssertionError(f"{len(segments)} segments of {expected}: {result}")
     found = np.stack([np.frombuffer(segment.vector.data, "<f4") for segment in segments])
@@ -72,7 +72,7 @@ def check(segments: Sequence[pb.Segment], result: pb.InputResult, expected: int)
 
 
 def check_events(events: Sequence[pb.CreateEmbeddingResponse], expected: int) -> None:
-    """The same for the events of a stream."""
+    """Check the events of a stream in the same way."""
     check([event.segment for event in events[:-1]], events[-1].result, expected)
 
 

@@ -1,4 +1,4 @@
-"""Subjects side by side: one short burst of each in turn, and again, so that a slow minute is everybody's."""
+"""Comparison of subjects: one short burst of each per round, so that a slow minute affects all of them."""
 
 import contextlib
 import dataclasses
@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 GATEWAY = "gateway"
-# Two processes of the same program differ by some percent for as long as they run, by where their memory lies.
+# Two processes of the same program differ by some percent during their lifetime, by the layout of their memory.
 ROUNDS_OF_A_PROCESS = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """One burst.
+    """The result of one burst.
 
     Attributes:
-        rate: correct answers a second.
-        asked: upstream requests for each call; None where there is no upstream.
-        upstream_cpu: how much of a core the upstream took.
-        load_cpu: how much of a core the load took.
+        rate: correct replies per second.
+        asked: upstream requests per call; None without an upstream.
+        upstream_cpu: CPU of the upstream, as a share of a core.
+        load_cpu: CPU of the load, as a share of a core.
         cpu: seconds of CPU of the measured process for each call; None if it was not measured.
     """
 
@@ -35,12 +35,12 @@ Subject = Callable[[float], Awaitable[Sample]]
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The samples of all subjects, round by round."""
+    """The samples of all subjects, by round."""
 
     samples: Mapping[str, list[Sample]]
 
     def ratios(self, one: str, other: str) -> list[float]:
-        """Of each round."""
+        """Return the ratio of each round."""
         pairs = zip(self.samples[one], self.samples[other], strict=True)
         return [first.rate / second.rate for first, second in pairs]
 
@@ -48,11 +48,11 @@ class Comparison:
         return statistics.median(sample.rate for sample in self.samples[name])
 
     def rates(self) -> dict[str, list[float]]:
-        """Of all subjects, round by round."""
+        """Return the rates of all subjects by round."""
         return {name: [sample.rate for sample in samples] for name, samples in self.samples.items()}
 
     def notes(self, *names: str) -> list[str]:
-        """A line for each subject, or for these."""
+        """Return a line for each subject, or for these."""
         return [self._note(name) for name in names or self.samples]
 
     def _note(self, name: str) -> str:
@@ -69,7 +69,7 @@ class Comparison:
 
 
 async def side_by_side(subjects: Mapping[str, Subject], rounds: int, seconds: float) -> Comparison:
-    """Measure each in every round, after one burst of each that does not count; every other round backwards."""
+    """Measure each subject in every round, after a warm-up burst of each; every other round is in reverse order."""
     for subject in subjects.values():
         await subject(seconds / 4)
     samples: dict[str, list[Sample]] = {name: [] for name in subjects}
@@ -83,7 +83,7 @@ async def side_by_side(subjects: Mapping[str, Subject], rounds: int, seconds: fl
 async def anew(
     subjects: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]], rounds: int, seconds: float
 ) -> Comparison:
-    """The same for subjects that differ little: they are started anew after every two rounds."""
+    """Measure subjects that differ little in the same way, but restart them after every two rounds."""
     samples: dict[str, list[Sample]] = {name: [] for name in subjects}
     for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
         async with contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Rows of the benchmark, by name: what each is held to, and how it is measured."""
+"""Rows of the benchmark, by name: their bounds and their measurement."""
 
 import dataclasses
 import statistics
@@ -9,7 +9,7 @@ from benchmarks.stage import Stage
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bound:
-    """What a figure is held to: the target must be met, the goal is hoped for.
+    """The bounds of a figure: the required target and the desired goal.
 
     Attributes:
         at_most: whether less is better.
@@ -23,11 +23,11 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured.
+    """The result of a measurement.
 
     Attributes:
-        rounds: the numbers of each figure, round by round.
-        notes: what belongs to them: rates, upstream requests for each call, CPU.
+        rounds: the numbers of each figure by round.
+        notes: additional results: rates, upstream requests per call, CPU.
     """
 
     rounds: Sequence[Sequence[float]]
@@ -57,7 +57,7 @@ Play = Callable[[Stage], Awaitable[Measured]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """A row by its number and its name."""
+    """A row with its number and name."""
 
     number: int
     name: str
@@ -69,7 +69,7 @@ class Row:
         return (self.play.__doc__ or "").strip().partition("\n")[0]
 
     def figures(self, measured: Measured) -> list[Figure]:
-        """Its figures; none of them has a number if nothing was measured."""
+        """Return its figures, without numbers if nothing was measured."""
         rounds = measured.rounds or [()] * len(self.bounds)
         return [Figure(bound, numbers) for bound, numbers in zip(self.bounds, rounds, strict=True)]
 
@@ -78,7 +78,7 @@ ALL: dict[str, Row] = {}
 
 
 def row(number: int, name: str, *bounds: Bound) -> Callable[[Play], Play]:
-    """Add a function to the rows."""
+    """Register a function as a row."""
 
     def add(play: Play) -> Play:
         ALL[name] = Row(number, name, bounds, play)

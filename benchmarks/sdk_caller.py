@@ -1,4 +1,4 @@
-"""The official SDK at work, in the peers' environment: so many callers for so long; prints what they did.
+"""The official SDK as a client, in the peers' environment: concurrent callers for some seconds; prints their counts.
 
 python sdk_caller.py URL MODEL CALLERS SECONDS REPLY
 """
@@ -15,7 +15,7 @@ WARM_SECONDS = 0.5
 
 
 async def main(url: str, model: str, callers: int, seconds: float, expected: list[float]) -> dict[str, float]:
-    """Call for a moment, then for as long as it counts."""
+    """Call for a short warm-up, then for the measured time."""
     client = AsyncTwelveLabs(api_key="a-key-of-the-benchmark", base_url=url)
     done = 0
 
@@ -42,4 +42,4 @@ async def main(url: str, model: str, callers: int, seconds: float, expected: lis
 if __name__ == "__main__":
     reply = json.loads(Path(sys.argv[5]).read_bytes())["text_embedding"]["segments"][0]["float"]
     found = asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), reply))
-    print(json.dumps(found), flush=True)  # noqa: T201 - what it is for
+    print(json.dumps(found), flush=True)  # noqa: T201 - the program's output

@@ -1,4 +1,4 @@
-"""What a row is given: a directory, the upstream, how long to measure, and ways to start what is measured."""
+"""The environment of a row: a directory, the upstream, durations, and functions that start the subjects."""
 
 import contextlib
 import dataclasses
@@ -23,15 +23,15 @@ STREAM, UNARY, UPLOAD = "CreateEmbedding", "CreateEmbeddingUnary", "CreateEmbedd
 
 @dataclasses.dataclass
 class Stage:
-    """Where a row is measured.
+    """The environment of a row.
 
     Attributes:
-        directory: for logs and whatever programs read.
-        peers: the environment of the peers.
-        rounds: how often each subject has its turn.
-        seconds: of one turn.
-        wanted: the rows that are to be measured.
-        panels: what the plot shows, by title.
+        directory: for logs and files of the programs.
+        peers: the virtual environment of the peers.
+        rounds: number of bursts of each subject.
+        seconds: duration of one burst.
+        wanted: the requested rows.
+        panels: the panels of the plot, by title.
     """
 
     directory: Path
@@ -45,21 +45,21 @@ class Stage:
     def gateway(
         self, way: str, start: Start = DEFAULT, **flags: Any
     ) -> contextlib.AbstractAsyncContextManager[Gateway]:
-        """A gateway that asks the upstream in this way."""
+        """Run a gateway that uses this port of the upstream."""
         return gateway(self.directory, self.upstream, way, start, flags)
 
     async def compare(self, subjects: Mapping[str, Subject]) -> Comparison:
-        """Measure side by side."""
+        """Compare these subjects."""
         return await side_by_side(subjects, self.rounds, self.seconds)
 
     async def compare_anew(
         self, subjects: Mapping[str, Callable[[], contextlib.AbstractAsyncContextManager[Subject]]]
     ) -> Comparison:
-        """Measure side by side what is started anew after every two rounds."""
+        """Compare these subjects with restarts after every two rounds."""
         return await anew(subjects, self.rounds, self.seconds)
 
     async def panel(self, title: str, measure: Callable[["Stage"], Awaitable[Comparison]]) -> Comparison:
-        """What several rows and the plot share is measured once."""
+        """Measure a comparison once that several rows and the plot share."""
         if title not in self.panels:
             self.panels[title] = await measure(self)
         return self.panels[title]
@@ -67,7 +67,7 @@ class Stage:
     async def streaming(
         self, server: Gateway, request: pb.CreateEmbeddingRequest, segments: int, connections: int, calls_each: int
     ) -> Embedding:
-        """A gateway that is asked for streams; the first is looked at closely."""
+        """Run a gateway for streams; its first stream is checked completely."""
         async with server.stub() as stub:
             events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
         requests.check_events(events, segments)
@@ -75,14 +75,14 @@ class Stage:
         return embedding(server, load, len(requests.framed(*events)))
 
     def load(self, target: str, method: str, messages: bytes, connections: int, calls_each: int) -> Load:
-        """Calls of one method that send these messages."""
+        """Return the load of calls of one method with these messages."""
         body = self.directory / f"{method}-{zlib.crc32(messages):08x}.request"
         body.write_bytes(messages)
         return Load(f"http://{target}{requests.PATH}{method}", body, connections, calls_each)
 
     @contextlib.asynccontextmanager
     async def bare(self, answer: pb.CreateEmbeddingUnaryResponse) -> AsyncGenerator[Callable[..., Served]]:
-        """A bare server that sends this answer; whoever is given it says how it is asked."""
+        """Run a bare server that sends this answer; yield a function that returns it with a load."""
         port = free_port()
         file = self.directory / f"bare-{port}.answer"
         file.write_bytes(answer.SerializeToString())
@@ -102,7 +102,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def opened(build: Path, rounds: int, seconds: float, wanted: frozenset[str]) -> AsyncGenerator[Stage]:
-    """A stage with a running upstream, below the directory of what is built."""
+    """Run the upstream; yield a stage below the build directory."""
     directory = build / "bench"
     directory.mkdir(parents=True, exist_ok=True)
     with alone():
@@ -112,12 +112,14 @@ async def opened(build: Path, rounds: int, seconds: float, wanted: frozenset[str
 
 @contextlib.contextmanager
 def alone(name: str = "embedwire-bench") -> Iterator[None]:
-    """Hold a name on this machine: two benchmarks would disturb each other, those of two checkouts as well.
+    """Lock this machine: concurrent benchmarks would disturb each other, also those of two checkouts.
 
     Raises:
-        RuntimeError: another one holds it.
+        RuntimeError: another benchmark has the lock.
     """
-    with socket.socket(socket.AF_UNIX) as held:  # in no directory; the kernel gives it up when the process ends
+    with socket.socket(
+        socket.AF_UNIX
+    ) as held:  # abstract socket: no file, and released by the kernel when the process ends
         try:
             held.bind(f"\0{name}")
         except OSError:
@@ -126,7 +128,7 @@ def alone(name: str = "embedwire-bench") -> Iterator[None]:
 
 
 async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingUnaryResponse:
-    """What a gateway answers, as one message of any size."""
+    """Return the answer of a gateway as one message of any size."""
     async with server.stub() as stub:
         events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
     segments = [event.segment for event in events[:-1]]

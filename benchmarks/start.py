@@ -1,4 +1,4 @@
-"""The row of starting: how soon a server serves, and what it takes when nobody calls."""
+"""The row of the start: time until a server serves, and its memory without calls."""
 
 import asyncio
 import statistics
@@ -31,19 +31,19 @@ async def start(stage: Stage) -> Measured:
 
 
 async def settle(stage: Stage, chosen: Start = DEFAULT) -> None:
-    """Compile its modules, and have its files in the page cache as they are after a start of the machine."""
+    """Compile its modules, and fill the page cache with its files as after a boot of the machine."""
     await started(stage, chosen)
     await asyncio.to_thread(chosen.build.evict)
     await started(stage, chosen)
 
 
 async def started(stage: Stage, chosen: Start = DEFAULT) -> tuple[float, float, float]:
-    """Start one: seconds until it says that it serves, then its MiB, and those of them that are not pages of files."""
+    """Start a server; return the seconds until it serves, its memory in MiB, and the part without pages of files."""
     port = free_port()
     flags = ["--listen", f"127.0.0.1:{port}", "--metrics-listen", f"127.0.0.1:{free_port()}"]
     flags += ["--upstream", stage.upstream.url("text")]
     began = time.monotonic()
-    # Compiled modules are kept, as everywhere but where somebody has turned that off.
+    # Bytecode is written, as by default.
     command: Command = ["env", "--unset=PYTHONDONTWRITEBYTECODE", *chosen.build.serve, *flags]
     async with running(command, stage.directory / "start.log") as program:
         await listening(port, program)

@@ -1,4 +1,4 @@
-"""Rows of short texts: calls a second beside the floor, and beside the way that must not ship."""
+"""Rows of short texts: calls per second compared with the lower bound, and with httpx's default transport."""
 
 import contextlib
 import functools
@@ -17,8 +17,8 @@ FLOOR, ON_HTTPX = "bare server", "on httpx, files="
 FILES = Start(app="benchmarks.files_app")
 IDEAL_SECONDS = 0.2
 MANY_EACH = 48
-# What an installation with a plan sets; too many to be reached.
-RATE_LIMITS = {"text_requests_per_minute": 100_000_000, "text_requests_per_day": 100_000_000}
+# Limits as for a paid plan, too high to be reached.
+RATE_LIMITS = {"rate_limits_text_requests_per_minute": 100_000_000, "rate_limits_text_requests_per_day": 100_000_000}
 
 
 @row(1, "text", Bound("text ÷ bare stream", 0.45, 0.60))
@@ -39,13 +39,13 @@ async def httpx(stage: Stage) -> Measured:
 async def texts(
     stage: Stage, start: Start = DEFAULT, connections: int = CONNECTIONS, calls_each: int = CALLS_EACH
 ) -> AsyncGenerator[Embedding]:
-    """Texts, streamed."""
+    """Run a gateway under a load of streamed texts."""
     async with stage.gateway("text", start) as server:
         yield await stage.streaming(server, requests.text(), 1, connections, calls_each)
 
 
 async def streamed(stage: Stage) -> Comparison:
-    """Whom of them is wanted, side by side."""
+    """Compare the requested subjects."""
     request = requests.text()
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(stage.gateway("text"))
@@ -67,7 +67,7 @@ async def unary(stage: Stage) -> Measured:
 
 
 async def answered(stage: Stage) -> Comparison:
-    """Both with the same answer."""
+    """Compare both with the same answer."""
     async with stage.gateway("text") as server:
         ours, answer = await unary_of(stage, server)
         async with stage.bare(answer) as bare:
@@ -76,7 +76,7 @@ async def answered(stage: Stage) -> Comparison:
 
 
 async def unary_of(stage: Stage, server: Gateway) -> tuple[Embedding, pb.CreateEmbeddingUnaryResponse]:
-    """A gateway under load by the unary call, and its answer, which is looked at closely."""
+    """Run a gateway under the load of unary calls, after a complete check of one answer."""
     request = requests.text_unary()
     async with server.stub() as stub:
         answer = await stub.CreateEmbeddingUnary(request, timeout=60)
@@ -87,14 +87,14 @@ async def unary_of(stage: Stage, server: Gateway) -> tuple[Embedding, pb.CreateE
 
 @contextlib.asynccontextmanager
 async def unary_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Texts by the unary call."""
+    """Run a gateway under a load of texts by the unary call."""
     async with stage.gateway("text", start) as server:
         yield (await unary_of(stage, server))[0]
 
 
 @contextlib.asynccontextmanager
 async def late_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Texts for an upstream that takes 200 ms."""
+    """Run a gateway under a load of texts, with an upstream that takes 200 ms."""
     async with stage.gateway("text-late", start) as server:
         yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, MANY_EACH)
 
@@ -111,7 +111,7 @@ async def late(stage: Stage) -> Measured:
 
 @contextlib.asynccontextmanager
 async def limited_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Texts, with rate limits set."""
+    """Run a gateway with rate limits under a load of texts."""
     async with stage.gateway("text", start, **RATE_LIMITS) as server:
         yield await stage.streaming(server, requests.text(), 1, CONNECTIONS, CALLS_EACH)
 

@@ -1,4 +1,4 @@
-"""The gateway with a clock beside it on its event loop: SIGUSR1 has it write for how long the loop stood still.
+"""The gateway with a clock on its event loop: SIGUSR1 makes it write the longest stall of the loop.
 
 python -m benchmarks.ticking_app serve --upstream URL ...
 """
@@ -16,16 +16,16 @@ TICK_SECONDS = 0.001
 
 
 class TickingApp(App):
-    """The server, and the longest time by which a tick came late."""
+    """The server, and the longest delay of a tick."""
 
     async def __aenter__(self) -> Self:
-        """Start the clock once all is started."""
+        """Start the clock after the server."""
         await super().__aenter__()
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        loop.add_signal_handler(signal.SIGUSR1, self._report)
         self._longest, self._due = 0.0, time.perf_counter() + TICK_SECONDS
         loop.call_later(TICK_SECONDS, self._tick)
-        self._tell()  # that it may be asked from now on
+        self._report()  # ready for signals
         return self
 
     def _tick(self) -> None:
@@ -34,7 +34,7 @@ class TickingApp(App):
         self._due = time.perf_counter() + TICK_SECONDS
         asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         sys.stderr.write(f"longest stall {self._longest * 1e3:.2f} ms\n")
         sys.stderr.flush()
         self._longest = 0.0

@@ -14,7 +14,7 @@ CONNECTIONS = 8
 
 @contextlib.asynccontextmanager
 async def uploads(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Files of 1 MB, eight at a time."""
+    """Run a gateway under a load of uploads of 1 MB, eight at a time."""
     messages = [*requests.upload(requests.sound(FILE_BYTES))]
     async with stage.gateway("audio-short", start) as server:
         async with server.stub() as stub:

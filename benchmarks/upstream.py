@@ -1,4 +1,4 @@
-"""The upstream: a compiled program with a port for each way in which it answers."""
+"""The upstream: a compiled program with a port for each kind of reply."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ WAYS = {
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What a port has seen: requests, answers that left in full, and when the last byte of the last one did."""
+    """Counts of a port: requests, complete replies, and the time of the last byte of the last one."""
 
     requests: int
     answers: int
@@ -36,7 +36,7 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class Upstream:
-    """The running upstream."""
+    """A running upstream."""
 
     program: Running
     ports: dict[str, int]

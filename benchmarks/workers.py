@@ -1,4 +1,4 @@
-"""The row of several processes: two workers beside one, and what the kernel's choice of workers lets them reach."""
+"""The row of several workers: two compared with one, and the limit by the kernel's assignment of connections."""
 
 import statistics
 from fractions import Fraction
@@ -16,10 +16,10 @@ ASSIGNMENTS = 20
 
 
 def expected_speedup(connections: int, workers: int) -> float:
-    """The mean of connections ÷ (connections of the busiest worker), each on a worker at random.
+    """Return the mean of connections ÷ (connections of the busiest worker), each on a random worker.
 
-    So much more than one worker can several serve, on average, if all connections carry the same load. Callers who
-    always have calls under way, as the load of this row, are served better: those on the other workers call more often.
+    This is the mean speedup of several workers if all connections have the same load. Callers that
+    always have calls in flight, as in this row, exceed it: those on less busy workers make more calls.
     """
     at_most = [_assignments(connections, workers, most) for most in range(connections + 1)]
     means = (Fraction(connections, most) * (at_most[most] - at_most[most - 1]) for most in range(1, connections + 1))
@@ -27,7 +27,7 @@ def expected_speedup(connections: int, workers: int) -> float:
 
 
 def _assignments(connections: int, workers: int, most: int) -> Fraction:
-    """How many assignments give no worker more than so many connections."""
+    """Return the number of assignments with at most this many connections per worker."""
     ways = [Fraction(1), *[Fraction(0)] * connections]  # by connections, as coefficients of x^n / n!
     for _ in range(workers):
         ways = [

@@ -12,7 +12,7 @@ import pytest
 from tests.support.serving import EVERYWHERE, Scripted, Serve, Served, serving
 from tests.support.upstreams import Script, ScriptedHttpServer
 
-# The same examples every time, however slow the machine is.
+# The same examples on every run, without a time limit.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("steady")
 
@@ -23,17 +23,19 @@ _CHANGES_BEHAVIOUR = re.compile(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--grpc-public-api-only", action="store_true", help="all servers use grpcio's public API only")
+    parser.addoption(
+        "--server-grpc-public-api-only", action="store_true", help="all servers use grpcio's public API only"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("grpc_public_api_only"):
-        EVERYWHERE["grpc_public_api_only"] = True
+    if config.getoption("server_grpc_public_api_only"):
+        EVERYWHERE["server_grpc_public_api_only"] = True
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_environment() -> Generator[None]:
-    """Take away what changes the behaviour of the server, of clients and of output, also in other processes."""
+    """Remove environment variables that change the server, clients and output, also in other processes."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in os.environ:  # noqa: TID251 - the tests' own environment
             if _CHANGES_BEHAVIOUR.fullmatch(name):
@@ -49,14 +51,14 @@ def serve() -> Serve:
 
 @pytest.fixture
 async def served() -> AsyncGenerator[Served]:
-    """A server on the sandbox."""
+    """Return a server on the sandbox."""
     async with serving() as running:
         yield running
 
 
 @pytest.fixture
 def scripted() -> Scripted:
-    """Start a server whose upstream follows a script."""
+    """Start a server on a scripted upstream."""
 
     @contextlib.asynccontextmanager
     async def start(script: Script, **settings: Any) -> AsyncGenerator[tuple[Served, ScriptedHttpServer]]:

@@ -24,7 +24,7 @@ func answer[A any](ctx context.Context, chosen *settings, call func(trailer *met
 	found, err := call(&trailer)
 	delay, isAsked := pushback(err, trailer)
 	deadline, _ := ctx.Deadline() // begin has set one
-	if !isAsked || !chosen.retryRefusals || delay >= time.Until(deadline) {
+	if !isAsked || !chosen.retryOnPushback || delay >= time.Until(deadline) {
 		return found, err
 	}
 	select {

@@ -55,7 +55,7 @@ func TestRetries(t *testing.T) {
 		"two numbers":      {codes.ResourceExhausted, []string{"1", "1"}, true, 1},
 		"not said":         {codes.Unavailable, nil, true, 1},
 		"another code":     {codes.Aborted, []string{"1"}, true, 1},
-		"after its time":   {codes.ResourceExhausted, []string{"60000"}, true, 1}, // told at once
+		"after its time":   {codes.ResourceExhausted, []string{"60000"}, true, 1}, // returned at once
 		"after many years": {codes.ResourceExhausted, []string{"99999999999999999999"}, true, 1},
 	} {
 		for way, call := range ways {
@@ -64,7 +64,7 @@ func TestRetries(t *testing.T) {
 				seen, _ := metadata.FromIncomingContext(ctx)
 				ids = append(ids, seen.Get("x-request-id")...)
 				return refuse(ctx, try.code, try.pushback...)
-			}, WithRetryRefusals(try.retry))
+			}, WithRetryOnPushback(try.retry))
 			err := call(t.Context(), client)
 			var failed *Error
 			if !errors.As(err, &failed) || failed.Code != try.code || len(ids) != try.want {

@@ -29,7 +29,7 @@ type Client struct {
 // An option that cannot be used, or a credential that would travel over a network in plain text, is an error that
 // wraps [ErrArgument].
 func NewClient(target string, options ...Option) (*Client, error) {
-	chosen := settings{retryRefusals: true}
+	chosen := settings{retryOnPushback: true}
 	for _, option := range options {
 		option(&chosen)
 	}

@@ -82,7 +82,7 @@ func fromStatus(said *status.Status, requestID string) *Error {
 	})
 	if at >= 0 {
 		facts.add(details)
-	} else if facts.Code == codes.DeadlineExceeded || facts.Code == codes.Canceled { // gRPC itself, or somebody between
+	} else if facts.Code == codes.DeadlineExceeded || facts.Code == codes.Canceled { // from gRPC itself, or from a proxy
 		facts.Reason = code.Code(facts.Code).String()
 	}
 	return newError(facts)

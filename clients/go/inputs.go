@@ -84,7 +84,7 @@ func Path(path string) Source { return Source{kind: pathSource, text: path} }
 // Data is the bytes of a file themselves.
 func Data(data []byte) Source { return Source{kind: dataSource, data: data} }
 
-// Reader is a file that is read to its end while it is uploaded. Who opened it closes it. A Read that is under way
+// Reader is a file that is read to its end while it is uploaded. It is not closed. A Read that is under way
 // when the call ends before it is not waited for.
 func Reader(reader io.Reader) Source { return Source{kind: readerSource, reader: reader} }
 

@@ -20,12 +20,12 @@ var (
 type Option func(*settings)
 
 type settings struct {
-	tls            *tls.Config
-	token          *string
-	upstreamAPIKey *string
-	timeout        *time.Duration
-	waitForReady   bool
-	retryRefusals  bool
+	tls             *tls.Config
+	token           *string
+	upstreamAPIKey  *string
+	timeout         *time.Duration
+	waitForReady    bool
+	retryOnPushback bool
 }
 
 // WithTLS makes the connection one of TLS: roots, a certificate of this client's own (mutual TLS) and the name that
@@ -51,9 +51,9 @@ func WithTimeout(timeout time.Duration) Option { return func(s *settings) { s.ti
 // WithWaitForReady makes calls wait for a server that is not there yet, within their time, rather than fail.
 func WithWaitForReady() Option { return func(s *settings) { s.waitForReady = true } }
 
-// WithRetryRefusals chooses whether a call that the server refused before it did any work is made once more, as soon as
+// WithRetryOnPushback chooses whether a call that the server refused before it did any work is made once more, as soon as
 // the server asks for and within the time of the call. It is, by default. Nothing else is repeated, nor is an upload.
-func WithRetryRefusals(retry bool) Option { return func(s *settings) { s.retryRefusals = retry } }
+func WithRetryOnPushback(retry bool) Option { return func(s *settings) { s.retryOnPushback = retry } }
 
 func (s *settings) check(target string) error {
 	for name, secret := range map[string]*string{"token": s.token, "upstream API key": s.upstreamAPIKey} {

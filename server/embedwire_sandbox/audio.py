@@ -1,11 +1,11 @@
-"""Sound: decoding WAV, FLAC and MP3, cutting it into windows, and one segment after another.
+"""Audio embedding: decodes WAV, FLAC and MP3, and computes segments window by window.
 
 Windows are those of the upstream API notes, section 6. The `transcription` segments of Marengo 3.0 are made of the
-movement of the loudness; nothing here recognises speech.
+changes of loudness; nothing here recognises speech.
 
-The length in a header is a claim, which may be missing or false. No buffer is sized from it: samples are decoded in
-blocks of a fixed size, and a window is the largest piece that is kept. A file without a usable length is decoded
-twice, first to count its samples.
+The length in a header may be missing or false. No buffer is sized from it: samples are decoded in blocks of a fixed
+size, and at most one window is kept in memory. A file without a usable length is decoded twice, first to count its
+samples.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -26,7 +26,7 @@ from embedwire_sandbox.vectors import project
 _FORMATS: Final = frozenset({"WAV", "WAVEX", "FLAC", "MP3"})
 _MAX_CHANNELS: Final = 8
 _RATES: Final = range(4_000, 192_001)
-_UNKNOWN_FRAMES: Final = 1 << 60  # libsndfile reports 2^63 - 1 for a length that the file leaves open
+_UNKNOWN_FRAMES: Final = 1 << 60  # libsndfile reports 2^63 - 1 for an unknown length
 _BLOCK: Final = 1 << 14  # frames that are decoded at a time
 _DIGITS: Final = 6  # offsets are written to the microsecond
 _NOT_VALID: Final = "Audio file is not valid. It has to be a complete WAV, FLAC or MP3."
@@ -35,10 +35,10 @@ Check = Callable[[], None]
 
 
 class _Sound(soundfile.SoundFile):  # type: ignore[misc]  # it ships no types
-    """A sound file that is read from its start to its end.
+    """Audio file that is read sequentially.
 
     soundfile seeks after every read of a file that can seek. That fails in a FLAC file of unknown length, and after a
-    seek in an MP3 file the decoder gives noise, since a frame needs those before it.
+    seek in an MP3 file the decoder returns noise, since a frame depends on those before it.
     """
 
     def seekable(self) -> bool:
@@ -46,16 +46,16 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]  # it ships no types
 
 
 class Window(NamedTuple):
-    """A stretch of a file, in seconds from its beginning."""
+    """Section of a file, in seconds from its beginning."""
 
     start: float
     end: float
 
 
 def windows(model: Model, start: float, end: float) -> Iterator[Window]:
-    """Cut the stretch from `start` to `end` as the model does.
+    """Split the section from `start` to `end` into windows as the model does.
 
-    `fixed`: windows of the model's length; the last is what remains. `even`: as many equal windows as bring their
+    `fixed`: windows of the model's length; the last may be shorter. `even`: equal windows, as many as bring their
     length nearest to the model's.
     """
     if model.segmentation == "fixed":
@@ -73,14 +73,14 @@ def audio_segments(
 ) -> Generator[Segment, None, None]:
     """Decode a file window by window and yield the segments of each.
 
-    Every step blocks; take each in a thread. No more than one window is held in memory.
+    Every step blocks; run each in a thread. At most one window is in memory.
 
     Args:
         upload: The file.
         model: The model.
         start: Where to begin, in seconds.
-        options: The knobs.
-        check: Called between two blocks; it raises to stop the decoding.
+        options: The options.
+        check: Called between two blocks; raises to stop the decoding.
 
     Raises:
         MediaError: The file is empty, of another format, broken or too long; possibly after some segments.
@@ -105,7 +105,7 @@ def audio_segments(
 
 
 def _frames(content: Any, max_samples: int, check: Check) -> int:  # noqa: ANN401
-    """The length that the header claims, or if it claims none, the length that decoding finds."""
+    """Return the number of frames by the header, or if it has none, by decoding."""
     with _Sound(content) as sound:
         _check_sound(sound)
         frames = int(sound.frames)
@@ -123,12 +123,12 @@ class _Decoder:
     """Decodes blocks of one file, up to a number of samples in total.
 
     Args:
-        sound: The file, at its start.
-        max_samples: Most samples that are decoded, all channels together.
+        sound: The open file, at its start.
+        max_samples: Limit of decoded samples, all channels together.
         check: Called before each block.
 
     Attributes:
-        rate: Frames in a second.
+        rate: Frames per second.
     """
 
     def __init__(self, sound: Any, max_samples: int, check: Check) -> None:  # noqa: ANN401
@@ -139,7 +139,7 @@ class _Decoder:
         self._check = check
 
     def read(self, frames: int) -> Samples:
-        """Return up to so many frames, at most one block, mixed to one channel; none at the end.
+        """Return up to this many frames, at most one block, mixed to one channel; none at the end.
 
         Raises:
             MediaError: The file is longer than permitted.
@@ -149,7 +149,7 @@ class _Decoder:
         self._left -= len(part)
         if self._left < 0:
             raise MediaError(f"The audio is too long: at most {self._max_sec:.0f} seconds of this file are decoded.")
-        # A WAV of floats may hold anything, also what is not a number.
+        # A WAV of floats may contain any value, also NaN.
         mixed: Samples = np.clip(np.nan_to_num(part.mean(axis=1)), -1.0, 1.0)
         return mixed
 
@@ -163,7 +163,7 @@ def _segments(
         for _ in _blocks(decoder, round(cut.start * rate) - position):
             pass
         position, edge = round(cut.start * rate), min(round(cut.end * rate), frames)
-        # A window without a sample, at the very end of a file, counts as one of silence.
+        # A window without samples, at the very end of a file, counts as silence.
         samples = np.concatenate([*_blocks(decoder, edge - position)] or [np.zeros(1, dtype=np.float32)])
         position = edge
         end = cut.end if newer and options.end_offsets else None
@@ -174,7 +174,7 @@ def _segments(
 
 
 def _blocks(decoder: _Decoder, frames: int) -> Iterator[Samples]:
-    """Decode exactly so many frames."""
+    """Decode exactly this many frames."""
     while frames > 0:
         part = decoder.read(frames)
         if not len(part):

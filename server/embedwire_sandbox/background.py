@@ -1,6 +1,6 @@
-"""Work that would block the event loop, in threads of the sandbox's own.
+"""Thread pool for blocking work, with cooperative cancellation.
 
-The event loop's default threads serve the gateway as well, so that a long decoding must not occupy them.
+The event loop's default thread pool also serves the gateway: long decoding must not occupy it.
 """
 
 import asyncio
@@ -13,48 +13,48 @@ _T = TypeVar("_T")
 
 
 class StoppedError(Exception):
-    """The call is gone; what it asked for is not needed any more."""
+    """The call was cancelled; its result is not needed any more."""
 
 
 class Stop:
-    """Asks a thread to stop. The thread calls `check` between two pieces of its work."""
+    """Stop request for a thread, which calls `check` between two pieces of its work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def set(self) -> None:
-        """Ask."""
+        """Request the stop."""
         self._event.set()
 
     def check(self) -> None:
-        """Do nothing, until it was asked.
+        """Raise an exception if a stop was requested.
 
         Raises:
-            StoppedError: It was asked.
+            StoppedError: A stop was requested.
         """
         if self._event.is_set():
             raise StoppedError
 
 
 class Threads:
-    """A few threads.
+    """Thread pool.
 
     Args:
-        count: How many; further work waits for its turn.
+        count: Number of threads; further work is queued.
     """
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="sandbox")
 
     def close(self) -> None:
-        """Wait for the work that runs, and end. Work that waits for its turn is cancelled."""
+        """Cancel queued work, and wait for the work that runs."""
         self._pool.shutdown(cancel_futures=True)
 
     async def run(self, work: Callable[[], _T], stop: Stop | None = None) -> _T:
         """Run blocking work in a thread and return what it returns.
 
-        If the caller is cancelled, the work is asked to stop, and this waits until it has ended before it passes the
-        cancellation on: the caller then closes the files that the work reads. Work that has not begun never does.
+        If the caller is cancelled, the work is asked to stop, and the cancellation is raised only once it has ended,
+        since the caller then closes the files that the work reads. Queued work is cancelled.
         """
         job = self._pool.submit(work)
         future = asyncio.wrap_future(job)
@@ -68,7 +68,7 @@ class Threads:
             raise
 
     async def step_by_step(self, steps: Generator[_T, None, None], stop: Stop) -> AsyncGenerator[_T, None]:
-        """Iterate over a generator whose every step blocks, each step in a thread."""
+        """Iterate over a blocking generator, each step in a thread."""
         try:
             while (step := await self.run(lambda: next(steps, None), stop)) is not None:
                 yield step

@@ -1,8 +1,8 @@
-"""Audio files as libsndfile can read them: which of the three containers one is, and lengths that it leaves open.
+"""Audio containers: detects WAV, FLAC and MP3, and repairs headers without a length for libsndfile.
 
-A writer that cannot go back, such as one that writes into a pipe, leaves the length out of the header. libsndfile then
+A writer that cannot seek, such as one that writes into a pipe, leaves the length out of the header. libsndfile then
 takes a WAV file for empty, and guesses the length of an MP3 file from its first frames. Such a file is read through a
-`View`, which has a header with the real length in its place.
+`View`, which replaces the header by one with the real length.
 """
 
 import io
@@ -24,13 +24,13 @@ Stream = Spool | io.RawIOBase
 
 
 class View(io.RawIOBase):
-    """A file with another beginning.
+    """File whose beginning is replaced.
 
     Args:
-        beginning: What is read first.
-        file: What follows it, from `skip` on. It stays open when this is closed.
-        size: The length of the file.
-        skip: How much of the file the beginning stands for.
+        beginning: The new beginning.
+        file: The file, read from `skip` on after the beginning. It stays open when this is closed.
+        size: Size of the file in bytes.
+        skip: Number of bytes of the file that the beginning replaces.
     """
 
     def __init__(self, beginning: bytes, file: Spool, size: int, skip: int) -> None:
@@ -55,7 +55,7 @@ class View(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # of what `RawIOBase` gives
-        """Fill the buffer as far as one of the two parts reaches."""
+        """Read from one of the two parts into the buffer; may be less than requested."""
         size, position = len(buffer), self._position
         if position < len(self._beginning):
             data = self._beginning[position : position + size]
@@ -68,9 +68,9 @@ class View(io.RawIOBase):
 
 
 def opened(upload: Upload, check: Callable[[], None]) -> Stream | None:
-    """Return the file at its start, with its length filled in where it is open; `None` if it is no WAV, FLAC or MP3.
+    """Return the file at its start, with its length added where it is missing; `None` if it is no WAV, FLAC or MP3.
 
-    libsndfile would guess at raw and foreign formats; only three families are ours.
+    libsndfile would also accept raw and other formats, by guessing.
     """
     file, size = upload.file, upload.size
     file.seek(0)
@@ -87,7 +87,7 @@ def opened(upload: Upload, check: Callable[[], None]) -> Stream | None:
 
 
 def _wav_of_open_length(file: Spool, size: int) -> tuple[bytes, int] | None:
-    """Return a new header and the length of the old one, if its size of the samples is 0 although samples follow."""
+    """Return a new header and the length of the old one, if it declares no samples although some follow."""
     form = b""
     for name, position, length in _chunks(file, _HEAD_BYTES):
         if name == b"fmt " and length <= _MAX_FORMAT_BYTES:
@@ -100,7 +100,7 @@ def _wav_of_open_length(file: Spool, size: int) -> tuple[bytes, int] | None:
 
 
 def _is_chunks(file: Spool, position: int, size: int) -> bool:
-    """Whether chunks, such as a list of titles, fill the rest of the file: then there really are no samples."""
+    """Whether chunks, such as metadata, fill the rest of the file: then it really has no samples."""
     end = position
     for name, start, length in _chunks(file, position):
         if not name.isascii() or not name.decode().isprintable():
@@ -110,7 +110,7 @@ def _is_chunks(file: Spool, position: int, size: int) -> bool:
 
 
 def _chunks(file: Spool, position: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each chunk, where its content begins, and the length that it claims."""
+    """Yield the name of each chunk, the position of its content, and its declared length."""
     for _ in range(_MAX_CHUNKS):
         file.seek(position)
         head = file.read(_CHUNK_HEAD_BYTES)

@@ -1,6 +1,6 @@
-"""PNG samples of other depths than 8 bits, which Pillow does not scale everywhere.
+"""Scales PNG samples of other depths to 8 bits, where Pillow does not.
 
-- 16-bit grey keeps its 16 bits, and a conversion cuts off at 255 in place of scaling: nearly all turns white.
+- 16-bit grey keeps its 16 bits, and a conversion clips at 255 instead of scaling: nearly all becomes white.
 - The colour that a `tRNS` chunk makes transparent keeps the depth of the file, while the pixels are scaled to 8 bits.
 """
 
@@ -13,8 +13,8 @@ _KEY: Final = "transparency"
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Return the picture, decoded, with all samples and its transparent colour from 0 to 255."""
-    layout = _layout(image)  # of the file; decoding forgets it
+    """Return the decoded image, with all samples and its transparent colour from 0 to 255."""
+    layout = _layout(image)  # of the file; lost by decoding
     image.load()
     if image.mode.startswith("I"):
         return _grey(image)
@@ -27,7 +27,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _layout(image: Image.Image) -> str:
-    """How Pillow calls the samples of the file, such as `L;4` or `RGB;16B`."""
+    """Return Pillow's name of the sample layout of the file, such as `L;4` or `RGB;16B`."""
     tiles: list[Any] = getattr(image, "tile", [])
     return tiles[0][3] if tiles and isinstance(tiles[0][3], str) else ""
 

@@ -1,4 +1,4 @@
-"""From checked parameters to the results of a reply."""
+"""Computes embeddings from validated parameters."""
 
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, aclosing
@@ -17,38 +17,38 @@ from embedwire_sandbox.result import Document, Result, Segment, Segments, segmen
 from embedwire_sandbox.text import Side, count_tokens, text_vector, truncate
 from embedwire_sandbox.vectors import Vector
 
-_INLINE_CHARACTERS: Final = 2_000  # a text up to this costs less than a thread
+_INLINE_CHARACTERS: Final = 2_000  # up to this length, a text costs less than a thread
 _THREADS: Final = 4
 
 
 class Embedder:
-    """Makes embeddings.
+    """Computes the embeddings of a call.
 
     Args:
-        options: The knobs.
-        fetcher: Fetches what is given by URL.
+        options: The options.
+        fetcher: Fetches media by URL.
     """
 
     def __init__(self, options: SandboxOptions, fetcher: Fetcher) -> None:
         self._options = options
         self._fetcher = fetcher
         self._threads = Threads(_THREADS)
-        self._image_thread = Threads(1)  # the largest picture takes some 400 MB while it is decoded: one at a time
+        self._image_thread = Threads(1)  # decoding the largest image takes some 400 MB: one at a time
 
     def close(self) -> None:
-        """End its threads."""
+        """Shut down the thread pools."""
         self._threads.close()
         self._image_thread.close()
 
     async def embed(self, parameters: Parameters, stack: AsyncExitStack) -> Document:
-        """Embed everything that is asked for; of a sound, the first segment, and the rest as it is read.
+        """Embed all inputs of a call; of audio, the first segment, and the others lazily as they are read.
 
         Args:
             parameters: What to embed.
-            stack: Receives what has to be closed once the document is written.
+            stack: Receives the resources to close once the document is written.
 
         Raises:
-            RefusalError: Something is unreachable, out of range, or bad media that the knobs refuse.
+            RefusalError: A URL is unreachable, a value is out of range, or media are invalid (option `bad_media`).
         """
         inputs = (parameters.text, parameters.image, parameters.audio)
         alone = sum(given is not None for given in inputs) == 1
@@ -101,7 +101,7 @@ class Embedder:
         stop = Stop()
         steps = audio_segments(upload, parameters.model, parameters.audio_start_sec, self._options, stop.check)
         segments = await stack.enter_async_context(aclosing(self._threads.step_by_step(steps, stop)))
-        return _chained(await anext(segments), segments)  # a broken file shows while the status is still open
+        return _chained(await anext(segments), segments)  # a broken file is detected before the status is sent
 
     async def _guarded(self, modality: Modality, upload: Upload, work: Awaitable[Segments], *, alone: bool) -> Result:
         metadata = _metadata(upload)
@@ -120,6 +120,6 @@ async def _chained(first: Segment, rest: Segments) -> Segments:
 
 
 def _metadata(upload: Upload) -> dict[str, str]:
-    # A file part without a name has empty metadata; what the upstream does then is not known.
+    # A file part without a name has empty metadata; the upstream's behaviour is unknown.
     known = {"input_url": upload.url, "input_filename": upload.filename}
     return {name: value for name, value in known.items() if value is not None}

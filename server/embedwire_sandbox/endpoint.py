@@ -1,7 +1,7 @@
-"""`POST /embed`: one call from its first check to its last byte.
+"""Handler of `POST /embed`.
 
-The order of the checks is that of the upstream API notes, section 10. One thing is read before its turn: which
-modalities are asked for stands in the body, so the rate limit is checked once the body is there.
+The order of the checks is that of the upstream API notes, section 10, with one exception: the modalities are in the
+body, so the rate limit is checked only once the body has arrived.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from aiohttp import web
 
 from embedwire_sandbox.embedder import Embedder
 from embedwire_sandbox.errors import wrong_key
-from embedwire_sandbox.fault_injection import Sabotage
+from embedwire_sandbox.fault_injection import InjectedFault
 from embedwire_sandbox.fault_script import FaultKind, FaultScript
 from embedwire_sandbox.form import Form, FormLimits, read_form
 from embedwire_sandbox.models import Modality
@@ -25,15 +25,15 @@ from embedwire_sandbox.result import Document
 
 
 @dataclass(slots=True)
-class Visit:
-    """What the journal keeps of one embedding call: its form, never its content.
+class RecordedRequest:
+    """Journal entry of one embedding call, without its content.
 
     Attributes:
-        parts: The names of its parts, in the order of arrival.
-        modalities: What it asked for.
-        content_length: The `Content-Length` of the request; `None` if the body was chunked.
-        fault: The fault that it met.
-        status: The HTTP status of the reply; `None` if the connection ended before the reply did.
+        parts: Names of its form parts, in the order of arrival.
+        modalities: Modalities of its inputs.
+        content_length: `Content-Length` of the request; `None` if the body was chunked.
+        fault: Scripted fault of this call.
+        status: HTTP status of the response; `None` if the connection ended before the response did.
     """
 
     parts: list[str] = field(default_factory=list)
@@ -43,17 +43,17 @@ class Visit:
     status: int | None = None
 
 
-VISIT: web.RequestKey[Visit] = web.RequestKey("visit", Visit)
+RECORDED_REQUEST: web.RequestKey[RecordedRequest] = web.RequestKey("recorded", RecordedRequest)
 
 
 class EmbedEndpoint:
-    """The handler.
+    """Handler of embedding calls.
 
     Args:
-        options: The knobs.
-        faults: The script to follow.
-        quota: The counters.
-        embedder: Makes the embeddings.
+        options: The options.
+        faults: Scripted faults.
+        quota: Rate limits.
+        embedder: Computes the embeddings.
     """
 
     def __init__(self, options: SandboxOptions, faults: FaultScript, quota: Quota, embedder: Embedder) -> None:
@@ -64,56 +64,60 @@ class EmbedEndpoint:
         self._limits = FormLimits(options.max_field_bytes, options.max_file_bytes, options.max_body_bytes)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one call.
+        """Handle one call.
 
         Raises:
-            RefusalError: The call is refused.
+            RefusalError: The call gets an error response.
             HangUpError: A scripted fault ended the connection.
         """
-        visit = request[VISIT]
+        recorded = request[RECORDED_REQUEST]
         self._check_key(request)
-        if early := await self._sabotage(visit, before_body=True).replace_reply(request):
+        if early := await self._injected_fault(recorded, before_body=True).replace_reply(request):
             return early
         with Form() as form:
             await read_form(request, form, self._limits)
-            visit.parts, visit.modalities = form.names, form.modalities
+            recorded.parts, recorded.modalities = form.names, form.modalities
             await asyncio.sleep(self._options.latency_sec)
-            sabotage = self._sabotage(visit, before_body=False)
-            if instead := await sabotage.replace_reply(request):
+            injected_fault = self._injected_fault(recorded, before_body=False)
+            if instead := await injected_fault.replace_reply(request):
                 return instead
-            return await self._embed(request, form, sabotage)
+            return await self._embed(request, form, injected_fault)
 
-    async def _embed(self, request: web.Request, form: Form, sabotage: Sabotage) -> web.StreamResponse:
+    async def _embed(self, request: web.Request, form: Form, injected_fault: InjectedFault) -> web.StreamResponse:
         options = self._options
         self._quota.spend(form.modalities, retry_after=options.retry_after, empty=options.empty_429)
         parameters = read_parameters(form, options)
         async with AsyncExitStack() as stack:
             document = await self._embedder.embed(parameters, stack)
-            return await _write(request, sabotage.spoil(document), sabotage, stream=parameters.audio is not None)
+            return await _write(
+                request, injected_fault.spoil(document), injected_fault, stream=parameters.audio is not None
+            )
 
     def _check_key(self, request: web.Request) -> None:
         key = request.headers.get("x-api-key", "")
         if not key or self._options.api_key not in (None, key):
             raise wrong_key()
 
-    def _sabotage(self, visit: Visit, *, before_body: bool) -> Sabotage:
-        fault = self._faults.take(visit.modalities, before_body=before_body)
-        visit.fault = fault.kind if fault else visit.fault
-        return Sabotage(fault)
+    def _injected_fault(self, recorded: RecordedRequest, *, before_body: bool) -> InjectedFault:
+        fault = self._faults.take(recorded.modalities, before_body=before_body)
+        recorded.fault = fault.kind if fault else recorded.fault
+        return InjectedFault(fault)
 
 
-async def _write(request: web.Request, document: Document, sabotage: Sabotage, *, stream: bool) -> web.StreamResponse:
-    """Write the reply: as it is computed and chunked if it has sound, else with its length."""
+async def _write(
+    request: web.Request, document: Document, injected_fault: InjectedFault, *, stream: bool
+) -> web.StreamResponse:
+    """Write the response: streamed in chunks if it has audio, else with its length."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    async with aclosing(sabotage.garble(pieces(document))) as body:
+    async with aclosing(injected_fault.garble(pieces(document))) as body:
         if stream:
             await response.prepare(request)
-            await sabotage.send(request, response, body)
+            await injected_fault.send(request, response, body)
         else:
             whole = b"".join([piece async for piece in body])
             response.content_length = len(whole)
             await response.prepare(request)
-            await sabotage.send(request, response, _once(whole))
+            await injected_fault.send(request, response, _once(whole))
     await response.write_eof()
     return response
 

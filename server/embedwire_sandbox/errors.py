@@ -1,7 +1,7 @@
-"""Refusals: what the sandbox answers in place of an embedding.
+"""Error responses of the sandbox.
 
 Codes, statuses and the shape of the body are those of the upstream API notes, section 4. The two messages on text
-are the upstream's own, word for word; the others are ours in the same pattern.
+are the upstream's, word for word; the others are written after the same pattern.
 """
 
 import json
@@ -12,14 +12,14 @@ DOCS_URL: Final = "https://docs.twelvelabs.io/api-reference/error-codes"
 
 
 class RefusalError(Exception):
-    """The request as a whole is refused.
+    """Error response to a request.
 
     Attributes:
-        status: The HTTP status.
-        code: The upstream's error code.
-        message: The sentence for the caller.
-        headers: Additional headers of the reply.
-        empty: Whether the reply has no body, as some 429s of the upstream.
+        status: HTTP status.
+        code: Error code of the upstream.
+        message: Message for the caller.
+        headers: Additional headers of the response.
+        empty: Whether the response has no body, like some 429s of the upstream.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class RefusalError(Exception):
 
     @property
     def body(self) -> bytes:
-        """The body as it goes out."""
+        """Body of the response."""
         return b"" if self.empty else error_body(self.code, self.message)
 
 
 class MediaError(Exception):
-    """One picture or sound cannot be embedded; whether that refuses the request is a knob.
+    """Image or audio that cannot be embedded; an option decides whether the request fails.
 
     Attributes:
         message: A full sentence, without a file name or a URL.
@@ -56,42 +56,42 @@ def error_body(code: str, message: str) -> bytes:
 
 
 def invalid(parameter: str, detail: str = "") -> RefusalError:
-    """Refuse the value of a parameter (`parameter_invalid`)."""
+    """Return the error for an invalid parameter (`parameter_invalid`)."""
     return RefusalError(400, "parameter_invalid", f"The {parameter} parameter is invalid. {detail}".rstrip())
 
 
 def missing(parameter: str) -> RefusalError:
-    """Refuse for the want of a parameter (`parameter_not_provided`)."""
+    """Return the error for a missing parameter (`parameter_not_provided`)."""
     return RefusalError(400, "parameter_not_provided", f"The {parameter} parameter is required but was not provided.")
 
 
 def unknown(parameter: str) -> RefusalError:
-    """Refuse a parameter that does not exist (`parameter_unknown`)."""
+    """Return the error for a parameter that does not exist (`parameter_unknown`)."""
     return RefusalError(400, "parameter_unknown", f"The {parameter} parameter is unknown.")
 
 
 def wrong_content_type() -> RefusalError:
-    """Refuse anything but multipart/form-data with a boundary. The status is an inference."""
+    """Return the error for anything but multipart/form-data with a boundary. The status is an inference."""
     return RefusalError(
         400, "content_type_invalid", "The Content-Type header is invalid. Send multipart/form-data with a boundary."
     )
 
 
 def wrong_key() -> RefusalError:
-    """Refuse a missing or unknown API key."""
+    """Return the error for a missing or unknown API key."""
     return RefusalError(401, "api_key_invalid", "The API key is missing, invalid or expired.")
 
 
 def not_found() -> RefusalError:
-    """Refuse a path or method that the API does not have."""
+    """Return the error for a path or method that the API does not have."""
     return RefusalError(404, "not_found", "There is no such path and method in this API.")
 
 
 def too_large(limit: int) -> RefusalError:
-    """Refuse a body over the sandbox's own cap. The v1 limit is not documented, so this is an inference."""
+    """Return the error for a body over the sandbox's limit. The v1 limit is not documented, so this is an inference."""
     return RefusalError(413, "content_too_large", f"The request body is larger than {limit} bytes.")
 
 
 def malformed_form() -> RefusalError:
-    """Refuse a multipart body that breaks off or is not one."""
+    """Return the error for a malformed or truncated multipart body."""
     return RefusalError(400, "content_type_invalid", "The body is not a complete multipart/form-data document.")

@@ -1,12 +1,12 @@
-"""Scripting faults over HTTP, for a sandbox that runs as a server of its own.
+"""HTTP API to script faults, for a sandbox that runs as a server of its own.
 
 `/sandbox/faults`, outside the API's base path and without a key:
 
-- `GET`: what is still to come: `{"faults": [{"kind": "status", "times": 2, ...}], "requests": 17}`. `times` is what
-  is left; `requests` counts the embedding calls since the start.
-- `PUT`: replaces the list by `{"faults": [...]}` and answers as `GET`. Names and meanings are those of `Fault`, only
-  `kind` is required; a wrong one is a 400 with `parameter_invalid`, and the list stays as it was.
-- `DELETE`: empties the list and answers as `GET`.
+- `GET`: the pending faults: `{"faults": [{"kind": "status", "times": 2, ...}], "requests": 17}`. `times` is the number
+  that is left; `requests` counts the embedding calls since the start.
+- `PUT`: replaces the list by `{"faults": [...]}` and responds like `GET`. Names and meanings are those of `Fault`, only
+  `kind` is required; an invalid one is a 400 with `parameter_invalid`, and the list is unchanged.
+- `DELETE`: clears the list and responds like `GET`.
 
 For example, two rate limits on audio, with a hint::
 
@@ -27,11 +27,11 @@ PATH: Final = "/sandbox/faults"
 
 
 class FaultControl:
-    """The HTTP face of a fault script.
+    """Handlers of the HTTP API of a fault script.
 
     Args:
         script: The script.
-        requests: Returns how many embedding calls came.
+        requests: Returns the number of embedding calls.
     """
 
     def __init__(self, script: FaultScript, requests: Callable[[], int]) -> None:

@@ -1,4 +1,4 @@
-"""What a scripted fault does to one call; the only place that knows."""
+"""Fault injection: applies a scripted fault to one call."""
 
 import asyncio
 import os
@@ -17,20 +17,20 @@ from embedwire_sandbox.fault_script import Fault
 from embedwire_sandbox.result import Document, Result, Segments, segments_of
 from embedwire_sandbox.vectors import Vector
 
-_NO_LINGER: Final = struct.pack("ii", 1, 0)  # closing then sends RST
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # makes close send RST
 _CODES: Final = {401: "api_key_invalid", 404: "not_found", 429: "too_many_requests"}
-_FORBIDDEN: Final = b"\x01"  # JSON has no place for it, not even in a string
+_FORBIDDEN: Final = b"\x01"  # not valid in JSON, not even in a string
 
 
 class HangUpError(ConnectionError):
-    """The fault ended the connection; nothing more can be sent."""
+    """A fault has ended the connection."""
 
 
-class Sabotage:
+class InjectedFault:
     """Applies a fault, if there is one, at each step of a call.
 
     Args:
-        fault: The fault of this call, or `None` for a call that goes well.
+        fault: The fault of this call, or `None`.
     """
 
     def __init__(self, fault: Fault | None) -> None:
@@ -38,10 +38,10 @@ class Sabotage:
         self._kind = fault.kind if fault else None
 
     async def replace_reply(self, request: web.Request) -> web.Response | None:
-        """Wait as scripted; then return the reply that stands in for the real one, if the fault has one.
+        """Wait as scripted; then return the response that replaces the real one, if the fault has one.
 
         Raises:
-            HangUpError: The fault was to end the connection.
+            HangUpError: The fault has ended the connection.
         """
         if self._fault is None:
             return None
@@ -51,7 +51,7 @@ class Sabotage:
         return _status_reply(self._fault) if self._kind == "status" else None
 
     def spoil(self, document: Document) -> Document:
-        """Return the document with what the fault makes of its content."""
+        """Return the document, modified by the fault."""
         if self._fault is None:
             return document
         spoiled = tuple(self._spoil_result(result, self._fault) for result in document.results)
@@ -66,10 +66,10 @@ class Sabotage:
     async def send(
         self, request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
     ) -> None:
-        """Write the body, with the pause or the cut that the fault asks for.
+        """Write the body, with the pause or cut of the fault.
 
         Raises:
-            HangUpError: The fault was to cut the connection.
+            HangUpError: The fault has cut the connection.
         """
         async with aclosing(_marked(pieces, self._mark("trickle", "cut"))) as marked:
             async for piece, reached in marked:
@@ -112,7 +112,7 @@ async def _with_vectors(segments: Segments, change: Callable[[Vector], Vector]) 
 
 
 async def _marked(pieces: AsyncGenerator[bytes, None], mark: int | None) -> AsyncGenerator[tuple[bytes, bool], None]:
-    """Yield the pieces; one is split so that it ends at the mark, and says so."""
+    """Yield the pieces, each with whether it ends at the mark; the piece across the mark is split."""
     left = mark
     async with aclosing(pieces):
         async for piece in pieces:
@@ -137,10 +137,10 @@ def _hang_up(request: web.Request, *, reset: bool) -> None:
     if transport is None:
         raise HangUpError
     if reset:
-        # A second descriptor of the same socket: not every event loop lets one set options on its own.
+        # A second descriptor of the socket, since not every event loop allows setting options on its own.
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as twin:
             twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         transport.abort()
     else:
-        transport.close()  # what is written already still goes out
+        transport.close()  # data that is already written is still sent
     raise HangUpError

@@ -1,6 +1,6 @@
-"""The faults that a test or a person can script, and the list of those still to come.
+"""Scriptable faults, and the queue of pending ones.
 
-What each kind does to a reply is in `sabotage`; how to script them over HTTP is in `control`.
+`fault_injection` applies them; `fault_api` scripts them over HTTP.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,12 +16,12 @@ FaultKind = Literal[
 ]  # fmt: skip
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 
-_EARLY_KINDS: Final = frozenset({"status", "reset", "close"})  # those that need no request body
+_EARLY_KINDS: Final = frozenset({"status", "reset", "close"})  # kinds that need no request body
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One misbehaviour, for one or more calls.
+    """Fault for one or more calls.
 
     Attributes:
         kind: What happens. `status`: another status with `body` and `headers`. `delay`: nothing but the delay.
@@ -31,11 +31,11 @@ class Fault:
             `no_model_name`, `no_segments`: the field is missing. `modality_error`: `error_message` and no segments.
             `wrong_dimensions`: each vector is one number short. `nan`, `overflow`: each vector begins with `NaN` or
             `1e400`.
-        modality: Calls that ask for this one; `None` means any call. The last five kinds then spoil this one only.
-        times: How many calls; `None` means all until it is removed.
+        modality: Only calls with this modality; `None` means any call. The last five kinds then affect this one only.
+        times: Number of calls; `None` means all until it is removed.
         delay_sec: Wait before the fault and before the headers, in seconds. For every kind.
         before_body: Act before the request body is read; for `status`, `reset` and `close` without a modality. The
-            system may then reset a connection that was only to be closed.
+            system may then reset a connection that should only be closed.
         status: For `status`: the HTTP status.
         body: For `status`: the body. `None` is a JSON error document, the empty string is no body.
         content_type: For `status`: the content type of the body.
@@ -45,7 +45,7 @@ class Fault:
         message: For `modality_error`: the message.
 
     Raises:
-        ValueError: A value is out of range, or two do not go together.
+        ValueError: A value is out of range, or two are incompatible.
     """
 
     kind: FaultKind
@@ -98,7 +98,7 @@ def fault_from_json(value: Any) -> Fault:  # noqa: ANN401
     """Build a fault from decoded JSON.
 
     Raises:
-        ValueError: It is no object, `kind` is missing, a name is unknown, or a value is wrong.
+        ValueError: It is no object, `kind` is missing, a name is unknown, or a value is invalid.
     """
     if not isinstance(value, dict) or "kind" not in value:
         raise ValueError("a fault is an object with a kind")
@@ -116,14 +116,14 @@ def fault_to_json(fault: Fault) -> dict[str, Any]:
 
 
 class FaultScript:
-    """The faults still to come, in order. A call meets the first that matches it, and no other."""
+    """Queue of pending faults. The first that matches a call applies to it, and no other."""
 
     def __init__(self) -> None:
         self._pending: list[tuple[Fault, int | None]] = []
 
     @property
     def pending(self) -> list[tuple[Fault, int | None]]:
-        """The faults with the number of calls left for each; `None` for all."""
+        """Pending faults with the number of calls left for each; `None` for all."""
         return list(self._pending)
 
     def add(self, *faults: Fault) -> None:
@@ -131,11 +131,11 @@ class FaultScript:
         self._pending += [(fault, fault.times) for fault in faults]
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         self._pending.clear()
 
     def take(self, modalities: Iterable[Modality], *, before_body: bool = False) -> Fault | None:
-        """Return the fault for a call that asks for these modalities, and count it."""
+        """Return the fault for a call with these modalities, and count it."""
         asked = (None, *modalities)
         for index, (fault, left) in enumerate(self._pending):
             if fault.modality in asked and fault.before_body == before_body:

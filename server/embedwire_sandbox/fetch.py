@@ -1,8 +1,8 @@
-"""Fetching media from URLs; of this machine only, unless configured otherwise.
+"""Fetches media from URLs; from loopback addresses only, unless configured otherwise.
 
-A URL is asked for exactly as it was given: no percent-encoding, dot segment or parameter is rewritten, since any change
-breaks the signature of a signed URL. Redirects are not followed: third parties report that the upstream does not
-(upstream API notes, section 2).
+A URL is requested exactly as given: no percent-encoding, dot segment or parameter is rewritten, since any change breaks
+the signature of a signed URL. Redirects are not followed: third parties report that the upstream does not (upstream API
+notes, section 2).
 """
 
 import ipaddress
@@ -25,20 +25,20 @@ _CHUNK_BYTES: Final = 1 << 16
 _URL: Final = re.compile(r"(https?)://([^/?#\\]+)([^#]*)(?:#.*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
-_LIKE_ADDRESS: Final = re.compile(r"[0-9.]*|.*:.*")  # what aiohttp connects to without asking the resolver
+_LIKE_ADDRESS: Final = re.compile(r"[0-9.]*|.*:.*")  # hosts that aiohttp connects to without the resolver
 
 
 class FetchError(Exception):
-    """The URL gave no content; the message says why, without the URL."""
+    """The URL could not be fetched; the message has the reason, without the URL."""
 
 
 class Fetcher:
-    """Fetches files. Use it as an async context manager.
+    """HTTP client for media files. Use it as an async context manager.
 
     Args:
-        any_url: Fetch from any host. Else only from loopback addresses, whatever name leads to them.
-        timeout_sec: Total time for one file, in seconds.
-        max_bytes: Largest file, in bytes.
+        any_url: Fetch from any host. Else only from loopback addresses, whatever name resolves to them.
+        timeout_sec: Timeout for one file, in seconds.
+        max_bytes: Limit of a file, in bytes.
     """
 
     def __init__(self, *, any_url: bool, timeout_sec: float, max_bytes: int) -> None:
@@ -50,7 +50,7 @@ class Fetcher:
         resolver = aiohttp.ThreadedResolver() if self._any_url else _LoopbackResolver()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False),
-            cookie_jar=aiohttp.DummyCookieJar(),  # one caller's file must not change another's request
+            cookie_jar=aiohttp.DummyCookieJar(),  # cookies must not leak between callers
             timeout=self._timeout,
         )
         return self
@@ -65,7 +65,7 @@ class Fetcher:
 
         Args:
             url: An absolute http or https URL.
-            parameter: The name of the parameter that holds it, for the message.
+            parameter: Name of its parameter, for the message.
 
         Raises:
             RefusalError: There is no file of a permitted size at that URL, or the URL is not permitted.
@@ -86,14 +86,14 @@ class Fetcher:
     def _permitted(self, url: str) -> URL:
         parsed = _parsed(url)
         host = parsed.raw_host or ""
-        # A literal address never meets the resolver, so it is judged here.
+        # aiohttp does not resolve a literal address, so it is checked here.
         if not self._any_url and _LIKE_ADDRESS.fullmatch(host) and not _is_loopback(host):
             raise FetchError("The sandbox fetches from loopback addresses only.")
         return parsed
 
     async def _download(self, url: URL, file: Spool) -> int:
         size = 0
-        headers = {"Accept-Encoding": "identity"}  # a file as it is; signatures and sizes are of that
+        headers = {"Accept-Encoding": "identity"}  # no compression: signatures and sizes are those of the file
         async with self._session.get(url, allow_redirects=False, headers=headers) as response:
             if response.status != _OK:
                 raise FetchError(f"It answers with status {response.status}.")
@@ -106,7 +106,7 @@ class Fetcher:
 
 
 def _parsed(url: str) -> URL:
-    """Return the URL; its path is all that the request line has to hold, which yarl then leaves alone."""
+    """Parse a URL; everything behind the authority becomes its path, so that yarl does not rewrite it."""
     match = _URL.fullmatch(url)
     if match is None or _FORBIDDEN.search(url):
         raise FetchError("It is not an absolute http or https URL, or it has spaces or control characters.")
@@ -115,7 +115,7 @@ def _parsed(url: str) -> URL:
     if not origin.host:
         raise FetchError("It has no host.")
     target = target if target.startswith("/") else f"/{target}"
-    # A request line is ASCII; so this is the one thing that is encoded.
+    # A request line is ASCII, so this is the only encoding.
     target = _NOT_ASCII.sub(lambda found: quote(found[0]), target)
     return URL.build(scheme=origin.scheme, authority=origin.raw_authority, path=target, encoded=True)
 

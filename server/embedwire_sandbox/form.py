@@ -1,6 +1,6 @@
-"""The multipart form of a request, with its files spooled.
+"""Reads the multipart form of a request, and spools its files.
 
-Everything that the SDK was recorded to send is understood (upstream API notes, sections 8 and 10): any order of the
+Everything that the SDK was recorded to send is accepted (upstream API notes, sections 8 and 10): any order of the
 parts, parts without a content type, file parts without a file name, raw UTF-8 file names with `"` as `%22`, bodies
 with a length or chunked. Of a repeated name the first part counts. A part is a file because of its name, never
 because of its headers.
@@ -21,7 +21,7 @@ from embedwire_sandbox.multipart import BodySizeError, MalformedError, Multipart
 FILE_PARTS: Final = ("image_file", "audio_file")
 FIELD_PARTS: Final = ("model_name", "text", "text_truncate", "image_url", "audio_url", "audio_start_offset_sec")
 
-_SPOOL_BYTES: Final = 1 << 20  # a file above this goes to disk
+_SPOOL_BYTES: Final = 1 << 20  # larger files are on disk
 _MAX_PARTS: Final = 64
 _PARAMETER: Final = re.compile(r';\s*(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _DISPOSITION: Final = re.compile(r"^Content-Disposition:\s*form-data(.*)$", re.IGNORECASE | re.MULTILINE)
@@ -32,13 +32,13 @@ Spool = SpooledTemporaryFile[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file and what is known of it; the code that made it closes it.
+    """Spooled file with its metadata; closed by the code that created it.
 
     Attributes:
         file: The content, positioned at its start.
         size: Length in bytes.
-        filename: The name that the sender gave, if any.
-        url: Where the content was fetched, if it was.
+        filename: File name from the sender, if any.
+        url: URL from which the content was fetched, if it was.
     """
 
     file: Spool
@@ -49,7 +49,7 @@ class Upload:
 
 @dataclass(slots=True)
 class Form:
-    """The parts of one request. Leaving its context closes the files.
+    """Form of one request. Leaving its context closes the files.
 
     Attributes:
         names: The name of every part, in the order of arrival, repetitions included.
@@ -72,7 +72,7 @@ class Form:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """What the caller wants embedded. An empty URL part is no wish; an empty text part is one."""
+        """Modalities to embed. An empty URL part does not count; an empty text part does."""
         return tuple(
             modality
             for modality in MODALITIES
@@ -84,7 +84,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Caps in bytes for one field, one file and the whole body."""
+    """Limits in bytes for one field, one file and the whole body."""
 
     field: int
     file: int
@@ -96,11 +96,11 @@ async def read_form(request: web.Request, form: Form, limits: FormLimits) -> Non
 
     Args:
         request: The request, its body unread.
-        form: An empty form, already entered, so that its files are closed however this ends.
-        limits: The caps.
+        form: An empty form, already entered, so that its files are always closed.
+        limits: The limits.
 
     Raises:
-        RefusalError: The content type, the framing or a size is wrong.
+        RefusalError: The content type, the framing or a size is invalid.
     """
     boundary = boundary_of(request.headers.get("Content-Type", ""))
     if request.content_type != "multipart/form-data" or boundary is None:
@@ -124,7 +124,7 @@ async def _read_part(head: str, reader: Multipart, form: Form, limits: FormLimit
         raise MalformedError
     if name in FILE_PARTS and name not in form.files:
         file = Spool(_SPOOL_BYTES)
-        form.files[name] = Upload(file, 0, filename)  # from here on the form closes it
+        form.files[name] = Upload(file, 0, filename)  # the form closes it from now on
         form.files[name] = Upload(file, await _spool(name, reader, file, limits.file), filename)
     elif name in FIELD_PARTS and name not in form.fields:
         form.fields[name] = await _field(name, reader, limits.field)
@@ -145,7 +145,7 @@ async def _spool(name: str, reader: Multipart, file: Spool, limit: int) -> int:
         size += len(piece)
         if size > limit:
             raise invalid(name, f"The file is larger than {limit} bytes.")
-        file.write(piece)  # beyond the spool this is the page cache, not worth a thread
+        file.write(piece)  # a write to disk goes to the page cache: not worth a thread
     file.seek(0)
     return size
 

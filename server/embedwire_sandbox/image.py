@@ -1,8 +1,8 @@
-"""Pictures: decoding PNG and JPEG, the limits of size, and what a picture's vector is made of.
+"""Image embedding: decodes PNG and JPEG, checks the limits, and computes visual features.
 
-A picture counts as it is displayed: turned as its EXIF data say, with its samples scaled to 8 bits, what is transparent
-on white. The vector holds what can be seen without understanding: where which colours are, the brightness as a
-thumbnail, the orientation of edges, and which colours there are at all.
+An image is used as it is displayed: rotated by its EXIF orientation, samples scaled to 8 bits, transparency on white.
+The features are the colours by position, the brightness as a thumbnail, the orientation of edges, and a histogram of
+colours.
 """
 
 import struct
@@ -23,12 +23,12 @@ from embedwire_sandbox.models import Model
 from embedwire_sandbox.vectors import Array, Vector, block, project
 
 _FORMATS: Final = ("PNG", "JPEG")
-# What Pillow raises on broken files, by experience of its decoders.
+# Exceptions of Pillow's decoders on broken files, by experience.
 _DECODING_ERRORS: Final = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
-_SIDE: Final = 64  # a picture is looked at as 64 by 64 points
+_SIDE: Final = 64  # an image is reduced to 64 by 64 points
 _DRAFT_SIDE: Final = 8 * _SIDE
 _STRIPS: Final = 16
 _TURNS: Final[dict[object, Image.Transpose]] = {
@@ -45,12 +45,12 @@ _HISTOGRAM_STEPS: Final = 4
 
 
 def image_vector(upload: Upload, model: Model, max_pixels: int) -> Vector:
-    """Decode a picture, hold it against the model's limits, and return its vector.
+    """Decode an image, check it against the model's limits, and return its vector.
 
     Blocks; call it in a thread.
 
     Raises:
-        MediaError: The file is empty, too large, of another format, broken, or its picture is too small or too large.
+        MediaError: The file is empty, too large, of another format, broken, or its image is too small or too large.
     """
     if not upload.size:
         raise MediaError("The image file is empty.")
@@ -60,7 +60,7 @@ def image_vector(upload: Upload, model: Model, max_pixels: int) -> Vector:
 
 
 def _points(upload: Upload, min_side: int, max_pixels: int) -> Array:
-    """Return the picture as 64 by 64 points of red, green and blue from 0 to 1."""
+    """Return the image as 64 by 64 points of red, green and blue from 0 to 1."""
     upload.file.seek(0)
     try:
         with _quiet(), Image.open(upload.file, formats=_FORMATS) as image:
@@ -77,16 +77,16 @@ def _points(upload: Upload, min_side: int, max_pixels: int) -> Array:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Ignore Pillow's warnings, such as those of broken EXIF data: Python would write them between the log lines."""
-    with warnings.catch_warnings():  # for all threads; pictures are decoded in one
+    with warnings.catch_warnings():  # affects all threads; images are decoded in one
         warnings.simplefilter("ignore")
         yield
 
 
 def _orientation(image: Image.Image) -> object:
-    """What the EXIF data say of how to turn the picture. Broken data say nothing; every viewer ignores them."""
+    """Return the EXIF orientation. Broken EXIF data are ignored, as in every viewer."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - the parser foresees little of what a file can hold
+    except Exception:  # noqa: BLE001 - the parser may raise anything on broken data
         return None
 
 
@@ -98,7 +98,7 @@ def _check_size(width: int, height: int, min_side: int, max_pixels: int) -> None
 
 
 def _small(image: Image.Image) -> Image.Image:
-    """Reduce the picture to 64 by 64 points, in strips, so that only a strip of it is there twice."""
+    """Reduce the image to 64 by 64 points, in strips, so that only one strip is in memory twice."""
     points = Image.new("RGB", (_SIDE, _SIDE), "white")
     rows = _SIDE // _STRIPS
     for strip in range(_STRIPS):
@@ -114,7 +114,7 @@ def _small(image: Image.Image) -> Image.Image:
 
 def _features(points: Array) -> Array:
     light = points @ np.array([0.299, 0.587, 0.114])
-    # A floor is about one grey level of difference, above the noise that JPEG adds to a plain surface.
+    # A floor is about one grey level of difference, above the JPEG noise of a plain surface.
     return np.concatenate(
         [
             block(_means(points, 8) - points.mean(axis=(0, 1)), 1.0, floor=0.2),
@@ -134,7 +134,7 @@ def _means(points: Array, cells: int) -> Array:
 
 
 def _edges(light: Array) -> Array:
-    """Sum the strength of edges by orientation in each of 4 by 4 cells."""
+    """Return histograms of oriented gradients in 4 by 4 cells."""
     down, across = np.gradient(light)
     strength = np.hypot(down, across)
     turn = np.mod(np.arctan2(down, across), np.pi) / np.pi * _ORIENTATIONS
@@ -148,7 +148,7 @@ def _edges(light: Array) -> Array:
 
 
 def _histogram(points: Array) -> Array:
-    """Count colours, softly: a point between two steps counts for both, so that a shade more does not jump."""
+    """Return a colour histogram, linearly interpolated, so that features change smoothly with the colours."""
     position = points.reshape(-1, 3) * (_HISTOGRAM_STEPS - 1)
     centres = np.arange(_HISTOGRAM_STEPS)
     weights = np.clip(1 - np.abs(position[:, :, None] - centres), 0, None)

@@ -1,7 +1,7 @@
-"""The facts of the models that the sandbox plays.
+"""Table of the models that the sandbox imitates.
 
-The table is the sandbox's own. The gateway has another, and neither reads the other's: a mistake in one shows up as
-a disagreement in the tests. Sources: upstream API notes, section 6 (limits) and section 7 (spellings).
+It is independent of the gateway's table, so that tests detect a mistake in either. Sources: upstream API notes,
+section 6 (limits) and section 7 (spellings).
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Model:
         aliases: Further spellings, accepted unless the sandbox is strict.
         dimensions: Length of every vector.
         max_tokens: Text limit, in tokens as `text.count_tokens` counts them.
-        min_image_side: Smallest width and height of a picture, in pixels.
-        max_image_bytes: Largest encoded picture, in bytes.
+        min_image_side: Smallest width and height of an image, in pixels.
+        max_image_bytes: Largest encoded image, in bytes.
         window_sec: Length of an audio window: exact for `fixed`, aimed at otherwise.
         segmentation: `fixed` windows with a shorter last one, or `even` windows that are all alike.
-        honours_truncate: Whether `text_truncate` means anything to this model.
+        honours_truncate: Whether the model supports `text_truncate`.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""How many frames an MP3 file has. Its header may leave that open, and libsndfile then guesses from the first frames.
+"""Counts the frames of an MP3 file: without a count in its header, libsndfile guesses from the first frames.
 
-Each frame says how long it is, so that counting them needs no decoding. Nothing is kept but the count.
+Each frame has its length in its header, so counting needs no decoding.
 """
 
 import re
@@ -15,7 +15,7 @@ _MAX_GARBAGE_BYTES: Final = 1 << 16  # in front of a frame
 _HEAD_BYTES: Final = 4
 _ID3_BYTES: Final = 10
 _SYNC: Final = re.compile(rb"\xff[\xe0-\xff]")
-_KBITS: Final = {  # of layer III, by the index in the header; 0 stands for any other, whose frames tell no length
+_KBITS: Final = {  # of layer III, by the index in the header; 0 is any other, without a known frame length
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
 }
@@ -30,25 +30,24 @@ _HAS_FRAMES: Final = 1  # a flag of a Xing tag
 
 class _Frame(NamedTuple):
     length: int
-    tag: int  # where the tag of the whole file is in the first frame, if there is one
-    kind: bytes  # what all frames of a file have in common
+    tag: int  # offset of the Xing tag in the first frame, if there is one
+    kind: bytes  # header bits that all frames of a file share
 
 
 def is_mpeg(head: bytes) -> bool:
-    """Whether a file that begins like this is one of MPEG audio, as far as these bytes show."""
+    """Whether a file with this beginning may be MPEG audio."""
     return head[:3] == b"ID3" or _SYNC.match(head) is not None
 
 
 def beginning(file: Spool, size: int, check: Callable[[], None]) -> tuple[bytes, int] | None:
-    """Return a first frame with a tag that holds the number of frames, and how much of the file it stands for.
+    """Return a first frame with a Xing tag that has the number of frames, and the number of bytes that it replaces.
 
-    `None` if the file says it already, or is none of layer III. A file that ends before the length that it declares is
-    left as it is.
+    `None` if the file has the right number already, or is not layer III. A truncated file is left unchanged.
 
     Args:
         file: The file.
-        size: Its length.
-        check: Called now and then; it raises to stop.
+        size: Its size in bytes.
+        check: Called regularly; raises to stop.
     """
     position = _first(file)
     data = _read(file, position, _BLOCK_BYTES)
@@ -69,7 +68,7 @@ def beginning(file: Spool, size: int, check: Callable[[], None]) -> tuple[bytes,
 
 
 def _first(file: Spool) -> int:
-    """Where the first frame is: behind a tag of ID3, whose length is written in digits of 7 bits."""
+    """Return the position of the first frame: behind an ID3 tag, whose length is encoded in 7 bits per byte."""
     head = _read(file, 0, _ID3_BYTES)
     if head[:3] != b"ID3" or len(head) < _ID3_BYTES:
         return 0
@@ -94,7 +93,7 @@ def _frame(head: bytes) -> _Frame | None:
 
 
 def _tag(first: bytearray, frame: _Frame) -> tuple[bytes, int, int]:
-    """The name of the tag in the first frame, its flags and its number of frames; no name if there is no tag."""
+    """Return the name of the tag in the first frame, its flags and its number of frames; no name if there is no tag."""
     if first[_VBRI_OFFSET : _VBRI_OFFSET + 4] == b"VBRI":
         return b"VBRI", 0, 0
     name, numbers = bytes(first[frame.tag : frame.tag + 4]), bytes(first[frame.tag + 4 : frame.tag + 12])
@@ -107,12 +106,12 @@ def _tag(first: bytearray, frame: _Frame) -> tuple[bytes, int, int]:
 def _with_tag(frame: _Frame, head: bytes, count: int) -> bytes | None:
     tag = bytes(frame.tag - _HEAD_BYTES) + b"Xing" + struct.pack(">II", _HAS_FRAMES, count)
     length = frame.length - _HEAD_BYTES
-    # Without a checksum, which would not be that of the new frame.
+    # Without a checksum, which would not match the new frame.
     return bytes((head[0], head[1] | 1, *head[2:])) + tag.ljust(length, b"\0") if len(tag) <= length else None
 
 
 def _count(file: Spool, position: int, size: int, kind: bytes, check: Callable[[], None]) -> int:
-    """Count the complete frames from a position on."""
+    """Count the complete frames from `position` on."""
     count, garbage = 0, 0
     data, base = b"", position
     while garbage < _MAX_GARBAGE_BYTES:

@@ -1,7 +1,7 @@
-"""A reader of multipart bodies that takes them as they come, in pieces of any size.
+"""Streaming parser for multipart bodies.
 
-Our own, because aiohttp's warns in the middle of good bodies (of a second semicolon in a file name, and of a method
-that it has deprecated itself), and gives a part's other headers a say that forms do not know.
+aiohttp's parser is not used: it logs warnings on valid bodies (a second semicolon in a file name, a method that it has
+deprecated itself), and acts on headers of a part that forms do not define.
 """
 
 import re
@@ -23,18 +23,18 @@ class BodySizeError(ValueError):
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """Return the boundary that a `Content-Type` header names, or `None`."""
+    """Return the boundary in a `Content-Type` header, or `None`."""
     found = _BOUNDARY.search(content_type)
     return (found[1] or found[2]).encode("utf-8", "surrogateescape") if found else None
 
 
 class Multipart:
-    """The parts of a body, one after another.
+    """Streaming parser for the parts of a body.
 
     Args:
         content: The body.
-        boundary: What separates the parts, without its dashes.
-        max_bytes: The largest body that is read.
+        boundary: The boundary, without its dashes.
+        max_bytes: Limit of the body, in bytes.
     """
 
     def __init__(self, content: StreamReader, boundary: bytes, max_bytes: int) -> None:
@@ -44,10 +44,10 @@ class Multipart:
         self._buffer = bytearray(b"\r\n")  # a body may begin with the boundary, without a line break before it
 
     async def next_head(self) -> str | None:
-        """Skip what is left of the current part and return the headers of the next, or `None` after the last.
+        """Skip the rest of the current part and return the headers of the next, or `None` after the last.
 
         Raises:
-            MalformedError: The body ends before its end, or is no multipart document.
+            MalformedError: The body is truncated, or is no multipart document.
             BodySizeError: The body is too large.
         """
         async for _ in self._until(self._delimiter):
@@ -73,7 +73,7 @@ class Multipart:
             yield piece
 
     async def _until(self, mark: bytes, *, consume: bool = True) -> AsyncGenerator[bytes, None]:
-        """Yield what comes before the mark."""
+        """Yield the bytes before the mark."""
         while (at := self._buffer.find(mark)) < 0:
             safe = len(self._buffer) - len(mark) + 1
             if safe > 0:

@@ -1,4 +1,4 @@
-"""The knobs of the sandbox."""
+"""Options of the sandbox."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ LongTextReply = Literal["truncate", "report", "reject"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxOptions:
-    """How faithful, how strict and how generous one sandbox is.
+    """Options of one sandbox: its limits, and its behaviour where the upstream's is unknown.
 
-    The defaults describe a patient upstream that accepts everything the official SDK can send. Where the
-    upstream's behaviour is unknown, a knob offers each plausible one and the default is our inference.
+    By default, everything that the official SDK can send is accepted. Where the upstream's behaviour is unknown, an
+    option has each plausible one, and the default is an inference.
 
     Attributes:
         api_key: The only key accepted. `None` accepts any key that is not empty.
@@ -26,22 +26,22 @@ class SandboxOptions:
         quota_window_sec: Length of a quota window in seconds. Tests shorten it so as not to wait.
         empty_429: Answer 429 with an empty body in place of JSON. The upstream documents both.
         retry_after: Send `Retry-After` with a 429 of the quota.
-        bad_media: What a picture or sound that cannot be embedded gets. `reject`: HTTP 400. `report`: HTTP 200
+        bad_media: Response to an image or audio that cannot be embedded. `reject`: HTTP 400. `report`: HTTP 200
             with `error_message`. `auto`, an inference: 400 if it was the only input, else 200.
-        long_text: What text over the limit of Marengo 3.0 gets. `truncate` is documented, `report` (HTTP 200 with
+        long_text: Response to text over the limit of Marengo 3.0. `truncate` is documented, `report` (HTTP 200 with
             `error_message`) was observed by a third party, `reject` is HTTP 400.
         paired_options: Marengo 3.0 returns `audio` and `transcription` for each window, or `audio` alone.
         end_offsets: Marengo 3.0 returns `end_offset_sec`.
         fault_control: Let clients script faults over HTTP. Every client that can connect can do so.
         any_url: Fetch URLs of any host. By default only loopback addresses are fetched.
-        fetch_timeout_sec: Total time for one fetch, in seconds.
-        latency_sec: Time added before every reply to an embedding call, in seconds.
+        fetch_timeout_sec: Timeout for one fetch, in seconds.
+        latency_sec: Delay before every response to an embedding call, in seconds.
         max_field_bytes: Largest text or other field part, in bytes.
         max_file_bytes: Largest uploaded or fetched file, in bytes. The models' own limits may be lower.
         max_body_bytes: Largest request body, in bytes.
-        max_image_pixels: Largest picture that is decoded, in pixels.
-        max_audio_samples: Most samples that are decoded of one sound, all channels together. The default is four hours,
-            the longest that the upstream takes, in stereo at 48 kHz.
+        max_image_pixels: Largest image that is decoded, in pixels.
+        max_audio_samples: Limit of decoded samples of one audio file, all channels together. The default is four hours,
+            the longest that the upstream accepts, in stereo at 48 kHz.
     """
 
     api_key: str | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""The parameters of an embedding call, checked in the order of the upstream API notes, section 10."""
+"""Validates the parameters of an embedding call, in the order of the upstream API notes, section 10."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ _OFFSET: Final = "audio_start_offset_sec"
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What is to be embedded, and how.
+    """Validated parameters of an embedding call.
 
     Attributes:
         model: The model.
-        text: The text, not empty, if one is to be embedded.
-        truncate: What to remove of a text that is too long.
-        image: A URL or a file, if a picture is to be embedded.
-        audio: A URL or a file, if a sound is to be embedded.
-        audio_start_sec: Where in the sound to begin, in seconds.
+        text: The text, not empty, if there is one.
+        truncate: Which end of a too long text to remove.
+        image: URL or file of the image, if there is one.
+        audio: URL or file of the audio, if there is one.
+        audio_start_sec: Start offset in the audio, in seconds.
     """
 
     model: Model
@@ -39,10 +39,10 @@ class Parameters:
 
 
 def read_parameters(form: Form, options: SandboxOptions) -> Parameters:
-    """Check a form and return what it asks for. The files stay the form's.
+    """Validate a form and return its parameters. The form still closes the files.
 
     Raises:
-        RefusalError: The first thing that is wrong.
+        RefusalError: A parameter is invalid; the first one found.
     """
     model = _model(form, options)
     if options.strict:

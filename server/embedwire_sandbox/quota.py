@@ -1,7 +1,7 @@
-"""Rate limits: one counter per modality, over windows of fixed length.
+"""Fixed-window rate limits, one counter per modality.
 
 Header names: upstream API notes, section 5.1, in both spellings. How a call with several modalities counts is not
-known; here it counts once for each. Calls that are refused later, for what is in them, count as well.
+known; here it counts once for each. Calls that are refused later, for their content, count as well.
 """
 
 import math
@@ -13,11 +13,11 @@ from typing import Final
 from embedwire_sandbox.errors import RefusalError
 from embedwire_sandbox.models import Modality
 
-_UNLIMITED: Final = 1_000_000  # what the headers show where nothing is enforced
+_UNLIMITED: Final = 1_000_000  # limit in the headers if none is configured
 
 
 class Quota:
-    """The counters of one sandbox.
+    """Rate limit counters of one sandbox.
 
     Args:
         limits: Requests allowed per window, by modality.
@@ -35,10 +35,10 @@ class Quota:
         self._ends: dict[Modality, float] = {}
 
     def spend(self, modalities: Iterable[Modality], *, retry_after: bool = True, empty: bool = False) -> None:
-        """Count one call, or count nothing and refuse it.
+        """Count one call, or raise without counting it.
 
         Raises:
-            RefusalError: 429, if one of the modalities has nothing left.
+            RefusalError: 429, if the limit of one of the modalities is reached.
         """
         wanted = tuple(modalities)
         for modality in wanted:
@@ -49,7 +49,7 @@ class Quota:
             self._used[modality] += 1
 
     def headers(self, modalities: Iterable[Modality]) -> dict[str, str]:
-        """Return the headers for a reply: of the modality with the least left, of text if there is none."""
+        """Return the rate-limit headers: of the modality with the least left, of text if there is none."""
         wanted = tuple(modalities) or ("text",)
         for modality in wanted:
             self._renew(modality)

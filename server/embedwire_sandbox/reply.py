@@ -1,4 +1,4 @@
-"""A reply as JSON, piece by piece: each segment is written as soon as it is computed.
+"""Streams a response as JSON: each segment is written as soon as it is computed.
 
 Shapes: upstream API notes, section 2.1.
 """
@@ -14,12 +14,12 @@ from embedwire_sandbox.errors import MediaError
 from embedwire_sandbox.result import Document, Result, Segment, Segments
 from embedwire_sandbox.vectors import Vector
 
-# Numbers that JSON does not have, as a broken service writes them. Only a scripted fault brings them here.
+# Non-finite numbers as a broken service writes them; only scripted faults produce them.
 _NON_FINITE: Final = {"nan": "NaN", "inf": "1e400"}
 
 
 async def pieces(document: Document) -> AsyncGenerator[bytes, None]:
-    """Yield the JSON of a reply."""
+    """Yield the JSON of a response in pieces."""
     lead = "{"
     if document.model_name is not None:
         yield f'{{"model_name":{json.dumps(document.model_name)}'.encode()
@@ -42,7 +42,7 @@ async def _result(result: Result) -> AsyncGenerator[bytes, None]:
             async with aclosing(_segments(result.segments)) as written:
                 async for piece in written:
                     yield piece
-        except MediaError as bad:  # the status is long sent; the reader learns it here
+        except MediaError as bad:  # the status is already sent, so the error is in the body
             error = bad.message
         yield b"]"
         lead = b","
@@ -75,7 +75,7 @@ def _segment(segment: Segment) -> bytes:
 
 
 def _numbers(vector: Vector) -> str:
-    # Nine significant digits carry a float32 there and back unchanged.
+    # A float32 survives a round trip through nine significant digits.
     written = [f"{value:.9g}" for value in vector.tolist()]
     if not np.isfinite(vector).all():
         written = [_NON_FINITE.get(value, value) for value in written]

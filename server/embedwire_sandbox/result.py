@@ -1,4 +1,4 @@
-"""What is embedded, before it is written as JSON."""
+"""Results of an embedding call, before they are written as JSON."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from embedwire_sandbox.vectors import Vector
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One vector; for sound also the stretch it stands for, in seconds from the beginning of the file."""
+    """Vector; for audio also its section of the file, in seconds from the beginning."""
 
     vector: Vector
     start_offset_sec: float | None = None
@@ -22,14 +22,14 @@ Segments = AsyncGenerator[Segment, None]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one modality.
+    """Result of one modality.
 
     Attributes:
-        modality: Which one.
-        segments: Its segments, computed as they are asked for; raises `MediaError` where the content breaks off.
-            `None` leaves the field out of the reply.
+        modality: The modality.
+        segments: Its segments, computed lazily; raises `MediaError` where the content is broken. `None` omits the
+            field.
         metadata: `input_url` or `input_filename`; `None` for text, which has none.
-        error_message: Why there are no segments.
+        error_message: Reason why there are no segments.
     """
 
     modality: Modality
@@ -40,13 +40,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole reply: the model's name, or `None` to leave it out, and the results in the order of the API."""
+    """Response: the model's name, or `None` to omit it, and the results in the order of the API."""
 
     model_name: str | None
     results: tuple[Result, ...]
 
 
 async def segments_of(*segments: Segment) -> Segments:
-    """Iterate over segments that are there already."""
+    """Iterate over segments that are already computed."""
     for segment in segments:
         yield segment

@@ -1,4 +1,4 @@
-"""The sandbox as a server: routes, the headers of every reply, and its life from start to stop."""
+"""HTTP server of the sandbox: routes, headers of every response, start and stop."""
 
 from collections import deque
 from contextlib import AsyncExitStack
@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from embedwire_sandbox.embedder import Embedder
-from embedwire_sandbox.endpoint import VISIT, EmbedEndpoint, Visit
+from embedwire_sandbox.endpoint import RECORDED_REQUEST, EmbedEndpoint, RecordedRequest
 from embedwire_sandbox.errors import RefusalError, not_found
 from embedwire_sandbox.fault_api import FaultControl
 from embedwire_sandbox.fault_script import FaultScript
@@ -25,47 +25,47 @@ _JOURNAL_LENGTH: Final = 1_000
 
 
 class Sandbox:
-    """An upstream of its own: the v1 dialect of the Embed API, over HTTP, with vectors that are not Marengo's.
+    """Mock of the upstream: the v1 dialect of the Embed API, over HTTP, with vectors that are not Marengo's.
 
-    Use it as an async context manager, or call `start` and `stop`. It can be started again after a stop, with empty
-    counters of the quota.
+    Use it as an async context manager, or call `start` and `stop`. It can be started again after a stop; rate limit
+    counters are then reset.
 
     Args:
-        options: The knobs; by default a patient upstream.
+        options: The options.
 
     Attributes:
-        faults: The faults still to come.
+        faults: The pending faults.
         journal: The last calls of `/embed`, oldest first.
-        requests: How many calls of `/embed` came since the sandbox was made, whatever became of them.
+        requests: Number of calls of `/embed` since the sandbox was created, failed ones included.
     """
 
     def __init__(self, options: SandboxOptions | None = None) -> None:
         self.faults = FaultScript()
-        self.journal: deque[Visit] = deque(maxlen=_JOURNAL_LENGTH)
+        self.journal: deque[RecordedRequest] = deque(maxlen=_JOURNAL_LENGTH)
         self.requests = 0
         self._options = options or SandboxOptions()
         self._stack: AsyncExitStack | None = None
         self._address: tuple[str, int] | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; when this returns, calls are answered.
+        """Listen and accept calls.
 
         Args:
             host: The address to listen on.
             port: The port; 0 takes any free one.
 
         Raises:
-            RuntimeError: It runs already.
-            OSError: The address cannot be listened on.
+            RuntimeError: It is already running.
+            OSError: Listening on the address failed.
         """
         if self._stack is not None:
-            raise RuntimeError("the sandbox runs already")
+            raise RuntimeError("the sandbox is already running")
         async with AsyncExitStack() as stack:
             runner = web.AppRunner(
                 await self._application(stack),
                 access_log=None,
                 handle_signals=False,
-                handler_cancellation=True,  # a call ends when its client leaves
+                handler_cancellation=True,  # a call is cancelled when its client disconnects
                 shutdown_timeout=_SHUTDOWN_SEC,
             )
             stack.push_async_callback(runner.cleanup)
@@ -75,7 +75,7 @@ class Sandbox:
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
-        """Stop listening and end the calls that are still running after a moment. Does nothing if it is stopped."""
+        """Stop listening and end the calls that are still running after `_SHUTDOWN_SEC`. Idempotent."""
         stack, self._stack, self._address = self._stack, None, None
         if stack is not None:
             await stack.aclose()
@@ -94,10 +94,10 @@ class Sandbox:
         """The base URL for a client, such as `http://127.0.0.1:8080/v1.3`.
 
         Raises:
-            RuntimeError: It does not run.
+            RuntimeError: It is not running.
         """
         if self._address is None:
-            raise RuntimeError("the sandbox does not run")
+            raise RuntimeError("the sandbox is not running")
         host, port = self._address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{BASE_PATH}"
 
@@ -119,29 +119,29 @@ class Sandbox:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Keep the journal, and turn what went wrong into a reply."""
-        visit = request[VISIT] = Visit(content_length=request.content_length)
+        """Record the call in the journal, and turn exceptions into error responses."""
+        recorded = request[RECORDED_REQUEST] = RecordedRequest(content_length=request.content_length)
         if request.path == f"{BASE_PATH}/embed":
             self.requests += 1
-            self.journal.append(visit)
+            self.journal.append(recorded)
         try:
             response = await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            response = _refused(not_found())
+            response = _error_response(not_found())
         except RefusalError as refusal:
-            response = _refused(refusal)
-        except ConnectionError:  # scripted, or the client left: no reply is read
+            response = _error_response(refusal)
+        except ConnectionError:  # scripted, or the client has disconnected
             return web.StreamResponse()
-        visit.status = response.status
+        recorded.status = response.status
         return response
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        modalities = request[VISIT].modalities if VISIT in request else ()
+        modalities = request[RECORDED_REQUEST].modalities if RECORDED_REQUEST in request else ()
         for name, value in {**_HEADERS, **self._quota.headers(modalities)}.items():
             response.headers.setdefault(name, value)
 
 
-def _refused(refusal: RefusalError) -> web.Response:
+def _error_response(refusal: RefusalError) -> web.Response:
     response = web.Response(status=refusal.status, body=refusal.body, headers=refusal.headers)
     if not refusal.empty:
         response.content_type = "application/json"

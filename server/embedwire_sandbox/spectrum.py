@@ -1,7 +1,7 @@
-"""What can be heard in a stretch of sound, as features.
+"""Audio features: spectrum and loudness.
 
-`timbre` is the log-mel spectrum: which pitches are how loud, on average, over time, and how much they vary. `rhythm`
-looks at the loudness alone and says how it moves. Neither understands a word.
+`timbre` is the log-mel spectrum: its mean, its course over time, and its variation. `rhythm` is the change of loudness
+alone. Neither recognises speech.
 """
 
 from functools import lru_cache
@@ -15,10 +15,10 @@ Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 _BANDS: Final = 48
 _LOWEST_HZ: Final = 60.0
-_HIGHEST_HZ: Final = 7000.0  # below what an MP3 of a usual bitrate cuts away
+_HIGHEST_HZ: Final = 7000.0  # below the cut-off of an MP3 of usual bitrate
 _FRAME_SEC: Final = 0.06
 _PARTS: Final = 4
-_RANGE: Final = 1e5  # 50 dB of mel power count; what is below them is silence
+_RANGE: Final = 1e5  # 50 dB of mel power; below is silence
 _ENVELOPE_HZ: Final = 50
 _MODULATIONS: Final = 32
 _PROFILE: Final = 24
@@ -35,13 +35,13 @@ def timbre(samples: Samples, rate: int) -> Array:
             block(mel.mean(axis=0) - level, 1.0, floor=0.5),
             block(over_time - over_time.mean(), 0.8, floor=1.0),
             block(mel.std(axis=0), 0.4, floor=1.0),
-            np.array([0.25, 0.05 * float(level)]),  # never zero: silence is a sound, too
+            np.array([0.25, 0.05 * float(level)]),  # never zero, also for silence
         ]
     )
 
 
 def rhythm(samples: Samples, rate: int) -> Array:
-    """Return how the loudness moves: its shape over the stretch, and its modulation from 0 to 25 Hz."""
+    """Return features of the loudness: its shape over the window, and its modulation from 0 to 25 Hz."""
     loudness = _envelope(samples, rate)
     moving = loudness - loudness.mean()
     modulation = np.abs(np.fft.rfft(moving * np.hanning(len(moving)))) / len(moving)
@@ -55,7 +55,7 @@ def rhythm(samples: Samples, rate: int) -> Array:
 
 
 def _log_mel(samples: Samples, rate: int) -> Array:
-    """Return frames by bands, each from 0 (silence) to about 5 (as loud as can be)."""
+    """Return frames by bands, each from 0 (silence) to about 5 (full scale)."""
     size = 1 << max(4, round(float(np.log2(rate * _FRAME_SEC))))
     padded = np.pad(samples, (0, max(0, size - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[:: size // 2]
@@ -65,7 +65,7 @@ def _log_mel(samples: Samples, rate: int) -> Array:
 
 @lru_cache(maxsize=16)
 def _mel_filters(size: int, rate: int) -> Array:
-    """Return triangles on the mel scale, bins by bands. Bands above what the rate can carry stay empty."""
+    """Return triangular filters on the mel scale, bins by bands. Bands above half the sample rate are empty."""
     hertz = np.fft.rfftfreq(size, 1 / rate)
     edges = _hertz(np.linspace(_mel(_LOWEST_HZ), _mel(_HIGHEST_HZ), _BANDS + 2))
     rising = (hertz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])

@@ -1,7 +1,7 @@
-"""Text: how tokens are counted, and what a text's vector is made of.
+"""Text embedding: tokenizer, truncation, and hashed features.
 
 A token is a run of word characters (letters, digits, underscore; in any script) or a single other character that
-is not white space. The upstream's tokenizer is not public, so limits are met at other places than there.
+is not white space. The upstream's tokenizer is not public, so token limits are reached at other lengths than there.
 """
 
 import re
@@ -24,8 +24,8 @@ _WORD_WEIGHT: Final = 1.0
 _PAIR_WEIGHT: Final = 0.5
 _GRAM_WEIGHT: Final = 0.25
 _GRAM_LENGTHS: Final = (3, 4)
-_GRAM_CHARACTERS: Final = 64  # of a longer word, the pieces of its beginning only
-_BATCH: Final = 512  # features at a time, so that a long text needs no large matrix
+_GRAM_CHARACTERS: Final = 64  # n-grams of longer words come from their beginning only
+_BATCH: Final = 512  # features per batch, so that a long text needs no large matrix
 
 
 def count_tokens(text: str) -> int:
@@ -46,10 +46,10 @@ def truncate(text: str, limit: int, side: Side) -> str:
 
 
 def text_vector(text: str, dimensions: int) -> Vector:
-    """Hash words, neighbouring words and pieces of words into a unit vector.
+    """Hash words, word pairs and character n-grams into a unit vector.
 
     Signed hashing: the bits of a feature's BLAKE2b digest are its signs, one for each coordinate, so that unrelated
-    texts are nearly orthogonal and every coordinate has something to say.
+    texts are nearly orthogonal.
     """
     total = np.zeros(dimensions)
     counted = iter(Counter(_features(text)).items())

@@ -1,6 +1,6 @@
-"""From features to a vector: projection to the model's dimension, and unit length.
+"""Random projection of features to a unit vector of the model's dimension.
 
-Sums are made in float64 and rounded to float32 at the end, so that the order in which a machine adds does not show.
+Sums are computed in float64 and rounded to float32 at the end, so that the order of additions makes no difference.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ _TINY: Final = 1e-12
 
 
 def unit(values: Array) -> Vector:
-    """Scale to length 1. A zero vector becomes the first axis: nothing the sandbox returns is zero."""
+    """Scale to length 1. A zero vector becomes the first axis, since the sandbox returns no zero vector."""
     length = float(np.linalg.norm(values))
     if length < _TINY:
         values, length = np.eye(1, values.size)[0], 1.0
@@ -24,12 +24,12 @@ def unit(values: Array) -> Vector:
 
 
 def block(values: Array, weight: float, floor: float) -> Array:
-    """Give one kind of feature its share of the whole.
+    """Weight one kind of feature.
 
     Args:
         values: Features of one kind, any shape.
-        weight: The length that the result has.
-        floor: Below this length the values are taken for noise and are not blown up to the full weight.
+        weight: Length of the result.
+        floor: Values below this length are taken for noise, and are not scaled to the full weight.
 
     Returns:
         The flat features, of length `weight` or less.
@@ -39,12 +39,12 @@ def block(values: Array, weight: float, floor: float) -> Array:
 
 
 def project(features: Array, dimensions: int) -> Vector:
-    """Map features of any number to a unit vector of `dimensions`, keeping angles nearly as they are."""
+    """Project features to a unit vector of `dimensions`, with angles nearly preserved."""
     return unit(features @ _signs(features.size, dimensions))
 
 
 @lru_cache(maxsize=16)
 def _signs(features: int, dimensions: int) -> Array:
-    # RandomState is frozen by NumPy's own promise, and integers need no libm: the same signs on every machine.
+    # NumPy guarantees the stream of RandomState, and integers need no libm: the same signs on every machine.
     random = np.random.RandomState(_SEED)
     return random.randint(0, 2, size=(features, dimensions)).astype(np.float64) * 2.0 - 1.0

@@ -1,37 +1,37 @@
-"""The lifecycle of the server: it is started, reloaded, drained and stopped."""
+"""Server lifecycle: start, reload, drain and stop."""
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import structlog
 
 from embedwire_server import assembly
 from embedwire_server.admission.caller_quota import CallerQuotas
-from embedwire_server.admission.load_shedding import LoadShedder
+from embedwire_server.admission.load_shedding import LoadShedder, capacities
 from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.observability.http import MetricsEndpoint
+from embedwire_server.observability.http_server import MetricsEndpoint
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.observability.resources import ResourceMonitor
+from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
-from embedwire_server.policies.rate_limit.policy import RateLimiters
+from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
-from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
-from embedwire_server.rpc.options import ServerOptions
-from embedwire_server.rpc.scheduling import batch_threads
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
-from embedwire_server.rpc.tls import RotatingCredentials
+from embedwire_server.rpc.thread_scheduling import batch_threads
+from embedwire_server.rpc.tls_reload import RotatingCredentials
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 
-PROBE_SECONDS = 1.0  # for checks under way when the port for health is closed
+PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +40,16 @@ class App:
     """The server. `async with App(settings) as app` starts it; leaving drains and stops it.
 
     Args:
-        settings: what it goes by.
-        sandbox_url: the sandbox that answers if the settings want one; None starts one of its own.
-        shares_port: whether other servers that say so too may listen on its port.
-        has_metrics: whether the metrics are served from the start, or only when `serve_metrics` is called.
+        settings: the settings of the server.
+        sandbox_url: the sandbox to use if the settings select it; None starts one.
+        shares_port: whether other servers with this option may listen on its port.
+        has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
         replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
-        target: HOST:PORT of gRPC, with the port that was really taken.
-        health_target: the same of the port for health checks alone; empty if there is none.
-        metrics_url: where the metrics are.
+        target: HOST:PORT of gRPC, with the port that was bound.
+        health_target: the same of the port for health checks only; empty if there is none.
+        metrics_url: the URL of the metrics.
         is_retired: whether a successor is to have its ports; see `retire`.
     """
 
@@ -64,31 +64,31 @@ class App:
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._rules = ServerOptions(
-            max_message_bytes=settings.max_message_bytes,
-            stall_timeout=settings.stall_timeout,
-            max_connection_age=settings.max_connection_age,
+        self._options = ServerOptions(
+            max_message_bytes=settings.request_limits.message_bytes,
+            stall_timeout=settings.server.write_stall_timeout,
+            max_connection_age=settings.server.max_connection_age,
             shares_port=shares_port,
-            reflection=settings.reflection,
+            reflection=settings.server.reflection,
         )
         self._resources = contextlib.AsyncExitStack()
-        self._endpoints = contextlib.AsyncExitStack()  # those beside the gRPC port
+        self._endpoints = contextlib.AsyncExitStack()  # metrics and health
         self._has_metrics = has_metrics
         self.is_retired = False
-        self._metrics = Metrics(settings.upstream_name)
+        self._metrics = Metrics(settings.upstream.name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
-        self._access = Authenticator(settings.tokens)
-        self._admission = LoadShedder(self._metrics, **settings.room)
-        self._concurrency = ConcurrencyLimiter(self._metrics, settings.inputs_in_flight)
-        self._budget = RetryBudget(settings.retry_budget, settings.max_attempts)
-        self._rate_limiters = RateLimiters(settings.rate_limits, self._metrics)
+        self._authenticator = Authenticator(settings.tokens)
+        self._admission = LoadShedder(self._metrics, **capacities(settings.concurrency))
+        self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
+        self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
+        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
 
     async def __aenter__(self) -> Self:
-        """Build and start everything, outermost last, so that a port answers only when all is ready.
+        """Build and start everything, in the order of dependencies, so that a port answers only when all is ready.
 
         Raises:
             OSError, RuntimeError: a port is in use, the spool cannot be written, or the sandbox's packages are missing;
@@ -100,31 +100,36 @@ class App:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop in the reverse order; running calls get `grace` seconds to finish."""
+        """Stop in the reverse order; running calls get the grace period to finish."""
         await self._resources.aclose()
 
     def reload(self, settings: Settings | None) -> None:
-        """Go by these settings from the next call on, as far as a running server can: `Settings.RELOADED`.
+        """Apply these settings from the next call on, as far as a running server can.
 
-        None says that there are new ones which cannot be used.
+        None means that the new settings are invalid.
         """
         self._metrics.reload_succeeded.set(settings is not None)
         if settings is None:
             return
         self._settings = settings
-        self._access.replace(settings.tokens)
-        self._admission.resize(**settings.room)
-        self._concurrency.set_capacity(settings.inputs_in_flight)
-        self._budget.share = settings.retry_budget
-        self._budget.max_attempts = settings.max_attempts
-        self._rate_limiters.limit(settings.rate_limits)
-        self._gateway.inputs_at_once = settings.inputs_at_once
-        self._servicer.renew(*self._readers())
+        for component in self._reconfigurable():
+            component.reconfigure(settings)
+
+    def _reconfigurable(self) -> Sequence[Reconfigurable]:
+        return (
+            self._authenticator,
+            self._admission,
+            self._concurrency,
+            self._budget,
+            self._rate_limiters,
+            self._gateway,
+            self._servicer,
+        )
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         settings, health = self._settings, HealthServicer()
         resources = ResourceMonitor(
-            settings.spool_dir,
+            settings.uploads.spool_dir,
             self._metrics,
             lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
@@ -135,15 +140,17 @@ class App:
             ),
             CallerQuotas(self._admission, self._metrics),
             self._metrics,
-            settings.inputs_at_once,
+            settings.concurrency.inputs_per_call,
         )
-        self._servicer = EmbeddingServicer(self._gateway, *self._readers(), settings.upload_idle_timeout)
+        reader = assembly.request_reader(settings, self._admission.content_memory)
+        catalog = Catalog(settings.model_table, settings.limits)
+        self._servicer = EmbeddingServicer(self._gateway, reader, catalog, settings.uploads.idle_timeout)
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
-        with batch_threads():  # gRPC starts its own here
+        with batch_threads():  # gRPC starts its threads here
             server = await self._start_grpc(health)
-        stack.push_async_callback(server.stop, settings.grace)
+        stack.push_async_callback(server.stop, settings.shutdown.grace_period)
         stack.push_async_callback(self._drain, health)
         self._warn()
         if not resources.is_ready:
@@ -153,53 +160,46 @@ class App:
         log.info("serving", target=self.target, **self._facts())
 
     async def _start_grpc(self, health: HealthServicer) -> rpc_server.Server:
-        """Start the gRPC server, after the one for health checks alone."""
+        """Start the gRPC server, after the one for health checks only."""
         settings = self._settings
-        private_api = await guard.uses_private_api(public_api_only=settings.grpc_public_api_only)
+        private_api = await guard.uses_private_api(public_api_only=settings.server.grpc_public_api_only)
         server = rpc_server.build(
             self._servicer,
             health,
             self._metrics,
-            settings.upstream_name,
-            self._rules,
-            access=self._access,
+            settings.upstream.name,
+            self._options,
+            authenticator=self._authenticator,
             private_api=private_api,
         )
         await self._serve_health(health, private_api=private_api)
-        files = settings.certificate_files
-        port = server.listen(settings.listen, None if files is None else RotatingCredentials(files).credentials)
+        files = settings.tls.files
+        port = server.listen(settings.server.listen, None if files is None else RotatingCredentials(files).credentials)
         await server.start()
-        self.target = settings.listen_address.with_port(port)
+        self.target = settings.server.address.with_port(port)
         return server
 
     def _facts(self) -> dict[str, object]:
-        """What an operator may want to see at the start, and in time."""
+        """Return the facts of the start for the log."""
         settings = self._settings
-        facts: dict[str, object] = {"upstream": settings.upstream_name}
+        facts: dict[str, object] = {"upstream": settings.upstream.name}
         if self.metrics_url:
             facts["metrics"] = self.metrics_url
-        if settings.proxy is not None:
-            facts["proxy"] = settings.proxy.address
+        if (proxy := settings.upstream.used_proxy) is not None:
+            facts["proxy"] = proxy.address
         if self.health_target:
             facts["health"] = self.health_target
-        return facts | {"tls": settings.certificate_files is not None, "tokens": len(settings.tokens)}
+        return facts | {"tls": settings.tls.files is not None, "tokens": len(settings.tokens)}
 
     def _warn(self) -> None:
-        """Say what is allowed and seldom meant; `insecure` says that it is."""
+        """Warn of an insecure configuration, unless `allow_insecure` is set."""
         settings = self._settings
-        if settings.listen_address.is_loopback or settings.insecure:
+        if settings.server.address.is_loopback or settings.server.allow_insecure:
             return
-        if settings.certificate_files is None:
+        if settings.tls.files is None:
             log.warning("tokens and content are sent in plain text: set --tls-certificate and --tls-key")
-        elif settings.tls_client_ca is None and not settings.tokens:
-            log.warning("any client that reaches this server may use it: set tokens, or --tls-client-ca")
-
-    def _readers(self) -> tuple[RequestReader, Catalog]:
-        settings = self._settings
-        return (
-            assembly.request_reader(settings, self._admission.content_memory),
-            Catalog(settings.model_table, settings.limits),
-        )
+        elif settings.tls.client_ca is None and not settings.tokens:
+            log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
         return await stack.enter_async_context(assembly.http_upstream(self._settings, self._sandbox_url))
@@ -210,7 +210,7 @@ class App:
         Raises:
             OSError: their port is in use.
         """
-        address = self._settings.metrics_address
+        address = self._settings.metrics.address
         try:
             endpoint = self._endpoints.enter_context(
                 MetricsEndpoint(address.host, address.port, self._metrics.registry)
@@ -220,27 +220,27 @@ class App:
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
     async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
-        """Answer probes at an address of their own; until the very end, so that they see the drain."""
-        if self._settings.health_listen is None:
+        """Start the server for health checks only. It is stopped last, so that probes see the drain."""
+        if self._settings.health.listen is None:
             return
-        address = Address(self._settings.health_listen)
+        address = Address(self._settings.health.listen)
         server = rpc_server.HealthServer(
-            health, self._metrics, self._settings.upstream_name, self._rules, private_api=private_api
+            health, self._metrics, self._settings.upstream.name, self._options, private_api=private_api
         )
         self.health_target = address.with_port(server.listen(address))
         await server.start()
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)
 
     async def retire(self) -> None:
-        """Give the ports of metrics and health to the successor, and prepare to leave without a delay.
+        """Release the ports of metrics and health for the successor, and skip the shutdown delay.
 
-        The successor serves already. So health does not fail before new calls are refused: probes ask the successor.
+        The successor serves already. So health does not fail before new calls are rejected: probes check the successor.
         """
         self.is_retired = True
         await self._endpoints.aclose()
 
     async def _drain(self, health: HealthServicer) -> None:
-        delay = 0.0 if self.is_retired else self._settings.drain_delay
+        delay = 0.0 if self.is_retired else self._settings.shutdown.delay
         await health.shut_down()
-        log.info("draining", grace=self._settings.grace, delay=delay)
+        log.info("draining", grace_period=self._settings.shutdown.grace_period, delay=delay)
         await asyncio.sleep(delay)

@@ -1,4 +1,4 @@
-"""What the server is made of: its upstream, the policies around it, and the readers of requests."""
+"""Composition root: builds the upstream, the policies around it, and the request reader."""
 
 import contextlib
 import functools
@@ -9,7 +9,7 @@ import structlog
 
 from embedwire_server import __version__
 from embedwire_server.config.settings import Settings
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
@@ -34,11 +34,11 @@ def with_policies(
     budget: RetryBudget,
     rate_limiters: RateLimiters,
 ) -> Upstream:
-    """Wrap an upstream in the policies, the outermost first. An input that waits for its turn keeps its slot."""
+    """Wrap an upstream in the policies, the outermost first. An input that waits in an inner one keeps its slot."""
     policies: list[Callable[[Upstream], Upstream]] = [
         functools.partial(ConcurrencyLimitPolicy, limiter=concurrency, metrics=metrics),
         functools.partial(RetryPolicy, budget=budget, metrics=metrics),
-        functools.partial(RateLimitPolicy, rate_limiters=rate_limiters),  # every attempt
+        functools.partial(RateLimitPolicy, rate_limiters=rate_limiters),  # for every attempt
         functools.partial(AttemptPolicy, metrics=metrics),
     ]
     for policy in reversed(policies):
@@ -51,46 +51,47 @@ async def http_upstream(settings: Settings, sandbox_url: str | None) -> AsyncGen
     """Build the upstream, and close its connections in the end.
 
     Args:
-        settings: say which.
-        sandbox_url: the sandbox that answers if the settings want one; None starts one in this process.
+        settings: the settings of the server.
+        sandbox_url: the sandbox to use if the settings select it; None starts one in this process.
 
     Raises:
         RuntimeError: the packages of the sandbox are missing.
         OSError: the certificate authorities cannot be read.
     """
     async with contextlib.AsyncExitStack() as stack:
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        base_url = settings.upstream_url
-        if base_url is None:  # the server's key is never shown to a sandbox
+        upstream = settings.upstream
+        key = upstream.api_key.get_secret_value() if upstream.api_key else None
+        base_url = upstream.base_url
+        if base_url is None:  # the server's key is never sent to a sandbox
             base_url, key = sandbox_url, secrets.token_hex(8)
         if base_url is None:
             base_url = await stack.enter_async_context(embedded_sandbox())
-        transport = Transport(functools.partial(Dialer, proxy=settings.proxy, ca_file=settings.upstream_ca))
+        transport = Transport(functools.partial(Dialer, proxy=upstream.used_proxy, ca_file=upstream.ca))
         stack.push_async_callback(transport.aclose)
         transport.prepare(base_url)
         dialect = V1Dialect(base_url, key, f"embedwire/{__version__}")
-        yield HttpUpstream(transport, dialect, settings.upstream_name)
+        yield HttpUpstream(transport, dialect, upstream.name)
 
 
 @contextlib.asynccontextmanager
 async def embedded_sandbox() -> AsyncGenerator[str]:
-    """Run the sandbox as the upstream of this server; yields its base URL.
+    """Run the sandbox as the upstream of this server; yield its base URL.
 
     Raises:
         RuntimeError: its packages are missing.
     """
     async with sandbox() as base_url:
-        log.warning("the embedded sandbox answers: its vectors are not the real model's")
+        log.warning("using the embedded sandbox: its vectors are not those of the real model")
         yield base_url
 
 
 def request_reader(settings: Settings, content_memory: ContentMemory) -> RequestReader:
-    """Build what reads requests; uploads are charged to this memory."""
+    """Build the request reader; uploads are charged to this memory."""
     return RequestReader(
         settings.model_table,
         settings.limits,
-        settings.inputs_at_once,
+        settings.concurrency.inputs_per_call,
         content_memory,
-        settings.spool_dir,
-        accepts_upstream_keys=settings.accept_upstream_keys,
+        settings.uploads.spool_dir,
+        accepts_upstream_keys=settings.auth.allow_caller_api_keys,
     )

@@ -1,26 +1,31 @@
-"""The command line: serve, config, token, health, sandbox."""
+"""Command-line interface: serve, config, token, health, sandbox."""
 
 import argparse
 import contextlib
 import functools
+import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
 from embedwire_server.config import render, sources
+from embedwire_server.config.errors import InvalidConfiguration
+from embedwire_server.config.fields import duration_text
+from embedwire_server.config.file_watcher import FileWatcher
+from embedwire_server.config.setting_table import ALL, API_KEY, FILE_ONLY
 from embedwire_server.config.settings import SANDBOX, Settings
-from embedwire_server.config.sources import Configuration, InvalidConfiguration
+from embedwire_server.config.sources import Configuration
 from embedwire_server.core.address import Address, parse_address
 from embedwire_server.observability import logs, standard_error
-from embedwire_server.process import runner, tuning
+from embedwire_server.process import gc_tuning, runner
 
 if TYPE_CHECKING:
     from embedwire_server.app import App
     from embedwire_server.process.supervisor import Supervisor
 
-_NOT_FLAGS = {"api_key", *Settings.FILE_ONLY}
+_NOT_FLAGS = {API_KEY, *FILE_ONLY}
 _NOT_SETTINGS = {"run", "what", "unknown"}
 _FAULTS_FOR_ALL = (
     "beyond loopback, every machine that reaches the sandbox can script its faults, and make it fetch URLs of this "
@@ -29,10 +34,10 @@ _FAULTS_FOR_ALL = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 good, 1 not started or not healthy, 2 wrong settings."""
+    """Run the command line and return the exit code: 0 success, 1 not started or not healthy, 2 invalid settings."""
     standard_error.reserve()
     arguments, unknown = _parser().parse_known_args(argv)
-    # Without the value, which may be a secret.
+    # Names only: a value may be a secret.
     arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
     return int(arguments.run(arguments))
 
@@ -47,14 +52,24 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    _add_settings(add("serve", _serve, "serve gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration again"))
-    config = add("config", _config, "check the settings, or show them with their places, secrets masked")
+    _add_settings(
+        add(
+            "serve",
+            _serve,
+            "serve gRPC until SIGTERM or SIGINT; SIGHUP reloads the configuration, as a change of its file does",
+        )
+    )
+    config = add("config", _config, "check the settings, or show them with their sources, secrets masked")
     config.add_argument("what", nargs="?", choices=("show", "check", "reference"), default="show")
     _add_settings(config)
-    token = add("token", _token, "make a new token: what its owner keeps, and the entry for the configuration file")
-    token.add_argument("what", metavar="NAME", help="how metrics and logs are to call its owner")
+    token = add("token", _token, "generate a bearer token and its entry for the configuration file")
+    token.add_argument("what", metavar="NAME", help="name of the client in metrics and logs")
     _add_settings(
-        add("health", _health, "ask the server at --health-listen, or --listen, if it is ready; 0 if so, else 1")
+        add(
+            "health",
+            _health,
+            "check the health of the server at --health-listen, or --listen; exit code 0 if ready, else 1",
+        )
     )
     sandbox = add("sandbox", _sandbox, "serve the sandbox upstream alone, for tests against it; its base path is /v1.3")
     sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", help="address (%(default)s)")
@@ -66,26 +81,34 @@ def _address(text: str) -> Address:
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
-    """One flag for each setting; pydantic checks the values, so that all faults are found at once."""
-    for name, field in Settings.model_fields.items():
+    """Add one flag for each setting; pydantic checks the values, so that all faults are found at once."""
+    for name, setting in ALL.items():
         if name not in _NOT_FLAGS:
-            text = (field.description or "") + ("" if field.default is None else f" ({field.default})")
-            flag, what = f"--{name.replace('_', '-')}", text.replace("%", "%%")
-            if field.annotation is bool:
-                command.add_argument(
-                    flag, default=argparse.SUPPRESS, help=what, metavar="VALUE", nargs="?", const="true"
-                )
+            default = setting.field.default
+            shown = duration_text(default) if setting.is_duration and default is not None else default
+            text = (setting.field.description or "") + ("" if shown is None else f" ({shown})")
+            options: dict[str, Any] = {
+                "default": argparse.SUPPRESS,
+                "help": text.replace("%", "%%"),
+                "metavar": "VALUE",
+                "dest": name,
+            }
+            if setting.field.annotation is bool:
+                command.add_argument(setting.flag, nargs="?", const="true", **options)
             else:
-                command.add_argument(flag, default=argparse.SUPPRESS, help=what, metavar="VALUE")
+                command.add_argument(setting.flag, **options)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    return {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
 
 
 def _load(arguments: argparse.Namespace) -> Configuration:
-    flags = {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
-    return sources.load(flags, arguments.unknown)
+    return sources.load(_flags(arguments), arguments.unknown)
 
 
 def _loaded(arguments: argparse.Namespace) -> Configuration:
-    """The configuration; the process ends if it is wrong."""
+    """Return the configuration, and print its warnings; end the process if it is invalid."""
     found = _valid(arguments)
     _warn(found)
     return found
@@ -95,42 +118,45 @@ def _valid(arguments: argparse.Namespace) -> Configuration:
     try:
         return _load(arguments)
     except InvalidConfiguration as error:
-        _complain(*map(str, error.faults))
+        _print_lines(*map(str, error.faults))
         raise SystemExit(2) from None
 
 
 def _warn(found: Configuration) -> None:
-    _complain(*(f"warning: {warning}" for warning in found.warnings))
+    _print_lines(*(f"warning: {warning}" for warning in found.warnings))
 
 
-def _refuse_unknown(arguments: argparse.Namespace) -> None:
+def _reject_unknown(arguments: argparse.Namespace) -> None:
     if arguments.unknown:
-        _complain(*(f"{word}: is no flag of this command" for word in arguments.unknown))
+        _print_lines(*(f"{word}: unknown flag of this command" for word in arguments.unknown))
         raise SystemExit(2)
 
 
-def _complain(*lines: str) -> None:
+def _print_lines(*lines: str) -> None:
     for line in lines:
         print(f"embedwire-server: {line}", file=sys.stderr)  # noqa: T201 - for a person
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.config.reload import Reloading  # noqa: PLC0415
-    from embedwire_server.observability import resources  # noqa: PLC0415 - the other commands do without
+    from embedwire_server.observability import resource_monitor  # noqa: PLC0415 - only for this command
 
-    tuning.raise_gc_threshold()  # before most of it is loaded
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the configuration can be reloaded
+    gc_tuning.raise_gc_threshold()  # before most modules are loaded
+    path = sources.config_file(_flags(arguments))
+    watcher = None if path is None else FileWatcher(path)  # before it is read, so that no change is missed
     found = _valid(arguments)
     settings = found.settings
-    logs.configure(settings.log_level, settings.log_format)
-    _warn(found)  # in the form of the log
-    resources.require_files(settings.inputs_in_flight)
+    logs.configure(settings.log.level, settings.log.format)
+    _warn(found)  # standard error is the log now
+    resource_monitor.require_files(settings.concurrency.inputs_per_modality)
     server = _server(settings)
-    return _run(server, Reloading(server, settings, functools.partial(_load, arguments)))
+    return _run(server, reload=Reloading(server, settings, functools.partial(_load, arguments)), config=watcher)
 
 
 def _server(settings: Settings) -> "App | Supervisor":
-    """One process, or several; one does not load what keeps several."""
-    if not settings.has_supervisor:
+    """Return the server in one process, or a supervisor of several, which a single process does not import."""
+    if not settings.workers.have_supervisor:
         from embedwire_server.app import App  # noqa: PLC0415
 
         return App(settings)
@@ -140,7 +166,7 @@ def _server(settings: Settings) -> "App | Supervisor":
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
-    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - the other commands do without
+    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - only for this command
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
@@ -148,16 +174,16 @@ def _sandbox(arguments: argparse.Namespace) -> int:
             print(base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
             yield
 
-    _refuse_unknown(arguments)
+    _reject_unknown(arguments)
     if not arguments.listen.is_loopback:
-        _complain(f"warning: --listen: {_FAULTS_FOR_ALL}")
+        _print_lines(f"warning: --listen: {_FAULTS_FOR_ALL}")
     logs.configure("info", "text")
     return _run(serving())
 
 
 def _config(arguments: argparse.Namespace) -> int:
     if arguments.what == "reference":
-        _refuse_unknown(arguments)
+        _reject_unknown(arguments)
         lines = render.reference()
     else:
         found = _loaded(arguments)
@@ -168,39 +194,43 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    _refuse_unknown(arguments)
+    _reject_unknown(arguments)
     try:
         token, digest = tokens.new_token()
         tokens.Authenticator([tokens.Token(arguments.what, (digest,))])
     except ValueError as error:
-        _complain(f"NAME: {error}")
+        _print_lines(f"NAME: {error}")
         return 2
     print(token)  # noqa: T201 - what the command is for
-    # Apart, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
+    # On standard error, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
     entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
-    print(f"# The server is given the hash only. The token is shown this once.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
+    print(f"# The configuration contains the hash only. The token is not shown again.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
     return 0
 
 
 def _health(arguments: argparse.Namespace) -> int:
     from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
 
-    # What is only for `serve` may be a flag of it, which a probe does not get.
+    # Placeholders for settings that only `serve` needs: a probe may not have its flags.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
     settings = _valid(asked).settings
-    if settings.certificate_files is not None and settings.health_listen is None:
-        _complain("--health-listen: set it for the server and here; probes do not speak TLS")
+    if settings.tls.files is not None and settings.health.listen is None:
+        _print_lines("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2
-    status = health.probe(settings.health_listen or settings.listen)
+    status = health.probe(settings.health.listen or settings.server.listen)
     print(status)  # noqa: T201 - what the command is for
     return 0 if status == "SERVING" else 1
 
 
-def _run(service: contextlib.AbstractAsyncContextManager[object], on_hangup: Callable[[], None] | None = None) -> int:
+def _run(
+    service: contextlib.AbstractAsyncContextManager[object],
+    reload: Callable[[], Awaitable[None]] | None = None,
+    config: FileWatcher | None = None,
+) -> int:
     try:
-        runner.run(service, on_hangup=on_hangup)
+        runner.run(service, reload=reload, config=config)
     except runner.StartupError as error:
-        logs.flush()  # what gRPC core has written about it comes first
-        _complain(f"cannot start: {error}")
+        logs.flush()  # the lines of gRPC core about it come first
+        _print_lines(f"cannot start: {error}")
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""A fake upstream without a network, for tests and for applications that embed the server."""
+"""Fake upstream without a network, for tests and for applications that embed the server."""
 
 import asyncio
 import dataclasses
@@ -17,10 +17,10 @@ class Attempt:
     """One attempt to embed an input. It waits for `answer`, which `succeed`, `end` and `fail` set.
 
     Attributes:
-        call: the input.
-        emit: passes segments on before the end; see `upstream.Emit`.
-        at: when it began, by the clock of the event loop.
-        answer: how it ends: the batches of segments that are still to be passed on, and the summary.
+        call: the upstream call for the input.
+        emit: passes segments on before the end; see `upstreams.base.Emit`.
+        at: the start, by the clock of the event loop.
+        answer: the outcome: the batches of segments that are still to be passed on, and the summary.
     """
 
     call: EmbedCall
@@ -28,24 +28,24 @@ class Attempt:
     at: float
     answer: asyncio.Future[tuple[tuple[list[Segment], ...], ReplySummary]]
 
-    def succeed(self, *batches: list[Segment], summary: ReplySummary | None = None, hold: float = 0.0) -> None:
-        """Let it succeed.
+    def succeed(self, *batches: list[Segment], summary: ReplySummary | None = None, exhausted_for: float = 0.0) -> None:
+        """Let the attempt succeed.
 
         Args:
             batches: segments that are passed on first, those of a batch together; by default one vector of zeros.
-            summary: what the upstream says of the input; by default only the name of its model.
-            hold: seconds for which the upstream's headers ask the next request to wait.
+            summary: the upstream's summary of the input; by default only the name of its model.
+            exhausted_for: seconds for which the upstream's headers ask the next request to wait.
         """
-        self.call.hold = hold
+        self.call.exhausted_for = exhausted_for
         self.answer.set_result((batches or ([self._zeros()],), summary or ReplySummary(self.call.model.name)))
 
     def end(self, summary: ReplySummary | None = None) -> None:
-        """Let it succeed without further segments: it has passed all of them on by `emit`."""
+        """Let the attempt succeed without further segments: all have been passed on by `emit`."""
         self.answer.set_result(((), summary or ReplySummary(self.call.model.name)))
 
-    def fail(self, error: BaseException, hold: float = 0.0) -> None:
-        """Let it raise this, for instance an `UpstreamFailure`; `hold` as above."""
-        self.call.hold = hold
+    def fail(self, error: BaseException, exhausted_for: float = 0.0) -> None:
+        """Let the attempt raise this, for instance an `UpstreamFailure`; `exhausted_for` as for `succeed`."""
+        self.call.exhausted_for = exhausted_for
         self.answer.set_exception(error)
 
     def _zeros(self) -> Segment:
@@ -57,16 +57,16 @@ Script = Callable[[Attempt], Awaitable[None] | None]
 
 
 class ScriptedUpstream:
-    """An `Upstream` for which a script decides what becomes of each attempt.
+    """An `Upstream` for which a script decides the outcome of each attempt.
 
     Args:
         script: called with each attempt; may be a coroutine function. It ends the attempt by `succeed` or `fail`, or
             leaves that to the test. What it raises, the attempt raises. By default, each attempt succeeds.
-        name: how results call this upstream.
+        name: the name of this upstream in results.
 
     Attributes:
-        script: the same; may be changed.
-        attempts: all of them, in the order in which they began.
+        script: the script; may be changed.
+        attempts: all attempts, in the order of their start.
         running: how many run now.
         most_running: the most that ran at a time.
     """
@@ -84,7 +84,7 @@ class ScriptedUpstream:
         attempt = Attempt(call, emit, loop.time(), loop.create_future())
         self.attempts.append(attempt)
         call.attempts += 1
-        call.upstream, call.hold = self.name, 0.0
+        call.upstream, call.exhausted_for = self.name, 0.0
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:

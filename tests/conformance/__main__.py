@@ -18,7 +18,7 @@ from tests.conformance.stage import Stage
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if anything differs or is missing."""
+    """Run the requested cases; return 1 if anything differs or is missing."""
     chosen = _arguments()
     wanted = [case for case in cases() if not chosen.only or case.name in chosen.only]
     if unknown := set(chosen.only or ()) - {case.name for case in wanted}:

@@ -1,4 +1,4 @@
-"""The cases, and the jobs that the runners are given for them."""
+"""The cases, and the jobs of the runners for them."""
 
 import base64
 import dataclasses
@@ -35,7 +35,7 @@ SOURCES = ("url", "path", "data", "stream")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """One case, as the files have it; see README.md for what each member means."""
+    """One case as in the files; see README.md for each member."""
 
     name: str
     what: str
@@ -54,14 +54,14 @@ class Case:
         return cls(**(spec | {"then": later}))
 
     def built_replies(self) -> dict[str, Reply]:
-        """The upstream's replies; by default a plain one for each modality that the job has."""
+        """Return the upstream's replies; by default a plain one for each modality of the job."""
         kinds = {each["kind"] for each in self.job.get("inputs", ())}
         specs = self.replies or {kind: {"modality": kind} for kind in sorted(kinds)}
         return {name: reply(name, spec) for name, spec in specs.items()}
 
 
 def cases() -> list[Case]:
-    """All cases, in the order of the files and within them."""
+    """Return all cases, in the order of the files and within them."""
     found = [Case.of(spec) for path in sorted((HERE / "cases").glob("*.json")) for spec in _read(path)]
     names = [case.name for case in found]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -70,13 +70,13 @@ def cases() -> list[Case]:
 
 
 def servers() -> dict[str, dict[str, Any]]:
-    """The servers that cases name."""
+    """Return the servers that cases name."""
     found: dict[str, dict[str, Any]] = _read(HERE / "servers.json")
     return found
 
 
 def job(case: Case, target: str, folder: Path) -> dict[str, Any]:
-    """The job of a case as a runner gets it: with every member, and its files in a folder."""
+    """Return the job of a case for a runner: with every member, and with its files in a folder."""
     made = JOB | case.job | {"name": case.name, "target": target}
     if made["tls"] is not None:
         tls = {"root_certificates": None, "certificate_chain": None, "private_key": None, "server_name": None}
@@ -99,7 +99,7 @@ def _input(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _file(spec: dict[str, Any], folder: Path) -> Path:
-    """A file of a case; one without a size is not there."""
+    """Write a file of a case; one without a size is not created."""
     path: Path = folder / spec.get("folder", "files") / spec["name"]
     path.parent.mkdir(exist_ok=True)
     if "bytes" in spec and not path.exists():
@@ -113,7 +113,7 @@ def _content_of(spec: dict[str, Any]) -> dict[str, int]:
 
 @functools.cache
 def content(size: int, seed: int) -> bytes:
-    """The bytes of a generated file."""
+    """Return the bytes of a generated file."""
     return random.Random(seed).randbytes(size)
 
 
@@ -122,7 +122,7 @@ def _read(path: Path) -> Any:
 
 
 def _expanded(value: Any) -> Any:
-    """The value with every {"$repeat": [what, times]} written out: a longer text, or a list."""
+    """Return the value with every {"$repeat": [item, times]} expanded to a text or a list."""
     if isinstance(value, list):
         return [_expanded(each) for each in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What is compared with what: an expectation and an outcome, member by member."""
+"""Comparison of an expectation with an outcome, member by member."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ _SHORT = 60
 
 
 def differences(expected: Any, actual: Any, where: str = "") -> Iterator[str]:
-    """Every place where they differ, in words.
+    """Return every difference as text.
 
     An object with one member that begins with $ is a pattern: {"$any": true}, {"$between": [least, most]},
     {"$contains": text}, {"$matches": regular expression}, {"$has": an object with some of the members, and

@@ -1,4 +1,4 @@
-"""What a case expects of an outcome, written out in full, and how an outcome differs from it."""
+"""The complete expected outcome of a case, and its comparison with an outcome."""
 
 import base64
 import itertools
@@ -27,7 +27,7 @@ REFUSED_BY_CLIENT = ("Argument", "File")
 
 
 def faults(case: Case, job: dict[str, Any], outcome: dict[str, Any]) -> Iterator[str]:
-    """Where an outcome is not what its case expects."""
+    """Return the differences between an outcome and the expectation of its case."""
     wanted = expected(case, job)
     found = {name: outcome.get(name) for name in ("models", "error", "cancelled")}
     events = outcome.get("events")
@@ -38,13 +38,13 @@ def faults(case: Case, job: dict[str, Any], outcome: dict[str, Any]) -> Iterator
     ordered: list[Any] = list(itertools.chain.from_iterable(wanted.pop("inputs")))
     if not in_order:
         ordered.sort(key=_index)
-        events = sorted(events, key=_index)  # stable, so that the order within an input stays
+        events = sorted(events, key=_index)  # stable: keeps the order within an input
     for difference in differences({"events": ordered, **wanted}, {"events": events, **found}):
         yield _readable(difference, ordered, events)
 
 
 def expected(case: Case, job: dict[str, Any]) -> dict[str, Any]:
-    """The whole outcome, the events by input."""
+    """Return the whole outcome, with the events by input."""
     replies, wanted = case.built_replies(), case.expect
     inputs = [
         list(_events(index, job["inputs"][index], each, replies, streams=job["call"] == "stream"))
@@ -124,7 +124,7 @@ def _error(wanted: dict[str, Any] | None, job: dict[str, Any]) -> dict[str, Any]
 
 
 def _index(event: Any) -> int:
-    """Which input an event belongs to; what is no event comes last."""
+    """Return the input to which an event belongs; other values come last."""
     try:
         return int(next(iter(event.values()))["input_index"])
     except (AttributeError, LookupError, TypeError, ValueError, StopIteration):
@@ -132,7 +132,7 @@ def _index(event: Any) -> int:
 
 
 def _readable(difference: str, expected: list[Any], actual: list[Any]) -> str:
-    """A difference of vectors in numbers rather than in base64."""
+    """Return a difference of vectors as numbers instead of base64."""
     where, _, _ = difference.partition(":")
     if not where.endswith(".segment.vector"):
         return difference

@@ -1,4 +1,4 @@
-"""A server by hand, for what the real one never sends: events and reasons of a later version, refusals on order."""
+"""A fake server for what the real one never sends: events and reasons of a later version, requested refusals."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ METHODS: dict[str, tuple[str, type[Message], type[Message]]] = {
 
 @dataclasses.dataclass
 class Fake(grpc.GenericRpcHandler):
-    """Answers calls by its script, one after the other; the last answer stays.
+    """Answers calls by its script in sequence; the last answer is repeated.
 
     Attributes:
         script: the answers; see README.md.
@@ -77,7 +77,7 @@ class Fake(grpc.GenericRpcHandler):
 
 @contextlib.asynccontextmanager
 async def serving(fake: Fake, port: int = 0) -> AsyncGenerator[str]:
-    """Serve; gives the target."""
+    """Serve; yield the target."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((fake,))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -89,7 +89,7 @@ async def serving(fake: Fake, port: int = 0) -> AsyncGenerator[str]:
 
 
 def _encoded(spec: dict[str, Any], kind: type[Message]) -> bytes:
-    """A message from its JSON; `$unknown` at any place of it adds a field that no client knows."""
+    """Encode a message from its JSON; `$unknown` at any position adds a field that no client has."""
     message = kind()
     json_format.ParseDict(_without_unknown(spec), message)
     _add_unknown(spec, message)
@@ -122,7 +122,7 @@ def _tag(number: int, wire_type: int) -> bytes:
 
 
 async def _abort(context: Any, answer: dict[str, Any]) -> None:
-    """End a call as the answer says, with the details that it has."""
+    """End a call with the status and details of the answer."""
     code, message = grpc.StatusCode[answer["status"]], answer.get("message", "said by the fake server")
     status = status_pb2.Status(code=code.value[0], message=message)
     details: list[Message] = []

@@ -1,4 +1,4 @@
-"""Which runner speaks which language. A new client needs a line here and nothing else of the harness."""
+"""The runners by language. A new client needs one entry here."""
 
 import dataclasses
 import sys
@@ -39,7 +39,7 @@ LANGUAGES = {
     ),
     "java": Language(
         ROOT / "clients/java",
-        # Java reads names of files as the locale says, and in none it loses what is not ASCII.
+        # Java decodes file names by the locale; without one it loses characters that are not ASCII.
         (*("env", "LC_ALL=C.UTF-8", "java"), *("-cp", _JAVA_CLASSES), "dev.embedwire.conformance.Runner"),
         build=("mvn", "--quiet", "process-test-classes"),
     ),

@@ -1,4 +1,4 @@
-"""What the upstream answers in a case, and what a client has to make of it: the same numbers, as float32."""
+"""Replies of the upstream in a case, and the values that a client must return: the same numbers, as float32."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """One segment of a reply, as it is to arrive at the client."""
+    """One segment of a reply, as it must arrive at the client."""
 
     vector: bytes
     start: float | None = None
@@ -21,13 +21,13 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """A good reply of the upstream.
+    """A successful reply of the upstream.
 
     Attributes:
-        body: its bytes.
-        parts: what its segments mean.
-        ends: how much of the body has been sent when each segment is complete.
-        facts: what the result has to say of it, beside the numbers.
+        body: the bytes.
+        parts: its segments.
+        ends: offset in the body of the end of each segment.
+        facts: the other expected members of the result.
     """
 
     modality: str
@@ -91,7 +91,7 @@ def _build(  # one argument for each member of a description
 
 
 def _numbers(name: str, given: list[str] | None, segments: int, dimensions: int) -> Iterator[list[str]]:
-    """The numbers of each segment, as text: those given, over and over, or some that the name decides."""
+    """Return the numbers of each segment as text: the given ones repeated, or ones derived from the name."""
     if given is not None:
         for index in range(segments):
             yield [given[(index + place) % len(given)] for place in range(dimensions)]

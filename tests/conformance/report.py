@@ -1,4 +1,4 @@
-"""What came of it: cases by languages."""
+"""The report: cases by languages."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _LONGEST = 240
 
 @dataclasses.dataclass
 class Column:
-    """One language.
+    """The results of one language.
 
     Attributes:
         faults: of each case that was run, everything that differs.
@@ -25,14 +25,14 @@ class Column:
         return not self.missing and not any(self.faults.values())
 
     def cell(self, case: str) -> str:
-        """The word for one case."""
+        """Return the word for one case."""
         if case not in self.faults:
             return "not run"
         return "differs" if self.faults[case] else "ok"
 
 
 def table(names: Sequence[str], columns: Sequence[Column]) -> str:
-    """A line for each case, what differs first below, and totals."""
+    """Return a line for each case, differences first below it, and totals."""
     widest = max(map(len, ["case", *names]))
     lines = [_line("case", [column.language for column in columns], widest, columns)]
     for name in names:

@@ -1,4 +1,4 @@
-"""The runner of one language: a process that is given jobs and tells outcomes, one a line."""
+"""The runner of a language: a process that reads jobs and writes outcomes, one per line."""
 
 import asyncio
 import contextlib
@@ -12,15 +12,15 @@ from tests.conformance.languages import Language
 
 _LONGEST_LINE = 1 << 28
 _BUILD_SECONDS = 600
-_TOLD = 300  # characters of what a runner that fails said last
+_OUTPUT_CHARACTERS = 300  # of the last output of a runner that failed
 
 
 class RunnerError(Exception):
-    """The runner is missing, has ended or does not answer; the message is for whoever reads the table."""
+    """The runner is missing, has ended or does not answer; the message is shown in the report."""
 
 
 class Runner:
-    """One running runner. Started with its first job, and anew after it has failed."""
+    """A running runner, started with its first job and restarted after a failure."""
 
     def __init__(self, language: Language, said: IO[bytes]) -> None:
         self._language = language
@@ -30,7 +30,7 @@ class Runner:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(cls, language: Language) -> AsyncGenerator["Runner"]:
-        """Build what there is to build.
+        """Build the runner.
 
         Raises:
             RunnerError: the toolchain is missing, or it fails.
@@ -46,10 +46,10 @@ class Runner:
                 await runner._end()
 
     async def outcome(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Have one job done.
+        """Run one job.
 
         Raises:
-            RunnerError: it was not, within that time.
+            RunnerError: there is no outcome within that time.
         """
         if self._process is None:
             await self._start()
@@ -96,7 +96,7 @@ class Runner:
     def _last_words(self) -> str:
         self._said.seek(0)
         words = self._said.read().decode(errors="replace").strip()
-        return f": {words[-_TOLD:]}" if words else ""
+        return f": {words[-_OUTPUT_CHARACTERS:]}" if words else ""
 
 
 def _check(language: Language) -> None:
@@ -119,4 +119,4 @@ async def _build(language: Language) -> None:
         if process.returncode is None:
             process.kill()
     if process.returncode:
-        raise RunnerError(f"{' '.join(language.build)}: {said.decode(errors='replace').strip()[-_TOLD:]}")
+        raise RunnerError(f"{' '.join(language.build)}: {said.decode(errors='replace').strip()[-_OUTPUT_CHARACTERS:]}")

@@ -1,4 +1,4 @@
-"""One case and one runner: what the case needs is set up, the job done, and everything compared."""
+"""One case with one runner: setup, the job, and all comparisons."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from tests.support.messages import text_input
 from tests.support.serving import until
 from tests.support.upstreams import Visit
 
-SECONDS = 20.0  # that a runner gets beside the timeout of its call
-LATE = 0.5  # seconds after the job that a server which is late starts
+SECONDS = 20.0  # allowance of a runner in addition to the timeout of its call
+LATE = 0.5  # seconds between the start of the job and of a late server
 HELD = "held by the harness"
 
 
 async def faults(case: Case, stage: Stage, runner: Runner) -> list[str]:
-    """Run one case; whatever is not as it should be, in words."""
+    """Run one case; return all differences as text."""
     async with contextlib.AsyncExitStack() as stack:
         target, server, fake = await _set_up(case, stage, stack)
         play = None
@@ -35,7 +35,7 @@ async def faults(case: Case, stage: Stage, runner: Runner) -> list[str]:
             server.upstream.visits.clear()
             server.upstream.script = play
             if case.holds:
-                await stack.enter_async_context(_held(server))
+                await stack.enter_async_context(_slot_occupied(server))
         found = await _outcome_faults(case, target, stage.folder, runner)
         if server is not None and play is not None:
             found += [fault async for fault in _upstream_faults(case, server, play)]
@@ -47,7 +47,7 @@ async def faults(case: Case, stage: Stage, runner: Runner) -> list[str]:
 
 
 async def _set_up(case: Case, stage: Stage, stack: contextlib.AsyncExitStack) -> tuple[str, Server | None, Fake | None]:
-    """The target of the job, and what is behind it."""
+    """Start the servers of the job; return its target."""
     whom = case.job.get("target", "server")
     if whom not in ("server", "late", "nobody"):
         return whom, None, None
@@ -86,7 +86,7 @@ async def _outcome_faults(case: Case, target: str, folder: Path, runner: Runner)
 
 
 async def _upstream_faults(case: Case, server: Server, play: Play) -> AsyncGenerator[str]:
-    """What the upstream, or the server's metrics, have seen other than expected."""
+    """Return differences in the requests at the upstream and in the server's metrics."""
     visits = [visit for visit in server.upstream.visits if HELD.encode() not in visit.body]
     wanted = case.expect.get("requests", {"$any": True})
     for fault in differences(wanted, len(visits), "upstream requests"):
@@ -106,7 +106,7 @@ async def _upstream_faults(case: Case, server: Server, play: Play) -> AsyncGener
 
 
 def _received_faults(wanted: Any, visits: list[Visit]) -> Iterator[str]:
-    """Each expected request has to be among those that arrived; else how the nearest differs."""
+    """Match each expected request with one that arrived; for others return the difference from the nearest."""
     for index, one in enumerate(wanted):
         parts = {"parts": {name: _whole(part) for name, part in one["parts"].items()}} if "parts" in one else {}
         arrived = [{"headers": visit.headers, "parts": received(visit)} for visit in visits]
@@ -115,7 +115,7 @@ def _received_faults(wanted: Any, visits: list[Visit]) -> Iterator[str]:
 
 
 def _whole(part: Any) -> Any:
-    """An expected part; of a generated file, its length and hash."""
+    """Return an expected part; of a generated file, its length and hash."""
     if not isinstance(part, dict) or "bytes" not in part:
         return part
     names = {name: value for name, value in part.items() if name not in ("bytes", "seed")}
@@ -129,14 +129,14 @@ def _metric(page: str, name: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _held(server: Server) -> AsyncGenerator[None]:
-    """Keep a place of the server taken: by a text whose answer does not come while the case lasts."""
+async def _slot_occupied(server: Server) -> AsyncGenerator[None]:
+    """Occupy a slot of the server with a text whose reply does not come during the case."""
     script = server.upstream.script
 
-    async def hold(visit: Visit) -> None:
+    async def delay(visit: Visit) -> None:
         await (visit.gone() if HELD.encode() in visit.body else script(visit))
 
-    server.upstream.script = hold
+    server.upstream.script = delay
     request = pb.CreateEmbeddingRequest(model_name="marengo3.0", inputs=[text_input(HELD)])
     call = server.process.stub.CreateEmbedding(request, timeout=60)
     await until(lambda: bool(server.upstream.visits))

@@ -1,4 +1,4 @@
-"""The servers that cases run on: real ones with a scripted upstream, certificates and tokens; and none at all."""
+"""The servers of the cases: real ones with a scripted upstream, certificates and tokens, or none."""
 
 import contextlib
 import dataclasses
@@ -28,13 +28,13 @@ class Server:
     upstream: ScriptedHttpServer
 
     async def shut_down(self) -> None:
-        """SIGTERM; returns when the server has begun to drain."""
+        """Send SIGTERM; return when the server has begun to drain."""
         self.process.process.send_signal(signal.SIGTERM)
         await until(lambda: any("draining" in line for line in self.process.log))
 
 
 class Stage:
-    """Servers by the names that cases give them. Each is started once, unless it is to be fresh for every case.
+    """The servers by name. Each is started once, unless every case needs a fresh one.
 
     Args:
         folder: where certificates, configurations and files are.
@@ -48,7 +48,7 @@ class Stage:
         _certificates(folder)
 
     async def server(self, name: str, stack: contextlib.AsyncExitStack) -> Server:
-        """The server of this name; if it is to be fresh, it ends with the stack."""
+        """Return the server of this name; a fresh one ends with the stack."""
         spec = self._specs[name]
         if spec.get("is_fresh"):
             return await stack.enter_async_context(self._started(name, spec))
@@ -74,7 +74,7 @@ class Stage:
 
 @contextlib.contextmanager
 def reserved_port() -> Any:
-    """A port of this machine on which nobody listens, and nobody will unless it is freed."""
+    """Reserve a port of this machine on which no process listens."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((HOST, 0))
@@ -86,7 +86,7 @@ async def _nothing(visit: Visit) -> None:
 
 
 def _configuration(path: Path, tokens: list[dict[str, Any]]) -> str:
-    """A configuration file with these tokens; they are hashed here, so that cases can name what is sent."""
+    """Write a configuration file with these tokens, hashed here, so that cases contain what is sent."""
     lines = []
     for token in tokens:
         facts = {name: value for name, value in token.items() if name != "token"}
@@ -97,7 +97,7 @@ def _configuration(path: Path, tokens: list[dict[str, Any]]) -> str:
 
 
 def _certificates(folder: Path) -> None:
-    """An authority with certificates for the server and a client, and another one with the same for a client."""
+    """Create an authority with certificates for the server and a client, and another one with a client certificate."""
     for name in ("own", "other"):
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / f"{name}-ca.pem")
@@ -109,7 +109,7 @@ def _certificates(folder: Path) -> None:
 
 
 def _pkcs8(pem: bytes) -> bytes:
-    """The same key in the one form that every language reads."""
+    """Return the key in PKCS #8, which every language reads."""
     key = serialization.load_pem_private_key(pem, None)
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())

@@ -1,4 +1,4 @@
-"""The harness itself: a client that is wrong in any one thing is caught, and one that is right is not."""
+"""The harness detects any single fault of a client, and reports none for a correct client."""
 
 import base64
 import copy
@@ -23,7 +23,7 @@ Outcome = dict[str, Any]
 
 
 def right(name: str, tmp_path: Path) -> tuple[Case, dict[str, Any], Outcome]:
-    """A case, its job, and an outcome that is as expected."""
+    """A case, its job, and an outcome as expected."""
     case = CASES[name]
     made = job(case, "127.0.0.1:1", tmp_path)
     outcome = expected(case, made)
@@ -33,7 +33,7 @@ def right(name: str, tmp_path: Path) -> tuple[Case, dict[str, Any], Outcome]:
 
 
 def _filled(value: Any) -> Any:
-    """Something that fits in the place of each pattern."""
+    """Return a value that matches each pattern."""
     if isinstance(value, dict):
         if "$matches" in value:
             return "0123456789abcdef"
@@ -55,7 +55,7 @@ def shorten_a_vector(outcome: Outcome) -> None:
     segment["vector"] = base64.b64encode(base64.b64decode(segment["vector"])[:-4]).decode()
 
 
-def say_a_segment_twice(outcome: Outcome) -> None:
+def repeat_a_segment(outcome: Outcome) -> None:
     outcome["events"].insert(1, copy.deepcopy(outcome["events"][0]))
 
 
@@ -90,7 +90,7 @@ def change(*path: str | int, to: Any) -> Callable[[Outcome], None]:
 MUTATIONS = {
     "a bit of a vector": ("text-stream", flip_a_bit),
     "a value too few": ("text-unary", shorten_a_vector),
-    "a segment too many": ("audio-url", say_a_segment_twice),
+    "a segment too many": ("audio-url", repeat_a_segment),
     "segments in another order": ("audio-url", swap_segments),
     "no result": ("text-embed", lose_the_result),
     "no offset": ("audio-url", lose_an_offset),
@@ -115,23 +115,23 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize(("name", "mutate"), MUTATIONS.values(), ids=MUTATIONS)
-def test_what_is_wrong_is_told(name: str, mutate: Callable[[Outcome], None], tmp_path: Path) -> None:
-    """One wrong thing in an outcome that is right otherwise is a fault, and without it there is none."""
+def test_single_fault_is_reported(name: str, mutate: Callable[[Outcome], None], tmp_path: Path) -> None:
+    """A single fault in an otherwise correct outcome is reported, and a correct outcome has none."""
     case, made, outcome = right(name, tmp_path)
     assert list(faults(case, made, outcome)) == []
     mutate(outcome)
     assert list(faults(case, made, outcome))
 
 
-def test_void_segments_are_told(tmp_path: Path) -> None:
-    """Segments of a failed input are expected of a stream and are a fault where everything is collected."""
+def test_segments_of_failed_inputs(tmp_path: Path) -> None:
+    """Segments of a failed input are expected in a stream and are a fault in a collected result."""
     case, made, outcome = right("partial-failure-embed", tmp_path)
     outcome["events"].insert(2, copy.deepcopy(outcome["events"][0]))
     assert list(faults(case, made, outcome))
 
 
 def test_inputs_may_interleave(tmp_path: Path) -> None:
-    """Events of several inputs are right in any order that keeps that of each input."""
+    """Events of several inputs may interleave as long as the order of each input is kept."""
     case, made, outcome = right("several-stream", tmp_path)
     events = outcome["events"]
     audio, others = events[:21], events[21:]
@@ -140,7 +140,7 @@ def test_inputs_may_interleave(tmp_path: Path) -> None:
 
 
 def test_a_difference_of_vectors_is_readable(tmp_path: Path) -> None:
-    """It says how many values differ and which is the first."""
+    """A difference of vectors has the number of different values and the first one."""
     case, made, outcome = right("text-stream", tmp_path)
     flip_a_bit(outcome)
     assert "1 values differ, first [175]: expected" in next(faults(case, made, outcome))
@@ -158,30 +158,32 @@ def test_a_difference_of_vectors_is_readable(tmp_path: Path) -> None:
     ],
 )
 def test_patterns(wanted: Any, fits: Any, does_not: Any) -> None:
-    """What fits a pattern is no difference, what does not is one."""
+    """A value that matches a pattern is no difference, any other is."""
     assert list(differences(wanted, fits)) == []
     assert does_not is ... or list(differences(wanted, does_not))
 
 
 def test_every_reason_has_its_line() -> None:
-    """The table of the README names every reason of the contract, and no case that there is not."""
+    """The table of the README has every reason of the contract, and cases that exist."""
     table = (Path(__file__).parent / "README.md").read_text().partition("## The reasons")[2]
     reasons = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()]  # noqa: SIM118 - no dict
     scripted = {name for name in reasons if name.startswith("UPSTREAM_")}
     assert {name for name in reasons if f"| {name} |" not in table} == scripted
-    told = {case.expect["error"]["reason"] for case in CASES.values() if "reason" in case.expect.get("error", {}) or {}}
-    assert scripted <= told
+    covered = {
+        case.expect["error"]["reason"] for case in CASES.values() if "reason" in case.expect.get("error", {}) or {}
+    }
+    assert scripted <= covered
     assert {name for name in re.findall(r"`([a-z0-9-]+)`", table) if name not in CASES} == set()
 
 
 def test_cases_name_servers() -> None:
-    """Each case runs on a server that there is, and says what it is about."""
+    """Each case has an existing server and a description."""
     assert {case.server for case in CASES.values()} <= servers().keys()
     assert all(case.what for case in CASES.values())
 
 
-async def test_a_missing_runner_is_told(tmp_path: Path) -> None:
-    """A folder, a program or a build that is missing has a name, and the table says so."""
+async def test_missing_runner_is_reported(tmp_path: Path) -> None:
+    """A missing folder, program or build is reported by name and in the table."""
     for language in (
         Language(tmp_path / "nowhere", ("true",)),
         Language(tmp_path, ("there-is-no-such-program",)),
@@ -199,13 +201,13 @@ async def test_a_missing_runner_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command", [("true",), ("cat", "/dev/null"), ("echo", "no JSON"), ("echo", "17"), ("sleep", "9")]
 )
-async def test_a_runner_that_fails_is_told(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """One that ends, writes no JSON or does not answer is an error of the case, not of the harness."""
+async def test_failing_runner_is_reported(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A runner that ends, writes no JSON or does not answer is an error of the case, not of the harness."""
     async with Runner.running(Language(tmp_path, command)) as runner:
         with pytest.raises(RunnerError):
             await runner.outcome({"name": "a"}, 0.5)
 
 
 def test_languages_have_a_folder_below_clients() -> None:
-    """The table of languages is of this repository."""
+    """Every folder in the table of languages exists."""
     assert all(language.folder.parent.name == "clients" for language in LANGUAGES.values())

@@ -1,4 +1,4 @@
-"""The scripted upstream of a case: which request is answered how."""
+"""The scripted upstream of a case: rules that map requests to answers."""
 
 import dataclasses
 import hashlib
@@ -12,7 +12,7 @@ from tests.support.upstreams import Visit
 
 @dataclasses.dataclass
 class Rule:
-    """An answer, and the requests that it is for."""
+    """An answer, and the requests to which it applies."""
 
     matches: bytes
     times: int
@@ -25,7 +25,7 @@ class Rule:
 
 
 class Play:
-    """Answers each request by the first rule that is for it and not used up; see README.md.
+    """Answers each request by the first rule that applies and is not used up; see README.md.
 
     Args:
         rules: the rules, as the case has them; without any, each reply answers the inputs of its modality.
@@ -85,7 +85,7 @@ class Play:
 
 
 def received(visit: Visit) -> dict[str, Any]:
-    """The parts of a request as a case compares them: texts as they are, files by their length and hash."""
+    """Return the parts of a request as cases compare them: texts as they are, files by length and hash."""
     boundary = visit.headers["content-type"].partition("boundary=")[2].encode()
     parts: dict[str, Any] = {}
     for piece in visit.body.split(b"--" + boundary)[1:-1]:

@@ -1,4 +1,4 @@
-"""The page of grpcurl recipes: every command of it runs as it stands, and prints what stands below it.
+"""The page of grpcurl recipes: each of its commands runs unchanged, and prints the output shown below it.
 
 Not among the tests of `make test`, since it needs grpcurl, which `make test-clients` installs.
 """
@@ -30,7 +30,7 @@ _VARYING = re.compile(r'"[0-9.]+s"|\b[0-9a-f]{16}\b')
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.split("\n")[0][:60] for recipe in RECIPES])
 async def test_recipe(recipe: str, tmp_path: Path) -> None:
-    """It ends as the page shows, but for times and ids."""
+    """The command gives the output that the page shows, except for times and ids."""
     async with servers(tmp_path) as addresses:
         for command, shown in _commands(recipe):
             ended = await asyncio.to_thread(_run, command, addresses, tmp_path)
@@ -38,7 +38,7 @@ async def test_recipe(recipe: str, tmp_path: Path) -> None:
 
 
 def test_each_recipe_is_found() -> None:
-    """The page has a command in each of its sections, and all of them are grpcurl's."""
+    """Each section of the page has a command, and all commands are grpcurl's."""
     commands = [command for recipe in RECIPES for command, _ in _commands(recipe)]
 
     assert len(commands) >= PAGE.read_text().count("\n## ")

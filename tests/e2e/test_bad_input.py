@@ -1,4 +1,4 @@
-"""Bad input over the wire: refused before any upstream call, with the field, the limit and what to do."""
+"""Invalid requests: rejected before any upstream call, with the field, the limit and a remedy."""
 
 import asyncio
 from typing import Any
@@ -55,7 +55,7 @@ CASES: dict[str, tuple[pb.CreateEmbeddingRequest, str, str]] = {
 
 @pytest.mark.parametrize(("asked", "field", "says"), CASES.values(), ids=CASES)
 async def test_bad_input_is_refused(served: Served, asked: pb.CreateEmbeddingRequest, field: str, says: str) -> None:
-    """INVALID_ARGUMENT names the field by its path, the limit and what to do; the upstream is not asked."""
+    """INVALID_ARGUMENT names the field by its path, the limit and a remedy; the upstream is not called."""
     unary = pb.CreateEmbeddingUnaryRequest.FromString(asked.SerializeToString())
     for answer in (anext(aiter(served.stub.CreateEmbedding(asked, timeout=20))), _wait(served, unary)):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -73,7 +73,7 @@ async def _wait(served: Served, asked: pb.CreateEmbeddingUnaryRequest) -> pb.Cre
 
 
 async def test_all_faults_are_reported_at_once(served: Served) -> None:
-    """The details list every fault, at most 20 and then how many more."""
+    """The details list every fault, at most 20 and then the number of others."""
     inputs = [text_input("")] * 30
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await anext(aiter(served.stub.CreateEmbedding(request(*inputs, model="nope"), timeout=20)))
@@ -85,7 +85,7 @@ async def test_all_faults_are_reported_at_once(served: Served) -> None:
 
 @pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary", "CreateEmbeddingFromUpload"])
 async def test_malformed_bytes_are_invalid(served: Served, method: str) -> None:
-    """Bytes that are no message are INVALID_ARGUMENT, never UNKNOWN."""
+    """Bytes that are not a valid message are INVALID_ARGUMENT, never UNKNOWN."""
     bytes_only: dict[str, Any] = {"request_serializer": bytes, "response_deserializer": bytes}
 
     async def messages() -> Any:
@@ -114,7 +114,7 @@ async def test_a_message_over_the_limit_is_refused(served: Served) -> None:
 
 
 async def test_two_servers_cannot_share_a_port(served: Served, serve: Serve) -> None:
-    """A second server on the same port fails to start instead of taking half of the calls."""
+    """A second server on the same port fails to start, rather than taking half of the calls."""
     with pytest.raises(RuntimeError):
         async with serve(listen=served.app.target):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Calls through an HTTP proxy, which alone knows the upstream's name."""
+"""Calls through an HTTP proxy, which alone can resolve the upstream's name."""
 
 import base64
 import re
@@ -10,7 +10,7 @@ import grpc
 import pytest
 import trustme
 
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core.failure_causes import WORDS, Cause
 from tests.support.forward_proxy import REFUSED, ForwardProxy
 from tests.support.messages import failed, request, results, text_input
 from tests.support.serving import serving
@@ -40,7 +40,7 @@ async def test_an_http_upstream(capfd: pytest.CaptureFixture[str]) -> None:
             for _ in range(2):
                 events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
                 assert results(events)[0].segment_count == 1
-    # The connection is used again, and this proxy reads one head of each.
+    # The connection is reused, and this proxy reads one head of each.
     assert [visit.path for visit in upstream.visits] == ["/v1.3/embed", "http://upstream.test:81/v1.3/embed"]
     assert [visit.headers["host"] for visit in upstream.visits] == ["upstream.test:81"] * 2
     assert len(proxy.heads) == 1
@@ -53,7 +53,7 @@ async def test_an_http_upstream(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
 async def test_an_https_upstream(tmp_path: Path, *, pieces: bool) -> None:
-    """A tunnel leads to the upstream's name and port; the proxy sees neither the key nor any content."""
+    """The tunnel is requested for the upstream's name and port; the proxy sees neither the key nor any content."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     upstream = ScriptedHttpServer(answer)
@@ -79,7 +79,7 @@ async def test_an_https_upstream(tmp_path: Path, *, pieces: bool) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_requires_credentials(scheme: str) -> None:
-    """The failure names the cause, and the request is not repeated: only the operator can correct it."""
+    """The failure names the cause, and the request is not retried: only the operator can correct it."""
     async with ForwardProxy(1, USER).running() as proxy:
         url = f"http://me:wrong@127.0.0.1:{proxy.port}"
         async with serving(upstream=f"{scheme}://upstream.test", upstream_proxy=url) as served:
@@ -94,7 +94,7 @@ async def test_a_proxy_that_refuses() -> None:
     """The message has the status of the proxy, and no request counts as an attempt."""
     async with ForwardProxy(answer=REFUSED % 403).running() as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
-        async with serving(upstream="https://upstream.test", upstream_proxy=url, max_attempts=1) as served:
+        async with serving(upstream="https://upstream.test", upstream_proxy=url, retry_max_attempts=1) as served:
             failure = await failure_of(served.stub)
     assert (failure.info.metadata["cause"], failure.info.metadata["attempts"]) == ("proxy_refused", "0")
     assert failure.message.endswith("with status 403")

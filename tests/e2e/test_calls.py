@@ -1,4 +1,4 @@
-"""What surrounds a call: default deadlines, and exceptions that nobody foresaw."""
+"""Server interceptors around a call: default deadlines and unexpected exceptions."""
 
 import asyncio
 import collections
@@ -19,7 +19,7 @@ from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import ModelTable
 from embedwire_server.core.results import Segment
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.call_context import Call
@@ -27,7 +27,7 @@ from embedwire_server.rpc.deadline import DefaultDeadlines
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import ACCEPT_LOOPS, HEALTH_ACCEPT_LOOPS
 from embedwire_server.testing import Attempt, ScriptedUpstream
@@ -43,7 +43,7 @@ def a_call(remaining: float | None) -> Call:
 
 
 async def test_a_call_without_a_deadline_gets_one() -> None:
-    """60 seconds, or 600 if any input is audio; a caller's own deadline stays as it is."""
+    """A call without a deadline gets 60 seconds, or 600 with audio; a caller's own deadline is kept."""
     now = asyncio.get_running_loop().time()
     silent, asked = a_call(None), a_call(5)
 
@@ -58,7 +58,7 @@ async def test_a_call_without_a_deadline_gets_one() -> None:
 
 @in_virtual_time
 async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
-    """A deadline that is already enforced moves when the request turns out to have audio, and still ends."""
+    """A running deadline is extended when the request turns out to have audio, and still ends the call."""
     call = a_call(None)
 
     async def run() -> None:
@@ -72,8 +72,8 @@ async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
     assert now() == pytest.approx(600, abs=0.01)
 
 
-async def test_a_timeout_of_another_kind_is_not_the_deadline() -> None:
-    """A TimeoutError that something raises by itself is not taken for the end of the call's time."""
+async def test_a_timeout_error_of_a_handler_is_not_the_deadline() -> None:
+    """A TimeoutError that a handler raises by itself is not mistaken for the call's deadline."""
     with pytest.raises(TimeoutError), a_call(60):
         raise TimeoutError
 
@@ -88,7 +88,7 @@ async def broken(attempt: Attempt) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None) -> AsyncGenerator[Any]:
-    """The gRPC face on an upstream in memory; the stub that calls it."""
+    """The gRPC service on an upstream in memory; the stub that calls it."""
     metrics = Metrics("sandbox")
     models, limits = ModelTable(), Limits()
     servicer = EmbeddingServicer(
@@ -108,8 +108,10 @@ async def serving(upstream: Upstream, deadlines: DefaultDeadlines | None = None)
 
 
 @pytest.mark.parametrize("text", ["raise", "leak"])
-async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """INTERNAL with a constant text; the log has type and place under the request id, and no word of the exception."""
+async def test_an_unexpected_exception_is_internal_without_its_message(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unexpected exception is INTERNAL, with a constant text; the log has type, place and request id, no message."""
     async with serving(ScriptedUpstream(broken)) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in stub.CreateEmbedding(
@@ -130,11 +132,11 @@ async def test_an_unforeseen_exception_is_internal_and_silent(text: str, capsys:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_log_of_an_unforeseen_exception_can_be_written(form: str) -> None:
-    """Both log formats hold type, causes and places, and no word of an exception, also for other libraries."""
+def test_the_log_of_an_unexpected_exception_has_no_message(form: str) -> None:
+    """Both log formats contain type, causes and places, and no exception message, also for other libraries."""
     program = f"""
 import logging
-from embedwire_server.observability import exceptions, logs
+from embedwire_server.observability import exception_logging, logs
 logs.configure("debug", "{form}")
 try:
     try:
@@ -142,7 +144,7 @@ try:
     except KeyError as error:
         raise ValueError("CANARY") from error
 except ValueError as error:
-    exceptions.log_unexpected(error)
+    exception_logging.log_unexpected(error)
     logging.getLogger("asyncio").exception("a library complains")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
@@ -155,7 +157,7 @@ except ValueError as error:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_log_line_is_one_line(form: str) -> None:
-    """Whatever an event says, it takes one line, with the time, the level, the logger and the running call's id."""
+    """Every event takes one line, with the time, the level, the logger and the running call's id."""
     program = f"""
 import structlog
 from embedwire_server.observability import logs
@@ -166,8 +168,8 @@ structlog.get_logger("some.where").info("two\\nlines", fact="a\\nb", number=1.5)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
 
     (line,) = ended.stderr.splitlines()
-    for shown in ("info", "lines", "id-1", "some.where", "worker", "3", "1.5", "Z"):
-        assert shown in line
+    for shown in ("info", "lines", "id-1", "some.where", "worker", "3", "1.5", "z"):
+        assert shown in line.lower()
 
 
 async def silent(attempt: Attempt) -> None:
@@ -176,8 +178,8 @@ async def silent(attempt: Attempt) -> None:
 
 
 @pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary"])
-async def test_the_server_ends_a_call_that_nobody_else_would(method: str) -> None:
-    """A call without a deadline of its own is ended by the default one, with our details, and lets go of everything."""
+async def test_a_call_without_a_deadline_is_ended_by_the_server(method: str) -> None:
+    """A call without a deadline is ended by the default one, with the error details, and releases all it holds."""
     upstream = ScriptedUpstream(silent)
     unary = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
     async with serving(upstream, DefaultDeadlines(text=0.2, audio=60)) as stub:
@@ -193,7 +195,7 @@ async def test_the_server_ends_a_call_that_nobody_else_would(method: str) -> Non
 
 
 async def test_audio_gets_the_longer_default() -> None:
-    """A call with audio outlives the default of texts, and ends with that of audio."""
+    """A call with audio outlives the default deadline of texts, and ends with that of audio."""
     upstream = ScriptedUpstream(silent)
     asked = request(url_input("audio", "http://media.test/a.mp3"))
     async with serving(upstream, DefaultDeadlines(text=0.1, audio=0.5)) as stub:
@@ -209,7 +211,7 @@ async def _take(call: Any) -> list[Any]:
 
 
 async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
-    """Beyond gRPC's own limit of pending calls, which would cancel them without a word, each call gets its answer."""
+    """Calls beyond gRPC's own limit of pending calls, which would cancel them without details, are all answered."""
     asked = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
     calls = [served.stub.CreateEmbeddingUnary(asked) for _ in range(1500)]
     codes = collections.Counter([await call.code() for call in calls])
@@ -218,8 +220,8 @@ async def test_many_calls_at_once_are_all_answered(served: Served) -> None:
 
 
 @pytest.mark.skipif(bool(EVERYWHERE), reason="the public API has no accept loops")
-async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
-    """Each of our methods has all accept loops, the health check has its own, and none outlives the server."""
+async def test_several_accept_loops_per_method(serve: Serve) -> None:
+    """Each method of the service has all accept loops, the health check has its own, and none outlives the server."""
 
     def loops() -> int:
         return sum(getattr(task.get_coro(), "__qualname__", "") == "AcceptLoops._loop" for task in asyncio.all_tasks())
@@ -233,8 +235,8 @@ async def test_several_calls_are_taken_in_at_a_time(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("method", ["CreateEmbedding", "CreateEmbeddingUnary"])
-async def test_a_text_passes_no_async_generator(scripted: Scripted, method: str) -> None:
-    """From its arrival to its last message, a call with one text begins no async generator of the server's."""
+async def test_a_text_starts_no_async_generator(scripted: Scripted, method: str) -> None:
+    """A call with one text starts no async generator of the server, from its arrival to its last message."""
     begun: list[str] = []
 
     def note(generator: Any) -> None:

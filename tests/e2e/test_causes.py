@@ -1,4 +1,4 @@
-"""Why the upstream cannot be reached: every cause that can be produced here, over real sockets and certificates."""
+"""Causes of failed connections to the upstream, over real sockets and certificates."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,7 @@ import errno
 import re
 import socket
 import ssl
-import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -17,62 +16,28 @@ import pytest
 import trustme
 
 from embedwire.v1 import embedding_pb2
-from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, RetrySafety, UpstreamFailure
-from embedwire_server.upstreams.http import diagnosis
+from embedwire_server.core.failure_causes import OWN, PERMANENT, WORDS, Cause
+from embedwire_server.upstreams.http import connection_errors
 from embedwire_server.upstreams.http.exchange import TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError
+from tests.e2e.causes_support import Serving, listening, says, self_signed
 from tests.e2e.test_transport import attempts_at, call, failure_of
 from tests.support.embed_calls import embedded
-from tests.support.messages import failed, request, results, text_input
+from tests.support.messages import failed, request, text_input
 from tests.support.process import ServerProcess
-from tests.support.serving import Scripted, Serve, Served, until
+from tests.support.serving import Serve, until
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
-Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TEXT = request(text_input())
 UNARY = embedding_pb2.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
-ALERT = bytes.fromhex("150303000202")  # the head of a fatal one
+ALERT = bytes.fromhex("150303000202")  # the head of a fatal alert
 CERTIFICATES = {cause for cause in Cause if cause.startswith("certificate_")}
-
-
-def says(answer: bytes, *, reset: bool = False) -> Serving:
-    """Read something, send this, and close."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(4096)
-        writer.write(answer)
-        with contextlib.suppress(OSError):
-            await writer.drain()
-            if reset:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            writer.close()
-
-    return serve
-
-
-@contextlib.asynccontextmanager
-async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """A server of this machine; its port."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
-    return context
-
-
-def self_signed() -> ssl.SSLContext:
-    """The certificate of an authority, as a server's own."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.LeafCert(authority.private_key_pem.bytes(), authority.cert_pem.bytes(), []).configure_cert(context)
     return context
 
 
@@ -87,7 +52,7 @@ def plaintext_servers() -> Iterator[tuple[str, Serving]]:
 
 
 def tls_servers() -> Iterator[tuple[str, Serving]]:
-    """How servers for TLS answer an HTTP request."""
+    """The responses of TLS servers to a plain HTTP request."""
     yield "alert", says(ALERT + b"\x46")
     for name, body in {
         "nginx": b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>",
@@ -122,10 +87,10 @@ SOCKETS = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("scheme", "serve", "context", "cause"), SOCKETS.values(), ids=SOCKETS)
-async def test_what_a_server_does_has_its_cause(
+async def test_causes_of_failed_connections(
     scheme: str, serve: Serving, context: Callable[[], ssl.SSLContext] | None, cause: Cause
 ) -> None:
-    """The failure names the cause, says it in words, and cannot be repeated if the cause is permanent."""
+    """A failed connection names its cause and explains it, and is not retried if the cause is permanent."""
     async with (
         listening(serve, context and context()) as port,
         attempts_at(f"{scheme}://localhost:{port}") as upstream,
@@ -150,10 +115,10 @@ async def test_no_route() -> None:
 
 @pytest.mark.asyncio
 async def test_a_name_that_does_not_exist() -> None:
-    """Whether a name does not exist or no DNS server answers is what the resolver of this machine says."""
-    with pytest.raises(socket.gaierror) as told:
+    """A failed lookup is NAME_NOT_FOUND or DNS_FAILED, as the resolver of this machine reports it."""
+    with pytest.raises(socket.gaierror) as caught:
         socket.getaddrinfo("nowhere.invalid", 80)
-    is_permanent = told.value.errno == socket.EAI_NONAME
+    is_permanent = caught.value.errno == socket.EAI_NONAME
     async with attempts_at("http://nowhere.invalid") as upstream:
         failure = await failure_of(upstream)
     expected = (Cause.NAME_NOT_FOUND, RetrySafety.UNSAFE) if is_permanent else (Cause.DNS_FAILED, RetrySafety.SAFE)
@@ -162,7 +127,7 @@ async def test_a_name_that_does_not_exist() -> None:
 
 @pytest.mark.asyncio
 async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
-    """A host that drops packets and one that accepts and stays silent are told apart."""
+    """A host that drops packets and one that accepts and stays silent have different causes."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -172,7 +137,7 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(4):  # more than wait to be accepted; the kernel drops what comes then
+        for _ in range(4):  # fills the accept queue; the kernel drops further connections
             client = waiting.enter_context(socket.socket())
             client.settimeout(0)
             client.connect_ex(full.getsockname())
@@ -181,9 +146,9 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
             attempts_at(f"https://127.0.0.1:{port}") as handshake,
             attempts_at(f"http://127.0.0.1:{full.getsockname()[1]}") as connection,
         ):
-            told = await asyncio.gather(failure_of(handshake), failure_of(connection))
+            failures = await asyncio.gather(failure_of(handshake), failure_of(connection))
 
-    assert [(failure.cause, failure.retry_safety) for failure in told] == [
+    assert [(failure.cause, failure.retry_safety) for failure in failures] == [
         (Cause.TLS_TIMEOUT, RetrySafety.ONCE),
         (Cause.CONNECT_TIMEOUT, RetrySafety.SAFE),
     ]
@@ -191,7 +156,7 @@ async def test_no_answer_to_the_connection_or_to_the_handshake() -> None:
 
 @pytest.mark.asyncio
 async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """A call that ends at its deadline while there is no connection is logged and counted with that cause."""
+    """A call whose deadline ends while it connects is logged and counted with the cause of the timeout."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -208,7 +173,7 @@ async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: 
 
 @pytest.mark.asyncio
 async def test_only_requests_that_were_sent_are_attempts() -> None:
-    """A connection that was not made is no attempt; one that was closed after the request is."""
+    """A connection that was not made is no attempt; a connection closed after the request is one."""
     counted = {}
     async with listening(says(b"")) as port:
         for scheme in ("https", "http"):
@@ -262,15 +227,15 @@ EXCEPTIONS = {
 
 
 @pytest.mark.parametrize(("error", "cause"), EXCEPTIONS.values(), ids=EXCEPTIONS)
-def test_exceptions_have_their_cause(error: Exception, cause: Cause) -> None:
-    """What the network's exceptions mean, also where they cannot be produced here."""
+def test_causes_of_exceptions(error: Exception, cause: Cause) -> None:
+    """Exceptions of the network library map to their causes, also those that cannot be produced here."""
     wrapped = httpx.ConnectError("")
     wrapped.__cause__ = error
-    assert diagnosis.cause_of(wrapped) is cause
+    assert connection_errors.cause_of(wrapped) is cause
 
 
 def test_the_contract_lists_every_cause() -> None:
-    """The comment in the contract names exactly the causes that exist; each is said in words."""
+    """The comment in the contract lists exactly the causes that exist, and each has an explanation."""
     proto = Path(__file__).parents[2] / "proto/embedwire/v1/embedding.proto"
     comment = re.search(r"// No connection:.*?string cause", proto.read_text(), re.DOTALL)
     assert comment is not None
@@ -280,80 +245,15 @@ def test_the_contract_lists_every_cause() -> None:
 
 
 @pytest.mark.parametrize("cause", sorted(OWN))
-def test_own_resources_are_no_fault_of_the_upstream(cause: Cause) -> None:
-    """What the server lacks has a reason of the gateway or of its policies, never one of the upstream."""
+def test_causes_of_the_servers_own_resources(cause: Cause) -> None:
+    """A lack of the server's own resources has a reason of the gateway or its policies, never one of the upstream."""
     failure: GatewayError = ResourceFailure(cause)
     assert failure.reason in {Reason.INTERNAL, Reason.OVERLOADED}
     assert failure.cause is cause
 
 
-async def failure_at(served: Served, *inputs: embedding_pb2.Input) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in served.stub.CreateEmbedding(request(*(inputs or (text_input(),))), timeout=25):
-            pass
-    return caught.value
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("cause", [Cause.CERTIFICATE_SELF_SIGNED, Cause.TLS_TO_PLAINTEXT_PORT])
-async def test_a_permanent_cause_is_not_repeated(serve: Serve, cause: Cause, capfd: pytest.CaptureFixture[str]) -> None:
-    """One connection is tried, no retry is made or paid for, and status, metric and log name the cause."""
-    context = self_signed() if cause is Cause.CERTIFICATE_SELF_SIGNED else None
-    tried = 0
-
-    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal tried
-        tried += 1
-        await says(b"HTTP/1.1 400 Bad Request\r\n\r\n")(reader, writer)
-
-    async with listening(count, context) as port, serve(upstream=f"https://localhost:{port}") as served:
-        budget = served.metric("embedwire_retry_budget_tokens")
-        failure = failed(await failure_at(served))
-        assert served.metric("embedwire_upstream_connection_failures_total", cause=cause) == 1
-        assert served.metric("embedwire_upstream_connection_failures_total") == 1
-        assert served.metric("embedwire_upstream_requests_total") == 0
-        assert served.metric("embedwire_retries_total") == 0
-        assert served.metric("embedwire_retry_budget_tokens") == budget
-
-    assert tried == (0 if context else 1)  # a handshake that fails does not reach the script
-    assert (failure.code, failure.info.reason) == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
-    assert (failure.info.metadata["cause"], failure.info.metadata["attempts"]) == (cause, "0")
-    assert failure.message == WORDS[cause]
-    log = re.sub(r"\x1b\[[0-9;]*m", "", "".join(capfd.readouterr()))
-    assert len(re.findall(rf"upstream request failed .*cause={cause}", log)) == 1
-    assert len(re.findall(rf"\] call .*cause={cause}", log)) == 1
-
-
-@pytest.mark.asyncio
-async def test_a_storm_of_failures_is_one_line(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
-    """Many failures of one cause are counted each and logged seldom; each input's failure has the cause."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    async with serve(upstream=f"http://127.0.0.1:{port}", max_attempts=1) as served:
-        asked = request(*(text_input() for _ in range(100)))
-        done = results([event async for event in served.stub.CreateEmbedding(asked, timeout=25)])
-        assert served.metric("embedwire_upstream_connection_failures_total", cause="connection_refused") == 100
-
-    assert {(result.failure.cause, result.attempts) for result in done.values()} == {("connection_refused", 0)}
-    assert "".join(capfd.readouterr()).count("upstream request failed") == 1
-
-
-@pytest.mark.asyncio
-async def test_other_failures_have_no_cause(scripted: Scripted) -> None:
-    """What an upstream answers is no failure of the connection."""
-
-    async def script(visit: Visit) -> None:
-        await visit.answer(b"", 503)
-
-    async with scripted(script, max_attempts=1) as (served, _):
-        failure = failed(await failure_at(served))
-        assert served.metric("embedwire_upstream_connection_failures_total") == 0
-    assert "cause" not in failure.info.metadata
-    assert failure.info.metadata["attempts"] == "1"
-
-
 class Changing:
-    """A TLS server that shows another certificate whenever it is told to."""
+    """A TLS server whose certificate can be replaced between connections."""
 
     def __init__(self, certificate: trustme.LeafCert) -> None:
         self.certificate = certificate
@@ -366,7 +266,7 @@ class Changing:
 
 @pytest.mark.asyncio
 async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
-    """SSL_CERT_FILE is trusted; expired, premature and misnamed certificates of its authority are told apart."""
+    """SSL_CERT_FILE is trusted; expired, premature and misnamed certificates of its authority have their own causes."""
     authority, now = trustme.CA(), dt.datetime.now(dt.UTC)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     changing = Changing(authority.issue_cert("localhost"))
@@ -381,12 +281,12 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server = ScriptedHttpServer(good)
-        await server._serve(reader, writer)
+        await server.serve(reader, writer)
 
     async def good(visit: Visit) -> None:
         await visit.answer(reply(), Connection="close")
 
-    told = {}
+    reported = {}
     environment = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
     async with listening(answer, changing.context()) as port:
         upstream = f"https://localhost:{port}"
@@ -396,9 +296,9 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     async for _ in server.stub.CreateEmbedding(TEXT, timeout=9):
                         pass
-                told[cause] = failed(caught.value).info.metadata["cause"]
+                reported[cause] = failed(caught.value).info.metadata["cause"]
             changing.certificate = authority.issue_cert("localhost")
             assert len([event async for event in server.stub.CreateEmbedding(TEXT, timeout=9)]) == 2
 
-    assert told == {cause: cause for cause in wrong}
-    assert set(told) | {Cause.CERTIFICATE_SELF_SIGNED} == CERTIFICATES
+    assert reported == {cause: cause for cause in wrong}
+    assert set(reported) | {Cause.CERTIFICATE_SELF_SIGNED} == CERTIFICATES

@@ -1,4 +1,4 @@
-"""Another grpcio than the one that was tested: every call is answered, by the public API only."""
+"""Untested versions of grpcio: every call is answered, with the public API only."""
 
 import asyncio
 import collections
@@ -29,7 +29,7 @@ TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_inpu
 STREAMED = pb.CreateEmbeddingRequest(model_name="marengo3.0", inputs=[text_input()])
 ROOT = Path(__file__).parents[2]
 CALLERS = 16
-METHODS = 5  # with accept loops, the health check among them
+METHODS = 5  # methods with accept loops, including the health check
 OK = grpc.StatusCode.OK
 AT_THE_START = ("missing", "schedule", "handle", "inside", "end", "request")
 LATE = tuple(f"late {changed}" for changed in AT_THE_START if changed != "missing")
@@ -64,7 +64,7 @@ async def health(channel: grpc.aio.Channel) -> int:
 
 
 def own_channel(target: str, files: pki.Files | None) -> grpc.aio.Channel:
-    """A connection of its own."""
+    """A connection that is not shared with other calls."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     if files is None:
         return grpc.aio.insecure_channel(target, options)
@@ -81,7 +81,7 @@ def reported(server: ServerProcess, *texts: str) -> int:
 
 @pytest.mark.parametrize("changed", AT_THE_START)
 async def test_a_changed_signature_costs_no_call(changed: str) -> None:
-    """It is found before a call is accepted and is one line in the log; more calls than accept loops are all OK."""
+    """A changed private API is found before the first call and logged once; more calls than accept loops are all OK."""
     async with running(changed) as server:
         assert not uses_private_api(server)
         assert reported(server, "the private API of grpcio does not work as tested") == 1
@@ -95,8 +95,8 @@ async def test_a_changed_signature_costs_no_call(changed: str) -> None:
 
 
 @pytest.mark.parametrize("changed", LATE)
-async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
-    """Calls that run go on; each accept loop loses one call at most, which is told to try again; then all are OK."""
+async def test_failed_accept_loops_are_closed(changed: str) -> None:
+    """Running calls complete; each accept loop loses at most one call, with UNAVAILABLE; all later calls are OK."""
     go_on = asyncio.Event()
 
     async def first_waits(visit: Visit) -> None:
@@ -112,7 +112,7 @@ async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
         await until(lambda: len(visits) == 2)
         server.process.send_signal(signal.SIGUSR1)
         found = collections.Counter([await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)])
-        await until(lambda: reported(server, "serving by the public API of grpcio") == 1)
+        await until(lambda: reported(server, "serving with the public API of grpcio") == 1)
         assert found.keys() <= {OK, grpc.StatusCode.UNAVAILABLE}
         assert found[grpc.StatusCode.UNAVAILABLE] <= METHODS * ACCEPT_LOOPS
         assert not uses_private_api(server)
@@ -123,14 +123,14 @@ async def test_accept_loops_that_fail_are_closed(changed: str) -> None:
         assert await server.terminate() == 0
 
     assert reported(server, "an accept loop has failed") == 1
-    assert reported(server, "a call is refused") == found[grpc.StatusCode.UNAVAILABLE]
+    assert reported(server, "a call is rejected") == found[grpc.StatusCode.UNAVAILABLE]
     assert bool(found[grpc.StatusCode.UNAVAILABLE]) == (changed not in {"late request", "late end"})
     assert not any("Traceback" in line or "never" in line or "CANCELLED" in line for line in server.log)
 
 
 @pytest.mark.parametrize("settings", [{}, {"workers": 2}, {"tls": True}], ids=["plain", "workers", "TLS"])
 async def test_callers_find_the_server_that_takes_over(settings: dict[str, Any], tmp_path: Path) -> None:
-    """Callers that call all the time while the accept loops fail see OK and UNAVAILABLE, and in the end only OK."""
+    """Continuous calls while the accept loops fail end with OK or UNAVAILABLE, and at last only with OK."""
     files = pki.Files(tmp_path) if settings.get("tls") else None
     chosen = settings if files is None else files.settings
     async with running("late handle", **chosen) as server, contextlib.AsyncExitStack() as stack:
@@ -145,12 +145,12 @@ async def test_callers_find_the_server_that_takes_over(settings: dict[str, Any],
         found: collections.Counter[grpc.StatusCode] = collections.Counter()
 
         async def call_until_replaced(stub: Any) -> None:
-            while reported(server, "serving by the public API of grpcio") < len(pids):
+            while reported(server, "serving with the public API of grpcio") < len(pids):
                 found[await code(stub)] += 1
 
         await asyncio.wait_for(asyncio.gather(*map(call_until_replaced, stubs)), 60)
         assert found.keys() <= {OK, grpc.StatusCode.UNAVAILABLE}
-        for channel in channels:  # what was refused while the port was closed is tried again after a second
+        for channel in channels:  # a connection that was refused while the port was closed is retried after a second
             await asyncio.wait_for(channel.channel_ready(), 30)
         assert {await code(stub) for _ in range(5) for stub in stubs} == {OK}
         if files is not None:
@@ -162,7 +162,7 @@ async def test_callers_find_the_server_that_takes_over(settings: dict[str, Any],
 
 
 async def test_a_server_takes_over_with_the_certificate_that_is_in_force(tmp_path: Path) -> None:
-    """Its files were renewed, and are broken when the accept loops fail: the port opens again with the renewed one."""
+    """If the files are broken when the accept loops fail, the port opens again with the last valid certificate."""
     files = pki.Files(tmp_path)
     async with running("late handle", **files.settings) as server:
         files.renew()
@@ -173,14 +173,14 @@ async def test_a_server_takes_over_with_the_certificate_that_is_in_force(tmp_pat
         async with own_channel(server.target, files) as channel:
             stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
             assert {await code(stub) for _ in range(2 * ACCEPT_LOOPS)} <= {OK, grpc.StatusCode.UNAVAILABLE}
-        await until(lambda: reported(server, "serving by the public API of grpcio") == 1)
+        await until(lambda: reported(server, "serving with the public API of grpcio") == 1)
         assert await asyncio.to_thread(pki.shown_by, server.target) == shown
 
 
 @pytest.mark.parametrize("changed", LATE)
 async def test_accept_loops_that_fail_in_a_drain(changed: str) -> None:
-    """The server does not begin anew: it ends in time, with exit code 0, and a call ends with OK or UNAVAILABLE."""
-    async with running(changed, drain_delay=2) as server:
+    """Accept loops that fail in a drain do not restart the server: it exits with 0, and a call is OK or UNAVAILABLE."""
+    async with running(changed, shutdown_delay=2) as server:
         ending = asyncio.ensure_future(server.terminate())
         await until(lambda: reported(server, "draining") == 1)
         server.process.send_signal(signal.SIGUSR1)
@@ -192,7 +192,7 @@ async def test_accept_loops_that_fail_in_a_drain(changed: str) -> None:
 
 
 async def test_another_minor_version_is_one_warning() -> None:
-    """The private API is not even tried; the log says which version is installed and which one was tested."""
+    """With another minor version the private API is not used; the log names the installed and the tested version."""
     async with running("version") as server:
         assert not uses_private_api(server)
         assert {await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)} == {OK}
@@ -203,16 +203,16 @@ async def test_another_minor_version_is_one_warning() -> None:
     assert not any("error" in line for line in server.log)
 
 
-async def test_a_self_check_without_an_answer_says_how_its_call_ended() -> None:
-    """A call that is taken and forgotten ends by its deadline, which the log names; the server starts all the same."""
+async def test_a_self_check_without_a_response_logs_its_status() -> None:
+    """A self-check call without a response ends by its deadline, which is logged; the server still starts."""
     async with running("forgotten") as server:
         assert reported(server, "does not work as tested", "error_type=grpc.aio", "AioRpcError") == 1
         assert {await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)} == {OK}
 
 
 async def test_the_public_api_only() -> None:
-    """The setting is obeyed without a word, also where the private API does not work."""
-    async with running("missing", grpc_public_api_only="true") as server:
+    """The setting for the public API is followed without a log line, also where the private API does not work."""
+    async with running("missing", server_grpc_public_api_only="true") as server:
         assert not uses_private_api(server)
         assert {await code(server.stub) for _ in range(2 * ACCEPT_LOOPS)} == {OK}
         assert {await streamed(server.stub) for _ in range(2)} == {OK}
@@ -220,8 +220,8 @@ async def test_the_public_api_only() -> None:
     assert not any("grpcio" in line for line in server.log)
 
 
-def test_the_bound_is_the_version_that_was_tested() -> None:
-    """pyproject.toml allows the minor version that the guard does, and no later one; it is the installed one."""
+def test_the_version_bound_is_the_tested_version() -> None:
+    """pyproject.toml allows the minor version that the guard allows, and no later one; it is the installed one."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     bounds = {found.name: found.specifier for found in map(Requirement, declared) if found.name.startswith("grpcio")}
     major, minor = map(int, guard.TESTED.split("."))

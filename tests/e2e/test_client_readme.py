@@ -1,4 +1,4 @@
-"""The Python snippets of both READMEs run as they stand, and print what stands below them."""
+"""The Python snippets of both READMEs run unchanged, and print the output shown below them."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```\n(?:\n```\n(.*?)```)?", README + ROO
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
 async def test_snippet(served: Served, number: int) -> None:
-    """It runs without a warning, beside the samples, and its output is the one that is printed."""
+    """A snippet runs without a warning, beside the samples, and prints the output shown."""
     code, output = SNIPPETS[number]
     code = code.replace("127.0.0.1:50051", served.app.target)
     process = await asyncio.create_subprocess_exec(
@@ -35,7 +35,7 @@ async def test_snippet(served: Served, number: int) -> None:
 
 
 def test_the_number_of_cases() -> None:
-    """The README counts the calls that agree with the SDK as the table of cases does."""
+    """The README's number of calls that agree with the SDK is that of the table of cases."""
     own = sum(case.own_words for case in AGREE.values())
 
     assert f"\n{len(AGREE) - own} calls" in README

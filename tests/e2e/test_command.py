@@ -1,4 +1,4 @@
-"""The commands as an operator runs them: exit codes, output, signals."""
+"""The server's commands: exit codes, output, signals."""
 
 import asyncio
 import re
@@ -22,8 +22,8 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
 
 
-async def test_a_server_starts_answers_and_ends_with_0() -> None:
-    """`serve` serves until SIGTERM; `health` says so, and says when it is gone."""
+async def test_a_server_starts_answers_and_exits_with_0() -> None:
+    """`serve` serves until SIGTERM and exits with 0; `health` reports both states."""
     async with ServerProcess.running() as server:
         assert (await asyncio.to_thread(run, "health", "--listen", server.target)).stdout == "SERVING\n"
         assert await server.terminate() == 0
@@ -32,8 +32,8 @@ async def test_a_server_starts_answers_and_ends_with_0() -> None:
 
 
 async def test_a_second_signal_ends_at_once() -> None:
-    """A drain that would take a minute is cut short by a second signal."""
-    async with ServerProcess.running(drain_delay=60) as server:
+    """A second signal ends a drain of a minute at once."""
+    async with ServerProcess.running(shutdown_delay=60) as server:
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             while not any("draining" in line for line in server.log):
@@ -41,8 +41,8 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await server.terminate() == -signal.SIGTERM
 
 
-def test_beyond_loopback_the_sandbox_is_no_default() -> None:
-    """Without a key and an upstream, a server that others can reach does not start and says what to set."""
+def test_beyond_loopback_the_upstream_must_be_set() -> None:
+    """Beyond loopback, without a key and an upstream, a server does not start and names the settings."""
     ended = run("serve", "--listen", "0.0.0.0:0")
 
     assert ended.returncode == 2
@@ -51,15 +51,15 @@ def test_beyond_loopback_the_sandbox_is_no_default() -> None:
 
 
 async def test_health_needs_no_upstream() -> None:
-    """A probe beside a server whose upstream is a flag knows no more than the address, and that is enough."""
+    """`health` needs the address only, also beside a server whose upstream is given as a flag."""
     async with ServerProcess.running() as server:
         target = server.target.replace("127.0.0.1", "0.0.0.0")
         probed = await asyncio.to_thread(run, "health", EMBEDWIRE_LISTEN=target)
     assert (probed.returncode, probed.stdout) == (0, "SERVING\n")
 
 
-async def test_a_port_in_use_is_said_in_one_line() -> None:
-    """A server that cannot listen says so without a traceback and ends with 1."""
+async def test_a_port_in_use_is_reported_in_one_line() -> None:
+    """A server that cannot listen exits with 1 and one line, without a traceback."""
     async with ServerProcess.running() as server:
         words = ("serve", "--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
         ended = await asyncio.to_thread(run, *words)
@@ -72,51 +72,69 @@ async def test_a_port_in_use_is_said_in_one_line() -> None:
 
 
 def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None:
-    """Each has its line and its place, from all sources, and also what does not go together."""
+    """Each fault is one line with its source, for all sources, including combinations of settings."""
     file = tmp_path / "embedwire.toml"
-    file.write_text("max_url_chars = 0\ngrase = 1\n[[tokens]]\nname = 'a'\n")
-    words = ("--listen", "nowhere", "--grace", "-1", "--gracee", "3", "--tls-key", str(file), "--config", str(file))
-    ended = run("config", "check", *words, EMBEDWIRE_MAX_INPUTS="none", EMBEDWIRE_TOKENS="a")
+    file.write_text("[shutdown]\ngrace_perod = 1\n[request_limits]\nurl_chars = 0\n[[tokens]]\nname = 'a'\n")
+    words = (
+        "--listen",
+        "nowhere",
+        "--shutdown-grace-period",
+        "-1",
+        "--shutdown-grace",
+        "3",
+        "--tls-key",
+        str(file),
+        "--config",
+        str(file),
+    )
+    ended = run("config", "check", *words, EMBEDWIRE_REQUEST_LIMITS_INPUTS="none", EMBEDWIRE_TOKENS="a")
 
     assert ended.returncode == 2
     assert sorted(line.removeprefix("embedwire-server: ") for line in ended.stderr.splitlines()) == sorted(
         [
-            "--gracee: is no flag; did you mean --grace?",
+            "--shutdown-grace: is not a flag; did you mean --shutdown-grace-period?",
             "EMBEDWIRE_TOKENS: can be set in the file only, as [[tokens]]",
             "--listen: must be HOST:PORT, for instance 127.0.0.1:50051",
-            "--grace: Input should be greater than or equal to 0",
-            "EMBEDWIRE_MAX_INPUTS: Input should be a valid integer, unable to parse string as an integer",
-            f"{file}: max_url_chars: Input should be greater than or equal to 1",
-            f"{file}: grase: is no setting; did you mean grace?",
+            "--shutdown-grace-period: Input should be greater than or equal to 0",
+            "EMBEDWIRE_REQUEST_LIMITS_INPUTS: Input should be a valid integer, unable to parse string as an integer",
+            f"{file}: request_limits.url_chars: Input should be greater than or equal to 1",
+            f"{file}: shutdown.grace_perod: is not a setting; did you mean shutdown.grace_period?",
             f"{file}: tokens[0].sha256: Field required",
             "--tls-key: TLS needs both --tls-certificate and --tls-key",
         ]
     )
 
 
-def test_a_variable_that_is_no_setting_is_a_warning() -> None:
-    """Others write to the environment as well: what looks like a typing error is said, and ignored."""
+def test_an_unknown_variable_is_a_warning() -> None:
+    """A variable similar to a setting may belong to other software: it is reported as a possible typo, and ignored."""
     ended = run(
-        "config", "check", EMBEDWIRE_GRASE="1", EMBEDWIRE_TARGET="a-client:1", EMBEDWIRE_PORT="tcp://10.0.0.1:1"
+        "config",
+        "check",
+        EMBEDWIRE_SHUTDOWN_GRASE_PERIOD="1",
+        EMBEDWIRE_TARGET="a-client:1",
+        EMBEDWIRE_PORT="tcp://10.0.0.1:1",
     )
 
     assert ended.returncode == 0
     assert ended.stderr.splitlines() == [
-        "embedwire-server: warning: EMBEDWIRE_GRASE: is no setting, and is ignored; did you mean EMBEDWIRE_GRACE?",
-        "embedwire-server: warning: EMBEDWIRE_PORT: is no setting, and is ignored",
+        "embedwire-server: warning: EMBEDWIRE_PORT: is not a setting, and is ignored",
+        (
+            "embedwire-server: warning: EMBEDWIRE_SHUTDOWN_GRASE_PERIOD: is not a setting, and is ignored; "
+            "did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?"
+        ),
     ]
 
 
-def test_flags_are_not_abbreviated() -> None:
-    """A flag of a later version must not change what a shorter one means today."""
+def test_abbreviated_flags_are_refused() -> None:
+    """A new flag must not change the meaning of an abbreviation of another."""
     ended = run("config", "check", "--gra", "3")
 
     assert ended.returncode == 2
-    assert ended.stderr.startswith("embedwire-server: --gra: is no flag")
+    assert ended.stderr.startswith("embedwire-server: --gra: is not a flag")
 
 
 def test_the_reference_page_is_that_of_the_settings() -> None:
-    """docs/configuration.md holds what `config reference` prints."""
+    """docs/configuration.md is the output of `config reference`."""
     ended = run("config", "reference")
 
     assert ended.returncode == 0
@@ -124,7 +142,7 @@ def test_the_reference_page_is_that_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("content", [b"grace =", b'grace = "\xff"'], ids=["no-toml", "no-utf-8"])
-def test_a_broken_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
     """A configuration file that cannot be read is named, without a traceback."""
     file = tmp_path / "embedwire.toml"
     file.write_bytes(content)
@@ -135,11 +153,56 @@ def test_a_broken_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> No
     assert ended.stderr.count("\n") == 1
 
 
+MISTAKES = {
+    "a number of 5000 digits": ("x = " + "9" * 5000, "is not valid TOML: "),
+    "a large file": ("# " + "x" * (4 << 20), "is larger than 4 MiB"),
+    "an old name in a table": ("[server]\ngrace = 3\n", "server.grace: is grace_period in the table [shutdown] now"),
+    "tokens that are no tables": ('tokens = "x"\n', "tokens: must be an array of tables: [[tokens]]"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_the_file_is_reported(tmp_path: Path, content: str, message: str) -> None:
+    """The exit code is 2, and the message names the file and the fault."""
+    (tmp_path / "e.toml").write_text(content, "utf-8")
+    ended = run("config", "check", "--config", str(tmp_path / "e.toml"))
+    assert ended.returncode == 2
+    assert f"{tmp_path / 'e.toml'}: " in ended.stderr
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+FLAGS = {
+    "--api-key=s3cret": "is not a flag, since other users can see flags; set TWELVELABS_API_KEY",
+    "--upstream-api-key=s3cret": "is not a flag, since other users can see flags; set TWELVELABS_API_KEY",
+    "--server-listen=a:1": "is not a flag; it is --listen",
+    "--workers-count=2": "is not a flag; it is --workers",
+}
+
+
+@pytest.mark.parametrize(("flag", "message"), FLAGS.items(), ids=FLAGS)
+def test_a_flag_with_another_name_is_reported(flag: str, message: str) -> None:
+    """The message says where the setting is set."""
+    ended = run("config", "check", flag)
+    name = flag.partition("=")[0]
+    assert (ended.returncode, ended.stderr) == (2, f"embedwire-server: {name}: {message}\n")
+
+
+@pytest.mark.parametrize("flag", ["--config", "--uploads-spool-dir", "--tls-client-ca", "--upstream-ca"])
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000, "/nowhere/at/all"], ids=["long name", "long path", "missing"])
+def test_a_path_that_cannot_be_read_is_reported(flag: str, path: str) -> None:
+    """The message names the setting and the path."""
+    ended = run("config", "check", flag, path)
+    assert ended.returncode == 2
+    assert f"{flag}: {path.rstrip('/')} " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
-    """`config show` prints every setting as TOML, with its place; key and hashes are masked."""
+    """`config show` prints every setting as TOML, with its source; key and hashes are masked."""
     file = tmp_path / "embedwire.toml"
     file.write_text(f"""
-        grace = 5
+        shutdown.grace_period = 5
         [[tokens]]
         name = "search"
         sha256 = "{"a1" * 32}"
@@ -149,24 +212,24 @@ def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
         dimensions = 4
         audio = {{max_bytes = 9}}
     """)
-    words = ("config", "show", "--max-inputs", "7", "--config", str(file))
+    words = ("config", "show", "--request-limits-inputs", "7", "--config", str(file))
     ended = run(*words, TWELVELABS_API_KEY="tlk_CANARY", EMBEDWIRE_UPSTREAM="http://u")
     shown = tomllib.loads(ended.stdout)
 
     assert ended.returncode == 0
-    assert "max_inputs = 7  # --max-inputs\n" in ended.stdout
-    assert 'upstream = "http://u"  # EMBEDWIRE_UPSTREAM\n' in ended.stdout
-    assert f"grace = 5.0  # {file}\n" in ended.stdout
+    assert "inputs = 7  # --request-limits-inputs\n" in ended.stdout
+    assert 'url = "http://u"  # EMBEDWIRE_UPSTREAM\n' in ended.stdout
+    assert f'grace_period = "5s"  # {file}\n' in ended.stdout
     assert 'listen = "127.0.0.1:50051"  # default\n' in ended.stdout
-    assert shown["api_key"] == "**********"
+    assert shown["upstream"]["api_key"] == "**********"
     assert shown["tokens"] == [{"name": "search", "sha256": ["**********"], "modalities": ["text"]}]
     assert shown["models"][0]["audio"]["max_bytes"] == 9
     assert "CANARY" not in ended.stdout
     assert "a1a1" not in ended.stdout
 
 
-def test_the_sandbox_runs_alone() -> None:
-    """`sandbox` serves the upstream's dialect under /v1.3 and ends with 0 on SIGTERM."""
+def test_the_stand_alone_sandbox() -> None:
+    """`sandbox` serves the upstream's API under /v1.3 and exits with 0 on SIGTERM."""
     command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -183,7 +246,7 @@ def test_the_sandbox_runs_alone() -> None:
 
 
 def test_the_demo_embeds_the_samples() -> None:
-    """`make demo`'s script streams segments of all three modalities, shows metrics and ends with 0."""
+    """The script of `make demo` streams segments of all three modalities, shows metrics and exits with 0."""
     ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 0, ended.stderr

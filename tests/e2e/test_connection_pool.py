@@ -1,4 +1,4 @@
-"""Connections to the upstream over real sockets: which are kept, which are closed, and what is left of each."""
+"""Connection pool of the upstream over real sockets: reused and closed connections, and their resources."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,10 @@ from embedwire_server.upstreams.http.connection import Connection
 from embedwire_server.upstreams.http.dialer import Dialer
 from embedwire_server.upstreams.http.exchange import Exchange
 from embedwire_server.upstreams.http.pool import ConnectionPool
+from embedwire_server.upstreams.http.response_parser import ResponseParser
 from embedwire_server.upstreams.http.response_stream import MAX_BUFFERED_BYTES, ResponseStream
 from embedwire_server.upstreams.http.transport import Transport
+from tests.support.ports import NO_SERVER
 from tests.support.serving import until
 from tests.support.upstreams import ScriptedHttpServer, Visit, endless, reply
 
@@ -62,7 +64,7 @@ async def ok(visit: Visit) -> None:
 
 
 async def test_requests_share_a_connection() -> None:
-    """One after the other they use one connection; beside each other each has its own."""
+    """Sequential requests share one connection; concurrent ones have one each."""
     async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         for _ in range(5):
             response = await client.handle_async_request(post(upstream.base_url))
@@ -74,7 +76,7 @@ async def test_requests_share_a_connection() -> None:
 
 
 async def test_an_origin_is_prepared_once() -> None:
-    """What a request needs is there before it, and is used by it: its authorities are read when the server starts."""
+    """The authorities of an origin are read once, when the server starts, and used by its requests."""
     prepared = []
 
     def dialer(url: httpx.URL) -> Dialer:
@@ -90,15 +92,15 @@ async def test_an_origin_is_prepared_once() -> None:
         assert len(prepared) == len(upstream.visits) == 1
 
 
-def test_authorities_that_cannot_be_read_fail_before_a_request(tmp_path: Path) -> None:
-    """They are read when the origin is prepared."""
+def test_unreadable_authorities_fail_before_a_request(tmp_path: Path) -> None:
+    """Unreadable authorities are an error when the origin is prepared."""
     client = Transport(functools.partial(Dialer, ca_file=tmp_path / "missing.pem"))
     with pytest.raises(FileNotFoundError):
-        client.prepare("https://127.0.0.1:1")
+        client.prepare(f"https://{NO_SERVER}")
 
 
 async def test_a_request_is_written_as_it_is_given() -> None:
-    """Its method, path, query, headers and body arrive; `Host` is added."""
+    """Method, path, query, headers and body arrive unchanged; `Host` is added."""
     async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         request = post(f"{upstream.base_url}/v1.3/a%20b", Pieces(b"he", b"", b"llo"), headers={"x-a": "b c"})
         await client.handle_async_request(request)
@@ -110,8 +112,8 @@ async def test_a_request_is_written_as_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("pieces", [(b"hello", b"!"), (b"hell",), ()], ids=["longer", "shorter", "empty"])
-async def test_a_body_that_is_not_as_long_as_declared(pieces: tuple[bytes, ...]) -> None:
-    """It fails, and its connection is closed: the upstream would take what follows for the next request."""
+async def test_a_body_of_another_length_than_declared(pieces: tuple[bytes, ...]) -> None:
+    """Such a request fails and closes its connection: the upstream would read the rest as the next request."""
 
     async def script(visit: Visit) -> None:
         await visit.gone()
@@ -121,20 +123,20 @@ async def test_a_body_that_is_not_as_long_as_declared(pieces: tuple[bytes, ...])
         with pytest.raises(httpx.LocalProtocolError, match="as long as"):
             await client.handle_async_request(post(upstream.base_url, body))
         assert body.is_closed
-        await until(lambda: not any(pool._open for pool in client._pools.values()))
+        await until(lambda: not client.open_connections)
 
 
 @pytest.mark.parametrize("header", ["a\r\nx-b: c", "a\nb", "a\rb"])
 async def test_a_line_end_in_a_header_is_refused(header: str) -> None:
-    """Nothing is sent: what follows the line end would be another header, or another request."""
+    """A request with a line end in a header is not sent: the rest would be another header or request."""
     async with ScriptedHttpServer(ok).running() as upstream, transport() as client:
         with pytest.raises(httpx.LocalProtocolError, match="line end"):
             await client.handle_async_request(post(upstream.base_url, headers={"x-a": header}))
     assert upstream.visits == []
 
 
-async def test_cancelled_exchanges_leave_nothing() -> None:
-    """4,000 exchanges on ten connections are cancelled, each connection closes, and 100 fresh ones are answered."""
+async def test_cancelled_exchanges_leak_no_connection() -> None:
+    """4,000 exchanges on ten connections are cancelled, each connection closes, and 100 further ones are answered."""
     closed = 0
 
     async def script(visit: Visit) -> None:
@@ -166,7 +168,7 @@ async def test_cancelled_exchanges_leave_nothing() -> None:
 
 
 async def test_a_request_that_is_cancelled_at_any_moment_leaves_no_connection() -> None:
-    """Also while its body is being closed, just after the head of the response has arrived."""
+    """A cancelled request closes its connection, also while its body is being closed after the response's head."""
 
     class Slow(Pieces):
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -183,27 +185,27 @@ async def test_a_request_that_is_cancelled_at_any_moment_leaves_no_connection() 
             with contextlib.suppress(asyncio.CancelledError):
                 response = await running
                 await response.aclose()
-        await until(lambda: not any(pool._open for pool in client._pools.values()), 10)
+        await until(lambda: not client.open_connections, 10)
 
 
-async def test_a_response_is_read_no_faster_than_it_is_taken() -> None:
-    """Beyond half a MiB and one read, nothing more is read, however much the upstream has to send."""
+async def test_a_response_is_read_no_faster_than_it_is_consumed() -> None:
+    """Above half a MiB and one read, no more is read from the socket, however much the upstream has to send."""
     async with ScriptedHttpServer(endless).running() as upstream, transport() as client:
         response = await client.handle_async_request(post(upstream.base_url))
         stream = response.stream
         assert isinstance(stream, ResponseStream)
-        await until(lambda: stream._buffered > MAX_BUFFERED_BYTES)
+        await until(lambda: stream.buffered_bytes > MAX_BUFFERED_BYTES)
         for _ in range(100):
             await asyncio.sleep(0.005)
-            assert stream._buffered <= MAX_BUFFERED_BYTES + (1 << 19)
-        for _ in range(3):  # and it goes on each time
+            assert stream.buffered_bytes <= MAX_BUFFERED_BYTES + (1 << 19)
+        for _ in range(3):  # and reading continues each time
             assert await anext(stream)
         await stream.aclose()
         await until(upstream.visits[0].writer.is_closing)
 
 
 async def test_a_final_response_ends_the_request() -> None:
-    """A refusal before the body is sent is returned; the body is closed, and so is the connection."""
+    """A rejection before the body is sent is returned; the body and the connection are closed."""
 
     class Refusing(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -251,7 +253,7 @@ async def pool(base_url: str, **limits: float) -> AsyncGenerator[ConnectionPool]
 
 
 async def exchanged(pool: ConnectionPool, *, needs_fresh: bool = False) -> Connection:
-    """The connection that carried an exchange; it is complete."""
+    """The connection that carried a complete exchange."""
     exchange = Exchange(needs_fresh=needs_fresh)
     connection = await pool.connection(exchange)
     response = connection.begin(exchange, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
@@ -263,16 +265,16 @@ async def exchanged(pool: ConnectionPool, *, needs_fresh: bool = False) -> Conne
 
 
 async def test_idle_connections_are_closed() -> None:
-    """After the idle limit nothing is left, and nothing but the limit closes them."""
+    """After the idle timeout no connection is left, and none is closed before."""
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_idle=0.2) as connections:
         first = await exchanged(connections)
         assert await exchanged(connections) is first
-        await until(lambda: not connections._open)
+        await until(lambda: not connections.open_connections)
         assert await exchanged(connections) is not first
 
 
-async def test_old_connections_are_not_used_again() -> None:
-    """Beyond the maximum age, each exchange is the last one of its connection."""
+async def test_old_connections_are_not_reused() -> None:
+    """Above the maximum age, each connection is closed after its exchange."""
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_age=0.0) as connections:
         assert await exchanged(connections) is not await exchanged(connections)
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url, max_age=1e9) as connections:
@@ -280,18 +282,22 @@ async def test_old_connections_are_not_used_again() -> None:
 
 
 async def test_a_fresh_connection_closes_the_idle_ones() -> None:
-    """Where one connection was stale, the idle ones are not tried."""
+    """After one stale connection, the idle ones are closed unused."""
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url) as connections:
-        await asyncio.gather(*[exchanged(connections) for _ in range(3)])
-        kept = set(connections._idle)
+        kept = await asyncio.gather(*[exchanged(connections) for _ in range(3)])
         assert await exchanged(connections, needs_fresh=True) not in kept
-        await until(lambda: len(connections._open) == 1)
+        await until(lambda: connections.open_connections == 1)
+
+
+def parsers() -> list[ResponseParser]:
+    return [found for found in gc.get_objects() if type(found) is ResponseParser]
 
 
 async def test_a_response_is_freed_without_the_garbage_collector() -> None:
-    """No reference cycle is left of an exchange that is complete, nor of one that was aborted."""
+    """No reference cycle is left of a complete or aborted exchange."""
     async with ScriptedHttpServer(ok).running() as upstream, pool(upstream.base_url) as connections:
         for is_read in (True, False):
+            others = parsers()  # of other tests of this process
             exchange = Exchange()
             connection = await connections.connection(exchange)
             response = connection.begin(exchange, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
@@ -302,7 +308,7 @@ async def test_a_response_is_freed_without_the_garbage_collector() -> None:
                     pass
             else:
                 response.abort()
-            parser = weakref.ref(response._parser)
+            [parser] = [weakref.ref(found) for found in parsers() if all(found is not other for other in others)]
             gc.disable()
             try:
                 del response
@@ -311,8 +317,8 @@ async def test_a_response_is_freed_without_the_garbage_collector() -> None:
                 gc.enable()
 
 
-async def test_nothing_is_left_of_a_closed_pool() -> None:
-    """Connections that carry an exchange are closed as well; the exchange fails."""
+async def test_a_closed_pool_leaves_no_connection() -> None:
+    """Connections with a running exchange are closed as well; the exchange fails."""
 
     async def script(visit: Visit) -> None:
         await visit.gone()
@@ -321,13 +327,13 @@ async def test_nothing_is_left_of_a_closed_pool() -> None:
         running = asyncio.ensure_future(exchanged(connections))
         await until(lambda: bool(upstream.visits))
         await connections.aclose()
-        assert not connections._open
+        assert not connections.open_connections
         with pytest.raises(httpx.ReadError):
             await asyncio.wait_for(running, 20)
 
 
 async def test_tls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests over TLS share a connection; a body in many pieces and a response in many arrive whole."""
+    """Requests over TLS share a connection; a body and a response in many pieces arrive complete."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)

@@ -1,4 +1,4 @@
-"""What people do from a shell: every kind of call with `buf curl`, by reflection."""
+"""Calls from a shell: every kind of call with `buf curl`, by reflection."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ def embed(*inputs: Any, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("reflection", ["grpc-v1", "grpc-v1alpha"])
 async def test_services_are_listed_and_described(reflection: str) -> None:
-    """Reflection lists our service, its methods and health, to tools that speak either version of it."""
+    """Reflection lists the service, its methods and health, in both versions of the protocol."""
     async with ServerProcess.running() as server:
         buf = [BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--reflect-protocol", reflection]
         listed = await run([*buf, "--list-services", f"http://{server.target}"])
@@ -47,7 +47,7 @@ async def test_services_are_listed_and_described(reflection: str) -> None:
     "symbol", [SERVICE, f"{SERVICE}.CreateEmbedding", "embedwire.v1.Input", "google.rpc.ErrorInfo"]
 )
 async def test_any_symbol_can_be_described(served: Served, symbol: str) -> None:
-    """`grpcurl describe` takes services, methods and messages, also those of the details of errors."""
+    """`grpcurl describe` takes services, methods and messages, also those of error details."""
     reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
     call = reflection.ServerReflectionInfo(
         iter([reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)])
@@ -57,8 +57,8 @@ async def test_any_symbol_can_be_described(served: Served, symbol: str) -> None:
     assert [answer.WhichOneof("message_response") for answer in answers] == ["file_descriptor_response"]
 
 
-async def test_what_is_not_there_cannot_be_described(served: Served) -> None:
-    """Any other name is not found."""
+async def test_unknown_symbols_cannot_be_described(served: Served) -> None:
+    """An unknown name is NOT_FOUND."""
     reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
     wanted = reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{SERVICE}.Nothing")
     answers = [answer async for answer in reflection.ServerReflectionInfo(iter([wanted]))]
@@ -67,7 +67,7 @@ async def test_what_is_not_there_cannot_be_described(served: Served) -> None:
 
 
 async def test_each_kind_of_call_works() -> None:
-    """Text, image, audio, several inputs, unary, upload, models, health: as JSON in, as JSON out."""
+    """Text, image, audio, several inputs, unary, upload, models and health take and return JSON."""
     png = base64.b64encode(media.png()).decode()
     wav = base64.b64encode(media.wav(7)).decode()
     inputs = [
@@ -103,7 +103,7 @@ async def test_each_kind_of_call_works() -> None:
 
 
 async def test_an_error_comes_with_its_details() -> None:
-    """A refused request shows code, message and the decoded details."""
+    """A rejected request shows code, message and the decoded details."""
     async with ServerProcess.running() as server:
         code, _, shown = await curl(server, f"{SERVICE}/CreateEmbedding", embed({"text": {"value": ""}}))
 

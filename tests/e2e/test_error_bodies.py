@@ -1,4 +1,4 @@
-"""Errors of the upstream in the formats of other frameworks and proxies, and which input of many failed."""
+"""Errors of the upstream in the formats of other frameworks and proxies, and the input that each belongs to."""
 
 import gzip
 import json
@@ -38,12 +38,12 @@ BODIES: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize(("body", "status"), BODIES.values(), ids=BODIES)
 async def test_the_upstreams_message_reaches_the_caller(scripted: Scripted, body: bytes, status: int) -> None:
-    """A refused input stays the caller's matter, with the upstream's message, whatever the format of the error."""
+    """The message of a rejected input reaches the caller with its client-error code, in every error format."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(body, status)
 
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -72,27 +72,27 @@ async def reason_of(served: Served) -> str:
 
 
 @pytest.mark.parametrize("steps", BROKEN.values(), ids=BROKEN)
-async def test_a_broken_body_does_not_change_what_the_status_means(steps: list[bytes | None]) -> None:
-    """A 400 stays the caller's matter if its body is cut off or broken."""
+async def test_a_broken_body_does_not_change_the_class_of_a_status(steps: list[bytes | None]) -> None:
+    """A 400 with a truncated or broken body stays a client error."""
     upstream = RawUpstream(lambda _: [b"HTTP/1.1 400 Bad Request\r\n", *steps])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await reason_of(served) == "INPUT_REJECTED"
 
 
 @pytest.mark.parametrize("last", [None, threading.Event()], ids=["cut off", "never ends"])
 async def test_a_broken_body_does_not_hide_a_rate_limit(last: Step) -> None:
-    """A 429 whose body is cut off or never ends holds the next calls for as long as its headers ask."""
+    """A 429 whose body is cut off or never ends delays the next calls for as long as its headers ask."""
     upstream = RawUpstream(lambda _: [b"HTTP/1.1 429 No\r\nRetry-After: 60\r\nContent-Length: 1000\r\n\r\n{", last])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await reason_of(served) == "UPSTREAM_RATE_LIMITED"
             assert await reason_of(served) == "RATE_LIMITED"
     assert len(upstream.requests) == 1
 
 
 async def test_a_redirect_is_reported_and_not_followed(scripted: Scripted) -> None:
-    """The operator is told to correct the address; neither the input nor the key goes to the target."""
+    """A redirect fails with a hint to correct the base URL; neither the input nor the key is sent to its target."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(b"", 308, Location="https://api.example.com/v1.4/embed")
@@ -108,7 +108,7 @@ async def test_a_redirect_is_reported_and_not_followed(scripted: Scripted) -> No
 
 
 async def _fails_media(visit: Visit) -> None:
-    """A good reply for a text; an error for each other input, of the input's or of the upstream's making."""
+    """A good reply for a text; for each other input an error of the input or of the upstream."""
     if b"image_url" in visit.body:
         await visit.answer({"code": "parameter_invalid", "message": "not an image"}, 400)
     elif b"audio_url" in visit.body:
@@ -142,7 +142,7 @@ def named(found: dict[int, pb.InputResult]) -> dict[int, tuple[str, list[str]]]:
 
 async def test_a_failure_names_its_input(scripted: Scripted) -> None:
     """Each failure of several inputs names its input, and has a violation if the input is at fault."""
-    async with scripted(_fails_media, max_attempts=1) as (served, _):
+    async with scripted(_fails_media, retry_max_attempts=1) as (served, _):
         events = [event async for event in served.stub.CreateEmbedding(request(*SEVERAL), timeout=20)]
         asked = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=SEVERAL)
         unary = await served.stub.CreateEmbeddingUnary(asked, timeout=20)
@@ -159,15 +159,15 @@ async def test_a_failure_names_its_input(scripted: Scripted) -> None:
     }
 
 
-async def test_a_file_that_fails_is_named_once(scripted: Scripted) -> None:
-    """A failure of ours that names its field already is left as it is."""
+async def test_the_field_of_a_failed_file_is_named_once(scripted: Scripted) -> None:
+    """A failure of the gateway that already names its field is not changed."""
     source = pb.MediaSource(upload=pb.UploadSource(size_bytes=5))
     asked = request(text_input(), pb.Input(image=pb.ImageInput(source=source)))
     messages = [
         pb.CreateEmbeddingFromUploadRequest(request=asked),
         pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(input_index=1, data=b"abc", last=True)),
     ]
-    async with scripted(_fails_media, max_attempts=1) as (served, _):
+    async with scripted(_fails_media, retry_max_attempts=1) as (served, _):
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(iter(messages), timeout=20)]
     failure = results(events)[1].failure
     field = "request.inputs[1].image.source.upload.size_bytes"

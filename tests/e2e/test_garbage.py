@@ -1,4 +1,4 @@
-"""What a call leaves behind: nothing that waits for the garbage collector, which stops everything while it looks."""
+"""Calls leave no reference cycles, which would cost pauses of the garbage collector."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from tests.support.upstreams import Visit, reply
 
 pytestmark = pytest.mark.asyncio
 
-# A call as gRPC has it and as we have it, and how it failed. What gRPC's search for a handler leaves is small.
+# Objects of gRPC and of the server for a call and its failure. Cycles of gRPC's search for a handler are small.
 CALLS = Counter({"RPCState": 99, "_ServicerContext": 99, "Call": 99, "Overloaded": 99, "AbortError": 99, "frame": 99})
 
 
 @contextlib.contextmanager
-def circles() -> Iterator[Counter[str]]:
-    """The types of what only the garbage collector can free, of all that the block makes."""
+def reference_cycles() -> Iterator[Counter[str]]:
+    """The types of the objects in reference cycles that the block creates."""
     found: Counter[str] = Counter()
     gc.collect()
     gc.freeze()
@@ -48,10 +48,10 @@ async def embed(served: Served) -> None:
 
 
 async def test_answered_calls(scripted: Scripted) -> None:
-    """Calls that are answered leave no circle."""
+    """Answered calls leave no reference cycle."""
     async with scripted(ok) as (served, _):
         await embed(served)
-        with circles() as found:
+        with reference_cycles() as found:
             await asyncio.gather(*[embed(served) for _ in range(30)])
             await until(lambda: served.metric("embedwire_requests_total", reason="OK") == 31)
             await asyncio.sleep(0.1)
@@ -59,17 +59,17 @@ async def test_answered_calls(scripted: Scripted) -> None:
 
 
 async def test_refused_calls(scripted: Scripted) -> None:
-    """Nor do calls that are refused, of which there are most when there is least time for them."""
+    """Rejected calls leave no reference cycle: they are most frequent under overload."""
     is_open = asyncio.Event()
 
     async def held(visit: Visit) -> None:
         await is_open.wait()
         await ok(visit)
 
-    async with scripted(held, inputs_in_flight=1, inputs_queued=0) as (served, _):
+    async with scripted(held, concurrency_inputs_per_modality=1, concurrency_queue_per_modality=0) as (served, _):
         first = asyncio.create_task(embed(served))
         await until(lambda: served.metric("embedwire_inputs_in_flight", modality="text") == 1)
-        with circles() as found:
+        with reference_cycles() as found:
             await asyncio.gather(*[embed(served) for _ in range(30)])
             await until(lambda: served.metric("embedwire_requests_total", reason="OVERLOADED") == 30)
             await asyncio.sleep(0.1)

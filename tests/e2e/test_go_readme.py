@@ -1,4 +1,4 @@
-"""The Go snippets of the Go client's README run as they stand, and print what stands below them."""
+"""The Go snippets of the Go client's README run unchanged, and print the output shown below them."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ func main() {
 
 
 async def test_snippets(served: Served, tmp_path: Path) -> None:
-    """They run beside the samples, and their output is the one that is printed."""
+    """The snippets run beside the samples, and print the output shown."""
     program = tmp_path / "main.go"
     functions = "".join(f"func() {{\n{code}}}()\n" for code, _ in SNIPPETS)
     program.write_text(PROGRAM + functions.replace("127.0.0.1:50051", served.app.target) + "}\n")
@@ -41,7 +41,7 @@ async def test_snippets(served: Served, tmp_path: Path) -> None:
 
 
 def test_examples() -> None:
-    """Each is an example of the package's documentation too, word for word."""
+    """Each snippet is also an example of the package's documentation, word for word."""
     examples = (CLIENT / "example_test.go").read_text()
 
     assert len(SNIPPETS) == 3

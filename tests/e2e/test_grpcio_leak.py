@@ -22,17 +22,17 @@ def bytes_of_a_call(what: str) -> int:
     return int(ended.stdout)
 
 
-def test_completed_reads_leave_nothing() -> None:
-    """The measure itself: calls whose reads complete leave nothing on the C heap of a bare server."""
+def test_completed_reads_free_their_batch() -> None:
+    """Reference measurement: calls whose reads complete leave nothing on the C heap of a bare server."""
     assert bytes_of_a_call("completed") < MOST_BYTES
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="grpc/grpc issue 43360")
-def test_cancelled_reads_leave_nothing() -> None:
-    """Fails while gRPC has the leak. Once this passes, `rpc/grpcio/batch_leak.py` can be removed."""
+def test_cancelled_reads_free_their_batch() -> None:
+    """Expected failure while gRPC has the leak. Once it passes, `rpc/grpcio/batch_leak.py` can be removed."""
     assert bytes_of_a_call("cancelled") < MOST_BYTES
 
 
-def test_the_workaround_leaves_nothing() -> None:
-    """Cancelled reads leave nothing if they are awaited by `complete_operation`."""
+def test_the_workaround_frees_the_batch() -> None:
+    """Reads that `complete_operation` awaits leave nothing when they are cancelled."""
     assert bytes_of_a_call("worked_around") < MOST_BYTES

@@ -1,4 +1,4 @@
-"""Broken answers of the upstream: each has its reason, none reaches the caller as a vector, none crashes."""
+"""Invalid responses of the upstream: each has its reason, none reaches the caller as a vector, none crashes."""
 
 import asyncio
 import gzip
@@ -12,6 +12,7 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from tests.support.messages import failed, request, results, segments, text_input, url_input
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, until
 from tests.support.upstreams import Visit, reply
 
@@ -42,7 +43,7 @@ def raw(data: bytes) -> Script:
 
 
 def later(first: bytes, then: bytes) -> Script:
-    """Two pieces, the second once the first has been read; the connection stays open."""
+    """Two pieces, the second after the first has been read; the connection stays open."""
 
     async def script(visit: Visit) -> None:
         await visit.send(first)
@@ -54,7 +55,7 @@ def later(first: bytes, then: bytes) -> Script:
 
 
 def number(text: str) -> bytes:
-    """A good reply but for the first number of its vector."""
+    """A valid reply except for the first number of its vector."""
     return json.dumps(reply()).encode().replace(b"0.5", text.encode(), 1)
 
 
@@ -97,7 +98,7 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
     "error-message": (answers(reply(segments=0, error_message="The text is too long.")), REJECTED),
     "error-message-and-segments": (answers(reply(error_message="The text is too long.")), REJECTED),
     "no-content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), MALFORMED),
-    "redirect": (answers(b"", 307, Location="http://127.0.0.1:1/"), INCOMPATIBLE),
+    "redirect": (answers(b"", 307, Location=f"http://{NO_SERVER}/"), INCOMPATIBLE),
     "not-found": (answers(b"nothing here", 404), INCOMPATIBLE),
     "rejected": (answers(error("parameter_invalid"), 400), REJECTED),
     "rejected-without-a-word": (answers(b"", 400), REJECTED),
@@ -132,11 +133,11 @@ CASES: dict[str, tuple[Script, tuple[str, grpc.StatusCode]]] = {
 
 
 @pytest.mark.parametrize(("script", "expected"), CASES.values(), ids=CASES)
-async def test_a_broken_answer_has_its_reason(
+async def test_an_invalid_response_has_its_reason(
     scripted: Scripted, script: Script, expected: tuple[str, grpc.StatusCode]
 ) -> None:
-    """The input fails with the stated reason and code, and the server goes on."""
-    async with scripted(script, max_attempts=1) as (served, upstream):
+    """The input fails with the expected reason and code, and the server serves further calls."""
+    async with scripted(script, retry_max_attempts=1) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -152,7 +153,7 @@ async def test_a_broken_answer_has_its_reason(
 
 
 async def test_segments_before_the_fault_are_void(scripted: Scripted) -> None:
-    """What was streamed before a fault is followed by a failed result, which voids it."""
+    """Segments that were streamed before a fault are followed by a failed result, which voids them."""
     good = json.dumps(reply("audio_embedding", segments=2)).encode()
     async with scripted(answers(good[:-60])) as (served, _):
         inputs = [url_input("audio", "http://media.test/a.mp3"), url_input("audio", "http://media.test/b.mp3")]
@@ -184,7 +185,7 @@ async def test_segments_before_the_fault_are_void(scripted: Scripted) -> None:
     ],
 )
 async def test_a_compressed_reply_is_read(scripted: Scripted, body: bytes, coding: str) -> None:
-    """An upstream that compresses although it is asked not to is understood."""
+    """A compressed reply is decoded, although the request does not accept one."""
     async with scripted(answers(body, Content_Encoding=coding)) as (served, upstream):
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
 
@@ -192,7 +193,7 @@ async def test_a_compressed_reply_is_read(scripted: Scripted, body: bytes, codin
     assert upstream.visits[0].headers["accept-encoding"] == "identity"
 
 
-async def test_an_unsupported_coding_is_named(scripted: Scripted) -> None:
+async def test_an_unsupported_content_coding_is_named(scripted: Scripted) -> None:
     """The message names the content coding."""
     async with scripted(answers(b"x", Content_Encoding="Br")) as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -201,10 +202,10 @@ async def test_an_unsupported_coding_is_named(scripted: Scripted) -> None:
     assert "its content coding br is not supported" in failed(caught.value).message
 
 
-async def test_a_wait_that_the_upstream_asks_for_is_passed_on(scripted: Scripted) -> None:
-    """The Retry-After of a 429 arrives as the retry delay, the headers with it."""
+async def test_retry_after_is_passed_on(scripted: Scripted) -> None:
+    """The Retry-After of a 429 is passed on as the retry delay, together with the headers."""
     script = answers(error("too_many_requests"), 429, Retry_After="7", X_RateLimit_Request_Remaining="0")
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         asked = request(text_input(), text_input())
         events = [event async for event in served.stub.CreateEmbedding(asked, timeout=20)]
     failure = results(events)[0].failure
@@ -213,9 +214,9 @@ async def test_a_wait_that_the_upstream_asks_for_is_passed_on(scripted: Scripted
     assert failure.upstream_error.rate_limit_headers["x-ratelimit-request-remaining"] == "0"
 
 
-async def test_nobody_listens(scripted: Scripted) -> None:
+async def test_connection_refused(scripted: Scripted) -> None:
     """An upstream that cannot be reached is UNAVAILABLE, without its address in the message."""
-    async with scripted(answers(b""), upstream="http://127.0.0.1:9") as (served, _):
+    async with scripted(answers(b""), upstream=f"http://{NO_SERVER}") as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -225,8 +226,8 @@ async def test_nobody_listens(scripted: Scripted) -> None:
     assert "127.0.0.1" not in failure.message
 
 
-async def test_the_key_is_sent_and_shown_nowhere(scripted: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
-    """An upstream that quotes the key in its refusal does not make it known."""
+async def test_the_key_is_not_shown(scripted: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
+    """A refusal of the upstream that quotes the key is passed on without the key."""
     script = answers(error("api_key_invalid", "The key tlk_CANARY is not valid."), 401, X_RateLimit_Key="tlk_CANARY")
     async with scripted(script, log_level="debug", api_key="tlk_CANARY") as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -241,8 +242,8 @@ async def test_the_key_is_sent_and_shown_nowhere(scripted: Scripted, capfd: pyte
     assert "tlk_CANARY" not in "".join([*map(str, shown), *capfd.readouterr()])
 
 
-async def test_what_a_good_reply_says_is_cleaned(scripted: Scripted) -> None:
-    """Names in a successful reply reach the caller without control characters, bounded, and without the key."""
+async def test_names_in_a_reply_are_sanitised(scripted: Scripted) -> None:
+    """Names in a successful reply reach the caller without control characters, truncated, and without the key."""
     metadata = {"input_filename": "a\r\nb tlk_CANARY"}
     body = reply("image_embedding", metadata=metadata) | {"model_name": "m\x00 tlk_CANARY " + "x" * 2000}
     async with scripted(answers(body), api_key="tlk_CANARY\n") as (served, upstream):
@@ -256,8 +257,8 @@ async def test_what_a_good_reply_says_is_cleaned(scripted: Scripted) -> None:
     assert len(result.model_name) < 1025
 
 
-async def test_an_endless_string_does_not_hold_up_others(scripted: Scripted) -> None:
-    """Replies with one string of a megabyte cost so little that other calls go on."""
+async def test_an_endless_string_does_not_delay_other_calls(scripted: Scripted) -> None:
+    """Replies with one string of a megabyte take so little time that other calls are answered."""
     async with scripted(answers(b'{"model_name":"' + b"a" * (1 << 20) + b'"}')) as (served, _):
         asked = request(*[text_input()] * 8)
         bad = asyncio.ensure_future(_take(served.stub.CreateEmbedding(asked, timeout=20)))

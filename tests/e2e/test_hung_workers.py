@@ -1,4 +1,4 @@
-"""Workers that hang: they are replaced, and no state of a worker delays the end of the server for long."""
+"""Hung workers: they are replaced, and no state of a worker delays the end of the server for long."""
 
 import asyncio
 import os
@@ -9,21 +9,22 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
-from embedwire_server.process.supervisor import Supervisor, reserved
+from embedwire_server.process.port_reservation import reserve_port
+from embedwire_server.process.supervisor import Supervisor
 from tests.support.messages import text_input
 from tests.support.pki import bearer, replace, sha256
 from tests.support.process import HANGING_SERVER, ServerProcess, start
-from tests.support.serving import until
+from tests.support.serving import settings_of, until
 from tests.support.upstreams import Visit, reply
 
 OK = grpc.StatusCode.OK
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-CONNECTIONS = 20  # of two workers, each gets some of them but once in a million times
+CONNECTIONS = 20  # with this many connections a worker of two gets none only once in a million runs
 HANG = {
     "stopped": signal.SIGSTOP,
     "in a system call": signal.SIGUSR1,
@@ -37,7 +38,7 @@ async def answer(visit: Visit) -> None:
 
 
 async def code(target: str, token: str = "") -> grpc.StatusCode:
-    """How a call on a connection of its own ends."""
+    """The status code of a call on its own connection."""
     async with grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         metadata = bearer(token) if token else ()
@@ -62,31 +63,33 @@ async def logged(server: ServerProcess, pattern: str) -> None:
 
 @hangs
 async def test_a_hung_worker_is_replaced(number: signal.Signals) -> None:
-    """Whatever it hangs in, it is killed after the timeout and started again; the other worker serves all the time."""
-    async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, worker_timeout=10) as server:
+    """A worker hung in any way is killed after the timeout and restarted; the other worker serves all the time."""
+    async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2, workers_timeout=10) as server:
         pids = [server.worker(0), server.worker(1)]
         os.kill(pids[0], number)
-        await logged(server, rf"is hung and is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
-        await logged(server, rf"has ended worker=0 pid={pids[0]} exit_status=-9")
+        await logged(server, rf"a hung worker is killed worker=0 pid={pids[0]} reason=no heartbeat for 10 s")
+        await logged(server, rf"has exited unexpectedly worker=0 pid={pids[0]} exit_status=-9")
         await until(lambda: server.worker(0) != pids[0])
         await until(lambda: server.is_serving(0), 40)
         assert await codes(server.target) == {OK}
         assert server.worker(1) == pids[1]
         assert await server.terminate() == 0
 
-    assert sum("is hung" in line for line in server.log) == 1
+    assert sum("a hung worker is killed" in line for line in server.log) == 1
 
 
 @hangs
-async def test_a_hung_worker_does_not_hold_up_the_end(number: signal.Signals) -> None:
-    """Calls of the other worker end well, the hung one is killed after the grace period, and the exit code is 0."""
+async def test_a_hung_worker_does_not_delay_the_end(number: signal.Signals) -> None:
+    """Calls of the other worker complete, the hung one is killed after the grace period, and the exit code is 0."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
         await go_on.wait()
         await visit.answer(reply())
 
-    async with ServerProcess.running(script, program=HANGING_SERVER, workers=2, grace=1, drain_delay=0.5) as server:
+    async with ServerProcess.running(
+        script, program=HANGING_SERVER, workers=2, shutdown_grace_period=1, shutdown_delay=0.5
+    ) as server:
         running = [asyncio.ensure_future(code(server.target)) for _ in range(CONNECTIONS)]
         await until(lambda: sum(in_flight(server, worker) for worker in (0, 1)) == CONNECTIONS)
         expected = in_flight(server, 1)
@@ -99,7 +102,7 @@ async def test_a_hung_worker_does_not_hold_up_the_end(number: signal.Signals) ->
         assert sum(found is OK for found in await asyncio.gather(*running)) >= expected
 
     assert not is_running(pid)
-    assert sum(f"pid={pid} reason=did not stop within the drain delay" in line for line in server.log) == 1
+    assert sum(f"pid={pid} reason=did not stop within the shutdown delay" in line for line in server.log) == 1
 
 
 def in_flight(server: ServerProcess, worker: int) -> float:
@@ -107,9 +110,9 @@ def in_flight(server: ServerProcess, worker: int) -> float:
     return float(found[0]) if found else 0.0
 
 
-async def test_the_end_does_not_wait_for_a_worker_that_hangs_in_its_start() -> None:
-    """One that was started again, and stopped before it served, is killed like any other."""
-    async with ServerProcess.running(answer, workers=2, grace=0.5) as server:
+async def test_the_end_does_not_wait_for_a_worker_hung_in_its_start() -> None:
+    """A restarted worker that was stopped before it served is killed like any other."""
+    async with ServerProcess.running(answer, workers=2, shutdown_grace_period=0.5) as server:
         first = server.worker(0)
         os.kill(first, signal.SIGKILL)
         await until(lambda: server.worker(0) != first)
@@ -119,7 +122,7 @@ async def test_the_end_does_not_wait_for_a_worker_that_hangs_in_its_start() -> N
 
 
 async def test_the_end_does_not_wait_for_a_restart() -> None:
-    """While a worker that does not last waits to be started again, SIGTERM ends the server at once."""
+    """SIGTERM ends the server at once while a crashing worker waits for its restart."""
     async with ServerProcess.running(answer, workers=2) as server:
         for pause in ("0.25", "0.5", "1.0", "2.0"):
             pid = server.worker(0)
@@ -132,8 +135,8 @@ async def test_the_end_does_not_wait_for_a_restart() -> None:
 
 @pytest.mark.parametrize("hung", [False, True], ids=["starting", "stopped"])
 async def test_a_signal_to_all_during_the_first_start_is_no_failure(hung: bool) -> None:  # noqa: FBT001
-    """SIGTERM to the whole process group while workers start, or hang in their start: the exit code is 0."""
-    process = await start(workers=2, grace=0.5)
+    """SIGTERM to the whole process group while workers start, or hang in their start, gives exit code 0."""
+    process = await start(workers=2, shutdown_grace_period=0.5)
     assert process.stderr is not None
     pids: list[int] = []
     while len(pids) < 2:
@@ -148,13 +151,19 @@ async def test_a_signal_to_all_during_the_first_start_is_no_failure(hung: bool) 
     assert not any(map(is_running, pids))
 
 
-async def test_a_worker_that_hangs_in_its_start_is_killed() -> None:
-    """At the first start, the server then says which one, and ends."""
-    chosen: dict[str, Any] = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "workers": 2, "grace": 0}
-    supervisor = Supervisor(Settings(**chosen), start_timeout=2)
-    starting = asyncio.ensure_future(supervisor.__aenter__())
-    await until(lambda: len(supervisor._workers) == 2)
-    pids = [worker.pid or 0 for worker in supervisor._workers]
+async def test_a_worker_hung_in_its_start_is_killed() -> None:
+    """A worker hung in the first start of the server is killed; the server names it, and ends."""
+    chosen: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "metrics_listen": "127.0.0.1:0",
+        "workers": 2,
+        "shutdown_grace_period": 0,
+    }
+    supervisor = Supervisor(settings_of(**chosen), start_timeout=2)
+    with capture_logs() as logs:
+        starting = asyncio.ensure_future(supervisor.__aenter__())
+        await until(lambda: sum(entry["event"] == "a worker starts" for entry in logs) == 2)
+    pids = [entry["pid"] for entry in logs if entry["event"] == "a worker starts"]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     with pytest.raises(RuntimeError, match="worker 0: did not start within 2 s"):
@@ -163,7 +172,7 @@ async def test_a_worker_that_hangs_in_its_start_is_killed() -> None:
 
 
 async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
-    """More tokens than a pipe holds reach the other worker at once, and the stopped one as soon as it goes on."""
+    """More tokens than fit into a pipe reach the other worker at once, and the stopped one when it continues."""
     config = tmp_path / "embedwire.toml"
 
     def write(*names: str) -> None:
@@ -185,9 +194,9 @@ async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
         assert await server.terminate() == 0
 
 
-async def test_a_supervisor_that_was_stopped_kills_no_worker() -> None:
-    """However long it was stopped itself, its workers served meanwhile and have the full timeout again."""
-    async with ServerProcess.running(answer, workers=2, worker_timeout=8) as server:
+async def test_a_stopped_supervisor_kills_no_worker() -> None:
+    """After a stop of the supervisor, its workers, which served meanwhile, have the full timeout again."""
+    async with ServerProcess.running(answer, workers=2, workers_timeout=8) as server:
         server.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(10)  # longer than the timeout
         assert await codes(server.target) == {OK}
@@ -196,12 +205,12 @@ async def test_a_supervisor_that_was_stopped_kills_no_worker() -> None:
         assert await codes(server.target) == {OK}
         assert await server.terminate() == 0
 
-    assert not any("is hung" in line for line in server.log)
+    assert not any("a hung worker is killed" in line for line in server.log)
 
 
 @hangs
-async def test_no_hung_worker_survives_its_supervisor(number: signal.Signals) -> None:
-    """If a stopped supervisor is killed, a hung worker does not stay behind on the port either."""
+async def test_hung_workers_end_with_their_supervisor(number: signal.Signals) -> None:
+    """If a stopped supervisor is killed, a hung worker does not keep the port."""
     async with ServerProcess.running(answer, program=HANGING_SERVER, workers=2) as server:
         pids = [server.worker(0), server.worker(1)]
         os.kill(pids[0], number)
@@ -211,7 +220,7 @@ async def test_no_hung_worker_survives_its_supervisor(number: signal.Signals) ->
 
 
 async def test_a_second_signal_ends_a_process_that_hangs() -> None:
-    """Without workers: if its event loop is blocked, the first SIGTERM is not enough, a later one ends it."""
+    """In a process without workers whose event loop is blocked, a SIGTERM after the first ends it."""
     async with ServerProcess.running(answer, program=HANGING_SERVER) as server:
         server.process.send_signal(signal.SIGUSR1)
 
@@ -227,14 +236,14 @@ async def test_a_second_signal_ends_a_process_that_hangs() -> None:
 
 
 async def test_two_supervisors_never_reserve_the_same_port() -> None:
-    """Of two that try at the same time, at most one gets it."""
-    with reserved(Address("127.0.0.1:0")) as held:
+    """Of two concurrent attempts, at most one reserves the port."""
+    with reserve_port(Address("127.0.0.1:0")) as held:
         address = Address("{}:{}".format(*held.getsockname()))
     both = 0
 
     def attempt() -> Any:
         try:
-            return reserved(address)
+            return reserve_port(address)
         except OSError:
             return None
 

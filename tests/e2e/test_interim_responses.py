@@ -1,4 +1,4 @@
-"""Interim responses, headers and framing of the upstream: each has a limit, and none holds up other calls."""
+"""Interim responses, headers and framing of the upstream: each has a limit, and none delays other calls."""
 
 import asyncio
 import itertools
@@ -42,7 +42,7 @@ BAD = {
         "status 101",
     ),
 }
-# Each for as long as the server reads; what it costs must not be paid by other calls.
+# Each is sent for as long as the server reads; it must not slow down other calls.
 ENDLESS = {
     "continue": (b"", CONTINUE * 2000),
     "early-hints": (b"", HINTS * 1000),
@@ -62,19 +62,19 @@ ENDLESS = {
 @pytest.mark.parametrize("answer", GOOD.values(), ids=GOOD)
 @pytest.mark.parametrize("size", [None, 1, 7], ids=["one-piece", "bytes", "sevens"])
 async def test_interim_responses_are_skipped(answer: bytes, size: int | None) -> None:
-    """The final response counts, however many interim ones come before it and however they are split."""
+    """The final response is used, however many interim ones come before it and however they are split."""
     step = size or len(answer)
     pieces = [answer[start : start + step] for start in range(0, len(answer), step)]
     upstream = RawUpstream(lambda asked: pieces if asked.number == 1 else [http(vector(asked.number))])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert [await embed(served, number) for number in (1, 1, 2)] == [1, 1, 2]
     assert upstream.connections == 1
 
 
 @pytest.mark.parametrize(("answer", "words"), BAD.values(), ids=BAD)
-async def test_too_much_beside_the_body(answer: bytes, words: str) -> None:
-    """The call fails at the limit, its message names it, and the next call is served on another connection."""
+async def test_limits_beside_the_body(answer: bytes, words: str) -> None:
+    """The call fails at the limit, its message names it, and the next call uses another connection."""
     upstream = RawUpstream(lambda asked: [answer] if asked.number == 1 else [http(vector(asked.number))])
     with upstream.running() as url:
         async with serving(upstream=url) as served:
@@ -88,8 +88,8 @@ async def test_too_much_beside_the_body(answer: bytes, words: str) -> None:
 
 
 @pytest.mark.parametrize(("start", "more"), ENDLESS.values(), ids=ENDLESS)
-async def test_endless_bytes_hold_up_no_other_call(start: bytes, more: bytes) -> None:
-    """While four responses go on for ever, other calls are answered; those four end at a limit or the deadline."""
+async def test_endless_bytes_delay_no_other_call(start: bytes, more: bytes) -> None:
+    """During four endless responses other calls are answered; those four end at a limit or the deadline."""
 
     def script(asked: Request) -> Iterator[Step]:
         if asked.number:
@@ -98,7 +98,7 @@ async def test_endless_bytes_hold_up_no_other_call(start: bytes, more: bytes) ->
 
     upstream = RawUpstream(script)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             asked = request(*[text_input("number 0")] * 4)
             endless = asyncio.create_task(_take(served, asked))
             while len(upstream.requests) < 4:
@@ -144,26 +144,26 @@ async def test_framings(steps: list[Step], expected: int | str) -> None:
     """Every legal framing is read, contradictions are rejected, and the next calls get their own vectors."""
     upstream = RawUpstream(lambda asked: steps if asked.number == 1 else [http(vector(asked.number))])
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert [await embed(served, number) for number in (1, 2, 3)] == [expected, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("answer", "reason", "words"),
     [
-        (http(vector(1)), MALFORMED, "before the request had been sent completely"),
-        (chunked(vector(1)), MALFORMED, "before the request had been sent completely"),
+        (http(vector(1)), MALFORMED, "before the request was sent completely"),
+        (chunked(vector(1)), MALFORMED, "before the request was sent completely"),
         (http(b'{"code":"parameter_invalid","message":"no"}', "400 Bad Request"), "INPUT_REJECTED", "no"),
     ],
     ids=["success", "success-in-chunks", "rejection"],
 )
 async def test_a_response_before_the_request_is_sent(answer: bytes, reason: str, words: str) -> None:
-    """A rejection may come before the whole file was sent; a success cannot be about it."""
+    """A rejection may arrive before the whole file was sent; a success may not."""
     is_over = threading.Event()
     upstream = RawUpstream(lambda _: [answer, is_over, None])
     upstream.reads_bodies = False
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             asked = request(file_input("audio", bytes(15 << 20), "a.wav"))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 async for _ in served.stub.CreateEmbedding(asked, timeout=SECONDS):

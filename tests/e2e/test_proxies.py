@@ -1,4 +1,4 @@
-"""Which proxy is used for an upstream: URLs, variables of the environment, NO_PROXY, and the setting."""
+"""The proxy for an upstream: URLs, environment variables, NO_PROXY, and the setting."""
 
 import base64
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 import trustme
 
 from embedwire_server.config import render, sources
-from embedwire_server.config.settings import Settings
-from embedwire_server.config.sources import InvalidConfiguration
-from embedwire_server.upstreams.http import proxies
+from embedwire_server.config.errors import InvalidConfiguration
+from embedwire_server.core import proxies
+from tests.support.serving import settings_of
 
 URL = "https://api.upstream.test/v1.3"
 SECRET = "hunter2"
@@ -32,7 +32,7 @@ SECRET = "hunter2"
     ],
 )
 def test_urls_of_proxies(text: str, shown: str, user: bytes | None) -> None:
-    """A URL of a proxy is read in every usual form; its credentials are decoded and not shown."""
+    """A proxy URL is read in every usual form; its credentials are decoded and not shown."""
     proxy = proxies.parse(text)
     assert (str(proxy), proxy.user) == (shown, user)
     assert SECRET not in repr(proxy)
@@ -53,8 +53,8 @@ def test_urls_of_proxies(text: str, shown: str, user: bytes | None) -> None:
         ("http://proxy.test?hunter2", "must be the URL of a proxy"),
     ],
 )
-def test_urls_that_are_no_proxies(text: str, words: str) -> None:
-    """A URL that cannot be used is refused without being quoted."""
+def test_invalid_proxy_urls(text: str, words: str) -> None:
+    """An invalid proxy URL is refused without being quoted."""
     with pytest.raises(ValueError, match=words) as caught:
         proxies.parse(text)
     assert SECRET not in str(caught.value)
@@ -79,7 +79,7 @@ def test_urls_that_are_no_proxies(text: str, words: str) -> None:
     ],
 )
 def test_variables(url: str, environment: dict[str, str], expected: str | None) -> None:
-    """The variable of the scheme, then ALL_PROXY; lower case takes precedence; HTTP_PROXY not in a CGI script."""
+    """The scheme's variable overrides ALL_PROXY; lower case overrides upper; HTTP_PROXY is ignored in CGI scripts."""
     assert proxies.variable_for(url, environment) == expected
 
 
@@ -115,39 +115,39 @@ def test_variables(url: str, environment: dict[str, str], expected: str | None) 
     ],
 )
 def test_no_proxy(host: str, entries: str, expected: bool) -> None:  # noqa: FBT001 - a column
-    """Every form of an entry of NO_PROXY; what is none of them matches nothing."""
+    """Every form of an entry of NO_PROXY is matched; any other matches nothing."""
     assert proxies.is_excluded(f"https://{host}/v1.3", entries) is expected
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost", "a.localhost", "[::ffff:127.0.0.1]"])
 def test_loopback_uses_no_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upstream on this machine is connected to directly, whatever the setting and the environment say."""
+    """An upstream on this machine is connected to directly, whatever the setting and the environment contain."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
-    assert sources.load({"upstream": f"http://{host}:1"}).settings.proxy is None
+    assert sources.load({"upstream": f"http://{host}:1"}).settings.upstream.used_proxy is None
     chosen: dict[str, Any] = {"upstream": f"http://{host}:1", "upstream_proxy": "http://proxy.test:3128"}
-    assert Settings(**chosen).proxy is None
+    assert settings_of(**chosen).upstream.used_proxy is None
 
 
 def test_the_sandbox_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither does the embedded sandbox, and a proxy that cannot be used does not matter then."""
+    """The embedded sandbox is connected to directly, and an invalid proxy is then ignored."""
     monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test")
-    assert sources.load({"upstream": "sandbox"}).settings.proxy is None
+    assert sources.load({"upstream": "sandbox"}).settings.upstream.used_proxy is None
 
 
 def test_the_setting_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The setting wins over the environment and NO_PROXY, `none` as well; `config` shows where the proxy is from."""
+    """The setting, also `none`, overrides the environment and NO_PROXY; `config` shows the source of the proxy."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@env.test:3128")
     loaded = sources.load({"upstream": URL})
-    assert str(loaded.settings.proxy) == "http://***@env.test:3128"
+    assert str(loaded.settings.upstream.used_proxy) == "http://***@env.test:3128"
     shown = "\n".join(render.shown(loaded))
-    assert 'upstream_proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
+    assert 'proxy = "http://***@env.test:3128"  # HTTPS_PROXY' in shown
     assert SECRET not in shown + repr(loaded)
 
     monkeypatch.setenv("NO_PROXY", "*")
-    assert sources.load({"upstream": URL}).settings.proxy is None
+    assert sources.load({"upstream": URL}).settings.upstream.used_proxy is None
     chosen = {"upstream": URL, "upstream_proxy": f"http://me:{SECRET}@set.test:3128"}
-    assert str(sources.load(chosen).settings.proxy) == "http://***@set.test:3128"
-    assert sources.load({"upstream": URL, "upstream_proxy": "none"}).settings.proxy is None
+    assert str(sources.load(chosen).settings.upstream.used_proxy) == "http://***@set.test:3128"
+    assert sources.load({"upstream": URL, "upstream_proxy": "none"}).settings.upstream.used_proxy is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_setting_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_socks_proxy_is_refused(
     flags: dict[str, str], variable: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fault names what is to be changed, and quotes no credentials."""
+    """The error names the setting or variable to change, and quotes no credentials."""
     if variable:
         monkeypatch.setenv(variable, f"socks5://me:{SECRET}@proxy.test")
     with pytest.raises(InvalidConfiguration, match=f"^{place}: SOCKS proxies are not supported") as caught:
@@ -171,10 +171,10 @@ def test_a_socks_proxy_is_refused(
 
 
 def test_authorities_are_checked(tmp_path: Path) -> None:
-    """A file of authorities that OpenSSL does not load is a fault at the start."""
+    """A file of authorities that OpenSSL does not load prevents the start."""
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
     with pytest.raises(InvalidConfiguration, match="--upstream-ca: holds no certificates in PEM form"):
         sources.load({"upstream_ca": str(path)})
     trustme.CA().cert_pem.write_to_path(str(path))
-    assert sources.load({"upstream_ca": str(path)}).settings.upstream_ca == path
+    assert sources.load({"upstream_ca": str(path)}).settings.upstream.ca == path

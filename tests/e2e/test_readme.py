@@ -1,4 +1,4 @@
-"""The README's tables say what the code says."""
+"""The README's tables agree with the code."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 async def test_every_metric_is_listed_with_its_labels(served: Served) -> None:
-    """The metrics table names every metric of ours, and none that does not exist."""
+    """The metrics table lists every metric of the server with its labels, and no other."""
     listed = set(re.findall(r"`((?:embedwire|grpc_server)_\w+)`", README.partition("## Metrics")[2]))
     found = {
         family.name + ("_total" if family.type == "counter" else "")

@@ -1,4 +1,4 @@
-"""Each setting that a reload may change does change what a running server does."""
+"""Each reloadable setting changes the behaviour of a running server."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,7 +8,10 @@ import grpc
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.fields import Group
+from embedwire_server.config.reload import merge_reloadable
+from embedwire_server.config.setting_table import RELOADABLE, changed
+from embedwire_server.config.validation import check
 from embedwire_server.core.models import Model, TextRules
 from tests.support.messages import failed, text_input
 from tests.support.serving import Scripted, Served
@@ -18,7 +21,7 @@ UPSTREAM_DOWN = {"code": "internal", "message": "later"}
 
 
 class Script:
-    """An upstream that answers, fails, or holds its answers back; counts how many it holds at a time."""
+    """An upstream that answers, fails, or delays its answers; counts how many are pending at a time."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -29,7 +32,7 @@ class Script:
     async def __call__(self, visit: Visit) -> None:
         self.held += 1
         self.most = max(self.most, self.held)
-        await visit.pause(0.02)  # long enough for others to come in beside it
+        await visit.pause(0.02)  # long enough for concurrent requests to arrive
         if self.is_held:
             await self.released.wait()
         self.held -= 1
@@ -43,13 +46,14 @@ class Bench:
         self.served, self.upstream, self.script = served, upstream, script
 
     def reload(self, **changes: Any) -> None:
-        before = self.served.app._settings
-        after, fixed = before.renewed(Settings(**dict(before) | changes))
+        before = self.served.settings
+        after, fixed = merge_reloadable(before, check(changed(before, changes)))
         assert not fixed
         self.served.app.reload(after)
+        self.served.settings = after
 
     async def call(self, *texts: str, **more: Any) -> str:
-        """How a call ends: its reason, or OK."""
+        """The outcome of a call: its reason, or OK."""
         inputs = [text_input(text) for text in texts or ("a red fox",)]
         message = pb.CreateEmbeddingUnaryRequest(model_name=more.pop("model", "marengo3.0"), inputs=inputs)
         try:
@@ -70,19 +74,19 @@ async def bench(scripted: Scripted) -> AsyncGenerator[Bench]:
 @pytest.mark.parametrize(
     ("changes", "texts"),
     [
-        pytest.param({"max_inputs": 1}, ["a", "b"], id="max_inputs"),
-        pytest.param({"max_text_bytes": 3}, ["abcd"], id="max_text_bytes"),
+        pytest.param({"request_limits_inputs": 1}, ["a", "b"], id="request_limits_inputs"),
+        pytest.param({"request_limits_text_bytes": 3}, ["abcd"], id="request_limits_text_bytes"),
     ],
 )
 async def test_limits_of_requests(bench: Bench, changes: dict[str, Any], texts: list[str]) -> None:
-    """What a request may hold changes with the next one."""
+    """A changed limit on requests applies to the next one."""
     assert await bench.call(*texts) == "OK"
     bench.reload(**changes)
     assert await bench.call(*texts) == "INVALID_REQUEST"
 
 
 async def test_models(bench: Bench) -> None:
-    """A model of the new configuration can be asked for, and is listed."""
+    """A model of the new configuration can be used, and is listed."""
     assert await bench.call(model="mine") == "INVALID_REQUEST"
     bench.reload(models=(Model("mine", 512, text=TextRules(10, ())),))
     assert await bench.call(model="mine") == "OK"
@@ -91,28 +95,28 @@ async def test_models(bench: Bench) -> None:
 
 
 async def test_upstream_keys(bench: Bench) -> None:
-    """Callers' own keys are taken from then on."""
+    """Callers' own keys are accepted after the reload."""
     key = [("x-upstream-api-key", "tlk_mine")]
     assert await bench.call(metadata=key) == "INVALID_REQUEST"
-    bench.reload(accept_upstream_keys=True)
+    bench.reload(auth_allow_caller_api_keys=True)
     assert await bench.call(metadata=key) == "OK"
     assert bench.upstream.visits[-1].headers["x-api-key"] == "tlk_mine"
 
 
 async def test_rate_limits(bench: Bench) -> None:
-    """A limit that was not there holds from then on."""
+    """A new limit applies after the reload."""
     assert await bench.call() == "OK"
-    bench.reload(text_requests_per_day=1)
+    bench.reload(rate_limits_text_requests_per_day=1)
     assert [await bench.call(), await bench.call()] == ["OK", "RATE_LIMITED"]
-    bench.reload(text_requests_per_day=None)
+    bench.reload(rate_limits_text_requests_per_day=None)
     assert await bench.call() == "OK"
 
 
-@pytest.mark.parametrize("changes", [{"max_attempts": 1}, {"retry_budget": 0}], ids=["attempts", "budget"])
+@pytest.mark.parametrize("changes", [{"retry_max_attempts": 1}, {"retry_budget_ratio": 0}], ids=["attempts", "budget"])
 async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
-    """An attempt is repeated no more."""
+    """Attempts are no longer retried after the reload."""
     bench.script.status = 503
-    bench.reload(max_attempts=2)
+    bench.reload(retry_max_attempts=2)
     await bench.call()
     assert len(bench.upstream.visits) == 2
     bench.reload(**changes)
@@ -120,20 +124,20 @@ async def test_retries(bench: Bench, changes: dict[str, Any]) -> None:
     assert len(bench.upstream.visits) == 3
 
 
-async def test_inputs_at_once(bench: Bench) -> None:
-    """The inputs of a call go one after the other, no longer side by side."""
+async def test_inputs_per_call(bench: Bench) -> None:
+    """The inputs of a call run one after the other after the reload, no longer concurrently."""
     assert await bench.call(*"abcd") == "OK"
     assert bench.script.most > 1
     bench.script.most = 0
-    bench.reload(inputs_at_once=1)
+    bench.reload(concurrency_inputs_per_call=1)
     assert await bench.call(*"abcd") == "OK"
     assert bench.script.most == 1
 
 
-async def test_room(bench: Bench) -> None:
-    """So many inputs are taken on, and all others refused; what runs goes on."""
+async def test_concurrency_limits(bench: Bench) -> None:
+    """Inputs over the new limit are rejected; running ones continue."""
     bench.script.is_held = True
-    bench.reload(inputs_in_flight=2, inputs_queued=0)
+    bench.reload(concurrency_inputs_per_modality=2, concurrency_queue_per_modality=0)
     running = [asyncio.create_task(bench.call(metadata=[("x-request-id", str(index))])) for index in range(2)]
     async with asyncio.timeout(5):
         while bench.script.held < 2:
@@ -144,13 +148,50 @@ async def test_room(bench: Bench) -> None:
 
 
 async def test_content_in_memory(bench: Bench) -> None:
-    """Content that does not fit beside what is there is refused."""
+    """Content over the new memory limit is rejected."""
     bench.script.is_held = True
     running = asyncio.create_task(bench.call("a" * 1000))
     async with asyncio.timeout(5):
         while not bench.script.held:
             await asyncio.sleep(0.01)
-    bench.served.app.reload(bench.served.app._settings.model_copy(update={"max_content_bytes": 1500}))
+    bench.served.app.reload(changed(bench.served.settings, {"concurrency_max_buffered_bytes": 1500}))
     assert await bench.call("b" * 400) == "OVERLOADED"
     bench.script.released.set()
     assert await running == "OK"
+
+
+class Recorded:
+    """Settings that record which of them are read."""
+
+    def __init__(self, value: Any, path: str, read: set[str]) -> None:
+        self._value, self._path, self._read = value, path, read
+
+    def __getattr__(self, name: str) -> Any:
+        path = f"{self._path}.{name}".lstrip(".")
+        found = getattr(self._value, name)
+        if isinstance(found, Group):
+            return Recorded(found, path, self._read)
+        self._read.add(path)
+        return found
+
+    def __iter__(self) -> Any:
+        for name in type(self._value).model_fields:
+            yield name, getattr(self, name)
+
+    @property
+    def model_table(self) -> Any:
+        self._read.add("models")
+        return self._value.model_table
+
+    @property
+    def limits(self) -> Any:
+        return type(self._value).limits.fget(self)
+
+
+async def test_every_reloadable_setting_reaches_a_component(bench: Bench) -> None:
+    """Each setting that is marked as reloadable is read by a component when the settings change."""
+    read: set[str] = set()
+    app, settings = bench.served.app, bench.served.settings
+    app.reload(Recorded(settings, "", read))  # type: ignore[arg-type] # it stands in for settings
+    app.reload(settings)
+    assert {setting.key for setting in RELOADABLE} <= read

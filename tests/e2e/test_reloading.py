@@ -1,4 +1,4 @@
-"""SIGHUP: what changes in a running process, what stays, and what is said about it."""
+"""Reloads by SIGHUP and by a change of the file: what changes, what stays, and what is logged."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
@@ -20,7 +21,7 @@ from tests.support.upstreams import Visit, reply
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-RELOADED, REFUSED = "the configuration was reloaded", "the new configuration is refused, the old one stays in force"
+RELOADED, REFUSED = "the configuration was reloaded", "the new configuration is invalid, the old one stays in use"
 GAUGE = "embedwire_config_last_reload_successful"
 
 
@@ -29,21 +30,21 @@ async def answer(visit: Visit) -> None:
 
 
 def write(path: Path, *names: str, more: str = "") -> Path:
-    """A configuration with tokens that are called like their owners."""
+    """A configuration whose tokens are the names of their callers."""
     entries = [f'[[tokens]]\nname = "{name}"\nsha256 = "{sha256(name)}"\n' for name in names]
     replace(path, "\n".join([more, *entries]).encode())
     return path
 
 
 async def hangup(server: ServerProcess, says: str) -> None:
-    """Send SIGHUP, and wait until the log says so once more."""
+    """Send SIGHUP, and wait for the next log line about it."""
     before = sum(says in line for line in server.log)
     server.process.send_signal(signal.SIGHUP)
     await until(lambda: sum(says in line for line in server.log) > before)
 
 
 async def code(server: ServerProcess, token: str) -> grpc.StatusCode:
-    """How a call ends on a connection of its own."""
+    """The status code of a call on its own connection."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(server.target, options) as channel:
         stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)
@@ -55,8 +56,8 @@ def gauge(server: ServerProcess, worker: int = 0) -> float:
     return float(re.findall(rf"^{GAUGE} (\S+)", server.metrics(worker), re.MULTILINE)[0])
 
 
-async def test_tokens_come_and_go(tmp_path: Path) -> None:
-    """A new token is let in from the next call on, one that is gone is not; the stream that it began goes on."""
+async def test_tokens_are_added_and_removed(tmp_path: Path) -> None:
+    """A new token is valid from the next call on, a removed one is rejected; its running stream continues."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -77,8 +78,53 @@ async def test_tokens_come_and_go(tmp_path: Path) -> None:
         assert await running.code() is OK
 
 
+def swapped(tmp_path: Path, *names: str) -> None:
+    """Replace the file as Kubernetes does: a symbolic link is moved to a new directory."""
+    version = tmp_path / f"..{len(list(tmp_path.iterdir()))}"
+    version.mkdir()
+    write(version / "embedwire.toml", *names)
+    (tmp_path / "..new").symlink_to(version.name)
+    (tmp_path / "..new").rename(tmp_path / "..data")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_changed_file_is_used_without_a_signal(tmp_path: Path, workers: int) -> None:
+    """A file is reloaded when Kubernetes swaps its link, when it is replaced, and when it is written in place."""
+    mounted, config = tmp_path / "mounted", tmp_path / "embedwire.toml"
+    mounted.mkdir()
+    swapped(mounted, "first")
+    (mounted / "embedwire.toml").symlink_to("..data/embedwire.toml")
+    config.symlink_to(mounted / "embedwire.toml")
+
+    def replaced(path: Path, *names: str) -> None:
+        path.unlink()
+        write(path, *names)
+
+    def in_place(path: Path, *names: str) -> None:
+        path.write_text(write(tmp_path / "other", *names).read_text("utf-8"), "utf-8")
+
+    async with ServerProcess.running(answer, config=config, workers=workers) as server:
+        swapped(mounted, "second")
+        await until(lambda: sum(RELOADED in line for line in server.log) == 1)
+        assert [await code(server, name) for name in ("first", "second")] == [UNAUTHENTICATED, OK]
+        replaced(config, "third")
+        await until(lambda: sum(RELOADED in line for line in server.log) >= 2)
+        async with asyncio.timeout(20):
+            while await code(server, "third") is not OK:
+                await asyncio.sleep(0.02)
+        config.write_text("broken", "utf-8")
+        await until(lambda: [gauge(server, worker) for worker in range(workers)] == [0] * workers)
+        assert [await code(server, name) for name in ("second", "third")] == [UNAUTHENTICATED, OK]
+        in_place(config, "fourth")
+        await until(lambda: [gauge(server, worker) for worker in range(workers)] == [1] * workers)
+        assert [await code(server, name) for name in ("third", "fourth")] == [UNAUTHENTICATED, OK]
+        assert await server.terminate() == 0
+
+    assert "Traceback" not in "".join(server.log)
+
+
 async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
-    """Whatever is wrong with it, the old tokens and limits stay in force, the log says what, and a gauge tells."""
+    """After any fault of the file, old tokens and limits stay in force, the log names the fault, and a gauge is 0."""
     config = write(tmp_path / "embedwire.toml", "a")
     secret = f'name = "b"\nsha256 = "{sha256("b")}"\n'
     async with ServerProcess.running(answer, config=config) as server:
@@ -107,36 +153,38 @@ async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
     assert not re.search(f"ew_secret|{sha256('b')}|Traceback", "".join(server.log))
 
 
-async def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
-    """A file that was cut short must not open the server: the last token goes with a restart only."""
+async def test_an_empty_file_admits_no_call(tmp_path: Path) -> None:
+    """An empty file does not remove the last token, which would open the server; that needs a restart."""
     config = write(tmp_path / "embedwire.toml", "a")
     async with ServerProcess.running(answer, config=config) as server:
         for content in (b"", b"tokens = []\n"):
             replace(config, content)
             await hangup(server, REFUSED)
-            assert [await code(server, name) for name in ("a", "whoever")] == [OK, UNAUTHENTICATED]
+            assert [await code(server, name) for name in ("a", "unknown")] == [OK, UNAUTHENTICATED]
         assert gauge(server) == 0
 
 
-async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
-    """Settings that a running server cannot change to are in the log by their names, and the others are in force."""
-    config = write(tmp_path / "embedwire.toml", "a", more="max_inputs = 5\ngrace = 1\n")
+async def test_changes_that_need_a_restart_are_logged(tmp_path: Path) -> None:
+    """Changed settings that need a restart are logged by name, and the other changes are in force."""
+    config = write(tmp_path / "embedwire.toml", "a", more="request_limits.inputs = 5\nshutdown.grace_period = 1\n")
     async with ServerProcess.running(answer, config=config) as server:
-        write(config, "a", "b", more="max_inputs = 1\ngrace = 2\nreflection = false\n")
-        await hangup(server, "these settings have changed, and need a restart")
+        write(
+            config, "a", "b", more="request_limits.inputs = 1\nshutdown.grace_period = 2\nserver.reflection = false\n"
+        )
+        await hangup(server, "changed settings need a restart")
         assert await code(server, "b") is OK
         two = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input(), text_input()])
         call = server.stub.CreateEmbeddingUnary(two, metadata=bearer("a"), timeout=20)
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     (line,) = [line for line in server.log if "need a restart" in line]
-    assert "grace" in line
-    assert "reflection" in line
-    assert "max_inputs" not in line
+    assert "shutdown.grace_period" in line
+    assert "server.reflection" in line
+    assert "request_limits.inputs" not in line
 
 
-async def test_many_hangups_at_once_end_with_the_last(tmp_path: Path) -> None:
-    """Signals that come faster than they are heard lose nothing: what was written last is in force."""
+async def test_many_sighups_at_once_load_the_last_file(tmp_path: Path) -> None:
+    """SIGHUPs that arrive faster than they are handled lose nothing: the last content is in force."""
     config = write(tmp_path / "embedwire.toml", "first")
     async with ServerProcess.running(answer, config=config) as server:
         for number in range(50):
@@ -151,7 +199,7 @@ async def test_many_hangups_at_once_end_with_the_last(tmp_path: Path) -> None:
 
 
 async def test_a_reload_reaches_all_workers(tmp_path: Path) -> None:
-    """Each of two goes by the new tokens, also one that is started again later; a broken file shows in both gauges."""
+    """Each of two workers uses the new tokens, also after its restart; a broken file shows in both gauges."""
     config = write(tmp_path / "embedwire.toml", "old")
     async with ServerProcess.running(answer, config=config, workers=2) as server:
         replace(config, b"broken")
@@ -170,11 +218,11 @@ async def test_a_reload_reaches_all_workers(tmp_path: Path) -> None:
         assert await server.terminate() == 0
 
 
-async def test_a_worker_that_is_started_later_tells_of_a_refused_file(tmp_path: Path) -> None:
-    """The gauge of a worker that starts after a broken file is 0 as well, and 1 after a good one."""
+async def test_a_worker_that_is_started_later_reports_a_refused_file(tmp_path: Path) -> None:
+    """In a worker that starts after a broken file the gauge is 0 as well, and 1 after a valid file."""
     config = write(tmp_path / "embedwire.toml", "one")
     with held_port() as port:
-        settings: dict[str, Any] = {"metrics_listen": f"127.0.0.1:{port}", "worker_max_memory": 2048}
+        settings: dict[str, Any] = {"metrics_listen": f"127.0.0.1:{port}", "workers_max_memory": 2048}
         async with ServerProcess.running(answer, config=config, **settings) as server:
             replace(config, b"broken")
             await hangup(server, REFUSED)

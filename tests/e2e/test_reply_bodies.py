@@ -1,4 +1,4 @@
-"""Bodies of a good reply that are unusual JSON: the official SDK and this server, each over a socket, read the same."""
+"""Unusual JSON in successful replies: the official SDK and the server, each over a socket, read the same."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ FLOATS = np.array(VECTOR, np.float32).tolist()
 
 
 def reply(segment: str = '{"float":%s}', more: str = "", embedding: str = "") -> str:
-    """A reply in which these places can be filled; %s is the vector."""
+    """A reply with placeholders for these fields; %s is the vector."""
     return f'{{"model_name":"m",{more}"text_embedding":{{{embedding}"segments":[{segment}]}}}}'
 
 
@@ -64,7 +64,7 @@ READ: dict[str, tuple[str | bytes, float]] = {
     "400 digits": (first("0." + "3" * 400), 1 / 3),
     "integer of 80 bits": (first("1208925819614629174706176"), 2.0**80),
 }
-# What it reads as well, and is not safe: no vector of numbers, or segments that have been passed on and are replaced.
+# What the SDK reads and the server refuses: values that are not numbers, or a key that replaces streamed segments.
 UNSAFE: dict[str, str | bytes] = {
     "NaN in the vector": first("NaN"),
     "Infinity in the vector": first("Infinity"),
@@ -77,7 +77,7 @@ UNSAFE: dict[str, str | bytes] = {
     "embedding twice": reply(more='"text_embedding":{"segments":[{"float":%s}]},'),
     "UTF-16": reply().replace("%s", NUMBERS).encode("utf-16"),
 }
-# What it does not read.
+# What the SDK refuses.
 REFUSED: dict[str, str | bytes] = {
     "null in the vector": first("null"),
     "list in the vector": first("[0.5]"),
@@ -94,7 +94,7 @@ def filled(body: str | bytes) -> bytes:
 
 
 def sends(body: bytes, piece: int | None = None, *, has_length: bool = True) -> Callable[[Visit], Awaitable[None]]:
-    """Answer with this body, in pieces of so many bytes if it is said, with a Content-Length or without."""
+    """Answer with this body, in pieces of that many bytes if given, with a Content-Length or without."""
 
     async def script(visit: Visit) -> None:
         await visit.head(200, len(body) if has_length else None)
@@ -108,7 +108,7 @@ def sends(body: bytes, piece: int | None = None, *, has_length: bool = True) -> 
 
 
 def ways(body: bytes) -> list[Callable[[Visit], Awaitable[None]]]:
-    """Whole and in pieces, read at once and as it arrives."""
+    """Whole and in pieces, read at once and as they arrive."""
     return [sends(body), sends(body, 997), sends(body, has_length=False), sends(body, 997, has_length=False)]
 
 
@@ -123,11 +123,11 @@ async def sdk(base_url: str) -> list[float]:
 
 
 @pytest.mark.parametrize(("body", "number"), READ.values(), ids=READ)
-async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes, number: float) -> None:
-    """The same vector comes from the SDK and from the server, in any packets, with a Content-Length and without."""
+async def test_replies_that_both_read(scripted: Scripted, body: str | bytes, number: float) -> None:
+    """The SDK and the server read the same vector, in any packets, with a Content-Length and without."""
     expected = [float(np.float32(number)), *FLOATS[1:]]
     data = filled(body)
-    async with scripted(sends(data), max_attempts=1) as (served, upstream):
+    async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         assert np.array(await sdk(upstream.base_url), np.float32).tolist() == expected
         for way in ways(data):
             upstream.script = way
@@ -137,25 +137,25 @@ async def test_what_the_sdk_reads_is_read(scripted: Scripted, body: str | bytes,
 
 
 @pytest.mark.parametrize("status", [201, 202, 203])
-async def test_every_success_with_a_body_is_read(scripted: Scripted, status: int) -> None:
-    """The SDK reads a good reply under any of these, and so does the server."""
+async def test_every_successful_status_with_a_body_is_read(scripted: Scripted, status: int) -> None:
+    """The SDK and the server read a valid reply under each of these status codes."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(filled(reply()), status)
 
-    async with scripted(script, max_attempts=1) as (served, upstream):
+    async with scripted(script, retry_max_attempts=1) as (served, upstream):
         assert np.array(await sdk(upstream.base_url), np.float32).tolist() == FLOATS
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
     assert list(segments(events)[0].vector.values) == FLOATS
 
 
-async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
-    """Nobody asked for a part, so what it lacks is not known: HTTP status 206 is refused and named."""
+async def test_partial_content_is_refused(scripted: Scripted) -> None:
+    """HTTP status 206 without a range request is refused and named: the missing part is unknown."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(filled(reply()), 206)
 
-    async with scripted(script, max_attempts=1) as (served, _):
+    async with scripted(script, retry_max_attempts=1) as (served, _):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in served.stub.CreateEmbedding(request(text_input()), timeout=20):
                 pass
@@ -165,26 +165,26 @@ async def test_a_part_of_a_reply_is_not_read(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("body", UNSAFE.values(), ids=UNSAFE)
-async def test_what_the_sdk_reads_and_is_not_safe(scripted: Scripted, body: str | bytes) -> None:
-    """The SDK lets it pass; the server, which promises finite numbers, refuses it in any packets and framing."""
+async def test_replies_that_only_the_sdk_reads(scripted: Scripted, body: str | bytes) -> None:
+    """The server, which guarantees finite numbers, refuses replies that the SDK accepts, in any packets and framing."""
     data = filled(body)
-    async with scripted(sends(data), max_attempts=1) as (served, upstream):
+    async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         await sdk(upstream.base_url)
         assert await _refusals(served.stub, upstream, data) == ["UPSTREAM_MALFORMED_REPLY"]
 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
-async def test_what_the_sdk_refuses(scripted: Scripted, body: str | bytes) -> None:
-    """Neither reads it, and the message of the server does not depend on packets and framing."""
+async def test_replies_that_both_refuse(scripted: Scripted, body: str | bytes) -> None:
+    """Replies that the SDK refuses fail in the server too, with one message for all packets and framings."""
     data = filled(body)
-    async with scripted(sends(data), max_attempts=1) as (served, upstream):
+    async with scripted(sends(data), retry_max_attempts=1) as (served, upstream):
         with pytest.raises(Exception):  # noqa: B017, PT011 - of several libraries
             await sdk(upstream.base_url)
         assert await _refusals(served.stub, upstream, data) == ["UPSTREAM_MALFORMED_REPLY"]
 
 
 async def _refusals(stub: object, upstream: object, data: bytes) -> list[str]:
-    """The different failures of the same bytes in different packets and framings."""
+    """The distinct failures of the same bytes in different packets and framings."""
     found: dict[tuple[str, str], str] = {}
     for way in ways(data):
         upstream.script = way  # type: ignore[attr-defined] # a ScriptedHttpServer

@@ -1,4 +1,4 @@
-"""The server's own resources: what is said when one is lacking, and that the server is not ready meanwhile."""
+"""The server's own resources: the error if one is exhausted, and readiness meanwhile."""
 
 import asyncio
 import re
@@ -13,15 +13,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.app import App
-from embedwire_server.config.settings import Settings
-from embedwire_server.core.causes import Cause
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.observability.resources import GOOD_CHECKS, ResourceMonitor
+from embedwire_server.observability.resource_monitor import GOOD_CHECKS, ResourceMonitor
 from embedwire_server.rpc.health import SERVICE
 from tests.e2e.test_upload import chunks, first, send
 from tests.support.messages import request, results, text_input, upload_input
 from tests.support.process import ServerProcess
-from tests.support.serving import Serve, until
+from tests.support.serving import Serve, settings_of, until
 from tests.support.upstreams import Visit, reply
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -41,14 +40,14 @@ async def becomes(channel: grpc.aio.Channel, wanted: int) -> None:
 
 @pytest.mark.asyncio
 async def test_without_file_descriptors() -> None:
-    """With all descriptors in use, inputs fail as the server's fault, and it is not ready until they are free."""
+    """Without free file descriptors inputs fail with a server reason, and the server is not ready meanwhile."""
     is_over = asyncio.Event()
 
     async def script(visit: Visit) -> None:
         await is_over.wait()
         await visit.answer(reply(), Connection="close")
 
-    async with ServerProcess.running(script, files=64, max_attempts=1) as server:
+    async with ServerProcess.running(script, files=64, retry_max_attempts=1) as server:
         assert any("too few file descriptors" in line and "limit=64" in line for line in server.log)
         await becomes(server.channel, SERVING)
         asked = request(*(text_input() for _ in range(64)))
@@ -70,11 +69,11 @@ async def _embedded(server: ServerProcess, asked: pb.CreateEmbeddingRequest) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_spool_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> None:
-    """Without its directory an upload fails as the server's fault, and the server is not ready until it is back."""
+async def test_a_missing_spool_directory(serve: Serve, tmp_path: Path) -> None:
+    """Without the spool directory uploads fail with a server reason, and the server is not ready until it is back."""
     spool = tmp_path / "spool"
     spool.mkdir()
-    async with serve(spool_dir=spool) as served:
+    async with serve(uploads_spool_dir=spool) as served:
         await becomes(served.channel, SERVING)
         spool.rmdir()
         events = await send(served, first(upload_input("audio"), text_input()), *chunks(0, bytes(3 << 20), 1 << 20))
@@ -90,39 +89,39 @@ async def test_a_spool_that_goes_and_comes_back(serve: Serve, tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_spool_that_cannot_be_written_is_no_start(tmp_path: Path) -> None:
-    """The server does not start if the directory has gone since the settings were read; it names the setting."""
+async def test_a_spool_that_cannot_be_written_prevents_the_start(tmp_path: Path) -> None:
+    """The server does not start if the directory was deleted after the settings were read; it names the setting."""
     (spool := tmp_path / "spool").mkdir()
     addresses = {"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstream": "sandbox"}
-    settings = Settings(**addresses, spool_dir=spool)  # type: ignore[arg-type]
+    settings = settings_of(**addresses, uploads_spool_dir=spool)
     spool.rmdir()
-    with pytest.raises(OSError, match=rf"--spool-dir: {spool} cannot be written: \w+"):
+    with pytest.raises(OSError, match=rf"--uploads-spool-dir: {spool} cannot be written: \w+"):
         async with App(settings):
             pass
 
 
 @pytest.mark.asyncio
-async def test_an_upstream_that_is_down_is_a_start(serve: Serve) -> None:
-    """An upstream that does not exist keeps no server from starting, or from being ready."""
+async def test_a_server_starts_without_its_upstream(serve: Serve) -> None:
+    """An unreachable upstream does not prevent the server from starting, or from being ready."""
     async with serve(upstream="https://nowhere.invalid") as served:
         assert await status(served.channel) == SERVING
 
 
 class Bench:
-    """A monitor whose spool a test takes away, checked when the test says so."""
+    """A monitor with a spool that a test can remove, checked on demand."""
 
     def __init__(self, spool: Path) -> None:
         self.spool = spool
-        self.told: list[bool] = []
+        self.reported: list[bool] = []
         self.monitor = ResourceMonitor(spool, Metrics("custom"), self._changed)
 
     async def _changed(self, is_ready: bool) -> None:  # noqa: FBT001 - the face of the callback
-        self.told.append(is_ready)
+        self.reported.append(is_ready)
 
 
 @pytest.mark.asyncio
 async def test_readiness_does_not_flap(tmp_path: Path) -> None:
-    """A shortage that comes and goes keeps the server unready until several checks in a row were good."""
+    """After a shortage the server is ready only when several checks in a row were good."""
     spool = tmp_path / "spool"
     spool.mkdir()
     bench = Bench(spool)
@@ -131,15 +130,15 @@ async def test_readiness_does_not_flap(tmp_path: Path) -> None:
         if exists != spool.exists():
             (spool.mkdir if exists else spool.rmdir)()
         await bench.monitor.check()
-    assert bench.told == [False]
+    assert bench.reported == [False]
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.told == [False, True]
+    assert bench.reported == [False, True]
 
 
 @pytest.mark.asyncio
-async def test_a_full_disk_at_the_start_is_a_start_that_is_not_ready(tmp_path: Path) -> None:
-    """What may end by itself keeps no server from starting; it is ready when there is room."""
+async def test_a_server_starts_unready_on_a_full_disk(tmp_path: Path) -> None:
+    """A full disk does not prevent the start; the server is ready when there is space."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     bench = Bench(tmp_path)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
@@ -151,13 +150,13 @@ async def test_a_full_disk_at_the_start_is_a_start_that_is_not_ready(tmp_path: P
     assert bench.monitor.lacking == {Cause.DISK_FULL}
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.told == [True]
+    assert bench.reported == [True]
 
 
 @pytest.mark.asyncio
 async def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
-    """A soft limit below what the configuration needs is raised up to the hard one, and no further than needed."""
-    async with ServerProcess.running(files=256, is_soft=True, inputs_in_flight=64) as server:
+    """A soft limit below what the configuration needs is raised to that, or to the hard limit if that is lower."""
+    async with ServerProcess.running(files=256, is_soft=True, concurrency_inputs_per_modality=64) as server:
         limits = Path(f"/proc/{server.process.pid}/limits").read_text()
         soft = re.search(r"Max open files\s+(\d+)", limits)
         assert soft is not None
@@ -175,10 +174,10 @@ async def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
         ("SSL_CERT_DIR", b"a file", "Not a directory"),
     ],
 )
-def test_authorities_that_cannot_be_used_are_a_warning(
+def test_unusable_authorities_are_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None, words: str
 ) -> None:
-    """OpenSSL ignores such a file or directory without a word, so the server warns at its start."""
+    """Certificate files that OpenSSL would silently ignore are a warning at the start."""
     path = tmp_path / "ca"
     if content is not None:
         path.write_bytes(content)

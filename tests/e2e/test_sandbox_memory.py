@@ -1,4 +1,4 @@
-"""A server on the sandbox stays small and answers others, whatever the headers of media files claim."""
+"""A server on the sandbox stays small and serves other calls, whatever sizes the headers of media files claim."""
 
 import asyncio
 import io
@@ -43,7 +43,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png_of(width: int, height: int, *chunks: bytes) -> bytes:
-    """A PNG that claims to be as large, and has no more points than a small one."""
+    """A PNG with a false size in its header and the pixels of a small one."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(bytes(1000)))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + body + chunk(b"IEND", b"")
@@ -81,7 +81,7 @@ IMAGES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("model", ["marengo3.0", "Marengo-retrieval-2.7"])
 async def test_false_headers_take_no_memory(model: str) -> None:
-    """Files with false headers, 8 of each at a time, end soon, in little memory, and the server answers others."""
+    """Files with false headers, 8 of each concurrently, end soon, in little memory, and other calls are answered."""
     async with ServerProcess.running() as server:
         resource.prlimit(server.process.pid, resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
         await call(server, text_input("a"), model)
@@ -89,7 +89,8 @@ async def test_false_headers_take_no_memory(model: str) -> None:
         before = server.peak_memory()
         for kind, files in (("audio", AUDIO), ("image", IMAGES)):
             for name, make in files.items():
-                codes = await asyncio.gather(*[call(server, file_input(kind, make()), model) for _ in range(8)])
+                item = file_input(kind, make())
+                codes = await asyncio.gather(*[call(server, item, model) for _ in range(8)])
                 assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}, name
                 assert server.peak_memory() - before < MOST_GROWTH, name
         assert await call(server, text_input("a"), model) == grpc.StatusCode.OK

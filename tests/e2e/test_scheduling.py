@@ -1,4 +1,4 @@
-"""Threads of gRPC do not preempt the event loop."""
+"""Scheduling policy of gRPC's threads: they do not preempt the event loop."""
 
 import os
 import threading
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.rpc.scheduling import batch_threads
+from embedwire_server.rpc.thread_scheduling import batch_threads
 from tests.support.messages import text_input
 from tests.support.process import ServerProcess
 from tests.support.upstreams import Visit, reply
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-POLICY = 38  # of /proc/PID/task/TID/stat, counted behind the name: see proc(5)
+POLICY = 38  # Fields of /proc/PID/task/TID/stat, counted behind the name: see proc(5)
 
 
 def policies(pid: int) -> dict[int, tuple[str, int]]:
@@ -26,7 +26,7 @@ def policies(pid: int) -> dict[int, tuple[str, int]]:
 
 
 async def test_threads_of_grpc_do_not_preempt_the_event_loop() -> None:
-    """They have SCHED_BATCH after a call; all other threads have the policy that the server was started with."""
+    """Threads of gRPC have SCHED_BATCH after a call; all others keep the policy that the server started with."""
 
     async def answer(visit: Visit) -> None:
         await visit.answer(reply())
@@ -47,7 +47,7 @@ async def test_threads_of_grpc_do_not_preempt_the_event_loop() -> None:
     ("own", "inherited"), [(os.SCHED_OTHER, os.SCHED_BATCH), (os.SCHED_IDLE, os.SCHED_IDLE)], ids=["default", "chosen"]
 )
 def test_the_policy_is_changed_for_new_threads_only(own: int, inherited: int) -> None:
-    """New threads have SCHED_BATCH unless the operator chose a policy; the thread itself keeps its own."""
+    """New threads have SCHED_BATCH unless the operator chose a policy; the calling thread keeps its own."""
     seen = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""SECURITY.md and its threats; those of TLS, tokens and reloading have test files of their own."""
+"""The threats of SECURITY.md; those of TLS, tokens and reloading have test files of their own."""
 
 import asyncio
 import contextlib
@@ -12,26 +12,25 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config import sources
-from embedwire_server.config.settings import Settings
 from tests.support.messages import request, text_input, url_input
 from tests.support.pki import Files, bearer, sha256
-from tests.support.serving import Scripted, Serve
+from tests.support.ports import NO_SERVER
+from tests.support.serving import Scripted, Serve, settings_of
 from tests.support.upstreams import Visit, reply
 
 REPOSITORY = Path(__file__).parents[2]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-OPEN = {"listen": "0.0.0.0:0", "upstream": "http://127.0.0.1:1"}
+OPEN = {"listen": "0.0.0.0:0", "upstream": f"http://{NO_SERVER}"}
 TOKENS = {"tokens": ({"name": "a", "sha256": sha256("a")},)}
 
 
 def test_every_threat_has_a_test() -> None:
-    """Each line of the threat model names tests, and all of them exist."""
+    """Each row of the threat model names tests, and all of them exist."""
     text = (REPOSITORY / "SECURITY.md").read_text("utf-8").partition("## Threats")[2].partition("\n## ")[0]
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 20
@@ -48,15 +47,15 @@ def chosen(files: Files, *, tls: bool, mutual: bool, tokens: bool, insecure: boo
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "example.org:443"])
-def test_beyond_loopback_plain_text_for_everybody_is_refused(listen: str) -> None:
-    """Without TLS and tokens a server that others reach does not start, and says what to set; on purpose it does."""
+def test_beyond_loopback_plain_text_without_tokens_is_refused(listen: str) -> None:
+    """Beyond loopback, without TLS and tokens, a server starts only with `insecure`; the error names the settings."""
     settings: dict[str, Any] = OPEN | {"listen": listen}
-    with pytest.raises(ValidationError, match=r"--tls-certificate and --tls-key.*--insecure"):
-        Settings(**settings)
-    assert Settings(**settings | {"insecure": True}).listen == listen
+    with pytest.raises(ValueError, match=r"--tls-certificate and --tls-key.*--insecure"):
+        settings_of(**settings)
+    assert settings_of(**settings | {"insecure": True}).server.listen == listen
 
 
-PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that reaches this server may use it"
+PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that can connect may use this server"
 
 
 @pytest.mark.parametrize(
@@ -71,8 +70,10 @@ PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that 
         pytest.param({"insecure", "tokens"}, "", id="insecure, tokens"),
     ],
 )
-async def test_what_starts_beyond_loopback(serve: Serve, tmp_path: Path, parts: set[str], warning: str) -> None:
-    """All else starts; what is allowed and seldom meant is a warning."""
+async def test_allowed_configurations_beyond_loopback(
+    serve: Serve, tmp_path: Path, parts: set[str], warning: str
+) -> None:
+    """All other combinations start; those that are seldom intended are a warning."""
     files = Files(tmp_path, clients=trustme.CA())
     settings = chosen(files, **{part: part in parts for part in ("tls", "mutual", "tokens", "insecure")})
     if "mutual" not in parts:
@@ -90,7 +91,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 async def test_probes_of_a_server_with_tls(serve: Serve, tmp_path: Path) -> None:
-    """`health` asks at the port for it; without one it says what to set."""
+    """`health` uses the health port; without one the error names the setting."""
     files = Files(tmp_path)
     words = ["--tls-certificate", str(files.certificate), "--tls-key", str(files.key)]
     async with serve(**files.settings, **TOKENS, health_listen="127.0.0.1:0") as served:
@@ -100,8 +101,8 @@ async def test_probes_of_a_server_with_tls(serve: Serve, tmp_path: Path) -> None
     assert (without.returncode, "--health-listen" in without.stderr) == (2, True)
 
 
-async def test_a_token_that_was_made_is_let_in(scripted: Scripted, tmp_path: Path) -> None:
-    """`token NAME` prints a token, and beside it the entry of a configuration that lets it in by its hash alone."""
+async def test_a_created_token_is_accepted(scripted: Scripted, tmp_path: Path) -> None:
+    """`token NAME` prints a token and a configuration entry that accepts it by its hash alone."""
     made = await asyncio.to_thread(run, "token", "search-1")
     token, entry = made.stdout.strip(), made.stderr[made.stderr.index("[[tokens]]") :]
     assert token not in made.stderr
@@ -121,7 +122,7 @@ async def test_a_token_that_was_made_is_let_in(scripted: Scripted, tmp_path: Pat
 
 @contextlib.asynccontextmanager
 async def trap() -> AsyncGenerator[tuple[str, list[object]]]:
-    """An address that nobody may connect to, and who did."""
+    """An address that must not be connected to, and the list of connections that were made."""
     visitors: list[object] = []
 
     async def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,7 +135,7 @@ async def trap() -> AsyncGenerator[tuple[str, list[object]]]:
 
 
 async def test_no_url_is_ever_fetched(scripted: Scripted) -> None:
-    """A caller's URL goes to the upstream as it is, and a redirect of the upstream's is not followed with the key."""
+    """A caller's URL is passed to the upstream unchanged, and a redirect of the upstream is not followed."""
     async with trap() as (url, visitors):
 
         async def script(visit: Visit) -> None:
@@ -155,8 +156,8 @@ async def test_no_url_is_ever_fetched(scripted: Scripted) -> None:
     assert not visitors
 
 
-async def test_secrets_are_on_no_command_line() -> None:
-    """Who lists the processes of a machine sees no key: there is no flag for it, and workers get it by a pipe."""
+async def test_secrets_are_not_in_command_lines() -> None:
+    """The list of processes shows no key: no flag takes one, and workers get it through a pipe."""
     refused = await asyncio.to_thread(run, "serve", "--api-key", "tlk_secret")
     assert refused.returncode == 2
     assert "tlk_secret" not in refused.stderr

@@ -1,4 +1,4 @@
-"""A short response is read at once if it says its length, else as it arrives: the outcome is the same, over sockets."""
+"""Short responses, read at once with a Content-Length and incrementally without, give the same result over sockets."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,9 @@ from embedwire_server.core.inputs import AudioInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.http.response_body import SHORT_BYTES
 from embedwire_server.upstreams.http.transport import Transport
-from embedwire_server.upstreams.http.upstream import SHORT_BYTES, HttpUpstream
+from embedwire_server.upstreams.http.upstream import HttpUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from tests.support.upstreams import ScriptedHttpServer, Visit
 
@@ -62,7 +63,7 @@ async def upstream_at(server: ScriptedHttpServer) -> AsyncGenerator[HttpUpstream
 
 
 async def outcome(upstream: HttpUpstream, item: Input = TEXT) -> Outcome:
-    """What was emitted, and the summary or how the failure reads."""
+    """The emitted segments, and the summary or the failure as text."""
     emitted: list[Segment] = []
 
     async def emit(segments: list[Segment]) -> None:
@@ -75,7 +76,7 @@ async def outcome(upstream: HttpUpstream, item: Input = TEXT) -> Outcome:
 
 
 def whole(body: bytes) -> Answer:
-    """It says its length."""
+    """A response with Content-Length."""
 
     async def answer(visit: Visit) -> None:
         await visit.answer(body)
@@ -84,7 +85,7 @@ def whole(body: bytes) -> Answer:
 
 
 def closing(body: bytes) -> Answer:
-    """It ends with the connection."""
+    """A response that ends with the connection."""
 
     async def answer(visit: Visit) -> None:
         await visit.head()
@@ -95,7 +96,7 @@ def closing(body: bytes) -> Answer:
 
 
 def chunked(body: bytes, *, is_complete: bool = True) -> Answer:
-    """In chunks of 7 bytes."""
+    """A response in chunks of 7 bytes."""
 
     async def answer(visit: Visit) -> None:
         pieces = [body[at : at + 7] for at in range(0, len(body), 7)]
@@ -110,7 +111,7 @@ def chunked(body: bytes, *, is_complete: bool = True) -> Answer:
 
 
 def cut_off(body: bytes, length: int) -> Answer:
-    """It says a length that it does not have."""
+    """A response that is shorter than its Content-Length."""
 
     async def answer(visit: Visit) -> None:
         await visit.head(200, length)
@@ -121,7 +122,7 @@ def cut_off(body: bytes, length: int) -> Answer:
 
 
 async def outcomes(item: Input, *answers: Answer) -> list[Outcome]:
-    """What comes of each answer."""
+    """The outcome of each answer."""
     script = iter(answers)
 
     async def answer(visit: Visit) -> None:
@@ -132,7 +133,7 @@ async def outcomes(item: Input, *answers: Answer) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("body", [BODY, *BROKEN.values()], ids=["good", *BROKEN])
-async def test_the_framing_changes_nothing(body: bytes) -> None:
+async def test_the_framing_does_not_change_the_result(body: bytes) -> None:
     """The same bytes give the same segments, and the same summary or failure, in each framing."""
     first, *others = await outcomes(TEXT, whole(body), closing(body), chunked(body))
     assert others == [first, first]
@@ -153,7 +154,7 @@ async def test_truncated_at_each_byte(item: Input, body: bytes) -> None:
 
 
 async def test_a_short_response_that_pauses() -> None:
-    """A segment of audio is passed on as soon as it is there."""
+    """A segment of audio is passed on as soon as it arrives."""
     is_emitted = asyncio.Event()
 
     async def pausing(visit: Visit) -> None:
@@ -173,7 +174,7 @@ async def test_a_short_response_that_pauses() -> None:
 
 @pytest.mark.parametrize("size", [SHORT_BYTES - 1, SHORT_BYTES, SHORT_BYTES + 1, 4 * SHORT_BYTES])
 async def test_around_the_limit(size: int) -> None:
-    """A response is read the same on either side of the size up to which it is read at once."""
+    """Responses on either side of the size limit for reading at once give the same result."""
     body = BODY[:-1] + b" " * (size - len(BODY)) + b"}"
     assert len(body) == size
     first, second = await outcomes(TEXT, whole(body), closing(body))
@@ -181,8 +182,8 @@ async def test_around_the_limit(size: int) -> None:
     assert len(first[0]) == 1
 
 
-async def test_a_fault_in_the_first_bytes_is_not_waited_for() -> None:
-    """A short body that begins with a fault fails at once, also if the rest of it never comes."""
+async def test_a_fault_in_the_first_bytes_fails_at_once() -> None:
+    """A short body that begins with a fault fails at once, also if the rest of it never arrives."""
 
     async def silent(visit: Visit) -> None:
         await visit.head(200, 5000)
@@ -199,8 +200,8 @@ async def test_a_fault_in_the_first_bytes_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("length", [b"0" * 20 + b"69", b"0" * 5000 + b"69", b"9" * 30, b"+69", b"69, 69", b""])
-async def test_odd_lengths(length: bytes) -> None:
-    """A length that is written in another way, or none, is read as HTTP says, and never an unforeseen exception."""
+async def test_unusual_content_lengths(length: bytes) -> None:
+    """A Content-Length in unusual notation, or none, is read as HTTP defines, and never an unexpected exception."""
 
     async def answer(visit: Visit) -> None:
         await visit.send(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + BODY)

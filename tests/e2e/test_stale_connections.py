@@ -1,4 +1,4 @@
-"""Idle connections that the upstream closes, before the next request or because of it; and those that it keeps."""
+"""Idle connections that the upstream closes before or upon the next request, and those that it keeps open."""
 
 import asyncio
 import ssl
@@ -22,12 +22,12 @@ COUNT = 60
 
 
 class Idle:
-    """Answers so many first requests when it has them all, then ends their connections as it is told.
+    """An upstream that answers its first requests once it has them all, and then closes their connections.
 
     Args:
-        count: how many.
-        again: how many of them get another request before the first of them ends.
-        now: whether they end at once when `may_end` is set; otherwise when another request arrives on them.
+        count: number of first requests.
+        again: number of connections that get another request before the first of them ends.
+        now: whether the connections end when `may_end` is set; otherwise when another request arrives on them.
         ending: the steps with which a connection ends.
     """
 
@@ -52,14 +52,14 @@ class Idle:
             yield http(vector(asked.number))
 
     async def open(self, served: Served) -> None:
-        """Make the connections."""
+        """Open the connections."""
         numbers = list(range(self._count))
         assert await asyncio.gather(*[embed(served, number) for number in numbers]) == numbers
 
 
 @pytest.mark.parametrize("ending", [[None], [TIMEOUT, None]], ids=["closed", "408"])
 async def test_stale_connections_cost_no_retry_budget(ending: list[Step]) -> None:
-    """Sixty connections end at their second request: sixty calls are repeated, each on a new connection."""
+    """Sixty connections end at their second request, and each of sixty calls is retried on a new connection."""
     idle = Idle(*ending, again=COUNT)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
@@ -75,11 +75,11 @@ async def test_stale_connections_cost_no_retry_budget(ending: list[Step]) -> Non
 
 @pytest.mark.parametrize("ending", [[None], [TIMEOUT, None]], ids=["closed", "408"])
 async def test_a_connection_that_ended_before_the_request(ending: list[Step]) -> None:
-    """The end is found before the request is written, also by a busy event loop: nothing is sent twice."""
+    """A closed connection is found before the request is written, also by a busy event loop: nothing is sent twice."""
     idle = Idle(*ending, now=True)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             await idle.open(served)
             numbers = list(range(100, 100 + COUNT))
             calls = [asyncio.create_task(embed(served, number)) for number in numbers]
@@ -93,11 +93,11 @@ async def test_a_connection_that_ended_before_the_request(ending: list[Step]) ->
 
 
 async def test_a_file_after_a_connection_that_ended() -> None:
-    """A file whose connection had ended is sent on another one, whole and once."""
+    """A file whose connection was closed meanwhile is sent on another one, completely and once."""
     idle = Idle(None, count=1, now=True)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             await idle.open(served)
             asked = request(file_input("image", bytes(3 << 20), "a.png"))
             call = asyncio.create_task(_last_event(served, asked))
@@ -112,8 +112,8 @@ async def _last_event(served: Served, asked: pb.CreateEmbeddingRequest) -> pb.Cr
     return [event async for event in served.stub.CreateEmbedding(asked, timeout=SECONDS)][-1]
 
 
-async def test_a_repeated_request_is_an_attempt() -> None:
-    """The result counts two requests; `max_retries` 0 forbids the second."""
+async def test_a_retried_request_is_an_attempt() -> None:
+    """The result counts two attempts; `max_retries` 0 forbids the second."""
     idle = Idle(None, count=2)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
@@ -126,8 +126,8 @@ async def test_a_repeated_request_is_an_attempt() -> None:
     assert upstream.numbers[2:] == [7, 9, 9]
 
 
-async def test_a_file_is_repeated_on_a_fresh_connection() -> None:
-    """A connection that ends before a file was sent completely is stale like any other."""
+async def test_a_file_is_retried_on_a_new_connection() -> None:
+    """A connection that ends before a file was sent completely is retried as a stale one."""
     idle = Idle(None, count=2)
     upstream = RawUpstream(idle)
     with upstream.running() as url:
@@ -139,13 +139,13 @@ async def test_a_file_is_repeated_on_a_fresh_connection() -> None:
                 async for _ in served.stub.CreateEmbedding(asked, timeout=SECONDS):
                     pass
     # The second request got a text's response, on a new connection and before the file was sent.
-    assert "before the request had been sent completely" in failed(caught.value).message
+    assert "before the request was sent completely" in failed(caught.value).message
     assert [one.order for one in upstream.requests[2:4]] == [1, 0]
 
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """The context of an upstream whose certificate the servers of the test trust."""
+    """The TLS context of an upstream whose certificate the servers of the test trust."""
     authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -155,18 +155,18 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_tls_connections_are_reused(tls: ssl.SSLContext, version: ssl.TLSVersion) -> None:
-    """One connection carries all requests: session tickets, which arrive unasked, are no unsolicited response."""
+    """One connection carries all requests: session tickets, which arrive unrequested, are not unsolicited bytes."""
     tls.maximum_version = tls.minimum_version = version
     upstream = RawUpstream(lambda asked: [http(vector(asked.number))], tls)
     with upstream.running() as url:
-        async with ServerProcess.running(upstream=url, max_attempts=1) as server:
+        async with ServerProcess.running(upstream=url, retry_max_attempts=1) as server:
             assert [await embed(server, number) for number in range(20)] == list(range(20))
     assert upstream.connections == 1
 
 
 @pytest.mark.parametrize("extra", [http(vector(500)), b"x"], ids=["response", "byte"])
 async def test_unsolicited_bytes_over_tls(tls: ssl.SSLContext, extra: bytes) -> None:
-    """They close the connection as they do without TLS."""
+    """Unsolicited bytes over TLS close the connection as they do without TLS."""
     may_send, is_sent = threading.Event(), threading.Event()
 
     def script(asked: Request) -> Iterator[Step]:
@@ -176,7 +176,7 @@ async def test_unsolicited_bytes_over_tls(tls: ssl.SSLContext, extra: bytes) -> 
 
     upstream = RawUpstream(script, tls)
     with upstream.running() as url:
-        async with ServerProcess.running(upstream=url, max_attempts=1) as server:
+        async with ServerProcess.running(upstream=url, retry_max_attempts=1) as server:
             first = await embed(server, 0)
             may_send.set()
             await asyncio.to_thread(is_sent.wait, SECONDS)

@@ -1,4 +1,4 @@
-"""Segments reach the caller while the upstream still sends, and whoever leaves is noticed."""
+"""Streaming: segments reach the caller while the upstream still sends, and cancelled calls abort the upstream."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.support.upstreams import Visit, reply
 
 
 async def test_first_segment_comes_before_the_last_byte(scripted: Scripted) -> None:
-    """A caller holds the first segment while the upstream holds back the rest of its reply."""
+    """A caller receives the first segment while the upstream holds back the rest of its reply."""
     body = json.dumps(reply("audio_embedding", segments=3)).encode()
     rest_is_wanted = asyncio.Event()
 
@@ -40,7 +40,7 @@ async def test_first_segment_comes_before_the_last_byte(scripted: Scripted) -> N
 
 @pytest.mark.parametrize("inputs", [1, 3])
 async def test_a_stream_has_a_message_for_each_event_and_no_other(served: Served, inputs: int) -> None:
-    """What goes out with the status is the last result: nothing is missing, doubled or empty."""
+    """The last message is the last result, sent with the status: no message is missing, repeated or empty."""
     call = served.stub.CreateEmbedding(request(*[text_input()] * inputs), timeout=20)
     events = [response.WhichOneof("event") async for response in call]
 
@@ -49,7 +49,7 @@ async def test_a_stream_has_a_message_for_each_event_and_no_other(served: Served
 
 
 async def test_inputs_interleave_and_each_keeps_its_order(served: Served) -> None:
-    """Every input of a mixed call is answered once, with its segments in order before its result."""
+    """Each input of a mixed call gets one result, after its segments in order."""
     inputs = [
         file_input("audio", media.wav(30), "long.wav"),
         text_input("one", key="first text"),
@@ -72,7 +72,7 @@ async def test_inputs_interleave_and_each_keeps_its_order(served: Served) -> Non
     assert (done[1].input_key, done[3].input_key) == ("first text", "second text")
 
 
-async def test_what_the_upstream_says_arrives(scripted: Scripted) -> None:
+async def test_facts_of_the_upstream_are_passed_on(scripted: Scripted) -> None:
     """Offsets, embedding options, metadata, the upstream's model name and attempts are passed on."""
     body = reply("audio_embedding", segments=2, metadata={"input_url": "http://media.test/a.mp3"})
     body["audio_embedding"]["segments"][1] = {
@@ -111,7 +111,7 @@ async def _half_sent(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("script", [_held, _half_sent], ids=["before-headers", "in-the-middle"])
-async def test_a_caller_who_cancels_aborts_the_upstream_call(scripted: Scripted, script: object) -> None:
+async def test_a_cancelled_call_aborts_the_upstream_call(scripted: Scripted, script: object) -> None:
     """A cancelled call closes its upstream connection, and leaves nothing in flight."""
     async with scripted(script) as (served, upstream):
         call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=20)
@@ -130,8 +130,8 @@ async def test_a_caller_who_cancels_aborts_the_upstream_call(scripted: Scripted,
         assert served.metric("embedwire_upstream_requests_total", reason="CANCELLED") == 1
 
 
-async def test_a_caller_who_stops_reading_and_leaves_aborts_the_upstream_call(scripted: Scripted) -> None:
-    """The same holds for a handler that is parked because the caller takes nothing."""
+async def test_cancelling_a_blocked_stream_aborts_the_upstream_call(scripted: Scripted) -> None:
+    """Cancelling a call whose handler is blocked in a write closes its upstream connection."""
     element = json.dumps({"float": [0.123456789] * 512, "start_offset_sec": 0}).encode()
 
     async def script(visit: Visit) -> None:
@@ -152,7 +152,7 @@ async def test_a_caller_who_stops_reading_and_leaves_aborts_the_upstream_call(sc
 
 @pytest.mark.parametrize("script", [_held, _half_sent], ids=["before-headers", "in-the-middle"])
 async def test_the_deadline_ends_a_call_that_hangs(scripted: Scripted, script: object) -> None:
-    """A caller's deadline gives DEADLINE_EXCEEDED and closes the upstream connection."""
+    """A call that reaches its caller's deadline is DEADLINE_EXCEEDED and closes the upstream connection."""
     async with scripted(script) as (served, upstream):
         call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -167,8 +167,8 @@ async def test_the_deadline_ends_a_call_that_hangs(scripted: Scripted, script: o
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_one_bad_input_leaves_the_others_alone(served: Served) -> None:
-    """With several inputs, a failure is in its result, with the upstream's code and message, and the call is OK."""
+async def test_one_bad_input_does_not_affect_the_others(served: Served) -> None:
+    """With several inputs a failure is in its result, with the upstream's code and message, and the call is OK."""
     inputs = [text_input("fine"), file_input("image", b"no image"), file_input("audio", media.flac(8), "a.flac")]
     call = served.stub.CreateEmbedding(request(*inputs), timeout=20)
     events = [event async for event in call]
@@ -183,7 +183,7 @@ async def test_one_bad_input_leaves_the_others_alone(served: Served) -> None:
 
 
 async def test_the_failure_of_the_only_input_is_the_status(served: Served) -> None:
-    """With one input, its failure ends the call, with the upstream's facts in the details."""
+    """With one input its failure is the call's status, with the upstream's facts in the details."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in served.stub.CreateEmbedding(request(file_input("image", b"no image")), timeout=20):
             pass
@@ -195,8 +195,8 @@ async def test_the_failure_of_the_only_input_is_the_status(served: Served) -> No
     assert failure.trailers["embedwire-upstream"] == "sandbox"
 
 
-async def test_the_request_id_comes_back(served: Served) -> None:
-    """A valid x-request-id is kept, any other is replaced, with a success as with a failure."""
+async def test_the_request_id_is_returned(served: Served) -> None:
+    """A valid x-request-id is kept and any other is replaced, in successful and failed calls."""
     for offered, kept in [("my-id_1.2:3", True), ("with space", False), ("x" * 65, False)]:
         call = served.stub.CreateEmbedding(request(text_input()), metadata=[("x-request-id", offered)], timeout=20)
         async for _ in call:
@@ -209,7 +209,7 @@ async def test_the_request_id_comes_back(served: Served) -> None:
 
 
 async def test_unary_gives_everything_in_one_message(served: Served) -> None:
-    """CreateEmbeddingUnary returns inputs in order, each with its segments, and none for a failed one."""
+    """CreateEmbeddingUnary returns results in the order of inputs, each with its segments, or with none if failed."""
     inputs = [text_input("a"), file_input("image", b"broken"), file_input("audio", media.mp3(13), "a.mp3")]
     asked = pb.CreateEmbeddingUnaryRequest(
         model_name="marengo3.0", inputs=inputs, vector_encoding=pb.VECTOR_ENCODING_FLOAT32_LE
@@ -223,7 +223,7 @@ async def test_unary_gives_everything_in_one_message(served: Served) -> None:
 
 
 async def test_unary_refuses_an_answer_over_4_mib(scripted: Scripted) -> None:
-    """An answer that does not fit is RESOURCE_EXHAUSTED and names CreateEmbedding."""
+    """An answer over 4 MiB is RESOURCE_EXHAUSTED, and the message names CreateEmbedding."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding", segments=2100))
@@ -239,7 +239,7 @@ async def test_unary_refuses_an_answer_over_4_mib(scripted: Scripted) -> None:
 
 
 async def test_models_are_paged(served: Served) -> None:
-    """ListModels walks the whole table page by page."""
+    """ListModels returns the complete table in pages."""
     names: list[str] = []
     token = ""
     while True:
@@ -254,7 +254,7 @@ async def test_models_are_paged(served: Served) -> None:
 
 @pytest.mark.parametrize("name", ["Marengo-retrieval-2.7", "marengo-retrieval-2.7", "marengo2.7"])
 async def test_every_spelling_of_the_old_model_works(served: Served, name: str) -> None:
-    """The three spellings of Marengo 2.7 mean the same model, with 1024 dimensions."""
+    """The three spellings of Marengo 2.7 name the same model, with 1024 dimensions."""
     call = served.stub.CreateEmbedding(request(text_input(), model=name), timeout=20)
     events = [event async for event in call]
 
@@ -262,8 +262,8 @@ async def test_every_spelling_of_the_old_model_works(served: Served, name: str) 
     assert results(events)[0].model_name == "Marengo-retrieval-2.7"
 
 
-async def test_the_upstream_decides_what_is_too_long_a_text(serve: Serve) -> None:
-    """On 2.7 with TRUNCATE_NONE, a text over 77 tokens fails with the upstream's own sentence."""
+async def test_the_upstream_limits_the_length_of_text(serve: Serve) -> None:
+    """On 2.7 with TRUNCATE_NONE, a text over 77 tokens fails with the upstream's own message."""
     long = pb.Input(text=pb.TextInput(value="word " * 80, truncate=pb.TRUNCATE_NONE))
     async with serve() as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -274,12 +274,12 @@ async def test_the_upstream_decides_what_is_too_long_a_text(serve: Serve) -> Non
 
 
 def _is_parked(visit: Visit) -> bool:
-    """Nobody takes more: the socket's buffers are full."""
+    """Whether the writer is blocked: the socket's buffers are full."""
     return visit.writer.transport.get_write_buffer_size() > 0
 
 
-async def test_an_upstream_that_does_not_read_is_cut_off(serve: Serve) -> None:
-    """A cancelled call closes its connection also while the upstream takes none of the file."""
+async def test_cancelling_closes_a_connection_that_the_upstream_does_not_read(serve: Serve) -> None:
+    """A cancelled call closes its connection also while the upstream reads nothing of the file."""
     is_open, is_closed = asyncio.Event(), asyncio.Event()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -287,7 +287,7 @@ async def test_an_upstream_that_does_not_read_is_cut_off(serve: Serve) -> None:
         is_open.set()
         with contextlib.suppress(ConnectionError):
             await go_on.wait()
-            while await reader.read(1 << 16):  # what was on its way already, and no more
+            while await reader.read(1 << 16):  # at most the bytes that were already sent
                 pass
         is_closed.set()
         writer.close()
@@ -310,7 +310,7 @@ async def test_an_upstream_that_does_not_read_is_cut_off(serve: Serve) -> None:
 
 
 def _sockets_to(url: str) -> int:
-    """How many connections of this process go to the port of the URL."""
+    """The number of connections of this process to the port of the URL."""
     port = int(url.rpartition(":")[2])
     lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
     return sum(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)

@@ -1,4 +1,4 @@
-"""The client works with the oldest and the newest runtime that its package claims to support."""
+"""The client works with the oldest and the newest dependencies that its package supports."""
 
 import asyncio
 import re
@@ -52,7 +52,7 @@ print(grpc.__version__, google.protobuf.__version__)
 
 
 def requirements() -> dict[str, tuple[str, str]]:
-    """Name to (floor, ceiling) as clients/python declares them."""
+    """The (floor, ceiling) of each dependency that clients/python declares."""
     declared = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]["dependencies"]
     found: dict[str, tuple[str, str]] = {}
     for requirement in map(Requirement, declared):
@@ -84,7 +84,7 @@ async def test_the_client_works(served: Served, tmp_path: Path, end: str) -> Non
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     install += ["--prefer-binary", *wanted, str(CLIENT)]
     await run(install)
-    quiet = ["-W", "error", "-W", "ignore:Type google._upb:DeprecationWarning"]  # protobuf 5 about itself
+    quiet = ["-W", "error", "-W", "ignore:Type google._upb:DeprecationWarning"]  # protobuf 5 warns about itself
     command = [python, *quiet, "-c", PROGRAM, served.app.target]
     ran = await run(command)
 
@@ -96,7 +96,7 @@ async def test_the_client_works(served: Served, tmp_path: Path, end: str) -> Non
 
 
 def test_the_contract_imports_only_well_known_types() -> None:
-    """Any toolchain compiles the .proto files alone."""
+    """The .proto files import only well-known types, so any toolchain compiles them without further files."""
     for proto in (ROOT / "proto").rglob("*.proto"):
         imports = re.findall(r'^import "(.+)";', proto.read_text(), re.MULTILINE)
         assert all(name.startswith(("google/protobuf/", "embedwire/v1/")) for name in imports)

@@ -13,15 +13,13 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pydantic import ValidationError
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config.settings import Settings
 from tests.support import http2
 from tests.support.messages import request, text_input
 from tests.support.pki import Files, expired, pem, replace, shown_by, stub_of
 from tests.support.process import ServerProcess
-from tests.support.serving import Scripted, Serve, until
+from tests.support.serving import Scripted, Serve, settings_of, until
 from tests.support.upstreams import Visit, reply
 
 OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
@@ -39,17 +37,17 @@ def mutual(tmp_path: Path) -> Files:
 
 
 async def code(target: str, credentials: grpc.ChannelCredentials, **options: object) -> grpc.StatusCode:
-    """How a call ends on a connection of its own."""
+    """The status code of a call on its own connection."""
     async with stub_of(target, credentials, **options) as stub:
         found: grpc.StatusCode = await stub.CreateEmbeddingUnary(TEXT, timeout=20).code()
         return found
 
 
 def handshake(target: str, version: ssl.TLSVersion) -> str | None:
-    """Shake hands in this version of TLS only; the version, as the server sees it."""
+    """Handshake in this version of TLS only; the version as the server reports it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_ciphers("ALL:@SECLEVEL=0")  # or the client would not even ask for an old one
+    context.set_ciphers("ALL:@SECLEVEL=0")  # the client offers old versions at this security level only
     context.set_alpn_protocols(["h2"])
     with warnings.catch_warnings(action="ignore"):
         context.minimum_version = context.maximum_version = version
@@ -59,7 +57,7 @@ def handshake(target: str, version: ssl.TLSVersion) -> str | None:
 
 
 async def test_a_call_over_tls(serve: Serve, files: Files) -> None:
-    """Whoever trusts the authority and asks for the right host is served; nobody else is."""
+    """A client that trusts the authority and expects the right host is served; other clients fail in the handshake."""
     async with serve(**files.settings) as served:
         target = served.app.target
         assert await code(target, files.credentials()) is OK
@@ -68,8 +66,8 @@ async def test_a_call_over_tls(serve: Serve, files: Files) -> None:
         assert await code(target, files.credentials(), ssl_target_name_override="example.org") is UNAVAILABLE
 
 
-async def test_plain_text_is_refused_on_the_tls_port(serve: Serve, files: Files) -> None:
-    """A client that speaks no TLS gets nothing, and its bytes reach no handler."""
+async def test_plain_text_is_rejected_on_the_tls_port(serve: Serve, files: Files) -> None:
+    """A client without TLS gets no response, and its bytes reach no handler."""
     async with serve(**files.settings) as served, http2.tcp(served.app.target) as (reader, writer):
         writer.write(http2.PREFACE + http2.frame(http2.SETTINGS))
         with contextlib.suppress(ConnectionError):
@@ -80,18 +78,18 @@ async def test_plain_text_is_refused_on_the_tls_port(serve: Serve, files: Files)
 
 
 async def test_old_versions_of_tls_are_refused(serve: Serve, files: Files) -> None:
-    """TLS 1.2 and 1.3 are taken, 1.1 is not."""
+    """TLS 1.2 and 1.3 are accepted, 1.1 is rejected."""
     async with serve(**files.settings) as served:
         for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
             assert await asyncio.to_thread(handshake, served.app.target, version) == name
-        # The server hangs up; a client that cannot speak it itself says something else.
+        # The server closes the connection; a client without TLS 1.1 reports another error.
         closed = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError)
         with pytest.raises(closed):
             await asyncio.to_thread(handshake, served.app.target, ssl.TLSVersion.TLSv1_1)
 
 
-async def test_mutual_tls_wants_a_certificate_of_the_client(serve: Serve, mutual: Files) -> None:
-    """None, a foreign one, an expired one and one of the server's own authority are refused before any call."""
+async def test_mutual_tls_requires_a_client_certificate(serve: Serve, mutual: Files) -> None:
+    """None, a foreign, an expired, and one of the server's own authority are rejected before any call."""
     assert mutual.clients is not None
     right = mutual.clients.issue_cert("me")
     wrong = [None, trustme.CA().issue_cert("me"), expired(mutual.clients), mutual.authority.issue_cert("me")]
@@ -103,26 +101,26 @@ async def test_mutual_tls_wants_a_certificate_of_the_client(serve: Serve, mutual
 
 
 async def test_health_over_mutual_tls(serve: Serve, mutual: Files) -> None:
-    """On the port of the service health is as closed as that; on its own port it is open, and nothing else is there."""
+    """Health on the mutual TLS port needs a certificate; the health port needs none and serves only health."""
     assert mutual.clients is not None
     asked = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
     credentials = mutual.credentials(mutual.clients.issue_cert("probe"))
     async with (
         serve(**mutual.settings, health_listen="127.0.0.1:0") as served,
         grpc.aio.secure_channel(served.app.target, credentials) as secured,
-        grpc.aio.secure_channel(served.app.target, mutual.credentials()) as nobody,
+        grpc.aio.secure_channel(served.app.target, mutual.credentials()) as without_certificate,
         grpc.aio.insecure_channel(served.app.health_target) as plain,
     ):
         for channel in (secured, plain):
             assert (await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=20)).status == 1
-        assert await health_pb2_grpc.HealthStub(nobody).Check(asked, timeout=20).code() is UNAVAILABLE
+        assert await health_pb2_grpc.HealthStub(without_certificate).Check(asked, timeout=20).code() is UNAVAILABLE
         path = "/embedwire.v1.EmbeddingService/ListModels"
         call = plain.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)(b"", timeout=20)
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_new_certificate_is_in_force_at_once(scripted: Scripted, files: Files) -> None:
-    """From the next connection on; what runs on an older one goes on, and so does that connection."""
+    """A new certificate is used from the next connection on; running calls and existing connections continue."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -146,8 +144,8 @@ async def test_a_new_certificate_is_in_force_at_once(scripted: Scripted, files: 
         assert await old.CreateEmbeddingUnary(TEXT, timeout=20).code() is OK
 
 
-async def test_files_that_do_not_go_together_are_left_alone(serve: Serve, files: Files) -> None:
-    """Between the writing of the one and of the other, the old ones are in force; after it the new ones are."""
+async def test_files_that_do_not_match_are_not_loaded(serve: Serve, files: Files) -> None:
+    """Until both certificate and key are written, the old pair is in force; then the new one is."""
     issued = files.authority.issue_cert("localhost", "127.0.0.1")
     async with serve(**files.settings) as served:
         before = await asyncio.to_thread(shown_by, served.app.target)
@@ -160,7 +158,7 @@ async def test_files_that_do_not_go_together_are_left_alone(serve: Serve, files:
 
 
 async def test_new_authorities_of_clients_are_in_force_at_once(serve: Serve, mutual: Files) -> None:
-    """Clients of the new one are let in, and those of the one that is gone are not: also not by a resumed session."""
+    """Clients of a new authority are accepted; those of a removed one are rejected, also with a resumed session."""
     assert mutual.clients is not None
     issued = mutual.clients.issue_cert("me")
     former, resume = mutual.credentials(issued), resuming(mutual, issued)
@@ -177,9 +175,9 @@ async def test_new_authorities_of_clients_are_in_force_at_once(serve: Serve, mut
 
 
 def resuming(files: Files, client: trustme.LeafCert) -> Callable[[str], bool | None]:
-    """A client that goes on with the session of its last connection; whether the server let it."""
+    """A client that resumes the session of its last connection; whether the server accepted that."""
     context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2  # there the handshake tells
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2  # in TLS 1.2 the handshake shows it
     context.set_alpn_protocols(["h2"])
     client.configure_cert(context)
     sessions: list[ssl.SSLSession | None] = [None]
@@ -197,7 +195,7 @@ def resuming(files: Files, client: trustme.LeafCert) -> Callable[[str], bool | N
 
 
 async def test_a_mounted_directory_is_swapped(serve: Serve, tmp_path: Path) -> None:
-    """Kubernetes mounts secrets as links by way of ..data, which it swaps: the new files are found."""
+    """Certificates in a Kubernetes mount, whose symbolic link ..data is swapped, are reloaded."""
     versions = [tmp_path / "..1", tmp_path / "..2"]
     authority = trustme.CA()
     for version in versions:
@@ -213,8 +211,8 @@ async def test_a_mounted_directory_is_swapped(serve: Serve, tmp_path: Path) -> N
         assert await asyncio.to_thread(shown_by, served.app.target) != before
 
 
-async def test_broken_files_keep_the_old_and_are_logged_once(files: Files) -> None:
-    """Whatever becomes of the files, connections are served with the last good ones; each fault is one line."""
+async def test_broken_files_are_not_loaded_and_logged_once(files: Files) -> None:
+    """With missing or broken files the last valid ones stay in force; each fault is logged once."""
     async with ServerProcess.running(**files.settings) as server:
         before = await asyncio.to_thread(shown_by, server.target)
         key = files.key.read_bytes()
@@ -227,14 +225,14 @@ async def test_broken_files_keep_the_old_and_are_logged_once(files: Files) -> No
         assert await server.terminate() == 0
 
     log = "".join(server.log)
-    assert log.count("the new certificate is refused, the old one stays in force") == 2
-    assert log.count("a new certificate is in force") == 1
+    assert log.count("the new certificate is invalid, the old one stays in use") == 2
+    assert log.count("the certificate was reloaded") == 1
     assert "PRIVATE KEY" not in log
 
 
 @pytest.mark.parametrize("form", ["windows", "one file", "chain"])
 async def test_forms_of_files(serve: Serve, files: Files, form: str) -> None:
-    """Windows line ends, key and certificate in one file, and a chain with authorities between work."""
+    """Windows line ends, key and certificate in one file, and a chain with intermediates are accepted."""
     if form == "chain":
         between = files.authority.create_child_ca()
         issued = between.issue_cert("localhost", "127.0.0.1")
@@ -251,25 +249,25 @@ async def test_forms_of_files(serve: Serve, files: Files, form: str) -> None:
         assert await code(served.app.target, files.credentials()) is OK
 
 
-def test_an_encrypted_key_is_not_asked_about(files: Files) -> None:
-    """Whether somebody sits at a terminal or not, it is a fault, said in words."""
+def test_an_encrypted_key_is_a_configuration_error(files: Files) -> None:
+    """An encrypted key is a configuration error, without a password prompt on a terminal."""
     key = serialization.load_pem_private_key(files.key.read_bytes(), None)
     form = serialization.PrivateFormat.TraditionalOpenSSL
     secret = serialization.BestAvailableEncryption(b"secret")
     files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, secret))
-    with pytest.raises(ValidationError, match="tls-key is encrypted"):
-        Settings(**files.settings)
+    with pytest.raises(ValueError, match="tls-key is encrypted"):
+        settings_of(**files.settings)
 
 
-def test_wrong_order_and_foreign_keys_are_faults(files: Files) -> None:
-    """A chain that begins at its end, a key of another certificate and an empty list of authorities do not start."""
+def test_wrong_order_and_foreign_keys_are_refused(files: Files) -> None:
+    """A chain in the wrong order, a key of another certificate and an empty list of authorities prevent the start."""
     issued = files.authority.create_child_ca().issue_cert("localhost")
     blobs = [blob.bytes() for blob in issued.cert_chain_pems]
     files.certificate.write_bytes(b"".join(reversed(blobs)))
     files.key.write_bytes(issued.private_key_pem.bytes())
-    with pytest.raises(ValidationError, match="key values mismatch"):
-        Settings(**files.settings)
+    with pytest.raises(ValueError, match="key values mismatch"):
+        settings_of(**files.settings)
     files.renew()
     files.client_ca.touch()
-    with pytest.raises(ValidationError, match="tls-client-ca cannot be used"):
-        Settings(**files.settings | {"tls_client_ca": files.client_ca})
+    with pytest.raises(ValueError, match="tls-client-ca cannot be used"):
+        settings_of(**files.settings | {"tls_client_ca": files.client_ca})

@@ -1,4 +1,4 @@
-"""What callers with names share, and what each has for itself."""
+"""Limits per token, and the scheduling between tokens."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ async def answer(visit: Visit) -> None:
 
 
 def tokens(**limits: int) -> tuple[dict[str, Any], ...]:
-    """Two callers, `a` with these limits, whose tokens are their names."""
+    """Two callers whose tokens are their names; `a` has these limits."""
     return {"name": "a", "sha256": sha256("a"), **limits}, {"name": "b", "sha256": sha256("b")}
 
 
@@ -39,7 +39,7 @@ async def refused(served: Served, token: str, count: int) -> Failed:
 
 
 def detail(failure: Failed, found: Any) -> Any:
-    """One of the details of a failure; empty if it is not there."""
+    """One of the details of a failure; empty if absent."""
     for packed in status_pb2.Status.FromString(failure.trailers["grpc-status-details-bin"]).details:
         packed.Unpack(found)
     assert isinstance(found, Message)
@@ -47,7 +47,7 @@ def detail(failure: Failed, found: Any) -> Any:
 
 
 async def test_inputs_in_flight_of_one_caller(scripted: Scripted) -> None:
-    """Who has as many as it may is refused with the time to wait, another is not; what has ended counts no more."""
+    """Calls over a caller's limit are rejected with the time to wait; ended calls and other callers do not count."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -66,11 +66,11 @@ async def test_inputs_in_flight_of_one_caller(scripted: Scripted) -> None:
         go_on.set()
         assert [await call.code() for call in (running, other)] == [OK, OK]
         more = served.stub.CreateEmbeddingUnary(texts(5), metadata=bearer("a"), timeout=30)
-        assert await more.code() is OK  # more than two take turns
+        assert await more.code() is OK  # inputs above the limit run one after the other
 
 
 async def test_inputs_per_minute_of_one_caller(scripted: Scripted) -> None:
-    """What is over is refused with the time to wait and the name of the limit, another caller is not."""
+    """Inputs over the limit are rejected with the time to wait and the limit's name; other callers are not affected."""
     async with scripted(answer, tokens=tokens(inputs_per_minute=3)) as (served, upstream):
         too_many = await refused(served, "a", 4)
         assert await served.stub.CreateEmbeddingUnary(texts(2), metadata=bearer("a"), timeout=20).code() is OK
@@ -89,8 +89,8 @@ async def test_inputs_per_minute_of_one_caller(scripted: Scripted) -> None:
     assert 0 < detail(later, error_details_pb2.RetryInfo()).retry_delay.ToTimedelta().total_seconds() < 70
 
 
-async def test_turns_go_round_the_names(scripted: Scripted) -> None:
-    """Whoever opens many connections under one name gets no more turns than another with one connection."""
+async def test_the_queue_is_fair_between_tokens(scripted: Scripted) -> None:
+    """A caller with many connections under one token gets no larger share than another with one connection."""
     one_at_a_time, order = asyncio.Semaphore(0), []
 
     async def script(visit: Visit) -> None:
@@ -98,7 +98,11 @@ async def test_turns_go_round_the_names(scripted: Scripted) -> None:
         await one_at_a_time.acquire()
         await visit.answer(reply())
 
-    settings: dict[str, Any] = {"inputs_in_flight": 1, "inputs_at_once": 1, "tokens": tokens()}
+    settings: dict[str, Any] = {
+        "concurrency_inputs_per_modality": 1,
+        "concurrency_inputs_per_call": 1,
+        "tokens": tokens(),
+    }
     async with scripted(script, **settings) as (served, _), contextlib.AsyncExitStack() as stack:
 
         async def begin(name: str) -> Any:
@@ -123,7 +127,7 @@ async def test_turns_go_round_the_names(scripted: Scripted) -> None:
 
 
 async def test_upstream_keys_beside_tokens(scripted: Scripted) -> None:
-    """A call shows both; the token first, and a wrong one never gets a key to the upstream. Holds are of one key."""
+    """The token is checked before the upstream key, so a wrong one never reaches the upstream; holds apply per key."""
 
     async def script(visit: Visit) -> None:
         if visit.headers["x-api-key"] == "exhausted":
@@ -134,7 +138,7 @@ async def test_upstream_keys_beside_tokens(scripted: Scripted) -> None:
     def own(key: str) -> list[tuple[str, str]]:
         return [("x-upstream-api-key", key)]
 
-    settings: dict[str, Any] = {"api_key": "of-the-server", "accept_upstream_keys": True, "tokens": tokens()}
+    settings: dict[str, Any] = {"api_key": "of-the-server", "auth_allow_caller_api_keys": True, "tokens": tokens()}
     async with scripted(script, **settings) as (served, upstream):
 
         async def code(metadata: Any) -> grpc.StatusCode:

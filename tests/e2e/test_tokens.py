@@ -1,4 +1,4 @@
-"""Bearer tokens as callers meet them: who is let in, and what everybody else is told."""
+"""Bearer tokens: which calls are authenticated, and the errors of all others."""
 
 import asyncio
 import re
@@ -12,13 +12,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config import render, sources
-from embedwire_server.config.settings import Settings
 from tests.support import http2
 from tests.support.http2 import Connection, call, frame, message
 from tests.support.messages import Failed, ending, failed, file_input, request, text_input, upload_input
 from tests.support.pki import bearer, sha256
 from tests.support.process import ServerProcess
-from tests.support.serving import Scripted, Serve, Served, until
+from tests.support.serving import Scripted, Serve, Served, settings_of, until
 from tests.support.upstreams import Visit, reply
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
@@ -57,18 +56,18 @@ async def refused(served: Served, metadata: Any, asked: pb.CreateEmbeddingUnaryR
         pytest.param([("x-api-key", "s1"), ("token", "s1")], id="elsewhere"),
     ],
 )
-async def test_who_shows_no_token_is_told_how_to(serve: Serve, metadata: Any) -> None:
-    """Whatever is no single bearer token is UNAUTHENTICATED, and the call is nobody's in the metrics."""
+async def test_a_call_without_a_token_is_rejected(serve: Serve, metadata: Any) -> None:
+    """A call without exactly one token is UNAUTHENTICATED, and the message says how to send one."""
     async with serve(tokens=TOKENS) as served:
         failure = await refused(served, metadata)
         assert (failure.code, failure.info.reason) == (UNAUTHENTICATED, "UNAUTHENTICATED")
-        assert failure.message.startswith("send a bearer token")
+        assert failure.message.startswith("no bearer token: send the metadata authorization")
         await until(lambda: served.metric("embedwire_requests_total", reason="UNAUTHENTICATED") == 1)
         assert "embedwire_client_requests_total{" not in served.metrics()
 
 
-async def test_bytes_that_are_no_text_are_refused(serve: Serve) -> None:
-    """A header that no client library would send neither gets in nor does harm."""
+async def test_bytes_that_are_not_text_are_rejected(serve: Serve) -> None:
+    """A header with bytes that client libraries do not send is rejected like a wrong token."""
     async with serve(tokens=TOKENS) as served, Connection.open(served.app.target) as connection:
         block = call("/embedwire.v1.EmbeddingService/CreateEmbeddingUnary", 1, ("authorization", "Bearer @@@@"))
         asked = frame(http2.DATA, message(TEXT.SerializeToString()), flags=http2.END_STREAM, stream=1)
@@ -78,15 +77,15 @@ async def test_bytes_that_are_no_text_are_refused(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("shown", ["Bearer s1", "bearer s1", "BEARER  s1", "Bearer i1", "bEaReR i2"])
-async def test_any_of_the_tokens_lets_in(scripted: Scripted, shown: str) -> None:
-    """Several are let in at once, two of one caller while it changes over; the scheme may be in any case."""
+async def test_any_of_the_tokens_is_accepted(scripted: Scripted, shown: str) -> None:
+    """Several tokens are valid, also two of one caller; the scheme is case-insensitive."""
     async with scripted(answer, tokens=TOKENS) as (served, _):
         metadata = [("authorization", shown)]
         assert await served.stub.CreateEmbeddingUnary(TEXT, metadata=metadata, timeout=20).code() is OK
 
 
-async def test_a_wrong_and_an_unknown_token_are_answered_alike(serve: Serve) -> None:
-    """Nearly a token, a hash, a name, nonsense: code, message, details and trailers are the same to the byte."""
+async def test_a_wrong_and_an_unknown_token_get_the_same_response(serve: Serve) -> None:
+    """Similar tokens, hashes, names and random text: code, message, details and trailers are byte-identical."""
     answers = set()
     async with serve(tokens=TOKENS) as served:
         for shown in ("s2", "s", "s11", "S1", sha256("s1"), "search", "i1i2", "x" * 512):
@@ -97,8 +96,8 @@ async def test_a_wrong_and_an_unknown_token_are_answered_alike(serve: Serve) -> 
     assert answers.pop()[0] is UNAUTHENTICATED
 
 
-async def test_all_calls_want_a_token(scripted: Scripted) -> None:
-    """Each of the four RPCs is refused without one, before the upstream hears of it, and answered with one."""
+async def test_all_methods_require_a_token(scripted: Scripted) -> None:
+    """Each of the four RPCs is rejected without a token, before the upstream is called, and answered with one."""
     image = request(upload_input("image", file_name="a.png"))
 
     async def upload() -> AsyncGenerator[pb.CreateEmbeddingFromUploadRequest]:
@@ -122,18 +121,18 @@ async def test_all_calls_want_a_token(scripted: Scripted) -> None:
 
         *wrong, refused_upload = calls(bearer("wrong"))
         assert [await ending(one) for one in wrong] == [UNAUTHENTICATED] * 3
-        assert await ending(refused_upload) is not OK  # this library may tell of its failed write instead
+        assert await ending(refused_upload) is not OK  # grpc.aio can report its failed write instead
         assert not upstream.visits
         assert [await ending(one) for one in calls(bearer("s1"))] == [OK] * 4
 
 
-async def test_the_token_is_looked_at_before_the_content(serve: Serve) -> None:
-    """An upload is ended at once, be it that nothing of it was sent yet or that it never ends; others go on."""
+async def test_the_token_is_checked_before_the_content(serve: Serve) -> None:
+    """An upload without a token is ended at once, before its first message or while it is being sent."""
     chunk = pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(data=bytes(16_000)))
     more = frame(http2.DATA, message(chunk.SerializeToString()), stream=1)
     path = "/embedwire.v1.EmbeddingService/CreateEmbeddingFromUpload"
     async with serve(tokens=TOKENS) as served:
-        for sent in (0, 3):  # within what HTTP/2 allows before the server gives more room
+        for sent in (0, 3):  # within HTTP/2's initial flow-control window
             async with Connection.open(served.app.target) as connection:
                 await connection.send(call(path, 1), *[more] * sent)
                 trailers = await connection.until(http2.HEADERS)
@@ -143,19 +142,19 @@ async def test_the_token_is_looked_at_before_the_content(serve: Serve) -> None:
 
 
 async def test_health_and_reflection_are_open(serve: Serve) -> None:
-    """Probes and tools need no token; reflection can be switched off."""
+    """Health checks and reflection need no token; reflection can be switched off."""
     for reflection, code in ((True, OK), (False, grpc.StatusCode.UNIMPLEMENTED)):
-        async with serve(tokens=TOKENS, reflection=reflection) as served:
+        async with serve(tokens=TOKENS, server_reflection=reflection) as served:
             check = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
             assert (await health_pb2_grpc.HealthStub(served.channel).Check(check, timeout=20)).status == 1
             stub: Any = reflection_pb2_grpc.ServerReflectionStub(served.channel)
-            # A message that a client writes to a call that has already been refused makes it INTERNAL in grpc.aio.
+            # A message that a client writes to an already rejected call makes it INTERNAL in grpc.aio.
             asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")]) if reflection else None
             assert await ending(stub.ServerReflectionInfo(asked, timeout=20)) is code
 
 
 async def test_models_and_modalities_of_a_token(scripted: Scripted) -> None:
-    """What a token is not for is PERMISSION_DENIED, also by an alias, and ListModels does not show it on any page."""
+    """A model or modality that the token excludes is PERMISSION_DENIED, also by alias, and not in ListModels."""
     narrow = {"name": "narrow", "sha256": sha256("n"), "models": ["marengo3.0"], "modalities": ["text"]}
     other = {"name": "other", "sha256": sha256("o"), "models": ["Marengo-retrieval-2.7"]}
     async with scripted(answer, tokens=(*TOKENS, narrow, other)) as (served, upstream):
@@ -182,7 +181,7 @@ async def test_models_and_modalities_of_a_token(scripted: Scripted) -> None:
 
 
 async def pages(served: Served, token: str) -> list[list[str]]:
-    """The names of the models on pages of one."""
+    """The names of the models, from pages of one model."""
     found, page_token = [], None
     while page_token != "":
         asked = pb.ListModelsRequest(page_size=1, page_token=page_token or "")
@@ -192,29 +191,29 @@ async def pages(served: Served, token: str) -> list[list[str]]:
     return found
 
 
-def test_nothing_of_a_token_is_shown() -> None:
-    """No token and no hash is in logs at debug, metrics, answers, reprs or the shown configuration; names are."""
+def test_tokens_are_not_shown() -> None:
+    """Tokens and hashes are not in debug logs, metrics, answers, reprs or the shown configuration; names are."""
     token = "ew_CANARY_right"
     entry = {"name": "search", "sha256": sha256(token), "modalities": ["text"]}
     written: dict[str, Any] = {"tokens": (entry,)}
-    settings = Settings(**written)
+    settings = settings_of(**written)
     shown = [repr(settings), str(settings), *render.shown(sources.Configuration(settings, {}, ()))]
     assert any('name = "search"' in line for line in shown)
     assert not re.search(f"CANARY|{sha256(token)}", "".join(shown))
 
     with pytest.raises(ValueError, match="sha256 must be 64") as caught:
-        Settings(**written | {"tokens": (entry | {"sha256": token},)})
+        settings_of(**written | {"tokens": (entry | {"sha256": token},)})
     assert "CANARY" not in str(caught.value)
 
 
-async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
-    """The same of a process: calls are known by the name of their token, in metrics and in the log."""
+async def test_tokens_are_not_logged(tmp_path: Any) -> None:
+    """A server process logs no token; calls have the name of their token in metrics and in the log."""
     token, wrong = "ew_CANARY_right", "ew_CANARY_wrong"
     config = tmp_path / "embedwire.toml"
     config.write_text(f'[[tokens]]\nname = "search"\nsha256 = "{sha256(token)}"\nmodalities = ["text"]\n')
     image = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[file_input("image", b"x")])
     async with ServerProcess.running(config=config, log_level="debug") as server:
-        told = []
+        shown = []
         for metadata, asked in (
             (bearer(token), TEXT),
             (bearer(token), image),
@@ -222,7 +221,7 @@ async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
             ([("authorization", f"Basic {token}")], TEXT),
         ):
             one = server.stub.CreateEmbeddingUnary(asked, metadata=metadata, timeout=20)
-            told += [str(await one.details()), str(await one.trailing_metadata()), str(await one.initial_metadata())]
+            shown += [str(await one.details()), str(await one.trailing_metadata()), str(await one.initial_metadata())]
         metrics = await asyncio.to_thread(server.metrics)
         assert await server.terminate() == 0
 
@@ -230,6 +229,6 @@ async def test_nothing_of_a_token_is_logged(tmp_path: Any) -> None:
     assert 'embedwire_client_requests_total{client="search",reason="OK"} 1.0' in metrics
     assert 'embedwire_client_requests_total{client="search",reason="PERMISSION_DENIED"} 1.0' in metrics
     assert 'embedwire_client_inputs_total{client="search",modality="text"} 1.0' in metrics
-    assert log.count("caller=search") == 2
+    assert log.count("client=search") == 2
     assert log.count("reason=UNAUTHENTICATED") == 2
-    assert not re.search(f"CANARY|{sha256(token)}|{sha256(wrong)}", log + metrics + "".join(told))
+    assert not re.search(f"CANARY|{sha256(token)}|{sha256(wrong)}", log + metrics + "".join(shown))

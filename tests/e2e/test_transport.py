@@ -1,4 +1,4 @@
-"""One attempt over real connections: what its failure is called, and whether it may be repeated."""
+"""One attempt over real connections: the cause of its failure, and whether it may be retried."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,18 @@ from embedwire_server.core.errors import Reason, RetrySafety, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, FileSource, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import Segment
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Upstream
-from embedwire_server.upstreams.http import upstream as http
+from embedwire_server.upstreams.http import response_body
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Sender
 from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from tests.support.embed_calls import embedded
+from tests.support.ports import NO_SERVER
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 pytestmark = pytest.mark.asyncio
@@ -57,8 +58,8 @@ async def failure_of(upstream: Upstream, item: TextInput | AudioInput = TEXT) ->
     return caught.value
 
 
-async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
-    """A reply that is read to its end while the next request is on the same connection does not answer that one."""
+async def test_the_end_of_an_earlier_reply_is_not_a_response() -> None:
+    """A reply that is read to its end while the next request is on the same connection is not its response."""
     data = json.dumps(reply("audio_embedding", segments=2)).encode()
     cut = data.index(b"}, {") + 1
     is_begun, is_read, is_sent, visits = asyncio.Event(), asyncio.Event(), asyncio.Event(), list[Visit]()
@@ -84,7 +85,7 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
         first = asyncio.create_task(upstream.embed(call(AUDIO), emit))
         await asyncio.wait_for(is_begun.wait(), 20)
         is_sent.set()
-        await asyncio.sleep(0.1)  # the rest arrives, and with it the connection is free
+        await asyncio.sleep(0.1)  # the rest arrives, and the connection is free
         second = asyncio.create_task(failure_of(upstream))
         async with asyncio.timeout(5):
             while len(visits) < 2:
@@ -100,15 +101,15 @@ async def test_the_end_of_an_earlier_reply_is_no_answer() -> None:
 
 
 class Unreadable(InMemoryContent):
-    """A file on a disk that fails in the middle."""
+    """A file on a disk that fails midway."""
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         yield b"a beginning"
         raise OSError("the disk is gone")
 
 
-async def test_an_unreadable_file_is_no_fault_of_the_upstreams() -> None:
-    """If the file cannot be read while it is sent, that is what is raised: nothing that would be repeated."""
+async def test_an_unreadable_file_is_not_an_upstream_failure() -> None:
+    """A read error of a file being sent is raised as it is, and is not a failure that would be retried."""
 
     async def script(visit: Visit) -> None:
         await visit.gone()
@@ -120,7 +121,7 @@ async def test_an_unreadable_file_is_no_fault_of_the_upstreams() -> None:
 
 
 class Slow(InMemoryContent):
-    """A file whose first piece is read, and the rest never."""
+    """A file whose first piece is read, and whose rest never arrives."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -132,8 +133,8 @@ class Slow(InMemoryContent):
         await asyncio.Event().wait()
 
 
-async def test_a_request_that_is_cancelled_before_it_is_complete_is_not_counted() -> None:
-    """The upstream cannot act on half a request; one that was sent completely counts, whatever becomes of it."""
+async def test_an_incomplete_cancelled_request_is_not_counted() -> None:
+    """A request cancelled before it is complete is not counted; one that was sent completely is."""
     arrived = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -152,17 +153,17 @@ async def test_a_request_that_is_cancelled_before_it_is_complete_is_not_counted(
             assert attempt.attempts == attempts
 
 
-async def test_nobody_listens() -> None:
-    """Without a connection nothing was sent, so it may be sent again."""
-    async with attempts_at("http://127.0.0.1:1") as upstream:
+async def test_connection_refused() -> None:
+    """A failed connection may be retried: nothing was sent."""
+    async with attempts_at(f"http://{NO_SERVER}") as upstream:
         failure = await failure_of(upstream)
     assert (failure.reason, failure.retry_safety) == (Reason.UPSTREAM_UNAVAILABLE, RetrySafety.SAFE)
     assert isinstance(failure.__cause__, httpx.ConnectError)
 
 
 async def test_an_address_that_cannot_be_used() -> None:
-    """An address that is refused before anything is sent is no reply of the upstream's."""
-    async with attempts_at("gopher://127.0.0.1:1") as upstream:
+    """An address that is rejected before anything is sent is not a reply of the upstream."""
+    async with attempts_at(f"gopher://{NO_SERVER}") as upstream:
         failure = await failure_of(upstream)
     assert failure.reason is Reason.UPSTREAM_UNAVAILABLE
     assert isinstance(failure.__cause__, httpx.UnsupportedProtocol)
@@ -189,7 +190,7 @@ class OneChunk:
 
 
 class InOneChunk:
-    """Sends nothing, and has such responses."""
+    """A transport that sends nothing and returns such responses."""
 
     def __init__(self, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         self._body, self._headers = body, headers
@@ -200,25 +201,25 @@ class InOneChunk:
 
 @pytest.mark.parametrize("replies", [1, 16])
 @pytest.mark.parametrize("is_compressed", [False, True])
-async def test_large_chunks_of_small_values_leave_turns_to_others(replies: int, *, is_compressed: bool) -> None:
-    """While half megabytes of very many small values are read, others have a turn after each piece of any reply."""
+async def test_large_chunks_of_small_values_yield_to_other_tasks(replies: int, *, is_compressed: bool) -> None:
+    """While half megabytes of very many small values are parsed, other tasks run after each piece of a reply."""
     body = b'{"model_name": "m", "text_embedding": {"segments": [' + b"[]," * (1 << 17)
     compressed = InOneChunk(gzip.compress(body), (b"content-encoding", b"gzip"))
     sent = compressed if is_compressed else InOneChunk(body)
     upstream = upstream_on(sent, "http://upstream.test")
-    turns = 0
+    runs = 0
 
     async def others() -> None:
-        nonlocal turns
+        nonlocal runs
         while True:
             await asyncio.sleep(0)
-            turns += 1
+            runs += 1
 
     running = asyncio.create_task(others())
     failures = await asyncio.gather(*(failure_of(upstream) for _ in range(replies)))
     running.cancel()
     assert {failure.reason for failure in failures} == {Reason.UPSTREAM_MALFORMED_REPLY}
-    assert turns >= replies * (len(body) // http.PIECE_BYTES - 1)
+    assert runs >= replies * (len(body) // response_body.PIECE_BYTES - 1)
 
 
 def _cut_off() -> bytes:
@@ -234,26 +235,26 @@ def _rejected() -> bytes:
 
 
 def _too_large() -> bytes:
-    """A segment, and after it more spaces than the most that is read; compressed, they are few bytes."""
+    """A segment, followed by more spaces than the reply limit; compressed, they are few bytes."""
     body = zlib.compressobj(wbits=31)
     parts = [body.compress(_rejected().partition(b"}, {")[0] + b"},")]
-    parts += [body.compress(b" " * (1 << 20)) for _ in range(1 + (http.MAX_REPLY_BYTES >> 20))]
+    parts += [body.compress(b" " * (1 << 20)) for _ in range(1 + (response_body.MAX_REPLY_BYTES >> 20))]
     return b"".join([*parts, body.flush()])
 
 
 @pytest.mark.parametrize(
     ("make_body", "coding", "reason", "words"),
     [
-        pytest.param(_cut_off, "identity", Reason.UPSTREAM_UNAVAILABLE, "in the middle", id="cut off"),
+        pytest.param(_cut_off, "identity", Reason.UPSTREAM_UNAVAILABLE, "before its reply was complete", id="cut off"),
         pytest.param(_malformed, "identity", Reason.UPSTREAM_MALFORMED_REPLY, "cannot be used", id="malformed"),
         pytest.param(_too_large, "gzip", Reason.UPSTREAM_MALFORMED_REPLY, "is too large", id="too large"),
         pytest.param(_rejected, "identity", Reason.INPUT_REJECTED, "too long", id="error_message"),
     ],
 )
-async def test_nothing_is_repeated_after_the_head_of_a_success(
+async def test_no_retry_after_the_head_of_a_success(
     make_body: Callable[[], bytes], coding: str, reason: Reason, words: str
 ) -> None:
-    """Whatever is wrong with the body of a successful response, its request is made once, however many are allowed."""
+    """A failure in the body of a successful response is not retried, however many attempts are allowed."""
     body, metrics = make_body(), Metrics("fake")
 
     async def script(visit: Visit) -> None:

@@ -1,4 +1,4 @@
-"""Bytes on an upstream connection that belong to no request: they close it, and no caller gets them."""
+"""Bytes on an upstream connection that belong to no request: they close it, and no caller receives them."""
 
 import asyncio
 import random
@@ -35,18 +35,18 @@ ANSWERS: dict[str, Callable[[int], bytes]] = {
 
 
 def _once(*first: Step, answer: Callable[[int], bytes] = ANSWERS["length"]) -> Callable[[Request], list[Step]]:
-    """Answer number 0 with these steps, all others well."""
+    """Answer number 0 with these steps, all others normally."""
     return lambda asked: list(first) if asked.number == 0 else [answer(asked.number)]
 
 
 @pytest.mark.parametrize("extra", UNSOLICITED.values(), ids=UNSOLICITED)
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 async def test_bytes_on_an_idle_connection(answer: Callable[[int], bytes], extra: bytes) -> None:
-    """What arrives between two requests closes the connection: each caller gets its own vector, without a retry."""
+    """Bytes between two requests close the connection: each caller gets its own vector, without a retry."""
     is_answered, is_sent = threading.Event(), threading.Event()
     upstream = RawUpstream(_once(answer(0), is_answered, extra, is_sent.set, answer=answer))
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             first = await embed(served, 0)
             is_answered.set()
             await asyncio.to_thread(is_sent.wait, SECONDS)
@@ -59,7 +59,7 @@ async def test_bytes_on_an_idle_connection(answer: Callable[[int], bytes], extra
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("cut", [None, 20, 200, -1], ids=["one-piece", "in-the-head", "in-the-body", "at-the-end"])
 async def test_bytes_behind_a_response(answer: Callable[[int], bytes], extra: bytes, cut: int | None) -> None:
-    """What arrives in the same segment as the end of a response spoils neither that response nor the next."""
+    """Bytes in the same TCP segment as the end of a response corrupt neither that response nor the next."""
     upstream = RawUpstream(lambda _: [])
     head_is_read = threading.Event()
     data = answer(0) + extra
@@ -67,7 +67,7 @@ async def test_bytes_behind_a_response(answer: Callable[[int], bytes], extra: by
     steps: list[Step] = [data] if place is None else [data[:place], head_is_read, data[place:]]
     upstream.script = _once(*steps, answer=answer)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             first = asyncio.create_task(embed(served, 0))
             while not upstream.requests:
                 await asyncio.sleep(0.01)
@@ -81,22 +81,22 @@ async def test_bytes_behind_a_response(answer: Callable[[int], bytes], extra: by
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "400 Bad Request"])
 @pytest.mark.parametrize("extra", [http(vector(500)), http(vector(500))[:100], b"x"], ids=["response", "half", "byte"])
 async def test_bytes_behind_a_response_without_a_body(status: str, extra: bytes) -> None:
-    """A response without a body is complete at the end of its head."""
+    """A response without a body is complete at the end of its headers."""
     head = f"HTTP/1.1 {status}\r\n{'Content-Length: 0' if status[0] == '4' else 'X-Y: z'}\r\n\r\n".encode()
     upstream = RawUpstream(_once(head + extra))
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert isinstance(await embed(served, 0), str)
             assert [await embed(served, number) for number in (1, 2)] == [1, 2]
 
 
 @pytest.mark.parametrize("extra", UNSOLICITED.values(), ids=UNSOLICITED)
-async def test_bytes_that_the_event_loop_has_not_read(extra: bytes) -> None:
-    """Bytes that are in the kernel when the next request is written are found, although the event loop was busy."""
+async def test_unread_bytes_are_found_before_the_next_request(extra: bytes) -> None:
+    """Bytes in the kernel's buffer when the next request is written are found, although the event loop was blocked."""
     is_answered, is_sent = threading.Event(), threading.Event()
     upstream = RawUpstream(_once(http(vector(0)), is_answered, extra, is_sent.set))
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await embed(served, 0) == 0
             following = [asyncio.create_task(embed(served, number)) for number in (1, 2)]
             await asyncio.sleep(0)
@@ -107,7 +107,7 @@ async def test_bytes_that_the_event_loop_has_not_read(extra: bytes) -> None:
 
 @pytest.mark.parametrize("extra", [http(vector(500)), b"x", b"SSH-2.0-x\r\n"], ids=["response", "byte", "ssh"])
 async def test_bytes_before_the_first_request(extra: bytes) -> None:
-    """What a new connection receives before its request is no response to it: nothing is sent there."""
+    """Bytes on a new connection before its request are not a response to it: no request is sent there."""
     served_on: list[asyncio.BaseTransport] = []
 
     class SpeaksFirst(asyncio.Protocol):
@@ -140,7 +140,7 @@ async def test_late_responses_of_cancelled_calls() -> None:
 
     upstream = RawUpstream(script)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert [await embed(served, number) for number in (1, 2)] == [1, 2]
             late = [asyncio.create_task(embed(served, number)) for number in range(100, 108)]
             while len(upstream.requests) < 10:
@@ -154,10 +154,10 @@ async def test_late_responses_of_cancelled_calls() -> None:
 
 
 class Rounds:
-    """Callers whose requests are on a connection each, and unsolicited bytes at random points of these.
+    """Callers with one request on each connection, and unsolicited bytes at random points.
 
-    A response that crosses a request on its way cannot be told from the response to it. So all requests of a round are
-    read before one is answered, and the next round begins when all unsolicited bytes of this one are sent.
+    A response that crosses a request on its way cannot be distinguished from the response to it. So all requests of a
+    round are read before one is answered, and the next round begins when all unsolicited bytes of this one are sent.
     """
 
     def __init__(self, callers: int, rounds: int, seed: int) -> None:
@@ -180,7 +180,7 @@ class Rounds:
         yield lambda: self._all_sent.wait(SECONDS)
 
     async def play(self, served: Server) -> list[int | str]:
-        """What the callers got; the right thing is 0, 1, 2 and so on."""
+        """The vectors that the callers got; the expected result is 0, 1, 2 and so on."""
         got: list[int | str] = []
         for round_ in range(self.rounds):
             numbers = range(self.callers * round_, self.callers * (round_ + 1))
@@ -190,19 +190,19 @@ class Rounds:
         return got
 
 
-async def test_callers_beside_each_other() -> None:
+async def test_concurrent_callers() -> None:
     """Unsolicited bytes at random points of eight connections: each of eight callers gets its own vector."""
     rounds = Rounds(8, 25, seed=15)
     upstream = RawUpstream(rounds)
     with upstream.running() as url:
-        async with serving(upstream=url, max_attempts=1) as served:
+        async with serving(upstream=url, retry_max_attempts=1) as served:
             assert await rounds.play(served) == list(range(200))
     assert len(upstream.requests) == 200
     assert 8 < upstream.connections < 200
 
 
 async def test_a_connection_without_unsolicited_bytes_is_kept() -> None:
-    """As long as nothing but responses arrives, one connection carries all requests."""
+    """While only responses arrive, one connection carries all requests."""
     upstream = RawUpstream(lambda asked: [list(ANSWERS.values())[asked.number % 3](asked.number)])
     with upstream.running() as url:
         async with serving(upstream=url) as served:

@@ -1,4 +1,4 @@
-"""Uploads: what breaks the framing ends the call, what is wrong with a file fails its input."""
+"""Uploads: framing errors end the call, faults of a file fail its input."""
 
 import asyncio
 import contextlib
@@ -45,10 +45,10 @@ async def send(served: Served, *messages: Message) -> list[Any]:
 
 @pytest.mark.parametrize("seconds", [2, 60], ids=["in-memory", "on-disk"])
 async def test_files_and_other_inputs_are_answered(serve: Serve, tmp_path: Path, seconds: int) -> None:
-    """Uploaded files give the same vectors as files in a message; other inputs are answered beside them."""
+    """Uploaded files give the same vectors as files in a message; other inputs are answered concurrently."""
     audio, picture = media.wav(seconds), media.png()
     checked = upload_input("audio", file_name="a.wav", size_bytes=len(audio), sha256=hashlib.sha256(audio).digest())
-    async with serve(spool_dir=tmp_path) as served:
+    async with serve(uploads_spool_dir=tmp_path) as served:
         asked = first(checked, text_input(), upload_input("image", file_name="b.png"))
         events = await send(served, asked, *chunks(0, audio), *chunks(2, picture, 1000))
         assert list(tmp_path.iterdir()) == []
@@ -61,7 +61,7 @@ async def test_files_and_other_inputs_are_answered(serve: Serve, tmp_path: Path,
 
 
 async def test_the_body_is_sent_with_its_length(scripted: Scripted) -> None:
-    """The upstream gets a Content-Length, and every byte of a file that went through the disk."""
+    """The upstream gets a Content-Length, and every byte of a file that was spooled to disk."""
     data = os.urandom(3 << 20)
 
     async def script(visit: Visit) -> None:
@@ -95,8 +95,8 @@ FRAMING: dict[str, tuple[list[Message], str]] = {
 
 @pytest.mark.parametrize(("messages", "field"), FRAMING.values(), ids=FRAMING)
 async def test_broken_framing_ends_the_call(serve: Serve, tmp_path: Path, messages: list[Message], field: str) -> None:
-    """INVALID_ARGUMENT names the message at fault, and nothing is left on disk."""
-    async with serve(spool_dir=tmp_path) as served:
+    """INVALID_ARGUMENT names the message at fault, and no file is left on disk."""
+    async with serve(uploads_spool_dir=tmp_path) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await send(served, *messages)
         assert list(tmp_path.iterdir()) == []
@@ -107,10 +107,10 @@ async def test_broken_framing_ends_the_call(serve: Serve, tmp_path: Path, messag
 
 
 async def test_broken_framing_while_another_input_is_answered(scripted: Scripted) -> None:
-    """The call ends with the fault, also if it comes while the first message is being written."""
+    """A framing error ends the call also while its first message is being written."""
 
     async def script(visit: Visit) -> None:
-        await visit.pause(call_context.HANGING_UP_SECONDS)  # so both come at about the same time
+        await visit.pause(call_context.HALF_CLOSE_SECONDS)  # both happen at about the same time
         await visit.answer(reply())
 
     async with scripted(script) as (served, _):
@@ -139,8 +139,8 @@ FAULTS: dict[str, tuple[dict[str, Any], bytes, str, str]] = {
 async def test_a_faulty_file_fails_its_input_only(
     serve: Serve, tmp_path: Path, source: dict[str, Any], data: bytes, reason: str, field: str
 ) -> None:
-    """A file of the wrong size or hash, or over the limit, fails alone; its chunks are read and discarded."""
-    async with serve(spool_dir=tmp_path, max_upload_bytes=3 << 20) as served:
+    """A file with a wrong size or hash, or over the limit, fails alone; the rest of its chunks is discarded."""
+    async with serve(uploads_spool_dir=tmp_path, request_limits_upload_bytes=3 << 20) as served:
         asked = first(upload_input("audio", **source), text_input(), upload_input("image"))
         sent = chunks(0, data) or [Message(chunk=pb.UploadChunk(last=True))]
         events = await send(served, asked, *sent, *chunks(2, media.png()))
@@ -156,7 +156,7 @@ async def test_a_faulty_file_fails_its_input_only(
 
 
 async def test_a_faulty_declaration_is_refused_at_once(served: Served) -> None:
-    """A declared size over the limit or a hash of another length is INVALID_ARGUMENT before any chunk."""
+    """A declared size over the limit or a hash of wrong length is INVALID_ARGUMENT before any chunk."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await send(served, first(upload_input("audio", size_bytes=1 << 40, sha256=b"short")))
     fields = failed(caught.value).fields
@@ -165,9 +165,9 @@ async def test_a_faulty_declaration_is_refused_at_once(served: Served) -> None:
     assert list(fields) == [f"{path}.size_bytes", f"{path}.sha256"]
 
 
-async def test_a_caller_who_leaves_in_the_middle_leaves_nothing(serve: Serve, tmp_path: Path) -> None:
-    """A cancelled upload gives back its file."""
-    async with serve(spool_dir=tmp_path) as served:
+async def test_a_cancelled_upload_leaves_no_file(serve: Serve, tmp_path: Path) -> None:
+    """A cancelled upload closes and deletes its spooled file."""
+    async with serve(uploads_spool_dir=tmp_path) as served:
         started = asyncio.Event()
 
         async def each() -> AsyncGenerator[Message]:
@@ -187,10 +187,10 @@ async def test_a_caller_who_leaves_in_the_middle_leaves_nothing(serve: Serve, tm
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_more_files_than_run_at_once_go_through(serve: Serve) -> None:
-    """A caller who is faster than the upstream waits; all files are answered, in any order."""
+async def test_more_files_than_concurrency_slots(serve: Serve) -> None:
+    """A caller that sends faster than the upstream reads has to wait; all files are answered, in any order."""
     files = [media.png(color=(index, 0, 0)) for index in range(12)]
-    async with serve(inputs_at_once=2) as served:
+    async with serve(concurrency_inputs_per_call=2) as served:
         asked = first(*[upload_input("image")] * len(files))
         events = await send(served, asked, *[message for i, data in enumerate(files) for message in chunks(i, data)])
 
@@ -198,8 +198,8 @@ async def test_more_files_than_run_at_once_go_through(serve: Serve) -> None:
     assert not any(result.HasField("failure") for result in results(events).values())
 
 
-async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_path: Path) -> None:
-    """100 MB go through with little more memory, and a killed server leaves nothing in the spool."""
+async def test_a_large_upload_takes_little_memory_and_leaves_no_file(tmp_path: Path) -> None:
+    """100 MB are uploaded with little more memory, and a killed server leaves no file in the spool."""
     size, piece = 100 << 20, bytes(256 << 10)
 
     async def each(until: int) -> AsyncGenerator[Message]:
@@ -210,7 +210,7 @@ async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_
     async def script(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding"))
 
-    async with ServerProcess.running(script, spool_dir=tmp_path) as server:
+    async with ServerProcess.running(script, uploads_spool_dir=tmp_path) as server:
         stub = server.stub
         await anext(aiter(stub.CreateEmbedding(request(url_input("audio", "http://media.test/a")), timeout=20)))
         before = server.peak_memory()
@@ -229,8 +229,8 @@ async def test_a_large_upload_leaves_memory_flat_and_a_crash_leaves_no_file(tmp_
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_refusal_in_the_middle_of_a_file_is_told() -> None:
-    """An upstream that answers and hangs up is heard, unless it does so in the very moment of a write."""
+async def test_a_refusal_in_the_middle_of_a_file_is_reported() -> None:
+    """An early response of an upstream that then closes is read, unless it coincides with a write."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -251,7 +251,7 @@ async def test_a_refusal_in_the_middle_of_a_file_is_told() -> None:
 
 
 def _is_open_below(directory: Path) -> bool:
-    """Whether this process, the server's, has a file in this directory open, also a deleted one."""
+    """Whether this process, which runs the server, has an open file in this directory, also a deleted one."""
     links = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -259,8 +259,8 @@ def _is_open_below(directory: Path) -> bool:
     return any(link.startswith(f"{directory}/") for link in links)
 
 
-async def test_an_invalid_request_is_told_once_all_is_sent(served: Served) -> None:
-    """A caller that is still sending hears of the violation, not of a failed write."""
+async def test_an_invalid_request_is_reported_to_a_sending_caller(served: Served) -> None:
+    """A caller that is still sending gets the violation, not a failed write."""
     asked = Message(request=pb.CreateEmbeddingRequest(model_name="nope", inputs=[upload_input("audio")]))
     for _ in range(5):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -272,9 +272,9 @@ async def test_an_invalid_request_is_told_once_all_is_sent(served: Served) -> No
 async def test_a_full_disk_fails_the_file_and_is_logged_without_it(
     serve: Serve, tmp_path: Path, size: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A disk without room fails that input with OVERLOADED, the others go on, and no byte of the file is logged."""
+    """On a full disk the input fails with OVERLOADED, other inputs go on, and the log contains no byte of the file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    async with serve(spool_dir=tmp_path) as served:
+    async with serve(uploads_spool_dir=tmp_path) as served:
         asked = first(upload_input("audio"), text_input())
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))

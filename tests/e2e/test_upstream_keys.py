@@ -1,4 +1,4 @@
-"""Callers' own keys for the upstream."""
+"""Upstream keys that callers send."""
 
 import grpc
 import pytest
@@ -23,8 +23,8 @@ async def answer(visit: Visit) -> None:
     await visit.answer(reply())
 
 
-async def test_a_server_that_takes_no_keys_says_so(served: Served) -> None:
-    """A key is not ignored in silence: by default the call fails and says what to do."""
+async def test_a_key_is_refused_unless_callers_keys_are_enabled(served: Served) -> None:
+    """By default a call with a key fails, and the message names what to change."""
     call = served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -36,8 +36,8 @@ async def test_a_server_that_takes_no_keys_says_so(served: Served) -> None:
 
 
 async def test_the_callers_key_replaces_the_servers(scripted: Scripted) -> None:
-    """The upstream sees the caller's key where there is one, and the server's own everywhere else."""
-    settings = {"api_key": "of-the-server", "accept_upstream_keys": True}
+    """The upstream gets the caller's key if there is one, and the server's own otherwise."""
+    settings = {"api_key": "of-the-server", "auth_allow_caller_api_keys": True}
     async with scripted(answer, **settings) as (served, upstream):
         await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)])
         await served.stub.CreateEmbeddingUnary(unary())
@@ -45,9 +45,9 @@ async def test_the_callers_key_replaces_the_servers(scripted: Scripted) -> None:
     assert [visit.headers["x-api-key"] for visit in upstream.visits] == [KEY, "of-the-server"]
 
 
-async def test_a_wrong_key_is_its_owners_fault(scripted: Scripted) -> None:
-    """A refused key of the caller's is UNAUTHENTICATED, of the server's FAILED_PRECONDITION; neither is repeated."""
-    async with scripted(refuse, api_key="of-the-server", accept_upstream_keys=True) as (served, _):
+async def test_a_wrong_key_is_attributed_to_its_owner(scripted: Scripted) -> None:
+    """A rejected key of the caller is UNAUTHENTICATED, of the server FAILED_PRECONDITION; neither is retried."""
+    async with scripted(refuse, api_key="of-the-server", auth_allow_caller_api_keys=True) as (served, _):
         for metadata, code, reason in (
             ([("x-upstream-api-key", KEY)], grpc.StatusCode.UNAUTHENTICATED, "CALLER_UPSTREAM_CREDENTIALS"),
             ([], grpc.StatusCode.FAILED_PRECONDITION, "UPSTREAM_CREDENTIALS"),
@@ -61,9 +61,9 @@ async def test_a_wrong_key_is_its_owners_fault(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 257])
-async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str) -> None:
-    """What is no key never reaches the upstream, and the message does not repeat it."""
-    async with scripted(answer, accept_upstream_keys=True) as (served, upstream):
+async def test_a_malformed_key_is_refused(scripted: Scripted, key: str) -> None:
+    """A malformed key never reaches the upstream, and the message does not quote it."""
+    async with scripted(answer, auth_allow_caller_api_keys=True) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", key)])
 
@@ -71,9 +71,9 @@ async def test_a_key_that_cannot_be_sent_is_refused(scripted: Scripted, key: str
     assert not upstream.visits
 
 
-async def test_two_keys_are_none(scripted: Scripted) -> None:
-    """A call with two keys is refused, rather than billed to one of them or to the server."""
-    async with scripted(answer, api_key="of-the-server", accept_upstream_keys=True) as (served, upstream):
+async def test_two_keys_are_refused(scripted: Scripted) -> None:
+    """A call with two keys is rejected, rather than billed to one of them or to the server."""
+    async with scripted(answer, api_key="of-the-server", auth_allow_caller_api_keys=True) as (served, upstream):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.stub.CreateEmbeddingUnary(unary(), metadata=[("x-upstream-api-key", KEY)] * 2)
 

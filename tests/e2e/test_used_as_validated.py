@@ -1,4 +1,4 @@
-"""Settings that pass the check work: a server that starts with them asks its upstream for exactly what they say."""
+"""Validated settings work: a server that starts with them sends its upstream exactly what they say."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.setting_table import ALL, FILE_ONLY
 from tests.e2e.test_command import run
 from tests.support.messages import request, segments, text_input
 from tests.support.serving import Scripted, Serve, Served
@@ -41,8 +42,8 @@ async def embedded(served: Served) -> int:
         *[("{}/a" + character + "b", f"/a{character}b/embed") for character in PATH_CHARACTERS],
     ],
 )
-async def test_upstream_is_asked_for_what_was_set(serve: Serve, form: str, path: str) -> None:
-    """The path of a request is that of the setting, whatever characters it has and whatever surrounds it."""
+async def test_requests_use_the_configured_path(serve: Serve, form: str, path: str) -> None:
+    """The path of a request is the configured one, whatever characters it has and whatever surrounds it."""
     async with ScriptedHttpServer(answer).running() as upstream:
         async with serve(upstream=form.format(upstream.base_url)) as served:
             assert await embedded(served) == 1
@@ -51,7 +52,7 @@ async def test_upstream_is_asked_for_what_was_set(serve: Serve, form: str, path:
 
 @pytest.mark.parametrize("form", ["HTTP://{}", "hTTp://{}/", "http://{}"])
 async def test_scheme_and_host_in_any_case(serve: Serve, form: str) -> None:
-    """A scheme and a host in upper case are understood."""
+    """A scheme and a host in upper case are accepted."""
     async with ScriptedHttpServer(answer).running() as upstream:
         port = upstream.base_url.rpartition(":")[2]
         async with serve(upstream=form.format(f"LocalHost:{port}")) as served:
@@ -59,42 +60,46 @@ async def test_scheme_and_host_in_any_case(serve: Serve, form: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["tlk_1\n", " tlk_1", "tlk_1\r\n"])
-async def test_key_is_sent_as_it_was_set(scripted: Scripted, key: str) -> None:
-    """The key that the upstream sees has nothing around it."""
+async def test_the_key_is_sent_unchanged(scripted: Scripted, key: str) -> None:
+    """The key that the upstream gets has no characters around it."""
     async with scripted(answer, api_key=key) as (served, upstream):
         assert await embedded(served) == 1
         assert upstream.visits[0].headers["x-api-key"] == "tlk_1"
 
 
 def bounds(end: str) -> dict[str, Any]:
-    """Every number at the end of its range, but where others have to fit to it."""
+    """Each number at the end of its range, except where others limit it."""
     found: dict[str, Any] = {}
-    for name, field in Settings.model_json_schema()["properties"].items():
-        numbers = [kind for kind in field.get("anyOf", [field]) if kind.get("type") in {"integer", "number"}]
-        limits = {key: value for kind in numbers for key, value in kind.items()}
-        if numbers and name not in {"workers", "max_content_bytes"}:
+    for name, setting in ALL.items():
+        if setting.name in FILE_ONLY:
+            continue
+        kind: Any = Annotated[setting.field.annotation, *(setting.field.metadata or [None])]
+        field = TypeAdapter(kind).json_schema()
+        numbers = [one for one in field.get("anyOf", [field]) if one.get("type") in {"integer", "number"}]
+        limits = {key: value for one in numbers for key, value in one.items()}
+        if numbers and name not in {"workers", "concurrency_max_buffered_bytes"}:
             least = limits.get("minimum", limits.get("exclusiveMinimum", 0) + 0.001)
             found[name] = limits["maximum"] if end == "most" else least
     return found
 
 
-async def test_largest_values(scripted: Scripted) -> None:
-    """A server with the largest value of every number starts, answers, and stops."""
-    settings = bounds("most") | {"drain_delay": 0, "max_content_bytes": 1 << 53}
+async def test_maximum_values(scripted: Scripted) -> None:
+    """A server with the maximum of every number starts, answers, and stops."""
+    settings = bounds("most") | {"shutdown_delay": 0, "concurrency_max_buffered_bytes": 1 << 53}
     assert len(settings) > 20
     async with scripted(answer, **settings) as (served, _):
         assert await embedded(served) == 1
 
 
-async def test_least_values(scripted: Scripted) -> None:
-    """A server with the least value of every number starts, and answers what is that small."""
-    small = {"max_message_bytes": 1000, "max_text_bytes": 100, "stall_timeout": 5}
+async def test_minimum_values(scripted: Scripted) -> None:
+    """A server with the minimum of every number starts, and answers requests of that size."""
+    small = {"request_limits_message_bytes": 1000, "request_limits_text_bytes": 100, "server_write_stall_timeout": 5}
     async with scripted(answer, **bounds("least") | small) as (served, _):
         assert await embedded(served) == 1
 
 
-def test_no_value_is_quoted() -> None:
-    """What may be a secret is in no message: a key as a flag, a URL with user info, a wrong value."""
+def test_secret_values_are_not_quoted() -> None:
+    """Values that can be secrets are in no message: a key as a flag, a URL with user info, a wrong value."""
     secret = "s3cr3t"
     for words in (
         ["config", "check", f"--api-key={secret}"],
@@ -114,8 +119,8 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.parametrize(("listen", "is_warned"), [("127.0.0.1:0", False), ("0.0.0.0:0", True), ("[::]:0", True)])
-def test_faults_that_everybody_can_script(listen: str, *, is_warned: bool) -> None:
-    """A sandbox of its own that others reach warns that they can script its faults."""
+def test_exposed_fault_control_is_a_warning(listen: str, *, is_warned: bool) -> None:
+    """A stand-alone sandbox that listens beyond loopback warns that clients can script its faults."""
     if listen.startswith("[") and not has_ipv6():
         pytest.skip("this machine has no IPv6")
     command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", listen]
@@ -129,7 +134,7 @@ def test_faults_that_everybody_can_script(listen: str, *, is_warned: bool) -> No
 
 
 async def test_embedded_sandbox_has_no_fault_control() -> None:
-    """Nobody can script the faults of the sandbox inside a server, also not another process of this machine."""
+    """The faults of a sandbox inside a server cannot be scripted, also not by another process of this machine."""
     from embedwire_server.assembly import embedded_sandbox  # noqa: PLC0415
 
     async with embedded_sandbox() as url:
@@ -142,9 +147,9 @@ async def test_embedded_sandbox_has_no_fault_control() -> None:
 
 
 def test_a_key_in_a_readable_file_is_a_warning(tmp_path: Any) -> None:
-    """`config check` says so, and still passes."""
+    """`config check` warns about a key in a file that other users can read, and passes."""
     file = tmp_path / "e.toml"
-    file.write_text('api_key = "tlk_1"\n')
+    file.write_text('upstream.api_key = "tlk_1"\n')
     os.chmod(file, 0o644)  # noqa: PTH101
     ended = run("config", "check", "--config", str(file))
     assert ended.returncode == 0

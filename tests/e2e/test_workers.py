@@ -1,4 +1,4 @@
-"""`serve --workers`: several processes on one port, seen from outside."""
+"""`serve --workers`: several processes on one port, from the outside."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,16 @@ import pytest
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
-from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
-from embedwire_server.process.supervisor import reserved
+from embedwire_server.process.port_reservation import reserve_port
 from tests.support.messages import text_input
 from tests.support.ports import held_port
 from tests.support.process import ServerProcess
-from tests.support.serving import until
+from tests.support.serving import settings_of, until
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-# On so many connections none of two workers stays without a call but once in a million times.
+# With so many connections a worker of two gets none only once in a million runs.
 CONNECTIONS = 20
 
 
@@ -38,7 +37,7 @@ async def answer(visit: Visit) -> None:
 
 @contextlib.asynccontextmanager
 async def calls(target: str, number: int = CONNECTIONS) -> AsyncGenerator[list[Any]]:
-    """Calls that run, each on a connection of its own, so that the kernel spreads them."""
+    """Running calls on separate connections, which the kernel distributes."""
     async with contextlib.AsyncExitStack() as stack:
         running = []
         for _ in range(number):
@@ -66,7 +65,7 @@ def is_running(pid: int) -> bool:
 
 
 def is_free(address: Address) -> bool:
-    with contextlib.suppress(OSError), reserved(address):
+    with contextlib.suppress(OSError), reserve_port(address):
         return True
     return False
 
@@ -77,7 +76,7 @@ def serve(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 async def test_workers_share_a_port_and_a_sandbox() -> None:
-    """Each of two workers answers some of the connections, counts and logs them itself; one sandbox answers both."""
+    """Two workers each answer some connections, with metrics and logs of their own; one sandbox serves both."""
     async with ServerProcess.running(workers=2) as server:
         async with calls(server.target) as running:
             answers = await asyncio.gather(*running)
@@ -94,18 +93,18 @@ async def test_workers_share_a_port_and_a_sandbox() -> None:
     assert sum(shares) == CONNECTIONS
     assert all(shares)
     assert {one.embeddings[0].result.upstream for one in answers} == {"sandbox"}
-    assert sum("the embedded sandbox answers" in line for line in server.log) == 1
+    assert sum("using the embedded sandbox" in line for line in server.log) == 1
 
 
 def metrics_of_latest(server: ServerProcess, worker: int) -> list[str]:
-    """The URL of the metrics of the latest process of a worker; empty until it serves."""
+    """The metrics URL of the latest process of a worker; empty until it serves."""
     lines = [line for line in server.log if f"worker={worker}" in line]
     start = max(number for number, line in enumerate(lines) if "a worker starts" in line)
     return [url for line in lines[start:] for url in re.findall(r"metrics=(http://\S+/metrics)", line)]
 
 
-async def test_a_worker_that_dies_comes_back() -> None:
-    """It is logged and started again, later each time; meanwhile the other one answers all calls."""
+async def test_a_worker_that_dies_is_restarted() -> None:
+    """A worker that dies is logged and restarted with a growing delay; the other worker answers all calls."""
     async with ServerProcess.running(answer, workers=2) as server:
         for pause in ("0.25", "0.5"):
             pid = server.worker(0)
@@ -122,7 +121,7 @@ async def test_a_worker_that_dies_comes_back() -> None:
 
 
 async def test_a_signal_drains_all_workers() -> None:
-    """Running calls of all workers end well and the exit code is 0, also if Ctrl-C and systemd tell the workers too."""
+    """Running calls of all workers complete and the exit code is 0, also if the workers get the signal directly."""
     go_on = asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -144,16 +143,16 @@ async def test_a_signal_drains_all_workers() -> None:
         assert await ending == 0
 
     assert not any(map(is_running, pids))
-    assert not any("Traceback" in line or "has ended" in line for line in server.log)
+    assert not any("Traceback" in line or "has exited" in line for line in server.log)
 
 
 def in_flight(metrics: str) -> float:
     return float(re.findall(r'embedwire_inputs_in_flight{modality="text"} (\S+)', metrics)[0])
 
 
-async def test_a_second_signal_ends_all_at_once() -> None:
-    """A drain that would take a minute is cut short, and no worker is left."""
-    async with ServerProcess.running(answer, workers=2, drain_delay=60) as server:
+async def test_a_second_signal_ends_all_workers() -> None:
+    """A second signal ends a long drain at once, and leaves no worker."""
+    async with ServerProcess.running(answer, workers=2, shutdown_delay=60) as server:
         pids = [server.worker(index) for index in range(2)]
         server.process.send_signal(signal.SIGTERM)
         await until(lambda: sum("draining" in line and "worker=" in line for line in server.log) == 2)
@@ -161,8 +160,8 @@ async def test_a_second_signal_ends_all_at_once() -> None:
         await until(lambda: not any(map(is_running, pids)))
 
 
-async def test_the_port_is_theirs_as_long_as_they_live() -> None:
-    """A second server, with workers or without, is refused; if the supervisor is killed, no worker holds the port."""
+async def test_the_port_is_held_by_the_server() -> None:
+    """A second server, with workers or not, cannot bind; if the supervisor is killed, no worker keeps the port."""
     async with ServerProcess.running(answer, workers=2) as server:
         words = ("--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--workers")
         for ended in await asyncio.gather(*[asyncio.to_thread(serve, *words, workers) for workers in "12"]):
@@ -177,11 +176,11 @@ async def test_the_port_is_theirs_as_long_as_they_live() -> None:
 
 @contextlib.contextmanager
 def held_port_below_a_taken_one() -> Generator[int]:
-    """A port for the server, and the next one, on which something listens: both are bound by this test."""
+    """A free port for the server, and the next one, on which something listens: both are bound by this test."""
     with contextlib.ExitStack() as stack:
         for _ in range(1000):
             port = stack.enter_context(held_port())
-            with contextlib.suppress(OSError, OverflowError):  # another process has the next one, or there is none
+            with contextlib.suppress(OSError, OverflowError):  # another process has the next port, or it does not exist
                 stack.enter_context(socket.create_server(("127.0.0.1", port + 1)))
                 break
         else:
@@ -189,11 +188,11 @@ def held_port_below_a_taken_one() -> Generator[int]:
         yield port
 
 
-def test_a_worker_that_does_not_start_is_the_servers_end() -> None:
-    """Worker 1 wants the metrics port next to the first; if it is taken, the server says so and ends with 1."""
+def test_a_worker_that_does_not_start_ends_the_server() -> None:
+    """If the metrics port of worker 1, next to the first, is in use, the server reports it and exits with 1."""
     with held_port_below_a_taken_one() as port:
         words = ("--listen", "127.0.0.1:0", "--metrics-listen", f"127.0.0.1:{port}", "--workers", "2")
-        ended = serve(*words, "--drain-delay", "60")
+        ended = serve(*words, "--shutdown-delay", "60")
     lines = ended.stderr.splitlines()
 
     assert ended.returncode == 1
@@ -204,10 +203,10 @@ def test_a_worker_that_does_not_start_is_the_servers_end() -> None:
 
 
 async def test_rate_limits_hold_for_all_workers_together() -> None:
-    """Of three requests a day, two workers make three."""
+    """With a limit of three requests a day, two workers make three in all."""
     async with (
         ScriptedHttpServer(answer).running() as upstream,
-        ServerProcess.running(upstream=upstream.base_url, workers=2, text_requests_per_day=3) as server,
+        ServerProcess.running(upstream=upstream.base_url, workers=2, rate_limits_text_requests_per_day=3) as server,
     ):
         found = await codes(server.target)
 
@@ -215,12 +214,12 @@ async def test_rate_limits_hold_for_all_workers_together() -> None:
 
 
 def test_a_reserved_port_is_for_workers_only() -> None:
-    """Before any worker listens, nobody else can; workers can, with SO_REUSEPORT."""
-    with reserved(Address("127.0.0.1:0")) as held:
+    """Before any worker listens, other processes cannot bind the port; workers can, with SO_REUSEPORT."""
+    with reserve_port(Address("127.0.0.1:0")) as held:
         host, port = held.getsockname()
         for _ in range(2):
             with pytest.raises(OSError, match=f"--listen 127.0.0.1:{port}: Address already in use"):
-                reserved(Address(f"{host}:{port}"))
+                reserve_port(Address(f"{host}:{port}"))
         with pytest.raises(OSError, match="in use"):
             socket.create_server((host, port))
         with (
@@ -231,18 +230,18 @@ def test_a_reserved_port_is_for_workers_only() -> None:
             pass
 
 
-def test_the_remains_of_connections_hold_no_port() -> None:
-    """Where a server of one process has just ended, workers start at once."""
+def test_connections_in_time_wait_do_not_block_the_port() -> None:
+    """Workers start immediately after a single-process server has ended."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         host, port = listening.getsockname()
         with socket.create_connection((host, port)):
-            listening.accept()[0].close()  # who closes first keeps the remains
-    with reserved(Address(f"{host}:{port}")), socket.create_server((host, port), reuse_port=True):
+            listening.accept()[0].close()  # the side that closes first keeps the connection in TIME_WAIT
+    with reserve_port(Address(f"{host}:{port}")), socket.create_server((host, port), reuse_port=True):
         pass
 
 
-async def test_a_shared_sandbox_never_gets_the_servers_key() -> None:
-    """A worker calls the sandbox of its supervisor by the name `sandbox`, with a key that is made up."""
+async def test_the_sandbox_gets_a_generated_key() -> None:
+    """A worker calls the sandbox of its supervisor by the name `sandbox`, with a generated key."""
     async with ScriptedHttpServer(answer).running() as upstream:
         settings: dict[str, Any] = {
             "api_key": "tlk_CANARY",
@@ -250,7 +249,7 @@ async def test_a_shared_sandbox_never_gets_the_servers_key() -> None:
             "metrics_listen": "127.0.0.1:0",
             "upstream": "sandbox",
         }
-        async with App(Settings(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
+        async with App(settings_of(**settings), sandbox_url=upstream.base_url) as app, calls(app.target, 1) as running:
             found = await running[0]
 
     assert found.embeddings[0].result.upstream == "sandbox"

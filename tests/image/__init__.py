@@ -1,10 +1,10 @@
-"""The container image, built and looked at from outside: `make image-test`.
+"""The container image, built and tested from outside: `make image-test`.
 
-engine      buildah and podman with a store of their own, so that nothing else on the machine sees what is made here
-base        the image that the Dockerfile starts from: pulled, or made of Debian's packages where no registry answers
-container   a container that runs, and what the kernel says of it
-stage       what a check is given: the image, containers of it, an upstream beside them
+engine      buildah and podman with a separate store
+base        the base image of the Dockerfile: pulled, or made of Debian packages if no registry answers
+container   a running container, and its state in the kernel
+stage       the environment of a check: the image, containers of it, an upstream
 
-The other modules are families of checks: `contents` of the image, the `cage` it runs in, `calls` from outside, and its
-`life` from start to stop. A check is a function with `@check`; `python -m tests.image --list` names them all.
+The other modules are families of checks: `contents`, `cage` (restrictions at run time), `calls` from outside, and
+`life`, from start to stop. A check is a function with `@check`; `python -m tests.image --list` names them all.
 """

@@ -1,4 +1,4 @@
-"""Builds the image, puts every check to it, and prints one line for each: `make image-test`."""
+"""Builds the image, runs every check, and prints one line for each: `make image-test`."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ MOST_SECONDS = 300
 
 
 def build(engine: Engine) -> Stage:
-    """Make the base if there is none, and the image on it; both anew if their recipes changed."""
+    """Build the base and the image, each if it is missing or its recipe changed."""
     dockerfile = REPOSITORY / "Dockerfile"
     name = base.name_in(dockerfile)
     origin = base.ensure(engine, name)
@@ -32,26 +32,26 @@ def build(engine: Engine) -> Stage:
 
 
 async def put(check: Check, stage: Stage) -> bool:
-    """Put one check to the image and print what came of it; whatever goes wrong in between fails it."""
+    """Run one check and print its result; an exception fails it."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(MOST_SECONDS):
             verdict = await check.look(stage)
-    except Exception as error:  # noqa: BLE001 - the other checks are still to be seen
+    except Exception as error:  # noqa: BLE001 - the other checks still run
         verdict = Verdict([Figure(f"!{error!r}", "a result", kept=False)])
     figures = "; ".join(f"{figure.text} ({figure.bound})" for figure in verdict.figures)
     kept = "kept" if verdict.kept else "broken"
-    print(f"{kept:6}  {check.name:18}  {time.monotonic() - began:5.1f} s  {figures}", flush=True)  # noqa: T201 - what it is for
+    print(f"{kept:6}  {check.name:18}  {time.monotonic() - began:5.1f} s  {figures}", flush=True)  # noqa: T201 - the output of the command
     return verdict.kept
 
 
 async def put_all(checks: list[Check], stage: Stage) -> int:
-    """One after the other; how many failed."""
+    """Run the checks one by one; return the number of failed ones."""
     return sum([not await put(check, stage) for check in checks])
 
 
 def ordered() -> list[Check]:
-    """The checks in the order of their families."""
+    """Return the checks in the order of their families."""
     return [check for family in FAMILIES for check in ALL.values() if check.look.__module__ == family.__name__]
 
 
@@ -63,14 +63,14 @@ def main() -> int:
     checks = [check for check in ordered() if check.name in (chosen.only or ALL)]
     if chosen.list:
         for check in checks:
-            print(f"{check.name:18}  {check.sentence}")  # noqa: T201 - what it is for
+            print(f"{check.name:18}  {check.sentence}")  # noqa: T201 - the output of the command
         return 0
     if os.geteuid() != 0:
         parser.error("needs root, as debootstrap and the mounts of a store do")
     engine = Engine.on(DIRECTORY.absolute())
     try:
         stage = build(engine)
-        print(f"base: {stage.base}, from {stage.origin}; store: {engine.driver}", flush=True)  # noqa: T201 - what it is for
+        print(f"base: {stage.base}, from {stage.origin}; store: {engine.driver}", flush=True)  # noqa: T201 - the output of the command
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             failed = runner.run(put_all(checks, stage))
     finally:

@@ -1,4 +1,4 @@
-"""The image that the Dockerfile starts from, under the name that it has there."""
+"""The base image of the Dockerfile, under its original name."""
 
 import configparser
 import hashlib
@@ -18,12 +18,12 @@ _LEFT_OUT = (*(f"{name}/*" for name in _OF_THE_KERNEL), "var/cache/apt/*", "var/
 
 
 def name_in(dockerfile: Path) -> str:
-    """What the Dockerfile starts from unless told otherwise."""
+    """Return the default base image of the Dockerfile."""
     return str(re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile.read_text(), re.MULTILINE)[0])
 
 
 def ensure(engine: Engine, name: str) -> str:
-    """Have it in the store, able to install packages as this machine does; where it is from."""
+    """Ensure that it is in the store and can install packages as this machine does; return its origin."""
     recipe = hashlib.sha256(f"{_SUITE} {_PACKAGES} {_LEFT_OUT} {_pip_configuration()}".encode()).hexdigest()[:16]
     labels = (engine.facts(name)["Labels"] or {}) if engine.has(name) else {}
     if labels.get("recipe") == recipe:
@@ -44,7 +44,7 @@ def ensure(engine: Engine, name: str) -> str:
 
 
 def _of_packages(engine: Engine) -> str:
-    """Debian's Python on a small Debian: what a machine without a registry can have."""
+    """Build Python on a minimal Debian from packages, for a machine without a registry."""
     root, packed = engine.directory / "base", engine.directory / "base.tar"
     shutil.rmtree(root, ignore_errors=True)
     engine.run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, root, seconds=900)
@@ -59,7 +59,7 @@ def _of_packages(engine: Engine) -> str:
 
 
 def _adapt(engine: Engine, container: str) -> None:
-    """Let pip in a build reach what pip reaches here: a matter of this machine, and so not of the Dockerfile."""
+    """Give pip in a build the indexes of this machine, which are no part of the Dockerfile."""
     written = engine.directory / "pip.conf"
     written.write_text(_pip_configuration())
     engine.buildah("copy", container, written, "/etc/pip.conf")
@@ -67,7 +67,7 @@ def _adapt(engine: Engine, container: str) -> None:
 
 
 def _pip_configuration() -> str:
-    """The indexes of this machine's pip, as a file; certificates are where `_adapt` puts them."""
+    """Return the pip configuration of this machine as a file; certificates are where `_adapt` puts them."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     wanted = r"^(?:global|install|:env:)\.(index-url|extra-index-url|trusted-host|proxy|timeout)='(.*)'$"

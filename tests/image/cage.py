@@ -1,4 +1,4 @@
-"""What the server may do in its container: as little as it can be run with."""
+"""Restrictions of the server in its container."""
 
 import asyncio
 from pathlib import Path
@@ -9,25 +9,25 @@ from tests.system.verdict import Verdict
 
 _WRITING = f"""
 import json, os
-def refused(place):
+def refused(path):
     try:
-        open(os.path.join(place, "probe"), "w").close()
+        open(os.path.join(path, "probe"), "w").close()
     except OSError as error:
         return type(error).__name__ if error.errno not in (13, 30) else ""
     return "written"
-places = ["/", "/etc", "/opt/embedwire/bin", "/root", "/home", "/run", "/tmp", "/usr/bin", "/var/lib", "/var/tmp"]
-written = [place for place in places if refused(place)]
+paths = ["/", "/etc", "/opt/embedwire/bin", "/root", "/home", "/run", "/tmp", "/usr/bin", "/var/lib", "/var/tmp"]
+written = [path for path in paths if refused(path)]
 open("{SPOOL}/probe", "w").close()
 os.unlink("{SPOOL}/probe")
-print(json.dumps([len(places), written]))
+print(json.dumps([len(paths), written]))
 """
 
 
 @check("rights")
 async def its_rights(stage: Stage) -> Verdict:
-    """It runs as nobody, has no capability and gains none, and can write nothing but its spool."""
+    """It runs as an unprivileged user, has no capability and gains none, and can write only to its spool."""
     async with stage.container() as container:
-        places, written = await container.python(_WRITING)
+        paths, written = await container.python(_WRITING)
         verdict = Verdict()
         for kind in ("Uid", "Gid", "Groups"):
             verdict.exactly(f"is its {kind.lower()}", " ".join(set(container.status(kind).split())), str(UID))
@@ -35,7 +35,7 @@ async def its_rights(stage: Stage) -> Verdict:
         verdict.exactly("capabilities", " ".join(masks) or "no", "no")
         verdict.exactly("for no new rights", container.status("NoNewPrivs"), "1")
         verdict.exactly("for filtered system calls", container.status("Seccomp"), "2")
-        verdict.exactly(f"of {places} places can be written {' '.join(written)}".strip(), len(written), 0)
+        verdict.exactly(f"of {paths} paths can be written {' '.join(written)}".strip(), len(written), 0)
         verdict.exactly("MiB are its limit", int(container.cgroup("memory.max")) >> 20, MEMORY_MIB)
         verdict.exactly("processes are its limit", int(container.cgroup("pids.max")), PROCESSES)
     return verdict
@@ -43,7 +43,7 @@ async def its_rights(stage: Stage) -> Verdict:
 
 @check("process-1")
 async def process_1(stage: Stage) -> Verdict:
-    """The server is process 1 itself: no shell between it and the signals."""
+    """The server is process 1, without a shell in front of it."""
     async with stage.container() as container:
         command = Path(f"/proc/{container.pid}/cmdline").read_bytes().decode().split("\0")[:-1]
         verdict = Verdict()
@@ -55,7 +55,7 @@ async def process_1(stage: Stage) -> Verdict:
 
 @check("unasked")
 async def it_asks_what_its_upstream_is(stage: Stage) -> Verdict:
-    """Without a key and an upstream it does not start, and says what to set."""
+    """Without a key and an upstream it does not start, and names the settings to set."""
     ended = await asyncio.to_thread(
         stage.engine.in_container, "run", "--rm", "--network", "host", "--no-healthcheck", stage.image
     )

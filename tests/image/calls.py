@@ -49,7 +49,7 @@ async def calls_of_each_kind(stage: Stage) -> Verdict:
 
 
 def _good(verdict: Verdict, what: str, embeddings: list[Embedding], segments: int) -> None:
-    """All inputs are answered by the sandbox, with so many segments and unit vectors of the right length."""
+    """Check that the sandbox answered all inputs, with this many segments and unit vectors of the right length."""
     found = [segment for embedding in embeddings for segment in embedding.segments]
     vectors = [np.asarray(segment.vector) for segment in found]
     sound = all(
@@ -81,7 +81,7 @@ async def its_configuration_file(stage: Stage) -> Verdict:
 
 @check("safety")
 async def it_is_safe(stage: Stage) -> Verdict:
-    """It serves TLS with a mounted certificate and takes no call without a token; SIGHUP lets a further token in."""
+    """It serves TLS with a mounted certificate and refuses calls without a token; SIGHUP adds a token."""
     folder = stage.engine.directory / "etc"
     folder.mkdir(exist_ok=True)
     authority, place = trustme.CA(), "/etc/embedwire"
@@ -125,7 +125,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 @check("large-upload")
 async def a_large_upload(stage: Stage) -> Verdict:
-    """A file as large as its memory passes through its spool on the volume, which is empty then and before."""
+    """A file as large as its memory passes through its spool on the volume, which is empty before and after."""
     async with (
         stage.sandbox() as upstream,
         stage.container(upstream=upstream, api_key="any") as container,
@@ -154,12 +154,12 @@ async def a_large_upload(stage: Stage) -> Verdict:
 
 
 class _Seen:
-    """What the spool looked like when nearly all of a file was sent."""
+    """The state of the spool when most of a file was sent."""
 
     files = names = taken = 0
 
     def watched(self, container: Container) -> Iterator[bytes]:
-        """The chunks of a large WAV file of noise."""
+        """Yield the chunks of a large WAV file of noise."""
         layout = (b"RIFF", 36 + LARGE_BYTES, b"WAVE", b"fmt ", 16, 1, 2, _RATE, _RATE * _FRAME, _FRAME, 16)
         yield struct.pack("<4sI4s4sIHHIIHH", *layout) + struct.pack("<4sI", b"data", LARGE_BYTES)
         noise = np.random.default_rng(7).integers(-8000, 8000, MIB // 2, np.int16).tobytes()

@@ -1,4 +1,4 @@
-"""A container that runs, and what the kernel says of it."""
+"""A running container, and its state in the kernel."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,12 @@ from tests.system.server import SERVICE
 UID = 65532
 SPOOL = "/var/spool/embedwire"
 MEMORY_MIB, PROCESSES = 256, 64
-# As strict as it can be run; no tmpfs either, so that nothing but the spool can be written.
+# The strictest options; no tmpfs either, so that only the spool is writable.
 CAGE = ["--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 CAGE += ["--memory", f"{MEMORY_MIB}m", "--memory-swap", f"{MEMORY_MIB}m", "--pids-limit", str(PROCESSES)]
-CAGE += ["--network", "host", "--no-healthcheck"]  # a network of its own needs more than this machine may have
+CAGE += ["--network", "host", "--no-healthcheck"]  # a separate network may need more rights than this machine has
 _NUMBERS = itertools.count()
-# What version 2 of cgroups calls it, and version 1.
+# Names in version 2 of cgroups, and in version 1.
 _CGROUP_FILES = {
     "memory.max": "memory.limit_in_bytes",
     "memory.current": "memory.usage_in_bytes",
@@ -69,7 +69,7 @@ class Container:
         environment: Mapping[str, str],
         mounts: Mapping[Path, str] | None = None,
     ) -> AsyncGenerator["Container"]:
-        """Start one in the cage and wait until it serves: everybody in plain text, unless its settings say otherwise.
+        """Start one with all restrictions and wait until it serves, by default in plain text without tokens.
 
         Args:
             engine: what runs it.
@@ -87,8 +87,8 @@ class Container:
         try:
             await asyncio.to_thread(engine.podman, "run", "--detach", "--name", name, *CAGE, *words, image)
             wanted = "{{.State.Pid}} {{range .Mounts}}{{.Destination}}={{.Source}} {{end}}"
-            pid, *places = (await asyncio.to_thread(engine.podman, "inspect", "--format", wanted, name)).split()
-            self.pid, self.spool = int(pid), Path(dict(place.split("=", 1) for place in places)[SPOOL])
+            pid, *volumes = (await asyncio.to_thread(engine.podman, "inspect", "--format", wanted, name)).split()
+            self.pid, self.spool = int(pid), Path(dict(volume.split("=", 1) for volume in volumes)[SPOOL])
             await self._serving()
             yield self
         finally:
@@ -102,7 +102,7 @@ class Container:
                 await asyncio.sleep(0.01)
 
     async def health(self) -> str:
-        """The status as this machine sees it, or the code of the failed call."""
+        """Return the health status over the network, or the code of the failed call."""
         channel = grpc.aio.insecure_channel(self.health_target, [("grpc.use_local_subchannel_pool", 1)])
         async with channel:
             try:
@@ -113,13 +113,13 @@ class Container:
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     async def execute(self, *words: str, **environment: str) -> tuple[int, str]:
-        """Run a program inside: its exit code, and what it printed."""
+        """Run a program inside; return its exit code and output."""
         settings = [word for pair in environment.items() for word in ("--env", "=".join(pair))]
         ended = await asyncio.to_thread(self.engine.in_container, "exec", *settings, self.name, *words)
         return ended.returncode, (ended.stdout + ended.stderr).strip()
 
     async def python(self, program: str) -> Any:
-        """What a program for the Python inside prints, which is JSON."""
+        """Run a Python program inside; return its output, parsed as JSON."""
         code, printed = await self.execute("python", "-c", program)
         if code:
             raise RuntimeError(f"python inside ended with {code}: {printed}")
@@ -134,7 +134,7 @@ class Container:
         return await asyncio.to_thread(page)
 
     async def ended(self) -> int:
-        """Wait for the end: the exit code of process 1."""
+        """Wait for the end; return the exit code of process 1."""
         return int(await asyncio.to_thread(self.engine.podman, "wait", self.name, seconds=60))
 
     def log(self) -> str:
@@ -142,16 +142,16 @@ class Container:
         return ended.stdout + ended.stderr
 
     def status(self, name: str) -> str:
-        """A line of process 1 in /proc."""
+        """Return a line of process 1 in /proc."""
         found = re.search(rf"^{name}:\s+(.*)$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
         return found[1] if found else ""
 
     def mib(self, name: str) -> float:
-        """Memory of process 1 by its name in /proc, VmRSS or VmHWM."""
+        """Return memory of process 1 by its name in /proc, VmRSS or VmHWM."""
         return int(self.status(name).split()[0]) / 1024
 
     def cgroup(self, file: str) -> str:
-        """A file of its control group, by its name in version 2."""
+        """Return the content of a file of its control group, by its name in version 2."""
         controller = file.partition(".")[0]
         for line in Path(f"/proc/{self.pid}/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -162,11 +162,11 @@ class Container:
         raise RuntimeError(f"the container has no control group for {controller}")
 
     def killed_for_memory(self) -> int:
-        """How often the kernel ended a process for want of memory."""
+        """Return how often the kernel's OOM killer ended a process."""
         return int(re.search(r"^oom_kill (\d+)$", self.cgroup("memory.events"), re.MULTILINE)[1])  # type: ignore[index]
 
     def spooled(self) -> list[str]:
-        """The files in its spool that it holds open, as the kernel names them."""
+        """Return the files in its spool that it has open, as named by the kernel."""
         links = []
         for link in Path(f"/proc/{self.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -174,7 +174,7 @@ class Container:
         return [link for link in links if link.startswith(SPOOL)]
 
     def spool_bytes(self) -> int:
-        """How much of the disk those take."""
+        """Return the disk space of those files."""
         taken = 0
         for link in Path(f"/proc/{self.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The contents of the image."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from tests.image.container import SPOOL, UID
 from tests.image.stage import REPOSITORY, Stage, check
 from tests.system.verdict import Verdict
 
-# Compilers and build tools, installers of Python packages, and what fetches more from elsewhere.
+# Compilers and build tools, installers of Python packages, and download tools.
 _TOOLS = {
     "cc",
     "c++",
@@ -42,7 +42,7 @@ _INSTALLERS = {"pip", "setuptools", "wheel", "ensurepip", "hatchling", "pkg_reso
 _LEFTOVERS = re.compile(
     r"^/(?:var/lib/apt/lists|var/cache/apt|root/\.cache|src|opt/pip)/.|\.(?:deb|whl)$|/\.git/|/tests/image/"
 )
-_WRITABLE_BY_ALL = {"/tmp", "/var/tmp", "/run/lock"}  # of every Debian; a read-only root closes them
+_WRITABLE_BY_ALL = {"/tmp", "/var/tmp", "/run/lock"}  # world-writable in every Debian; read-only with a read-only root
 
 _VERSIONS = """
 import importlib.metadata, json
@@ -60,7 +60,7 @@ print(json.dumps([len(modules), [module.__name__ for module in modules
 
 @check("size")
 async def its_size(stage: Stage) -> Verdict:
-    """It is small, unpacked and as it travels, and is built fast."""
+    """It is small, unpacked and compressed, and is built fast."""
     own = (stage.facts["Size"] - stage.engine.facts(stage.base)["Size"]) / 1e6
     pushed = stage.engine.directory / "pushed"
     stage.engine.buildah("push", "--compression-format", "gzip", stage.image, f"dir:{pushed}", seconds=300)
@@ -80,7 +80,7 @@ def _layers(pushed: Path) -> list[dict[str, int]]:
 
 @check("configuration")
 async def its_configuration(stage: Stage) -> Verdict:
-    """It says who it runs as, what process 1 is, how it is stopped, asked for its health, and called."""
+    """It declares its user, process 1, stop signal, health check and ports."""
     config, health = stage.facts["Config"], stage.facts["Healthcheck"]
     verdict = Verdict()
     verdict.exactly("is the user", config["User"], f"{UID}:{UID}")
@@ -96,7 +96,7 @@ async def its_configuration(stage: Stage) -> Verdict:
 
 @check("contents")
 async def what_is_not_in_it(stage: Stage) -> Verdict:
-    """No compiler, no installer, nothing of the build, nothing that gains rights, no file that its user may write."""
+    """No compiler, no installer, no build files, no setuid program or capability, no file that its user may write."""
     with stage.file_system() as root:
         files = [(f"/{path.relative_to(root)}", path.lstat()) for path in _files(root)]
         rights = [name for name, status in files if status.st_mode & 0o6000 and stat.S_ISREG(status.st_mode)]
@@ -150,7 +150,7 @@ def _is_writable(name: str, status: os.stat_result) -> bool:
 
 @check("versions")
 async def its_versions(stage: Stage) -> Verdict:
-    """Every package in it is of the version that constraints.txt pins, and every module has its bytecode."""
+    """Every package has the version that constraints.txt pins, and every module has its bytecode."""
     pinned: dict[str, str] = {}
     for line in (REPOSITORY / "constraints.txt").read_text().splitlines():
         requirement = Requirement(line)

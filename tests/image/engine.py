@@ -1,4 +1,4 @@
-"""buildah and podman with a store of their own, without a daemon and a registry."""
+"""buildah and podman with a separate store, without a daemon and a registry."""
 
 import dataclasses
 import hashlib
@@ -9,21 +9,21 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-DRIVERS = ("overlay", "vfs")  # the second works on any file system, and copies every layer
+DRIVERS = ("overlay", "vfs")  # the second one works on any file system, but copies every layer
 
 _ENOUGH = 20_000
 
 
 class CommandFailed(Exception):
-    """A command ended badly, or not in time; the text has its last lines."""
+    """A command failed or timed out; the message has its last lines."""
 
 
 @dataclasses.dataclass
 class Engine:
-    """The commands, on a store below `directory`.
+    """The commands, with a store below `directory`.
 
     Attributes:
-        driver: how the store keeps layers.
+        driver: storage driver of the layers.
     """
 
     directory: Path
@@ -31,7 +31,7 @@ class Engine:
 
     @classmethod
     def on(cls, directory: Path) -> "Engine":
-        """One with the first driver that works there, cleared of what an earlier run was kept from clearing."""
+        """Return an engine with the first driver that works there, after removal of remains of an earlier run."""
         directory.mkdir(parents=True, exist_ok=True)
         limits = ", ".join(f'"{name}={_most(name)}:{_most(name)}"' for name in ("nofile", "nproc"))
         (directory / "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{limits}]\n")
@@ -60,7 +60,7 @@ class Engine:
 
     @property
     def _state(self) -> Path:
-        """Where podman keeps what is running: not below the directory, whose name may be longer than podman allows."""
+        """Return the directory of podman's run state: not below `directory`, which may be too long for podman."""
         return Path("/run", "embedwire-" + hashlib.sha256(str(self.directory).encode()).hexdigest()[:8])
 
     def buildah(self, *words: object, seconds: float = 60) -> str:
@@ -70,21 +70,21 @@ class Engine:
         return self.run(*self._podman, *words, seconds=seconds)
 
     def in_container(self, *words: object, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
-        """`podman exec`, or anything else that may well fail."""
+        """Run `podman exec` or another command that may fail."""
         return self._ended(*self._podman, *words, seconds=seconds)
 
     @property
     def _podman(self) -> list[str]:
-        # crun wants one hierarchy of cgroups and systemd wants to be asked; runc and cgroupfs work with and without.
+        # crun requires the unified cgroup hierarchy, the systemd manager a session; runc and cgroupfs work everywhere.
         kind = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "runc"]
         environment = ["env", f"CONTAINERS_CONF={self.directory / 'containers.conf'}"]
         return [*environment, "podman", *self._store, "--tmpdir", str(self._state / "tmp"), *kind]
 
     def run(self, *words: object, seconds: float = 60) -> str:
-        """Run any command and give its output.
+        """Run any command and return its output.
 
         Raises:
-            CommandFailed: it ended badly, or not in time.
+            CommandFailed: it failed or timed out.
         """
         ended = self._ended(*words, seconds=seconds)
         if ended.returncode:
@@ -103,12 +103,12 @@ class Engine:
         return bool(self.buildah("images", "--quiet", "--filter", f"reference={image}"))
 
     def facts(self, image: str) -> dict[str, Any]:
-        """What `podman image inspect` tells."""
+        """Return the output of `podman image inspect`."""
         found: list[dict[str, Any]] = json.loads(self.podman("image", "inspect", image))
         return found[0]
 
     def clear(self) -> None:
-        """End containers, remove them and images without a name, and unmount the store."""
+        """End containers, remove them and unnamed images, and unmount the store."""
         self.podman("rm", "--all", "--force", "--volumes", "--time", "0")
         self.buildah("rm", "--all")
         self.podman("image", "prune", "--force")
@@ -118,6 +118,6 @@ class Engine:
 
 
 def _most(name: str) -> int:
-    """So many for a container: podman's own default cannot be had where limits may not be raised."""
+    """Return the limit for a container: podman's default fails where limits may not be raised."""
     hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
     return _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)

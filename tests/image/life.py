@@ -1,4 +1,4 @@
-"""From start to stop."""
+"""Start, health, drain and stop."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ _REST_SECONDS = 1.0
 
 @check("start")
 async def its_start(stage: Stage) -> Verdict:
-    """It serves soon, and takes little memory while nobody calls."""
+    """It starts fast, and uses little memory without calls."""
     taken, resident, grouped = [], [], []
     for _ in range(STARTS):
         async with stage.container(upstream="http://127.0.0.1:9") as container:
@@ -40,9 +40,9 @@ async def its_start(stage: Stage) -> Verdict:
 
 @check("health")
 async def its_health(stage: Stage) -> Verdict:
-    """The image's own question for its health is answered 0 while it serves, and 1 while it drains or nobody serves."""
+    """The image's own health check exits with 0 while it serves, and 1 while it drains or no server listens."""
     question = stage.facts["Healthcheck"]["Test"][1:]
-    async with stage.container(upstream="http://127.0.0.1:9", drain_delay=30) as container:
+    async with stage.container(upstream="http://127.0.0.1:9", shutdown_delay=30) as container:
 
         async def asked(**environment: str) -> str:
             code, printed = await container.execute(*question, **environment)
@@ -51,7 +51,7 @@ async def its_health(stage: Stage) -> Verdict:
         verdict = Verdict()
         verdict.exactly("from outside", await container.health(), "SERVING")
         verdict.exactly("inside", await asked(), "SERVING 0")
-        verdict.exactly("where nobody serves", await asked(EMBEDWIRE_HEALTH_LISTEN="0.0.0.0:9"), "UNAVAILABLE 1")
+        verdict.exactly("without a server", await asked(EMBEDWIRE_HEALTH_LISTEN="0.0.0.0:9"), "UNAVAILABLE 1")
         verdict.exactly("if the upstream is a flag", await asked(EMBEDWIRE_UPSTREAM=""), "SERVING 0")
         await _terminate(container)
         verdict.exactly("inside, while it drains", await asked(), "NOT_SERVING 1")
@@ -60,20 +60,20 @@ async def its_health(stage: Stage) -> Verdict:
 
 @check("drain")
 async def its_drain(stage: Stage) -> Verdict:
-    """After SIGTERM to process 1 running calls finish, health says no, and the exit code is 0."""
+    """After SIGTERM to process 1 running calls finish, health is NOT_SERVING, and the exit code is 0."""
     return await _drained(stage, _terminate)
 
 
 @check("stop")
 async def its_stop(stage: Stage) -> Verdict:
-    """`podman stop` does the same."""
+    """`podman stop` has the same effect."""
     return await _drained(stage, _stop)
 
 
 @check("second-signal")
 async def its_second_signal(stage: Stage) -> Verdict:
-    """A second SIGTERM ends process 1 at once, though it still drains."""
-    async with stage.container(upstream="http://127.0.0.1:9", drain_delay=60) as container:
+    """A second SIGTERM ends process 1 at once during the drain."""
+    async with stage.container(upstream="http://127.0.0.1:9", shutdown_delay=60) as container:
         await _terminate(container)
         await _changed_health(container)
         began = time.monotonic()
@@ -98,7 +98,7 @@ async def _drained(stage: Stage, end: Callable[[Container], Coroutine[Any, Any, 
     answer = Answer("200", segments(SEGMENTS, STREAM_SECONDS))
     async with (
         Upstream(lambda _: answer).running() as upstream,
-        stage.container(upstream=upstream.base_url, drain_delay=STREAM_SECONDS) as container,
+        stage.container(upstream=upstream.base_url, shutdown_delay=STREAM_SECONDS) as container,
         Callers.connected(container.target) as callers,
         asyncio.TaskGroup() as group,
     ):
@@ -125,7 +125,7 @@ async def _drained(stage: Stage, end: Callable[[Container], Coroutine[Any, Any, 
 
 
 async def _changed_health(container: Container) -> str:
-    """What health is once it is no longer what it was."""
+    """Wait for a change of the health status; return the new one."""
     async with asyncio.timeout(STREAM_SECONDS):
         while (health := await container.health()) == "SERVING":
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What a check is given: the image, containers of it, and an upstream beside them."""
+"""The environment of a check: the image, containers of it, and an upstream."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from tests.image.engine import Engine
 from tests.system.verdict import Verdict
 
 REPOSITORY = Path(__file__).parents[2]
-_NAMES = {"api_key": "TWELVELABS_API_KEY"}  # the one setting that is not ours to name
+_NAMES = {"api_key": "TWELVELABS_API_KEY"}  # the one variable whose name is not ours
 
 
 @dataclasses.dataclass
@@ -22,11 +22,11 @@ class Stage:
     """The image under test.
 
     Attributes:
-        engine: what holds and runs it.
+        engine: where it is stored and run.
         image: its name.
-        base: the name of what it is built on.
-        origin: where that is from.
-        build_seconds: how long the build took.
+        base: name of its base image.
+        origin: where the base image is from.
+        build_seconds: duration of the build.
     """
 
     engine: Engine
@@ -37,14 +37,14 @@ class Stage:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the engine knows of the image."""
+        """Return the metadata of the image."""
         return self.engine.facts(self.image)
 
     @contextlib.asynccontextmanager
     async def container(
         self, mounts: Mapping[Path, str] | None = None, **settings: object
     ) -> AsyncGenerator[Container]:
-        """A container that serves, on its own sandbox unless the settings name an upstream."""
+        """Run a container that serves, on its own sandbox unless the settings name an upstream."""
         chosen = {"upstream": "sandbox"} | settings
         environment = {_NAMES.get(name, f"EMBEDWIRE_{name.upper()}"): str(value) for name, value in chosen.items()}
         async with Container.running(self.engine, self.image, environment, mounts) as container:
@@ -52,7 +52,7 @@ class Stage:
 
     @contextlib.contextmanager
     def file_system(self) -> Iterator[Path]:
-        """The files of the image, to be read from here."""
+        """Mount the files of the image; yield the directory."""
         container = self.engine.buildah("from", "--pull-never", self.image)
         try:
             yield Path(self.engine.buildah("mount", container))
@@ -62,7 +62,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def sandbox(self) -> AsyncGenerator[str]:
-        """The sandbox as a process of this machine; its base URL."""
+        """Run the sandbox as a process of this machine; yield its base URL."""
         command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", "127.0.0.1:0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220 - two lines of output
             try:
@@ -77,7 +77,7 @@ Look = Callable[[Stage], Awaitable[Verdict]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Check:
-    """A check by its name."""
+    """A check and its name."""
 
     name: str
     look: Look
@@ -91,7 +91,7 @@ ALL: dict[str, Check] = {}
 
 
 def check(name: str) -> Callable[[Look], Look]:
-    """Add a function to the checks."""
+    """Register a function as a check."""
 
     def add(look: Look) -> Look:
         ALL[name] = Check(name, look)

@@ -1,7 +1,7 @@
-"""A bare grpc.aio server: prints how many bytes of the C heap a call leaves behind.
+"""A bare grpc.aio server that prints how many bytes of the C heap a call leaks.
 
-The argument says what becomes of the read of a call: `completed`, `cancelled`, or `worked_around` (cancelled, with the
-workaround of the server). What is counted are bytes in use, so neither the allocator's reserve nor time matters.
+The argument selects how the read of a call ends: `completed`, `cancelled`, or `worked_around` (cancelled, with the
+workaround of the server). It counts bytes in use, so neither the allocator's reserve nor time matters.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def in_use() -> int:
 
 
 async def cancelled(operation: Awaitable[Any]) -> None:
-    """Begin to await it, and stop."""
+    """Start to await it, and cancel."""
 
     async def wait() -> None:
         await operation
@@ -67,7 +67,7 @@ async def main() -> None:
         before = in_use()
         for _ in range(CALLS):
             await read(iter([b"x"]))
-        print((in_use() - before) // CALLS)  # noqa: T201 - what it is for
+        print((in_use() - before) // CALLS)  # noqa: T201 - the output of the command
     await server.stop(None)
 
 

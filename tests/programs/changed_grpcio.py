@@ -1,6 +1,6 @@
-"""The server with another grpcio: a private name of it has changed, from the start or since SIGUSR1.
+"""The server with a changed private name of grpcio, from the start or since SIGUSR1.
 
-CHANGED_GRPCIO says what has changed. gRPC's own code is not affected: what changes, changes for callers in `rpc/grpcio`
+CHANGED_GRPCIO selects the change. grpcio's own code is not affected: the change is visible to callers in `rpc/grpcio`
 only. This is a script and no module, because multiprocessing runs the script of the supervisor in every worker as well.
 """
 

@@ -1,4 +1,4 @@
-"""The server, one process of which takes 200 MiB more memory when it gets SIGUSR1, or at the start if LARGE is set.
+"""The server, one process of which allocates 200 MiB on SIGUSR1, or at the start if LARGE is set.
 
 This is a script and no module, because multiprocessing runs the script of the supervisor in every worker as well.
 """

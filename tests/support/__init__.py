@@ -1,1 +1,1 @@
-"""What the tests share: servers, upstreams, messages, media."""
+"""Shared helpers of tests: servers, upstreams, messages, media."""

@@ -1,4 +1,4 @@
-"""Calls to embed one input, and what becomes of them, for tests of upstreams without a network."""
+"""Calls that embed one input, and their outcome, for tests of upstreams without a network."""
 
 import asyncio
 import dataclasses
@@ -9,7 +9,7 @@ from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo,
 from embedwire_server.core.inputs import AudioInput, Caller, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
@@ -20,13 +20,13 @@ FAR = 1e9
 
 @dataclasses.dataclass
 class Embedded:
-    """What one call emitted, batch by batch, and its summary."""
+    """The segments that one call emitted, in batches, and its summary."""
 
     batches: list[list[Segment]]
     summary: ReplySummary
 
 
-# By default, `ScriptedUpstream` answers a text with this.
+# `ScriptedUpstream` answers a text with this by default.
 ANSWER = Embedded([[Segment(bytes(4 * MARENGO_30.dimensions))]], ReplySummary(MARENGO_30.name))
 
 
@@ -47,11 +47,13 @@ def call(
     *,
     deadline: float = FAR,
     caller: Caller = ("host", "1"),
-    key: str | None = None,
+    credential: str | None = None,
     max_retries: int | None = None,
     item: Input | None = None,
 ) -> EmbedCall:
-    return EmbedCall(item or an_input(modality), MARENGO_30, deadline, max_retries=max_retries, key=key, caller=caller)
+    return EmbedCall(
+        item or an_input(modality), MARENGO_30, deadline, max_retries=max_retries, credential=credential, caller=caller
+    )
 
 
 def refusal(
@@ -70,16 +72,16 @@ def limited(retry_delay: float | None = None) -> UpstreamFailure:
 
 
 def undecided(_: Attempt) -> None:
-    """A script that leaves it to the test what becomes of an attempt."""
+    """A script whose attempts end when the test decides."""
 
 
 def times(upstream: ScriptedUpstream) -> list[float]:
-    """When the attempts began."""
+    """The start times of the attempts."""
     return [attempt.at for attempt in upstream.attempts]
 
 
 async def embedded(upstream: Upstream, wanted: EmbedCall) -> Embedded:
-    """Make one call, and take all that it emits."""
+    """Make one call, and collect what it emits."""
     batches: list[list[Segment]] = []
 
     async def emit(segments: list[Segment]) -> None:

@@ -14,7 +14,7 @@ Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @contextlib.asynccontextmanager
 async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """A server and its port; at the end, its connections are closed."""
+    """A server and its port; on exit, its connections are closed."""
     tasks = set[asyncio.Task[None]]()
     writers = set[asyncio.StreamWriter]()
 

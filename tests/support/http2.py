@@ -1,4 +1,4 @@
-"""HTTP/2 frames written by hand: for callers that no gRPC library would be."""
+"""Raw HTTP/2 frames, for callers that gRPC libraries cannot imitate."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
+INITIAL_WINDOW_SIZE = 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
@@ -28,7 +29,7 @@ def message(data: bytes, *, compressed: bool = False) -> bytes:
 
 
 def call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
-    """The frame that begins a call; all its fields are literal, so that no table is needed."""
+    """The HEADERS frame of a call; all its fields are literal, without a dynamic table."""
     fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "test")]
     fields += [("te", "trailers"), ("content-type", "application/grpc"), *more]
     block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields)
@@ -47,7 +48,7 @@ def _text(text: str) -> bytes:
 
 
 class Connection:
-    """One connection; what is not sent is not sent, acknowledgements included."""
+    """A connection that sends only the given frames, without automatic acknowledgements."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -56,7 +57,7 @@ class Connection:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, target: str, *, settings: bytes = b"") -> AsyncGenerator["Connection"]:
-        """Connect and begin to speak HTTP/2."""
+        """Connect and send the HTTP/2 preface."""
         async with tcp(target) as (reader, writer):
             writer.write(PREFACE + frame(SETTINGS, settings) + frame(SETTINGS, flags=ACK))
             yield cls(reader, writer)
@@ -66,7 +67,7 @@ class Connection:
         await self.writer.drain()
 
     async def next(self) -> Frame | None:
-        """The next frame; None once the other side has closed."""
+        """The next frame; None once the peer has closed."""
         try:
             head = await self.reader.readexactly(9)
             payload = await self.reader.readexactly(int.from_bytes(head[:3], "big"))
@@ -75,10 +76,57 @@ class Connection:
         return Frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
 
     async def until(self, kind: int) -> Frame | None:
-        """The next frame of this kind; None if the connection ends before."""
+        """The next frame of this type; None if the connection ends before."""
         while (got := await self.next()) is not None and got.kind != kind:
             pass
         return got
+
+
+class Sender:
+    """Sends on stream 1 as fast as the flow-control windows allow.
+
+    It acknowledges no PING, so that gRPC cannot measure the bandwidth-delay product, by which it enlarges windows.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._initial = self._stream = self._whole = 65_535
+        self._changed = asyncio.Event()
+        self.sent = 0
+        self.is_ended = False
+
+    async def send(self, data: bytes) -> None:
+        """Send all of the data, or as much as the server reads before it ends the stream."""
+        while data and not self.is_ended:
+            if (size := min(len(data), self._stream, self._whole, 16_384)) <= 0:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            await self._connection.send(frame(DATA, data[:size], stream=1))
+            data = data[size:]
+            self._stream -= size
+            self._whole -= size
+            self.sent += size
+
+    async def follow(self) -> None:
+        """Read frames until the server ends the stream; run it concurrently with `send`."""
+        while (got := await self._connection.next()) is not None and not self.is_ended:
+            if got.kind == SETTINGS:
+                for at in range(0, len(got.payload), 6):
+                    name, value = struct.unpack_from(">HI", got.payload, at)
+                    if name == INITIAL_WINDOW_SIZE:
+                        self._stream += value - self._initial
+                        self._initial = value
+            elif got.kind == WINDOW_UPDATE and got.stream:
+                self._stream += int.from_bytes(got.payload, "big")
+            elif got.kind == WINDOW_UPDATE:
+                self._whole += int.from_bytes(got.payload, "big")
+            self.is_ended = got.stream == 1 and (
+                got.kind == RST_STREAM or bool(got.kind == HEADERS and got.flags & END_STREAM)
+            )
+            self._changed.set()
+        self.is_ended = True
+        self._changed.set()
 
 
 @contextlib.asynccontextmanager

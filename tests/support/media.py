@@ -12,7 +12,7 @@ Samples = NDArray[np.float32]
 
 
 def tone(seconds: float, hertz: float = 440.0, rate: int = 16000) -> Samples:
-    """Return a sine of that length, as mono samples from -0.5 to 0.5."""
+    """A sine of that length, as mono samples from -0.5 to 0.5."""
     times = np.arange(round(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
 
@@ -53,7 +53,7 @@ def picture(image: Image.Image, container: str) -> bytes:
 
 
 class Pipe(io.RawIOBase):
-    """A stream that cannot be rewound, so that the SDK sends it in chunks."""
+    """A stream that is not seekable, so the SDK sends it in chunks."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()

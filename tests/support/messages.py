@@ -1,4 +1,4 @@
-"""Short ways to write requests and to read failures."""
+"""Shorthands for requests and failures."""
 
 import contextlib
 import dataclasses
@@ -69,7 +69,7 @@ def segments(events: list[Any]) -> list[pb.Segment]:
 
 
 async def ending(call: Any) -> grpc.StatusCode:
-    """How a call of any kind ends; a stream is taken to its end."""
+    """The status code of a call of any kind; a stream is read to its end."""
     if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.UnaryUnaryCall):
         return await call.code()
     with contextlib.suppress(grpc.aio.AioRpcError):

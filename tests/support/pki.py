@@ -1,4 +1,4 @@
-"""Certificates of a test, as files and as what clients need."""
+"""Certificates for tests, as files and as client credentials."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ def expired(authority: trustme.CA) -> trustme.LeafCert:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put new content in the place of a file, as careful programs do: at once."""
+    """Replace the content of a file atomically."""
     beside = path.with_suffix(".new")
     beside.write_bytes(content)
     beside.rename(path)
@@ -62,7 +62,7 @@ class Files:
         return self.directory / "clients.crt"
 
     def renew(self) -> None:
-        """New files in place of the old."""
+        """Write a new certificate and key over the old ones."""
         issued = self.authority.issue_cert("localhost", "127.0.0.1")
         replace(self.certificate, pem(issued))
         replace(self.key, issued.private_key_pem.bytes())
@@ -70,7 +70,7 @@ class Files:
             replace(self.client_ca, self.clients.cert_pem.bytes())
 
     def credentials(self, client: trustme.LeafCert | None = None) -> grpc.ChannelCredentials:
-        """What a client needs that trusts the authority, and may have a certificate of its own."""
+        """Credentials of a client that trusts the authority, with an optional certificate of its own."""
         trusted = self.authority.cert_pem.bytes()
         if client is None:
             return grpc.ssl_channel_credentials(trusted)
@@ -86,7 +86,7 @@ async def stub_of(target: str, credentials: grpc.ChannelCredentials, **options: 
 
 
 def shown_by(target: str) -> str:
-    """The certificate that a server shows now."""
+    """The certificate that a server presents now."""
     host, _, port = target.rpartition(":")
     return ssl.get_server_certificate((host, int(port)), timeout=10)
 

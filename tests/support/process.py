@@ -1,4 +1,4 @@
-"""A server in a process of its own: for signals, memory and crashes."""
+"""A server in a process of its own: for tests of signals, memory and crashes."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.support.serving import EVERYWHERE
 from tests.support.upstreams import Script, ScriptedHttpServer
 
 SERVER = ("-m", "embedwire_server")
-# The same, with signals that make a process of it hang.
+# The same, with signals that make one of its processes hang.
 HANGING_SERVER = (str(Path(__file__).parents[1] / "programs/hanging_server.py"),)
 
 
@@ -67,12 +67,12 @@ class ServerProcess:
             yield cls(process, target, metrics_urls, channel, stub, log)  # type: ignore[arg-type]
 
     def peak_memory(self) -> int:
-        """The most resident memory so far, in bytes."""
+        """The maximum resident memory so far, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10  # type: ignore[union-attr]
 
     def open_spools(self) -> int:
-        """How many deleted files it holds open."""
+        """The number of open deleted files."""
         links = []
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -85,7 +85,7 @@ class ServerProcess:
             return text
 
     def worker(self, index: int) -> int:
-        """The process of a worker, the latest."""
+        """The process id of a worker, the latest."""
         found = [re.search(rf"a worker starts worker={index} pid=(\d+)\b", line) for line in self.log]
         return int([match for match in found if match][-1][1])
 
@@ -99,18 +99,18 @@ class ServerProcess:
         self.process.kill()
 
     async def terminate(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), 60)
 
 
 def _limited(files: int, *, is_soft: bool) -> list[str]:
-    """Run what follows with so many file descriptors."""
+    """A command prefix that limits the number of file descriptors."""
     return ["sh", "-c", f'ulimit {"-S " if is_soft else ""}-n {files} && exec "$@"', "sh"]
 
 
 def _with(variables: dict[str, str]) -> list[str]:
-    """Run what follows with these variables."""
+    """A command prefix that sets these environment variables."""
     return ["env", *(f"{name}={value}" for name, value in variables.items())]
 
 
@@ -128,7 +128,7 @@ async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tup
     while line := (await asyncio.wait_for(process.stderr.readline(), 60)).decode():
         log.append(line)
         if re.search(r"\bworker\b", line) or not re.search(r"\bserving\b", line):
-            continue  # one of several serves; the supervisor tells when all do
+            continue  # any of several workers serves; the supervisor logs when all do
         if found := re.search(r"127\.0\.0\.1:\d+(?=[\" \n])", line):
             return found.group(), re.findall(r"http://[^\s'\"]+/metrics", line)
     raise AssertionError("".join(log))

@@ -1,4 +1,4 @@
-"""An upstream in threads that writes bytes exactly when a test says, also while the event loop of the server is busy.
+"""An upstream in threads that writes bytes at exact moments, also while the event loop of the server is blocked.
 
 Each text is `number N`, and its vector is N in every place: a test sees whose response a caller got.
 """
@@ -17,14 +17,14 @@ import grpc
 
 from tests.support.messages import failed, request, results, segments, text_input
 
-SECONDS = 20.0  # the most that anything waits for
+SECONDS = 20.0  # the maximum of every wait
 
 Step = bytes | threading.Event | Callable[[], object] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What the upstream read: the number in its text, and the place of its request and its connection."""
+    """A received request: the number in its text, and its indexes of request and connection."""
 
     number: int
     connection: int
@@ -142,7 +142,7 @@ def _play(connected: socket.socket, steps: Iterable[Step]) -> bool:
         if step is None:
             return False
         if isinstance(step, bytes):
-            with contextlib.suppress(OSError):  # the other side may have closed the connection, as it should
+            with contextlib.suppress(OSError):  # the peer may have closed the connection, as it should
                 connected.sendall(step)
         elif isinstance(step, threading.Event):
             step.wait(SECONDS)
@@ -152,14 +152,14 @@ def _play(connected: socket.socket, steps: Iterable[Step]) -> bool:
 
 
 class Server(Protocol):
-    """Whatever has a stub."""
+    """An object with a stub."""
 
     @property
     def stub(self) -> Any: ...
 
 
 async def embed(served: Server, number: int, max_retries: int | None = None) -> int | str:
-    """The number in the vector that the caller of this text got, or the reason of its failure."""
+    """The number in the vector that this call returned, or the reason of its failure."""
     asked = request(text_input(f"number {number}"))
     if max_retries is not None:
         asked.max_retries = max_retries

@@ -1,4 +1,4 @@
-"""A server as a test sees it: started in this process, called over a socket."""
+"""A server in this process, called over a socket."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,9 @@ import grpc
 
 from embedwire.v1 import embedding_pb2_grpc
 from embedwire_server.app import App
+from embedwire_server.config.setting_table import nested
 from embedwire_server.config.settings import Settings
+from embedwire_server.config.validation import check
 from tests.support.upstreams import ScriptedHttpServer
 
 # Settings of all servers that tests start, in this process and in others; see conftest.py.
@@ -20,9 +22,10 @@ EVERYWHERE: dict[str, Any] = {}
 
 @dataclasses.dataclass
 class Served:
-    """A running server, seen from outside."""
+    """A running server, with its client stub and metrics."""
 
     app: App
+    settings: Settings
     channel: grpc.aio.Channel
     stub: "embedding_pb2_grpc.EmbeddingServiceAsyncStub"
 
@@ -41,21 +44,27 @@ class Served:
         return total
 
 
+def settings_of(**values: Any) -> Settings:
+    """Settings from flag names, validated like those of the command line."""
+    return check(Settings(**nested(values)))
+
+
 @contextlib.asynccontextmanager
 async def serving(**settings: Any) -> AsyncGenerator[Served]:
     chosen: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "metrics_listen": "127.0.0.1:0",
         "upstream": "sandbox",
-        "grace": 1.0,
+        "shutdown_grace_period": 1.0,
         **EVERYWHERE,
     } | settings
-    async with App(Settings(**chosen)) as app, grpc.aio.insecure_channel(app.target) as channel:
-        yield Served(app, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]
+    used = settings_of(**chosen)
+    async with App(used) as app, grpc.aio.insecure_channel(app.target) as channel:
+        yield Served(app, used, channel, embedding_pb2_grpc.EmbeddingServiceStub(channel))  # type: ignore[arg-type]
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for what another task or process brings about; not for readiness."""
+    """Wait for an effect of another task or process; not for readiness."""
     async with asyncio.timeout(seconds):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A server whose standard error is not read: its addresses are found by the ports that it listens on."""
+"""A server whose standard error is not read: its addresses are found from its listening ports."""
 
 import asyncio
 import contextlib
@@ -35,13 +35,13 @@ class Unlogged:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(cls, stderr: Any, **settings: Any) -> AsyncGenerator["Unlogged"]:
-        """Start it with this as its standard error, or with none if that is `CLOSED`."""
+        """Start it with this standard error, or with none if that is `CLOSED`."""
         chosen = {"upstream": "sandbox", "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"} | settings
         flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         command = [sys.executable, "-m", "embedwire_server", "serve", *flags]
         if stderr == CLOSED:
             command, stderr = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command], None
-        process = subprocess.Popen(command, stderr=stderr)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+        process = subprocess.Popen(command, stderr=stderr)  # noqa: ASYNC220 - uvloop's fork is incompatible with gRPC
         try:
             target, metrics_url = await asyncio.wait_for(_addresses(process), 30)
             async with grpc.aio.insecure_channel(target) as channel:
@@ -56,12 +56,12 @@ class Unlogged:
         return embedding_pb2_grpc.EmbeddingServiceStub(self.channel)
 
     async def dropped(self) -> int:
-        """How many lines of its log were lost."""
+        """The number of dropped lines of its log."""
         page = await asyncio.to_thread(_page, self.metrics_url)
         return int(float(re.search(r"^embedwire_log_lines_dropped_total (\S+)$", page, re.MULTILINE)[1]))  # type: ignore[index]
 
     async def has_dropped(self, lines: int) -> None:
-        """Wait until so many are lost: a thread writes them, a moment after the call that they are about."""
+        """Wait until that many lines are dropped: a thread counts them shortly after the call."""
         async with asyncio.timeout(30):
             while await self.dropped() < lines:
                 await asyncio.sleep(0.02)
@@ -69,7 +69,7 @@ class Unlogged:
 
 @contextlib.contextmanager
 def output(kind: str) -> Iterator[Any]:
-    """A standard error that cannot be written, each in its way."""
+    """A standard error that cannot be written, for one of several reasons."""
     with contextlib.ExitStack() as stack:
         if kind == "closed":
             yield CLOSED
@@ -91,12 +91,12 @@ def output(kind: str) -> Iterator[Any]:
 
 
 async def _addresses(process: "subprocess.Popen[bytes]") -> tuple[str, str]:
-    """Of gRPC and of the metrics, once it listens on both."""
+    """The addresses of gRPC and of the metrics, once it listens on both."""
     while process.poll() is None:
         ports = _ports(process.pid)
         urls = {port: f"http://127.0.0.1:{port}/metrics" for port in ports}
         for port, url in urls.items():
-            # The sandbox listens as well, and knows no such path; gRPC does not answer in HTTP/1.1.
+            # The sandbox listens as well, without such a path; gRPC does not answer in HTTP/1.1.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if "embedwire_build_info" in await asyncio.to_thread(_page, url):
                     for other in ports - {port}:
@@ -107,7 +107,7 @@ async def _addresses(process: "subprocess.Popen[bytes]") -> tuple[str, str]:
 
 
 async def _is_serving(port: int) -> bool:
-    """Whether it is the server's: the server that checks the private API at the start has no health service."""
+    """Whether the port is the server's: the server of the self-check at the start has no health service."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         with contextlib.suppress(grpc.aio.AioRpcError):

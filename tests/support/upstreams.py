@@ -1,4 +1,4 @@
-"""A scripted upstream: a real HTTP server on port 0 whose answers a test writes byte by byte."""
+"""Scripted upstream: an HTTP server on port 0 whose responses a test writes byte by byte."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ Script = Callable[["Visit"], Awaitable[None]]
 
 @dataclasses.dataclass
 class Visit:
-    """One request, read whole, and the connection that waits for its answer."""
+    """A completely received request, and the connection that waits for its response."""
 
     path: str
     headers: dict[str, str]
@@ -41,12 +41,12 @@ class Visit:
         await asyncio.sleep(seconds)
 
     async def gone(self) -> None:
-        """Wait until the other side has closed the connection."""
+        """Wait until the peer has closed the connection."""
         await self.closed.wait()
 
 
 class ScriptedHttpServer:
-    """Answers each request by the script; keeps every visit."""
+    """Answers each request by the script, and records every visit."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -58,7 +58,7 @@ class ScriptedHttpServer:
         tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._serve(reader, writer))
+            task = asyncio.create_task(self.serve(reader, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -72,7 +72,8 @@ class ScriptedHttpServer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
         try:
             while (visit := await _read(reader, writer)) is not None:
                 self.visits.append(visit)
@@ -102,7 +103,7 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> V
 
 async def _watch(visit: Visit) -> None:
     with contextlib.suppress(ConnectionError):
-        await visit.reader.read(1)  # no client pipelines: the next thing that comes is the end
+        await visit.reader.read(1)  # no client pipelines: the next event is the end
     visit.closed.set()
 
 
@@ -116,7 +117,7 @@ def reply(name: str = "text_embedding", segments: int = 1, dimensions: int = 512
 
 
 async def endless(visit: Visit) -> None:
-    """A reply of audio segments that goes on for as long as somebody takes it."""
+    """A reply of audio segments that continues until its reader disconnects."""
     element = json.dumps({"float": [0.123456789] * 512, "start_offset_sec": 0, "embedding_option": "audio"}).encode()
     await visit.head()
     await visit.send(b'{"audio_embedding":{"segments":[' + element)

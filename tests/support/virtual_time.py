@@ -1,4 +1,4 @@
-"""An event loop whose clock a test need not wait for: when nothing is left to do, the next timer is due."""
+"""An event loop with a virtual clock: when no callback is ready, it advances to the next timer."""
 
 import asyncio
 import functools
@@ -10,7 +10,7 @@ P = ParamSpec("P")
 
 
 class _Selector(selectors.SelectSelector):
-    """Notes how long it was asked to wait, and does not; it waits for threads only, if there is no timer."""
+    """A selector that records its timeout instead of waiting; without a timer it waits for threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A day passes in no time."""
+    """An event loop on which time passes without waiting."""
 
     def __init__(self) -> None:
         self._clock = _Selector()
@@ -48,6 +48,6 @@ def now() -> float:
 
 
 async def settled() -> None:
-    """Let everything run that needs no time."""
+    """Run all callbacks that are ready without advancing the clock."""
     for _ in range(20):
         await asyncio.sleep(0)

@@ -1,12 +1,12 @@
-"""What the server promises, each promise with the experiment that keeps or breaks it.
+"""The guarantees of the server, each with an experiment that checks it.
 
-upstream   the hostile upstream, and `journal`, what it received; `answers`, what it says
-proxy      the network between any two, as bad as wanted
-server     the server as a process, watched from outside (`watched`: and a little from inside)
-callers    callers, each call of which has exactly one outcome; `outside`: callers in a process of their own
-stage      what a promise is given to play on
-verdict    figures and bounds
+upstream   a hostile upstream; `journal`: the requests it received; `answers`: its responses
+proxy      a TCP proxy that delays, divides and drops bytes
+server     the server as a process; `watched`: with a count of its tasks
+callers    clients that record one outcome per call; `outside`: clients in a separate process
+experiment what an experiment uses: upstreams, servers, callers, an audit of the metrics
+verdict    figures and their bounds
 
-The other modules are families of promises (and `mutations`, what the worst callers send);
+The other modules are families of guarantees (and `mutations`, the broken requests of hostile clients);
 `python -m tests.system --list` names them all.
 """

@@ -1,4 +1,4 @@
-"""Runs promises and prints one line for each: `make chaos`, `make soak`, `make test-system`."""
+"""Checks the guarantees and prints one line for each: `make chaos`, `make soak`, `make test-system`."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ from tests.system import (
     secrets,
     soak,
 )
-from tests.system.stage import ALL, Promise, Stage
+from tests.system.experiment import ALL, Experiment, Guarantee
 from tests.system.verdict import Figure, Verdict
 
 FAMILIES = (
@@ -47,83 +47,85 @@ FAMILIES = (
     logs,
     soak,
 )
-DIRECTORY = Path("build/promises")
+DIRECTORY = Path("build/guarantees")
 TRUTH = "metric-truth"
 MOST_SECONDS = 1800
 MOST_SECONDS_SHORT = 180
 
 
 @dataclasses.dataclass
-class Proof:
-    """A promise that was put to the proof."""
+class Result:
+    """A guarantee that was checked."""
 
-    promise: Promise
-    stage: Stage
+    guarantee: Guarantee
+    experiment: Experiment
     verdict: Verdict
     seconds: float
 
     @property
     def line(self) -> str:
-        return _line(self.promise.name, self.verdict)
+        return _line(self.guarantee.name, self.verdict)
 
 
-async def prove(promise: Promise, seed: int, *, short: bool) -> Proof:
-    """Play one promise; whatever goes wrong in between breaks it."""
-    stage = Stage(promise.name, seed, short, DIRECTORY)
-    _clear(promise)
+async def check(guarantee: Guarantee, seed: int, *, short: bool) -> Result:
+    """Run the experiment of one guarantee; an exception in it breaks the guarantee."""
+    experiment = Experiment(guarantee.name, seed, short, DIRECTORY)
+    _clear(guarantee)
     began = time.monotonic()
     try:
         async with asyncio.timeout(MOST_SECONDS_SHORT if short else MOST_SECONDS):
-            verdict = await promise.play(stage)
-    except Exception as error:  # noqa: BLE001 - the other promises are still to be seen
+            verdict = await guarantee.run(experiment)
+    except Exception as error:  # noqa: BLE001 - the other guarantees are checked all the same
         verdict = Verdict([Figure(f"!{_innermost(error)!r}", "a result", kept=False)])
-    proof = Proof(promise, stage, verdict, time.monotonic() - began)
-    if verdict.kept and all(not audit for audit in stage.audits):
-        _clear(promise)
+    result = Result(guarantee, experiment, verdict, time.monotonic() - began)
+    if verdict.kept and all(not audit for audit in experiment.audits):
+        _clear(guarantee)
     else:
-        for number, upstream in enumerate(stage.upstreams):
-            upstream.journal.write(DIRECTORY / f"{promise.name}-{number}.journal")
-    print(f"{proof.seconds:6.1f} s  {proof.line}", file=sys.stderr, flush=True)  # noqa: T201 - for who waits
-    return proof
+        for number, upstream in enumerate(experiment.upstreams):
+            upstream.journal.write(DIRECTORY / f"{guarantee.name}-{number}.journal")
+    print(f"{result.seconds:6.1f} s  {result.line}", file=sys.stderr, flush=True)  # noqa: T201 - progress
+    return result
 
 
-async def prove_all(promises: list[Promise], seed: int, *, short: bool) -> list[Proof]:
-    """One after the other, so that none spoils the figures of another; in short the patient run beside them."""
-    beside = [promise for promise in promises if short and promise.patient]
+async def check_all(guarantees: list[Guarantee], seed: int, *, short: bool) -> list[Result]:
+    """Check one after the other, since they load the machine; with `short`, the patient ones run concurrently."""
+    beside = [guarantee for guarantee in guarantees if short and guarantee.patient]
     async with asyncio.TaskGroup() as group:
-        patient = [group.create_task(prove(promise, seed, short=short)) for promise in beside]
-        proofs = [await prove(promise, seed, short=short) for promise in promises if promise not in beside]
-    proofs += [task.result() for task in patient]
-    return sorted(proofs, key=lambda proof: promises.index(proof.promise))
+        patient = [group.create_task(check(guarantee, seed, short=short)) for guarantee in beside]
+        results = [await check(guarantee, seed, short=short) for guarantee in guarantees if guarantee not in beside]
+    results += [task.result() for task in patient]
+    return sorted(results, key=lambda result: guarantees.index(result.guarantee))
 
 
-def _clear(promise: Promise) -> None:
-    """Take away what an earlier experiment, or a good one, has left to look at."""
+def _clear(guarantee: Guarantee) -> None:
+    """Remove the logs and journals of an earlier or a successful experiment."""
     for kind in ("log", "journal"):
-        for file in DIRECTORY.glob(f"{promise.name}-*.{kind}"):
+        for file in DIRECTORY.glob(f"{guarantee.name}-*.{kind}"):
             file.unlink()
 
 
-def ordered() -> list[Promise]:
-    """The promises in the order of their families."""
-    return [promise for family in FAMILIES for promise in ALL.values() if promise.play.__module__ == family.__name__]
+def ordered() -> list[Guarantee]:
+    """The guarantees in the order of their families."""
+    return [
+        guarantee for family in FAMILIES for guarantee in ALL.values() if guarantee.run.__module__ == family.__name__
+    ]
 
 
-def truth(proofs: list[Proof]) -> Verdict:
-    """What the metrics said after all of these."""
+def truth(results: list[Result]) -> Verdict:
+    """Return whether the metrics were right after all of these experiments."""
     verdict = Verdict()
-    audits = [(proof.promise.name, audit) for proof in proofs for audit in proof.stage.audits]
+    audits = [(result.guarantee.name, audit) for result in results for audit in result.experiment.audits]
     lies = [f"{name}: {audit}" for name, audit in audits if audit]
     verdict.exactly(f"of {len(audits)} audits differ {'; '.join(lies)}".strip(), len(lies), 0)
     return verdict
 
 
 def report(verdicts: dict[str, Verdict], seed: int) -> bool:
-    """Print the lines and write them to a file; whether all are kept."""
+    """Print the lines and write them to a file; return whether all guarantees are kept."""
     for name, verdict in verdicts.items():
-        print(_line(name, verdict))  # noqa: T201 - what the command is for
+        print(_line(name, verdict))  # noqa: T201 - the output of the command
     facts = {name: {"kept": verdict.kept, **dataclasses.asdict(verdict)} for name, verdict in verdicts.items()}
-    DIRECTORY.with_suffix(".json").write_text(json.dumps({"seed": seed, "promises": facts}, indent=1) + "\n")
+    DIRECTORY.with_suffix(".json").write_text(json.dumps({"seed": seed, "guarantees": facts}, indent=1) + "\n")
     return all(verdict.kept for verdict in verdicts.values())
 
 
@@ -139,24 +141,24 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="promises", description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=ALL, help="these promises")
-    parser.add_argument("--without", nargs="+", metavar="NAME", choices=ALL, default=(), help="all but these")
-    parser.add_argument("--short", action="store_true", help="smaller numbers, for every day")
-    parser.add_argument("--seed", type=int, default=4, help="what chance depends on (%(default)s)")
-    parser.add_argument("--list", action="store_true", help="say what is promised")
+    parser = argparse.ArgumentParser(prog="python -m tests.system", description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=ALL, help="check only these")
+    parser.add_argument("--without", nargs="+", metavar="NAME", choices=ALL, default=(), help="leave these out")
+    parser.add_argument("--short", action="store_true", help="smaller numbers")
+    parser.add_argument("--seed", type=int, default=4, help="seed of the random numbers (%(default)s)")
+    parser.add_argument("--list", action="store_true", help="list the guarantees")
     chosen = parser.parse_args()
-    promises = [one for one in ordered() if one.name not in chosen.without and one.name in (chosen.only or ALL)]
+    guarantees = [one for one in ordered() if one.name not in chosen.without and one.name in (chosen.only or ALL)]
     if chosen.list:
-        for promise in promises:
-            print(f"{promise.name:22}  {promise.sentence}")  # noqa: T201 - what it is for
+        for guarantee in guarantees:
+            print(f"{guarantee.name:22}  {guarantee.sentence}")  # noqa: T201 - the output of the command
         return 0
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        proofs = runner.run(prove_all(promises, chosen.seed, short=chosen.short))
-    verdicts = {proof.promise.name: proof.verdict for proof in proofs}
-    if any(proof.stage.audits for proof in proofs):
-        verdicts[TRUTH] = truth(proofs)
+        results = runner.run(check_all(guarantees, chosen.seed, short=chosen.short))
+    verdicts = {result.guarantee.name: result.verdict for result in results}
+    if any(result.experiment.audits for result in results):
+        verdicts[TRUTH] = truth(results)
     return 0 if report(verdicts, chosen.seed) else 1
 
 

@@ -1,4 +1,4 @@
-"""What the upstream says: good replies, refusals, and scripts that choose among them."""
+"""Replies of the upstream: successes, refusals, and scripts that choose among them."""
 
 import functools
 import hashlib
@@ -23,7 +23,7 @@ def _good(modality: str, model: str) -> Answer:
 
 
 def good(asked: Asked) -> Answer:
-    """The reply that the request deserves."""
+    """Return the reply that the request requires."""
     return _good(asked.line.modality or "text", asked.field("model_name"))
 
 
@@ -32,19 +32,19 @@ def refusal(status: int, *headers: str, **body: object) -> Answer:
 
 
 def chance(seed: int, *about: object) -> float:
-    """A number from 0 to 1 that depends on nothing but the seed and what it is about."""
+    """Return a number from 0 to 1 that depends only on the seed and the key."""
     digest = hashlib.blake2b(repr((seed, *about)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def failing(rate: float, seed: int, status: int = 503, otherwise: Script = good) -> Script:
-    """Fail this share of the requests: the same inputs at the same attempts, whatever their order."""
+    """Fail this share of the requests: the same inputs at the same attempts, in any order."""
     failure = refusal(status)
     return lambda asked: failure if chance(seed, asked.line.input, asked.line.attempt) < rate else otherwise(asked)
 
 
 def outage(window: Callable[[], tuple[float, float]], status: int = 503) -> Script:
-    """Fail everything within a window of time, nothing outside."""
+    """Fail all requests within a window of time."""
     failure = refusal(status)
 
     def script(asked: Asked) -> Answer:
@@ -72,7 +72,7 @@ HANGS: dict[str, Script] = {
 
 
 def segments(count: int, seconds: float) -> Sequence[Step]:
-    """An audio reply, its segments spread over this time."""
+    """Return an audio reply whose segments are spread over this time."""
     body = json.dumps(reply("audio_embedding", segments=count)).encode()
     pieces = body.split(b'{"float"')
     steps: list[Step] = [http(200, body)[: -len(body)] + pieces[0]]

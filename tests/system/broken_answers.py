@@ -1,4 +1,4 @@
-"""An upstream, or a network before it, that answers in every wrong way."""
+"""Invalid responses of the upstream, and network faults."""
 
 import asyncio
 from typing import Any, cast
@@ -8,9 +8,9 @@ from tests.support.messages import request, text_input
 from tests.support.upstreams import Visit
 from tests.system.answers import HANGS, always, good
 from tests.system.callers import Callers, closed_loop, names
+from tests.system.experiment import Experiment, guarantee
 from tests.system.proxy import CLEAN, Proxy, Toxics
 from tests.system.server import growth
-from tests.system.stage import Stage, promise
 from tests.system.upstream import Ending, Script, Step, Upstream
 from tests.system.verdict import Verdict
 
@@ -20,7 +20,7 @@ Expected = tuple[str, str]
 OK: Expected = ("", "OK")
 LATE: Expected = ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
 UNAVAILABLE: Expected = ("UPSTREAM_UNAVAILABLE", "UNAVAILABLE")
-# What the network does, to the upstream's answer and to its request.
+# Network faults of requests and of responses, and the expected outcome.
 NETWORKS: dict[str, tuple[Toxics, Toxics, Expected]] = {
     "answer late": (CLEAN, Toxics(latency=0.1), OK),
     "answer slow": (CLEAN, Toxics(bandwidth=20_000), OK),
@@ -36,7 +36,7 @@ NETWORKS: dict[str, tuple[Toxics, Toxics, Expected]] = {
 
 
 class _Recorder(Visit):
-    """A visit that never was: what a script does in it becomes the steps of an answer."""
+    """A visit without a connection that records the steps of a script as an answer."""
 
     def __init__(self) -> None:
         super().__init__("/embed", {}, b"", cast("Any", None), cast("Any", self), asyncio.Event())
@@ -52,12 +52,12 @@ class _Recorder(Visit):
         self.steps.append(Ending.HANG)
 
     def close(self) -> None:
-        """As its writer."""
+        """Record the end of the connection, in place of a StreamWriter."""
         self.steps.append(Ending.CLOSE)
 
 
 async def answers() -> dict[str, tuple[Script, Expected]]:
-    """The table of the tests, and what only an upstream that takes its time can do."""
+    """Return the table of the e2e tests, and answers that need delays."""
     found: dict[str, tuple[Script, Expected]] = {}
     for kind, (script, (reason, code)) in CASES.items():
         recorder = _Recorder()
@@ -68,19 +68,19 @@ async def answers() -> dict[str, tuple[Script, Expected]]:
     return found
 
 
-@promise("broken-answers")
-async def each_has_its_reason(stage: Stage) -> Verdict:
+@guarantee("broken-answers")
+async def each_has_its_reason(experiment: Experiment) -> Verdict:
     """Each kind of broken answer has its code and reason; connections are closed, the pool intact, memory is flat."""
     verdict, faults = Verdict(), set[str]()
     table = await answers()
     async with (
-        stage.upstream(good) as upstream,
+        experiment.upstream(good) as upstream,
         Proxy(upstream.port).running() as proxy,
-        stage.server(f"http://127.0.0.1:{proxy.port}", accept_upstream_keys=True) as server,
+        experiment.server(f"http://127.0.0.1:{proxy.port}", auth_allow_caller_api_keys=True) as server,
         Callers.connected(server.target) as callers,
     ):
         memory: list[int] = []
-        rounds = stage.scaled(20, 3)
+        rounds = experiment.scaled(20, 3)
         for round_ in range(rounds):
             for kind, (script, expected) in table.items():
                 upstream.script = script
@@ -102,9 +102,9 @@ async def each_has_its_reason(stage: Stage) -> Verdict:
 
 
 async def _fault(kind: str, round_: int, callers: Callers, expected: Expected) -> set[str]:
-    """Make the call; what is wrong with its outcome."""
+    """Make the call; return the difference from the expected outcome."""
     asked = request(text_input(kind), max_retries=0)
-    # A rate limit holds for its credential: the next round has another.
+    # A rate limit applies to its credential: the next round uses another.
     key = (("x-upstream-api-key", f"{kind}-{round_}"),) if "RATE" in expected[0] else ()
     outcome = await callers.embed(asked, None, name=kind, metadata=(*key, ("grpc-timeout", f"{TIMEOUT:.0f}S")))
     got = ("" if outcome.code == "OK" else outcome.reason or outcome.code, outcome.code)

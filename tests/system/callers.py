@@ -1,4 +1,4 @@
-"""Callers: every call has exactly one outcome."""
+"""Callers, which record exactly one outcome for each call."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """How one call ended. `results` is how often its input was answered, `left` whether the caller gave up."""
+    """The outcome of one call. `results` counts the results of its input, `left` is set if the caller gave up."""
 
     name: str
     began: float
@@ -45,7 +45,7 @@ class Outcome:
 
 
 class Callers:
-    """Some channels to one target, each a caller of its own, and the outcomes of all their calls."""
+    """Channels to one target, each a separate caller, and the outcomes of all their calls."""
 
     def __init__(self, channels: list[grpc.aio.Channel]) -> None:
         self.channels = channels
@@ -65,7 +65,7 @@ class Callers:
 
     @property
     def codes(self) -> Counter[str]:
-        """Of the calls that the caller let finish."""
+        """Return the codes of the calls that were not abandoned."""
         return Counter(outcome.code for outcome in self.outcomes if not outcome.left)
 
     @property
@@ -82,7 +82,7 @@ class Callers:
         metadata: Metadata = (),
         **options: Any,
     ) -> Outcome:
-        """Make one call; a text is a request of its own."""
+        """Make one call; a text is a request by itself."""
         if isinstance(asked, str):
             name = asked
             asked = request(text_input(asked), vector_encoding=pb.VECTOR_ENCODING_FLOAT32_LE)
@@ -122,7 +122,7 @@ def explain(outcome: Outcome, error: grpc.aio.AioRpcError) -> None:
 
 
 async def closed_loop(names: Iterable[str], at_once: int, call: Callable[[str], Awaitable[object]]) -> None:
-    """So many callers, each of which calls again as soon as it is answered."""
+    """Run this many callers, each of which calls again after each reply."""
     left = iter(names)
 
     async def caller() -> None:
@@ -135,7 +135,7 @@ async def closed_loop(names: Iterable[str], at_once: int, call: Callable[[str], 
 
 
 async def open_loop(names: Iterable[str], rate: float, call: Callable[[str], Awaitable[object]]) -> None:
-    """So many calls a second, whether or not the earlier ones are answered; ends when all are."""
+    """Start this many calls a second, independently of the replies; return when all have ended."""
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for index, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""What an upstream can do to its connections beside answering: unsolicited, interim and compressed bytes."""
+"""Abuse of upstream connections: unsolicited bytes, interim responses and compressed bodies."""
 
 import asyncio
 import dataclasses
@@ -11,8 +11,8 @@ from embedwire.v1 import embedding_pb2_grpc
 from tests.e2e.test_interim_responses import BAD, CONTINUE, HINTS
 from tests.e2e.test_unsolicited_bytes import Rounds
 from tests.support.raw_upstream import RawUpstream, Request, Step, embed, http, vector
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import MIB
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 MALFORMED = "UPSTREAM_MALFORMED_REPLY"
@@ -24,14 +24,17 @@ class _Called:
     stub: Any
 
 
-@promise("unsolicited-bytes")
-async def none_becomes_a_vector(stage: Stage) -> Verdict:
+@guarantee("unsolicited-bytes")
+async def none_becomes_a_vector(experiment: Experiment) -> Verdict:
     """Bytes that answer no request close their connection; each caller gets its own vector, at the first attempt."""
     verdict, callers = Verdict(), 8
-    rounds = Rounds(callers, stage.scaled(1000, 60), stage.seed)
+    rounds = Rounds(callers, experiment.scaled(1000, 60), experiment.seed)
     upstream = RawUpstream(rounds)
     with upstream.running() as url:
-        async with stage.server(url, max_attempts=1) as server, grpc.aio.insecure_channel(server.target) as channel:
+        async with (
+            experiment.server(url, retry_max_attempts=1) as server,
+            grpc.aio.insecure_channel(server.target) as channel,
+        ):
             got = await rounds.play(_Called(embedding_pb2_grpc.EmbeddingServiceStub(channel)))
     calls = callers * rounds.rounds
     verdict.exactly(f"of {calls} calls without their own vector", sum(n != i for i, n in enumerate(got)), 0)
@@ -40,10 +43,10 @@ async def none_becomes_a_vector(stage: Stage) -> Verdict:
     return verdict
 
 
-@promise("interim-responses")
-async def they_are_bounded(stage: Stage) -> Verdict:
-    """Endless interim responses end their own call at a limit; calls beside it are answered."""
-    verdict, count = Verdict(), stage.scaled(400, 40)
+@guarantee("interim-responses")
+async def they_are_bounded(experiment: Experiment) -> Verdict:
+    """Endless interim responses end their own call at a limit; concurrent calls succeed."""
+    verdict, count = Verdict(), experiment.scaled(400, 40)
     kinds = [CONTINUE * 20_000, HINTS * 20_000, *(answer for answer, _ in BAD.values())]
 
     def script(asked: Request) -> list[Step]:
@@ -51,7 +54,7 @@ async def they_are_bounded(stage: Stage) -> Verdict:
 
     upstream = RawUpstream(script)
     with upstream.running() as url:
-        async with stage.server(url) as server, grpc.aio.insecure_channel(server.target) as channel:
+        async with experiment.server(url) as server, grpc.aio.insecure_channel(server.target) as channel:
             called = _Called(embedding_pb2_grpc.EmbeddingServiceStub(channel))
             memory = server.memory()
             got = await asyncio.gather(*[embed(called, number) for number in range(count)])
@@ -63,14 +66,14 @@ async def they_are_bounded(stage: Stage) -> Verdict:
     return verdict
 
 
-@promise("compressed-bombs")
-async def they_do_not_fill_the_memory(stage: Stage) -> Verdict:
-    """Replies that grow a thousand times, 64 at once, are decompressed no further than they are read."""
-    verdict, count, size = Verdict(), 64, stage.scaled(256, 16) * MIB
+@guarantee("compressed-bombs")
+async def they_do_not_fill_the_memory(experiment: Experiment) -> Verdict:
+    """64 concurrent replies that expand a thousandfold are decompressed no further than they are read."""
+    verdict, count, size = Verdict(), 64, experiment.scaled(256, 16) * MIB
     bomb = http(gzip.compress(vector(0)[:-1] + b" " * size + b"}"), "200 OK", "Content-Encoding: gzip")
     upstream = RawUpstream(lambda asked: [bomb if asked.number else http(vector(0))])
     with upstream.running() as url:
-        async with stage.server(url) as server, grpc.aio.insecure_channel(server.target) as channel:
+        async with experiment.server(url) as server, grpc.aio.insecure_channel(server.target) as channel:
             called = _Called(embedding_pb2_grpc.EmbeddingServiceStub(channel))
             await embed(called, 0)
             memory = server.memory()

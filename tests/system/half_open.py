@@ -1,4 +1,4 @@
-"""Callers that begin and do not go on: uploads, health watches, reflection, and calls of headers alone."""
+"""Callers that start and stop sending: uploads, health watches, reflection, and calls with headers only."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from tests.support.messages import request, text_input, upload_input
 from tests.support.pki import bearer, sha256
 from tests.system.answers import slow
 from tests.system.callers import Callers, Outcome, explain
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import MIB, Server
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 Message = pb.CreateEmbeddingFromUploadRequest
@@ -33,14 +33,14 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 SMALL_FIELDS = [(f"k{number:03}", "v") for number in range(400)]
 
 
-@promise("half-open-uploads")
-async def half_open_uploads(stage: Stage) -> Verdict:
-    """255 uploads that have stopped hold up none of other connections and tokens, hold little memory, and are ended."""
-    idle, rounds = stage.scaled(20.0, 6.0), stage.scaled(20, 3)
-    tokens = stage.directory / f"{stage.name}.toml"
+@guarantee("half-open-uploads")
+async def half_open_uploads(experiment: Experiment) -> Verdict:
+    """255 stopped uploads do not delay other connections and tokens, use little memory, and are ended."""
+    idle, rounds = experiment.scaled(20.0, 6.0), experiment.scaled(20, 3)
+    tokens = experiment.directory / f"{experiment.name}.toml"
     tokens.write_text(TOKENS)
     async with (
-        stage.playing(slow(0.05), 2, config=tokens, upload_idle_timeout=idle) as (_, server, callers),
+        experiment.environment(slow(0.05), 2, config=tokens, uploads_idle_timeout=idle) as (_, server, callers),
         Callers.connected(server.target, 1) as hostile,
     ):
         memory = server.memory()
@@ -60,7 +60,7 @@ async def half_open_uploads(stage: Stage) -> Verdict:
         left = (await server.sums("embedwire_buffered_bytes")).total()
         verdict = Verdict()
         verdict.exactly("of others", dict(codes), {"OK": 20 * rounds})
-        verdict.at_most("s for each 20 of others", seconds / rounds, stage.scaled(3, 10), "{:.2f}")
+        verdict.at_most("s for each 20 of others", seconds / rounds, experiment.scaled(3, 10), "{:.2f}")
         verdict.exactly("of those that stopped", dict(reasons), {"CALLER_STALLED": HALF_OPEN})
         verdict.at_most("MiB held by them", held / MIB, 48, "{:.1f}")
         verdict.exactly("bytes held at the end", left, 0)
@@ -91,18 +91,18 @@ async def _upload(callers: Callers, token: str, size: int, *, stops: bool = Fals
 
 
 async def _begun(server: Server, count: int) -> None:
-    """Wait until so many inputs are in flight."""
+    """Wait until this many inputs are in flight."""
     async with asyncio.timeout(60):
         while (await server.sums("embedwire_inputs_in_flight")).total() < count:
             await asyncio.sleep(0.05)
 
 
-@promise("open-streams")
-async def open_streams(stage: Stage) -> Verdict:
-    """Streams and calls that need no token and no message are limited; real calls and checks are as quick as before."""
-    waves, connections, calls = stage.scaled(4, 2), stage.scaled(8, 4), 700
-    async with stage.playing(slow(0.02), 1) as (_, server, callers), contextlib.AsyncExitStack() as stack:
-        before = await _probe(server, callers, stage.scaled(100, 30))
+@guarantee("open-streams")
+async def open_streams(experiment: Experiment) -> Verdict:
+    """Streams and calls that need no token and no message are limited; other calls and checks keep their latency."""
+    waves, connections, calls = experiment.scaled(4, 2), experiment.scaled(8, 4), 700
+    async with experiment.environment(slow(0.02), 1) as (_, server, callers), contextlib.AsyncExitStack() as stack:
+        before = await _probe(server, callers, experiment.scaled(100, 30))
         memory = server.memory()
         hostile: list[_Hostile] = []
         for wave in range(1, waves + 1):
@@ -118,14 +118,14 @@ async def open_streams(stage: Stage) -> Verdict:
             async with asyncio.timeout(120):
                 while sum(one.ended for one in hostile) < refused:
                     await asyncio.sleep(0.05)
-        during = await _probe(server, callers, stage.scaled(100, 30))
+        during = await _probe(server, callers, experiment.scaled(100, 30))
         sent = sum(one.sent for one in hostile)
         verdict = Verdict()
         verdict.exactly("of real calls", dict(callers.codes), {"OK": len(callers.outcomes)})
-        verdict.at_most("times the median of a call before", during[0] / before[0], stage.scaled(2, 3), "{:.2f}")
-        verdict.at_most("ms slowest health check", 1000 * during[1], stage.scaled(300, 1000), "{:.1f}")
+        verdict.at_most("times the median of a call before", during[0] / before[0], experiment.scaled(2, 3), "{:.2f}")
+        verdict.at_most("ms slowest health check", 1000 * during[1], experiment.scaled(300, 1000), "{:.1f}")
         verdict.at_least("hostile calls refused", sum(one.ended for one in hostile), refused)
-        bound = stage.scaled(900, 600)
+        bound = experiment.scaled(900, 600)
         verdict.at_most(
             f"MiB more memory for {sent / MIB:.1f} MiB sent", (server.peak_memory() - memory) / MIB, bound, "{:.1f}"
         )
@@ -134,7 +134,7 @@ async def open_streams(stage: Stage) -> Verdict:
 
 
 async def _probe(server: Server, callers: Callers, count: int) -> tuple[float, float]:
-    """Calls one after the other: the median of their seconds, and the slowest health check beside them."""
+    """Make calls in sequence; return the median of their seconds and the slowest concurrent health check."""
     outcomes, checks = [], []
     async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -148,7 +148,7 @@ async def _probe(server: Server, callers: Callers, count: int) -> tuple[float, f
 
 
 class _Hostile:
-    """A connection that begins calls and sends nothing more for them; counts those that the server has ended."""
+    """A connection that starts calls and sends nothing more for them; counts those that the server has ended."""
 
     def __init__(self, connection: http2.Connection) -> None:
         self.sent = self.ended = 0
@@ -173,7 +173,7 @@ class _Hostile:
                 await self._acknowledge(got)
 
     async def _acknowledge(self, got: http2.Frame) -> None:
-        """The first settings are acknowledged already, see `http2.Connection`."""
+        """Acknowledge a ping or settings, except for the first settings; see `http2.Connection`."""
         if got.kind == http2.PING:
             await self._connection.send(http2.frame(http2.PING, got.payload, flags=http2.ACK))
         elif self._has_settings:

@@ -1,4 +1,4 @@
-"""What the upstream says of its rate limits in a 429, and how often it has to say so."""
+"""Rate limit hints of the upstream in a 429, and the number of requests that it has to refuse."""
 
 import asyncio
 import dataclasses
@@ -13,8 +13,8 @@ from typing import Any
 from tests.support.messages import request, url_input
 from tests.system.answers import good, refusal
 from tests.system.callers import Callers, Outcome
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import Server
-from tests.system.stage import Stage, promise
 from tests.system.upstream import Answer, Asked, Script, Upstream
 from tests.system.verdict import Verdict
 
@@ -25,7 +25,7 @@ EARLIEST, LATEST = 0.99, 1.2  # of the wait that was asked for
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hint:
-    """A 429 and the wait that it asks for: none that can be read is None, one that nobody can wait for infinity."""
+    """A 429 and the delay that it asks for: None without a valid hint, infinity if it is longer than any deadline."""
 
     answer: Answer
     wait: float | None
@@ -33,9 +33,9 @@ class Hint:
 
 
 def hints() -> dict[str, Hint]:
-    """Every kind of hint, as it is given now."""
+    """Return every kind of hint, relative to the current time."""
     now = time.time()
-    whole = math.ceil(now + WAIT)  # dates and epochs know no fractions
+    whole = math.ceil(now + WAIT)  # dates and epochs have no fractions
     date, epoch = email.utils.formatdate(whole, usegmt=True), f"X-RateLimit-Request-Reset: {whole}"
     iso = dt.datetime.fromtimestamp(whole, dt.UTC).isoformat()
     other = email.utils.formatdate(whole - DAY, usegmt=True)  # by a clock that is a day late
@@ -62,7 +62,7 @@ def hints() -> dict[str, Hint]:
 
 
 def once_each(given: dict[str, Hint]) -> Script:
-    """Refuse the first text of each credential with the hint that the credential is called after."""
+    """Refuse the first text of each credential with the hint named by the credential."""
 
     def script(asked: Asked) -> Answer:
         kind = asked.line.input.partition(" ")[0]
@@ -74,11 +74,11 @@ def once_each(given: dict[str, Hint]) -> Script:
     return script
 
 
-@promise("rate-limit-hints", patient=True)
-async def hints_are_kept(stage: Stage) -> Verdict:
-    """The wait that a 429 asks for is kept by every call of that credential and modality, or the call fails at once."""
+@guarantee("rate-limit-hints", patient=True)
+async def hints_are_kept(experiment: Experiment) -> Verdict:
+    """Every call of a credential and modality waits as long as its 429 asks for, or fails at once."""
     given: dict[str, Hint] = {}
-    async with stage.playing(once_each(given), accept_upstream_keys=True) as (upstream, server, callers):
+    async with experiment.environment(once_each(given), auth_allow_caller_api_keys=True) as (upstream, server, callers):
         faults = await asyncio.gather(*(_Episode(kind, upstream, server, callers).fault(given) for kind in hints()))
     wrong = [fault for fault in faults if fault]
     verdict = Verdict()
@@ -87,7 +87,7 @@ async def hints_are_kept(stage: Stage) -> Verdict:
 
 
 class _Episode:
-    """The calls with one credential: a first one, which is refused, others while that lasts, one in a hurry."""
+    """The calls with one credential: a refused first one, concurrent ones, and one with a short deadline."""
 
     def __init__(self, kind: str, upstream: Upstream, server: Server, callers: Callers) -> None:
         self._kind = kind
@@ -97,7 +97,7 @@ class _Episode:
         self._key = (("x-upstream-api-key", kind),)
 
     async def fault(self, given: dict[str, Hint]) -> str:
-        """What went wrong, if anything did."""
+        """Return the fault, if there is one."""
         first = asyncio.create_task(self._embed("first"))
         await self._journal.arrival(f"{self._kind} first")
         await self._held()
@@ -110,7 +110,7 @@ class _Episode:
         return f"{self._kind}: {fault}" if fault else ""
 
     async def _held(self) -> None:
-        """Wait until the server has taken in every 429 that the upstream has given."""
+        """Wait until the server has processed every 429 of the upstream."""
         while True:
             given = sum(line.answer == "429" for line in self._journal.lines)
             if (await self._server.sums("embedwire_rate_limit_backoffs_total")).total() >= given:
@@ -142,18 +142,18 @@ def _is_refused_at_once(outcome: Outcome) -> bool:
     return outcome.code == "RESOURCE_EXHAUSTED" and outcome.retry_after is not None and outcome.seconds < HURRIED - 0.1
 
 
-@promise("rate-limit-storm", patient=True)
-async def an_upstream_that_always_refuses(stage: Stage) -> Verdict:
-    """However many callers there are, an upstream that answers 429 with a useless hint gets few requests."""
-    seconds, at_once = stage.scaled(30.0, 6.0), 64
+@guarantee("rate-limit-storm", patient=True)
+async def an_upstream_that_always_refuses(experiment: Experiment) -> Verdict:
+    """An upstream that answers 429 with a useless hint gets few requests from any number of callers."""
+    seconds, at_once = experiment.scaled(30.0, 6.0), 64
     stages = len(USELESS) + 1
-    places = {"inputs_in_flight": stages * at_once, "inputs_queued": stages * at_once}
+    limits = {"concurrency_inputs_per_modality": stages * at_once, "concurrency_queue_per_modality": stages * at_once}
     is_over = False
 
     def script(asked: Asked) -> Answer:
         return good(asked) if is_over else USELESS.get(asked.line.input.partition(" ")[0], USELESS["zero"])
 
-    async with stage.playing(script, accept_upstream_keys=True, **places) as (upstream, _, callers):
+    async with experiment.environment(script, auth_allow_caller_api_keys=True, **limits) as (upstream, _, callers):
         end = time.monotonic() + seconds
         numbers = itertools.count()
         storms = [_persistent(callers, kind, end, itertools.repeat(kind)) for kind in USELESS for _ in range(at_once)]
@@ -165,7 +165,7 @@ async def an_upstream_that_always_refuses(stage: Stage) -> Verdict:
         fresh = await callers.embed("fresh", 90, metadata=(("x-upstream-api-key", "zero"),))
         await storm
         verdict = Verdict()
-        for kind in USELESS:  # each caller's first, and after a hint that was obeyed another; then single ones
+        for kind in USELESS:  # the first of each caller, another one after the hint, then single ones
             verdict.at_most(f"requests, {kind}", sent.count(kind), 2 * at_once + 2 * seconds)
         verdict.at_most("requests, invented keys", sent.count("invented"), 2 * at_once + 34 * seconds)
         verdict.exactly("for one after the storm", fresh.code, "OK")
@@ -183,6 +183,6 @@ USELESS = {
 
 
 async def _persistent(callers: Callers, kind: str, end: float, keys: Iterator[str]) -> None:
-    """A caller who calls again at once whenever it is refused."""
+    """Run a caller that calls again at once after each refusal."""
     while time.monotonic() < end:
         await callers.embed(f"{kind} storm", 90, metadata=(("x-upstream-api-key", next(keys)),))

@@ -1,4 +1,4 @@
-"""A worker hangs: a debugger, the operator or a fault in a library stops it."""
+"""Workers that hang: stopped by a debugger, by the operator or by a fault in a library."""
 
 import asyncio
 import contextlib
@@ -12,23 +12,23 @@ from typing import Any
 
 from tests.system.answers import slow
 from tests.system.callers import Callers, Outcome, closed_loop, names
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import Server
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 WORKERS, CONNECTIONS = 3, 30
-GRACE, STOP_SECONDS = 1.0, 6.0  # the second is what the README promises beside the first
+GRACE, STOP_SECONDS = 1.0, 6.0  # the second is the allowance that the README documents
 SLACK = 10.0  # for a machine that does other things as well
 
 
-@promise("hung-worker")
-async def a_hung_worker_is_replaced(stage: Stage) -> Verdict:
-    """A stopped worker is killed and replaced, other connections go on, and SIGTERM still ends the server."""
-    timeout = stage.scaled(10.0, 3.0)
-    flags: dict[str, Any] = {"workers": WORKERS, "worker_timeout": timeout, "grace": GRACE}
+@guarantee("hung-worker")
+async def a_hung_worker_is_replaced(experiment: Experiment) -> Verdict:
+    """A stopped worker is killed and replaced, other connections are unaffected, and SIGTERM still ends the server."""
+    timeout = experiment.scaled(10.0, 3.0)
+    flags: dict[str, Any] = {"workers": WORKERS, "workers_timeout": timeout, "shutdown_grace_period": GRACE}
     async with contextlib.AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(stage.upstream(slow(0.02)))
-        server = await stack.enter_async_context(stage.server(upstream.base_url, **flags))
+        upstream = await stack.enter_async_context(experiment.upstream(slow(0.02)))
+        server = await stack.enter_async_context(experiment.server(upstream.base_url, **flags))
         await _events(server, "serving", WORKERS + 1)
         connections = [await stack.enter_async_context(Callers.connected(server.target, 1)) for _ in range(CONNECTIONS)]
         before = _pids(server)
@@ -37,7 +37,7 @@ async def a_hung_worker_is_replaced(stage: Stage) -> Verdict:
         await asyncio.sleep(0.5)  # so that every connection has its worker
         stopped = time.monotonic()
         os.kill(before[0], signal.SIGSTOP)
-        await _events(server, "a worker is hung and is killed", 1)
+        await _events(server, "a hung worker is killed", 1)
         killed = time.monotonic()
         await _events(server, "serving", WORKERS + 2)
         replaced.set()
@@ -73,11 +73,11 @@ async def _load(callers: Callers, is_over: asyncio.Event) -> None:
 
 def _log(server: Server, event: str) -> list[dict[str, Any]]:
     lines = (line for line in server.log.read_text().splitlines() if line.startswith("{") and line.endswith("}"))
-    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+    return [entry for entry in map(json.loads, lines) if entry["body"] == event]
 
 
 def _pids(server: Server) -> dict[int, int]:
-    return {entry["worker"]: entry["pid"] for entry in _log(server, "a worker starts")}
+    return {entry["embedwire.worker"]: entry["process.pid"] for entry in _log(server, "a worker starts")}
 
 
 async def _events(server: Server, event: str, count: int) -> None:

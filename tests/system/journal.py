@@ -1,4 +1,4 @@
-"""What the upstream received: one line for each request."""
+"""The journal of the upstream: one line for each request."""
 
 import asyncio
 import bisect
@@ -26,7 +26,7 @@ class Line:
 
 
 class Journal:
-    """The lines in the order of their arrival, and questions about them."""
+    """The lines in order of arrival, and queries on them."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -59,11 +59,11 @@ class Journal:
         return [line for line in self.lines if start <= line.at < end]
 
     def unfinished(self) -> list[Line]:
-        """Requests that were not answered in full and whose connection is open."""
+        """Return requests without a complete response whose connection is open."""
         return [line for line in self.lines if line.answered is None and line.closed is None]
 
     def most_within(self, seconds: float) -> int:
-        """The most requests in any sliding window of this length."""
+        """Return the largest number of requests in any sliding window of this length."""
         times = sorted(line.at for line in self.lines)
         return max((bisect.bisect_left(times, at + seconds) - index for index, at in enumerate(times)), default=0)
 

@@ -1,4 +1,4 @@
-"""Requests as no honest caller sends them: good ones with their bytes disturbed, and messages of arbitrary fields."""
+"""Invalid requests: valid ones with mutated bytes, and messages with arbitrary fields."""
 
 import math
 import random
@@ -51,7 +51,7 @@ GOOD: dict[str, list[Message]] = {
 
 
 def disturbed(data: bytes, rng: random.Random) -> bytes:
-    """The same bytes but for up to four accidents."""
+    """Return the bytes with up to four mutations."""
     for _ in range(rng.randint(1, 4)):
         data = rng.choice(_ACCIDENTS)(data, rng.randrange(len(data) + 1), rng)
     return data
@@ -68,7 +68,7 @@ _ACCIDENTS: tuple[Callable[[bytes, int, random.Random], bytes], ...] = (
 
 
 def arbitrary(kind: type[Message], rng: random.Random, depth: int = 0) -> Message:
-    """A message of this type with any of its fields, each with any value."""
+    """Return a message of this type with random fields, each with any value."""
     message = kind()
     for field in message.DESCRIPTOR.fields:
         if depth < _DEEPEST and rng.random() < 0.6:

@@ -1,7 +1,7 @@
-"""Callers in a process of their own: some that are to be killed, and one that probes without being held up by a load.
+"""Clients in a separate process: some to be killed, and one whose probes are not delayed by the load.
 
 python -m tests.system.outside hang TARGET COUNT PREFIX     calls that wait for their answers until the process ends
-python -m tests.system.outside probe TARGET SECONDS         health checks and single calls; prints what it saw as JSON
+python -m tests.system.outside probe TARGET SECONDS         health checks and single calls; prints their times as JSON
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from tests.system.callers import Callers, closed_loop, names, percentile
 from tests.system.server import SERVICE
 from tests.system.watched import watch_parent
 
-_PAUSE = 0.05  # to probe costs the server something as well
+_PAUSE = 0.05  # probing also loads the server
 _WINDOW = 6.0
-_CALLERS = 4  # so many probing calls at a time, on one connection: a p99 of a few dozen refusals would be the slowest
+_CALLERS = 4  # concurrent probe calls on one connection: the p99 of a few dozen refusals would be the slowest one
 
 
 @contextlib.contextmanager
 def started(*words: object) -> Iterator["subprocess.Popen[bytes]"]:
-    """One of the two, as a process."""
+    """Start one of the two as a process."""
     command = [sys.executable, "-m", "tests.system.outside", *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
@@ -42,12 +42,12 @@ def started(*words: object) -> Iterator["subprocess.Popen[bytes]"]:
 
 @dataclasses.dataclass
 class Probes:
-    """What a prober saw, in seconds."""
+    """Measurements of a prober, in seconds."""
 
     slowest_health: float
     health_checks: int
     refusals: int
-    refusal_p99: float  # the median over windows: a moment in which the machine did something else does not decide
+    refusal_p99: float  # the median over windows, so that a moment of other load does not decide
     codes: dict[str, int]
     left: int
 

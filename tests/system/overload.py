@@ -1,4 +1,4 @@
-"""More callers than the server has places for."""
+"""More callers than the server has slots."""
 
 import asyncio
 import itertools
@@ -8,9 +8,9 @@ import time
 
 from tests.system.answers import slow
 from tests.system.callers import Callers, Outcome
+from tests.system.experiment import Experiment, guarantee
 from tests.system.outside import Probes, started
 from tests.system.server import MIB
-from tests.system.stage import Stage, promise
 from tests.system.verdict import Verdict
 
 SECONDS = 0.2  # what the upstream takes for one
@@ -18,30 +18,32 @@ TIMES = 3
 WARM_UP = 2.0
 
 
-@promise("overload")
-async def three_times_too_many(stage: Stage) -> Verdict:
-    """With three times as many callers as places, goodput stays, the rest is refused at once, probes are answered."""
-    places, seconds = stage.scaled(64, 16), stage.scaled(30.0, 8.0)
-    async with stage.playing(slow(SECONDS), callers=6, inputs_in_flight=places, inputs_queued=places // 4) as (
+@guarantee("overload")
+async def three_times_too_many(experiment: Experiment) -> Verdict:
+    """With three times as many callers as slots, goodput stays, other calls are refused at once, probes succeed."""
+    slots, seconds = experiment.scaled(64, 16), experiment.scaled(30.0, 8.0)
+    async with experiment.environment(
+        slow(SECONDS), callers=6, concurrency_inputs_per_modality=slots, concurrency_queue_per_modality=slots // 4
+    ) as (
         _,
         server,
         callers,
     ):
-        peak = await _goodput(callers, places, stage.scaled(10.0, 4.0))
+        peak = await _goodput(callers, slots, experiment.scaled(10.0, 4.0))
         memory = server.memory()
         with started("probe", server.target, WARM_UP + seconds) as prober:
-            goodput = await _goodput(callers, TIMES * places, seconds)
+            goodput = await _goodput(callers, TIMES * slots, seconds)
             output = await asyncio.to_thread(prober.communicate)
         seen = Probes(**json.loads(output[0]))
-        goodput += seen.codes.get("OK", 0) / (WARM_UP + seconds)  # they took places as well
+        goodput += seen.codes.get("OK", 0) / (WARM_UP + seconds)  # they used slots as well
         verdict = Verdict()
         verdict.at_least(f"of the peak of {peak:.0f} calls/s", goodput / peak, 0.9, "{:.0%}")
         verdict.at_least("refusals seen", callers.codes["RESOURCE_EXHAUSTED"], 100)
         # In short, other work runs beside it.
         verdict.at_most(
-            "ms p99 of a refusal, median of windows", 1000 * seen.refusal_p99, stage.scaled(10, 100), "{:.1f}"
+            "ms p99 of a refusal, median of windows", 1000 * seen.refusal_p99, experiment.scaled(10, 100), "{:.1f}"
         )
-        verdict.at_most("ms slowest health check", 1000 * seen.slowest_health, stage.scaled(100, 300), "{:.1f}")
+        verdict.at_most("ms slowest health check", 1000 * seen.slowest_health, experiment.scaled(100, 300), "{:.1f}")
         verdict.at_most("MiB more memory", (server.peak_memory() - memory) / MIB, 64, "{:.1f}")
         verdict.exactly("other outcomes", sorted(set(callers.codes) - {"OK", "RESOURCE_EXHAUSTED"}), [])
         callers.outcomes += [Outcome("probe", 0, code) for code, count in seen.codes.items() for _ in range(count)]
@@ -50,7 +52,7 @@ async def three_times_too_many(stage: Stage) -> Verdict:
 
 
 async def _goodput(callers: Callers, count: int, seconds: float) -> float:
-    """Calls that are answered to so many persistent callers in a second, once they are all at it: the median."""
+    """Return the median of the successful calls in a second for this many persistent callers, after the warm-up."""
     began = time.monotonic() + WARM_UP
     end = began + seconds
     numbers = itertools.count(len(callers.outcomes))
@@ -62,7 +64,7 @@ async def _goodput(callers: Callers, count: int, seconds: float) -> float:
 
 
 async def _persistent(callers: Callers, numbers: "itertools.count[int]", end: float) -> None:
-    """A caller who always wants something, and waits as long as it is asked to when it is refused."""
+    """Run a caller that calls continuously and respects the retry delay of refusals."""
     while time.monotonic() < end:
         outcome = await callers.embed(f"call-{next(numbers):06}", 20)
         if outcome.code != "OK":

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to a connection what networks do; each direction on its own."""
+"""A TCP proxy that simulates network faults, separately for each direction."""
 
 import asyncio
 import contextlib
@@ -11,19 +11,19 @@ _CHUNK = 1 << 16
 
 
 def reset_on_close(transport: asyncio.BaseTransport) -> None:
-    """Let the close of this connection be a reset, not an orderly end."""
+    """Make the close of this connection a reset."""
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Toxics:
-    """What happens to the bytes of one direction.
+    """Faults of one direction.
 
     Attributes:
-        latency: seconds that each piece is late.
-        bandwidth: bytes a second; None is as many as come.
-        slices: bytes of each piece that is passed on by itself; None passes on what came together.
-        black_hole: nothing arrives, and nobody is told.
+        latency: delay of each piece in seconds.
+        bandwidth: bytes a second; None for no limit.
+        slices: size of the pieces in bytes; None keeps the pieces as received.
+        black_hole: bytes are dropped without an error.
         cut_after: bytes after which the connection is closed in order.
         reset_after: bytes after which it is reset.
     """
@@ -40,7 +40,7 @@ CLEAN = Toxics()
 
 
 class Proxy:
-    """Stands before `port`; `up` is what callers send, `down` what they get. Both may change at any time."""
+    """A proxy for `port`; `up` is for bytes of callers, `down` for replies. Both may change at any time."""
 
     def __init__(self, port: int, up: Toxics = CLEAN, down: Toxics = CLEAN) -> None:
         self._behind = port
@@ -86,7 +86,7 @@ class Proxy:
                 side.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> bool:
-        """Pass bytes on until the connection ends; true if it is to be reset."""
+        """Pass bytes on until the connection ends; return whether it is to be reset."""
         passed = 0
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(_CHUNK):

@@ -1,19 +1,23 @@
-"""Limits that the operator has set."""
+"""Configured rate limits."""
 
 import asyncio
 
 from tests.system.answers import good
 from tests.system.callers import Callers, names, open_loop
-from tests.system.stage import Stage, promise
+from tests.system.experiment import Experiment, guarantee
 from tests.system.verdict import Verdict
 
 
-@promise("quota", patient=True)
-async def a_greedy_caller_takes_no_shares(stage: Stage) -> Verdict:
+@guarantee("quota", patient=True)
+async def a_greedy_caller_takes_no_shares(experiment: Experiment) -> Verdict:
     """With 60 requests a minute and three callers, one of them at 50 times its share, the others get theirs."""
-    limit, seconds = 60, stage.scaled(180, 70)
+    limit, seconds = 60, experiment.scaled(180, 70)
     share = limit / 3 / 60
-    async with stage.playing(good, callers=0, text_requests_per_minute=limit) as (upstream, server, everybody):
+    async with experiment.environment(good, callers=0, rate_limits_text_requests_per_minute=limit) as (
+        upstream,
+        server,
+        all_callers,
+    ):
         async with (
             Callers.connected(server.target, 1) as greedy,
             Callers.connected(server.target, 1) as one,
@@ -34,5 +38,5 @@ async def a_greedy_caller_takes_no_shares(stage: Stage) -> Verdict:
         verdict.at_least("in the busiest 60 s", upstream.journal.most_within(60), 0.9 * limit)
         for callers in (one, other):
             verdict.at_least("of a fair share", callers.codes["OK"] / (share * seconds), 0.95, "{:.0%}")
-        everybody.outcomes += [*greedy.outcomes, *one.outcomes, *other.outcomes]
+        all_callers.outcomes += [*greedy.outcomes, *one.outcomes, *other.outcomes]
     return verdict

@@ -1,4 +1,4 @@
-"""The operator stops servers and starts others."""
+"""Shutdown and rolling restart."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,8 @@ from tests.support.messages import request, url_input
 from tests.support.ports import held_port
 from tests.system.answers import segments, slow
 from tests.system.callers import Callers, Outcome, closed_loop, names
+from tests.system.experiment import Experiment, guarantee
 from tests.system.server import SERVICE, Server
-from tests.system.stage import Stage, promise
 from tests.system.upstream import Answer
 from tests.system.verdict import Verdict
 
@@ -24,14 +24,19 @@ DRAIN_DELAY = 1.0
 _ROUND_ROBIN = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
 
 
-@promise("sigterm")
-async def streams_outlive_the_signal(stage: Stage) -> Verdict:
-    """After SIGTERM every running stream completes, an open health Watch holds nothing up, and the exit code is 0."""
-    seconds = stage.scaled(6.0, 3.0)
+@guarantee("sigterm")
+async def streams_outlive_the_signal(experiment: Experiment) -> Verdict:
+    """After SIGTERM all running streams complete, an open health Watch delays nothing, and the exit code is 0."""
+    seconds = experiment.scaled(6.0, 3.0)
     answer = Answer("200", segments(SEGMENTS, seconds))
     async with (
-        stage.upstream(lambda _: answer) as upstream,
-        stage.server(upstream.base_url, inputs_in_flight=STREAMS, grace=30, drain_delay=DRAIN_DELAY) as server,
+        experiment.upstream(lambda _: answer) as upstream,
+        experiment.server(
+            upstream.base_url,
+            concurrency_inputs_per_modality=STREAMS,
+            shutdown_grace_period=30,
+            shutdown_delay=DRAIN_DELAY,
+        ) as server,
         Callers.connected(server.target) as callers,
     ):
         watch = asyncio.create_task(_watched(server.target))
@@ -61,30 +66,30 @@ async def _stream(callers: Callers, name: str) -> Outcome:
 
 
 async def _watched(target: str) -> list[str]:
-    """What a health Watch is told until it ends."""
+    """Return the statuses that a health Watch receives until it ends."""
     async with grpc.aio.insecure_channel(target) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         status = health_pb2.HealthCheckResponse.ServingStatus
         return [status.Name(answer.status) async for answer in watch]
 
 
-@promise("rolling-restart")
-async def replicas_restart_under_load(stage: Stage) -> Verdict:
-    """While two replicas are restarted in turn, a round-robin client that waits for ready ones sees no failure."""
+@guarantee("rolling-restart")
+async def replicas_restart_under_load(experiment: Experiment) -> Verdict:
+    """While two replicas are restarted one by one, a round-robin client that waits for ready ones sees no failure."""
     with held_port() as first, held_port() as second:
-        return await _restarted_under_load(stage, [first, second])
+        return await _restarted_under_load(experiment, [first, second])
 
 
-async def _restarted_under_load(stage: Stage, ports: list[int]) -> Verdict:
-    least = stage.scaled(10_000, 1_500)
-    rounds = stage.scaled(3, 1)
+async def _restarted_under_load(experiment: Experiment, ports: list[int]) -> Verdict:
+    least = experiment.scaled(10_000, 1_500)
+    rounds = experiment.scaled(3, 1)
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-    async with stage.upstream(slow(0.02)) as upstream, Callers.connected(target, 2, _ROUND_ROBIN) as callers:
-        replicas = [_Replica(stage, upstream.base_url, port) for port in ports]
+    async with experiment.upstream(slow(0.02)) as upstream, Callers.connected(target, 2, _ROUND_ROBIN) as callers:
+        replicas = [_Replica(experiment, upstream.base_url, port) for port in ports]
         try:
             for replica in replicas:
                 await replica.start()
-            restarting = asyncio.create_task(_restart_in_turn(replicas, rounds))
+            restarting = asyncio.create_task(_restart_one_by_one(replicas, rounds))
             load = itertools.takewhile(
                 lambda _: len(callers.outcomes) < least or not restarting.done(), names(sys.maxsize)
             )
@@ -102,17 +107,17 @@ async def _restarted_under_load(stage: Stage, ports: list[int]) -> Verdict:
 
 
 class _Replica:
-    """One of several servers, always on the same port."""
+    """One of several servers, each with a fixed port."""
 
-    def __init__(self, stage: Stage, upstream: str, port: int) -> None:
-        self._stage, self._upstream, self._port = stage, upstream, port
+    def __init__(self, experiment: Experiment, upstream: str, port: int) -> None:
+        self._experiment, self._upstream, self._port = experiment, upstream, port
         self._running = contextlib.AsyncExitStack()
         self._server: Server | None = None
         self.codes: list[int] = []
 
     async def start(self) -> None:
         listen = f"127.0.0.1:{self._port}"
-        server = self._stage.server(self._upstream, listen=listen, drain_delay=0.5)
+        server = self._experiment.server(self._upstream, listen=listen, shutdown_delay=0.5)
         self._server = await self._running.enter_async_context(server)
 
     async def restart(self) -> None:
@@ -125,7 +130,7 @@ class _Replica:
         await self._running.aclose()
 
 
-async def _restart_in_turn(replicas: list[_Replica], rounds: int) -> None:
+async def _restart_one_by_one(replicas: list[_Replica], rounds: int) -> None:
     for _ in range(rounds):
         for replica in replicas:
             await asyncio.sleep(0.5)

@@ -1,20 +1,20 @@
-"""The upstream fails now and then, often, or for a while."""
+"""Random failures and outages of the upstream."""
 
 import time
 
 from tests.system.answers import failing, outage
 from tests.system.callers import closed_loop, names, open_loop
-from tests.system.stage import Stage, promise
+from tests.system.experiment import Experiment, guarantee
 from tests.system.verdict import Verdict
 
 BURST = 20  # the reserve of the retry budget
 
 
-@promise("random-503")
-async def a_tenth_fails(stage: Stage) -> Verdict:
-    """With 10 % random 503, each call is answered exactly once, nearly all are OK, with few more requests."""
-    count = stage.scaled(10_000, 2_500)
-    async with stage.playing(failing(0.1, stage.seed)) as (upstream, _, callers):
+@guarantee("random-503")
+async def a_tenth_fails(experiment: Experiment) -> Verdict:
+    """With 10 % random 503, each call has exactly one result, nearly all are OK, with few more requests."""
+    count = experiment.scaled(10_000, 2_500)
+    async with experiment.environment(failing(0.1, experiment.seed)) as (upstream, _, callers):
         await closed_loop(names(count), 32, callers.embed)
         verdict = Verdict()
         verdict.exactly("calls answered once", sum(one.is_answered_once for one in callers.outcomes), count)
@@ -23,11 +23,11 @@ async def a_tenth_fails(stage: Stage) -> Verdict:
     return verdict
 
 
-@promise("often-503")
-async def a_third_fails(stage: Stage) -> Verdict:
-    """With 30 % random 503 and a retry budget of 20 %, nothing is lost or answered twice, and the budget holds."""
-    count = stage.scaled(10_000, 2_500)
-    async with stage.playing(failing(0.3, stage.seed), retry_budget=0.2) as (upstream, _, callers):
+@guarantee("often-503")
+async def a_third_fails(experiment: Experiment) -> Verdict:
+    """With 30 % random 503 and a retry budget of 20 %, no result is lost or repeated, and the budget limits retries."""
+    count = experiment.scaled(10_000, 2_500)
+    async with experiment.environment(failing(0.3, experiment.seed), retry_budget_ratio=0.2) as (upstream, _, callers):
         await closed_loop(names(count), 32, callers.embed)
         failed = [outcome for outcome in callers.outcomes if outcome.code != "OK"]
         verdict = Verdict()
@@ -38,14 +38,14 @@ async def a_third_fails(stage: Stage) -> Verdict:
     return verdict
 
 
-@promise("outage")
-async def everything_fails_for_a_while(stage: Stage) -> Verdict:
-    """A total outage is not made worse by retries, is over for callers when it is over, and ends without a herd."""
-    seconds, rate, before, after = stage.scaled(10.0, 4.0), 200.0, 2.0, 3.0
+@guarantee("outage")
+async def everything_fails_for_a_while(experiment: Experiment) -> Verdict:
+    """Retries do not prolong a total outage; calls succeed as soon as it ends, without a burst of requests."""
+    seconds, rate, before, after = experiment.scaled(10.0, 4.0), 200.0, 2.0, 3.0
     began = time.monotonic() + before
     recovery = began + seconds
     script = outage(lambda: (began, recovery))
-    async with stage.playing(script) as (upstream, _, callers):
+    async with experiment.environment(script) as (upstream, _, callers):
         began = time.monotonic() + before
         recovery = began + seconds
         await open_loop(names(int((before + seconds + after) * rate)), rate, callers.embed)

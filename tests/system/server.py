@@ -1,4 +1,4 @@
-"""The server in a process of its own, watched from outside."""
+"""The server as a process, observed from outside."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 @dataclasses.dataclass
 class Server:
-    """A running server. Its log is in a file, so that to read it costs the harness nothing."""
+    """A running server. Its log is a file, so that reading it costs the harness nothing."""
 
     process: "subprocess.Popen[bytes]"
     target: str
@@ -48,7 +48,7 @@ class Server:
         environment = ["env", f"TWELVELABS_API_KEY={key}"] if key else []
         command = [*environment, sys.executable, "-m", "tests.system.watched", "serve", *words]
         with log.open("wb") as file:
-            process = subprocess.Popen(command, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC cannot bear
+            process = subprocess.Popen(command, stderr=file)  # noqa: ASYNC220 - uvloop's own forks, which gRPC does not support
         try:
             async with asyncio.timeout(60):
                 metrics = await _until(lambda: _METRICS.search(log.read_text()), process)
@@ -58,12 +58,12 @@ class Server:
             await asyncio.to_thread(process.wait)
 
     async def terminate(self, seconds: float) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self.process.wait, seconds)
 
     def memory(self) -> int:
-        """Resident memory in bytes."""
+        """Return the resident memory in bytes."""
         return self._status("VmRSS")
 
     def peak_memory(self) -> int:
@@ -73,18 +73,18 @@ class Server:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     async def tasks(self) -> int:
-        """How many tasks its event loop has."""
-        told = self._told_tasks()
+        """Return the number of tasks of its event loop."""
+        logged = self._logged_tasks()
         self.process.send_signal(signal.SIGUSR1)
         async with asyncio.timeout(10):
-            await _until(lambda: len(self._told_tasks()) > len(told), self.process)
-        return int(self._told_tasks()[-1])
+            await _until(lambda: len(self._logged_tasks()) > len(logged), self.process)
+        return int(self._logged_tasks()[-1])
 
     async def metrics(self) -> str:
         return await asyncio.to_thread(_page, self.metrics_url)
 
     async def sums(self, name: str, by: str = "") -> Counter[str]:
-        """The samples of a metric, summed up by one of its labels; of calls only those of EmbeddingService."""
+        """Return the samples of a metric, summed by one label; of calls only those of EmbeddingService."""
         sums: Counter[str] = Counter()
         for sample, text, value in _SAMPLE.findall(await self.metrics()):
             labels = dict(_LABEL.findall(text))
@@ -96,12 +96,12 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
 
-    def _told_tasks(self) -> list[str]:
+    def _logged_tasks(self) -> list[str]:
         return re.findall(r"watched: (\d+) tasks", self.log.read_text())
 
 
 def growth(memory: Sequence[int]) -> float:
-    """MiB by which memory grew towards the end: the last third of the samples against the one before, by medians."""
+    """Return the growth of memory in MiB: the median of the last third of the samples less that of the one before."""
     third = len(memory) // 3
     return (statistics.median(memory[-third:]) - statistics.median(memory[-2 * third : -third])) / MIB
 

@@ -1,11 +1,11 @@
-"""A week in minutes."""
+"""The soak test."""
 
 import itertools
 
 from tests.system.answers import chance, failing, slow
 from tests.system.callers import Outcome, closed_loop, names
+from tests.system.experiment import Experiment, guarantee, settled
 from tests.system.server import MIB, growth
-from tests.system.stage import Stage, promise, settled
 from tests.system.upstream import Answer, Asked, Ending
 from tests.system.verdict import Verdict
 
@@ -14,26 +14,26 @@ CANCELLED, HELD = 0.5, 0.7  # of the calls; of those that are cancelled
 _SLOW, _SLOWEST, _HANG = slow(0.005), slow(1.0), Answer("hang", [Ending.HANG])
 
 
-@promise("soak")
-async def nothing_grows(stage: Stage) -> Verdict:
-    """After hundreds of thousands of calls, half of them cancelled and a tenth failing, the server is as it was."""
-    count = stage.scaled(200_000, 6_000)
+@guarantee("soak")
+async def nothing_grows(experiment: Experiment) -> Verdict:
+    """After hundreds of thousands of calls, half of them cancelled and a tenth failing, no resource has grown."""
+    count = experiment.scaled(200_000, 6_000)
 
     def cancellation_requested(name: str) -> bool:
-        return name.startswith("call") and chance(stage.seed, "cancel", name) < CANCELLED
+        return name.startswith("call") and chance(experiment.seed, "cancel", name) < CANCELLED
 
     def is_held(name: str) -> bool:
         """Whether the answer is held until the call is cancelled, so that however fast the server is, many are."""
-        return cancellation_requested(name) and chance(stage.seed, "held", name) < HELD
+        return cancellation_requested(name) and chance(experiment.seed, "held", name) < HELD
 
     answered = failing(
-        0.1, stage.seed, status=400, otherwise=lambda asked: _HANG if is_held(asked.line.input) else _SLOW(asked)
+        0.1, experiment.seed, status=400, otherwise=lambda asked: _HANG if is_held(asked.line.input) else _SLOW(asked)
     )
 
     def script(asked: Asked) -> Answer:
         return (_SLOWEST if asked.line.input.startswith("pool") else answered)(asked)
 
-    async with stage.playing(script) as (_, server, callers):
+    async with experiment.environment(script) as (_, server, callers):
         await closed_loop(names(200, "warm"), 16, callers.embed)
         await closed_loop(names(16, "pool"), 16, callers.embed)  # all at once, so that each has opened a connection
         await settled(server)
@@ -45,7 +45,7 @@ async def nothing_grows(stage: Stage) -> Verdict:
             if (done := next(counter)) % (count // 100) == 0:
                 memory.append((done, server.memory()))
             most = 0.01 if is_held(name) else 0.04
-            after = most * chance(stage.seed, "when", name) if cancellation_requested(name) else None
+            after = most * chance(experiment.seed, "when", name) if cancellation_requested(name) else None
             return await callers.embed(name, cancel_after=after)
 
         await closed_loop(names(count), 16, call)
@@ -53,7 +53,7 @@ async def nothing_grows(stage: Stage) -> Verdict:
         verdict = Verdict()
         verdict.at_least(f"of {count} cancelled", callers.left, count / 4)
         slope = _slope([point for point in memory if point[0] > WARM_UP * count])
-        if stage.short:  # too few calls for a slope
+        if experiment.short:  # too few calls for a slope
             verdict.at_most("MiB more memory", growth([size for _, size in memory]), 2, "{:.2f}")
         else:
             verdict.at_most("MiB more memory for 100,000 calls", slope * 100_000 / MIB, 1, "{:.2f}")
@@ -63,7 +63,7 @@ async def nothing_grows(stage: Stage) -> Verdict:
 
 
 def _slope(points: list[tuple[int, int]]) -> float:
-    """Bytes a call, by least squares."""
+    """Return bytes per call, by least squares."""
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     above = sum((x - mean_x) * (y - mean_y) for x, y in points)
     return float(above / sum((x - mean_x) ** 2 for x, _ in points))

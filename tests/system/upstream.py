@@ -17,7 +17,7 @@ from tests.system.proxy import reset_on_close
 
 
 class Ending(enum.Enum):
-    """What happens after the last byte; without one the connection is kept."""
+    """The action after the last byte; without one the connection is kept."""
 
     CLOSE = "close"
     RESET = "reset"
@@ -29,7 +29,7 @@ Step = bytes | float | Ending
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request is answered with; the journal knows it by its label."""
+    """The answer to a request; the journal records its label."""
 
     label: str
     steps: Sequence[Step]
@@ -37,14 +37,14 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as a script sees it."""
+    """A request, as a script receives it."""
 
     line: Line
     head: bytes
     body: bytes
 
     def field(self, name: str) -> str:
-        """A plain field of the form, or ""."""
+        """Return a plain field of the form, or ""."""
         found = re.search(rb'name="%s"\r\n\r\n(.*?)\r\n--' % name.encode(), self.body, re.DOTALL)
         return found[1].decode(errors="replace") if found else ""
 
@@ -59,7 +59,7 @@ _INPUT = re.compile(
 
 
 class Upstream:
-    """Answers by its script, which may be exchanged at any time, and keeps a journal."""
+    """Answers by its script, which may be replaced at any time, and keeps a journal."""
 
     def __init__(self, script: Script) -> None:
         self.script = script

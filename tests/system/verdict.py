@@ -1,11 +1,11 @@
-"""What came of a promise: figures against bounds."""
+"""The result of an experiment: figures and their bounds."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """One number, or one fact, and whether it is within its bound."""
+    """One number or fact, and whether it is within its bound."""
 
     text: str
     bound: str
@@ -14,7 +14,7 @@ class Figure:
 
 @dataclasses.dataclass(slots=True)
 class Verdict:
-    """The figures of one promise; it is kept if all of them are."""
+    """The figures of one guarantee, which is kept if all of them are."""
 
     figures: list[Figure] = dataclasses.field(default_factory=list)
 

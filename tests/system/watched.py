@@ -1,8 +1,8 @@
-"""The server, with a window: SIGUSR1 has it write how many tasks it runs. It ends when its parent has ended.
+"""The server with a diagnostic: SIGUSR1 makes it write its number of tasks. It ends with its parent.
 
     python -m tests.system.watched serve --upstream URL ...
 
-A text with the word of `EXPLOSIVE` makes it raise an exception that nobody foresaw, with that text in it.
+A text that contains `EXPLOSIVE` makes it raise an unexpected exception with that text.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ EXPLOSIVE = "explosive"
 
 
 def watch_parent() -> None:
-    """End this process when the one that started it is gone, however it went."""
+    """End this process when its parent has ended in any way."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""The fake upstream that is shipped."""
+"""The fake upstream that the package ships."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ SUMMARY = ReplySummary("m", truncated=True)
 
 
 async def test_by_default_each_attempt_succeeds() -> None:
-    """Without a script each attempt has a vector of zeros of the model's length, which for audio has an offset."""
+    """Without a script each attempt returns a zero vector of the model's length, for audio with an offset."""
     upstream = ScriptedUpstream()
 
     assert await embedded(upstream, call()) == ANSWER
@@ -23,17 +23,17 @@ async def test_by_default_each_attempt_succeeds() -> None:
 
 
 async def test_batches_and_summary() -> None:
-    """An attempt passes on what it is told to, in order, and returns the summary that it is told to."""
+    """An attempt emits the given batches in order and returns the given summary."""
     first, second = [SEGMENT], [SEGMENT, SEGMENT]
-    upstream = ScriptedUpstream(lambda attempt: attempt.succeed(first, second, summary=SUMMARY, hold=3.0))
+    upstream = ScriptedUpstream(lambda attempt: attempt.succeed(first, second, summary=SUMMARY, exhausted_for=3.0))
     wanted = call()
 
     assert await embedded(upstream, wanted) == Embedded([first, second], SUMMARY)
-    assert wanted.hold == 3.0
+    assert wanted.exhausted_for == 3.0
 
 
 async def test_segments_before_the_end() -> None:
-    """A script may pass segments on itself, and end the attempt without any more."""
+    """A script may emit segments and end the attempt without more."""
 
     async def script(attempt: Attempt) -> None:
         await attempt.emit([SEGMENT])
@@ -43,26 +43,26 @@ async def test_segments_before_the_end() -> None:
 
 
 async def test_failures() -> None:
-    """An attempt raises what it is told to, and what the script raises."""
-    told, raised = ValueError("told"), ValueError("raised")
+    """An attempt raises the given failure, and what the script raises."""
+    failed, raised = ValueError("failed"), ValueError("raised")
 
     def script(attempt: Attempt) -> None:
         if len(upstream.attempts) == 2:
             raise raised
-        attempt.fail(told, hold=2.0)
+        attempt.fail(failed, exhausted_for=2.0)
 
     upstream = ScriptedUpstream(script)
     wanted = call()
-    assert await gathered(start(upstream, wanted, call())) == [told, raised]
-    assert (wanted.hold, upstream.running) == (2.0, 0)
+    assert await gathered(start(upstream, wanted, call())) == [failed, raised]
+    assert (wanted.exhausted_for, upstream.running) == (2.0, 0)
 
 
 @in_virtual_time
-async def test_what_is_known_of_attempts() -> None:
-    """All attempts are known with call and time, and how many run; the call knows who answered, and how often."""
+async def test_recorded_attempts() -> None:
+    """Attempts are recorded with call and time, running ones are counted, and calls have upstream and attempts."""
     upstream = ScriptedUpstream(undecided, "mine")
     calls = [call(), call(), call()]
-    calls[0].hold = 9.0
+    calls[0].exhausted_for = 9.0
     tasks = start(upstream, *calls[:2])
     await asyncio.sleep(3)
     tasks += start(upstream, calls[2])
@@ -76,13 +76,13 @@ async def test_what_is_known_of_attempts() -> None:
 
     assert tasks[0].cancelled()
     assert [(attempt.call, attempt.at) for attempt in upstream.attempts] == list(zip(calls, [0, 0, 3], strict=True))
-    assert [(one.attempts, one.upstream, one.hold) for one in calls] == [(1, "mine", 0.0)] * 3
+    assert [(one.attempts, one.upstream, one.exhausted_for) for one in calls] == [(1, "mine", 0.0)] * 3
     assert (upstream.running, upstream.most_running, now()) == (0, 3, 3)
 
 
 @pytest.mark.parametrize("by", ["script", "answer"])
 async def test_time_that_the_caller_takes_is_no_waiting(by: str) -> None:
-    """While the caller takes segments, which is counted as parked, the upstream is not waited for."""
+    """While `emit` waits for the caller, which counts as parked, no time counts as waiting for the upstream."""
 
     async def emit(_: list[Segment]) -> None:
         with wanted.time("parked"):

@@ -1,6 +1,5 @@
-// The program conformance makes the calls that it is told to make and tells what came of them: jobs come as lines of
-// JSON on standard input, outcomes go as lines of JSON to standard output. The suite that judges them is
-// tests/conformance of the repository.
+// Command conformance runs the calls of the conformance suite: it reads jobs as JSON Lines from standard input and
+// writes their outcomes as JSON Lines to standard output. The suite is tests/conformance of the repository.
 package main
 
 import (

@@ -72,7 +72,7 @@ const (
 	ErrorReason_ERROR_REASON_REPLY_TOO_LARGE ErrorReason = 8
 	// The deadline of the call, or the server's default for a call without one, has passed.
 	// Code: DEADLINE_EXCEEDED.
-	// Sample: the deadline passed before every input was answered
+	// Sample: the deadline passed before all inputs were embedded
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 9
 	// The caller cancelled the call or went away. Seen in metrics and logs only.
 	// Code: CANCELLED.
@@ -84,7 +84,7 @@ const (
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 11
 	// The caller is known and not allowed to do this; the violation names the field.
 	// Code: PERMISSION_DENIED.
-	// Sample: inputs[0].audio: the token of search does not allow this; it allows: text
+	// Sample: inputs[0].audio: the token of search does not permit this; it permits: text
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 12
 	// The upstream refused the key that the caller passed on.
 	// Code: UNAUTHENTICATED.
@@ -92,7 +92,7 @@ const (
 	ErrorReason_ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS ErrorReason = 13
 	// The caller took nothing from the stream for too long.
 	// Code: ABORTED.
-	// Sample: no message was taken for 60 s; read the stream while it is sent
+	// Sample: no message was taken for 60 s; read the stream continuously
 	ErrorReason_ERROR_REASON_CALLER_STALLED ErrorReason = 14
 	// The server has as much work as it accepts; retry after the given delay, which is also in
 	// grpc-retry-pushback-ms, so that clients that are set to retry do.
@@ -107,7 +107,7 @@ const (
 	// The server is shutting down and could not finish the call; retry at once, another replica will
 	// take it. New calls are refused by gRPC itself then, with the same code and without a reason.
 	// Code: UNAVAILABLE.
-	// Sample: the server is shutting down; another replica will take the call
+	// Sample: the server is shutting down; retry: another replica will accept the call
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 102
 	// The upstream answered that its rate limit is reached.
 	// Code: RESOURCE_EXHAUSTED.
@@ -119,7 +119,7 @@ const (
 	ErrorReason_ERROR_REASON_UPSTREAM_QUOTA_EXHAUSTED ErrorReason = 201
 	// The upstream does not accept the key that the server is configured with; its operator must act.
 	// Code: FAILED_PRECONDITION.
-	// Sample: the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY
+	// Sample: the upstream rejected the server's API key; the operator must correct TWELVELABS_API_KEY
 	ErrorReason_ERROR_REASON_UPSTREAM_CREDENTIALS ErrorReason = 202
 	// The upstream account may not do this: plan, region or ownership.
 	// Code: PERMISSION_DENIED.
@@ -141,11 +141,11 @@ const (
 	// The upstream's answer is not what its API promises: not JSON, cut short, without segments
 	// or model name, a number that is not finite, a vector of other dimensions.
 	// Code: INTERNAL.
-	// Sample: the upstream's reply cannot be used: it ends in the middle
+	// Sample: the upstream's reply cannot be used: it is truncated
 	ErrorReason_ERROR_REASON_UPSTREAM_MALFORMED_REPLY ErrorReason = 207
 	// The upstream does not understand what the gateway sends: a wrong base URL, or another version of its API.
 	// Code: INTERNAL.
-	// Sample: the upstream does not understand this server; its operator must check --upstream
+	// Sample: the upstream does not support this request; the operator must check --upstream
 	ErrorReason_ERROR_REASON_UPSTREAM_INCOMPATIBLE ErrorReason = 208
 	// Something failed in the gateway itself. The details are in its log under the request id. If it lacks a
 	// resource of its own, for instance file descriptors, Failure.cause says which.

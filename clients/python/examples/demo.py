@@ -1,7 +1,7 @@
 """Start a server on the embedded sandbox and embed a text, an image and an audio file through gRPC.
 
 Prints each segment as it arrives and some lines of the metrics. Ends with 0 if every input was
-embedded. Run it by `make demo`, or with the address of a running server as its argument.
+embedded. Run it with `make demo`, or with the address of a running server as its argument.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ def main() -> int:
 
 @contextlib.contextmanager
 def server() -> Iterator[tuple[str, str]]:
-    """A server of our own on free ports: its address, and that of its metrics."""
+    """Start a server on free ports; yield its address and the URL of its metrics."""
     command = [*COMMAND, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own command
     assert process.stderr is not None  # noqa: S101 - it is piped
     with process:
         try:
             for line in process.stderr:
-                fact = json.loads(line)
-                print(f"server: {fact['event']}")
-                if fact["event"] == "serving":
-                    yield fact["target"], fact["metrics"]
+                record = json.loads(line)
+                print(f"server: {record['body']}")
+                if record["body"] == "serving":
+                    yield record["embedwire.target"], record["embedwire.metrics"]
                     return
             raise SystemExit("the server did not start")
         finally:
@@ -51,7 +51,7 @@ def server() -> Iterator[tuple[str, str]]:
 
 
 def embed(target: str) -> int:
-    """Embed the three samples in one call; the number of inputs that failed."""
+    """Embed the three samples in one call; return the number of inputs that failed."""
     inputs = [
         Text((SAMPLES / "text.txt").read_text().strip(), key="text.txt"),
         Image(path=SAMPLES / "picture.png", key="picture.png"),
@@ -73,7 +73,7 @@ def embed(target: str) -> int:
 
 
 def segment_line(segment: Segment) -> str:
-    """One segment as a row of the table."""
+    """Format a segment as a row of the table."""
     offsets = ""
     if segment.modality == "audio":
         offsets = f"{segment.start_offset_sec:5.1f} - {segment.end_offset_sec:.1f}"
@@ -85,14 +85,14 @@ def segment_line(segment: Segment) -> str:
 
 
 def result_line(result: Result) -> str:
-    """The end of one input."""
+    """Format the result of an input."""
     if result.failure is not None:
         return f"{result.input_index:6}  failed: {result.failure}"
     return f"{result.input_index:6}  done: {result.input_key}, {result.segment_count} segments from {result.upstream}"
 
 
 def show_metrics(url: str) -> None:
-    """Some lines of what Prometheus would see."""
+    """Print some of the server's Prometheus metrics."""
     print(f"\nFrom {url}:\n")
     with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - the server's own address
         lines = page.read().decode().splitlines()

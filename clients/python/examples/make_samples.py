@@ -1,7 +1,7 @@
 """Write the sample files of the demo: a sentence, a drawn picture and a short sound.
 
-Run it with the development environment of the repository; it needs Pillow, NumPy and soundfile. It writes the same
-content each time, so the results are committed and nobody has to run it.
+Run it with the development environment of the repository; it needs Pillow, NumPy and soundfile. Its
+output is deterministic and committed.
 """
 
 from pathlib import Path
@@ -45,7 +45,7 @@ def picture() -> Image.Image:
 
 
 def sound() -> NDArray[np.float32]:
-    """Play a melody, then surf, then a rising tone: each is heard in other segments."""
+    """Synthesise a melody, then surf, then a rising tone, which fall into different segments."""
     fade = np.minimum(1.0, np.linspace(0, 8, round(NOTE_SEC * RATE)))
     note_times = np.arange(round(NOTE_SEC * RATE)) / RATE
     melody = np.concatenate([np.sin(2 * np.pi * hertz * note_times) * fade * fade[::-1] for hertz in NOTES_HZ])

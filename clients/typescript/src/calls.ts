@@ -99,7 +99,7 @@ export class Channel {
   }
 }
 
-/** How a call ends. Never rejects; nor does the call emit an error that nobody listens to. */
+/** Resolves with the status of a call. Never rejects, and handles the "error" event of the call. */
 export async function ended(call: {
   on(name: "error", listener: () => void): unknown;
   once(name: "status", listener: (status: StatusObject) => void): unknown;

@@ -7,7 +7,7 @@ import { type ChannelCredentials, type ChannelOptions, Metadata, credentials } f
 
 import { VERSION } from "./version.js";
 
-/** How the server proves who it is, and this client too if it must. Certificates and keys are PEM. */
+/** TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM. */
 export interface TLS {
   /** Whom to trust; by default the roots that come with Node.js. */
   readonly rootCertificates?: Uint8Array | string | undefined;
@@ -35,7 +35,7 @@ export interface ClientOptions {
    * Call once more, as soon as the server asks for and within the timeout, what it refused before it did any work; true
    * by default. Nothing else is repeated, nor is an upload.
    */
-  readonly retryRefusals?: boolean | undefined;
+  readonly retryOnPushback?: boolean | undefined;
 }
 
 /** How vectors travel. All encodings carry the same values. */
@@ -126,7 +126,7 @@ export class Connection {
     return {
       "grpc.primary_user_agent": `embedwire-typescript/${VERSION}`,
       "grpc.max_receive_message_length": RECEIVE_BYTES,
-      // Nobody but the caller decides what is repeated; see Attempts.
+      // No retry policy from DNS: see Attempts.
       "grpc.service_config_disable_resolution": 1,
       // What is for this machine does not go to a proxy of the environment.
       ...(isLocal(this.target) && { "grpc.enable_http_proxy": 0 }),
@@ -150,7 +150,7 @@ export class Connection {
     metadata.set("x-request-id", requestId);
     for (const [name, secret] of this.#secrets) metadata.set(name, secret);
     const wanted = options.timeoutMs ?? this.#options.timeoutMs ?? defaultMs;
-    const attempts = (this.#options.retryRefusals ?? true) ? 2 : 1;
+    const attempts = (this.#options.retryOnPushback ?? true) ? 2 : 1;
     return { requestId, metadata, timeoutMs: Math.min(wanted, LONGEST_MS), attempts };
   }
 

@@ -115,7 +115,7 @@ export function fileOf(input: Input): FileSource | undefined {
   return "image" in input ? input.image : "audio" in input ? input.audio : undefined;
 }
 
-/** Find out now, for those who do without types, what would otherwise fail in the middle of an upload. */
+/** Checks the types of an input for callers without TypeScript; it would otherwise fail in the middle of an upload. */
 function check(input: unknown, at: string): void {
   const modality = only(input, MODALITIES, at);
   const value = modality.value;

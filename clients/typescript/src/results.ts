@@ -67,8 +67,8 @@ export interface Result {
   /** Where the time went. */
   readonly timings: Timings;
   /**
-   * Who answered: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are not the real model's and do not
-   * belong into a real index.
+   * The upstream: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are not those of the real model; do not
+   * store them in a real index.
    */
   readonly upstream: string;
   /** Why the input failed; null means success. */

@@ -11,7 +11,7 @@ import { type Plan, chunk, first } from "./requests.js";
 
 /** Sends a request and its files, beside the answers that are read meanwhile. */
 export class Upload {
-  /** Why a file could not be read; the call is then cancelled, and whoever reads the answers throws this. */
+  /** Why a file could not be read; the call is then cancelled, and the reader of the responses throws this. */
   error: Error | undefined;
 
   readonly #plan: Plan;

@@ -1,1 +1,1 @@
-"""Whether a request is taken on, checked once for each, before its first event."""
+"""Admission control: caller quotas and load shedding, checked once for each request, before its first event."""

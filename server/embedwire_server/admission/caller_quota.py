@@ -1,4 +1,4 @@
-"""What each caller with a name may use of what all share: its own limits, before those of the server."""
+"""Caller quotas: the limits of each named caller, checked before those of the server."""
 
 import asyncio
 import contextlib
@@ -13,36 +13,36 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
 
 _MINUTE = 60.0
-_SOON = 1.0  # seconds until a caller with too many inputs in flight may look again
+_SOON = 1.0  # retry delay in seconds for a caller with too many inputs in flight
 
 
 class Admission(Protocol):
-    """Whatever takes requests on, or refuses them."""
+    """Interface of admission control: admits requests or rejects them."""
 
     def admit(self, request: EmbedRequest, at_once: int) -> contextlib.AbstractContextManager[None]:
-        """Hold the room that a request needs while `at_once` of its inputs run at a time."""
+        """Hold the capacity that a request needs while `at_once` of its inputs run at a time."""
         ...
 
 
 class CallerQuotas:
-    """Holds callers to their own limits; has the face of what it asks next.
+    """Enforces caller quotas in front of another `Admission`.
 
     Args:
-        admission: takes on what is within them.
-        metrics: count what is admitted and refused.
+        admission: admits requests that are within the quota.
+        metrics: count inputs of admitted requests, and rejections.
     """
 
     def __init__(self, admission: Admission, metrics: Metrics) -> None:
         self._admission = admission
         self._metrics = metrics
-        self._used: dict[str, _Usage] = {}  # by name, so as many as there are tokens
+        self._used: dict[str, _Usage] = {}  # by the name of the token, so bounded
 
     def admit(self, request: EmbedRequest, at_once: int) -> contextlib.AbstractContextManager[None]:
-        """Hold what a request uses of its caller's quota, and the room that it needs.
+        """Hold the caller's quota and the capacity that a request needs.
 
         Raises:
-            Overloaded: too many inputs of this caller are in flight, or of all.
-            RateLimited: it has more inputs than are left of this minute.
+            Overloaded: too many inputs of this caller, or of all callers, are in flight.
+            RateLimited: the request has more inputs than are left of this minute's quota.
         """
         if request.quota is None:
             return self._admission.admit(request, at_once)
@@ -69,22 +69,22 @@ class CallerQuotas:
 
 
 class _Usage:
-    """What one caller uses."""
+    """The usage of one caller."""
 
     def __init__(self) -> None:
         self.in_flight = 0
         self._window: SlidingWindow | None = None
 
     def check(self, quota: Quota, at_once: int, inputs: int) -> None:
-        """See whether a request is within the quota.
+        """Check that a request is within the quota.
 
         Raises:
             Overloaded, RateLimited: it is not.
         """
-        self._hold_to(quota)
+        self._set_limit(quota)
         if quota.inputs_in_flight is not None and self.in_flight + at_once > quota.inputs_in_flight:
-            words = f"{quota.name} inputs in flight (at most {quota.inputs_in_flight}): retry later"
-            raise Overloaded(words, retry_delay=_SOON)
+            text = f"{quota.name} inputs in flight (at most {quota.inputs_in_flight}): retry later"
+            raise Overloaded(text, retry_delay=_SOON)
         if self._window is None:
             return
         now = asyncio.get_running_loop().time()
@@ -92,16 +92,16 @@ class _Usage:
         if available_at > now:
             limit, delay = self._window.limit, None if math.isinf(available_at) else available_at - now
             what_to_do = "split it" if delay is None else f"it fits in {delay:.3g} s"
-            words = f"{limit.name} (at most {limit.amount}): this call has {inputs}; {what_to_do}"
-            raise RateLimited(words, retry_delay=delay, quotas=(QuotaViolation(limit.name, words),))
+            text = f"{limit.name} (at most {limit.amount}): this call has {inputs}; {what_to_do}"
+            raise RateLimited(text, retry_delay=delay, quotas=(QuotaViolation(limit.name, text),))
 
     def begin(self, inputs: int) -> None:
-        """Count what is taken on."""
+        """Count the inputs of an admitted request."""
         if self._window is not None:
             self._window.consume(asyncio.get_running_loop().time(), inputs)
 
-    def _hold_to(self, quota: Quota) -> None:
-        """The configuration may have changed since: what has gone counts for the new limit as well."""
+    def _set_limit(self, quota: Quota) -> None:
+        """Apply the quota, which a reload may have changed: earlier inputs count for the new limit as well."""
         most = quota.inputs_per_minute
         if most is None:
             self._window = None

@@ -1,1 +1,1 @@
-"""Authentication: bearer tokens and their rights, and the certificates of TLS."""
+"""Authentication: bearer tokens with their permissions, and TLS certificates."""

@@ -1,4 +1,4 @@
-"""The certificate of the server, and whose clients it trusts: files in PEM that may change while it runs."""
+"""TLS certificate files in PEM: the server's certificate, and the CAs of its clients. They may change while it runs."""
 
 import dataclasses
 import ssl
@@ -9,7 +9,7 @@ Stamp = tuple[tuple[int, int, int], ...]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the files hold: the server's chain, the key of its first certificate, and the authorities of clients."""
+    """The contents of the files: the server's chain, the private key of its first certificate, and the clients' CAs."""
 
     chain: bytes
     key: bytes = dataclasses.field(repr=False)
@@ -18,26 +18,26 @@ class Certificates:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where they are. With `client_ca`, clients have to show a certificate of one of its authorities."""
+    """The paths of the files. With `client_ca`, clients must present a certificate issued by one of its CAs."""
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
 
     def stamp(self) -> Stamp:
-        """What changes whenever one of the files is replaced or written.
+        """Return a value that changes whenever one of the files is replaced or written.
 
         Raises:
-            OSError: one is not there.
+            OSError: a file is missing.
         """
         states = [path.stat() for path in self._paths()]
         return tuple((state.st_mtime_ns, state.st_ino, state.st_size) for state in states)
 
     def read(self) -> Certificates:
-        """Read them all.
+        """Read all files.
 
         Raises:
-            ValueError: they cannot be used, and which of them; also if they change meanwhile.
+            ValueError: a file cannot be used, or changes meanwhile; the message names the fault.
         """
         try:
             before = self.stamp()
@@ -45,7 +45,7 @@ class CertificateFiles:
             authorities = self.client_ca.read_bytes() if self.client_ca is not None else None
             read = Certificates(self.certificate.read_bytes(), self.key.read_bytes(), authorities)
             if self.stamp() != before:
-                raise ValueError("the files of the certificate are just being written")
+                raise ValueError("the files of the certificate changed while they were read")
         except OSError as error:
             raise ValueError(f"the files of the certificate cannot be read: {error.strerror}") from error
         return read
@@ -55,7 +55,7 @@ class CertificateFiles:
         try:
             context.load_cert_chain(self.certificate, self.key, _no_password)
         except ssl.SSLError as error:
-            reason = (error.reason or "one of them is no PEM").replace("_", " ").lower()
+            reason = (error.reason or "one of them is not in PEM format").replace("_", " ").lower()
             raise ValueError(f"tls-certificate and tls-key cannot be used: {reason}") from error
         try:
             if self.client_ca is not None:
@@ -68,9 +68,9 @@ class CertificateFiles:
 
 
 def _no_password() -> bytes:
-    """Asked for the password of a key; without this, the one at the terminal would be.
+    """Fail instead of supplying a password; without this callback, OpenSSL would ask for one at the terminal.
 
     Raises:
         ValueError: always.
     """
-    raise ValueError("tls-key is encrypted: store it without a password, readable by the server alone")
+    raise ValueError("tls-key is encrypted: store it without a password, readable by the server only")

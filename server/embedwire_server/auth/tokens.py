@@ -1,4 +1,4 @@
-"""Bearer tokens, known by their hashes only, and what each of them allows."""
+"""Bearer tokens, of which only hashes are stored, and their permissions."""
 
 import dataclasses
 import hashlib
@@ -6,6 +6,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
 from embedwire_server.core.inputs import EmbedRequest, Quota
@@ -19,10 +20,15 @@ _TOKEN_BYTES = 32
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Token:
-    """One caller: its name, by which metrics, logs and fair shares know it, and what it may do.
+    """One named caller and its permissions.
 
-    `sha256` are the hashes of the tokens that it may show, in hexadecimal digits: one, or more while it changes over.
-    None of `models` (names of the table) and `modalities` means all, of the numbers no limit.
+    Attributes:
+        name: identifies the caller in metrics, logs and fair sharing.
+        sha256: hashes of its accepted tokens, in hexadecimal digits; several during a change of tokens.
+        models: names of the models that it may use; None means all.
+        modalities: the modalities that it may use; None means all.
+        inputs_in_flight: the limit on its concurrent inputs; None means no limit.
+        inputs_per_minute: the limit on its inputs in a minute; None means no limit.
     """
 
     name: str
@@ -34,25 +40,25 @@ class Token:
 
     @property
     def quota(self) -> Quota:
-        """Its limits."""
+        """The quota of the caller."""
         return Quota(self.name, self.inputs_in_flight, self.inputs_per_minute)
 
     def divided(self, share: Callable[[int], int]) -> "Token":
-        """The same with a share of its limits."""
+        """Return a copy with a share of its limits."""
         in_flight, per_minute = self.inputs_in_flight, self.inputs_per_minute
         return dataclasses.replace(
             self, inputs_in_flight=in_flight and share(in_flight), inputs_per_minute=per_minute and share(per_minute)
         )
 
     def sees(self, model: Model) -> bool:
-        """Whether it may use this model at all."""
+        """Return whether it may use this model."""
         return self.models is None or model.name in self.models
 
     def check(self, request: EmbedRequest) -> None:
-        """See whether it may do that.
+        """Check that a request is permitted.
 
         Raises:
-            PermissionDenied: it may not, and what it may instead.
+            PermissionDenied: it is not; the message lists what is permitted.
         """
         if not self.sees(request.model):
             raise PermissionDenied(self.name, "model_name", ", ".join(self.models or ()))
@@ -61,25 +67,38 @@ class Token:
                 raise PermissionDenied(self.name, request.input_path(index), ", ".join(self.modalities))
 
 
+class HasTokens(Protocol):
+    """Settings with tokens."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All configured tokens."""
+        ...
+
+
 class Authenticator:
-    """The tokens that are accepted. Without any, every caller is accepted, and none has a name.
+    """Authenticates callers by bearer token. Without tokens, every caller is accepted, and none has a name.
 
     Args:
-        tokens: all of them.
+        tokens: the accepted tokens.
 
     Raises:
-        ValueError: a name or a hash is none or is there twice, or a limit is below 1.
+        ValueError: a name or a hash is invalid or a duplicate, or a limit is below 1.
     """
 
     def __init__(self, tokens: Iterable[Token] = ()) -> None:
         self._owners: list[tuple[bytes, Token]] = []
         self.replace(tokens)
 
+    def reconfigure(self, settings: HasTokens) -> None:
+        """Use the tokens of these settings from the next call on; see `replace`."""
+        self.replace(settings.tokens)
+
     def replace(self, tokens: Iterable[Token]) -> None:
-        """Let these in instead, from the next call on.
+        """Accept these tokens instead, from the next call on.
 
         Raises:
-            ValueError: as above; then nothing has changed.
+            ValueError: as for the constructor; the accepted tokens are unchanged then.
         """
         tokens = tuple(tokens)
         for token in tokens:
@@ -89,18 +108,18 @@ class Authenticator:
         self._owners = [(bytes.fromhex(digest), token) for token in tokens for digest in token.sha256]
 
     def authenticate(self, authorization: str | bytes | None) -> Token | None:
-        """Return the token of a call, by the metadata key authorization; None if no tokens are configured.
+        """Return the token of a call, from its metadata key `authorization`; None if no tokens are configured.
 
         It takes the same time whichever token matches, or none.
 
         Raises:
-            Unauthenticated: there is no token, or none that is let in.
+            Unauthenticated: there is no token, or it is not accepted.
         """
         if not self._owners:
             return None
         match = _BEARER.fullmatch(authorization) if isinstance(authorization, str) else None
         if match is None:
-            raise Unauthenticated("send a bearer token: metadata key authorization, value Bearer and the token")
+            raise Unauthenticated("no bearer token: send the metadata authorization: Bearer TOKEN")
         shown = hashlib.sha256(match[1].encode()).digest()
         found = [token for digest, token in self._owners if hmac.compare_digest(digest, shown)]
         if not found:
@@ -109,7 +128,7 @@ class Authenticator:
 
 
 def new_token() -> tuple[str, str]:
-    """A new token, 256 random bits, and its hash: what its owner keeps, and what the configuration file does."""
+    """Generate a token of 256 random bits, for its owner, and its hash, for the configuration file."""
     token = f"ew_{secrets.token_urlsafe(_TOKEN_BYTES)}"
     return token, hashlib.sha256(token.encode()).hexdigest()
 
@@ -125,4 +144,4 @@ def _check(token: Token) -> None:
 
 def _check_unique(what: str, values: list[str]) -> None:
     if len(set(values)) < len(values):
-        raise ValueError(f"two of them have the same {what}")
+        raise ValueError(f"two tokens have the same {what}")

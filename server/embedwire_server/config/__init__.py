@@ -1,1 +1,1 @@
-"""The configuration: settings, where they come from, how they are checked and read again."""
+"""Configuration: settings, their sources, validation and reload."""

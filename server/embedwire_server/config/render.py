@@ -1,41 +1,56 @@
-"""The settings as text: those in force as TOML, and the table that documents them."""
+"""Renders settings as text: the effective ones as TOML, and the reference table as Markdown."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from embedwire_server.config.settings import Settings
-from embedwire_server.config.sources import Configuration, flag_of, variable
+from embedwire_server.config.fields import RELOADED, duration_text
+from embedwire_server.config.setting_table import ALL, API_KEY, FILE_ONLY, Setting
+from embedwire_server.config.sources import Configuration
 
 _MASKED = "**********"
 
 
 def shown(configuration: Configuration) -> Iterator[str]:
-    """The settings as lines of TOML, each with its place; secrets are masked."""
-    tables: list[str] = []
-    for name, value in configuration.settings:
-        if name in Settings.FILE_ONLY:
-            tables += [line for row in value for line in ("", f"[[{name}]]", *_row(row))]
-        elif value is None:
-            yield f"# {name} is not set"
-        else:
-            yield f"{name} = {_toml(value)}  # {configuration.places.get(name, 'default')}"
-    yield from tables
+    """Yield the settings as lines of TOML, each with its source; secrets are masked."""
+    grouped = [setting for setting in ALL.values() if setting.name not in FILE_ONLY and setting.path[1:]]
+    yield _line(ALL["config"], configuration)
+    for group, settings in itertools.groupby(grouped, lambda setting: ".".join(setting.path[:-1])):
+        yield ""
+        yield f"[{group}]"
+        yield from (_line(setting, configuration) for setting in settings)
+    for name in sorted(FILE_ONLY):
+        for row in ALL[name].of(configuration.settings):
+            yield from ("", f"[[{name}]]", *_row(row))
 
 
 def reference() -> Iterator[str]:
-    """The rows of the table that documents all settings, in Markdown."""
+    """Yield the rows of the reference table of all settings, in Markdown."""
     yield "| in the file | flag | variable | default | reloaded | what |"
     yield "|---|---|---|---|---|---|"
-    for name, field in Settings.model_fields.items():
-        is_file_only, is_secret = name in Settings.FILE_ONLY, name == "api_key"
-        flag = "" if is_file_only or is_secret else f"`{flag_of(name)}`"
-        from_environment = "" if is_file_only else f"`{variable(name)}`"
-        default = "" if field.default in (None, ()) else f"`{_toml(field.default)}`"
-        where = "" if name == "config" else f"`[[{name}]]`" if is_file_only else f"`{name}`"
-        reloaded = "yes" if name in Settings.RELOADED else ""
-        yield f"| {where} | {flag} | {from_environment} | {default} | {reloaded} | {field.description} |"
+    for name, setting in ALL.items():
+        is_file_only, is_secret = name in FILE_ONLY, name == API_KEY
+        flag = "" if is_file_only or is_secret else f"`{setting.flag}`"
+        variable = "" if is_file_only else f"`{setting.variable}`"
+        default = setting.field.default
+        text = "" if default in (None, ()) else f"`{_text(setting, default)}`"
+        where = "" if name == "config" else f"`[[{name}]]`" if is_file_only else f"`{setting.key}`"
+        reloaded = "yes" if setting.has(RELOADED) else ""
+        yield f"| {where} | {flag} | {variable} | {text} | {reloaded} | {setting.field.description} |"
+
+
+def _line(setting: Setting, configuration: Configuration) -> str:
+    value = setting.of(configuration.settings)
+    if value is None:
+        return f"# {setting.path[-1]} is not set"
+    source = configuration.sources.get(setting.name, "default")
+    return f"{setting.path[-1]} = {_text(setting, value)}  # {source}"
+
+
+def _text(setting: Setting, value: Any) -> str:  # noqa: ANN401 - whatever a setting is
+    return _toml(duration_text(value) if setting.is_duration else value)
 
 
 def _row(row: Any) -> Iterator[str]:  # noqa: ANN401 - a dataclass

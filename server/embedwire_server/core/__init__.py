@@ -1,1 +1,1 @@
-"""Values and errors. Imports no other package of the server."""
+"""Domain types and errors, without dependencies on other packages of the server."""

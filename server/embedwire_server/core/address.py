@@ -1,6 +1,6 @@
-"""Where something listens, HOST:PORT, and where the upstream is, a base URL.
+"""Validates listen addresses (HOST:PORT) and the upstream's base URL.
 
-Both are checked so strictly that every library that is given one understands the same by it.
+Both are checked so strictly that every library reads them in the same way.
 """
 
 import ipaddress
@@ -23,22 +23,22 @@ _NO_BASE_URL = (
 
 
 class Address(str):
-    """HOST:PORT, for instance 127.0.0.1:50051 or [::1]:50051. Port 0 takes a free one."""
+    """Listen address HOST:PORT, for instance 127.0.0.1:50051 or [::1]:50051. Port 0 takes a free one."""
 
     __slots__ = ()
 
     @property
     def host(self) -> str:
-        """The part before the port, without brackets."""
+        """Host, without brackets."""
         return self.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """The port, 0 to 65535."""
+        """Port, 0 to 65535."""
         return int(self.rpartition(":")[2])
 
     def with_port(self, port: int) -> "Address":
-        """The same host, another port."""
+        """Return the address with another port."""
         return Address(f"{self.rpartition(':')[0]}:{port}")
 
     @property
@@ -51,10 +51,10 @@ class Address(str):
 
 
 def parse_address(text: str) -> Address:
-    """Check HOST:PORT.
+    """Validate HOST:PORT.
 
     Raises:
-        ValueError: it is none; the text says what one looks like.
+        ValueError: it is not valid; the text describes the format.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or not _is_host(match["host"]) or int(match["port"]) > LAST_PORT:
@@ -63,10 +63,10 @@ def parse_address(text: str) -> Address:
 
 
 def parse_base_url(text: str) -> str:
-    """Return a base URL in the one form that it is used in: no slash at the end, no default port, a host in lower case.
+    """Normalize a base URL: no slash at the end, no default port, a host in lower case.
 
     Raises:
-        ValueError: it is none; the text says what one looks like.
+        ValueError: it is not valid; the text describes the format.
     """
     match = _BASE_URL.fullmatch(text)
     if match is None or not _is_host(match["host"]) or not is_path(match["path"] or "/"):
@@ -80,7 +80,7 @@ def parse_base_url(text: str) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Whether it is a path that no library rewrites: nothing to encode, no segment that is . or .. ."""
+    """Whether it is a path that no library rewrites: nothing to encode, and no segment . or .. in it."""
     return _PATH.fullmatch(text) is not None and not {".", ".."} & {*text.split("/")}
 
 

@@ -1,9 +1,9 @@
-"""Whether a task is cancelled."""
+"""Distinguishes cancellation of a task from a leaked CancelledError."""
 
 import asyncio
 
 
 def cancellation_requested() -> bool:
-    """Whether the running task was cancelled; if not, a CancelledError has leaked out of a library."""
+    """Return whether the running task was cancelled; if not, a CancelledError has leaked out of a library."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

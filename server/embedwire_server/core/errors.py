@@ -1,4 +1,4 @@
-"""Every way in which a call or an input can fail.
+"""Exceptions for every way in which a call or an input can fail.
 
     GatewayError                  reason, message; violations, retry_delay, quotas, upstream where they apply
     ├── InvalidRequest            the request breaks rules of the contract; all of them are listed
@@ -6,32 +6,32 @@
     ├── InvalidUploadFraming      chunks that do not follow the framing
     ├── UploadMismatch            a file of another size or hash than declared
     ├── ContentTooLarge           a file above a limit
-    ├── ReplyTooLarge             an answer that does not fit into one message
-    ├── Unauthenticated           no token, or none that is let in
-    ├── PermissionDenied          the caller is known, and may not do this
-    ├── DeadlineExceeded          the call's time is up
+    ├── ReplyTooLarge             a response that does not fit into one message
+    ├── Unauthenticated           no token, or an unknown one
+    ├── PermissionDenied          the caller is authenticated, and not allowed to do this
+    ├── DeadlineExceeded          the call's deadline has passed
     ├── CallerStalled             the caller did not read what was ready
     ├── UploadStalled             too little of an upload arrived
     ├── CallStalled               no message arrived
-    ├── Overloaded                the server has no room for it
+    ├── Overloaded                the server has no capacity for it
     ├── RateLimited               it does not fit into the rate limits before its deadline
     ├── Draining                  the server shuts down
-    ├── UpstreamFailure           what the upstream, or the way to it, did; the reason says which
-    ├── ResourceFailure           the server itself lacks a resource; the cause says which
+    ├── UpstreamFailure           the upstream, or the connection to it, failed; see the reason
+    ├── ResourceFailure           the server itself lacks a resource; see the cause
     └── InternalError             an unexpected exception
 
-Messages reach callers: they hold no secret, no path and no text of an exception.
+Messages are sent to callers: they contain no secret, no path and no text of an exception.
 `reason` mirrors the enum `ErrorReason` of the contract, name by name.
 """
 
 import dataclasses
 import enum
 
-from embedwire_server.core.causes import WORDS, Cause
+from embedwire_server.core.failure_causes import WORDS, Cause
 
 
 class Reason(enum.StrEnum):
-    """Why something failed: the names of `embedwire.v1.ErrorReason` without their prefix."""
+    """Reason of a failure: the names of `embedwire.v1.ErrorReason` without their prefix."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
     MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
@@ -67,7 +67,7 @@ _OF_THE_INPUT = {Reason.CONTENT_TOO_LARGE, Reason.INPUT_REJECTED, Reason.RESOURC
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Violation:
-    """One faulty field: its path from the message of the call, and what to do about it."""
+    """Invalid field: its path from the message of the call, and how to correct it."""
 
     field: str
     description: str
@@ -75,7 +75,7 @@ class Violation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuotaViolation:
-    """One quota that was hit: what it counts for, and its limit in words."""
+    """Quota that was exceeded: its subject, and its limit in words."""
 
     subject: str
     description: str
@@ -83,7 +83,7 @@ class QuotaViolation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UpstreamErrorInfo:
-    """What the upstream said of a failure, already cut and cleaned (see `upstream.refusal`)."""
+    """Details of a failure from the upstream, truncated and sanitized (see `upstreams.twelvelabs.errors`)."""
 
     http_status: int
     code: str = ""
@@ -96,15 +96,15 @@ class GatewayError(Exception):
     """A failure that is reported to the caller.
 
     Args:
-        message: one sentence for a developer at the other end.
-        violations: the fields at fault.
-        retry_delay: seconds after which another try makes sense, if known.
-        quotas: the quotas that were hit.
-        upstream: what the upstream said.
+        message: one sentence for the developer of the client.
+        violations: the invalid fields.
+        retry_delay: seconds after which a retry makes sense, if known.
+        quotas: the quotas that were exceeded.
+        upstream: details from the upstream.
 
     Attributes:
-        attempts: how many upstream requests were made before.
-        cause: why the upstream could not be reached, or which resource is lacking.
+        attempts: number of upstream requests made before.
+        cause: why the upstream could not be reached, or which resource is missing.
     """
 
     reason: Reason
@@ -128,14 +128,14 @@ class GatewayError(Exception):
         self.upstream = upstream
 
     def locate(self, path: str) -> None:
-        """Name the input that failed, where a call has many: in the message, and as a violation if it is at fault."""
+        """Add the path of the failed input of a batch: to the message, and as a violation if the input is invalid."""
         if self.reason in _OF_THE_INPUT and not self.violations:
             self.violations = (Violation(path, self.message),)
         if not self.message.startswith(path):
             self.message = f"{path}: {self.message}"
 
     def __repr__(self) -> str:
-        """Without the message, which may quote the upstream and so the caller."""
+        """Return the type and reason, without the message, which may quote the upstream and so the caller."""
         return f"{type(self).__name__}({self.reason})"
 
 
@@ -151,26 +151,26 @@ class InvalidRequest(GatewayError):
 
 
 class _FieldError(GatewayError):
-    """One field is at fault."""
+    """Error about a single field."""
 
     def __init__(self, field: str, description: str) -> None:
         super().__init__(f"{field}: {description}", violations=(Violation(field, description),))
 
 
 class InvalidUploadFraming(_FieldError):
-    """A message of an upload that the framing does not allow."""
+    """Message of an upload that the framing does not allow."""
 
     reason = Reason.INVALID_UPLOAD_FRAMING
 
 
 class UploadMismatch(_FieldError):
-    """An uploaded file is not what was declared."""
+    """Uploaded file that differs from its declaration."""
 
     reason = Reason.UPLOAD_MISMATCH
 
 
 class ContentTooLarge(_FieldError):
-    """A file is larger than allowed."""
+    """File larger than allowed."""
 
     reason = Reason.CONTENT_TOO_LARGE
 
@@ -185,63 +185,63 @@ class MalformedMessage(GatewayError):
 
 
 class ReplyTooLarge(GatewayError):
-    """The answer does not fit into one message."""
+    """The response does not fit into one message."""
 
     reason = Reason.REPLY_TOO_LARGE
 
 
 class Unauthenticated(GatewayError):
-    """The call shows no token, or none that is let in."""
+    """Call without a token, or with an unknown one."""
 
     reason = Reason.UNAUTHENTICATED
 
 
 class PermissionDenied(GatewayError):
-    """The caller is known, and may not do this.
+    """The caller is authenticated, and not allowed to do this.
 
     Args:
-        caller: its name.
-        field: what it asked for.
-        allowed: what it may ask for instead, in words.
+        caller: name of the caller.
+        field: field of the request that is not allowed.
+        allowed: the allowed values, in words.
     """
 
     reason = Reason.PERMISSION_DENIED
 
     def __init__(self, caller: str, field: str, allowed: str) -> None:
-        words = f"the token of {caller} does not allow this; it allows: {allowed or 'nothing'}"
-        super().__init__(f"{field}: {words}", violations=(Violation(field, words),))
+        text = f"the token of {caller} does not permit this; it permits: {allowed or 'nothing'}"
+        super().__init__(f"{field}: {text}", violations=(Violation(field, text),))
 
 
 class DeadlineExceeded(GatewayError):
-    """The call's time is up."""
+    """The call's deadline has passed."""
 
     reason = Reason.DEADLINE_EXCEEDED
 
     def __init__(self) -> None:
-        super().__init__("the deadline passed before every input was answered")
+        super().__init__("the deadline passed before all inputs were embedded")
 
 
 class CallerStalled(GatewayError):
-    """The caller took nothing from the stream for too long."""
+    """The caller has not read the stream for too long."""
 
     reason = Reason.CALLER_STALLED
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"no message was taken for {seconds:g} s; read the stream while it is sent")
+        super().__init__(f"no message was taken for {seconds:g} s; read the stream continuously")
 
 
 class UploadStalled(_FieldError):
-    """Too little of an upload arrived in the time that it has."""
+    """Too little of an upload arrived within its timeout."""
 
     reason = Reason.CALLER_STALLED
 
     def __init__(self, field: str, least: int, seconds: float) -> None:
-        words = f"fewer than {least} bytes arrived in {seconds:g} s (upload_idle_timeout); send the file without pauses"
-        super().__init__(field, words)
+        text = f"fewer than {least} bytes arrived in {seconds:g} s (uploads.idle_timeout); send the file without pauses"
+        super().__init__(field, text)
 
 
 class CallStalled(GatewayError):
-    """The caller has begun a call, or a stream, and sends no message."""
+    """The caller has begun a call or a stream, and sends no message."""
 
     reason = Reason.CALLER_STALLED
 
@@ -250,7 +250,7 @@ class CallStalled(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """The server has no room for the call now; nothing was sent to the upstream."""
+    """The server has no capacity for the call now; nothing was sent to the upstream."""
 
     reason = Reason.OVERLOADED
 
@@ -262,18 +262,18 @@ class RateLimited(GatewayError):
 
 
 class Draining(GatewayError):
-    """The server shuts down and could not finish the call within its grace."""
+    """The server is shutting down and could not finish the call within its grace period."""
 
     reason = Reason.DRAINING
 
     def __init__(self) -> None:
-        super().__init__("the server is shutting down; another replica will take the call", retry_delay=0.0)
+        super().__init__("the server is shutting down; retry: another replica will accept the call", retry_delay=0.0)
 
 
 class RetrySafety(enum.Enum):
-    """Whether what failed may be sent again.
+    """Whether a failed request may be sent again.
 
-    FRESH: once, at once and on a new connection. A reused connection was stale, which is no sign of an overloaded
+    FRESH: once, immediately and on a new connection. A reused connection was stale, which is no sign of an overloaded
     upstream, so the retry budget does not count it.
     """
 
@@ -284,15 +284,15 @@ class RetrySafety(enum.Enum):
 
 
 class UpstreamFailure(GatewayError):
-    """What the upstream, or the way to it, did. The reason differs from case to case.
+    """Failure of the upstream, or of the connection to it.
 
     Args:
-        reason: which.
+        reason: reason of the failure.
         message: see `GatewayError`.
         retry_delay: seconds that the upstream asks to wait.
-        upstream: what it said.
-        repeatable: whether the same request may be sent again; by default it may not.
-        cause: why it could not be reached, if that is what happened.
+        upstream: details from the upstream.
+        retry_safety: whether the same request may be sent again.
+        cause: why the upstream could not be reached, in that case.
     """
 
     def __init__(  # noqa: PLR0913 - the facts that only the innermost layer has
@@ -314,10 +314,10 @@ class UpstreamFailure(GatewayError):
 class ResourceFailure(GatewayError):
     """The server itself lacks a resource: file descriptors, local ports, memory, disk.
 
-    Room on disk comes back when other uploads end, so that another try makes sense; the rest is the operator's.
+    Disk space is freed when other uploads end, so a retry makes sense; only the operator can fix the others.
 
     Args:
-        cause: which.
+        cause: the missing resource.
     """
 
     def __init__(self, cause: Cause) -> None:
@@ -327,7 +327,7 @@ class ResourceFailure(GatewayError):
 
 
 class InternalError(GatewayError):
-    """An unexpected exception. The cause is in the log, never in the message."""
+    """Unexpected exception. Its text is in the log, never in the message."""
 
     reason = Reason.INTERNAL
 

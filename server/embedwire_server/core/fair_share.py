@@ -1,4 +1,4 @@
-"""A capacity that callers share: by host, and within a host by connection."""
+"""Fair sharing of a capacity among callers: by host, and within a host by connection."""
 
 from typing import TypeVar
 
@@ -6,33 +6,38 @@ from embedwire_server.core.inputs import Caller
 
 Name = TypeVar("Name", str, Caller)
 
-# However much one caller holds, some of the capacity is left for the next: a host may hold eight times what is free,
-# one of its connections four times. A single host gets 8/9 of everything, its first connection 4/5.
+# Factors of dynamic thresholds, which leave some capacity for others: a host may use at most eight times the free
+# capacity, a connection four times. A single host gets 8/9 of the total, its first connection 4/5.
 _OF_HOST, _OF_CONNECTION = 8, 4
 
 
 class FairShare:
-    """Counts what each caller holds of a capacity, and decides whether it may hold more.
+    """Usage of a capacity by caller, with dynamic thresholds that decide whether a caller may use more.
 
     Args:
-        most: the whole capacity.
-        guaranteed: the part of it that is divided equally among the callers that hold something, whatever is free.
+        most: total capacity.
+        guaranteed: the part of it that is divided equally among the callers that use some, whatever is free.
 
     Attributes:
-        most: as above; may be changed.
-        guaranteed: as above; may be changed.
-        taken: how much all callers hold.
+        most: as above; mutable.
+        guaranteed: as above; mutable.
+        taken: usage of all callers.
     """
 
     def __init__(self, most: int, guaranteed: int) -> None:
         self.most = most
         self.guaranteed = guaranteed
         self.taken = 0
-        self._by_host = dict[str, int]()  # what is held
+        self._by_host = dict[str, int]()  # usage
         self._by_connection = dict[Caller, int]()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no caller holds anything."""
+        return not (self.taken or self._by_host or self._by_connection)
+
     def fits(self, caller: Caller, amount: int) -> bool:
-        """Whether this caller may hold so much more."""
+        """Whether this caller may use that much more."""
         free = self.most - self.taken
         return (
             amount <= free
@@ -41,11 +46,11 @@ class FairShare:
         )
 
     def held_by(self, caller: Caller) -> int:
-        """How much this connection holds."""
+        """Return the usage of this connection."""
         return self._by_connection.get(caller, 0)
 
     def change(self, caller: Caller, amount: int) -> None:
-        """Count so much more, or less, as held by this caller."""
+        """Add an amount, which may be negative, to the usage of this caller."""
         self.taken += amount
         _add(self._by_host, caller[0], amount)
         _add(self._by_connection, caller, amount)

@@ -1,9 +1,9 @@
-"""Requests and their inputs, as plain values.
+"""Embedding requests and their inputs, as plain values.
 
-The content of a caller is in no repr, so that no log or traceback shows it. Seconds are floats.
+Content of callers is in no repr, so that no log or traceback shows it. Seconds are floats.
 
-Nothing changes a value once it is made. Those that each call or segment makes are not declared frozen, because a frozen
-instance takes three times as long to make.
+All values are immutable by convention. Those created for each call or segment are not declared frozen, because creating
+a frozen instance takes three times as long.
 """
 
 import dataclasses
@@ -16,46 +16,46 @@ Caller = tuple[str, str]  # a host, and one of its connections
 
 
 class Content(Protocol):
-    """The bytes of one file, at hand or still arriving."""
+    """Content of one file, complete or still arriving."""
 
     async def ready(self) -> int:
         """Wait until the file is complete and return its size in bytes.
 
         Raises:
-            GatewayError: the file will never be complete, or is not what was declared.
+            GatewayError: the file will never be complete, or differs from its declaration.
         """
         ...
 
     def chunks(self) -> AsyncGenerator[bytes]:
-        """The whole file from its start, each time it is called, so that an attempt can be repeated."""
+        """Iterate over the whole file from its start; each call starts anew, for retries."""
         ...
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes of the complete file from `offset` on; beyond its end there are none.
+        """Return up to `size` bytes of the complete file from `offset` on; beyond its end there are none.
 
-        It may wait for a disk, so call it in a thread; other readers are not disturbed.
+        May block on disk I/O, so call it in a thread; other readers are not affected.
 
         Raises:
             ValueError: the file was closed meanwhile.
-            OSError: the disk does not give back what it was given.
+            OSError: reading from disk failed.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the file holds. Idempotent; `chunks` and `ready` may not be waited for any more."""
+        """Release the resources of the file. Idempotent; `chunks` and `ready` must not be in use any more."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UrlSource:
-    """Media that the upstream fetches. This server never does."""
+    """Media that the upstream fetches; this server never does."""
 
     url: str = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileSource:
-    """Media that this server passes on. The name and the type are the caller's, and checked."""
+    """Media that this server sends to the upstream. The name and the type are the caller's, and validated."""
 
     content: Content
     file_name: str = dataclasses.field(repr=False)
@@ -67,7 +67,7 @@ Source = UrlSource | FileSource
 
 @dataclasses.dataclass(slots=True)
 class TextInput:
-    """A text. `truncate` None leaves it to the upstream."""
+    """Text input. `truncate` None uses the upstream's default."""
 
     modality: ClassVar = Modality.TEXT
 
@@ -78,7 +78,7 @@ class TextInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageInput:
-    """An image."""
+    """Image input."""
 
     modality: ClassVar = Modality.IMAGE
 
@@ -88,7 +88,7 @@ class ImageInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioInput:
-    """An audio file. `start_offset_sec` None is not sent; the upstream then starts at 0."""
+    """Audio input. `start_offset_sec` None is not sent; the upstream then starts at 0."""
 
     modality: ClassVar = Modality.AUDIO
 
@@ -101,7 +101,7 @@ Input = TextInput | ImageInput | AudioInput
 
 
 def content_of(item: Input) -> Content | None:
-    """The file of an input; None for a text and for media behind a URL."""
+    """Return the content of a file input; None for a text and for media by URL."""
     if isinstance(item, TextInput) or isinstance(item.source, UrlSource):
         return None
     return item.source.content
@@ -109,7 +109,7 @@ def content_of(item: Input) -> Content | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Quota:
-    """What one caller, known by its name, may use at a time and in a minute; None is no limit."""
+    """Limits of one named caller: concurrent inputs, and inputs per minute; None is no limit."""
 
     name: str
     inputs_in_flight: int | None = None
@@ -118,12 +118,12 @@ class Quota:
 
 @dataclasses.dataclass(slots=True)
 class EmbedRequest:
-    """A checked request: one model, at least one input.
+    """Validated request: one model, at least one input.
 
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
-    `caller` shares capacity fairly with other callers. `content_bytes` is the size of the content that came
-    with it, without uploads. `quota` is what a caller with a name may use; None is as much as anybody. `path` is
-    where the request is in the message of the call, with a dot at its end unless it is that message.
+    `caller` identifies the client for fair sharing. `content_bytes` is the size of its inline content, without uploads.
+    `quota` has the limits of a named caller; None is no limit. `path` is the path of the request in the message of the
+    call, with a dot at its end, or empty if it is that message.
     """
 
     model: Model
@@ -136,23 +136,23 @@ class EmbedRequest:
     path: str = ""
 
     def input_path(self, index: int) -> str:
-        """The path of an input from the message of the call, for instance "inputs[2].audio"."""
+        """Return the path of an input from the message of the call, for instance "inputs[2].audio"."""
         return f"{self.path}inputs[{index}].{self.inputs[index].modality}"
 
     @property
     def has_audio(self) -> bool:
-        """Whether the call gets the longer default deadline."""
+        """Whether any input is audio: the call then gets the longer default deadline."""
         return any(item.modality is Modality.AUDIO for item in self.inputs)
 
     def at_once(self, most: int) -> int:
-        """How many of its inputs may run at a time, of so many."""
+        """Return how many of its inputs may run at a time: at most `most`, or less by its quota."""
         own = self.quota.inputs_in_flight if self.quota is not None else None
         return min(most, own or most)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may hold; design defaults."""
+    """Limits of one request, with their defaults."""
 
     inputs: int = 256
     image_bytes: int = 32 << 20

@@ -1,4 +1,4 @@
-"""Models and what each accepts: data that an operator can extend, never an `if`.
+"""Table of models and of the inputs that each accepts. Operators can extend it in the configuration.
 
 The facts are those of the upstream API notes, sections 6 and 7.
 """
@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 class Modality(enum.StrEnum):
-    """What an input is; also the label in the metrics."""
+    """Kind of an input; also a label of the metrics."""
 
     TEXT = "text"
     IMAGE = "image"
@@ -19,7 +19,7 @@ class Modality(enum.StrEnum):
 
 
 class Truncate(enum.StrEnum):
-    """Which end of a too long text is cut off; the values are the upstream's words."""
+    """Which end of a too long text is truncated, by the upstream's names."""
 
     NONE = "none"
     START = "start"
@@ -28,10 +28,10 @@ class Truncate(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextRules:
-    """What a model takes as text.
+    """Limits of text inputs of a model.
 
-    `truncates` is what it can honour; `sends_truncate` says whether the request states it
-    (newer models cut the end by themselves and may refuse the parameter).
+    `truncates` lists the supported values; `sends_truncate` is whether the request contains the parameter
+    (newer models truncate the end by themselves and may reject it).
     """
 
     max_tokens: int
@@ -41,7 +41,7 @@ class TextRules:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageRules:
-    """What a model takes as images: bytes and pixels."""
+    """Limits of image inputs of a model: bytes and pixels."""
 
     max_bytes: int
     min_side_px: int
@@ -50,7 +50,7 @@ class ImageRules:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioRules:
-    """What a model takes as audio. `max_bytes` None: the upstream states no limit."""
+    """Limits of audio inputs of a model. `max_bytes` None: the upstream states no limit."""
 
     max_bytes: int | None = None
     media_types: tuple[str, ...] = ("audio/flac", "audio/mpeg", "audio/wav")
@@ -58,7 +58,7 @@ class AudioRules:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """One row of the table. `name` is what the upstream is sent, whatever alias the caller wrote."""
+    """Row of the model table. `name` is sent to the upstream, also if the caller used an alias."""
 
     name: str
     dimensions: int
@@ -69,7 +69,7 @@ class Model:
     endpoint: str = "/embed"
 
     def takes(self, modality: Modality) -> bool:
-        """Whether the model embeds this modality at all."""
+        """Whether the model supports this modality."""
         return getattr(self, modality) is not None
 
 
@@ -92,13 +92,13 @@ BUILT_IN = (MARENGO_30, MARENGO_27)
 
 
 class ModelTable:
-    """The models by every spelling of their names, exact to the letter.
+    """Models by name and alias; names are case-sensitive.
 
     Args:
         models: the rows. A later row replaces an earlier one of the same name.
 
     Raises:
-        ValueError: two models share a spelling, or one has no name or no dimensions.
+        ValueError: two models share a name or alias, or one has no name, no dimensions or no valid endpoint.
     """
 
     def __init__(self, models: Iterable[Model] = BUILT_IN) -> None:
@@ -113,7 +113,7 @@ class ModelTable:
                     raise ValueError(f"two models are called {spelling!r}")
 
     def find(self, name: str) -> Model | None:
-        """The model of this name or alias, or None."""
+        """Return the model of this name or alias, or None."""
         return self._by_spelling.get(name)
 
     def __iter__(self) -> Iterator[Model]:

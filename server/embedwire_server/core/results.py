@@ -1,15 +1,15 @@
-"""What an upstream returns for an input."""
+"""Results of an upstream for one input: segments and a summary."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(slots=True)
 class Segment:
-    """One vector of one input, in the upstream's order.
+    """Vector of one input, in the upstream's order.
 
     `vector` is packed float32, little-endian, 4 bytes a value, every value finite. Offsets are
-    seconds from the beginning of the file, and `embedding_option` is the upstream's word; both
-    only with audio.
+    seconds from the beginning of the file, and `embedding_option` is the upstream's value; both
+    only for audio.
     """
 
     vector: bytes = dataclasses.field(repr=False)
@@ -20,7 +20,7 @@ class Segment:
 
 @dataclasses.dataclass(slots=True)
 class ReplySummary:
-    """What the upstream said of an input besides its segments."""
+    """Data that the upstream returned for an input besides its segments."""
 
     model_name: str
     input_url: str | None = dataclasses.field(default=None, repr=False)

@@ -1,1 +1,1 @@
-"""One request: its inputs to the upstream, and their results to the caller."""
+"""The gateway: sends the inputs of a request to the upstream, and their results to the reply."""

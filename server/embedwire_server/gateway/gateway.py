@@ -1,4 +1,4 @@
-"""One request: its inputs to the upstream, their segments and results to the caller, each as soon as it is there."""
+"""The gateway: one upstream call for each input of a request; segments and results are passed on as they arrive."""
 
 import asyncio
 import functools
@@ -7,35 +7,39 @@ from collections import Counter
 from typing import Protocol
 
 from embedwire_server.admission.caller_quota import Admission
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, Reason
 from embedwire_server.core.inputs import EmbedRequest, content_of
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.gateway.tasks import run_together
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.gateway.task_group import run_together
+from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 
 
 class Reply(Protocol):
-    """Takes what becomes of a request. Each method returns when the caller has taken it, which is the backpressure."""
+    """Receives segments and results of a request.
+
+    Each method returns when the caller has accepted the segments or the result: backpressure.
+    """
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
-        """Take segments of one input, in order; `first` is the index of the first of them."""
+        """Add segments of one input, in order; `first` is the index of the first of them."""
         ...
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
-        """Take the end of one input: a summary, or a failure, which makes its segments void."""
+        """Add the result of one input: a summary, or a failure, which invalidates its segments."""
         ...
 
 
 class Gateway:
-    """Makes one upstream call for each input, several at once.
+    """Makes one upstream call for each input, several concurrently.
 
     Args:
-        upstream: where inputs go; policies included.
-        admission: whether there is room for a request.
+        upstream: the upstream, wrapped in its policies.
+        admission: admits or rejects requests.
         metrics: count every input and segment.
 
     Attributes:
@@ -48,22 +52,26 @@ class Gateway:
         self._metrics = metrics
         self.inputs_at_once = inputs_at_once
         self._in_flight = Counter[Modality]()
-        for modality in Modality:  # read by each scrape: to set a gauge each time costs more than to count
+        for modality in Modality:  # read by each scrape, which is cheaper than setting a gauge
             metrics.inputs_in_flight.labels(modality).set_function(
                 functools.partial(self._in_flight.__getitem__, modality)
             )
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the concurrency of these settings for later requests."""
+        self.inputs_at_once = settings.concurrency.inputs_per_call
 
     async def embed(self, request: EmbedRequest, deadline: float, reply: Reply) -> None:
         """Embed all inputs; the segments of each come in order, then its result, and inputs interleave.
 
         Args:
-            request: what to embed.
-            deadline: a time of the event loop's clock, handed on to whatever waits.
-            reply: takes segments and results.
+            request: the request.
+            deadline: a time of the event loop's clock, passed to everything that waits.
+            reply: receives segments and results.
 
         Raises:
             GatewayError: the failure of the only input. With several, failures are in the results.
-            Overloaded: there is no room for the request; none of it was begun.
+            Overloaded, RateLimited: the request was not admitted; none of it was begun.
             Exception: what `reply` raises.
         """
         began = time.perf_counter()
@@ -103,7 +111,7 @@ class Gateway:
         await reply.add_result(call, None, outcome)
 
     async def _observed(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
-        """Embed one input, and report it to the metrics."""
+        """Embed one input, and record its metrics."""
         modality, metrics = call.modality, self._metrics
         began, queued = time.perf_counter(), call.queue
         reason: str = Reason.CANCELLED  # unless it ends in another way
@@ -120,7 +128,7 @@ class Gateway:
             metrics.segments.labels(modality, call.model.name).inc(call.segments)
 
     async def _outcome(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
-        """Embed one input. One that fails must not take the others with it."""
+        """Embed one input, and return its failure instead of raising it: the other inputs continue."""
         content = content_of(call.input)
         try:
             if content is not None:
@@ -131,11 +139,11 @@ class Gateway:
             if isinstance(error, GatewayError) and not call.is_abandoned:
                 error.__traceback__ = error.__cause__ = error.__context__ = None  # frames that hold it: cycles
                 return error
-            if cancellation_requested():  # a fault on the way out must not keep the call alive
+            if cancellation_requested():  # an error during the cancellation must not keep the call alive
                 raise asyncio.CancelledError from error
             if call.is_abandoned:
                 raise
-            return log_unexpected(error)  # such as a CancelledError that has leaked out of a library
+            return log_unexpected(error)  # such as a CancelledError that has leaked from a library
         finally:
             if content is not None:
                 content.close()
@@ -155,7 +163,7 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
 
 
 class _SharedReply:
-    """A reply to which several tasks add; the one that adds keeps the others waiting."""
+    """A reply for several tasks, with a lock: while one adds to it, the others wait."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply

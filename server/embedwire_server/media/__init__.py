@@ -1,1 +1,1 @@
-"""Files of inputs: in memory or on disk, and how long they last."""
+"""Media content: memory accounting, uploads spooled to disk, audio duration."""

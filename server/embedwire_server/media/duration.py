@@ -1,7 +1,7 @@
-"""How long an audio file plays, as its header says, before anybody has decoded it.
+"""Audio duration from the header of a file, before it is decoded.
 
-The files are callers' files: a header may lie, and whatever a broken or hostile one makes of the parser costs a
-thread some hundredths of a second and no more.
+The files come from callers: a header may be wrong, and a broken or hostile file costs the parser's thread at most some
+hundredths of a second.
 """
 
 import asyncio
@@ -13,18 +13,19 @@ from tinytag import TinyTag
 
 from embedwire_server.core.inputs import Content
 
-MOST_WORK = 1 << 20  # bytes to read; 30 s of an MP3 file, frame by frame, are the most that is needed, a third of it
-LEAST_WORK = 256  # bytes that a read counts at least, since a file can ask for very many small ones
+MOST_WORK = 1 << 20  # bytes to read; the most that is needed, 30 s of an MP3 file by frames, is a third of it
+LEAST_WORK = 256  # the fewest bytes that a read counts as, since a file can cause very many small ones
 LONGEST_SECONDS = 10 * 24 * 3600.0
 
 
 async def duration_of(content: Content) -> float | None:
-    """Return the seconds that a WAV, FLAC or MP3 file plays; None if the header does not say.
+    """Return the duration of a WAV, FLAC or MP3 file in seconds; None if the header does not contain it.
 
-    An MP3 file counts its encoder's padding, up to 0.1 s. One without a Xing, Info or VBRI header is estimated
-    from its size and its first frames: five if those have the same bit rate, else those of 30 s.
+    That of an MP3 file includes its encoder's padding, up to 0.1 s. Without a Xing, Info or VBRI header, it is
+    estimated
+    from the size of the file and its first frames: five if those have the same bit rate, else those of 30 s.
 
-    The thread that reads may go on for a moment after a cancellation; the file may be closed meanwhile.
+    The thread that reads may continue for a moment after a cancellation; the file may be closed meanwhile.
 
     Raises:
         GatewayError: the file will never be complete, or is not what was declared.
@@ -34,16 +35,16 @@ async def duration_of(content: Content) -> float | None:
 
 def _seconds(content: Content, size: int) -> float | None:
     try:
-        # it is as much of a BinaryIO as a parser needs
+        # it has the methods of BinaryIO that the parser uses
         tag = TinyTag.get(file_obj=cast("BinaryIO", _Opening(content, size)), tags=False)
         seconds = _held(tag, size)
-    except Exception:  # noqa: BLE001 - the parser foresees little of what a file can hold, and any of it says the same
+    except Exception:  # noqa: BLE001 - a broken file can raise anything in the parser
         return None
     return seconds if 0 < seconds <= LONGEST_SECONDS else None
 
 
 def _held(tag: TinyTag, size: int) -> float:
-    """The duration, but no more of a WAV file than it holds: one that was written into a pipe says 4 GiB."""
+    """Return the duration, for WAV at most that of the file's size: a file written to a pipe declares 4 GiB."""
     seconds = tag.duration or 0.0
     if tag.bitrate and (tag.mime_type or "").startswith("audio/wav"):
         return min(seconds, size * 8 / (tag.bitrate * 1000))
@@ -51,7 +52,7 @@ def _held(tag: TinyTag, size: int) -> float:
 
 
 class _Opening(io.RawIOBase):
-    """A file as a parser reads it: from anywhere, but only so much."""
+    """File object for the parser: seekable, with a limit on the bytes that are read."""
 
     def __init__(self, content: Content, size: int) -> None:
         super().__init__()
@@ -61,15 +62,15 @@ class _Opening(io.RawIOBase):
         self._work = 0
 
     def seekable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go anywhere but before the start, where a real file raises the same."""
+        """Set the position; one before the start raises OSError, as for a real file."""
         position = offset + (0, self._position, self._size)[whence]
         if position < 0:
             raise OSError(errno.EINVAL, "before the start of the file")
@@ -77,11 +78,11 @@ class _Opening(io.RawIOBase):
         return position
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return the position of the next read."""
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Read what is there of so many bytes; OSError once it was too much."""
+        """Read up to `size` bytes; raise OSError beyond the limit."""
         there = max(0, self._size - self._position)
         size = there if size < 0 else min(size, there)
         self._work += max(size, LEAST_WORK)

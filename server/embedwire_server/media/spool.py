@@ -1,7 +1,7 @@
-"""The bytes of files: at hand in memory, or arriving in chunks and spooled to disk.
+"""File content: in memory, or an upload that arrives in chunks and is spooled to disk.
 
-A spooled file has no name: it is unlinked as soon as it is open, so that nothing is left on disk
-in any ending, a crash included. Disk work happens in threads, off the event loop.
+A spooled file has no name: it is unlinked as soon as it is open, so that nothing is left on disk, also after a crash.
+Disk I/O runs in threads, off the event loop.
 """
 
 import asyncio
@@ -17,48 +17,29 @@ from typing import IO
 
 import structlog
 
-from embedwire_server.core import causes
+from embedwire_server.core import failure_causes
 from embedwire_server.core.errors import ContentTooLarge, GatewayError, ResourceFailure, UploadMismatch
-from embedwire_server.media.content_memory import UploadAccount
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.media.in_memory import READ_BYTES
+from embedwire_server.media.memory_budget import UploadAccount
+from embedwire_server.observability.exception_logging import describe
 
 IN_MEMORY_BYTES = 1 << 20
-# So much of an upload is collected before it is written to disk, also where memory is short: a write of each small
-# chunk would cost far more than it.
+# The part of an upload that is collected before it is written to disk, also if memory is short: writing each small
+# chunk separately would cost far more.
 BLOCK_BYTES = 16 << 10
-READ_BYTES = 256 << 10
 
 log = structlog.get_logger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class InMemoryContent:
-    """A file that is at hand in memory."""
-
-    data: bytes = dataclasses.field(repr=False)
-
-    async def ready(self) -> int:
-        """Return its size in bytes at once."""
-        return len(self.data)
-
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the file in pieces: what waits to be sent is a copy, so all of it is never copied at once."""
-        for start in range(0, len(self.data), READ_BYTES):
-            yield self.data[start : start + READ_BYTES]
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """Read a piece; see `core.inputs.Content`."""
-        return self.data[offset : offset + size]
-
-    def close(self) -> None:
-        """Do nothing: the request holds the bytes."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class UploadDeclaration:
-    """What the caller said of an upload, and where in the request, for the errors.
+    """What the caller has declared of an upload.
 
-    `field` is the path of the upload source; `limit` and `size` are bytes; `sha256` has 32 bytes.
+    Attributes:
+        field: the path of the upload source in the request, for errors.
+        limit: the most bytes that are allowed.
+        size: the declared bytes, if any.
+        sha256: the declared hash, 32 bytes, if any.
     """
 
     field: str
@@ -68,43 +49,43 @@ class UploadDeclaration:
 
 
 class SpooledUpload:
-    """A file that arrives in chunks: up to 1 MiB in memory if there is room for it, beyond that on disk.
+    """An upload that arrives in chunks: up to 1 MiB in memory if that is free, beyond that on disk.
 
-    One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the
-    file is kept for the reader; the writer goes on, and what it writes is discarded.
+    One side writes and finishes, the other waits for `ready` and reads `chunks`. A fault of the file is kept for the
+    reader; the writer continues, and what it writes is discarded.
 
     Args:
-        announced: what is known of the file beforehand.
-        places: how many uploads may be open; this one takes a place until it is closed, so that
-            a caller that is faster than the upstream waits instead of filling the disk.
-        memory: charged with the bytes that have arrived and are not on disk. Where they do not fit they go to disk.
-        directory: where to spool; None is the system's place for temporary files.
+        declaration: the caller's declaration.
+        slots: limits the number of open uploads; this one holds a slot until it is closed, so that a caller that is
+            faster than the upstream waits instead of filling the disk.
+        memory: charged with received bytes that are not on disk. Where they do not fit they go to disk.
+        directory: where to spool; None is the system's temporary directory.
 
     Attributes:
-        fault: what is wrong with the file, as soon as it is known.
+        fault: the failure of the file, once it is known.
     """
 
     def __init__(
         self,
-        announced: UploadDeclaration,
-        places: asyncio.Semaphore,
+        declaration: UploadDeclaration,
+        slots: asyncio.Semaphore,
         memory: UploadAccount,
         directory: Path | None = None,
     ) -> None:
         self.fault: GatewayError | None = None
-        self._announced = announced
-        self._places = places
+        self._announced = declaration
+        self._slots = slots
         self._memory = memory
         self._directory = directory
         self._is_open = False
-        self._pending = bytearray()  # chunks of any size cost their bytes
+        self._pending = bytearray()  # one buffer: small chunks have no overhead
         self._charged = 0
         self._tail = b""  # what is not on disk, once the file is complete
         self._size = 0
         self._spooled = 0
         self._file: IO[bytes] | None = None
-        self._reading = threading.Lock()  # a descriptor that is closed under a read may be another file's already
-        self._hash = hashlib.sha256() if announced.sha256 is not None else None
+        self._reading = threading.Lock()  # a descriptor closed during a read may already be another file's
+        self._hash = hashlib.sha256() if declaration.sha256 is not None else None
         self._complete = asyncio.Event()
         self._closed = False
 
@@ -113,47 +94,52 @@ class SpooledUpload:
         """The path of the upload source in the request."""
         return self._announced.field
 
+    @property
+    def declaration(self) -> UploadDeclaration:
+        """The caller's declaration."""
+        return self._announced
+
     async def open(self) -> None:
-        """Wait for a place. Call it once, before the first write."""
-        await self._places.acquire()
+        """Wait for a slot. Call it once, before the first write."""
+        await self._slots.acquire()
         self._is_open = True
         if self._closed:
-            self._give_back_place()
+            self._release_slot()
 
     async def write(self, data: bytes) -> None:
         """Add the next bytes. After a fault, and once closed, they are discarded."""
         if self.fault is not None or self._closed:
             return
         self._size += len(data)
-        announced = self._announced
-        if self._size > announced.limit:
-            self._fail(ContentTooLarge(announced.field, f"larger than {announced.limit} bytes, the most allowed"))
-        elif announced.size is not None and self._size > announced.size:
-            self._fail(self._wrong_size(f"more than {announced.size}"))
+        declaration = self._announced
+        if self._size > declaration.limit:
+            self._fail(ContentTooLarge(declaration.field, f"larger than {declaration.limit} bytes, the most allowed"))
+        elif declaration.size is not None and self._size > declaration.size:
+            self._fail(self._wrong_size(f"more than {declaration.size}"))
         else:
             await self._keep(data)
 
     async def finish(self) -> None:
-        """Declare the file complete, and check it against what was announced.
+        """Declare the file complete, and check it against its declaration.
 
-        Only now does `ready` return or raise: a caller that is still sending gets no fault.
+        Only now does `ready` return or raise: a caller that is still sending gets no error.
         """
-        announced = self._announced
+        declaration = self._announced
         self._tail, self._pending = bytes(self._pending), bytearray()
         if self.fault is not None or self._closed:
             pass
         elif self._size == 0:
-            self._fail(UploadMismatch(announced.field, "the file is empty; send at least one byte"))
-        elif announced.size is not None and self._size != announced.size:
+            self._fail(UploadMismatch(declaration.field, "the file is empty; send at least one byte"))
+        elif declaration.size is not None and self._size != declaration.size:
             self._fail(self._wrong_size(str(self._size)))
-        elif self._hash is not None and await asyncio.to_thread(self._digest) != announced.sha256:
-            self._fail(UploadMismatch(f"{announced.field}.sha256", "the received bytes have another SHA-256 hash"))
+        elif self._hash is not None and await asyncio.to_thread(self._digest) != declaration.sha256:
+            self._fail(UploadMismatch(f"{declaration.field}.sha256", "the received bytes have another SHA-256 hash"))
         self._complete.set()
 
     def close(self) -> None:
-        """Give back memory, disk and place; see `core.inputs.Content`."""
+        """Release memory, disk and slot; see `core.inputs.Content`."""
         self._closed = True
-        self._give_back_place()
+        self._release_slot()
         self._drop()
 
     async def ready(self) -> int:
@@ -174,13 +160,13 @@ class SpooledUpload:
     def read_at(self, offset: int, size: int) -> bytes:
         """Read a piece; see `core.inputs.Content`."""
         spooled, tail = self._spooled, self._tail
-        if self._closed:  # asked after the tail was taken, since a close in between takes it away
+        if self._closed:  # checked after the tail was read, since a close in between clears it
             raise ValueError("the upload is closed")
         from_disk = self._read(offset, min(size, spooled - offset)) if offset < spooled else b""
         return from_disk + tail[max(0, offset - spooled) : max(0, offset + size - spooled)]
 
     def _fail(self, fault: GatewayError) -> None:
-        """Keep the fault, and nothing of the file: others may need the room."""
+        """Keep the fault, and release memory and disk."""
         self.fault = fault
         self._drop()
 
@@ -188,13 +174,13 @@ class SpooledUpload:
         self._pending, self._tail = bytearray(), b""
         self._release()
         if self._file is not None:
-            with self._reading, contextlib.suppress(OSError):  # what a full disk did not take is not wanted any more
+            with self._reading, contextlib.suppress(OSError):  # a failed flush of a discarded file does not matter
                 self._file.close()
 
-    def _give_back_place(self) -> None:
+    def _release_slot(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._places.release()
+            self._slots.release()
 
     async def _keep(self, data: bytes) -> None:
         self._charged += len(data)
@@ -215,7 +201,7 @@ class SpooledUpload:
             await asyncio.to_thread(self._append, spilled)
             self._spooled += len(spilled[0]) + len(data)
         except OSError as error:
-            cause = causes.of_spool(error)
+            cause = failure_causes.of_spool(error)
             log.error("an upload cannot be spooled", cause=cause, errno=error.errno, **describe(error))  # noqa: TRY400 - no texts
             self._fail(ResourceFailure(cause))
         finally:
@@ -236,18 +222,18 @@ class SpooledUpload:
     def _read(self, offset: int, size: int) -> bytes:
         assert self._file is not None  # noqa: S101 - there are bytes on disk
         with self._reading:
-            chunk = os.pread(self._file.fileno(), size, offset)  # moves no position that another reader relies on
+            chunk = os.pread(self._file.fileno(), size, offset)  # does not move the position, which other readers use
         if len(chunk) < size:
             raise OSError("a spooled file is shorter than what was written")
         return chunk
 
     def _digest(self) -> bytes:
-        assert self._hash is not None  # noqa: S101 - a hash was announced
+        assert self._hash is not None  # noqa: S101 - a hash was declaration
         self._hash.update(self._tail)
         return self._hash.digest()
 
     def _wrong_size(self, got: str) -> UploadMismatch:
-        announced = self._announced
+        declaration = self._announced
         return UploadMismatch(
-            f"{announced.field}.size_bytes", f"{announced.size} bytes were declared, {got} were received"
+            f"{declaration.field}.size_bytes", f"{declaration.size} bytes were declared, {got} were received"
         )

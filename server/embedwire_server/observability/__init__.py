@@ -1,1 +1,1 @@
-"""Metrics, logs, and how exceptions are reported."""
+"""Observability: metrics, logs, reporting of exceptions, monitoring of resources."""

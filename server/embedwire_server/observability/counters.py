@@ -1,9 +1,9 @@
-"""Counters and histograms without locks: one thread counts, others read.
+"""Prometheus counters and histograms without locks: one thread counts, others read.
 
-The library's take a lock for each value, since any thread may change them. Here only the event loop's thread does.
-The threads of the metrics endpoint read. Each family is a collector of the library's registry and hands over the
-library's families of samples, so names, labels and formats of the page are the library's. There are no exemplars and
-no series for the time of creation.
+Those of prometheus_client take a lock for each value, since any thread may change them. Here only the event loop's
+thread does; the threads of the metrics endpoint read. Each family is a collector of the library's registry and returns
+the library's metric families, so names, labels and the exposition format are the library's. There are no exemplars and
+no `_created` series.
 """
 
 import abc
@@ -38,7 +38,7 @@ class CounterChild:
         """Add an amount.
 
         Raises:
-            ValueError: it is negative.
+            ValueError: the amount is negative.
         """
         if amount < 0:
             raise ValueError("a counter cannot decrease")
@@ -46,14 +46,14 @@ class CounterChild:
 
 
 class HistogramChild:
-    """The series of a histogram with the same labels.
+    """The series of a histogram for one combination of label values.
 
     Args:
         bounds: upper bounds of the buckets, ascending; the last is infinity.
 
     Attributes:
-        counts: how many values each bucket has got so far, without those of the buckets before it.
-        sum: of all values so far.
+        counts: the number of values in each bucket so far, not cumulative.
+        sum: the sum of all values so far.
     """
 
     __slots__ = ("_bounds", "counts", "sum")
@@ -64,7 +64,7 @@ class HistogramChild:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count a value. As in the library, NaN changes the sum but belongs to no bucket."""
+        """Count a value. As in prometheus_client, NaN changes the sum but belongs to no bucket."""
         if value <= _INFINITY:
             self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
@@ -74,17 +74,17 @@ _Child = TypeVar("_Child")
 
 
 class _Family(Collector, Generic[_Child]):
-    """All series of one name. None is ever removed.
+    """All series of one metric. None is ever removed.
 
     Args:
-        name: of the metric, without the suffixes of its series.
+        name: the name of the metric, without the suffixes of its series.
         documentation: the help text.
         labelnames: names of the labels.
         registry: where it is registered.
 
     Attributes:
-        labels: returns the child for these values, one for each name and in their order. The first call makes it.
-            Raises ValueError if there are more or fewer values than names. Only the thread that counts may call it.
+        labels: returns the child for these label values, in the order of the names; the first call creates it. Raises
+            ValueError if there are more or fewer values than names. Only the counting thread may call it.
 
     Raises:
         ValueError: the registry has a metric of this name.
@@ -101,12 +101,12 @@ class _Family(Collector, Generic[_Child]):
         registry.register(self)
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the family without samples: the registry takes the names of the series from it."""
+        """Yield the family without samples, from which the registry takes the names of the series."""
         yield self._family({})
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the family with the samples of this moment. Any thread may call it."""
-        yield self._family(self._children.copy())  # no other thread runs during the copy; in a loop it would
+        """Yield the family with its current samples. Thread-safe."""
+        yield self._family(self._children.copy())  # the copy is atomic; a loop is not
 
     @abc.abstractmethod
     def _new(self) -> _Child: ...
@@ -136,11 +136,11 @@ class CounterFamily(_Family[CounterChild]):
 class HistogramFamily(_Family[HistogramChild]):
     """A histogram with labels.
 
-    On every page, the number of values is the count of the last bucket. The sum is read after the buckets: values that
-    are counted at that moment may be in one and not in the other.
+    In every exposition, the number of values is the count of the last bucket. The sum is read after the buckets: values
+    that are counted at that moment may be in one and not in the other.
 
     Args:
-        name: of the metric, without `_bucket`, `_count` and `_sum`.
+        name: the name of the metric, without `_bucket`, `_count` and `_sum`.
         documentation: the help text.
         labelnames: names of the labels.
         buckets: upper bounds in the unit of the values: 0 or more, ascending, without infinity. A value equal to a
@@ -172,6 +172,6 @@ class HistogramFamily(_Family[HistogramChild]):
     def _family(self, children: Mapping[tuple[str, ...], HistogramChild]) -> Metric:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
         for values, child in children.items():
-            counts = accumulate(child.counts)  # a count depends on those before it, so it is never less
+            counts = accumulate(child.counts)  # cumulative, so they never decrease
             family.add_metric(values, list(zip(self._bound_names, counts, strict=True)), child.sum)
         return family

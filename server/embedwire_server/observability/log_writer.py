@@ -1,7 +1,7 @@
-"""Writes lines to a file descriptor from a thread of its own, through a bounded buffer.
+"""Log writer thread: writes lines to a file descriptor, through a bounded buffer.
 
-Putting a line into the buffer never blocks and never fails. A line that does not fit, or that cannot be written, is
-dropped and counted. When writing works again, one line says how many were lost.
+Adding a line to the buffer never blocks and never fails. A line that does not fit, or that cannot be written, is
+dropped and counted. When writing works again, one line reports how many were lost.
 """
 
 import os
@@ -13,9 +13,9 @@ from queue import SimpleQueue
 
 MAX_BUFFERED_LINES = 10_000
 MAX_BUFFERED_BYTES = 4 << 20
-# A pipe takes so many bytes in one piece, so that lines of several processes are not mixed.
+# Writes of at most this size to a pipe are atomic, so that lines of several processes are not mixed.
 _CHUNK_BYTES = select.PIPE_BUF
-# After the buffer is empty. Lines that come meanwhile are written together: to wake the thread costs as much as a line.
+# Pause once the buffer is empty, so that more lines are written together: waking the thread costs as much as a line.
 _PAUSE_SECONDS = 0.005
 
 
@@ -24,10 +24,10 @@ class LogWriter:
 
     Args:
         file: the descriptor to write to; -1 drops every line.
-        report: makes the line that says how many were lost.
+        report: renders the line that reports the number of lost lines.
 
     Attributes:
-        file: the same.
+        file: the descriptor.
         dropped: how many lines were dropped since the start.
     """
 
@@ -37,12 +37,12 @@ class LogWriter:
         self._items: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._lock = threading.RLock()  # reentrant: a finalizer or a signal handler may log while it is held
         self._lines = self._bytes = self._unreported = 0
-        self._begun = b""  # the rest of a line of which a part is written
+        self._begun = b""  # the rest of a partly written line
         self.dropped = 0
         threading.Thread(target=self._run, name="log-writer", daemon=True).start()
 
     def put(self, line: bytes) -> None:
-        """Add a line, with its line break; any thread may."""
+        """Add a line, with its line break. Thread-safe."""
         size = len(line)
         with self._lock:
             if self._lines >= MAX_BUFFERED_LINES or self._bytes + size > MAX_BUFFERED_BYTES:
@@ -53,7 +53,7 @@ class LogWriter:
         self._items.put(line)
 
     def flush(self, seconds: float) -> bool:
-        """Wait at most so long until what was put before is written or dropped; whether it is."""
+        """Wait up to `seconds` until all lines that were put before are written or dropped; return whether they are."""
         done = threading.Event()
         self._items.put(done)
         return done.wait(seconds)
@@ -78,7 +78,7 @@ class LogWriter:
             time.sleep(_PAUSE_SECONDS)
 
     def _write(self, lines: list[bytes]) -> int:
-        """Write what can be written; how many lines were lost."""
+        """Write what can be written; return the number of lost lines."""
         rest = self._begun
         data = memoryview(rest + b"".join(lines))
         written = 0
@@ -86,7 +86,7 @@ class LogWriter:
             while written < len(data):
                 written += self._write_some(data[written:])
         except OSError:  # no reader, a full disk, a closed descriptor
-            return self._keep_begun(rest, lines, written)
+            return self._finish_line(rest, lines, written)
         self._begun = b""
         return 0
 
@@ -99,8 +99,8 @@ class LogWriter:
             writable.poll()
             return 0
 
-    def _keep_begun(self, rest: bytes, lines: list[bytes], written: int) -> int:
-        """Keep the rest of a line that is begun, so that the next one is not glued to it; how many are not begun."""
+    def _finish_line(self, rest: bytes, lines: list[bytes], written: int) -> int:
+        """Keep the rest of a partly written line for the next write; return the number of lines that are not begun."""
         self._begun = rest[written:]
         written = max(0, written - len(rest))
         left = list(lines)
@@ -123,7 +123,7 @@ class LogWriter:
 
 
 def _chunks(lines: list[bytes]) -> Iterator[list[bytes]]:
-    """The lines in order, in groups of at most `_CHUNK_BYTES`; a longer line is a group of its own."""
+    """Yield the lines in order, in chunks of at most `_CHUNK_BYTES`; a longer line is a chunk of its own."""
     chunk: list[bytes] = []
     size = 0
     for line in lines:

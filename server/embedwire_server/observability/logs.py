@@ -1,7 +1,7 @@
-"""Log lines: structured, on standard error, each with the request id of the call that it is about.
+"""Logging setup: structured lines on standard error, each with the request id of its call.
 
-No line can fail, delay or block a call: what cannot be rendered as it is meant is rendered as far as possible, and
-`LogWriter` writes it.
+No line can fail, delay or block a call: `LogLines` renders as much of an event as it can, and `LogWriter` writes it in
+a thread.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from embedwire_server.observability import standard_error
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.log_lines import LogLines, request_id
 from embedwire_server.observability.log_writer import LogWriter
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Process:
-    """What a process has once."""
+    """The state of the process."""
 
     writer: LogWriter | None = None
 
@@ -38,15 +38,15 @@ def configure(level: str, form: str, original: int | None = None, **facts: objec
     """Set up logging for the process, once; from now on, all of standard error is part of the log.
 
     Args:
-        level: the least level that is written: debug, info, warning, error.
+        level: the lowest level that is written: debug, info, warning, error.
         form: "json", one object a line, or "text", for people.
-        original: the descriptor to write to, where a parent process already reads this one's standard error.
-        facts: what every line says beside its own.
+        original: the descriptor to write to, if a parent process already reads this one's standard error.
+        facts: key-value pairs that are added to every line.
     """
     file = standard_error.duplicate() if original is None else original
     lines = LogLines(form, facts, is_terminal=file >= 0 and os.isatty(file))
     writer = _Process.writer = LogWriter(file, lines.of_loss)
-    structlog.configure(  # not by way of logging, which takes as long again
+    structlog.configure(  # not through logging, which doubles the cost
         processors=[lines],
         logger_factory=lambda name="": _Logger(name, writer.put),
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -62,14 +62,14 @@ def configure(level: str, form: str, original: int | None = None, **facts: objec
     if original is None:
         standard_error.redirect(file, take)
         if file >= 0:
-            faulthandler.enable(file)  # what a crash says cannot wait for a thread
+            faulthandler.enable(file)  # a crash report cannot wait for a thread
     else:
         faulthandler.enable(standard_error.DESCRIPTOR)
     _report_exceptions()
 
 
 def flush(seconds: float = _FLUSH_SECONDS) -> None:
-    """Wait at most so long until all lines are written."""
+    """Wait up to `seconds` until all lines are written."""
     standard_error.flush(seconds / 2)
     if _Process.writer is not None:
         _Process.writer.flush(seconds)
@@ -81,22 +81,22 @@ def _end() -> None:
 
 
 def descriptor() -> int | None:
-    """The descriptor that lines are written to, for child processes; None if there is none."""
+    """Return the descriptor that lines are written to, for child processes; None if there is none."""
     return None if _Process.writer is None or _Process.writer.file < 0 else _Process.writer.file
 
 
 def dropped_lines() -> int:
-    """How many lines of this process were lost since its start."""
+    """Return how many lines this process has lost since its start."""
     return 0 if _Process.writer is None else _Process.writer.dropped
 
 
 def report_loop_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The event loop's exception handler: its own quotes objects, and with them what callers sent."""
+    """Log an exception of the event loop. asyncio's own handler quotes objects, which may contain callers' content."""
     error = context.get("exception")
     if isinstance(error, BaseException):
-        log.error("unforeseen exception", **describe(error))
+        log.error("unexpected exception", **describe(error))
     else:
-        log.error("the event loop complains", kind=str(context.get("message")).partition("<")[0][:100])
+        log.error("the event loop has reported an error", kind=str(context.get("message")).partition("<")[0][:100])
 
 
 def _take_over_logging(handler: logging.Handler, level: str) -> None:
@@ -105,13 +105,13 @@ def _take_over_logging(handler: logging.Handler, level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    # They quote what they handle: addresses, URLs, headers. Ours alone may speak below a warning.
+    # Below a warning they log addresses, URLs and headers.
     for name in ("asyncio", "aiohttp", "grpc", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _report_exceptions() -> None:
-    """Log exceptions that nothing catches by type and place; Python would print their texts, in many lines."""
+    """Log uncaught exceptions by type and location; Python would print their messages, in many lines."""
     sys.excepthook = lambda _, error, __: _unforeseen(error)
     threading.excepthook = lambda details: _unforeseen(details.exc_value)
     sys.unraisablehook = lambda details: _unforeseen(details.exc_value)
@@ -119,19 +119,19 @@ def _report_exceptions() -> None:
 
 def _unforeseen(error: BaseException | None) -> None:
     if error is not None and not isinstance(error, SystemExit):
-        log.error("unforeseen exception", **describe(error))
+        log.error("unexpected exception", **describe(error))
 
 
 class _Logger:
-    """What structlog hands finished lines to."""
+    """structlog's final logger, which passes rendered lines to the writer."""
 
     def __init__(self, name: str, put: Callable[[bytes], None]) -> None:
-        self.name = name  # where `add_logger_name` looks for it
+        self.name = name  # `add_logger_name` reads it
         self.debug = self.info = self.warning = self.error = self.critical = self.msg = put
 
 
 class _Handler(logging.Handler):
-    """Writes the records of the standard library's loggers."""
+    """Logging handler that writes the records of the standard library's loggers."""
 
     def __init__(self, lines: LogLines, put: Callable[[bytes], None]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What an operator can watch. One registry a server, so that tests and workers do not share.
+"""Prometheus metrics. One registry for each server, so that tests and workers do not share.
 
-Labels are closed: modality, reason, method and code have a fixed set of values; a model is one of
-the table or "other". No label ever holds a caller's text. Children are looked up once and kept.
+Label values are a closed set: modality, reason, method and code are fixed; a model is one of the table or "other". No
+label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
@@ -20,7 +20,7 @@ from embedwire_server.observability.counters import CounterFamily, HistogramFami
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
-# With the built-in models, whatever callers and the upstream do; each further model adds at most 200, each token 40.
+# Upper bound with the built-in models; each further model adds at most 200, each token 40.
 MAX_SERIES = 1500
 _MODALITY = ("modality",)
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
@@ -29,7 +29,7 @@ _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 
 
 class Metrics:
-    """All metric objects.
+    """All metrics of a server.
 
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
@@ -57,16 +57,16 @@ class Metrics:
 
     def _calls(self, registry: CollectorRegistry) -> None:
         method = ("grpc_type", "grpc_service", "grpc_method")
-        self.calls_started = CounterFamily("grpc_server_started", "Calls begun.", method, registry=registry)
+        self.calls_started = CounterFamily("grpc_server_started", "Calls started.", method, registry=registry)
         self.calls_handled = CounterFamily(
-            "grpc_server_handled", "Calls ended, by status code.", (*method, "grpc_code"), registry=registry
+            "grpc_server_handled", "Calls completed, by status code.", (*method, "grpc_code"), registry=registry
         )
         self.call_seconds = HistogramFamily(
             "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
         )
         self.calls = CounterFamily(
             "embedwire_requests",
-            "Calls ended, by the model asked for and the reason of the failure (OK if none).",
+            "Calls completed, by requested model and failure reason (OK for success).",
             ("grpc_method", "model", "reason"),
             registry=registry,
         )
@@ -74,16 +74,14 @@ class Metrics:
     def _inputs(self, registry: CollectorRegistry) -> None:
         self.inputs = CounterFamily(
             "embedwire_inputs",
-            "Inputs ended, by the reason of their failure (OK if none; CANCELLED if the caller had left).",
+            "Inputs completed, by failure reason (OK for success, CANCELLED if the caller disconnected).",
             ("modality", "model", "reason"),
             registry=registry,
         )
         self.segments = CounterFamily(
             "embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry
         )
-        self.inputs_in_flight = Gauge(
-            "embedwire_inputs_in_flight", "Inputs begun and not ended.", _MODALITY, registry=registry
-        )
+        self.inputs_in_flight = Gauge("embedwire_inputs_in_flight", "Inputs in progress.", _MODALITY, registry=registry)
         self.overhead_seconds = HistogramFamily(
             "embedwire_gateway_overhead_seconds",
             "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
@@ -105,13 +103,13 @@ class Metrics:
         )
         self.connection_failures = CounterFamily(
             "embedwire_upstream_connection_failures",
-            "Attempts without a connection to the upstream, or without a usable answer on it, by cause.",
+            "Attempts that failed to connect to the upstream or to receive a valid HTTP response, by cause.",
             ("cause",),
             registry=registry,
         )
         self.upstream_seconds = HistogramFamily(
             "embedwire_upstream_request_duration_seconds",
-            "Waiting for the upstream, from the first byte sent to the last received.",
+            "Duration of upstream requests, from the first byte sent to the last received.",
             request,
             buckets=_SECONDS,
             registry=registry,
@@ -126,7 +124,7 @@ class Metrics:
         )
         self.caller_inputs = CounterFamily(
             "embedwire_client_inputs",
-            "Inputs taken on, by the name of the caller's token.",
+            "Inputs admitted, by the name of the caller's token.",
             ("client", "modality"),
             registry=registry,
         )
@@ -134,13 +132,13 @@ class Metrics:
     def _server(self, registry: CollectorRegistry) -> None:
         self.reload_succeeded = Gauge(
             "embedwire_config_last_reload_successful",
-            "1 if the configuration in force is the latest, 0 if a later one was refused.",
+            "1 if the last reload of the configuration succeeded, else 0.",
             registry=registry,
         )
         self.reload_succeeded.set(1)
         self.not_ready = Gauge(
             "embedwire_not_ready",
-            "1 while the server lacks this resource of its own and reports NOT_SERVING for it.",
+            "1 while this resource is lacking and the server therefore reports NOT_SERVING.",
             ("cause",),
             registry=registry,
         )
@@ -161,7 +159,7 @@ class Metrics:
     def _admission(self, registry: CollectorRegistry) -> None:
         self.expired_inputs = CounterFamily(
             "embedwire_expired_inputs",
-            "Inputs whose deadline had passed before any request.",
+            "Inputs whose deadline passed before the first upstream request.",
             _MODALITY,
             registry=registry,
         )
@@ -174,7 +172,7 @@ class Metrics:
         self.content_bytes = Gauge("embedwire_buffered_bytes", "Bytes of content held in memory.", registry=registry)
         self.refusals = CounterFamily(
             "embedwire_requests_shed",
-            "Calls refused by load shedding, by what is exhausted: a modality, content_bytes, or caller (its quota).",
+            "Calls rejected by load shedding, by the exhausted resource: a modality, content_bytes, or caller (quota).",
             ("resource",),
             registry=registry,
         )
@@ -182,13 +180,13 @@ class Metrics:
     def _retries(self, registry: CollectorRegistry) -> None:
         self.retries = CounterFamily(
             "embedwire_retries",
-            "Attempts repeated, by the reason of the failure.",
+            "Retries, by the failure reason of the previous attempt.",
             ("modality", "reason"),
             registry=registry,
         )
         self.retries_withheld = CounterFamily(
             "embedwire_retries_suppressed",
-            "Attempts not repeated though they might have been: for want of attempts, deadline or budget.",
+            "Retries suppressed, by cause: attempts, deadline or budget.",
             ("modality", "cause"),
             registry=registry,
         )
@@ -197,35 +195,35 @@ class Metrics:
         )
 
     def _pacing(self, registry: CollectorRegistry) -> None:
-        self.pacing_waiting = Gauge(
+        self.rate_limit_queue_length = Gauge(
             "embedwire_rate_limit_queue_length",
             "Inputs that wait for the upstream's rate limits.",
             _MODALITY,
             registry=registry,
         )
-        self.pacing_seconds = HistogramFamily(
+        self.rate_limit_wait_seconds = HistogramFamily(
             "embedwire_rate_limit_wait_seconds",
             "Time an attempt waited for the upstream's rate limits.",
             _MODALITY,
             buckets=_SECONDS,
             registry=registry,
         )
-        self.pacing_holds = CounterFamily(
+        self.rate_limit_backoffs = CounterFamily(
             "embedwire_rate_limit_backoffs",
-            "Back-offs applied because the upstream asked for it (429, or an exhausted quota).",
+            "Back-offs requested by the upstream (429, or an exhausted quota).",
             _MODALITY,
             registry=registry,
         )
-        self.pacing_refusals = CounterFamily(
+        self.rate_limit_rejections = CounterFamily(
             "embedwire_rate_limit_rejections",
-            "Inputs that the limits would have delayed beyond their deadline, by the limit; upstream is a back-off.",
+            "Inputs rejected because a rate limit would delay them beyond their deadline; upstream: a back-off.",
             ("modality", "limit"),
             registry=registry,
         )
 
 
 class _LogCollector(Collector):
-    """What is counted below the metrics, since logging also runs without them."""
+    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(

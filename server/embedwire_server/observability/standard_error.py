@@ -1,4 +1,4 @@
-"""Takes over standard error, so that whatever else is written there becomes lines of the log.
+"""Redirection of standard error: what other code writes to it becomes lines of the log.
 
 Libraries in C (gRPC core, audio decoders) write to descriptor 2, which becomes a pipe that a thread reads. Python's own
 texts (print, warnings) go to `sys.stderr`, which becomes a stream. Neither can block its writer or fail.
@@ -13,16 +13,16 @@ from collections.abc import Callable
 
 DESCRIPTOR = 2
 _MAX_LINE_BYTES = 1 << 14
-_FLUSH = b"\0"  # a line that asks the thread whether it has read all before it
+_FLUSH = b"\0"  # a marker line, by which the thread signals that it has read all before
 
 Take = Callable[[str], None]
 
 
 def reserve() -> None:
-    """Open the standard descriptors that are closed on the null device.
+    """Open closed standard descriptors on the null device.
 
-    To be called before any other file is opened: it would get one of their numbers, and what libraries write to
-    standard error would go into it.
+    Call this before any other file is opened: it would get one of their numbers, and receive what libraries write to
+    standard error.
     """
     for number in range(DESCRIPTOR + 1):
         try:
@@ -32,35 +32,35 @@ def reserve() -> None:
 
 
 def duplicate() -> int:
-    """Another descriptor of standard error as the process was started with it; -1 if it had none."""
+    """Duplicate the descriptor of standard error with which the process was started; return -1 if it had none."""
     return -1 if sys.__stderr__ is None else os.dup(DESCRIPTOR)
 
 
 def redirect(original: int, take: Take) -> None:
-    """Give every line that is written to descriptor 2 to a function, until the end of the process.
+    """Pass every line that is written to descriptor 2 to a function, until `restore`.
 
     Args:
-        original: what standard error was.
+        original: the descriptor of the original standard error.
         take: called with each line, from another thread; must neither block nor raise.
     """
     _Process.redirection = _Redirection(original, take)
 
 
 def flush(seconds: float) -> None:
-    """Wait at most so long until what was written to descriptor 2 is taken."""
+    """Wait up to `seconds` until all that was written to descriptor 2 has been passed on."""
     if _Process.redirection is not None:
         _Process.redirection.flush(seconds)
 
 
 def restore() -> None:
-    """Let what is written to descriptor 2 go where it would go without `redirect`."""
+    """Undo `redirect`: make descriptor 2 the original standard error again."""
     redirection, _Process.redirection = _Process.redirection, None
     if redirection is not None and redirection.original >= 0:
         os.dup2(redirection.original, DESCRIPTOR)
 
 
 class _Process:
-    """What a process has once."""
+    """The state of the process."""
 
     redirection: "_Redirection | None" = None
 
@@ -69,7 +69,7 @@ class _Redirection:
     """Descriptor 2 as a pipe, and the thread that reads it.
 
     Args:
-        original: what standard error was, for what is written at the very end.
+        original: the descriptor of the original standard error, for `restore`.
         take: called with each line; must neither block nor raise.
     """
 
@@ -78,13 +78,13 @@ class _Redirection:
         self._take = take
         self._flushed = threading.Event()
         self._reader, writer = os.pipe()
-        os.set_blocking(writer, False)  # a writer may hold the interpreter's lock, without which nothing is read
+        os.set_blocking(writer, False)  # a writer that blocks may hold the GIL, which the reading thread needs
         os.dup2(writer, DESCRIPTOR)
         os.close(writer)
         threading.Thread(target=self._run, name="standard-error", daemon=True).start()
 
     def flush(self, seconds: float) -> None:
-        """Wait at most so long until what was written is taken."""
+        """Wait up to `seconds` until all that was written has been passed on."""
         self._flushed.clear()
         with contextlib.suppress(OSError):  # the pipe is full
             os.write(DESCRIPTOR, b"\n" + _FLUSH + b"\n")
@@ -104,7 +104,7 @@ class _Redirection:
 
 
 class Stream(io.TextIOBase):
-    """Gives what is written to it, line by line, to a function; stands in for `sys.stderr`.
+    """Text stream in place of `sys.stderr`: passes what is written to it, line by line, to a function.
 
     Args:
         take: called with each line; must neither block nor raise.
@@ -115,18 +115,18 @@ class Stream(io.TextIOBase):
 
     def __init__(self, take: Take) -> None:
         self._take = take
-        self._threads = threading.local()  # each thread has the beginning of its own line
+        self._threads = threading.local()  # an incomplete line for each thread
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor of standard error, for child processes."""
+        """Return the descriptor of standard error, for child processes."""
         return DESCRIPTOR
 
     def write(self, text: str) -> int:
-        """Take it; a line without its end waits for it."""
+        """Pass on complete lines; keep an incomplete one until its end is written."""
         *lines, begun = (getattr(self._threads, "begun", "") + text).split("\n")
         if len(begun) > _MAX_LINE_BYTES:
             lines, begun = [*lines, begun], ""

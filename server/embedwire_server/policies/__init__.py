@@ -1,9 +1,9 @@
-"""The policies: each is a coroutine around that of the next `Upstream`. `assembly` has their order.
+"""Policies: middleware around the next `Upstream`. `assembly` has their order.
 
-concurrency_limit  so many inputs of each credential and modality at a time; the others wait in a fair queue
-retry              repeats what may be sent again, within `retry_budget`
-rate_limit         keeps the upstream's rate limits, fair by caller
-attempts           counts and times every attempt
+concurrency_limit  limits the inputs in flight per credential and modality; the others wait in a fair queue
+retry              retries failed attempts, within `retry_budget`
+rate_limit         delays attempts to stay within the upstream's rate limits, fair by caller
+attempts           metrics and logs of every attempt
 
-`fair_queue` decides which input is next.
+`fair_queue` is the round-robin queue of both limits.
 """

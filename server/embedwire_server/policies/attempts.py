@@ -1,30 +1,29 @@
-"""Counts and times every upstream attempt, and logs why one failed."""
+"""Metrics and logs of every upstream attempt."""
 
 import asyncio
 import time
 
 import structlog
 
-from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.errors import GatewayError, Reason
+from embedwire_server.core.failure_causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
-LOG_SECONDS = 10.0  # between two log lines of one cause: a failing upstream must not fill the log
+LOG_SECONDS = 10.0  # minimum interval between log lines of one cause: a failing upstream must not fill the log
 
 log = structlog.get_logger(__name__)
 
 
 class AttemptPolicy:
-    """Reports each attempt to the metrics, whether it succeeds, fails or is abandoned.
+    """Middleware that records each attempt in metrics, whether it succeeds, fails or is abandoned.
 
-    An attempt that failed for want of a connection, or of a resource, is counted by its cause, also if no request
-    was made, and is logged.
+    A failed connection, or lack of a local resource, is also counted by cause and logged, even if no request was made.
     """
 
     def __init__(self, upstream: Upstream, metrics: Metrics) -> None:
-        self._logged: dict[Cause, tuple[float, int]] = {}  # when, and how many failures were not logged since
+        self._logged: dict[Cause, tuple[float, int]] = {}  # time of the last log line, failures not logged since
         self._upstream = upstream
         self._metrics = metrics
 
@@ -36,7 +35,7 @@ class AttemptPolicy:
             summary = await self._upstream.embed(call, emit)
             outcome = "OK"
         except asyncio.CancelledError:
-            if call.stuck is not None:  # the deadline was shorter than the timeout of a connection
+            if call.stuck is not None:  # the deadline passed before the connect timeout
                 self._failed(call.stuck, outcome, WORDS[call.stuck])
             raise
         except Exception as error:
@@ -53,7 +52,7 @@ class AttemptPolicy:
         return summary
 
     def _failed(self, cause: Cause, reason: str, message: str) -> None:
-        """Count a failure; log it unless one of the same cause was logged a moment ago."""
+        """Count a failure and log it, at most once per cause in `LOG_SECONDS`."""
         self._metrics.connection_failures.labels(cause).inc()
         now = time.monotonic()
         at, withheld = self._logged.get(cause, (-LOG_SECONDS, 0))
@@ -61,5 +60,5 @@ class AttemptPolicy:
             self._logged[cause] = at, withheld + 1
             return
         self._logged[cause] = now, 0
-        write = log.error if cause in PERMANENT | OWN else log.warning  # nothing but an operator's action helps
+        write = log.error if cause in PERMANENT | OWN else log.warning  # only the operator can fix these
         write("upstream request failed", cause=cause, reason=reason, message=message, not_logged=withheld)

@@ -1,9 +1,10 @@
-"""The concurrency limit: so many inputs of each credential and modality at a time; the others wait in a fair queue."""
+"""Concurrency limit per credential and modality, with a fair queue."""
 
 import asyncio
 
 from prometheus_client import Gauge
 
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary
@@ -13,12 +14,12 @@ from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 
 class ConcurrencyLimitPolicy:
-    """Runs so many inputs of each modality at a time, see `Upstream`. What waits is cancelled when its time is up.
+    """Middleware that limits the inputs in flight; see `Upstream`. Waiting inputs are cancelled at their deadline.
 
     Args:
-        upstream: gets them.
-        limiter: has the slots.
-        metrics: get the inputs whose time was up before.
+        upstream: the next one.
+        limiter: provides the slots.
+        metrics: count the inputs whose deadline passed before they were sent.
     """
 
     def __init__(self, upstream: Upstream, limiter: "ConcurrencyLimiter", metrics: Metrics) -> None:
@@ -30,7 +31,7 @@ class ConcurrencyLimitPolicy:
         """Embed one input once a slot is free.
 
         Raises:
-            DeadlineExceeded: its time is up; it is not sent.
+            DeadlineExceeded: the deadline has passed; the input is not sent.
         """
         if asyncio.get_running_loop().time() >= call.deadline:
             self._metrics.expired_inputs.labels(call.modality).inc()
@@ -48,11 +49,11 @@ class ConcurrencyLimitPolicy:
 
 
 class ConcurrencyLimiter:
-    """The slots of each credential and modality.
+    """Concurrency limits, one per credential and modality.
 
     Args:
-        metrics: get how many inputs wait.
-        in_flight: the inputs of one credential and modality that run at a time.
+        metrics: show how many inputs wait.
+        in_flight: limit per credential and modality.
     """
 
     def __init__(self, metrics: Metrics, in_flight: int) -> None:
@@ -60,36 +61,40 @@ class ConcurrencyLimiter:
         self._in_flight = in_flight
         self._slots: dict[tuple[str | None, Modality], Slots] = {}
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Apply the limit of these settings; see `set_capacity`."""
+        self.set_capacity(settings.concurrency.inputs_per_modality)
+
     def set_capacity(self, in_flight: int) -> None:
-        """Use another number from now on; inputs that run go on."""
+        """Change the limit; inputs in flight are not interrupted."""
         self._in_flight = in_flight
         for slots in self._slots.values():
             slots.set_capacity(in_flight)
 
     def slots(self, call: EmbedCall) -> "Slots":
-        """Return the slots for inputs of this credential and modality."""
-        name = (call.key, call.modality)
+        """Return the slots for the credential and modality of a call."""
+        name = (call.credential, call.modality)
         slots = self._slots.get(name)
         if slots is None:
             slots = self._slots[name] = Slots(self._in_flight, self._metrics.inputs_queued.labels(name[1]))
         return slots
 
     def forget(self, call: EmbedCall) -> None:
-        """Drop the slots of a caller's own credential if no input uses them: callers may bring any number of keys."""
-        if call.key is None:
+        """Drop the slots of a caller's own credential if they are idle: callers may send any number of keys."""
+        if call.credential is None:
             return
-        name = (call.key, call.modality)
-        slots = self._slots.get(name)  # gone if several leave in the same moment
+        name = (call.credential, call.modality)
+        slots = self._slots.get(name)  # None if another call has dropped them
         if slots is not None and slots.is_idle:
             del self._slots[name]
 
 
 class Slots:
-    """The slots of one credential and modality.
+    """Resizable concurrency limiter with a fair queue.
 
     Args:
-        count: how many there are.
-        queued: gets how many wait.
+        count: number of slots.
+        queued: gauge of the inputs that wait.
     """
 
     def __init__(self, count: int, queued: Gauge) -> None:
@@ -100,47 +105,47 @@ class Slots:
 
     @property
     def is_idle(self) -> bool:
-        """Whether all are free."""
+        """Whether all slots are free."""
         return self._free == self._count
 
     def try_acquire(self) -> bool:
-        """Take a slot if one is free. It has to be released."""
+        """Acquire a slot if one is free; the caller must release it."""
         if self._free <= 0:
             return False
         self._free -= 1
         return True
 
     async def acquire(self, call: EmbedCall) -> None:
-        """Wait for a slot. It has to be released."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.push(call.caller, call.arrival, turn)
+        """Wait for a slot; the caller must release it."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.push(call.caller, call.sequence, granted)
         self._queued.inc()
         try:
             with call.time("queue"):
-                await turn
+                await granted
         except asyncio.CancelledError:
-            self._waiting.discard(call.caller, call.arrival)
-            if not turn.cancelled():  # it came in the same moment
+            self._waiting.discard(call.caller, call.sequence)
+            if not granted.cancelled():  # the slot was granted in the same iteration of the event loop
                 self.release()
             raise
         finally:
             self._queued.dec()
 
     def release(self) -> None:
-        """Hand the slot on to the next input that waits."""
+        """Release a slot, to the next waiting input if there is one."""
         self._free += 1
         if self._waiting:
             self._hand_out()
 
     def set_capacity(self, count: int) -> None:
-        """Have so many from now on; inputs that hold more slots than that keep them."""
+        """Change the number of slots; those in use are not revoked."""
         self._free += count - self._count
         self._count = count
         self._hand_out()
 
     def _hand_out(self) -> None:
         while self._waiting and self._free > 0:
-            turn = self._waiting.pop()
-            if not turn.cancelled():
+            granted = self._waiting.pop()
+            if not granted.cancelled():
                 self._free -= 1
-                turn.set_result(None)
+                granted.set_result(None)

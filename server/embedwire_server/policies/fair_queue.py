@@ -1,4 +1,4 @@
-"""Whose turn it is: fair among hosts, within a host among its connections, first come first served within one."""
+"""Hierarchical round-robin queue: by host, then by connection, in order of arrival within a connection."""
 
 import bisect
 from collections import deque
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Hands out turns round robin at every level of the callers' paths.
+    """Round-robin queue at every level of the callers' paths.
 
-    A caller that opens more connections takes turns from its own host's others only; one that queues more
-    takes none from anybody. All paths have the same length.
+    A host gets no larger share by opening more connections, nor a connection by queuing more items. All paths must have
+    the same length.
     """
 
     def __init__(self) -> None:
-        self._branches: dict[str, FairQueue[T]] = {}  # in the order of their turns
+        self._branches: dict[str, FairQueue[T]] = {}  # in round-robin order
         self._items: list[tuple[int, T]] = []
         self._length = 0
 
@@ -24,7 +24,7 @@ class FairQueue(Generic[T]):
         return self._length
 
     def __iter__(self) -> Iterator[T]:
-        """Everything in the order of the turns; nothing may be pushed or taken meanwhile."""
+        """Iterate in the order of `pop`; the queue must not change meanwhile."""
         yield from (item for _, item in self._items)
         rounds = deque(iter(branch) for branch in self._branches.values())
         while rounds:
@@ -35,7 +35,7 @@ class FairQueue(Generic[T]):
                 break
 
     def push(self, path: Sequence[str], order: int, item: T) -> None:
-        """Queue an item under its caller's path; among those of one caller the lowest `order` comes first."""
+        """Add an item under its caller's path; among the items of one caller the lowest `order` comes first."""
         self._length += 1
         if path:
             self._branches.setdefault(path[0], FairQueue()).push(path[1:], order, item)
@@ -43,11 +43,11 @@ class FairQueue(Generic[T]):
             bisect.insort(self._items, (order, item), key=lambda entry: entry[0])
 
     def peek(self) -> T:
-        """Whose turn is next, which `pop` would take."""
+        """Return the item that `pop` would remove."""
         return next(iter(self._branches.values())).peek() if self._branches else self._items[0][1]
 
     def pop(self) -> T:
-        """Take the item whose turn is next."""
+        """Remove and return the next item."""
         self._length -= 1
         if not self._branches:
             return self._items.pop(0)[1]
@@ -59,7 +59,7 @@ class FairQueue(Generic[T]):
         return item
 
     def discard(self, path: Sequence[str], order: int) -> bool:
-        """Take out an item that gave up; false if it is not there any more."""
+        """Remove an item that no longer waits; return False if it is not in the queue."""
         if path:
             branch = self._branches.get(path[0])
             found = branch is not None and branch.discard(path[1:], order)
@@ -73,13 +73,13 @@ class FairQueue(Generic[T]):
         self._length -= found
         return found
 
-    def ahead(self, path: Sequence[str], order: int) -> int:
-        """How many get their turn before an item that is pushed now, if no other item is pushed."""
+    def position(self, path: Sequence[str], order: int) -> int:
+        """Return how many items would be popped before one that is pushed now, if no other is pushed."""
         if not path:
             return bisect.bisect_left(self._items, order, key=lambda entry: entry[0])
         branch = self._branches.get(path[0])
-        own = branch.ahead(path[1:], order) if branch is not None else 0
-        count, turns = own, own + 1  # a caller that is earlier in the round has one turn more than this one
+        own = branch.position(path[1:], order) if branch is not None else 0
+        count, turns = own, own + 1  # branches earlier in the round are served once more than this one
         for other in self._branches.values():
             if other is branch:
                 turns -= 1

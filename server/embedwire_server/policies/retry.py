@@ -1,8 +1,8 @@
-"""What may be sent again is sent again: the closed list of the design, section 3, within a budget.
+"""Retry policy: exponential back-off with full jitter, within a retry budget.
 
-The facts are in the failure (`UpstreamFailure.retry_safety`); here is only whether and when. Each attempt
-may be billed. Nothing is repeated once a byte of the body of a successful response has arrived: failures from then on
-are never repeatable.
+Which failures may be retried is a closed list (README.md, "Guarantees"): the code that raises a failure sets
+`UpstreamFailure.retry_safety`. Each attempt may be billed. Failures after the first byte of the body of a successful
+response are never retried.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 5.0
-# Inputs that got the same delay must not be sent in the same instant, nor much later than asked.
+# Jitter as a fraction of Retry-After: inputs with the same delay must not be sent in the same instant, nor much later.
 _SPREAD = 0.1
 _TROUBLE = {
     Reason.UPSTREAM_UNAVAILABLE,
@@ -31,21 +31,21 @@ Obstacle = Literal["attempts", "deadline", "budget"]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Attempts:
-    """What has been tried for one input."""
+    """State of the attempts for one input."""
 
     most: int
     made: int = 0
-    waited: float = 0.0  # for the upstream, before the latest attempt
+    waited: float = 0.0  # seconds of waiting for the upstream before the latest attempt
     may_repeat_once: bool = True
 
 
 class RetryPolicy:
-    """Repeats failed attempts, see `Upstream`.
+    """Middleware that retries failed attempts; see `Upstream`.
 
     Args:
         upstream: makes one attempt.
-        budget: how many retries may be made.
-        metrics: count every retry, and those that were not made.
+        budget: limits the retries.
+        metrics: count the retries, and those that were withheld.
     """
 
     def __init__(self, upstream: Upstream, budget: RetryBudget, metrics: Metrics) -> None:
@@ -55,7 +55,7 @@ class RetryPolicy:
         metrics.retry_budget.set_function(lambda: budget.left)
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
-        """Embed one input, with as many attempts as it needs and may have."""
+        """Embed one input, retrying failed attempts."""
         self._budget.deposit()
         attempts = _Attempts(self._budget.attempts(call.max_retries))
         failure: UpstreamFailure | None = None  # of the latest attempt
@@ -70,7 +70,7 @@ class RetryPolicy:
                 if delay is None:
                     raise
             except RateLimited:
-                if failure is not None and not call.is_abandoned:  # what the upstream said tells more
+                if failure is not None and not call.is_abandoned:  # the upstream's error is more informative
                     raise failure from None
                 raise
             else:
@@ -80,7 +80,7 @@ class RetryPolicy:
                 await asyncio.sleep(delay)
 
     def _delay(self, call: EmbedCall, attempts: _Attempts, failure: UpstreamFailure) -> float | None:
-        """Seconds until the next attempt; None if there is none."""
+        """Return the seconds until the next attempt; None if there is none."""
         fresh, once = failure.retry_safety is RetrySafety.FRESH, failure.retry_safety is RetrySafety.ONCE
         if not fresh:
             self._budget.record_outcome(success=failure.reason not in _TROUBLE)
@@ -97,17 +97,17 @@ class RetryPolicy:
         return delay
 
     def _obstacle(self, call: EmbedCall, attempts: _Attempts, delay: float, *, is_free: bool) -> Obstacle | None:
-        """What stands against another attempt after this delay; if nothing does, the budget pays unless it is free."""
+        """Return what prevents an attempt after this delay; if nothing does, withdraw a retry unless it is free."""
         if attempts.made >= attempts.most:
             return "attempts"
-        lasted = call.waiting - attempts.waited  # the next attempt will hardly be shorter
+        lasted = call.waiting - attempts.waited  # estimate for the next attempt
         if asyncio.get_running_loop().time() + delay + lasted >= call.deadline:
             return "deadline"
         return None if is_free or self._budget.try_withdraw() else "budget"
 
 
 def _back_off(attempt: int, asked: float | None) -> float:
-    """Full jitter, doubling with each attempt; on top of what the upstream asks for, if it does."""
+    """Return a delay with full jitter, doubling with each attempt, and no shorter than the upstream asks for."""
     jitter = random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1)))  # noqa: S311 - no secret
     asked = asked or 0.0
     return max(jitter, asked + min(jitter, asked * _SPREAD))

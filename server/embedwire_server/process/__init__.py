@@ -1,1 +1,1 @@
-"""The processes: the event loop, the workers and their supervisor, and what the machine gives them."""
+"""Processes: event loop runner, supervisor and workers, garbage collector tuning."""

@@ -1,54 +1,58 @@
-"""The life of a process that serves: until a signal, then to the end in good order."""
+"""Process runner: event loop, stop signals, reload and graceful shutdown."""
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import uvloop
 
+from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.observability import logs
-from embedwire_server.process import tuning
+from embedwire_server.process import gc_tuning
 
 Then = signal.Handlers | Callable[[int, object], None]
 
 
 class StartupError(Exception):
-    """The service did not start; the text says why."""
+    """The service did not start; the message is the reason."""
 
 
 def run(
     service: contextlib.AbstractAsyncContextManager[object],
     stop_signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
     then: Then = signal.SIG_DFL,
-    on_hangup: Callable[[], None] | None = None,
+    reload: Callable[[], Awaitable[None]] | None = None,
+    config: FileWatcher | None = None,
 ) -> None:
-    """Run until a signal, then leave the service in good order.
+    """Run a service until a signal, then stop it gracefully.
 
     Args:
         service: entering starts it, leaving stops it.
-        stop_signals: those that end it; during the start they cancel the start.
-        then: what any further one does; by default it ends the process at once.
-        on_hangup: what SIGHUP does once the service has started; by default it ends the process.
+        stop_signals: the signals that stop it; during the start they cancel the start.
+        then: the handler of any further stop signal; by default it ends the process at once.
+        reload: called after each SIGHUP, and each change of `config`, once the service has started; by default SIGHUP
+            ends the process.
+        config: watches the configuration file.
 
     Raises:
-        NotStarted: entering raised OSError or RuntimeError: a port in use, a missing extra.
+        StartupError: entering raised OSError or RuntimeError: a port in use, a missing extra.
     """
-    tuning.raise_gc_threshold()
+    gc_tuning.raise_gc_threshold()
 
     async def until_signal() -> None:
         asyncio.get_running_loop().set_exception_handler(logs.report_loop_exception)
-        stop, hung_up = _stop_event(stop_signals, then), asyncio.Event()
-        if on_hangup is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
+        stop, changed = _stop_event(stop_signals, then), asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
+            if reload is not None:
+                stack.enter_context(_changes(changed, config))
             if not await _started(service, stack, stop):
                 return
-            tuning.freeze_heap()
-            if on_hangup is not None:
-                hangups = asyncio.create_task(_each_time(hung_up, on_hangup))
-                stack.callback(hangups.cancel)
+            gc_tuning.freeze_heap()
+            if reload is not None:
+                reloads = asyncio.create_task(_each_time(changed, reload))
+                stack.callback(reloads.cancel)
             await stop.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -58,7 +62,7 @@ def run(
 async def _started(
     service: contextlib.AbstractAsyncContextManager[object], stack: contextlib.AsyncExitStack, stop: asyncio.Event
 ) -> bool:
-    """Enter the service; False if a signal has cancelled that."""
+    """Enter the service; return False if a signal has cancelled that."""
     stopping = asyncio.create_task(stop.wait())
     entering = asyncio.current_task()
     assert entering is not None  # noqa: S101 - a coroutine runs in a task
@@ -75,7 +79,7 @@ async def _started(
             raise
         entering.uncancel()
     except (OSError, RuntimeError) as error:
-        if not stop.is_set():  # what the same signal has ended, such as workers, is no fault
+        if not stop.is_set():  # else the signal may have caused it, by ending workers
             raise StartupError(str(error)) from error
     finally:
         stopping.remove_done_callback(cancel)
@@ -83,10 +87,24 @@ async def _started(
     return not stop.is_set()
 
 
-async def _each_time(event: asyncio.Event, do: Callable[[], None]) -> None:
+@contextlib.contextmanager
+def _changes(changed: asyncio.Event, config: FileWatcher | None) -> Generator[None]:
+    """Set the event after SIGHUP and after changes of the configuration file."""
+    loop = asyncio.get_running_loop()
+
+    def set_threadsafe() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has just been closed
+            loop.call_soon_threadsafe(changed.set)
+
+    signal.signal(signal.SIGHUP, lambda *_: set_threadsafe())  # also after the loop is closed
+    with contextlib.nullcontext() if config is None else config.watching(set_threadsafe):
+        yield
+
+
+async def _each_time(event: asyncio.Event, do: Callable[[], Awaitable[None]]) -> None:
     while await event.wait():
         event.clear()
-        do()
+        await do()
 
 
 def _end_at_once(number: int, _: object) -> None:
@@ -94,7 +112,7 @@ def _end_at_once(number: int, _: object) -> None:
 
 
 def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.Event:
-    """Set by the first signal; from then on the signals have the other effect.
+    """Return an event that the first signal sets; from then on, `then` handles the signals.
 
     The handlers are Python's own, not those of the event loop: if the loop is blocked in Python code or in a system
     call, the first signal still changes what the second one does.
@@ -102,7 +120,7 @@ def _stop_event(stop_signals: Sequence[signal.Signals], then: Then) -> asyncio.E
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    if then is signal.SIG_DFL and os.getpid() == 1:  # in a container, where the kernel spares process 1 the default
+    if then is signal.SIG_DFL and os.getpid() == 1:  # for PID 1, as in a container, the kernel ignores the default
         then = _end_at_once
 
     def on_signal(_: int, __: object) -> None:

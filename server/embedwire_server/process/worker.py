@@ -1,4 +1,4 @@
-"""One worker process as the supervisor sees it; what runs in it is in `worker_process`.
+"""Worker process, as seen by the supervisor; `worker_main` is the code that runs in it.
 
 The event loop of the worker sends heartbeats. A worker without heartbeats is hung, whatever the reason: stopped by a
 signal, blocked in Python or in C code, or stuck while it starts or ends.
@@ -6,38 +6,36 @@ signal, blocked in Python or in C code, or stuck while it starts or ends.
 
 import asyncio
 import contextlib
-import math
 import multiprocessing
 import multiprocessing.process
 import os
-import random
 import signal
 import socket
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import structlog
 
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.settings import Settings
 from embedwire_server.observability import logs
-from embedwire_server.process import worker_process
+from embedwire_server.process import worker_main
 from embedwire_server.process.worker_channel import Channel
+from embedwire_server.process.worker_lifespan import Lifespan
 from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
 
 log = structlog.get_logger(__name__)
 
-LIFESPAN_JITTER = 0.1  # of what is configured, at most
 START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
 
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
 _POLL_SECONDS = 0.02
-_RETIRE_SECONDS = 5.0  # that a worker may need to close two ports
+_RETIRE_SECONDS = 5.0  # for a worker to close two ports
 
 
 class Timeouts(NamedTuple):
-    """When a worker counts as hung.
+    """Heartbeat timeouts, after which a worker counts as hung.
 
     Attributes:
         silence: seconds without a heartbeat.
@@ -49,31 +47,12 @@ class Timeouts(NamedTuple):
 
     @property
     def heartbeat(self) -> float:
-        """Seconds between two heartbeats; one that is late never matters."""
+        """Seconds between two heartbeats, so short that a single late one does not matter."""
         return min(1.0, self.silence / 10)
 
 
-class Lifespan(NamedTuple):
-    """When a worker is to be replaced.
-
-    Attributes:
-        age: seconds since the spawn.
-        memory: bytes of resident memory.
-    """
-
-    age: float = math.inf
-    memory: float = math.inf
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """That of one worker: up to 10 % shorter than configured, at random, so that not all end at the same time."""
-        age, memory = settings.worker_max_age, settings.worker_max_memory
-        share = 1 - random.uniform(0, LIFESPAN_JITTER)  # noqa: S311 - no secret
-        return cls(math.inf if age is None else share * age, math.inf if memory is None else share * memory * MIB)
-
-
 class Worker:
-    """A worker as the supervisor sees it; `spawn` starts it."""
+    """A worker process; `spawn` starts it."""
 
     def __init__(
         self,
@@ -112,12 +91,12 @@ class Worker:
         """Start a process; `serving` waits until it serves.
 
         Args:
-            index: which one of them, from 0.
-            settings: its own share.
-            sandbox_url: the sandbox of the supervisor, if it has one.
+            index: its number, from 0.
+            settings: its share of the settings.
+            sandbox_url: the URL of the supervisor's sandbox, if there is one.
             timeouts: when it counts as hung.
             replacements: how many workers it has replaced, by the reason.
-            has_metrics: whether it serves its metrics from the start; else `serve_metrics` is called later.
+            has_metrics: whether it serves its metrics from the start, and not only after `serve_metrics`.
 
         Raises:
             OSError: the system has no more processes or file descriptors.
@@ -148,7 +127,7 @@ class Worker:
         """Wait until it serves; return the URL of its metrics.
 
         Raises:
-            RuntimeError: it does not start; the text says why.
+            RuntimeError: it does not start; the message is the reason.
         """
         report = await asyncio.shield(self._report)
         if report.fault:
@@ -156,7 +135,7 @@ class Worker:
         return report.metrics_url
 
     async def ended(self) -> int:
-        """Wait until the process has ended; return its exit status, negative if it was a signal."""
+        """Wait until the process has ended; return its exit status, negative for a signal."""
         return await asyncio.shield(self._ending)
 
     async def expired(self) -> str:
@@ -164,29 +143,30 @@ class Worker:
         return await asyncio.shield(self._expiry)
 
     async def retire(self) -> None:
-        """Let it drain; returns once its successor can have its ports, or after some seconds."""
+        """Ask it to drain; return once its ports are free for its successor, or after some seconds."""
         self._channel.send(Retire())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._retired.wait(), _RETIRE_SECONDS)
 
     def serve_metrics(self) -> None:
-        """Let it serve its metrics."""
+        """Ask it to serve its metrics."""
         self._channel.send(ServeMetrics())
 
     def reload(self, settings: Settings | None) -> None:
-        """Send it these settings, its own share, as `App.reload` takes them. Never waits for the worker."""
+        """Send it its share of new settings; see `App.reload`. Never waits for the worker."""
         self._channel.send(settings)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal; none if it has ended."""
+        """Send it a signal, unless it has ended."""
         if self._process.is_alive() and self.pid is not None:
             os.kill(self.pid, number)
 
     def check(self) -> None:
-        """Kill the process if it is hung, and note if it has expired; to be called once in every heartbeat interval.
+        """Kill the process if it is hung, and note if it has expired; call this once in every heartbeat interval.
 
-        Calls are counted instead of reading a clock. After the supervisor itself, or the whole machine, was suspended,
-        one call follows, not a timeout for all workers at once.
+        It counts its calls instead of reading a clock: after the supervisor itself, or the whole machine, was
+        suspended, one
+        call follows, not a timeout for all workers at once.
         """
         self._silent_intervals += 1
         silence = self._silent_intervals * self._timeouts.heartbeat
@@ -198,11 +178,11 @@ class Worker:
             self._expiry.set_result(reason)
 
     def kill(self, reason: str) -> None:
-        """End the process at once. SIGTERM would do nothing: a stopped process does not act on it."""
+        """Kill the process with SIGKILL: a stopped process does not act on SIGTERM."""
         if self.is_killed or not self._process.is_alive():
             return
         self.is_killed = True
-        log.error("a worker is hung and is killed", worker=self.index, pid=self.pid, reason=reason)
+        log.error("a hung worker is killed", worker=self.index, pid=self.pid, reason=reason)
         self._report_once(Report(fault=reason))
         self.send(signal.SIGKILL)
 
@@ -236,14 +216,14 @@ class Worker:
 
 
 def _log_file() -> "Connection[Any, Any] | None":
-    """What the log is written to, to be handed to a worker: descriptor 2 is a pipe that this process reads."""
+    """Duplicate the descriptor of the log for a worker: descriptor 2 is a pipe that this process reads."""
     file = logs.descriptor()
     return None if file is None else Connection(os.dup(file), readable=False)
 
 
 def _spawned(index: int, end: socket.socket) -> multiprocessing.process.BaseProcess:
     log_file = _log_file()
-    process = _SPAWN.Process(target=worker_process.run, args=(index, end, log_file), daemon=True)
+    process = _SPAWN.Process(target=worker_main.run, args=(index, end, log_file), daemon=True)
     # Ctrl-C reaches all processes of a terminal. It is for the supervisor, which signals the workers.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

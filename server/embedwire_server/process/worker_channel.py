@@ -1,7 +1,7 @@
-"""Messages between the supervisor and one worker, over a socket pair.
+"""Message channel between the supervisor and one worker, over a socket pair.
 
-Neither side ever blocks on the other: a peer that does not read only lets the sender's buffer grow, and a message that
-arrives in part waits for its rest without holding up the event loop.
+Neither side ever blocks on the other: if the peer does not read, only the sender's buffer grows, and the wait for the
+rest of a partly received message does not block the event loop.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _LENGTH = struct.Struct("!I")
 
 
 class Channel:
-    """One end of the pair, within an event loop; `open` makes it."""
+    """One end of the socket pair, within an event loop; `open` creates it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -22,16 +22,16 @@ class Channel:
 
     @classmethod
     async def open(cls, end: socket.socket) -> Self:
-        """Take over one end of a socket pair."""
+        """Create a channel from one end of a socket pair."""
         return cls(*await asyncio.open_unix_connection(sock=end))
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is open, and the kernel has taken all that was sent."""
+        """Whether it is open, and the kernel has accepted all that was sent."""
         return not self._writer.is_closing() and self._writer.transport.get_write_buffer_size() == 0
 
     def send(self, message: object) -> None:
-        """Send a message, without waiting; lost if the peer has ended."""
+        """Send a message without waiting; it is lost if the peer has ended."""
         if self._writer.is_closing():
             return
         content = pickle.dumps(message)
@@ -50,7 +50,7 @@ class Channel:
             raise EOFError("the other process has closed the channel") from error
 
     async def aclose(self) -> None:
-        """Close it once the peer has taken what was sent, or has ended."""
+        """Close the channel once the peer has received what was sent, or has ended."""
         self._writer.close()
         try:
             await self._writer.wait_closed()

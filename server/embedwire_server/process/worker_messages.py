@@ -1,4 +1,4 @@
-"""What the supervisor and a worker say to each other. Beside these, settings, or None for those that are not usable."""
+"""Messages between the supervisor and a worker. Settings, or None for invalid ones, are messages as well."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,20 +7,20 @@ from embedwire_server.config.settings import Settings
 
 
 class Heartbeat(NamedTuple):
-    """The event loop of the worker runs; bytes of its resident memory."""
+    """The event loop of the worker runs; `memory` is its resident memory in bytes."""
 
     memory: int
 
 
 class Report(NamedTuple):
-    """The result of the start: where the metrics are, or why it failed. Sent once."""
+    """The result of the start: the URL of the metrics, or the fault. Sent once."""
 
     metrics_url: str = ""
     fault: str = ""
 
 
 class Start(NamedTuple):
-    """The first message to a worker. It goes through the channel because the settings contain secrets."""
+    """The first message to a worker. The settings in it contain secrets, so they are sent through the channel."""
 
     settings: Settings
     sandbox_url: str | None
@@ -30,7 +30,7 @@ class Start(NamedTuple):
 
 
 class Retire(NamedTuple):
-    """Its successor serves: it is to give its ports back, say `Retired`, and drain."""
+    """The successor serves: close the ports of metrics and health, reply `Retired`, and drain."""
 
 
 class Retired(NamedTuple):
@@ -38,4 +38,4 @@ class Retired(NamedTuple):
 
 
 class ServeMetrics(NamedTuple):
-    """The port of the metrics is free."""
+    """Serve the metrics: their port is free."""

@@ -1,4 +1,4 @@
-"""The running call: its request id, its caller, its outcome."""
+"""Call context: request id, caller and outcome of the running call."""
 
 import asyncio
 import contextvars
@@ -21,30 +21,30 @@ Context = grpc.aio.ServicerContext[Any, Any]
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
 AUTHORIZATION_KEY = "authorization"
-HANGING_UP_SECONDS = 0.05
+HALF_CLOSE_SECONDS = 0.05
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class Call(CallScope):
-    """One running call, and what is known of it.
+    """The context of one running call.
 
     Args:
-        request_id: see `request_id`.
-        service: the full name.
+        request_id: the caller's request id, or a generated one; see `request_id`.
+        service: the full name of the service.
         is_ours: whether it is EmbeddingService, and not health or reflection.
-        remaining: see `CallScope`, as `defaults` and `stall_timeout`.
-        defaults: see there.
-        stall_timeout: see there.
-        caller: a host or the name of a token, and its connection; shares capacity fairly with others.
-        upstream_key: what the caller wrote into the metadata key of that name.
-        authorization: the same.
+        remaining: seconds until the caller's deadline; None if it set none.
+        defaults: the deadlines of calls whose caller sets none.
+        stall_timeout: the most seconds that one write may take.
+        caller: the host or the token's name, and the connection; the unit of fair sharing.
+        upstream_key: the metadata value of `UPSTREAM_KEY`, as received.
+        authorization: the metadata value of `AUTHORIZATION_KEY`, as received.
 
     Attributes:
-        token: what the caller has shown.
-        model: a name of the table, never what the caller wrote.
-        reason: why it failed, or OK.
-        cause: that of the failure, from its closed list, if it has one.
+        token: the token that the caller has authenticated with, if any.
+        model: a name of the model table or `OTHER_MODEL`, never the caller's text.
+        reason: the reason of the failure, or OK.
+        cause: the cause of the failure, from its closed list; empty if it has none.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a call at its start
@@ -67,7 +67,7 @@ class Call(CallScope):
         self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
 
     def authenticated(self, token: Token | None) -> None:
-        """Set the caller by its token; None if the server has no tokens."""
+        """Set the caller from its token; None if the server has no tokens."""
         if token is not None:
             self.token, self.caller = token, (token.name, self.caller[1])
 
@@ -76,10 +76,10 @@ current: contextvars.ContextVar[Call] = contextvars.ContextVar("embedwire_call")
 
 
 def on_call_done(do: Callable[[], object]) -> None:
-    """Do something once the running call's status has been sent, or its caller has gone.
+    """Call a function once the status of the running call has been sent, or its caller has disconnected.
 
-    That is when gRPC calls back as well; but what is given to it holds the call, which holds it, and such circles
-    wait for the garbage collector.
+    gRPC's own done callbacks run at the same time, but gRPC's call object holds them, and they would refer to it: such
+    reference cycles wait for the garbage collector.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - every call runs in one
@@ -87,24 +87,24 @@ def on_call_done(do: Callable[[], object]) -> None:
 
 
 async def await_half_close() -> None:
-    """Wait for as long as gRPC may need to say that the caller has left, and be cancelled then.
+    """Give gRPC time to report that the caller has disconnected; the task is cancelled then.
 
-    A caller that leaves in the middle looks at first like one that has sent all that it wants to.
+    A disconnect in the middle of a stream looks at first like a half-close.
     """
-    await asyncio.sleep(HANGING_UP_SECONDS)
+    await asyncio.sleep(HALF_CLOSE_SECONDS)
 
 
 def request_id(offered: str | bytes | None) -> str:
-    """The caller's request id if it is one, else a new one: it goes into logs and trailers as it is."""
+    """Return the caller's request id if it is valid, else a new one. Logs and trailers contain it unchanged."""
     if isinstance(offered, str) and _REQUEST_ID.fullmatch(offered):
         return offered
     return os.urandom(8).hex()
 
 
 def single_values(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
-    """The value of each key.
+    """Return the value of each metadata key.
 
-    No value, b"", if there are several: a proxy in front may have looked at the other one.
+    A repeated key has the value b"": a proxy in front may have checked another of its values.
     """
     values: dict[str, str | bytes] = {}
     for key, value in metadata:
@@ -114,7 +114,7 @@ def single_values(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str 
 
 @functools.lru_cache(1024)  # by connection
 def caller_of(peer: str) -> Caller:
-    """Host and connection from the name that gRPC gives a peer: ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000, unix:PATH."""
+    """Parse gRPC's peer name (ipv4:127.0.0.1:5000, ipv6:%5B::1%5D:5000, unix:PATH) into host and connection."""
     kind, _, address = urllib.parse.unquote(peer).partition(":")
     host = address.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else kind
     return host, peer

@@ -1,4 +1,4 @@
-"""The deadline of a call, and the limit on how long one of its writes may take."""
+"""Call deadlines and the write stall timeout."""
 
 import asyncio
 import dataclasses
@@ -7,14 +7,14 @@ from typing import Any
 
 from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, GatewayError
 
-LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop have an end
+LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop are limited
 
-_TIMER_SECONDS = 0.001  # a timer of the event loop may fire so much early
+_TIMER_SECONDS = 0.001  # a timer of the event loop may fire this much early
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DefaultDeadlines:
-    """Seconds that a call gets whose caller sets no deadline: the contract promises these figures."""
+    """Seconds until the deadline of a call whose caller sets none; the contract promises these values."""
 
     text: float = 60.0
     audio: float = 600.0
@@ -24,19 +24,19 @@ NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
 
 
 class CallScope:
-    """A block that takes no longer than its deadline, and in which no write takes longer than it may.
+    """Context manager that ends a call at its deadline, or when one write takes too long.
 
-    One timer watches both. It looks at the write that is under way; most calls end before it looks.
+    One timer checks both. It looks at the write in progress; most calls end before it fires.
 
     Args:
-        remaining: seconds that the caller leaves; None if it set no deadline.
-        defaults: the seconds that such a call gets.
+        remaining: seconds until the caller's deadline; None if it set none.
+        defaults: the deadlines of calls whose caller sets none.
         stall_timeout: the most seconds that one write may take.
 
     Attributes:
         deadline: a time of the event loop's clock.
-        writing_since: the same, while a write is awaited.
-        is_beginning: whether the first write is under way, also if it is no longer awaited.
+        writing_since: the start of the awaited write, by the same clock; None without one.
+        is_beginning: whether the first write is in progress, also if it is no longer awaited.
     """
 
     def __init__(self, remaining: float | None, defaults: DefaultDeadlines, stall_timeout: float) -> None:
@@ -53,26 +53,26 @@ class CallScope:
         self.deadline = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
 
     def allow_for_audio(self) -> None:
-        """Give a call without a deadline the longer default."""
+        """Use the longer default deadline if the caller has set none."""
         if self._is_default and self._failure is None:
             self.deadline = self._began + min(self._defaults.audio, LONGEST_SECONDS)
-            self._look_later(self._loop.time())
+            self._schedule_check(self._loop.time())
 
     def end(self, failure: GatewayError) -> None:
-        """Let the time be up now, wherever the call waits; `failure` becomes its status."""
+        """Cancel the call's task, wherever it waits; `failure` becomes its status."""
         if self._failure is None and self._task is not None:
             self._failure = failure
             self._task.cancel()
 
     def __enter__(self) -> None:
         self._task = asyncio.current_task()
-        self._look_later(self._began)
+        self._schedule_check(self._began)
 
     def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        """Everything within has ended.
+        """Cancel the timer, and raise the failure that has ended the block.
 
         Raises:
-            GatewayError: if that is why the block was left: what `end` was given, or DeadlineExceeded.
+            GatewayError: the argument of `end`, or DeadlineExceeded or CallerStalled, if that has ended the block.
         """
         task, timer, self._task, self._timer = self._task, self._timer, None, None  # they refer to the call
         if timer is not None:
@@ -81,13 +81,13 @@ class CallScope:
         if is_ended and raised is asyncio.CancelledError:
             raise self._failure from None  # type: ignore[misc] # it is not None
 
-    def _look_later(self, since: float) -> None:
-        """Have the timer look when the time is up, or when a write that began at `since` has taken too long."""
+    def _schedule_check(self, since: float) -> None:
+        """Set the timer to the deadline or to the stall timeout of a write since `since`, whichever is earlier."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._look)
+        self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._loop.time() + _TIMER_SECONDS
         since = now if self.writing_since is None else self.writing_since
         if now >= self.deadline:
@@ -95,4 +95,4 @@ class CallScope:
         elif now - since >= self._stall_timeout:
             self.end(CallerStalled(self._stall_timeout))
         else:
-            self._look_later(since)
+            self._schedule_check(since)

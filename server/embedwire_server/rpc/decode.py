@@ -1,6 +1,6 @@
-"""Messages to values, with every rule of the contract.
+"""Request decoding and validation: protobuf messages to domain values, checked against the contract.
 
-All faults of a request are found and reported together, each under the path of its field.
+All violations of a request are reported together, each with the path of its field.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import (
     AudioInput,
@@ -25,18 +26,19 @@ from embedwire_server.core.inputs import (
     UrlSource,
 )
 from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
-from embedwire_server.media.content_memory import ContentMemory
-from embedwire_server.media.spool import InMemoryContent, SpooledUpload, UploadDeclaration
+from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.media.memory_budget import ContentMemory
+from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
 
 KEY_BYTES = 256
 FILE_NAME_BYTES = 255
 SHA256_BYTES = 32
-# Never guessed from a name or from the bytes: the upstream looks for itself.
+# Not guessed from the name or the bytes: the upstream detects the type itself.
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 UNNAMED_FILE = "upload"
 
-_MODALITIES = {str(modality): modality for modality in Modality}  # to call `Modality` takes five times as long
+_MODALITIES = {str(modality): modality for modality in Modality}  # five times as fast as calling `Modality`
 _TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
 _ENCODINGS = frozenset(pb.VectorEncoding.values())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -48,15 +50,15 @@ Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
 
 
 class RequestReader:
-    """Reads requests against a model table and limits. Stateless between requests.
+    """Decodes and validates requests against a model table and limits. Keeps no state between requests.
 
     Args:
-        models: the models that may be asked for.
-        limits: what a request may hold.
+        models: the models that may be requested.
+        limits: the limits on a request.
         open_uploads: how many uploads of one call may be open at a time.
-        content_memory: what the bytes of uploads are charged to.
-        spool_dir: where uploads are spooled.
-        accepts_upstream_keys: whether callers may bring their own key for the upstream.
+        content_memory: the memory budget that uploads are charged to.
+        spool_dir: the directory in which uploads are spooled.
+        accepts_upstream_keys: whether callers may send their own upstream API key.
     """
 
     def __init__(  # noqa: PLR0913 - what requests are read against
@@ -76,13 +78,19 @@ class RequestReader:
         self._spool_dir = spool_dir
         self._accepts_upstream_keys = accepts_upstream_keys
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the models and limits of these settings for later requests."""
+        self._models, self._limits = settings.model_table, settings.limits
+        self._open_uploads = settings.concurrency.inputs_per_call
+        self._accepts_upstream_keys = settings.auth.allow_caller_api_keys
+
     def read(
         self, message: Request, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
     ) -> EmbedRequest:
-        """Read a request whose files are all at hand, with the upstream key that came with it, and from whom.
+        """Decode a request without uploads, together with its upstream key and its caller.
 
         Raises:
-            InvalidRequest: with every fault.
+            InvalidRequest: with all violations.
         """
         reading = _Reading(self._models, self._limits, "", None)
         key = reading.upstream_key(upstream_key, is_accepted=self._accepts_upstream_keys)
@@ -91,16 +99,16 @@ class RequestReader:
     def read_upload(
         self, message: pb.CreateEmbeddingRequest, upstream_key: str | bytes | None = None, caller: Caller = ("", "")
     ) -> tuple[EmbedRequest, dict[int, SpooledUpload]]:
-        """Read the first message of an upload, and say which inputs wait for chunks, in their order.
+        """Decode the first message of an upload call; also return the inputs that wait for chunks, in order.
 
         Raises:
-            InvalidRequest: with every fault.
+            InvalidRequest: with all violations.
         """
         uploads: dict[int, SpooledUpload] = {}
-        places, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
+        slots, memory = asyncio.Semaphore(self._open_uploads), self._content_memory.account(caller)
 
-        def announce(index: int, announcement: UploadDeclaration) -> SpooledUpload:
-            uploads[index] = SpooledUpload(announcement, places, memory, self._spool_dir)
+        def announce(index: int, declaration: UploadDeclaration) -> SpooledUpload:
+            uploads[index] = SpooledUpload(declaration, slots, memory, self._spool_dir)
             return uploads[index]
 
         reading = _Reading(self._models, self._limits, "request.", announce)
@@ -109,7 +117,7 @@ class RequestReader:
 
 
 class _Reading:
-    """The reading of one request; collects its faults, and weighs the content that is at hand."""
+    """Decoding state of one request: its violations, and the bytes of its inline content."""
 
     def __init__(
         self,
@@ -121,17 +129,17 @@ class _Reading:
         self._models = models
         self._limits = limits
         self._prefix = prefix
-        self._announce = announce
+        self._declare = announce
         self._violations: list[Violation] = []
         self._content_bytes = 0
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
-        """The caller's own key for the upstream, if there is one that may be sent."""
+        """Return the caller's upstream API key if it sent a valid one and may send one."""
         if key is None:
             return None
         if not is_accepted:
-            words = "this server does not take its callers' upstream keys; leave it out, and the server's is used"
-            self._violations.append(Violation(UPSTREAM_KEY, words))
+            text = "this server does not accept upstream API keys of callers; omit it to use the server's key"
+            self._violations.append(Violation(UPSTREAM_KEY, text))
         elif not isinstance(key, str) or not _UPSTREAM_KEY.fullmatch(key):
             self._violations.append(Violation(UPSTREAM_KEY, "must have 1 to 256 printable ASCII characters, no spaces"))
         else:
@@ -139,13 +147,15 @@ class _Reading:
         return None
 
     def request(self, message: Request, upstream_key: str | None, caller: Caller) -> EmbedRequest:
-        """Read it all, then complain or return."""
+        """Decode the whole request, then raise or return."""
         model, items = self._model(message.model_name), message.inputs
         if not items:
             self._fault("inputs", "must hold at least one input")
         if len(items) > self._limits.inputs:
             count = len(items)
-            self._fault("inputs", f"at most {self._limits.inputs} inputs fit in one call, got {count}; split them")
+            self._fault(
+                "inputs", f"at most {self._limits.inputs} inputs are allowed in one call, got {count}; split them"
+            )
             raise InvalidRequest(*self._violations)
         if message.vector_encoding not in _ENCODINGS:
             self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
@@ -173,7 +183,7 @@ class _Reading:
         if len(key.encode()) > KEY_BYTES:
             self._fault(f"{path}.key", f"at most {KEY_BYTES} bytes are allowed, got {len(key.encode())}")
         if model is not None and not model.takes(modality):
-            self._fault(f"{path}.{modality}", f"model {model.name} does not take this modality; see ListModels")
+            self._fault(f"{path}.{modality}", f"model {model.name} does not support this modality; see ListModels")
         if modality is Modality.TEXT:
             return self._text(key, item.text, f"{path}.text", model)
         if modality is Modality.IMAGE:
@@ -194,7 +204,9 @@ class _Reading:
             self._fault(f"{path}.truncate", f"unknown value {wanted}")
         elif truncate and model is not None and model.text is not None and truncate not in model.text.truncates:
             can = ", ".join(f"TRUNCATE_{value.name}" for value in model.text.truncates)
-            self._fault(f"{path}.truncate", f"model {model.name} cannot do that; leave it unset, or use: {can}")
+            self._fault(
+                f"{path}.truncate", f"model {model.name} does not support this value; leave it unset, or use: {can}"
+            )
         return TextInput(key, value, truncate)
 
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
@@ -225,16 +237,16 @@ class _Reading:
             if len(file.data) > limit:
                 self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
             return self._file(InMemoryContent(file.data), file, f"{path}.file")
-        if kind == "upload" and self._announce is not None:
-            announcement = self._announcement(source.upload, f"{path}.upload", limit)
-            return self._file(self._announce(index, announcement), source.upload, f"{path}.upload")
+        if kind == "upload" and self._declare is not None:
+            declaration = self._declaration(source.upload, f"{path}.upload", limit)
+            return self._file(self._declare(index, declaration), source.upload, f"{path}.upload")
         if kind == "upload":
-            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload takes uploads; use url or file here")
+            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload accepts uploads; use url or file here")
         else:
             self._fault(path, "must have exactly one of url, file, upload")
         return None
 
-    def _announcement(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
+    def _declaration(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
         size = upload.size_bytes if upload.HasField("size_bytes") else None
         sha256 = upload.sha256 if upload.HasField("sha256") else None
         if size is not None and not 0 < size <= limit:
@@ -251,7 +263,10 @@ class _Reading:
         if _CONTROL.search(file.file_name) or len(file.file_name.encode()) > FILE_NAME_BYTES:
             self._fault(f"{path}.file_name", f"must have at most {FILE_NAME_BYTES} bytes and no control characters")
         if file.media_type and not _MEDIA_TYPE.fullmatch(file.media_type):
-            self._fault(f"{path}.media_type", "must be like audio/mpeg, without parameters; leave it empty if unknown")
+            self._fault(
+                f"{path}.media_type",
+                "must be a media type such as audio/mpeg, without parameters; leave it empty if unknown",
+            )
         return FileSource(content, file.file_name or UNNAMED_FILE, file.media_type or UNKNOWN_MEDIA_TYPE)
 
     def _check_url(self, url: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""What a drain needs: a gate that holds new calls for a moment, and the active calls."""
+"""Graceful drain: a gate that holds new calls for a moment, and the set of active calls."""
 
 import asyncio
 import contextlib
@@ -11,29 +11,29 @@ from embedwire_server.rpc.call_context import Call
 from embedwire_server.rpc.grpcio.accept_loops import handler_entered
 from embedwire_server.rpc.handlers import Context, Handler
 
-# So many looks in a row that see no arrival: longer than what has arrived needs to be taken in, also by a busy process,
-# and than most callers that spread their calls over replicas stay with the others.
+# Arrivals have stopped after this many polls in a row without one: longer than a busy process needs to accept calls
+# that have arrived, and than most clients that balance over replicas stay with the other replicas.
 QUIET_LOOKS = 15
 LOOK_SECONDS = 0.01
 LONGEST_HOLD_SECONDS = 0.5
 
 
 class DrainGate:
-    """Where calls come in. While it is held they wait here, taken in and not begun."""
+    """Gate for new calls. While it is closed, calls are accepted, but their handlers wait."""
 
     def __init__(self) -> None:
-        self._arrivals = 0
+        self._sequence = 0
         self._held = 0
         self._is_open = asyncio.Event()
         self._is_open.set()
 
     def wrap(self, handler: Handler) -> Handler:
-        """Build the handler that stands in for this one."""
+        """Wrap a handler so that it waits while the gate is closed."""
         inner = handlers.run_of(handler)
 
         async def run(messages: Any, context: Context) -> Any:  # noqa: ANN401 - whatever the handler takes and gives
             handler_entered.set(True)
-            self._arrivals += 1
+            self._sequence += 1
             if not self._is_open.is_set():
                 await self._wait()
             return await inner(messages, context)
@@ -41,29 +41,31 @@ class DrainGate:
         return handlers.changed(handler, run=run)
 
     async def enter(self) -> None:
-        """Count a call that no handler runs, and hold it like the others."""
-        self._arrivals += 1
+        """Count a call that no handler runs, and wait while the gate is closed."""
+        self._sequence += 1
         await self._wait()
 
     def close(self) -> None:
-        """Hold calls from now on."""
+        """Hold new calls from now on."""
         self._is_open.clear()
 
     async def hold(self) -> None:
-        """Hold calls from now on; returns when no more arrive, because the callers wait for answers."""
+        """Hold new calls from now on; return when no more arrive, because the callers wait for replies."""
         self.close()
-        with contextlib.suppress(TimeoutError):  # callers that do not wait for answers never pause
+        with contextlib.suppress(TimeoutError):  # callers that do not wait for replies never pause
             async with asyncio.timeout(LONGEST_HOLD_SECONDS):
-                seen, quiet = self._arrivals, 0
+                now, seen, quiet = asyncio.get_running_loop().time, self._sequence, 0
                 while quiet < QUIET_LOOKS:
+                    start = now()
                     await asyncio.sleep(LOOK_SECONDS)
-                    quiet = quiet + 1 if seen == self._arrivals else 0
-                    seen = self._arrivals
+                    is_starved = now() - start > 3 * LOOK_SECONDS  # for want of CPU, calls may arrive late
+                    quiet = quiet + 1 if seen == self._sequence and not is_starved else 0
+                    seen = self._sequence
 
     async def open(self) -> None:
-        """Release the calls that are held; returns when all have begun."""
+        """Release the held calls; return when all have begun."""
         self._is_open.set()
-        while self._held:  # noqa: ASYNC110 - a turn of the loop or two
+        while self._held:  # noqa: ASYNC110 - one or two iterations of the event loop
             await asyncio.sleep(0)
 
     async def _wait(self) -> None:
@@ -75,7 +77,7 @@ class DrainGate:
 
 
 class ActiveCalls:
-    """The calls under way, so that a drain can wait for them and end them."""
+    """The set of active calls, so that a drain can wait for them and end them."""
 
     def __init__(self) -> None:
         self._calls: set[Call] = set()
@@ -83,24 +85,24 @@ class ActiveCalls:
         self._idle.set()
 
     def add(self, call: Call) -> None:
-        """A call has begun."""
+        """Add a call that has begun."""
         self._calls.add(call)
         self._idle.clear()
 
     def discard(self, call: Call) -> None:
-        """A call has ended, and its status has been sent."""
+        """Remove a call whose status has been sent."""
         self._calls.discard(call)
         if not self._calls:
             self._idle.set()
 
     def end(self, failure: GatewayError, *, services: Collection[str] | None = None) -> None:
-        """End all of them now with this failure, or only those of some services."""
+        """End all active calls with this failure, or only those of some services."""
         for call in self._calls:
             if services is None or call.service in services:
                 call.end(failure)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait until there is none, at most so long; whether there is none."""
+        """Wait up to `seconds` until no call is active; return whether none is."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
         return self._idle.is_set()

@@ -1,4 +1,4 @@
-"""Values to messages."""
+"""Response encoding: domain values to protobuf messages."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -19,21 +19,21 @@ Response = TypeVar("Response", pb.CreateEmbeddingResponse, pb.CreateEmbeddingFro
 
 
 def write_vector(message: pb.Vector, data: bytes, encoding: pb.VectorEncoding.ValueType) -> None:
-    """Write a vector of packed float32 into an empty message, in the encoding that the caller wants."""
+    """Write a vector of packed float32 into an empty message, in the requested encoding."""
     if encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
         message.data = data
         message.encoding = encoding
         message.dimensions = len(data) // FLOAT32_BYTES
     else:
-        # Packed little-endian float32 is also the wire format of `repeated float`: the field is put
-        # together from its tag, its length and the bytes as they are, without a list of floats.
+        # Packed little-endian float32 is also the wire format of `repeated float`: the field is assembled from its tag,
+        # its length and the bytes, without a list of floats.
         message.MergeFromString(_before_values(len(data)) + data)
 
 
 def write_segment(
     message: pb.Segment, call: EmbedCall, number: int, segment: Segment, encoding: pb.VectorEncoding.ValueType
 ) -> None:
-    """Write one segment into an empty message. In its place: to copy a finished one costs as much as to write it."""
+    """Write one segment into an empty message, in place: copying a finished one costs as much as writing it."""
     message.input_index = call.index
     message.input_key = call.input.key
     message.segment_index = number
@@ -44,7 +44,7 @@ def write_segment(
         message.image.SetInParent()
     else:
         audio = message.audio
-        audio.start_offset_sec = segment.start_offset_sec or 0.0  # which also says that it is audio
+        audio.start_offset_sec = segment.start_offset_sec or 0.0  # sets the oneof to audio, also if it is 0
         audio.embedding_option = segment.embedding_option
         if segment.end_offset_sec is not None:
             audio.end_offset_sec = segment.end_offset_sec
@@ -53,7 +53,7 @@ def write_segment(
 def write_result(
     message: pb.InputResult, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None
 ) -> None:
-    """Write the end of one input into an empty message."""
+    """Write the result of one input into an empty message."""
     message.input_index = call.index
     message.input_key = call.input.key
     message.segment_count = call.segments
@@ -76,16 +76,16 @@ def write_result(
 
 
 class StreamReply(Generic[Response]):
-    """Writes segments and results as the responses of one streaming method; see `gateway.Reply`.
+    """Writes segments and results as the responses of a streaming method; see `gateway.Reply`.
 
     Args:
-        response: the type of its responses.
-        encoding: how vectors are written.
-        inputs: how many results there will be.
+        response: the type of the responses.
+        encoding: the encoding of vectors.
+        inputs: the number of results to expect.
         write: sends a response.
 
     Attributes:
-        last: the last response, once it is known. It is not written: it goes out together with the status.
+        last: the last response, once it is known. It is not written, but sent together with the status.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class StreamReply(Generic[Response]):
         self.last: Response | None = None
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
-        """Write segments, one after the other."""
+        """Write segments, one response for each."""
         for number, segment in enumerate(segments, first):
             response = self._response()
             write_segment(response.segment, call, number, segment, self._encoding)
@@ -120,7 +120,7 @@ class StreamReply(Generic[Response]):
 
 
 def failure_message(error: GatewayError) -> pb.Failure:
-    """Why one input failed."""
+    """Encode the failure of one input."""
     message = pb.Failure(
         code=status.code(error).value[0],
         reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}"),
@@ -142,7 +142,7 @@ def failure_message(error: GatewayError) -> pb.Failure:
 
 
 def model(row: Model, limits: Limits) -> pb.Model:
-    """One model, with the lower of its own and the server's limits."""
+    """Encode one model, with the lower of its own and the server's limits."""
     message = pb.Model(name=row.name, aliases=row.aliases, dimensions=row.dimensions)
     if row.text is not None:
         message.text.max_tokens = row.text.max_tokens
@@ -165,19 +165,19 @@ def _write_timings(message: pb.Timings, call: EmbedCall) -> None:
     status.write_duration(message.decode, call.decode)
 
 
-def _upstream_error(said: UpstreamErrorInfo) -> pb.UpstreamError:
+def _upstream_error(info: UpstreamErrorInfo) -> pb.UpstreamError:
     return pb.UpstreamError(
-        http_status=said.http_status,
-        code=said.code,
-        message=said.message,
-        docs_url=said.docs_url,
-        rate_limit_headers=dict(said.rate_limit_headers),
+        http_status=info.http_status,
+        code=info.code,
+        message=info.message,
+        docs_url=info.docs_url,
+        rate_limit_headers=dict(info.rate_limit_headers),
     )
 
 
-@functools.lru_cache(64)  # of each length that vectors have
+@functools.lru_cache(64)  # one entry for each length of vectors
 def _before_values(size: int) -> bytes:
-    """All that comes before the bytes of the values in a vector of so many of them."""
+    """Encode all of a vector message that precedes `size` bytes of values."""
     rest = pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT_VALUES, dimensions=size // FLOAT32_BYTES)
     return rest.SerializeToString() + _VALUES_TAG + _varint(size)
 

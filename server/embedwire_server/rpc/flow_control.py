@@ -1,4 +1,4 @@
-"""Flow control: writes to callers that read slowly, or never."""
+"""HTTP/2 flow control: message writes to slow readers, and a budget for replies that are not read."""
 
 import asyncio
 import collections
@@ -12,14 +12,14 @@ from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES
 
 
 class MessageWriter:
-    """Writes the messages of one call; see `Call.writing_since`.
+    """Writes the messages of one call, and records since when a write is awaited; see `CallScope.writing_since`.
 
     Args:
-        context: the call as gRPC has it.
-        call: the same as this server has it.
-        serialize: how messages become bytes.
-        complete: how an operation of gRPC is awaited.
-        begin: the same for the first write. If that is cancelled, the write goes on.
+        context: gRPC's context of the call.
+        call: this server's context of the call.
+        serialize: converts messages to bytes.
+        complete: awaits an operation of gRPC.
+        begin: awaits the first write; cancelling it does not cancel the write.
     """
 
     __slots__ = ("_begin", "_call", "_complete", "_context", "_has_begun", "_loop", "_serialize")
@@ -37,7 +37,7 @@ class MessageWriter:
         self._loop = asyncio.get_running_loop()
 
     async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
-        """Send a message; returns when gRPC has room for another."""
+        """Send a message; return when gRPC accepts another one."""
         self._call.writing_since = self._loop.time()
         data = self._serialize(message)
         try:
@@ -57,15 +57,16 @@ class MessageWriter:
             self._call.is_beginning = False
 
     def peer(self) -> str:
-        """The name that gRPC gives the connection."""
+        """Return gRPC's name of the connection."""
         peer: str = self._context.peer()
         return peer
 
 
 class UnreadReplyBudget:
-    """Answers in one message that callers have not taken yet, in bytes: gRPC holds each, whole, until they do.
+    """Memory budget for unary replies that callers have not read: gRPC buffers each as a whole until they do.
 
-    Nothing can end such a call any more, so a caller that does not read its replies gets no further ones.
+    A call cannot be ended any more once its reply is buffered, so a caller that does not read its replies gets no
+    further ones.
 
     Args:
         of_all: bytes for all callers together.
@@ -75,36 +76,36 @@ class UnreadReplyBudget:
     def __init__(self, of_all: int = 128 << 20, of_one: int = 32 << 20) -> None:
         self._of_all = of_all
         self._of_one = of_one
-        self._untaken: collections.Counter[Caller] = collections.Counter()
+        self._unread: collections.Counter[Caller] = collections.Counter()
         self._sum = 0
 
     def admit(self, call: Call) -> None:
-        """Refuse a call, before any work is done for it, whose answer might find no room.
+        """Reject a call, before any work is done for it, if its reply might exceed the budget.
 
         Raises:
-            Overloaded: the caller, or all together, have too much to take as it is.
+            Overloaded: the unread replies of the caller, or of all callers, are too large.
         """
-        if not self._has_room(call.caller, MAX_REPLY_BYTES):
+        if not self._fits(call.caller, MAX_REPLY_BYTES):
             raise Overloaded("too many replies have not been read; read them before the next call", retry_delay=1.0)
 
     def put(self, size: int, call: Call) -> None:
-        """Count an answer until it has been taken, or its caller has gone.
+        """Charge a reply until the caller has read it or disconnected.
 
         Raises:
-            ReplyTooLarge: there is no room for it any more.
+            ReplyTooLarge: the reply exceeds the budget.
         """
         caller = call.caller
-        if not self._has_room(caller, size):
-            raise ReplyTooLarge("too many answers have not been taken; use CreateEmbedding, which streams them")
-        self._untaken[caller] += size
+        if not self._fits(caller, size):
+            raise ReplyTooLarge("too many replies have not been read; use CreateEmbedding, which streams them")
+        self._unread[caller] += size
         self._sum += size
-        on_call_done(lambda: self._taken(caller, size))
+        on_call_done(lambda: self._delivered(caller, size))
 
-    def _has_room(self, caller: Caller, size: int) -> bool:
-        return self._untaken[caller] + size <= self._of_one and self._sum + size <= self._of_all
+    def _fits(self, caller: Caller, size: int) -> bool:
+        return self._unread[caller] + size <= self._of_one and self._sum + size <= self._of_all
 
-    def _taken(self, caller: Caller, size: int) -> None:
-        self._untaken[caller] -= size
+    def _delivered(self, caller: Caller, size: int) -> None:
+        self._unread[caller] -= size
         self._sum -= size
-        if not self._untaken[caller]:
-            del self._untaken[caller]
+        if not self._unread[caller]:
+            del self._unread[caller]

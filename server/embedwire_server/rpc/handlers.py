@@ -1,4 +1,4 @@
-"""Method handlers of any shape, by the public API of grpcio."""
+"""gRPC method handlers of any call type, unary or streaming, built with the public API of grpcio."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -28,13 +28,13 @@ def made(
     request_deserializer: Any = None,  # noqa: ANN401 - typed differently for each shape
     response_serializer: Any = None,  # noqa: ANN401
 ) -> Handler:
-    """A handler of this shape; without a codec, messages are bytes."""
+    """Make a handler of this call type; without a codec, messages are bytes."""
     make: Any = _MAKE[request_streaming, response_streaming]
     return make(run, request_deserializer=request_deserializer, response_serializer=response_serializer)
 
 
 def changed(handler: Handler, **changes: Any) -> Handler:  # noqa: ANN401 - the arguments of `made`
-    """The same handler, with other arguments of `made`."""
+    """Copy a handler with other arguments of `made`."""
     kept = {
         "run": run_of(handler),
         "request_streaming": handler.request_streaming,
@@ -46,13 +46,13 @@ def changed(handler: Handler, **changes: Any) -> Handler:  # noqa: ANN401 - the 
 
 
 def run_of(handler: Handler) -> Any:  # noqa: ANN401 - a coroutine function or an async generator function
-    """What a handler of any shape runs."""
+    """Return the function that a handler runs."""
     request, response = handler.request_streaming, handler.response_streaming
     return getattr(handler, f"{'stream' if request else 'unary'}_{'stream' if response else 'unary'}")
 
 
 def of_service(servicer: object, service: ServiceDescriptor, name: str = "") -> dict[str, Handler]:
-    """The handlers of all methods of a service by their paths; `name` is another full name for the service."""
+    """Make the handlers of all methods of a service, by method path; `name` replaces the full name of the service."""
     return {
         f"/{name or service.full_name}/{method.name}": _of_method(getattr(servicer, method.name), method)
         for method in service.methods

@@ -1,10 +1,10 @@
-"""grpc.health.v1: is it alive (service ""), is it ready (the service's name)?
+"""The grpc.health.v1 service: liveness (service "") and readiness (the name of EmbeddingService).
 
-Not the library's servicer, because its watches outlive a shutdown: one open watch makes a
-graceful stop take all of its grace. Here a watch ends once it has reported the shutdown.
+It replaces the servicer of grpcio-health-checking, whose watches outlive a shutdown: one open watch makes a
+graceful stop take its whole grace period. Here a watch ends once it has reported the shutdown.
 
-A client that is set up for health checks keeps one watch for each of its connections to a server, and a proxy may put
-the watches of many clients on one connection. They need no token, so their number is limited.
+A client with health checking keeps one watch for each of its connections to a server, and a proxy may put the
+watches of many clients on one connection. They need no token, so their number is limited.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it ships no types
-    """Answers for the server as a whole ("") and for EmbeddingService; no upstream call is ever made for it."""
+    """Reports the health of the server ("") and of EmbeddingService, without any upstream call."""
 
     def __init__(self) -> None:
         self._status = {"": SERVING, SERVICE: NOT_SERVING}
@@ -38,13 +38,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
         self._watches = StreamLimit("health watches", MAX_WATCHES, MAX_WATCHES_OF_A_CONNECTION)
 
     async def ready(self, obstacle: str = "start") -> None:
-        """This does no longer keep the service from taking calls; if nothing else does, it is ready."""
+        """Remove an obstacle to readiness; report SERVING if none is left."""
         self._obstacles.discard(obstacle)
         if not self._obstacles:
             await self._set({SERVICE: SERVING})
 
     async def unready(self, obstacle: str) -> None:
-        """This keeps the service from taking calls for now; the server is alive all the same."""
+        """Add an obstacle to readiness: report NOT_SERVING for EmbeddingService, but not for the server."""
         self._obstacles.add(obstacle)
         await self._set({SERVICE: NOT_SERVING})
 
@@ -54,18 +54,18 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
         await self._set(dict.fromkeys(self._status, NOT_SERVING))
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:  # noqa: N802
-        """Tell the status of one service."""
+        """Return the status of one service."""
         if request.service not in self._status:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return health_pb2.HealthCheckResponse(status=self._status[request.service])
 
     async def List(self, request: health_pb2.HealthListRequest, context: Context) -> health_pb2.HealthListResponse:  # noqa: ARG002, N802
-        """Tell the status of every service."""
+        """Return the status of every service."""
         statuses = {name: health_pb2.HealthCheckResponse(status=value) for name, value in self._status.items()}
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
-        """Stream the status of one service, now and whenever it changes, until the shutdown."""
+        """Stream the status of one service, at first and on each change, until the shutdown."""
         with self._watches.held(context.peer()):
             await self._watch(request, context)
 
@@ -89,7 +89,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
 
 
 def probe(target: str) -> str:
-    """Ask a server whether EmbeddingService is ready: the name of its status, or of the code of the failed call."""
+    """Check the readiness of EmbeddingService; return the name of its status, or of the failed call's status code."""
     with grpc.insecure_channel(target) as channel:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         try:

@@ -1,10 +1,10 @@
-"""Calls whose first message has not arrived yet.
+"""Limits on calls whose first message has not arrived: their number and their waiting time.
 
-Such a call costs gRPC and this server about 30 KiB, and up to 100 KiB if its headers have many fields; what has
-arrived of its message comes on top, up to the largest message. A caller that sends headers only does nothing else for
-it. So the number of these calls is limited. If there are too many, the oldest call of the connection that has most of
-them is ended, and not the newest: the message of a real call follows its headers at once. Their time is limited too,
-but not to less than a large message needs on a slow link.
+Such a call costs gRPC and this server about 30 KiB, and up to 100 KiB if its headers have many fields; the part of its
+message that has arrived comes on top, up to the largest message. A caller needs to send only headers for it. So the
+number of these calls is limited: beyond the limit, the oldest call of the connection that has most of them is aborted,
+and not the newest, because the message of a normal call follows its headers at once. Their time is limited too, but not
+to less than a large message needs on a slow link.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ _RETRY_SECONDS = 1.0
 
 
 class PendingCalls:
-    """Ends the calls that wait too long, or are too many. One timer for all of them, none for each.
+    """Aborts calls that wait too long for their first message, or are too many. One timer serves all of them.
 
     Args:
-        most: calls of all connections.
-        seconds: the time that one has.
+        most: the most calls of all connections together.
+        seconds: the time for the first message.
     """
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -33,7 +33,7 @@ class PendingCalls:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, call: Call) -> None:
-        """A call begins to wait for its first message."""
+        """Add a call that begins to wait for its first message."""
         loop = asyncio.get_running_loop()
         self._by_connection.setdefault(call.caller[1], {})[call] = loop.time()
         self._count += 1
@@ -43,7 +43,7 @@ class PendingCalls:
             self._start_timer()
 
     def discard(self, call: Call) -> None:
-        """Its message has arrived, or it has ended. Idempotent."""
+        """Remove a call whose first message has arrived, or that has ended. Idempotent."""
         waiting = self._by_connection.get(call.caller[1])
         if waiting is None or waiting.pop(call, None) is None:
             return
@@ -55,8 +55,8 @@ class PendingCalls:
         busiest = max(self._by_connection, key=lambda connection: len(self._by_connection[connection]))
         oldest = next(iter(self._by_connection[busiest]))
         self.discard(oldest)
-        words = f"more than {self._most} calls wait for their first message; send it together with the headers"
-        oldest.end(Overloaded(words, retry_delay=_RETRY_SECONDS))
+        text = f"more than {self._most} calls wait for their first message; send it together with the headers"
+        oldest.end(Overloaded(text, retry_delay=_RETRY_SECONDS))
 
     def _sweep(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -74,5 +74,5 @@ class PendingCalls:
             self._start_timer()
 
     def _start_timer(self) -> None:
-        seconds, nothing = min(_SWEEP_SECONDS, self._seconds), contextvars.Context()  # that of the call would keep it
+        seconds, nothing = min(_SWEEP_SECONDS, self._seconds), contextvars.Context()  # the call's would keep it alive
         self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep, context=nothing)

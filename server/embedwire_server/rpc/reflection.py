@@ -1,4 +1,4 @@
-"""grpc.reflection: the contract for tools such as grpcurl, in both versions that they ask for.
+"""gRPC server reflection, v1 and v1alpha, for tools such as grpcurl.
 
 It needs no token, so its streams are limited in number, messages, bytes and time.
 """
@@ -32,13 +32,16 @@ MAX_REPLY_BYTES = 32 << 20
 
 
 def handlers_for(services: tuple[str, ...], idle_timeout: float) -> dict[str, Handler]:
-    """They tell of these services and of themselves; a stream that asks nothing for `idle_timeout` seconds is ended."""
+    """Make the handlers that describe these services and reflection itself.
+
+    A stream without a request for `idle_timeout` seconds is aborted.
+    """
     servicer = _BoundedServicer((*services, *SERVICES), _Symbols(), idle_timeout)
     return handlers.of_service(servicer, DESCRIPTOR) | handlers.of_service(servicer, DESCRIPTOR, V1)
 
 
 class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships no types
-    """The library's servicer, whose streams have no end of their own."""
+    """The servicer of grpcio-reflection, with limits on its streams, which it does not have itself."""
 
     def __init__(self, services: tuple[str, ...], pool: object, idle_timeout: float) -> None:
         super().__init__(services, pool)
@@ -50,7 +53,7 @@ class _BoundedServicer(aio.ReflectionServicer):  # type: ignore[misc] # it ships
         request_iterator: AsyncIterator[reflection_pb2.ServerReflectionRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        """Answer each request, within the bounds of a stream."""
+        """Answer each request, within the limits of a stream."""
         size = 0
         requests = _bounded(request_iterator, self._idle_timeout)
         answers = super().ServerReflectionInfo(requests, context)
@@ -83,11 +86,11 @@ async def _bounded(
 
 
 def _too_much(limit: str) -> Overloaded:
-    return Overloaded(f"a reflection stream may have {limit}; begin another one", retry_delay=0.0)
+    return Overloaded(f"a reflection stream may have {limit}; open a new one", retry_delay=0.0)
 
 
 class _Symbols:
-    """All that protobuf knows, methods too: its own search leaves them out, and `grpcurl describe` wants them."""
+    """Descriptor pool whose symbol search also finds methods, as `grpcurl describe` needs; protobuf leaves them out."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
@@ -96,10 +99,10 @@ class _Symbols:
         return getattr(self._pool, name)
 
     def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's name for it
-        """The file that declares it.
+        """Return the file that declares a symbol.
 
         Raises:
-            KeyError: none does.
+            KeyError: no file declares it.
         """
         try:
             found: FileDescriptor = self._pool.FindFileContainingSymbol(symbol)

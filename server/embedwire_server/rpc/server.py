@@ -1,4 +1,4 @@
-"""The gRPC server: where it listens, how it is stopped, and how it is replaced if its accept loops fail."""
+"""The gRPC server: listening, graceful stop, and replacement if its accept loops fail."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,23 +9,23 @@ import structlog
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Draining
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import handlers, options, reflection, services
+from embedwire_server.rpc import handlers, reflection, services
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
-from embedwire_server.rpc.options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions
+from embedwire_server.rpc.server_options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
-# For the message that asks clients to leave to reach them, before answers to calls that were held invite new ones.
-LEAVING_SECONDS = 0.02
-# For calls that are ended to say so, and for clients to hang up. Those that do neither are not waited for.
-GOODBYE_SECONDS = 2.0
+# Time for GOAWAY to reach clients, before replies to held calls cause new ones.
+GOAWAY_SECONDS = 0.02
+# Time to send the status of aborted calls, and for clients to close their connections.
+FLUSH_SECONDS = 2.0
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds between attempts to listen on the port of a server that is replaced
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds between attempts to listen again
 
 Credentials = Callable[[], grpc.ServerCredentials]
 
@@ -33,14 +33,15 @@ log = structlog.get_logger(__name__)
 
 
 class Server:
-    """A server that listens, is started, and is stopped in order.
+    """A gRPC server that listens, starts and stops gracefully.
 
-    gRPC's server is replaced by one that uses the public API only if its accept loops fail. Accept operations cannot be
-    withdrawn: each that is pending would receive one more call that nothing can run. While it is replaced, health says
-    NOT_SERVING; calls that run go on.
+    If its accept loops fail, gRPC's server is replaced by one that uses the public API only. Accept operations cannot
+    be
+    cancelled: each pending one would receive one more call that nothing can run. During the replacement, health reports
+    NOT_SERVING; running calls continue.
 
     Args:
-        services: what it serves.
+        services: the services that it serves.
         private_api: whether it uses the private API of grpcio at first.
     """
 
@@ -54,10 +55,10 @@ class Server:
         self._replaced: asyncio.Task[None] | None = None
 
     def listen(self, address: str, credentials: Credentials | None = None) -> int:
-        """Take a port, for TLS or for plain text; the one that was really taken.
+        """Bind a port, for TLS or plaintext; return the port that was bound.
 
         Raises:
-            RuntimeError: it is in use.
+            RuntimeError: the port is in use.
         """
         self._address, self._credentials = Address(address), credentials
         port = self._bind()
@@ -65,32 +66,32 @@ class Server:
         return port
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start serving."""
         await self._server.start()
         if self._accept_loops is not None:
             self._accept_loops.open()
 
     async def stop(self, grace: float) -> None:
-        """Turn callers away, give running calls `grace` seconds, end the rest with DRAINING; none is left afterwards.
+        """Reject new calls, give running calls `grace` seconds, abort the rest with DRAINING; none is left afterwards.
 
-        gRPC asks clients to leave and refuses their connections, but a call that crosses its message on the way
-        ends with CANCELLED, as if its caller had wanted that, and so do all that it has not taken in yet. Callers
-        cannot tell that they may try elsewhere. So calls are held for a moment until no more arrive; the ones that
-        are held are then running calls.
+        gRPC sends GOAWAY and refuses new connections, but a call that crosses GOAWAY ends with CANCELLED, and so do all
+        that gRPC has not accepted yet. Their callers cannot see that they may retry on another server. So calls are
+        held
+        at the drain gate until no more arrive; the held ones are then running calls.
         """
         running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
-        stopping = await _leave(self._server, self._services.door, grace + 2 * GOODBYE_SECONDS)
-        running.end(Draining(), services=reflection.SERVICES)  # they have no end of their own
+        stopping = await _stop_accepting(self._server, self._services.drain_gate, grace + 2 * FLUSH_SECONDS)
+        running.end(Draining(), services=reflection.SERVICES)  # these streams do not end by themselves
         if not await running.ended(grace):
             running.end(Draining())
-            await running.ended(GOODBYE_SECONDS)
-        await asyncio.wait([stopping], timeout=GOODBYE_SECONDS)
+            await running.ended(FLUSH_SECONDS)
+        await asyncio.wait([stopping], timeout=FLUSH_SECONDS)
         await self._server.stop(None)
         await stopping
         if self._replaced is not None:
-            self._replaced.cancel()  # which ends its calls at once
+            self._replaced.cancel()  # ends its calls at once
             await asyncio.gather(self._replaced, return_exceptions=True)
 
     def _bind(self) -> int:
@@ -100,27 +101,29 @@ class Server:
 
     def _replace(self, method: str, error: Exception) -> None:
         log.error(
-            "an accept loop has failed: all are closed, and the server is replaced", method=method, **describe(error)
+            "an accept loop has failed: the gRPC server is replaced by one that uses the public API",
+            method=method,
+            **describe(error),
         )
         if self._is_stopping:
             return
-        self._services.door.close()  # now: answers let their callers send further calls to a server that stops
+        self._services.drain_gate.close()  # before a reply lets its caller send the next call to a stopping server
         self._replacing = asyncio.create_task(self._serve_by_public_api())
 
     async def _serve_by_public_api(self) -> None:
-        before, door, health = self._server, self._services.door, self._services.health
+        before, drain_gate, health = self._server, self._services.drain_gate, self._services.health
         await health.unready("accept loops")
-        await door.hold()
+        await drain_gate.hold()
         self._server, self._accept_loops = self._services.server(private_api=False)
-        self._replaced = asyncio.create_task(_stopped(before, MAX_CONNECTION_AGE_GRACE_SECONDS))
+        self._replaced = asyncio.create_task(_stop(before, MAX_CONNECTION_AGE_GRACE_SECONDS))
         await self._bind_again()
         await self._server.start()
-        await door.open()
+        await drain_gate.open()
         await health.ready("accept loops")
-        log.info("serving by the public API of grpcio", target=self._address)
+        log.info("serving with the public API of grpcio", target=self._address)
 
     async def _bind_again(self) -> None:
-        """Listen on the port as soon as the server before has closed it."""
+        """Listen on the port again as soon as the replaced server has closed it."""
         pause = _FIRST_PAUSE
         while True:
             await asyncio.sleep(pause)
@@ -128,7 +131,7 @@ class Server:
                 self._bind()
             except (RuntimeError, ValueError, OSError) as error:
                 if pause < _LONGEST_PAUSE <= 2 * pause:
-                    log.error("cannot listen again; trying on", target=self._address, **describe(error))  # noqa: TRY400 - no texts
+                    log.error("cannot listen again; retrying", target=self._address, **describe(error))  # noqa: TRY400 - no texts
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return
@@ -140,23 +143,29 @@ class Server:
 
 
 class HealthServer:
-    """A server for health checks and nothing else, for probes that do not speak TLS. Its calls have the same limits.
+    """A gRPC server for health checks only, for probes that do not support TLS. Its calls have the same limits.
 
     Args:
-        health: grpc.health.v1.
+        health: the grpc.health.v1 servicer.
         metrics: count every call.
-        upstream: name of the configured upstream, for the trailers.
-        rules: what callers may do.
+        upstream: the name of the configured upstream, for the trailers.
+        options: the server options.
         private_api: whether the private API of grpcio is used.
     """
 
     def __init__(
-        self, health: HealthServicer, metrics: Metrics, upstream: str, rules: ServerOptions, *, private_api: bool = True
+        self,
+        health: HealthServicer,
+        metrics: Metrics,
+        upstream: str,
+        options: ServerOptions,
+        *,
+        private_api: bool = True,
     ) -> None:
-        self._server = grpc.aio.server(options=options.of(rules))
+        self._server = grpc.aio.server(options=channel_arguments(options))
         self._gate = DrainGate()
-        observe = ObservabilityInterceptor(metrics, upstream, rules, ActiveCalls())
-        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(rules), private_api=private_api)
+        observe = ObservabilityInterceptor(metrics, upstream, options, ActiveCalls())
+        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(options), private_api=private_api)
         inner = handlers.of_service(health, services.HEALTH)
         services.register(
             self._server,
@@ -164,33 +173,33 @@ class HealthServer:
         )
 
     def listen(self, address: str) -> int:
-        """Take a port, for plain text; the one that was really taken.
+        """Bind a port, for plaintext; return the port that was bound.
 
         Raises:
-            RuntimeError: it is in use.
+            RuntimeError: the port is in use.
         """
         return self._server.add_insecure_port(address)
 
     async def start(self) -> None:
-        """Serve from now on."""
+        """Start serving."""
         await self._server.start()
 
     async def stop(self, grace: float) -> None:
-        """Turn callers away, and give running calls `grace` seconds."""
-        await (await _leave(self._server, self._gate, grace))
+        """Reject new calls, and give running calls `grace` seconds."""
+        await (await _stop_accepting(self._server, self._gate, grace))
 
 
-async def _leave(server: grpc.aio.Server, gate: DrainGate, grace: float) -> asyncio.Task[None]:
+async def _stop_accepting(server: grpc.aio.Server, gate: DrainGate, grace: float) -> asyncio.Task[None]:
     """Begin to stop a server, without a call that gRPC ends with CANCELLED; see `Server.stop`."""
     await gate.hold()
     stopping = asyncio.create_task(server.stop(grace))
-    await asyncio.sleep(LEAVING_SECONDS)
+    await asyncio.sleep(GOAWAY_SECONDS)
     await gate.open()
     return stopping
 
 
-async def _stopped(server: grpc.aio.Server, grace: float) -> None:
-    """Stop a server; if that is cancelled, without any grace."""
+async def _stop(server: grpc.aio.Server, grace: float) -> None:
+    """Stop a server with a grace period; without one if this is cancelled."""
     try:
         await server.stop(grace)
     finally:
@@ -202,21 +211,23 @@ def build(  # noqa: PLR0913 - what a server is made of
     health: HealthServicer,
     metrics: Metrics,
     upstream: str,
-    rules: ServerOptions | None = None,
+    options: ServerOptions | None = None,
     *,
-    access: Authenticator | None = None,
+    authenticator: Authenticator | None = None,
     private_api: bool = True,
 ) -> Server:
-    """Put the server together; the caller tells it where to listen and starts it.
+    """Assemble the server; the caller binds its port and starts it.
 
     Args:
-        servicer: the service itself.
-        health: grpc.health.v1.
+        servicer: the servicer of EmbeddingService.
+        health: the grpc.health.v1 servicer.
         metrics: count every call.
-        upstream: name of the configured upstream, for the trailers.
-        rules: what callers may do.
-        access: authenticates callers; by default every caller is accepted.
-        private_api: whether the private API of grpcio is used; `grpcio.guard` knows.
+        upstream: the name of the configured upstream, for the trailers.
+        options: the server options.
+        authenticator: authenticates callers; by default every caller is accepted.
+        private_api: whether the private API of grpcio is used; see `grpcio.guard`.
     """
-    services = Services(servicer, health, metrics, upstream, rules or ServerOptions(), access=access or Authenticator())
+    services = Services(
+        servicer, health, metrics, upstream, options or ServerOptions(), authenticator=authenticator or Authenticator()
+    )
     return Server(services, private_api=private_api)

@@ -1,4 +1,4 @@
-"""EmbeddingService: decode, call, encode. Rules, policies and failures live elsewhere."""
+"""EmbeddingService: the four RPCs. Validation, policies and error mapping are in other modules."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -8,9 +8,10 @@ import grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.gateway.tasks import run_together
+from embedwire_server.gateway.task_group import run_together
 from embedwire_server.rpc import call_context, encode, upload_stream
 from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.flow_control import MessageWriter
@@ -21,13 +22,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
-    """The four RPCs. Their deadline, their failures and their metrics are the interceptors' work.
+    """The four RPCs. Interceptors handle their deadlines, errors and metrics.
 
     Args:
-        gateway: what does the work.
-        requests: how requests are read.
-        catalog: what ListModels shows.
-        upload_idle_timeout: seconds in which some of an upload has to arrive.
+        gateway: embeds the inputs.
+        requests: decodes requests.
+        catalog: the models for ListModels.
+        upload_idle_timeout: seconds in which a part of an upload has to arrive; see `upload_stream.Receiver`.
     """
 
     def __init__(
@@ -35,12 +36,13 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> None:
         self._gateway = gateway
         self._upload_idle_timeout = upload_idle_timeout
-        self.renew(requests, catalog)
-
-    def renew(self, requests: RequestReader, catalog: Catalog) -> None:
-        """Read and show by other models and limits from the next call on."""
         self._requests = requests
         self._catalog = catalog
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Use the models and limits of these settings from the next call on."""
+        self._requests.reconfigure(settings)
+        self._catalog.reconfigure(settings)
 
     async def CreateEmbedding(  # type: ignore[override] # noqa: N802 - it returns the last message
         self, request: pb.CreateEmbeddingRequest, stream: MessageWriter
@@ -59,7 +61,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         request: pb.CreateEmbeddingUnaryRequest,
         context: Context,  # noqa: ARG002
     ) -> pb.CreateEmbeddingUnaryResponse:
-        """Collect the segments and results of all inputs."""
+        """Return the segments and results of all inputs in one message."""
         call = call_context.current.get()
         reply = UnaryReply(len(request.inputs), request.vector_encoding)
         wanted = self._requests.read(request, call.upstream_key, call.caller)
@@ -69,10 +71,10 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802 - it returns the last message
         self, request_iterator: AsyncIterator[pb.CreateEmbeddingFromUploadRequest], stream: MessageWriter
     ) -> pb.CreateEmbeddingFromUploadResponse | None:
-        """Stream the segments and results of all inputs, while their files still arrive."""
+        """Stream the segments and results of all inputs, while their files are still arriving."""
         request = await upload_stream.first_request(request_iterator)
         call = call_context.current.get()
-        async with upload_stream.told_at_the_end(request_iterator):
+        async with upload_stream.draining_at_exit(request_iterator):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
             wanted = _allowed(wanted, call)
         reply = encode.StreamReply(
@@ -89,15 +91,15 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         request: pb.ListModelsRequest,
         context: Context,  # noqa: ARG002
     ) -> pb.ListModelsResponse:
-        """Show one page of the model table."""
+        """Return one page of the model table."""
         return self._catalog.page(request, call_context.current.get().token)
 
 
 def _allowed(wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
-    """The request, with what its caller may use.
+    """Check a request against its caller's token, and add the token's quota.
 
     Raises:
-        PermissionDenied: its token does not allow it.
+        PermissionDenied: the token does not permit the request.
     """
     call.model = wanted.model.name
     if call.token is not None:

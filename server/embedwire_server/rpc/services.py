@@ -1,4 +1,4 @@
-"""What the gRPC server serves: the services, what surrounds their handlers, and how calls are accepted."""
+"""The registered gRPC services, with their interceptors, drain gate and accept loops."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from embedwire.v1 import embedding_pb2
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import handlers, options, reflection, status
+from embedwire_server.rpc import handlers, reflection, status
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
@@ -19,11 +19,11 @@ from embedwire_server.rpc.handlers import Context, Handlers
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
-from embedwire_server.rpc.options import ServerOptions
 from embedwire_server.rpc.pending_calls import PendingCalls
+from embedwire_server.rpc.server_options import ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
 
-# Accept operations that are pending for each method of ours beside gRPC's own one, and for health checks.
+# Pending accept operations for each method of EmbeddingService, and for health checks, beside gRPC's own one.
 ACCEPT_LOOPS = 8
 HEALTH_ACCEPT_LOOPS = 2
 MAX_PENDING_MESSAGES = 2_000
@@ -37,12 +37,12 @@ _CHECK = f"/{HEALTH.full_name}/Check"
 
 
 class Services:
-    """What a server serves and what surrounds it. Servers that are made of it share all of it.
+    """The services, with interceptors and drain gate. Servers that are made from it share all of these.
 
     Attributes:
-        door: where calls come in.
-        running: the calls under way.
-        health: grpc.health.v1.
+        drain_gate: the drain gate.
+        running: the active calls.
+        health: the grpc.health.v1 servicer.
     """
 
     def __init__(  # noqa: PLR0913 - what a server is made of
@@ -51,34 +51,34 @@ class Services:
         health: HealthServicer,
         metrics: Metrics,
         upstream: str,
-        rules: ServerOptions,
+        options: ServerOptions,
         *,
-        access: Authenticator,
+        authenticator: Authenticator,
     ) -> None:
-        self.door, self.running, self.health = DrainGate(), ActiveCalls(), health
+        self.drain_gate, self.running, self.health = DrainGate(), ActiveCalls(), health
         self._metrics = metrics
-        self._rules = rules
-        self._access = access
-        self._pending = pending_calls(rules)
-        self._observe = ObservabilityInterceptor(metrics, upstream, rules, self.running)
+        self._options = options
+        self._authenticator = authenticator
+        self._pending = pending_calls(options)
+        self._observe = ObservabilityInterceptor(metrics, upstream, options, self.running)
         self._ours = handlers.of_service(servicer, _EMBEDDING)
         self._others = handlers.of_service(health, HEALTH)
-        if rules.reflection:
-            self._others |= reflection.handlers_for((SERVICE, HEALTH.full_name), rules.reflection_idle_timeout)
+        if options.reflection:
+            self._others |= reflection.handlers_for((SERVICE, HEALTH.full_name), options.reflection_idle_timeout)
 
     def server(
         self, *, private_api: bool, failed: Callable[[str, Exception], object] | None = None
     ) -> tuple[grpc.aio.Server, AcceptLoops | None]:
-        """Make a server, and the accept loops that are to be opened once it has been started.
+        """Make a server, and the accept loops to open once it has been started.
 
         Args:
             private_api: whether it uses the private API of grpcio.
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
-        translate = ErrorInterceptor(self._access, *self._pending, private_api=private_api)
-        ours, others = self._surrounded(translate, self._ours), self._surrounded(translate, self._others)
+        translate = ErrorInterceptor(self._authenticator, *self._pending, private_api=private_api)
+        ours, others = self._intercepted(translate, self._ours), self._intercepted(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)
-        server = grpc.aio.server(options=options.of(self._rules))
+        server = grpc.aio.server(options=channel_arguments(self._options))
         if not private_api or failed is None:
             register(server, {**ours, **others})
             return server, None
@@ -92,28 +92,29 @@ class Services:
         return server, AcceptLoops(server, accepted, self._refuse, failed)
 
     async def _refuse(self, method: str, context: Context) -> None:
-        """End a call that the server cannot run, as in a drain: its caller tries again, on a server that can."""
+        """Reject a call that the server cannot run, as in a drain, so that its caller retries on another server."""
         error = Draining()
-        log.warning("a call is refused and can be tried again", method=method, reason=error.reason)
-        await self.door.enter()
+        log.warning("a call is rejected; clients may retry it", method=method, reason=error.reason)
+        await self.drain_gate.enter()
         await context.abort(status.code(error), status.text(error), status.trailers(error))
 
-    def _surrounded(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
+    def _intercepted(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
         return {
-            path: self.door.wrap(self._observe.wrap(translate.wrap(handler), path)) for path, handler in inner.items()
+            path: self.drain_gate.wrap(self._observe.wrap(translate.wrap(handler), path))
+            for path, handler in inner.items()
         }
 
 
-def pending_calls(rules: ServerOptions) -> tuple[PendingCalls, PendingCalls]:
-    """Those of our service, and those of the services that need no token."""
+def pending_calls(options: ServerOptions) -> tuple[PendingCalls, PendingCalls]:
+    """Return the limits for EmbeddingService, and those for the services that need no token."""
     return (
-        PendingCalls(MAX_PENDING_MESSAGES, rules.first_message_timeout),
-        PendingCalls(MAX_PENDING_MESSAGES_OF_OPEN_SERVICES, rules.first_message_timeout_of_open_services),
+        PendingCalls(MAX_PENDING_MESSAGES, options.first_message_timeout),
+        PendingCalls(MAX_PENDING_MESSAGES_OF_OPEN_SERVICES, options.first_message_timeout_of_open_services),
     )
 
 
 def register(server: grpc.aio.Server, registered: Handlers) -> None:
-    """Register handlers with a server, by the paths of their methods."""
+    """Register handlers with a server, by method path."""
     for path, handler in registered.items():
         _, service, name = path.split("/")
         server.add_registered_method_handlers(service, {name: handler})

@@ -1,6 +1,6 @@
-"""The one table from reasons to gRPC status codes, and the details of a failed call.
+"""gRPC status of a failed call: the mapping from reasons to status codes, error details and retry pushback.
 
-`error_reason.proto` documents the same codes; a test holds the two together.
+`error_reason.proto` documents the same codes; a test checks that they agree.
 """
 
 import math
@@ -20,11 +20,11 @@ DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 DO_NOT_RETRY = "-1"
 MAX_VIOLATIONS = 20
-# gRPC peers refuse trailers above 8 KB, some at random; the rest of the trailers needs room as well.
+# gRPC peers reject trailers above 8 KB, some at random; other trailers count as well.
 MAX_ENCODED_BYTES = 6_000
 MAX_MESSAGE_BYTES = 1024
 MAX_DURATION_SECONDS = 315_576_000_000  # 10,000 years, by the definition of Duration
-MAX_PUSHBACK_MS = (1 << 31) - 1  # clients read more as "never"
+MAX_PUSHBACK_MS = (1 << 31) - 1  # clients read a larger number as "never"
 
 CODES: dict[Reason, grpc.StatusCode] = {
     Reason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -58,26 +58,26 @@ CODES: dict[Reason, grpc.StatusCode] = {
 
 _PERCENT_ENCODED = re.compile(rb"[^ -$&-~]")  # in the message of a status, by gRPC over HTTP/2
 
-# Refused before any work was done: another try, here or elsewhere, costs nothing.
+# Rejected before any work was done: a retry, on this server or another, costs nothing.
 RETRIABLE = {Reason.OVERLOADED, Reason.DRAINING}
 _RETRIED_CODES = {CODES[reason] for reason in RETRIABLE}
 _FIRST_OF_OTHERS = 100  # reasons with lower numbers are the caller's own fault
 
 
 def code(error: GatewayError) -> grpc.StatusCode:
-    """The status code of a failure."""
+    """Return the status code of a failure."""
     return CODES[error.reason]
 
 
 def listed(violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
-    """At most 20 violations; what is left out is counted in a last one."""
+    """Return at most 20 violations, and one more that counts the rest."""
     if len(violations) <= MAX_VIOLATIONS:
         return violations
     return (*violations[:MAX_VIOLATIONS], Violation("", f"and {len(violations) - MAX_VIOLATIONS} more"))
 
 
 def text(error: GatewayError) -> str:
-    """The message of the status, at most 1 KB of UTF-8."""
+    """Return the status message, at most 1 KB of UTF-8."""
     encoded = error.message.encode()
     if len(encoded) <= MAX_MESSAGE_BYTES:
         return error.message
@@ -85,13 +85,15 @@ def text(error: GatewayError) -> str:
 
 
 def trailers(error: GatewayError) -> tuple[tuple[str, str | bytes], ...]:
-    """What a failed call says beside code and text: the details, and what gRPC's own retries are to do.
+    """Return the trailers of a failed call: its details, and the pushback for gRPC's own retries.
 
-    Pushback follows gRPC's proposal A6. A refusal that may be retried says after how many milliseconds, at least 1,
-    since clients on gRPC's C core (grpcio 1.85) never come back after 0 but hang until their deadline; any
-    other failure that is not the caller's fault, or has the code of a refusal, says never (-1), because this server
-    has made its attempts and a client that is configured to retry the code would multiply them. Whatever else the
-    caller can mend says nothing.
+    Pushback follows gRPC's proposal A6. A rejection that may be retried has the delay in milliseconds, at least 1,
+    since
+    clients on gRPC's C core (grpcio 1.85) never retry after 0 but hang until their deadline. Any other failure that is
+    not
+    the caller's fault, or has the code of a rejection, has -1 (never), because this server has made its attempts and a
+    client that is configured to retry the code would multiply them. Other failures, which the caller can fix, have
+    none.
     """
     found: tuple[tuple[str, str | bytes], ...] = ((DETAILS_KEY, details(error)),)
     pushback = _pushback(error)
@@ -106,10 +108,11 @@ def _pushback(error: GatewayError) -> str | None:
 
 
 def details(error: GatewayError) -> bytes:
-    """The google.rpc.Status for the trailer `grpc-status-details-bin`.
+    """Return the google.rpc.Status for the trailer `grpc-status-details-bin`.
 
-    Together with the message of the status it stays below 6 KB as it is encoded in the trailers. What
-    does not fit is left out: later details before earlier ones, later violations before earlier ones.
+    Together with the status message it stays below 6 KB as encoded in the trailers. What does not fit is left out:
+    later
+    details before earlier ones, later violations before earlier ones.
     """
     message = text(error)
     sent = message.encode()
@@ -123,7 +126,7 @@ def details(error: GatewayError) -> bytes:
 
 
 def _append(status: status_pb2.Status, detail: Message, room: int) -> None:
-    """Add a detail, shortened until it fits; not at all if nothing of it does."""
+    """Add a detail, shortened until it fits, or nothing if no part of it fits."""
     parts = [value for field, value in detail.ListFields() if field.is_repeated]  # violations, or metadata
     while True:
         status.details.add().Pack(detail)
@@ -138,14 +141,18 @@ def _append(status: status_pb2.Status, detail: Message, room: int) -> None:
 
 def _details(error: GatewayError) -> list[Message]:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
-    is_counted = error.attempts or error.cause is not None  # without a connection, 0 says that there was no request
+    is_counted = error.attempts or error.cause is not None  # 0 without a connection: no request was sent
     facts = {"attempts": str(error.attempts) if is_counted else "", "cause": error.cause or ""}
-    if said := error.upstream:
-        facts |= {"http_status": str(said.http_status), "upstream_code": said.code, "upstream_message": said.message}
-        facts |= {"docs_url": said.docs_url, **dict(said.rate_limit_headers)}
+    if upstream := error.upstream:
+        facts |= {
+            "http_status": str(upstream.http_status),
+            "upstream_code": upstream.code,
+            "upstream_message": upstream.message,
+        }
+        facts |= {"docs_url": upstream.docs_url, **dict(upstream.rate_limit_headers)}
     info.metadata.update({name: value for name, value in facts.items() if value})
     found: list[Message] = []
-    if error.retry_delay is not None:  # small, and wanted most: it always finds room
+    if error.retry_delay is not None:  # the most important detail, and small enough to fit always
         found.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_delay)))
     found.append(info)
     if error.quotas:
@@ -164,15 +171,15 @@ def _details(error: GatewayError) -> list[Message]:
 
 
 def duration(seconds: float) -> duration_pb2.Duration:
-    """Seconds as a message; see `write_duration`."""
+    """Convert seconds to a Duration; see `write_duration`."""
     message = duration_pb2.Duration()
     write_duration(message, seconds)
     return message
 
 
 def write_duration(message: duration_pb2.Duration, seconds: float) -> None:
-    """Write seconds into a message, to the microsecond; what is longer than it can say becomes its most."""
+    """Write seconds into a Duration, rounded to the microsecond, at most its maximum."""
     micros = round(seconds * 1_000_000) if seconds < MAX_DURATION_SECONDS else int(MAX_DURATION_SECONDS) * 1_000_000
-    message.nanos = micros % 1_000_000 * 1000  # which also says that there is a duration
+    message.nanos = micros % 1_000_000 * 1000  # marks the field as present, also if it is 0
     if micros >= 1_000_000:  # noqa: PLR2004
         message.seconds = micros // 1_000_000

@@ -1,4 +1,4 @@
-"""How many streams of a service without authentication may be open at a time."""
+"""Limit on the open streams of a service without authentication."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ _RETRY_SECONDS = 1.0
 
 
 class StreamLimit:
-    """Limits the streams of one kind: on one connection, and in total, where hosts and connections get a fair share.
+    """Limits the streams of one kind: on one connection, and in total, with a fair share for hosts and connections.
 
     Args:
-        kind: what the streams are, for the message.
-        most: in total.
-        of_connection: on one connection.
+        kind: the name of the streams, for the error message.
+        most: the limit in total.
+        of_connection: the limit on one connection.
     """
 
     def __init__(self, kind: str, most: int, of_connection: int) -> None:
@@ -29,15 +29,15 @@ class StreamLimit:
         """Count a stream of this peer while it is open.
 
         Raises:
-            Overloaded: there are too many; the message names the limit.
+            Overloaded: the limit is reached; the message names it.
         """
         caller = call_context.caller_of(peer)
         if self._share.held_by(caller) >= self._of_connection:
-            words = f"too many {self._kind} on this connection (at most {self._of_connection}); end some first"
-            raise Overloaded(words, retry_delay=_RETRY_SECONDS)
+            text = f"too many {self._kind} on this connection (at most {self._of_connection}); close some first"
+            raise Overloaded(text, retry_delay=_RETRY_SECONDS)
         if not self._share.fits(caller, 1):
-            words = f"too many {self._kind} (at most {self._share.most}, shared by all callers); retry later"
-            raise Overloaded(words, retry_delay=_RETRY_SECONDS)
+            text = f"too many {self._kind} (at most {self._share.most}, shared by all callers); retry later"
+            raise Overloaded(text, retry_delay=_RETRY_SECONDS)
         self._share.change(caller, 1)
         try:
             yield

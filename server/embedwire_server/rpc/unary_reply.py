@@ -1,4 +1,4 @@
-"""The answer of CreateEmbeddingUnary: all segments and results in one message."""
+"""The reply of CreateEmbeddingUnary: all segments and results in one message."""
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError, ReplyTooLarge
@@ -6,17 +6,17 @@ from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.rpc import encode
 from embedwire_server.upstreams.base import EmbedCall
 
-# What every gRPC client accepts without being configured.
+# The default limit of gRPC clients on received messages.
 MAX_REPLY_BYTES = 4 << 20
 _FRAMING_BYTES = 16  # tags and lengths around a part, at most
 
 
 class UnaryReply:
-    """Collects what becomes of a request; see `gateway.Reply`.
+    """Collects the segments and results of a request; see `gateway.Reply`.
 
     Args:
-        inputs: how many inputs the request has.
-        encoding: how vectors are written.
+        inputs: the number of inputs of the request.
+        encoding: the encoding of vectors.
     """
 
     def __init__(self, inputs: int, encoding: pb.VectorEncoding.ValueType) -> None:
@@ -26,10 +26,10 @@ class UnaryReply:
         self._sizes = [0] * inputs
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
-        """Take segments.
+        """Add segments.
 
         Raises:
-            ReplyTooLarge: they do not fit any more.
+            ReplyTooLarge: the reply exceeds its limit.
         """
         embedding = self._embeddings[call.index]
         for number, segment in enumerate(segments, first):
@@ -38,10 +38,10 @@ class UnaryReply:
             self._charge(call.index, message.ByteSize())
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
-        """Take a result. A failure drops the segments of its input.
+        """Add a result. A failure drops the segments of its input.
 
         Raises:
-            ReplyTooLarge: it does not fit any more.
+            ReplyTooLarge: the reply exceeds its limit.
         """
         embedding = self._embeddings[call.index]
         encode.write_result(embedding.result, call, summary, failure)
@@ -51,7 +51,7 @@ class UnaryReply:
         self._charge(call.index, embedding.result.ByteSize())
 
     def message(self) -> pb.CreateEmbeddingUnaryResponse:
-        """The whole answer."""
+        """Return the complete reply."""
         return self._message
 
     def _charge(self, index: int, size: int) -> None:

@@ -1,7 +1,7 @@
-"""The framing of CreateEmbeddingFromUpload: a request, then the chunks of each file in order.
+"""Framing of CreateEmbeddingFromUpload: a request message, then the chunks of each file in order.
 
-A caller that sends too slowly, or goes on with a file that has failed, is ended within bounds, so that no call is read
-for longer than it is of use.
+A call whose caller sends too slowly, or continues a file that has failed, is aborted within fixed limits, so that no
+call is read for longer than it is of use.
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from embedwire_server.core.errors import GatewayError, InvalidUploadFraming, Upl
 from embedwire_server.media.spool import SpooledUpload
 from embedwire_server.rpc import call_context
 
-# What has to arrive within the idle timeout, 500 bytes/s at its default: one byte now and then is no progress.
+# The bytes that have to arrive within the idle timeout, 500 bytes/s at its default: single bytes are no progress.
 LEAST_BYTES = 15_000
 MAX_EMPTY_CHUNKS = 100
-# What a call with several inputs may still send of files that have failed.
+# The bytes of failed files that a call with several inputs may still send.
 MAX_DISCARDED_BYTES = 64 << 20
-# A call that is ended early is read on until its caller pauses, within these bounds.
+# A call that is aborted early is read until its caller pauses, within these limits.
 DRAIN_BYTES, DRAIN_SECONDS, DRAIN_PAUSE_SECONDS = 16 << 20, 5.0, 0.25
 
 Messages = AsyncIterator[pb.CreateEmbeddingFromUploadRequest]
 
 
 async def first_request(messages: Messages) -> pb.CreateEmbeddingRequest:
-    """Take the first message, which must hold the request.
+    """Read the first message, which must hold the request.
 
     Raises:
         InvalidUploadFraming: there is none, or it holds something else.
@@ -37,11 +37,11 @@ async def first_request(messages: Messages) -> pb.CreateEmbeddingRequest:
 
 
 class Receiver:
-    """Hands the chunks of one call to its uploads.
+    """Passes the chunks of one call to its uploads.
 
     Args:
-        messages: what follows the request.
-        uploads: by input index, in the order in which their files must come.
+        messages: the messages after the request.
+        uploads: by input index, in the order in which their files must arrive.
         idle_timeout: seconds in which `LEAST_BYTES` of an upload, or the rest of it, have to arrive.
         is_single: whether the call has one input, whose failure ends it.
     """
@@ -61,18 +61,18 @@ class Receiver:
         Raises:
             InvalidUploadFraming: a message breaks the framing.
             UploadStalled: the caller sends too slowly.
-            GatewayError: the failure of a file that goes on for too long after it.
+            GatewayError: a file has failed, and the caller has continued it for too long.
         """
-        async with told_at_the_end(self._messages):
+        async with draining_at_exit(self._messages):
             for index, upload in self._uploads.items():
                 await upload.open()
                 await self._file(index, upload)
                 await upload.finish()
             if await anext(self._messages, None) is not None:
-                raise InvalidUploadFraming("chunk", "every file has already had its last chunk")
+                raise InvalidUploadFraming("chunk", "unexpected message: all files are complete")
 
     async def _file(self, index: int, upload: SpooledUpload) -> None:
-        """One file, up to its last chunk."""
+        """Receive one file, up to its last chunk."""
         left, progress, empty, last = self._idle_timeout, 0, 0, False
         now = asyncio.get_running_loop().time
         while not last:
@@ -84,7 +84,7 @@ class Receiver:
                 raise UploadStalled(upload.field, LEAST_BYTES, self._idle_timeout) from None
             last, size = chunk.last, len(chunk.data)
             left -= now() - began  # only the time in which the server waited for the caller
-            progress += size  # also of a file that has failed: its caller does not know, and `_check` bounds the rest
+            progress += size  # also of a failed file, as its caller has no error yet; `_check` bounds the rest
             if progress >= LEAST_BYTES:
                 left, progress = self._idle_timeout, 0
             empty = 0 if size or last else empty + 1
@@ -94,7 +94,7 @@ class Receiver:
             self._check(upload, size, last=last)
 
     def _check(self, upload: SpooledUpload, size: int, *, last: bool) -> None:
-        """End the call if the file has failed and nothing is left to be gained from reading on.
+        """Abort the call if the file has failed and there is no use in reading on.
 
         Raises:
             GatewayError: the failure of the file.
@@ -127,7 +127,7 @@ async def _next(messages: Messages) -> pb.CreateEmbeddingFromUploadRequest | Non
 
 @contextlib.contextmanager
 def closing(uploads: Mapping[int, SpooledUpload]) -> Iterator[None]:
-    """Whatever happens within the block, nothing of the files is left after it."""
+    """Close all uploads when the block is left, in whatever way."""
     try:
         yield
     finally:
@@ -136,8 +136,8 @@ def closing(uploads: Mapping[int, SpooledUpload]) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def told_at_the_end(messages: Messages) -> AsyncGenerator[None]:
-    """A failure is reported once the caller pauses, or within bounds: see `drain`."""
+async def draining_at_exit(messages: Messages) -> AsyncGenerator[None]:
+    """Drain the messages before a failure is raised, so that the client receives the status; see `drain`."""
     try:
         yield
     except GatewayError:
@@ -146,9 +146,9 @@ async def told_at_the_end(messages: Messages) -> AsyncGenerator[None]:
 
 
 async def drain(messages: Messages) -> None:
-    """Read on, and discard it, before a call is ended early: until its caller pauses, and within bounds.
+    """Read and discard messages, before a call is aborted early, until its caller pauses, within limits.
 
-    Some clients, met by a status in the middle of their sending, report the failed write instead of it.
+    Some clients that receive a status while they send report the failed write instead of the status.
     """
     size = 0
     with contextlib.suppress(TimeoutError, GatewayError):

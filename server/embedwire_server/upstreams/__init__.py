@@ -1,1 +1,1 @@
-"""Upstreams: the interface, the API of each vendor, and HTTP."""
+"""Upstreams: the `Upstream` interface, the API of each vendor, and the HTTP client."""

@@ -1,9 +1,9 @@
-"""The sandbox, the upstream of a server without a key. The only module that imports it: it is an extra."""
+"""Runs the sandbox as the upstream. The only module that imports it, since it is an optional extra."""
 
 import contextlib
 from collections.abc import AsyncGenerator
 
-_MISSING = "the sandbox needs more packages: install embedwire-server[sandbox], or set TWELVELABS_API_KEY or --upstream"
+_MISSING = "the sandbox is not installed: install embedwire-server[sandbox], or set TWELVELABS_API_KEY or --upstream"
 
 
 @contextlib.asynccontextmanager
@@ -11,8 +11,8 @@ async def sandbox(host: str = "127.0.0.1", port: int = 0, *, fault_control: bool
     """Run the sandbox in this process; yields its base URL.
 
     Args:
-        host: where it listens.
-        port: the same; 0 is a free one.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
         fault_control: whether faults can be scripted over HTTP.
 
     Raises:

@@ -1,1 +1,1 @@
-"""The command `embedwire` as people and scripts run it."""
+"""Tests of the command `embedwire` in a shell and in scripts."""

@@ -1,4 +1,4 @@
-"""The command in a process of its own, with pipes or on a terminal."""
+"""Run the command in a process of its own, with pipes or on a terminal."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ ESCAPE = "\x1b"
 
 @dataclasses.dataclass
 class Ended:
-    """What a command has left behind."""
+    """Output and exit code of an ended command."""
 
     code: int
     stdout: bytes
@@ -64,7 +64,7 @@ async def run(target: str, *words: str | Path, stdin: bytes = b"", **more: str) 
 
 
 class Terminal:
-    """A terminal of so many columns, and everything that was written to it."""
+    """A pseudo-terminal with that many columns, and everything that was written to it."""
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
@@ -83,24 +83,24 @@ class Terminal:
             os.close(terminal._ours)
 
     def close_theirs(self) -> None:
-        """Leave it to the command, so that its end is seen."""
+        """Close this process's copy of the command's side, so that the end of the command is detected."""
         if self.theirs >= 0:
             os.close(self.theirs)
             self.theirs = -1
 
     async def read_until(self, text: str | None) -> None:
-        """Read until this has been written, or with None until the command has ended."""
+        """Read until this text has been written, or with None until the command has ended."""
         while text is None or text not in self.written:
             try:
                 data = await asyncio.to_thread(os.read, self._ours, 1 << 16)
-            except OSError:  # the other side is closed
+            except OSError:  # the command has closed the terminal
                 assert text is None, self.written
                 return
             self.written += data.decode(errors="replace")
 
     @property
     def screen(self) -> list[str]:
-        """What can be read on it: the few sequences that progress uses, carried out."""
+        """The visible text of the terminal, after the few escape sequences that progress uses."""
         lines, row, column = [""], 0, 0
         for token in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", self.written):
             if token == "\r":

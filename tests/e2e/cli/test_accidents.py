@@ -1,4 +1,4 @@
-"""What a command must not do when something goes wrong around it: lose data, leave half files, show tracebacks."""
+"""The command on errors around it: it loses no input, leaves no partial files, and shows no tracebacks."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit
 
@@ -18,7 +19,7 @@ async def wait_for_the_caller(visit: Visit) -> None:
 
 
 async def test_an_input_is_never_the_output(tmp_path: Path, served: Served) -> None:
-    """In every format it is a usage error, and the file stays as it is."""
+    """An output that is also the input is a usage error in every format, and the file is unchanged."""
     own = tmp_path / "own.png"
     shutil.copy(MELODY, own)
     ended = await asyncio.gather(
@@ -34,8 +35,8 @@ async def test_an_input_is_never_the_output(tmp_path: Path, served: Served) -> N
     assert own.read_bytes() == MELODY.read_bytes()
 
 
-async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Path, served: Served) -> None:
-    """What was in the file goes with the first line of the answer, and not before."""
+async def test_an_existing_file_is_kept_if_the_command_fails(tmp_path: Path, served: Served) -> None:
+    """An existing output file is truncated when the first line of the answer is written, and not before."""
     old = tmp_path / "old.json"
     old.write_text("precious\n" * 50_000)
     words = ("--format", "json", "--output", old)
@@ -49,8 +50,8 @@ async def test_an_earlier_file_outlives_a_command_that_never_began(tmp_path: Pat
     assert old.read_text().count('"type"') == 2
 
 
-async def test_a_closed_or_full_stdout_is_no_traceback(tmp_path: Path, served: Served) -> None:
-    """Without a stdout the work is done all the same; a full one ends with 1 and one line."""
+async def test_a_closed_or_full_stdout_causes_no_traceback(tmp_path: Path, served: Served) -> None:
+    """A closed stdout does not prevent the work; a full one ends the command with exit code 1 and one line."""
     array = tmp_path / "a.npy"
     command = " ".join(COMMAND)
     scripts = {
@@ -67,8 +68,8 @@ async def test_a_closed_or_full_stdout_is_no_traceback(tmp_path: Path, served: S
     assert array.stat().st_size > 2000
 
 
-async def test_a_terminated_command_leaves_no_half_file(scripted: Scripted, tmp_path: Path) -> None:
-    """SIGTERM and SIGHUP end it by their numbers, as `timeout` and a closed terminal send them."""
+async def test_a_terminated_command_leaves_no_partial_file(scripted: Scripted, tmp_path: Path) -> None:
+    """SIGTERM and SIGHUP end the command with 128 plus the signal's number, and leave no partial file."""
     async with scripted(wait_for_the_caller) as (served, upstream):
         for number in (signal.SIGTERM, signal.SIGHUP):
             words = ("embed", "--text", "a", "--format", "npy", "--output", tmp_path / "a.npy")
@@ -82,8 +83,8 @@ async def test_a_terminated_command_leaves_no_half_file(scripted: Scripted, tmp_
     assert not list(tmp_path.iterdir())
 
 
-async def test_the_bar_of_a_pipe_has_no_total(scripted: Scripted) -> None:
-    """Of what has no size it shows how much was sent, and claims no whole."""
+async def test_progress_of_a_pipe_has_no_total(scripted: Scripted) -> None:
+    """The progress bar of an input without a known size shows the bytes sent, and no total."""
     reader, writer = os.pipe()
     async with scripted(wait_for_the_caller) as (served, _):
         with Terminal.open() as terminal:
@@ -99,9 +100,9 @@ async def test_the_bar_of_a_pipe_has_no_total(scripted: Scripted) -> None:
     assert "/100" not in terminal.written
 
 
-async def test_no_width_and_no_secrets(served: Served) -> None:
-    """COLUMNS=0, as some shells set it, is no reason to show nothing; the query of a URL is not shown."""
-    url = "http://127.0.0.1:1/picture.png?signature=secret"
+async def test_progress_without_a_width_and_without_secrets(served: Served) -> None:
+    """With COLUMNS=0 progress is still shown, and it does not contain the query of a URL."""
+    url = f"http://{NO_SERVER}/picture.png?signature=secret"
     ended = await run(served.app.target, "embed", "--text", "a", "--image", url, COLUMNS="0")
 
     assert "done:" in ended.out
@@ -109,8 +110,8 @@ async def test_no_width_and_no_secrets(served: Served) -> None:
     assert "secret" not in ended.out + ended.err
 
 
-async def test_a_name_that_cannot_travel_is_no_reason_to_fail(served: Served, tmp_path: Path) -> None:
-    """Control characters of a file's name are replaced on the way."""
+async def test_a_file_name_with_control_characters(served: Served, tmp_path: Path) -> None:
+    """Control characters of a file name are replaced before it is sent."""
     odd = tmp_path / "mel\nody\x1b.flac"
     shutil.copy(MELODY, odd)
 
@@ -120,7 +121,7 @@ async def test_a_name_that_cannot_travel_is_no_reason_to_fail(served: Served, tm
 
 
 async def test_a_wrong_target_is_a_usage_error() -> None:
-    """What is no HOST:PORT is told as the option that it is."""
+    """A target that is not HOST:PORT is a usage error that names the option."""
     ended = await run("", "embed", "--text", "a", "--target", "http://127.0.0.1:50051")
 
     assert ended.code == 2

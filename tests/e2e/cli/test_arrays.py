@@ -15,7 +15,7 @@ MELODY = SAMPLES / "melody.flac"
 
 
 async def test_the_array_is_what_the_client_returns(served: Served, tmp_path: Path) -> None:
-    """float32, ordered by input, then segment, to a file or a pipe; stderr says whose rows they are."""
+    """The array has float32 rows ordered by input, then segment, in a file or a pipe; stderr lists the rows' inputs."""
     file = tmp_path / "vectors.npy"
     words = ("embed", "--text", "a", "--audio", MELODY, "--text", "b", "--format", "npy")
     filed, piped = await asyncio.gather(
@@ -33,8 +33,8 @@ async def test_the_array_is_what_the_client_returns(served: Served, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [file]
 
 
-async def test_failed_inputs_have_no_rows_and_are_named(scripted: Scripted, tmp_path: Path) -> None:
-    """The others keep theirs; where nothing is left, an earlier file stays as it was."""
+async def test_failed_inputs_have_no_rows_and_are_reported(scripted: Scripted, tmp_path: Path) -> None:
+    """Other inputs keep their rows; if no row is left, an existing file is not changed."""
     file, kept = tmp_path / "vectors.npy", tmp_path / "kept.npy"
     kept.write_bytes(b"earlier")
 
@@ -59,16 +59,16 @@ async def test_failed_inputs_have_no_rows_and_are_named(scripted: Scripted, tmp_
     assert sorted(tmp_path.iterdir()) == [kept, file]
 
 
-async def test_an_array_is_not_for_a_terminal(served: Served) -> None:
-    """It is refused before the call, and the message names the option that helps."""
+async def test_an_array_to_a_terminal_is_refused(served: Served) -> None:
+    """A binary array to a terminal is refused before the call, and the message names the option that helps."""
     code, terminal = await run_on_terminal(served.app.target, "embed", "--text", "a", "--format", "npy")
 
     assert code == 2
     assert "--output" in "".join(terminal.screen)
 
 
-async def test_what_is_no_regular_file_is_not_replaced(served: Served) -> None:
-    """/dev/stdout is written to, and stays what it is; a directory is a usage error."""
+async def test_devices_and_directories_are_not_replaced(served: Served) -> None:
+    """/dev/stdout is written to, and not replaced; a directory is a usage error."""
     words = ("embed", "--text", "a", "--format", "npy", "--output")
     written, refused = await asyncio.gather(
         run(served.app.target, *words, "/dev/stdout"), run(served.app.target, *words, "/")

@@ -37,8 +37,8 @@ def files_served(directory: Path) -> Iterator[str]:
             thread.join()
 
 
-async def test_the_table_has_a_row_a_segment_and_a_line_a_result_at_any_width(served: Served) -> None:
-    """Rows fit 60, 80 and 200 columns, in the order of their input, each input with one line at its end."""
+async def test_the_table_fits_any_width(served: Served) -> None:
+    """Rows fit 60, 80 and 200 columns, in the order of their input, and each input ends with one result line."""
     words = ("embed", "--text", TEXT, "--audio", SAMPLES / "melody.flac", "--image", SAMPLES / "picture.png")
     widths = (60, 80, 200)
     ended = await asyncio.gather(*(run_on_terminal(served.app.target, *words, columns=width) for width in widths))
@@ -55,8 +55,8 @@ async def test_the_table_has_a_row_a_segment_and_a_line_a_result_at_any_width(se
     assert f'0  done: "{TEXT}", 1 segment from sandbox' in "\n".join(ended[1][1].screen)
 
 
-async def test_json_lines_say_what_the_client_says(served: Served) -> None:
-    """Each event is one object with the contract's field names, the whole vector, and the value as the key."""
+async def test_json_lines_equal_the_clients_events(served: Served) -> None:
+    """Each event is one object with the contract's field names, the complete vector, and the value as the key."""
     melody = SAMPLES / "melody.flac"
     ended = await run(served.app.target, "embed", "--format", "json", "--text", TEXT, "--audio", melody)
     async with AsyncClient(served.app.target) as client:
@@ -77,7 +77,7 @@ async def test_json_lines_say_what_the_client_says(served: Served) -> None:
 
 
 async def test_lines_come_while_the_call_runs(scripted: Scripted) -> None:
-    """A segment is written and flushed as soon as it arrives, before the rest of the answer exists."""
+    """A segment is written and flushed when it arrives, while the rest of the answer is pending."""
     go_on = asyncio.Event()
 
     async def half(visit: Visit) -> None:
@@ -107,7 +107,7 @@ async def test_lines_come_while_the_call_runs(scripted: Scripted) -> None:
 
 
 async def test_stdin_is_a_text_an_image_or_audio(served: Served) -> None:
-    """`-` reads standard input, a text without its last newline; as bytes it embeds what the file would."""
+    """`-` reads standard input, a text without its last newline; binary input gives the same result as the file."""
     picture = (SAMPLES / "picture.png").read_bytes()
     text, image, audio, broken, twice = await asyncio.gather(
         run(served.app.target, "embed", "--format", "json", "--text", "-", stdin=f"{TEXT}\n".encode()),
@@ -127,8 +127,8 @@ async def test_stdin_is_a_text_an_image_or_audio(served: Served) -> None:
     assert "--image: standard input can be read only once" in twice.usage
 
 
-async def test_a_url_is_left_to_the_upstream(served: Served) -> None:
-    """What starts with http:// is fetched by the upstream, from an offset where there is one."""
+async def test_a_url_is_fetched_by_the_upstream(served: Served) -> None:
+    """An argument with http:// is fetched by the upstream, from an offset if one is given."""
     with files_served(SAMPLES) as url:
         words = ("--format", "json", "--audio", f"{url}/melody.flac", "--start-offset", "14")
         ended = await run(served.app.target, "embed", *words, "--image", f"{url}/picture.png")
@@ -142,8 +142,8 @@ async def test_a_url_is_left_to_the_upstream(served: Served) -> None:
     }
 
 
-async def test_a_failed_input_leaves_the_others(scripted: Scripted) -> None:
-    """Its segments are declared void and the facts are on stderr; the other inputs are done."""
+async def test_a_failed_input_does_not_affect_the_others(scripted: Scripted) -> None:
+    """Its segments are declared void and the failure is on stderr; the other inputs are completed."""
 
     async def script(visit: Visit) -> None:
         if b"audio_file" in visit.body:
@@ -179,7 +179,7 @@ async def test_a_failed_input_leaves_the_others(scripted: Scripted) -> None:
 
 
 async def test_every_input_ends_with_one_result_line_also_when_the_call_fails(served: Served) -> None:
-    """A refused request gives a result with the failure for each of its inputs, and lists all violations."""
+    """A rejected request gives each of its inputs a result with the failure, and lists all violations."""
     ended = await run(served.app.target, "embed", "--format", "json", "--text", "", "--text", "b", "--text", "")
 
     assert ended.code == 1
@@ -191,8 +191,8 @@ async def test_every_input_ends_with_one_result_line_also_when_the_call_fails(se
     assert "\n  inputs[2].text.value: " in ended.err
 
 
-async def test_answers_may_go_to_a_file(served: Served, tmp_path: Path) -> None:
-    """`--output` takes the rows or lines; nothing of a terminal gets into files or pipes."""
+async def test_output_to_a_file(served: Served, tmp_path: Path) -> None:
+    """`--output` takes the rows or lines; files and pipes get no terminal escape sequences."""
     rows, lines, nowhere = tmp_path / "rows.txt", tmp_path / "lines.json", tmp_path / "no" / "where"
     ended = await asyncio.gather(
         run(served.app.target, "embed", "--text", TEXT, "--output", rows),

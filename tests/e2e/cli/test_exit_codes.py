@@ -1,4 +1,4 @@
-"""What the command ends with, and what it says then."""
+"""Exit codes of the command, and their messages."""
 
 import asyncio
 import signal
@@ -11,12 +11,13 @@ import trustme
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit, reply
 
 
 async def by_text(visit: Visit) -> None:
-    """Answer with the status that the text names."""
+    """Answer with the status named by the text."""
     status = next((number for number in (400, 401, 409, 429, 503) if b"status %d" % number in visit.body), 200)
     if b"nonsense" in visit.body:
         await visit.answer(b"<html>")
@@ -27,7 +28,7 @@ async def by_text(visit: Visit) -> None:
 
 
 async def test_each_failure_has_its_code(scripted: Scripted) -> None:
-    """0 done, 1 mend, 3 later, 4 the operator; of several failures the first of 1, 4, 3 counts."""
+    """0 success, 1 request error, 3 retry later, 4 operator error; of several failures the first of 1, 4, 3 decides."""
     cases = {
         ("fine",): 0,
         ("status 400",): 1,
@@ -56,16 +57,16 @@ async def test_each_failure_has_its_code(scripted: Scripted) -> None:
     assert not any("Traceback" in each.err for each in ended)
 
 
-async def test_no_server_and_no_time_are_for_later(served: Served) -> None:
-    """A server that is not there and a deadline that passes end with 3; a server that is none with 4."""
+async def test_exit_codes_without_a_server(served: Served) -> None:
+    """No server and an expired deadline exit with 3; a server of another protocol with 4."""
     bare = grpc.aio.server()
     port = bare.add_insecure_port("127.0.0.1:0")
     await bare.start()
     gone, late, other, listed = await asyncio.gather(
-        run("127.0.0.1:1", "embed", "--text", "a"),
+        run(NO_SERVER, "embed", "--text", "a"),
         run(served.app.target, "embed", "--text", "a", "--timeout", "0"),
         run(f"127.0.0.1:{port}", "embed", "--text", "a"),
-        run("127.0.0.1:1", "models"),
+        run(NO_SERVER, "models"),
     )
     await bare.stop(None)
 
@@ -76,8 +77,8 @@ async def test_no_server_and_no_time_are_for_later(served: Served) -> None:
     assert "Traceback" not in gone.err + late.err + other.err + listed.err
 
 
-async def test_a_wrong_command_line_ends_with_2() -> None:
-    """It is refused before any call, and the message names the option."""
+async def test_an_invalid_command_line_exits_with_2() -> None:
+    """An invalid command line is rejected before any call, and the message names the option."""
     cases = {
         (): "--text, --image, --audio: give at least one",
         ("--image", "no/such.png"): "--image: 'no/such.png': No such file",
@@ -95,8 +96,8 @@ async def test_a_wrong_command_line_ends_with_2() -> None:
     assert not any(each.out or "s3cret" in each.err for each in ended)
 
 
-async def test_the_token_comes_from_the_environment_and_is_never_shown() -> None:
-    """It goes out over TLS with the given roots; in plain text to another machine it is refused, not printed."""
+async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:
+    """The token is sent over TLS with the given roots; to another machine in plain text it is refused, not printed."""
     authority = trustme.CA()
     seen: list[str | bytes] = []
 
@@ -131,7 +132,7 @@ async def test_the_token_comes_from_the_environment_and_is_never_shown() -> None
 
 @pytest.mark.parametrize("source", ["path", "stdin"])
 async def test_an_interrupt_cancels_the_call_and_ends_with_130(scripted: Scripted, source: str) -> None:
-    """Ctrl-C ends the upstream request too, also while standard input is still being read; no traceback."""
+    """Ctrl-C aborts the upstream request, also while standard input is being read, without a traceback."""
 
     async def wait(visit: Visit) -> None:
         await visit.gone()
@@ -158,8 +159,8 @@ async def test_an_interrupt_cancels_the_call_and_ends_with_130(scripted: Scripte
 
 
 @pytest.mark.parametrize("form", ["json", "table"])
-async def test_a_reader_who_goes_away_ends_it_quietly(scripted: Scripted, form: str) -> None:
-    """As with `| head -n 1`: the code of a broken pipe, and nothing on stderr."""
+async def test_a_closed_pipe_ends_it_quietly(scripted: Scripted, form: str) -> None:
+    """If the reader of stdout exits, as with `| head -n 1`, the exit code is that of SIGPIPE and stderr is empty."""
 
     async def many(visit: Visit) -> None:
         await visit.answer(reply("audio_embedding", segments=2000))

@@ -1,4 +1,4 @@
-"""`embedwire plot`: real pictures of the right kind."""
+"""`embedwire plot`: image files of the right format."""
 
 import asyncio
 import io
@@ -17,8 +17,8 @@ from tests.support.upstreams import Visit, reply
 MELODY, PICTURE = SAMPLES / "melody.flac", SAMPLES / "picture.png"
 
 
-async def test_pictures_are_of_the_kind_that_their_name_says(served: Served, tmp_path: Path) -> None:
-    """One audio input over time as .png and .svg, several inputs as .pdf; one line says what was drawn."""
+async def test_pictures_have_the_format_of_their_file_name(served: Served, tmp_path: Path) -> None:
+    """One audio input over time as .png and .svg, several inputs as .pdf; one line describes the plot."""
     files = [tmp_path / name for name in ("time.png", "time.svg", "all.pdf")]
     several = ("--text", "$5 or $6_", "--image", PICTURE, "--audio", MELODY)
     ended = await asyncio.gather(
@@ -43,8 +43,8 @@ async def test_pictures_are_of_the_kind_that_their_name_says(served: Served, tmp
     assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
-async def test_what_cannot_be_drawn_is_a_usage_error(served: Served, tmp_path: Path) -> None:
-    """A single text, another kind of file, an option that the answer lacks or that is for audio only."""
+async def test_invalid_plots_are_usage_errors(served: Served, tmp_path: Path) -> None:
+    """A single text, another file type, a missing embedding option or one for audio only is a usage error."""
     plot = (served.app.target, "plot", "--output", tmp_path / "a.png")
     ended = await asyncio.gather(
         run(*plot, "--text", "a"),
@@ -61,8 +61,8 @@ async def test_what_cannot_be_drawn_is_a_usage_error(served: Served, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_failed_inputs_are_left_out_of_the_picture(scripted: Scripted, tmp_path: Path) -> None:
-    """The others are drawn if there are two; the failure is on stderr and in the exit code all the same."""
+async def test_failed_inputs_are_not_drawn(scripted: Scripted, tmp_path: Path) -> None:
+    """The other inputs are drawn if there are two; the failure is on stderr and in the exit code."""
 
     async def script(visit: Visit) -> None:
         await (visit.answer({"message": "no"}, 400) if b"wrong" in visit.body else visit.answer(reply()))
@@ -81,8 +81,8 @@ async def test_failed_inputs_are_left_out_of_the_picture(scripted: Scripted, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["drawn.png"]
 
 
-def test_windows_have_their_true_edges() -> None:
-    """Ends that the upstream does not tell are those of the next window and of the file; gaps stay empty."""
+def test_edges_of_windows() -> None:
+    """A missing end of a window is the start of the next window or the end of the file; gaps stay empty."""
 
     def segment(start: float, end: float | None = None) -> Segment:
         return Segment(0, "", 0, "audio", np.zeros(2, np.float32), start, end)
@@ -97,8 +97,8 @@ def test_windows_have_their_true_edges() -> None:
     assert axes.get_xlim() == (0, 9)
 
 
-def test_audio_counts_as_the_mean_of_unit_vectors() -> None:
-    """A long vector weighs no more than a short one, and of many inputs each has its number as a label."""
+def test_an_audio_input_is_the_mean_of_unit_vectors() -> None:
+    """Long vectors weigh no more than short ones, and with many inputs their numbers are the labels."""
     rows = np.array([[3, 0], [0, 1]], np.float32)
     figure = heatmaps.of_inputs(np.eye(50, dtype=np.float32), ["$x"] * 50, "T", "a note")
     figure.savefig(io.BytesIO(), format="png")

@@ -28,8 +28,8 @@ STARTS = {
 
 
 @pytest.mark.parametrize(("way", "blocked"), [("script", "typer"), ("module", "typer"), ("module", "rich")])
-def test_without_the_extra_one_line_says_what_to_install(way: str, blocked: str) -> None:
-    """Where a package of the extra cannot be imported, the command says so and ends with 2."""
+def test_a_missing_extra_is_reported_in_one_line(way: str, blocked: str) -> None:
+    """If a package of the extra cannot be imported, the command names the extra and exits with 2."""
     code = BLOCKED.format(blocked=blocked, words=["models"]) + STARTS[way]
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
 
@@ -38,7 +38,7 @@ def test_without_the_extra_one_line_says_what_to_install(way: str, blocked: str)
 
 
 def test_matplotlib_and_numpy_are_not_needed_to_start() -> None:
-    """What only pictures need is not imported before a picture is drawn."""
+    """Packages for plots only are not imported before a plot is drawn."""
     code = BLOCKED.format(blocked="matplotlib", words=["--version"]) + STARTS["module"]
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
 
@@ -61,7 +61,7 @@ async def test_version_and_help() -> None:
 
 
 async def test_models_are_a_table_or_lines(served: Served) -> None:
-    """Every model with its aliases and limits; within the width of the terminal, and as JSON for scripts."""
+    """Each model with its aliases and limits, within the width of the terminal, and as JSON for scripts."""
     lines, (code, terminal) = await asyncio.gather(
         run(served.app.target, "models", "--format", "json"), run_on_terminal(served.app.target, "models")
     )

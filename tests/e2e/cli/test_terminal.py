@@ -1,4 +1,4 @@
-"""Progress: on a terminal, below the rows, and nowhere else."""
+"""Progress is shown on a terminal, below the rows, and not in pipes."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit, reply
 
 
-async def test_a_terminal_shows_what_is_sent_and_what_is_awaited(scripted: Scripted, tmp_path: Path) -> None:
-    """First the upload and the wait, then the count; at the end only the rows are left, in 80 columns."""
+async def test_progress_on_a_terminal(scripted: Scripted, tmp_path: Path) -> None:
+    """First the upload and the wait are shown, then the count; at the end only the rows are left, in 80 columns."""
     go_on, large = asyncio.Event(), tmp_path / "large.wav"
     large.write_bytes(media.wav(100))
 
@@ -44,8 +44,8 @@ async def test_a_terminal_shows_what_is_sent_and_what_is_awaited(scripted: Scrip
     assert rows[-1] == "    0  done: large.wav, 3 segments from custom"
 
 
-async def test_progress_never_gets_into_a_pipe(served: Served) -> None:
-    """With stdout in a pipe it is on stderr if that is a terminal; with stderr in a pipe it is nowhere."""
+async def test_progress_is_never_written_to_a_pipe(served: Served) -> None:
+    """With stdout in a pipe it is on stderr if that is a terminal; with stderr in a pipe it is not shown."""
     words = ("embed", "--format", "json", "--text", "a", "--audio", SAMPLES / "melody.flac")
     with Terminal.open() as terminal:
         process = await start(served.app.target, *words, stderr=terminal.theirs)
@@ -60,7 +60,7 @@ async def test_progress_never_gets_into_a_pipe(served: Served) -> None:
     forced = await run(served.app.target, *words, FORCE_COLOR="1", TTY_COMPATIBLE="1")
 
     assert "waiting for the answer" in terminal.written
-    assert "receiving" not in terminal.written  # gone before the other program writes
+    assert "receiving" not in terminal.written  # removed before the other program writes
     assert terminal.screen == []
     assert [json.loads(line)["type"] for line in out.decode().splitlines()].count("result") == 2
     assert ESCAPE not in out.decode()
@@ -69,8 +69,8 @@ async def test_progress_never_gets_into_a_pipe(served: Served) -> None:
     assert len(forced.lines) == 11
 
 
-async def test_json_lines_on_a_terminal_stay_whole(served: Served) -> None:
-    """Each line is written as it is, however long; progress around it does not cut it."""
+async def test_json_lines_on_a_terminal_are_not_wrapped(served: Served) -> None:
+    """Each line is written unchanged, whatever its length; progress does not interrupt it."""
     code, terminal = await run_on_terminal(served.app.target, "embed", "--format", "json", "--text", "a")
     lines = [json.loads(line) for line in terminal.screen]
 
@@ -79,8 +79,8 @@ async def test_json_lines_on_a_terminal_stay_whole(served: Served) -> None:
     assert len(lines[0]["vector"]["values"]) == 512
 
 
-async def test_a_terminal_that_can_do_nothing_gets_plain_rows(served: Served) -> None:
-    """With TERM=dumb there are no escape sequences at all."""
+async def test_a_dumb_terminal_gets_plain_rows(served: Served) -> None:
+    """With TERM=dumb there are no escape sequences."""
     with Terminal.open() as terminal:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,

@@ -1,4 +1,4 @@
-"""`Client` and `AsyncClient` behind one face, so that a case is written once and run for both."""
+"""`Client` and `AsyncClient` behind one interface: each test case is written once and runs for both."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ class Events(AsyncIterator[Event]):
 
 
 class Caller(Protocol):
-    """What both can do. The server runs in the event loop of the test, so nothing may block it."""
+    """The common interface. The server runs in the event loop of the test, so calls must not block it."""
 
     is_async: bool
 
@@ -57,12 +57,12 @@ class Caller(Protocol):
 
 
 class InThreads:
-    """A `Client`, each call of which runs in a thread."""
+    """A `Client` whose calls run in threads."""
 
     is_async = False
 
     def __init__(self, *target: str, **options: Any) -> None:
-        self.client: Any = Client(*target, **options)  # its overloads are for callers who know what they pass
+        self.client: Any = Client(*target, **options)  # its overloads require known arguments
 
     async def stream(self, model: str, inputs: Any, **options: Any) -> Events:
         return Events(await asyncio.to_thread(self.client.stream, model, inputs, **options))
@@ -121,5 +121,5 @@ def connecting(kind: type[InThreads] | type[InTheLoop]) -> Connect:
 
 
 async def taken(events: Events) -> list[Event]:
-    """Everything that is left."""
+    """All remaining events."""
     return [event async for event in events]

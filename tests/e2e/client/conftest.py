@@ -12,13 +12,13 @@ from tests.e2e.client.services import Recorder
 
 @pytest.fixture(params=[InThreads, InTheLoop], ids=["Client", "AsyncClient"])
 def connect(request: pytest.FixtureRequest) -> Connect:
-    """Connect either client to a target; run for both."""
+    """Connect either client to a target; tests run for both."""
     return connecting(request.param)
 
 
 @pytest.fixture
 def served_by_thread() -> Iterator[str]:
-    """A server by hand in an event loop of its own, for tests that have none or several."""
+    """A server in an event loop of its own thread, for tests with no loop or several."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""A TLS-terminating proxy in front of a plain server, as it stands before one in production."""
+"""A TLS-terminating proxy in front of a plain server, as in production."""
 
 import asyncio
 import contextlib
@@ -22,14 +22,14 @@ class Authority:
         return self.ca.cert_pem.bytes()
 
     def client(self) -> TLS:
-        """What a client with a certificate of its own passes as `tls`."""
+        """The `tls` argument of a client with a certificate of its own."""
         issued = self.ca.issue_cert("client.test")
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         return TLS(self.roots, chain, issued.private_key_pem.bytes())
 
     @contextlib.asynccontextmanager
     async def proxy(self, target: str, *names: str, wants_client: bool = False) -> AsyncGenerator[int]:
-        """Terminate TLS under these names; gives the port."""
+        """Terminate TLS for these names; yields the port."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.ca.issue_cert(*names).configure_cert(context)
         context.set_alpn_protocols(["h2"])

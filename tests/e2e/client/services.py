@@ -1,4 +1,4 @@
-"""A server by hand: gRPC methods written by the test, for what the real server never does."""
+"""gRPC services written by the test, for responses that the real server never sends."""
 
 import contextlib
 import dataclasses
@@ -12,12 +12,12 @@ import grpc
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
 
-Context = Any  # of grpc.aio, which is generic in two ways
+Context = Any  # of grpc.aio, which has two type parameters
 
 
 @contextlib.asynccontextmanager
 async def service(address: str = "127.0.0.1:0", **methods: Any) -> AsyncGenerator[str]:
-    """Serve these methods of EmbeddingService, or nothing at all; gives the target."""
+    """Serve these methods of EmbeddingService, or none; yields the target."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     if methods:
         unimplemented: Any = embedding_pb2_grpc.EmbeddingServiceServicer
@@ -49,7 +49,7 @@ def result(index: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
 
 
 def answering(*events: pb.CreateEmbeddingResponse) -> Any:
-    """A CreateEmbedding that sends these events and ends well."""
+    """A CreateEmbedding that sends these events and ends with OK."""
 
     async def create(_: pb.CreateEmbeddingRequest, __: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         for event in events:
@@ -60,7 +60,7 @@ def answering(*events: pb.CreateEmbeddingResponse) -> Any:
 
 @dataclasses.dataclass
 class ReceivedFile:
-    """What arrived of one uploaded file."""
+    """The received part of one uploaded file."""
 
     index: int
     sizes: list[int] = dataclasses.field(default_factory=list)
@@ -70,7 +70,7 @@ class ReceivedFile:
 
 @dataclasses.dataclass
 class Recorder:
-    """CreateEmbedding and its siblings that answer every input and keep what they saw of each call."""
+    """CreateEmbedding and its siblings that answer every input and record each call."""
 
     metadata: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     remaining: list[float | None] = dataclasses.field(default_factory=list)
@@ -101,7 +101,7 @@ class Recorder:
         return pb.ListModelsResponse(models=[pb.Model(name="m")])
 
     async def upload(self, messages: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
-        """Keep the request, and of each file the sizes of its chunks and its bytes' hash; then answer."""
+        """Record the request, and for each file the sizes of its chunks and the hash of its bytes; then answer."""
         request = (await anext(messages)).request
         self._note(request, context)
         index: int | None = None

@@ -1,4 +1,4 @@
-"""How the server is reached: TLS, credentials, and a server that is not there yet."""
+"""Connections of the client: TLS, credentials, and servers that start later."""
 
 import asyncio
 from pathlib import Path
@@ -10,7 +10,7 @@ from embedwire import TLS, AsyncClient, Audio, Client, DeadlineExceededError, Te
 from tests.e2e.client.callers import Connect, InTheLoop, InThreads
 from tests.e2e.client.proxies import Authority
 from tests.e2e.client.services import Recorder
-from tests.support.ports import held_port
+from tests.support.ports import NO_SERVER, held_port
 from tests.support.serving import Serve, Served
 
 FAR = "embeddings.example.com:50051"
@@ -22,7 +22,7 @@ def authority() -> Authority:
 
 
 async def test_tls_through_a_proxy(connect: Connect, served: Served, authority: Authority) -> None:
-    """Over TLS with roots of one's own every kind of call works as without."""
+    """Every kind of call works over TLS with custom root certificates."""
     tls = TLS(authority.roots)
     async with (
         authority.proxy(served.app.target, "127.0.0.1") as port,
@@ -40,7 +40,7 @@ async def test_tls_through_a_proxy(connect: Connect, served: Served, authority: 
 
 
 @pytest.mark.parametrize("tls", [TLS(Authority().roots), True], ids=["other roots", "roots of gRPC"])
-async def test_a_server_that_nobody_vouches_for(
+async def test_an_untrusted_certificate_is_refused(
     connect: Connect, served: Served, authority: Authority, *, tls: TLS | bool
 ) -> None:
     """A certificate from an authority that is not trusted is UnreachableError."""
@@ -52,7 +52,7 @@ async def test_a_server_that_nobody_vouches_for(
             await client.embed("marengo3.0", Text("a"), timeout=10)
 
 
-async def test_tls_is_never_given_up(connect: Connect, served: Served, authority: Authority) -> None:
+async def test_no_fallback_to_plain_text(connect: Connect, served: Served, authority: Authority) -> None:
     """TLS towards a plain server, and plain text towards a TLS one, are UnreachableError."""
     async with connect(served.app.target, tls=TLS(authority.roots)) as client:
         with pytest.raises(UnreachableError):
@@ -62,7 +62,9 @@ async def test_tls_is_never_given_up(connect: Connect, served: Served, authority
             await client.embed("marengo3.0", Text("a"), timeout=10)
 
 
-async def test_the_name_in_the_certificate(connect: Connect, served: Served, authority: Authority) -> None:
+async def test_the_host_name_of_the_certificate_is_verified(
+    connect: Connect, served: Served, authority: Authority
+) -> None:
     """A certificate for another name is refused, unless `server_name` expects that name."""
     async with authority.proxy(served.app.target, "embeddings.internal") as port:
         target = f"127.0.0.1:{port}"
@@ -77,7 +79,7 @@ async def test_the_name_in_the_certificate(connect: Connect, served: Served, aut
 
 
 async def test_mutual_tls(connect: Connect, served: Served, authority: Authority) -> None:
-    """A server that wants a certificate takes one of its authority, and no client without or with another."""
+    """A server that requires client certificates accepts one of its authority, and rejects none and any other."""
     async with authority.proxy(served.app.target, "127.0.0.1", wants_client=True) as port:
         target = f"127.0.0.1:{port}"
         async with connect(target, tls=authority.client()) as client:
@@ -89,7 +91,7 @@ async def test_mutual_tls(connect: Connect, served: Served, authority: Authority
                     await client.embed("marengo3.0", Text("a"), timeout=10)
 
 
-def test_a_private_key_is_in_no_repr(authority: Authority) -> None:
+def test_a_private_key_is_not_in_repr(authority: Authority) -> None:
     """repr() of TLS holds no private key."""
     tls = authority.client()
     assert tls.private_key is not None
@@ -138,7 +140,7 @@ SECRETS = pytest.mark.parametrize("name", ["token", "upstream_api_key"])
         "xds:///embeddings",
     ],
 )
-def test_credentials_never_travel_in_plain_text(kind: type[Any], name: str, target: str) -> None:
+def test_credentials_to_another_machine_require_tls(kind: type[Any], name: str, target: str) -> None:
     """A credential without TLS beyond this machine is a ValueError that names it and not its value."""
     with pytest.raises(ValueError, match=name) as caught:
         kind(target, **{name: "CANARY"})
@@ -152,7 +154,7 @@ def test_credentials_never_travel_in_plain_text(kind: type[Any], name: str, targ
 @pytest.mark.parametrize(
     "target", ["127.0.0.1:50051", "127.1.2.3:1", "localhost:50051", "[::1]:50051", "unix:/tmp/a", "dns:///localhost:1"]
 )
-def test_credentials_stay_on_this_machine(kind: type[Any], name: str, target: str) -> None:
+def test_credentials_to_this_machine_need_no_tls(kind: type[Any], name: str, target: str) -> None:
     """A loopback address or a socket of this machine takes credentials in plain text."""
     assert kind(target, **{name: "CANARY"})
 
@@ -160,10 +162,10 @@ def test_credentials_stay_on_this_machine(kind: type[Any], name: str, target: st
 @CLIENTS
 @SECRETS
 @pytest.mark.parametrize("wrong", ["", " ", "a b", "a\n", "a\r\nx-other: b", "tab\t", "ü", "\x7f", "\0"])
-def test_odd_characters_in_credentials(kind: type[Any], name: str, wrong: str) -> None:
-    """A credential that is no visible ASCII is a ValueError that names it and does not repeat it."""
+def test_invalid_characters_in_credentials(kind: type[Any], name: str, wrong: str) -> None:
+    """A credential with characters other than visible ASCII is a ValueError that names it and does not quote it."""
     with pytest.raises(ValueError, match=name) as caught:
-        kind("127.0.0.1:1", **{name: wrong})
+        kind(NO_SERVER, **{name: wrong})
     assert not wrong.strip() or wrong not in str(caught.value)
 
 
@@ -205,15 +207,15 @@ async def test_waiting_ends_with_the_deadline(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("kind", [InThreads, InTheLoop])
-async def test_the_default_target_is_this_machine(kind: type[InThreads] | type[InTheLoop]) -> None:
-    """Without a target the client speaks to the server's own default address, so that a token is allowed."""
+async def test_the_default_target_is_loopback(kind: type[InThreads] | type[InTheLoop]) -> None:
+    """The default target is the server's default listen address, for which a token is allowed in plain text."""
     client: Any = kind(token="secret")
     assert vars(client.client)["_connection"].target == "127.0.0.1:50051"
     await client.close()
 
 
 async def test_credentials_do_not_go_to_a_proxy(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loopback target is called directly, also where the environment names an HTTP proxy."""
+    """A loopback target is called directly, also if an environment variable names an HTTP proxy."""
     visits = 0
 
     def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -250,21 +252,21 @@ REMOTE = [
 
 
 @pytest.mark.parametrize("target", LOCAL)
-def test_a_token_may_stay_on_this_machine(target: str) -> None:
-    """Every way to write a loopback address takes a token in plain text."""
+def test_a_token_to_loopback_needs_no_tls(target: str) -> None:
+    """Every notation of a loopback address accepts a token in plain text."""
     Client(target, token="t").close()
 
 
 @pytest.mark.parametrize("target", REMOTE)
-def test_a_token_does_not_leave_this_machine_in_plain_text(target: str) -> None:
-    """What only looks like loopback, or is resolved by somebody else, does not."""
+def test_a_token_to_another_machine_requires_tls(target: str) -> None:
+    """A host that resembles a loopback address, or that a resolver has to look up, takes no token in plain text."""
     with pytest.raises(ValueError, match="plain text"):
         Client(target, token="t")
 
 
 @pytest.mark.parametrize("target", ["", " ", "a b:1", "http://127.0.0.1:50051", "127.0.0.1:99999"])
-def test_a_target_that_cannot_be_meant(target: str) -> None:
-    """It is a ValueError that says how a target is written, before anything is sent."""
+def test_an_invalid_target(target: str) -> None:
+    """An invalid target is a ValueError that says how a target is written, before anything is sent."""
     with pytest.raises(ValueError, match="target"):
         Client(target)
     with pytest.raises(ValueError, match="PEM"):

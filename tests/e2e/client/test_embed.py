@@ -1,4 +1,4 @@
-"""Whole answers: embed, embed_unary and models, and what every call may choose."""
+"""Complete answers: embed, embed_unary and models, and the options of every call."""
 
 import asyncio
 import io
@@ -26,6 +26,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import Connect, taken
 from tests.e2e.client.services import Context, Recorder, answering, result, segment, service
 from tests.support import media
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit, reply
 
@@ -44,7 +45,7 @@ async def broken_off(visit: Visit) -> None:
 
 
 async def test_one_input_gives_one_embedding(connect: Connect, served: Served) -> None:
-    """One input gives one Embedding with its vector, its matrix, and a result that says where it came from."""
+    """One input gives one Embedding with its vector, its matrix, and a result that names its source."""
     async with connect(served.app.target) as client:
         embedding = await client.embed("marengo3.0", Text("a red fox", key="k"), timeout=10)
 
@@ -60,7 +61,7 @@ async def test_one_input_gives_one_embedding(connect: Connect, served: Served) -
 
 @pytest.mark.parametrize("kind", [list, tuple])
 async def test_a_sequence_gives_a_list_in_its_order(connect: Connect, served: Served, kind: type) -> None:
-    """A sequence gives a list in the order of the request, also a sequence of one."""
+    """A sequence gives a list in the order of the request, also a sequence of one element."""
     asked = [Audio(data=media.wav(20), file_name="a.wav", key="0"), Text("b", key="1"), Text("c", key="2")]
     async with connect(served.app.target) as client:
         several = await client.embed("marengo3.0", kind(asked), timeout=20)
@@ -75,7 +76,7 @@ async def test_a_sequence_gives_a_list_in_its_order(connect: Connect, served: Se
 
 
 async def test_several_segments_have_a_matrix_and_no_vector(connect: Connect, served: Served) -> None:
-    """`vector` refuses to choose among several segments; `matrix()` has them all, in order."""
+    """`vector` raises for several segments; `matrix()` has them all, in order."""
     async with connect(served.app.target) as client:
         embedding = await client.embed("marengo3.0", Audio(data=media.wav(20), file_name="a.wav"), timeout=20)
 
@@ -87,8 +88,8 @@ async def test_several_segments_have_a_matrix_and_no_vector(connect: Connect, se
         _ = embedding.vector
 
 
-async def test_failures_among_several_stay_with_their_input(connect: Connect, served: Served) -> None:
-    """With several inputs a failure is in its Embedding, which raises it whenever its vectors are asked for."""
+async def test_failures_among_several_inputs_are_in_their_embedding(connect: Connect, served: Served) -> None:
+    """With several inputs a failure is in its Embedding, and reading its vectors raises it."""
     async with connect(served.app.target) as client:
         good, bad = await client.embed("marengo3.0", [Text("a"), BROKEN], timeout=10)
 
@@ -107,7 +108,7 @@ async def test_failures_among_several_stay_with_their_input(connect: Connect, se
 
 
 async def test_a_failed_input_voids_its_segments(connect: Connect, scripted: Scripted) -> None:
-    """An upstream that breaks off: the stream hands out what came, embed drops it, both say that it failed."""
+    """If the upstream breaks off, stream returns received segments, embed drops them, and both raise the failure."""
     asked = [Audio(url="http://media.test/a.mp3"), Text("b")]
     async with scripted(broken_off) as (served, _), connect(served.app.target) as client:
         events = await taken(await client.stream("marengo3.0", asked, max_retries=0, timeout=20))
@@ -142,8 +143,8 @@ async def test_the_failure_of_the_only_input_is_raised(connect: Connect, scripte
 
 
 @pytest.mark.parametrize("sent", [(), (segment(0), result(0)), (segment(0), result(0), segment(1))])
-async def test_an_input_without_a_result_is_the_servers_failure(connect: Connect, sent: Any) -> None:
-    """A server that ends well without a result for an input has failed: GatewayError with the id of the call."""
+async def test_an_input_without_a_result_is_a_server_failure(connect: Connect, sent: Any) -> None:
+    """A call that ends with OK and lacks a result for an input is a GatewayError with the request id."""
     async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
         with pytest.raises(GatewayError) as caught:
             await client.embed("m", [Text("a"), Text("b")], request_id="mine", timeout=10)
@@ -157,23 +158,23 @@ async def _without_embeddings(_: Any, __: Context) -> pb.CreateEmbeddingUnaryRes
 
 
 @pytest.mark.parametrize("asked", [Text("a"), [Text("a")]], ids=["alone", "list"])
-async def test_a_unary_answer_that_lacks_an_input_is_the_servers_failure(connect: Connect, asked: Any) -> None:
-    """The same holds for a unary answer."""
+async def test_a_unary_answer_that_lacks_an_input_is_a_server_failure(connect: Connect, asked: Any) -> None:
+    """A unary answer that lacks an input is a GatewayError."""
     async with service(CreateEmbeddingUnary=_without_embeddings) as target, connect(target) as client:
         with pytest.raises(GatewayError):
             await client.embed_unary("m", asked, timeout=10)
 
 
 @pytest.mark.parametrize("event", [segment(7), result(7)], ids=["segment", "result"])
-async def test_an_event_for_no_input_is_the_servers_failure(connect: Connect, event: Any) -> None:
-    """An event for an input that was never sent is an answer that this client does not understand."""
+async def test_an_event_for_an_unknown_input_is_a_server_failure(connect: Connect, event: Any) -> None:
+    """An event for an input that was not sent is a GatewayError."""
     async with service(CreateEmbedding=answering(segment(), result(), event)) as target, connect(target) as client:
         with pytest.raises(GatewayError):
             await client.embed("m", Text("a"), timeout=10)
 
 
-async def test_a_vector_that_cannot_be_read_is_the_servers_failure(connect: Connect) -> None:
-    """Packed values that are no whole number of float32 are an answer that this client does not understand."""
+async def test_a_malformed_vector_is_a_server_failure(connect: Connect) -> None:
+    """Packed values that are not a multiple of 4 bytes are a GatewayError."""
     torn = pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT32_LE, dimensions=2, data=b"1234567")
     async with service(CreateEmbedding=answering(segment(vector=torn), result())) as target, connect(target) as client:
         with pytest.raises(GatewayError):
@@ -214,7 +215,7 @@ async def test_unary_gives_the_same(connect: Connect, served: Served, tmp_path: 
     assert facts(alone) == facts(unary[0])
 
 
-async def test_unary_refuses_what_cannot_fit_before_sending(connect: Connect, tmp_path: Path) -> None:
+async def test_unary_refuses_large_files_before_sending(connect: Connect, tmp_path: Path) -> None:
     """Files over 15 MiB together, or of unknown size, are a ValueError that names the input; nothing is sent."""
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
@@ -237,8 +238,8 @@ async def test_unary_refuses_what_cannot_fit_before_sending(connect: Connect, tm
     assert recorder.requests == []
 
 
-async def test_unary_takes_what_just_fits(connect: Connect, served: Served) -> None:
-    """Files of 15 MiB fit into a unary message: the server reads and judges them."""
+async def test_unary_accepts_files_at_the_limit(connect: Connect, served: Served) -> None:
+    """Files of 15 MiB fit into a unary message: the server reads and rejects them."""
     async with connect(served.app.target) as client:
         with pytest.raises(RequestError) as caught:
             await client.embed_unary("marengo3.0", Audio(data=bytes(15 << 20)), timeout=30)
@@ -259,7 +260,7 @@ async def test_a_unary_answer_that_is_too_large(connect: Connect, scripted: Scri
     assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "REPLY_TOO_LARGE")
 
 
-async def test_models_as_the_server_tells_them(connect: Connect, served: Served) -> None:
+async def test_models_of_a_real_server(connect: Connect, served: Served) -> None:
     """models() gives names, aliases, dimensions and limits of the real server."""
     async with connect(served.app.target) as client:
         new, old = await client.models(timeout=10)
@@ -279,9 +280,9 @@ async def test_models_as_the_server_tells_them(connect: Connect, served: Served)
     assert new.audio.max_bytes == 256 << 20
 
 
-async def test_every_page_of_models_is_asked_for(connect: Connect) -> None:
-    """models() follows the page tokens to the end, also over an empty page, and keeps absent modalities None."""
-    truncates: Any = pb.TextSupport(truncates=[3, 9])  # type: ignore[list-item] # one of the future
+async def test_every_page_of_models_is_requested(connect: Connect) -> None:
+    """models() follows page tokens to the last page, also over an empty page, and returns absent modalities as None."""
+    truncates: Any = pb.TextSupport(truncates=[3, 9])  # type: ignore[list-item] # an unknown modality
     pages = {
         "": pb.ListModelsResponse(next_page_token="two"),
         "two": pb.ListModelsResponse(models=[pb.Model(name="a", text=truncates)], next_page_token="three"),
@@ -292,7 +293,7 @@ async def test_every_page_of_models_is_asked_for(connect: Connect) -> None:
 
     async def list_models(request: pb.ListModelsRequest, _: Context) -> pb.ListModelsResponse:
         asked.append(request.page_token)
-        return pages[request.page_token] if len(asked) < 9 else pages["three"]  # sets whoever asks for ever free
+        return pages[request.page_token] if len(asked) < 9 else pages["three"]  # ends an endless pagination
 
     async with service(ListModels=list_models) as target, connect(target) as client:
         found = await client.models(timeout=10)
@@ -305,13 +306,13 @@ async def test_every_page_of_models_is_asked_for(connect: Connect) -> None:
 
 
 async def test_a_server_without_models_is_asked_once(connect: Connect) -> None:
-    """No models and no further page is an empty list."""
+    """A server without models and without a further page gives an empty list after one request."""
     asked = 0
 
     async def list_models(_: Any, __: Context) -> pb.ListModelsResponse:
         nonlocal asked
         asked += 1
-        if asked > 5:  # sets whoever asks for ever free
+        if asked > 5:  # ends an endless pagination
             return pb.ListModelsResponse(models=[pb.Model(name="stop")])
         return pb.ListModelsResponse()
 
@@ -351,8 +352,8 @@ async def test_the_deadline_that_the_server_sees(
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300, 1e12])
-async def test_a_very_long_timeout_is_long(connect: Connect, served: Served, seconds: float) -> None:
-    """However long the timeout, the call is made, or refused as a ValueError; it does not time out at once."""
+async def test_a_very_long_timeout(connect: Connect, served: Served, seconds: float) -> None:
+    """A very long timeout is either accepted or a ValueError; it never times out at once."""
     async with connect(served.app.target) as client:
         try:
             embedding = await client.embed("marengo3.0", Text("a"), timeout=seconds)
@@ -383,9 +384,9 @@ async def test_the_deadline_ends_a_call(connect: Connect, scripted: Scripted) ->
 
 
 @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan")])
-async def test_a_timeout_that_is_none_is_refused(connect: Connect, seconds: float) -> None:
+async def test_an_invalid_timeout_is_refused(connect: Connect, seconds: float) -> None:
     """A negative timeout, or one that is not a number, is a ValueError, for a client as for a call."""
-    async with connect("127.0.0.1:1") as client:
+    async with connect(NO_SERVER) as client:
         for make in (client.embed, client.embed_unary):
             with pytest.raises(ValueError, match="timeout"):
                 await make("m", Text("a"), timeout=seconds)
@@ -394,12 +395,12 @@ async def test_a_timeout_that_is_none_is_refused(connect: Connect, seconds: floa
         with pytest.raises(ValueError, match="timeout"):
             await client.models(timeout=seconds)
     with pytest.raises(ValueError, match="timeout"):
-        async with connect("127.0.0.1:1", timeout=seconds):
+        async with connect(NO_SERVER, timeout=seconds):
             pass
 
 
 async def test_the_request_id_is_sent_and_returned(connect: Connect, served: Served) -> None:
-    """A chosen id is in the metadata, in every result and in every error, of all kinds of call."""
+    """A given request id is in the metadata, in every result and in every error, for all kinds of call."""
     recorder = Recorder()
     mine = {"request_id": "my-id_1.2:3"}
     async with recorder.serving() as target, connect(target) as client:
@@ -419,8 +420,8 @@ async def test_the_request_id_is_sent_and_returned(connect: Connect, served: Ser
     assert {events.request_id, done.request_id, embedding.result.request_id, unary.result.request_id} == {"my-id_1.2:3"}
 
 
-async def test_every_call_has_an_id_of_its_own(connect: Connect) -> None:
-    """Without a chosen id each call gets a new one, which the server sees and the result names."""
+async def test_every_call_has_a_request_id(connect: Connect) -> None:
+    """Without a given request id each call gets a new one, which the server receives and the result contains."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         embeddings = [await client.embed("m", Text("a"), timeout=10) for _ in range(3)]
@@ -433,7 +434,7 @@ async def test_every_call_has_an_id_of_its_own(connect: Connect) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "with space", "x" * 65, "ü", "a\nb", "a/b"])
 async def test_an_id_that_the_server_would_replace_is_refused(connect: Connect, wrong: str) -> None:
-    """An id that the server would not keep is a ValueError before anything is sent."""
+    """A request id that the server would replace is a ValueError before anything is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         for make in (client.embed, client.embed_unary, client.stream):
@@ -442,7 +443,7 @@ async def test_an_id_that_the_server_would_replace_is_refused(connect: Connect, 
     assert recorder.requests == []
 
 
-async def test_what_is_asked_arrives(connect: Connect) -> None:
+async def test_options_reach_the_server(connect: Connect) -> None:
     """Model, keys, truncation, offset, retries and the packed encoding are in the request as they were given."""
     recorder = Recorder()
     asked = [
@@ -482,16 +483,16 @@ async def test_what_is_asked_arrives(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["a", 1, None, ["a"], [Text("a"), b"b"], {"text": "a"}, [[Text("a")]]])
-async def test_what_is_no_input_is_refused(connect: Connect, wrong: Any) -> None:
-    """Strings, bytes and other things among the inputs are a TypeError that names the place."""
-    async with connect("127.0.0.1:1") as client:
+async def test_invalid_inputs_are_refused(connect: Connect, wrong: Any) -> None:
+    """Strings, bytes and other types among the inputs are a TypeError that names the index."""
+    async with connect(NO_SERVER) as client:
         for make in (client.embed, client.embed_unary, client.stream):
             with pytest.raises(TypeError):
                 await make("m", wrong)
 
 
-async def test_an_iterable_is_answered_whole_or_refused(connect: Connect) -> None:
-    """A generator of inputs is either refused or gives a list with every embedding, never the first alone."""
+async def test_an_iterable_is_answered_completely_or_refused(connect: Connect) -> None:
+    """A generator of inputs is either refused or gives a list with every embedding, never only the first."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         for make in (client.embed, client.embed_unary):
@@ -502,7 +503,7 @@ async def test_an_iterable_is_answered_whole_or_refused(connect: Connect) -> Non
             assert len(found) == 2
 
 
-async def test_no_inputs_is_the_servers_to_refuse(connect: Connect, served: Served) -> None:
+async def test_an_empty_list_is_refused_by_the_server(connect: Connect, served: Served) -> None:
     """An empty list is a RequestError with the violation of the contract."""
     async with connect(served.app.target) as client:
         for make in (client.embed, client.embed_unary):
@@ -511,8 +512,8 @@ async def test_no_inputs_is_the_servers_to_refuse(connect: Connect, served: Serv
             assert [violation.field for violation in caught.value.violations] == ["inputs"]
 
 
-def test_inputs_that_cannot_be_are_refused_when_made() -> None:
-    """No source, several, or one of a wrong type is a TypeError where the input is made."""
+def test_invalid_inputs_are_refused_by_their_constructor() -> None:
+    """No source, several sources, or one of a wrong type is a TypeError of the input's constructor."""
     wrong: list[dict[str, Any]] = [
         {},
         {"path": "a", "data": b"b"},
@@ -545,10 +546,10 @@ def test_inputs_that_cannot_be_are_refused_when_made() -> None:
         ({"timeout": float("nan")}, ValueError, "timeout"),
     ],
 )
-async def test_options_are_checked(
+async def test_invalid_options_are_refused(
     connect: Connect, options: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """An option that does not exist, or cannot be meant, is an error that names it in every method; nothing is sent."""
+    """An unknown or invalid option is an error that names it in every method; nothing is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         for method in (client.embed, client.embed_unary):

@@ -1,4 +1,4 @@
-"""Failures as exceptions: every reason of the contract, from the status of a call and from a result alike."""
+"""Failures as exceptions: every reason of the contract, from the status of a call and from a result."""
 
 import asyncio
 import contextlib
@@ -32,13 +32,13 @@ from embedwire import (
     UpstreamError,
     UpstreamReply,
 )
-from embedwire.details import error_of
+from embedwire.details import error_from_call
 from embedwire.replies import failure as read_failure
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 from embedwire_server.core import errors
-from embedwire_server.core.causes import Cause
 from embedwire_server.core.errors import Reason
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.rpc import encode, status
 from tests.e2e.client.callers import Connect, InTheLoop, InThreads, connecting
 from tests.e2e.client.services import Context, answering, result, segment, service
@@ -48,7 +48,7 @@ NUMBERS = {name.removeprefix("ERROR_REASON_"): number for name, number in error_
 
 
 def class_of(number: int) -> type[EmbedwireError]:
-    """The class that stands for the group of a reason, as the contract numbers them."""
+    """The exception class for the group of a reason, by the contract's numbering."""
     if number < 100:
         return RequestError
     return {1: RefusedError, 2: UpstreamError, 3: GatewayError}[number // 100]
@@ -61,7 +61,7 @@ def failed(reason: Reason, message: str = "so it is", **more: Any) -> errors.Gat
 
 
 def full(reason: Reason) -> errors.GatewayError:
-    """A failure with everything that one can have."""
+    """A failure with all fields set."""
     error = failed(
         reason,
         violations=(errors.Violation("inputs[0].key", "too long"), errors.Violation("inputs[1].text", "zu groß")),
@@ -81,7 +81,7 @@ def full(reason: Reason) -> errors.GatewayError:
 
 
 def aborting(error: errors.GatewayError) -> Any:
-    """A CreateEmbedding that fails as the real server does."""
+    """A CreateEmbedding that fails in the format of the real server."""
 
     async def create(_: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         yield segment()
@@ -92,7 +92,7 @@ def aborting(error: errors.GatewayError) -> Any:
 
 
 class Call:
-    """A failed call as grpc describes it."""
+    """A failed call with the interface of grpc."""
 
     def __init__(self, code: grpc.StatusCode, message: str | None, trailers: Any = ()) -> None:
         self._facts = code, message, trailers
@@ -109,7 +109,7 @@ class Call:
 
 def by_status(error: errors.GatewayError) -> EmbedwireError:
     trailers = [("x-request-id", "theirs"), (status.DETAILS_KEY, status.details(error))]
-    return error_of(Call(status.code(error), status.text(error), trailers), "mine")
+    return error_from_call(Call(status.code(error), status.text(error), trailers), "mine")
 
 
 def by_result(error: errors.GatewayError) -> Failure:
@@ -117,8 +117,8 @@ def by_result(error: errors.GatewayError) -> Failure:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
-    """Each reason of the contract, with everything a failure can have, arrives whole in the class of its group."""
+async def test_every_reason_from_status_and_result(connect: Connect, reason: Reason) -> None:
+    """Each reason of the contract, with all its fields, is raised as the class of its group, from status and result."""
     error = full(reason)
     expected = Failure(
         status.CODES[reason].name,
@@ -157,8 +157,8 @@ async def test_every_reason_both_ways(connect: Connect, reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_a_bare_failure_both_ways(reason: Reason) -> None:
-    """A failure with nothing but its reason and message has nothing else in the client either."""
+def test_a_minimal_failure(reason: Reason) -> None:
+    """A failure with only a reason and a message has no other fields set in the client."""
     expected = Failure(status.CODES[reason].name, reason.value, "so it is")
     assert by_status(failed(reason)).failure == by_result(failed(reason)) == expected
     assert by_status(failed(reason)).attempts == 0
@@ -189,8 +189,8 @@ FAILURES = st.builds(
 
 @given(FAILURES, st.integers(0, 9))
 @settings(max_examples=150)
-def test_both_ways_agree(error: errors.GatewayError, attempts: int) -> None:
-    """Whatever the server has to say, the status of a call and a result make the same Failure of it."""
+def test_status_and_result_give_the_same_failure(error: errors.GatewayError, attempts: int) -> None:
+    """The status of a call and a result with the same content give equal Failures."""
     error.attempts = attempts
     caught = by_status(error)
     assert caught.failure == by_result(error)
@@ -198,8 +198,8 @@ def test_both_ways_agree(error: errors.GatewayError, attempts: int) -> None:
     assert type(caught) is type(by_result(error).error())
 
 
-def test_an_upstream_without_words_has_none() -> None:
-    """An upstream that answered with a status and no message has an empty message, both ways."""
+def test_an_upstream_failure_without_a_message() -> None:
+    """An upstream failure with a status and no message has an empty message, from status and result."""
     error = failed(Reason.UPSTREAM_UNAVAILABLE, "the upstream answered with HTTP status 503")
     error.upstream = errors.UpstreamErrorInfo(503)
     assert by_result(error).upstream == UpstreamReply(503)
@@ -208,14 +208,14 @@ def test_an_upstream_without_words_has_none() -> None:
 
 @pytest.mark.parametrize("header", ["xratelimit-limit", "xrate-limit-used"])
 def test_rate_limit_headers_of_every_spelling(header: str) -> None:
-    """Each spelling of a rate limit header that the server passes on arrives both ways."""
+    """Each spelling of a rate limit header that the server passes on is read, from status and result."""
     error = failed(Reason.UPSTREAM_RATE_LIMITED, "slow down")
     error.upstream = errors.UpstreamErrorInfo(429, rate_limit_headers=((header, "25"),), message="slow down")
     assert by_status(error).failure == by_result(error)
 
 
-def test_what_is_cut_is_still_a_failure() -> None:
-    """Details that the server had to cut still give reason, class, message and delay."""
+def test_truncated_details() -> None:
+    """Details that the server had to truncate still give reason, class, message and delay."""
     text = "€" * 341
     error = failed(
         Reason.UPSTREAM_RATE_LIMITED,
@@ -245,13 +245,13 @@ FUTURE: dict[str, tuple[int, type[EmbedwireError]]] = {
 
 
 @pytest.mark.parametrize("code", FUTURE)
-def test_a_reason_of_the_future_by_its_code(code: str) -> None:
-    """A reason that this client does not know keeps its name, or its number, and the code tells the class."""
+def test_an_unknown_reason_has_the_class_of_its_code(code: str) -> None:
+    """An unknown reason keeps its name or its number, and the status code selects the class."""
     number, expected = FUTURE[code]
     info = any_pb2.Any()
     info.Pack(error_details_pb2.ErrorInfo(reason="BRAND_NEW", domain="embedwire"))
     details = status_pb2.Status(code=number, message="new", details=[info]).SerializeToString()
-    caught = error_of(Call(grpc.StatusCode[code], "new", [(status.DETAILS_KEY, details)]), "mine")
+    caught = error_from_call(Call(grpc.StatusCode[code], "new", [(status.DETAILS_KEY, details)]), "mine")
     failure = read_failure(
         pb.Failure.FromString(pb.Failure(code=number, message="new").SerializeToString() + b"\x10\xe7\x07")
     )
@@ -261,20 +261,20 @@ def test_a_reason_of_the_future_by_its_code(code: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "expected"), [(55, RequestError), (155, RefusedError), (255, UpstreamError)])
-def test_a_number_of_the_future_by_its_group(number: int, expected: type[EmbedwireError]) -> None:
-    """The contract groups reasons by their number, so a number tells the class also where the name is not known."""
+def test_an_unknown_reason_number_has_the_class_of_its_group(number: int, expected: type[EmbedwireError]) -> None:
+    """An unknown reason number selects the class of the contract's group for that number."""
     failure = read_failure(pb.Failure(code=14, message="new", reason=number))  # type: ignore[arg-type]
     assert type(failure.error()) is expected
 
 
-def test_no_reason_goes_by_the_code() -> None:
+def test_a_failure_without_a_reason() -> None:
     """A Failure without a reason has the class of its code."""
     assert type(read_failure(pb.Failure(code=13, message="broken")).error()) is GatewayError
     assert type(read_failure(pb.Failure(code=14, message="gone")).error()) is UnreachableError
 
 
-def test_a_code_that_does_not_exist() -> None:
-    """A number that is no status code is kept as it is, and is the server's failure."""
+def test_an_unknown_status_code() -> None:
+    """An unknown status code number is kept, and the failure has the class of a server failure."""
     failure = read_failure(pb.Failure(code=77, message="new", reason=999))  # type: ignore[arg-type]
     assert (failure.code, type(failure.error())) == ("77", GatewayError)
 
@@ -304,7 +304,7 @@ FOREIGN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("details", FOREIGN.values(), ids=FOREIGN)
 async def test_another_servers_details(connect: Connect, details: bytes) -> None:
-    """Details that are not this service's, or no details at all, leave the code and the message."""
+    """Foreign details or no details at all leave the code and the message of the failure."""
 
     async def create(_: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         yield segment()
@@ -319,22 +319,22 @@ async def test_another_servers_details(connect: Connect, details: bytes) -> None
 
 
 @pytest.mark.parametrize("facts", [{"attempts": "many"}, {"http_status": ""}, {"http_status": "5xx"}])
-def test_facts_that_are_no_numbers(facts: dict[str, str]) -> None:
-    """Facts that cannot be read do not hide the failure itself."""
+def test_malformed_details_do_not_hide_a_failure(facts: dict[str, str]) -> None:
+    """Details with malformed numbers do not hide the failure itself."""
     details = packed(error_details_pb2.ErrorInfo(reason="OVERLOADED", domain="embedwire", metadata=facts))
-    caught = error_of(Call(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", [(status.DETAILS_KEY, details)]), "mine")
+    caught = error_from_call(Call(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", [(status.DETAILS_KEY, details)]), "mine")
     assert (type(caught), caught.reason, caught.message) == (RefusedError, "OVERLOADED", "busy")
 
 
 @pytest.mark.parametrize("trailers", [None, (), [("x-request-id", "a")]])
 def test_no_trailers(trailers: Any) -> None:
-    """A call that ended without trailers or message is told by its code."""
-    caught = error_of(Call(grpc.StatusCode.UNAVAILABLE, None, trailers), "mine")
+    """A call that ended without trailers or message is raised by its status code."""
+    caught = error_from_call(Call(grpc.StatusCode.UNAVAILABLE, None, trailers), "mine")
     assert (type(caught), caught.failure) == (UnreachableError, Failure("UNAVAILABLE", "", ""))
 
 
-async def test_what_the_server_does_not_have(connect: Connect) -> None:
-    """UNIMPLEMENTED is the server's failure: it is another one, or an older one."""
+async def test_unimplemented(connect: Connect) -> None:
+    """UNIMPLEMENTED is a server failure: the target is another or an older server."""
     async with service() as target, connect(target) as client:
         calls = (
             client.embed("m", Text("a"), timeout=10),
@@ -348,7 +348,7 @@ async def test_what_the_server_does_not_have(connect: Connect) -> None:
 
 @pytest.mark.parametrize("kind", [InThreads, InTheLoop])
 async def test_a_server_that_refuses_an_upload_early(kind: type[InThreads] | type[InTheLoop]) -> None:
-    """A status that comes while a file is still being sent is the one that is raised, every time."""
+    """A status that arrives while a file is still being sent is always the one that is raised."""
     found = set()
     async with service() as target:
         for _ in range(15):
@@ -359,7 +359,7 @@ async def test_a_server_that_refuses_an_upload_early(kind: type[InThreads] | typ
     assert found == {"UNIMPLEMENTED"}
 
 
-async def test_nobody_listens(connect: Connect) -> None:
+async def test_connection_refused(connect: Connect) -> None:
     """A port without a server is UnreachableError, which is a ConnectionError and an OSError."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening
@@ -378,15 +378,15 @@ async def test_nobody_listens(connect: Connect) -> None:
 
 
 async def test_a_message_over_the_limit(connect: Connect, served: Served) -> None:
-    """A message that gRPC itself refuses as too large is the caller's to mend."""
+    """A message that gRPC itself rejects as too large is a RequestError."""
     async with connect(served.app.target) as client:
         with pytest.raises(RequestError) as caught:
             await client.embed("marengo3.0", [Text("x" * (16 << 20)), Text("x" * 1000)], timeout=20)
     assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "")
 
 
-async def test_a_server_that_goes_away(connect: Connect) -> None:
-    """A connection that breaks in the middle of an answer is an EmbedwireError with the code of gRPC."""
+async def test_a_connection_that_breaks_in_an_answer(connect: Connect) -> None:
+    """A connection that breaks in the middle of an answer is an EmbedwireError with the status code of gRPC."""
 
     async def create(_: Any, __: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         yield segment()
@@ -405,7 +405,7 @@ async def test_a_server_that_goes_away(connect: Connect) -> None:
 
 
 async def test_exceptions_can_be_copied_and_pickled(connect: Connect, served: Served) -> None:
-    """An exception survives copy and pickle, as worker pools need it, whatever its class."""
+    """Exceptions of every class survive copy and pickle, which process pools need."""
     async with connect(served.app.target) as client:
         with pytest.raises(RequestError) as caught:
             await client.embed("marengo3.0", Image(data=b"no image"), timeout=10)
@@ -422,14 +422,14 @@ async def test_exceptions_can_be_copied_and_pickled(connect: Connect, served: Se
 
 
 @pytest.mark.parametrize("kind", [UnreachableError, DeadlineExceededError])
-def test_an_os_error_has_no_made_up_number(kind: type[EmbedwireError]) -> None:
-    """Those that are an OSError have no errno, text or path in it, which code that handles OSError would read."""
+def test_an_os_error_has_no_errno(kind: type[EmbedwireError]) -> None:
+    """Exceptions that are an OSError have no errno, text or path, which handlers of OSError would read."""
     error: Any = kind(Failure("UNAVAILABLE", "", "gone"), "mine", 3)
     assert (error.errno, error.strerror, error.filename) == (None, None, None)
 
 
-def test_what_an_error_says() -> None:
-    """str() has reason, message and the id of the call; of a call that gRPC ended, the code."""
+def test_str_of_an_error() -> None:
+    """str() contains reason, message and request id, or the status code if gRPC ended the call."""
     assert str(by_status(failed(Reason.OVERLOADED, "busy"))) == "OVERLOADED: busy (request id mine)"
     assert str(Failure("UNAVAILABLE", "", "gone").error()) == "UNAVAILABLE: gone"
 
@@ -437,7 +437,7 @@ def test_what_an_error_says() -> None:
 SECRET = "CANARY"
 
 
-async def test_nothing_of_the_caller_is_in_a_repr(connect: Connect) -> None:
+async def test_content_of_the_caller_is_not_in_repr(connect: Connect) -> None:
     """Neither texts, keys, bytes, names, URLs, vectors, messages of the upstream nor credentials are in any repr."""
     said = pb.UpstreamError(http_status=400, code="parameter_invalid", message=SECRET)
     failure = pb.Failure(
@@ -469,8 +469,8 @@ async def test_nothing_of_the_caller_is_in_a_repr(connect: Connect) -> None:
     assert SECRET in str(caught.value)
 
 
-async def test_no_request_id_is_lost_on_the_way(served: Served) -> None:
-    """A failure among several carries the id of its own call, and not that of another."""
+async def test_each_failure_has_the_request_id_of_its_call(served: Served) -> None:
+    """A failure of one input among several carries the request id of its own call."""
     async with AsyncClient(served.app.target) as client:
         calls = [
             client.embed("marengo3.0", [Text("a"), Image(data=b"no")], request_id=f"id-{n}", timeout=20)

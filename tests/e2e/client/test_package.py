@@ -1,4 +1,4 @@
-"""What the client needs: grpcio, protobuf and the standard library."""
+"""The client's dependencies: grpcio, protobuf and the standard library."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ order = sys.argv[1]
 if order == "before":
     from google.rpc import error_details_pb2, status_pb2
 import grpc
-from embedwire.details import DETAILS_KEY, error_of
+from embedwire.details import DETAILS_KEY, error_from_call
 if order == "after":
     from google.rpc import error_details_pb2, status_pb2
 
@@ -60,7 +60,7 @@ retry.retry_delay.FromMilliseconds(1500)
 for detail in (retry, info):
     message.details.add().Pack(detail)
 encoded = message.SerializeToString()
-error = error_of(Call(), "id")
+error = error_from_call(Call(), "id")
 assert (error.reason, error.retry_delay, error.attempts) == ("OVERLOADED", 1.5, 2), error
 again = error_details_pb2.ErrorInfo()
 assert message.details[1].Unpack(again) and again == info
@@ -74,11 +74,11 @@ def run(program: str, *arguments: str) -> None:
 
 
 def test_grpc_and_protobuf_are_enough(served_by_thread: str) -> None:
-    """With neither numpy nor any other package than grpcio and protobuf both classes work."""
+    """Both client classes work without numpy, with no other package than grpcio and protobuf."""
     run(ALONE, served_by_thread)
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_the_common_protos_do_not_clash(order: str) -> None:
-    """googleapis-common-protos, imported before or after, and the client's own descriptions live side by side."""
+    """googleapis-common-protos, imported before or after the client, does not conflict with its descriptors."""
     run(BESIDE, order)

@@ -1,4 +1,4 @@
-"""What was refused is called once more, and nothing else is."""
+"""Rejected calls are retried once, and no others."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from tests.support.upstreams import Visit
 
 
 def refusal(milliseconds: str, status: str = "RESOURCE_EXHAUSTED") -> dict[str, Any]:
-    """A refusal with the time after which the server wants the call back."""
+    """A rejection with a retry delay."""
     return {"status": status, "reason": "OVERLOADED", "trailers": {"grpc-retry-pushback-ms": milliseconds}}
 
 
@@ -25,8 +25,8 @@ MODELS = {"messages": [{"models": [{"name": "m"}]}]}
 
 
 @pytest.mark.parametrize("status", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
-async def test_every_kind_of_call_comes_back_once(connect: Connect, status: str) -> None:
-    """A refused call is called again after the time that the server says, and then answered."""
+async def test_every_kind_of_call_is_retried_once(connect: Connect, status: str) -> None:
+    """A rejected call is retried after the server's delay, and then answered."""
     for name, answer in (("embed", ANSWER), ("embed_unary", UNARY_ANSWER), ("models", MODELS)):
         fake = Fake([refusal("200", status), answer])
         async with serving(fake) as target, connect(target, timeout=20) as client:
@@ -37,7 +37,7 @@ async def test_every_kind_of_call_comes_back_once(connect: Connect, status: str)
 
 
 async def test_a_second_refusal_is_raised(connect: Connect) -> None:
-    """Nothing is called a third time."""
+    """A second rejection is raised, and there is no third call."""
     fake = Fake([refusal("1")])
     async with serving(fake) as target, connect(target, timeout=20) as client:
         with pytest.raises(RefusedError):
@@ -45,10 +45,10 @@ async def test_a_second_refusal_is_raised(connect: Connect) -> None:
     assert len(fake.calls) == 2
 
 
-async def test_callers_may_do_it_themselves(connect: Connect) -> None:
-    """With retry_refusals=False every refusal is raised."""
+async def test_retries_can_be_switched_off(connect: Connect) -> None:
+    """With retry_on_pushback=False each rejection is raised without a retry."""
     fake = Fake([refusal("1")])
-    async with serving(fake) as target, connect(target, timeout=20, retry_refusals=False) as client:
+    async with serving(fake) as target, connect(target, timeout=20, retry_on_pushback=False) as client:
         with pytest.raises(RefusedError):
             await client.embed("m", Text("a"))
         with pytest.raises(RefusedError):
@@ -57,8 +57,8 @@ async def test_callers_may_do_it_themselves(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("asked", ["-1", "", "soon", "5000", "99999999999", "9" * 400, "1e3", "0x1"])
-async def test_what_is_not_to_come_back_does_not(connect: Connect, asked: str) -> None:
-    """A failure that the server does not want back, or not before the deadline, is raised at once."""
+async def test_calls_that_are_not_retried(connect: Connect, asked: str) -> None:
+    """A failure without a retry delay, or with one beyond the deadline, is raised at once."""
     fake = Fake([refusal(asked)])
     async with serving(fake) as target, connect(target, timeout=3) as client:
         with pytest.raises(RefusedError):
@@ -66,8 +66,8 @@ async def test_what_is_not_to_come_back_does_not(connect: Connect, asked: str) -
     assert len(fake.calls) == 1
 
 
-async def test_an_upload_does_not_come_back(connect: Connect) -> None:
-    """What has been read from its source cannot be sent again."""
+async def test_an_upload_is_not_retried(connect: Connect) -> None:
+    """Data that was read from its source cannot be sent again."""
     fake = Fake([refusal("1")])
     async with serving(fake) as target, connect(target, timeout=20) as client:
         with pytest.raises(RefusedError):
@@ -75,8 +75,8 @@ async def test_an_upload_does_not_come_back(connect: Connect) -> None:
     assert len(fake.calls) == 1
 
 
-async def test_a_connection_that_breaks_is_not_repeated(connect: Connect) -> None:
-    """A server that dies at work may have asked the upstream: the call is not made again, and does not hang."""
+async def test_a_broken_connection_is_not_retried(connect: Connect) -> None:
+    """A call whose server dies may have reached the upstream: it is not retried, and does not hang."""
     asked = asyncio.Event()
 
     async def hang(visit: Visit) -> None:
@@ -92,7 +92,7 @@ async def test_a_connection_that_breaks_is_not_repeated(connect: Connect) -> Non
 
 
 async def test_closing_ends_the_wait(connect: Connect) -> None:
-    """A stream that is closed while it waits for its second attempt ends, and nothing is called."""
+    """Closing a stream that waits for its retry ends it, and no call is made."""
     fake = Fake([refusal("1500")])
     async with serving(fake) as target, connect(target, timeout=20) as client:
         events = await client.stream("m", Text("a"))

@@ -1,4 +1,4 @@
-"""The events of a call as they arrive: order, unknown events, and the ways to leave."""
+"""The events of a call as they arrive: order, unknown events, and the ways to end it early."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ SOUND = Audio(url="http://media.test/a.mp3")
 
 
 async def half_sent(visit: Visit) -> None:
-    """One of three segments, then nothing until the other side leaves."""
+    """One of three segments, then nothing until the peer disconnects."""
     body = json.dumps(reply("audio_embedding", segments=3)).encode()
     await visit.head(length=len(body))
     await visit.send(body[: len(body) // 2])
@@ -30,7 +30,7 @@ async def half_sent(visit: Visit) -> None:
 
 
 async def test_the_first_segment_comes_before_the_last_byte(connect: Connect, scripted: Scripted) -> None:
-    """A caller holds the first segment while the upstream holds back the rest, and then gets the rest in order."""
+    """A caller receives the first segment while the upstream holds back the rest, and then the rest in order."""
     body = json.dumps(reply("audio_embedding", segments=3)).encode()
     rest_is_wanted = asyncio.Event()
 
@@ -62,7 +62,7 @@ async def test_the_first_segment_comes_before_the_last_byte(connect: Connect, sc
 
 
 async def test_inputs_interleave_and_each_keeps_its_order(connect: Connect, scripted: Scripted) -> None:
-    """A quick input is answered while a slow one still sends; segments of each come in order, before its result."""
+    """A fast input is answered while a slow one still sends; segments of each arrive in order before its result."""
     body = json.dumps(reply("audio_embedding", segments=4)).encode()
     rest_is_wanted = asyncio.Event()
 
@@ -94,8 +94,8 @@ async def test_inputs_interleave_and_each_keeps_its_order(connect: Connect, scri
     assert events[-1].input_index == 0
 
 
-async def test_every_modality_says_what_it_is(connect: Connect, served: Served) -> None:
-    """Text, image and audio segments name their modality; only audio has offsets."""
+async def test_segments_have_their_modality(connect: Connect, served: Served) -> None:
+    """Text, image and audio segments name their modality; only audio segments have offsets."""
     asked = [
         Text("a red fox"),
         Image(data=media.png(), file_name="b.png"),
@@ -113,8 +113,8 @@ async def test_every_modality_says_what_it_is(connect: Connect, served: Served) 
     assert [done[index].input_filename for index in range(3)] == [None, "b.png", "c.wav"]
 
 
-async def test_events_of_the_future_are_ignored(connect: Connect) -> None:
-    """An empty response, one with an unknown event and one with an unknown field do not disturb the others."""
+async def test_unknown_events_are_ignored(connect: Connect) -> None:
+    """An empty response, an unknown event and an unknown field do not disturb the other events."""
     unknown_event = pb.CreateEmbeddingResponse.FromString(b"\xd2\x07\x02hi")  # field 122, a string
     unknown_field = pb.CreateEmbeddingResponse.FromString(segment().SerializeToString() + b"\xd2\x07\x02hi")
     sent = [pb.CreateEmbeddingResponse(), unknown_event, unknown_field, unknown_event, result(), unknown_event]
@@ -126,8 +126,8 @@ async def test_events_of_the_future_are_ignored(connect: Connect) -> None:
     assert embedding.vector.tolist() == [1.0, 2.0]
 
 
-async def test_a_modality_of_the_future_is_unknown(connect: Connect) -> None:
-    """A segment without a modality that this client knows is handed out as "unknown", with its vector."""
+async def test_an_unknown_modality(connect: Connect) -> None:
+    """A segment with an unknown modality is returned with the modality "unknown" and its vector."""
     strange = pb.CreateEmbeddingResponse(segment=pb.Segment(vector=vector([3.0])))
     async with service(CreateEmbedding=answering(strange, result())) as target, connect(target) as client:
         first = await anext(await client.stream("m", Text("a"), timeout=10))
@@ -140,7 +140,7 @@ LEAVE = ["block", "close", "drop", "client"]
 
 
 @pytest.mark.parametrize("how", LEAVE)
-async def test_whoever_leaves_ends_the_call(connect: Connect, scripted: Scripted, how: str) -> None:
+async def test_ending_a_stream_early_cancels_the_call(connect: Connect, scripted: Scripted, how: str) -> None:
     """Leaving the block, close(), dropping the stream and closing the client cancel the call at the server."""
     async with scripted(half_sent) as (served, upstream), connect(served.app.target) as client:
         events: Any = await client.stream("marengo3.0", SOUND, timeout=30)
@@ -162,8 +162,8 @@ async def test_whoever_leaves_ends_the_call(connect: Connect, scripted: Scripted
         assert served.metric("embedwire_inputs_in_flight") == 0
 
 
-async def test_a_stream_that_is_closed_unread_is_no_trouble(connect: Connect, served: Served) -> None:
-    """close() before the first event, twice, and after the last is harmless; nothing comes then."""
+async def test_closing_a_stream_more_than_once(connect: Connect, served: Served) -> None:
+    """close() before the first event, repeatedly, and after the last event has no effect but to end the stream."""
     async with connect(served.app.target) as client:
         unread = await client.stream("marengo3.0", Text("a"), timeout=10)
         await unread.close()
@@ -175,8 +175,8 @@ async def test_a_stream_that_is_closed_unread_is_no_trouble(connect: Connect, se
         assert await taken(read) == []
 
 
-async def test_an_iterator_that_is_used_up_stays_so(connect: Connect, served: Served) -> None:
-    """After the last event the stream goes on to say that it has ended."""
+async def test_an_exhausted_iterator_stays_exhausted(connect: Connect, served: Served) -> None:
+    """After its last event a stream raises StopIteration for every further request."""
     async with connect(served.app.target) as client:
         events = await client.stream("marengo3.0", Text("a"), timeout=10)
         assert len(await taken(events)) == 2
@@ -185,7 +185,7 @@ async def test_an_iterator_that_is_used_up_stays_so(connect: Connect, served: Se
 
 
 async def test_a_failed_stream_raises_again(connect: Connect, served: Served) -> None:
-    """Whoever asks a failed stream for more hears the same failure, and not an end that looks like success."""
+    """A failed stream raises the same failure again, instead of an end that looks like success."""
     async with connect(served.app.target) as client:
         events = await client.stream("marengo3.0", Image(data=b"no image"), timeout=10)
         for _ in range(2):
@@ -195,10 +195,10 @@ async def test_a_failed_stream_raises_again(connect: Connect, served: Served) ->
 
 
 @pytest.mark.parametrize("kind", [InThreads, InTheLoop])
-async def test_closing_the_client_is_told_to_whoever_reads(
+async def test_closing_the_client_fails_a_pending_read(
     kind: type[InThreads] | type[InTheLoop], scripted: Scripted
 ) -> None:
-    """A reader whose client is closed by another gets an EmbedwireError, no CancelledError that nobody asked for."""
+    """A read that is pending when the client is closed is an EmbedwireError, not a CancelledError."""
     async with scripted(half_sent) as (served, _), connecting(kind)(served.app.target) as client:
         events = await client.stream("marengo3.0", SOUND, timeout=30)
         await anext(events)
@@ -211,8 +211,8 @@ async def test_closing_the_client_is_told_to_whoever_reads(
     assert caught.value.code == "CANCELLED"
 
 
-async def test_a_server_that_says_cancelled_is_an_error(connect: Connect) -> None:
-    """The status CANCELLED, sent by a server, is an EmbedwireError in both classes."""
+async def test_the_status_cancelled_of_a_server_is_an_error(connect: Connect) -> None:
+    """The status CANCELLED from a server is an EmbedwireError in both classes."""
 
     async def create(_: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         yield segment()
@@ -225,8 +225,8 @@ async def test_a_server_that_says_cancelled_is_an_error(connect: Connect) -> Non
     assert (caught.value.code, caught.value.reason) == ("CANCELLED", "CANCELLED")
 
 
-async def test_a_stream_survives_a_wait_that_ran_out(scripted: Scripted) -> None:
-    """After `asyncio.timeout` around one event, asking for the next is an EmbedwireError, not a CancelledError."""
+async def test_a_stream_after_a_timeout_around_one_event(scripted: Scripted) -> None:
+    """After `asyncio.timeout` expired around one event, the next read is an EmbedwireError, not a CancelledError."""
     async with scripted(half_sent) as (served, _), AsyncClient(served.app.target) as client:
         events = client.stream("marengo3.0", SOUND, timeout=30)
         first = await anext(events)
@@ -241,7 +241,7 @@ async def test_a_stream_survives_a_wait_that_ran_out(scripted: Scripted) -> None
 
 
 async def test_cancelling_the_task_ends_the_call(scripted: Scripted) -> None:
-    """A cancelled task that iterates or embeds ends its call at the server and leaves no task behind."""
+    """Cancelling a task that iterates or embeds cancels its call at the server and leaves no task running."""
     async with scripted(half_sent) as (served, upstream), AsyncClient(served.app.target) as client:
 
         async def iterate() -> None:
@@ -265,12 +265,12 @@ async def test_cancelling_the_task_ends_the_call(scripted: Scripted) -> None:
 
 
 def is_servers(task: asyncio.Task[Any]) -> bool:
-    """Whether it waits for calls, as the server in this process does."""
+    """Whether the task waits for calls on behalf of the server in this process."""
     return "AioServer" in repr(task) or "AcceptLoops" in repr(task)
 
 
-def test_a_client_is_made_outside_of_an_event_loop(served_by_thread: str) -> None:
-    """An AsyncClient made where no loop runs works in the loop of its first call, and after close() in another."""
+def test_a_client_made_outside_of_an_event_loop(served_by_thread: str) -> None:
+    """An AsyncClient made without a running loop binds to the loop of its first call, and after close() to another."""
     client = AsyncClient(served_by_thread)
 
     async def use() -> Any:
@@ -281,8 +281,8 @@ def test_a_client_is_made_outside_of_an_event_loop(served_by_thread: str) -> Non
     assert asyncio.run(use()) == asyncio.run(use()) == [1.0, 2.0]
 
 
-def test_a_client_serves_one_loop_after_the_other(served_by_thread: str) -> None:
-    """An AsyncClient that nobody closed connects anew in each further event loop."""
+def test_a_client_in_several_event_loops(served_by_thread: str) -> None:
+    """An AsyncClient that is not closed connects again in each further event loop."""
     client = AsyncClient(served_by_thread)
 
     async def use() -> Any:
@@ -292,8 +292,8 @@ def test_a_client_serves_one_loop_after_the_other(served_by_thread: str) -> None
     asyncio.run(client.close())
 
 
-def test_a_stream_that_outlives_its_event_loop_is_quiet(served_by_thread: str) -> None:
-    """Dropping a stream, read or half read, after its loop has ended raises nothing, not even in __del__."""
+def test_dropping_a_stream_after_its_event_loop_ended(served_by_thread: str) -> None:
+    """Dropping an unread or half-read stream after its event loop has ended raises nothing, not even in __del__."""
     kept: list[Any] = []
 
     async def use() -> None:
@@ -310,7 +310,7 @@ def test_a_stream_that_outlives_its_event_loop_is_quiet(served_by_thread: str) -
 
 
 async def test_many_calls_at_once(connect: Connect, served: Served) -> None:
-    """One client serves many threads or tasks at a time, and each gets the answer to its own question."""
+    """One client serves many threads or tasks concurrently, and each gets its own answer."""
     async with connect(served.app.target) as client:
         alone = [await client.embed("marengo3.0", Text(f"text {number}"), timeout=20) for number in range(4)]
         together = await asyncio.gather(
@@ -323,7 +323,7 @@ async def test_many_calls_at_once(connect: Connect, served: Served) -> None:
 
 
 async def test_many_streams_at_once(connect: Connect, served: Served) -> None:
-    """Streams of one client run side by side without mixing their events."""
+    """Concurrent streams of one client do not mix their events."""
     async with connect(served.app.target) as client:
 
         async def one(number: int) -> None:
@@ -337,7 +337,7 @@ async def test_many_streams_at_once(connect: Connect, served: Served) -> None:
         await asyncio.gather(*(one(number) for number in range(30)))
 
 
-async def test_a_closed_client_says_so(served: Served) -> None:
+async def test_a_closed_client_rejects_calls(served: Served) -> None:
     """A `Client` that was closed refuses further calls at once."""
     client = Client(served.app.target)
     await asyncio.to_thread(client.embed, "marengo3.0", Text("a"), timeout=10)
@@ -347,7 +347,7 @@ async def test_a_closed_client_says_so(served: Served) -> None:
 
 
 async def test_one_reader_at_a_time(scripted: Scripted) -> None:
-    """A second task that asks an AsyncStream meanwhile is told, and no second call is made."""
+    """A concurrent second read of an AsyncStream raises an error, and makes no second call."""
     async with scripted(half_sent) as (served, upstream), AsyncClient(served.app.target) as client:
         events = client.stream("marengo3.0", SOUND, timeout=30)
         found = await asyncio.gather(anext(events), anext(events), return_exceptions=True)
@@ -357,8 +357,8 @@ async def test_one_reader_at_a_time(scripted: Scripted) -> None:
     assert len(upstream.visits) == 1
 
 
-async def test_closing_a_stream_from_elsewhere_ends_it(scripted: Scripted) -> None:
-    """After `close()` nothing more comes, also for a thread that waits for it at that moment."""
+async def test_closing_a_stream_from_another_task_ends_it(scripted: Scripted) -> None:
+    """After `close()` no event follows, also for a thread that is blocked in a read at that moment."""
     async with scripted(half_sent) as (served, _):
         with Client(served.app.target) as client:
             events = client.stream("marengo3.0", SOUND, timeout=30)

@@ -1,4 +1,4 @@
-"""Files from wherever they are: which of them are uploaded, that every byte arrives, and what happens if one fails."""
+"""Uploads from all kinds of sources: which files are uploaded, that all bytes arrive, and failing sources."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ SMALL, LARGE = os.urandom(70_000), os.urandom(MIB + 12_345)
 
 
 class Source(io.RawIOBase):
-    """A binary file that cannot be rewound, as a pipe; counts what is read, and may fail on the way."""
+    """A binary file that is not seekable, like a pipe; counts what is read, and can fail midway."""
 
     def __init__(self, content: bytes, fails_after: int | None = None) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Source(io.RawIOBase):
 
 
 def source(content: bytes, fails_after: int | None = None) -> Any:
-    return Source(content, fails_after)  # a BinaryIO in all but its declared type
+    return Source(content, fails_after)  # implements BinaryIO without declaring it
 
 
 def from_pipe(data: bytes) -> Any:
@@ -76,7 +76,7 @@ def named_pipe(path: Path, data: bytes) -> Path:
 
 
 def standing(path: Path, data: bytes) -> Any:
-    """A file that stands after something that is not to be sent."""
+    """A file whose position is behind some bytes that must not be sent."""
     file = written(path, b"skip me" + data).open("rb")
     file.seek(len(b"skip me"))
     return file
@@ -109,7 +109,7 @@ UNKNOWN_SIZE = {
 
 
 def part(visit: Visit) -> tuple[str, bytes]:
-    """The head and the content of the file in a multipart body."""
+    """The headers and the content of the file in a multipart body."""
     boundary = visit.headers["content-type"].partition("boundary=")[2].strip('"')
     for piece in visit.body.split(f"--{boundary}\r\n".encode())[1:]:
         head, _, rest = piece.partition(b"\r\n\r\n")
@@ -129,7 +129,7 @@ async def good(visit: Visit) -> None:
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 async def test_every_byte_arrives(connect: Connect, scripted: Scripted, tmp_path: Path, data: bytes) -> None:
-    """Whatever a file comes from, the upstream gets exactly its bytes, its name and its type, by the fitting RPC."""
+    """The upstream gets exactly the bytes, name and type of every kind of source, by the matching RPC."""
     expected_calls = {UPLOAD: 0, MESSAGE: 0}
     async with scripted(good) as (served, upstream), connect(served.app.target) as client:
         for number, (source, make) in enumerate(SOURCES.items()):
@@ -153,7 +153,7 @@ async def test_every_byte_arrives(connect: Connect, scripted: Scripted, tmp_path
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 async def test_an_async_iterable_is_uploaded(scripted: Scripted, data: bytes) -> None:
-    """AsyncClient takes chunks from an async iterable, of any size."""
+    """AsyncClient uploads the chunks of an async iterable, of any size."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for piece in in_pieces(data, 700_000):
@@ -166,7 +166,7 @@ async def test_an_async_iterable_is_uploaded(scripted: Scripted, data: bytes) ->
         assert calls(served) == {UPLOAD: 1}
 
 
-async def test_a_thread_cannot_take_an_async_iterable(served: Served) -> None:
+async def test_client_refuses_an_async_iterable(served: Served) -> None:
     """Client refuses an async iterable with a TypeError that names AsyncClient."""
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -188,10 +188,10 @@ LIMITS: dict[str, tuple[list[int], list[int]]] = {
 
 
 @pytest.mark.parametrize(("sizes", "uploaded"), LIMITS.values(), ids=LIMITS)
-async def test_files_of_one_mebibyte_travel_in_the_request(
+async def test_files_up_to_one_mebibyte_are_in_the_request(
     connect: Connect, sizes: list[int], uploaded: list[int]
 ) -> None:
-    """Files of together at most 1 MiB are in the request; every other one follows in chunks with its size declared."""
+    """Files of together at most 1 MiB are in the request; each other one follows in chunks with its size declared."""
     recorder = Recorder()
     datas = [os.urandom(size) for size in sizes]
     async with recorder.serving() as target, connect(target) as client:
@@ -218,8 +218,8 @@ async def test_files_of_one_mebibyte_travel_in_the_request(
 
 
 @pytest.mark.parametrize("source", SOURCES)
-async def test_what_is_announced_of_a_file(connect: Connect, tmp_path: Path, source: str) -> None:
-    """An upload declares its size where it can be known, and a given name and type win over guessed ones."""
+async def test_declared_size_name_and_type_of_a_file(connect: Connect, tmp_path: Path, source: str) -> None:
+    """An upload declares its size if it is available, and a given name and type override guessed ones."""
     recorder = Recorder()
     given = SOURCES[source](tmp_path / "sound.wav", LARGE)
     async with recorder.serving() as target, connect(target) as client:
@@ -236,7 +236,7 @@ async def test_what_is_announced_of_a_file(connect: Connect, tmp_path: Path, sou
 
 
 async def test_answers_come_while_files_are_still_sent(connect: Connect, served: Served) -> None:
-    """A text and a first file are answered while a second file is held back; both classes read while they send."""
+    """A text and a first file are answered while a second file is held back: both classes read while they send."""
     is_wanted = threading.Event()
 
     def held_back() -> Iterator[bytes]:
@@ -257,8 +257,8 @@ async def test_answers_come_while_files_are_still_sent(connect: Connect, served:
     assert len(done) == 3
 
 
-async def test_a_slow_file_does_not_hold_the_event_loop(served: Served) -> None:
-    """AsyncClient reads blocking sources in a thread: the loop itself lets this one go on."""
+async def test_a_slow_file_does_not_block_the_event_loop(served: Served) -> None:
+    """AsyncClient reads blocking sources in a thread, and the event loop stays responsive."""
     may_go_on = threading.Event()
 
     def slow() -> Iterator[bytes]:
@@ -273,7 +273,7 @@ async def test_a_slow_file_does_not_hold_the_event_loop(served: Served) -> None:
 
 
 def failing(kind: str, tmp_path: Path) -> tuple[list[Any], type[BaseException]]:
-    """Inputs of which one fails while it is sent, and what it fails with."""
+    """Inputs of which one fails while it is sent, and the exception that it raises."""
     if kind == "middle":
         return [Audio(file=source(bytes(4 * MIB), fails_after=MIB))], OSError
     if kind == "start":
@@ -300,10 +300,10 @@ def failing(kind: str, tmp_path: Path) -> tuple[list[Any], type[BaseException]]:
 
 
 @pytest.mark.parametrize("kind", ["middle", "start", "vanished", "text", "text mode", "own"])
-async def test_a_file_that_fails_is_raised_as_it_failed(
+async def test_an_exception_of_a_file_is_raised_unchanged(
     connect: Connect, serve: Serve, tmp_path: Path, kind: str
 ) -> None:
-    """What reading a file raises reaches the caller as it is; the server sees broken framing; nothing hangs."""
+    """An exception of a source is raised unchanged, the server sees broken framing, and nothing hangs."""
     others = [Text("a"), Audio(data=bytes(2 * MIB))]
     async with serve() as served, connect(served.app.target) as client:
         for count, more in enumerate(([], others), start=1):
@@ -322,7 +322,7 @@ def has_failed(served: Served, times: int) -> bool:
     return served.metric("embedwire_requests_total", reason="INVALID_UPLOAD_FRAMING") == times
 
 
-async def test_a_path_that_is_no_file(connect: Connect, tmp_path: Path) -> None:
+async def test_an_invalid_path(connect: Connect, tmp_path: Path) -> None:
     """A missing path and a directory are an OSError before anything is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -352,8 +352,8 @@ def beyond_its_end() -> io.BytesIO:
     return file
 
 
-async def test_an_empty_file_is_the_servers_to_refuse(connect: Connect, served: Served) -> None:
-    """No bytes at all are a RequestError of the server, whatever they come from."""
+async def test_an_empty_file_is_refused_by_the_server(connect: Connect, served: Served) -> None:
+    """An empty source of any kind is a RequestError of the server."""
     async with connect(served.app.target) as client:
         for source, (make, reason) in EMPTY.items():
             with pytest.raises(RequestError) as caught:
@@ -363,8 +363,8 @@ async def test_an_empty_file_is_the_servers_to_refuse(connect: Connect, served: 
 
 
 @pytest.mark.parametrize("size", [100, 6 * MIB])
-async def test_an_invalid_request_is_told_while_it_sends(connect: Connect, served: Served, size: int) -> None:
-    """A request that the server refuses is RequestError INVALID_REQUEST also while a file is on its way."""
+async def test_an_invalid_request_is_reported_while_a_file_is_sent(connect: Connect, served: Served, size: int) -> None:
+    """A rejected request is RequestError INVALID_REQUEST also while a file is being sent."""
     async with connect(served.app.target) as client:
         for _ in range(3):
             with pytest.raises(RequestError) as caught:
@@ -373,8 +373,8 @@ async def test_an_invalid_request_is_told_while_it_sends(connect: Connect, serve
             assert [violation.field for violation in caught.value.violations] == ["request.model_name"]
 
 
-async def test_an_answered_file_is_sent_no_further(connect: Connect) -> None:
-    """Once an input has its result, the rest of its file stays unread, and the next file follows whole."""
+async def test_an_answered_file_is_not_read_further(connect: Connect) -> None:
+    """Once an input has its result, the rest of its file is not read, and the next file is sent completely."""
     large, small = source(bytes(64 * MIB)), source(SMALL)
     received = [0, 0]
     last = [False, False]
@@ -399,8 +399,8 @@ async def test_an_answered_file_is_sent_no_further(connect: Connect) -> None:
     assert last == [True, True]
 
 
-async def test_a_cancelled_upload_lets_go_of_its_file(served: Served, tmp_path: Path) -> None:
-    """A task that is cancelled in the middle of an upload closes the file that the client opened."""
+async def test_a_cancelled_upload_closes_its_file(served: Served, tmp_path: Path) -> None:
+    """Cancelling a task in the middle of an upload closes the file that the client opened."""
     path = written(tmp_path / "sound.mp3", bytes(8 * MIB))
     stuck = threading.Event()
 
@@ -428,8 +428,8 @@ def opened(path: Path) -> bool:
     return path in links
 
 
-async def test_leaving_stops_the_sending(connect: Connect, serve: Serve) -> None:
-    """Whoever leaves a stream in the middle of an upload reads no more of the file."""
+async def test_ending_a_stream_early_stops_the_upload(connect: Connect, serve: Serve) -> None:
+    """Ending a stream in the middle of an upload stops the reading of the file."""
     source_ = source(bytes(64 * MIB))
     async with serve() as served, connect(served.app.target) as client:
         async with await client.stream("marengo3.0", [Text("a"), Audio(file=source_)], timeout=30) as events:
@@ -468,8 +468,8 @@ print(peak() - before)
 
 
 @pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
-async def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
-    """Uploading 100 MiB from a path takes a few chunks of memory, in either class."""
+async def test_memory_of_a_large_upload(tmp_path: Path, kind: str) -> None:
+    """Uploading 100 MiB from a path takes memory for a few chunks only, in either class."""
     path = tmp_path / "large.wav"
     with path.open("wb") as file:
         file.truncate(100 * MIB)
@@ -486,7 +486,7 @@ async def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-async def test_a_chunk_size_that_is_none_is_refused(connect: Connect, size: int) -> None:
+async def test_an_invalid_chunk_size_is_refused(connect: Connect, size: int) -> None:
     """chunk_bytes below 1 is a ValueError that names it, before anything is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -497,7 +497,7 @@ async def test_a_chunk_size_that_is_none_is_refused(connect: Connect, size: int)
 
 
 async def test_a_path_whose_name_is_not_utf8_is_sent(connect: Connect, tmp_path: Path) -> None:
-    """A file whose name is no UTF-8 is embedded all the same."""
+    """A file whose name is not valid UTF-8 is embedded."""
     path = written(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")), b"a picture")
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
@@ -506,15 +506,15 @@ async def test_a_path_whose_name_is_not_utf8_is_sent(connect: Connect, tmp_path:
 
 
 class NotReady(Source):
-    """A file that does not block: None means that there is nothing yet, not that this is the end."""
+    """A non-blocking file: read() returns None if no data is available, which is not the end of the file."""
 
     def read(self, size: int = -1) -> bytes:
         self.taken += 1
         return [b"first", None, b"second", b""][self.taken - 1] if size else b""  # type: ignore[return-value]
 
 
-async def test_a_file_that_does_not_block_is_not_cut(connect: Connect) -> None:
-    """A file that answers None is an error or is read on; what came so far is not sent as if it were the whole."""
+async def test_a_non_blocking_file_is_not_truncated(connect: Connect) -> None:
+    """A file whose read() returns None is an error or is read on; its first part is not sent as the whole."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         with contextlib.suppress(OSError, TypeError):
@@ -524,7 +524,7 @@ async def test_a_file_that_does_not_block_is_not_cut(connect: Connect) -> None:
 
 
 async def test_a_device_is_not_read_into_memory(connect: Connect, served: Served) -> None:
-    """What has no end, and says of its size that it is 0, is uploaded chunk by chunk until the server ends the call."""
+    """An endless device that reports size 0 is uploaded chunk by chunk until the server ends the call."""
     async with connect(served.app.target) as client:
         with contextlib.closing(io.FileIO("/dev/zero")) as endless, pytest.raises(RequestError) as raised:
             await client.embed("marengo3.0", Image(file=endless), timeout=60)
@@ -535,14 +535,14 @@ async def test_a_device_is_not_read_into_memory(connect: Connect, served: Served
 
 
 class Growing(io.BytesIO):
-    """A file that says that it is shorter than it is."""
+    """A file that reports a smaller size than it has."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         return 10 if whence else super().seek(offset)
 
 
 async def test_a_file_that_grows_is_an_error(connect: Connect) -> None:
-    """More than was measured is an OSError, not an ever larger message."""
+    """A file that yields more bytes than its measured size is an OSError, not an ever larger message."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         with pytest.raises(OSError, match="grown"):
@@ -556,8 +556,8 @@ def ending() -> Iterator[bytes]:
     raise SystemExit(3)
 
 
-async def test_whatever_a_source_raises_is_raised(served: Served) -> None:
-    """Also what is no Exception ends the call at once, and is not lost in gRPC's thread."""
+async def test_a_base_exception_of_a_source_is_raised(served: Served) -> None:
+    """A BaseException of a source ends the call at once, and is not lost in gRPC's thread."""
 
     def call() -> None:
         with Client(served.app.target) as client:

@@ -52,7 +52,7 @@ def by_values(values: list[float], encoding: Any = pb.VECTOR_ENCODING_FLOAT_VALU
 
 
 def test_equal_values_without_numpy() -> None:
-    """Without numpy vectors are arrays of the standard library with the same values; matrix() says what is missing."""
+    """Without numpy vectors are standard library arrays with equal values; matrix() names the missing package."""
     messages = [pb.Segment(vector=vector(VALUES)), pb.Segment(vector=by_values(VALUES))]
     lines = "\n".join(message.SerializeToString().hex() for message in messages)
     ran = subprocess.run([sys.executable, "-c", PROGRAM], input=lines, capture_output=True, text=True, check=False)
@@ -64,7 +64,7 @@ def test_equal_values_without_numpy() -> None:
 
 @given(st.lists(st.floats(width=32, allow_nan=False), max_size=20))
 def test_both_encodings_are_the_same(values: list[float]) -> None:
-    """Packed and repeated values give the same float32, bit by bit."""
+    """Packed and repeated values give the same float32, bit for bit."""
     packed, repeated = decode(vector(values)), decode(by_values(values))
     assert isinstance(packed, np.ndarray)
     assert isinstance(repeated, np.ndarray)
@@ -86,7 +86,7 @@ def test_a_packed_vector_is_a_view() -> None:
 
 
 def test_a_vector_of_values_is_read_only() -> None:
-    """A vector of a server that ignores the encoding is as read-only as any other."""
+    """A vector of a server that ignores the encoding is read-only too."""
     found = decode(by_values(VALUES))
     assert isinstance(found, np.ndarray)
     assert not found.flags.writeable
@@ -94,7 +94,7 @@ def test_a_vector_of_values_is_read_only() -> None:
 
 @pytest.mark.parametrize("encoding", [pb.VECTOR_ENCODING_FLOAT_VALUES, pb.VECTOR_ENCODING_UNSPECIFIED])
 async def test_a_server_that_ignores_the_encoding(connect: Connect, encoding: Any) -> None:
-    """FLOAT_VALUES, or no encoding at all, is read as well."""
+    """FLOAT_VALUES, or no encoding, is read as well."""
     sent = segment(vector=by_values(VALUES, encoding)), result()
     async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
         embedding = await client.embed("m", Text("a"), timeout=10)
@@ -103,8 +103,8 @@ async def test_a_server_that_ignores_the_encoding(connect: Connect, encoding: An
     assert embedding.matrix().dtype == np.float32
 
 
-async def test_an_encoding_of_the_future_is_no_empty_vector(connect: Connect) -> None:
-    """A vector in an encoding that this client does not know is an error, and not a vector without values."""
+async def test_an_unknown_encoding_is_no_empty_vector(connect: Connect) -> None:
+    """A vector in an unknown encoding is an error, and not a vector without values."""
     strange = pb.Vector(encoding=9, dimensions=2, data=b"\0\1\2\3")  # type: ignore[arg-type]
     sent = segment(vector=strange), result()
     async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:

@@ -1,1 +1,1 @@
-"""How connections to the upstream are made."""
+"""Tests of connections to the upstream."""

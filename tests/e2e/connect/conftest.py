@@ -1,4 +1,4 @@
-"""How connections are made is tested on both event loops: uvloop, and asyncio's own, which Windows has."""
+"""Run the connection tests on both event loops: uvloop, and asyncio's own, which Windows uses."""
 
 import asyncio
 from collections.abc import Callable

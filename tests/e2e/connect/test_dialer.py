@@ -1,4 +1,4 @@
-"""How connections to the upstream are made: addresses, name lookups, TLS, proxies, the time limit, and cancellation."""
+"""Connections to the upstream: addresses, DNS lookups, TLS, proxies, timeout, and cancellation."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ import pytest
 import trustme
 from aiohappyeyeballs import AddrInfoType
 
-from embedwire_server.core.causes import Cause
-from embedwire_server.upstreams.http import diagnosis, dialer
+from embedwire_server.core.failure_causes import Cause
+from embedwire_server.core.proxies import Proxy
+from embedwire_server.upstreams.http import connection_errors, dialer
 from embedwire_server.upstreams.http.dialer import Dialer
-from embedwire_server.upstreams.http.proxies import Proxy
 from embedwire_server.upstreams.http.resolver import Lookup, Resolver
 from tests.support.forward_proxy import REFUSED, ForwardProxy, listening
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Caller(asyncio.Protocol):
-    """Sends, and receives one piece."""
+    """A protocol that sends bytes and receives one piece."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -103,17 +103,17 @@ async def hanging(*_: object) -> Sequence[AddrInfoType]:
 
 
 def nothing() -> None:
-    """No matter whether it was accepted."""
+    """Ignore the connection."""
 
 
 async def failure(made: Dialer, on_accepted: Callable[[], None] = nothing) -> tuple[type[Exception], Cause]:
     with pytest.raises(httpx.TransportError) as caught:
         await made.connect(Caller, on_accepted)
-    return type(caught.value), diagnosis.cause_of(caught.value)
+    return type(caught.value), connection_errors.cause_of(caught.value)
 
 
 def sockets() -> int:
-    """How many this process has open."""
+    """The number of open sockets of this process."""
     links = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -122,7 +122,7 @@ def sockets() -> int:
 
 
 async def test_an_address_that_does_not_respond() -> None:
-    """The next address is connected to long before the time limit, and the socket of the first one is closed."""
+    """The next address is tried long before the timeout, and the socket of the first one is closed."""
     with full() as dead:
         async with echoing() as port:
             made = Dialer(httpx.URL("http://upstream.test"), resolver=resolving(dead, dead, ("127.0.0.1", port)))
@@ -138,7 +138,7 @@ async def test_an_address_that_does_not_respond() -> None:
 
 
 async def test_the_first_address_that_answers_is_used() -> None:
-    """An address that refuses is passed over at once; the order is that of the resolver."""
+    """An address that refuses is skipped at once; the order is that of the resolver."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         refusing = free.getsockname()
     async with echoing() as first, echoing() as second:
@@ -156,7 +156,7 @@ async def test_the_first_address_that_answers_is_used() -> None:
 
 
 async def test_lookups_are_shared_and_cached() -> None:
-    """Connects at the same time, and soon after, need one lookup; a lookup that failed is made again."""
+    """Concurrent connects, and connects soon after, share one lookup; a failed lookup is repeated."""
     lookups = itertools.count(1)
     made = 0
 
@@ -179,19 +179,19 @@ async def test_lookups_are_shared_and_cached() -> None:
         assert {await caller.echo(b"a") for caller in callers} == {b"a"}
     assert await failure(origin) == (httpx.ConnectError, Cause.CONNECTION_REFUSED)
     await failure(origin)
-    assert made == 3  # addresses that could not be reached are not used again
+    assert made == 3  # addresses that could not be reached are removed from the cache
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_an_address_needs_no_lookup(host: str) -> None:
-    """It is its own result, also where every thread of the resolver is busy."""
+    """An IP address is not looked up, so it works also if all threads of the resolver are busy."""
     async with asyncio.timeout(20):
         ((_, kind, _, _, address),) = await Resolver(hanging).addresses(host, 80)
     assert (kind, address[:2]) == (socket.SOCK_STREAM, (host, 80))
 
 
 async def test_a_resolver_that_hangs() -> None:
-    """A lookup without an answer has a cause of its own; simultaneous connects share one lookup."""
+    """A lookup without an answer has a cause of its own; concurrent connects share one lookup."""
     lookups = 0
 
     async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:
@@ -228,7 +228,7 @@ async def test_tls(host: str, authority: Authority) -> None:
 @pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("pieces", [False, True], ids=["whole", "pieces"])
 async def test_a_tunnel(authority: Authority, *, is_tls: bool, pieces: bool) -> None:
-    """To an https origin a proxy is asked for a tunnel by the origin's name, with the credentials; TLS is inside."""
+    """For an https origin a proxy gets CONNECT with the origin's name and the credentials; TLS is inside the tunnel."""
     async with echoing(authority.context("upstream.test")) as port:
         context = authority.context("127.0.0.1") if is_tls else None
         async with ForwardProxy(port, "me:secret", pieces=pieces, context=context).running() as forward:
@@ -245,13 +245,13 @@ async def test_a_tunnel(authority: Authority, *, is_tls: bool, pieces: bool) -> 
 
 
 async def hanging_but_for_proxy(host: str, port: int) -> Sequence[AddrInfoType]:
-    """The name of the origin is for the proxy to look up."""
+    """A resolver for the proxy only: the origin's name is looked up by the proxy."""
     assert host == "127.0.0.1"
     return await found((host, port))(host, port)
 
 
 async def test_an_http_origin_behind_a_proxy() -> None:
-    """The connection is one to the proxy; requests have to be in absolute form, with the credentials."""
+    """The connection is one to the proxy; requests need absolute form and the credentials."""
     async with echoing() as port:
         made = Dialer(httpx.URL("http://upstream.test:81/v1.3"), Proxy("127.0.0.1", port, user=b"me:secret"))
         assert await (await made.connect(Caller, nothing)).echo(b"a") == b"a"
@@ -277,7 +277,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize(("answer", "cause"), ANSWERS.values(), ids=ANSWERS)
 async def test_a_proxy_that_opens_no_tunnel(answer: bytes, cause: Cause) -> None:
-    """What a proxy answers in place of a tunnel has its cause, and the connection to it is closed."""
+    """A response of a proxy other than success to CONNECT has its cause, and the connection is closed."""
     accepted = asyncio.Event()
     async with ForwardProxy(answer=answer).running() as forward:
         proxy = Proxy("127.0.0.1", forward.port, user=b"me:secret")
@@ -287,15 +287,15 @@ async def test_a_proxy_that_opens_no_tunnel(answer: bytes, cause: Cause) -> None
         async with asyncio.timeout(5):
             while forward.open:
                 await asyncio.sleep(0.01)
-    assert diagnosis.cause_of(caught.value) is cause
+    assert connection_errors.cause_of(caught.value) is cause
     if answer.startswith(b"HTTP/1.1 403"):
-        assert diagnosis.words_of(caught.value, cause).endswith("with status 403")
+        assert connection_errors.message_of(caught.value, cause).endswith("with status 403")
     assert "secret" not in repr(caught.value) + repr(caught.value.__cause__) + repr(proxy)
     assert not accepted.is_set()
 
 
 async def test_a_proxy_that_cannot_be_reached(authority: Authority) -> None:
-    """A proxy that refuses, has no name, ends the connection, or has no valid certificate is the cause itself."""
+    """A proxy that refuses, has no name, disconnects, or has an invalid certificate is the cause itself."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         refusing = free.getsockname()[1]
 
@@ -318,7 +318,7 @@ async def test_a_proxy_that_cannot_be_reached(authority: Authority) -> None:
 
 
 async def test_tls_that_fails_inside_a_tunnel(authority: Authority) -> None:
-    """The tunnel is there, so the failure is the upstream's, with the cause that it has without a proxy."""
+    """A TLS failure inside a tunnel is the upstream's, with the same cause as without a proxy."""
     accepted = asyncio.Event()
     async with echoing(authority.context("other.test")) as port, ForwardProxy(port).running() as forward:
         made = Dialer(httpx.URL("https://upstream.test"), Proxy("127.0.0.1", forward.port), authority.path)
@@ -336,7 +336,7 @@ async def test_tls_that_fails_inside_a_tunnel(authority: Authority) -> None:
 
 @contextlib.asynccontextmanager
 async def silent() -> AsyncGenerator[int]:
-    """A server that accepts, reads, and does not answer."""
+    """A server that accepts and reads, and does not answer."""
     async with ForwardProxy(answer=b"").running() as server:
         yield server.port
 
@@ -353,7 +353,7 @@ CAUSES = dict(
 
 @contextlib.asynccontextmanager
 async def stuck(stage: str, seconds: float = dialer.CONNECT_SECONDS) -> AsyncGenerator[Dialer]:
-    """A dialer whose connects do not get beyond a stage."""
+    """A dialer whose connects hang in one stage."""
     async with contextlib.AsyncExitStack() as stack:
         quiet = await stack.enter_async_context(silent())
         tunnel = await stack.enter_async_context(ForwardProxy(answer=CONNECTED).running())
@@ -373,21 +373,21 @@ async def stuck(stage: str, seconds: float = dialer.CONNECT_SECONDS) -> AsyncGen
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_the_time_limit(stage: str) -> None:
-    """Each stage that does not end is ended by the one time limit."""
+    """Each stage that does not end is ended by the one connect timeout."""
     async with stuck(stage, 0.4) as made:
         assert (await failure(made))[1] is CAUSES[stage]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_connect_that_is_cancelled(stage: str) -> None:
-    """It ends at once in each stage, and leaves no socket, and no task but the one lookup that others may wait for."""
+    """A cancelled connect ends at once in each stage, and leaves no socket, and no task but the shared lookup."""
     async with stuck(stage) as made:
         before, tasks = sockets(), len(asyncio.all_tasks())
         connecting = [asyncio.create_task(made.connect(Caller, nothing)) for _ in range(3)]
         async with asyncio.timeout(20):  # they have sockets, or all wait for the lookup
             while sockets() < before + (0 if stage == "name lookup" else 3):
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # on into the stage: a connect may be cancelled anywhere
+        await asyncio.sleep(0.1)  # to various points of the stage: a connect may be cancelled at any of them
         for connect in connecting:
             connect.cancel()
         async with asyncio.timeout(5):

@@ -1,1 +1,1 @@
-"""Tests of the drop-in; the official SDK, on the same sandbox, is the judge of what it returns and raises."""
+"""Tests of the drop-in against the official SDK, which is the reference for results and exceptions."""

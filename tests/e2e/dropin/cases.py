@@ -1,4 +1,4 @@
-"""The table of cases: what is called, under which faults, and in which listed way the drop-in deviates, if it does."""
+"""Table of cases: the call, its faults, and the listed deviation of the drop-in, if there is one."""
 
 import dataclasses
 import io
@@ -8,6 +8,7 @@ from typing import Any
 from embedwire_sandbox import Fault
 from tests.e2e.dropin.sides import Arguments, Materials
 from tests.support.media import Pipe, flac, jpeg, mp3, png, wav
+from tests.support.ports import NO_SERVER
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"
 LONG = "word " * 78
@@ -41,7 +42,7 @@ def body(**parameters: Any) -> dict[str, Any]:
 
 AT_ONCE = {"Retry-After": "0.01"}
 ONCE: Any = {"max_retries": 0}
-OWN = {"empty_429": False}  # the default, said aloud: a case with options has a server that no other case holds back
+OWN = {"empty_429": False}  # the default value, given explicitly: a case with options gets a server of its own
 
 
 def failing(status: int, **more: Any) -> tuple[Fault, ...]:
@@ -107,7 +108,7 @@ AGREE: dict[str, Case] = {
     "text of several failed": Case(
         lambda at: {**three_files(at), "text": "word " * 501}, sandbox={"long_text": "report"}
     ),
-    # What is refused, in the very same words
+    # Rejected with the same message
     "text too long 2.7": Case(call(model_name=OLD, text=LONG, **body(text_truncate="none"))),
     "wrong truncation": Case(call(model_name=OLD, text="x", **body(text_truncate="middle"))),
     "text too long 3.0": Case(call(text="word " * 501), sandbox={"long_text": "reject"}),
@@ -121,7 +122,7 @@ AGREE: dict[str, Case] = {
     "cut flac": Case(call(audio_file=flac(4)[:3000])),
     "offset at the end": Case(call(audio_file=wav(2), audio_start_offset_sec=2)),
     "url of another host": Case(call(image_url="http://192.0.2.1/a.png")),
-    "url nobody serves": Case(call(image_url="http://127.0.0.1:1/a.png")),
+    "url without a server": Case(call(image_url=f"http://{NO_SERVER}/a.png")),
     "url that is missing": Case(lambda at: {"audio_url": f"{at.url}/missing"}),
     "retired model": Case(call(model_name=OLD, text="x"), sandbox={"retire_marengo_27": True}),
     "wrong key": Case(call(text="x"), sandbox={"api_key": "right"}),
@@ -142,7 +143,7 @@ AGREE: dict[str, Case] = {
     "server error": Case(call(text="x"), failing(500, body='{"code": "internal_server_error", "message": "Oops."}')),
     "text-mode file": Case(lambda at: {"image_file": at.stack.enter_context(at.saved("t.txt", b"x").open())}),
     "unknown argument": Case(call(text="x", colour="blue")),
-    # What the server refuses by itself, with the same exception, status and code
+    # Rejected by the server itself, with the same exception, status and code
     "no model": Case(call(model_name="", text="x"), own_words=True),
     "unknown model": Case(call(model_name="marengo9", text="x"), own_words=True),
     "no input": Case(call(), own_words=True),

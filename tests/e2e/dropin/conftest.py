@@ -18,7 +18,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def media_files() -> Iterator[str]:
-    """A URL under which the samples are served, without a slash at its end."""
+    """A URL under which the samples are served, without a trailing slash."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=SAMPLES))
     with server:
         thread = threading.Thread(target=server.serve_forever)

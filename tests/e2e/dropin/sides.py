@@ -1,4 +1,4 @@
-"""The same call on four sides: the official SDK on a sandbox, the drop-in through a server on it; sync and async."""
+"""The same call in four ways: official SDK on a sandbox, drop-in through a server on it; each sync and async."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from tests.support.serving import Served
 
 @dataclasses.dataclass
 class Materials:
-    """What a case makes its arguments of: a folder, a URL of media, and files that are closed afterwards."""
+    """Arguments for a case: a folder, a URL of media, and files that are closed afterwards."""
 
     folder: Path
     url: str
@@ -39,7 +39,7 @@ Arguments = Callable[[Materials], Mapping[str, Any]]
 
 @dataclasses.dataclass
 class Outcome:
-    """What a call came to: a result by the names of the HTTP API, or an exception."""
+    """The outcome of a call: a result with the names of the HTTP API, or an exception."""
 
     result: Any = None
     error: str = ""
@@ -48,7 +48,7 @@ class Outcome:
     body: Any = None
 
     def without_words(self) -> "Outcome":
-        """The same without the body: where both refuse alike, each in its own words."""
+        """The outcome without the body, for cases in which the messages differ."""
         return dataclasses.replace(self, body=None)
 
 
@@ -62,14 +62,14 @@ class Bench:
     url: str
 
     async def official(self, arguments: Arguments, faults: Sequence[Fault] = ()) -> list[Outcome]:
-        """What the official SDK makes of it, sync and async."""
+        """The outcome of the official SDK, sync and async."""
         return [
             await self._run(lambda given, create=create: create(self.sandbox, **given), arguments, faults)
             for create in (create_sync, create_async)
         ]
 
     async def drop_in(self, arguments: Arguments, faults: Sequence[Fault] = ()) -> list[Outcome]:
-        """What the drop-in makes of it, sync and async."""
+        """The outcome of the drop-in, sync and async."""
 
         async def sync(given: Mapping[str, Any]) -> Any:
             with TwelveLabs(target=self.served.app.target) as client:
@@ -88,14 +88,14 @@ class Bench:
             given = {"model_name": "marengo3.0", **arguments(Materials(self.folder, self.url, stack))}
             try:
                 return Outcome(as_float32((await create(given)).dict()))
-            except Exception as error:  # noqa: BLE001 - whatever it is, is what is compared
+            except Exception as error:  # noqa: BLE001 - any exception is compared
                 body = getattr(error, "body", None)
                 code = body.get("code") if isinstance(body, dict) else None
                 return Outcome(None, type(error).__name__, getattr(error, "status_code", None), code, body)
 
 
 def as_float32(value: Any) -> Any:
-    """The same, with every vector as float32, which is what an embedding is made of."""
+    """The same value with every vector as float32, the precision of an embedding."""
     if isinstance(value, dict):
         return {
             name: [float(np.float32(number)) for number in item] if name == "float" else as_float32(item)

@@ -1,4 +1,4 @@
-"""What the drop-in does beyond what the SDK can be compared in."""
+"""Behaviour of the drop-in that cannot be compared with the SDK."""
 
 import asyncio
 import copy
@@ -30,6 +30,7 @@ from embedwire_sandbox import Sandbox
 from tests.e2e.client.services import result, segment, service
 from tests.e2e.sandbox.official import create_sync
 from tests.support.media import Pipe, flac, png
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served, serving
 from tests.support.upstreams import Visit, reply
 
@@ -47,7 +48,7 @@ async def create_at(target: str, *positional: Any, api_key: str | None = None, *
 
 
 def example(client: Any, model: str, audio_url: str, image_url: str) -> list[str]:
-    """What the SDK's page does with a response, after one call with all three inputs."""
+    """The code of the SDK's documentation page, after one call with all three inputs."""
     lines: list[str] = []
 
     def show(segments: Any, most: int = 5) -> None:
@@ -66,8 +67,8 @@ def example(client: Any, model: str, audio_url: str, image_url: str) -> list[str
     return lines
 
 
-async def test_the_pages_example(media_files: str) -> None:
-    """The example of the SDK's page prints the same lines; only the import and the constructor differ."""
+async def test_the_example_of_the_sdk(media_files: str) -> None:
+    """The example of the SDK's documentation prints the same lines; only the import and the constructor differ."""
     async with Sandbox() as sandbox, serving(upstream=sandbox.base_url, api_key="k") as served:
         with httpx.Client() as http, TwelveLabs(target=served.app.target) as ours:
             official = twelvelabs.TwelveLabs(api_key="k", base_url=sandbox.base_url, httpx_client=http)
@@ -79,8 +80,8 @@ async def test_the_pages_example(media_files: str) -> None:
     assert found[0] == "text_embedding"
 
 
-async def test_the_methods_of_results() -> None:
-    """`model_dump` and `json` have the SDK's keys and values; results are frozen, comparable and show no vectors."""
+async def test_methods_of_results() -> None:
+    """`model_dump` and `json` have the SDK's keys and values; results are frozen, comparable, and show no vectors."""
     async with Sandbox() as sandbox, serving(upstream=sandbox.base_url, api_key="test") as served:
         arguments: dict[str, Any] = {"text": "x", "audio_file": flac(7), "image_file": png()}
         expected = await create_sync(sandbox, model_name=NEW, **arguments)
@@ -111,7 +112,7 @@ async def test_model_name_is_positional_too(served: Served) -> None:
 
 @pytest.mark.parametrize("by", ["argument", "body parameter"])
 async def test_text_truncate_on_the_newer_model_warns(served: Served, by: str) -> None:
-    """It is a DeprecationWarning at the caller's line, sync and async, and the call succeeds."""
+    """`text_truncate` is a DeprecationWarning at the caller's line, sync and async, and the call succeeds."""
     given: dict[str, Any] = {"text_truncate": "none"}
     if by != "argument":
         given = {"request_options": {"additional_body_parameters": given}}
@@ -145,8 +146,8 @@ async def test_text_truncate_on_the_newer_model_warns(served: Served, by: str) -
         ({"additional_body_parameters": ["text_truncate"]}, "additional_body_parameters"),
     ],
 )
-async def test_options_without_a_meaning(served: Served, options: dict[str, Any], named: str) -> None:
-    """An option that cannot be honoured is an error that names it, and nothing is sent."""
+async def test_unsupported_options(served: Served, options: dict[str, Any], named: str) -> None:
+    """An unsupported option is an error that names it, and nothing is sent."""
     with pytest.raises((ValueError, TypeError), match=named):
         await create(served, text="x", request_options=options)
 
@@ -165,7 +166,7 @@ async def test_options_without_a_meaning(served: Served, options: dict[str, Any]
         ({"audio_url": "http://x/a.mp3", "audio_start_offset_sec": "1"}, "audio_start_offset_sec"),
     ],
 )
-async def test_arguments_that_cannot_be_meant(served: Served, arguments: dict[str, Any], named: str) -> None:
+async def test_invalid_arguments(served: Served, arguments: dict[str, Any], named: str) -> None:
     """The error names the parameter and stays short, whatever was passed."""
     with pytest.raises((TypeError, FileNotFoundError), match=named) as caught:
         await create(served, **arguments)
@@ -174,7 +175,7 @@ async def test_arguments_that_cannot_be_meant(served: Served, arguments: dict[st
 
 
 async def test_request_id_reaches_server_and_error(served: Served) -> None:
-    """The id from `additional_headers` comes back in the headers of the exception, and the cause knows the reason."""
+    """The id from `additional_headers` is in the headers of the exception, and its cause has the reason."""
     with pytest.raises(BadRequestError) as caught:
         await create(served, image_file=b"x", request_options={"additional_headers": {"X-Request-ID": "mine-1"}})
 
@@ -185,7 +186,7 @@ async def test_request_id_reaches_server_and_error(served: Served) -> None:
 
 
 class Flaky:
-    """An upstream that fails some requests first, and records what it got."""
+    """An upstream that fails some requests first, and records what it received."""
 
     def __init__(self, failures: int, status: int = 503, **headers: str) -> None:
         self.failures = failures
@@ -203,8 +204,8 @@ class Flaky:
 
 
 @pytest.mark.parametrize(("retries", "failures"), [(1, 1), (2, 2)])
-async def test_max_retries_is_what_it_says(scripted: Scripted, retries: int, failures: int) -> None:
-    """Up to n requests follow a failed first one, each with all of the form."""
+async def test_max_retries_is_the_number_of_retries(scripted: Scripted, retries: int, failures: int) -> None:
+    """Up to `max_retries` requests follow a failed first one, each with the complete form."""
     upstream = Flaky(failures)
     async with scripted(upstream) as (served, _):
         await create(served, text="whole", request_options={"max_retries": retries})
@@ -214,8 +215,8 @@ async def test_max_retries_is_what_it_says(scripted: Scripted, retries: int, fai
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-async def test_max_retries_is_no_more_than_it_says(scripted: Scripted, retries: int) -> None:
-    """After the last of them the failure is raised, as the upstream gave it."""
+async def test_max_retries_is_not_exceeded(scripted: Scripted, retries: int) -> None:
+    """After the last retry the failure of the upstream is raised."""
     upstream = Flaky(9)
     async with scripted(upstream) as (served, _):
         with pytest.raises(ApiError) as caught:
@@ -226,7 +227,7 @@ async def test_max_retries_is_no_more_than_it_says(scripted: Scripted, retries: 
 
 
 async def test_the_servers_attempts_count() -> None:
-    """What the server has tried already is taken off `max_retries`, so that the two never multiply."""
+    """Attempts of the server are subtracted from `max_retries`, so that the two never multiply."""
     failing = pb.Failure(code=14, reason=error_reason_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, message="No.")
     asked: list[int] = []
 
@@ -247,7 +248,7 @@ async def test_the_servers_attempts_count() -> None:
 
 
 async def test_segments_of_an_earlier_attempt_are_void(scripted: Scripted) -> None:
-    """What came before a reply broke off is not in the result of the attempt that succeeds."""
+    """Segments of an attempt whose reply broke off are not in the result of a later successful attempt."""
     seen: list[bytes] = []
 
     async def script(visit: Visit) -> None:
@@ -267,7 +268,7 @@ async def test_segments_of_an_earlier_attempt_are_void(scripted: Scripted) -> No
     assert [each.start_offset_sec for each in res.audio_embedding.segments] == [0, 6, 12]
 
 
-async def test_files_are_sent_whole_again(scripted: Scripted, tmp_path: Path) -> None:
+async def test_files_are_sent_completely_in_each_attempt(scripted: Scripted, tmp_path: Path) -> None:
     """Path, open file and bytes are read from the beginning for each attempt, also where they are uploaded."""
     content = bytes(range(256)) * 8000
     (tmp_path / "a.wav").write_bytes(content)
@@ -280,17 +281,17 @@ async def test_files_are_sent_whole_again(scripted: Scripted, tmp_path: Path) ->
 
 
 async def test_a_stream_is_sent_once(scripted: Scripted) -> None:
-    """What cannot be rewound is not sent a second time, half."""
+    """A stream that is not seekable is not sent a second time."""
     upstream = Flaky(1)
-    async with scripted(upstream, max_attempts=1) as (served, _):
+    async with scripted(upstream, retry_max_attempts=1) as (served, _):
         with pytest.raises(ApiError, match="503"):
             await create(served, image_file=Pipe(png()), request_options={"max_retries": 3})
 
     assert len(upstream.bodies) == 1
 
 
-async def test_only_what_failed_is_sent_again(scripted: Scripted) -> None:
-    """Of several inputs, those that succeeded are not paid for twice."""
+async def test_only_failed_inputs_are_sent_again(scripted: Scripted) -> None:
+    """Of several inputs, those that succeeded are not sent again."""
     seen: list[str] = []
 
     async def script(visit: Visit) -> None:
@@ -319,7 +320,7 @@ async def test_the_upstreams_delay_is_waited_for(scripted: Scripted) -> None:
 
 
 async def test_no_retry_that_cannot_end_in_time(scripted: Scripted) -> None:
-    """A delay beyond the deadline is not slept through: the failure is raised at once, with the upstream's hint."""
+    """A delay beyond the deadline is not waited for: the failure is raised at once, with the upstream's hint."""
     upstream = Flaky(1, 429, Retry_After="30")
     async with scripted(upstream) as (served, _):
         began = time.monotonic()
@@ -331,8 +332,8 @@ async def test_no_retry_that_cannot_end_in_time(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 422])
-async def test_what_would_fail_again_is_not_sent_again(scripted: Scripted, status: int) -> None:
-    """A refusal is final, whatever `max_retries` is."""
+async def test_permanent_failures_are_not_retried(scripted: Scripted, status: int) -> None:
+    """A rejection is not retried, whatever `max_retries` is."""
     upstream = Flaky(9, status)
     async with scripted(upstream) as (served, _):
         with pytest.raises(ApiError):
@@ -341,8 +342,8 @@ async def test_what_would_fail_again_is_not_sent_again(scripted: Scripted, statu
     assert len(upstream.bodies) == 1
 
 
-async def test_a_late_modality_does_not_take_the_others(scripted: Scripted) -> None:
-    """Past the deadline, what was answered is returned and what was not has an error message."""
+async def test_a_late_modality_does_not_fail_the_others(scripted: Scripted) -> None:
+    """At the deadline, answered modalities are returned and the others have an error message."""
 
     async def script(visit: Visit) -> None:
         if b"audio_file" in visit.body:
@@ -379,7 +380,7 @@ async def test_segments_of_a_failed_input_are_void(scripted: Scripted) -> None:
     assert res.audio_embedding.error_message
 
 
-async def test_several_failures_are_all_told(served: Served) -> None:
+async def test_several_failures_are_all_reported(served: Served) -> None:
     """The first failure is raised, in the order text, image, audio; the others are notes on it."""
     with pytest.raises(BadRequestError) as caught:
         await create(served, image_file=b"broken", audio_file=b"broken")
@@ -388,9 +389,9 @@ async def test_several_failures_are_all_told(served: Served) -> None:
     assert [note.partition(":")[0] for note in caught.value.__notes__] == ["audio"]
 
 
-async def test_nobody_listens() -> None:
-    """Without a server it is an ApiConnectionError, which is a ConnectionError; with time left, it is retried."""
-    client = TwelveLabs(target="127.0.0.1:1")
+async def test_connection_refused() -> None:
+    """Without a server ApiConnectionError, a ConnectionError, is raised; within the deadline the call is retried."""
+    client = TwelveLabs(target=NO_SERVER)
     with pytest.raises(ApiConnectionError) as caught:
         client.embed.create(NEW, text="x", request_options={"max_retries": 1})
     client.close()
@@ -400,7 +401,7 @@ async def test_nobody_listens() -> None:
 
 
 async def test_deadlines(served: Served) -> None:
-    """The deadline of the client or of the call is an ApiTimeoutError, which is a TimeoutError."""
+    """A deadline of the client or of the call raises ApiTimeoutError, which is a TimeoutError."""
     async with AsyncTwelveLabs(target=served.app.target, timeout=0.001) as client:
         with pytest.raises(ApiTimeoutError) as caught:
             await client.embed.create(NEW, text="x")
@@ -410,7 +411,7 @@ async def test_deadlines(served: Served) -> None:
 
 
 async def test_one_async_client_in_several_loops(served: Served) -> None:
-    """A client made at a module's level serves one `asyncio.run` after the other."""
+    """A client at module level serves several `asyncio.run` one after the other."""
     client = AsyncTwelveLabs(target=served.app.target)
 
     async def run() -> str:
@@ -421,12 +422,12 @@ async def test_one_async_client_in_several_loops(served: Served) -> None:
 
 
 async def test_api_key(scripted: Scripted) -> None:
-    """A key is used where the server takes its callers' keys, and refused in words where it does not."""
+    """An API key is used where the server accepts callers' keys, and rejected with an explanation elsewhere."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(reply())
 
-    async with scripted(script, accept_upstream_keys=True, api_key="servers") as (served, upstream):
+    async with scripted(script, auth_allow_caller_api_keys=True, api_key="servers") as (served, upstream):
         await create(served, text="x", api_key="mine")
         await create(served, text="x")
     async with scripted(script) as (served, _):
@@ -434,24 +435,26 @@ async def test_api_key(scripted: Scripted) -> None:
             await create(served, text="x", api_key="mine")
 
     assert [visit.headers["x-api-key"] for visit in upstream.visits] == ["mine", "servers"]
-    assert caught.value.body["message"].startswith("The api_key parameter is invalid. This server does not take")
+    assert caught.value.body["message"].startswith(
+        "The api_key parameter is invalid. This server does not accept upstream API keys"
+    )
 
 
 def test_a_key_is_not_sent_in_plain_text_over_a_network() -> None:
-    """Beyond loopback, a key needs TLS."""
+    """An API key to a host other than loopback requires TLS."""
     with pytest.raises(ValueError, match="plain text"):
         TwelveLabs(api_key="mine", target="embed.example:50051")
 
 
-def test_what_is_not_covered_says_so() -> None:
-    """The SDK's other resources are an AttributeError that says where they are."""
+def test_missing_resources_are_attribute_errors() -> None:
+    """The SDK's other resources are an AttributeError that refers to the SDK's package."""
     with TwelveLabs() as client:
         for part, name in ((client, "tasks"), (client.embed, "v_2")):
             with pytest.raises(AttributeError, match="twelvelabs"):
                 getattr(part, name)
 
 
-async def test_exceptions_and_results_travel_between_processes(served: Served) -> None:
+async def test_exceptions_and_results_can_be_copied_and_pickled(served: Served) -> None:
     """Every exception and every result survives pickle and copy, with its notes."""
     found: list[Any] = [
         ApiError(headers={"a": "b"}, status_code=503, body={"code": "x"}),
@@ -471,14 +474,14 @@ async def test_exceptions_and_results_travel_between_processes(served: Served) -
 
 
 async def test_media_types_of_http_uploads(served: Served) -> None:
-    """Parameters of a media type, as an HTTP upload has them, are no reason to refuse a file."""
+    """A media type with parameters, as in an HTTP upload, is accepted."""
     res = await create(served, image_file=("p.png", png(), "image/png; charset=utf-8"))
 
     assert res.image_embedding.segments
 
 
 class Duck:
-    """A file that can be read and rewound, and has nothing else of a file."""
+    """A seekable file object with only the methods read and seek."""
 
     def __init__(self, content: bytes) -> None:
         self._file = io.BytesIO(content)
@@ -486,8 +489,8 @@ class Duck:
         self.read, self.seek = self._file.read, self._file.seek
 
 
-async def test_whatever_can_be_rewound_is(scripted: Scripted) -> None:
-    """A file without `seekable()` starts at its beginning too, for each attempt."""
+async def test_a_file_without_seekable_is_rewound(scripted: Scripted) -> None:
+    """A file without `seekable()` is read from its beginning in each attempt."""
     upstream = Flaky(1)
     async with scripted(upstream) as (served, _):
         await create(served, image_file=Duck(b"the whole of it"), request_options={"max_retries": 1})
@@ -495,8 +498,8 @@ async def test_whatever_can_be_rewound_is(scripted: Scripted) -> None:
     assert ["the whole of it" in body.decode() for body in upstream.bodies] == [True, True]
 
 
-async def test_an_offset_without_audio_is_not_ignored_in_silence(served: Served) -> None:
-    """It warns at the caller's line, and its type is checked all the same."""
+async def test_an_offset_without_audio_is_a_warning(served: Served) -> None:
+    """An offset without audio warns at the caller's line, and its type is still checked."""
     with pytest.warns(UserWarning, match="audio_start_offset_sec") as caught:
         await create(served, text="x", audio_start_offset_sec=1)
     with pytest.raises(TypeError, match="audio_start_offset_sec"):
@@ -505,8 +508,8 @@ async def test_an_offset_without_audio_is_not_ignored_in_silence(served: Served)
     assert Path(caught[0].filename) == Path(__file__)
 
 
-async def test_a_400_that_is_no_json_is_a_plain_error(scripted: Scripted) -> None:
-    """As with the SDK, only a refusal in the upstream's own words is a BadRequestError."""
+async def test_a_400_that_is_not_json(scripted: Scripted) -> None:
+    """A 400 whose body is not the upstream's JSON is a plain ApiError, not a BadRequestError, as with the SDK."""
 
     async def script(visit: Visit) -> None:
         await visit.answer(b"<html>", 400)

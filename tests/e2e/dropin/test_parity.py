@@ -1,4 +1,4 @@
-"""Case by case, the drop-in through a server agrees with the official SDK, on the same sandbox."""
+"""Each case gives the same with the drop-in through a server as with the official SDK, on the same sandbox."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
@@ -31,7 +31,7 @@ async def bench(folder: Path, url: str, options: Mapping[str, Any]) -> AsyncGene
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def media_url() -> AsyncGenerator[str]:
-    """Serve /picture and /sound, and nothing else."""
+    """Serve /picture and /sound only."""
     files = {"picture": (png(), "image/png"), "sound": (flac(7), "audio/flac")}
 
     async def give(request: web.Request) -> web.Response:
@@ -53,7 +53,7 @@ async def patient(media_url: str, tmp_path_factory: pytest.TempPathFactory) -> A
 
 @contextlib.asynccontextmanager
 async def suited(case: Case, patient: Bench) -> AsyncGenerator[Bench]:
-    """The patient bench, or one with the options that the case needs."""
+    """The shared bench, or one with the options that the case needs."""
     if not case.sandbox:
         yield patient
         return
@@ -64,7 +64,7 @@ async def suited(case: Case, patient: Bench) -> AsyncGenerator[Bench]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", AGREE)
 async def test_agrees(patient: Bench, name: str) -> None:
-    """Sync and async, result or exception: value for value what the official SDK gives."""
+    """Sync and async, each result or exception equals that of the official SDK in every value."""
     case = AGREE[name]
     async with suited(case, patient) as ready:
         expected = await ready.official(case.arguments, case.faults)
@@ -80,7 +80,7 @@ async def test_agrees(patient: Bench, name: str) -> None:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", DEVIATE)
 async def test_deviates_as_listed(patient: Bench, name: str) -> None:
-    """Where it differs, it does so in the way that the README lists, and both sides are as described there."""
+    """A deviation is listed in the README, and both sides behave as described there."""
     case = DEVIATE[name]
     async with suited(case, patient) as ready:
         expected = await ready.official(case.arguments, case.faults)
@@ -95,7 +95,7 @@ async def test_deviates_as_listed(patient: Bench, name: str) -> None:
 
 
 def test_there_are_enough_cases() -> None:
-    """At least forty calls agree in every value, beside those where the words differ."""
+    """At least forty calls agree in every value, besides those with different messages."""
     assert sum(not case.own_words for case in AGREE.values()) >= 40
 
 

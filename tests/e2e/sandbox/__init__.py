@@ -1,1 +1,1 @@
-"""Tests of the sandbox; the official SDK is the judge of what it says over HTTP."""
+"""Tests of the sandbox; the official SDK is the reference for its HTTP responses."""

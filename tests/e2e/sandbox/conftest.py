@@ -13,7 +13,7 @@ from tests.support.media import flac, png
 
 @pytest.fixture(autouse=True)
 def _no_override(monkeypatch: pytest.MonkeyPatch) -> None:
-    # This variable would beat the base URL that a test gives.
+    # This variable would override the base URL of a test.
     monkeypatch.delenv("TWELVELABS_BASE_URL", raising=False)
 
 
@@ -31,7 +31,7 @@ def create(request: pytest.FixtureRequest) -> Create:
 
 @pytest.fixture
 async def media_url() -> AsyncIterator[str]:
-    """Serve /picture, /sound, /moved and /endless, and nothing else; the URL ends without a slash."""
+    """Serve /picture, /sound, /moved and /endless only; the URL has no trailing slash."""
 
     async def picture(_: web.Request) -> web.Response:
         return web.Response(body=png(), content_type="image/png")

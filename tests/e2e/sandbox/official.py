@@ -1,4 +1,4 @@
-"""The official SDK, sync and async, pointed at a sandbox, and plain HTTP for what the SDK would never send."""
+"""The official SDK, sync and async, connected to a sandbox, and plain HTTP for requests that the SDK cannot send."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -35,7 +35,7 @@ async def create_async(sandbox: Sandbox, **arguments: Any) -> EmbeddingResponse:
 
 @asynccontextmanager
 async def plain(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a plain HTTP client that knows the base URL and the key."""
+    """A plain HTTP client with the base URL and the key."""
     async with httpx.AsyncClient(
         base_url=sandbox.base_url, headers={"x-api-key": KEY}, verify=False, trust_env=False
     ) as http:
@@ -43,7 +43,7 @@ async def plain(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def form(**fields: str | bytes) -> dict[str, Any]:
-    """Return the arguments of a request with these field parts, for Marengo 3.0 unless it says otherwise."""
+    """The arguments of a request with these fields, for Marengo 3.0 unless they name another model."""
     return {"files": {name: (None, value) for name, value in {"model_name": "marengo3.0", **fields}.items()}}
 
 

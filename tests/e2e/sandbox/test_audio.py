@@ -1,4 +1,4 @@
-"""Sound: windows, decoding, and vectors."""
+"""Audio: windows, decoding, and vectors."""
 
 import io
 import tracemalloc
@@ -55,7 +55,7 @@ def noise(seconds: float) -> Samples:
     ],
 )
 def test_even_windows(length: float, starts: list[float]) -> None:
-    """Marengo 2.7 cuts into as many equal windows as bring their length nearest to 10 seconds."""
+    """Marengo 2.7 cuts as many equal windows as bring their length nearest to 10 seconds."""
     assert starts == [window.start for window in windows(MARENGO_27, 0, length)]
 
 
@@ -70,12 +70,12 @@ def test_even_windows(length: float, starts: list[float]) -> None:
     ],
 )
 def test_fixed_windows(start: float, end: float, edges: list[tuple[float, float]]) -> None:
-    """Marengo 3.0 cuts windows of 6 seconds from the start offset; the last is what remains."""
+    """Marengo 3.0 cuts windows of 6 seconds from the start offset; the last window is the remainder."""
     assert edges == list(windows(MARENGO_30, start, end))
 
 
-def test_start_offset_is_heard() -> None:
-    """A segment holds what sounds at its offset, in a format that seeks and in one that does not."""
+def test_start_offset() -> None:
+    """A segment has the sound at its offset, in a seekable format and in another one."""
     silence_then_tone = np.concatenate([np.zeros(32000, dtype=np.float32), tone(6)])
     for container in ("WAV", "FLAC", "MP3"):
         heard = segments(sound(silence_then_tone, container), start=2.0)[0]
@@ -101,7 +101,7 @@ def test_rates_are_near() -> None:
 
 
 def test_sounds_are_far() -> None:
-    """Two tones, noise and silence are told apart, and two near tones are nearer than two far ones."""
+    """Two tones, noise and silence have distant vectors, and two near tones are nearer than two far ones."""
     low, near, high = first(flac(6, 440)), first(flac(6, 450)), first(flac(6, 880))
     hiss, silence = first(sound(noise(6))), first(sound(np.zeros(96000, dtype=np.float32)))
 
@@ -109,8 +109,8 @@ def test_sounds_are_far() -> None:
     assert max(low @ high, low @ hiss, high @ hiss, low @ silence, hiss @ silence) < 0.5
 
 
-def test_rhythm_is_told_apart() -> None:
-    """The `transcription` vectors tell a beat from a drone and not one pitch from another."""
+def test_rhythm_is_distinguished() -> None:
+    """The `transcription` vectors distinguish a beat from a drone, and not one pitch from another."""
     beat = tone(6) * (np.arange(96000) % 8000 < 2000)
     drone = first(flac(6), "transcription")
 
@@ -118,7 +118,7 @@ def test_rhythm_is_told_apart() -> None:
     assert drone @ first(flac(6, 880), "transcription") > 0.9
 
 
-def test_tempo_is_told_apart() -> None:
+def test_tempo_is_distinguished() -> None:
     """Two beats of different tempo differ in their `transcription` vectors, wherever they begin."""
     slow, late, fast = [
         first(sound((tone(6) * ((np.arange(96000) + shift) % period < 2000)).astype(np.float32)), "transcription")
@@ -131,13 +131,13 @@ def test_tempo_is_told_apart() -> None:
 @pytest.mark.parametrize("length", [1, 7, 1000, 96001])
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_odd_sounds(length: int, level: float) -> None:
-    """Silence, a constant and a stretch of a few samples have unit vectors like any sound."""
+    """Silence, a constant and a stretch of a few samples have unit vectors."""
     for segment in segments(sound(np.full(length, level, dtype=np.float32), "WAV")):
         assert np.linalg.norm(segment.vector) == pytest.approx(1, abs=1e-6)
 
 
 def test_samples_that_are_no_numbers() -> None:
-    """A file of floats that holds infinities and NaN still has finite vectors."""
+    """A file of floats with infinities and NaN has finite vectors."""
     out = io.BytesIO()
     soundfile.write(out, np.array([np.nan, np.inf, -np.inf, 1e30] * 4000), 16000, format="WAV", subtype="FLOAT")
     assert all(np.isfinite(segment.vector).all() for segment in segments(out.getvalue()))
@@ -160,13 +160,13 @@ def test_mp3_length() -> None:
 
 
 def test_start_beyond_the_end() -> None:
-    """A start at the end or beyond is a fault of the request, not of the file."""
+    """A start at or beyond the end is an error of the request, not of the file."""
     with pytest.raises(RefusalError, match="audio_start_offset_sec"):
         segments(wav(2), start=2.0)
 
 
 def test_memory_is_bounded() -> None:
-    """Ten minutes of sound are embedded in less memory than one minute of samples takes."""
+    """Ten minutes of audio are embedded in less memory than one minute of samples takes."""
     content = wav(600, rate=8000)
     with upload(content) as given:
         list(audio_segments(given, MARENGO_30, 590.0, OPTIONS))  # fills the caches

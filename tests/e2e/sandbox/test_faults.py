@@ -19,7 +19,7 @@ AUDIO: dict[str, Any] = {
 
 
 async def test_status(sandbox: Sandbox) -> None:
-    """A status comes with its body and headers, and the headers of every reply."""
+    """A status fault comes with its body and headers, and the headers of every reply."""
     sandbox.faults.add(
         Fault("status", status=429, headers={"Retry-After": "2"}, body=""),
         Fault("status", status=500, body="<h1>Oops</h1>", content_type="text/html"),
@@ -36,7 +36,7 @@ async def test_status(sandbox: Sandbox) -> None:
 
 
 async def test_delay(sandbox: Sandbox) -> None:
-    """A delay comes before the headers, and the reply is good."""
+    """A delay precedes the headers of a good reply."""
     sandbox.faults.add(Fault("delay", delay_sec=0.2))
     started = time.monotonic()
     async with plain(sandbox) as http, http.stream("POST", "/embed", **form(text="x")) as reply:
@@ -46,8 +46,8 @@ async def test_delay(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("after_bytes", [0, 300, 9000])
 async def test_trickle(sandbox: Sandbox, after_bytes: int) -> None:
-    """A trickle pauses in the middle of the body, which arrives whole; beyond its end there is no pause."""
-    pause = 0.2 if after_bytes < 9000 else 600  # a pause beyond the end would be seen on any machine
+    """A trickle pauses in the middle of the body, which arrives complete; beyond its end there is no pause."""
+    pause = 0.2 if after_bytes < 9000 else 600  # a pause beyond the end would show on any machine
     sandbox.faults.add(Fault("trickle", after_bytes=after_bytes, pause_sec=pause))
     arrivals = []
     async with plain(sandbox) as http, http.stream("POST", "/embed", **form(text="x")) as reply:
@@ -64,13 +64,13 @@ async def test_trickle(sandbox: Sandbox, after_bytes: int) -> None:
 
 async def collect(reply: httpx.Response, chunks: list[bytes]) -> None:
     async for chunk in reply.aiter_bytes():
-        chunks.append(chunk)  # noqa: PERF401  # what came before the error counts
+        chunks.append(chunk)  # noqa: PERF401  # pieces before the error count
 
 
 @pytest.mark.parametrize("after_bytes", [0, 1, 500])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 async def test_cut(sandbox: Sandbox, after_bytes: int, chunked: bool) -> None:  # noqa: FBT001
-    """A cut ends the connection after exactly so many bytes of the body."""
+    """A cut ends the connection after exactly that many bytes of the body."""
     sandbox.faults.add(Fault("cut", after_bytes=after_bytes))
     chunks: list[bytes] = []
     async with plain(sandbox) as http, http.stream("POST", "/embed", **(AUDIO if chunked else form(text="x"))) as reply:
@@ -95,7 +95,7 @@ async def test_no_answer(sandbox: Sandbox, kind: Any, error: type[Exception], be
 
 @pytest.mark.parametrize("after_bytes", [0, 5, 20, 400])
 async def test_malformed(sandbox: Sandbox, after_bytes: int) -> None:
-    """A malformed reply is no JSON, wherever it is spoilt."""
+    """A malformed reply is invalid JSON, wherever it is corrupted."""
     sandbox.faults.add(Fault("malformed_json", after_bytes=after_bytes))
     reply = await post(sandbox, **form(text="x"))
 
@@ -105,7 +105,7 @@ async def test_malformed(sandbox: Sandbox, after_bytes: int) -> None:
 
 
 async def test_content(sandbox: Sandbox) -> None:
-    """The faults of the content spoil what they say, and of their modality only."""
+    """Content faults corrupt their part of the reply, and only for their modality."""
     sandbox.faults.add(
         Fault("no_model_name"),
         Fault("no_segments", modality="audio"),
@@ -123,7 +123,7 @@ async def test_content(sandbox: Sandbox) -> None:
 
 
 async def test_numbers(sandbox: Sandbox) -> None:
-    """A number that is none, and one that is too large, stand in the reply as a broken service writes them."""
+    """NaN and too large numbers are in the reply in the notation of a broken service."""
     sandbox.faults.add(Fault("nan"), Fault("overflow"))
     nan, overflow = [(await post(sandbox, **form(text="x"))).text for _ in range(2)]
 
@@ -131,8 +131,8 @@ async def test_numbers(sandbox: Sandbox) -> None:
     assert '"float":[1e400,' in overflow
 
 
-async def test_sdk_sees_them(sandbox: Sandbox) -> None:
-    """The official SDK reads a spoilt reply as it would read the service's."""
+async def test_sdk_reads_faults(sandbox: Sandbox) -> None:
+    """The official SDK reads a corrupted reply as it would read the service's."""
     sandbox.faults.add(Fault("modality_error", modality="image", message="Image file is not valid."))
     reply = await create_async(sandbox, model_name="marengo3.0", text="x", image_file=png())
 
@@ -141,7 +141,7 @@ async def test_sdk_sees_them(sandbox: Sandbox) -> None:
 
 
 def test_script() -> None:
-    """A call takes the first fault that matches it, as often as it is good for."""
+    """A call uses up one count of the first fault that matches it."""
     script = FaultScript()
     audio, twice, always = Fault("nan", modality="audio"), Fault("delay", times=2), Fault("cut", times=None)
     script.add(audio, twice)
@@ -175,7 +175,7 @@ def test_script() -> None:
     ids=str,
 )
 async def test_wrong_faults_over_http(sandbox: Sandbox, wrong: Any) -> None:
-    """A fault that makes no sense is a 400, and the list stays as it was."""
+    """An invalid fault is a 400, and the list is not changed."""
     sandbox.faults.add(Fault("nan"))
     url = sandbox.base_url.replace("/v1.3", "/sandbox/faults")
     async with plain(sandbox) as http:
@@ -186,7 +186,7 @@ async def test_wrong_faults_over_http(sandbox: Sandbox, wrong: Any) -> None:
 
 
 async def test_control(sandbox: Sandbox) -> None:
-    """Faults can be put, seen with what is left of them, and deleted over HTTP."""
+    """Faults can be added, listed with their remaining counts, and deleted over HTTP."""
     url = sandbox.base_url.replace("/v1.3", "/sandbox/faults")
     async with plain(sandbox) as http:
         put = await http.put(url, json={"faults": [{"kind": "status", "status": 502, "times": 3, "modality": "text"}]})
@@ -204,7 +204,7 @@ async def test_control(sandbox: Sandbox) -> None:
 
 
 async def test_latency() -> None:
-    """The latency knob delays every embedding call."""
+    """The latency option delays every embedding call."""
     async with Sandbox(SandboxOptions(latency_sec=0.1)) as sandbox:
         started = time.monotonic()
         await post(sandbox, **form(text="x"))
@@ -212,7 +212,7 @@ async def test_latency() -> None:
 
 
 async def test_stop_ends_a_delay() -> None:
-    """A stop does not wait for a scripted delay to end."""
+    """Stopping the sandbox ends a scripted delay."""
     async with Sandbox() as sandbox:
         sandbox.faults.add(Fault("trickle", after_bytes=10, pause_sec=60))
         async with plain(sandbox) as http, http.stream("POST", "/embed", **form(text="x")):

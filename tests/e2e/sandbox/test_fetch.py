@@ -1,4 +1,4 @@
-"""Fetching media: which request is sent for a URL, and which hosts are asked."""
+"""Fetching of media: the request for a URL, and the allowed hosts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from tests.support.media import png
 
 
 class Files:
-    """Answers every request with a picture, and keeps the head of each, byte by byte."""
+    """A server that answers every request with a picture, and records the head of each byte for byte."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []
@@ -80,7 +80,7 @@ SIGNED = (
     ],
 )
 async def test_request_line(files: Files, target: str) -> None:
-    """A URL is asked for byte by byte as it was given."""
+    """The request line has the URL byte for byte as given."""
     await fetch(f"http://127.0.0.1:{files.port}{target}")
     assert files.line == f"GET {target} HTTP/1.1"
 
@@ -95,14 +95,14 @@ async def test_request_line(files: Files, target: str) -> None:
         ("/é?ü=%20", "/%C3%A9?%C3%BC=%20"),
     ],
 )
-async def test_what_a_request_line_cannot_hold(files: Files, given: str, sent: str) -> None:
-    """An empty path is a slash, a fragment stays here, and what is not ASCII is encoded; all else stays as it is."""
+async def test_normalised_request_lines(files: Files, given: str, sent: str) -> None:
+    """An empty path is a slash, a fragment is not sent, and non-ASCII is encoded; all else is unchanged."""
     await fetch(f"http://127.0.0.1:{files.port}{given}")
     assert files.line == f"GET {sent} HTTP/1.1"
 
 
 async def test_scheme_and_host(files: Files) -> None:
-    """A scheme and a host in upper case are understood, and user info becomes a header."""
+    """A scheme and a host in upper case are accepted, and user info becomes a header."""
     await fetch(f"HTTP://us%40er:pa%3Ass@LocalHost:{files.port}/A")
     assert files.line == "GET /A HTTP/1.1"
     assert files.headers["Host"].lower() == f"localhost:{files.port}"
@@ -112,7 +112,7 @@ async def test_scheme_and_host(files: Files) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "167772161",  # 10.0.0.1, which the system understands
+        "167772161",  # 10.0.0.1, in a notation that the system accepts
         "10.1",
         "10.0.0.1",
         "0.0.0.0",
@@ -125,7 +125,7 @@ async def test_scheme_and_host(files: Files) -> None:
     ],
 )
 async def test_other_hosts(host: str) -> None:
-    """However the address of another host is written, it is refused."""
+    """Another host is refused in every notation of its address."""
     with pytest.raises(RefusalError, match=r"loopback|host"):
         await fetch(f"http://{host}:1/a")
 
@@ -150,7 +150,7 @@ async def test_other_hosts(host: str) -> None:
     ],
 )
 async def test_no_url(files: Files, url: str) -> None:
-    """What is no URL is refused, and nothing is asked."""
+    """An invalid URL is refused without a request."""
     with pytest.raises(RefusalError, match="image_url"):
         await fetch(url.format(port=files.port))
     assert not files.heads

@@ -1,4 +1,4 @@
-"""Multipart bodies that the SDK does not send but a client of another make may."""
+"""Multipart bodies in forms that the SDK does not send and other clients may."""
 
 from collections.abc import AsyncIterator
 
@@ -31,15 +31,15 @@ async def in_crumbs(content: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_any_order(sandbox: Sandbox) -> None:
-    """A file may come before the model's name, and a boundary may be quoted."""
+    """A file may precede the model's name, and a boundary may be quoted."""
     content = body(part('name="image_file"; filename="a.png"', png()), TEXT, MODEL)
     reply = await post(sandbox, {"Content-Type": f'multipart/form-data; boundary="{BOUNDARY}"'}, content=content)
 
     assert (reply.status_code, sandbox.journal[-1].parts) == (200, ["image_file", "text", "model_name"])
 
 
-async def test_chunked_in_crumbs(sandbox: Sandbox) -> None:
-    """Where the body is torn apart makes no difference."""
+async def test_chunked_in_small_pieces(sandbox: Sandbox) -> None:
+    """The result does not depend on where the body is split."""
     content = body(MODEL, part('name="audio_file"; filename="a.wav"', wav(2, rate=8000)), TEXT)
     torn = await post(sandbox, TYPE, content=in_crumbs(content))
 
@@ -47,8 +47,8 @@ async def test_chunked_in_crumbs(sandbox: Sandbox) -> None:
     assert torn.json() == (await post(sandbox, TYPE, content=content)).json()
 
 
-async def test_files_have_no_escape(sandbox: Sandbox) -> None:
-    """A file may contain what looks like a boundary, and headers of a part that mean nothing here are ignored."""
+async def test_files_may_contain_boundaries(sandbox: Sandbox) -> None:
+    """A file may contain text like a boundary, and unknown headers of a part are ignored."""
     lookalike = f"\r\n--{BOUNDARY[:-1]}\r\n--".encode()
     image = part('name="image_file"; filename="/a"', png() + lookalike, "Content-Length: 3", "Content-Type: image/gif")
     reply = await post(sandbox, TYPE, content=body(MODEL, image))
@@ -75,7 +75,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 async def test_broken(sandbox: Sandbox, case: str) -> None:
-    """What is no complete form is a 400 with `content_type_invalid`."""
+    """An incomplete form is a 400 with `content_type_invalid`."""
     headers, content = BROKEN[case]
     reply = await post(sandbox, headers, content=content)
 
@@ -83,14 +83,14 @@ async def test_broken(sandbox: Sandbox, case: str) -> None:
 
 
 async def test_no_utf8(sandbox: Sandbox) -> None:
-    """Text that is not UTF-8 is refused by name."""
+    """Text that is not UTF-8 is refused, and the message names its field."""
     reply = await post(sandbox, **form(text=b"\xff\xfe"))
 
     assert (reply.status_code, reply.json()["message"]) == (400, "The text parameter is invalid. It is not UTF-8.")
 
 
 async def test_size_caps() -> None:
-    """A field, a file and a body each have a cap; the first two are named, the last is a 413."""
+    """A field, a file and a body each have a maximum size; the first two are named, the last is a 413."""
     options = SandboxOptions(max_field_bytes=100, max_file_bytes=1000, max_body_bytes=3000)
     async with Sandbox(options) as sandbox:
         field = await post(sandbox, **form(text="x" * 101))
@@ -104,7 +104,7 @@ async def test_size_caps() -> None:
 
 
 async def test_large_file_is_spooled(sandbox: Sandbox) -> None:
-    """A file of several megabytes is read whole from its spool."""
+    """A file of several megabytes is read completely from its spool."""
     image = png() + bytes(6_000_000)
     reply = await post(sandbox, TYPE, content=body(MODEL, part('name="image_file"', image)))
 

@@ -1,4 +1,4 @@
-"""Pictures: limits and vectors."""
+"""Images: limits and vectors."""
 
 import io
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def scene(seed: int) -> Image.Image:
 
 
 def test_near() -> None:
-    """The same picture is near itself as a JPEG, smaller, and with a trace of noise."""
+    """A picture is near itself as a JPEG, smaller, and with slight noise."""
     image = scene(1)
     original = vector(picture(image, "PNG"))
     noise = np.random.RandomState(0).randint(-3, 4, (300, 400, 3))
@@ -50,7 +50,7 @@ def test_near() -> None:
 
 
 def test_far() -> None:
-    """Another picture is far, and further than the same in grey."""
+    """Another picture is far, and further than the same one in grey."""
     image = scene(1)
     original = vector(picture(image, "PNG"))
     other = original @ vector(picture(scene(2), "PNG"))
@@ -72,7 +72,7 @@ def test_plain_colours() -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16", "CMYK"])
 def test_modes(mode: str) -> None:
-    """Every colour mode of the two formats is decoded; what is transparent counts as white."""
+    """Every colour mode of the two formats is decoded; transparent pixels count as white."""
     image = Image.new("I;16", (200, 200)) if mode == "I;16" else scene(1).convert(mode)
     encoded = picture(image, "JPEG" if mode == "CMYK" else "PNG")
 
@@ -80,14 +80,14 @@ def test_modes(mode: str) -> None:
 
 
 def test_transparent() -> None:
-    """A picture that is all transparent looks white, whatever colour hides there."""
+    """A fully transparent picture counts as white, whatever colour its pixels have."""
     hidden = vector(picture(Image.new("RGBA", (200, 200), (255, 0, 0, 0)), "PNG"))
 
     assert hidden @ vector(png(color=(255, 255, 255))) > 0.999
 
 
 def test_smallest() -> None:
-    """The limit of each model is met exactly: its side is accepted, one pixel less is not."""
+    """The minimum side of each model is accepted, one pixel less is not."""
     for model in (MARENGO_27, MARENGO_30):
         side = model.min_image_side
         with upload(png(side, side)) as given:
@@ -97,7 +97,7 @@ def test_smallest() -> None:
 
 
 def test_bombs() -> None:
-    """A picture with too many pixels is refused before it is decoded, by our cap and by Pillow's."""
+    """A picture with too many pixels is refused before it is decoded, by the sandbox's limit and by Pillow's."""
     with pytest.raises(MediaError, match="at most 90000"):
         vector(png(301, 300), max_pixels=90_000)
     bomb = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Sound whose header leaves its length open, or claims a false one."""
+"""Audio files whose header leaves the length open, or has a false one."""
 
 import asyncio
 import struct
@@ -22,26 +22,26 @@ MELODY = np.concatenate([tone(2, hertz) for hertz in (262, 330, 392, 523, 330, 2
 
 
 def with_samples(content: bytes, samples: int) -> bytes:
-    """A FLAC file whose header claims so many samples; 0 leaves it open."""
+    """A FLAC file whose header has that number of samples; 0 leaves it open."""
     packed = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
     return content[:18] + packed.to_bytes(8, "big") + content[26:]
 
 
 def with_sizes(content: bytes, data: int, riff: int | None = None) -> bytes:
-    """A WAV file whose header claims these sizes."""
+    """A WAV file whose header has these sizes."""
     at = content.index(b"data") + 4
     changed = content[:at] + struct.pack("<I", data) + content[at + 4 :]
     return changed if riff is None else changed[:4] + struct.pack("<I", riff) + changed[8:]
 
 
 def with_frames(content: bytes, frames: int, flags: int = 15) -> bytes:
-    """An MP3 file whose tag claims so many frames."""
+    """An MP3 file whose tag has that number of frames."""
     at = content.index(b"Xing") + 4
     return content[:at] + struct.pack(">II", flags, frames) + content[at + 8 :]
 
 
 def without_tag(content: bytes) -> bytes:
-    """An MP3 file that begins with its first frame of sound."""
+    """An MP3 file that begins with its first frame of audio."""
     return content[content.index(content[:2], 4) :]
 
 
@@ -76,12 +76,12 @@ COMPLETE = {
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_27], ids=lambda model: model.name)
 @pytest.mark.parametrize("name", OPEN)
 def test_open_length(name: str, model: Model, start: float) -> None:
-    """A file that leaves its length open has the segments of the same file with its length."""
+    """A file without a length has the segments of the same file with its length."""
     assert is_same(segments(OPEN[name], model, start), segments(COMPLETE[name], model, start))
 
 
 def test_mp3_without_a_tag() -> None:
-    """An MP3 file of variable bit rate without a tag is heard to its end."""
+    """An MP3 file of variable bit rate without a tag is decoded to its end."""
     whole, bare = segments(sound(MELODY, "MP3")), segments(without_tag(sound(MELODY, "MP3")))
     assert len(bare) == len(whole)
     assert bare[-1].end_offset_sec == pytest.approx(14, abs=0.1)
@@ -90,7 +90,7 @@ def test_mp3_without_a_tag() -> None:
 
 
 def test_mp3_with_garbage() -> None:
-    """A tag in front of an MP3 file, and another behind it, change nothing."""
+    """A tag before an MP3 file, and another behind it, do not change its segments."""
     tag = b"ID3\4\0\0\0\0\2\0" + bytes(256)
     tagged = tag + with_frames(sound(MELODY, "MP3"), 0) + b"TAG" + bytes(125)
     assert is_same(segments(tagged), segments(sound(MELODY, "MP3")))
@@ -99,7 +99,7 @@ def test_mp3_with_garbage() -> None:
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_27], ids=lambda model: model.name)
 @pytest.mark.parametrize("start", [15.0, 1e6])
 def test_start_beyond_an_open_length(model: Model, start: float) -> None:
-    """A start beyond the end is refused with the real length, also where the header tells none."""
+    """A start beyond the end is refused with the real length, also if the header has none."""
     with pytest.raises(RefusalError, match=r"14\.000 seconds"):
         segments(OPEN["FLAC"], model, start)
 
@@ -116,7 +116,7 @@ FALSE = {
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_27], ids=lambda model: model.name)
 @pytest.mark.parametrize("name", FALSE)
 def test_false_length(name: str, model: Model, start: float) -> None:
-    """A file that claims days of sound and ends after two seconds is broken; saying so takes little memory."""
+    """A file whose header has days of audio and which ends after two seconds is an error, in little memory."""
     tracemalloc.start()
     with pytest.raises((MediaError, RefusalError)):
         segments(FALSE[name], model, start)
@@ -156,7 +156,7 @@ def wav_head(channels: int, rate: int, bits: int, data: int = 64) -> bytes:
     ],
 )
 def test_false_headers(content: bytes) -> None:
-    """A header that no file can keep is an error, soon and in little memory."""
+    """A header with impossible values is an error, soon and in little memory."""
     tracemalloc.start()
     with pytest.raises(MediaError):
         segments(content)
@@ -167,13 +167,13 @@ def test_false_headers(content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [wav(30), with_samples(flac(30), 0)], ids=["known", "open"])
 def test_longest(content: bytes) -> None:
-    """Only so many samples are decoded; the message says how many seconds they are."""
+    """At most that many samples are decoded; the message has the limit in seconds."""
     with upload(content) as given, pytest.raises(MediaError, match="20 seconds"):
         list(audio_segments(given, MARENGO_30, 0.0, SandboxOptions(max_audio_samples=20 * 16000)))
 
 
 def test_decoding_stops() -> None:
-    """Between two blocks the decoding asks whether it is still wanted, also while it counts and while it skips."""
+    """Decoding checks for cancellation between two blocks, also while it counts and while it skips."""
     for content, start in ((with_samples(flac(60), 0), 0.0), (flac(60), 50.0), (flac(60), 0.0)):
         stop, asked = Stop(), 0
 
@@ -190,7 +190,7 @@ def test_decoding_stops() -> None:
 
 
 async def test_a_cancelled_call_stops_its_thread() -> None:
-    """A call that is cancelled ends the work of its thread, and work that waits for a thread never begins."""
+    """Cancelling a call ends the work of its thread, and queued work never begins."""
     threads, stop = Threads(1), Stop()
     began, ended, never = asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -218,8 +218,8 @@ async def test_a_cancelled_call_stops_its_thread() -> None:
     threads.close()
 
 
-async def test_a_client_that_leaves_ends_its_call(sandbox: Sandbox) -> None:
-    """A client that closes its connection cancels its call, which frees the thread and the files of that call."""
+async def test_a_disconnected_client_ends_its_call(sandbox: Sandbox) -> None:
+    """A client that closes its connection cancels its call, which frees its thread and files."""
     sandbox.faults.add(Fault("delay", delay_sec=600, before_body=False))
     before = asyncio.all_tasks()
     body = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n--b--\r\n'

@@ -1,4 +1,4 @@
-"""The counters of the rate limits."""
+"""Counters of the rate limits."""
 
 import pytest
 
@@ -15,7 +15,7 @@ class Clock:
 
 
 def test_window() -> None:
-    """A window starts with its first call and ends after its length; the next one is full again."""
+    """A window starts with its first call and ends after its length; the next one starts at the full limit."""
     clock = Clock()
     quota = Quota({"text": 2}, 60.0, clock)
     quota.spend(["text"])
@@ -37,7 +37,7 @@ def test_window() -> None:
 
 
 def test_categories() -> None:
-    """Modalities count apart; a call that is refused for one of them uses up none."""
+    """Modalities have separate counters; a call that is refused for one of them decrements none."""
     quota = Quota({"audio": 1, "text": 5}, 60.0)
     quota.spend(["text", "audio"])
     with pytest.raises(RefusalError):
@@ -48,7 +48,7 @@ def test_categories() -> None:
 
 
 def test_without_hint() -> None:
-    """The hint and the body can be left out, as some replies of the upstream do."""
+    """The hint and the body can be omitted, as in some replies of the upstream."""
     quota = Quota({"text": 0}, 60.0)
     with pytest.raises(RefusalError) as caught:
         quota.spend(["text"], retry_after=False, empty=True)

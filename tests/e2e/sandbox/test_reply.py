@@ -1,4 +1,4 @@
-"""Replies as they are written."""
+"""Serialisation of replies."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ VECTOR: Vector = np.array([0.1, -1 / 3, 1e-9], dtype=np.float32)
 
 
 async def test_a_segment_is_written_before_the_next_is_computed() -> None:
-    """The first segment is on its way while the second is still being made."""
+    """The first segment is sent while the second is still being computed."""
     first_seen = asyncio.Event()
 
     async def segments() -> AsyncGenerator[Segment, None]:
@@ -34,8 +34,8 @@ async def test_a_segment_is_written_before_the_next_is_computed() -> None:
     assert [segment["start_offset_sec"] for segment in json.loads(written)["audio_embedding"]["segments"]] == [0, 7.5]
 
 
-async def test_numbers_survive() -> None:
-    """Every float32 is read back as it was, and a whole second is written as an integer."""
+async def test_numbers_are_preserved() -> None:
+    """Every float32 is read back unchanged, and whole seconds are written as integers."""
 
     async def segments() -> AsyncGenerator[Segment, None]:
         yield Segment(VECTOR, 6.0, 12.25)
@@ -48,7 +48,7 @@ async def test_numbers_survive() -> None:
 
 
 async def test_break_after_the_status(sandbox: Sandbox) -> None:
-    """A sound that breaks off in the middle is HTTP 200, chunked, with segments and then an error message."""
+    """Audio that breaks off in the middle is HTTP 200, chunked, with segments and then an error message."""
     content = sound((0.2 * np.random.RandomState(5).randn(480_000)).astype(np.float32))
     reply = await post(
         sandbox, data={"model_name": "marengo3.0"}, files={"audio_file": ("a", content[: len(content) // 2])}

@@ -1,4 +1,4 @@
-"""Every form of call of the official SDK that the service would accept."""
+"""Every form of a successful call of the official SDK."""
 
 import io
 from collections.abc import Callable
@@ -59,13 +59,13 @@ async def test_text(sandbox: Sandbox, create: Create, model: str, dimensions: in
 
 @pytest.mark.parametrize("alias", ["marengo-retrieval-2.7", "marengo2.7"])
 async def test_aliases(sandbox: Sandbox, create: Create, alias: str) -> None:
-    """The other spellings of Marengo 2.7 are accepted, and the canonical one comes back."""
+    """The other spellings of Marengo 2.7 are accepted, and the reply has the canonical one."""
     assert (await create(sandbox, model_name=alias, text="x")).model_name == OLD
 
 
 @pytest.mark.parametrize("form", FILE_FORMS)
 async def test_image_file(sandbox: Sandbox, create: Create, tmp_path: Path, form: str) -> None:
-    """A picture is accepted in every form that the SDK can send, and known by the name it came with."""
+    """An image is accepted in every form that the SDK can send, and the reply has its file name."""
     make, name = FILE_FORMS[form]
     given = make(tmp_path, png())
     try:
@@ -83,7 +83,7 @@ async def test_image_file(sandbox: Sandbox, create: Create, tmp_path: Path, form
 
 @pytest.mark.parametrize("encoded", [wav(7), flac(7), mp3(7)], ids=["wav", "flac", "mp3"])
 async def test_audio_file(sandbox: Sandbox, create: Create, encoded: bytes) -> None:
-    """Each format gives the windows of Marengo 3.0, twice, whatever the declared type and name say."""
+    """Each format gives the windows of Marengo 3.0, twice, whatever its declared type and name."""
     reply = await create(sandbox, model_name=NEW, audio_file=("sound.txt", encoded, "text/plain"))
 
     assert reply.audio_embedding
@@ -96,7 +96,7 @@ async def test_audio_file(sandbox: Sandbox, create: Create, encoded: bytes) -> N
 
 
 async def test_audio_of_the_older_model(sandbox: Sandbox, create: Create) -> None:
-    """Marengo 2.7 cuts evenly and gives neither an end nor an option."""
+    """Marengo 2.7 cuts equal windows and gives neither an end nor an option."""
     reply = await create(sandbox, model_name=OLD, audio_file=wav(16, rate=8000))
 
     assert reply.audio_embedding
@@ -107,7 +107,7 @@ async def test_audio_of_the_older_model(sandbox: Sandbox, create: Create) -> Non
 
 @pytest.mark.parametrize("offset", [0, 1, 1.0, 1.5, 1e-07, 0.30000000000000004, "2.5", "+1", ".5", "1.", None])
 async def test_offsets(sandbox: Sandbox, create: Create, offset: Any) -> None:
-    """Every spelling of an offset is read; segments count from the beginning of the file."""
+    """Every notation of an offset is read; segments count from the beginning of the file."""
     reply = await create(sandbox, model_name=NEW, audio_file=wav(8, rate=8000), audio_start_offset_sec=offset)
 
     assert reply.audio_embedding
@@ -119,7 +119,7 @@ async def test_offsets(sandbox: Sandbox, create: Create, offset: Any) -> None:
 
 
 async def test_urls(sandbox: Sandbox, create: Create, media_url: str) -> None:
-    """Media is fetched from loopback URLs, and the reply names the URL."""
+    """Media is fetched from loopback URLs, and the reply has the URL."""
     reply = await create(
         sandbox, model_name=NEW, image_url=f"{media_url}/picture", audio_url=f"{media_url}/sound", text="three of them"
     )
@@ -134,14 +134,14 @@ async def test_urls(sandbox: Sandbox, create: Create, media_url: str) -> None:
 
 
 async def test_localhost(sandbox: Sandbox, create: Create, media_url: str) -> None:
-    """A name that leads to a loopback address is fetched."""
+    """A host name that resolves to a loopback address is fetched."""
     url = media_url.replace("127.0.0.1", "localhost") + "/picture"
 
     assert (await create(sandbox, model_name=NEW, image_url=url)).image_embedding
 
 
-async def test_url_beats_file(sandbox: Sandbox, create: Create, media_url: str) -> None:
-    """With both a URL and a file of a kind, the URL is embedded."""
+async def test_url_overrides_file(sandbox: Sandbox, create: Create, media_url: str) -> None:
+    """With both a URL and a file of a modality, the URL is embedded."""
     url = f"{media_url}/picture"
     both = await create(sandbox, model_name=NEW, image_url=url, image_file=b"not even a picture")
 
@@ -151,7 +151,7 @@ async def test_url_beats_file(sandbox: Sandbox, create: Create, media_url: str) 
 
 
 async def test_three_files(sandbox: Sandbox, create: Create) -> None:
-    """Text, picture and sound go in one call and come back apart."""
+    """Text, image and audio can be sent in one call and are returned separately."""
     reply = await create(sandbox, model_name=NEW, text="x", image_file=png(), audio_file=wav(2))
 
     assert reply.text_embedding
@@ -163,7 +163,7 @@ async def test_three_files(sandbox: Sandbox, create: Create) -> None:
 
 
 async def test_explicit_none(sandbox: Sandbox, create: Create) -> None:
-    """An explicit None, which the SDK sends as an empty part, counts as not given."""
+    """An explicit None, which the SDK sends as an empty part, counts as absent."""
     reply: EmbeddingResponse = await create(
         sandbox,
         model_name=NEW,
@@ -177,8 +177,8 @@ async def test_explicit_none(sandbox: Sandbox, create: Create) -> None:
     assert list(reply.dict()) == ["model_name", "image_embedding"]
 
 
-async def test_first_of_a_repeated_name(sandbox: Sandbox, create: Create) -> None:
-    """Of a repeated part, the first counts."""
+async def test_first_of_repeated_parts(sandbox: Sandbox, create: Create) -> None:
+    """The first of repeated parts is used."""
     first = await create(sandbox, model_name=NEW, text="one")
     both = await create(sandbox, model_name=NEW, text=["one", "two"])
     files = await create(sandbox, model_name=NEW, image_file=[("a.png", png()), ("b.png", b"broken")])
@@ -193,7 +193,7 @@ async def test_first_of_a_repeated_name(sandbox: Sandbox, create: Create) -> Non
     ("truncate", "kept"), [("start", "word " * 77), ("end", "first " + "word " * 76)], ids=["start", "end"]
 )
 async def test_text_truncate(sandbox: Sandbox, create: Create, truncate: str, kept: str) -> None:
-    """Marengo 2.7 cuts a long text to 77 tokens at the side that the additional body parameter names."""
+    """Marengo 2.7 cuts a long text to 77 tokens at the side given by the additional body parameter."""
     options = {"additional_body_parameters": {"text_truncate": truncate}}
     cut = await create(sandbox, model_name=OLD, text="first " + "word " * 77, request_options=options)
 
@@ -201,7 +201,7 @@ async def test_text_truncate(sandbox: Sandbox, create: Create, truncate: str, ke
 
 
 async def test_long_text_of_the_newer_model(sandbox: Sandbox, create: Create) -> None:
-    """Marengo 3.0 cuts a text to 500 tokens at its end and says nothing, whatever `text_truncate` is."""
+    """Marengo 3.0 cuts a text to 500 tokens at its end without a warning, whatever `text_truncate` is."""
     options = {"additional_body_parameters": {"text_truncate": "none"}}
     cut = await create(sandbox, model_name=NEW, text="word " * 500 + "last", request_options=options)
 
@@ -209,7 +209,7 @@ async def test_long_text_of_the_newer_model(sandbox: Sandbox, create: Create) ->
 
 
 async def test_unknown_parts_are_ignored(sandbox: Sandbox, create: Create) -> None:
-    """A part that the API does not know does no harm, unless the sandbox is strict."""
+    """A part that is not in the API is ignored, unless the sandbox is strict."""
     options = {"additional_body_parameters": {"colour": "blue"}}
 
     assert (await create(sandbox, model_name=NEW, text="x", request_options=options)).text_embedding

@@ -1,4 +1,4 @@
-"""What the official SDK raises for what the service would refuse."""
+"""Exceptions of the official SDK for rejected calls."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from embedwire_sandbox import Sandbox, SandboxOptions
 from embedwire_sandbox.errors import DOCS_URL
 from tests.e2e.sandbox.official import Create, create_async
 from tests.support.media import flac, jpeg, mp3, png, wav
+from tests.support.ports import NO_SERVER
 
 OLD, NEW = "Marengo-retrieval-2.7", "marengo3.0"
 LONG = "word " * 78
@@ -27,7 +28,7 @@ def truncation(value: str) -> dict[str, Any]:
 
 
 async def test_text_too_long(sandbox: Sandbox, create: Create) -> None:
-    """Text over 77 tokens on 2.7 with truncation `none` is refused in the documented words."""
+    """Text over 77 tokens on 2.7 with truncation `none` is rejected with the documented message."""
     error = await refusal(sandbox, create, model_name=OLD, text=LONG, **truncation("none"))
 
     assert error.body["code"] == "parameter_invalid"
@@ -38,7 +39,7 @@ async def test_text_too_long(sandbox: Sandbox, create: Create) -> None:
 
 @pytest.mark.parametrize("model", [OLD, NEW])
 async def test_wrong_truncation(sandbox: Sandbox, create: Create, model: str) -> None:
-    """An unknown value of `text_truncate` is refused in the documented words."""
+    """An unknown value of `text_truncate` is rejected with the documented message."""
     error = await refusal(sandbox, create, model_name=model, text="x", **truncation("middle"))
 
     assert error.body["code"] == "parameter_invalid"
@@ -56,7 +57,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "empty text": ({"text": ""}, "parameter_invalid", "text"),
     "blank text": ({"text": " \n"}, "parameter_invalid", "text"),
     "negative offset": ({"audio_file": wav(2), "audio_start_offset_sec": -3}, "parameter_invalid", "offset_sec"),
-    "offset in words": ({"audio_file": wav(2), "audio_start_offset_sec": "two"}, "parameter_invalid", "offset_sec"),
+    "offset as a word": ({"audio_file": wav(2), "audio_start_offset_sec": "two"}, "parameter_invalid", "offset_sec"),
     "offset nan": ({"audio_file": wav(2), "audio_start_offset_sec": "nan"}, "parameter_invalid", "offset_sec"),
     "offset infinite": ({"audio_file": wav(2), "audio_start_offset_sec": "1e999"}, "parameter_invalid", "offset_sec"),
     "offset at the end": ({"audio_file": wav(2), "audio_start_offset_sec": 2}, "parameter_invalid", "offset_sec"),
@@ -80,13 +81,13 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "url without scheme": ({"audio_url": "a.mp3"}, "parameter_invalid", "audio_url"),
     "url of a file": ({"audio_url": "file:///etc/hosts"}, "parameter_invalid", "audio_url"),
     "url that is none": ({"audio_url": "http://[::1"}, "parameter_invalid", "audio_url"),
-    "url nobody serves": ({"image_url": "http://127.0.0.1:1/a.png"}, "parameter_invalid", "image_url"),
+    "url without a server": ({"image_url": f"http://{NO_SERVER}/a.png"}, "parameter_invalid", "image_url"),
 }
 
 
 @pytest.mark.parametrize("case", INVALID)
 async def test_invalid(sandbox: Sandbox, case: str) -> None:
-    """What cannot be embedded is a BadRequestError with the code, and the message names the culprit."""
+    """Invalid content is a BadRequestError with the code, and the message names the faulty field."""
     arguments, code, named = INVALID[case]
     error = await refusal(sandbox, **arguments)
 
@@ -95,8 +96,8 @@ async def test_invalid(sandbox: Sandbox, case: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["missing", "moved", "endless"])
-async def test_useless_urls(media_url: str, path: str) -> None:
-    """A URL that is missing, redirects or never ends is refused, and named by its parameter alone."""
+async def test_unusable_urls(media_url: str, path: str) -> None:
+    """A URL that is missing, redirects or never ends is refused, and only its parameter is named."""
     async with Sandbox(SandboxOptions(max_file_bytes=1 << 20)) as sandbox:
         error = await refusal(sandbox, image_url=f"{media_url}/{path}")
 
@@ -105,13 +106,13 @@ async def test_useless_urls(media_url: str, path: str) -> None:
 
 
 async def test_slow_url(media_url: str) -> None:
-    """A fetch that takes longer than its total time is given up."""
+    """A fetch that exceeds its total time is aborted."""
     async with Sandbox(SandboxOptions(fetch_timeout_sec=0.1, max_file_bytes=1 << 40)) as sandbox:
         assert "audio_url" in (await refusal(sandbox, audio_url=f"{media_url}/endless")).body["message"]
 
 
 async def test_any_url(media_url: str) -> None:
-    """An address that is not loopback is fetched only if the knob says so."""
+    """An address other than loopback is fetched only if the option allows it."""
     url = media_url.replace("127.0.0.1", "0.0.0.0") + "/picture"
     async with Sandbox() as sandbox:
         assert "loopback" in (await refusal(sandbox, image_url=url)).body["message"]
@@ -120,15 +121,15 @@ async def test_any_url(media_url: str) -> None:
 
 
 async def test_text_is_checked_before_urls_are_fetched(sandbox: Sandbox) -> None:
-    """With a text that is too long and a URL that is unreachable, the text is refused."""
+    """With a text that is too long and an unreachable URL, the text is reported."""
     error = await refusal(
-        sandbox, model_name=OLD, text=LONG, image_url="http://127.0.0.1:1/a.png", **truncation("none")
+        sandbox, model_name=OLD, text=LONG, image_url=f"http://{NO_SERVER}/a.png", **truncation("none")
     )
     assert error.body["message"].startswith("The text parameter")
 
 
 async def test_partial_failure(sandbox: Sandbox, create: Create) -> None:
-    """One bad modality among several is HTTP 200 with an error message of its own."""
+    """One invalid modality among several is HTTP 200 with an error message of its own."""
     reply = await create(sandbox, model_name=NEW, text="x", image_file=b"broken", audio_file=wav(1))
 
     assert reply.image_embedding
@@ -140,8 +141,8 @@ async def test_partial_failure(sandbox: Sandbox, create: Create) -> None:
     assert reply.audio_embedding.segments
 
 
-async def test_bad_media_by_knob() -> None:
-    """The knob makes bad media always a refusal, or always a report."""
+async def test_bad_media_by_option() -> None:
+    """The option makes invalid media always a rejection, or always a partial failure."""
     async with Sandbox(SandboxOptions(bad_media="reject")) as sandbox:
         await refusal(sandbox, text="x", image_file=b"broken")
     async with Sandbox(SandboxOptions(bad_media="report")) as sandbox:
@@ -150,8 +151,8 @@ async def test_bad_media_by_knob() -> None:
     assert reply.audio_embedding.error_message
 
 
-async def test_long_text_by_knob() -> None:
-    """The knob makes text over the limit of Marengo 3.0 a report, as observed, or a refusal."""
+async def test_long_text_by_option() -> None:
+    """The option makes text over the limit of Marengo 3.0 a partial failure, as observed, or a rejection."""
     message = "The text token length should be less than or equal to 500."
     async with Sandbox(SandboxOptions(long_text="report")) as sandbox:
         reply = await create_async(sandbox, model_name=NEW, text="word " * 501)
@@ -162,7 +163,7 @@ async def test_long_text_by_knob() -> None:
 
 
 async def test_wrong_key(create: Create) -> None:
-    """A key other than the configured one is a 401 with its code, and no BadRequestError."""
+    """A key other than the configured one is a 401 with its code, and not a BadRequestError."""
     async with Sandbox(SandboxOptions(api_key="right")) as sandbox:
         with pytest.raises(ApiError) as caught:
             await create(sandbox, model_name=NEW, text="x")
@@ -173,7 +174,7 @@ async def test_wrong_key(create: Create) -> None:
 
 @pytest.mark.parametrize("empty", [False, True], ids=["json", "empty"])
 async def test_rate_limit(create: Create, empty: bool) -> None:  # noqa: FBT001
-    """The call after the last one allowed is a 429 that says when to come back."""
+    """A call over the limit is a 429 with the time to retry."""
     options = SandboxOptions(requests_per_minute={"text": 1}, empty_429=empty)
     async with Sandbox(options) as sandbox:
         await create(sandbox, model_name=NEW, text="x")
@@ -188,14 +189,14 @@ async def test_rate_limit(create: Create, empty: bool) -> None:  # noqa: FBT001
 
 
 async def test_retired_model() -> None:
-    """With 2.7 retired, it is unknown and 3.0 is not."""
+    """A retired 2.7 is an unknown model, and 3.0 is available."""
     async with Sandbox(SandboxOptions(retire_marengo_27=True)) as sandbox:
         assert "model_name" in (await refusal(sandbox, model_name=OLD, text="x")).body["message"]
         assert (await create_async(sandbox, model_name=NEW, text="x")).text_embedding
 
 
 async def test_strict() -> None:
-    """A strict sandbox refuses aliases, unknown parts and empty parts."""
+    """A strict sandbox rejects aliases, unknown parts and empty parts."""
     extra = {"additional_body_parameters": {"colour": "blue"}}
     async with Sandbox(SandboxOptions(strict=True)) as sandbox:
         assert (await refusal(sandbox, model_name="marengo2.7", text="x")).body["code"] == "parameter_invalid"

@@ -1,4 +1,4 @@
-"""The life of the server, and what every reply carries."""
+"""Lifecycle of the server, and the headers of every reply."""
 
 import asyncio
 import time
@@ -13,8 +13,8 @@ from tests.support.media import wav
 TYPE = "Content-Type: multipart/form-data; boundary=b"
 
 
-async def test_life() -> None:
-    """A sandbox takes a free port, answers at its base URL, stops, and can be started again."""
+async def test_lifecycle() -> None:
+    """A sandbox binds a free port, answers at its base URL, stops, and can be started again."""
     sandbox = Sandbox()
     with pytest.raises(RuntimeError):
         _ = sandbox.base_url
@@ -30,7 +30,7 @@ async def test_life() -> None:
 
 
 async def test_port_in_use(sandbox: Sandbox) -> None:
-    """A port that is taken is an OSError, after which the sandbox can still be started."""
+    """A port in use is an OSError, after which the sandbox can still be started."""
     port = int(sandbox.base_url.split(":")[2].split("/")[0])
     other = Sandbox()
     with pytest.raises(OSError, match="address"):
@@ -43,7 +43,7 @@ async def test_port_in_use(sandbox: Sandbox) -> None:
     ("method", "path"), [("GET", "/embed"), ("POST", "/embed/tasks"), ("POST", "/embed-v2"), ("POST", "/embed/")]
 )
 async def test_not_found(sandbox: Sandbox, method: str, path: str) -> None:
-    """Another path or method is a 404 with the API's error body."""
+    """An unknown path or method is a 404 with the API's error body."""
     async with plain(sandbox) as http:
         reply = await http.request(method, path)
 
@@ -52,7 +52,7 @@ async def test_not_found(sandbox: Sandbox, method: str, path: str) -> None:
 
 
 async def test_headers_of_every_reply(sandbox: Sandbox) -> None:
-    """A good reply and a bad one carry the version, the upstream's name and the limits in both spellings."""
+    """A successful and a failed reply have the version, the upstream's name and the limits in both spellings."""
     good = await post(sandbox, **form(text="x"))
     bad = await post(sandbox, {"x-api-key": ""}, **form(text="x"))
 
@@ -69,7 +69,7 @@ async def test_headers_of_every_reply(sandbox: Sandbox) -> None:
 
 
 async def test_order_of_the_checks() -> None:
-    """The key comes before the content type, that before the rate limit, and that before the model."""
+    """The order is key, content type, rate limit, model."""
     async with Sandbox(SandboxOptions(requests_per_minute={"text": 1})) as sandbox:
         no_key = await post(sandbox, {"x-api-key": ""}, json={})
         no_form = await post(sandbox, json={})
@@ -81,7 +81,7 @@ async def test_order_of_the_checks() -> None:
 
 
 async def test_journal(sandbox: Sandbox) -> None:
-    """Every call of /embed is counted and kept by its form, and no other request is."""
+    """Every call of /embed is counted and recorded by its form, and no other request is."""
     await post(sandbox, **form(text="x"))
     await post(sandbox, json={})
     async with plain(sandbox) as http:
@@ -94,8 +94,8 @@ async def test_journal(sandbox: Sandbox) -> None:
     ]
 
 
-async def test_clients_that_leave(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that leaves while it sends or while it reads does no harm and leaves no error in the log."""
+async def test_clients_that_disconnect(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that disconnects while it sends or reads leaves no error in the log."""
     sending = f"POST /v1.3/embed HTTP/1.1\r\nHost: x\r\nx-api-key: k\r\n{TYPE}\r\nContent-Length: 999\r\n\r\n--b\r\n"
     async with Sandbox() as sandbox:
         host, port = sandbox.base_url.removeprefix("http://").removesuffix("/v1.3").split(":")
@@ -113,6 +113,6 @@ async def test_clients_that_leave(caplog: pytest.LogCaptureFixture) -> None:
     assert [visit.status for visit in sandbox.journal] == [None, None, 200]
 
 
-def test_key_is_not_shown() -> None:
-    """The configured key is not in the options' representation."""
+def test_key_is_not_in_repr() -> None:
+    """The configured key is not in the repr of the options."""
     assert "tlk_secret" not in repr(SandboxOptions(api_key="tlk_secret"))

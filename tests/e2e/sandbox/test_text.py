@@ -1,4 +1,4 @@
-"""How text is counted, cut and turned into vectors."""
+"""Counting, truncation and vectors of text."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from embedwire_sandbox.text import count_tokens, text_vector, truncate
     [("", 0), (" \n", 0), ("hello world", 2), ("it's 3.5!", 7), ("naïve_name 木木", 2), ("...", 3), ("a-b", 3)],
 )
 def test_count(text: str, tokens: int) -> None:
-    """A token is a run of word characters or one other character that is not white space."""
+    """A token is a run of word characters or one other character except white space."""
     assert tokens == count_tokens(text)
 
 
 def test_truncate() -> None:
-    """What is cut is whole tokens of one side; the rest keeps its spelling."""
+    """Truncation removes complete tokens at one side; the rest is not changed."""
     text = "  one, two\tthree !"
     assert truncate(text, 5, "end") == text
     assert truncate(text, 3, "end") == "  one, two"
@@ -25,7 +25,7 @@ def test_truncate() -> None:
 
 @pytest.mark.parametrize("dimensions", [512, 1024])
 def test_near_and_far(dimensions: int) -> None:
-    """One word changed stays near, other case and spacing is the same, and another subject is far."""
+    """A text with one other word is near, with other case and spacing equal, and on another subject far."""
     text = text_vector("the quick brown fox jumps over the lazy dog", dimensions)
 
     assert text @ text_vector("the quick brown fox jumps over the lazy cat", dimensions) > 0.8
@@ -34,26 +34,26 @@ def test_near_and_far(dimensions: int) -> None:
 
 
 def test_order_counts() -> None:
-    """The same words in another order are near, and not the same."""
+    """The same words in another order are near, and not equal."""
     assert 0.6 < text_vector("the dog bites the man", 512) @ text_vector("the man bites the dog", 512) < 0.99
 
 
 @pytest.mark.parametrize("text", ["!", "?!...", "木", "x", "\x00", "e\u0301", "a" * 100_000, "\U0001d518 🙂", "\ufdfa"])
 def test_odd_texts(text: str) -> None:
-    """Whatever the text is, its vector is finite, of unit length, and not that of another."""
+    """The vector of any text is finite, of unit length, and differs from those of others."""
     vector = text_vector(text, 512)
 
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
     assert vector @ text_vector("something else", 512) < 0.5
 
 
-def test_beginnings_are_not_everything() -> None:
-    """Long words that begin alike are told apart."""
+def test_long_words_differ_after_a_common_prefix() -> None:
+    """Long words with a common prefix have different vectors."""
     assert text_vector("a" * 5000 + "b", 512) @ text_vector("a" * 5000 + "c", 512) < 0.999
 
 
 def test_frozen_numbers() -> None:
-    """The numbers are the same in every process, on every machine, for ever."""
+    """The numbers are the same in every process, on every machine and in every version."""
     frozen = [-0.00799003429710865, 0.0399501733481884, -0.0719103142619133, 0.0719103142619133]
 
     assert text_vector("Embedwire", 512)[:4].tolist() == pytest.approx(frozen, rel=1e-6)

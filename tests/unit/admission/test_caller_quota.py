@@ -1,4 +1,4 @@
-"""What one caller may use of what all share."""
+"""Quotas of one caller: inputs in flight and inputs per minute."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ AT_ONCE = 16
 
 
 class Bench:
-    """Allowances before an admission with little room."""
+    """Caller quotas in front of load shedding with few slots."""
 
     def __init__(self, in_flight: int = 64) -> None:
         self.metrics = Metrics("fake")
@@ -27,7 +27,7 @@ class Bench:
         self.held = contextlib.ExitStack()
 
     def take(self, quota: Quota | None, inputs: int = 1) -> contextlib.ExitStack:
-        """Take on a call; closing what is returned ends it."""
+        """Admit a call; closing the returned stack ends it."""
         wanted = EmbedRequest(MARENGO_30, texts(inputs), caller=("host", "1"), quota=quota)
         held = self.held.enter_context(contextlib.ExitStack())
         held.enter_context(self.allowances.admit(wanted, wanted.at_once(AT_ONCE)))
@@ -38,8 +38,8 @@ class Bench:
 
 
 @in_virtual_time
-async def test_nobody_in_particular() -> None:
-    """A caller without a name has the limits of all, and no others."""
+async def test_caller_without_quota() -> None:
+    """A caller without a quota is subject to the shared limits only."""
     bench = Bench(in_flight=2)
     with bench.held:
         bench.take(None)
@@ -51,7 +51,7 @@ async def test_nobody_in_particular() -> None:
 
 @in_virtual_time
 async def test_inputs_in_flight() -> None:
-    """So many inputs of one caller run at a time, whatever its calls; other callers have their own."""
+    """`inputs_in_flight` limits the inputs of one caller over all its calls; other callers have limits of their own."""
     bench, search = Bench(), Quota("search", inputs_in_flight=3)
     with bench.held:
         first = bench.take(search, 2)
@@ -66,8 +66,8 @@ async def test_inputs_in_flight() -> None:
 
 
 @in_virtual_time
-async def test_a_large_call_runs_in_small_steps() -> None:
-    """A call with more inputs than may be in flight is taken on, and runs so many at a time."""
+async def test_call_with_more_inputs_than_in_flight_limit() -> None:
+    """A call with more inputs than `inputs_in_flight` is admitted and runs at most that many at a time."""
     bench, search = Bench(), Quota("search", inputs_in_flight=3)
     with bench.held:
         bench.take(search, 40)
@@ -77,7 +77,7 @@ async def test_a_large_call_runs_in_small_steps() -> None:
 
 @in_virtual_time
 async def test_inputs_per_minute() -> None:
-    """In any minute so many inputs begin; a refusal says when the call fits and names the limit, and costs nothing."""
+    """`inputs_per_minute` limits any 60 s window; a refusal names the limit and the delay, and uses no quota."""
     bench, search = Bench(), Quota("search", inputs_per_minute=10)
     with bench.held:
         bench.take(search, 10)
@@ -93,8 +93,8 @@ async def test_inputs_per_minute() -> None:
 
 
 @in_virtual_time
-async def test_more_than_a_minute_allows() -> None:
-    """A call that never fits is told to be split, and not to come back."""
+async def test_call_larger_than_inputs_per_minute() -> None:
+    """A call that can never fit is refused without a retry delay, with the advice to split it."""
     bench = Bench()
     with pytest.raises(RateLimited, match="split it") as refused:
         bench.take(Quota("search", inputs_per_minute=10), 11)
@@ -102,8 +102,8 @@ async def test_more_than_a_minute_allows() -> None:
 
 
 @in_virtual_time
-async def test_what_others_refuse_is_not_counted() -> None:
-    """A call that the server has no room for uses nothing of its caller's minute."""
+async def test_shed_call_uses_no_quota() -> None:
+    """A call that load shedding refuses uses nothing of its caller's quota."""
     bench, search = Bench(in_flight=1), Quota("search", inputs_per_minute=1)
     with bench.held:
         other = bench.take(None)
@@ -114,8 +114,8 @@ async def test_what_others_refuse_is_not_counted() -> None:
 
 
 @in_virtual_time
-async def test_a_limit_changes() -> None:
-    """A new configuration holds from the next call on, and what has gone counts for it."""
+async def test_changed_limit() -> None:
+    """A changed limit applies from the next call on, and inputs of the last minute count towards it."""
     bench = Bench()
     with bench.held:
         bench.take(Quota("search", inputs_per_minute=2), 2)

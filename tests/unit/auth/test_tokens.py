@@ -1,4 +1,4 @@
-"""Who is let in, and what they may do."""
+"""Authentication by tokens, and the models and modalities that a token allows."""
 
 import hashlib
 
@@ -19,36 +19,36 @@ SEARCH = Token("search", (digest("s1"), digest("s2")))
 INDEXER = Token("indexer", (digest("i"),))
 
 
-def test_everybody_without_tokens() -> None:
-    """Where there are none, nobody has to show one, and what is shown is not looked at."""
+def test_no_tokens_configured() -> None:
+    """Without configured tokens every call is accepted and credentials are ignored."""
     assert Authenticator().authenticate(None) is None
     assert Authenticator().authenticate("Bearer whatever") is None
 
 
 @pytest.mark.parametrize("shown", ["Bearer s1", "bearer s2", "BEARER  s1"])
-def test_each_of_its_tokens(shown: str) -> None:
-    """A caller may have several tokens at once, and the scheme may be written in any case."""
+def test_several_tokens_of_one_caller(shown: str) -> None:
+    """Each of several tokens of a caller is accepted, and the scheme is case-insensitive."""
     assert Authenticator([INDEXER, SEARCH]).authenticate(shown) == SEARCH
 
 
 @pytest.mark.parametrize(
     "shown", [None, "", "s1", "Bearer", "Bearer ", "Basic s1", "Bearer s 1", "Bearer s1\n", b"Bearer s1"]
 )
-def test_what_is_no_token(shown: str | bytes | None) -> None:
-    """Whoever shows none is told how to."""
-    with pytest.raises(Unauthenticated, match="send a bearer token"):
+def test_missing_token(shown: str | bytes | None) -> None:
+    """A call without a token is refused with a message that explains how to send one."""
+    with pytest.raises(Unauthenticated, match=r"^no bearer token: send the metadata"):
         Authenticator([SEARCH]).authenticate(shown)
 
 
 @pytest.mark.parametrize("shown", ["Bearer s3", f"Bearer {digest('s1')}", "Bearer search"])
-def test_what_is_not_let_in(shown: str) -> None:
-    """All else is answered alike: a wrong token, a hash, a name."""
+def test_rejected_credentials(shown: str) -> None:
+    """A wrong token, a hash and a name are refused with the same answer."""
     with pytest.raises(Unauthenticated, match=r"^this server does not accept the bearer token$"):
         Authenticator([SEARCH]).authenticate(shown)
 
 
-def test_others_from_now_on() -> None:
-    """Tokens can be replaced; wrong ones change nothing."""
+def test_replaced_tokens() -> None:
+    """Tokens can be replaced at run time; an invalid configuration changes nothing."""
     access = Authenticator([SEARCH])
     access.replace([INDEXER])
     assert access.authenticate("Bearer i") == INDEXER
@@ -73,14 +73,14 @@ def test_others_from_now_on() -> None:
         pytest.param([Token("a", (digest("x"),), inputs_per_minute=-1)], "a: limits", id="less than nothing"),
     ],
 )
-def test_wrong_tokens(tokens: list[Token], said: str) -> None:
-    """What cannot be meant is refused, with the name of the token."""
+def test_invalid_configuration_of_tokens(tokens: list[Token], said: str) -> None:
+    """An invalid configuration of tokens is refused with the name of the token."""
     with pytest.raises(ValueError, match=said):
         Authenticator(tokens)
 
 
-def test_a_new_token_is_let_in() -> None:
-    """The command makes a token and the hash that lets it in; no two are alike."""
+def test_generated_token_is_accepted() -> None:
+    """A generated token is accepted by its generated hash, and no two tokens are the same."""
     token, its_digest = new_token()
     owner = Token("new", (its_digest,))
 
@@ -91,7 +91,7 @@ def test_a_new_token_is_let_in() -> None:
 
 
 def test_models_and_modalities() -> None:
-    """A token may be for some models and modalities only; the refusal names the field, and what is allowed."""
+    """A token can be restricted to models and modalities; the refusal names the field and what is allowed."""
     token = Token("search", (), models=("marengo3.0",), modalities=(Modality.TEXT,))
     token.check(EmbedRequest(MARENGO_30, texts(2)))
     with pytest.raises(PermissionDenied, match=r"^model_name: .*search.*: marengo3.0$") as model:
@@ -105,6 +105,6 @@ def test_models_and_modalities() -> None:
 
 
 def test_shares() -> None:
-    """Workers divide the limits, and what is unlimited stays so."""
+    """Limits of a token are divided among workers, and unlimited ones stay unlimited."""
     token = Token("search", (), inputs_in_flight=8)
     assert token.divided(lambda amount: amount // 4).quota == Quota("search", 2, None)

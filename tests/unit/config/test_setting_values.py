@@ -1,5 +1,7 @@
-"""Every setting is used exactly as it was validated, whatever surrounds its value or hides in it."""
+"""Validation of setting values: white space, invisible characters, numbers, URLs, paths and file permissions."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,50 +9,65 @@ from typing import Any
 import pytest
 import trustme
 
-from embedwire_server.config import render, sources
+from embedwire_server.config import sources
+from embedwire_server.config.errors import InvalidConfiguration
+from embedwire_server.config.setting_table import ALL, FILE_ONLY
 from embedwire_server.config.settings import Settings
-from embedwire_server.config.sources import InvalidConfiguration
 from embedwire_server.core.address import parse_address, parse_base_url
+from tests.support.serving import settings_of
 
-NAMES = [name for name in Settings.model_fields if name not in Settings.FILE_ONLY]
+NAMES = [name for name in ALL if name not in FILE_ONLY]
 AROUND = ["{}\n", "{}\r\n", "{} ", " {}", "\t{}\n\n", "{}\u00a0", "\n{}", "{}\v\f"]
 WITHIN = ["{}\0", "{}\n{}", "\ufeff{}", "{}\u200b", "{}\x7f", "{}\x1b[0m", "\r{}\r{}"]
-NUMBERS = [name for name in NAMES if Settings.model_fields[name].annotation in (int, float, int | None)]
+NUMBERS = [name for name in NAMES if ALL[name].field.annotation in (int, float, int | None, float | None)]
 
 Chosen = Callable[[str], str]
 
 
 def made(**given: Any) -> Settings:
-    return Settings(**given)
+    return settings_of(**given)
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(sources.variable(name), raising=False)
+    for setting in ALL.values():
+        monkeypatch.delenv(setting.variable, raising=False)
 
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> Chosen:
-    """A good value of any setting."""
+    """A valid value of any setting."""
     certificate = trustme.CA().issue_cert("localhost")
     for file, blob in (("c.pem", certificate.cert_chain_pems[0]), ("k.pem", certificate.private_key_pem)):
         blob.write_to_path(str(tmp_path / file))
-    (tmp_path / "e.toml").write_text("grace = 7\n")
+    (tmp_path / "e.toml").write_text("[shutdown]\ngrace_period = 7\n")
     values = {
-        "listen": "127.0.0.1:5", "metrics_listen": "[::1]:6", "health_listen": "localhost:7",
-        "upstream": "http://u.example/v1.3", "api_key": "tlk_1", "log_level": "debug", "log_format": "json",
-        "config": str(tmp_path / "e.toml"), "spool_dir": str(tmp_path), "tls_certificate": str(tmp_path / "c.pem"),
-        "tls_key": str(tmp_path / "k.pem"), "tls_client_ca": str(tmp_path / "c.pem"), "max_message_bytes": "1000",
-        "max_content_bytes": "20000000", "insecure": "true", "reflection": "false", "accept_upstream_keys": "yes",
-        "upstream_proxy": "http://user:secret@p.example:3128", "upstream_ca": str(tmp_path / "c.pem"),
-        "worker_max_memory": "128",
-    }  # fmt: skip
+        "listen": "127.0.0.1:5",
+        "metrics_listen": "[::1]:6",
+        "health_listen": "localhost:7",
+        "upstream": "http://u.example/v1.3",
+        "api_key": "tlk_1",
+        "log_level": "debug",
+        "log_format": "json",
+        "config": str(tmp_path / "e.toml"),
+        "uploads_spool_dir": str(tmp_path),
+        "tls_certificate": str(tmp_path / "c.pem"),
+        "tls_key": str(tmp_path / "k.pem"),
+        "tls_client_ca": str(tmp_path / "c.pem"),
+        "request_limits_message_bytes": "1000",
+        "concurrency_max_buffered_bytes": "20000000",
+        "insecure": "true",
+        "server_reflection": "false",
+        "auth_allow_caller_api_keys": "yes",
+        "upstream_proxy": "http://user:secret@p.example:3128",
+        "upstream_ca": str(tmp_path / "c.pem"),
+        "workers_max_memory": "128",
+    }
     return lambda name: values.get(name, "1")
 
 
 def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
-    """The setting, and what it needs beside it."""
+    """Return flags for the setting and those that it requires."""
     beside = ("tls_certificate", "tls_key") if name.startswith("tls_") else ()
     return {each: chosen(each) for each in beside} | {name: value}
 
@@ -58,22 +75,23 @@ def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
 def load(given: dict[str, str], monkeypatch: pytest.MonkeyPatch, source: str, path: Path) -> dict[str, Any]:
     if source == "environment" or "api_key" in given:
         for name, value in given.items():
-            monkeypatch.setenv(sources.variable(name), value)
+            monkeypatch.setenv(ALL[name].variable, value)
         given = {}
     elif source == "file" and "config" not in given:
-        lines = [f"{name} = {render._toml(value)}" for name, value in given.items()]
+        lines = [f"{ALL[name].key} = {json.dumps(value)}" for name, value in given.items()]
         path.write_text("\n".join(lines), "utf-8")
         given = {"config": str(path)}
-    settings = dict(sources.load(given).settings)
+    loaded = sources.load(given).settings
+    settings = {name: ALL[name].of(loaded) for name in NAMES}
     return settings | {"config": None if source == "file" else settings["config"]}
 
 
 @pytest.mark.parametrize("source", ["flag", "environment", "file"])
 @pytest.mark.parametrize("name", NAMES)
-def test_white_space_around(
+def test_surrounding_white_space(
     name: str, source: str, chosen: Chosen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """White space around a value is not part of it, in any source: the settings are those without it."""
+    """White space around a value is stripped, in any source."""
     file = tmp_path / "t.toml"
     plain = load(flags(name, chosen(name), chosen), monkeypatch, source, file)
     assert name == "config" or plain[name] is not None
@@ -82,19 +100,19 @@ def test_white_space_around(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_hides_within(name: str, chosen: Chosen) -> None:
-    """A value with a control character, a line break or something invisible in it is refused by its name."""
+def test_invisible_characters(name: str, chosen: Chosen) -> None:
+    """A value with a control character, a line break or an invisible character is refused under its name."""
     for form in WITHIN:
         value = form.replace("{}", chosen(name))
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
             made(**flags(name, value, chosen))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", ["", " ", "\n", "\r\n"])
-def test_nothing(name: str, value: str, chosen: Chosen) -> None:
-    """A value of nothing is refused, so that no empty key and no empty path is taken for one."""
-    with pytest.raises(ValueError, match=name):
+def test_empty_values(name: str, value: str, chosen: Chosen) -> None:
+    """An empty value is refused, so that it cannot become an empty key or path."""
+    with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
         made(**flags(name, value, chosen))
 
 
@@ -102,22 +120,22 @@ def test_nothing(name: str, value: str, chosen: Chosen) -> None:
 @pytest.mark.parametrize(
     "value", ["\uff11", "\u0663", "0x10", "1e400", "inf", "-inf", "nan", "NaN", "-1", "1,000", "1 000", "1" * 400, True]
 )
-def test_what_is_no_number(name: str, value: Any) -> None:
-    """A number has digits of ASCII, is finite and in the range that the server can work with."""
-    with pytest.raises(ValueError, match=name):
+def test_invalid_numbers(name: str, value: Any) -> None:
+    """A number has ASCII digits, is finite and within the range of its setting."""
+    with pytest.raises(ValueError, match=re.escape(ALL[name].key)):
         made(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["grace", "drain_delay", "retry_budget"])
+@pytest.mark.parametrize("name", ["shutdown_grace_period", "shutdown_delay", "retry_budget_ratio"])
 @pytest.mark.parametrize("value", ["-0", "-0.0", -0.0])
 def test_negative_zero(name: str, value: Any) -> None:
-    """Negative zero is zero."""
-    assert str(getattr(made(**{name: value}), name)) == "0.0"
+    """Negative zero is normalized to zero."""
+    assert str(ALL[name].of(made(**{name: value}))) == "0.0"
 
 
 @pytest.mark.parametrize("value", ["2", "maybe", "truee", "0x1", 2, 1.5])
-def test_what_is_no_boolean(value: Any) -> None:
-    """A word that is neither yes nor no is refused."""
+def test_invalid_booleans(value: Any) -> None:
+    """A word that is not a boolean is refused."""
     with pytest.raises(ValueError, match="insecure"):
         made(insecure=value)
 
@@ -138,7 +156,7 @@ def test_what_is_no_boolean(value: Any) -> None:
     ],
 )
 def test_base_urls(given: str, used: str) -> None:
-    """A base URL has one form, in which it is compared and used."""
+    """A base URL is normalized to one form."""
     assert parse_base_url(given) == used
 
 
@@ -158,8 +176,8 @@ def test_base_urls(given: str, used: str) -> None:
         "SANDBOX",
     ],
 )  # fmt: skip
-def test_no_base_urls(text: str) -> None:
-    """What libraries would understand in several ways, or would rewrite, is refused, and the message shows one."""
+def test_invalid_base_urls(text: str) -> None:
+    """A URL that libraries parse differently or rewrite is refused with a message that shows an example."""
     with pytest.raises(ValueError, match=r"https://host\.example/v1\.3"):
         made(upstream=text)
 
@@ -172,23 +190,23 @@ def test_no_base_urls(text: str) -> None:
         "h :1", "*:1", "h:+1", "h:1_0", "h:1.0", "h:100000",
     ],
 )  # fmt: skip
-def test_no_addresses(text: str) -> None:
-    """What is no host and no port is refused at the start, not where it is listened on."""
+def test_invalid_addresses(text: str) -> None:
+    """An invalid host or port is refused by validation, before the server listens."""
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_address(text)
 
 
 def test_one_address_twice() -> None:
-    """Two listeners cannot share an address; with port 0 they do not."""
-    with pytest.raises(ValueError, match="metrics_listen: must be another address than listen"):
+    """Two listeners cannot have the same address, except with port 0."""
+    with pytest.raises(ValueError, match=r"metrics\.listen: must differ from --listen"):
         made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
     assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
 
 
-def test_spool_dir_without_files() -> None:
-    """A directory in which no file can be made is refused."""
+def test_unwritable_spool_dir() -> None:
+    """A spool directory in which no file can be created is refused."""
     with pytest.raises(ValueError, match="spool_dir: files cannot be written there"):
-        made(spool_dir="/proc")
+        made(uploads_spool_dir="/proc")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +220,7 @@ def test_endpoints(endpoint: str) -> None:
 
 @pytest.mark.parametrize("name", ["m\n", " m", "m\0", "\ufeffm"])
 def test_names_of_models(name: str) -> None:
-    """A model can be called by its name and its aliases: nothing invisible is part of them."""
+    """Names and aliases of models have no invisible characters."""
     with pytest.raises(ValueError, match="printable"):
         made(models=({"name": name, "dimensions": 4},))
     with pytest.raises(ValueError, match="printable"):
@@ -210,23 +228,23 @@ def test_names_of_models(name: str) -> None:
 
 
 def test_key_that_is_too_long() -> None:
-    """A key that no header holds is refused."""
+    """A key that is too long for a header is refused."""
     with pytest.raises(ValueError, match="at most 4096"):
         made(api_key="x" * 4097)
 
 
 def test_file_with_a_byte_order_mark(tmp_path: Path) -> None:
-    """A file that an editor of Windows wrote is understood."""
+    """A file with a byte order mark, as editors on Windows write it, is accepted."""
     file = tmp_path / "e.toml"
-    file.write_bytes(b"\xef\xbb\xbfgrace = 3\r\n")
-    assert sources.load({"config": str(file)}).settings.grace == 3
+    file.write_bytes(b"\xef\xbb\xbf[shutdown]\r\ngrace_period = 3\r\n")
+    assert sources.load({"config": str(file)}).settings.shutdown.grace_period == 3
 
 
-def test_file_that_names_another(tmp_path: Path) -> None:
-    """`config` in a file would be ignored, so it is refused."""
+def test_config_setting_within_a_file(tmp_path: Path) -> None:
+    """The setting `config` within a file is refused, since it would be ignored."""
     file = tmp_path / "e.toml"
     file.write_text(f'config = "{file}"')
-    with pytest.raises(InvalidConfiguration, match="config: one file cannot name another"):
+    with pytest.raises(InvalidConfiguration, match="config: not allowed in the file"):
         sources.load({"config": str(file)})
 
 
@@ -235,10 +253,10 @@ def warned(given: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
-def test_files_that_everybody_can_read(mode: int, *, is_warned: bool, chosen: Chosen, tmp_path: Path) -> None:
-    """A file with a key that every user can read is a warning that names it and says what to do, never the key."""
+def test_world_readable_file_with_a_key(mode: int, *, is_warned: bool, chosen: Chosen, tmp_path: Path) -> None:
+    """A world-readable file with a key causes a warning with its name and a remedy, without the key."""
     file = tmp_path / "with-key.toml"
-    file.write_text('api_key = "tlk_secret"\n')
+    file.write_text('[upstream]\napi_key = "tlk_secret"\n')
     file.chmod(mode)
     Path(chosen("tls_key")).chmod(mode)
     for given, named in (
@@ -250,8 +268,8 @@ def test_files_that_everybody_can_read(mode: int, *, is_warned: bool, chosen: Ch
         assert all(named in words and "chmod o-r" in words and "tlk_secret" not in words for words in found)
 
 
-def test_files_that_everybody_may_read(chosen: Chosen, tmp_path: Path) -> None:
-    """Files without a key may be read by everybody: settings, hashes of tokens, certificates."""
+def test_world_readable_files_without_a_key(chosen: Chosen, tmp_path: Path) -> None:
+    """World-readable files without a key cause no warning: settings, hashes of tokens, certificates."""
     file = tmp_path / "e.toml"
     file.write_text(f'[[tokens]]\nname = "a"\nsha256 = "{"0" * 64}"\n')
     file.chmod(0o644)
@@ -270,6 +288,6 @@ def test_files_that_everybody_may_read(chosen: Chosen, tmp_path: Path) -> None:
         ({}, False),
     ],
 )
-def test_sandbox_for_everybody(given: dict[str, str], *, is_warned: bool) -> None:
-    """A sandbox that callers beyond this machine reach is a warning."""
+def test_sandbox_beyond_loopback(given: dict[str, str], *, is_warned: bool) -> None:
+    """A sandbox on an address beyond loopback causes a warning."""
     assert [("sandbox" in words and "loopback" in words) for words in warned(given)] == [True] * is_warned

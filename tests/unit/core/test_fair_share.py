@@ -1,4 +1,4 @@
-"""A capacity that callers share: how much one of them gets, and what is left for the next."""
+"""The fair share of a capacity: what one caller may use and what is left for others."""
 
 import pytest
 
@@ -9,7 +9,7 @@ MOST = 900
 
 
 def fill(share: FairShare, caller: Caller, step: int = 1) -> int:
-    """Let a caller take as much as it may; how much."""
+    """Let a caller use as much as it may; return the amount."""
     taken = 0
     while share.fits(caller, step):
         share.change(caller, step)
@@ -19,12 +19,12 @@ def fill(share: FairShare, caller: Caller, step: int = 1) -> int:
 
 @pytest.mark.parametrize("step", [1, 7, 50])
 def test_a_single_connection_gets_four_fifths(step: int) -> None:
-    """What it may take does not depend on the size of the pieces, up to one of them."""
+    """One connection may use four fifths of the capacity, to within the size of one piece."""
     assert MOST * 4 // 5 - step <= fill(FairShare(MOST, 0), ("a", "1"), step) <= MOST * 4 // 5 + step
 
 
 def test_a_host_gets_eight_ninths_however_many_connections_it_opens() -> None:
-    """Connections take from the share of their host."""
+    """All connections of a host together may use eight ninths."""
     share = FairShare(MOST, 0)
     taken = sum(fill(share, ("a", str(number))) for number in range(50))
 
@@ -33,7 +33,7 @@ def test_a_host_gets_eight_ninths_however_many_connections_it_opens() -> None:
 
 
 def test_a_guaranteed_part_is_divided() -> None:
-    """Although little is free, a caller gets its part of what is guaranteed as soon as it is free."""
+    """A caller gets its part of the guaranteed capacity as soon as it is free, although little is."""
     share = FairShare(MOST, 100)
     fill(share, ("a", "1"))
     fill(share, ("a", "2"))
@@ -44,8 +44,8 @@ def test_a_guaranteed_part_is_divided() -> None:
     assert share.fits(("b", "1"), 50)
 
 
-def test_what_is_given_back_leaves_nothing() -> None:
-    """A caller that holds nothing is not counted, and everything is free again."""
+def test_released_capacity_leaves_no_state() -> None:
+    """A caller that uses nothing is not kept, and the whole capacity is free."""
     share = FairShare(MOST, 0)
     for number in range(100):
         share.change(("a", str(number)), 3)
@@ -53,4 +53,4 @@ def test_what_is_given_back_leaves_nothing() -> None:
     for number in range(100):
         share.change(("a", str(number)), -3)
 
-    assert (share.taken, share._by_host, share._by_connection) == (0, {}, {})
+    assert share.is_idle

@@ -28,7 +28,7 @@ from embedwire_server.core.models import (
     ],
 )
 def test_find(name: str, model: Model | None) -> None:
-    """A model is found by its name and its aliases, exact to the letter."""
+    """A model is found by its name and its aliases, case-sensitively."""
     assert ModelTable().find(name) is model
 
 
@@ -42,7 +42,7 @@ def test_find(name: str, model: Model | None) -> None:
 def test_facts(
     model: Model, dimensions: int, max_tokens: int, truncates: set[Truncate], max_image_bytes: int, min_side_px: int
 ) -> None:
-    """The built-in models are as the upstream documents them."""
+    """The built-in models have the properties that the upstream documents."""
     assert model.text is not None
     assert model.image is not None
     assert model.audio is not None
@@ -54,14 +54,14 @@ def test_facts(
 
 @pytest.mark.parametrize("modality", list(Modality))
 def test_takes(modality: Modality) -> None:
-    """A model takes the modalities that it has rules for."""
+    """A model accepts the modalities for which it has rules."""
     assert all(model.takes(modality) for model in BUILT_IN)
     assert not Model("bare", 4).takes(modality)
     assert Model("text", 4, text=TextRules(5, ())).takes(modality) is (modality is Modality.TEXT)
 
 
 def test_order() -> None:
-    """The table keeps its order, and counts a model once, whatever its aliases."""
+    """The table keeps its order and has each model once, regardless of aliases."""
     extra = Model("extra", 4, aliases=("a", "b"))
     table = ModelTable((*BUILT_IN, extra))
     assert list(table) == [*BUILT_IN, extra]
@@ -70,7 +70,7 @@ def test_order() -> None:
 
 
 def test_replacement() -> None:
-    """A later row replaces the one of the same name, in its place and with its own aliases only."""
+    """A later row replaces the row of the same name at its position, with its own aliases only."""
     mine = Model("marengo3.0", 64, aliases=("mine",))
     table = ModelTable((*BUILT_IN, mine))
     assert list(table) == [mine, MARENGO_27]
@@ -89,19 +89,19 @@ def test_replacement() -> None:
     ],
 )
 def test_ambiguous(other: Model) -> None:
-    """No spelling may mean two models, and the error names the spelling."""
+    """A name that two models share is refused, and the error has the name."""
     with pytest.raises(ValueError, match=r"two models are called 'marengo[23]\.[07]'"):
         ModelTable((*BUILT_IN, other))
 
 
 def test_alias_of_itself() -> None:
-    """An alias that repeats the model's own name does no harm."""
+    """An alias that equals the model's name is accepted."""
     model = Model("x", 4, aliases=("x", "y", "y"))
     assert ModelTable([model]).find("y") is model
 
 
 @pytest.mark.parametrize("row", [Model("", 4), Model("m", 0), Model("m", -3)], ids=["no-name", "none", "negative"])
 def test_a_row_needs_a_name_and_dimensions(row: Model) -> None:
-    """A table with a row that can never answer is refused."""
+    """A row without a name or without dimensions is refused."""
     with pytest.raises(ValueError, match="must have a name"):
         ModelTable([row])

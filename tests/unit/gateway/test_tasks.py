@@ -1,4 +1,4 @@
-"""Coroutines that run at the same time and end together."""
+"""Groups of coroutines that run concurrently and end together."""
 
 import asyncio
 import gc
@@ -9,21 +9,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from embedwire_server.core.errors import InternalError
-from embedwire_server.gateway.tasks import run_together
+from embedwire_server.gateway.task_group import run_together
 
 
 @pytest.fixture(autouse=True)
 async def _silent_loop() -> AsyncGenerator[None]:
-    """The loop is told of nothing, such as an exception that was never retrieved."""
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    """Fail if the event loop's exception handler is called, as for an exception that was never retrieved."""
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     yield
     gc.collect()
-    assert told == []
+    assert reported == []
 
 
 class Jobs:
-    """Makes coroutines and knows which are running, and which have ended."""
+    """Makes coroutines and records which run and which have ended."""
 
     def __init__(self) -> None:
         self.running: set[str] = set()
@@ -31,7 +31,7 @@ class Jobs:
         self.may_end = asyncio.Event()
 
     async def __call__(self, name: str, failure: BaseException | None = None, at_the_end: int = 1) -> None:
-        """Run until all may end, or fail at once; its cleanup takes so many turns of the loop."""
+        """Run until released, or fail at once; the cleanup takes this many iterations of the loop."""
         self.running.add(name)
         try:
             if failure is not None:
@@ -39,7 +39,7 @@ class Jobs:
             await self.may_end.wait()
         finally:
             try:
-                for _ in range(at_the_end):  # it takes its time, and must be waited for
+                for _ in range(at_the_end):  # cleanup that must be awaited
                     await asyncio.sleep(0)
             finally:
                 self.running.remove(name)
@@ -47,7 +47,7 @@ class Jobs:
 
 
 async def settled() -> None:
-    """Let everything run that can."""
+    """Let all tasks run until they wait."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -60,7 +60,7 @@ async def begun(*coroutines: Coroutine[object, object, None]) -> asyncio.Task[No
 
 @pytest.mark.parametrize("names", ["a", "abc"], ids=["single", "several"])
 async def test_all_run_at_the_same_time(names: str) -> None:
-    """All of them have begun before any has ended, and it returns when all have."""
+    """All coroutines start before any ends, and the group returns when all have ended."""
     jobs = Jobs()
     task = await begun(*map(jobs, names))
     assert jobs.running == set(names)
@@ -71,7 +71,7 @@ async def test_all_run_at_the_same_time(names: str) -> None:
 
 
 async def test_one_that_returns_ends_no_other() -> None:
-    """It returns only after the last of them."""
+    """A coroutine that returns ends no other, and the group returns after the last one."""
     jobs = Jobs()
 
     async def short() -> None:
@@ -87,7 +87,7 @@ async def test_one_that_returns_ends_no_other() -> None:
 
 @pytest.mark.parametrize("others", ["", "bc"], ids=["single", "several"])
 async def test_the_first_failure_ends_all(others: str) -> None:
-    """It is raised as it is, after the others have been cancelled and have ended."""
+    """The first failure cancels the others, waits for their end and is raised unchanged."""
     jobs, failure = Jobs(), ValueError("first")
     with pytest.raises(ValueError, match="first") as caught:
         await run_together(jobs("a", failure), *[jobs(name, at_the_end=5) for name in others])
@@ -105,7 +105,7 @@ async def test_a_later_failure_is_not_raised() -> None:
 
 
 async def test_failure_while_ending() -> None:
-    """One that fails while it is cancelled does not hide why it was."""
+    """A failure of a coroutine that is being cancelled does not replace the first failure."""
 
     async def bad() -> None:
         try:
@@ -119,7 +119,7 @@ async def test_failure_while_ending() -> None:
 
 @pytest.mark.parametrize("names", ["a", "abc"], ids=["single", "several"])
 async def test_cancellation(names: str) -> None:
-    """If it is cancelled, all are, and all have ended before it ends as cancelled."""
+    """Cancellation cancels all coroutines and waits for their end."""
     jobs = Jobs()
     task = await begun(*[jobs(name, at_the_end=5) for name in names])
     task.cancel()
@@ -130,7 +130,7 @@ async def test_cancellation(names: str) -> None:
 
 
 async def test_failure_of_one_that_is_cancelled() -> None:
-    """A cancellation stays one, also if something fails on the way out."""
+    """A cancellation is raised although a coroutine fails during its cleanup."""
 
     async def bad() -> None:
         try:
@@ -147,7 +147,7 @@ async def test_failure_of_one_that_is_cancelled() -> None:
 
 
 async def test_cancellation_while_the_others_end() -> None:
-    """It is cancelled at once, and does not wait for those that still end after a failure."""
+    """A cancellation during the cleanup after a failure is raised without waiting for the rest."""
     is_free = asyncio.Event()
 
     async def slow() -> None:
@@ -166,7 +166,7 @@ async def test_cancellation_while_the_others_end() -> None:
 
 
 async def test_a_second_cancellation_does_not_wait() -> None:
-    """The first one waits for what has to end, the second one no longer."""
+    """The first cancellation waits for cleanup, the second one does not."""
     is_free, has_ended = asyncio.Event(), asyncio.Event()
 
     async def slow() -> None:
@@ -191,7 +191,7 @@ async def test_a_second_cancellation_does_not_wait() -> None:
 
 @pytest.mark.parametrize("others", ["", "bc"], ids=["single", "several"])
 async def test_a_leaked_cancellation_is_a_failure(others: str) -> None:
-    """A CancelledError that one raises by itself is INTERNAL, and ends the others instead of leaving them waiting."""
+    """A CancelledError that a coroutine raises by itself becomes INTERNAL and ends the others."""
     jobs = Jobs()
     with capture_logs() as logs, pytest.raises(InternalError):
         await asyncio.wait_for(run_together(jobs("a", asyncio.CancelledError()), *map(jobs, others)), 10)
@@ -200,8 +200,8 @@ async def test_a_leaked_cancellation_is_a_failure(others: str) -> None:
     assert [log["error_type"] for log in logs] == ["asyncio.exceptions.CancelledError"]
 
 
-async def test_nothing_of_the_tasks_is_left() -> None:
-    """However it ends, it leaves no task behind."""
+async def test_no_task_is_left() -> None:
+    """The group leaves no task behind, however it ends."""
     before = asyncio.all_tasks()
     jobs = Jobs()
     with pytest.raises(ValueError, match="first"):

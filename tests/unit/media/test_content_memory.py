@@ -1,16 +1,16 @@
-"""The memory for content: what requests and uploads of one caller leave for others."""
+"""Memory for content: shares of requests and uploads."""
 
 import pytest
 
 from embedwire_server.core.inputs import Caller
-from embedwire_server.media.content_memory import ContentMemory
+from embedwire_server.media.memory_budget import ContentMemory
 
 MIB = 1 << 20
 HEAVY, OTHER = ("a", "1"), ("b", "1")
 
 
 def fill_requests(memory: ContentMemory, caller: Caller, size: int) -> int:
-    """Take on requests of this size as long as they fit; bytes."""
+    """Reserve memory for requests of this size until one is refused; return the bytes."""
     taken = 0
     while memory.fits_request(caller, size):
         memory.hold_request(caller, size)
@@ -19,15 +19,15 @@ def fill_requests(memory: ContentMemory, caller: Caller, size: int) -> int:
 
 
 @pytest.mark.parametrize("size", [MIB, 5 * MIB, 16 * MIB])
-def test_requests_of_one_caller_leave_room(size: int) -> None:
-    """A caller that fills what it may leaves room for the requests of another, of the same size where half fits."""
+def test_requests_of_one_caller_leave_memory(size: int) -> None:
+    """A caller that fills its share leaves memory for a request of the same size by another caller."""
     memory = ContentMemory(256 * MIB)
     assert fill_requests(memory, HEAVY, size) <= 205 * MIB + size
     assert memory.fits_request(OTHER, size)
 
 
-def test_uploads_leave_room_for_requests() -> None:
-    """Uploads use at most half; a text always fits, and so does the largest message."""
+def test_uploads_leave_memory_for_requests() -> None:
+    """Uploads use at most half of the memory; a text and the largest message always fit."""
     memory = ContentMemory(256 * MIB)
     for number in range(100):
         account = memory.account(("a", str(number)))
@@ -40,8 +40,8 @@ def test_uploads_leave_room_for_requests() -> None:
     assert memory.account(OTHER).hold(MIB)
 
 
-def test_uploads_have_no_memory_that_requests_hold() -> None:
-    """Both together stay within the limit; what an upload holds beyond it is told to go to disk."""
+def test_uploads_and_requests_share_the_limit() -> None:
+    """Uploads and requests together stay within the limit; an upload beyond it must spool to disk."""
     memory = ContentMemory(10 * MIB)
     memory.hold_request(HEAVY, 9 * MIB)
     account = memory.account(OTHER)
@@ -52,8 +52,8 @@ def test_uploads_have_no_memory_that_requests_hold() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 64 << 10, (64 << 10) + 1, 20 * MIB])
-def test_requests_are_given_back(size: int) -> None:
-    """Whatever its size, nothing is left of a request, and one that is alone always fits."""
+def test_requests_are_released(size: int) -> None:
+    """A request of any size releases all of its memory, and fits if it is the only one."""
     memory = ContentMemory(10 * MIB)
     charged = memory.size_of(size)
     for _ in range(3):
@@ -65,7 +65,7 @@ def test_requests_are_given_back(size: int) -> None:
 
 
 def test_texts_are_not_counted_by_caller() -> None:
-    """A connection whose files hold its share is not refused a text."""
+    """A text of a connection whose files fill its share is accepted."""
     memory = ContentMemory(256 * MIB)
     fill_requests(memory, HEAVY, MIB)
     assert not memory.fits_request(HEAVY, MIB)

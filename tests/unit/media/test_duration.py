@@ -1,4 +1,4 @@
-"""Durations of audio files: right for good ones, and for others cheap."""
+"""Durations of audio files: accuracy, and bounded work for invalid files."""
 
 import asyncio
 import dataclasses
@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import UploadMismatch
-from embedwire_server.media.content_memory import ContentMemory
 from embedwire_server.media.duration import LEAST_WORK, LONGEST_SECONDS, MOST_WORK, duration_of
-from embedwire_server.media.spool import InMemoryContent, SpooledUpload, UploadDeclaration
+from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.media.memory_budget import ContentMemory
+from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
 from tests.support.media import flac, mp3, sound, tone, wav
 
 SAMPLES = Path(__file__).parents[3] / "clients/python/examples/samples"
@@ -29,7 +30,7 @@ HUGE = 0xFFFFFFFF
 
 @dataclasses.dataclass
 class Counted:
-    """A file that counts what is read of it."""
+    """A file that counts the bytes that are read."""
 
     data: bytes
     reads: int = 0
@@ -51,7 +52,7 @@ class Counted:
 
 
 async def received(data: bytes, directory: Path | None = None) -> SpooledUpload:
-    """An upload that has all of it, in pieces that fit nothing."""
+    """An upload with all of the data, in pieces that are not aligned to anything."""
     upload = SpooledUpload(UploadDeclaration("inputs[0].upload", 64 << 20), asyncio.Semaphore(1), MEMORY, directory)
     await upload.open()
     for start in range(0, len(data), 100_003):
@@ -61,24 +62,24 @@ async def received(data: bytes, directory: Path | None = None) -> SpooledUpload:
 
 
 def judged(data: bytes) -> float:
-    """The duration that the decoder sees."""
+    """Return the duration according to a decoder."""
     return float(soundfile.info(io.BytesIO(data)).duration)
 
 
 def tagged(data: bytes, size: int = 300_000) -> bytes:
-    """Put an ID3 tag of that size before a file, full of what looks like frames."""
+    """Prepend an ID3 tag of that size, full of bytes like MP3 frames."""
     synchsafe = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
     return b"ID3\4\0\0" + synchsafe + (b"\xff\xfb\x90\x00" * (size // 4 + 1))[:size] + data
 
 
 def without_xing(data: bytes) -> bytes:
-    """Take the number of its frames from an MP3 file."""
+    """Remove the frame count from an MP3 file."""
     assert b"Xing" in data
     return data.replace(b"Xing", bytes(4), 1)
 
 
 def streaminfo(samples: int, rate: int) -> bytes:
-    """The start of a FLAC file of that many samples."""
+    """The start of a FLAC file with this number of samples."""
     return b"fLaC\x80\0\0\x22" + bytes(10) + struct.pack(">Q", rate << 44 | 15 << 36 | samples) + bytes(16)
 
 
@@ -86,19 +87,19 @@ def streaminfo(samples: int, rate: int) -> bytes:
 @pytest.mark.parametrize("rate", [16000, 44100])
 @pytest.mark.parametrize("seconds", [0.05, 1, 7.3, 60])
 async def test_agrees_with_the_decoder(container: str, rate: int, seconds: float) -> None:
-    """The header says what a decoder finds, to a tenth of a second."""
+    """The duration of the header equals that of a decoder to 0.1 s."""
     data = sound(tone(seconds, rate=rate), container, rate)
     assert await duration_of(InMemoryContent(data)) == pytest.approx(judged(data), abs=0.1)
 
 
 async def test_sample() -> None:
-    """The sample of the examples is as long as the README shows."""
+    """The example file has the duration that the README shows."""
     assert await duration_of(InMemoryContent((SAMPLES / "melody.flac").read_bytes())) == 20
 
 
 @pytest.mark.parametrize("data", [wav(5), wav(60), flac(5), flac(130), mp3(5)], ids=len)
 async def test_uploads(tmp_path: Path, data: bytes) -> None:
-    """An upload has the duration of its file, in memory or on disk, and its bytes are all there afterwards."""
+    """An upload has the duration of its file, in memory or on disk, and is complete afterwards."""
     upload = await received(data, tmp_path)
     chunks = upload.chunks()
     first = await anext(chunks)
@@ -109,21 +110,21 @@ async def test_uploads(tmp_path: Path, data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [flac(3), mp3(3), without_xing(mp3(3))], ids=["flac", "mp3", "mp3 without Xing"])
 async def test_tags_are_skipped(data: bytes) -> None:
-    """A large picture before the sound costs nothing and changes nothing."""
+    """A large tag before the audio costs no reads and does not change the duration."""
     content = Counted(tagged(data))
     assert await duration_of(content) == pytest.approx(3, abs=0.15)
     assert content.bytes_read < 2000
 
 
 async def test_large_file_is_not_read() -> None:
-    """Of a large file the header is read, and no more."""
+    """Only the header of a large file is read."""
     content = Counted(wav(60))
     assert await duration_of(content) == 60
     assert content.bytes_read < 200
 
 
 async def test_mp3_without_a_header() -> None:
-    """Without a count of its frames, an MP3 file is estimated from its first half minute, not read through."""
+    """An MP3 file without a frame count is estimated from its first 30 s."""
     content = Counted(without_xing(mp3(30, rate=44100)) * 20)
     assert await duration_of(content) == pytest.approx(600, rel=0.02)
     assert content.reads < 1300
@@ -131,7 +132,7 @@ async def test_mp3_without_a_header() -> None:
 
 @pytest.mark.parametrize("size", [HUGE, HUGE - 36, 1_000_000])
 async def test_wav_that_was_written_into_a_pipe(size: int) -> None:
-    """Who writes WAV into a pipe cannot know its size and says the largest: what is there counts."""
+    """A WAV file with the largest size in its header, as written to a pipe, is measured by its data."""
     data = wav(3)
     data = data[:40] + struct.pack("<I", size) + data[44:]
     assert await duration_of(InMemoryContent(data)) == pytest.approx(3, abs=0.01)
@@ -157,13 +158,13 @@ async def test_wav_that_was_written_into_a_pipe(size: int) -> None:
         pytest.param(b"RIFF\0\0\0\0WAVEfmt \xff\xff\xff\xff" + bytes(2 * MANY), id="WAV with a header of 4 GiB"),
     ],
 )
-async def test_cannot_be_told(data: bytes) -> None:
-    """What is no sound, or says nothing credible of its length, has no duration."""
+async def test_no_duration(data: bytes) -> None:
+    """A file that is no audio, or whose header is implausible, has no duration."""
     assert await duration_of(InMemoryContent(data)) is None
 
 
 async def test_longest() -> None:
-    """Ten days are credible, just."""
+    """A duration of just ten days is accepted."""
     assert await duration_of(InMemoryContent(streaminfo(10 * 86400 * 1000, 1000))) == LONGEST_SECONDS
 
 
@@ -182,7 +183,7 @@ async def test_longest() -> None:
     ],
 )
 async def test_hostile_file(data: bytes) -> None:
-    """A file made to keep the parser busy is given up after a bounded number of reads."""
+    """Parsing of a file made to loop stops after a bounded number of reads."""
     content = Counted(data)
     assert await duration_of(content) is None
     assert content.reads <= MOST_WORK // LEAST_WORK
@@ -191,7 +192,7 @@ async def test_hostile_file(data: bytes) -> None:
 
 @st.composite
 def mutations(draw: st.DrawFn) -> bytes:
-    """A good file in which a few places are overwritten, taken out or put in, and which may be cut."""
+    """A valid file with bytes overwritten, removed or inserted, possibly truncated."""
     data = bytearray(draw(st.sampled_from(GOOD)))
     for _ in range(draw(st.integers(1, 8))):
         start = draw(st.integers(0, draw(st.sampled_from([64, 4096, len(data)]))))
@@ -206,7 +207,7 @@ ODD = st.sampled_from([bytes(4), b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", 
 @settings(deadline=None, max_examples=300)
 @given(data=mutations() | st.binary(max_size=2000))
 def test_mutations(data: bytes) -> None:
-    """Whatever becomes of a file, its duration is credible or None, after bounded work."""
+    """A mutated file has a plausible duration or None, after bounded work."""
     content = Counted(data)
     seconds = asyncio.run(duration_of(content))
     assert seconds is None or 0 < seconds <= LONGEST_SECONDS
@@ -215,7 +216,7 @@ def test_mutations(data: bytes) -> None:
 
 
 async def test_waits_for_the_file() -> None:
-    """The duration of an upload is told once all of it is there."""
+    """The duration of an upload is available once the upload is complete."""
     data = wav(1)
     upload = SpooledUpload(UploadDeclaration("inputs[0].upload", MANY), asyncio.Semaphore(1), MEMORY)
     asked = asyncio.create_task(duration_of(upload))
@@ -229,7 +230,7 @@ async def test_waits_for_the_file() -> None:
 
 
 async def test_faulty_file() -> None:
-    """A file that is not what was declared has its fault, not a duration."""
+    """A file with a fault raises it instead of returning a duration."""
     upload = await received(b"")
     with pytest.raises(UploadMismatch):
         await duration_of(upload)
@@ -238,7 +239,7 @@ async def test_faulty_file() -> None:
 
 @pytest.mark.parametrize("seconds", [5, 60], ids=["in memory", "on disk"])
 async def test_closed_before_it_is_read(tmp_path: Path, seconds: float) -> None:
-    """A file that is closed before a thread comes to it has no duration, and never another file's."""
+    """A file closed before the thread reads it has no duration, and never that of another file."""
     executor, thread_is_busy = ThreadPoolExecutor(1), threading.Event()
     asyncio.get_running_loop().set_default_executor(executor)
     upload = await received(wav(seconds), tmp_path)
@@ -247,7 +248,7 @@ async def test_closed_before_it_is_read(tmp_path: Path, seconds: float) -> None:
     await asyncio.sleep(0)
     upload.close()
     (tmp_path / "other").write_bytes(flac(1))
-    others = [os.open(tmp_path / "other", os.O_RDONLY) for _ in range(8)]  # one takes the descriptor that is free now
+    others = [os.open(tmp_path / "other", os.O_RDONLY) for _ in range(8)]  # reuses the free descriptor
     thread_is_busy.set()
     assert await asked is None
     for other in others:
@@ -256,7 +257,7 @@ async def test_closed_before_it_is_read(tmp_path: Path, seconds: float) -> None:
 
 @dataclasses.dataclass
 class Slow(Counted):
-    """A file that is read only when it may be, and is gone then."""
+    """A file whose read blocks until it is released, and then finds it closed."""
 
     asked: threading.Event = dataclasses.field(default_factory=threading.Event)
     may: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -269,7 +270,7 @@ class Slow(Counted):
 
 
 async def test_cancelled_while_it_is_read() -> None:
-    """Who is cancelled does not wait for the thread, and the thread ends at the file that was closed."""
+    """Cancellation does not wait for the thread, which ends at the closed file."""
     executor = ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(executor)
     content = Slow(wav(1))
@@ -280,5 +281,5 @@ async def test_cancelled_while_it_is_read() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asked
     content.may.set()
-    await asyncio.to_thread(bool)  # has its turn after the reading
+    await asyncio.to_thread(bool)  # runs after the read
     assert content.reads == 1

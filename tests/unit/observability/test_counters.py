@@ -1,4 +1,4 @@
-"""Counters and histograms without locks, beside those of prometheus_client."""
+"""Lock-free counters and histograms, compared with those of prometheus_client."""
 
 import itertools
 import math
@@ -45,13 +45,13 @@ def theirs() -> Families:
 
 
 def pages(registry: CollectorRegistry, *names: str) -> list[bytes]:
-    """As text and as OpenMetrics; with names, these series only."""
+    """Return the text and the OpenMetrics exposition; with names, of these series only."""
     chosen = registry.restricted_registry(names) if names else registry
     return [prometheus_client.generate_latest(chosen), openmetrics.generate_latest(chosen)]  # type: ignore[no-untyped-call]
 
 
 def read(histogram: HistogramFamily | Histogram) -> Iterator[tuple[list[float], float]]:
-    """The buckets and the number of values of each child."""
+    """Return the buckets and the count of each child."""
     samples = [sample for metric in histogram.collect() for sample in metric.samples]
     for _, group in itertools.groupby(samples, lambda sample: [sample.labels[name] for name in LABELS]):
         values = [(sample.name, sample.value) for sample in group]
@@ -69,7 +69,7 @@ def _no_created_series() -> Iterator[None]:
 @example([((Modality.TEXT, "m"), math.nan, math.nan), ((Modality.TEXT, "m"), 1, 0.1)])
 @example([((Modality.TEXT, "m"), math.inf, math.inf), ((Modality.TEXT, "m"), 0, -math.inf)])
 def test_pages_are_those_of_the_library(changes: Sequence[tuple[tuple[Modality, str], float, float]]) -> None:
-    """Fed with the same data, both give the same text and the same OpenMetrics, byte for byte."""
+    """Text and OpenMetrics expositions equal those of prometheus_client for the same data, byte for byte."""
     for families in (own := ours(), library := theirs()):
         for labels, amount, value in changes:
             families.counter.labels(*labels).inc(amount)
@@ -79,7 +79,7 @@ def test_pages_are_those_of_the_library(changes: Sequence[tuple[tuple[Modality, 
 
 @pytest.mark.parametrize("name", ["events_total", "seconds_bucket", "seconds_count", "seconds_sum", "events"])
 def test_series_can_be_chosen_by_name(name: str) -> None:
-    """The filter by name of the metrics endpoint finds the series that it finds with the library's."""
+    """The metrics endpoint's filter by name finds the same series as with prometheus_client."""
     for families in (own := ours(), library := theirs()):
         families.counter.labels("text", "m").inc()
         families.histogram.labels("text", "m").observe(1)
@@ -87,7 +87,7 @@ def test_series_can_be_chosen_by_name(name: str) -> None:
 
 
 def test_names_are_taken_once() -> None:
-    """A second metric of the same name, ours or the library's, is refused by the registry."""
+    """The registry refuses a second metric of the same name, of either implementation."""
     registry = ours().registry
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         CounterFamily("events", "", LABELS, registry=registry)
@@ -97,7 +97,7 @@ def test_names_are_taken_once() -> None:
 
 @pytest.mark.parametrize("values", [(), ("text",), ("text", "m", "OK")])
 def test_labels_are_complete(values: tuple[str, ...]) -> None:
-    """Too few or too many label values raise, also the second time, and make no series."""
+    """A wrong number of label values raises, also the second time, and creates no series."""
     families = ours()
     for family in (families.counter, families.histogram):
         for _ in range(2):
@@ -107,14 +107,14 @@ def test_labels_are_complete(values: tuple[str, ...]) -> None:
 
 
 def test_children_are_kept() -> None:
-    """The same label values give the same child, as members of an enumeration, as text, or as other objects."""
+    """The same label values give the same child, as enumeration members, text or other objects."""
     counter = ours().counter
     assert counter.labels(Modality.TEXT, "1") is counter.labels("text", "1") is counter.labels("text", 1)
     assert counter.labels("text", "1") is not counter.labels("text", "2")
 
 
 def test_series_exist_from_their_first_labels() -> None:
-    """A child without any counts is on the page, with zeros."""
+    """A child without counts is exposed with zeros."""
     registry = CollectorRegistry()
     CounterFamily("events", "", ("a",), registry=registry).labels("b")
     HistogramFamily("seconds", "", ("a",), buckets=[1], registry=registry).labels("b")
@@ -137,7 +137,7 @@ def test_series_exist_from_their_first_labels() -> None:
     ],
 )
 def test_buckets(value: float, counts: list[float]) -> None:
-    """A value counts in each bucket whose bound it does not exceed; the sum gets every value."""
+    """A value counts in each bucket whose bound it does not exceed, and in the sum."""
     registry = CollectorRegistry()
     histogram = HistogramFamily("seconds", "", LABELS, buckets=(0.1, 1), registry=registry)
     histogram.labels("text", "m").observe(value)
@@ -148,7 +148,7 @@ def test_buckets(value: float, counts: list[float]) -> None:
 
 @pytest.mark.parametrize("bounds", [(1, 0.5), (1, 1), (-1, 1), (1, math.inf)])
 def test_bounds_ascend_from_zero(bounds: tuple[float, ...]) -> None:
-    """Bounds that do not ascend, are negative or infinite are refused."""
+    """Bounds that do not ascend, or are negative or infinite, are refused."""
     with pytest.raises(ValueError, match="seconds: the bounds"):
         HistogramFamily("seconds", "", ("a",), buckets=bounds, registry=CollectorRegistry())
 
@@ -165,7 +165,7 @@ def test_counters_do_not_decrease(amount: float) -> None:
 
 
 def test_pages_are_consistent_while_another_thread_counts() -> None:
-    """While one thread counts and adds series, each page that another one reads is consistent, and no value is lost."""
+    """Pages read while another thread counts and adds series are consistent, and no value is lost."""
     families = ours()
     seen: list[list[tuple[list[float], float]]] = []
     begun, ended = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The two forms of a log line, to the letter."""
+"""Log lines in both formats, character by character."""
 
 import ast
 import datetime as dt
@@ -16,6 +16,16 @@ from embedwire_server.observability.log_lines import LogLines
 SECOND = 1_000_000_000
 # 2026-11-29, so that every time of the day is of that date.
 MIDNIGHT = int(dt.datetime(2026, 11, 29, tzinfo=dt.UTC).timestamp()) * SECOND
+STANDARD = {
+    "method": "rpc.method",
+    "code": "rpc.response.status_code",
+    "seconds": "rpc.server.call.duration",
+    "model": "gen_ai.request.model",
+    "error_type": "exception.type",
+    "stacktrace": "exception.stacktrace",
+    "pid": "process.pid",
+    "exit_status": "process.exit.code",
+}
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 
 
@@ -24,7 +34,7 @@ class Logger(NamedTuple):
 
 
 def line(form: str, event: dict[str, Any], **facts: object) -> str:
-    """The line of an event, without its line break."""
+    """Return the line of an event, without its line break."""
     made = LogLines(form, facts, is_terminal=False)(Logger(), "info", event).decode()
     assert made[-1] == "\n"
     return made[:-1]
@@ -35,8 +45,10 @@ def line(form: str, event: dict[str, Any], **facts: object) -> str:
     [
         pytest.param(
             "json",
-            '{"code": "OK", "seconds": 0.012345, "cause": null, "event": "call", "request_id": "id-1", "worker": 3, '
-            '"level": "info", "logger": "some.where", "timestamp": "2026-11-29T00:00:01.000002Z"}',
+            '{"timestamp": "2026-11-29T00:00:01.000002Z", "severity_text": "INFO", "severity_number": 9, '
+            '"body": "call", "rpc.response.status_code": "OK", "rpc.server.call.duration": 0.012345, '
+            '"embedwire.cause": null, "embedwire.request_id": "id-1", "embedwire.worker": 3, '
+            '"otel.scope.name": "some.where"}',
         ),
         pytest.param(
             "text",
@@ -46,7 +58,7 @@ def line(form: str, event: dict[str, Any], **facts: object) -> str:
     ],
 )
 def test_a_line(form: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line has the facts, the event, the request id, the facts of every line, the level, the logger and the time."""
+    """A line has the fields, event, request id, common fields, level, logger and time."""
     monkeypatch.setattr(time, "time_ns", lambda: MIDNIGHT + SECOND + 2999)
     token = log_lines.request_id.set("id-1")
     try:
@@ -55,9 +67,31 @@ def test_a_line(form: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> No
         log_lines.request_id.reset(token)
 
 
+@pytest.mark.parametrize(("level", "number"), [("info", 9), ("notice", 0), ("level 35", 0)])
+def test_a_level_without_a_severity(level: str, number: int) -> None:
+    """A level of another library keeps its name, with the number of an unspecified severity."""
+    found = json.loads(LogLines("json", {}, is_terminal=False)(Logger(), level, {"event": "a"}))
+    assert (found["severity_text"], found["severity_number"]) == (level.upper(), number)
+
+
+class Unprintable:
+    """A value without a text."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+def test_an_event_of_many_values_that_cannot_be_rendered() -> None:
+    """What is left of it has its level, its time and its event."""
+    event = {f"value{number}": Unprintable() for number in range(100)} | {"event": "a"}
+    found = json.loads(line("json", event))
+    assert (found["severity_text"], found["body"]) == ("INFO", "a")
+    assert found["timestamp"]
+
+
 @given(st.lists(st.integers(0, 4 * SECOND - 1) | st.integers(0, 86_400 * SECOND - 1), min_size=1))
 def test_the_time(times: list[int]) -> None:
-    """Each line has the time that the clock shows, also if the clock is set back."""
+    """Each line has the time of the clock, also if the clock is set back."""
     lines = LogLines("json", {}, is_terminal=False)
     with pytest.MonkeyPatch.context() as patch:
         for nanoseconds in times:
@@ -71,19 +105,20 @@ def test_the_time(times: list[int]) -> None:
 
 
 @given(st.dictionaries(st.text(st.characters(codec="ascii")), VALUES, max_size=20), st.text())
-def test_json_holds_each_value(facts: dict[str, object], event: str) -> None:
-    """A reader of JSON gets back what a line says, except for the texts that JSON needs surrogates for."""
+def test_json_round_trip(facts: dict[str, object], event: str) -> None:
+    """A JSON parser returns the logged values, except for text with surrogates."""
     found = json.loads(line("json", facts | {"event": event}))
-    for name in ("level", "logger", "timestamp"):
+    for name in ("severity_text", "severity_number", "otel.scope.name", "timestamp"):
         found.pop(name)
+    for name in ("level", "logger", "timestamp", "event"):
         facts.pop(name, None)
     if "\\ud" not in json.dumps(facts | {"event": event}):
-        assert found == facts | {"event": event}
+        assert found == {"body": event} | {STANDARD.get(name, f"embedwire.{name}"): facts[name] for name in facts}
 
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(codec="ascii")))
 def test_text_is_one_printable_line(event: str, value: str) -> None:
-    """A printable line is written as it is, any other as Python writes it: no line breaks, no codes for terminals."""
+    """Text that is not printable is written as a Python literal, so that it has no line breaks or escape codes."""
     found = line("text", {"fact": value, "event": event})
     assert found.isprintable()
     said = f"[info] {event} fact={value} logger=some.where"

@@ -1,4 +1,4 @@
-"""The metrics: how many series there can be."""
+"""The number of metric series."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import grpc
 import prometheus_client
 
-from embedwire_server.config.settings import Settings
-from embedwire_server.core.causes import Cause
+from embedwire_server.config.setting_table import ALL
 from embedwire_server.core.errors import Reason
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import BUILT_IN, Modality
 from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
-from embedwire_server.observability.resources import CHECKED
+from embedwire_server.observability.resource_monitor import CHECKED
+from embedwire_server.policies.rate_limit.policy import configured
+from tests.support.serving import settings_of
 
 SERVICES = {
     "embedwire.v1.EmbeddingService": [
@@ -30,8 +32,10 @@ MODELS = [model.name for model in BUILT_IN]
 
 
 def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
-    """Every combination of labels that the code can write, by the name of the metric object."""
-    limits = Settings(**{name: 1 for name in Settings.model_fields if "_per_" in name}).rate_limits  # type: ignore[arg-type]
+    """Return every combination of labels that the code can write, by the name of the metric object."""
+    limits = configured(
+        settings_of(**{name: 1 for name in ALL if "_per_" in name and name.startswith("rate_limits")}).rate_limits
+    )
     modalities = [(modality,) for modality in Modality]
     upstreams = itertools.product(["custom", "sandbox"], {model.endpoint for model in BUILT_IN}, Modality)
     asked = list(upstreams)
@@ -56,16 +60,16 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "not_ready": [(cause,) for cause in CHECKED],
         "retries": list(itertools.product(Modality, Reason)),
         "retries_withheld": list(itertools.product(Modality, ["attempts", "deadline", "budget"])),
-        "pacing_waiting": modalities,
-        "pacing_seconds": modalities,
-        "pacing_holds": modalities,
-        "pacing_refusals": [(kind, "upstream") for kind in Modality]
+        "rate_limit_queue_length": modalities,
+        "rate_limit_wait_seconds": modalities,
+        "rate_limit_backoffs": modalities,
+        "rate_limit_rejections": [(kind, "upstream") for kind in Modality]
         + [(kind, limit.name) for kind, of_kind in limits.items() for limit in of_kind],
     }
 
 
-def test_series_have_an_end() -> None:
-    """Every series that can ever exist, all together, stays within the constant that the code declares."""
+def test_number_of_series_is_bounded() -> None:
+    """The number of all possible series is within the constant that the code declares."""
     metrics, values = Metrics("custom"), all_values()
     labelled = {name for name, metric in vars(metrics).items() if getattr(metric, "_labelnames", ())}
     assert set(values) == labelled

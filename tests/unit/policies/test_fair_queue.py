@@ -1,4 +1,4 @@
-"""Whose turn it is."""
+"""The order of the fair queue."""
 
 from collections import Counter, defaultdict
 
@@ -13,7 +13,7 @@ PATHS = st.tuples(st.sampled_from("abc"), st.sampled_from("123"))
 
 
 def filled(*paths: str) -> FairQueue[int]:
-    """A queue of items numbered from 0, each pushed by a caller like `a1`."""
+    """Return a queue of items numbered from 0, each pushed by a caller like `a1`."""
     queue: FairQueue[int] = FairQueue()
     for number, path in enumerate(paths):
         queue.push(tuple(path), number, number)
@@ -29,22 +29,22 @@ def drained(queue: FairQueue[int]) -> list[int]:
     [
         pytest.param("", [], id="empty"),
         pytest.param("a1 a1 a1", [0, 1, 2], id="one caller: first come, first served"),
-        pytest.param("a1 a1 a1 b1", [0, 3, 1, 2], id="a newcomer's turn comes after one of each"),
-        pytest.param("a1 a1 b1 b1 c1", [0, 2, 4, 1, 3], id="hosts in turns"),
-        pytest.param("a1 a1 a2 b1 b1", [0, 3, 2, 4, 1], id="connections within the turns of their host"),
-        pytest.param("a1 a2 a3 a4 b1 b1", [0, 4, 1, 5, 2, 3], id="more connections, no more turns"),
+        pytest.param("a1 a1 a1 b1", [0, 3, 1, 2], id="a new caller comes after one of each"),
+        pytest.param("a1 a1 b1 b1 c1", [0, 2, 4, 1, 3], id="hosts in rotation"),
+        pytest.param("a1 a1 a2 b1 b1", [0, 3, 2, 4, 1], id="connections within the share of their host"),
+        pytest.param("a1 a2 a3 a4 b1 b1", [0, 4, 1, 5, 2, 3], id="more connections, no larger share"),
     ],
 )
 def test_order(pushed: str, popped: list[int]) -> None:
-    """Turns go round the hosts, within a host round its connections, within a connection by arrival."""
+    """The order is round-robin over hosts, then over connections of a host, then by arrival."""
     queue = filled(*pushed.split())
 
     assert list(queue) == popped
     assert drained(queue) == popped
 
 
-def test_a_repeated_item_keeps_its_place() -> None:
-    """Within one caller the lowest order comes first, whenever it was pushed."""
+def test_order_of_a_repeated_item() -> None:
+    """Among the items of one caller the lowest `order` comes first, whenever it was pushed."""
     queue = filled("a1", "a1", "a1")
     first = queue.pop()
     queue.push(("a", "1"), first, first)
@@ -53,7 +53,7 @@ def test_a_repeated_item_keeps_its_place() -> None:
 
 
 def test_a_host_that_was_served_is_last() -> None:
-    """A caller that comes back as soon as it was served gets no turn before those who wait."""
+    """An item pushed by a host that was just served comes after those of hosts that wait."""
     queue = filled("a1", "b1", "c1")
     assert queue.pop() == 0
     queue.push(("a", "1"), 3, 3)
@@ -62,10 +62,10 @@ def test_a_host_that_was_served_is_last() -> None:
 
 
 @given(st.lists(st.one_of(PATHS, st.just("pop"), st.integers(0, 20)), max_size=40), PATHS, st.integers(-1, 40))
-def test_ahead(history: list[Path | str | int], path: Path, order: int) -> None:
-    """However the queue came to be as it is, so many get their turn before a newcomer as it was told.
+def test_position(history: list[Path | str | int], path: Path, order: int) -> None:
+    """`position` is the number of items popped before one that is pushed now, after any history.
 
-    Also if it is no newcomer, but has been here before and so stands before later ones of its caller.
+    Also if the item is pushed again and comes before later ones of its caller.
     """
     queue: FairQueue[int] = FairQueue()
     pushed: dict[int, Path] = {}
@@ -80,20 +80,20 @@ def test_ahead(history: list[Path | str | int], path: Path, order: int) -> None:
             assert queue.peek() in pushed
             del pushed[queue.pop()]
         assert len(queue) == len(pushed)
-    told = queue.ahead(path, 2 * order + 1)
-    everybody = list(queue)
+    predicted = queue.position(path, 2 * order + 1)
+    iterated = list(queue)
     queue.push(path, 2 * order + 1, -1)
 
-    in_turn = drained(queue)
+    popped = drained(queue)
 
-    assert in_turn.index(-1) == told
-    assert in_turn[:told] == everybody[:told]
-    assert sorted(everybody) == sorted(pushed)
+    assert popped.index(-1) == predicted
+    assert popped[:predicted] == iterated[:predicted]
+    assert sorted(iterated) == sorted(pushed)
 
 
 @given(st.lists(PATHS, max_size=60))
 def test_shares(paths: list[Path]) -> None:
-    """While two hosts, or two connections of a host, both wait, neither is served twice more than the other."""
+    """While two hosts, or two connections of a host, both wait, neither is served two times more than the other."""
     queue: FairQueue[Path] = FairQueue()
     for order, path in enumerate(paths):
         queue.push(path, order, path)
@@ -110,7 +110,7 @@ def test_shares(paths: list[Path]) -> None:
 
 
 def test_discard() -> None:
-    """What gave up is gone, once; the others keep their turns, and a caller without items leaves no trace."""
+    """A discarded item is removed once, the order of the others stays, and a caller without items leaves no state."""
     queue = filled("a1", "a1", "a2", "b1")
     assert queue.discard(("a", "1"), 0)
     assert not queue.discard(("a", "1"), 0)
@@ -119,4 +119,6 @@ def test_discard() -> None:
     assert queue.discard(("b", "1"), 3)
     assert len(queue) == 2
     assert drained(queue) == [1, 2]
-    assert not queue._branches
+    queue.push(("a", "1"), 4, 4)
+    queue.push(("b", "1"), 5, 5)
+    assert drained(queue) == [4, 5]

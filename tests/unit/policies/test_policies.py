@@ -1,4 +1,4 @@
-"""What all policies together hold to at the seam `Upstream`, however a call ends."""
+"""Invariants of all policies together, however a call ends."""
 
 import asyncio
 
@@ -23,15 +23,15 @@ from tests.support.virtual_time import in_virtual_time, settled
 
 
 class Bench:
-    """All policies around an upstream whose answers the test gives, with one place."""
+    """All policies around a scripted upstream, with one slot."""
 
     def __init__(self) -> None:
         self.metrics = Metrics("fake")
         self.limiter = ConcurrencyLimiter(self.metrics, 1)
-        self.paces = RateLimiters({}, self.metrics)
+        self.rate_limiters = RateLimiters({}, self.metrics)
         self.scripted = ScriptedUpstream(undecided, "fake")
         measured = AttemptPolicy(self.scripted, self.metrics)
-        retrying = RetryPolicy(RateLimitPolicy(measured, self.paces), RetryBudget(0.2, 3), self.metrics)
+        retrying = RetryPolicy(RateLimitPolicy(measured, self.rate_limiters), RetryBudget(0.2, 3), self.metrics)
         self.upstream: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
 
     @property
@@ -39,18 +39,18 @@ class Bench:
         return self.scripted.attempts
 
     def is_idle(self) -> bool:
-        """Whether no attempt runs, no place is held and no probe is under way."""
-        is_free = self.limiter.slots(call()).is_idle and self.paces.of(call()).is_idle
+        """Whether no attempt runs, no slot is in use and no probe is in flight."""
+        is_free = self.limiter.slots(call()).is_idle and self.rate_limiters.of(call()).is_idle
         return is_free and self.scripted.running == 0
 
     def ended(self, outcome: str) -> float:
-        """How many attempts ended like this."""
+        """Return the number of attempts with this outcome."""
         labels = {"upstream": "fake", "endpoint": call().model.endpoint, "modality": "text"}
         return sample(self.metrics, "embedwire_upstream_requests_total", **labels, reason=outcome)
 
 
 class Refusing:
-    """A reply to which nothing can be added."""
+    """A reply that raises on every addition."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -68,8 +68,8 @@ class Refusing:
     ids=["connection", "caller stalled", "rate limited", "repeatable", "limited"],
 )
 @in_virtual_time
-async def test_what_emit_raises(error: Exception) -> None:
-    """It comes out unchanged, is neither repeated nor a refusal of the upstream's, and counts as cancelled."""
+async def test_exception_of_emit(error: Exception) -> None:
+    """An exception of `emit` is raised unchanged, is not retried, causes no back-off, and counts as cancelled."""
     bench = Bench()
     admission = LoadShedder(bench.metrics, in_flight=1, queued=10, content_bytes=1000)
     gateway = Gateway(bench.upstream, admission, bench.metrics, inputs_at_once=1)
@@ -95,7 +95,7 @@ async def test_what_emit_raises(error: Exception) -> None:
 
 @in_virtual_time
 async def test_cancelled_while_emit_waits() -> None:
-    """An attempt whose caller leaves while it takes a segment gives everything back, and counts as cancelled."""
+    """An attempt cancelled while `emit` waits releases everything and counts as cancelled."""
     bench, is_emitting = Bench(), asyncio.Event()
 
     async def emit(_: list[Segment]) -> None:

@@ -1,33 +1,16 @@
-"""What is sent again, when, and what stands against it."""
+"""Retries: attempts, delays, deadlines and cancellation."""
 
 import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from embedwire_server.core.errors import GatewayError, RateLimited, Reason, RetrySafety, UpstreamFailure
-from embedwire_server.core.models import Modality
-from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
-from embedwire_server.policies.retry import RetryPolicy
-from embedwire_server.policies.retry_budget import RESERVE, RetryBudget
-from embedwire_server.testing import Attempt, ScriptedUpstream
-from tests.support.embed_calls import (
-    ANSWER,
-    call,
-    embedded,
-    gathered,
-    limited,
-    refusal,
-    sample,
-    start,
-    times,
-    undecided,
-)
+from embedwire_server.core.errors import Reason, UpstreamFailure
+from embedwire_server.policies.retry_budget import RESERVE
+from embedwire_server.testing import Attempt
+from tests.support.embed_calls import ANSWER, call, embedded, gathered, refusal, start, undecided
 from tests.support.virtual_time import in_virtual_time, now, settled
-
-Say = GatewayError | None
-YES, ONCE, FRESH, NO = RetrySafety.SAFE, RetrySafety.ONCE, RetrySafety.FRESH, RetrySafety.UNSAFE
+from tests.unit.policies.retry_support import FRESH, ONCE, Bench, again, never
 
 
 def once() -> UpstreamFailure:
@@ -36,42 +19,6 @@ def once() -> UpstreamFailure:
 
 def stale() -> UpstreamFailure:
     return UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no", retry_safety=FRESH)
-
-
-def again() -> UpstreamFailure:
-    return refusal(503)
-
-
-def never() -> UpstreamFailure:
-    return refusal(400, Reason.INPUT_REJECTED, NO)
-
-
-class Bench:
-    """Retries of an upstream that says one thing after the other, and then that all is well."""
-
-    def __init__(self, *says: Say, max_attempts: int = 3, share: float = 0.2) -> None:
-        self.metrics = Metrics("fake")
-        self.budget = RetryBudget(share, max_attempts)
-        self.says = list(says)
-        self.upstream = ScriptedUpstream(self.say_next)
-        self.retrying = RetryPolicy(self.upstream, self.budget, self.metrics)
-        self.paces = RateLimiters({}, self.metrics)
-        self.paced = RetryPolicy(RateLimitPolicy(self.upstream, self.paces), self.budget, self.metrics)
-
-    def say_next(self, attempt: Attempt) -> None:
-        failure = self.says.pop(0) if self.says else None
-        attempt.succeed() if failure is None else attempt.fail(failure)
-
-    @property
-    def made(self) -> int:
-        return len(self.upstream.attempts)
-
-    @property
-    def times(self) -> list[float]:
-        return times(self.upstream)
-
-    def withheld(self, obstacle: str) -> float:
-        return sample(self.metrics, "embedwire_retries_suppressed_total", modality="text", cause=obstacle)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +44,7 @@ class Bench:
 )
 @in_virtual_time
 async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_answered: bool) -> None:
-    """So many requests are made; the last failure is the caller's."""
+    """At most the configured number of attempts are made, and the last failure is raised."""
     bench = Bench(*says)
     if is_answered:
         assert await embedded(bench.retrying, call()) == ANSWER
@@ -110,13 +57,13 @@ async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_an
 
 @in_virtual_time
 async def test_a_stale_connection() -> None:
-    """The request is repeated at once, on a fresh connection, and the budget does not count it."""
+    """A request that fails on a stale connection is repeated at once on a new one, outside the budget."""
     bench = Bench(*[say for _ in range(50) for say in (stale(), None)])
     fresh: list[bool] = []
 
     def script(attempt: Attempt) -> None:
         fresh.append(attempt.call.needs_fresh_connection)
-        bench.say_next(attempt)
+        bench.answer_next(attempt)
 
     bench.upstream.script = script
     left = bench.budget.left
@@ -133,7 +80,7 @@ async def test_a_stale_connection() -> None:
 )
 @in_virtual_time
 async def test_max_retries(max_attempts: int, max_retries: int | None, attempts: int) -> None:
-    """The request can lower the server's number of attempts, and never raise it."""
+    """A request can lower the server's number of attempts but not raise it."""
     bench = Bench(*[again() for _ in range(5)], max_attempts=max_attempts)
     with pytest.raises(UpstreamFailure):
         await embedded(bench.retrying, call(max_retries=max_retries))
@@ -143,8 +90,8 @@ async def test_max_retries(max_attempts: int, max_retries: int | None, attempts:
 
 
 @in_virtual_time
-async def test_a_failure_of_ours_is_not_repeated() -> None:
-    """What is no upstream's failure goes up as it is."""
+async def test_own_failure_is_not_retried() -> None:
+    """A failure that does not come from the upstream is raised unchanged."""
     bench = Bench()
     bench.upstream.script = lambda attempt: attempt.fail(ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
@@ -155,7 +102,7 @@ async def test_a_failure_of_ours_is_not_repeated() -> None:
 
 @in_virtual_time
 async def test_full_jitter() -> None:
-    """Delays are spread from nothing to 0.1 s, then 0.2 s; no two callers come back together."""
+    """Delays are uniform from 0 to 0.1 s, then to 0.2 s."""
     first, second = [], []
     for _ in range(300):
         bench = Bench(again(), again())
@@ -172,8 +119,8 @@ async def test_full_jitter() -> None:
 
 @pytest.mark.parametrize("asked", [1.0, 7.0, 3000.0])
 @in_virtual_time
-async def test_what_the_upstream_asks_for(asked: float) -> None:
-    """Its Retry-After is kept, and exceeded by a tenth at most."""
+async def test_retry_after_is_respected(asked: float) -> None:
+    """A delay is at least Retry-After and at most a tenth longer."""
     delays = []
     for _ in range(100):
         bench = Bench(refusal(503, retry_delay=asked))
@@ -186,8 +133,8 @@ async def test_what_the_upstream_asks_for(asked: float) -> None:
 
 
 @in_virtual_time
-async def test_an_upstream_that_asks_for_nothing() -> None:
-    """Whoever is told to come back in 0 s comes back jittered all the same."""
+async def test_retry_after_of_zero() -> None:
+    """A Retry-After of 0 gives a delay with jitter."""
     delays = []
     for _ in range(100):
         bench = Bench(refusal(503, retry_delay=0.0))
@@ -199,7 +146,7 @@ async def test_an_upstream_that_asks_for_nothing() -> None:
 
 @in_virtual_time
 async def test_time_between_attempts_is_queueing() -> None:
-    """Waiting for the next attempt is counted as the queue's."""
+    """The delay before an attempt is counted as queue time."""
     bench, wanted = Bench(again()), call()
     await embedded(bench.retrying, wanted)
 
@@ -213,7 +160,7 @@ async def test_time_between_attempts_is_queueing() -> None:
 @pytest.mark.parametrize("asked", [10.0, 1e6, 1e9, 1e300])
 @in_virtual_time
 async def test_no_retry_after_the_deadline(asked: float) -> None:
-    """If the upstream asks for more time than there is, its failure comes at once."""
+    """If Retry-After exceeds the deadline, the upstream's failure is raised at once."""
     failure = refusal(503, retry_delay=asked)
     bench = Bench(failure)
     with pytest.raises(UpstreamFailure) as caught:
@@ -226,7 +173,7 @@ async def test_no_retry_after_the_deadline(asked: float) -> None:
 
 
 async def test_no_retry_that_cannot_end_in_time() -> None:
-    """An attempt that took 60 ms is not repeated with 30 ms left; the upstream's failure comes at once."""
+    """An attempt that took 60 ms is not retried with 30 ms left; the upstream's failure is raised at once."""
     bench = Bench()
     bench.upstream.script = lambda attempt: _later(0.06, attempt)
     began = now()
@@ -243,7 +190,7 @@ def _later(seconds: float, attempt: Attempt) -> None:
 
 @in_virtual_time
 async def test_an_expired_call_is_not_sent_again() -> None:
-    """A failure that comes after the deadline is not repeated."""
+    """A failure after the deadline is not retried."""
     bench = Bench()
     bench.upstream.script = undecided
     [task] = start(bench.retrying, call(deadline=5.0))
@@ -256,7 +203,7 @@ async def test_an_expired_call_is_not_sent_again() -> None:
 
 @in_virtual_time
 async def test_cancelled_between_attempts() -> None:
-    """A caller that leaves while it waits for the next attempt makes none."""
+    """A call cancelled during a delay makes no further attempt."""
     bench = Bench(refusal(503, retry_delay=10))
     [task] = start(bench.retrying, call())
     await asyncio.sleep(1)
@@ -271,7 +218,7 @@ async def test_cancelled_between_attempts() -> None:
 @pytest.mark.parametrize("after", [0, 1])
 @in_virtual_time
 async def test_cancelled_in_an_attempt(after: int) -> None:
-    """A caller that leaves during an attempt ends it, it is not repeated, and the budget does not count it."""
+    """Cancellation ends a running attempt, which is neither retried nor counted by the budget."""
     bench = Bench()
     bench.upstream.script = undecided
     [task] = start(bench.retrying, call())
@@ -288,159 +235,3 @@ async def test_cancelled_in_an_attempt(after: int) -> None:
     assert bench.upstream.running == 0
     assert bench.made == after + 1
     assert bench.budget.left == left
-
-
-# --- the budget ---
-
-
-@pytest.mark.parametrize("reason", [Reason.UPSTREAM_UNAVAILABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_CONFLICT])
-@in_virtual_time
-async def test_outage(reason: Reason) -> None:
-    """In an outage there are some thirty retries for a thousand calls, whatever the status; after it they come back."""
-    bench = Bench()
-    bench.upstream.script = lambda attempt: attempt.fail(refusal(503, reason))
-    for _ in range(1000):
-        with pytest.raises(UpstreamFailure):
-            await embedded(bench.retrying, call())
-    assert bench.made <= 1000 + RESERVE + 0.2 * 35
-    assert bench.withheld("budget") > 900
-    assert sample(bench.metrics, "embedwire_retry_budget_tokens") < 1
-    bench.upstream.script = Attempt.succeed
-    for _ in range(100):
-        await embedded(bench.retrying, call())
-    before = bench.made
-    bench.upstream.script = bench.say_next
-    bench.says = [again()]
-    await embedded(bench.retrying, call())
-
-    assert bench.made == before + 2
-
-
-@in_virtual_time
-async def test_storm() -> None:
-    """Three hundred calls at once against an upstream that is down share one reserve."""
-    bench = Bench()
-    bench.upstream.script = lambda attempt: attempt.fail(again())
-    ended = await gathered(start(bench.retrying, *[call() for _ in range(300)]))
-
-    assert {failure.reason for failure in ended} == {Reason.UPSTREAM_UNAVAILABLE}
-    assert bench.made <= 300 + RESERVE + 0.2 * 300
-    assert bench.made <= 300 * 1.2 + RESERVE
-
-
-@in_virtual_time
-async def test_no_budget() -> None:
-    """A share of 0 switches retries off."""
-    bench = Bench(again(), share=0.0)
-    with pytest.raises(UpstreamFailure):
-        await embedded(bench.retrying, call())
-
-    assert bench.made == 1
-    assert bench.withheld("budget") == 1
-
-
-@in_virtual_time
-async def test_what_is_not_repeated_costs_nothing() -> None:
-    """Refused inputs, and those with no attempts or no time left, take nothing from the budget."""
-    bench = Bench()
-    for failure, retries, deadline in ((never(), None, 1e9), (again(), 0, 1e9), (limited(100), None, 50.0)):
-        bench.says = [failure]
-        with pytest.raises(UpstreamFailure):
-            await embedded(bench.retrying, call(max_retries=retries, deadline=deadline))
-
-    assert bench.budget.left == RESERVE
-
-
-@in_virtual_time
-async def test_a_thousand_refused_inputs_are_no_outage() -> None:
-    """An upstream that refuses bad inputs answers; the one input that meets a 503 among them is repeated."""
-    bench = Bench(*[never() for _ in range(1000)], again())
-    for _ in range(1000):
-        with pytest.raises(UpstreamFailure):
-            await embedded(bench.retrying, call())
-    assert await embedded(bench.retrying, call()) == ANSWER
-
-
-@in_virtual_time
-async def test_metrics() -> None:
-    """Retries are counted by the reason of the failure, and the budget can be read."""
-    bench = Bench(again(), refusal(408, Reason.UPSTREAM_TIMEOUT))
-    await embedded(bench.retrying, call())
-
-    for reason in ("UPSTREAM_UNAVAILABLE", "UPSTREAM_TIMEOUT"):
-        assert sample(bench.metrics, "embedwire_retries_total", modality="text", reason=reason) == 1
-    assert sample(bench.metrics, "embedwire_retry_budget_tokens") == bench.budget.left == RESERVE - 2
-
-
-# --- with pacing ---
-
-
-@in_virtual_time
-async def test_every_attempt_is_paced() -> None:
-    """A 429 holds everybody; the one that got it comes back after the hold, a tenth later at most."""
-    bench = Bench(limited(10))
-    [first] = start(bench.paced, call())
-    await settled()
-    others = start(bench.paced, *[call() for _ in range(3)])
-    await asyncio.gather(first, *others)
-
-    assert bench.times[1:4] == pytest.approx([10, 10, 10])
-    assert 10 <= bench.times[4] <= 11
-
-
-@in_virtual_time
-async def test_a_guess_ends_with_one_request() -> None:
-    """After a 429 without a hint the first to go is alone, also if those that were refused come back together."""
-    bench = Bench()
-    bench.upstream.script = undecided
-    tasks = start(bench.paced, *[call() for _ in range(8)])
-    await asyncio.sleep(0.1)
-    for attempt in list(bench.upstream.attempts):
-        attempt.fail(limited())
-    await asyncio.sleep(5)
-    assert bench.made == 9
-    bench.upstream.script = Attempt.succeed
-    bench.upstream.attempts[-1].succeed()
-    await asyncio.gather(*tasks)
-
-    assert bench.made == 16
-
-
-@in_virtual_time
-async def test_a_hold_that_does_not_fit() -> None:
-    """If the hold is longer than the deadline allows, the 429 comes at once, with the time to wait."""
-    bench = Bench(limited(1e6))
-    with pytest.raises(UpstreamFailure) as caught:
-        await embedded(bench.paced, call(deadline=60.0))
-
-    assert now() == 0
-    assert caught.value.reason is Reason.UPSTREAM_RATE_LIMITED
-    assert caught.value.retry_delay == 1e6
-
-
-@in_virtual_time
-async def test_cancelling_what_waits() -> None:
-    """Whatever a call waits for when it is cancelled, nothing of it is left."""
-    bench = Bench()
-    bench.upstream.script = undecided
-    tasks = start(bench.paced, *[call() for _ in range(4)])
-    await asyncio.sleep(0.1)
-    bench.upstream.attempts[0].fail(limited(50))
-    bench.upstream.attempts[1].fail(again())
-    await asyncio.sleep(1)
-    for task in tasks:
-        task.cancel()
-    await gathered(tasks)
-
-    assert bench.upstream.running == 0
-    assert bench.paces.of(call()).is_idle
-    assert sample(bench.metrics, "embedwire_rate_limit_queue_length", modality=Modality.TEXT) == 0
-
-
-@in_virtual_time
-async def test_a_retry_that_cannot_be_paced() -> None:
-    """Where the rate limits refuse a retry, the caller is told what the upstream said of the attempt before."""
-    said = again()
-    bench = Bench(said, RateLimited("no room"))
-    assert await gathered(start(bench.retrying, call())) == [said]
-    assert bench.made == 2

@@ -1,4 +1,4 @@
-"""How many retries there are, at each rate of failures."""
+"""The number of retries at different failure rates."""
 
 import random
 
@@ -11,7 +11,7 @@ ATTEMPTS = 3
 
 
 class Simulation:
-    """Calls one after the other, each with up to three attempts, each attempt failing at random."""
+    """A sequence of calls with up to three attempts each, each attempt failing at random."""
 
     def __init__(self, share: float, seed: int = 1) -> None:
         self.budget = RetryBudget(share, ATTEMPTS)
@@ -19,7 +19,7 @@ class Simulation:
         self.requests = 0
 
     def run(self, calls: int, failing: float) -> int:
-        """Make so many calls; how many succeeded."""
+        """Make this many calls; return the number of successes."""
         return sum(self._call(failing) for _ in range(calls))
 
     def _call(self, failing: float) -> bool:
@@ -44,7 +44,7 @@ class Simulation:
     ],
 )
 def test_share_of_one_fifth(failing: float, requests: float, succeeded: float) -> None:
-    """While most attempts succeed, a fifth more requests than calls is enough for blips and the most there is."""
+    """While most attempts succeed, a share of 0.2 covers random failures and is the upper limit of retries."""
     simulation = Simulation(0.2)
 
     assert simulation.run(CALLS, failing) / CALLS == pytest.approx(succeeded, abs=0.004)
@@ -53,7 +53,7 @@ def test_share_of_one_fifth(failing: float, requests: float, succeeded: float) -
 
 
 def test_every_other_attempt_fails() -> None:
-    """At the edge there are retries some of the time, and never more than the share."""
+    """At a failure rate of one half there are some retries, and at most the share."""
     simulation = Simulation(0.2)
 
     assert 0.5 <= simulation.run(CALLS, 0.5) / CALLS <= 0.6
@@ -62,7 +62,7 @@ def test_every_other_attempt_fails() -> None:
 
 @pytest.mark.parametrize("failing", [0.7, 1.0])
 def test_outage(failing: float) -> None:
-    """While most fail there is what was saved up, and nothing comes in."""
+    """While most attempts fail, retries come from the saved balance only."""
     simulation = Simulation(0.2)
     simulation.run(CALLS, failing)
 
@@ -71,7 +71,7 @@ def test_outage(failing: float) -> None:
 
 
 def test_outage_without_savings() -> None:
-    """In a total outage there are the reserve and what some 35 attempts put in."""
+    """In a total outage there are the reserve and the deposits of some 35 attempts."""
     simulation = Simulation(0.2)
     simulation.run(1000, 1.0)
 
@@ -79,7 +79,7 @@ def test_outage_without_savings() -> None:
 
 
 def test_after_an_outage() -> None:
-    """Once the upstream answers again, so do the retries, within a hundred calls."""
+    """Retries resume within a hundred calls after the upstream recovers."""
     simulation = Simulation(0.2)
     simulation.run(10_000, 1.0)
     assert not simulation.budget.try_withdraw()
@@ -90,7 +90,7 @@ def test_after_an_outage() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 1.0])
 def test_no_more_than_the_share(share: float) -> None:
-    """However often attempts fail, requests are at most (1 + share) a call, and the reserve."""
+    """At any failure rate, requests are at most (1 + share) per call plus the reserve."""
     for percent in range(0, 101, 10):
         simulation = Simulation(share, seed=percent)
         simulation.run(5_000, percent / 100)
@@ -98,7 +98,7 @@ def test_no_more_than_the_share(share: float) -> None:
 
 
 def test_no_share() -> None:
-    """A share of 0 means no retry at all, not even the reserve."""
+    """A share of 0 allows no retry, not even from the reserve."""
     simulation = Simulation(0.0)
 
     assert simulation.run(1000, 0.3) < 800
@@ -106,7 +106,7 @@ def test_no_share() -> None:
 
 
 def test_quiet_times_save_no_more_than_the_reserve() -> None:
-    """A week of success buys no storm: the bucket never holds more than it began with."""
+    """A long time of successes does not raise the balance above the reserve."""
     simulation = Simulation(0.2)
     simulation.run(10_000, 0.0)
 

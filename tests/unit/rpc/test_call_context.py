@@ -1,4 +1,4 @@
-"""Who calls, by the name that gRPC gives a peer."""
+"""The caller's identity from gRPC's name of the peer."""
 
 import pytest
 
@@ -17,5 +17,5 @@ from embedwire_server.rpc.call_context import caller_of
     ],
 )
 def test_host_and_connection(peer: str, host: str) -> None:
-    """The host is without its port, so that all connections of one host are known as its own."""
+    """The host has no port, so that all connections of one host share it."""
     assert caller_of(peer) == (host, peer)

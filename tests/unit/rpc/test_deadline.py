@@ -1,4 +1,4 @@
-"""The time of a call: one timer for its deadline and for the write under way, and how the call ends by it."""
+"""The timer of a call, for its deadline and its running write, and how it ends the call."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ def a_call(remaining: float | None = FOREVER, stall: float = FOREVER, text: floa
 
 
 class Context:
-    """Takes each message after some seconds."""
+    """A servicer context that takes some seconds for each message."""
 
     def __init__(self, seconds: float = FOREVER) -> None:
         self.seconds = seconds
@@ -40,13 +40,13 @@ def writer_of(call: Call, context: Context) -> MessageWriter:
 
 
 async def sleeping(call: Call, seconds: float = FOREVER) -> None:
-    """Wait within the block of a call."""
+    """Sleep within the block of a call."""
     with call:
         await asyncio.sleep(seconds)
 
 
 async def writing(call: Call, context: Context, start: float = 0, pause: float = 0) -> None:
-    """Write one message after the other within the block of a call, from some time on."""
+    """Write messages in sequence within the block of a call, beginning at some time."""
     writer = writer_of(call, context)
     with call:
         await asyncio.sleep(start)
@@ -57,7 +57,7 @@ async def writing(call: Call, context: Context, start: float = 0, pause: float =
 
 @in_virtual_time
 async def test_the_deadline_comes_first() -> None:
-    """A call whose time is up ends with DEADLINE_EXCEEDED, also while a write has not yet taken too long."""
+    """A call past its deadline ends with DEADLINE_EXCEEDED, also during a write that has not timed out."""
     with pytest.raises(DeadlineExceeded):
         await writing(a_call(5, stall=6), Context())
     assert now() == pytest.approx(5, abs=0.01)
@@ -65,7 +65,7 @@ async def test_the_deadline_comes_first() -> None:
 
 @in_virtual_time
 async def test_the_stall_comes_first() -> None:
-    """A call whose caller takes nothing ends with CALLER_STALLED, counted from the start of the write."""
+    """A call whose peer reads nothing ends with CALLER_STALLED, measured from the start of the write."""
     with pytest.raises(CallerStalled):
         await writing(a_call(60, stall=5), Context(), start=7)
     assert now() == pytest.approx(12, abs=0.01)
@@ -73,7 +73,7 @@ async def test_the_stall_comes_first() -> None:
 
 @in_virtual_time
 async def test_each_write_counts_from_its_own_start() -> None:
-    """Writes that end in time never add up, whenever the timer looks: only the deadline ends the call."""
+    """Durations of writes are not added up: only the deadline ends a call whose writes end in time."""
     with pytest.raises(DeadlineExceeded):
         await writing(a_call(1000, stall=5), Context(4.5), pause=0.7)
     assert now() == pytest.approx(1000, abs=0.01)
@@ -81,7 +81,7 @@ async def test_each_write_counts_from_its_own_start() -> None:
 
 @in_virtual_time
 async def test_the_write_that_gets_stuck() -> None:
-    """After writes that have ended in time, one that has not ends the call when its own time is up."""
+    """After writes that end in time, one that does not ends the call at its own timeout."""
     context = Context(3)
     asyncio.get_running_loop().call_at(98.5, setattr, context, "seconds", FOREVER)  # from the 34th write on, at 99
     with pytest.raises(CallerStalled):
@@ -91,7 +91,7 @@ async def test_the_write_that_gets_stuck() -> None:
 
 @in_virtual_time
 async def test_a_call_that_writes_nothing_does_not_stall() -> None:
-    """Only a write can take too long; a call that waits for something else has all of its time."""
+    """Only a write can time out; other waits are limited by the deadline alone."""
     await sleeping(a_call(1000, stall=5), 900)
     with pytest.raises(DeadlineExceeded):
         await sleeping(a_call(1000, stall=5))
@@ -100,7 +100,7 @@ async def test_a_call_that_writes_nothing_does_not_stall() -> None:
 
 @in_virtual_time
 async def test_a_write_that_was_given_up_is_not_watched() -> None:
-    """What a call still does after a write that did not end has all of its time."""
+    """After a cancelled write the call is limited by the deadline alone."""
     call = a_call(1000, stall=5)
     writer = writer_of(call, Context())
     with call:
@@ -121,7 +121,7 @@ async def test_a_write_that_was_given_up_is_not_watched() -> None:
 )
 @in_virtual_time
 async def test_audio_moves_the_deadline(remaining: float | None, text: float, audio: float, end: float) -> None:
-    """The default deadline becomes that of audio, and one that the caller has set stays."""
+    """The default deadline is replaced by that of audio, and a deadline of the caller is kept."""
     call = a_call(remaining, text=text, audio=audio)
 
     async def run() -> None:
@@ -137,7 +137,7 @@ async def test_audio_moves_the_deadline(remaining: float | None, text: float, au
 
 @in_virtual_time
 async def test_a_stall_is_seen_also_after_the_deadline_has_moved() -> None:
-    """The timer that has been set anew for audio still watches writes."""
+    """The timer that was rescheduled for audio still limits writes."""
     call = a_call(None, stall=5)
 
     async def run() -> None:
@@ -153,7 +153,7 @@ async def test_a_stall_is_seen_also_after_the_deadline_has_moved() -> None:
 
 @in_virtual_time
 async def test_a_deadline_that_has_passed() -> None:
-    """A call that arrives too late ends as soon as it waits."""
+    """A call past its deadline on arrival ends at its first wait."""
     with pytest.raises(DeadlineExceeded):
         await sleeping(a_call(-5))
     assert now() == pytest.approx(0, abs=0.01)
@@ -179,43 +179,43 @@ async def _is_late(call: Call) -> None:
 @pytest.mark.parametrize("run", [_returns, _fails, _is_ended, _is_late])
 @in_virtual_time
 async def test_nothing_is_left_after_the_block(run: Callable[[Call], Any]) -> None:
-    """However it is left: the task is not cancelled any more, no timer goes on, and nothing holds the call."""
+    """After any exit from the block the task is not cancelled, no timer runs and the call is not referenced."""
     call, never_entered = a_call(20, stall=30), a_call()
     await outcome(call, run)
     call.end(Overloaded("too late"))
-    await asyncio.sleep(0)  # asyncio holds a CancelledError until the task goes on
+    await asyncio.sleep(0)  # asyncio references a CancelledError until the task resumes
     assert sys.getrefcount(call) == sys.getrefcount(never_entered)
     assert cancellations() == 0
     await asyncio.sleep(100)
 
 
 def cancellations() -> int:
-    """How many cancellations of the running task are still to be answered."""
+    """Return the number of pending cancellations of the running task."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 async def outcome(call: Call, run: Callable[[Call], Any]) -> type[BaseException] | None:
-    """What the block of the call is left with."""
+    """Return the exception or result of the block."""
     try:
         with call:
             await run(call)
     except (GatewayError, ValueError) as error:
-        error.__traceback__ = error.__context__ = None  # as the interceptor does: their frames hold the call
+        error.__traceback__ = error.__context__ = None  # as the interceptor does: their frames reference the call
         return type(error)
     return None
 
 
 @in_virtual_time
 async def test_the_outcomes_of_the_block() -> None:
-    """It is left with what was raised within, or with why the call was ended."""
+    """The block raises what was raised within, or the failure with which the call was ended."""
     expected = {_returns: None, _fails: ValueError, _is_ended: Draining, _is_late: DeadlineExceeded}
     assert {run: await outcome(a_call(20, stall=30), run) for run in expected} == expected
 
 
 @in_virtual_time
 async def test_an_end_while_nothing_waits() -> None:
-    """A call that is ended while its task runs ends where it waits next, with the first failure that it was given."""
+    """A call that is ended while its task runs ends at its next wait, with the first failure."""
     call, failure, reached = a_call(), Draining(), list[str]()
 
     async def run() -> None:
@@ -234,7 +234,7 @@ async def test_an_end_while_nothing_waits() -> None:
 
 @in_virtual_time
 async def test_an_end_of_a_task_that_is_about_to_go_on() -> None:
-    """A call that is ended when what it waits for is already there ends all the same."""
+    """A call is ended although the future that it awaits is already done."""
     call, is_there = a_call(), asyncio.Event()
 
     async def run() -> None:
@@ -251,7 +251,7 @@ async def test_an_end_of_a_task_that_is_about_to_go_on() -> None:
 
 @in_virtual_time
 async def test_an_end_outside_the_block() -> None:
-    """Before the block is entered, and after it has been left, there is nothing to end."""
+    """Ending a call before its block is entered or after it is left does nothing."""
     call = a_call()
     call.end(Draining())
     await sleeping(call, 1)
@@ -261,7 +261,7 @@ async def test_an_end_outside_the_block() -> None:
 
 @in_virtual_time
 async def test_a_failure_that_is_raised_within_wins() -> None:
-    """A GatewayError that comes of the cancellation, or before it, is what the call ends with."""
+    """A GatewayError raised in the block, also because of the cancellation, is the failure of the call."""
     call, failure = a_call(5), Overloaded("full")
 
     async def run() -> None:
@@ -279,7 +279,7 @@ async def test_a_failure_that_is_raised_within_wins() -> None:
 
 @in_virtual_time
 async def test_a_cancellation_by_the_caller() -> None:
-    """A caller who leaves is not taken for the deadline."""
+    """A cancellation by the caller is not reported as the deadline."""
     task = asyncio.create_task(sleeping(a_call(5)))
     await asyncio.sleep(1)
     task.cancel()
@@ -290,7 +290,7 @@ async def test_a_cancellation_by_the_caller() -> None:
 @pytest.mark.parametrize("is_ended_first", [True, False])
 @in_virtual_time
 async def test_a_cancellation_in_the_moment_of_the_end(*, is_ended_first: bool) -> None:
-    """A caller who leaves in the same moment in which the call is ended has left."""
+    """A cancellation by the caller at the same time as the end of the call is a cancellation."""
     call = a_call()
     task = asyncio.create_task(sleeping(call))
     await settled()
@@ -305,7 +305,7 @@ async def test_a_cancellation_in_the_moment_of_the_end(*, is_ended_first: bool) 
 
 @in_virtual_time
 async def test_a_leaked_cancellation() -> None:
-    """A CancelledError that leaks out of a library passes as it is: it is not the end of the call's time."""
+    """A CancelledError of a library is raised unchanged and not taken for the end of the call."""
     call = a_call()
 
     async def run() -> None:
@@ -318,7 +318,7 @@ async def test_a_leaked_cancellation() -> None:
 
 @in_virtual_time
 async def test_a_timeout_within() -> None:
-    """A timeout of something within the block and the end of the call do not take each other's cancellation."""
+    """asyncio.timeout within the block and the end of the call do not swallow each other's cancellations."""
     call = a_call(5)
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""Domain values as messages."""
+"""Encoding of domain values as messages."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ PLACE = 7  # of a segment
 
 
 def call(index: int = 0, modality: Modality = Modality.TEXT, count: int = 1) -> EmbedCall:
-    """An input that has been embedded, and what that has cost."""
+    """A call with an embedded input and its cost."""
     key, url = f"key {index}", UrlSource("https://example.com")
     items: dict[Modality, Input] = {
         Modality.TEXT: TextInput(key, "a fox"),
@@ -48,7 +48,7 @@ def call(index: int = 0, modality: Modality = Modality.TEXT, count: int = 1) -> 
 
 
 class Written(list[Any]):
-    """Takes the responses that are written."""
+    """Records the responses that are written."""
 
     async def write(self, response: Any) -> None:
         self.append(response)
@@ -62,7 +62,7 @@ def vector(data: bytes, encoding: pb.VectorEncoding.ValueType) -> pb.Vector:
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=600))
 def test_vectors(numbers: list[float]) -> None:
-    """Both encodings carry the same float32 values to the bit, also over the wire."""
+    """Both encodings carry the same float32 values bit for bit, also after serialization."""
     data = np.array(numbers, "<f4").tobytes()
     floats = pb.Vector.FromString(vector(data, FLOATS).SerializeToString())
     assert floats.encoding == FLOATS
@@ -75,7 +75,7 @@ def test_vectors(numbers: list[float]) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 512, 1024, 4096, 100_000])
 def test_floats_equal_plain_message(size: int) -> None:
-    """The message that is put together from bytes is the one that protobuf would make from floats."""
+    """The message assembled from bytes equals the one that protobuf makes from floats."""
     numbers = np.linspace(-1, 1, size, dtype="<f4")
     plain = pb.Vector(encoding=FLOATS, dimensions=size, values=numbers.tolist())
     assert vector(numbers.tobytes(), FLOATS) == plain
@@ -109,7 +109,7 @@ def test_floats_equal_plain_message(size: int) -> None:
 )
 @pytest.mark.parametrize("response", [pb.CreateEmbeddingResponse, pb.CreateEmbeddingFromUploadResponse])
 async def test_segments(response: Any, modality: Modality, segment: Segment, expected: Any) -> None:
-    """A segment says what it is a part of, whatever is known of its place, and carries its vector."""
+    """A segment has its position as far as it is known, and its vector."""
     written = Written()
     await encode.StreamReply(response, PACKED, 1, written.write).add_segments(call(0, modality), PLACE, [segment])
     (sent,) = written
@@ -123,7 +123,7 @@ async def test_segments(response: Any, modality: Modality, segment: Segment, exp
 
 
 async def test_segments_that_come_together() -> None:
-    """Each is a message of its own, in their order, numbered from the first on."""
+    """Each segment of a batch is a message of its own, in order and numbered from the first one."""
     written = Written()
     segments = [Segment(bytes([number, 0, 0, 0])) for number in range(3)]
     reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, written.write)
@@ -149,7 +149,7 @@ async def test_segments_that_come_together() -> None:
 async def test_results(
     response: Any, summary: ReplySummary, metadata: dict[str, str], optional: dict[str, Any]
 ) -> None:
-    """A result says what the upstream said, where the time went, and nothing that is not known."""
+    """A result has the upstream's summary and the times, and omits unknown members."""
     written = Written()
     await encode.StreamReply(response, FLOATS, 2, written.write).add_result(call(3), summary, None)
     (sent,) = written
@@ -174,7 +174,7 @@ async def test_results(
 
 
 async def test_the_last_result_is_the_last_message() -> None:
-    """Nothing is held back for the status but the result of the last input: until then there are more."""
+    """Only the result of the last input is sent together with the status."""
     written = Written()
     reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, written.write)
     await reply.add_segments(call(0), 0, [Segment(VECTOR)])
@@ -189,7 +189,7 @@ async def test_the_last_result_is_the_last_message() -> None:
 
 
 def test_result_of_failure() -> None:
-    """A failed input has no model and no dimensions, even if the upstream had said all there is."""
+    """A failed input has no model and no dimensions, even if the upstream had reported them."""
     message = pb.InputResult()
     summary, failure = ReplySummary("m", input_url="u"), UpstreamFailure(Reason.INTERNAL, "no")
     encode.write_result(message, call(1, count=4), summary, failure)
@@ -210,7 +210,7 @@ def test_failure_reasons(reason: Reason) -> None:
 
 
 def test_failure() -> None:
-    """A failure carries its fields, quotas, delay and the upstream's words."""
+    """A failure carries its fields, quotas, delay and the upstream's message."""
     error = GatewayError(
         "x" * 2000,
         violations=tuple(Violation(f"inputs[{index}]", "no") for index in range(300)),
@@ -236,7 +236,7 @@ def test_failure() -> None:
 
 
 def test_failure_of_fields() -> None:
-    """Violations of a small number are all there."""
+    """A small number of violations is complete."""
     message = encode.failure_message(InvalidRequest(Violation("a", "b"), Violation("c", "d")))
     assert [(violation.field, violation.description) for violation in message.field_violations] == [
         ("a", "b"),
@@ -245,7 +245,7 @@ def test_failure_of_fields() -> None:
 
 
 def test_models() -> None:
-    """A model is shown with what it takes, and with the lower of its own and the server's limits."""
+    """A model is listed with its modalities, and with the lower of its own and the server's limits."""
     message = encode.model(MARENGO_27, Limits(image_bytes=1 << 30, upload_bytes=99, text_bytes=77))
     assert message == pb.Model(
         name="Marengo-retrieval-2.7",
@@ -261,14 +261,14 @@ def test_models() -> None:
 
 
 def test_model_without_modalities() -> None:
-    """What a model does not take is absent."""
+    """A modality that a model does not support is absent."""
     message = encode.model(Model("none", 4), Limits())
     assert not any(message.HasField(name) for name in ("text", "image", "audio"))
     assert all(all(encode.model(model, Limits()).HasField(m.value) for m in Modality) for model in BUILT_IN)
 
 
 async def test_unary() -> None:
-    """The unary answer has every input in its place, however its events interleave."""
+    """The unary reply has the inputs in order, however their events interleave."""
     reply, segment = UnaryReply(3, PACKED), Segment(VECTOR)
     await reply.add_segments(call(2), 0, [segment])
     await reply.add_segments(call(0), PLACE, [segment])
@@ -287,7 +287,7 @@ async def test_unary() -> None:
 
 
 async def test_unary_drops_void_segments() -> None:
-    """The segments of an input that failed in the end are not in the answer."""
+    """Segments of an input that fails later are not in the unary reply."""
     reply = UnaryReply(1, PACKED)
     await reply.add_segments(call(), 0, [Segment(VECTOR)])
     await reply.add_result(call(), None, UpstreamFailure(Reason.UPSTREAM_UNAVAILABLE, "no"))
@@ -299,7 +299,7 @@ async def test_unary_drops_void_segments() -> None:
 @pytest.mark.parametrize("encoding", [FLOATS, PACKED])
 @pytest.mark.parametrize("inputs", [1, 50])
 async def test_unary_limit(encoding: pb.VectorEncoding.ValueType, inputs: int) -> None:
-    """An answer that is not refused fits into 4 MiB, and one that is refused hardly would have."""
+    """A reply that is accepted fits into 4 MiB, and one that is refused would hardly fit."""
     segment = Segment(np.ones(1024, "<f4").tobytes(), start_offset_sec=1.0, embedding_option="audio")
     embedded = [call(index, Modality.AUDIO) for index in range(inputs)]
     taken = 0
@@ -307,7 +307,7 @@ async def test_unary_limit(encoding: pb.VectorEncoding.ValueType, inputs: int) -
     async def fill(reply: UnaryReply, most: int) -> None:
         nonlocal taken
         for number in range(most):
-            taken = number  # so many before the one that is refused
+            taken = number  # results before the refused one
             await reply.add_segments(embedded[number % inputs], PLACE, [segment])
 
     with pytest.raises(ReplyTooLarge, match=r"4194304 bytes; use CreateEmbedding,"):
@@ -318,7 +318,7 @@ async def test_unary_limit(encoding: pb.VectorEncoding.ValueType, inputs: int) -
 
 
 async def test_unary_limit_within_a_batch() -> None:
-    """Segments that come together are refused where the first of them has no room, not after the last."""
+    """A batch of segments is refused at the first one that exceeds the limit, not after the last one."""
     reply = UnaryReply(1, PACKED)
     with pytest.raises(ReplyTooLarge):
         await reply.add_segments(call(), 0, [Segment(bytes(1 << 20))] * 50)
@@ -326,7 +326,7 @@ async def test_unary_limit_within_a_batch() -> None:
 
 
 async def test_unary_limit_forgets_void_segments() -> None:
-    """Segments of failed inputs take no room in the answer."""
+    """Segments of failed inputs do not count towards the limit."""
     reply, segment = UnaryReply(10, PACKED), Segment(np.ones(1024, "<f4").tobytes())
     for index in range(10):
         for number in range(500):

@@ -1,4 +1,4 @@
-"""The table of reasons, and the details of a failed call."""
+"""The table of reasons, and the error details of a failed call."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ from embedwire_server.rpc import status
 PROTO = Path(__file__).parents[3] / "proto/embedwire/v1/error_reason.proto"
 PREFIX = "ERROR_REASON_"
 NUMBERS = {name.removeprefix(PREFIX): number for name, number in error_reason_pb2.ErrorReason.items()}
-# Whose fault a reason is, by the first number of its group.
+# The party at fault, by the first number of its group.
 GROUPS: dict[int, AbstractSet[str]] = {
     1: {
         "INVALID_REQUEST",
@@ -52,7 +52,7 @@ GROUPS: dict[int, AbstractSet[str]] = {
 
 
 def documented() -> dict[str, str]:
-    """The code that the comment of each value names."""
+    """Return the code that the comment of each value names."""
     found: dict[str, str] = {}
     code = ""
     for line in PROTO.read_text().splitlines():
@@ -64,7 +64,7 @@ def documented() -> dict[str, str]:
 
 
 def decoded(error: GatewayError) -> tuple[status_pb2.Status, dict[str, object]]:
-    """The status of a failed call, and its details by type."""
+    """Return the status of a failed call, and its details by type."""
     message = status_pb2.Status.FromString(status.details(error))
     details = {}
     for detail in message.details:
@@ -75,14 +75,14 @@ def decoded(error: GatewayError) -> tuple[status_pb2.Status, dict[str, object]]:
 
 
 def test_same_names() -> None:
-    """The reasons of the server are those of the contract, all of them, apart from the unspecified one."""
+    """The server has all reasons of the contract, except for the unspecified one."""
     assert {reason.value for reason in Reason} == set(NUMBERS) - {"UNSPECIFIED"}
     assert all(reason.name == reason.value for reason in Reason)
     assert NUMBERS["UNSPECIFIED"] == 0
 
 
 def test_every_reason_has_a_code() -> None:
-    """The table is complete, and no failure is OK or UNKNOWN."""
+    """Every reason has a code other than OK and UNKNOWN."""
     assert set(status.CODES) == set(Reason)
     assert not {grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN} & set(status.CODES.values())
 
@@ -94,14 +94,14 @@ def test_documented_codes() -> None:
 
 @pytest.mark.parametrize("first", GROUPS)
 def test_number_ranges(first: int) -> None:
-    """The number of a reason tells whose fault it is."""
+    """The range of a reason's number identifies the party at fault."""
     last = 99 if first == 1 else first + 99
     assert {name for name, number in NUMBERS.items() if first <= number <= last} == GROUPS[first]
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_error_info(reason: Reason) -> None:
-    """Every failure has an ErrorInfo with its reason, and the status of its code."""
+    """Every failure has an ErrorInfo with its reason, and the code of its status."""
     error = UpstreamFailure(reason, "so it is")
     message, details = decoded(error)
     assert message.code == status.CODES[reason].value[0]
@@ -111,7 +111,7 @@ def test_error_info(reason: Reason) -> None:
 
 
 def test_all_details() -> None:
-    """Violations, delay, quotas and what the upstream said are in the details that google.rpc has for them."""
+    """Violations, delay, quotas and the upstream's message are in the details of google.rpc."""
     error = GatewayError(
         "so it is",
         violations=(Violation("inputs[0].key", "too long"),),
@@ -140,8 +140,8 @@ def test_all_details() -> None:
     assert details == {"ErrorInfo": info, "RetryInfo": retry, "QuotaFailure": quotas, "BadRequest": bad}
 
 
-def test_the_upstreams_words_are_all_there() -> None:
-    """Message, rate limit headers and the number of attempts reach a failed call as they reach a result."""
+def test_upstream_details() -> None:
+    """The upstream's message, rate limit headers and attempts are the same in a failed call as in a result."""
     said = UpstreamErrorInfo(400, message="Too long.", rate_limit_headers=(("retry-after", "7"),))
     error = UpstreamFailure(Reason.INPUT_REJECTED, "Too long.", upstream=said)
     error.attempts = 2
@@ -156,7 +156,7 @@ def test_the_upstreams_words_are_all_there() -> None:
     ("count", "listed", "last"), [(1, 1, ""), (20, 20, ""), (21, 21, "and 1 more"), (300, 21, "and 280 more")]
 )
 def test_listed_violations(count: int, listed: int, last: str) -> None:
-    """At most 20 violations are listed; the rest is counted."""
+    """At most 20 violations are listed, and the others are counted."""
     violations = tuple(Violation(f"inputs[{index}].text.value", "must not be empty") for index in range(count))
     _, details = decoded(InvalidRequest(*violations))
     bad = details["BadRequest"]
@@ -169,10 +169,10 @@ def test_listed_violations(count: int, listed: int, last: str) -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_pushback(reason: Reason) -> None:
-    """Clients that retry do so for refusals, never for what has been tried; a caller's fault has none, or never."""
+    """Refusals have a retry pushback; other failures have none, or one that forbids retries."""
     expected = "1" if reason in {Reason.OVERLOADED, Reason.DRAINING} else "-1"
     trailers = dict(status.trailers(UpstreamFailure(reason, "so it is")))
-    has_none = reason in GROUPS[1] - {Reason.REPLY_TOO_LARGE}  # that has the code of a refusal
+    has_none = reason in GROUPS[1] - {Reason.REPLY_TOO_LARGE}  # with the code of a refusal
     assert trailers.get("grpc-retry-pushback-ms") == (None if has_none else expected)
     assert "grpc-status-details-bin" in trailers
 
@@ -182,13 +182,13 @@ def test_pushback(reason: Reason) -> None:
     [(None, "1"), (0.0, "1"), (0.0001, "1"), (1.5, "1500"), (1e300, "2147483647"), (float("inf"), "2147483647")],
 )
 def test_pushback_of_a_refusal(delay: float | None, expected: str) -> None:
-    """It is the retry delay in whole milliseconds, never shorter, at least 1, as large as clients read."""
+    """The pushback is the retry delay in milliseconds, rounded up, at least 1 and at most what clients parse."""
     trailers = dict(status.trailers(Overloaded("busy", retry_delay=delay)))
     assert trailers["grpc-retry-pushback-ms"] == expected
 
 
 def huge(text: str) -> list[GatewayError]:
-    """Failures that are as large as they can get, and larger."""
+    """Failures of the largest size and larger."""
     said = UpstreamErrorInfo(400, text, text, text, (("x-ratelimit-limit", text),))
     violations = tuple(Violation(f"inputs[{index}].{text}", text) for index in range(300))
     quotas = tuple(QuotaViolation(text, text) for _ in range(30))
@@ -202,7 +202,7 @@ def huge(text: str) -> list[GatewayError]:
 
 @pytest.mark.parametrize("text", ["x" * 120, "x" * 1024, "€" * 341], ids=["long", "very long", "not ASCII"])
 def test_size(text: str) -> None:
-    """However much there is to say, it stays below 6 KB as it is sent, and says why and when to retry."""
+    """The serialized details stay below 6 KB for any failure, and have the reason and the retry delay."""
     for error in huge(text):
         error.reason = getattr(error, "reason", Reason.OVERLOADED)
         encoded = status.details(error)
@@ -219,7 +219,7 @@ def test_size(text: str) -> None:
     ids=["at the limit", "above", "not ASCII"],
 )
 def test_text(message: str, expected: str) -> None:
-    """A message is cut to what a trailer takes."""
+    """A message is truncated to the size limit of a trailer."""
     assert status.text(UpstreamFailure(Reason.INPUT_REJECTED, message)) == expected
 
 
@@ -231,19 +231,19 @@ def test_text(message: str, expected: str) -> None:
         pytest.param(0.000001, (0, 1000), id="a microsecond"),
         pytest.param(1.5, (1, 500_000_000), id="fraction"),
         pytest.param(86400.0, (86400, 0), id="a day"),
-        pytest.param(1e300, (315_576_000_000, 0), id="beyond what a Duration holds"),
+        pytest.param(1e300, (315_576_000_000, 0), id="beyond the range of Duration"),
         pytest.param(float("inf"), (315_576_000_000, 0), id="for ever"),
     ],
 )
 def test_duration(seconds: float, expected: tuple[int, int]) -> None:
-    """Seconds become a valid Duration, however many they are."""
+    """Any number of seconds becomes a valid Duration."""
     message = status.duration(seconds)
     assert (message.seconds, message.nanos) == expected
     assert message.ToJsonString()
 
 
-def test_internal_error_says_nothing() -> None:
-    """An internal error tells the caller where to ask, and nothing else."""
+def test_internal_error_is_not_described() -> None:
+    """An internal error refers to x-request-id and has no details except for ErrorInfo."""
     message, details = decoded(InternalError())
     assert "x-request-id" in message.message
     assert list(details) == ["ErrorInfo"]

@@ -1,7 +1,7 @@
 """Embedwire for Python: embeddings of text, images and audio from an Embedwire server.
 
-`Client` and `AsyncClient` call it; `embedwire.twelvelabs` is a drop-in for the TwelveLabs SDK's `embed.create`; the
-generated stubs of the contract are in `embedwire.v1`.
+`Client` and `AsyncClient` are the clients; `embedwire.twelvelabs` is a drop-in replacement for the TwelveLabs SDK's
+`embed.create`; `embedwire.v1` has the generated messages and stubs.
 """
 
 from embedwire.async_client import AsyncClient, AsyncStream

@@ -9,14 +9,14 @@ _CLOSED = 141
 
 
 def main() -> int:
-    """Run the command, or say in one line what is missing.
+    """Run the command; print one line if the extra is not installed.
 
     Returns:
-        The exit code, where nothing has ended the process before.
+        The exit code, unless SystemExit is raised.
     """
-    for name in ("stdout", "stderr"):  # None if the shell has closed it
+    for name in ("stdout", "stderr"):  # None if the shell closed it
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open until exit
     try:
         from embedwire.cli.app import app  # noqa: PLC0415 - needs the extra
 
@@ -26,7 +26,7 @@ def main() -> int:
             raise
         sys.stderr.write("embedwire: the command needs more packages, those of the extra embedwire[cli]\n")
         return 2
-    except KeyboardInterrupt:  # before the command has begun
+    except KeyboardInterrupt:  # before the command starts
         sys.stderr.write("error: interrupted\n")
         return _INTERRUPTED
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""The client for asyncio."""
+"""The asyncio client."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 import grpc
 
 from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, Attempts, Connection
-from embedwire.details import error_of
+from embedwire.connection import DEFAULT_TARGET, TLS, Connection, PushbackRetry
+from embedwire.details import error_from_call
 from embedwire.errors import EmbedwireError, Failure
-from embedwire.inputs import Input, Known
+from embedwire.inputs import AnyInput, Input
 from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
@@ -23,27 +23,28 @@ if TYPE_CHECKING:
 
 
 class AsyncClient:
-    """Calls an Embedwire server from asyncio. `Client` is its twin for code without an event loop.
+    """Asyncio client of an Embedwire server. See `Client` for synchronous code.
 
-    It may be made anywhere and connects with the first call; in another event loop (a further `asyncio.run`) it
-    connects anew. An `async with` block closes it.
+    The connection is opened by the first call, and again by the first call in another event loop (a further
+    `asyncio.run`), so that it can be constructed without one. An `async with` block closes it.
 
     Args:
         target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
-        tls: True for TLS with gRPC's own roots, a `TLS` for anything else; False for plain text.
-        token: the bearer token that the server wants; sent over TLS or to a loopback address only.
-        upstream_api_key: your own key for the upstream, for servers that take one; likewise. Without it the
-            server's key is used.
-        timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
-        wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
-        retry_refusals: call once more, as soon as the server asks for and within the timeout, what it refused before it
-            did any work. Nothing else is repeated, nor is an upload.
+        tls: True for TLS with gRPC's default roots, a `TLS` for other settings, False for plain text.
+        token: the bearer token for the server; sent over TLS or to a loopback address only.
+        upstream_api_key: your own API key for the upstream, if the server accepts callers' keys; sent over TLS or
+            to a loopback address only. Without it the server uses its own key.
+        timeout: default timeout of a call in seconds; None means 60 s, or 600 s if any input is audio.
+        wait_for_ready: wait for an unreachable server until the timeout, instead of failing at once.
+        retry_on_pushback: retry a call once if the server rejected it before any work and sent
+            `grpc-retry-pushback-ms`: after that delay and within the timeout. Other failures and uploads are not
+            retried.
 
     Raises:
-        ValueError: an argument cannot be used; the message says why.
+        ValueError: an argument is invalid; the message names it.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a default and a name
+    def __init__(  # noqa: PLR0913 - keyword arguments with defaults
         self,
         target: str = DEFAULT_TARGET,
         *,
@@ -52,13 +53,15 @@ class AsyncClient:
         upstream_api_key: str | None = None,
         timeout: float | None = None,
         wait_for_ready: bool = False,
-        retry_refusals: bool = True,
+        retry_on_pushback: bool = True,
     ) -> None:
-        vectors.load()
+        vectors.preload_numpy()
         chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_refusals)
+        self._connection = Connection(
+            target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_on_pushback
+        )
         self._channel: grpc.aio.Channel | None = None
-        self._opened: EmbeddingServiceAsyncStub | None = None
+        self._opened_stub: EmbeddingServiceAsyncStub | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,17 +71,17 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls that still run are cancelled. A later call opens it again."""
-        channel, self._channel, self._opened = self._channel, None, None
+        """Close the connection and cancel the calls that still run. A later call opens it again."""
+        channel, self._channel, self._opened_stub = self._channel, None, None
         if channel is not None:
             await channel.close()
 
     def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> "AsyncStream":
-        """Embed one or more inputs and hand out every segment and result as it arrives.
+        """Embed one or more inputs and yield every segment and result as it arrives.
 
-        Segments of one input come in order, inputs interleave, and each input ends with its `Result`. Segments are
-        provisional until then: a failed result voids them. With one input, its failure is raised in place of a
-        result; with several it is in the result. Files are uploaded by themselves where that is better.
+        Segments of one input are in order, inputs interleave, and each input ends with its `Result`. Segments are
+        provisional until then: a failed result makes them invalid. The failure of the only input is raised; with
+        several inputs it is in `Result.failure`. Files beyond 1 MiB in total are uploaded in chunks.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
@@ -86,29 +89,29 @@ class AsyncClient:
             **options: see `CallOptions`.
 
         Returns:
-            An async iterator of `Segment` and `Result`. The call begins with the first of them, and leaving its
-            `async with` block ends it.
+            An async iterator of `Segment` and `Result`. The call starts with the first iteration. Its `async with`
+            block cancels the call on exit.
 
         Raises:
-            TypeError: an input is none.
-            OSError: while iterating: a path is no file that can be read.
-            EmbedwireError: while iterating: the call failed, or its only input. See `embedwire.errors`.
+            TypeError: an input is not a Text, Image or Audio.
+            OSError: while iterating: a file cannot be read.
+            EmbedwireError: while iterating: the call or its only input failed. See `embedwire.errors`.
         """
-        wanted = requests.listed(inputs)
-        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
+        items = requests.normalize_inputs(inputs)
+        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
 
-        attempts = self._connection.attempts(arguments)
+        retry = self._connection.pushback_retry(arguments)
 
-        async def start() -> tuple[Any, requests.Upload | None]:
-            plan = await _off_the_loop(wanted, requests.plan, model, options)
+        async def start() -> tuple[Any, requests.UploadMessages | None]:
+            plan = await _build_request(items, requests.plan, model, options)
             if not plan.uploads:
-                return self._stub.CreateEmbedding(plan.request, **attempts.arguments()), None
-            upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
+                return self._stub.CreateEmbedding(plan.request, **retry.call_arguments()), None
+            upload = requests.UploadMessages(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
             call: Any = self._stub.CreateEmbeddingFromUpload(upload.messages_async(), **arguments)
-            _keep_status(call)
+            _preserve_status(call)
             return call, upload
 
-        return AsyncStream(start, number, attempts)
+        return AsyncStream(start, request_id, retry)
 
     @overload
     async def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -121,19 +124,19 @@ class AsyncClient:
     ) -> Embedding | list[Embedding]:
         """Embed one or more inputs and return when all have a result.
 
-        Takes and raises what `stream` does; a failure of the only input is raised, those among several are in
-        `Embedding.failure`.
+        Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
+        it is in `Embedding.failure`.
 
         Returns:
             One `Embedding` for one input; for a sequence, a list in its order.
         """
-        wanted = requests.listed(inputs)
-        async with self.stream(model, wanted, **options) as events:
-            collector = replies.Collector(len(wanted), events.request_id)
+        items = requests.normalize_inputs(inputs)
+        async with self.stream(model, items, **options) as events:
+            collector = replies.Collector(len(items), events.request_id)
             async for event in events:
                 collector.add(event)
-        found = collector.embeddings()
-        return found[0] if isinstance(inputs, Input) else found
+        embeddings = collector.embeddings()
+        return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     @overload
     async def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -146,51 +149,51 @@ class AsyncClient:
     async def embed_unary(
         self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
     ) -> Embedding | list[Embedding]:
-        """Do the same in one message each way: the cheapest call for a short text.
+        """Embed one or more inputs by a unary call, which has the least overhead for a short text.
 
-        Raises, beside what `embed` raises:
-            ValueError: the files do not fit into a message, or their size cannot be known.
-            RequestError: the answer is larger than 4 MiB (reason REPLY_TOO_LARGE).
+        Raises, in addition to the exceptions of `embed`:
+            ValueError: the files do not fit into a message, or the size of one is unknown.
+            RequestError: the response is larger than 4 MiB (reason REPLY_TOO_LARGE).
         """
-        wanted = requests.listed(inputs)
-        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        message = await _off_the_loop(wanted, requests.unary, model, options)
-        reply = await self._answer(self._stub.CreateEmbeddingUnary, message, number, arguments)
-        found = replies.unary(reply, len(wanted), number)
-        return found[0] if isinstance(inputs, Input) else found
+        items = requests.normalize_inputs(inputs)
+        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
+        message = await _build_request(items, requests.unary_request, model, options)
+        reply = await self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
+        embeddings = replies.unary_response(reply, len(items), request_id)
+        return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
-        """What each model accepts and returns.
+        """List the models of the server, and what each accepts and returns.
 
         Raises:
             EmbedwireError: the call failed.
         """
-        found: list[Model] = []
+        models: list[Model] = []
         page = pb.ListModelsResponse(next_page_token="")
         while True:
-            number, arguments = self._connection.call({"timeout": timeout}, requests.TEXT_SECONDS)
+            request_id, arguments = self._connection.call_arguments({"timeout": timeout}, requests.TEXT_SECONDS)
             request = pb.ListModelsRequest(page_token=page.next_page_token)
-            page = await self._answer(self._stub.ListModels, request, number, arguments)
-            found += [replies.model(item) for item in page.models]
+            page = await self._call_with_retry(self._stub.ListModels, request, request_id, arguments)
+            models += [replies.model(item) for item in page.models]
             if not page.next_page_token:
-                return found
+                return models
 
-    async def _answer(self, method: Any, request: Any, number: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
-        attempts = self._connection.attempts(arguments)
+    async def _call_with_retry(self, method: Any, request: Any, request_id: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
+        retry = self._connection.pushback_retry(arguments)
         while True:
-            with _failures(number):
+            with _translate_errors(request_id):
                 try:
-                    return await method(request, **attempts.arguments())
+                    return await method(request, **retry.call_arguments())
                 except grpc.aio.AioRpcError as error:
-                    delay = attempts.delay(error)
+                    delay = retry.delay(error)
                     if delay is None:
                         raise
             await asyncio.sleep(delay)
 
     @property
     def _stub(self) -> "EmbeddingServiceAsyncStub":
-        """The stub, on a channel that is opened where the event loop runs."""
-        if self._opened is None or self._loop is not asyncio.get_running_loop():
+        """The stub, on a channel of the running event loop."""
+        if self._opened_stub is None or self._loop is not asyncio.get_running_loop():
             self._loop = asyncio.get_running_loop()
             target = self._connection.target
             credentials, options = self._connection.credentials, self._connection.channel_options
@@ -199,24 +202,24 @@ class AsyncClient:
                 if credentials is None
                 else grpc.aio.secure_channel(target, credentials, options)
             )
-            self._opened = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[assignment]
-        assert self._opened is not None  # noqa: S101 - for the type checker
-        return self._opened
+            self._opened_stub = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[assignment]
+        assert self._opened_stub is not None  # noqa: S101 - for the type checker
+        return self._opened_stub
 
 
 class AsyncStream(AsyncIterator[Event]):
-    """The events of one call, as they arrive. An async iterator, and a context manager that ends the call.
+    """The events of one call, as they arrive. An async iterator, and a context manager that cancels the call on exit.
 
     Attributes:
-        request_id: the id of the call, under which the server's log has the details.
+        request_id: the id of the call in the server's log.
     """
 
-    def __init__(self, start: Any, number: str, attempts: Attempts) -> None:  # noqa: ANN401 - makes gRPC's call
-        self.request_id = number
+    def __init__(self, start: Any, request_id: str, retry: PushbackRetry) -> None:  # noqa: ANN401 - starts a grpc.aio call
+        self.request_id = request_id
         self._start = start
-        self._attempts: Attempts | None = attempts  # as long as nothing has come
+        self._retry: PushbackRetry | None = retry  # None after the first message
         self._call: Any = None
-        self._upload: requests.Upload | None = None
+        self._upload: requests.UploadMessages | None = None
         self._is_awaited = False
         self._is_closed = False
 
@@ -234,7 +237,7 @@ class AsyncStream(AsyncIterator[Event]):
                 break
             event = replies.event(message, self.request_id)
             if isinstance(event, Result) and self._upload is not None:
-                self._upload.answered(event.input_index)
+                self._upload.skip(event.input_index)
             if event is not None:
                 return event
         raise StopAsyncIteration
@@ -251,7 +254,7 @@ class AsyncStream(AsyncIterator[Event]):
         self.close()
 
     def close(self) -> None:
-        """End the call, if it still runs; nothing more comes then."""
+        """Cancel the call if it still runs, and end the iteration."""
         self._is_closed = True
         if self._call is not None:
             self._call.cancel()
@@ -260,10 +263,10 @@ class AsyncStream(AsyncIterator[Event]):
         while True:
             if self._call is None:
                 self._call, self._upload = await self._start()
-                if self._is_closed:  # meanwhile
+                if self._is_closed:  # during the start
                     self._call.cancel()
             try:
-                with _failures(self.request_id):
+                with _translate_errors(self.request_id):
                     try:
                         message = await self._call.read()
                     except grpc.aio.AioRpcError as error:
@@ -271,7 +274,7 @@ class AsyncStream(AsyncIterator[Event]):
                         if delay is None:
                             raise
                     else:
-                        self._attempts = None
+                        self._retry = None
                         return message
             except EmbedwireError:
                 if self._is_closed:
@@ -283,51 +286,51 @@ class AsyncStream(AsyncIterator[Event]):
             self._call = None
 
     def _delay(self, error: grpc.aio.AioRpcError) -> float | None:
-        """Seconds until the next attempt; None if there is none. What has been uploaded cannot be sent again."""
-        if self._attempts is None or self._upload is not None or self._is_closed:
+        """Return the seconds until the retry; None if there is none. An upload cannot be sent again."""
+        if self._retry is None or self._upload is not None or self._is_closed:
             return None
-        return self._attempts.delay(error)
+        return self._retry.delay(error)
 
 
 @contextlib.contextmanager
-def _failures(number: str) -> Iterator[None]:
-    """Every way in which gRPC says that a call failed, as an EmbedwireError."""
+def _translate_errors(request_id: str) -> Iterator[None]:
+    """Convert the exceptions of a failed or cancelled grpc.aio call to EmbedwireError."""
     try:
         yield
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if task is None or task.cancelling():  # the task is meant, not only its call
+        if task is None or task.cancelling():  # the task is cancelled, not only its call
             raise
-        raise Failure("CANCELLED", "CANCELLED", "the call was cancelled by this client").error(number) from None
+        raise Failure("CANCELLED", "CANCELLED", "the call was cancelled by this client").error(request_id) from None
     except grpc.aio.AioRpcError as error:
-        raise error_of(error, number) from None
+        raise error_from_call(error, request_id) from None
 
 
-def _keep_status(call: Any) -> None:  # noqa: ANN401 - gRPC's call
-    """Keep grpc.aio from putting an INTERNAL of its own in the place of the server's status.
+def _preserve_status(call: Any) -> None:  # noqa: ANN401 - gRPC's call
+    """Work around grpc.aio replacing the server's status by an INTERNAL of its own.
 
-    It does so if the server ends the call while a message is being written, and offers no other way to see what the
-    server said.
+    It does so if the server ends the call while a message is being written, and has no public API that returns the
+    status of the server.
     """
     if hasattr(call, "_cython_call"):
-        call._cython_call = _KeepsStatus(call._cython_call)  # noqa: SLF001 - see above
+        call._cython_call = _StatusPreservingCall(call._cython_call)  # noqa: SLF001 - see above
 
 
-class _KeepsStatus:
-    """gRPC's inner call, except that a failed write leaves the status alone."""
+class _StatusPreservingCall:
+    """Proxy of grpc.aio's inner call: a failed write does not change the status."""
 
-    def __init__(self, call: Any) -> None:  # noqa: ANN401 - gRPC's own
+    def __init__(self, call: Any) -> None:  # noqa: ANN401 - grpc's Cython call
         self._call = call
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever gRPC asks of it
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the Cython call
         return getattr(self._call, name)
 
     def set_internal_error(self, _: str) -> None:
-        """Leave the status to the server; who waits for it gets it."""
+        """Ignore the error of a failed write: the status of the server follows."""
 
 
-async def _off_the_loop(wanted: list[Known], make: Any, model: str, options: CallOptions) -> Any:  # noqa: ANN401
-    """Make a request, in a thread if it reads files."""
-    if requests.reads_files(wanted):
-        return await asyncio.to_thread(make, model, wanted, options)
-    return make(model, wanted, options)
+async def _build_request(items: list[AnyInput], make: Any, model: str, options: CallOptions) -> Any:  # noqa: ANN401
+    """Build the request, in a thread if that reads files."""
+    if requests.reads_files(items):
+        return await asyncio.to_thread(make, model, items, options)
+    return make(model, items, options)

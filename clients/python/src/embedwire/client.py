@@ -1,4 +1,4 @@
-"""The client for code without an event loop."""
+"""The synchronous client."""
 
 import threading
 import time
@@ -9,8 +9,8 @@ from typing import Any, Self, Unpack, cast, overload
 import grpc
 
 from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, Attempts, Connection
-from embedwire.details import FailedCall, error_of
+from embedwire.connection import DEFAULT_TARGET, TLS, Connection, PushbackRetry
+from embedwire.details import FailedCall, error_from_call
 from embedwire.inputs import Input
 from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
@@ -19,26 +19,27 @@ from embedwire.v1 import embedding_pb2_grpc
 
 
 class Client:
-    """Calls an Embedwire server. Safe to share between threads; `AsyncClient` is its twin for asyncio.
+    """Synchronous client of an Embedwire server. Safe to share between threads. See `AsyncClient` for asyncio.
 
-    It connects with the first call and may be used in a `with` block, which closes it.
+    The connection is opened by the first call. A `with` block closes it.
 
     Args:
         target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
-        tls: True for TLS with gRPC's own roots, a `TLS` for anything else; False for plain text.
-        token: the bearer token that the server wants; sent over TLS or to a loopback address only.
-        upstream_api_key: your own key for the upstream, for servers that take one; likewise. Without it the
-            server's key is used.
-        timeout: seconds that each call gets unless it chooses; None is 60 s, or 600 s if any input is audio.
-        wait_for_ready: wait for a server that is not there yet, within the timeout, rather than fail.
-        retry_refusals: call once more, as soon as the server asks for and within the timeout, what it refused before it
-            did any work. Nothing else is repeated, nor is an upload.
+        tls: True for TLS with gRPC's default roots, a `TLS` for other settings, False for plain text.
+        token: the bearer token for the server; sent over TLS or to a loopback address only.
+        upstream_api_key: your own API key for the upstream, if the server accepts callers' keys; sent over TLS or
+            to a loopback address only. Without it the server uses its own key.
+        timeout: default timeout of a call in seconds; None means 60 s, or 600 s if any input is audio.
+        wait_for_ready: wait for an unreachable server until the timeout, instead of failing at once.
+        retry_on_pushback: retry a call once if the server rejected it before any work and sent
+            `grpc-retry-pushback-ms`: after that delay and within the timeout. Other failures and uploads are not
+            retried.
 
     Raises:
-        ValueError: an argument cannot be used; the message says why.
+        ValueError: an argument is invalid; the message names it.
     """
 
-    def __init__(  # noqa: PLR0913 - each has a default and a name
+    def __init__(  # noqa: PLR0913 - keyword arguments with defaults
         self,
         target: str = DEFAULT_TARGET,
         *,
@@ -47,11 +48,13 @@ class Client:
         upstream_api_key: str | None = None,
         timeout: float | None = None,
         wait_for_ready: bool = False,
-        retry_refusals: bool = True,
+        retry_on_pushback: bool = True,
     ) -> None:
-        vectors.load()
+        vectors.preload_numpy()
         chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_refusals)
+        self._connection = Connection(
+            target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_on_pushback
+        )
         credentials, options = self._connection.credentials, self._connection.channel_options
         self._channel = (
             grpc.insecure_channel(target, options)
@@ -67,15 +70,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls that still run are cancelled."""
+        """Close the connection and cancel the calls that still run."""
         self._channel.close()
 
     def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> "Stream":
-        """Embed one or more inputs and hand out every segment and result as it arrives.
+        """Embed one or more inputs and yield every segment and result as it arrives.
 
-        Segments of one input come in order, inputs interleave, and each input ends with its `Result`. Segments are
-        provisional until then: a failed result voids them. With one input, its failure is raised in place of a
-        result; with several it is in the result. Files are uploaded by themselves where that is better.
+        Segments of one input are in order, inputs interleave, and each input ends with its `Result`. Segments are
+        provisional until then: a failed result makes them invalid. The failure of the only input is raised; with
+        several inputs it is in `Result.failure`. Files beyond 1 MiB in total are uploaded in chunks.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
@@ -83,22 +86,22 @@ class Client:
             **options: see `CallOptions`.
 
         Returns:
-            An iterator of `Segment` and `Result`. Leaving its `with` block ends the call.
+            An iterator of `Segment` and `Result`. Its `with` block cancels the call on exit.
 
         Raises:
-            TypeError: an input is none.
-            OSError: a path is no file that can be read.
-            EmbedwireError: while iterating: the call failed, or its only input. See `embedwire.errors`.
+            TypeError: an input is not a Text, Image or Audio.
+            OSError: a file cannot be read.
+            EmbedwireError: while iterating: the call or its only input failed. See `embedwire.errors`.
         """
-        wanted = requests.listed(inputs)
-        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        plan = requests.plan(model, wanted, options)
+        items = requests.normalize_inputs(inputs)
+        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
+        plan = requests.plan(model, items, options)
         if not plan.uploads:
-            attempts = self._connection.attempts(arguments)
-            return Stream(lambda: self._stub.CreateEmbedding(plan.request, **attempts.arguments()), number, attempts)
-        upload = requests.Upload(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
+            retry = self._connection.pushback_retry(arguments)
+            return Stream(lambda: self._stub.CreateEmbedding(plan.request, **retry.call_arguments()), request_id, retry)
+        upload = requests.UploadMessages(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
         call = self._stub.CreateEmbeddingFromUpload(upload.messages(), **arguments)
-        return Stream(lambda: call, number, upload=upload)
+        return Stream(lambda: call, request_id, upload=upload)
 
     @overload
     def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -111,19 +114,19 @@ class Client:
     ) -> Embedding | list[Embedding]:
         """Embed one or more inputs and return when all have a result.
 
-        Takes and raises what `stream` does; a failure of the only input is raised, those among several are in
-        `Embedding.failure`.
+        Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
+        it is in `Embedding.failure`.
 
         Returns:
             One `Embedding` for one input; for a sequence, a list in its order.
         """
-        wanted = requests.listed(inputs)
-        with self.stream(model, wanted, **options) as events:
-            collector = replies.Collector(len(wanted), events.request_id)
+        items = requests.normalize_inputs(inputs)
+        with self.stream(model, items, **options) as events:
+            collector = replies.Collector(len(items), events.request_id)
             for event in events:
                 collector.add(event)
-        found = collector.embeddings()
-        return found[0] if isinstance(inputs, Input) else found
+        embeddings = collector.embeddings()
+        return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     @overload
     def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -134,74 +137,74 @@ class Client:
     def embed_unary(
         self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
     ) -> Embedding | list[Embedding]:
-        """Do the same in one message each way: the cheapest call for a short text.
+        """Embed one or more inputs by a unary call, which has the least overhead for a short text.
 
-        Raises, beside what `embed` raises:
-            ValueError: the files do not fit into a message, or their size cannot be known.
-            RequestError: the answer is larger than 4 MiB (reason REPLY_TOO_LARGE).
+        Raises, in addition to the exceptions of `embed`:
+            ValueError: the files do not fit into a message, or the size of one is unknown.
+            RequestError: the response is larger than 4 MiB (reason REPLY_TOO_LARGE).
         """
-        wanted = requests.listed(inputs)
-        number, arguments = self._connection.call(options, requests.default_timeout(wanted))
-        message = requests.unary(model, wanted, options)
-        reply = self._answer(self._stub.CreateEmbeddingUnary, message, number, arguments)
-        found = replies.unary(reply, len(wanted), number)
-        return found[0] if isinstance(inputs, Input) else found
+        items = requests.normalize_inputs(inputs)
+        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
+        message = requests.unary_request(model, items, options)
+        reply = self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
+        embeddings = replies.unary_response(reply, len(items), request_id)
+        return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
-        """What each model accepts and returns.
+        """List the models of the server, and what each accepts and returns.
 
         Raises:
             EmbedwireError: the call failed.
         """
-        found: list[Model] = []
+        models: list[Model] = []
         page = pb.ListModelsResponse(next_page_token="")
         while True:
-            number, arguments = self._connection.call({"timeout": timeout}, requests.TEXT_SECONDS)
+            request_id, arguments = self._connection.call_arguments({"timeout": timeout}, requests.TEXT_SECONDS)
             request = pb.ListModelsRequest(page_token=page.next_page_token)
-            page = self._answer(self._stub.ListModels, request, number, arguments)
-            found += [replies.model(item) for item in page.models]
+            page = self._call_with_retry(self._stub.ListModels, request, request_id, arguments)
+            models += [replies.model(item) for item in page.models]
             if not page.next_page_token:
-                return found
+                return models
 
-    def _answer(self, method: Any, request: Any, number: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - messages
-        attempts = self._connection.attempts(arguments)
+    def _call_with_retry(self, method: Any, request: Any, request_id: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - messages
+        retry = self._connection.pushback_retry(arguments)
         while True:
             try:
-                return method(request, **attempts.arguments())
+                return method(request, **retry.call_arguments())
             except grpc.RpcError as error:
-                delay = attempts.delay(cast("FailedCall", error))
+                delay = retry.delay(cast("FailedCall", error))
                 if delay is None:
-                    raise error_of(cast("FailedCall", error), number) from None
+                    raise error_from_call(cast("FailedCall", error), request_id) from None
             time.sleep(delay)
 
 
 class Stream(Iterator[Event]):
-    """The events of one call, as they arrive. An iterator, and a context manager that ends the call.
+    """The events of one call, as they arrive. An iterator, and a context manager that cancels the call on exit.
 
     Attributes:
-        request_id: the id of the call, under which the server's log has the details.
+        request_id: the id of the call in the server's log.
     """
 
     def __init__(
         self,
         start: Callable[[], Any],
-        number: str,
-        attempts: Attempts | None = None,
-        upload: requests.Upload | None = None,
+        request_id: str,
+        retry: PushbackRetry | None = None,
+        upload: requests.UploadMessages | None = None,
     ) -> None:
-        self.request_id = number
+        self.request_id = request_id
         self._start = start
-        self._attempts = attempts  # as long as nothing has come
+        self._retry = retry  # None after the first message
         self._upload = upload
         self._closed = threading.Event()
         self._call: Any = None
-        self._call = start()  # which may raise
+        self._call = start()  # may raise; `__del__` needs the attribute
 
     def __next__(self) -> Event:
         while not self._closed.is_set():
             event = replies.event(self._message(), self.request_id)
             if isinstance(event, Result) and self._upload is not None:
-                self._upload.answered(event.input_index)
+                self._upload.skip(event.input_index)
             if event is not None:
                 return event
         raise StopIteration
@@ -216,7 +219,7 @@ class Stream(Iterator[Event]):
         self.close()
 
     def close(self) -> None:
-        """End the call, if it still runs; nothing more comes then."""
+        """Cancel the call if it still runs, and end the iteration."""
         self._closed.set()
         if self._call is not None:
             self._call.cancel()
@@ -226,23 +229,23 @@ class Stream(Iterator[Event]):
             try:
                 message: replies.Response = next(self._call)
             except grpc.RpcError as error:
-                delay = self._failed(error)
+                delay = self._delay_or_raise(error)
             else:
-                self._attempts = None
+                self._retry = None
                 return message
             if self._closed.wait(delay):
                 raise StopIteration
             self._call = self._start()
-            if self._closed.is_set():  # meanwhile
+            if self._closed.is_set():  # by another thread, during the start
                 self._call.cancel()
 
-    def _failed(self, error: Any) -> float:  # noqa: ANN401 - gRPC's
-        """Seconds until the next attempt; raises what there is to raise if there is none."""
+    def _delay_or_raise(self, error: Any) -> float:  # noqa: ANN401 - a grpc.RpcError that is a call
+        """Return the seconds until the retry, or raise the exception of the call if it is not retried."""
         if self._closed.is_set():
             raise StopIteration from None
         if self._upload is not None and self._upload.error is not None:
             raise self._upload.error from None
-        delay = None if self._attempts is None else self._attempts.delay(error)
+        delay = None if self._retry is None else self._retry.delay(error)
         if delay is None:
-            raise error_of(error, self.request_id) from None
+            raise error_from_call(error, self.request_id) from None
         return delay

@@ -1,4 +1,4 @@
-"""Where the server is and how it is spoken to: address, TLS, credentials, metadata. For both clients."""
+"""Channel and call arguments of both clients: target, TLS, credentials, metadata, deadline, retry."""
 
 import dataclasses
 import ipaddress
@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from embedwire.details import FailedCall, pushback
+from embedwire.details import FailedCall, pushback_delay
 from embedwire.options import CallOptions
 from embedwire.version import __version__
 
@@ -20,22 +20,22 @@ UPSTREAM_KEY = "x-upstream-api-key"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
-# What is longer wraps around in gRPC and is over at once; a server allows no more either.
-LONGEST_SECONDS = 7 * 24 * 3600.0
-_LAST_PORT = 65535
+# gRPC overflows on very long timeouts and the call expires at once. The server's limit is the same.
+MAX_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+_MAX_PORT = 65535
 
 Metadata = list[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TLS:
-    """How the server proves who it is, and this client too if it must. Certificates and keys are PEM.
+    """TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM.
 
     Attributes:
-        root_certificates: whom to trust; None trusts the roots that come with gRPC.
-        certificate_chain: this client's certificate, for mutual TLS.
+        root_certificates: the trusted roots; None means the roots that gRPC includes.
+        certificate_chain: the client certificate, for mutual TLS.
         private_key: the key of that certificate.
-        server_name: the name that the server's certificate must have; None expects that of the target.
+        server_name: the name expected in the server's certificate; None means the host of the target.
     """
 
     root_certificates: bytes | None = None
@@ -44,41 +44,42 @@ class TLS:
     server_name: str | None = None
 
 
-class Attempts:
-    """What was refused before any work was done is called once more, when the server says so, within the same deadline.
+class PushbackRetry:
+    """Retry of a call after the delay in `grpc-retry-pushback-ms`, within the deadline of the first attempt.
 
-    Not by gRPC's own retries: they would also repeat a call whose connection broke while the server was at work, and
-    with grpcio 1.85 a stream of the synchronous stack whose second attempt finds nobody hangs beyond its deadline.
+    The server sends the delay if it rejected a call before any work. gRPC's own retries are not used: they also retry
+    a call whose connection broke while the server processed it, and with grpcio 1.85 a synchronous stream hangs beyond
+    its deadline if the second attempt finds no server.
 
     Args:
-        arguments: what gRPC takes for the call.
-        most: how many attempts there may be.
+        arguments: keyword arguments of the gRPC call.
+        max_attempts: largest number of attempts, the first one included.
     """
 
-    def __init__(self, arguments: dict[str, Any], most: int) -> None:
+    def __init__(self, arguments: dict[str, Any], max_attempts: int) -> None:
         self._arguments = arguments
         self._deadline = time.monotonic() + arguments["timeout"]
-        self._left = most - 1
+        self._remaining_attempts = max_attempts - 1
 
-    def arguments(self) -> dict[str, Any]:
-        """What gRPC takes for the next attempt."""
+    def call_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the next attempt, with the remaining time as its timeout."""
         return self._arguments | {"timeout": max(0.0, self._deadline - time.monotonic())}
 
-    def delay(self, refusal: FailedCall) -> float | None:
-        """Seconds until the next attempt; None if there is none. Each answer counts as one."""
-        seconds = pushback(refusal)
-        if seconds is None or self._left < 1 or time.monotonic() + seconds >= self._deadline:
+    def delay(self, error: FailedCall) -> float | None:
+        """Return the seconds until the next attempt; None if there is none. Counts the attempt."""
+        seconds = pushback_delay(error)
+        if seconds is None or self._remaining_attempts < 1 or time.monotonic() + seconds >= self._deadline:
             return None
-        self._left -= 1
+        self._remaining_attempts -= 1
         return seconds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connection:
-    """Everything that a channel and its calls are made of.
+    """Settings of a client, checked: they make the arguments of its channel and of its calls.
 
     Raises:
-        ValueError: a credential cannot be sent, or would travel in plain text over a network.
+        ValueError: an argument is invalid, or a credential would be sent in plain text over a network.
     """
 
     target: str
@@ -87,7 +88,7 @@ class Connection:
     upstream_api_key: str | None = dataclasses.field(repr=False)
     timeout: float | None
     wait_for_ready: bool
-    retry_refusals: bool
+    retry_on_pushback: bool
 
     def __post_init__(self) -> None:
         for name, secret in (("token", self.token), ("upstream_api_key", self.upstream_api_key)):
@@ -105,7 +106,7 @@ class Connection:
 
     @property
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """What a secure channel is opened with; None if it is to be insecure."""
+        """The credentials of a secure channel; None for an insecure one."""
         if self.tls is None:
             return None
         return grpc.ssl_channel_credentials(
@@ -114,38 +115,38 @@ class Connection:
 
     @property
     def channel_options(self) -> list[tuple[str, str | int]]:
-        """Options of the channel."""
+        """The channel arguments: user agent, proxy and TLS name."""
         options: list[tuple[str, str | int]] = [("grpc.primary_user_agent", f"embedwire-python/{__version__}")]
-        if _is_local(self.target):  # credentials for this machine do not go to a proxy of the environment
+        if _is_local(self.target):  # never send credentials for this machine to a proxy
             options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
         return options
 
-    def call(self, options: CallOptions, default: float) -> tuple[str, dict[str, Any]]:
-        """The request id of a call, and the arguments that gRPC takes for it.
+    def call_arguments(self, options: CallOptions, default: float) -> tuple[str, dict[str, Any]]:
+        """Return the request id of a call and the keyword arguments of the gRPC call.
 
         Args:
-            options: what the call chooses.
-            default: seconds that it gets if neither it nor the client chooses.
+            options: the options of the call.
+            default: timeout in seconds if neither the call nor the client has one.
 
         Raises:
-            TypeError: an option that does not exist.
-            ValueError: one that cannot be meant.
+            TypeError: an option is unknown.
+            ValueError: an option is invalid.
         """
         if unknown := options.keys() - CallOptions.__annotations__.keys():
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-        number = _request_id(options.get("request_id"))
+        request_id = _request_id(options.get("request_id"))
         arguments = {
-            "timeout": self._seconds(options.get("timeout"), default),
-            "metadata": self._metadata(number),
+            "timeout": self._timeout(options.get("timeout"), default),
+            "metadata": self._metadata(request_id),
             "wait_for_ready": self.wait_for_ready,
         }
-        return number, arguments
+        return request_id, arguments
 
-    def attempts(self, arguments: dict[str, Any]) -> Attempts:
-        """The attempts of a call with these arguments."""
-        return Attempts(arguments, 2 if self.retry_refusals else 1)
+    def pushback_retry(self, arguments: dict[str, Any]) -> PushbackRetry:
+        """Return the retry state of a call with these arguments."""
+        return PushbackRetry(arguments, 2 if self.retry_on_pushback else 1)
 
     def _metadata(self, request_id: str) -> Metadata:
         pairs = [(REQUEST_ID_KEY, request_id)]
@@ -155,10 +156,10 @@ class Connection:
             pairs.append((UPSTREAM_KEY, self.upstream_api_key))
         return pairs
 
-    def _seconds(self, chosen: float | None, default: float) -> float:
+    def _timeout(self, chosen: float | None, default: float) -> float:
         _check_timeout(chosen)
-        wanted = next(seconds for seconds in (chosen, self.timeout, default) if seconds is not None)
-        return min(wanted, LONGEST_SECONDS)
+        seconds = next(seconds for seconds in (chosen, self.timeout, default) if seconds is not None)
+        return min(seconds, MAX_TIMEOUT_SECONDS)
 
 
 def _request_id(chosen: str | None) -> str:
@@ -180,12 +181,12 @@ def _check_target(target: str) -> None:
         raise ValueError("target: must be HOST:PORT, or another gRPC name, without spaces")
     if target.startswith(("http://", "https://")):
         raise ValueError("target: must be HOST:PORT without http://; TLS is chosen by tls")
-    if port.isdecimal() and int(port) > _LAST_PORT:
+    if port.isdecimal() and int(port) > _MAX_PORT:
         raise ValueError(f"target: there is no port {port}")
 
 
 def _is_local(target: str) -> bool:
-    """Whether what is sent there stays on this machine. Names other than localhost do not count."""
+    """Whether the target is on this machine: a Unix socket, a loopback address or localhost. No other names count."""
     scheme, _, rest = target.rpartition("://") if "://" in target else ("", "", target)
     if target.startswith(("unix:", "unix-abstract:")):
         return True
@@ -193,7 +194,7 @@ def _is_local(target: str) -> bool:
         return False
     if scheme:
         authority, _, rest = rest.partition("/")
-        if authority:  # a name server of the caller's choice, which decides what a name means
+        if authority:  # a custom DNS server may resolve localhost to any address
             return False
     host = re.sub(r"^(?:dns|ipv4|ipv6):", "", rest, flags=re.IGNORECASE)
     if match := re.fullmatch(r"\[(.*)\](?::\d+)?|([^:]*)(?::\d+)?|(.*)", host):

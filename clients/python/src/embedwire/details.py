@@ -1,8 +1,8 @@
-"""What a failed call carries in its trailers: google.rpc.Status with its details, as a `Failure`.
+"""Decoding of google.rpc.Status and its details from the trailers of a failed call.
 
-The messages are described here, in a pool of their own, because this package depends on grpcio and protobuf only.
-They are those of google/rpc/status.proto and google/rpc/error_details.proto, reduced to the fields that are read;
-in a private pool they cannot clash with googleapis-common-protos, if that is installed too.
+The messages are those of google/rpc/status.proto and google/rpc/error_details.proto, reduced to the fields that are
+read. They are defined here because the package depends on grpcio and protobuf only, and in a descriptor pool of their
+own because they would clash with an installed googleapis-common-protos.
 """
 
 import re
@@ -16,9 +16,9 @@ from embedwire.errors import EmbedwireError, Failure, FieldViolation, QuotaViola
 
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-_PUSHBACK = re.compile(r"[0-9]{1,10}")  # milliseconds; gRPC reads 32 bits, and what is negative as "never"
+_PUSHBACK = re.compile(r"[0-9]{1,10}")  # milliseconds in 32 bits; a negative value means "do not retry"
 DOMAIN = "embedwire"
-_RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")  # those that the server passes on
+_RATE_LIMIT = re.compile(r"(x-?)?rate-?limit|retry-after")  # the headers that the server forwards
 
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _INT32 = descriptor_pb2.FieldDescriptorProto.TYPE_INT32
@@ -32,7 +32,7 @@ _FIELDS: dict[str, list[tuple[int, str, Any, bool]]] = {  # number, name, type o
     "ErrorInfo": [
         (1, "reason", _STRING, False),
         (2, "domain", _STRING, False),
-        (3, "metadata", ".google.rpc.Pair", True),  # a map is, on the wire, a list of pairs
+        (3, "metadata", ".google.rpc.Pair", True),  # the wire format of a map
     ],
     "RetryInfo": [(1, "retry_delay", ".google.protobuf.Duration", False)],
     "FieldViolation": [(1, "field", _STRING, False), (2, "description", _STRING, False)],
@@ -43,96 +43,96 @@ _FIELDS: dict[str, list[tuple[int, str, Any, bool]]] = {  # number, name, type o
 
 
 class FailedCall(Protocol):
-    """What grpc and grpc.aio both say of a call that failed."""
+    """Common interface of the exceptions of grpc and grpc.aio."""
 
     def code(self) -> grpc.StatusCode: ...  # noqa: D102
 
     def details(self) -> str | None: ...  # noqa: D102
 
-    def trailing_metadata(self) -> Any: ...  # noqa: D102, ANN401 - pairs of either library
+    def trailing_metadata(self) -> Any: ...  # noqa: D102, ANN401 - the type differs between both
 
 
-def error_of(call: FailedCall, request_id: str) -> EmbedwireError:
-    """The exception for a failed call: all that its trailers say, or what gRPC itself knows."""
-    pairs = call.trailing_metadata() or ()
-    trailers = {key: value for key, value in pairs}  # noqa: C416 - dict() takes older grpc.aio's for a mapping
+def error_from_call(call: FailedCall, request_id: str) -> EmbedwireError:
+    """Return the exception for a failed call, from the details in its trailers or else from its gRPC status."""
+    trailing_metadata = call.trailing_metadata() or ()
+    trailers = {key: value for key, value in trailing_metadata}  # noqa: C416 - dict() fails on older grpc.aio
     code, message = call.code().name, call.details() or ""
-    found: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     try:
         status = _MESSAGES["Status"].FromString(trailers.get(DETAILS_KEY, b""))
         for detail in status.details:
             name = detail.type_url.rpartition(".")[2]
             if name in _MESSAGES:
-                found[name] = _MESSAGES[name].FromString(detail.value)
-    except DecodeError:  # another server's; the code and the message still hold
-        found = {}
-    info = found.get("ErrorInfo")
+                details[name] = _MESSAGES[name].FromString(detail.value)
+    except DecodeError:  # not from Embedwire; code and message are still valid
+        details = {}
+    info = details.get("ErrorInfo")
     if info is None or info.domain != DOMAIN:
         reason = code if code in ("DEADLINE_EXCEEDED", "CANCELLED") else ""
         return Failure(code, reason, message).error(request_id)
-    facts = {pair.key: pair.value for pair in info.metadata}
+    metadata = {pair.key: pair.value for pair in info.metadata}
     failure = Failure(
         code,
         info.reason,
         message,
         violations=tuple(
             FieldViolation(item.field, item.description)
-            for item in (found["BadRequest"].field_violations if "BadRequest" in found else ())
+            for item in (details["BadRequest"].field_violations if "BadRequest" in details else ())
         ),
-        retry_delay=seconds(found["RetryInfo"].retry_delay) if "RetryInfo" in found else None,
+        retry_delay=seconds(details["RetryInfo"].retry_delay) if "RetryInfo" in details else None,
         quotas=tuple(
             QuotaViolation(item.subject, item.description)
-            for item in (found["QuotaFailure"].violations if "QuotaFailure" in found else ())
+            for item in (details["QuotaFailure"].violations if "QuotaFailure" in details else ())
         ),
-        upstream=_upstream(facts),
-        cause=facts.get("cause", ""),
+        upstream=_upstream(metadata),
+        cause=metadata.get("cause", ""),
     )
-    return failure.error(request_id, _number(facts.get("attempts")))
+    return failure.error(request_id, _parse_int(metadata.get("attempts")))
 
 
-def pushback(call: FailedCall) -> float | None:
-    """Seconds after which the server wants a refused call back; None if it does not, as with every other failure."""
+def pushback_delay(call: FailedCall) -> float | None:
+    """Return the retry delay of `grpc-retry-pushback-ms` in seconds; None if the call is not to be retried."""
     if call.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
         return None
-    asked = next((value for key, value in call.trailing_metadata() or () if key == PUSHBACK_KEY), "")
-    return int(asked) / 1000 if _PUSHBACK.fullmatch(asked) else None
+    value_ms = next((value for key, value in call.trailing_metadata() or () if key == PUSHBACK_KEY), "")
+    return int(value_ms) / 1000 if _PUSHBACK.fullmatch(value_ms) else None
 
 
 def seconds(duration: duration_pb2.Duration) -> float:
-    """A duration in seconds."""
+    """Convert a duration to seconds."""
     return float(duration.seconds + duration.nanos / 1e9)
 
 
-def _number(text: str | None) -> int:
+def _parse_int(text: str | None) -> int:
     return int(text) if text and text.isdecimal() else 0
 
 
-def _upstream(facts: dict[str, str]) -> UpstreamReply | None:
-    if "http_status" not in facts:
+def _upstream(metadata: dict[str, str]) -> UpstreamReply | None:
+    if "http_status" not in metadata:
         return None
     return UpstreamReply(
-        _number(facts["http_status"]),
-        facts.get("upstream_code", ""),
-        facts.get("upstream_message", ""),
-        facts.get("docs_url", ""),
-        {name: value for name, value in facts.items() if _RATE_LIMIT.match(name)},
+        _parse_int(metadata["http_status"]),
+        metadata.get("upstream_code", ""),
+        metadata.get("upstream_message", ""),
+        metadata.get("docs_url", ""),
+        {name: value for name, value in metadata.items() if _RATE_LIMIT.match(name)},
     )
 
 
 def _messages() -> dict[str, Any]:
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(name="google/rpc/details.proto", package="google.rpc", syntax="proto3")
-    for known in (any_pb2, duration_pb2):
-        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
-        file.dependency.append(known.DESCRIPTOR.name)
+    for dependency in (any_pb2, duration_pb2):
+        pool.AddSerializedFile(dependency.DESCRIPTOR.serialized_pb)
+        file.dependency.append(dependency.DESCRIPTOR.name)
     for name, fields in _FIELDS.items():
         message = file.message_type.add(name=name)
         for number, field, kind, repeated in fields:
-            described = message.field.add(number=number, name=field, label=3 if repeated else 1)
+            descriptor = message.field.add(number=number, name=field, label=3 if repeated else 1)
             if isinstance(kind, str):
-                described.type, described.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, kind
+                descriptor.type, descriptor.type_name = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE, kind
             else:
-                described.type = kind
+                descriptor.type = kind
     pool.AddSerializedFile(file.SerializeToString())
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"google.rpc.{name}")) for name in _FIELDS}
 

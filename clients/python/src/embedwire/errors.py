@@ -1,15 +1,15 @@
-"""Why a call or an input failed.
+"""Exceptions, and the failure of a call or an input.
 
-    EmbedwireError                the facts of a `Failure`, and the id of the call
-    ├── RequestError              the caller can mend it: the request, its files, its credentials
-    │   └── DeadlineExceededError the time of the call is up; also a TimeoutError
-    ├── RefusedError              a policy of the server refused; later, or elsewhere, it may work
-    ├── UpstreamError             the upstream failed, or refused the server
-    ├── GatewayError              the server failed, or answered what this client does not understand
-    └── UnreachableError          no server answered, or it is shutting down; also a ConnectionError
+    EmbedwireError                base class: a `Failure` and the request id
+    ├── RequestError              caused by the request: its content, files, credentials or deadline
+    │   └── DeadlineExceededError the deadline passed; also a TimeoutError
+    ├── RefusedError              rejected by a policy of the server; may succeed later or on another server
+    ├── UpstreamError             the upstream failed, or rejected the server
+    ├── GatewayError              the server failed, or sent an invalid response
+    └── UnreachableError          no server responded, or it is shutting down; also a ConnectionError
 
-The class follows the group of the reason (see `proto/embedwire/v1/error_reason.proto`); `reason` itself is the
-name of the enum value without its prefix, as in the server's metrics and log.
+The class depends on the group of the reason (see `proto/embedwire/v1/error_reason.proto`). `reason` is the name of the
+enum value without its prefix, as in the server's metrics and log.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _PREFIX = "ERROR_REASON_"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One faulty field: its path in the request, for instance "inputs[2].audio.source.url", and what to do."""
+    """One invalid field: its path in the request, for instance "inputs[2].audio.source.url", and what is required."""
 
     field: str
     description: str
@@ -30,7 +30,7 @@ class FieldViolation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuotaViolation:
-    """One quota that was hit: what it counts for, for instance "modality:audio", and its limit in words."""
+    """One quota that was exceeded: its subject, for instance "modality:audio", and a description of its limit."""
 
     subject: str
     description: str
@@ -38,14 +38,14 @@ class QuotaViolation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UpstreamReply:
-    """What the upstream said of a failure, cut to 1 KB and without control characters.
+    """Error response of the upstream, truncated to 1 KB and without control characters.
 
     Attributes:
-        http_status: status of the HTTP reply.
-        code: the upstream's error code, for instance "parameter_invalid"; empty if it gave none.
-        message: the upstream's message; empty if it gave none.
-        docs_url: where the upstream documents the error; empty if it does not say.
-        rate_limit_headers: the rate limit headers of the reply, with lower-case names.
+        http_status: the HTTP status code.
+        code: the upstream's error code, for instance "parameter_invalid"; empty if absent.
+        message: the upstream's message; empty if absent.
+        docs_url: URL of the upstream's documentation of the error; empty if absent.
+        rate_limit_headers: the rate limit headers, with lower-case names.
     """
 
     http_status: int
@@ -57,19 +57,18 @@ class UpstreamReply:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an input, or a call, failed.
+    """Failure of an input or of a call.
 
     Attributes:
         code: name of the gRPC status code, for instance "INVALID_ARGUMENT".
-        reason: from the closed list of the contract, for instance "INPUT_REJECTED"; empty where gRPC itself ended
-            the call and does not say why.
-        message: one sentence for a developer. Not meant to be parsed.
-        violations: which fields of the request are at fault; at most 20 are listed, then how many more.
-        retry_delay: seconds to wait before another try; None if waiting is not known to help.
-        quotas: which quotas were hit.
-        upstream: what the upstream said; None if it said nothing.
+        reason: a value of `ErrorReason`, for instance "INPUT_REJECTED"; empty if gRPC ended the call and gives none.
+        message: one sentence for a developer. Do not parse it.
+        violations: the invalid fields of the request; after 20 fields, one entry with the number of the others.
+        retry_delay: seconds to wait before a retry; None if waiting is not known to help.
+        quotas: the quotas that were exceeded.
+        upstream: the error response of the upstream; None if there was none.
         cause: why the upstream could not be reached, or which resource the server lacks, for instance
-            "connection_refused"; empty for all other failures. The contract lists the values.
+            "connection_refused"; empty for all other failures. `embedding.proto` lists the values.
     """
 
     code: str
@@ -85,21 +84,21 @@ class Failure:
         return f"{self.reason or self.code}: {self.message}"
 
     def error(self, request_id: str = "", attempts: int = 0) -> "EmbedwireError":
-        """The exception that says this."""
-        return _class_of(self)(self, request_id, attempts)
+        """Return the exception for this failure."""
+        return _error_class(self)(self, request_id, attempts)
 
 
 class EmbedwireError(Exception):
     """A call or an input failed.
 
     Attributes:
-        failure: all the facts.
-        request_id: the id of the call, under which the server's log has the details.
-        attempts: how many upstream requests were made for the input; 0 if none was, or if it is not known.
+        failure: the failure with all its details.
+        request_id: the id of the call in the server's log.
+        attempts: number of upstream requests for the input; 0 if there was none, or if the number is unknown.
     """
 
     def __init__(self, failure: Failure, request_id: str = "", attempts: int = 0) -> None:
-        BaseException.__init__(self, failure, request_id, attempts)  # OSError would take them for an errno and a path
+        BaseException.__init__(self, failure, request_id, attempts)  # OSError takes them for errno and text
         self.failure = failure
         self.request_id = request_id
         self.attempts = attempts
@@ -108,7 +107,7 @@ class EmbedwireError(Exception):
         return f"{self.failure} (request id {self.request_id})" if self.request_id else str(self.failure)
 
     def __repr__(self) -> str:
-        """Without the message, which may quote the upstream and so the caller."""
+        """Omit the message: it may quote the upstream, and so content of the request."""
         return f"{type(self).__name__}({self.code}, {self.reason or 'no reason'}, request_id={self.request_id!r})"
 
     @property
@@ -128,17 +127,17 @@ class EmbedwireError(Exception):
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """Which fields of the request are at fault."""
+        """The invalid fields of the request."""
         return self.failure.violations
 
     @property
     def retry_delay(self) -> float | None:
-        """Seconds to wait before another try; None if waiting is not known to help."""
+        """Seconds to wait before a retry; None if waiting is not known to help."""
         return self.failure.retry_delay
 
     @property
     def upstream(self) -> UpstreamReply | None:
-        """What the upstream said; None if it said nothing."""
+        """The error response of the upstream; None if there was none."""
         return self.failure.upstream
 
     @property
@@ -148,30 +147,30 @@ class EmbedwireError(Exception):
 
 
 class RequestError(EmbedwireError):
-    """The caller can mend it: the request, its files, its credentials, its deadline."""
+    """A failure caused by the request: its content, files, credentials or deadline."""
 
 
 class DeadlineExceededError(RequestError, TimeoutError):
-    """The time of the call is up. Inputs without a result are unanswered."""
+    """The deadline of the call passed. Inputs without a result are unanswered."""
 
 
 class RefusedError(EmbedwireError):
-    """A policy of the server refused the call or the input; later, or elsewhere, it may work."""
+    """A policy of the server rejected the call or the input; it may succeed later or on another server."""
 
 
 class UpstreamError(EmbedwireError):
-    """The upstream failed, or refused the server."""
+    """The upstream failed, or rejected the server."""
 
 
 class GatewayError(EmbedwireError):
-    """The server failed, or answered what this client does not understand."""
+    """The server failed, or sent an invalid response."""
 
 
 class UnreachableError(EmbedwireError, ConnectionError):
-    """No server answered, or it is shutting down."""
+    """No server responded, or it is shutting down."""
 
 
-# Where the reason is missing, or newer than this client, the status code tells the group.
+# Fallback by status code for a reason that is missing or newer than this client.
 _BY_CODE: dict[str, type[EmbedwireError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "UNAVAILABLE": UnreachableError,
@@ -187,7 +186,7 @@ _GROUP_SIZE = 100
 _NUMBERS = dict(ErrorReason.items())
 
 
-def _class_of(failure: Failure) -> type[EmbedwireError]:
+def _error_class(failure: Failure) -> type[EmbedwireError]:
     if failure.reason == "DEADLINE_EXCEEDED":
         return DeadlineExceededError
     number = int(failure.reason) if failure.reason.isdecimal() else _NUMBERS.get(_PREFIX + failure.reason, 0)

@@ -1,7 +1,6 @@
-"""What can be embedded: `Text`, `Image` and `Audio`.
+"""Inputs: `Text`, `Image` and `Audio`.
 
-Nothing is guessed from a string: where the bytes of a file come from is named by the argument. No repr shows
-content.
+The source of a file is named by the argument, never guessed from a string. No repr contains content.
 """
 
 import dataclasses
@@ -17,23 +16,24 @@ _SOURCES = ("url", "path", "data", "file", "chunks")
 
 
 class Input:
-    """One thing to embed: a `Text`, an `Image` or an `Audio`. The base of them, so that a list of all has one type."""
+    """Base class of `Text`, `Image` and `Audio`."""
 
     __slots__ = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Text(Input):
-    """A text. Gives one segment.
+    """A text input. Returns one segment.
 
     Args:
-        value: the text; not empty, at most 64 KiB of UTF-8 unless the server says otherwise.
-        key: any string of at most 256 bytes of UTF-8; it comes back with every event of this input.
-        truncate: which end of a too long text is cut off, or "none" to fail instead; None leaves it to the
-            upstream. `Model.text.truncates` lists what a model can do.
+        value: the text; not empty, at most 64 KiB of UTF-8 unless the server is configured otherwise.
+        key: any string of at most 256 bytes of UTF-8; it is returned with every event of this input.
+        truncate: which end of a too long text is cut off, or "none" to fail instead; None means the upstream's
+            default. `Model.text.truncates` lists the values that a model supports.
 
     Raises:
-        TypeError: the value is no string.
+        TypeError: the value is not a string.
+        ValueError: truncate is invalid.
     """
 
     value: str = dataclasses.field(repr=False)
@@ -50,23 +50,23 @@ class Text(Input):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Media(Input):
-    """Where the bytes of a file are: exactly one of `url`, `path`, `data`, `file` and `chunks`.
+    """Base class of `Image` and `Audio`. Takes exactly one source: `url`, `path`, `data`, `file` or `chunks`.
 
-    Files of together at most 1 MiB travel in the request; every other one is uploaded in chunks, and then no
-    more than a chunk of it is in memory.
+    Files of at most 1 MiB in total are sent in the request. Every other one is uploaded in chunks, with one chunk in
+    memory at a time.
 
     Args:
         url: an absolute http or https URL of the raw file, which the upstream fetches.
-        path: a local file. It is opened when its turn comes to be sent.
-        data: the bytes themselves.
-        file: a binary file, read from where it stands to its end; who opened it closes it.
-        chunks: the bytes in pieces of any size, from an iterable or (`AsyncClient` only) an async iterable.
-        file_name: a name for the file, which comes back as metadata; by default that of the path or file.
-        media_type: for instance "audio/mpeg"; by default what the name suggests.
-        key: any string of at most 256 bytes of UTF-8; it comes back with every event of this input.
+        path: a local file. It is opened when it is sent.
+        data: the content.
+        file: a binary file, read from its current position to its end. It is not closed.
+        chunks: the content in chunks of any size, from an iterable or (`AsyncClient` only) an async iterable.
+        file_name: a name for the file, returned as metadata; by default that of the path or file.
+        media_type: for instance "audio/mpeg"; by default guessed from the name.
+        key: any string of at most 256 bytes of UTF-8; it is returned with every event of this input.
 
     Raises:
-        TypeError: none or several sources, or one of the wrong type.
+        TypeError: there is not exactly one source, or it has the wrong type.
     """
 
     url: str | None = None
@@ -86,38 +86,38 @@ class Media(Input):
         _check(given[0], getattr(self, given[0]))
 
     def __repr__(self) -> str:
-        """Only the kind of source: names and content are the caller's own."""
+        """Show only the kind of source: names and content are private."""
         kind = next(name for name in _SOURCES if getattr(self, name) is not None)
         return f"{type(self).__name__}({kind}=...)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Image(Media):
-    """An image. Gives one segment. Which formats a model takes, `Model.image` says.
+    """An image input. Returns one segment. `Model.image` lists the formats that a model accepts.
 
-    Its arguments are those of `Media`.
+    The arguments are those of `Media`.
     """
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Audio(Media):
-    """An audio file. Gives segments over time. Which formats a model takes, `Model.audio` says.
+    """An audio input. Returns segments over time. `Model.audio` lists the formats that a model accepts.
 
-    Its arguments are those of `Media`, and:
+    The arguments are those of `Media`, and:
 
     Args:
-        start_offset_sec: where to start, in seconds from the beginning of the file; None is the beginning.
-            Offsets in the answer count from the beginning of the file all the same.
+        start_offset_sec: where to start, in seconds from the beginning of the file; None means the beginning.
+            Offsets in the response also count from the beginning of the file.
     """
 
     start_offset_sec: float | None = None
 
 
-Known = Text | Image | Audio
+AnyInput = Text | Image | Audio
 
 
 def _check(name: str, source: object) -> None:
-    """Find out now what would otherwise fail in the middle of an upload."""
+    """Check the type of a source, which would otherwise fail in the middle of an upload."""
     expected: dict[str, tuple[type, ...]] = {
         "url": (str,),
         "path": (str, os.PathLike),

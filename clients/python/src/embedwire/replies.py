@@ -1,4 +1,4 @@
-"""Messages to values: events, results, models; and all events of a call to embeddings."""
+"""Decoding of response messages to events, results and models."""
 
 import grpc
 
@@ -28,7 +28,7 @@ _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 def event(message: Response, request_id: str) -> Event | None:
-    """One event; None for one that this client does not know, which the contract tells it to ignore."""
+    """Decode an event; None if its type is newer than this client, which must ignore it by the contract."""
     kind = message.WhichOneof("event")
     if kind == "segment":
         return segment(message.segment, request_id)
@@ -36,7 +36,7 @@ def event(message: Response, request_id: str) -> Event | None:
 
 
 def segment(message: pb.Segment, request_id: str = "") -> Segment:
-    """One segment."""
+    """Decode a segment."""
     modality = _MODALITIES.get(message.WhichOneof("modality"), "unknown")
     audio = message.audio if modality == "audio" else None
     return Segment(
@@ -52,7 +52,7 @@ def segment(message: pb.Segment, request_id: str = "") -> Segment:
 
 
 def result(message: pb.InputResult, request_id: str) -> Result:
-    """The end of one input."""
+    """Decode the result of an input."""
     origin, timings = message.metadata.WhichOneof("origin"), message.timings
     return Result(
         message.input_index,
@@ -73,9 +73,9 @@ def result(message: pb.InputResult, request_id: str) -> Result:
 
 
 def failure(message: pb.Failure) -> Failure:
-    """Why one input failed."""
+    """Decode the failure of an input."""
     name = error_reason_pb2.ErrorReason.Name(message.reason) if message.reason in _REASONS else str(message.reason)
-    said = message.upstream_error
+    reported = message.upstream_error
     return Failure(
         _CODES.get(message.code, str(message.code)),
         name.removeprefix("ERROR_REASON_") if message.reason else "",
@@ -83,7 +83,9 @@ def failure(message: pb.Failure) -> Failure:
         tuple(FieldViolation(item.field, item.description) for item in message.field_violations),
         seconds(message.retry_delay) if message.HasField("retry_delay") else None,
         tuple(QuotaViolation(item.subject, item.description) for item in message.quota_violations),
-        UpstreamReply(said.http_status, said.code, said.message, said.docs_url, dict(said.rate_limit_headers))
+        UpstreamReply(
+            reported.http_status, reported.code, reported.message, reported.docs_url, dict(reported.rate_limit_headers)
+        )
         if message.HasField("upstream_error")
         else None,
         message.cause,
@@ -94,17 +96,17 @@ def _vector(message: pb.Vector, request_id: str) -> Vector:
     try:
         return decode(message)
     except ValueError:
-        raise _broken("the server sent a vector that cannot be read", request_id) from None
+        raise _invalid_response("the server sent a vector that cannot be read", request_id) from None
 
 
-def _broken(message: str, request_id: str) -> GatewayError:
+def _invalid_response(message: str, request_id: str) -> GatewayError:
     return GatewayError(Failure("INTERNAL", "INTERNAL", message), request_id)
 
 
-def unary(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str) -> list[Embedding]:
-    """The whole answer of a unary call, in the order of the request."""
+def unary_response(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str) -> list[Embedding]:
+    """Decode the response of a unary call, in the order of the request."""
     if len(message.embeddings) != inputs:
-        raise _broken(f"the server answered {len(message.embeddings)} of {inputs} inputs", request_id)
+        raise _invalid_response(f"the server answered {len(message.embeddings)} of {inputs} inputs", request_id)
     return [
         Embedding(result(item.result, request_id), tuple(segment(each, request_id) for each in item.segments))
         for item in message.embeddings
@@ -112,10 +114,10 @@ def unary(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str
 
 
 class Collector:
-    """Collects the events of a call and drops the segments of inputs that failed.
+    """Collector of the events of a call. Discards the segments of inputs that failed.
 
     Args:
-        inputs: how many inputs the request has.
+        inputs: number of inputs of the request.
         request_id: the id of the call.
     """
 
@@ -125,9 +127,11 @@ class Collector:
         self._request_id = request_id
 
     def add(self, event: Event) -> None:
-        """Take one event."""
+        """Add an event."""
         if event.input_index >= len(self._results):
-            raise _broken(f"the server answered inputs[{event.input_index}], which does not exist", self._request_id)
+            raise _invalid_response(
+                f"the server answered inputs[{event.input_index}], which does not exist", self._request_id
+            )
         if isinstance(event, Segment):
             self._segments[event.input_index].append(event)
             return
@@ -136,10 +140,10 @@ class Collector:
             self._segments[event.input_index].clear()
 
     def embeddings(self) -> list[Embedding]:
-        """One for each input, in the order of the request.
+        """Return one embedding for each input, in the order of the request.
 
         Raises:
-            GatewayError: the call ended well and yet an input has no result, which the contract forbids.
+            GatewayError: an input has no result although the call succeeded, which the contract forbids.
         """
         found = []
         for index, (result, segments) in enumerate(zip(self._results, self._segments, strict=True)):
@@ -151,7 +155,7 @@ class Collector:
 
 
 def model(message: pb.Model) -> Model:
-    """What one model accepts and returns."""
+    """Decode a model."""
     text, image, audio = message.text, message.image, message.audio
     return Model(
         message.name,

@@ -1,20 +1,20 @@
-"""Inputs to messages: what travels in the request, what is uploaded, and the messages of an upload."""
+"""Encoding of inputs to requests: inline content, upload sources, and the messages of an upload."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
 from embedwire import files, vectors
-from embedwire.inputs import Audio, Image, Input, Known, Media, Text
+from embedwire.inputs import AnyInput, Audio, Image, Input, Media, Text
 from embedwire.options import CallOptions
 from embedwire.v1 import embedding_pb2 as pb
 
-# Above this, files are uploaded in chunks; the contract recommends it.
+# Files beyond this total are uploaded in chunks, as `embedding.proto` recommends.
 INLINE_BYTES = 1 << 20
-# What one message may hold, less room for everything else in it.
+# Files in one message: the server's limit of a message, less 1 MiB for all other fields.
 MESSAGE_BYTES = (16 << 20) - (1 << 20)
 CHUNK_BYTES = 256 << 10
-# What a call without a deadline gets by the contract; a client that sets it cannot hang on a dead connection.
+# Default deadlines of the contract. The client sets them itself, as otherwise a call hangs on a dead connection.
 TEXT_SECONDS = 60.0
 AUDIO_SECONDS = 600.0
 
@@ -26,92 +26,91 @@ _TRUNCATES = {
 }
 
 
-def listed(inputs: Input | Sequence[Input]) -> list[Known]:
-    """One input, or several, as a list.
+def normalize_inputs(inputs: Input | Sequence[Input]) -> list[AnyInput]:
+    """Return one input or several as a list.
 
     Raises:
-        TypeError: there is something else among them.
+        TypeError: an item is not a Text, Image or Audio.
     """
-    found: list[Known] = []
+    items: list[AnyInput] = []
     for index, item in enumerate([inputs] if isinstance(inputs, Input) else inputs):
         if not isinstance(item, Text | Image | Audio):
             raise TypeError(f"inputs[{index}]: must be Text, Image or Audio, got {type(item).__name__}")
-        found.append(item)
-    return found
+        items.append(item)
+    return items
 
 
-def default_timeout(inputs: Sequence[Known]) -> float:
-    """Seconds that a call gets whose caller says nothing: the defaults of the contract."""
+def default_timeout(inputs: Sequence[AnyInput]) -> float:
+    """Return the default timeout of a call in seconds."""
     return AUDIO_SECONDS if any(isinstance(item, Audio) for item in inputs) else TEXT_SECONDS
 
 
-def reads_files(inputs: Sequence[Known]) -> bool:
-    """Whether making the request touches files, which may block."""
+def reads_files(inputs: Sequence[AnyInput]) -> bool:
+    """Whether building the request reads files, which may block."""
     return any(isinstance(item, Media) and (item.path or item.file) for item in inputs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """A request and the files that follow it in chunks, by input index."""
+    """A request, and the files to upload after it, by input index."""
 
     request: pb.CreateEmbeddingRequest
     uploads: dict[int, Media]
 
 
-def plan(model: str, inputs: Sequence[Known], options: CallOptions) -> Plan:
-    """Decide for each file whether it travels in the request.
+def plan(model: str, inputs: Sequence[AnyInput], options: CallOptions) -> Plan:
+    """Build the request and choose which files to send inline and which to upload.
 
     Raises:
-        OSError: a path is no file that can be read.
-        ValueError: an option cannot be meant.
+        OSError: a file cannot be read.
+        ValueError: an option is invalid.
     """
     uploads: dict[int, Media] = {}
-    room = INLINE_BYTES
+    remaining_bytes = INLINE_BYTES
     messages = []
     for index, item in enumerate(inputs):
         size = files.size(item) if isinstance(item, Media) and item.url is None else 0
-        if isinstance(item, Media) and (size is None or size > room):
+        if isinstance(item, Media) and (size is None or size > remaining_bytes):
             uploads[index] = item
             messages.append(_input(item, _upload_source(item, size)))
         else:
-            room -= size or 0
+            remaining_bytes -= size or 0
             messages.append(_inline(item, size or 0))
     return Plan(_request(pb.CreateEmbeddingRequest, model, messages, options), uploads)
 
 
-def unary(model: str, inputs: Sequence[Known], options: CallOptions) -> pb.CreateEmbeddingUnaryRequest:
-    """Put everything into one message.
+def unary_request(model: str, inputs: Sequence[AnyInput], options: CallOptions) -> pb.CreateEmbeddingUnaryRequest:
+    """Build the request of a unary call, with all content inline.
 
     Raises:
-        OSError: a path is no file that can be read.
-        ValueError: the files do not fit, or the size of one cannot be known before it is read; or an option cannot
-            be meant.
+        OSError: a file cannot be read.
+        ValueError: the files do not fit into a message, the size of one is unknown, or an option is invalid.
     """
-    room = MESSAGE_BYTES
+    remaining_bytes = MESSAGE_BYTES
     sizes = []
     for index, item in enumerate(inputs):
         size = files.size(item) if isinstance(item, Media) and item.url is None else 0
-        if size is None or size > room:
+        if size is None or size > remaining_bytes:
             raise ValueError(f"inputs[{index}]: a unary call has room for files of {MESSAGE_BYTES} bytes; use embed()")
-        room -= size
+        remaining_bytes -= size
         sizes.append(size)
     messages = [_inline(item, size) for item, size in zip(inputs, sizes, strict=True)]
     return _request(pb.CreateEmbeddingUnaryRequest, model, messages, options)
 
 
-class Upload:
-    """The messages of one upload: the request, then the chunks of each file.
+class UploadMessages:
+    """Request messages of one upload: the request, then the chunks of each file.
 
-    gRPC reads them in a place of its own, a thread or a task, where an exception would be lost. So one is kept in
-    `error`, and the messages end in the middle of a file; the server then fails the call, and whoever reads the
-    answers raises the error.
+    gRPC iterates over them in its own thread or task, where an exception would be lost. It is kept in `error`, and the
+    messages end in the middle of a file. The server then fails the call, and the reader of the responses raises
+    `error` in place of that failure.
 
     Args:
         plan: the request and its files.
         chunk_bytes: largest size of a chunk.
 
     Raises:
-        ValueError: no chunk has that size, or no message has room for it.
+        ValueError: the size is less than 1, or too large for a message.
     """
 
     def __init__(self, plan: Plan, chunk_bytes: int) -> None:
@@ -120,19 +119,19 @@ class Upload:
         self.error: BaseException | None = None
         self._plan = plan
         self._chunk_bytes = chunk_bytes
-        self._answered: set[int] = set()
+        self._skipped: set[int] = set()
 
-    def answered(self, index: int) -> None:
-        """Send no more of this file: its input has a result, so the rest would be discarded."""
-        self._answered.add(index)
+    def skip(self, index: int) -> None:
+        """Stop sending this file: its input has a result, and the server would discard the rest."""
+        self._skipped.add(index)
 
     def messages(self) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
-        """The messages, for a thread."""
+        """Yield the messages, for the synchronous client."""
         yield pb.CreateEmbeddingFromUploadRequest(request=self._plan.request)
         try:
             for index, media in self._plan.uploads.items():
                 for data in files.read(media, self._chunk_bytes):
-                    if index in self._answered:
+                    if index in self._skipped:
                         break
                     yield _chunk(index, data)
                 yield _chunk(index, b"", last=True)
@@ -142,12 +141,12 @@ class Upload:
             self.error = error
 
     async def messages_async(self) -> AsyncIterator[pb.CreateEmbeddingFromUploadRequest]:
-        """The messages, for a task."""
+        """Yield the messages, for the asyncio client."""
         yield pb.CreateEmbeddingFromUploadRequest(request=self._plan.request)
         try:
             for index, media in self._plan.uploads.items():
                 async for data in files.read_async(media, self._chunk_bytes):
-                    if index in self._answered:
+                    if index in self._skipped:
                         break
                     yield _chunk(index, data)
                 yield _chunk(index, b"", last=True)
@@ -174,7 +173,7 @@ def _chunk(index: int, data: bytes, *, last: bool = False) -> pb.CreateEmbedding
     return pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(input_index=index, data=data, last=last))
 
 
-def _inline(item: Known, size: int) -> pb.Input:
+def _inline(item: AnyInput, size: int) -> pb.Input:
     if isinstance(item, Text):
         text = pb.TextInput(value=item.value, truncate=_TRUNCATES[item.truncate])
         return pb.Input(key=item.key, text=text)

@@ -1,6 +1,6 @@
-"""What comes back: segments and results as they arrive, embeddings when they are complete.
+"""Response types: segments and results of a stream, complete embeddings, models.
 
-All values are frozen. Seconds are floats; vectors are float32 (see `embedwire.vectors.Vector`).
+All are frozen. Durations are seconds as floats; vectors are float32 (see `embedwire.vectors.Vector`).
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ Modality = Literal["text", "image", "audio", "unknown"]
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """One vector of one input. Provisional: a failed `Result` of the same input voids it.
+    """One vector of one input. Provisional: a failed `Result` of the same input makes it invalid.
 
     Attributes:
-        input_index: which input it belongs to, counted from 0 in the request.
+        input_index: index of the input in the request, from 0.
         input_key: the key of that input.
-        segment_index: its position among the segments of the input, counted from 0, in the upstream's order.
-        modality: what it is a part of; "unknown" if the server knows a modality that this client does not.
+        segment_index: index of the segment within the input, from 0, in the upstream's order.
+        modality: modality of the input; "unknown" if it is newer than this client.
         vector: the embedding, float32, of shape (dimensions,).
         start_offset_sec: start of the window, in seconds from the beginning of the file; None unless audio.
-        end_offset_sec: end of the window, likewise; None unless audio, or if the upstream does not tell.
-        embedding_option: what of the audio was embedded, in the upstream's words, for instance "audio" or
-            "transcription"; empty unless audio, or if the upstream does not say.
+        end_offset_sec: end of the window, likewise; None unless audio, or if the upstream does not report it.
+        embedding_option: the embedded part of the audio, as the upstream names it, for instance "audio" or
+            "transcription"; empty unless audio, or if the upstream does not report it.
     """
 
     input_index: int
@@ -44,13 +44,13 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time of one input went, in seconds.
+    """Time that one input spent in each phase, in seconds.
 
     Attributes:
-        queue: waiting for a turn within the server.
+        queue: waiting in the server's queue.
         upload: waiting for the bytes of an upload.
-        upstream: waiting for the upstream, over all attempts.
-        decode: decoding the upstream's reply.
+        upstream: waiting for the upstream, in all attempts.
+        decode: decoding the upstream's response.
     """
 
     queue: float
@@ -61,24 +61,24 @@ class Timings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """The end of one input, after its last segment. With a failure, its segments are void.
+    """Result of one input, sent after its last segment. If it has a failure, the segments are invalid.
 
     Attributes:
-        input_index: which input, counted from 0 in the request.
+        input_index: index of the input in the request, from 0.
         input_key: the key of that input.
         model_name: the model as the upstream names it; empty if the input failed.
         dimensions: length of each vector; 0 if the input failed.
-        segment_count: how many segments were sent for this input.
-        input_url: the URL of the media, in the upstream's words; None for anything else.
-        input_filename: the name of the file, in the upstream's words; None for anything else.
-        truncated: whether the input was cut; None if the upstream does not tell.
-        media_duration_sec: length of the audio in seconds; None if the upstream does not tell.
-        attempts: how many upstream requests were made.
-        timings: where the time went.
-        upstream: who answered: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are not the real
-            model's and do not belong into a real index.
-        failure: why the input failed; None means success.
-        request_id: the id of the call, under which the server's log has the details.
+        segment_count: number of segments that were sent for this input.
+        input_url: URL of the media, as the upstream reports it; None for other sources.
+        input_filename: name of the file, as the upstream reports it; None for other sources.
+        truncated: whether the input was truncated; None if the upstream does not report it.
+        media_duration_sec: length of the audio in seconds; None if the upstream does not report it.
+        attempts: number of upstream requests.
+        timings: time spent in each phase.
+        upstream: the upstream: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are not those of the real
+            model; do not store them in a real index.
+        failure: the failure of the input; None means success.
+        request_id: the id of the call in the server's log.
     """
 
     input_index: int
@@ -111,11 +111,11 @@ Event = Segment | Result
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """Everything of one input.
+    """Result and segments of one input.
 
     Attributes:
-        result: how it ended.
-        segments: its segments in their order; none if the input failed.
+        result: the result.
+        segments: the segments in order; empty if the input failed.
     """
 
     result: Result
@@ -123,16 +123,16 @@ class Embedding:
 
     @property
     def failure(self) -> Failure | None:
-        """Why the input failed; None means success."""
+        """The failure of the input; None means success."""
         return self.result.failure
 
     @property
     def vector(self) -> Vector:
-        """The only vector, as texts and images have it: float32, of shape (dimensions,).
+        """The vector of a text or an image, which have one segment: float32, of shape (dimensions,).
 
         Raises:
             EmbedwireError: the input failed.
-            ValueError: there are several segments, as audio has them.
+            ValueError: there is not exactly one segment, as with audio.
         """
         self.result.raise_for_failure()
         if len(self.segments) != 1:
@@ -140,28 +140,28 @@ class Embedding:
         return self.segments[0].vector
 
     def matrix(self) -> "npt.NDArray[np.float32]":
-        """All vectors as one numpy array: float32, of shape (segments, dimensions).
+        """Return all vectors as one numpy array: float32, of shape (segments, dimensions).
 
         Raises:
             EmbedwireError: the input failed.
-            ImportError: numpy is missing; it comes with `embedwire[numpy]`.
+            ImportError: numpy is not installed; the extra `embedwire[numpy]` includes it.
         """
         self.result.raise_for_failure()
         if not HAS_NUMPY:
             raise ImportError("matrix() needs numpy: pip install 'embedwire[numpy]'")
-        import numpy as np  # noqa: PLC0415 - an extra
+        import numpy as np  # noqa: PLC0415 - optional
 
         return np.stack([np.asarray(segment.vector) for segment in self.segments])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TextSupport:
-    """The text that a model accepts.
+    """Text support of a model.
 
     Attributes:
         max_tokens: longest text in tokens, for information: the upstream's tokenizer is not public.
-        truncates: the values of `Text.truncate` that the model can honour.
-        max_bytes: longest text in bytes of UTF-8 that the server accepts.
+        truncates: the values of `Text.truncate` that the model supports.
+        max_bytes: longest text that the server accepts, in bytes of UTF-8.
     """
 
     max_tokens: int
@@ -171,12 +171,12 @@ class TextSupport:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageSupport:
-    """The images that a model accepts.
+    """Image support of a model.
 
     Attributes:
-        media_types: for instance "image/png".
+        media_types: accepted media types, for instance "image/png".
         max_bytes: largest file in bytes.
-        min_side_px: least width and height in pixels.
+        min_side_px: smallest width and height in pixels.
     """
 
     media_types: tuple[str, ...]
@@ -186,10 +186,10 @@ class ImageSupport:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioSupport:
-    """The audio that a model accepts.
+    """Audio support of a model.
 
     Attributes:
-        media_types: for instance "audio/mpeg".
+        media_types: accepted media types, for instance "audio/mpeg".
         max_bytes: largest file in bytes.
     """
 
@@ -199,15 +199,15 @@ class AudioSupport:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """What one model accepts and returns.
+    """A model: its names, and what it accepts and returns.
 
     Attributes:
-        name: the name to put into a request.
-        aliases: other spellings that mean the same model.
+        name: name of the model in a request.
+        aliases: other accepted names of the model.
         dimensions: length of every vector. Vectors of different models are not comparable.
-        text: what it takes as text; None if it takes none.
-        image: what it takes as images; None if it takes none.
-        audio: what it takes as audio; None if it takes none.
+        text: text support; None if unsupported.
+        image: image support; None if unsupported.
+        audio: audio support; None if unsupported.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Packed float32 vectors as arrays: numpy's where numpy is installed, else the standard library's."""
+"""Decoding of float32 vectors to numpy arrays if numpy is installed, else to `array.array`."""
 
 import array
 import importlib
@@ -13,7 +13,7 @@ from embedwire.v1 import embedding_pb2 as pb
 def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # somebody has blocked it on purpose
+    except (ImportError, ValueError):  # its import is blocked
         return False
 
 
@@ -22,7 +22,7 @@ HAS_NUMPY = _is_installed("numpy")
 Encoding = Literal["float_values", "float32_le"]
 
 _ENCODINGS: "dict[str | None, pb.VectorEncoding.ValueType]" = {
-    None: pb.VECTOR_ENCODING_FLOAT32_LE,  # the cheapest to read
+    None: pb.VECTOR_ENCODING_FLOAT32_LE,  # the fastest to decode
     "float_values": pb.VECTOR_ENCODING_FLOAT_VALUES,
     "float32_le": pb.VECTOR_ENCODING_FLOAT32_LE,
 }
@@ -32,32 +32,32 @@ class Vector(Protocol):
     """The float32 values of one embedding.
 
     With numpy (the extra `embedwire[numpy]`) it is a read-only `numpy.ndarray` of float32 and of shape
-    (dimensions,), a view of the message without a copy; without, an `array.array("f")`. What is named here
-    both can do; `numpy.asarray` takes both without a copy.
+    (dimensions,), in the default encoding a view of the message without a copy; without numpy, an `array.array("f")`.
+    This protocol is the common interface; `numpy.asarray` accepts both without a copy.
     """
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: Any, /) -> Any: ...  # noqa: ANN401 - a number, or a part of the vector
+    def __getitem__(self, index: Any, /) -> Any: ...  # noqa: ANN401 - a number or a slice
 
     def __iter__(self) -> Iterator[Any]: ...
 
-    def tolist(self) -> Any:  # noqa: ANN401 - numpy cannot say that it is a list of floats
-        """The values as Python floats, each exactly the float32 that it was."""
+    def tolist(self) -> Any:  # noqa: ANN401 - as numpy annotates it
+        """Return the values as Python floats, each exactly equal to the float32."""
         ...
 
 
-def load() -> None:
-    """Import numpy, if it is there: not with this package, since it takes as long, nor with the first segment."""
+def preload_numpy() -> None:
+    """Import numpy if it is installed: it would slow the import of this package, or delay the first segment."""
     if HAS_NUMPY:
         importlib.import_module("numpy")
 
 
 def encoding(chosen: Encoding | None) -> "pb.VectorEncoding.ValueType":
-    """What a request asks for.
+    """Return the enum value of an encoding.
 
     Raises:
-        ValueError: there is no such encoding.
+        ValueError: the encoding is unknown.
     """
     if chosen not in _ENCODINGS:
         raise ValueError(f"encoding: must be 'float_values', 'float32_le' or None, got {chosen!r}")
@@ -65,7 +65,11 @@ def encoding(chosen: Encoding | None) -> "pb.VectorEncoding.ValueType":
 
 
 def decode(message: pb.Vector) -> Vector:
-    """Read a vector of either encoding of the contract (`embedwire.v1.VectorEncoding`)."""
+    """Decode a vector of either encoding (`embedwire.v1.VectorEncoding`).
+
+    Raises:
+        ValueError: the encoding is unknown, or the data has no whole number of values.
+    """
     if message.encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
         return _from_bytes(message.data)
     if message.encoding in (pb.VECTOR_ENCODING_UNSPECIFIED, pb.VECTOR_ENCODING_FLOAT_VALUES):
@@ -75,7 +79,7 @@ def decode(message: pb.Vector) -> Vector:
 
 def _from_bytes(data: bytes) -> Vector:
     if HAS_NUMPY:
-        import numpy as np  # noqa: PLC0415 - an extra
+        import numpy as np  # noqa: PLC0415 - optional
 
         return np.frombuffer(data, dtype="<f4")
     values = array.array("f", data)
@@ -84,9 +88,9 @@ def _from_bytes(data: bytes) -> Vector:
     return values
 
 
-def _from_values(values: Any) -> Vector:  # noqa: ANN401 - protobuf's repeated field
+def _from_values(values: Any) -> Vector:  # noqa: ANN401 - a repeated field
     if HAS_NUMPY:
-        import numpy as np  # noqa: PLC0415 - an extra
+        import numpy as np  # noqa: PLC0415 - optional
 
         found = np.array(values, dtype=np.float32)
         found.flags.writeable = False

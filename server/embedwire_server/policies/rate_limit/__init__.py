@@ -1,1 +1,1 @@
-"""Rate limits: the policy, the limiter of each credential and modality, and sliding windows."""
+"""Rate limiting: the policy, a rate limiter per credential and modality, and sliding windows."""

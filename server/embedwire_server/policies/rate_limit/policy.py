@@ -1,79 +1,105 @@
-"""No more than the upstream's rate limits allow, the configured ones and those that it tells.
+"""Rate limit policy: enforces the configured limits and those that the upstream reports.
 
-A quota belongs to an organisation and counts by modality, so each credential has a pace for each.
+A quota belongs to an organisation and counts by modality, so there is a rate limiter per credential and modality.
 """
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from embedwire_server.config.settings import RateLimitSettings, Settings
 from embedwire_server.core.errors import Reason, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, content_of
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.limiter import RateLimiter, Reservation
+from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
-MAX_PACES = 1024
-MAX_HELD_KEYS = 32  # of one host; its further new keys share one pace, so that invented keys do not evade back-off
+_PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
+MAX_LIMITERS = 1024
+MAX_LIMITED_CREDENTIALS = (
+    32  # per host; its further new keys share one limiter, so that invented keys do not evade back-off
+)
 
-_Paces = OrderedDict[tuple[str | None, Modality], RateLimiter]
+_Limiters = OrderedDict[tuple[str | None, Modality], RateLimiter]
+
+
+def configured(settings: RateLimitSettings) -> dict[Modality, list[RateLimit]]:
+    """Return the configured limits by modality."""
+    found: dict[Modality, list[RateLimit]] = {}
+    for modality in Modality:
+        for field, amount in getattr(settings, modality):
+            what, _, period = field.rpartition("_per_")
+            if amount is not None:
+                is_media = what == "media_minutes"
+                name = f"{modality} {'minutes' if is_media else what} per {period}"
+                found.setdefault(modality, []).append(RateLimit(name, amount, _PERIODS[period], is_media=is_media))
+    return found
 
 
 class RateLimiters:
-    """The pace of each credential and modality.
+    """Rate limiters by credential and modality.
 
     Args:
-        limits: the configured ones. They are those of the server's own credential; callers' own are held to
-            what the upstream tells of theirs.
-        metrics: count what waits, is refused and held back.
+        limits: configured limits. They apply to the server's own credential; for callers' own credentials, only the
+            limits that the upstream reports apply.
+        metrics: count waits, rejections and back-offs.
     """
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._paces: _Paces = OrderedDict()  # by credential
-        self._shared: _Paces = OrderedDict()  # by host, for its new keys while too many others are held
+        self._limiters: _Limiters = OrderedDict()  # by credential
+        self._shared: _Limiters = OrderedDict()  # by host, for its new keys while too many others are in back-off
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Apply the limits of these settings; see `limit`."""
+        self.limit(configured(settings.rate_limits))
 
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
-        """Go by other limits from now on; what has gone counts for them as well."""
+        """Change the limits; a limit of an existing name keeps its usage."""
         self._limits = limits
-        for (key, modality), pace in self._paces.items():
-            if key is None:
-                pace.limit(limits.get(modality, ()))
+        for (credential, modality), limiter in self._limiters.items():
+            if credential is None:
+                limiter.limit(limits.get(modality, ()))
 
     def of(self, call: EmbedCall) -> RateLimiter:
-        """That of the call."""
+        """Return the rate limiter for a call."""
         modality = call.modality
-        pace = self._paces.get((call.key, modality))
-        if call.key is not None:
-            return self._of_caller(call.key, call.caller[0], modality, pace)
-        if pace is None:
-            pace = self._paces[None, modality] = RateLimiter(modality, self._limits.get(modality, ()), self._metrics)
-        return pace
+        limiter = self._limiters.get((call.credential, modality))
+        if call.credential is not None:
+            return self._of_caller(call.credential, call.caller[0], modality, limiter)
+        if limiter is None:
+            limiter = self._limiters[None, modality] = RateLimiter(
+                modality, self._limits.get(modality, ()), self._metrics
+            )
+        return limiter
 
-    def _of_caller(self, key: str, host: str, modality: Modality, pace: RateLimiter | None) -> RateLimiter:
-        if pace is None and self._held_keys(host) >= MAX_HELD_KEYS:
-            return _remembered(
+    def _of_caller(self, credential: str, host: str, modality: Modality, limiter: RateLimiter | None) -> RateLimiter:
+        if limiter is None and self._limited_credentials(host) >= MAX_LIMITED_CREDENTIALS:
+            return _get_or_create(
                 self._shared, (host, modality), lambda: RateLimiter(modality, (), self._metrics, is_shared=True)
             )
-        pace = _remembered(self._paces, (key, modality), lambda: RateLimiter(modality, (), self._metrics))
-        pace.host = host
-        return pace
+        limiter = _get_or_create(
+            self._limiters, (credential, modality), lambda: RateLimiter(modality, (), self._metrics)
+        )
+        limiter.host = host
+        return limiter
 
-    def _held_keys(self, host: str) -> int:
-        """Count the credentials from this host that the upstream has asked to wait."""
-        return sum(pace.host == host and pace.is_held for pace in self._paces.values())
+    def _limited_credentials(self, host: str) -> int:
+        """Count the credentials from this host that are in back-off."""
+        return sum(limiter.host == host and limiter.is_backing_off for limiter in self._limiters.values())
 
 
 class RateLimitPolicy:
-    """Lets every attempt wait for its turn, see `Upstream`.
+    """Middleware that delays each attempt until the rate limits allow it; see `Upstream`.
 
     Args:
         upstream: makes the attempts.
-        rate_limiters: whose turn it is.
+        rate_limiters: the limiters.
     """
 
     def __init__(self, upstream: Upstream, rate_limiters: RateLimiters) -> None:
@@ -81,81 +107,85 @@ class RateLimitPolicy:
         self._rate_limiters = rate_limiters
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
-        """Make one attempt when its turn has come.
+        """Make one attempt once the rate limits allow it.
 
         Raises:
-            RateLimited: that is after its deadline.
+            RateLimited: they allow it only after its deadline.
         """
-        pace = self._rate_limiters.of(call)
-        turn = Reservation(await _minutes(call) if pace.counts_media else 0.0)
-        if not pace.try_acquire(turn, call):
-            await pace.acquire(turn, call)
+        limiter = self._rate_limiters.of(call)
+        reservation = Reservation(await _minutes(call) if limiter.counts_media else 0.0)
+        if not limiter.try_acquire(reservation, call):
+            await limiter.acquire(reservation, call)
         is_answered, begins, ends = False, 0.0, 0.0
 
-        def emit_paced(segments: list[Segment]) -> Awaitable[None]:
+        def emit_and_confirm(segments: list[Segment]) -> Awaitable[None]:
             nonlocal is_answered, begins, ends
             if not is_answered:
                 is_answered = True
-                pace.confirm(turn, call.hold)
-            if pace.counts_media:
+                limiter.confirm(reservation, call.exhausted_for)
+            if limiter.counts_media:
                 ends = max(ends, *(segment.end_offset_sec or 0.0 for segment in segments))
                 begins = max(begins, *(segment.start_offset_sec or 0.0 for segment in segments))
             return emit(segments)
 
         try:
-            summary = await self._upstream.embed(call, emit_paced)
+            summary = await self._upstream.embed(call, emit_and_confirm)
         except UpstreamFailure as failure:
-            if not call.is_abandoned:  # else `emit` raised it, and the upstream said nothing of the kind
-                _tell(pace, turn, call, failure)
+            if not call.is_abandoned:  # else `emit` raised it, not the upstream
+                _report_failure(limiter, reservation, call, failure)
             raise
         else:
-            if pace.counts_media:
-                pace.reconcile(turn, _minutes_found(call, turn, begins, ends or summary.media_duration_sec or 0.0))
+            if limiter.counts_media:
+                limiter.reconcile(
+                    reservation, _actual_minutes(call, reservation, begins, ends or summary.media_duration_sec or 0.0)
+                )
             return summary
         finally:
-            pace.release(turn)
+            limiter.release(reservation)
 
 
-def _remembered(paces: _Paces, name: tuple[str | None, Modality], create: Callable[[], RateLimiter]) -> RateLimiter:
-    if name not in paces:
-        _forget_one(paces)
-        paces[name] = create()
-    paces.move_to_end(name)
-    return paces[name]
+def _get_or_create(
+    limiters: _Limiters, name: tuple[str | None, Modality], create: Callable[[], RateLimiter]
+) -> RateLimiter:
+    if name not in limiters:
+        _evict_one(limiters)
+        limiters[name] = create()
+    limiters.move_to_end(name)
+    return limiters[name]
 
 
-def _forget_one(paces: _Paces) -> None:
-    """Callers may bring any number of keys: forget the one not used for longest, of those not held if there is one."""
-    if len(paces) < MAX_PACES:
+def _evict_one(limiters: _Limiters) -> None:
+    """Evict the least recently used limiter, if possible one not in back-off: callers may send any number of keys."""
+    if len(limiters) < MAX_LIMITERS:
         return
-    idle = [name for name, pace in paces.items() if name[0] is not None and pace.is_idle]
-    oldest = next((name for name in idle if not paces[name].is_held), idle[0] if idle else None)
+    idle = [name for name, limiter in limiters.items() if name[0] is not None and limiter.is_idle]
+    oldest = next((name for name in idle if not limiters[name].is_backing_off), idle[0] if idle else None)
     if oldest is not None:
-        del paces[oldest]
+        del limiters[oldest]
 
 
 async def _minutes(call: EmbedCall) -> float:
-    """Minutes of media that a file has by its header; 0 if it is unknown, as behind a URL."""
+    """Return the minutes of media by a file's header; 0 if unknown, as for a URL."""
     content = content_of(call.input)
     with call.time("queue"):
         seconds = await duration_of(content) if content is not None else None
     return _sent_seconds(call, seconds or 0.0) / 60
 
 
-def _tell(pace: RateLimiter, turn: Reservation, call: EmbedCall, failure: UpstreamFailure) -> None:
-    """Tell the pace what the upstream said in a failure, if it said anything."""
+def _report_failure(limiter: RateLimiter, reservation: Reservation, call: EmbedCall, failure: UpstreamFailure) -> None:
+    """Pass what a failure says about rate limits to the rate limiter."""
     if failure.reason is Reason.UPSTREAM_RATE_LIMITED:
-        failure.retry_delay = pace.back_off(turn, failure.retry_delay)
+        failure.retry_delay = limiter.back_off(reservation, failure.retry_delay)
     elif failure.upstream is not None:
-        pace.confirm(turn, call.hold)
+        limiter.confirm(reservation, call.exhausted_for)
 
 
-def _minutes_found(call: EmbedCall, turn: Reservation, begins: float, ends: float) -> float:
-    """Minutes of media by the latest begin and end of a segment, in seconds; without an end, it lasted longer."""
-    return _sent_seconds(call, ends) / 60 if ends else max(turn.minutes, _sent_seconds(call, begins) / 60)
+def _actual_minutes(call: EmbedCall, reservation: Reservation, begins: float, ends: float) -> float:
+    """Return the minutes of media by the latest start and end of a segment, in seconds; a start is a lower bound."""
+    return _sent_seconds(call, ends) / 60 if ends else max(reservation.minutes, _sent_seconds(call, begins) / 60)
 
 
 def _sent_seconds(call: EmbedCall, ends: float) -> float:
-    """Seconds of media that are embedded, of those up to this end."""
+    """Return the seconds of media between the start offset of the input and `ends`."""
     begins = call.input.start_offset_sec if isinstance(call.input, AudioInput) else None
     return max(0.0, ends - (begins or 0.0))

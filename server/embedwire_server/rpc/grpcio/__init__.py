@@ -1,19 +1,19 @@
-"""Everything that relies on what grpcio does not document. Without it, the server uses the public API only.
+"""Code that relies on undocumented grpcio behaviour. Without it, the server uses the public API only.
 
 accept_loops
     Private: `Server._server`, `AioServer._request_registered_call`; `_handle_stream_unary_rpc`, `_schedule_rpc_coro`,
-    `_ServicerContext` and `_RequestCallError` of cygrpc.
+        `_ServicerContext` and `_RequestCallError` of cygrpc.
     For: several accept operations are pending for each method, where gRPC's own loop has one.
-    Gain: 3 % fewer instructions for a call, as measured before the connection pool. All three together now: 794 us
-    of CPU for a call instead of 860 (384 callers, an upstream of 200 ms); calls/s do not differ.
+    Gain: 3 % fewer instructions for a call, as measured before the connection pool. All three together now: 794 us of
+        CPU for a call instead of 860 (384 callers, an upstream of 200 ms); calls/s do not differ.
 batch_leak
     Private: operations of a servicer context are driven step by step; the event loop that gRPC is given is replaced.
     For: an operation whose await is cancelled, or whose call has ended, is completed, which frees its memory. Otherwise
-    it is never freed (grpc/grpc issue 43360; `tests/test_grpcio_leak.py` fails as soon as that is fixed).
-    Gain: 12,800 cancelled calls leave nothing instead of 1.4 MiB. It costs 1 % of the instructions.
+        it is never freed (grpc/grpc issue 43360; `tests/test_grpcio_leak.py` fails as soon as that is fixed).
+    Gain: 12,800 cancelled calls leak nothing instead of 1.4 MiB. It costs 1 % of the instructions.
 last_message
     Private: `context.write` in a handler that gRPC takes for one with a single response.
-    For: the last message of a stream is sent in one piece with the status.
+    For: the last message of a stream is sent together with the status.
     Gain: 2 % fewer instructions for a call.
 
 `guard` decides whether these modules are used. They are not if

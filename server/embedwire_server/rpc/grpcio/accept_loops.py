@@ -1,9 +1,9 @@
-"""Keep several accept operations pending for each method.
+"""Accept loops: several pending accept operations for each method.
 
-gRPC's asyncio server has one pending for each method, and starts the next one some rounds of the event loop later.
-Under load a round takes milliseconds, and calls wait to be accepted although the server could run them.
+gRPC's asyncio server has one for each method, and starts the next one some iterations of the event loop later. Under
+load an iteration takes milliseconds, and calls wait to be accepted although the server could run them.
 
-An accept operation cannot be withdrawn: the call that it receives must be run or refused by the code that started it.
+An accept operation cannot be cancelled: the call that it receives must be run or rejected by the code that started it.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from typing import Any
 import grpc
 import structlog
 
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.rpc.grpcio.batch_leak import operation_futures
 
-# Set by the outermost handler. What raises before it is not our code.
+# Set by the outermost handler: an exception before that does not come from our code.
 handler_entered: contextvars.ContextVar[bool] = contextvars.ContextVar("embedwire_handler_entered", default=False)
 
 log = structlog.get_logger(__name__)
 
 
 class AcceptLoops:
-    """Accepts calls beside the server's own loop, and runs them without its search for the handler.
+    """Accepts calls beside the server's own loop, and runs them without its look-up of the handler.
 
     Args:
         server: the handlers are registered with it.
-        handlers: by the path of their method; for each the number of loops. All have one response (stream_unary).
-        refuse: given the method and the context, ends a call that cannot be run so that its caller tries again.
+        handlers: by method path, each with its number of loops. All have one response (stream_unary).
+        refuse: called with the method and the context to reject a call that cannot be run, so that its caller retries.
         failed: called once with the method and the exception, when a loop raises; all loops are closed then.
 
     Raises:
@@ -61,7 +61,7 @@ class AcceptLoops:
         self.accepted = 0
 
     def open(self) -> None:
-        """Accept calls from now on, until the server is stopped; it has been started."""
+        """Start the loops of a started server; they end when it is stopped."""
         for method, (handler, number) in self._handlers.items():
             for _ in range(number):
                 self._start(self._loop(method, handler))
@@ -94,7 +94,7 @@ class AcceptLoops:
                 await self._end(method, call)
 
     async def _running(self, method: str, run: Callable[[], Awaitable[object]], call: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Run the handler. What raises before it is entered is a failure of this module, not of the handler."""
+        """Run the handler. An exception before it is entered is a failure of this module, not of the handler."""
         try:
             await run()
         except Exception as error:
@@ -108,14 +108,18 @@ class AcceptLoops:
             await self._refused(method, call)
         except Exception as error:  # noqa: BLE001 - an AbortError if all is well
             if not isinstance(error, grpc.aio.AbortError):
-                log.error("a call could not be refused and ends with CANCELLED", method=method, **describe(error))  # noqa: TRY400 - no texts
+                log.error(  # noqa: TRY400 - no texts
+                    "a call could not be rejected with a status and ends with CANCELLED",
+                    method=method,
+                    **describe(error),
+                )
 
     async def _refused(self, method: str, call: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Refuse the call, which raises AbortError."""
+        """Reject the call, which raises AbortError."""
         await self._refuse(method, self._context(call, None, None, asyncio.get_running_loop()))
 
     def _close(self, method: str, error: Exception) -> None:
-        if not self._is_closed and self._core.is_running():  # else it is the server that ends
+        if not self._is_closed and self._core.is_running():  # else the server is stopping
             self._is_closed = True
             self._failed(method, error)
 

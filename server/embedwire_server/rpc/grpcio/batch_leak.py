@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-_Wakeup = Callable[[Any], object]  # what a task gives a future to call
+_Wakeup = Callable[[Any], object]  # a task's callback, which a future calls
 
 
 @types.coroutine
@@ -26,7 +26,7 @@ def complete_operation(operation: Coroutine[Any, Any, Result]) -> Generator[Any,
         except StopIteration as end:
             result: Result = end.value
             return result
-        if not isinstance(awaited, asyncio.Future):  # a turn of the event loop, which nothing cancels
+        if not isinstance(awaited, asyncio.Future):  # one iteration of the event loop, which nothing cancels
             yield awaited
             continue
         try:
@@ -57,12 +57,12 @@ class _OperationFutures:
         return _OperationFuture(loop=self._loop)
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: object) -> None:
-        """Call at once: gRPC takes it for the loop of another thread, but it is its own."""
+        """Call at once: gRPC assumes the loop of another thread, but is in its own."""
         callback(*arguments)
 
 
 class _OperationFuture(asyncio.Future[None]):
-    """The future of one operation. It does not fail, and to cancel it ends the waiting but not the operation.
+    """The future of one operation. It does not fail, and cancelling it ends the wait but not the operation.
 
     An operation fails if its call has ended. A read then finds the end of the stream, and a write is followed by the
     cancellation of the call.
@@ -82,9 +82,9 @@ class _OperationFuture(asyncio.Future[None]):
 
 
 class _Wait:
-    """What a task awaits in place of a future of the event loop. Cancelling it does not cancel the future."""
+    """Awaitable in place of a future of the event loop. Cancelling it does not cancel the future."""
 
-    _asyncio_future_blocking = True  # how tasks recognize what they may await
+    _asyncio_future_blocking = True  # tasks accept only awaitables with this attribute
 
     def __init__(self, future: asyncio.Future[Any]) -> None:
         self._future = future

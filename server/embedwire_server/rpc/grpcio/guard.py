@@ -1,9 +1,9 @@
-"""Decides at the start whether the private API is used."""
+"""Startup decision whether the private API of grpcio is used."""
 
 import grpc
 import structlog
 
-from embedwire_server.observability.exceptions import describe
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.rpc.grpcio import self_check
 
 TESTED = "1.85"  # the minor version; pyproject.toml has the same bound
@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 async def uses_private_api(*, public_api_only: bool) -> bool:
-    """Whether the private API is to be used; says in the log why not, unless the setting says so."""
+    """Return whether to use the private API; log the reason if not, unless the setting turns it off."""
     if public_api_only:
         return False
     if ".".join(grpc.__version__.split(".")[:2]) != TESTED:

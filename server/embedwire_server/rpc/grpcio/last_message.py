@@ -1,7 +1,7 @@
-"""Send the last message of a stream in one piece with the status.
+"""Send the last message of a stream together with the status.
 
 gRPC does so for handlers that return a single response. It does not check whether such a handler has written other
-messages before. Each piece costs system calls and a turn of another thread.
+messages before. Sending the two separately costs system calls and a switch to another thread.
 """
 
 from embedwire_server.rpc import handlers
@@ -9,5 +9,5 @@ from embedwire_server.rpc.handlers import Handler
 
 
 def with_status(handler: Handler) -> Handler:
-    """The same handler of a stream, which returns its last message instead of writing it."""
+    """Copy the handler of a stream, which returns its last message instead of writing it."""
     return handlers.changed(handler, response_streaming=False)

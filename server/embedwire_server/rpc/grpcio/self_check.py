@@ -1,4 +1,4 @@
-"""Try the private API before the first call is accepted: a changed signature then costs no call."""
+"""Self-check of the private API before the first call is accepted: a changed signature then fails no call."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ _NO_PROXY = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1
 
 
 class NotAsTested(Exception):
-    """The private API works differently."""
+    """The private API does not work as tested."""
 
 
 async def run() -> None:
-    """Make some calls over loopback to a server of its own, in the way in which ours are run.
+    """Make some calls over loopback to a temporary server, which runs them as the real one does.
 
     Raises:
         Exception: it does not work as tested. The exception is that of the private API if there is one.

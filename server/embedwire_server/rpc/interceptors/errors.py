@@ -1,4 +1,4 @@
-"""The interceptor that authenticates calls, holds them to their deadline, and turns failures into statuses."""
+"""Interceptor for authentication, deadlines and the mapping of exceptions to gRPC statuses."""
 
 import asyncio
 import contextlib
@@ -11,28 +11,28 @@ import grpc
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.rpc import call_context, handlers, status
 from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
 from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.pending_calls import PendingCalls
 
-# A caller that reads nothing does not read the status either. It stays behind what was sent before.
+# Limit on sending the status, which queues behind earlier messages: a caller may read nothing.
 ABORT_SECONDS = 1.0
-# gRPC cannot end a call with a status while its first write is under way: it would send the initial metadata twice.
+# gRPC cannot end a call with a status while its first write is in progress: it would send the initial metadata twice.
 BEGINNING_SECONDS, _LOOK_SECONDS = 0.5, 0.005
 
 Complete = Callable[[Any], Awaitable[Any]]
 
 
 class ErrorInterceptor:
-    """Turns every failure into a status with details, and never into the text of an exception.
+    """Maps every failure to a status with details, which never contains the text of an unexpected exception.
 
     Args:
-        access: authenticates callers. Health and reflection are open: probes have no token.
-        pending: the calls of our service whose first message has not arrived.
-        pending_open: those of the services that are open.
+        access: authenticates callers. Health and reflection need no token, since probes have none.
+        pending: the calls of EmbeddingService whose first message has not arrived.
+        pending_open: those of the services that need no token.
         private_api: whether the private API of grpcio is used; see `rpc.grpcio`.
     """
 
@@ -45,24 +45,24 @@ class ErrorInterceptor:
         private_api: bool,
     ) -> None:
         self._private_api = private_api
-        self._complete: Complete = batch_leak.complete_operation if private_api else _plainly
+        self._complete: Complete = batch_leak.complete_operation if private_api else _awaited
         self._begin: Complete = batch_leak.complete_operation if private_api else _uninterrupted
         self._access = access
         self._pending = (pending_open, pending)
-        self._outbox = UnreadReplyBudget()
+        self._unread_replies = UnreadReplyBudget()
 
     def wrap(self, handler: Handler) -> Handler:
-        """Build the handler that stands in for this one. What it runs is given all messages, also if it takes one."""
-        handler = _tolerant(handler)
+        """Wrap a handler. The wrapper reads the messages from the context, also the only one of a unary request."""
+        handler = _preserving_status(handler)
         inner, serialize = handlers.run_of(handler), handler.response_serializer
         receive = self._each if handler.request_streaming else self._only
 
         async def answer(call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - as the handler does
             if call.is_ours:  # probes are always answered
-                self._outbox.admit(call)
+                self._unread_replies.admit(call)
             message = await inner(await receive(call, context), context)
             if call.is_ours:
-                self._outbox.put(message.ByteSize(), call)
+                self._unread_replies.put(message.ByteSize(), call)
             return message
 
         async def write(call: call_context.Call, context: Context) -> bytes | None:
@@ -78,7 +78,7 @@ class ErrorInterceptor:
         return handlers.changed(handler, run=self._translated(answer))
 
     async def _only(self, call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
-        """The message of a call that has one."""
+        """Read the message of a call that has one."""
         message = await self._first(call, context)
         if message is grpc.aio.EOF:
             await call_context.await_half_close()
@@ -86,13 +86,13 @@ class ErrorInterceptor:
         return _decoded(message)
 
     async def _each(self, call: call_context.Call, context: Context) -> AsyncGenerator[Any]:
-        """The messages of a call that has many."""
+        """Iterate over the messages of a call that has many."""
 
         async def decoded() -> AsyncGenerator[Any]:
             message = await self._first(call, context)
             while message is not grpc.aio.EOF:
                 yield _decoded(message)
-                message = None  # it may be large, and the next may be long in coming
+                message = None  # free it before the wait: it may be large
                 message = await self._complete(context.read())
 
         return decoded()
@@ -106,7 +106,7 @@ class ErrorInterceptor:
             pending.discard(call)
 
     def _translated(self, run: Callable[[call_context.Call, Context], Awaitable[Any]]) -> Run:
-        """Run the same within the call's deadline, and turn every failure into a status."""
+        """Run a handler within the call's deadline, and map every failure to a status."""
 
         async def translated(_: Any, context: Context) -> Any:  # noqa: ANN401 - gRPC's messages, and what the handler gives
             call = call_context.current.get()
@@ -120,7 +120,7 @@ class ErrorInterceptor:
             except GatewayError as error:
                 await self._abort(context, error)
             except (asyncio.CancelledError, grpc.aio.InternalError) as error:
-                # A caller that leaves cancels what is awaited, or makes the write that is under way fail.
+                # A disconnect of the caller cancels what is awaited, or makes the write in progress fail.
                 if (
                     isinstance(error, asyncio.CancelledError) and not cancellation_requested()
                 ):  # leaked out of a library
@@ -137,9 +137,9 @@ class ErrorInterceptor:
         """End the call with this failure. gRPC raises AbortError, here or after the handler."""
         call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
-        # Their frames hold the call, which holds the error: such cycles wait for the garbage collector, and with them
-        # what gRPC keeps of the call, its metadata among it. The context is the cancellation by which a deadline ends a
-        # call.
+        # Break reference cycles: the frames hold the call, which holds the error. They would wait for the garbage
+        # collector, and with them what gRPC keeps of the call, such as its metadata. `__context__` is the cancellation
+        # by which a deadline ends a call.
         error.__traceback__ = error.__context__ = None
         trailers = (*context.trailing_metadata(), *status.trailers(error))
         await _begun(call)
@@ -148,23 +148,23 @@ class ErrorInterceptor:
                 try:
                     await self._complete(context.abort(status.code(error), status.text(error), trailers))
                 except grpc.aio.AbortError as aborted:
-                    call_context.on_call_done(functools.partial(aborted.with_traceback, None))  # for the same reason
+                    call_context.on_call_done(functools.partial(aborted.with_traceback, None))  # breaks the same cycle
                     raise
 
 
-async def _plainly(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
+async def _awaited(operation: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it returns
     return await operation
 
 
 async def _uninterrupted(operation: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
     task = asyncio.ensure_future(operation)
-    # It fails if the call ends before it is complete. That is no news, and asyncio logs what is not retrieved.
+    # It fails if the call ends before it is complete. Retrieve that exception, or asyncio logs it.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return await asyncio.shield(task)
 
 
 async def _begun(call: call_context.Call) -> None:
-    """Wait until the first write is complete if it was interrupted, but not for a caller that takes nothing."""
+    """Wait until an interrupted first write is complete, at most `BEGINNING_SECONDS`: the caller may read nothing."""
     until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
     while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
         await asyncio.sleep(_LOOK_SECONDS)
@@ -175,8 +175,8 @@ def _reason_to_leave(context: Context) -> Reason:
     return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
-def _tolerant(handler: Handler) -> Handler:
-    """The same handler, which is given a `MalformedMessage` for bytes that cannot be decoded."""
+def _preserving_status(handler: Handler) -> Handler:
+    """Copy a handler so that it receives a `MalformedMessage` for bytes that cannot be decoded."""
     decode = handler.request_deserializer
 
     def deserializer(data: bytes) -> Any:  # noqa: ANN401 - whatever the handler takes
@@ -189,7 +189,7 @@ def _tolerant(handler: Handler) -> Handler:
 
 
 def _decoded(message: Any) -> Any:  # noqa: ANN401 - a message of any type
-    """The message, unless it stands for bytes that could not be decoded."""
+    """Return the message; raise it if it is a `MalformedMessage`."""
     if isinstance(message, MalformedMessage):
         raise message
     return message

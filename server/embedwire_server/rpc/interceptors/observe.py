@@ -1,4 +1,4 @@
-"""The interceptor that observes calls: request ids, trailers, metrics and the log line of each call."""
+"""Interceptor for observability: request ids, trailers, metrics and one log line for each call."""
 
 import time
 from typing import Any
@@ -8,12 +8,12 @@ import structlog
 
 from embedwire_server.core.errors import Reason
 from embedwire_server.observability import logs
-from embedwire_server.observability.exceptions import log_unexpected
+from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, deadline, drain, handlers, status
 from embedwire_server.rpc.handlers import Context, Handler
 from embedwire_server.rpc.health import SERVICE
-from embedwire_server.rpc.options import ServerOptions
+from embedwire_server.rpc.server_options import ServerOptions
 
 UPSTREAM_KEY = "embedwire-upstream"
 
@@ -22,24 +22,24 @@ log = structlog.get_logger("embedwire_server.calls")
 
 
 class ObservabilityInterceptor:
-    """Gives each call its request id and trailers, and reports its end to metrics and log.
+    """Sets the request id and trailers of each call, and reports its end to metrics and log.
 
     Args:
         metrics: count every call.
-        upstream: the configured upstream, named in the trailers.
-        rules: default deadlines, and how long a write may take.
-        running: has every call until its status has been sent.
+        upstream: the name of the configured upstream, for the trailers.
+        options: the server options: default deadlines and the write stall timeout.
+        running: the active calls; contains each call until its status has been sent.
     """
 
-    def __init__(self, metrics: Metrics, upstream: str, rules: ServerOptions, running: drain.ActiveCalls) -> None:
-        self._rules = rules
+    def __init__(self, metrics: Metrics, upstream: str, options: ServerOptions, running: drain.ActiveCalls) -> None:
+        self._options = options
         self._metrics = metrics
         self._running = running
         self._upstream = upstream
-        self._log = log.bind()  # `log` itself looks it up again for each line
+        self._log = log.bind()  # `log` itself is looked up again for each line
 
     def wrap(self, handler: Handler, method: str) -> Handler:
-        """Build the handler that stands in for the one of this method, a path."""
+        """Wrap the handler of a method, given by its path."""
         _, service, name = method.split("/")
         labels = (_shape(handler), service, name)
         inner = handlers.run_of(handler)
@@ -55,7 +55,7 @@ class ObservabilityInterceptor:
                 except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
                     log_unexpected(error)
 
-        # Every handler reads its messages itself, one or many, so that waiting for the first is within its time.
+        # Every handler reads its messages itself, one or many, so that its duration includes the wait for the first.
         return handlers.changed(handler, request_streaming=True, run=run)
 
     def _begin(self, context: Context, labels: tuple[str, str, str]) -> call_context.Call:
@@ -69,15 +69,15 @@ class ObservabilityInterceptor:
         return call
 
     def _call(self, context: Context, service: str) -> call_context.Call:
-        """What is known of a call at its start. Only ours have a default deadline: watches have no end."""
+        """Create the call context. Only EmbeddingService has default deadlines: health watches have no time limit."""
         metadata = call_context.single_values(context.invocation_metadata() or ())
         is_ours = service == SERVICE
         return call_context.Call(
             call_context.request_id(metadata.get(call_context.REQUEST_ID_KEY)),
             service,
             context.time_remaining(),
-            self._rules.deadlines if is_ours else deadline.NO_DEADLINES,
-            self._rules.stall_timeout,
+            self._options.deadlines if is_ours else deadline.NO_DEADLINES,
+            self._options.stall_timeout,
             is_ours=is_ours,
             caller=call_context.caller_of(context.peer()),
             upstream_key=metadata.get(call_context.UPSTREAM_KEY),
@@ -90,29 +90,29 @@ class ObservabilityInterceptor:
         self._metrics.call_seconds.labels(*labels).observe(seconds)
         if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
-        facts: dict[str, object] = {"service": service, "method": method, "code": code}
+        facts: dict[str, object] = {"method": f"{service}/{method}", "code": code}
         if call.is_ours:
             facts["reason"] = call.reason
             facts["model"] = call.model
         if call.token is not None:
             self._metrics.caller_calls.labels(call.token.name, call.reason).inc()
-            facts["caller"] = call.token.name
+            facts["client"] = call.token.name
         if call.cause:
             facts["cause"] = call.cause
         facts["seconds"] = round(seconds, 6)
-        write = self._log.info if call.is_ours else self._log.debug  # probes come all the time
+        write = self._log.info if call.is_ours else self._log.debug  # probes are frequent
         write("call", **facts)
 
 
 def _code(context: Context, call: call_context.Call) -> str:
-    """The status code that the call ends with, as metrics and log name it."""
+    """Return the name of the status code that the call ends with, for metrics and log."""
     if (code := context.code()) is not None:  # set by an abort, also by that of another library
         return grpc.StatusCode(code).name
     return "OK" if call.reason == "OK" else status.CODES[Reason(call.reason)].name
 
 
 def _shape(handler: Handler) -> str:
-    """The kind of call, as the metrics of the gRPC ecosystem name it."""
+    """Return the call type, as the metrics of the gRPC ecosystem name it."""
     if handler.request_streaming:
         return "bidi_stream" if handler.response_streaming else "client_stream"
     return "server_stream" if handler.response_streaming else "unary"

@@ -1,21 +1,22 @@
-"""One HTTP request for an input, for every dialect.
+"""HTTP client of the upstreams: one request per attempt, for every dialect.
 
 upstream            one attempt: request, response, failure
-transport           sends requests; also httpx's interface
-pool                the connections to one origin
-connection          carries one exchange at a time
+response_body       body of a response: decompressed, bounded, timed
+transport           sends requests; also an httpx transport
+pool                connection pool of one origin
+connection          HTTP/1.1 connection, one exchange at a time
 exchange            request, response, and the facts that decide whether a request may be repeated
-response_stream     the response of an exchange as it arrives
-response_parser     HTTP/1.1, without I/O
+response_stream     streamed response
+response_parser     HTTP/1.1 response parser, without I/O
 dialer              opens connections: addresses, TLS, proxies
 resolver            name lookups, shared and cached
-proxies             which proxy, if any
-tunnel              CONNECT, and TLS inside
-diagnosis           exceptions of the network to causes
-multipart           the body of a request, in parts of known length
+tunnel              CONNECT through a proxy, and TLS inside
+connection_errors   maps network exceptions to causes
+multipart           streamed multipart/form-data bodies
 decompression       responses with a content coding, in bounded steps
-json_scanner        a response, cut into segments as its bytes arrive
-json_reader         Python's json for what simdjson refuses
-rate_limit_headers  Retry-After, and what a response says of the upstream's rate limits
-sanitize            an upstream's text as callers may see it
+json_scanner        splits a response into segments as its bytes arrive
+json_fallback       Python's json, for what simdjson rejects
+retry_after         parses Retry-After, as seconds, duration or time
+rate_limit_headers  parses rate-limit headers
+sanitize            removes credentials and control characters from upstream text
 """

@@ -1,4 +1,4 @@
-"""A connection to the upstream: carries one exchange at a time, with backpressure in both directions.
+"""HTTP/1.1 connection to the upstream: one exchange at a time, with backpressure in both directions.
 
 Only bytes that arrive after a request was written, and before its response is complete, belong to that response. Any
 other byte closes the connection: it would otherwise be read as the response to the next request.
@@ -14,15 +14,15 @@ from embedwire_server.upstreams.http.response_stream import ResponseStream
 
 
 class Connection(asyncio.Protocol):
-    """A connection that a pool has opened.
+    """Connection of a pool.
 
     Args:
         on_idle: called when a response is complete and the connection can carry another request.
         on_closed: called when the connection has ended.
 
     Attributes:
-        opened_at: time of `time.monotonic()`.
-        idle_since: the same; 0.0 before the first response was complete.
+        opened_at: time by `time.monotonic()`.
+        idle_since: time by `time.monotonic()`; 0.0 before the first response was complete.
     """
 
     def __init__(self, on_idle: Callable[["Connection"], None], on_closed: Callable[["Connection"], None]) -> None:
@@ -50,24 +50,24 @@ class Connection(asyncio.Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """How many bytes of the request are still in memory."""
+        """Number of bytes of the request that are still in memory."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def begin(self, exchange: Exchange, data: bytes) -> ResponseStream:
-        """Begin an exchange by writing these bytes; what arrives from now on is the response."""
+        """Begin an exchange by writing these bytes; bytes that arrive from now on are the response."""
         exchange.is_connected, exchange.is_reused, exchange.request_started = True, self.idle_since > 0, True
         self._response = ResponseStream(self, exchange)
         self._write(data)
         return self._response
 
     async def write(self, data: bytes) -> bool:
-        """Write more of the request; returns when most of it is sent, or with False if the connection has ended."""
+        """Write more of the request; return when most of it is sent, or False if the connection has ended."""
         self._write(data)
         await self._writable.wait()
         return self._transport is not None
 
     def read(self, *, is_paused: bool) -> None:
-        """Stop reading, or go on."""
+        """Pause or resume reading."""
         if self._transport is not None and not self._transport.is_closing():
             if is_paused:
                 self._transport.pause_reading()
@@ -75,43 +75,43 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def release(self) -> None:
-        """End the exchange, and keep the connection for another one."""
+        """End the exchange, and keep the connection for another."""
         self._response = None
         self.idle_since = time.monotonic()
         self._on_idle(self)
 
     def abort(self) -> None:
-        """Close at once: a transport that is closed in order first sends what it has buffered."""
+        """Close at once; `close` of a transport would first send its write buffer."""
         if self._transport is not None:
             self._transport.abort()
         self._end(ConnectionAbortedError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport that carries HTTP; asyncio calls this."""
+        """Store the transport that carries HTTP; called by asyncio."""
         self._transport = transport  # type: ignore[assignment] # a stream's
         self._writable.set()
         self.opened_at = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the response; bytes of none close the connection."""
+        """Feed the response; close the connection if there is none."""
         if self._response is None:
             self.abort()
         else:
             self._response.feed(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection."""
+        """Handle the end of the connection."""
         self._transport = None
         self._writable.set()
         self._end(exc)
         self._on_closed(self)
 
     def pause_writing(self) -> None:
-        """Let `write` wait: much is still unsent."""
+        """Make `write` wait: the write buffer is full."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Let `write` go on."""
+        """Let `write` continue."""
         self._writable.set()
 
     def _end(self, error: Exception | None) -> None:

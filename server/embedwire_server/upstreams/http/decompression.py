@@ -1,8 +1,8 @@
-"""Responses with a content coding, decompressed in bounded steps.
+"""Decompresses responses with a content coding, in bounded steps.
 
-The server asks for none, but some upstreams and proxies compress all the same. Deflate can expand a thousand times, so
-each step produces at most `STEP_BYTES`, and the next one is made only when those have been used. What all responses
-together hold in memory is bounded by that and by their number, however far they expand.
+The server asks for none, but some upstreams and proxies compress all the same. Deflate can expand a thousandfold, so
+each step produces at most `STEP_BYTES`, and the next one runs only when those have been used. So the memory of all
+responses is bounded by that and by their number, however far they expand.
 """
 
 import zlib
@@ -12,8 +12,8 @@ INPUT_BYTES = 16 << 10  # zlib copies what it has not used yet at each step
 
 _GZIP, _DEFLATE = "gzip", "deflate"
 _NAMES = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _DEFLATE}
-_UNSUPPORTED = {"br", "zstd", "compress", "x-compress"}  # any other name is not one of a compression: "utf-8", "none"
-_MAX_CODINGS = 4  # one after the other
+_UNSUPPORTED = {"br", "zstd", "compress", "x-compress"}  # any other name is no compression: "utf-8", "none"
+_MAX_CODINGS = 4  # applied one after the other
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8  # in the low half of the first byte of the zlib format; a raw deflate stream has none like it
 
@@ -23,7 +23,7 @@ class DecompressionError(Exception):
 
 
 class Decompressor:
-    """Decompresses one body: `feed` it when it `needs_input`, take pieces by `step`, call `finish` at its end.
+    """Streaming decompressor of one body: `feed` it when it `needs_input`, get output from `step`, `finish` at the end.
 
     Args:
         content_encoding: the header's value; several headers joined by commas.
@@ -38,15 +38,15 @@ class Decompressor:
 
     @property
     def needs_input(self) -> bool:
-        """Whether `step` produces nothing more of what it was fed."""
+        """Whether `step` has no more output for what was fed."""
         return not self._input and all(stage.needs_input for stage in self._stages)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the body, when all that was fed before has been used."""
+        """Add bytes of the body, once all that were fed before have been used."""
         self._input = [data[start : start + INPUT_BYTES] for start in range(0, len(data), INPUT_BYTES)][::-1]
 
     def step(self) -> bytes:
-        """Decompress some of what was fed; may be empty. Each stage is emptied before it is fed again."""
+        """Decompress some of what was fed; the output may be empty. Each stage is emptied before it is fed again."""
         if self._input and all(stage.needs_input for stage in self._stages):
             self._stages[0].feed(self._input.pop())
         index = max((i for i, stage in enumerate(self._stages) if not stage.needs_input), default=0)
@@ -58,7 +58,7 @@ class Decompressor:
         return b""
 
     def finish(self) -> None:
-        """Check that the body was whole."""
+        """Check that the body was complete."""
         for stage in self._stages:
             stage.finish()
 
@@ -75,12 +75,12 @@ class _Stage:
         self.needs_input = True
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the body."""
+        """Add bytes of the body."""
         self._input += data
         self.needs_input = False
 
     def step(self) -> bytes:
-        """Decompress some of what was fed; may be empty."""
+        """Decompress some of what was fed; the output may be empty."""
         data, self._input = self._input, b""
         if not self._coding or self._is_ended:
             self.needs_input = True
@@ -91,7 +91,7 @@ class _Stage:
         return self._decompress(self._member, data)
 
     def finish(self) -> None:
-        """Check that the body was whole."""
+        """Check that the body was complete."""
         if self._member is not None or (self._input and not self._is_between_members):
             raise DecompressionError(f"its content coding {self._coding} ends too early")
 
@@ -127,7 +127,7 @@ class _Stage:
 
 
 def _codings(content_encoding: str) -> list[str]:
-    """The codings that compress, in the order in which they were applied; one empty name if there is none."""
+    """Return the codings that compress, in the order in which they were applied; one empty name if there is none."""
     names = [name.strip() for name in content_encoding.lower().split(",")]
     for name in names:
         if name in _UNSUPPORTED:

@@ -1,7 +1,7 @@
-"""Connections to one origin: the name lookup, TCP, the tunnel through a proxy, and TLS, all within one time limit.
+"""Opens connections to one origin: name lookup, TCP, proxy tunnel and TLS, all within one time limit.
 
-The addresses of a host are tried in the order of the system, the families in turn, each 250 ms after the one before if
-that has not answered (Happy Eyeballs, RFC 8305): an address that does not respond does not use up the time limit.
+The addresses of a host are tried in the order of the system, alternating families, each 250 ms after the one before if
+that has not responded (Happy Eyeballs, RFC 8305): an unresponsive address does not use up the time limit.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import TypeVar
 import aiohappyeyeballs
 import httpx
 
-from embedwire_server.upstreams.http.proxies import Proxy
+from embedwire_server.core.proxies import Proxy
 from embedwire_server.upstreams.http.resolver import Resolver
 from embedwire_server.upstreams.http.tunnel import SHUTDOWN_SECONDS, Target, Tunnel, TunnelError
 
@@ -29,7 +29,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 @dataclasses.dataclass(slots=True)
 class _Progress:
-    """How far a connect has come.
+    """Progress of a connect.
 
     Attributes:
         on_accepted: called once the origin, or the proxy that forwards requests to it, has accepted a connection.
@@ -49,11 +49,11 @@ class Dialer:
 
     Attributes:
         target_prefix: what precedes the path in the request line: `http://host:port` for an http origin behind a proxy.
-        headers: what each request carries for the proxy then: its credentials. They appear in no repr or message.
+        headers: proxy headers of each request in that case: the credentials. They appear in no repr or message.
 
     Args:
         url: the origin; its path is ignored.
-        proxy: what connections go through; None connects directly.
+        proxy: the proxy to use; None connects directly.
         ca_file: authorities to trust in place of those of the system, in PEM form.
         resolver: finds the addresses of the host.
         seconds: the time limit.
@@ -86,16 +86,16 @@ class Dialer:
         self._seconds = seconds
 
     async def connect(self, factory: Callable[[], P], on_accepted: Callable[[], None]) -> P:
-        """Open a connection and return its protocol, connected: what it sends and receives is HTTP.
+        """Open a connection and return its protocol, connected and ready for HTTP.
 
         Args:
-            factory: makes the protocol.
+            factory: creates the protocol.
             on_accepted: called once there is a TCP connection to the origin, also if TLS fails on it. Behind a proxy,
                 once there is a tunnel, or a connection to the proxy that forwards requests.
 
         Raises:
-            httpx.ConnectError: there is no connection; from the exception of the network.
-            httpx.ConnectTimeout: there is none within the time limit.
+            httpx.ConnectError: the connection failed; its cause is the exception of the network.
+            httpx.ConnectTimeout: the time limit passed.
             httpx.ProxyError: the proxy cannot be reached, or refuses to connect.
             httpx.UnsupportedProtocol: the address cannot be used.
         """
@@ -128,7 +128,7 @@ class Dialer:
         return await tunnel.open(self._origin, self._credentials, factory, progress.accepted)
 
     async def _open(self, target: Target, factory: Callable[[], P], on_accepted: Callable[[], None] | None = None) -> P:
-        """TCP, and TLS if the target has a context."""
+        """Open TCP, and TLS if the target has a context."""
         connected = await self._tcp(target)
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -157,7 +157,7 @@ class Dialer:
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Settings of TLS to the upstream: verified, version 1.2 or later, HTTP/1.1 only.
+    """Return the TLS context for the upstream: verified, version 1.2 or later, HTTP/1.1 only.
 
     Args:
         ca_file: authorities to trust in place of those of the system, or of SSL_CERT_FILE and SSL_CERT_DIR.

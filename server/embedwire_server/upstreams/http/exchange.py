@@ -13,10 +13,10 @@ class TlsRecordReceived(Exception):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Request:
-    """A request as it is written. Credentials and content appear in no repr.
+    """HTTP request. Credentials and content appear in no repr.
 
     Attributes:
-        url: where it goes.
+        url: target of the request.
         headers: all of them, as names and values; `Host` and, with a body, `Content-Length` are among them.
         body: all of it, or its pieces; a file is read while it is sent.
         method: in capital letters.
@@ -29,22 +29,22 @@ class Request:
 
 
 class Response(Protocol):
-    """A response whose head has arrived."""
+    """HTTP response whose head has arrived."""
 
     @property
     def status(self) -> int:
-        """Of the final response."""
+        """Status of the final response."""
         ...
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Names and values, as they arrived."""
+        """Names and values of the headers, as received."""
         ...
 
     def __aiter__(self) -> Self: ...
 
     async def __anext__(self) -> bytes:
-        """More of the body, as much as there is.
+        """Return more of the body, as much as has arrived.
 
         Raises:
             httpx.TransportError: the response is not complete.
@@ -57,10 +57,10 @@ class Response(Protocol):
 
 
 class Sender(Protocol):
-    """Whatever carries requests."""
+    """Interface that sends requests."""
 
     async def send(self, request: Request, exchange: "Exchange") -> Response:
-        """Send a request, and record how far it came; returns when the head of its response is there.
+        """Send a request, and record its progress; return when the head of its response has arrived.
 
         Raises:
             httpx.TransportError: there is no response.
@@ -70,7 +70,7 @@ class Sender(Protocol):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Exchange:
-    """One request and what became of it.
+    """Progress of one request.
 
     Attributes:
         needs_fresh: only a new connection may be used. All idle connections are closed then: one of them was stale,

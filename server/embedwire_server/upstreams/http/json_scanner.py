@@ -1,9 +1,9 @@
-"""The reply of the v1 endpoint, cut into its segments as the bytes arrive.
+"""Incremental scanner that splits a response of the v1 endpoint into segments as the bytes arrive.
 
-The reply is one JSON object (upstream API notes, section 2.1); nearly all of it is the elements of
-`<modality>_embedding.segments`. A scanner that follows only brackets and strings finds where each element ends,
-cuts it out, and leaves a `{}` in its place. So one element is in memory, not one reply. Elements and what is left,
-the envelope, are small, and a JSON parser checks them.
+A response is one JSON object (upstream API notes, section 2.1); nearly all of it is the elements of
+`<modality>_embedding.segments`. The scanner follows only brackets and strings, finds where each element ends, cuts it
+out, and replaces it by `{}`. So one element is in memory, not the whole response. Elements and the rest, the envelope,
+are small, and a JSON parser checks them.
 
 Every decision depends on the bytes up to a position, never on how they were split into pieces.
 """
@@ -12,15 +12,15 @@ import re
 from typing import Any
 
 from embedwire_server.upstreams.dialect import MalformedReplyError
-from embedwire_server.upstreams.http import json_reader
+from embedwire_server.upstreams.http import json_fallback
 
 # The limits for unknown members: beside the segments, all of them together; in a segment, with its vector.
 MAX_ENVELOPE_BYTES = 1 << 20
 MAX_ELEMENT_BYTES = 1 << 20
-MAX_DEPTH = 768  # below the interpreter's limit for its own JSON parser, whatever calls it
+MAX_DEPTH = 768  # below the limit of the interpreter's own JSON parser, at any stack depth of the caller
 
-# Up to a bracket, or to a string whose end has not arrived; with the last string on the way. It never steps back, but
-# were the whole possessive, Python 3.11.2 would forget that string.
+# Up to a bracket, or to a string whose end has not arrived; captures the last string before it. It never backtracks,
+# but were the whole possessive, Python 3.11.2 would lose that string.
 _PLAIN = re.compile(rb'[^]"\[{}]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")[^]"\[{}]*+)*', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _QUOTE, _LIST, _OBJECT, _OPENING = ord('"'), ord("["), ord("{"), b"[{"
@@ -34,7 +34,7 @@ _NOT_UTF8 = "it is not encoded in UTF-8"
 
 
 class ReplyDecoder:
-    """Takes the bytes of one reply in pieces of any size and gives back whole elements.
+    """Incremental decoder of one response: takes bytes in pieces of any size and returns complete elements.
 
     Args:
         embedding: the member whose segments are cut out, for instance "audio_embedding".
@@ -44,11 +44,11 @@ class ReplyDecoder:
         self._path = [f'"{embedding}"'.encode(), _SEGMENTS]
         self._names = [b"", b"", b""]  # the last string seen at each of these depths
         self._envelope = bytearray()
-        self._buffer = b""  # what is in neither the envelope nor a finished element, and, while it is fed, some of that
-        self._taken = 0  # up to here
-        self._scanned = 0  # up to here the buffer has been looked at
-        self._unended = 0  # if numbers are cut off: up to here there is no end of them
-        self._unended_string = 0  # if a string is cut off: up to here there is no end of it
+        self._buffer = b""  # bytes in neither the envelope nor a finished element; during `feed`, also some that are
+        self._consumed = 0  # end of the bytes that are in the envelope or a finished element
+        self._scanned = 0  # end of the scanned bytes
+        self._unended = 0  # if a list of numbers is incomplete: its end is not before this index
+        self._unended_string = 0  # if a string is incomplete: its end is not before this index
         self._depth = 0
         self._in_list = False
         self._begun = False
@@ -56,10 +56,15 @@ class ReplyDecoder:
         self.elements = 0
         self.fault: MalformedReplyError | None = None
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take more bytes and return the elements that they complete, each a JSON object or list.
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that are held: the envelope, and the element that is not complete yet."""
+        return len(self._buffer) + len(self._envelope)
 
-        If the reply can never become a valid one, `fault` says why, and the elements before that place are returned.
+    def feed(self, data: bytes) -> list[bytes]:
+        """Scan more bytes and return the elements that they complete, each a JSON object or list.
+
+        If the response is malformed, `fault` is set, and the elements before the fault are returned.
         """
         self._buffer += data
         elements: list[bytes] = []
@@ -76,22 +81,22 @@ class ReplyDecoder:
         return elements
 
     def end(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Declare the reply complete and return the envelope, with a {} for each element.
+        """Finish the response and return the envelope, with a {} for each element.
 
         Raises:
-            MalformedReplyError: it was cut short, or is no JSON.
+            MalformedReplyError: it is truncated, or is no JSON.
         """
         if not self._ended:
-            raise MalformedReplyError("it ends in the middle")
+            raise MalformedReplyError("it is truncated")
         self._envelope += self._buffer
         try:
-            return json_reader.read(self._envelope)
+            return json_fallback.read(self._envelope)
         except ValueError:
             is_wide = b"\x00" in self._envelope[:4]
             raise MalformedReplyError(_NOT_UTF8 if is_wide else "it is not valid JSON") from None
 
     def _begin(self) -> bool:
-        """Pass over a byte order mark, which the official SDK ignores, and spaces; true if the object has begun."""
+        """Skip a byte order mark, which the official SDK ignores, and spaces; return True if the object has begun."""
         if self._buffer.startswith(b"{"):  # nearly always
             self._begun = True
             return True
@@ -108,10 +113,10 @@ class ReplyDecoder:
         return self._begun
 
     def _bracket(self) -> int:
-        """Step behind the next bracket, lists of numbers apart, and return it; 0 if none has arrived."""
+        """Advance past the next bracket, skipping lists of numbers, and return it; 0 if none has arrived."""
         buffer = self._buffer
         while True:
-            plain: Any = _PLAIN.match(buffer, self._scanned)  # it always does
+            plain: Any = _PLAIN.match(buffer, self._scanned)  # always matches
             at: int = plain.end()
             self._scanned = at
             if self._depth < _LIST_DEPTH and (name := plain[1]):
@@ -129,8 +134,8 @@ class ReplyDecoder:
                 return 0
 
     def _is_in_string(self) -> bool:
-        """Pass over more of a string that is cut off; true if its end has not arrived."""
-        found: Any = _REST_OF_STRING.match(self._buffer, self._unended_string)  # it always does
+        """Skip more of an incomplete string; return True if its end has not arrived."""
+        found: Any = _REST_OF_STRING.match(self._buffer, self._unended_string)  # always matches
         end: int = found.end()
         if self._buffer[end : end + 1] != b'"':
             self._unended_string = end
@@ -141,10 +146,10 @@ class ReplyDecoder:
         return False
 
     def _skip_numbers(self, bracket: int) -> bool:
-        """Pass over a list without lists and strings in it, as far as it has arrived; true if it is one.
+        """Skip a list without nested lists and strings, as far as it has arrived; return whether it is one.
 
-        By `find`, at the speed of memory, since nearly all of a reply is such lists; the next list bounds all that is
-        looked at, or many that are never closed would take for ever.
+        Uses `find`, which is fast, since nearly all of a response is such lists. The search ends at the next list, or
+        many lists that are never closed would take quadratic time.
         """
         buffer, start = self._buffer, self._unended or bracket + 1
         self._unended = 0
@@ -159,7 +164,7 @@ class ReplyDecoder:
         return True
 
     def _open(self, bracket: int) -> None:
-        """Step into a bracket."""
+        """Enter a bracket."""
         if self._in_list and self._depth == _LIST_DEPTH:  # an element begins: all before it is envelope
             self._take(self._scanned - 1)
         self._depth += 1
@@ -177,7 +182,7 @@ class ReplyDecoder:
         return names == self._path or (b"\\" in b"".join(names) and [*map(_unescaped, names)] == self._path)
 
     def _close(self) -> bool:
-        """Step out of a bracket; true if that ends an element."""
+        """Leave a bracket; return True if that ends an element."""
         self._depth -= 1
         if self._depth < 0:
             raise self._malformed("its brackets do not match")
@@ -188,31 +193,31 @@ class ReplyDecoder:
         return self._in_list
 
     def _cut(self) -> bytes:
-        element = self._buffer[self._taken : self._scanned]
+        element = self._buffer[self._consumed : self._scanned]
         if len(element) > MAX_ELEMENT_BYTES:
             raise _too_large()
-        self._taken = self._scanned
+        self._consumed = self._scanned
         self._envelope += b"{}"
         self.elements += 1
         return element
 
     def _take(self, end: int) -> None:
-        """Move what is scanned up to here into the envelope."""
-        self._envelope += self._buffer[self._taken : end]
-        self._taken = end
+        """Move scanned bytes up to `end` into the envelope."""
+        self._envelope += self._buffer[self._consumed : end]
+        self._consumed = end
         if len(self._envelope) > MAX_ENVELOPE_BYTES:
             raise _too_large()
 
     def _settle(self) -> None:
-        """Keep of the buffer what belongs to an unfinished element or has not been scanned."""
+        """Drop from the buffer all but an unfinished element and unscanned bytes."""
         if not self._is_in_element():
             self._take(self._scanned)
-        taken = self._taken
-        self._buffer = self._buffer[taken:]
-        self._scanned -= taken
-        self._unended = max(0, self._unended - taken)
-        self._unended_string = max(0, self._unended_string - taken)
-        self._taken = 0
+        consumed = self._consumed
+        self._buffer = self._buffer[consumed:]
+        self._scanned -= consumed
+        self._unended = max(0, self._unended - consumed)
+        self._unended_string = max(0, self._unended_string - consumed)
+        self._consumed = 0
         if self._buffer and self._is_above_limit(len(self._buffer)):
             raise _too_large()
 
@@ -220,14 +225,14 @@ class ReplyDecoder:
         return self._in_list and self._depth > _LIST_DEPTH
 
     def _is_above_limit(self, size: int) -> bool:
-        """Whether so many bytes, in neither the envelope nor a finished element, are too many."""
+        """Whether this many bytes outside the envelope and finished elements exceed a limit."""
         if self._is_in_element():
             return size > MAX_ELEMENT_BYTES
         return len(self._envelope) + size > MAX_ENVELOPE_BYTES
 
     def _malformed(self, message: str) -> MalformedReplyError:
-        """The fault at this place, or that a limit was passed before it."""
-        return _too_large() if self._is_above_limit(self._scanned - self._taken) else MalformedReplyError(message)
+        """Return this fault, or the fault of size if a limit was exceeded before it."""
+        return _too_large() if self._is_above_limit(self._scanned - self._consumed) else MalformedReplyError(message)
 
 
 def _too_large() -> MalformedReplyError:
@@ -235,8 +240,8 @@ def _too_large() -> MalformedReplyError:
 
 
 def _unescaped(name: bytes) -> bytes:
-    """The name as it is written without escapes, in quotes; as it is if it cannot be read."""
+    """Return the name without escapes, in quotes; unchanged if it cannot be parsed."""
     try:
-        return f'"{json_reader.read(name)}"'.encode("utf-8", "surrogatepass")
+        return f'"{json_fallback.read(name)}"'.encode("utf-8", "surrogatepass")
     except ValueError:
         return name

@@ -1,4 +1,4 @@
-"""A multipart/form-data body of known length, written part by part and never as a whole."""
+"""Streamed multipart/form-data body of known length."""
 
 import asyncio
 import dataclasses
@@ -13,7 +13,7 @@ _ESCAPES = str.maketrans({'"': "%22", "\\": "\\\\", "\r": "%0D", "\n": "%0A"})
 
 @dataclasses.dataclass(slots=True)
 class Field:
-    """A plain value."""
+    """Field with a plain value."""
 
     name: str
     value: str = dataclasses.field(repr=False)
@@ -21,7 +21,7 @@ class Field:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
-    """A file of `size` bytes. The media type is written as it is: it must have been checked."""
+    """File of `size` bytes. The media type is written unchanged: it must have been checked."""
 
     name: str
     file_name: str = dataclasses.field(repr=False)
@@ -34,7 +34,7 @@ Part = Field | File
 
 
 class MultipartBody:
-    """The parts in their order.
+    """Multipart body, with the parts in order.
 
     Attributes:
         content_type: the header that belongs to the body.
@@ -43,7 +43,7 @@ class MultipartBody:
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        boundary = os.urandom(16).hex()  # not to be guessed: a text that holds it could forge a part
+        boundary = os.urandom(16).hex()  # unpredictable: a text that contains it could forge a part
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._pieces: list[bytes | Content] = []
         self.length = 0
@@ -65,8 +65,8 @@ class MultipartBody:
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         """Yield the body from its start; files are read as they are sent.
 
-        What has arrived is taken in before each further piece: an upstream that refuses a file in the middle hangs up
-        then, and to write to such a connection throws its answer away.
+        Received bytes are processed before each further piece: an upstream that rejects a file halfway closes the
+        connection, and writing to it would discard the response.
         """
         for piece in self._pieces:
             if isinstance(piece, bytes):

@@ -1,4 +1,4 @@
-"""The connections to one origin. The one that was used last is used first, so that the others can grow old."""
+"""Connection pool of one origin. The connection used last is reused first, so that the others can expire."""
 
 import asyncio
 import time
@@ -10,12 +10,12 @@ from embedwire_server.upstreams.http.connection import Connection
 from embedwire_server.upstreams.http.dialer import Dialer
 from embedwire_server.upstreams.http.exchange import Exchange
 
-MAX_IDLE_SECONDS = 15.0  # one that the upstream closes sooner is noticed before it is used
-MAX_AGE_SECONDS = 600.0  # afterwards a new connection follows changes of DNS
+MAX_IDLE_SECONDS = 15.0  # a connection that the upstream closes sooner is detected before its use
+MAX_AGE_SECONDS = 600.0  # new connections follow changes of DNS
 
 
 class ConnectionPool:
-    """Has no limit of its own: the number of inputs in flight is limited elsewhere.
+    """Connection pool without a limit: the number of inputs in flight is limited elsewhere.
 
     Args:
         dialer: opens connections.
@@ -28,14 +28,19 @@ class ConnectionPool:
         self._max_idle = max_idle
         self._max_age = max_age
         self._open: set[Connection] = set()
-        self._idle: deque[Connection] = deque()  # also some that have ended meanwhile
+        self._idle: deque[Connection] = deque()  # may contain closed connections
         self._sweep: asyncio.TimerHandle | None = None
 
+    @property
+    def open_connections(self) -> int:
+        """Number of connections, with and without an exchange."""
+        return len(self._open)
+
     async def connection(self, exchange: Exchange) -> Connection:
-        """Take a connection that can carry this exchange, an idle one if it may be.
+        """Return a connection for this exchange, an idle one if allowed.
 
         Raises:
-            httpx.TransportError: there is none.
+            httpx.TransportError: no connection could be opened.
         """
         if exchange.needs_fresh:
             self._close_idle(before=time.monotonic())

@@ -1,67 +1,32 @@
-"""Parse Retry-After and rate-limit headers: how many seconds until the next request makes sense.
+"""Parses rate-limit headers: the seconds until a limit that is used up resets.
 
 Facts: upstream API notes, sections 5.1 (headers) and 4.3 (messages). Where a header has several spellings in
 the field, all are read: X-Ratelimit-*, X-RateLimit-Request-*, X-RateLimit-Duration-*, X-Rate-Limit-*, and
-RateLimit-* and RateLimit of the IETF's drafts.
-
-Every value may be a number of seconds, a duration with units (1m30s), a Unix time in seconds, milli-, micro- or
-nanoseconds, an HTTP date or an ISO 8601 time. Times are compared with the `Date` of the same reply, because this
-machine's clock may be wrong. The longest quota of the API is per day, so a longer duration becomes a day, and a time
-that is more than a day away is not understood. What is not understood is ignored.
+RateLimit-* and RateLimit of the IETF's drafts. Their values are parsed as those of Retry-After.
 """
 
-import datetime as dt
-import email.utils
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-MAX_DELAY = 86_400.0
+from embedwire_server.upstreams.http.retry_after import MAX_DELAY, NUMBER, clocks_of, seconds_until
+
 RATE_LIMIT_HEADER = re.compile(r"(x-?)?rate-?limit|retry-after")
 
 _FAMILIES = ("x-ratelimit", "x-ratelimit-request", "x-ratelimit-duration", "x-rate-limit", "ratelimit")
-# Lower-case names of headers of which one must be there for `used_up` to find something.
+# Lower-case header names; `used_up` needs at least one of them.
 REMAINING = frozenset(name.encode() for name in (*(f"{family}-remaining" for family in _FAMILIES), "ratelimit"))
 _DRAFT_REMAINING = re.compile(r"(?:^|[;,\s])(?:r|remaining)=([^;,\s]+)")
 _DRAFT_RESET = re.compile(r"(?:^|[;,\s])(?:t|reset)=([^;,\s]+)")
 _IN_WORDS = re.compile(r"\b(?:after|in) ([0-9]{1,6}(?:\.[0-9]{1,6})?) ?s(?:ec(?:ond)?s?)?\b")
 _TIME_IN_WORDS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 
-# A header that is sent twice arrives as one, joined with a comma; dates have a comma after their weekday.
-_VALUE = re.compile(r"\s*((?:[A-Za-z]{3,9},)?[^,]+)")
-_MAX_LENGTH = 256
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
-_PART = r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?(ms|us|ns|(?:day|hour|hr|minute|min|second|sec)s?|[dhms])"
-_DURATION_PART = re.compile(_PART)
-_DURATION = re.compile(rf"(?:pt)?(?:{_PART} ?)+")
-_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_ISO = re.compile(r"[0-9-]{8,10}[T ][0-9:.]+(?:Z|[+-][0-9:]+)?")
-# Python's parser takes a zone that it does not know for UTC. A date without a zone is GMT, as in asctime's form.
-_KNOWN_ZONE = re.compile(r"(?:[ 0-9](?:GMT|UTC?|Z)|[+-][0-9]{4}|[ECMP][SD]T|:[0-9]{2}(?: [0-9]{4})?)$")
-
-_FIRST_UNIX_TIME = 1e9  # in 2001; no duration is that long
-_LAST_UNIX_TIME = 1e11  # in seconds; a larger number has a smaller unit
-_DECADES = 20 * 365 * 86_400.0  # a Unix time is never meant so far away, even if this machine's clock is wrong
-_UNIX_UNITS = (1.0, 1e3, 1e6, 1e9)
-
-
-def delay(headers: Mapping[str, str], details: Mapping[str, Any]) -> float | None:
-    """Seconds to wait, from Retry-After or details.retryAfter; None if neither says so, or names a time that passed."""
-    clocks = _clocks(headers)
-    for value in (headers.get("retry-after"), details.get("retryAfter")):
-        hint = MAX_DELAY if _is_endless(value, clocks) else _wait(value, clocks)
-        if hint is not None:
-            return hint
-    return None
-
 
 def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
-    """Seconds until the rate limit that was hit allows more, from reset headers or the message; or None.
+    """Return the seconds until the rate limit that was hit resets, from reset headers or the message; or None.
 
-    Of several limits the one that is used up counts; if none is marked so, the first with an end in the future.
+    Of several limits the one that is used up counts; if none is, the first that resets in the future.
     """
-    clocks = _clocks(headers)
+    clocks = clocks_of(headers)
     limits = [limit for limit in _limits(headers, clocks) if limit[1] > 0]
     used_up = [ends for remaining, ends in limits if remaining is not None and remaining <= 0]
     if used_up:
@@ -70,21 +35,21 @@ def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
 
 
 def used_up(headers: Mapping[str, str]) -> float:
-    """Seconds for which nothing remains, by the headers of a reply that was good; 0 if something does."""
-    limits = _limits(headers, _clocks(headers))
+    """Return the seconds until a used-up limit resets, from the headers of a success; 0 if none is."""
+    limits = _limits(headers, clocks_of(headers))
     return max((ends for remaining, ends in limits if remaining is not None and remaining <= 0), default=0.0)
 
 
 def _limits(headers: Mapping[str, str], clocks: Sequence[float]) -> Iterator[tuple[float | None, float]]:
-    """What remains of each limit and the seconds until it ends, for those that tell an end."""
+    """Yield what remains of each limit and the seconds until it resets, for limits with a reset time."""
     for family in _FAMILIES:
-        ends = _wait(headers.get(f"{family}-reset"), clocks)
+        ends = seconds_until(headers.get(f"{family}-reset"), clocks)
         if ends is not None:
             yield _remaining(headers.get(f"{family}-remaining", "")), ends
     draft = headers.get("ratelimit", "")
     for policy in [draft] if "remaining=" in draft else draft.split(","):  # one limit by the older drafts, then several
         remaining, reset = _DRAFT_REMAINING.search(policy), _DRAFT_RESET.search(policy)
-        if remaining and reset and (ends := _wait(reset[1], clocks)) is not None:
+        if remaining and reset and (ends := seconds_until(reset[1], clocks)) is not None:
             yield _remaining(remaining[1]), ends
 
 
@@ -92,72 +57,9 @@ def _from_message(message: str, clocks: Sequence[float]) -> float | None:
     if found := _IN_WORDS.search(message):
         return min(float(found[1]), MAX_DELAY)
     found = _TIME_IN_WORDS.search(message)
-    return _wait(found[0], clocks) if found else None
-
-
-def _clocks(headers: Mapping[str, str]) -> Sequence[float]:
-    """Unix times that may be now, the more credible first: the sender's by its `Date`, and this machine's."""
-    local = time.time()
-    date = _unix_time(headers.get("date", "").strip())
-    return (local,) if date is None else (date, local)
+    return seconds_until(found[0], clocks) if found else None
 
 
 def _remaining(value: str) -> float | None:
-    counts = [float(count) for part in value.split(",") if _NUMBER.fullmatch(count := part.strip(' \t"'))]
+    counts = [float(count) for part in value.split(",") if NUMBER.fullmatch(count := part.strip(' \t"'))]
     return min(counts, default=None)
-
-
-def _wait(value: Any, clocks: Sequence[float]) -> float | None:  # noqa: ANN401 - any JSON value
-    """Seconds from now that a value means; of several values in one the most. None if none is understood."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _from_number(value, clocks)
-    if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_LENGTH:
-        return None
-    found = [_from_text(part.strip(' \t"'), clocks) for part in _VALUE.findall(value)]
-    return max((seconds for seconds in found if seconds is not None), default=None)
-
-
-def _from_text(text: str, clocks: Sequence[float]) -> float | None:
-    if _NUMBER.fullmatch(text):
-        return _from_number(float(text), clocks)
-    if _DURATION.fullmatch(lower := text.lower()):
-        parts = _DURATION_PART.findall(lower)
-        return min(sum(float(number) * (_UNITS.get(unit) or _UNITS[unit[0]]) for number, unit in parts), MAX_DELAY)
-    moment = _unix_time(text)
-    return None if moment is None else _until(moment, clocks)
-
-
-def _from_number(number: float, clocks: Sequence[float]) -> float | None:
-    """A number of seconds, or a Unix time if it is too large for one."""
-    if 0 <= number < _FIRST_UNIX_TIME:
-        return min(float(number), MAX_DELAY)
-    unit = next((unit for unit in _UNIX_UNITS if 0 < number < unit * _LAST_UNIX_TIME), None)
-    return None if unit is None else _until(number / unit, clocks)
-
-
-def _is_endless(value: Any, clocks: Sequence[float]) -> bool:  # noqa: ANN401 - any JSON value
-    """Whether this is a number of seconds for ever: more than any delay, and decades away from now as a Unix time."""
-    if not isinstance(value, str) or len(value) > _MAX_LENGTH or not _NUMBER.fullmatch(text := value.strip()):
-        return False
-    moments = [float(text) / unit for unit in _UNIX_UNITS]
-    return moments[0] >= _FIRST_UNIX_TIME and all(abs(at - now) > _DECADES for at in moments for now in clocks)
-
-
-def _until(moment: float, clocks: Sequence[float]) -> float | None:
-    """Seconds until a Unix time by the first clock that puts it within a day; None if it has passed."""
-    distance = next((moment - now for now in clocks if abs(moment - now) <= MAX_DELAY), 0.0)
-    return distance if distance > 0 else None
-
-
-def _unix_time(text: str) -> float | None:
-    """The moment that a date of HTTP or of ISO 8601 names. One without a zone is in UTC."""
-    try:
-        if _ISO.fullmatch(iso := text.upper()):
-            moment = dt.datetime.fromisoformat(iso)
-        elif _KNOWN_ZONE.search(text):
-            moment = email.utils.parsedate_to_datetime(text)
-        else:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -1,7 +1,7 @@
-"""Name lookups: shared by simultaneous connects, cached for a short time, with a time limit of their own.
+"""DNS resolver: lookups are shared by simultaneous connects, cached briefly, and have a timeout of their own.
 
 `getaddrinfo` runs in a pool of a few threads and cannot be cancelled. So at most one lookup of a name is running, also
-when the resolver does not respond; a connect that gives up waiting leaves it running, and the next one waits for it.
+when DNS does not respond; a connect that times out leaves it running, and the next one waits for it.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ async def getaddrinfo(host: str, port: int) -> Sequence[AddrInfoType]:
 
 
 class Resolver:
-    """Finds the addresses of names.
+    """Caching DNS resolver.
 
     Args:
-        lookup: what finds them.
-        seconds: how long a connect waits for it.
+        lookup: function that resolves a name.
+        seconds: timeout of a connect for the lookup.
     """
 
     def __init__(self, lookup: Lookup = getaddrinfo, seconds: float = LOOKUP_SECONDS) -> None:
@@ -37,10 +37,10 @@ class Resolver:
         self._found: dict[tuple[str, int], tuple[float, Sequence[AddrInfoType]]] = {}
 
     async def addresses(self, host: str, port: int) -> Sequence[AddrInfoType]:
-        """The addresses of a host, in the order of preference of the system.
+        """Return the addresses of a host, in the order of preference of the system.
 
         Raises:
-            OSError: it has none, or they could not be determined; a socket.gaierror as a rule.
+            OSError: it has none, or the lookup failed; usually a socket.gaierror.
         """
         if literal := _literal(host, port):
             return literal
@@ -57,7 +57,7 @@ class Resolver:
         return lookup.result()
 
     def forget(self, host: str, port: int) -> None:
-        """Look a name up again before its next use: none of its addresses could be reached."""
+        """Discard the cached addresses of a name: none of them could be reached."""
         self._found.pop((host, port), None)
 
     async def _look_up(self, key: tuple[str, int]) -> Sequence[AddrInfoType]:
@@ -72,7 +72,7 @@ class Resolver:
 
 
 def _literal(host: str, port: int) -> Sequence[AddrInfoType]:
-    """The address that a host is itself, if it is one: no thread has to be free for it."""
+    """Return the address if the host is an IP address, which needs no lookup in a thread."""
     for family, more in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         try:
             socket.inet_pton(family, host)
@@ -83,6 +83,6 @@ def _literal(host: str, port: int) -> Sequence[AddrInfoType]:
 
 
 def _retrieve(lookup: "asyncio.Task[Sequence[AddrInfoType]]") -> None:
-    """Mark the exception of a lookup that no connect waits for any longer as retrieved."""
+    """Mark the exception of a lookup as retrieved: it may be that no connect waits for it any longer."""
     if not lookup.cancelled():
         lookup.exception()

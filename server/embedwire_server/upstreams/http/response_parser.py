@@ -1,8 +1,8 @@
-"""The response to one request, parsed from the bytes that arrive on its connection. No I/O.
+"""HTTP/1.1 response parser, without I/O.
 
 httptools (llhttp) parses heads and chunks. This module decides which bytes belong to the response: the parser is given
 one head at a time, and nothing of a body of known length. So the result does not depend on how the bytes were split
-into packets, and bytes behind a complete response cannot spoil it.
+into packets, and bytes behind a complete response do not affect it.
 """
 
 import re
@@ -23,15 +23,15 @@ _CHUNKED_END = b"\r\n\r\n"
 
 
 class MalformedResponseError(Exception):
-    """What arrived is not HTTP, or exceeds a limit; `fault` of the parser says which limit."""
+    """Received bytes that are not HTTP, or exceed a limit, which is then in `fault` of the parser."""
 
 
 class ResponseParser:
     """Parses one final response, and skips the interim ones before it.
 
     Attributes:
-        status: of the final response; 0 until its head is complete.
-        headers: of the final response, as they arrived.
+        status: status of the final response; 0 until its head is complete.
+        headers: headers of the final response, as received.
         is_complete: whether the whole response has arrived.
         fault: which limit was exceeded, as a text for callers; empty if none.
     """
@@ -67,7 +67,7 @@ class ResponseParser:
         return not self._is_chunked or (self._last.endswith(_CHUNKED_END) and self._last != b"\n" + _CHUNKED_END)
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes that arrived; returns what they contain of the body. Bytes behind the response are dropped.
+        """Parse received bytes and return those of the body. Bytes behind the response are dropped.
 
         Raises:
             MalformedResponseError: they are not HTTP, or exceed a limit.
@@ -95,16 +95,16 @@ class ResponseParser:
         return body
 
     def close(self) -> None:
-        """Release the parser of httptools, which refers to this object: a cycle stays until the garbage collection."""
+        """Release the parser of httptools, which refers to this object: the cycle would wait for garbage collection."""
         self._parser = None
 
     def finish(self) -> bool:
-        """Take the end of the connection; whether the response is complete with it."""
+        """Handle the end of the connection; return whether the response is complete."""
         if self.status and not self._is_chunked and self._missing is None:
             self.is_complete = True
         return self.is_complete
 
-    # httptools calls these.
+    # Callbacks of httptools.
 
     def on_message_begin(self) -> None:
         """Reject a message behind the final response."""
@@ -113,7 +113,7 @@ class ResponseParser:
             raise MalformedResponseError("bytes behind the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which is dropped."""
+        """Store a header; drop a trailer."""
         if self.status:
             return
         if len(self.headers) == MAX_HEADERS:
@@ -121,14 +121,14 @@ class ResponseParser:
         self.headers.append((name.rstrip(b" \t"), value.rstrip(b" \t")))  # llhttp accepts spaces there
 
     def on_headers_complete(self) -> None:
-        """Take the end of a head."""
+        """Handle the end of a head."""
         parser = self._parser
         assert parser is not None  # noqa: S101 - it calls this
         status = parser.get_status_code()
         if status < _CONTINUE:
             self._fail("its status is less than 100")
         if status == _SWITCHING_PROTOCOLS:
-            self._fail("it switches to another protocol (status 101), which was not asked for")
+            self._fail("it switches to another protocol (status 101), which was not requested")
         if status < _OK:
             self.headers.clear()
             return
@@ -144,11 +144,11 @@ class ResponseParser:
                 self._is_chunked = value.lower().endswith(b"chunked")
 
     def on_body(self, data: bytes) -> None:
-        """Take bytes of the body, decoded from chunks."""
+        """Store bytes of the body, decoded from chunks."""
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """Take the end of a message; those with a status 1xx are no response."""
+        """Handle the end of a message; one with a status 1xx is no final response."""
         self.is_complete = self.status > 0
 
     def _split_head(self, data: bytes) -> tuple[bytes, bytes]:

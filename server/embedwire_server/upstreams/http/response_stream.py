@@ -1,4 +1,4 @@
-"""The response of one exchange as it arrives: first its head, then its body piece by piece."""
+"""Streamed response of one exchange: first the head, then the body piece by piece."""
 
 import asyncio
 from typing import Protocol, Self
@@ -8,7 +8,7 @@ import httpx
 from embedwire_server.upstreams.http.exchange import Exchange, TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError, ResponseParser
 
-MAX_BUFFERED_BYTES = 512 << 10  # reading pauses above it, and goes on when what is buffered is taken
+MAX_BUFFERED_BYTES = 512 << 10  # reading pauses above it, and resumes when the buffer is taken
 
 _TLS_ALERT = b"\x15\x03"
 
@@ -22,7 +22,7 @@ class _Connection(Protocol):
 
 
 class ResponseStream(httpx.AsyncByteStream):
-    """Passes on what a connection receives.
+    """Stream of the response that a connection receives.
 
     The connection is released as soon as the response is complete, even if its body is still to be read here. It is
     aborted if the response cannot be used, and if the stream is closed before the response is complete.
@@ -40,16 +40,21 @@ class ResponseStream(httpx.AsyncByteStream):
 
     @property
     def status(self) -> int:
-        """Of the final response; 0 until its head is complete."""
+        """Status of the final response; 0 until its head is complete."""
         return self._parser.status
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the final response, as they arrived."""
+        """Headers of the final response, as received."""
         return self._parser.headers
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of the body that have arrived and are not read yet."""
+        return self._buffered
+
     async def head(self) -> None:
-        """Wait for the head. The connection is closed if that is cancelled.
+        """Wait for the head; close the connection if cancelled.
 
         Raises:
             httpx.TransportError: there is no response.
@@ -65,7 +70,7 @@ class ResponseStream(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        """More of the body, as much as there is.
+        """Return more of the body, as much as has arrived.
 
         Raises:
             httpx.TransportError: the response is not complete.
@@ -94,16 +99,16 @@ class ResponseStream(httpx.AsyncByteStream):
             connection.abort()
 
     def fail(self, error: BaseException) -> None:
-        """Let readers fail once they have read what has arrived, and close the connection."""
+        """Close the connection, and raise this error to readers after the bytes that have arrived."""
         if self._error is None and not self._parser.is_complete:
             self._error = error
         self.abort()
         self._wake()
 
-    # What a connection calls.
+    # Called by the connection.
 
     def feed(self, data: bytes) -> None:
-        """Take bytes of the response."""
+        """Handle bytes of the response."""
         exchange, parser = self._exchange, self._parser
         exchange.is_answered = True
         is_head = not parser.status
@@ -127,7 +132,7 @@ class ResponseStream(httpx.AsyncByteStream):
             self._wake()
 
     def end(self, error: Exception | None) -> None:
-        """Take the end of the connection, which completes a response without a length."""
+        """Handle the end of the connection, which completes a response without a length."""
         self._connection = None
         if error is None and self._parser.finish():
             self._parser.close()

@@ -1,4 +1,4 @@
-"""Text of an upstream as callers may see it: no control characters, no credential, of limited length."""
+"""Sanitizes upstream text for callers: no control characters, no credential, limited length."""
 
 import functools
 import re
@@ -25,12 +25,12 @@ def sanitize_text(text: object, key: str | None = None, limit: int = MAX_TEXT_BY
 
 
 def _before_cut(text: str, key: str | None) -> str:
-    """Text that was cut off, without the key, and without its end: that may be a part of the key."""
+    """Return truncated text without the key, and without its end, which may be a part of the key."""
     return redacted(text, key)[: -_LONGEST_SPELLING * len(key)] if key else text
 
 
 def redacted(text: str, key: str | None) -> str:
-    """The text without the key, also where it is percent-encoded or escaped as in JSON or HTML."""
+    """Return the text without the key, also where it is percent-encoded or escaped as in JSON or HTML."""
     if not key:
         return text
     text = text.replace(key, _KEY)
@@ -39,12 +39,12 @@ def redacted(text: str, key: str | None) -> str:
 
 @functools.lru_cache(4)
 def _spellings(key: str) -> re.Pattern[str]:
-    # Backslashes before the first character are no part of it: to look for them from each of many would take for ever.
+    # Without backslashes before the first character: to match them would take quadratic time.
     return re.compile(_spelling(key[0], "") + "".join(_spelling(char, r"\\*") for char in key[1:]))
 
 
 def _spelling(char: str, backslashes: str) -> str:
-    """The ways in which one character of a key may be written, with any backslashes before it."""
+    """Return a pattern of the ways in which one character of a key may be written, with any backslashes before it."""
     code = ord(char)
     percent = "".join(f"%{byte:02x}" for byte in char.encode())
     named = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}.get(char, "#")

@@ -1,8 +1,8 @@
-"""Carries requests on our own connections, for the server and for clients of httpx.
+"""HTTP/1.1 transport with its own connections, for the server and for clients of httpx.
 
-httpx's own pool loses connections when calls are cancelled, and other clients repeat requests on their own, or hide how
-much of a request was sent (docs/decisions, 030). The server does not use httpx's interface for its own requests: to
-build httpx's requests, headers and responses takes as long as to write and parse them.
+httpx's own pool loses connections when calls are cancelled, and other clients retry requests on their own, or hide how
+much of a request was sent (docs/decisions, 030). The server does not use httpx's interface for its own requests:
+building httpx's requests, headers and responses takes as long as writing and parsing them.
 """
 
 import asyncio
@@ -21,26 +21,31 @@ _Origin = tuple[str, str, int | None]
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Carries requests over HTTP/1.1; the body of a response is read as it arrives.
+    """HTTP/1.1 transport; the body of a response is streamed.
 
-    The `Exchange` of a request says which connection may be used, and records how far the request came. A request is
-    written once, on one connection: repeating it is the caller's decision.
+    The `Exchange` of a request decides which connection may be used, and records the progress. A request is written
+    once, on one connection: whether to retry is the caller's decision.
 
     Args:
-        dialer: makes what opens connections to an origin, given as a URL.
+        dialer: creates the dialer of an origin, given as a URL.
     """
 
     def __init__(self, dialer: Callable[[httpx.URL], Dialer] = Dialer) -> None:
         self._dialer = dialer
         self._pools: dict[_Origin, ConnectionPool] = {}
 
+    @property
+    def open_connections(self) -> int:
+        """Number of connections to all origins."""
+        return sum(pool.open_connections for pool in self._pools.values())
+
     async def send(self, request: Request, exchange: Exchange) -> ResponseStream:
-        """Send a request; returns when the head of its response is there. To cancel it closes its connection at once.
+        """Send a request; return when the head of its response has arrived. Cancellation closes the connection.
 
         Raises:
-            httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError: there was no connection.
+            httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError: no connection could be opened.
             httpx.ReadError: the connection ended before the response was complete.
-            httpx.RemoteProtocolError: what arrived is not HTTP, or exceeds a limit (`Exchange.fault`).
+            httpx.RemoteProtocolError: the response is not HTTP, or exceeds a limit (`Exchange.fault`).
             httpx.LocalProtocolError: the request cannot be written.
             httpx.UnsupportedProtocol: its URL cannot be used.
         """
@@ -58,7 +63,7 @@ class Transport(httpx.AsyncBaseTransport):
             try:
                 await response.head()
             finally:
-                sending.cancel()  # a final response may come before the request is sent: the rest is not wanted
+                sending.cancel()  # a final response may arrive before the request is sent: the rest is not sent
                 await asyncio.wait([sending])
         except BaseException:  # also a cancellation while the body is closed
             response.abort()
@@ -66,7 +71,7 @@ class Transport(httpx.AsyncBaseTransport):
         return response
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request of httpx, see `send`; its extension `exchange` may be an `Exchange`."""
+        """Send a request of httpx; see `send`. Its extension `exchange` may be an `Exchange`."""
         exchange: Exchange = request.extensions.get("exchange") or Exchange()
         headers = list(request.headers.raw)
         if "host" not in request.headers:
@@ -98,7 +103,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 def _head(request: Request, dialer: Dialer) -> bytes:
-    """The request line and the headers."""
+    """Return the request line and the headers."""
     lines = [b"%b %b%b HTTP/1.1" % (request.method, dialer.target_prefix, request.url.raw_path)]
     lines += [b"%b: %b" % header for header in request.headers]
     lines += [b"%b: %b" % header for header in dialer.headers]
@@ -111,7 +116,7 @@ def _head(request: Request, dialer: Dialer) -> bytes:
 async def _send(
     request: Request, body: AsyncIterable[bytes], connection: Connection, response: ResponseStream, exchange: Exchange
 ) -> None:
-    """Send a body piece by piece; if that goes wrong, the response fails with the exception."""
+    """Send a body piece by piece; an exception fails the response."""
     length = next((int(value) for name, value in request.headers if name.lower() == b"content-length"), 0)
     sent, exchange.is_sent = 0, not length
     try:

@@ -1,4 +1,4 @@
-"""A tunnel through a proxy: the CONNECT request, its response, and TLS to the origin inside."""
+"""HTTP proxy tunnel: the CONNECT request, its response, and TLS to the origin inside."""
 
 import asyncio
 import dataclasses
@@ -18,12 +18,12 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """What a connection leads to.
+    """Endpoint of a connection.
 
     Attributes:
         host: its name or address, without brackets.
         port: its port.
-        context: for TLS; None is plain text.
+        context: TLS context; None is plain text.
     """
 
     host: str
@@ -37,11 +37,11 @@ class Target:
 
 
 class TunnelError(Exception):
-    """The proxy does not open a tunnel.
+    """The proxy did not open a tunnel.
 
     Args:
         message: why not.
-        status: the status of its response, if there was one.
+        status: status of its response, if there was one.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -50,7 +50,7 @@ class TunnelError(Exception):
 
 
 class Tunnel(asyncio.Protocol):
-    """A connection to a proxy, until it is handed over as a tunnel to the origin."""
+    """Protocol of a connection to a proxy, until it is handed over as a tunnel to the origin."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -65,9 +65,9 @@ class Tunnel(asyncio.Protocol):
         """Ask the proxy for a tunnel, open TLS to the origin inside, and hand the connection over to a new protocol.
 
         Args:
-            origin: where the tunnel leads.
-            headers: for the CONNECT request.
-            factory: makes the protocol.
+            origin: endpoint of the tunnel.
+            headers: headers of the CONNECT request.
+            factory: creates the new protocol.
             on_accepted: called once there is a tunnel, also if TLS fails inside.
 
         Raises:
@@ -99,15 +99,15 @@ class Tunnel(asyncio.Protocol):
         return protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection to the proxy."""
+        """Store the connection to the proxy."""
         self._transport = transport  # type: ignore[assignment] # of a stream
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the response. Bytes behind it, or inside TLS before the hand-over, end the connection."""
+        """Parse the response. Bytes behind it, or inside TLS before the hand-over, end the connection."""
         self._size += len(data)
         try:
             for line in data.splitlines(keepends=True):  # a head ends at the end of a line
-                if self._status:  # of a refusal, a body follows
+                if self._status:  # an error response may have a body
                     if _is_success(self._status):
                         self._fail(TunnelError("the proxy sent bytes behind its response to CONNECT"))
                     break
@@ -123,19 +123,19 @@ class Tunnel(asyncio.Protocol):
             self._fail(TunnelError(f"the proxy's response to CONNECT has more than {MAX_HEAD_BYTES} bytes"))
 
     def on_headers_complete(self) -> None:
-        """Note the status of a final response; the parser calls this."""
+        """Store the status of a final response; called by the parser."""
         status = self._parser.get_status_code()
         if status >= 200 or status == _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - final
             self._status = status
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection."""
+        """Handle the end of the connection."""
         self._fail(exc if isinstance(exc, OSError) else ConnectionResetError("the connection ended"))
 
     def _fail(self, error: Exception) -> None:
         if not self._answered.done():
             self._answered.set_exception(error)
-            self._answered.exception()  # it is not lost if the connect was cancelled
+            self._answered.exception()  # mark as retrieved: the connect may have been cancelled
         if self._transport is not None:
             self._transport.abort()
 

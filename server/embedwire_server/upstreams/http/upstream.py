@@ -1,50 +1,48 @@
-"""One upstream call over HTTP: the innermost `Upstream`, one attempt for one input."""
+"""HTTP upstream: makes one attempt for one input; the innermost `Upstream`."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable
 
 import httpx
 
-from embedwire_server.core.causes import OWN, PERMANENT, WORDS, Cause
-from embedwire_server.core.errors import GatewayError, Reason, ResourceFailure, RetrySafety, UpstreamFailure
+from embedwire_server.core.errors import GatewayError, RetrySafety
+from embedwire_server.core.failure_causes import PERMANENT, Cause
 from embedwire_server.core.inputs import content_of
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.base import EmbedCall, Emit
 from embedwire_server.upstreams.dialect import Dialect, MalformedReplyError
-from embedwire_server.upstreams.http import diagnosis, rate_limit_headers
-from embedwire_server.upstreams.http.decompression import DecompressionError, Decompressor
+from embedwire_server.upstreams.http import connection_errors, rate_limit_headers
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Response, Sender
-from embedwire_server.upstreams.twelvelabs import errors
+from embedwire_server.upstreams.http.response_body import (
+    PIECE_BYTES,
+    Headers,
+    ResponseBody,
+    connection_failure,
+    decoded_headers,
+    unusable,
+)
 
-ANSWERED = frozenset({200, 201, 202, 203})  # of the 2xx, which the official SDK reads all: those with a whole body
-MAX_REPLY_BYTES = 256 << 20
-SHORT_BYTES = 64 << 10  # at most, of a body that is read at once
-PIECE_BYTES = 64 << 10
-ERROR_BODY_SECONDS = 5.0  # the most that the body of an error is waited for
-# An attempt that is given up after that long without a connection is one that found none.
+ANSWERED = frozenset({200, 201, 202, 203})  # the 2xx with a complete body; the official SDK reads every 2xx
+# An attempt that is cancelled after this time without a connection counts as a failure to connect.
 UNANSWERED_SECONDS = 1.0
-# Only the sandbox sends it, wherever it runs.
+# Sent by the sandbox only.
 _SANDBOX_HEADER = b"embedwire-upstream"
-
-_Headers = dict[bytes, bytes]  # by lower-case name
 
 
 class HttpUpstream:
     """Makes one request for each input.
 
     Args:
-        sender: carries the requests; the caller closes it.
+        sender: sends the requests; the caller closes it.
         dialect: the API of the upstream.
-        name: what results call this upstream.
+        name: name of the upstream in results and metrics.
     """
 
     def __init__(self, sender: Sender, dialect: Dialect, name: str) -> None:
         self._sender = sender
         self._dialect = dialect
         self._name = name
-        self._large = asyncio.Lock()  # of the large response that goes on
+        self._large = asyncio.Lock()  # locked by the large response that is being decoded
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Make one attempt; see `Upstream`."""
@@ -52,7 +50,7 @@ class HttpUpstream:
         request = self._dialect.encode(call, 0 if content is None else await content.ready())
         exchange = Exchange(needs_fresh=call.needs_fresh_connection)
         response, headers = await self._send(call, request, exchange)
-        body = _Body(response, headers, exchange, call, self._other_turns)
+        body = ResponseBody(response, headers, exchange, call, self._other_turns)
         try:
             if response.status not in ANSWERED:
                 raise self._failure(call, request, response, exchange, await body.head())
@@ -60,7 +58,7 @@ class HttpUpstream:
         finally:
             await body.close()
 
-    async def _read(self, call: EmbedCall, body: "_Body", emit: Emit) -> ReplySummary:
+    async def _read(self, call: EmbedCall, body: "ResponseBody", emit: Emit) -> ReplySummary:
         """Emit the segments of a body as they are decoded."""
         parser = self._dialect.parser(call)
         chunk = await body.chunk()
@@ -81,17 +79,17 @@ class HttpUpstream:
                 if segments:
                     await emit(segments)
                 if parser.fault is not None:
-                    raise _unusable(str(parser.fault))
+                    raise unusable(str(parser.fault))
             chunk = await body.chunk()
         try:
             return parser.finish()
         except MalformedReplyError as error:
-            raise _unusable(str(error)) from None
+            raise unusable(str(error)) from None
 
     async def _other_turns(self) -> None:
-        """Let other calls have a turn before the next piece of a large response: very many small values take long.
+        """Yield to other calls before the next piece of a large response: many small values take long to decode.
 
-        Of all large responses, one goes on at a time. Otherwise, one round of the event loop decodes a piece of each.
+        One large response continues at a time. Otherwise, one iteration of the event loop would decode a piece of each.
         """
         async with self._large:
             await asyncio.sleep(0)
@@ -99,22 +97,22 @@ class HttpUpstream:
     def _failure(
         self, call: EmbedCall, request: Request, response: Response, exchange: Exchange, head: bytes
     ) -> GatewayError:
-        """The failure that a status other than success means."""
+        """Build the failure for an error status."""
         status = response.status
-        if request.url.scheme == "http" and diagnosis.requires_tls(status, head):
-            return _failed(Cause.PLAINTEXT_TO_TLS_PORT)
+        if request.url.scheme == "http" and connection_errors.requires_tls(status, head):
+            return connection_failure(Cause.PLAINTEXT_TO_TLS_PORT)
         if status == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
-            return _failed(Cause.PROXY_AUTHENTICATION)
-        failure = self._dialect.error(call, httpx.Response(status, headers=_decoded(response)), head)
-        # The 408 that some servers send before they close an idle connection: it crossed the request.
+            return connection_failure(Cause.PROXY_AUTHENTICATION)
+        failure = self._dialect.error(call, httpx.Response(status, headers=decoded_headers(response)), head)
+        # Some servers send 408 before they close an idle connection, which may happen while the request is sent.
         if status == httpx.codes.REQUEST_TIMEOUT and exchange.is_reused and failure.retry_delay is None:
             failure.retry_safety = RetrySafety.FRESH
         return failure
 
-    async def _send(self, call: EmbedCall, request: Request, exchange: Exchange) -> tuple[Response, "_Headers"]:
-        """Send the request; returns when the head of the response is there."""
+    async def _send(self, call: EmbedCall, request: Request, exchange: Exchange) -> tuple[Response, Headers]:
+        """Send the request; return when the head of the response has arrived."""
         call.attempts += 1
-        call.upstream, call.hold = self._name, 0.0
+        call.upstream, call.exhausted_for = self._name, 0.0
         started = time.perf_counter()
         try:
             response = await self._sender.send(request, exchange)
@@ -122,9 +120,11 @@ class HttpUpstream:
             if not exchange.request_started:
                 call.attempts -= 1  # no byte of a request was sent
             if exchange.fault:
-                raise _unusable(exchange.fault) from error
+                raise unusable(exchange.fault) from error
             cause = _cause(error, exchange)
-            raise _failed(cause, _retry_safety(exchange, cause), diagnosis.words_of(error, cause)) from error
+            raise connection_failure(
+                cause, _retry_safety(exchange, cause), connection_errors.message_of(error, cause)
+            ) from error
         except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
                 call.stuck = Cause.TLS_TIMEOUT if exchange.is_accepted else Cause.CONNECT_TIMEOUT
@@ -137,126 +137,24 @@ class HttpUpstream:
         if headers.get(_SANDBOX_HEADER) == b"sandbox":
             call.upstream = "sandbox"
         if not rate_limit_headers.REMAINING.isdisjoint(headers):
-            call.hold = rate_limit_headers.used_up(_decoded(response))
+            call.exhausted_for = rate_limit_headers.used_up(decoded_headers(response))
         if response.status in ANSWERED and exchange.is_early:
             await response.aclose()
-            raise _unusable("it is a success, sent before the request had been sent completely")
+            raise unusable("it is a success, which arrived before the request was sent completely")
         return response, headers
 
 
 def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
-    cause = diagnosis.cause_of(error)
+    cause = connection_errors.cause_of(error)
     return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
 
 
 def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
-    """Whether a request without an answer may be sent again: the closed list of the design, section 3."""
+    """Return whether a request without a response may be sent again: the closed list in README.md, "Guarantees"."""
     if cause in PERMANENT or exchange.is_answered:
         return RetrySafety.UNSAFE
-    if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, perhaps a busy one
+    if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, possibly an overloaded server
         return RetrySafety.ONCE
     if exchange.is_reused:
         return RetrySafety.FRESH
     return RetrySafety.UNSAFE if exchange.is_sent else RetrySafety.SAFE
-
-
-def _decoded(response: Response) -> httpx.Headers:
-    """The headers as text; httpx would try several encodings, and again for each that is read."""
-    return httpx.Headers(response.headers, encoding="iso-8859-1")
-
-
-class _Body:
-    """The body of a response as it arrives; the time spent waiting for it is counted.
-
-    Attributes:
-        short_length: the bytes that it is said to have, if it can be read at once; else None.
-    """
-
-    def __init__(
-        self,
-        response: Response,
-        headers: _Headers,
-        exchange: Exchange,
-        call: EmbedCall,
-        other_turns: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._response = response
-        self._exchange = exchange
-        self._coding = _decoded(response).get("content-encoding", "") if b"content-encoding" in headers else ""
-        self._decompressor: Decompressor | None = None
-        self._call = call
-        self._other_turns = other_turns
-        self._size = 0
-        length = headers.get(b"content-length", b"")
-        is_short = not self._coding and length.isdigit() and len(length) <= len(str(SHORT_BYTES))
-        self.short_length = int(length) if is_short and int(length) <= SHORT_BYTES else None
-
-    async def chunk(self) -> bytes:
-        """More of it; nothing at its end."""
-        chunk = await (self._decompressed() if self._coding else self._received())
-        self._count(chunk)
-        return chunk
-
-    def _count(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_REPLY_BYTES:
-            raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, "the upstream's reply is too large")
-
-    async def _received(self) -> bytes:
-        started = time.perf_counter()
-        try:
-            return await anext(self._response, b"")
-        except httpx.TransportError as error:
-            if self._exchange.fault:
-                raise _unusable(self._exchange.fault) from error
-            cause = diagnosis.cause_of(error)
-            raise _failed(cause, words="the upstream closed the connection in the middle of its reply") from error
-        finally:
-            self._call.waiting += time.perf_counter() - started
-
-    async def _decompressed(self) -> bytes:
-        """One step at a time, with other calls in between: a body may grow a thousand times."""
-        try:
-            if self._decompressor is None:
-                self._decompressor = Decompressor(self._coding)
-            while not (chunk := self._decompressor.step()):
-                await asyncio.sleep(0)
-                if self._decompressor.needs_input:
-                    if not (received := await self._received()):
-                        self._decompressor.finish()
-                        break
-                    self._decompressor.feed(received)
-                    self._count(received)  # also what decompresses to nothing
-        except DecompressionError as error:
-            raise _unusable(str(error)) from error
-        await (self._other_turns() if self._size > PIECE_BYTES else asyncio.sleep(0))
-        return chunk
-
-    async def head(self) -> bytes:
-        """As much of it as an error is read for. The status counts also if the rest is cut off, late or broken."""
-        head = b""
-        with contextlib.suppress(UpstreamFailure, TimeoutError):
-            async with asyncio.timeout(ERROR_BODY_SECONDS):
-                while len(head) <= errors.MAX_BODY_BYTES and (chunk := await self.chunk()):
-                    head += chunk
-        return head[: errors.MAX_BODY_BYTES]
-
-    async def close(self) -> None:
-        """Give back the connection that it comes from."""
-        await self._response.aclose()
-
-
-def _unusable(fault: str) -> UpstreamFailure:
-    return UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, f"the upstream's reply cannot be used: {fault}")
-
-
-def _failed(cause: Cause, retry_safety: RetrySafety = RetrySafety.UNSAFE, words: str = "") -> GatewayError:
-    """What went wrong on the way, without the texts of exceptions, which may hold addresses.
-
-    `words` are said of what has no message of its own in this place: a connection that ended.
-    """
-    if cause in OWN:
-        return ResourceFailure(cause)
-    reason = Reason.UPSTREAM_MALFORMED_REPLY if cause is Cause.NOT_HTTP else Reason.UPSTREAM_UNAVAILABLE
-    message = WORDS[cause] if cause is Cause.NOT_HTTP or not words else words
-    return UpstreamFailure(reason, message, retry_safety=retry_safety, cause=cause)

@@ -1,8 +1,8 @@
-"""The message in the body of an error response, whatever its format.
+"""Extracts the message from the body of an error response, whatever its format.
 
 The upstream API has two formats (upstream API notes, section 4.1). Proxies, gateways and other frameworks have their
 own: a string or a list under `error`, `errors`, `detail` or `message`, problem+json, XML, an HTML page, plain text.
-A body that is cut off, not UTF-8, or not quite JSON gives as much as can be read of it.
+A body that is truncated, not UTF-8, or not quite JSON is read as far as possible.
 """
 
 import codecs
@@ -14,11 +14,11 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from embedwire_server.upstreams.http import json_reader
+from embedwire_server.upstreams.http import json_fallback
 
 MAX_ITEMS = 20
 MAX_DEPTH = 6
-MAX_CHARS = 4096  # of a message, before it is cleaned and cut to what callers receive
+MAX_CHARS = 4096  # longest message, before it is sanitized and truncated for callers
 
 _MESSAGE = (
     *("message", "msg", "faultstring", "detail", "error_description", "description"),
@@ -32,7 +32,7 @@ _CHARSET = re.compile(
     r"|koi8-[ru]|shift_jis|euc-(?:jp|kr)|big5|gbk|gb2312|gb18030)\b",
     re.IGNORECASE,
 )
-_MARKS = (  # that of UTF-16, little-endian, begins that of UTF-32
+_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     *((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
     *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
 )
@@ -49,7 +49,7 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What a body says: as the upstream wrote it, neither cleaned nor cut to the limits of callers."""
+    """Contents of an error body as the upstream wrote them, neither sanitized nor truncated."""
 
     message: str = dataclasses.field(default="", repr=False)
     code: str = ""
@@ -58,12 +58,12 @@ class ErrorBody:
 
 
 def decoded(body: bytes, content_type: str) -> str:
-    """The text of a body: by its byte order mark, else by its charset, else UTF-8; what cannot be decoded is marked."""
+    """Decode a body by its byte order mark, else its charset, else UTF-8; undecodable bytes become U+FFFD."""
     encoding = next((name for mark, name in _MARKS if body.startswith(mark)), None)
     if encoding is None and b"\x00" in body[:4]:
         encoding = json.detect_encoding(body)
-    if encoding is None and (said := _CHARSET.search(content_type)):
-        encoding = said[1]
+    if encoding is None and (found := _CHARSET.search(content_type)):
+        encoding = found[1]
     try:
         return body.decode(encoding or "utf-8", "replace")
     except (LookupError, ValueError):  # there is no such charset
@@ -71,7 +71,7 @@ def decoded(body: bytes, content_type: str) -> str:
 
 
 def read(text: str) -> ErrorBody:
-    """Find the message, and what else the two formats of the upstream API have, in the text of a body."""
+    """Parse the text of a body: the message, and the other members of the two formats of the upstream API."""
     text = text.strip().removeprefix("\ufeff").lstrip()
     if _MARKUP.match(text):
         return ErrorBody(_of_markup(text), _element(text, "code"))
@@ -89,7 +89,7 @@ def read(text: str) -> ErrorBody:
 
 
 def words(value: Any, depth: int = MAX_DEPTH) -> str:  # noqa: ANN401 - any JSON value
-    """The message in a JSON value: itself, or what its members and items say, most telling members first."""
+    """Return the message in a JSON value: itself, or that of its members and items, the most specific members first."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -103,14 +103,14 @@ def words(value: Any, depth: int = MAX_DEPTH) -> str:  # noqa: ANN401 - any JSON
 
 
 def _of_object(value: dict[str, Any], depth: int) -> str:
-    """The message of an object; if it names none, its members are taken for fields with lists of messages."""
+    """Return the message of an object; without one, its members are taken for fields with lists of messages."""
     names = {name.lower(): name for name in reversed(value)}
-    said = {name: words(value[names[name]], depth - 1) for name in (*_MESSAGE, *_WRAPPERS) if name in names}
-    message = next(filter(None, said.values()), "")
+    found = {name: words(value[names[name]], depth - 1) for name in (*_MESSAGE, *_WRAPPERS) if name in names}
+    message = next(filter(None, found.values()), "")
     if not message:
         return _of_fields(value, depth)
-    if said.get("errors", "") not in message:
-        message = f"{message}: {said['errors']}"
+    if found.get("errors", "") not in message:
+        message = f"{message}: {found['errors']}"
     place = _place(_member(value, _PLACE)) if depth < MAX_DEPTH else ""
     return f"{place}: {message}" if place and place not in message else message
 
@@ -118,8 +118,8 @@ def _of_object(value: dict[str, Any], depth: int) -> str:
 def _of_fields(value: dict[str, Any], depth: int) -> str:
     types = list | dict | str if depth < MAX_DEPTH else list | dict  # at the top, strings are ids and times
     fields = [(name, item) for name, item in value.items() if isinstance(item, types)]
-    said = [(name, words(item, depth - 1)) for name, item in fields[:MAX_ITEMS]]
-    return "; ".join(f"{name}: {text}" for name, text in said if text)
+    found = [(name, words(item, depth - 1)) for name, item in fields[:MAX_ITEMS]]
+    return "; ".join(f"{name}: {text}" for name, text in found if text)
 
 
 def _place(value: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -130,13 +130,13 @@ def _place(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def _member(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - any JSON value
-    """The first of these members, in any case, that is there and not empty."""
+    """Return the first of these members that is present and not empty; names are case-insensitive."""
     lower = {name.lower(): item for name, item in value.items()}
     return next((lower[name] for name in names if lower.get(name)), None)
 
 
 def _error_object(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any JSON value
-    """The object with `code` and `docs_url`: the body itself, or its member `error`, or the only one in a list."""
+    """Return the object with `code` and `docs_url`: the body itself, its member `error`, or the only item of a list."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, dict) and isinstance(inner := _member(value, ("error",)), dict):
@@ -145,23 +145,23 @@ def _error_object(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any JSON v
 
 
 def _json(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """The value that a text is, or begins with if it is cut off; None if it is no JSON."""
+    """Parse JSON, also if it is truncated; None if it is no JSON."""
     try:
-        return json_reader.read_text(text)
+        return json_fallback.read_text(text)
     except ValueError:
         pass
     if not text.startswith(("{", "[", '"')):
         return None
     for whole in _completed(text):
         try:
-            return json_reader.read_text(whole)
+            return json_fallback.read_text(whole)
         except ValueError:
             continue
     return None
 
 
 def _completed(text: str) -> Iterator[str]:
-    """A JSON text that is cut off, with what may have been its end."""
+    """Yield completions of a truncated JSON text."""
     open_brackets = []
     for token in _TOKEN.finditer(text):
         if token[0] in "[{":
@@ -180,19 +180,19 @@ def _completed(text: str) -> Iterator[str]:
 
 
 def _of_text(text: str) -> str:
-    """A text that is no JSON, unless it is none at all."""
+    """Return plain text, or nothing if it is binary."""
     text = text[:MAX_CHARS]
     strange = sum(not char.isprintable() and not char.isspace() for char in text) + text.count(_REPLACED)
     return "" if strange * 4 > len(text) or not any(map(str.isalnum, text)) else text
 
 
 def _of_markup(text: str) -> str:
-    """The message of an HTML page or an XML document: of the first element that usually holds it, else all its text."""
+    """Return the message of HTML or XML: the text of the first element that usually has it, else all text."""
     return next(filter(None, (_element(text, name) for name in _XML_MESSAGE)), "") or _plain(_HIDDEN.sub(" ", text))
 
 
 def _element(text: str, name: str) -> str:
-    """The text of the first element of this name, with or without a namespace."""
+    """Return the text of the first element of this name, with or without a namespace."""
     found = re.search(rf"<(?:\w+:)?{name}\b[^<>]*>(.*?)(?:</(?:\w+:)?{name}\s*>|$)", text, re.DOTALL | re.IGNORECASE)
     return _plain(found[1]) if found else ""
 

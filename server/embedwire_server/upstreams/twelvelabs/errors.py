@@ -1,7 +1,7 @@
-"""Replies that say no, as failures with a reason.
+"""Maps error responses to failures with a reason.
 
 Facts: upstream API notes, section 4. A known code decides the reason, else the status does; the format of the body
-never does. The upstream's words are cut, stripped of control characters and of the key before anything else sees them.
+never does. The upstream's text is truncated, and control characters and the key are removed, before any other use.
 """
 
 import re
@@ -13,7 +13,7 @@ import httpx
 
 from embedwire_server.core.errors import Reason, RetrySafety, UpstreamErrorInfo, UpstreamFailure
 from embedwire_server.core.results import ReplySummary
-from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http import rate_limit_headers, retry_after
 from embedwire_server.upstreams.http.sanitize import _before_cut, sanitize_text
 from embedwire_server.upstreams.twelvelabs import error_body
 
@@ -30,7 +30,7 @@ _BY_CODE = {
     "api_upgrade_required": Reason.UPSTREAM_INCOMPATIBLE,
     "resource_not_exist": Reason.RESOURCE_NOT_FOUND,
     "resource_not_exists": Reason.RESOURCE_NOT_FOUND,
-    "not_found": Reason.UPSTREAM_INCOMPATIBLE,  # no request names anything that could be missing but the path
+    "not_found": Reason.UPSTREAM_INCOMPATIBLE,  # only the path of a request can be missing
     "api_key_invalid": Reason.UPSTREAM_CREDENTIALS,
     "unauthorized": Reason.UPSTREAM_CREDENTIALS,
     "unauthorized_request": Reason.UPSTREAM_PERMISSION_DENIED,
@@ -65,9 +65,10 @@ _BY_STATUS = {
 }
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WORDS = {
-    Reason.UPSTREAM_CREDENTIALS: "the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY",
+    Reason.UPSTREAM_CREDENTIALS: "the upstream rejected the server's API key; "
+    "the operator must correct TWELVELABS_API_KEY",
     Reason.CALLER_UPSTREAM_CREDENTIALS: "the upstream does not accept the key in the metadata key x-upstream-api-key",
-    Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not understand this server; its operator must check --upstream",
+    Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not support this request; the operator must check --upstream",
 }
 _RETRYABLE = {
     Reason.UPSTREAM_RATE_LIMITED,
@@ -85,18 +86,18 @@ _PUBLIC_HOST = re.compile(
 def from_response(
     response: httpx.Response, body: bytes, key: str | None, *, is_callers_key: bool = False
 ) -> UpstreamFailure:
-    """Build the failure for a reply that is not 200.
+    """Build the failure for a response that is not 200.
 
     Args:
-        response: the reply, for its status and headers.
-        body: its body, at most `MAX_BODY_BYTES` of it; not JSON is fine.
-        key: the credential that was sent, to be taken out of whatever the upstream says.
-        is_callers_key: whether it was the caller's own, so that the fault is the caller's if it is refused.
+        response: the response, for its status and headers.
+        body: its body, at most `MAX_BODY_BYTES` of it, in any format.
+        key: the credential that was sent, to be removed from the upstream's text.
+        is_callers_key: whether it was the caller's own: if it is rejected, the error is the caller's.
     """
     text = error_body.decoded(body, response.headers.get("content-type", ""))
     error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
     message = _before_cut(error.message, key) if len(error.message) >= error_body.MAX_CHARS else error.message
-    said = UpstreamErrorInfo(
+    info = UpstreamErrorInfo(
         response.status_code,
         code=sanitize_text(error.code, key),
         message=sanitize_text(message, key),
@@ -107,27 +108,27 @@ def from_response(
             if rate_limit_headers.RATE_LIMIT_HEADER.match(name)
         ),
     )
-    reason = _reason(said)
+    reason = _reason(info)
     if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
         reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
         reason,
-        _redirect(response, key) or _WORDS.get(reason) or said.message or _status(said.http_status),
-        retry_delay=_retry_delay(reason, response.headers, error.details, said.message),
-        upstream=said,
-        retry_safety=_retry_safety(reason, said.http_status),
+        _redirect(response, key) or _WORDS.get(reason) or info.message or _status(info.http_status),
+        retry_delay=_retry_delay(reason, response.headers, error.details, info.message),
+        upstream=info,
+        retry_safety=_retry_safety(reason, info.http_status),
     )
 
 
 def from_error_message(message: object, key: str | None) -> UpstreamFailure:
-    """Build the failure for a reply that is 200 and yet says, in `error_message`, that the input failed."""
-    said = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
-    words = said.message or "the upstream refused this input and did not say why"
-    return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=said)
+    """Build the failure for a response with status 200 whose `error_message` says that the input failed."""
+    info = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(error_body.words(message), key))
+    words = info.message or "the upstream rejected this input without a reason"
+    return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=info)
 
 
 def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
-    """The same summary, its texts fit to be passed on."""
+    """Return the summary with its texts sanitized."""
     url, filename = summary.input_url, summary.input_filename
     return ReplySummary(
         sanitize_text(summary.model_name, key),
@@ -144,7 +145,7 @@ def _status(status: int) -> str:
 
 
 def _redirect(response: httpx.Response, key: str | None) -> str:
-    """What is said of a redirect, which is never followed: the key and the input would go to another server."""
+    """Return the message for a redirect. It is never followed: the key and the input would go to another server."""
     if response.status_code not in _REDIRECTS:
         return ""
     origin = _origin(response.headers.get("location", ""), key)
@@ -153,7 +154,7 @@ def _redirect(response: httpx.Response, key: str | None) -> str:
 
 
 def _origin(location: str, key: str | None) -> str:
-    """Scheme, host and port of a redirect's target; empty if that could show a secret or an internal network."""
+    """Return scheme, host and port of a redirect's target; empty if they could reveal a secret or internal network."""
     try:
         url = urlsplit(location)
         host, port = url.hostname or "", url.port
@@ -166,19 +167,19 @@ def _origin(location: str, key: str | None) -> str:
 
 
 def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[str, Any], message: str) -> float | None:
-    """Seconds to wait, or None. When a rate limit ends is a hint only for what hit it: every reply tells it."""
+    """Return the seconds to wait, or None. Reset times are in every response: they count for rate-limit errors only."""
     if reason not in _RETRYABLE:
         return None
-    outright = rate_limit_headers.delay(headers, details)
+    outright = retry_after.delay(headers, details)
     if reason is not Reason.UPSTREAM_RATE_LIMITED:
-        return outright or None  # clients that obey 0 would come back at once
+        return outright or None  # clients that obey 0 would retry at once
     if outright is not None:
         return outright
     return rate_limit_headers.limit_ends(headers, message)
 
 
 def _retry_safety(reason: Reason, status: int) -> RetrySafety:
-    """Whether the request may be sent again: the closed list of the design, section 3."""
+    """Return whether the request may be sent again: the closed list in README.md, "Guarantees"."""
     if reason in _RETRYABLE and status in _REPEATABLE:
         return RetrySafety.SAFE
     return (
@@ -186,14 +187,14 @@ def _retry_safety(reason: Reason, status: int) -> RetrySafety:
     )
 
 
-def _reason(said: UpstreamErrorInfo) -> Reason:
-    by_code = _BY_CODE.get(said.code.lower())
+def _reason(info: UpstreamErrorInfo) -> Reason:
+    by_code = _BY_CODE.get(info.code.lower())
     if by_code is not None:
         return by_code
-    if said.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_UNAVAILABLE)
-    if httpx.codes.is_redirect(said.http_status):
+    if info.http_status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return _BY_STATUS.get(info.http_status, Reason.UPSTREAM_UNAVAILABLE)
+    if httpx.codes.is_redirect(info.http_status):
         return Reason.UPSTREAM_INCOMPATIBLE
-    if httpx.codes.is_client_error(said.http_status):
-        return _BY_STATUS.get(said.http_status, Reason.UPSTREAM_INCOMPATIBLE)
+    if httpx.codes.is_client_error(info.http_status):
+        return _BY_STATUS.get(info.http_status, Reason.UPSTREAM_INCOMPATIBLE)
     return Reason.UPSTREAM_MALFORMED_REPLY

@@ -1,4 +1,4 @@
-"""The dialect of the v1 endpoint: `POST {base_url}{endpoint}`, multipart. Facts: upstream API notes, section 2."""
+"""Dialect of the v1 endpoint: `POST {base_url}{endpoint}`, multipart. Facts: upstream API notes, section 2."""
 
 import httpx
 
@@ -18,8 +18,8 @@ class V1Dialect:
 
     Args:
         base_url: the API's root with its version, without a trailing slash.
-        key: the server's API key, if any, for calls that bring none; kept out of every message and repr.
-        user_agent: how requests name their sender.
+        key: the server's API key, if any, for calls without their own; it appears in no message or repr.
+        user_agent: value of the User-Agent header.
     """
 
     def __init__(self, base_url: str, key: str | None, user_agent: str) -> None:
@@ -28,7 +28,7 @@ class V1Dialect:
         # No compression: it would delay the first segment, and a small response could grow without bound.
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
         self._headers = httpx.Headers(headers).raw
-        # By endpoint, with the headers of all its requests: to parse a URL costs as much as to decode a short response.
+        # Cached by endpoint, with its headers: parsing a URL costs as much as decoding a short response.
         self._endpoints: dict[str, tuple[httpx.URL, list[tuple[bytes, bytes]]]] = {}
 
     def encode(self, call: EmbedCall, size: int) -> Request:
@@ -40,17 +40,19 @@ class V1Dialect:
             (b"content-type", body.content_type.encode()),
             (b"content-length", str(body.length).encode()),
         ]
-        if key := call.key or self._key:
+        if key := call.credential or self._key:
             headers.append((b"x-api-key", key.encode()))
         return Request(url, headers, body if body.inline is None else body.inline)
 
     def parser(self, call: EmbedCall) -> "V1ReplyParser":
-        """Make a parser; see `Dialect`."""
-        return V1ReplyParser(call.modality, call.model.dimensions, call.key or self._key)
+        """Create a parser; see `Dialect`."""
+        return V1ReplyParser(call.modality, call.model.dimensions, call.credential or self._key)
 
     def error(self, call: EmbedCall, response: httpx.Response, body: bytes) -> UpstreamFailure:
         """Build a failure; see `Dialect`."""
-        return errors.from_response(response, body, call.key or self._key, is_callers_key=call.key is not None)
+        return errors.from_response(
+            response, body, call.credential or self._key, is_callers_key=call.credential is not None
+        )
 
     def _endpoint(self, name: str) -> tuple[httpx.URL, list[tuple[bytes, bytes]]]:
         if name not in self._endpoints:
@@ -60,12 +62,12 @@ class V1Dialect:
 
 
 class V1ReplyParser:
-    """Reads the body of one response; see `ReplyParser`.
+    """Incremental parser for one response; see `ReplyParser`.
 
     Args:
-        modality: what was asked for.
-        dimensions: how many numbers a vector must have.
-        key: the credential that was sent, to be taken out of whatever the upstream says.
+        modality: modality of the input.
+        dimensions: required length of a vector.
+        key: the credential that was sent, to be removed from the upstream's text.
     """
 
     def __init__(self, modality: Modality, dimensions: int, key: str | None = None) -> None:
@@ -76,7 +78,7 @@ class V1ReplyParser:
         self._decoder: ReplyDecoder | None = None  # until bytes are fed
 
     def feed(self, data: bytes) -> list[Segment]:
-        """Take more bytes and return the segments that they complete."""
+        """Parse more bytes and return the segments that they complete."""
         decoder = self._scanner()
         segments: list[Segment] = []
         if elements := decoder.feed(data):
@@ -85,7 +87,7 @@ class V1ReplyParser:
         return segments
 
     def finish(self) -> ReplySummary:
-        """Declare the response complete; see `ReplyParser`."""
+        """Finish the response; see `ReplyParser`."""
         if self.fault is not None:
             raise self.fault
         decoder = self._scanner()
@@ -95,7 +97,7 @@ class V1ReplyParser:
         return errors.sanitize_summary(summary, self._key)
 
     def whole(self, body: bytes) -> tuple[list[Segment], ReplySummary] | None:
-        """Read a complete body at once; see `ReplyParser`."""
+        """Parse a complete body at once; see `ReplyParser`."""
         found = v1_reply.whole(body, self._modality, self._dimensions)
         if found is None:
             return None

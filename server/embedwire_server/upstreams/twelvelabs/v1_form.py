@@ -1,4 +1,4 @@
-"""The form of a request to the v1 endpoint: its parts. Facts: upstream API notes, section 2."""
+"""Form parts of a request to the v1 endpoint. Facts: upstream API notes, section 2."""
 
 from embedwire_server.core.inputs import AudioInput, FileSource, Input, TextInput, UrlSource
 from embedwire_server.core.models import Model
@@ -6,12 +6,12 @@ from embedwire_server.upstreams.http.multipart import Field, File, Part
 
 
 def parts(item: Input, model: Model, file_size: int) -> list[Part]:
-    """The form parts for one input, in the order in which the official SDK sends them.
+    """Return the form parts for one input, in the order in which the official SDK sends them.
 
     Args:
         item: the input.
-        model: the model that it is for.
-        file_size: bytes of its file; ignored where it has none.
+        model: the model to use.
+        file_size: size of its file in bytes; ignored if it has none.
     """
     form: list[Part] = [Field("model_name", model.name)]
     if isinstance(item, TextInput):

@@ -1,4 +1,4 @@
-"""The responses of the v1 endpoint: what their parts mean.
+"""Parses responses of the v1 endpoint: segments and summary.
 
 Pure functions. Facts: upstream API notes, sections 2, 2.1 and 8.
 """
@@ -15,19 +15,19 @@ import simdjson
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.dialect import MalformedReplyError
-from embedwire_server.upstreams.http import json_reader
+from embedwire_server.upstreams.http import json_fallback
 
 MAX_OPTION_CHARS = 64
 _VECTOR = ("float",)
-_MEMBERS = {  # of a segment: what is read of it
+_MEMBERS = {  # members of a segment that are read
     Modality.TEXT: _VECTOR,
     Modality.IMAGE: _VECTOR,
     Modality.AUDIO: (*_VECTOR, "start_offset_sec", "end_offset_sec", "embedding_option"),
 }
 _TEXT_EMBEDDING = "text_embedding"
-_USUAL_MEMBERS = (2, 1, 1)  # of the document, the embedding and the segment
+_USUAL_MEMBERS = (2, 1, 1)  # number of members of the document, the embedding and the segment
 _FLOAT32 = np.dtype("<f4")
-# No vector of numbers that float32 cannot hold, from 3.4e38 on, has so short a square, which is faster to check.
+# A squared norm below this has no number that float32 cannot hold (from 3.4e38 on), and is faster to check.
 _SURELY_FLOAT32 = 1e76
 _NUMBERS = (int, float)
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
@@ -35,21 +35,21 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rejection:
-    """The reply is HTTP 200, and its `error_message` says that this input failed."""
+    """Response with status 200 whose `error_message` says that the input failed."""
 
     message: Any = dataclasses.field(repr=False)  # a string, unless the upstream sends something else
 
 
 def embedding_name(modality: Modality) -> str:
-    """The member of the reply that answers an input of this modality."""
+    """Return the name of the member with the embedding for this modality."""
     return f"{modality}_embedding"
 
 
 def whole(body: bytes, modality: Modality, dimensions: int) -> tuple[Segment, ReplySummary] | None:
-    """Read the complete response for a text, in its usual form: one parse, which needs no scanner.
+    """Parse the complete response for a text, in its usual form, without a scanner.
 
     Returns:
-        None for any other body: other members, nested lists, escapes, no UTF-8, faults. The scanner decides about it.
+        None for any other body (other members, nested lists, escapes, no UTF-8, faults): it needs the scanner.
     """
     if modality is not Modality.TEXT or not _has_usual_brackets(body) or b"\\" in body:
         return None
@@ -69,9 +69,9 @@ def whole(body: bytes, modality: Modality, dimensions: int) -> tuple[Segment, Re
 
 
 def _has_usual_brackets(body: bytes) -> bool:
-    """Whether there are two lists and three objects, so that nothing is nested deeper than in the usual form.
+    """Whether there are two lists and three objects: then nothing is nested deeper than in the usual form.
 
-    By `find`, which is many times faster than `count`.
+    Uses `find`, which is many times faster than `count`.
     """
     outer = body.find(b"[")
     inner = body.find(b"[", outer + 1)
@@ -85,13 +85,13 @@ def _has_usual_brackets(body: bytes) -> bool:
 def segments(
     elements: Sequence[bytes], dimensions: int, modality: Modality
 ) -> tuple[list[Segment], MalformedReplyError | None]:
-    """Read elements of `segments`, up to the first that is malformed: no JSON, no vector of finite numbers, or others.
+    """Parse elements of `segments`, up to the first that is malformed.
 
     Returns:
-        The segments, and what is wrong with the element after the last of them.
+        The segments, and the fault of the element after the last of them.
     """
     read: list[Segment] = []
-    with np.errstate(over="ignore"):  # once for all: it takes longer than to round a vector
+    with np.errstate(over="ignore"):  # once for all elements: it takes longer than rounding a vector
         try:
             for element in elements:
                 read.append(_segment(element, dimensions, modality))  # noqa: PERF401 - those before a fault count
@@ -109,37 +109,36 @@ def _segment(element: bytes, dimensions: int, modality: Modality) -> Segment:
         raise MalformedReplyError(f"a vector does not have {dimensions} dimensions")
     vector = values.astype(_FLOAT32)
     if not (values.dot(values) < _SURELY_FLOAT32 or np.isfinite(vector).all()):
-        raise MalformedReplyError("a vector holds a number that float32 cannot")
+        raise MalformedReplyError("a vector has a number outside the range of float32")
     if not about:
         return Segment(vector.tobytes())
     start, end, option = about
     if start is None:
-        raise MalformedReplyError("an audio segment does not say where it starts")
+        raise MalformedReplyError("an audio segment has no start_offset_sec")
     return Segment(vector.tobytes(), _seconds(start), _seconds(end), _option(option))
 
 
 def _members(element: bytes, names: tuple[str, ...]) -> list[Any]:
-    """These members of a segment, the first of them as an array; None for one that is not there.
+    """Return these members of a segment, the first of them as an array; None for a missing one.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError, RuntimeError: simdjson refuses the element, it is no segment,
-            or a member is given twice: simdjson would take the first, and every other reader takes the last.
+        ValueError, TypeError, KeyError, AttributeError, RuntimeError: simdjson rejects the element, it is no segment,
+            or a member is repeated: simdjson would take the first, and every other parser takes the last.
     """
-    # A parser of its own: one that is reused refuses to parse while anything of its last
-    # document is alive, and a traceback keeps things alive.
+    # Not a shared parser: it does not parse again while anything refers to its last document, as a traceback may.
     fields: Any = simdjson.Parser().parse(element)
     try:
         members = list(map(fields.__getitem__, names)) if len(fields) == len(names) else None
     except KeyError:
         members = None
-    if members is None:  # else none of them is given twice
+    if members is None:  # else no member is repeated
         given = list(fields)
         if len(set(given)) < len(given):
             raise ValueError("a member is given twice")
-        members = [fields[name] if name in given else None for name in names]  # to ask for a missing one is expensive
+        members = [fields[name] if name in given else None for name in names]  # a failed lookup is expensive
     numbers = members[0]
     members[0] = np.frombuffer(numbers.as_buffer(of_type="d"))
-    # as_buffer flattens nested lists; to look at each value takes long, so only where one could be a list
+    # as_buffer flattens nested lists; checking each value is slow, so only if there is another list
     has_one_list = element.find(b"[") == element.rfind(b"[")
     if not has_one_list and any(isinstance(number, list) for number in numbers.as_list()):
         raise ValueError("a vector holds lists")
@@ -147,36 +146,36 @@ def _members(element: bytes, names: tuple[str, ...]) -> list[Any]:
 
 
 def _members_by_reference(element: bytes, names: tuple[str, ...]) -> list[Any]:
-    """The same as `_members`, read by Python's json, which decides about all that simdjson refuses.
+    """Do the same as `_members` with Python's json, which decides about all that simdjson rejects.
 
     Raises:
         MalformedReplyError: it is no segment either.
     """
     try:
-        fields = json_reader.read(element)
+        fields = json_fallback.read(element)
     except ValueError:
         raise MalformedReplyError("a segment is not valid JSON") from None
     numbers, *about = map(fields.get, names) if isinstance(fields, dict) else (None,)
     if not isinstance(numbers, list):
         raise MalformedReplyError("a segment has no vector")
     if not all(type(number) in _NUMBERS for number in numbers):
-        raise MalformedReplyError("a vector holds something else than numbers")
+        raise MalformedReplyError("a vector has an element that is not a number")
     return [np.array(numbers, np.float64), *about]
 
 
 def summary(envelope: Any, modality: Modality, elements: int) -> ReplySummary | Rejection:  # noqa: ANN401 - any JSON value
-    """Read what a reply says besides its segments.
+    """Parse the data of a response besides its segments.
 
     Args:
-        envelope: the reply with a {} for each segment that was cut out.
-        modality: what was asked for.
-        elements: how many segments were cut out.
+        envelope: the response with a {} for each segment that was cut out.
+        modality: modality of the input.
+        elements: number of segments that were cut out.
 
     Returns:
-        What the upstream says of the input, or that it failed.
+        The summary, or the rejection of the input.
 
     Raises:
-        MalformedReplyError: no `model_name`, or no segments and no word of why.
+        MalformedReplyError: no `model_name`, or neither segments nor an error message.
     """
     name = _text(envelope.get("model_name")) if isinstance(envelope, dict) else None
     if not name:
@@ -190,7 +189,7 @@ def summary(envelope: Any, modality: Modality, elements: int) -> ReplySummary | 
     if not elements:
         raise MalformedReplyError("it has no segments")
     if embedding.get("segments") != [{}] * elements:
-        raise MalformedReplyError("its segments are not one list of objects")
+        raise MalformedReplyError("its segments are not a list of objects")
     if modality is not Modality.AUDIO and elements != 1:
         raise MalformedReplyError(f"it has {elements} segments for one {modality}")
     metadata = embedding.get("metadata")

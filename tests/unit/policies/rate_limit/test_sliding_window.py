@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow, Usage
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-MARGIN = 1.0  # what the documentation grants a request to be on its way
-PARTS = 64  # by one of which what went may count longer than its window
+MARGIN = 1.0  # documented allowance for the time that a request is in transit
+PARTS = 64  # usage may count longer than its window by one part
 Booking = tuple[float, float]
 
 
@@ -21,7 +21,7 @@ def limit(amount: int, seconds: float = MINUTE, *, is_media: bool = False) -> Ra
 
 
 def go(window: SlidingWindow, now: float, amount: float = 1.0) -> float:
-    """Send this much as soon as it may go; when that was."""
+    """Record this amount as soon as it is allowed; return the time."""
     at = window.available_at(now, amount)
     assert at >= now
     assert window.available_at(at, amount) == at, "it says later what it did not say before"
@@ -30,7 +30,7 @@ def go(window: SlidingWindow, now: float, amount: float = 1.0) -> float:
 
 
 def run(window: SlidingWindow, steps: Sequence[tuple[float, float]]) -> list[Booking]:
-    """Send amounts one after the other, each some seconds after the one before went; when each went."""
+    """Record amounts in sequence, each some seconds after the one before; return the time of each."""
     now, gone = 0.0, []
     for pause, amount in steps:
         now = go(window, now + pause, amount)
@@ -39,7 +39,7 @@ def run(window: SlidingWindow, steps: Sequence[tuple[float, float]]) -> list[Boo
 
 
 def most(gone: Sequence[Booking], seconds: float) -> float:
-    """The most in any window of that length, wherever it begins."""
+    """Return the largest usage in any window of that length, wherever it begins."""
     return max(sum(amount for at, amount in gone if start <= at < start + seconds) for start, _ in gone)
 
 
@@ -49,7 +49,7 @@ PAUSES = st.one_of(st.just(0.0), st.floats(0, 5), st.floats(0, 200), st.sampled_
 @given(st.integers(1, 12), st.sampled_from([MINUTE, HOUR]), st.lists(PAUSES, min_size=1, max_size=60))
 @example(1, MINUTE, [0.1] * 10)
 def test_never_more_than_the_limit(amount: int, seconds: float, pauses: list[float]) -> None:
-    """However requests come, no window has more than the limit, not even one that is a second longer."""
+    """No window exceeds the limit for any sequence of requests, not even one longer by the margin."""
     gone = run(SlidingWindow(limit(amount, seconds)), [(pause, 1.0) for pause in pauses])
 
     assert most(gone, seconds + MARGIN) <= amount
@@ -57,7 +57,7 @@ def test_never_more_than_the_limit(amount: int, seconds: float, pauses: list[flo
 
 @given(st.integers(1, 30), st.lists(st.tuples(PAUSES, st.floats(0, 1)), min_size=1, max_size=60))
 def test_never_more_minutes_than_the_limit(amount: int, steps: list[tuple[float, float]]) -> None:
-    """Fractions of minutes add up as precisely as they can."""
+    """Fractions of minutes are summed without accumulated rounding errors."""
     window = SlidingWindow(limit(amount, HOUR, is_media=True))
     gone = run(window, [(pause, share * amount) for pause, share in steps])
 
@@ -66,7 +66,7 @@ def test_never_more_minutes_than_the_limit(amount: int, steps: list[tuple[float,
 
 @given(st.integers(1, 12), st.lists(st.tuples(PAUSES, st.integers(1, 12)), min_size=1, max_size=40))
 def test_no_later_than_needed(amount: int, steps: list[tuple[float, int]]) -> None:
-    """A limit that is not spread opens when the window has room, or a part of the window later."""
+    """A limit that is not spread allows a request when the window has capacity, or one part of the window later."""
     window = SlidingWindow(limit(amount, HOUR, is_media=True))
     now, gone = 0.0, list[Booking]()
     for pause, wanted in steps:
@@ -85,7 +85,7 @@ def test_no_later_than_needed(amount: int, steps: list[tuple[float, int]]) -> No
 
 @pytest.mark.parametrize("amount", [1, 2, 7, 60, 600])
 def test_a_backlog_goes_at_full_rate(amount: int) -> None:
-    """Whoever always has more to send gets the whole limit, window after window, but for the margin and a part."""
+    """A permanent backlog uses the whole limit in each window, except for the margin and one part."""
     gone = run(SlidingWindow(limit(amount)), [(0.0, 1.0)] * (5 * amount))
 
     assert gone[-1][0] <= 5 * (MINUTE + MARGIN + MINUTE / PARTS) + 1e-6
@@ -93,7 +93,7 @@ def test_a_backlog_goes_at_full_rate(amount: int) -> None:
 
 @pytest.mark.parametrize(("amount", "burst"), [(1, 1), (6, 1), (30, 1), (60, 2), (120, 4), (600, 20), (6000, 197)])
 def test_a_minute_is_spread(amount: int, burst: int) -> None:
-    """About two seconds' worth may go at once, then one after the other, evenly."""
+    """A limit per minute allows a burst of about two seconds' worth, then one request at a time, evenly."""
     window = SlidingWindow(limit(amount))
     at_once = 0
     while window.available_at(0.0, 1.0) == 0.0:
@@ -116,15 +116,15 @@ def test_a_minute_is_spread(amount: int, burst: int) -> None:
     ],
 )
 def test_longer_windows_are_not_spread(unspread: RateLimit) -> None:
-    """Who has a day's worth may use it at once."""
+    """The whole limit of a day may be used at once."""
     window = SlidingWindow(unspread)
 
     assert run(window, [(0.0, 1.0)] * 50)[-1][0] == 0.0
     assert window.available_at(0.0, 1.0) == unspread.seconds + MARGIN
 
 
-def test_what_never_fits() -> None:
-    """More than the limit at once never goes; exactly the limit does, when all else has gone."""
+def test_amount_larger_than_the_limit() -> None:
+    """An amount above the limit is never allowed; exactly the limit is, when the window is empty."""
     window = SlidingWindow(limit(600, HOUR, is_media=True))
     window.consume(0.0, 0.5)
 
@@ -133,8 +133,8 @@ def test_what_never_fits() -> None:
     assert window.available_at(10.0, 599.5) == 10.0
 
 
-def test_more_than_the_limit_booked() -> None:
-    """What turned out longer than anybody knew is waited for until there is room again."""
+def test_usage_corrected_above_the_limit() -> None:
+    """Usage corrected to more than the limit delays requests until the window has capacity again."""
     window = SlidingWindow(limit(10, HOUR, is_media=True))
     window.consume(0.0, 4.0)
     window.consume(100.0, 50.0)
@@ -144,7 +144,7 @@ def test_more_than_the_limit_booked() -> None:
 
 
 def test_unknown_minutes_wait_for_a_full_window() -> None:
-    """Media whose length nobody knows is at least not sent while there is no room for any."""
+    """Media of unknown length waits while the window has no capacity."""
     window = SlidingWindow(limit(10, HOUR, is_media=True))
     assert window.available_at(0.0, 0.0) == 0.0
     window.consume(0.0, 10.0)
@@ -159,30 +159,31 @@ def test_unknown_minutes_wait_for_a_full_window() -> None:
     st.floats(0, 100),
     st.integers(0, 40),
 )
-def test_what_is_ahead(amount: int, seconds: float, history: list[float], pause: float, ahead: int) -> None:
-    """When a request goes that has so many before it is known beforehand, up to a part for each window until then."""
+def test_usage_ahead(amount: int, seconds: float, history: list[float], pause: float, ahead: int) -> None:
+    """The time of a request behind others is predicted to within one part for each window until then."""
     window = SlidingWindow(limit(amount, seconds))
     gone = run(window, [(before, 1.0) for before in history])
     now = (gone[-1][0] if gone else 0.0) + pause
-    told = window.available_at(now, 1.0, ahead)
+    predicted = window.available_at(now, 1.0, ahead)
     really = run(window, [(now, 1.0), *[(0.0, 1.0)] * ahead])[-1][0]
 
     later = (1 + ahead // amount) * seconds / PARTS
-    assert told - 1e-6 <= really <= told + later + 1e-6
+    assert predicted - 1e-6 <= really <= predicted + later + 1e-6
 
 
 def test_a_window_has_a_bounded_size() -> None:
-    """What has left the window is not kept, and what went close together is kept as one."""
+    """Expired usage is dropped, and usage close together is merged into one entry."""
     window = SlidingWindow(limit(1_000_000, DAY))
+    kept: set[Usage] = set()
     for number in range(200_000):
-        window.consume(number, 1.0)
+        kept.add(window.consume(number, 1.0))
         window.available_at(number, 1.0)
 
-    assert len(window._gone) <= PARTS + 2
+    assert sum(usage.at > -math.inf for usage in kept) <= PARTS + 2
 
 
 def test_few_requests_are_exact() -> None:
-    """What is further apart than a part of the window leaves it at its own time."""
+    """Usage further apart than a part of the window expires at its own time."""
     window = SlidingWindow(limit(3, HOUR, is_media=True))
     for at in (0.0, 100.0, 200.0):
         window.consume(at, 1.0)

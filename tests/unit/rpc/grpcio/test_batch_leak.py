@@ -1,4 +1,4 @@
-"""gRPC's batches: whoever awaits one, and however that ends, it is finished."""
+"""The workaround for the leak of batches in grpcio: every batch is completed, however its await ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,12 +19,12 @@ def _of_operation() -> "asyncio.Future[None]":
 
 
 Make = Callable[[], "asyncio.Future[None]"]
-# A call that gRPC's own loop accepts gets the first kind.
+# Calls that grpcio's own accept loop creates use the first kind.
 either = pytest.mark.parametrize("future", [_of_loop, _of_operation])
 
 
 class Batch:
-    """Awaits a future in the place of gRPC's core, and frees what it holds when that returns."""
+    """Awaits a future in place of grpcio's core, and is freed when that returns."""
 
     def __init__(self, future: Make) -> None:
         self.future = future()
@@ -47,14 +47,14 @@ async def begun(batch: Batch) -> "asyncio.Task[str]":
 
 @either
 async def test_its_result_is_that_of_the_batch(future: Make) -> None:
-    """What is awaited returns what the batch returns."""
+    """The result of the batch is returned."""
     task = await begun(batch := Batch(future))
     batch.future.set_result(None)
     assert await task == "read"
 
 
 async def test_its_failure_is_that_of_the_batch() -> None:
-    """What the batch raises is raised."""
+    """The exception of the batch is raised."""
     task = await begun(batch := Batch(_of_loop))
     batch.future.set_exception(ConnectionError())
     with pytest.raises(ConnectionError):
@@ -62,8 +62,8 @@ async def test_its_failure_is_that_of_the_batch() -> None:
 
 
 @either
-async def test_who_is_cancelled_does_not_wait_and_the_batch_is_finished(future: Make) -> None:
-    """Cancelled before the batch is done, the task ends at once; the batch is freed when it is done."""
+async def test_cancellation_before_the_batch_is_done(future: Make) -> None:
+    """A task cancelled before its batch is done ends at once, and the batch is freed when it is done."""
     task = await begun(batch := Batch(future))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -75,8 +75,8 @@ async def test_who_is_cancelled_does_not_wait_and_the_batch_is_finished(future: 
 
 
 @either
-async def test_who_is_cancelled_as_the_batch_is_done_is_cancelled(future: Make) -> None:
-    """Cancelled in the same turn of the loop, the task ends, and the batch is freed."""
+async def test_cancellation_as_the_batch_is_done(future: Make) -> None:
+    """A task cancelled in the loop iteration in which its batch is done is cancelled, and the batch is freed."""
     task = await begun(batch := Batch(future))
     batch.future.set_result(None)
     task.cancel()
@@ -87,8 +87,8 @@ async def test_who_is_cancelled_as_the_batch_is_done_is_cancelled(future: Make) 
 
 
 @either
-async def test_time_can_be_up(future: Make) -> None:
-    """A timeout around it is a timeout, as around any await."""
+async def test_timeout(future: Make) -> None:
+    """asyncio.timeout raises TimeoutError, and the batch is freed when it is done."""
     batch = Batch(future)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
@@ -99,7 +99,7 @@ async def test_time_can_be_up(future: Make) -> None:
 
 
 async def test_a_batch_that_fails_is_freed() -> None:
-    """The futures that gRPC is given do not fail, so that whoever awaits them goes on to free the batch."""
+    """An operation future does not raise, so that grpcio frees the batch."""
     task = await begun(batch := Batch(_of_operation))
     batch.future.set_exception(ConnectionError())
     assert await task == "read"
@@ -108,7 +108,7 @@ async def test_a_batch_that_fails_is_freed() -> None:
 
 @either
 async def test_two_cancellations_at_once_wake_the_task_once(future: Make) -> None:
-    """A task that is cancelled twice in one round of the event loop can clean up, as one that awaits a future."""
+    """A task cancelled twice in one loop iteration can clean up, as one that awaits a plain future."""
     has_cleaned_up = False
     batch = Batch(future)
 

@@ -1,4 +1,4 @@
-"""What grpcio does not document is used in one folder only."""
+"""The use of private names of grpcio is restricted to one folder."""
 
 import ast
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ OWN = {"self", "cls"}
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:
-    """Imports of private modules of grpcio, and private attributes of other objects than those of the own class."""
+    """Return imports of private modules of grpcio, and private attributes of objects of other classes."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom | ast.Import):
             module = getattr(node, "module", None) or ""
@@ -28,15 +28,15 @@ def private_names(tree: ast.AST) -> Iterator[str]:
                 yield f"{owner}.{node.attr}"
 
 
-def test_the_search_finds_what_it_is_for() -> None:
-    """The folder itself is full of such names, the stand-in for a future among them."""
+def test_search_finds_private_names() -> None:
+    """The search finds the private names in the folder itself, one in a subclass of a future among them."""
     found = {name for path in PRIVATE.glob("*.py") for name in private_names(ast.parse(path.read_text()))}
     assert {"grpc._cython.cygrpc", "server._server", "cygrpc._schedule_rpc_coro"} <= found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SERVER)))
 def test_private_names(path: Path) -> None:
-    """No file beside those of the folder uses one; `rpc` uses no private name of anything."""
+    """No file outside the folder uses a private name of grpcio, and none in `rpc` any private name."""
     found = set(private_names(ast.parse(path.read_text())))
     if PRIVATE in path.parents:
         return

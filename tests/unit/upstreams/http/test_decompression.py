@@ -1,4 +1,4 @@
-"""Content codings: all legal forms are read, broken ones are rejected, and each step is bounded."""
+"""Content codings: valid forms, rejection of invalid ones, and bounded steps."""
 
 import contextlib
 import gzip
@@ -66,13 +66,13 @@ GOOD = {
 @pytest.mark.parametrize(("coding", "body"), GOOD.values(), ids=GOOD)
 @pytest.mark.parametrize("size", [1 << 20, 100, 1])
 def test_legal_forms(coding: str, body: bytes, size: int) -> None:
-    """Each form gives the content, however its bytes are split."""
+    """Each valid form is decompressed, however its bytes are split."""
     assert decompressed(coding, body, size) == TEXT
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "identity"])
-def test_nothing(coding: str) -> None:
-    """An empty body is empty."""
+def test_empty_body(coding: str) -> None:
+    """An empty body decompresses to nothing."""
     assert decompressed(coding, b"") == b""
 
 
@@ -100,8 +100,8 @@ BAD = {
 
 @pytest.mark.parametrize(("coding", "body", "words"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("size", [1 << 20, 1])
-def test_what_cannot_be_read(coding: str, body: bytes, words: str, size: int) -> None:
-    """The error says what is wrong and names the coding."""
+def test_invalid_content(coding: str, body: bytes, words: str, size: int) -> None:
+    """An invalid body is rejected with an error that names the coding and the fault."""
     with pytest.raises(DecompressionError, match=words):
         decompressed(coding, body, size)
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_read(coding: str, body: bytes, words: str, size: int) ->
     ],
 )
 def test_memory_is_bounded(coding: str, body: bytes) -> None:
-    """Of a body that grows a thousand times, no more than a few steps are in memory at a time."""
+    """Of a body that expands a thousandfold, only a few steps are in memory at a time."""
     decompressor, total = Decompressor(coding), 0
     tracemalloc.start()
     try:
@@ -132,6 +132,6 @@ def test_memory_is_bounded(coding: str, body: bytes) -> None:
 
 @hypothesis.given(strategies.binary(max_size=300), strategies.sampled_from(["gzip", "deflate"]))
 def test_any_bytes(body: bytes, coding: str) -> None:
-    """Whatever arrives is decompressed or rejected, and never waited for."""
+    """Arbitrary bytes are decompressed or rejected."""
     with contextlib.suppress(DecompressionError):
         decompressed(coding, body, 7)

@@ -1,4 +1,4 @@
-"""From the bytes of a reply to its segments, whatever the bytes are and however they arrive."""
+"""The JSON scanner: from the bytes of a reply to its segments, for any bytes in any chunks."""
 
 import json
 import random
@@ -48,7 +48,7 @@ def render(value: Any, rnd: random.Random) -> str:
 
 
 def chunked(data: bytes, rnd: random.Random) -> list[bytes]:
-    """The same bytes in random pieces, sometimes one by one, sometimes with empty ones."""
+    """Split the bytes at random, sometimes into single bytes, sometimes with empty pieces."""
     pieces = rnd.choice((1, 2, 5, 20, len(data)))
     if pieces == len(data):
         return [data[at : at + 1] for at in range(len(data))]
@@ -68,7 +68,7 @@ def decode(
 def outcome(
     chunks: Iterable[bytes], modality: Modality, dimensions: int = DIMENSIONS
 ) -> tuple[list[Segment], ReplySummary | MalformedReplyError]:
-    """All that comes of a reply, also what comes before a fault."""
+    """Return all segments and the summary or fault of a reply."""
     parser = V1ReplyParser(modality, dimensions)
     segments: list[Segment] = []
     for chunk in chunks:
@@ -113,7 +113,7 @@ MORE = st.dictionaries(KEYS.map(lambda key: "x" + key), UNKNOWN, max_size=2)
 
 @st.composite
 def replies(draw: st.DrawFn) -> tuple[bytes, Modality, list[dict[str, Any]]]:
-    """The bytes of a good reply, its modality, and its segments."""
+    """The bytes of a valid reply, its modality, and its segments."""
     modality = draw(st.sampled_from(Modality))
     count = draw(st.integers(1, 4)) if modality is Modality.AUDIO else 1
     segments = []
@@ -132,7 +132,7 @@ def replies(draw: st.DrawFn) -> tuple[bytes, Modality, list[dict[str, Any]]]:
 @settings(max_examples=80)
 @given(replies(), st.randoms())
 def test_every_segment(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: random.Random) -> None:
-    """Any good reply in any chunks gives exactly its segments, in order, each value the nearest float32."""
+    """Any valid reply in any chunks gives exactly its segments in order, with the nearest float32 values."""
     data, modality, expected = made
     segments, summary = decode(chunked(data, rnd), modality)
     assert [segment.vector for segment in segments] == [packed(segment["float"]) for segment in expected]
@@ -146,7 +146,7 @@ def test_every_segment(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: 
 @pytest.mark.parametrize("model", BUILT_IN, ids=lambda model: model.name)
 @pytest.mark.parametrize("modality", list(Modality))
 def test_full_vectors(model: Any, modality: Modality) -> None:
-    """Vectors of the real models survive to the bit, also when the reply arrives byte by byte."""
+    """Vectors of full length are decoded bit for bit, also byte by byte."""
     rnd = random.Random(model.dimensions)
     count = 3 if modality is Modality.AUDIO else 1
     vectors = [[Number(repr(rnd.gauss(0, 0.05))) for _ in range(model.dimensions)] for _ in range(count)]
@@ -159,7 +159,7 @@ def test_full_vectors(model: Any, modality: Modality) -> None:
 
 
 def test_segment_is_given_at_once() -> None:
-    """A segment is handed on with its last byte, not with the end of the reply."""
+    """A segment is emitted with its last byte, not at the end of the reply."""
     decoder = ReplyDecoder("audio_embedding")
     first = b'{"float":[1,2,3]}'
     assert decoder.feed(b'{"audio_embedding":{"segments":[' + first[:-1]) == []
@@ -170,7 +170,7 @@ def test_segment_is_given_at_once() -> None:
 
 @pytest.mark.parametrize("data", [b"}", b"{}}", b'{"x":[]]}]'], ids=["first", "after the end", "of another kind"])
 def test_refused_at_once(data: bytes) -> None:
-    """What can never become a reply is refused before its end."""
+    """A prefix of no valid reply is refused before the end."""
     decoder = ReplyDecoder("text_embedding")
     decoder.feed(data)
     assert re.search(r"brackets do not match|not a JSON object", str(decoder.fault))
@@ -179,13 +179,13 @@ def test_refused_at_once(data: bytes) -> None:
 @settings(max_examples=50)
 @given(replies(), st.randoms(), st.data())
 def test_cut_short(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: random.Random, data: st.DataObject) -> None:
-    """A good reply that is cut anywhere is malformed at its end, never taken for whole."""
+    """A valid reply that is truncated anywhere is malformed at its end."""
     whole, modality, _ = made
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
     decoder = ReplyDecoder(v1_reply.embedding_name(modality))
     for chunk in chunked(cut, rnd):
         decoder.feed(chunk)
-    with pytest.raises(MalformedReplyError, match="ends in the middle"):
+    with pytest.raises(MalformedReplyError, match="is truncated"):
         decoder.end()
 
 
@@ -195,7 +195,7 @@ SNIPPETS = (b"[", b"]", b"{", b"}", b'"', b"\\", b",", b"0", b"null", b"NaN", b"
 @settings(max_examples=100)
 @given(replies(), st.randoms())
 def test_broken_bytes(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: random.Random) -> None:
-    """Whatever happens to the bytes of a reply, nothing but MalformedReplyError comes out."""
+    """Mutated bytes of a reply raise nothing but MalformedReplyError."""
     whole, modality, _ = made
     for _ in range(5):
         broken = bytearray(whole)
@@ -211,7 +211,7 @@ def test_broken_bytes(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: r
 @settings(max_examples=100)
 @given(st.binary(min_size=1, max_size=60), st.randoms())
 def test_any_bytes(data: bytes, rnd: random.Random) -> None:
-    """Bytes that never were a reply are malformed."""
+    """Arbitrary bytes are malformed."""
     with pytest.raises(MalformedReplyError):
         decode(chunked(data, rnd))
 
@@ -276,7 +276,7 @@ def test_any_bytes(data: bytes, rnd: random.Random) -> None:
 )
 @pytest.mark.parametrize("size", [1, 7, 1 << 20], ids=["by byte", "by seven", "at once"])
 def test_malformed(data: bytes, size: int) -> None:
-    """What is not what the API promises is malformed, and the message quotes nothing of it."""
+    """A reply that violates the API is malformed, and the message quotes nothing of it."""
     with pytest.raises(MalformedReplyError) as caught:
         decode(data[at : at + size] for at in range(0, len(data), size))
     assert len(str(caught.value)) < 60
@@ -285,15 +285,15 @@ def test_malformed(data: bytes, size: int) -> None:
 @pytest.mark.parametrize(
     ("segment", "message"),
     [
-        pytest.param('"float":[1,2,3]', "where it starts", id="no start"),
-        pytest.param('"float":[1,2,3],"start_offset_sec":null', "where it starts", id="null start"),
+        pytest.param('"float":[1,2,3]', "has no start_offset_sec", id="no start"),
+        pytest.param('"float":[1,2,3],"start_offset_sec":null', "has no start_offset_sec", id="null start"),
         pytest.param('"float":[1,2,3],"start_offset_sec":true', "offset", id="boolean start"),
         pytest.param('"float":[1,2,3],"start_offset_sec":"0"', "offset", id="string start"),
         pytest.param('"float":[1,2,3],"start_offset_sec":0,"end_offset_sec":[1]', "offset", id="list end"),
     ],
 )
 def test_audio_offsets(segment: str, message: str) -> None:
-    """An audio segment says in seconds where it starts; where it ends it may say."""
+    """An audio segment has a start offset in seconds and optionally an end offset."""
     with pytest.raises(MalformedReplyError, match=message):
         decode([reply(f"[{{{segment}}}]", "audio")], Modality.AUDIO)
 
@@ -322,7 +322,7 @@ SEGMENTS = b'{"text_embedding":{"segments":['
     ],
 )
 def test_too_large(start: bytes, filling: bytes) -> None:
-    """An envelope or a segment that never ends is refused, and before that little is held."""
+    """An endless envelope or segment is refused, with bounded memory before that."""
     decoder = ReplyDecoder("text_embedding")
     filling *= CHUNK // len(filling)
     cap = decoding.MAX_ELEMENT_BYTES + decoding.MAX_ENVELOPE_BYTES
@@ -333,25 +333,25 @@ def test_too_large(start: bytes, filling: bytes) -> None:
             decoder.feed(filling)
             if decoder.fault is not None:
                 raise decoder.fault
-            assert len(decoder._buffer) + len(decoder._envelope) <= cap
+            assert decoder.buffered_bytes <= cap
 
     with pytest.raises(MalformedReplyError, match=r"too (large|deeply)"):
         fill()
 
 
 def test_memory_of_a_long_reply() -> None:
-    """Of a reply of many segments, no more than one of them is held."""
+    """Of a reply of many segments, at most one is in memory."""
     element = b'{"float":[' + b",".join([b"0.123456789"] * 512) + b"]}"
     decoder = ReplyDecoder("text_embedding")
     decoder.feed(b'{"text_embedding":{"segments":[' + element)
     for count in range(2, 1001):
         assert decoder.feed(b"," + element) == [element]
         assert decoder.elements == count
-        assert len(decoder._buffer) + len(decoder._envelope) < 4000
+        assert decoder.buffered_bytes < 4000
 
 
 def test_an_integer_of_any_size_in_an_unknown_member() -> None:
-    """What the gateway does not read may be as large as it likes."""
+    """An unknown member may have an integer of any size."""
     decoder = ReplyDecoder("text_embedding")
     decoder.feed(b'{"model_name":"m","usage":1' + b"0" * 50 + b',"text_embedding":{"segments":[{"float":[1]}]}}')
 

@@ -1,4 +1,4 @@
-"""The body of a request, as an independent parser reads it."""
+"""Multipart bodies, read by independent parsers."""
 
 import email
 import email.message
@@ -11,11 +11,11 @@ from aiohttp.multipart import parse_content_disposition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.upstreams.http.multipart import Field, File, MultipartBody, Part
 
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
-# Quotes, backslashes and line ends are escaped; whatever else is in a name stays as it is.
+# Quotes, backslashes and line ends are escaped; other characters stay unchanged.
 # aiohttp reads a backslash as the end of a folder, of which it takes the last part.
 FILE_NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\"), min_size=1, max_size=20)
 FIELDS = st.builds(Field, NAMES, st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
@@ -33,7 +33,7 @@ async def written(body: MultipartBody) -> bytes:
 
 
 def parsed(body: MultipartBody, data: bytes) -> list[tuple[str, bytes]]:
-    """The headers and the content of each part, by the boundary alone."""
+    """Return the headers and the content of each part, split at the boundary."""
     boundary = re.fullmatch("multipart/form-data; boundary=([0-9a-f]{32})", body.content_type)
     assert boundary is not None
     pieces = (b"\r\n" + data).split(b"\r\n--" + boundary[1].encode())
@@ -44,7 +44,7 @@ def parsed(body: MultipartBody, data: bytes) -> list[tuple[str, bytes]]:
 
 
 def disposition(head: str) -> dict[str, str]:
-    """The parameters of a part's Content-Disposition, as aiohttp reads them."""
+    """Return the parameters of a part's Content-Disposition according to aiohttp."""
     header = head.partition("\r\n")[0].removeprefix("Content-Disposition: ")
     form_data, parameters = parse_content_disposition(header)
     assert form_data == "form-data"
@@ -53,7 +53,7 @@ def disposition(head: str) -> dict[str, str]:
 
 @given(st.lists(FIELDS | FILES, max_size=6))
 async def test_any_form(parts: list[Part]) -> None:
-    """Any fields and files come out of a parser as they went in, and the length is that of the bytes."""
+    """A parser returns the fields and files of any form unchanged, and the length is that of the body."""
     body = MultipartBody(parts)
     data = await written(body)
     assert body.length == len(data)
@@ -82,7 +82,7 @@ async def test_any_form(parts: list[Part]) -> None:
     ],
 )
 async def test_file_names(file_name: str, expected: str) -> None:
-    """A file name can neither end its header nor add to it; the standard library's parser agrees."""
+    """A file name can neither end its header nor add to it, according to the parser of the standard library."""
     body = MultipartBody([Field("model_name", "m"), file("image_file", file_name, b"\x89PNG\r\n")])
     header = f"Content-Type: {body.content_type}\r\n\r\n".encode()
     message = email.message_from_bytes(header + await written(body), policy=email.policy.HTTP)
@@ -94,7 +94,7 @@ async def test_file_names(file_name: str, expected: str) -> None:
 
 
 def test_inline() -> None:
-    """A form without a file is at hand as a whole; one with a file never is."""
+    """A form without a file is available as a whole, one with a file is not."""
     body = MultipartBody([Field("model_name", "m"), Field("text", "a fox")])
     assert body.inline is not None
     assert len(body.inline) == body.length
@@ -103,20 +103,20 @@ def test_inline() -> None:
 
 
 async def test_inline_equals_chunks() -> None:
-    """The whole and its chunks are the same bytes."""
+    """The whole body equals its chunks."""
     body = MultipartBody([Field("model_name", "m"), Field("text", "ä\r\n--x")])
     assert body.inline == await written(body)
 
 
 async def test_streamed() -> None:
-    """The bytes of a file are passed on as they are, without a copy."""
+    """The bytes of a file are passed on without a copy."""
     data = b"x" * 100_000
     body = MultipartBody([file("audio_file", "a.wav", data, "audio/wav")])
     assert any(chunk is data for chunk in [chunk async for chunk in body])
 
 
 def test_boundaries_differ() -> None:
-    """No two bodies share a boundary, so that no content can hold it on purpose."""
+    """Boundaries are unique, so that content cannot contain one on purpose."""
     assert len({MultipartBody([]).content_type for _ in range(100)}) == 100
 
 
@@ -128,7 +128,7 @@ def test_private() -> None:
 
 @pytest.mark.parametrize("name", ["plain.png", 'a"b', "a\\", "C:\\dir\\x.png", "ä€🦊.png", "a\r\nb"])
 async def test_file_names_are_written_as_the_sdk_writes_them(name: str) -> None:
-    """The header of a file is to the letter what httpx, and so the official SDK, would send."""
+    """The header of a file equals that of httpx, which the official SDK uses."""
     body = MultipartBody([File("image_file", name, "image/png", 1, InMemoryContent(b"x"))])
     boundary = body.content_type.partition("boundary=")[2]
     files = {"image_file": (name, b"x", "image/png")}

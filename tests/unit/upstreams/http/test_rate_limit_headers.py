@@ -1,4 +1,4 @@
-"""What replies tell of the upstream's rate limits, in every spelling."""
+"""Rate limits in replies: headers, bodies and messages in every format."""
 
 import datetime as dt
 import email.utils
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import Reason
-from embedwire_server.upstreams.http import rate_limit_headers
+from embedwire_server.upstreams.http import rate_limit_headers, retry_after
 from embedwire_server.upstreams.twelvelabs import errors
 
 MINUTE = dt.timedelta(minutes=1)
@@ -28,7 +28,7 @@ def epoch(milliseconds: int = 1) -> str:
 
 
 def rate_limited(headers: dict[str, str], body: object = None) -> float | None:
-    """The delay that a 429 is understood to ask for."""
+    """Return the delay that a 429 asks for."""
     data = b"" if body is None else json.dumps(body).encode()
     failure = errors.from_response(httpx.Response(429, headers=headers), data, None)
     assert failure.reason is Reason.UPSTREAM_RATE_LIMITED
@@ -99,9 +99,9 @@ def used_up(headers: dict[str, str]) -> float:
     ],
 )
 def test_retry_after(value: str, expected: float | None) -> None:
-    """Seconds, a duration or a date, at most a day; anything else is no hint, nor is a time that has passed."""
+    """Retry-After is seconds, a duration or a date, up to a day; other values and past times are ignored."""
     headers = {"Retry-After": value} if value.isascii() else {}
-    assert rate_limit_headers.delay({"retry-after": value}, {}) == expected
+    assert retry_after.delay({"retry-after": value}, {}) == expected
     assert rate_limited(headers) == (expected if headers else None)
     assert rate_limited({}, {"details": {"retryAfter": value}, "code": "too_many_requests"}) == expected
 
@@ -133,7 +133,7 @@ WRITTEN: dict[str, Callable[[dt.datetime], str]] = {
 @pytest.mark.parametrize("off", [None, 3600, -3600, 10 * 365 * 86400, -10 * 365 * 86400])
 @pytest.mark.parametrize("name", ["Retry-After", *(f"{family}-Reset" for family in FAMILIES)])
 def test_a_time(name: str, off: int | None, written: str) -> None:
-    """A time to come, in any form, is the time until then by the sender's clock, wherever this machine's stands."""
+    """A future time in any format is relative to the sender's Date header, not to the local clock."""
     sent = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=off or 0)
     headers = {"Date": email.utils.format_datetime(sent, usegmt=True)} if off is not None else {}
     headers[name] = WRITTEN[written](sent + MINUTE)
@@ -157,27 +157,27 @@ def test_a_time(name: str, off: int | None, written: str) -> None:
 )
 @pytest.mark.parametrize("written", ["IMF", "ISO 8601", "Unix time, s", "Unix time, ns"])
 def test_a_date_that_is_wrong(date: str, written: str) -> None:
-    """A `Date` that is no date, or is not near the time that is named, gives way to this machine's clock."""
+    """With an invalid `Date`, or one far from the given time, the local clock is used."""
     assert rate_limited({"Date": date, "Retry-After": WRITTEN[written](in_a_minute())}) == pytest.approx(60, abs=3)
 
 
 @pytest.mark.parametrize("away", [dt.timedelta(days=-1000), dt.timedelta(hours=-1), dt.timedelta(days=3)])
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("name", ["Retry-After", "X-RateLimit-Reset", "RateLimit-Reset"])
-def test_a_time_that_no_quota_means(name: str, written: str, away: dt.timedelta) -> None:
-    """A time that has passed, or is days away, is no hint, in any form."""
+def test_implausible_time(name: str, written: str, away: dt.timedelta) -> None:
+    """A time in the past or days ahead is ignored, in any format."""
     assert rate_limited({name: WRITTEN[written](in_a_minute() + away)}) is None
 
 
-def test_a_zone_that_is_not_known() -> None:
-    """A date in a zone that is not known is no hint, rather than one that is hours off."""
+def test_unknown_time_zone() -> None:
+    """A date in an unknown time zone is ignored."""
     assert rate_limited({"Retry-After": in_a_minute().strftime("%a, %d %b %Y %H:%M:%S CET")}) is None
 
 
 @pytest.mark.parametrize("value", ["60", 60, 60.0])
 @pytest.mark.parametrize("code", ["too_many_requests", "RATE_LIMIT_EXCEEDED"])
 def test_details(value: float | str, code: str) -> None:
-    """`details.retryAfter` is a number or a text of one, in either shape of body."""
+    """`details.retryAfter` is a number or a numeric string, in either format of the body."""
     error = {"code": code, "details": {"retryAfter": value}}
 
     assert rate_limited({}, error) == 60
@@ -188,7 +188,7 @@ def test_details(value: float | str, code: str) -> None:
     "details", [None, 60, "60", [60], {}, {"retryAfter": None}, {"retryAfter": {}}, {"retryAfter": True}]
 )
 def test_details_without_a_hint(details: Any) -> None:
-    """Whatever else is there is no hint."""
+    """Other values in the details are ignored."""
     assert rate_limited({}, {"code": "too_many_requests", "details": details}) is None
 
 
@@ -203,7 +203,7 @@ def test_details_without_a_hint(details: Any) -> None:
 )
 @pytest.mark.parametrize("case", [str, str.lower, str.upper], ids=["written", "lower", "upper"])
 def test_resets(family: str, reset: Any, case: Any) -> None:
-    """A reset tells when the limit ends: after a 429, and in any reply after which nothing remains."""
+    """A reset header is used after a 429, and in any reply with no requests remaining."""
     headers = {case(f"{family}-Reset"): reset()}
     assert rate_limited(headers) == pytest.approx(60, abs=3)
     assert used_up(headers) == 0
@@ -237,7 +237,7 @@ def test_resets(family: str, reset: Any, case: Any) -> None:
     ],
 )
 def test_the_drafts(value: str, expected: float) -> None:
-    """The header RateLimit, as each of the IETF's drafts has it."""
+    """The RateLimit header is parsed in the format of each IETF draft."""
     assert used_up({"RateLimit": value}) == expected
     if expected:
         assert rate_limited({"RateLimit": value}) == expected
@@ -259,8 +259,8 @@ def test_the_drafts(value: str, expected: float) -> None:
         ("", None),
     ],
 )
-def test_words(message: str, expected: float | None) -> None:
-    """When nothing else tells, the words may."""
+def test_hint_in_the_message(message: str, expected: float | None) -> None:
+    """The delay is read from the text of the message if nothing else has it."""
     assert rate_limited({}, {"code": "too_many_requests", "message": message}) == expected
 
 
@@ -274,7 +274,7 @@ def test_words(message: str, expected: float | None) -> None:
     ],
 )
 def test_precedence(headers: dict[str, str], details: object, message: str, expected: float) -> None:
-    """The first that can be read decides."""
+    """The first hint that can be parsed is used."""
     body = {"code": "too_many_requests", "message": message, "details": {"retryAfter": details}}
     assert rate_limited(headers, body) == expected
 
@@ -309,7 +309,7 @@ def test_precedence(headers: dict[str, str], details: object, message: str, expe
     ],
 )
 def test_several_limits(headers: dict[str, str], expected: float | None) -> None:
-    """Of several limits the one that stops us counts."""
+    """Of several limits the exhausted one is used."""
     assert rate_limited(headers) == expected
 
 
@@ -326,7 +326,7 @@ NAMES = st.sampled_from(["Retry-After", "RateLimit", *PAIRS])
 
 @given(st.dictionaries(NAMES, ANYTHING, max_size=6), st.text(max_size=40))
 def test_anything(headers: dict[str, str], message: str) -> None:
-    """Whatever a reply says, it is at most a day, or nothing."""
+    """Arbitrary replies give a delay of at most a day, or none."""
     delay = rate_limited(headers, {"message": message})
-    assert delay is None or 0 <= delay <= rate_limit_headers.MAX_DELAY
-    assert 0 <= used_up(headers) <= rate_limit_headers.MAX_DELAY
+    assert delay is None or 0 <= delay <= retry_after.MAX_DELAY
+    assert 0 <= used_up(headers) <= retry_after.MAX_DELAY

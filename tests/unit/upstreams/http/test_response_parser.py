@@ -1,4 +1,4 @@
-"""Parsing of HTTP responses: the same result as h11, for the same bytes, however they are split."""
+"""Parsing of HTTP responses: the same result as h11 for the same bytes, however they are split."""
 
 import dataclasses
 import itertools
@@ -21,22 +21,22 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclasses.dataclass
 class Outcome:
-    """What came of the bytes of one connection, up to its end."""
+    """The result of parsing the bytes of one connection, up to its end."""
 
     status: int = 0
     headers: Headers = dataclasses.field(default_factory=list)
     body: bytes = b""
-    is_complete: bool = False  # otherwise the response is cut, or malformed
+    is_complete: bool = False  # otherwise the response is truncated or malformed
     is_reusable: bool = False  # before the end of the connection
 
     @property
     def result(self) -> "Outcome | None":
-        """What a caller may see: how far a response came that is not complete depends on the packets."""
+        """The observable result: how far an incomplete response is parsed depends on the packets."""
         return self if self.is_complete else None
 
 
 def parsed(pieces: list[bytes]) -> Outcome:
-    """By the parser of the server."""
+    """Parse with the server's parser."""
     parser, body = ResponseParser(), b""
     try:
         for piece in pieces:
@@ -45,14 +45,14 @@ def parsed(pieces: list[bytes]) -> Outcome:
         is_complete = parser.is_complete or parser.finish()
     except MalformedResponseError:
         return Outcome()
-    # As h11 gives them.
+    # As h11 reports them.
     lowered = [(name.lower(), value) for name, value in parser.headers]
     headers = [(name, value.lower() if name == b"transfer-encoding" else value) for name, value in lowered]
     return Outcome(parser.status, headers, body, is_complete, is_reusable)
 
 
 def by_h11(data: bytes) -> Outcome:
-    """By h11, which is below the official SDK."""
+    """Parse with h11, which the official SDK uses."""
     connection, outcome = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20), Outcome()
     connection.send(h11.Request(method="POST", target="/", headers=[("host", "a"), ("content-length", "0")]))
     connection.send(h11.EndOfMessage())
@@ -92,7 +92,7 @@ interims = st.lists(st.sampled_from([b"100 Continue", b"102 Processing", b"103 E
 
 @st.composite
 def responses(draw: st.DrawFn) -> bytes:
-    """A response in one of the legal framings, perhaps with bytes behind it."""
+    """A response in one of the valid framings, perhaps with bytes after it."""
     status = draw(st.sampled_from([b"200", b"201", b"204", b"304", b"400", b"429", b"503"]))
     version = draw(st.sampled_from([b"1.1", b"1.1", b"1.0"]))
     head = [b"HTTP/%b %b%b" % (version, status, draw(reasons)), *draw(header_lines)]
@@ -121,7 +121,7 @@ def in_chunks(draw: st.DrawFn, body: bytes) -> bytes:
 
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
-    """A response in which some bytes were replaced, removed or inserted."""
+    """A response with some bytes replaced, removed or inserted."""
     data = bytearray(draw(responses()))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(data)))
@@ -131,8 +131,8 @@ def broken(draw: st.DrawFn) -> bytes:
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = sorted({0, len(data), *[cut % (len(data) + 1) for cut in cuts]})
-    return [data[start:end] for start, end in itertools.pairwise(places)]
+    positions = sorted({0, len(data), *[cut % (len(data) + 1) for cut in cuts]})
+    return [data[start:end] for start, end in itertools.pairwise(positions)]
 
 
 cuts = st.lists(st.integers(0, 1 << 20), max_size=6)
@@ -141,9 +141,9 @@ cuts = st.lists(st.integers(0, 1 << 20), max_size=6)
 @settings(max_examples=600, deadline=None)
 @given(responses(), cuts)
 def test_legal_responses_are_read_as_h11_reads_them(data: bytes, cuts: list[int]) -> None:
-    """Status, headers, body, and whether the connection may be used again are the same.
+    """Status, headers, body, and the reusability of the connection are the same as with h11.
 
-    h11 closes every connection of HTTP/1.0; here it is kept if the response says so.
+    h11 closes every connection of HTTP/1.0; here it is kept if the response allows it.
     """
     ours, reference = parsed(split(data, cuts)), by_h11(data)
     if b"HTTP/1.0" in data:
@@ -154,7 +154,7 @@ def test_legal_responses_are_read_as_h11_reads_them(data: bytes, cuts: list[int]
 @settings(max_examples=600, deadline=None)
 @given(responses(), st.integers(0, 1 << 20), cuts)
 def test_a_response_that_is_cut_off_is_not_complete(data: bytes, end: int, cuts: list[int]) -> None:
-    """Wherever the connection ends, the response is complete if it is for h11, and the same one."""
+    """A response truncated anywhere is complete if and only if it is for h11, and equal to it."""
     data = data[: end % (len(data) + 1)]
     ours, reference = parsed(split(data, cuts)), by_h11(data)
     if b"HTTP/1.0" in data:
@@ -166,7 +166,7 @@ def test_a_response_that_is_cut_off_is_not_complete(data: bytes, end: int, cuts:
 @given(broken(), cuts)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\n", [])
 def test_a_broken_response_is_no_other_one(data: bytes, cuts: list[int]) -> None:
-    """A response that both accept is the same one, and the result does not depend on the split."""
+    """A mutated response that both parsers accept is equal, and the result does not depend on the split."""
     ours, reference = parsed(split(data, cuts)), by_h11(data)
     whole, single = parsed([data]), parsed([data[at : at + 1] for at in range(len(data))])
     assert ours.result == whole.result == single.result
@@ -188,7 +188,7 @@ def test_a_broken_response_is_no_other_one(data: bytes, cuts: list[int]) -> None
     ids=["interim", "head", "headers", "switch", "chunks", "status"],
 )
 def test_limits(data: bytes, fault: str) -> None:
-    """What exceeds a limit is named, in one piece and in many."""
+    """A response that exceeds a limit is refused with the name of the limit, in one piece and in many."""
     for size in (len(data), 1000, 17):
         parser = ResponseParser()
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
@@ -199,7 +199,7 @@ def test_limits(data: bytes, fault: str) -> None:
 
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_space_before_the_colon(size: int) -> None:
-    """The parser of httptools accepts it, so the length counts: a body that is cut off is not complete."""
+    """A Content-Length with a space before its colon is respected, since httptools accepts it."""
     data = b"HTTP/1.1 200 OK\r\nContent-Length : 7\r\n\r\n123"
     parser = ResponseParser()
     body = b"".join(parser.feed(data[start : start + size]) for start in range(0, len(data), size))

@@ -1,4 +1,4 @@
-"""The message in the body of an error response: in every format that APIs, frameworks and proxies use."""
+"""The message in the body of an error response, in the formats of APIs, frameworks and proxies."""
 
 import json
 from typing import Any
@@ -73,7 +73,7 @@ def message(body: bytes, content_type: str = "application/json") -> str:
     ],
 )
 def test_formats_of_json(body: Any, expected: str) -> None:
-    """The message is found wherever a JSON body has it, with the field that it is about if that is named."""
+    """The message of a JSON body is found in every known member, with its field if there is one."""
     assert message(json.dumps(body).encode()) == expected
 
 
@@ -113,7 +113,7 @@ def test_formats_of_json(body: Any, expected: str) -> None:
     ],
 )
 def test_other_formats(body: bytes, expected: str) -> None:
-    """Of HTML and XML the telling element is taken, of a text all of it, of bytes that are no text nothing."""
+    """HTML and XML give the text of one element, plain text all of it, binary data nothing."""
     assert message(body, "text/html") == expected
 
 
@@ -134,7 +134,7 @@ def test_other_formats(body: bytes, expected: str) -> None:
     ],
 )
 def test_encodings(body: bytes, content_type: str, expected: str) -> None:
-    """A body is decoded by its byte order mark, its charset or as UTF-8, and what cannot be decoded is marked."""
+    """A body is decoded by its byte order mark, its charset or as UTF-8, with replacement characters."""
     assert message(body, content_type) == expected
 
 
@@ -148,7 +148,7 @@ def test_encodings(body: bytes, content_type: str, expected: str) -> None:
 )
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_a_body_that_is_cut_off(body: Any, ascii_only: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Wherever a body is cut off behind its message, the message is found; within it, what has arrived of it."""
+    """The message of a truncated body is found, as far as it has arrived."""
     whole = json.dumps(body, ensure_ascii=ascii_only).encode()
     end = whole.index(WORDS.encode()) + len(WORDS)
     for cut in range(end, len(whole)):
@@ -160,7 +160,7 @@ def test_a_body_that_is_cut_off(body: Any, ascii_only: bool) -> None:  # noqa: F
 
 
 def test_a_cut_within_an_escape() -> None:
-    """An escape that is cut off is left out."""
+    """A truncated escape sequence is omitted."""
     for end in ("\\", "\\u", "\\u0", "\\u00", "\\u00e"):
         assert message(f'{{"message": "caf\\\\{end}'.encode()) == "caf\\"
 
@@ -187,7 +187,7 @@ def test_a_cut_within_an_escape() -> None:
     ids=lambda body: body[:8].decode(),
 )
 def test_hostile_bodies(body: bytes) -> None:
-    """The message of a body is bounded, also of one that is made to be expensive; it takes no quadratic time."""
+    """The message is bounded and takes no quadratic time, also of bodies that are made to be expensive."""
     assert len(message(body)) <= error_body.MAX_CHARS
 
 
@@ -205,7 +205,7 @@ JSON = st.recursive(
 
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=80), st.integers(0, 200), st.text())
 def test_any_body(body: bytes, cut: int, content_type: str) -> None:
-    """Any body, cut anywhere, gives a message, or none."""
+    """Any body, truncated anywhere, gives a message or None."""
     found = error_body.read(error_body.decoded(body[:cut], content_type))
     assert isinstance(found.message, str)
     assert isinstance(found.code, str)

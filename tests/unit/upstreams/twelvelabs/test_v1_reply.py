@@ -1,4 +1,4 @@
-"""The form that is sent for an input, and what an envelope means."""
+"""The form for an input, and the interpretation of the envelope."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_27, MARENGO_30, Modality, Model, Truncate
 from embedwire_server.core.results import ReplySummary
-from embedwire_server.media.spool import InMemoryContent
+from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.multipart import Field, File
 from embedwire_server.upstreams.twelvelabs import v1_form, v1_reply
@@ -65,7 +65,7 @@ def form_file(modality: str) -> File:
     ],
 )
 def test_parts(item: Input, model: Model, expected: list[Field | File]) -> None:
-    """Each input becomes its fields in the order of the official SDK: plain ones first, then the file."""
+    """Each input becomes its fields in the order of the official SDK: plain fields first, then the file."""
     assert v1_form.parts(item, model, 5) == [Field("model_name", model.name), *expected]
 
 
@@ -74,7 +74,7 @@ def test_parts(item: Input, model: Model, expected: list[Field | File]) -> None:
     [(0.1, "0.1"), (6.0, "6.0"), (1234.5678, "1234.5678"), (1 / 3, "0.3333333333333333"), (1e-7, "1e-07")],
 )
 def test_offset_spelling(offset: float, spelling: str) -> None:
-    """An offset is written so that reading it gives the same double again, as the official SDK writes it."""
+    """An offset is written so that it parses to the same double, as by the official SDK."""
     field = v1_form.parts(AudioInput("k", URL, offset), MARENGO_30, 0)[-1]
     assert field == Field("audio_start_offset_sec", spelling)
     assert float(spelling) == offset
@@ -82,7 +82,7 @@ def test_offset_spelling(offset: float, spelling: str) -> None:
 
 @pytest.mark.parametrize("modality", list(Modality))
 def test_embedding_name(modality: Modality) -> None:
-    """The member of the reply is named after the modality."""
+    """The member of the reply has the name of the modality."""
     assert v1_reply.embedding_name(modality) == f"{modality.value}_embedding"
 
 
@@ -108,7 +108,7 @@ def envelope(modality: str = "text", **embedding: Any) -> dict[str, Any]:
     ],
 )
 def test_summary(reply: dict[str, Any], expected: ReplySummary | v1_reply.Rejection) -> None:
-    """Metadata is taken where it is there, and an error message turns the reply into a rejection."""
+    """Metadata is read where present, and an error message turns the reply into a rejection."""
     assert v1_reply.summary(reply, Modality.TEXT, 1) == expected
 
 
@@ -132,7 +132,7 @@ def test_summary(reply: dict[str, Any], expected: ReplySummary | v1_reply.Reject
     ],
 )
 def test_summary_of_malformed(reply: Any, elements: int) -> None:
-    """An envelope without a model name, or not with the segments that were seen, is malformed."""
+    """An envelope without a model name, or with another number of segments than read, is malformed."""
     with pytest.raises(MalformedReplyError):
         v1_reply.summary(reply, Modality.TEXT, elements)
 
@@ -145,14 +145,14 @@ def test_audio_has_many_segments() -> None:
 
 
 def test_private() -> None:
-    """What a rejection says, and what a form holds, is in no repr."""
+    """The text of a rejection and the content of a form are in no repr."""
     secret = "caller's words"
     assert secret not in repr(v1_reply.Rejection(secret))
     assert secret not in repr(v1_form.parts(TextInput("k", secret), MARENGO_30, 0))
 
 
 def test_an_error_message_that_is_no_text() -> None:
-    """An error_message of another type rejects the input, however deep it is nested."""
+    """An error_message of another type rejects the input, however deeply it is nested."""
     deep: object = "deep"
     for _ in range(1000):
         deep = [deep]

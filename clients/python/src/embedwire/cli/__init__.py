@@ -1,1 +1,1 @@
-"""The command `embedwire`: embeds, lists models, draws similarities. Needs the extra `embedwire[cli]`."""
+"""The command `embedwire`, with the subcommands embed, models and plot. Needs the extra `embedwire[cli]`."""

@@ -1,4 +1,4 @@
-"""The command and its subcommands."""
+"""The command `embedwire` and its subcommands."""
 
 import signal
 import sys
@@ -25,11 +25,11 @@ app.command(cls=OrderedCommand, epilog=exit_codes.HELP)(plot)
 app.command(epilog=exit_codes.HELP)(models)
 
 
-def show_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes what a flag is
-    """Show it and end.
+def show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    """Print the version and exit, if the flag is set.
 
     Raises:
-        Exit: if it is wanted.
+        Exit: the flag is set.
     """
     if wanted:
         typer.echo(f"embedwire {__version__}")
@@ -39,11 +39,11 @@ def show_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes what a fl
 @app.callback()
 def start(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Embeddings of texts, images and audio, from an Embedwire server."""
-    terminal.tolerate_any_encoding()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # end like an exception, so that no half file stays
+    terminal.replace_unencodable()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # exit by an exception, which removes a partial file
         signal.signal(number, lambda which, _: sys.exit(128 + which))

@@ -1,4 +1,4 @@
-"""All segments of a call, kept; and as one array for a .npy file."""
+"""Collection of the segments of a call, and their output as one array in a .npy file."""
 
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     Matrix = npt.NDArray[np.float32]
 
 
-class Collected:
-    """Keeps the segments of each input that did not fail.
+class SegmentCollector:
+    """Event sink that collects the segments of each input that did not fail.
 
     Args:
-        inputs: how many there are.
+        inputs: number of inputs.
     """
 
     def __init__(self, inputs: int) -> None:
@@ -28,43 +28,43 @@ class Collected:
         self.results: list[Result | None] = [None] * inputs
 
     def segment(self, segment: Segment) -> None:
-        """Keep it for now."""
+        """Add a segment."""
         self._segments[segment.input_index].append(segment)
 
     def result(self, result: Result, _: Outcome) -> None:
-        """Drop what it voids."""
+        """Add a result; discard the segments if it is a failure."""
         self.results[result.input_index] = result
         if result.failure is not None:
             self._segments[result.input_index].clear()
 
     def end(self, outcome: Outcome) -> None:
-        """Drop what never got a result."""
+        """Discard the segments of inputs without a result."""
         for index in outcome.unanswered:
             self._segments[index].clear()
 
-    def embedded(self) -> list[tuple[int, Sequence[Segment]]]:
-        """The inputs that have segments, in their order."""
+    def non_empty(self) -> list[tuple[int, Sequence[Segment]]]:
+        """Return index and segments of each input that has segments, in order."""
         return [(index, segments) for index, segments in enumerate(self._segments) if segments]
 
 
 def matrix(segments: Sequence[Segment]) -> "Matrix":
-    """Their vectors: float32, (segments, dimensions)."""
-    import numpy as np  # noqa: PLC0415 - slow to import, and most commands need none
+    """Stack the vectors: float32, of shape (segments, dimensions)."""
+    import numpy as np  # noqa: PLC0415 - slow to import, and rarely needed
 
     return np.stack([np.asarray(segment.vector, dtype=np.float32) for segment in segments])
 
 
-def write(collected: Collected, outcome: Outcome, file: IO[bytes]) -> None:
-    """Write the array, and say on stderr which rows are whose; nothing if there is no row."""
-    for line in _legend(collected, outcome.names):
+def write(collector: SegmentCollector, outcome: Outcome, file: IO[bytes]) -> None:
+    """Write the array to the file, unless it is empty, and the rows of each input to stderr."""
+    for line in _legend(collector, outcome.names):
         messages().print(Text(line))
-    segments = [segment for _, group in collected.embedded() for segment in group]
+    segments = [segment for _, group in collector.non_empty() for segment in group]
     if segments:
         _save(matrix(segments), file)
 
 
-def _legend(collected: Collected, names: Sequence[str]) -> Iterator[str]:
-    found, first = dict(collected.embedded()), 0
+def _legend(collector: SegmentCollector, names: Sequence[str]) -> Iterator[str]:
+    found, first = dict(collector.non_empty()), 0
     for index, name in enumerate(names):
         count = len(found.get(index, ()))
         rows = (
@@ -80,5 +80,5 @@ def _save(array: "Matrix", file: IO[bytes]) -> None:
     import numpy as np  # noqa: PLC0415 - as above
 
     np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-    file.write(array.data)  # np.save itself cannot write to a pipe
+    file.write(array.data)  # np.save cannot write to a pipe
     file.flush()

@@ -1,4 +1,4 @@
-"""One call of `Client.stream`: every event to who shows it, and what failed."""
+"""One call of `Client.stream`: its events go to a sink, its failures into an `Outcome`."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Protocol
 import typer
 
 from embedwire.cli import exit_codes
-from embedwire.cli.progress import Watch
+from embedwire.cli.progress import ProgressDisplay
 from embedwire.client import Client
 from embedwire.connection import TLS
 from embedwire.errors import EmbedwireError, Failure, GatewayError
@@ -19,13 +19,13 @@ from embedwire.results import Event, Result, Segment
 
 @dataclasses.dataclass
 class Outcome:
-    """How a call ended.
+    """Outcome of a call.
 
     Attributes:
-        names: what people call each input.
-        segments: how many segments of each input came.
-        results: what each input came to; None if that did not come.
-        error: why the call as a whole failed; None if it did not. With one input it is the failure of that.
+        names: display name of each input.
+        segments: number of segments received for each input.
+        results: result of each input; None if none was received.
+        error: failure of the whole call, or of its only input; None if there is none.
     """
 
     names: Sequence[str]
@@ -35,12 +35,12 @@ class Outcome:
 
     @property
     def unanswered(self) -> list[int]:
-        """The inputs without a result; their segments are void."""
+        """Indices of the inputs without a result; their segments are invalid."""
         return [index for index, result in enumerate(self.results) if result is None]
 
     @property
     def failed(self) -> list[tuple[int, EmbedwireError]]:
-        """The inputs that came to a failure of their own."""
+        """Index and exception of each input whose result is a failure."""
         return [
             (index, result.failure.error(result.request_id, result.attempts))
             for index, result in enumerate(self.results)
@@ -49,39 +49,39 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """The exit code for all of it."""
+        """The exit code of the command."""
         errors = [error for _, error in self.failed] + ([self.error] if self.error else [])
-        return exit_codes.of_all(error.failure for error in errors)
+        return exit_codes.for_failures(error.failure for error in errors)
 
-    def count(self, event: Event) -> None:
-        """Take note of one event."""
+    def record(self, event: Event) -> None:
+        """Record an event."""
         if isinstance(event, Segment):
             self.segments[event.input_index] += 1
         else:
             self.results[event.input_index] = event
 
 
-class Shower(Protocol):
-    """Who takes the events of a call, one by one as they come."""
+class EventSink(Protocol):
+    """Receiver of the events of a call, as they arrive."""
 
     def segment(self, segment: Segment) -> None:
-        """One segment; provisional until the result of its input."""
+        """Handle a segment; it is provisional until the result of its input."""
 
     def result(self, result: Result, outcome: Outcome) -> None:
-        """The end of one input."""
+        """Handle the result of an input."""
 
     def end(self, outcome: Outcome) -> None:
-        """The end of the call; there may be inputs without a result."""
+        """Handle the end of the call; there may be inputs without a result."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """What to ask.
+    """Arguments of a call.
 
     Attributes:
-        model: its name.
-        inputs: what to embed.
-        names: what people call each of them.
+        model: name of the model.
+        inputs: the inputs.
+        names: display name of each input.
         max_retries: as in `CallOptions`.
     """
 
@@ -91,35 +91,35 @@ class Request:
     max_retries: int | None
 
 
-def follow(client: Client, request: Request, shower: Shower, watch: Watch) -> Outcome:
-    """Make the call and hand on every event; a failure of the call is in what is returned."""
+def run_call(client: Client, request: Request, sink: EventSink, display: ProgressDisplay) -> Outcome:
+    """Make the call and pass every event to the sink. A failure of the call is returned in the outcome."""
     size = len(request.inputs)
     outcome = Outcome(request.names, [0] * size, [None] * size)
     try:
         with client.stream(request.model, request.inputs, max_retries=request.max_retries) as events:
             for event in events:
-                _take(event, outcome, shower, watch)
+                _dispatch(event, outcome, sink, display)
             _check_complete(outcome, events.request_id)
     except EmbedwireError as error:
         outcome.error = error
-    shower.end(outcome)
+    sink.end(outcome)
     return outcome
 
 
-def _take(event: Event, outcome: Outcome, shower: Shower, watch: Watch) -> None:
-    outcome.count(event)
-    watch.received(event)
+def _dispatch(event: Event, outcome: Outcome, sink: EventSink, display: ProgressDisplay) -> None:
+    outcome.record(event)
+    display.add_event(event)
     if isinstance(event, Segment):
-        shower.segment(event)
+        sink.segment(event)
     else:
-        shower.result(event, outcome)
+        sink.result(event, outcome)
 
 
 def _check_complete(outcome: Outcome, request_id: str) -> None:
-    """Do not take silence for success.
+    """Check that every input has a result.
 
     Raises:
-        GatewayError: an input has no result although the call ended well, which the contract forbids.
+        GatewayError: an input has no result although the call succeeded, which the contract forbids.
     """
     if outcome.unanswered:
         message = f"the server ended the call without a result for inputs[{outcome.unanswered[0]}]"
@@ -127,11 +127,13 @@ def _check_complete(outcome: Outcome, request_id: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(target: str, ca: Path | None, token: str | None, timeout: float | None, *, tls: bool) -> Iterator[Client]:
-    """A client for one command.
+def open_client(
+    target: str, ca: Path | None, token: str | None, timeout: float | None, *, tls: bool
+) -> Iterator[Client]:
+    """Open a client for one command.
 
     Raises:
-        BadParameter: it cannot be made of these.
+        BadParameter: an argument of the client is invalid.
     """
     chosen = TLS(ca.read_bytes()) if ca is not None else tls
     try:

@@ -1,4 +1,4 @@
-"""`embedwire embed`."""
+"""The subcommand `embedwire embed`."""
 
 import contextlib
 import sys
@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from embedwire.cli import arrays, failures, options, output, terminal
-from embedwire.cli.arrays import Collected
+from embedwire.cli.arrays import SegmentCollector
 from embedwire.cli.call import Outcome
-from embedwire.cli.inputs import check_companions, check_output
-from embedwire.cli.lines import Lines
+from embedwire.cli.inputs import check_option_use, check_output
+from embedwire.cli.lines import JsonLines
 from embedwire.cli.session import Session
-from embedwire.cli.table import Rows
+from embedwire.cli.table import TableRows
 from embedwire.connection import DEFAULT_TARGET
 
 Format = Literal["table", "json", "npy"]
@@ -21,13 +21,13 @@ FormatOption = Annotated[
     Format,
     typer.Option(
         "--format",
-        help="Rows for people, one JSON object a line, or a float32 array (segments, dimensions).",
+        help="Table, one JSON object per line, or a float32 array (segments, dimensions).",
         rich_help_panel="Output",
     ),
 ]
 
 
-def embed(  # noqa: PLR0913, PLR0917 - the options of the command
+def embed(  # noqa: PLR0913, PLR0917 - options of the command
     ctx: typer.Context,
     text: options.Texts = None,
     image: options.Images = None,
@@ -44,14 +44,14 @@ def embed(  # noqa: PLR0913, PLR0917 - the options of the command
     form: FormatOption = "table",
     file: options.Output = None,
 ) -> None:
-    """Embed texts, images and audio, and show every segment as it comes.
+    """Embed texts, images and audio, and show every segment as it arrives.
 
     Segments are provisional until the result of their input; a failed result
-    voids them. One failed input does not lose the others. A server that wants
-    a token gets the one in the variable EMBEDWIRE_TOKEN.
+    makes them invalid. A failed input does not affect the others. The bearer
+    token for the server is read from the variable EMBEDWIRE_TOKEN.
     """
     given = options.given(ctx, text, image, audio)
-    check_companions(given, truncate, start_offset)
+    check_option_use(given, truncate, start_offset)
     check_output(given, file)
     if form == "npy" and file is None and sys.stdout.isatty():
         raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
@@ -67,24 +67,24 @@ def embed(  # noqa: PLR0913, PLR0917 - the options of the command
         tls_ca=tls_ca,
         token=token,
     )
-    with failures.endings():
+    with failures.exit_codes_for_exceptions():
         outcome = _array(session, file) if form == "npy" else _events(session, form, file)
-        failures.report_all(outcome)
+        failures.report_failures(outcome)
         raise typer.Exit(outcome.exit_code)
 
 
 def _events(session: Session, form: Format, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
-        screen = terminal.rows(None if path is None else stack.enter_context(output.streamed(path)))
-        rows = Rows(screen, session.names)
-        lines = Lines(screen.out, [each.key for each in session.given])
-        return session.perform(lines if form == "json" else rows, screen)
+        screen = terminal.rows(None if path is None else stack.enter_context(output.open_streamed(path)))
+        rows = TableRows(screen, session.names)
+        lines = JsonLines(screen.out, [each.key for each in session.given])
+        return session.run(lines if form == "json" else rows, screen)
 
 
 def _array(session: Session, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
-        file = sys.stdout.buffer if path is None else stack.enter_context(output.whole(path))
-        collected = Collected(len(session.given))
-        outcome = session.perform(collected, terminal.rows())
-        arrays.write(collected, outcome, file)
+        file = sys.stdout.buffer if path is None else stack.enter_context(output.open_atomic(path))
+        collector = SegmentCollector(len(session.given))
+        outcome = session.run(collector, terminal.rows())
+        arrays.write(collector, outcome, file)
         return outcome

@@ -1,4 +1,4 @@
-"""The values of --text, --image and --audio as inputs of a call."""
+"""Conversion of --text, --image and --audio to inputs of a call."""
 
 import contextlib
 import dataclasses
@@ -16,15 +16,15 @@ import typer
 from embedwire.cli.terminal import printable
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 
-Sent = Callable[[bytes], object]
+OnChunk = Callable[[bytes], object]
 STDIN = "-"
 _KEY_BYTES = 256
 _NAME_LENGTH = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Given:
-    """One input as the command line gave it.
+class InputArgument:
+    """One input of the command line.
 
     Attributes:
         kind: "text", "image" or "audio".
@@ -36,100 +36,104 @@ class Given:
 
     @property
     def option(self) -> str:
-        """The option that gave it."""
+        """The name of the option."""
         return f"--{self.kind}"
 
     @property
     def is_file(self) -> bool:
-        """Whether its bytes are sent by this command."""
+        """Whether it is a local file or stdin, and not a text or a URL."""
         return self.kind != "text" and not self.value.lower().startswith(("http://", "https://"))
 
     @property
     def name(self) -> str:
-        """What people see: a text in quotation marks, else the name of the file, or the URL."""
+        """The display name: a text in quotation marks, the name of a file, or a URL without its query."""
         if self.value == STDIN:
             return "stdin"
         if self.kind == "text":
-            return f'"{_shortened(self.value)}"'
+            return f'"{_shorten(self.value)}"'
         if self.is_file:
-            return _shortened(Path(self.value).name or self.value)
-        return _shortened(re.split(r"[?#]", self.value)[0])  # what follows may be a credential
+            return _shorten(Path(self.value).name or self.value)
+        return _shorten(re.split(r"[?#]", self.value)[0])  # the query may contain a credential
 
     @property
     def key(self) -> str:
-        """What programs see: the value itself, as far as it fits into a key of the contract."""
+        """The key of the input: the value, truncated to the length of a key."""
         value = self.value.encode(errors="replace")
         return value.decode() if len(value) <= _KEY_BYTES else value[: _KEY_BYTES - 3].decode(errors="ignore") + "…"
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     shown = printable(text)
     return shown if len(shown) <= _NAME_LENGTH else shown[: _NAME_LENGTH - 1] + "…"
 
 
 class CountedFile(io.FileIO):
-    """A file that tells what is read from it.
+    """File that reports each chunk that is read.
 
-    It has no buffer, and so no lock: after Ctrl-C it can be closed while gRPC's thread still waits for a pipe.
+    It is unbuffered, and so has no lock: after Ctrl-C it can be closed while gRPC's thread still reads from a pipe.
 
     Args:
-        given: names the file, or is stdin, which stays open.
-        sent: told each chunk, the last of which is empty.
+        given: the file, or stdin, which is not closed.
+        on_chunk: called with each chunk; the last one is empty.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
-    def __init__(self, given: Given, sent: Sent) -> None:
+    def __init__(self, given: InputArgument, on_chunk: OnChunk) -> None:
         is_stdin = given.value == STDIN
         super().__init__(0 if is_stdin else given.value, closefd=not is_stdin)
-        self._sent = sent
+        self._on_chunk = on_chunk
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read and tell.
+        """Read a chunk and report it.
 
         Raises:
-            BlockingIOError: a file that does not block has nothing now, which is not its end.
+            BlockingIOError: a non-blocking file has no data yet.
         """
         chunk = super().read(size)
         if chunk is None:
             raise BlockingIOError(errno.EAGAIN, "the file does not block; give one that does")
-        self._sent(chunk)
+        self._on_chunk(chunk)
         return chunk
 
 
-class Opening:
-    """Makes the inputs of a call; the files stay open as long as the stack.
+class InputOpener:
+    """Builder of the inputs of a call. Opens the files; the stack closes them.
 
     Args:
         stack: closes the files.
-        sent: told each chunk that is read.
-        truncate: for texts.
-        start_offset_sec: for audio.
+        on_chunk: called with each chunk that is read.
+        truncate: truncation of texts.
+        start_offset_sec: start offset of audio.
+
+    Attributes:
+        files: number of files.
+        bytes: total size of the files; None if the size of one is unknown.
     """
 
     def __init__(
-        self, stack: contextlib.ExitStack, sent: Sent, truncate: Truncate | None, start_offset_sec: float | None
+        self, stack: contextlib.ExitStack, on_chunk: OnChunk, truncate: Truncate | None, start_offset_sec: float | None
     ) -> None:
         self.files = 0
         self.bytes: int | None = 0
         self._stack = stack
-        self._sent = sent
+        self._on_chunk = on_chunk
         self._truncate = truncate
         self._start_offset_sec = start_offset_sec
 
-    def inputs(self, given: Sequence[Given]) -> list[Input]:
-        """All of them.
+    def inputs(self, given: Sequence[InputArgument]) -> list[Input]:
+        """Build the inputs.
 
         Raises:
-            BadParameter: a value cannot be used.
+            BadParameter: a value is invalid.
         """
         readers = [each for each in given if each.value == STDIN]
         for each in readers[1:]:
             raise typer.BadParameter("standard input can be read only once", param_hint=each.option)
         return [self._input(each) for each in given]
 
-    def _input(self, given: Given) -> Input:
+    def _input(self, given: InputArgument) -> Input:
         if given.kind == "text":
             return Text(_text(given), key=given.key, truncate=self._truncate)
         source = self._source(given) | {"key": given.key}
@@ -137,31 +141,31 @@ class Opening:
             return Image(**source)
         return Audio(**source, start_offset_sec=self._start_offset_sec)
 
-    def _source(self, given: Given) -> dict[str, Any]:
+    def _source(self, given: InputArgument) -> dict[str, Any]:
         if not given.is_file:
             return {"url": given.value}
         try:
-            file = self._stack.enter_context(CountedFile(given, self._sent))
+            file = self._stack.enter_context(CountedFile(given, self._on_chunk))
         except OSError as error:
             fault = f"{printable(given.value)!r}: {error.strerror}"
             raise typer.BadParameter(fault, param_hint=given.option) from None
-        self._expect(file)
-        # What is not UTF-8 or not printable cannot travel; the media type follows the name as it does for a path.
+        self._add_size(file)
+        # The contract allows only printable UTF-8. The media type is guessed from this name, as for a path.
         name = "" if given.value == STDIN else printable(Path(given.value).name.encode(errors="replace").decode())
         return {"file": file, "file_name": name}
 
-    def _expect(self, file: io.FileIO) -> None:
+    def _add_size(self, file: io.FileIO) -> None:
         found = os.stat(file.fileno())  # noqa: PTH116 - it may be stdin
         self.files += 1
         is_sized = stat.S_ISREG(found.st_mode) and self.bytes is not None
         self.bytes = (self.bytes or 0) + found.st_size if is_sized else None
 
 
-def _text(given: Given) -> str:
-    """The text itself.
+def _text(given: InputArgument) -> str:
+    """Return the text, from stdin if the value is "-".
 
     Raises:
-        BadParameter: it is no UTF-8.
+        BadParameter: it is not UTF-8, or stdin cannot be read.
     """
     try:
         if given.value == STDIN:
@@ -174,8 +178,8 @@ def _text(given: Given) -> str:
     return given.value
 
 
-def check_output(given: Sequence[Given], output: Path | None) -> None:
-    """Refuse to write over an input.
+def check_output(given: Sequence[InputArgument], output: Path | None) -> None:
+    """Reject an output that would overwrite an input.
 
     Raises:
         BadParameter: the output is one of the inputs.
@@ -187,11 +191,11 @@ def check_output(given: Sequence[Given], output: Path | None) -> None:
             raise typer.BadParameter(f"is also the input {each.name}", param_hint="--output")
 
 
-def check_companions(given: Sequence[Given], truncate: Truncate | None, start_offset_sec: float | None) -> None:
-    """Refuse what would otherwise be without any effect, and a call without inputs.
+def check_option_use(given: Sequence[InputArgument], truncate: Truncate | None, start_offset_sec: float | None) -> None:
+    """Reject a call without inputs, and options without an input that they apply to.
 
     Raises:
-        BadParameter: an option has nothing that it is for.
+        BadParameter: there is no input, or none for an option.
     """
     kinds = {each.kind for each in given}
     if not given:

@@ -1,4 +1,4 @@
-"""Events as JSON, one object a line. Field names are those of the contract; durations are in seconds."""
+"""Output of events as JSON Lines. Field names are those of the contract; durations are in seconds."""
 
 import dataclasses
 import json
@@ -12,11 +12,11 @@ from embedwire.results import Result, Segment
 Write = Callable[[str], object]
 
 
-class Lines:
-    """Writes each event as it comes. Each input ends with one result, whatever happens to the call.
+class JsonLines:
+    """Event sink that writes one JSON object per event. Each input ends with one result, even if the call fails.
 
     Args:
-        write: takes one line.
+        write: writes one line.
         keys: the key of each input.
     """
 
@@ -25,15 +25,15 @@ class Lines:
         self._keys = keys
 
     def segment(self, segment: Segment) -> None:
-        """One segment, with the whole vector."""
+        """Write a segment, with the whole vector."""
         self._write(json.dumps(_segment(segment)))
 
     def result(self, result: Result, _: Outcome) -> None:
-        """The end of one input."""
+        """Write a result."""
         self._write(json.dumps(_result(result)))
 
     def end(self, outcome: Outcome) -> None:
-        """The failure of the call as the result of each input that it left unanswered."""
+        """Write the failure of the call as the result of each input without one."""
         if outcome.error is None:
             return
         for index in outcome.unanswered:
@@ -50,7 +50,7 @@ class Lines:
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
-    place = {
+    audio = {
         "start_offset_sec": segment.start_offset_sec,
         "end_offset_sec": segment.end_offset_sec,
         "embedding_option": segment.embedding_option,
@@ -60,7 +60,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "input_index": segment.input_index,
         "input_key": segment.input_key,
         "segment_index": segment.segment_index,
-        segment.modality: place if segment.modality == "audio" else {},
+        segment.modality: audio if segment.modality == "audio" else {},
         "vector": {"dimensions": len(segment.vector), "values": segment.vector.tolist()},
     }
 

@@ -1,4 +1,4 @@
-"""`embedwire models`."""
+"""The subcommand `embedwire models`."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from embedwire.cli import failures, options, terminal
-from embedwire.cli.call import connected
+from embedwire.cli.call import open_client
 from embedwire.cli.terminal import printable
 from embedwire.connection import DEFAULT_TARGET
 from embedwire.results import AudioSupport, ImageSupport, Model, TextSupport
@@ -17,11 +17,11 @@ from embedwire.results import AudioSupport, ImageSupport, Model, TextSupport
 Format = Literal["table", "json"]
 FormatOption = Annotated[
     Format,
-    typer.Option("--format", help="A table for people, or one JSON object a line.", rich_help_panel="Output"),
+    typer.Option("--format", help="Table, or one JSON object per line.", rich_help_panel="Output"),
 ]
 
 
-def models(  # noqa: PLR0913, PLR0917 - the options of the command
+def models(  # noqa: PLR0913, PLR0917 - options of the command
     timeout: options.Timeout = None,
     target: options.Target = DEFAULT_TARGET,
     tls: options.Tls = False,  # noqa: FBT002 - a flag is a boolean
@@ -29,9 +29,9 @@ def models(  # noqa: PLR0913, PLR0917 - the options of the command
     token: options.Token = None,
     form: FormatOption = "table",
 ) -> None:
-    """List what each model of the server takes and returns."""
-    with failures.endings():
-        with connected(target, tls_ca, token, timeout, tls=tls) as client:
+    """List the models of the server, and what each accepts and returns."""
+    with failures.exit_codes_for_exceptions():
+        with open_client(target, tls_ca, token, timeout, tls=tls) as client:
             found = client.models()
         screen = terminal.rows()
         if form == "table":
@@ -75,7 +75,7 @@ def _kinds(media_types: tuple[str, ...]) -> str:
 
 
 def _size(count: int) -> str:
-    """A number of bytes, in the unit that suits it."""
+    """Format a number of bytes with a binary unit."""
     size = float(count)
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1 << 10:

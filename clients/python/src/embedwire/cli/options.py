@@ -1,4 +1,4 @@
-"""The options that several commands share, and the order in which inputs were given."""
+"""Options of several subcommands, and the order of inputs on the command line."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from embedwire.cli.inputs import Given
+from embedwire.cli.inputs import InputArgument
 from embedwire.inputs import Truncate
 
 _INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
@@ -15,26 +15,28 @@ _KINDS = ("text", "image", "audio")
 
 
 class OrderedCommand(TyperCommand):
-    """A command that knows in which order its options were given, across their names."""
+    """Command that records the order of its input options across their names."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own context is private
-        """Parse them, and keep the order."""
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the type of the context is private
+        """Parse the arguments and record the order."""
         _, _, order = self.make_parser(ctx).parse_args(list(args))
         ctx.meta[_ORDER] = [param.name for param in order if param.name in _KINDS]
         return super().parse_args(ctx, args)
 
 
-def given(ctx: typer.Context, text: list[str] | None, image: list[str] | None, audio: list[str] | None) -> list[Given]:
-    """All inputs in the order of the command line."""
+def given(
+    ctx: typer.Context, text: list[str] | None, image: list[str] | None, audio: list[str] | None
+) -> list[InputArgument]:
+    """Return all inputs in the order of the command line."""
     values = {"text": iter(text or ()), "image": iter(image or ()), "audio": iter(audio or ())}
-    return [Given(kind, next(values[kind])) for kind in ctx.meta[_ORDER]]
+    return [InputArgument(kind, next(values[kind])) for kind in ctx.meta[_ORDER]]
 
 
-def only_from_environment(ctx: typer.Context, value: str | None) -> str | None:
-    """Refuse a secret on the command line, where every user of the machine can read it.
+def reject_on_command_line(ctx: typer.Context, value: str | None) -> str | None:
+    """Reject a token on the command line, which every user of the machine can read.
 
     Raises:
-        BadParameter: it is there.
+        BadParameter: the token is on the command line.
     """
     source = ctx.get_parameter_source("token")
     if value is not None and source is not None and source.name == "COMMANDLINE":
@@ -66,7 +68,9 @@ Audios = Annotated[
 ]
 StartOffset = Annotated[
     float | None,
-    typer.Option("--start-offset", metavar="SECONDS", min=0, help="Where to start in audio.", rich_help_panel=_INPUTS),
+    typer.Option(
+        "--start-offset", metavar="SECONDS", min=0, help="Where to start in the audio.", rich_help_panel=_INPUTS
+    ),
 ]
 Truncation = Annotated[
     Truncate | None,
@@ -79,7 +83,7 @@ Timeout = Annotated[
         metavar="SECONDS",
         min=0,
         max=31_536_000,
-        help="For everything. Default: 60, with audio 600.",
+        help="Deadline of the call. Default: 60, or 600 with audio.",
         show_default=False,
         rich_help_panel=_CALL,
     ),
@@ -90,16 +94,16 @@ MaxRetries = Annotated[
         metavar="N",
         min=0,
         max=2**32 - 1,
-        help="Most upstream attempts after a failed first one, for each input.",
+        help="Largest number of upstream retries for each input.",
         show_default=False,
         rich_help_panel=_CALL,
     ),
 ]
 Target = Annotated[
     str,
-    typer.Option(metavar="HOST:PORT", envvar="EMBEDWIRE_TARGET", help="The server.", rich_help_panel=_SERVER),
+    typer.Option(metavar="HOST:PORT", envvar="EMBEDWIRE_TARGET", help="Server address.", rich_help_panel=_SERVER),
 ]
-Tls = Annotated[bool, typer.Option("--tls", help="Speak TLS, with gRPC's own roots.", rich_help_panel=_SERVER)]
+Tls = Annotated[bool, typer.Option("--tls", help="Use TLS with gRPC's default roots.", rich_help_panel=_SERVER)]
 TlsCa = Annotated[
     Path | None,
     typer.Option(
@@ -108,14 +112,14 @@ TlsCa = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="Speak TLS, and trust these roots (PEM).",
+        help="Use TLS and trust these roots (PEM).",
         rich_help_panel=_SERVER,
     ),
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", envvar="EMBEDWIRE_TOKEN", hidden=True, callback=only_from_environment)
+    str | None, typer.Option("--token", envvar="EMBEDWIRE_TOKEN", hidden=True, callback=reject_on_command_line)
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", metavar="FILE", help="Write there instead of stdout.", rich_help_panel=_OUTPUT),
+    typer.Option("--output", metavar="FILE", help="File to write instead of stdout.", rich_help_panel=_OUTPUT),
 ]

@@ -1,4 +1,4 @@
-"""The file that --output names."""
+"""Output files of --output."""
 
 import contextlib
 import io
@@ -13,38 +13,38 @@ import typer
 
 
 @contextlib.contextmanager
-def streamed(path: Path) -> Iterator[IO[str]]:
-    """A file that grows line by line.
+def open_streamed(path: Path) -> Iterator[IO[str]]:
+    """Open a text file that is written line by line.
 
     Raises:
         BadParameter: it cannot be opened.
     """
     with _usage_errors(path):
-        file = _Late(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb"), encoding="utf-8")
+        file = _TruncateOnFirstWrite(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb"), encoding="utf-8")
     with file:
         yield file
 
 
-class _Late(io.TextIOWrapper):
-    """A text file that loses its earlier content with the first write, so not before there is something to write."""
+class _TruncateOnFirstWrite(io.TextIOWrapper):
+    """Text file that is truncated by the first write: a command that fails before leaves the old content."""
 
-    _is_begun = False
+    _has_written = False
 
     def write(self, text: str, /) -> int:
-        """Write, after whatever has to go first."""
-        if not self._is_begun:
-            self._is_begun = True
+        """Write; truncate a regular file before the first write."""
+        if not self._has_written:
+            self._has_written = True
             if stat.S_ISREG(os.fstat(self.fileno()).st_mode):
                 self.truncate(0)
         return super().write(text)
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there whole or not at all: written beside its place, then renamed into it.
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for an atomic write: a temporary file in the same directory, renamed at the end.
 
-    Nothing takes the place of an earlier file if nothing was written, or if something is raised. What is no
-    regular file, for instance /dev/stdout, cannot be replaced and is written as it is.
+    An existing file is kept if nothing is written or an exception is raised. A file that is not regular, for instance
+    /dev/stdout, cannot be replaced and is written directly.
 
     Raises:
         BadParameter: it cannot be opened.
@@ -55,7 +55,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         with file:
             yield file
         return
-    target = path.resolve()  # a link stays one
+    target = path.resolve()  # a symbolic link is kept
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     with _usage_errors(path):
         file = part.open("xb")

@@ -1,4 +1,4 @@
-"""`embedwire plot`."""
+"""The subcommand `embedwire plot`."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import typer
 from rich.text import Text
 
 from embedwire.cli import exit_codes, failures, options, output, terminal
-from embedwire.cli.arrays import Collected, matrix
+from embedwire.cli.arrays import SegmentCollector, matrix
 from embedwire.cli.call import Outcome
-from embedwire.cli.inputs import Given, check_companions, check_output
+from embedwire.cli.inputs import InputArgument, check_option_use, check_output
 from embedwire.cli.session import Session
 from embedwire.connection import DEFAULT_TARGET
 from embedwire.results import Segment
@@ -23,21 +23,21 @@ _KINDS = (".png", ".svg", ".pdf")
 
 Picture = Annotated[
     Path,
-    typer.Option("--output", metavar="FILE", help="The picture: .png, .svg or .pdf.", rich_help_panel="Output"),
+    typer.Option("--output", metavar="FILE", help="The image file: .png, .svg or .pdf.", rich_help_panel="Output"),
 ]
 OptionName = Annotated[
     str | None,
     typer.Option(
         "--option",
         metavar="NAME",
-        help="For one audio input: which embedding option to draw. Default: the first that comes.",
+        help="For one audio input: the embedding option to draw. Default: the first received.",
         show_default=False,
         rich_help_panel="Output",
     ),
 ]
 
 
-def plot(  # noqa: PLR0913, PLR0917 - the options of the command
+def plot(  # noqa: PLR0913, PLR0917 - options of the command
     ctx: typer.Context,
     file: Picture,
     option: OptionName = None,
@@ -54,13 +54,13 @@ def plot(  # noqa: PLR0913, PLR0917 - the options of the command
     tls_ca: options.TlsCa = None,
     token: options.Token = None,
 ) -> None:
-    """Draw how similar inputs are to each other, or the parts of one audio file.
+    """Draw the similarity of several inputs, or of the segments of one audio file.
 
     The similarity is the cosine of the vectors. Among several inputs, audio
-    counts as the mean of its normalised segment vectors.
+    is represented by the mean of its normalised segment vectors.
     """
     given = options.given(ctx, text, image, audio)
-    check_companions(given, truncate, start_offset)
+    check_option_use(given, truncate, start_offset)
     check_output(given, file)
     _check_drawable(given, file, option)
     session = Session(
@@ -75,16 +75,16 @@ def plot(  # noqa: PLR0913, PLR0917 - the options of the command
         tls_ca=tls_ca,
         token=token,
     )
-    with failures.endings():
-        collected = Collected(len(given))
-        with output.whole(file) as opened:
-            outcome = session.perform(collected, terminal.rows())
-            drawn = _draw(collected, session, option, opened, file.suffix.lower())
-        failures.report_all(outcome)
-        _end(drawn, outcome, file)
+    with failures.exit_codes_for_exceptions():
+        collector = SegmentCollector(len(given))
+        with output.open_atomic(file) as opened:
+            outcome = session.run(collector, terminal.rows())
+            drawn = _draw(collector, session, option, opened, file.suffix.lower())
+        failures.report_failures(outcome)
+        _print_and_exit(drawn, outcome, file)
 
 
-def _check_drawable(given: Sequence[Given], file: Path, option: str | None) -> None:
+def _check_drawable(given: Sequence[InputArgument], file: Path, option: str | None) -> None:
     is_one_audio = len(given) == 1 and given[0].kind == "audio"
     if file.suffix.lower() not in _KINDS:
         raise typer.BadParameter(f"must end in {', '.join(_KINDS)}", param_hint="--output")
@@ -95,25 +95,25 @@ def _check_drawable(given: Sequence[Given], file: Path, option: str | None) -> N
         raise typer.BadParameter("is for exactly one audio input", param_hint="--option")
 
 
-def _draw(collected: Collected, session: Session, option: str | None, file: IO[bytes], suffix: str) -> str:
-    """Draw it; what was drawn in words, or nothing if there is too little to draw."""
-    embedded = collected.embedded()
+def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], suffix: str) -> str:
+    """Draw the figure and return a description of it; "" if there is too little to draw."""
+    embedded = collector.non_empty()
     if len(session.given) > 1:
         if len(embedded) < 2:  # noqa: PLR2004 - two to compare
             return ""
         figure, drawn = _all_inputs(embedded, session)
     elif embedded:
-        figure, drawn = _one_audio(embedded[0][1], session, option, collected)
+        figure, drawn = _one_audio(embedded[0][1], session, option, collector)
     else:
         return ""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for what no font here has
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # missing glyphs are drawn as boxes
         figure.savefig(file, format=suffix[1:], dpi=150, bbox_inches="tight")
     return drawn
 
 
 def _one_audio(
-    segments: Sequence[Segment], session: Session, option: str | None, collected: Collected
+    segments: Sequence[Segment], session: Session, option: str | None, collector: SegmentCollector
 ) -> tuple["Figure", str]:
     seen = list(dict.fromkeys(segment.embedding_option for segment in segments))
     chosen = seen[0] if option is None else option
@@ -122,7 +122,7 @@ def _one_audio(
     part = [segment for segment in segments if segment.embedding_option == chosen]
     named = f" ({chosen})" if chosen else ""
     title = f"{session.names[0]}: similarity over time{named}, {session.model}"
-    result = collected.results[0]
+    result = collector.results[0]
     duration = None if result is None else result.media_duration_sec
     from embedwire.cli import heatmaps  # noqa: PLC0415 - matplotlib is slow to import
 
@@ -143,14 +143,14 @@ def _all_inputs(embedded: Sequence[tuple[int, Sequence[Segment]]], session: Sess
     )
 
 
-def _end(drawn: str, outcome: Outcome, path: Path) -> None:
-    """Say what was drawn.
+def _print_and_exit(drawn: str, outcome: Outcome, path: Path) -> None:
+    """Print what was drawn, and exit.
 
     Raises:
-        Exit: always, with the code of the call.
+        Exit: always, with the exit code of the call.
     """
     if drawn:
         terminal.rows().print(Text(f"{path}: {drawn}"), soft_wrap=True)
     else:
-        failures.say("nothing was drawn: too few inputs have been embedded")
+        failures.print_error("nothing was drawn: too few inputs have been embedded")
     raise typer.Exit(outcome.exit_code or (exit_codes.OK if drawn else exit_codes.OPERATOR))

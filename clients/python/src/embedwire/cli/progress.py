@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a call runs: bytes that are sent, then the wait."""
+"""Progress display of a call: uploaded bytes, then received segments."""
 
 import contextlib
 from types import TracebackType
@@ -11,12 +11,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from embedwire.results import Event, Segment
 
 
-class Watch:
-    """Shows both below the rows, and nothing at all without a terminal.
+class ProgressDisplay:
+    """Live progress below the output. Shows nothing without a terminal.
 
     Args:
         console: the terminal; None if there is none.
-        is_brief: leave the terminal with the first event, for another program that then writes to it.
+        is_brief: stop at the first event, because another program then writes to the terminal.
     """
 
     def __init__(self, console: Console | None, *, is_brief: bool = False) -> None:
@@ -28,25 +28,25 @@ class Watch:
             SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console
         )
         group = Group(self._sending, self._waiting)
-        # The console keeps rows and progress apart by itself; nothing else writes while this is shown.
+        # No redirection is needed: while this is shown, all output goes through the same console.
         self._live = Live(group, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._shown = self._live if console is not None else contextlib.nullcontext()
         self._files = self._inputs = self._done = self._segments = 0
         self._task = self._sending.add_task("", total=None, visible=False)
         self._wait = self._waiting.add_task("waiting for the answer")
 
-    def expect(self, inputs: int, files: int, size: int | None) -> None:
-        """Say what is to come, before it does; the size is None if a file has none yet."""
+    def set_totals(self, inputs: int, files: int, size: int | None) -> None:
+        """Set the totals before the call: number of inputs and files, and their size or None if unknown."""
         self._inputs, self._files = inputs, files
         self._sending.update(self._task, total=size, visible=files > 0)
 
-    def sent(self, chunk: bytes) -> None:
-        """Count what was read of a file; an empty chunk ends it. Called from any thread."""
+    def add_chunk(self, chunk: bytes) -> None:
+        """Count a chunk that was read from a file; an empty one is its end. Called from any thread."""
         self._files -= not chunk
         self._sending.update(self._task, advance=len(chunk), visible=self._files > 0)
 
-    def received(self, event: Event) -> None:
-        """Count what came, before anybody shows it."""
+    def add_event(self, event: Event) -> None:
+        """Count an event, before the sink prints it."""
         if self._is_brief:
             self._live.stop()
         is_segment = isinstance(event, Segment)

@@ -1,4 +1,4 @@
-"""What `embed` and `plot` have in common: the call that their options describe."""
+"""The call of `embed` and `plot`, built from their common options."""
 
 import contextlib
 import dataclasses
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embedwire.cli import terminal
-from embedwire.cli.call import Outcome, Request, Shower, connected, follow
-from embedwire.cli.inputs import Given, Opening
-from embedwire.cli.progress import Watch
+from embedwire.cli.call import EventSink, Outcome, Request, open_client, run_call
+from embedwire.cli.inputs import InputArgument, InputOpener
+from embedwire.cli.progress import ProgressDisplay
 from embedwire.inputs import Truncate
 
 
@@ -18,18 +18,18 @@ class Session:
 
     Attributes:
         given: the inputs.
-        start_offset: for audio.
-        truncate: for texts.
-        model: its name.
-        timeout: seconds for everything.
+        start_offset: start offset of audio, in seconds.
+        truncate: truncation of texts.
+        model: name of the model.
+        timeout: deadline of the call, in seconds.
         max_retries: as in `CallOptions`.
-        target: the server.
-        tls: whether to speak TLS.
-        tls_ca: roots to trust; implies TLS.
-        token: for the server.
+        target: address of the server.
+        tls: whether to use TLS.
+        tls_ca: trusted roots; implies TLS.
+        token: bearer token for the server.
     """
 
-    given: Sequence[Given]
+    given: Sequence[InputArgument]
     start_offset: float | None
     truncate: Truncate | None
     model: str
@@ -40,24 +40,24 @@ class Session:
     tls_ca: Path | None
     token: str | None = dataclasses.field(repr=False)
 
-    def perform(self, shower: Shower, screen: terminal.Screen) -> Outcome:
-        """Make the call, with progress below whatever the screen shows.
+    def run(self, sink: EventSink, screen: terminal.Screen) -> Outcome:
+        """Make the call, with its progress below the output.
 
         Raises:
-            BadParameter: an option cannot be used.
+            BadParameter: an option is invalid.
         """
         with contextlib.ExitStack() as stack:
-            watch = Watch(terminal.progress(screen), is_brief=terminal.is_piped())
-            opening = Opening(stack, watch.sent, self.truncate, self.start_offset)
-            request = Request(self.model, opening.inputs(self.given), self.names, self.max_retries)
-            watch.expect(len(self.given), opening.files, opening.bytes)
+            display = ProgressDisplay(terminal.progress(screen), is_brief=terminal.is_piped())
+            opener = InputOpener(stack, display.add_chunk, self.truncate, self.start_offset)
+            request = Request(self.model, opener.inputs(self.given), self.names, self.max_retries)
+            display.set_totals(len(self.given), opener.files, opener.bytes)
             client = stack.enter_context(
-                connected(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls),
+                open_client(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls),
             )
-            with watch:
-                return follow(client, request, shower, watch)
+            with display:
+                return run_call(client, request, sink, display)
 
     @property
     def names(self) -> list[str]:
-        """What people call each input."""
+        """Display name of each input."""
         return [each.name for each in self.given]

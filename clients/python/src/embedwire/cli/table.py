@@ -1,4 +1,4 @@
-"""Events as rows for people, each printed as it comes, in columns that fit the width from the start."""
+"""Output of events as a table, row by row as they arrive, in columns of fixed width."""
 
 from collections.abc import Sequence
 
@@ -18,26 +18,26 @@ _NARROW_FIXED = (5, 3, 11, 9, 4)
 
 
 class Columns:
-    """How wide each column is: names and values share what the others leave.
+    """Column widths: names and values share the width that the other columns leave.
 
     Args:
-        width: how wide all of them are together.
-        names: what the rows will show.
+        width: total width.
+        names: display name of each input.
     """
 
     def __init__(self, width: int, names: Sequence[str]) -> None:
         self.is_narrow = width < _NARROW
         self.gap, fewest_values = (1, 1) if self.is_narrow else (2, 2)
         fixed = _NARROW_FIXED if self.is_narrow else _FIXED
-        room = width - sum(fixed) - self.gap * 6
+        remaining = width - sum(fixed) - self.gap * 6
         wanted = min(max(cell_len(name) for name in (*names, "name")), _WIDEST_NAME)
-        name = max(min(wanted, room - fewest_values * _VALUE - 1), 4)
-        self.values = max((room - name - 1) // _VALUE, 1)
+        name = max(min(wanted, remaining - fewest_values * _VALUE - 1), 4)
+        self.values = max((remaining - name - 1) // _VALUE, 1)
         self.seconds = fixed[2]
-        self.widths = [fixed[0], name, *fixed[1:], max(room - name, 1)]
+        self.widths = [fixed[0], name, *fixed[1:], max(remaining - name, 1)]
 
     def row(self, cells: Sequence[str], style: str = "") -> Table:
-        """One row; what does not fit is cut with an ellipsis."""
+        """Format one row; too long cells are truncated with an ellipsis."""
         grid = Table.grid(padding=(0, self.gap, 0, 0), pad_edge=False)
         for width, justify in zip(
             self.widths, ("right", "left", "right", "right", "left", "right", "left"), strict=True
@@ -47,12 +47,12 @@ class Columns:
         return grid
 
 
-class Rows:
-    """Prints one row a segment and one line a result.
+class TableRows:
+    """Event sink that prints one row per segment and one line per result.
 
     Args:
-        screen: where to.
-        names: what people call each input.
+        screen: the console.
+        names: display name of each input.
     """
 
     def __init__(self, screen: Screen, names: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class Rows:
         self._has_header = False
 
     def segment(self, segment: Segment) -> None:
-        """One row."""
+        """Print a segment."""
         if not self._has_header:
             self._has_header = True
             header = (
@@ -78,7 +78,7 @@ class Rows:
         self._screen.print(self._columns.row(self._cells(segment)))
 
     def result(self, result: Result, outcome: Outcome) -> None:
-        """The end of one input: done, or failed and its rows void."""
+        """Print a result: done, or failed with its segments invalid."""
         index, failure = result.input_index, result.failure
         if failure is None:
             self._line(str(index), ("done", "green"), f": {self._names[index]}, {_summary(result)}")
@@ -87,7 +87,7 @@ class Rows:
             self._line(str(index), ("failed", "red"), f": {self._names[index]}: {failure}{void}")
 
     def end(self, outcome: Outcome) -> None:
-        """The inputs that the call has left without a result."""
+        """Print the inputs without a result."""
         unanswered = outcome.unanswered
         if unanswered == [0] and len(self._names) == 1 and outcome.error is not None:
             self._line(

@@ -1,4 +1,4 @@
-"""Where text is shown: one console for each of stdout and stderr, or one for both on a terminal."""
+"""Consoles: one for each of stdout and stderr, or one for both on a terminal."""
 
 import errno
 import os
@@ -10,32 +10,32 @@ from rich.console import Console
 
 
 class Screen(Console):
-    """A console that has a width in any case, and leaves a reader who went away to the caller."""
+    """Console with a default width, which raises BrokenPipeError if the reader closed the output."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - those of a console
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the arguments of Console
         super().__init__(*args, **options)
-        if self.width < 1:  # COLUMNS=0, which means that nobody knows
+        if self.width < 1:  # COLUMNS=0 means an unknown width
             self.width = 80
 
     def on_broken_pipe(self) -> NoReturn:
-        """Say it with the usual exception."""
+        """Raise BrokenPipeError; rich would exit with 1."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def rows(file: IO[str] | None = None) -> Screen:
-    """Where the answer goes: a file, or else stdout."""
+    """Return the console for results: a file, or stdout by default."""
     return Screen(file=file or sys.stdout, highlight=False, emoji=False)
 
 
 def messages() -> Screen:
-    """Where everything else goes."""
+    """Return the console for messages: stderr."""
     return Screen(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def progress(shown: Screen) -> Screen | None:
-    """Where progress can be shown; None if stderr is no terminal.
+    """Return the console for progress; None if stderr is not a terminal.
 
-    If the rows go to the same terminal it is their console, which then keeps both apart.
+    If the results go to the same terminal, it is their console, which prints them above the progress.
     """
     if not sys.stderr.isatty():
         return None
@@ -44,17 +44,17 @@ def progress(shown: Screen) -> Screen | None:
 
 
 def is_piped() -> bool:
-    """Whether stdout goes to another program, which may well write to the terminal itself."""
+    """Whether stdout is a pipe to another program, which may itself write to the terminal."""
     return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
 
 
-def tolerate_any_encoding() -> None:
-    """Show what the terminal's encoding lacks as question marks, rather than fail in the middle of an answer."""
+def replace_unencodable() -> None:
+    """Print characters that the terminal's encoding lacks as "?", instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="replace")
 
 
 def printable(text: str) -> str:
-    """The text on one line and without control characters, which could otherwise steer the terminal."""
+    """Return the text on one line, with control characters replaced: they could control the terminal."""
     return "".join(each if each.isprintable() else " " if each.isspace() else "\ufffd" for each in text)

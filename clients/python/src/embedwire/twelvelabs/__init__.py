@@ -1,12 +1,12 @@
-"""A drop-in for the TwelveLabs SDK's `client.embed.create`, through an Embedwire server.
+"""Drop-in replacement for the TwelveLabs SDK's `client.embed.create`, through an Embedwire server.
 
     from embedwire.twelvelabs import TwelveLabs
 
     client = TwelveLabs(target="127.0.0.1:50051")
     res = client.embed.create("marengo3.0", text="a red fox in the snow")
 
-Signature, results and exceptions are those of twelvelabs 1.x; the README lists where and why they differ. Facts:
-the SDK's two pages on `embed.create`, and what twelvelabs 1.3.6 was seen to do.
+Signature, results and exceptions are those of twelvelabs 1.x; the README lists the differences. Sources: the SDK's two
+pages on `embed.create`, and the observed behaviour of twelvelabs 1.3.6.
 """
 
 from embedwire.connection import TLS

@@ -9,24 +9,24 @@ from embedwire.async_client import AsyncClient
 from embedwire.client import Client
 from embedwire.connection import DEFAULT_TARGET, TLS
 from embedwire.errors import EmbedwireError
-from embedwire.twelvelabs.creation import Creation
+from embedwire.twelvelabs.create_call import CreateCall
 from embedwire.twelvelabs.media import File
 from embedwire.twelvelabs.options import RequestOptions
 from embedwire.twelvelabs.types import EmbeddingResponse
 
 
-class _Covered:
-    """Says of everything else that the SDK has where it can be found."""
+class _EmbedOnly:
+    """Base class whose missing attributes raise AttributeError with a reference to the SDK."""
 
-    if not TYPE_CHECKING:  # to a type checker, what is missing is simply missing
+    if not TYPE_CHECKING:  # for type checkers, no attribute is dynamic
 
         def __getattr__(self, name: str) -> Never:
             words = "this drop-in covers embed.create; the rest is in the package twelvelabs"
             raise AttributeError(f"{type(self).__name__} has no {name!r}: {words}")
 
 
-class EmbedClient(_Covered):
-    """What `TwelveLabs.embed` is."""
+class EmbedClient(_EmbedOnly):
+    """The type of `TwelveLabs.embed`."""
 
     def __init__(self, client: Client, timeout: float | None) -> None:
         self._client = client
@@ -51,7 +51,7 @@ class EmbedClient(_Covered):
             model_name: for instance "marengo3.0".
             text: the text.
             text_truncate: "none", "start" or "end": which end of a too long text is cut off. Deprecated with
-                marengo3.0, and not sent then.
+                marengo3.0, and not sent for it.
             audio_url: the URL of an audio file, which the upstream fetches; it takes precedence over `audio_file`.
             audio_file: an audio file: a path (str or Path), a binary file, bytes, or one of the SDK's tuples.
             audio_start_offset_sec: where in the audio to start, in seconds.
@@ -60,12 +60,12 @@ class EmbedClient(_Covered):
             request_options: see `RequestOptions`.
 
         Returns:
-            What became of each input. Where some failed and others did not, `error_message` is set on those.
+            The embeddings of each input. If only some inputs failed, they have an `error_message`.
 
         Raises:
-            ApiError: everything failed; `BadRequestError` if the status is 400. See `embedwire.twelvelabs.errors`.
-            FileNotFoundError: a str or Path that is no file.
-            TypeError, ValueError: an argument cannot be meant; the message names it.
+            ApiError: all inputs failed; `BadRequestError` if the status is 400. See `embedwire.twelvelabs.errors`.
+            FileNotFoundError: a str or Path is not a file.
+            TypeError, ValueError: an argument is invalid; the message names it.
         """
         arguments = {
             "text": text,
@@ -77,21 +77,21 @@ class EmbedClient(_Covered):
             "image_file": image_file,
             "request_options": request_options,
         }
-        creation = Creation(model_name, self._timeout, arguments)
+        create_call = CreateCall(model_name, self._timeout, arguments)
         while True:
             try:
-                with self._client.stream(model_name, creation.inputs(), **creation.call_options()) as events:
+                with self._client.stream(model_name, create_call.inputs(), **create_call.call_options()) as events:
                     for event in events:
-                        creation.add(event)
+                        create_call.add(event)
             except EmbedwireError as error:
-                creation.fail(error)
-            if (delay := creation.delay()) is None:
-                return creation.response()
+                create_call.fail(error)
+            if (delay := create_call.delay()) is None:
+                return create_call.response()
             time.sleep(delay)
 
 
-class AsyncEmbedClient(_Covered):
-    """What `AsyncTwelveLabs.embed` is."""
+class AsyncEmbedClient(_EmbedOnly):
+    """The type of `AsyncTwelveLabs.embed`."""
 
     def __init__(self, client: AsyncClient, timeout: float | None) -> None:
         self._client = client
@@ -121,32 +121,33 @@ class AsyncEmbedClient(_Covered):
             "image_file": image_file,
             "request_options": request_options,
         }
-        creation = Creation(model_name, self._timeout, arguments)
+        create_call = CreateCall(model_name, self._timeout, arguments)
         while True:
             try:
-                async with self._client.stream(model_name, creation.inputs(), **creation.call_options()) as events:
+                async with self._client.stream(
+                    model_name, create_call.inputs(), **create_call.call_options()
+                ) as events:
                     async for event in events:
-                        creation.add(event)
+                        create_call.add(event)
             except EmbedwireError as error:
-                creation.fail(error)
-            if (delay := creation.delay()) is None:
-                return creation.response()
+                create_call.fail(error)
+            if (delay := create_call.delay()) is None:
+                return create_call.response()
             await asyncio.sleep(delay)
 
 
-class TwelveLabs(_Covered):
-    """Stands in for `twelvelabs.TwelveLabs`: `client.embed.create` goes through an Embedwire server.
+class TwelveLabs(_EmbedOnly):
+    """Replacement for `twelvelabs.TwelveLabs` that sends `client.embed.create` to an Embedwire server.
 
     Args:
-        api_key: your own TwelveLabs key, for servers that take their callers' keys; without it the server's is used.
+        api_key: your own TwelveLabs key, if the server accepts callers' keys; without it the server uses its own.
         target: HOST:PORT of the server, or any other gRPC name.
-        tls: True for TLS with gRPC's own roots, a `TLS` for anything else; False for plain text.
-        token: the bearer token that the server wants.
-        timeout: seconds that each call gets for everything, retries included, unless it chooses; None is 60 s, or
-            600 s with audio.
+        tls: True for TLS with gRPC's default roots, a `TLS` for other settings, False for plain text.
+        token: the bearer token for the server.
+        timeout: default deadline of a call in seconds, retries included; None means 60 s, or 600 s with audio.
 
     Raises:
-        ValueError: an argument cannot be used; the message says why.
+        ValueError: an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -164,7 +165,7 @@ class TwelveLabs(_Covered):
             token=token,
             upstream_api_key=api_key,
             timeout=timeout,
-            retry_refusals=False,  # `max_retries` of a call decides
+            retry_on_pushback=False,  # retries follow `max_retries` of the call
         )
         self.embed = EmbedClient(self._client, timeout)
 
@@ -179,8 +180,8 @@ class TwelveLabs(_Covered):
         self._client.close()
 
 
-class AsyncTwelveLabs(_Covered):
-    """Stands in for `twelvelabs.AsyncTwelveLabs`; its arguments are those of `TwelveLabs`."""
+class AsyncTwelveLabs(_EmbedOnly):
+    """Replacement for `twelvelabs.AsyncTwelveLabs`; its arguments are those of `TwelveLabs`."""
 
     def __init__(
         self,
@@ -197,7 +198,7 @@ class AsyncTwelveLabs(_Covered):
             token=token,
             upstream_api_key=api_key,
             timeout=timeout,
-            retry_refusals=False,  # `max_retries` of a call decides
+            retry_on_pushback=False,  # retries follow `max_retries` of the call
         )
         self.embed = AsyncEmbedClient(self._client, timeout)
 

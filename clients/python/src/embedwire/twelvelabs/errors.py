@@ -1,11 +1,11 @@
-"""The exceptions, in the shapes of twelvelabs 1.x, and what the server's failures become.
+"""Exceptions with the attributes of twelvelabs 1.x, and the conversion of the server's failures to them.
 
     ApiError                      status_code, headers, body
     ├── BadRequestError           status 400
     ├── ApiTimeoutError           the deadline passed; also a TimeoutError
-    └── ApiConnectionError        no server answered; also a ConnectionError
+    └── ApiConnectionError        no server responded; also a ConnectionError
 
-The `EmbedwireError` behind each, with the reason and the request id, is its `__cause__`.
+`__cause__` is the `EmbedwireError`, with the reason and the request id.
 """
 
 import re
@@ -14,11 +14,11 @@ from typing import Any
 from embedwire.errors import DeadlineExceededError, EmbedwireError, Failure, UnreachableError
 
 BAD_REQUEST = 400
-# Where the upstream documents its codes; it comes with its refusals.
+# The upstream's documentation of its error codes; the `docs_url` of its errors.
 DOCS_URL = "https://docs.twelvelabs.io/api-reference/error-codes"
 _OK = 200
 
-# Where the upstream was not asked there is no HTTP status; these say the same.
+# Equivalent HTTP status for failures without a response of the upstream.
 _STATUS_CODES = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
@@ -35,7 +35,7 @@ _STATUS_CODES = {
 }
 _INTERNAL = 500
 
-# Paths of the contract, in the words of `create`. One input of each modality at most is sent.
+# Field paths of the contract to parameters of `create`. There is at most one input of each modality.
 _PARAMETERS = [
     (re.compile(r"model_name$"), "model_name"),
     (re.compile(r"x-upstream-api-key$"), "api_key"),
@@ -54,12 +54,13 @@ _ABSENT = ("must hold at least one input", "is required")
 
 
 class ApiError(Exception):
-    """The call failed, or everything that it asked for.
+    """The call, or all of its inputs, failed.
 
     Attributes:
-        status_code: the upstream's HTTP status, or one that means the same if it was not asked.
-        headers: the upstream's rate limit headers, and `x-request-id`, by which the server's log has the details.
-        body: a dict with the upstream's `code`, `message` and `docs_url`, or with the server's own.
+        status_code: the upstream's HTTP status, or an equivalent one if there was no response of the upstream.
+        headers: the upstream's rate limit headers, and `x-request-id`, the id of the call in the server's log.
+        body: a dict with the `code`, `message` and `docs_url` of the upstream, or with `code` and `message` of the
+            server.
     """
 
     def __init__(
@@ -75,15 +76,15 @@ class ApiError(Exception):
         self.body = body
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """So that it can be copied, and sent from one process to another."""
-        return _rebuilt, (type(self), vars(self))
+        """Support pickle and copy: the default calls the constructor without arguments."""
+        return _unpickle, (type(self), vars(self))
 
     def __str__(self) -> str:
         return f"headers: {self.headers}, status_code: {self.status_code}, body: {self.body}"
 
 
 class BadRequestError(ApiError):
-    """Something in the request has to be mended: status 400."""
+    """The request is invalid: status 400."""
 
     def __init__(self, body: Any, headers: dict[str, str] | None = None) -> None:  # noqa: ANN401 - as in the SDK
         super().__init__(headers=headers, status_code=BAD_REQUEST, body=body)
@@ -94,32 +95,32 @@ class ApiTimeoutError(ApiError, TimeoutError):
 
 
 class ApiConnectionError(ApiError, ConnectionError):
-    """No server answered. The SDK raises `httpx.ConnectError` then."""
+    """No server responded. The SDK raises `httpx.ConnectError` then."""
 
 
-def _rebuilt(kind: type[ApiError], state: dict[str, Any]) -> ApiError:
+def _unpickle(kind: type[ApiError], state: dict[str, Any]) -> ApiError:
     error = kind.__new__(kind)
     vars(error).update(state)
     return error
 
 
 def api_error(error: EmbedwireError) -> ApiError:
-    """What to raise for this failure."""
-    said = error.upstream
-    headers = {**(said.rate_limit_headers if said else {}), "x-request-id": error.request_id}
+    """Convert an exception of the client to one of the SDK."""
+    upstream = error.upstream
+    headers = {**(upstream.rate_limit_headers if upstream else {}), "x-request-id": error.request_id}
     body, status = _body(error.failure), _status_code(error.failure)
     if isinstance(error, DeadlineExceededError):
         return ApiTimeoutError(headers=headers, status_code=status, body=body)
     if isinstance(error, UnreachableError):
         return ApiConnectionError(headers=headers, status_code=status, body=body)
-    is_foreign = said is not None and not (said.code or said.message or said.docs_url)
-    if status == BAD_REQUEST and not is_foreign:
+    is_unstructured = upstream is not None and not (upstream.code or upstream.message or upstream.docs_url)
+    if status == BAD_REQUEST and not is_unstructured:
         return BadRequestError(body, headers)
     return ApiError(headers=headers, status_code=status, body=body)
 
 
-def message(failure: Failure) -> str:
-    """One sentence for `error_message`: the upstream's words, else the server's."""
+def error_message(failure: Failure) -> str:
+    """Return the `error_message`: the message of the upstream, else of the server."""
     return (failure.upstream and failure.upstream.message) or str(_body(failure)["message"])
 
 
@@ -130,13 +131,13 @@ def _status_code(failure: Failure) -> int:
 
 
 def _body(failure: Failure) -> dict[str, str]:
-    said = failure.upstream
-    if said is not None and (said.code or said.docs_url):
-        body = {"code": said.code, "message": said.message, "docs_url": said.docs_url}
+    upstream = failure.upstream
+    if upstream is not None and (upstream.code or upstream.docs_url):
+        body = {"code": upstream.code, "message": upstream.message, "docs_url": upstream.docs_url}
         return {name: value for name, value in body.items() if value}
     if failure.reason != "INVALID_REQUEST" or not failure.violations:
         return {"code": failure.reason.lower() or failure.code.lower(), "message": failure.message}
-    # In the pattern of the upstream's own refusals, so that code which reads those can read these.
+    # Same format as the upstream's error bodies, for code that parses them.
     first = failure.violations[0]
     is_absent = first.description.startswith(_ABSENT)
     sentences = [_sentence(_parameter(item.field), item.description) for item in failure.violations]

@@ -1,4 +1,4 @@
-"""The forms in which the SDK takes a file, as inputs of the native client."""
+"""Conversion of the file arguments of the SDK to inputs of the native client."""
 
 import io
 import os
@@ -15,21 +15,21 @@ File = (
 )
 
 _BYTES = (bytes, bytearray, memoryview)
-_LONGEST_SHOWN = 100
+_MAX_SHOWN = 100
 
 
-def named_file(parameter: str, given: File) -> dict[str, Any]:
-    """The arguments that `Image` or `Audio` takes for this file.
+def media_arguments(parameter: str, given: File) -> dict[str, Any]:
+    """Return the arguments of `Image` or `Audio` for a file argument.
 
     Args:
-        parameter: what errors call it.
+        parameter: name of the parameter in error messages.
         given: a path (str or Path), a binary file, bytes, or one of the SDK's tuples (name, content[, media type[,
             headers]]).
 
     Raises:
-        FileNotFoundError: a str or Path that is no file.
-        TypeError: it has another form.
-        ValueError: headers of its own, which cannot be sent.
+        FileNotFoundError: a str or Path is not a file.
+        TypeError: the argument has another form.
+        ValueError: the tuple has headers, which cannot be sent.
     """
     name: str | None = None
     media_type: str | None = None
@@ -40,29 +40,29 @@ def named_file(parameter: str, given: File) -> dict[str, Any]:
         name, content, media_type, headers = (*given, None, None)[:4]
         if headers:
             raise ValueError(f"{parameter}: headers of a file cannot be sent; leave them out of the tuple")
-    # Parameters such as a charset come along from HTTP uploads; the upstream looks at the content anyway.
+    # Drop parameters such as a charset, which HTTP uploads often have. The upstream inspects the content anyway.
     kind = (media_type or "").partition(";")[0].strip()
     return {**_source(parameter, content), "file_name": name or "", "media_type": kind}
 
 
 def is_repeatable(arguments: Mapping[str, Any]) -> bool:
-    """Whether the content can be read again for another attempt."""
+    """Whether the content can be read again for another attempt. Rewinds a file."""
     file = arguments.get("file")
-    return file is None or _is_rewound(file)
+    return file is None or _rewind(file)
 
 
-def rewound(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same, ready to be read from its beginning, which is where the SDK always starts."""
+def rewind(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Rewind a file to its beginning, where the SDK always starts, and return the arguments."""
     if (file := arguments.get("file")) is not None:
-        _is_rewound(file)
+        _rewind(file)
     return arguments
 
 
-def _source(parameter: str, content: Any) -> dict[str, Any]:  # noqa: ANN401 - what the caller gives
+def _source(parameter: str, content: Any) -> dict[str, Any]:  # noqa: ANN401 - any argument
     if isinstance(content, _BYTES):
         return {"data": content}
     if isinstance(content, str | os.PathLike):
-        return {"path": _existing(parameter, content)}
+        return {"path": _existing_path(parameter, content)}
     if isinstance(content, io.TextIOBase):
         raise TypeError(f"{parameter}: the file must be open in binary mode ('rb')")
     if hasattr(content, "read"):
@@ -72,19 +72,19 @@ def _source(parameter: str, content: Any) -> dict[str, Any]:  # noqa: ANN401 - w
     )
 
 
-def _existing(parameter: str, path: str | os.PathLike[str]) -> Path:
-    shown = os.fspath(path)[:_LONGEST_SHOWN]
+def _existing_path(parameter: str, path: str | os.PathLike[str]) -> Path:
+    shown = os.fspath(path)[:_MAX_SHOWN]
     try:
         is_there = Path(path).exists() and not Path(path).is_dir()
-    except (OSError, ValueError):  # too long for a name, or with a NUL: content rather than a path
+    except (OSError, ValueError):  # too long, or with a NUL: probably content, not a path
         is_there = False
     if not is_there:
         raise FileNotFoundError(f"{parameter}: there is no file {shown!r}; give a path, bytes or a binary file")
     return Path(path)
 
 
-def _is_rewound(file: Any) -> bool:  # noqa: ANN401 - any file
-    """Go to its beginning, if it has a way back."""
+def _rewind(file: Any) -> bool:  # noqa: ANN401 - any file
+    """Rewind the file; return whether it is seekable."""
     try:
         file.seek(0)
     except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError

@@ -1,4 +1,4 @@
-"""`request_options`: what a single call may choose."""
+"""Options of a single call: `request_options`."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,13 +8,13 @@ from embedwire.requests import MESSAGE_BYTES
 
 
 class RequestOptions(TypedDict, total=False):
-    """The options of one call. Any other key is an error.
+    """Options of a single call. Any other key is an error.
 
     Attributes:
-        timeout_in_seconds: the deadline of everything, retries included.
-        max_retries: how many times what failed for a passing cause is tried again; 0 never. Without it the server
-            does what its own policy says.
-        chunk_size: size of the chunks in which files are uploaded, in bytes.
+        timeout_in_seconds: deadline of the call, retries included.
+        max_retries: largest number of retries after a transient failure; 0 means none. Without it the server's policy
+            applies.
+        chunk_size: size of the chunks of an upload, in bytes.
         additional_headers: may hold `x-request-id`.
         additional_body_parameters: may hold `text_truncate`.
     """
@@ -28,7 +28,7 @@ class RequestOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """The same, checked. None is what was not chosen."""
+    """Validated options. None means not given."""
 
     timeout: float | None = None
     max_retries: int | None = None
@@ -37,12 +37,12 @@ class Options:
     text_truncate: str | None = None
 
 
-def read_options(given: Mapping[str, Any] | None) -> Options:
-    """Check the options of a call.
+def parse_options(given: Mapping[str, Any] | None) -> Options:
+    """Validate the options of a call.
 
     Raises:
-        ValueError: a key that has no meaning here, or a value that cannot be meant.
-        TypeError: a value of the wrong type.
+        ValueError: a key is unknown, or a value is invalid.
+        TypeError: a value has the wrong type.
     """
     given = {} if given is None else given
     for name in given:
@@ -52,12 +52,12 @@ def read_options(given: Mapping[str, Any] | None) -> Options:
         _number(given, "timeout_in_seconds", lambda value: value >= 0, "0 or more"),
         _integer(given, "max_retries", 0),
         _integer(given, "chunk_size", 1, MESSAGE_BYTES),
-        _only(given, "additional_headers", "x-request-id"),
-        _only(given, "additional_body_parameters", "text_truncate"),
+        _single_value(given, "additional_headers", "x-request-id"),
+        _single_value(given, "additional_body_parameters", "text_truncate"),
     )
 
 
-_MOST = 2**32 - 1  # of an unsigned number in the contract
+_UINT32_MAX = 2**32 - 1  # the contract's type of max_retries
 _KNOWN = ", ".join(RequestOptions.__annotations__)
 
 
@@ -72,15 +72,15 @@ def _number(given: Mapping[str, Any], name: str, is_good: Callable[[float], bool
     return value
 
 
-def _integer(given: Mapping[str, Any], name: str, least: int, most: int = _MOST) -> int | None:
+def _integer(given: Mapping[str, Any], name: str, least: int, most: int = _UINT32_MAX) -> int | None:
     if isinstance(given.get(name), float):
         raise TypeError(f"request_options[{name!r}]: must be an int, got float")
     value: int | None = _number(given, name, lambda value: least <= value <= most, f"{least} to {most}")
     return value
 
 
-def _only(given: Mapping[str, Any], name: str, allowed: str) -> str | None:
-    """The one value that a mapping may hold."""
+def _single_value(given: Mapping[str, Any], name: str, allowed: str) -> str | None:
+    """Return the value of the only key that a mapping may have; None if absent."""
     values = given.get(name) or {}
     if not isinstance(values, Mapping):
         raise TypeError(f"request_options[{name!r}]: must be a mapping, got {type(values).__name__}")

@@ -1,4 +1,4 @@
-"""What became of each input, in the shapes of the SDK."""
+"""Conversion of results to the response types of the SDK."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from embedwire import files
 from embedwire.errors import EmbedwireError
 from embedwire.inputs import Input, Media
 from embedwire.results import Result, Segment
-from embedwire.twelvelabs.errors import message
+from embedwire.twelvelabs.errors import error_message
 from embedwire.twelvelabs.types import (
     AudioEmbeddingResult,
     AudioSegment,
@@ -18,13 +18,13 @@ from embedwire.twelvelabs.types import (
     TextEmbeddingResult,
 )
 
-# What the server calls a file without a name, as the SDK does.
+# Default file name of the server and of the SDK.
 _UNNAMED = "upload"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """One input that was sent: with a result its segments count, without one there is an error."""
+    """Outcome of one input: a result and segments, or an error."""
 
     sent: Input | None
     segments: tuple[Segment, ...]
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def response(outcomes: Mapping[str, Outcome]) -> EmbeddingResponse:
-    """The response for these outcomes, by modality; at least one of them has a result."""
+    """Build the response from the outcomes by modality; at least one must have a result."""
     text, image, audio = (outcomes.get(name) for name in ("text", "image", "audio"))
     return EmbeddingResponse(
         next(outcome.result.model_name for outcome in outcomes.values() if outcome.result is not None),
@@ -44,7 +44,7 @@ def response(outcomes: Mapping[str, Outcome]) -> EmbeddingResponse:
 
 
 def _error_message(outcome: Outcome) -> str | None:
-    return None if outcome.error is None else message(outcome.error.failure)
+    return None if outcome.error is None else error_message(outcome.error.failure)
 
 
 def _base_segments(outcome: Outcome) -> list[BaseSegment]:
@@ -62,7 +62,7 @@ def _audio_segments(outcome: Outcome) -> list[AudioSegment]:
 
 
 def _metadata(outcome: Outcome) -> BaseEmbeddingMetadata | None:
-    """As the upstream gives it; for a failed input, of which the server says nothing, what was sent."""
+    """Return the metadata of the upstream, or for a failed input, which has none, that of the request."""
     if outcome.result is not None:
         return BaseEmbeddingMetadata(outcome.result.input_url, outcome.result.input_filename)
     if not isinstance(outcome.sent, Media):

@@ -1,8 +1,8 @@
-"""The results, in the shapes of the SDK's pages and of twelvelabs 1.x.
+"""Response types with the attributes of the SDK's pages and of twelvelabs 1.x.
 
-They are frozen and plain: dataclasses in place of pydantic models, with `dict()`, `json()`, `model_dump()` and
-`model_dump_json()` as there. Offsets are seconds from the beginning of the file. A `float_` holds Python floats that
-are exactly the float32 values of the embedding.
+They are frozen dataclasses instead of pydantic models, with the methods `dict()`, `json()`, `model_dump()` and
+`model_dump_json()`. Offsets are seconds from the beginning of the file. The Python floats in `float_` are exactly equal
+to the float32 values of the embedding.
 """
 
 import dataclasses
@@ -13,14 +13,14 @@ _WIRE_NAMES = {"float_": "float"}
 
 
 class Shape:
-    """What all results have in common. Two are equal if they are of one type and hold the same."""
+    """Base class of the response types. Instances of one type with the same values are equal."""
 
     def model_dump(self) -> dict[str, Any]:
-        """All fields by their Python names, those without a value as None."""
+        """Return all fields by their Python names, including those that are None."""
         return {name: _plain(value, "model_dump") for name, value in vars(self).items()}
 
     def dict(self) -> dict[str, Any]:
-        """The fields that have a value, by the names of the HTTP API (`float`, not `float_`)."""
+        """Return the fields that are not None, by their names in the HTTP API (`float`, not `float_`)."""
         return {
             _WIRE_NAMES.get(name, name): _plain(value, "dict")
             for name, value in vars(self).items()
@@ -28,11 +28,11 @@ class Shape:
         }
 
     def model_dump_json(self) -> str:
-        """What `model_dump` gives, as JSON."""
+        """Return `model_dump` as JSON."""
         return json.dumps(self.model_dump(), ensure_ascii=False, separators=(",", ":"))
 
     def json(self) -> str:
-        """The same."""
+        """Return `model_dump` as JSON."""
         return self.model_dump_json()
 
     def __eq__(self, other: object) -> bool:
@@ -43,11 +43,11 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BaseEmbeddingMetadata(Shape):
-    """Where a media file came from.
+    """Source of a media file.
 
     Attributes:
-        input_url: its URL, if a URL was given.
-        input_filename: its name, if a file was given.
+        input_url: the URL, if a URL was given.
+        input_filename: the file name, if a file was given.
     """
 
     input_url: str | None = dataclasses.field(default=None, repr=False)
@@ -59,7 +59,7 @@ class BaseSegment(Shape):
     """One embedding.
 
     Attributes:
-        float_: its numbers, as many as the model has dimensions.
+        float_: the values, as many as the model has dimensions.
     """
 
     float_: list[float] | None = dataclasses.field(default=None, repr=False)
@@ -69,11 +69,11 @@ class BaseSegment(Shape):
 class AudioSegment(BaseSegment):
     """One embedding of a window of an audio file.
 
-    It has a further attribute, `embedding_option`, if the upstream says what of the audio was embedded.
+    It has the attribute `embedding_option` only if the upstream reports it.
 
     Attributes:
         start_offset_sec: start of the window, in seconds from the beginning of the file.
-        end_offset_sec: its end, if the upstream tells.
+        end_offset_sec: end of the window, likewise; None if the upstream does not report it.
     """
 
     start_offset_sec: float | None = None
@@ -81,7 +81,7 @@ class AudioSegment(BaseSegment):
 
     @classmethod
     def of(cls, float_: list[float], start: float | None, end: float | None, option: str) -> "AudioSegment":
-        """Make one, with `embedding_option` only if there is one, as the SDK does."""
+        """Create a segment; like the SDK, set `embedding_option` only if it is not empty."""
         segment = cls(float_, start, end)
         if option:
             object.__setattr__(segment, "embedding_option", option)
@@ -90,11 +90,11 @@ class AudioSegment(BaseSegment):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextEmbeddingResult(Shape):
-    """What became of the text.
+    """Result of the text.
 
     Attributes:
-        error_message: why it could not be embedded.
-        segments: its only segment; empty if it could not be embedded.
+        error_message: why it failed; None means success.
+        segments: one segment; empty if it failed.
     """
 
     error_message: str | None = dataclasses.field(default=None, repr=False)
@@ -103,12 +103,12 @@ class TextEmbeddingResult(Shape):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageEmbeddingResult(Shape):
-    """What became of the image.
+    """Result of the image.
 
     Attributes:
-        error_message: why it could not be embedded.
-        segments: its only segment; empty if it could not be embedded.
-        metadata: where it came from.
+        error_message: why it failed; None means success.
+        segments: one segment; empty if it failed.
+        metadata: source of the file.
     """
 
     error_message: str | None = dataclasses.field(default=None, repr=False)
@@ -118,12 +118,12 @@ class ImageEmbeddingResult(Shape):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AudioEmbeddingResult(Shape):
-    """What became of the audio.
+    """Result of the audio.
 
     Attributes:
-        segments: its segments in the upstream's order; empty if it could not be embedded.
-        error_message: why it could not be embedded.
-        metadata: where it came from.
+        segments: the segments in the upstream's order; empty if it failed.
+        error_message: why it failed; None means success.
+        metadata: source of the file.
     """
 
     segments: list[AudioSegment] | None = None
@@ -133,7 +133,7 @@ class AudioEmbeddingResult(Shape):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EmbeddingResponse(Shape):
-    """What `create` returns.
+    """Return value of `create`.
 
     Attributes:
         model_name: the model, as the upstream names it.

@@ -69,7 +69,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
     """The deadline of the call, or the server's default for a call without one, has passed.
     Code: DEADLINE_EXCEEDED.
-    Sample: the deadline passed before every input was answered
+    Sample: the deadline passed before all inputs were embedded
     """
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 10
     """The caller cancelled the call or went away. Seen in metrics and logs only.
@@ -84,7 +84,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 12
     """The caller is known and not allowed to do this; the violation names the field.
     Code: PERMISSION_DENIED.
-    Sample: inputs[0].audio: the token of search does not allow this; it allows: text
+    Sample: inputs[0].audio: the token of search does not permit this; it permits: text
     """
     ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: _ErrorReason.ValueType  # 13
     """The upstream refused the key that the caller passed on.
@@ -94,7 +94,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_CALLER_STALLED: _ErrorReason.ValueType  # 14
     """The caller took nothing from the stream for too long.
     Code: ABORTED.
-    Sample: no message was taken for 60 s; read the stream while it is sent
+    Sample: no message was taken for 60 s; read the stream continuously
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
     """The server has as much work as it accepts; retry after the given delay, which is also in
@@ -112,7 +112,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The server is shutting down and could not finish the call; retry at once, another replica will
     take it. New calls are refused by gRPC itself then, with the same code and without a reason.
     Code: UNAVAILABLE.
-    Sample: the server is shutting down; another replica will take the call
+    Sample: the server is shutting down; retry: another replica will accept the call
     """
     ERROR_REASON_UPSTREAM_RATE_LIMITED: _ErrorReason.ValueType  # 200
     """The upstream answered that its rate limit is reached.
@@ -127,7 +127,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_UPSTREAM_CREDENTIALS: _ErrorReason.ValueType  # 202
     """The upstream does not accept the key that the server is configured with; its operator must act.
     Code: FAILED_PRECONDITION.
-    Sample: the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY
+    Sample: the upstream rejected the server's API key; the operator must correct TWELVELABS_API_KEY
     """
     ERROR_REASON_UPSTREAM_PERMISSION_DENIED: _ErrorReason.ValueType  # 203
     """The upstream account may not do this: plan, region or ownership.
@@ -154,12 +154,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """The upstream's answer is not what its API promises: not JSON, cut short, without segments
     or model name, a number that is not finite, a vector of other dimensions.
     Code: INTERNAL.
-    Sample: the upstream's reply cannot be used: it ends in the middle
+    Sample: the upstream's reply cannot be used: it is truncated
     """
     ERROR_REASON_UPSTREAM_INCOMPATIBLE: _ErrorReason.ValueType  # 208
     """The upstream does not understand what the gateway sends: a wrong base URL, or another version of its API.
     Code: INTERNAL.
-    Sample: the upstream does not understand this server; its operator must check --upstream
+    Sample: the upstream does not support this request; the operator must check --upstream
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 300
     """Something failed in the gateway itself. The details are in its log under the request id. If it lacks a
@@ -228,7 +228,7 @@ Sample: the reply is larger than 4194304 bytes; use CreateEmbedding, which strea
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
 """The deadline of the call, or the server's default for a call without one, has passed.
 Code: DEADLINE_EXCEEDED.
-Sample: the deadline passed before every input was answered
+Sample: the deadline passed before all inputs were embedded
 """
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 10
 """The caller cancelled the call or went away. Seen in metrics and logs only.
@@ -243,7 +243,7 @@ Sample: this server does not accept the bearer token
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 12
 """The caller is known and not allowed to do this; the violation names the field.
 Code: PERMISSION_DENIED.
-Sample: inputs[0].audio: the token of search does not allow this; it allows: text
+Sample: inputs[0].audio: the token of search does not permit this; it permits: text
 """
 ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS: ErrorReason.ValueType  # 13
 """The upstream refused the key that the caller passed on.
@@ -253,7 +253,7 @@ Sample: the upstream does not accept the key in the metadata key x-upstream-api-
 ERROR_REASON_CALLER_STALLED: ErrorReason.ValueType  # 14
 """The caller took nothing from the stream for too long.
 Code: ABORTED.
-Sample: no message was taken for 60 s; read the stream while it is sent
+Sample: no message was taken for 60 s; read the stream continuously
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
 """The server has as much work as it accepts; retry after the given delay, which is also in
@@ -271,7 +271,7 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 102
 """The server is shutting down and could not finish the call; retry at once, another replica will
 take it. New calls are refused by gRPC itself then, with the same code and without a reason.
 Code: UNAVAILABLE.
-Sample: the server is shutting down; another replica will take the call
+Sample: the server is shutting down; retry: another replica will accept the call
 """
 ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 200
 """The upstream answered that its rate limit is reached.
@@ -286,7 +286,7 @@ Sample: usage_limit_exceeded
 ERROR_REASON_UPSTREAM_CREDENTIALS: ErrorReason.ValueType  # 202
 """The upstream does not accept the key that the server is configured with; its operator must act.
 Code: FAILED_PRECONDITION.
-Sample: the upstream refused the server's API key; its operator must set TWELVELABS_API_KEY
+Sample: the upstream rejected the server's API key; the operator must correct TWELVELABS_API_KEY
 """
 ERROR_REASON_UPSTREAM_PERMISSION_DENIED: ErrorReason.ValueType  # 203
 """The upstream account may not do this: plan, region or ownership.
@@ -313,12 +313,12 @@ ERROR_REASON_UPSTREAM_MALFORMED_REPLY: ErrorReason.ValueType  # 207
 """The upstream's answer is not what its API promises: not JSON, cut short, without segments
 or model name, a number that is not finite, a vector of other dimensions.
 Code: INTERNAL.
-Sample: the upstream's reply cannot be used: it ends in the middle
+Sample: the upstream's reply cannot be used: it is truncated
 """
 ERROR_REASON_UPSTREAM_INCOMPATIBLE: ErrorReason.ValueType  # 208
 """The upstream does not understand what the gateway sends: a wrong base URL, or another version of its API.
 Code: INTERNAL.
-Sample: the upstream does not understand this server; its operator must check --upstream
+Sample: the upstream does not support this request; the operator must check --upstream
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 300
 """Something failed in the gateway itself. The details are in its log under the request id. If it lacks a

@@ -11,6 +11,6 @@ interface Answers<A> {
      */
     Optional<A> read() throws InterruptedException;
 
-    /** Ends the call; who waits for it goes on. */
+    /** Cancels the call; a pending read returns. */
     void cancel();
 }

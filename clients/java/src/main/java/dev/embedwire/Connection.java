@@ -25,7 +25,7 @@ record Connection(
         Optional<String> upstreamApiKey,
         Optional<Duration> timeout,
         boolean waitForReady,
-        boolean retryRefusals) {
+        boolean retryOnPushback) {
     static final String VERSION = "0.1.0";
 
     private static final Metadata.Key<String> REQUEST_ID = key("x-request-id");
@@ -55,7 +55,7 @@ record Connection(
                             target, tls.map(Tls::credentials).orElseGet(InsecureChannelCredentials::create))
                     .userAgent("embedwire-java/" + VERSION)
                     .maxInboundMessageSize(RECEIVED_BYTES)
-                    .disableServiceConfigLookUp(); // so that nobody else makes a policy of retries
+                    .disableServiceConfigLookUp(); // no retry policy from DNS
             tls.flatMap(Tls::serverName).ifPresent(builder::overrideAuthority);
             if (isLocal(target)) {
                 builder.proxyDetector(address -> null); // credentials for this machine do not go to a proxy

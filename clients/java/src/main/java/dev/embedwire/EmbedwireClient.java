@@ -180,7 +180,7 @@ public final class EmbedwireClient implements AutoCloseable {
         return new Attempts<>(
                 () -> new Call<>(channel, method, chosen, connection.metadata(requestId)).with(message),
                 requireNonNull(chosen.getDeadline()),
-                !connection.retryRefusals());
+                !connection.retryOnPushback());
     }
 
     /** The only answer to the only message. */
@@ -226,7 +226,7 @@ public final class EmbedwireClient implements AutoCloseable {
         private Optional<String> upstreamApiKey = Optional.empty();
         private Optional<Duration> timeout = Optional.empty();
         private boolean waitForReady;
-        private boolean retryRefusals = true;
+        private boolean retryOnPushback = true;
 
         private Builder(String target) {
             this.target = requireNonNull(target, "target");
@@ -292,11 +292,11 @@ public final class EmbedwireClient implements AutoCloseable {
          * Calls once more, as soon as the server asks for and within the timeout, what it refused before it did any
          * work. Nothing else is repeated, nor is an upload.
          *
-         * @param retryRefusals whether to; true unless chosen
+         * @param retryOnPushback whether to; true unless chosen
          * @return this
          */
-        public Builder retryRefusals(boolean retryRefusals) {
-            this.retryRefusals = retryRefusals;
+        public Builder retryOnPushback(boolean retryOnPushback) {
+            this.retryOnPushback = retryOnPushback;
             return this;
         }
 
@@ -308,7 +308,7 @@ public final class EmbedwireClient implements AutoCloseable {
          */
         public EmbedwireClient build() {
             return new EmbedwireClient(
-                    new Connection(target, tls, token, upstreamApiKey, timeout, waitForReady, retryRefusals));
+                    new Connection(target, tls, token, upstreamApiKey, timeout, waitForReady, retryOnPushback));
         }
     }
 }

@@ -18,8 +18,8 @@ import java.util.OptionalDouble;
  * @param mediaDurationSec length of the audio in seconds; empty if the upstream does not tell
  * @param attempts how many upstream requests were made
  * @param timings where the time went
- * @param upstream who answered: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not the real model's
- *     and do not belong into a real index
+ * @param upstream the upstream: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not those of the real
+ *     model, do not store them in a real index
  * @param failure why the input failed; empty means success
  * @param requestId the id of the call, under which the server's log has the details
  */

@@ -76,8 +76,8 @@ public final class Source {
     }
 
     /**
-     * A stream, which is read to its end by a thread of the client while the call runs. Who opened it closes it; it can
-     * be sent once.
+     * A stream, which is read to its end by a thread of the client while the call runs. It is not closed, and can be
+     * sent once.
      *
      * @param stream gives the bytes
      * @return the source

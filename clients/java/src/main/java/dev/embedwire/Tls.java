@@ -8,7 +8,7 @@ import java.io.UncheckedIOException;
 import java.util.Optional;
 
 /**
- * How the server proves who it is, and this client too if it must. Certificates and keys are PEM.
+ * TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM.
  *
  * <p>A private key is PKCS #8 ({@code BEGIN PRIVATE KEY}). The older forms ({@code BEGIN RSA PRIVATE KEY}, {@code BEGIN
  * EC PRIVATE KEY}) are read too if {@code org.bouncycastle:bcpkix-jdk18on} is on the class path.

@@ -13,8 +13,8 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * Writes an upload, in a thread of its own: the request, then the chunks of each file. What a file fails with is kept
- * for whoever reads the answers, and ends the call.
+ * Writes an upload in its own thread: the request, then the chunks of each file. The exception of a file is kept for
+ * the reader of the responses, and cancels the call.
  */
 final class Upload implements Runnable {
     private final Call<CreateEmbeddingFromUploadRequest, ?> call;
@@ -56,7 +56,7 @@ final class Upload implements Runnable {
         } catch (RuntimeException error) {
             fail(error);
         } catch (InterruptedException error) {
-            call.cancel(); // nobody but a caller's stream could have done it
+            call.cancel(); // only a stream of the caller can interrupt
         }
     }
 

@@ -30,7 +30,7 @@ class ClientTest {
                 () -> EmbedwireClient.builder(target).token("tok").build().close());
     }
 
-    /** And to no other, nor to whatever a name server of somebody else's choice takes for this one. */
+    /** Credentials go to no other target in plain text, nor to a local name that a custom DNS server resolves. */
     @ParameterizedTest
     @ValueSource(
             strings = {

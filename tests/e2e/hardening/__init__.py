@@ -1,0 +1,1 @@
+"""Slow, broken and hostile callers: the response to each of them, and that other callers are served."""

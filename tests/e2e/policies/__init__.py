@@ -1,0 +1,1 @@
+"""Retries, rate limits and load shedding over real sockets."""
