@@ -103,7 +103,7 @@ async def ends_with(codes: set[grpc.StatusCode], scenario: Callable[[], Awaitabl
             return True
         if load.longest_pause < 0.05:
             return False
-    pytest.skip("this machine gives the callers too little CPU")
+    return False
 
 
 @pytest.mark.parametrize("callers", [4, 100])

@@ -2,6 +2,7 @@
 
 import decimal
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -109,24 +110,22 @@ class Group(BaseModel):
         return text
 
 
-def _check_file(path: Path) -> Path:
+def _check_path(path: Path, kind: str, is_kind: Callable[[Path], bool]) -> Path:
     try:
-        if path.is_file():
+        if is_kind(path):
             return path
-        text = "is not a file" if path.exists() else "does not exist"
+        text = f"is not a {kind}" if path.exists() else "does not exist"
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
     raise ValueError(f"{path} {text}")
+
+
+def _check_file(path: Path) -> Path:
+    return _check_path(path, "file", Path.is_file)
 
 
 def _check_directory(path: Path) -> Path:
-    try:
-        if path.is_dir():
-            return path
-        text = "is not a directory" if path.exists() else "does not exist"
-    except OSError as error:
-        text = f"cannot be read: {error.strerror}"
-    raise ValueError(f"{path} {text}")
+    return _check_path(path, "directory", Path.is_dir)
 
 
 ExistingFile = Annotated[Path, AfterValidator(_check_file)]
