@@ -173,7 +173,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
     The same value is the `reason` of a Failure, the `reason` of the
     google.rpc.ErrorInfo in the trailers of a failed call (there without the
-    prefix ERROR_REASON_, in the domain "embedwire"), the label in the metrics
+    prefix ERROR_REASON_, in the domain "embedwire.dev"), the label in the metrics
     and the field in the log. Each value has exactly one gRPC status code.
 
     The number tells the group: 1-99 the caller can mend it, 100-199 a policy of
