@@ -120,7 +120,7 @@ test: .venv/installed ## Run the tests
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal
 
 PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
-	half_open_uploads lifecycle security bad_input open_services tls tokens observability)
+	half_open_uploads lifecycle drain_under_load security bad_input open_services tls tokens observability)
 
 .PHONY: test-public-api
 test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only

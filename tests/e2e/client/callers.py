@@ -5,7 +5,10 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol, Self
 
-from embedwire import AsyncClient, AsyncStream, Client, Event, Model, Stream
+from embedwire import AsyncClient, AsyncStream, Audio, Client, Event, Image, Model, Stream
+
+BROKEN = Image(data=b"no image", key="broken")  # the upstream rejects it
+SOUND = Audio(url="http://media.test/a.mp3")  # a scripted upstream answers it without a fetch
 
 
 class Events(AsyncIterator[Event]):
