@@ -296,7 +296,7 @@ async def test_certificates_of_a_trusted_authority(tmp_path: Path) -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     async for _ in server.stub.CreateEmbedding(TEXT, timeout=9):
                         pass
-                reported[cause] = failed(caught.value).info.metadata["cause"]
+                reported[cause] = failed(caught.value).failure.cause
             changing.certificate = authority.issue_cert("localhost")
             assert len([event async for event in server.stub.CreateEmbedding(TEXT, timeout=9)]) == 2
 

@@ -2,7 +2,8 @@
 
 `embedwire.v1.Failure` has everything. The messages of google.rpc repeat parts of it, for tools that know only those.
 All trailers of a failed call together have at most 3 KiB as encoded: proxies replace larger ones by a status of their
-own (nginx has buffers of 4 KiB by default). What does not fit is left out: first the repetitions, then parts of Failure.
+own (nginx has buffers of 4 KiB by default). What does not fit is left out: first what is repeated, then
+parts of Failure.
 """
 
 from collections.abc import Iterator

@@ -75,7 +75,8 @@ class ErrorInterceptor:
                 await stream.write(last)
                 return None
             call.count_sent()  # gRPC sends what the handler returns
-            return serialize(last)
+            data: bytes = serialize(last)
+            return data
 
         if handler.response_streaming:
             return handlers.changed(handler, response_serializer=None, run=self._translated(write))
