@@ -150,11 +150,11 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 	@touch $@
 
 .PHONY: test-clients
-test-clients: check-tools .venv/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
+test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
 	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
 	cd clients/java && mvn --quiet --batch-mode verify
-	$(SCRUBBED) $(BIN)/pytest -q tests/e2e/recipes.py
+	$(SCRUBBED) $(BIN)/pytest -q tests/e2e/recipes.py tests/contract/toolchains.py
 	@$(MAKE) --no-print-directory conformance
 
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system

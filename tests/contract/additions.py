@@ -1,4 +1,4 @@
-"""A copy of the contract with the likely additions of the next year. It is compiled by tests only, and never shipped."""
+"""A copy of the contract with the likely additions of the next year, which tests compile. It is never shipped."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,13 @@ ADDITIONS = (
     ),
     (
         "    AudioInput audio = 4;\n",
-        "\n    // A video file.\n    VideoInput video = 5;\n\n    // A text with an image.\n    TextImageInput text_image = 6;\n",
+        """
+    // A video file.
+    VideoInput video = 5;
+
+    // A text with an image.
+    TextImageInput text_image = 6;
+""",
     ),
     (
         "  optional double start_offset_sec = 2;\n",
@@ -36,7 +42,13 @@ ADDITIONS = (
     # New forms of vectors.
     (
         "    bytes float32_le = 3;\n",
-        "\n    // As signed bytes.\n    bytes int8 = 4;\n\n    // As indexes with values.\n    SparseValues sparse = 5;\n",
+        """
+    // As signed bytes.
+    bytes int8 = 4;
+
+    // As indexes with values.
+    SparseValues sparse = 5;
+""",
     ),
     (
         "  VECTOR_ENCODING_FLOAT32_LE = 2;\n",

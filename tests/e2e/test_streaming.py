@@ -17,7 +17,7 @@ from tests.support.upstreams import Visit, reply
 
 @pytest.mark.parametrize("most", [0, 1, 5, 1000])
 async def test_segments_share_messages(serve: Serve, most: int) -> None:
-    """A message has at most the requested number of segments, and all arrive in order; the default is one event each."""
+    """A message has at most the requested number of segments, and all arrive in order; by default it has one event."""
     async with serve() as served:
         asked = request(file_input("audio", media.wav(60)), text_input(), max_segments_per_message=most)
         responses = [response async for response in served.stub.CreateEmbedding(asked, timeout=30)]
