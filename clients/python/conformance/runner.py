@@ -57,8 +57,7 @@ def outcome(job: Json) -> Json:
                             found["cancelled"] = True
                             break
             else:
-                call: Any = client.embed if job["call"] == "embed" else client.embed_unary
-                for embedding in call(*asked, **options(job)):
+                for embedding in client.embed(*asked, **options(job)):
                     found["events"] += map(event, (*embedding.segments, embedding.result))
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
         found["error"] = error(caught)
@@ -82,8 +81,7 @@ async def outcome_async(job: Json) -> Json:
                             found["cancelled"] = True
                             break
             else:
-                call: Any = client.embed if job["call"] == "embed" else client.embed_unary
-                for embedding in await call(*asked, **options(job)):
+                for embedding in await client.embed(*asked, **options(job)):
                     found["events"] += map(event, (*embedding.segments, embedding.result))
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
         found["error"] = error(caught)

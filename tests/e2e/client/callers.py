@@ -9,6 +9,8 @@ from embedwire import AsyncClient, AsyncStream, Audio, Client, Event, Image, Mod
 
 BROKEN = Image(data=b"no image", key="broken")  # the upstream rejects it
 SOUND = Audio(url="http://media.test/a.mp3")  # a scripted upstream answers it without a fetch
+# One input that is answered by a stream; one text alone is answered by the unary call.
+PICTURE = Image(url="http://media.test/a.png")
 
 
 class Events(AsyncIterator[Event]):
@@ -52,8 +54,6 @@ class Caller(Protocol):
 
     async def embed(self, model: str, inputs: Any, **options: Any) -> Any: ...
 
-    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any: ...
-
     async def models(self, **options: Any) -> list[Model]: ...
 
     async def close(self) -> None: ...
@@ -72,9 +72,6 @@ class InThreads:
 
     async def embed(self, model: str, inputs: Any, **options: Any) -> Any:
         return await asyncio.to_thread(self.client.embed, model, inputs, **options)
-
-    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any:
-        return await asyncio.to_thread(self.client.embed_unary, model, inputs, **options)
 
     async def models(self, **options: Any) -> list[Model]:
         found: list[Model] = await asyncio.to_thread(self.client.models, **options)
@@ -97,9 +94,6 @@ class InTheLoop:
 
     async def embed(self, model: str, inputs: Any, **options: Any) -> Any:
         return await self.client.embed(model, inputs, **options)
-
-    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any:
-        return await self.client.embed_unary(model, inputs, **options)
 
     async def models(self, **options: Any) -> list[Model]:
         return await self.client.models(**options)

@@ -6,11 +6,11 @@ import grpc
 
 from embedwire import EmbedwireError, Failure
 from embedwire.details import error_from_call
-from embedwire.replies import failure as read_failure
+from embedwire.details import failure as read_failure
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core import errors
 from embedwire_server.core.errors import Reason
-from embedwire_server.rpc import encode, status
+from embedwire_server.rpc import error_details, status
 
 
 def failed(reason: Reason, message: str = "so it is", **more: Any) -> errors.GatewayError:
@@ -36,9 +36,9 @@ class Call:
 
 
 def by_status(error: errors.GatewayError) -> EmbedwireError:
-    trailers = [("x-request-id", "theirs"), (status.DETAILS_KEY, status.details(error))]
-    return error_from_call(Call(status.code(error), status.text(error), trailers), "mine")
+    trailers = [("x-request-id", "theirs"), (error_details.DETAILS_KEY, error_details.details(error))]
+    return error_from_call(Call(status.code(error), status.message(error), trailers), "mine")
 
 
 def by_result(error: errors.GatewayError) -> Failure:
-    return read_failure(pb.Failure.FromString(encode.failure_message(error).SerializeToString()))
+    return read_failure(pb.Failure.FromString(error_details.failure_message(error).SerializeToString()))

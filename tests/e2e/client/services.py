@@ -35,17 +35,33 @@ async def service(address: str = "127.0.0.1:0", **methods: Any) -> AsyncGenerato
 
 def vector(values: Sequence[float] = (1.0, 2.0)) -> pb.Vector:
     data = struct.pack(f"<{len(values)}f", *values)
-    return pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT32_LE, dimensions=len(values), data=data)
+    return pb.Vector(dimensions=len(values), float32_le=data)
 
 
 def segment(index: int = 0, place: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
     chosen: dict[str, Any] = {"text": pb.TextSegment(), "vector": vector()} | more
-    return pb.CreateEmbeddingResponse(segment=pb.Segment(input_index=index, segment_index=place, **chosen))
+    made = pb.Segment(input_index=index, segment_index=place, **chosen)
+    return pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(segment=made)])
 
 
 def result(index: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
     chosen: dict[str, Any] = {"model_name": "m", "dimensions": 2, "segment_count": 1, "upstream": "custom"} | more
-    return pb.CreateEmbeddingResponse(result=pb.InputResult(input_index=index, **chosen))
+    made = pb.InputResult(input_index=index, **chosen)
+    return pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(result=made)])
+
+
+def unary(*inputs: int, **more: Any) -> pb.CreateEmbeddingUnaryResponse:
+    """The answer of CreateEmbeddingUnary for inputs of these indices."""
+    embeddings = [
+        pb.InputEmbedding(result=result(index, **more).events[0].result, segments=[segment(index).events[0].segment])
+        for index in inputs
+    ]
+    return pb.CreateEmbeddingUnaryResponse(embeddings=embeddings)
+
+
+def uploaded(response: pb.CreateEmbeddingResponse) -> pb.CreateEmbeddingFromUploadResponse:
+    """The same events as an answer to an upload."""
+    return pb.CreateEmbeddingFromUploadResponse(events=response.events)
 
 
 def answering(*events: pb.CreateEmbeddingResponse) -> Any:
@@ -90,11 +106,7 @@ class Recorder:
 
     async def unary(self, request: Any, context: Context) -> pb.CreateEmbeddingUnaryResponse:
         self._note(request, context)
-        embeddings = [
-            pb.InputEmbedding(result=result(index).result, segments=[segment(index).segment])
-            for index in range(len(request.inputs))
-        ]
-        return pb.CreateEmbeddingUnaryResponse(embeddings=embeddings)
+        return unary(*range(len(request.inputs)))
 
     async def models(self, request: Any, context: Context) -> pb.ListModelsResponse:
         self._note(request, context)
@@ -114,8 +126,8 @@ class Recorder:
             self.files[-1].hash.update(chunk.data)
             self.files[-1].is_complete = chunk.last
         for index in range(len(request.inputs)):
-            yield pb.CreateEmbeddingFromUploadResponse(segment=segment(index).segment)
-            yield pb.CreateEmbeddingFromUploadResponse(result=result(index).result)
+            yield uploaded(segment(index))
+            yield uploaded(result(index))
 
     def serving(self, *address: str) -> contextlib.AbstractAsyncContextManager[str]:
         return service(

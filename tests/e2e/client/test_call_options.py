@@ -7,7 +7,7 @@ import pytest
 
 from embedwire import Audio, DeadlineExceededError, Image, RequestError, Result, Text
 from embedwire.v1 import embedding_pb2 as pb
-from tests.e2e.client.callers import BROKEN, Connect, taken
+from tests.e2e.client.callers import BROKEN, PICTURE, SOUND, Connect, taken
 from tests.e2e.client.services import Recorder
 from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
@@ -34,14 +34,13 @@ async def test_the_deadline_that_the_server_sees(
     recorder = Recorder()
     async with recorder.serving() as target, connect(target, timeout=of_client) as client:
         await client.embed("m", asked, timeout=of_call)
-        await client.embed_unary("m", asked, timeout=of_call)
         await taken(await client.stream("m", asked, timeout=of_call))
         await client.models(timeout=of_call)
 
-    assert len(recorder.remaining) == 4
-    for remaining in recorder.remaining[:3]:
+    assert len(recorder.remaining) == 3
+    for remaining in recorder.remaining[:2]:
         assert remaining == pytest.approx(expected, rel=0.01, abs=5)
-    assert recorder.remaining[3] == pytest.approx(expected if of_client or of_call else 60, rel=0.01, abs=5)
+    assert recorder.remaining[2] == pytest.approx(expected if of_client or of_call else 60, rel=0.01, abs=5)
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300, 1e12])
@@ -63,8 +62,8 @@ async def test_the_deadline_ends_a_call(connect: Connect, scripted: Scripted) ->
 
     async with scripted(script) as (served, _), connect(served.app.target) as client:
         calls = [
-            make("marengo3.0", Text("a"), timeout=seconds, request_id="mine")
-            for make in (client.embed, client.embed_unary)
+            client.embed("marengo3.0", asked, timeout=seconds, request_id="mine")
+            for asked in (Text("a"), SOUND)
             for seconds in (0.3, 0)
         ]
         found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
@@ -80,9 +79,9 @@ async def test_the_deadline_ends_a_call(connect: Connect, scripted: Scripted) ->
 async def test_an_invalid_timeout_is_refused(connect: Connect, seconds: float) -> None:
     """A negative timeout, or one that is not a number, is a ValueError, for a client as for a call."""
     async with connect(NO_SERVER) as client:
-        for make in (client.embed, client.embed_unary):
+        for asked in (Text("a"), SOUND):
             with pytest.raises(ValueError, match="timeout"):
-                await make("m", Text("a"), timeout=seconds)
+                await client.embed("m", asked, timeout=seconds)
         with pytest.raises(ValueError, match="timeout"):
             await client.stream("m", Text("a"), timeout=seconds)
         with pytest.raises(ValueError, match="timeout"):
@@ -97,14 +96,14 @@ async def test_the_request_id_is_sent_and_returned(connect: Connect, served: Ser
     recorder = Recorder()
     mine = {"request_id": "my-id_1.2:3"}
     async with recorder.serving() as target, connect(target) as client:
-        embedding = await client.embed("m", Text("a"), timeout=10, **mine)
-        unary = await client.embed_unary("m", Text("a"), timeout=10, **mine)
+        embedding = await client.embed("m", PICTURE, timeout=10, **mine)
+        unary = await client.embed("m", Text("a"), timeout=10, **mine)
         events = await client.stream("m", Text("a"), timeout=10, **mine)
         *_, done = await taken(events)
     async with connect(served.app.target) as client:
-        for make in (client.embed, client.embed_unary):
+        for asked in (BROKEN, Text("")):
             with pytest.raises(RequestError) as caught:
-                await make("marengo3.0", BROKEN, timeout=10, **mine)
+                await client.embed("marengo3.0", asked, timeout=10, **mine)
             assert caught.value.request_id == "my-id_1.2:3"
             assert "my-id_1.2:3" in str(caught.value)
 
@@ -130,7 +129,7 @@ async def test_an_id_that_the_server_would_replace_is_refused(connect: Connect, 
     """A request id that the server would replace is a ValueError before anything is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
-        for make in (client.embed, client.embed_unary, client.stream):
+        for make in (client.embed, client.stream):
             with pytest.raises(ValueError, match="request_id"):
                 await make("m", Text("a"), request_id=wrong)
     assert recorder.requests == []
@@ -151,26 +150,27 @@ async def test_options_reach_the_server(connect: Connect) -> None:
     ]
     async with recorder.serving() as target, connect(target) as client:
         await client.embed("marengo", asked, max_retries=0, timeout=10)
-        await client.embed_unary("marengo", asked, timeout=10)
+        await client.embed("marengo", asked[1], timeout=10)
 
     streamed, unary = recorder.requests
     for request in (streamed, unary):
         assert request.model_name == "marengo"
         assert request.vector_encoding == pb.VECTOR_ENCODING_FLOAT32_LE
-        inputs = request.inputs
-        assert [item.key for item in inputs] == ["k", "", "", "", "", "ü", "", ""]
-        assert [item.text.truncate for item in inputs[:4]] == [
-            pb.TRUNCATE_UNSPECIFIED,
-            pb.TRUNCATE_NONE,
-            pb.TRUNCATE_START,
-            pb.TRUNCATE_END,
-        ]
-        assert [item.text.value for item in inputs[:4]] == ["a", "b", "c", "d"]
-        assert (inputs[4].audio.source.url, inputs[4].audio.start_offset_sec) == ("http://media.test/a.mp3", 1.5)
-        assert inputs[5].audio.HasField("start_offset_sec")
-        assert not inputs[6].audio.HasField("start_offset_sec")
-        assert inputs[6].audio.source.file == pb.FileSource(data=b"s", file_name="s.mp3", media_type="audio/mpeg")
-        assert inputs[7].image.source.file == pb.FileSource(data=b"i", file_name="i.bin", media_type="image/png")
+    inputs = streamed.inputs
+    assert [item.key for item in inputs] == ["k", "", "", "", "", "ü", "", ""]
+    assert [item.text.truncate for item in inputs[:4]] == [
+        pb.TRUNCATE_UNSPECIFIED,
+        pb.TRUNCATE_NONE,
+        pb.TRUNCATE_START,
+        pb.TRUNCATE_END,
+    ]
+    assert [item.text.value for item in inputs[:4]] == ["a", "b", "c", "d"]
+    assert (inputs[4].audio.source.url, inputs[4].audio.start_offset_sec) == ("http://media.test/a.mp3", 1.5)
+    assert inputs[5].audio.HasField("start_offset_sec")
+    assert not inputs[6].audio.HasField("start_offset_sec")
+    assert inputs[6].audio.source.file == pb.FileSource(data=b"s", file_name="s.mp3", media_type="audio/mpeg")
+    assert inputs[7].image.source.file == pb.FileSource(data=b"i", file_name="i.bin", media_type="image/png")
+    assert unary.inputs == inputs[1:2]
     assert streamed.HasField("max_retries")
     assert not unary.HasField("max_retries")
 
@@ -180,6 +180,7 @@ async def test_options_reach_the_server(connect: Connect) -> None:
     [
         ({"timeut": 5}, TypeError, "timeut"),
         ({"max_retries": -1}, ValueError, "max_retries"),
+        ({"max_retries": 2**31}, ValueError, "max_retries"),
         ({"timeout": float("nan")}, ValueError, "timeout"),
     ],
 )
@@ -189,9 +190,9 @@ async def test_invalid_options_are_refused(
     """An unknown or invalid option is an error that names it in every method; nothing is sent."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
-        for method in (client.embed, client.embed_unary):
+        for asked in (Text("a"), PICTURE):
             with pytest.raises(error, match=named):
-                await method("m", Text("a"), **options)
+                await client.embed("m", asked, **options)
         with pytest.raises(error, match=named):
             await taken(await client.stream("m", Text("a"), **options))
 

@@ -8,7 +8,7 @@ import pytest
 
 from embedwire import Audio, Embedding, GatewayError, RequestError, Result, Segment, Text, UpstreamError
 from embedwire.v1 import embedding_pb2 as pb
-from tests.e2e.client.callers import BROKEN, Connect, taken
+from tests.e2e.client.callers import BROKEN, PICTURE, Connect, taken
 from tests.e2e.client.services import answering, result, segment, service
 from tests.support import media
 from tests.support.serving import Scripted, Served
@@ -108,7 +108,7 @@ async def test_a_failed_input_voids_its_segments(connect: Connect, scripted: Scr
 
 @pytest.mark.parametrize("wrap", [False, True], ids=["alone", "list"])
 async def test_the_failure_of_the_only_input_is_raised(connect: Connect, scripted: Scripted, *, wrap: bool) -> None:
-    """The only input's failure is raised, by stream after its segments, by embed and by embed_unary."""
+    """The only input's failure is raised, by stream after its segments, and by embed."""
     sound = Audio(url="http://media.test/a.mp3")
     asked: Any = [sound] if wrap else sound
     async with scripted(broken_off) as (served, _), connect(served.app.target) as client:
@@ -117,7 +117,6 @@ async def test_the_failure_of_the_only_input_is_raised(connect: Connect, scripte
         for call in (
             taken(events),
             client.embed("marengo3.0", asked, max_retries=0, timeout=20),
-            client.embed_unary("marengo3.0", asked, max_retries=0, timeout=20),
         ):
             with pytest.raises(UpstreamError) as caught:
                 await call
@@ -140,12 +139,12 @@ async def test_an_event_for_an_unknown_input_is_a_server_failure(connect: Connec
     """An event for an input that was not sent is a GatewayError."""
     async with service(CreateEmbedding=answering(segment(), result(), event)) as target, connect(target) as client:
         with pytest.raises(GatewayError):
-            await client.embed("m", Text("a"), timeout=10)
+            await client.embed("m", PICTURE, timeout=10)
 
 
 async def test_a_malformed_vector_is_a_server_failure(connect: Connect) -> None:
     """Packed values that are not a multiple of 4 bytes are a GatewayError."""
-    torn = pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT32_LE, dimensions=2, data=b"1234567")
+    torn = pb.Vector(dimensions=2, float32_le=b"1234567")
     async with service(CreateEmbedding=answering(segment(vector=torn), result())) as target, connect(target) as client:
         with pytest.raises(GatewayError):
-            await client.embed("m", Text("a"), timeout=10)
+            await client.embed("m", PICTURE, timeout=10)

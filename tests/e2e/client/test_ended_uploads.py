@@ -14,7 +14,7 @@ from embedwire import AsyncClient, Audio, Image, RequestError, Text
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 from tests.e2e.client.callers import Connect
-from tests.e2e.client.services import Context, result, service
+from tests.e2e.client.services import Context, result, service, uploaded
 from tests.e2e.client.uploads import MIB, SMALL, UPLOAD, calls, source, written
 from tests.support.serving import Serve, Served, until
 
@@ -28,11 +28,11 @@ async def test_an_answered_file_is_not_read_further(connect: Connect) -> None:
     async def upload(messages: Any, _: Context) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
         await anext(messages)
         failed = pb.Failure(code=3, reason=error_reason_pb2.ERROR_REASON_CONTENT_TOO_LARGE)
-        yield pb.CreateEmbeddingFromUploadResponse(result=result(0, failure=failed).result)
+        yield uploaded(result(0, failure=failed))
         async for message in messages:
             received[message.chunk.input_index] += len(message.chunk.data)
             last[message.chunk.input_index] = message.chunk.last
-        yield pb.CreateEmbeddingFromUploadResponse(result=result(1).result)
+        yield uploaded(result(1))
 
     async with service(CreateEmbeddingFromUpload=upload) as target, connect(target) as client:
         first, second = await client.embed("m", [Audio(file=large), Audio(file=small)], timeout=30)

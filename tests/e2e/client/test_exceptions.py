@@ -18,7 +18,7 @@ from embedwire import (
     RefusedError,
     RequestError,
     Text,
-    UnreachableError,
+    TransportError,
     UpstreamError,
 )
 from embedwire.v1 import embedding_pb2 as pb
@@ -35,7 +35,7 @@ async def test_exceptions_can_be_copied_and_pickled(connect: Connect, served: Se
     async with connect(served.app.target) as client:
         with pytest.raises(RequestError) as caught:
             await client.embed("marengo3.0", Image(data=b"no image"), timeout=10)
-    kinds = (RequestError, DeadlineExceededError, RefusedError, UpstreamError, GatewayError, UnreachableError)
+    kinds = (RequestError, DeadlineExceededError, RefusedError, UpstreamError, GatewayError, TransportError)
     for error in [caught.value, *(kind(caught.value.failure, "mine", 3) for kind in kinds)]:
         for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
             assert type(other) is type(error)
@@ -47,7 +47,7 @@ async def test_exceptions_can_be_copied_and_pickled(connect: Connect, served: Se
             assert str(other) == str(error)
 
 
-@pytest.mark.parametrize("kind", [UnreachableError, DeadlineExceededError])
+@pytest.mark.parametrize("kind", [TransportError, DeadlineExceededError])
 def test_an_os_error_has_no_errno(kind: type[EmbedwireError]) -> None:
     """Exceptions that are an OSError have no errno, text or path, which handlers of OSError would read."""
     error: Any = kind(Failure("UNAVAILABLE", "", "gone"), "mine", 3)

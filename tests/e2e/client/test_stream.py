@@ -3,9 +3,11 @@
 import asyncio
 import json
 
-from embedwire import Audio, Image, Result, Segment, Text
+import pytest
+
+from embedwire import Audio, GatewayError, Image, Result, Segment, Text
 from embedwire.v1 import embedding_pb2 as pb
-from tests.e2e.client.callers import SOUND, Connect, taken
+from tests.e2e.client.callers import PICTURE, SOUND, Connect, taken
 from tests.e2e.client.services import answering, result, segment, service, vector
 from tests.support import media
 from tests.support.serving import Scripted, Served
@@ -96,23 +98,41 @@ async def test_segments_have_their_modality(connect: Connect, served: Served) ->
     assert [done[index].input_filename for index in range(3)] == [None, "b.png", "c.wav"]
 
 
+UNKNOWN = b"\xd2\x07\x02hi"  # field 122, a string
+
+
 async def test_unknown_events_are_ignored(connect: Connect) -> None:
     """An empty response, an unknown event and an unknown field do not disturb the other events."""
-    unknown_event = pb.CreateEmbeddingResponse.FromString(b"\xd2\x07\x02hi")  # field 122, a string
-    unknown_field = pb.CreateEmbeddingResponse.FromString(segment().SerializeToString() + b"\xd2\x07\x02hi")
+    unknown_event = pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent.FromString(UNKNOWN)])
+    unknown_field = pb.CreateEmbeddingResponse.FromString(segment().SerializeToString() + UNKNOWN)
     sent = [pb.CreateEmbeddingResponse(), unknown_event, unknown_field, unknown_event, result(), unknown_event]
     async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
         events = await taken(await client.stream("m", Text("a"), timeout=10))
-        embedding = await client.embed("m", Text("a"), timeout=10)
+        embedding = await client.embed("m", PICTURE, timeout=10)
 
     assert [type(event) for event in events] == [Segment, Result]
     assert embedding.vector.tolist() == [1.0, 2.0]
 
 
+async def test_several_events_in_one_message(connect: Connect) -> None:
+    """The events of one message are handed out one by one, also those before one that cannot be read."""
+    unread = pb.EmbeddingEvent(segment=pb.Segment(segment_index=2))  # without a vector
+    events = [segment(0, 0).events[0], pb.EmbeddingEvent.FromString(UNKNOWN), segment(0, 1).events[0], unread]
+    sent = pb.CreateEmbeddingResponse(events=events)
+    async with service(CreateEmbedding=answering(sent)) as target, connect(target) as client:
+        stream = await client.stream("m", Text("a"), timeout=10)
+        found = [await anext(stream), await anext(stream)]
+        with pytest.raises(GatewayError):
+            await anext(stream)
+
+    assert [event.segment_index for event in found if isinstance(event, Segment)] == [0, 1]
+
+
 async def test_an_unknown_modality(connect: Connect) -> None:
     """A segment with an unknown modality is returned with the modality "unknown" and its vector."""
-    strange = pb.CreateEmbeddingResponse(segment=pb.Segment(vector=vector([3.0])))
-    async with service(CreateEmbedding=answering(strange, result())) as target, connect(target) as client:
+    strange = pb.EmbeddingEvent(segment=pb.Segment(vector=vector([3.0])))
+    sent = pb.CreateEmbeddingResponse(events=[strange])
+    async with service(CreateEmbedding=answering(sent, result())) as target, connect(target) as client:
         first = await anext(await client.stream("m", Text("a"), timeout=10))
 
     assert isinstance(first, Segment)

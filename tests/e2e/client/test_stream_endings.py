@@ -12,7 +12,7 @@ import pytest
 
 from embedwire import AsyncClient, Client, EmbedwireError, Image, RequestError, Segment, Text
 from embedwire.v1 import embedding_pb2 as pb
-from tests.e2e.client.callers import SOUND, Connect, InTheLoop, InThreads, connecting, taken
+from tests.e2e.client.callers import PICTURE, SOUND, Connect, InTheLoop, InThreads, connecting, taken
 from tests.e2e.client.services import Context, segment, service
 from tests.support.serving import Scripted, Served, until
 from tests.support.upstreams import Visit, reply
@@ -110,7 +110,7 @@ async def test_the_status_cancelled_of_a_server_is_an_error(connect: Connect) ->
 
     async with service(CreateEmbedding=create) as target, connect(target) as client:
         with pytest.raises(EmbedwireError) as caught:
-            await asyncio.wait_for(client.embed("m", Text("a"), timeout=10), 10)
+            await asyncio.wait_for(client.embed("m", PICTURE, timeout=10), 10)
 
     assert (caught.value.code, caught.value.reason) == ("CANCELLED", "CANCELLED")
 

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from embedwire import Audio, EmbedwireError, GatewayError, RequestError, Text, UnreachableError
+from embedwire import Audio, EmbedwireError, Text, TransportError
 from embedwire.v1 import embedding_pb2 as pb
-from tests.e2e.client.callers import Connect, InTheLoop, InThreads, connecting
+from tests.e2e.client.callers import PICTURE, Connect, InTheLoop, InThreads, connecting
 from tests.e2e.client.services import Context, segment, service
 from tests.support.serving import Served
 
 
 async def test_unimplemented(connect: Connect) -> None:
-    """UNIMPLEMENTED is a server failure: the target is another or an older server."""
+    """UNIMPLEMENTED is a TransportError: the target is another or an older server."""
     async with service() as target, connect(target) as client:
         calls = (
             client.embed("m", Text("a"), timeout=10),
-            client.embed_unary("m", Text("a"), timeout=10),
+            client.embed("m", PICTURE, timeout=10),
             client.models(),
         )
         for error in await asyncio.gather(*calls, return_exceptions=True):
-            assert isinstance(error, GatewayError)
+            assert isinstance(error, TransportError)
             assert (error.code, error.reason) == ("UNIMPLEMENTED", "")
 
 
@@ -42,17 +42,17 @@ async def test_a_server_that_refuses_an_upload_early(kind: type[InThreads] | typ
 
 
 async def test_connection_refused(connect: Connect) -> None:
-    """A port without a server is UnreachableError, which is a ConnectionError and an OSError."""
+    """A port without a server is TransportError, which is a ConnectionError and an OSError."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening
         async with connect(f"127.0.0.1:{taken.getsockname()[1]}") as client:
             for call in (
                 client.embed("m", Text("a"), timeout=10),
-                client.embed_unary("m", Text("a"), timeout=10),
+                client.embed("m", PICTURE, timeout=10),
                 client.embed("m", Audio(chunks=[b"a"]), timeout=10),
                 client.models(timeout=10),
             ):
-                with pytest.raises(UnreachableError) as caught:
+                with pytest.raises(TransportError) as caught:
                     await call
                 assert isinstance(caught.value, ConnectionError)
                 assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "")
@@ -60,9 +60,9 @@ async def test_connection_refused(connect: Connect) -> None:
 
 
 async def test_a_message_over_the_limit(connect: Connect, served: Served) -> None:
-    """A message that gRPC itself rejects as too large is a RequestError."""
+    """A message that gRPC itself rejects as too large is a TransportError with the code of gRPC."""
     async with connect(served.app.target) as client:
-        with pytest.raises(RequestError) as caught:
+        with pytest.raises(TransportError) as caught:
             await client.embed("marengo3.0", [Text("x" * (16 << 20)), Text("x" * 1000)], timeout=20)
     assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "")
 

@@ -16,7 +16,7 @@ from embedwire.errors import (
     QuotaViolation,
     RefusedError,
     RequestError,
-    UnreachableError,
+    TransportError,
     UpstreamError,
     UpstreamReply,
 )
@@ -64,7 +64,7 @@ __all__ = [
     "Text",
     "TextSupport",
     "Timings",
-    "UnreachableError",
+    "TransportError",
     "UpstreamError",
     "UpstreamReply",
     "Vector",

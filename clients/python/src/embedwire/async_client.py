@@ -12,7 +12,7 @@ from embedwire import replies, requests, vectors
 from embedwire.connection import DEFAULT_TARGET, TLS, Connection, PushbackRetry
 from embedwire.details import error_from_call
 from embedwire.errors import EmbedwireError, Failure
-from embedwire.inputs import AnyInput, Input
+from embedwire.inputs import AnyInput, Input, Text
 from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
@@ -103,7 +103,7 @@ class AsyncClient:
         retry = self._connection.pushback_retry(arguments)
 
         async def start() -> tuple[Any, requests.UploadMessages | None]:
-            plan = await _build_request(items, requests.plan, model, options)
+            plan = await _plan(items, model, options)
             if not plan.uploads:
                 return self._stub.CreateEmbedding(plan.request, **retry.call_arguments()), None
             upload = requests.UploadMessages(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
@@ -125,41 +125,20 @@ class AsyncClient:
         """Embed one or more inputs and return when all have a result.
 
         Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
-        it is in `Embedding.failure`.
+        it is in `Embedding.failure`. One text alone is sent by a unary call, which has the least overhead.
 
         Returns:
             One `Embedding` for one input; for a sequence, a list in its order.
         """
         items = requests.normalize_inputs(inputs)
+        if requests.is_one_text(items):
+            embedding = await self._embed_text(model, items[0], options)
+            return embedding if isinstance(inputs, Input) else [embedding]
         async with self.stream(model, items, **options) as events:
             collector = replies.Collector(len(items), events.request_id)
             async for event in events:
                 collector.add(event)
         embeddings = collector.embeddings()
-        return embeddings[0] if isinstance(inputs, Input) else embeddings
-
-    @overload
-    async def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
-
-    @overload
-    async def embed_unary(
-        self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]
-    ) -> list[Embedding]: ...
-
-    async def embed_unary(
-        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
-    ) -> Embedding | list[Embedding]:
-        """Embed one or more inputs by a unary call, which has the least overhead for a short text.
-
-        Raises, in addition to the exceptions of `embed`:
-            ValueError: the files do not fit into a message, or the size of one is unknown.
-            RequestError: the response is larger than 4 MiB (reason REPLY_TOO_LARGE).
-        """
-        items = requests.normalize_inputs(inputs)
-        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
-        message = await _build_request(items, requests.unary_request, model, options)
-        reply = await self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
-        embeddings = replies.unary_response(reply, len(items), request_id)
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
@@ -177,6 +156,12 @@ class AsyncClient:
             models += [replies.model(item) for item in page.models]
             if not page.next_page_token:
                 return models
+
+    async def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
+        request_id, arguments = self._connection.call_arguments(options, requests.TEXT_SECONDS)
+        message = requests.unary_request(model, item, options)
+        reply = await self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
+        return replies.unary_response(reply, request_id)
 
     async def _call_with_retry(self, method: Any, request: Any, request_id: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
         retry = self._connection.pushback_retry(arguments)
@@ -218,6 +203,7 @@ class AsyncStream(AsyncIterator[Event]):
         self.request_id = request_id
         self._start = start
         self._retry: PushbackRetry | None = retry  # None after the first message
+        self._events: Iterator[Event] = iter(())  # of the last message
         self._call: Any = None
         self._upload: requests.UploadMessages | None = None
         self._is_awaited = False
@@ -225,6 +211,11 @@ class AsyncStream(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         while not self._is_closed:
+            event = next(self._events, None)
+            if event is not None:
+                if isinstance(event, Result) and self._upload is not None:
+                    self._upload.skip(event.input_index)
+                return event
             if self._is_awaited:
                 raise RuntimeError("another task is waiting for the next event of this stream")
             self._is_awaited = True
@@ -235,11 +226,7 @@ class AsyncStream(AsyncIterator[Event]):
             if message is grpc.aio.EOF:
                 self._is_closed = True
                 break
-            event = replies.event(message, self.request_id)
-            if isinstance(event, Result) and self._upload is not None:
-                self._upload.skip(event.input_index)
-            if event is not None:
-                return event
+            self._events = replies.events(message, self.request_id)
         raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
@@ -329,8 +316,8 @@ class _StatusPreservingCall:
         """Ignore the error of a failed write: the status of the server follows."""
 
 
-async def _build_request(items: list[AnyInput], make: Any, model: str, options: CallOptions) -> Any:  # noqa: ANN401
+async def _plan(items: list[AnyInput], model: str, options: CallOptions) -> requests.Plan:
     """Build the request, in a thread if that reads files."""
     if requests.reads_files(items):
-        return await asyncio.to_thread(make, model, items, options)
-    return make(model, items, options)
+        return await asyncio.to_thread(requests.plan, model, items, options)
+    return requests.plan(model, items, options)

@@ -11,7 +11,7 @@ import grpc
 from embedwire import replies, requests, vectors
 from embedwire.connection import DEFAULT_TARGET, TLS, Connection, PushbackRetry
 from embedwire.details import FailedCall, error_from_call
-from embedwire.inputs import Input
+from embedwire.inputs import Input, Text
 from embedwire.options import CallOptions
 from embedwire.results import Embedding, Event, Model, Result
 from embedwire.v1 import embedding_pb2 as pb
@@ -115,39 +115,20 @@ class Client:
         """Embed one or more inputs and return when all have a result.
 
         Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
-        it is in `Embedding.failure`.
+        it is in `Embedding.failure`. One text alone is sent by a unary call, which has the least overhead.
 
         Returns:
             One `Embedding` for one input; for a sequence, a list in its order.
         """
         items = requests.normalize_inputs(inputs)
+        if requests.is_one_text(items):
+            embedding = self._embed_text(model, items[0], options)
+            return embedding if isinstance(inputs, Input) else [embedding]
         with self.stream(model, items, **options) as events:
             collector = replies.Collector(len(items), events.request_id)
             for event in events:
                 collector.add(event)
         embeddings = collector.embeddings()
-        return embeddings[0] if isinstance(inputs, Input) else embeddings
-
-    @overload
-    def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
-
-    @overload
-    def embed_unary(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
-
-    def embed_unary(
-        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
-    ) -> Embedding | list[Embedding]:
-        """Embed one or more inputs by a unary call, which has the least overhead for a short text.
-
-        Raises, in addition to the exceptions of `embed`:
-            ValueError: the files do not fit into a message, or the size of one is unknown.
-            RequestError: the response is larger than 4 MiB (reason REPLY_TOO_LARGE).
-        """
-        items = requests.normalize_inputs(inputs)
-        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
-        message = requests.unary_request(model, items, options)
-        reply = self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
-        embeddings = replies.unary_response(reply, len(items), request_id)
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
@@ -165,6 +146,12 @@ class Client:
             models += [replies.model(item) for item in page.models]
             if not page.next_page_token:
                 return models
+
+    def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
+        request_id, arguments = self._connection.call_arguments(options, requests.TEXT_SECONDS)
+        message = requests.unary_request(model, item, options)
+        reply = self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
+        return replies.unary_response(reply, request_id)
 
     def _call_with_retry(self, method: Any, request: Any, request_id: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - messages
         retry = self._connection.pushback_retry(arguments)
@@ -196,17 +183,20 @@ class Stream(Iterator[Event]):
         self._start = start
         self._retry = retry  # None after the first message
         self._upload = upload
+        self._events: Iterator[Event] = iter(())  # of the last message
         self._closed = threading.Event()
         self._call: Any = None
         self._call = start()  # may raise; `__del__` needs the attribute
 
     def __next__(self) -> Event:
         while not self._closed.is_set():
-            event = replies.event(self._message(), self.request_id)
+            event = next(self._events, None)
+            if event is None:
+                self._events = replies.events(self._message(), self.request_id)
+                continue
             if isinstance(event, Result) and self._upload is not None:
                 self._upload.skip(event.input_index)
-            if event is not None:
-                return event
+            return event
         raise StopIteration
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeGuard
 
 from embedwire import files, vectors
 from embedwire.inputs import AnyInput, Audio, Image, Input, Media, Text
@@ -14,6 +14,9 @@ INLINE_BYTES = 1 << 20
 # Files in one message: the server's limit of a message, less 1 MiB for all other fields.
 MESSAGE_BYTES = (16 << 20) - (1 << 20)
 CHUNK_BYTES = 256 << 10
+MAX_RETRIES = 2**31 - 1  # the type of the field
+# Segments that are decoded together share a message, which costs less than one for each.
+SEGMENTS_PER_MESSAGE = 100
 # Default deadlines of the contract. The client sets them itself, as otherwise a call hangs on a dead connection.
 TEXT_SECONDS = 60.0
 AUDIO_SECONDS = 600.0
@@ -76,26 +79,24 @@ def plan(model: str, inputs: Sequence[AnyInput], options: CallOptions) -> Plan:
         else:
             remaining_bytes -= size or 0
             messages.append(_inline(item, size or 0))
-    return Plan(_request(pb.CreateEmbeddingRequest, model, messages, options), uploads)
+    request = pb.CreateEmbeddingRequest(
+        inputs=messages, max_segments_per_message=SEGMENTS_PER_MESSAGE, **_common_fields(model, options)
+    )
+    return Plan(request, uploads)
 
 
-def unary_request(model: str, inputs: Sequence[AnyInput], options: CallOptions) -> pb.CreateEmbeddingUnaryRequest:
-    """Build the request of a unary call, with all content inline.
+def unary_request(model: str, item: Text, options: CallOptions) -> pb.CreateEmbeddingUnaryRequest:
+    """Build the request of a unary call, which is for one text.
 
     Raises:
-        OSError: a file cannot be read.
-        ValueError: the files do not fit into a message, the size of one is unknown, or an option is invalid.
+        ValueError: an option is invalid.
     """
-    remaining_bytes = MESSAGE_BYTES
-    sizes = []
-    for index, item in enumerate(inputs):
-        size = files.size(item) if isinstance(item, Media) and item.url is None else 0
-        if size is None or size > remaining_bytes:
-            raise ValueError(f"inputs[{index}]: a unary call has room for files of {MESSAGE_BYTES} bytes; use embed()")
-        remaining_bytes -= size
-        sizes.append(size)
-    messages = [_inline(item, size) for item, size in zip(inputs, sizes, strict=True)]
-    return _request(pb.CreateEmbeddingUnaryRequest, model, messages, options)
+    return pb.CreateEmbeddingUnaryRequest(inputs=[_inline(item, 0)], **_common_fields(model, options))
+
+
+def is_one_text(inputs: Sequence[AnyInput]) -> TypeGuard[tuple[Text]]:
+    """Whether the unary call, which has the least overhead, is used for these inputs."""
+    return len(inputs) == 1 and isinstance(inputs[0], Text)
 
 
 class UploadMessages:
@@ -154,19 +155,16 @@ class UploadMessages:
             self.error = error
 
 
-_Request = TypeVar("_Request", pb.CreateEmbeddingRequest, pb.CreateEmbeddingUnaryRequest)
-
-
-def _request(kind: type[_Request], model: str, inputs: list[pb.Input], options: CallOptions) -> _Request:
+def _common_fields(model: str, options: CallOptions) -> dict[str, Any]:
+    """Return the fields that every kind of request has, but for the inputs."""
     max_retries = options.get("max_retries")
-    if max_retries is not None and max_retries < 0:
-        raise ValueError(f"max_retries: must be 0 or more, got {max_retries}")
-    return kind(
-        model_name=model,
-        inputs=inputs,
-        vector_encoding=vectors.encoding(options.get("encoding")),
-        max_retries=max_retries,
-    )
+    if max_retries is not None and not 0 <= max_retries <= MAX_RETRIES:
+        raise ValueError(f"max_retries: must be 0 to {MAX_RETRIES}, got {max_retries}")
+    return {
+        "model_name": model,
+        "vector_encoding": vectors.encoding(options.get("encoding")),
+        "max_retries": max_retries,
+    }
 
 
 def _chunk(index: int, data: bytes, *, last: bool = False) -> pb.CreateEmbeddingFromUploadRequest:

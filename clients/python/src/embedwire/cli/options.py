@@ -93,7 +93,7 @@ MaxRetries = Annotated[
     typer.Option(
         metavar="N",
         min=0,
-        max=2**32 - 1,
+        max=2**31 - 1,
         help="Largest number of upstream retries for each input.",
         show_default=False,
         rich_help_panel=_CALL,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, UnreachableError
+from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, TransportError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 from embedwire.options import CallOptions
 from embedwire.requests import AUDIO_SECONDS, TEXT_SECONDS
@@ -143,7 +143,7 @@ class CreateCall:
     def _is_retryable(self, state: _InputState) -> bool:
         if state.error is None or not state.is_repeatable or state.attempts > (self._options.max_retries or 0):
             return False
-        return isinstance(state.error, RefusedError | UnreachableError) or state.error.reason in _TRANSIENT
+        return isinstance(state.error, RefusedError | TransportError) or state.error.reason in _TRANSIENT
 
 
 def _input_states(model_name: str, arguments: Mapping[str, Any], options: Options) -> dict[str, _InputState]:

@@ -3,7 +3,7 @@
     ApiError                      status_code, headers, body
     ├── BadRequestError           status 400
     ├── ApiTimeoutError           the deadline passed; also a TimeoutError
-    └── ApiConnectionError        no server responded; also a ConnectionError
+    └── ApiConnectionError        gRPC or an intermediary ended the call; also a ConnectionError
 
 `__cause__` is the `EmbedwireError`, with the reason and the request id.
 """
@@ -11,7 +11,7 @@
 import re
 from typing import Any
 
-from embedwire.errors import DeadlineExceededError, EmbedwireError, Failure, UnreachableError
+from embedwire.errors import DeadlineExceededError, EmbedwireError, Failure, TransportError
 
 BAD_REQUEST = 400
 # The upstream's documentation of its error codes; the `docs_url` of its errors.
@@ -51,6 +51,8 @@ _PARAMETERS = [
     (re.compile(r"inputs$"), "text, image_url, image_file, audio_url or audio_file"),
 ]
 _ABSENT = ("must hold at least one input", "is required")
+# The beginning of messages by the server for upstream errors without a message.
+_OF_SERVER = "the upstream "
 
 
 class ApiError(Exception):
@@ -95,7 +97,7 @@ class ApiTimeoutError(ApiError, TimeoutError):
 
 
 class ApiConnectionError(ApiError, ConnectionError):
-    """No server responded. The SDK raises `httpx.ConnectError` then."""
+    """gRPC, or a proxy or load balancer between, ended the call. The SDK raises `httpx.ConnectError` then."""
 
 
 def _unpickle(kind: type[ApiError], state: dict[str, Any]) -> ApiError:
@@ -111,9 +113,9 @@ def api_error(error: EmbedwireError) -> ApiError:
     body, status = _body(error.failure), _status_code(error.failure)
     if isinstance(error, DeadlineExceededError):
         return ApiTimeoutError(headers=headers, status_code=status, body=body)
-    if isinstance(error, UnreachableError):
+    if isinstance(error, TransportError):
         return ApiConnectionError(headers=headers, status_code=status, body=body)
-    is_unstructured = upstream is not None and not (upstream.code or upstream.message or upstream.docs_url)
+    is_unstructured = upstream is not None and not (upstream.code or _said(error.failure) or upstream.docs_url)
     if status == BAD_REQUEST and not is_unstructured:
         return BadRequestError(body, headers)
     return ApiError(headers=headers, status_code=status, body=body)
@@ -121,7 +123,7 @@ def api_error(error: EmbedwireError) -> ApiError:
 
 def error_message(failure: Failure) -> str:
     """Return the `error_message`: the message of the upstream, else of the server."""
-    return (failure.upstream and failure.upstream.message) or str(_body(failure)["message"])
+    return _said(failure) or str(_body(failure)["message"])
 
 
 def _status_code(failure: Failure) -> int:
@@ -130,10 +132,21 @@ def _status_code(failure: Failure) -> int:
     return _STATUS_CODES.get(failure.code, _INTERNAL)
 
 
+def _said(failure: Failure) -> str:
+    """Return the upstream's message; empty if it gave none.
+
+    The failure of a call leaves it out of `upstream` if it is the same as the failure's own.
+    """
+    if failure.upstream is None:
+        return ""
+    own = "" if failure.message.startswith(_OF_SERVER) else failure.message
+    return failure.upstream.message or own
+
+
 def _body(failure: Failure) -> dict[str, str]:
     upstream = failure.upstream
     if upstream is not None and (upstream.code or upstream.docs_url):
-        body = {"code": upstream.code, "message": upstream.message, "docs_url": upstream.docs_url}
+        body = {"code": upstream.code, "message": _said(failure), "docs_url": upstream.docs_url}
         return {name: value for name, value in body.items() if value}
     if failure.reason != "INVALID_REQUEST" or not failure.violations:
         return {"code": failure.reason.lower() or failure.code.lower(), "message": failure.message}
