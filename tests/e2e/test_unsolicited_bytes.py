@@ -87,9 +87,7 @@ async def test_bytes_behind_a_response(answer: Callable[[int], bytes], cut: int 
                 first = asyncio.create_task(embed(served, numbers[0]))
                 while len(upstream.requests) <= numbers[0]:
                     await asyncio.sleep(0.01)
-                await asyncio.sleep(
-                    0.02
-                )  # so that the pieces are two segments; the result is the same if not
+                await asyncio.sleep(0.02)  # so that the pieces are two segments; the result is the same if not
                 head_is_read.set()
                 assert [await first, *[await embed(served, number) for number in numbers[1:]]] == list(numbers), name
     _check_connections(upstream)
