@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -26,6 +26,14 @@ def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -
 
 def message(data: bytes, *, compressed: bool = False) -> bytes:
     return struct.pack(">?I", compressed, len(data)) + data
+
+
+def messages(data: bytes) -> Iterator[bytes]:
+    """The messages of a stream's data, without compression."""
+    while data:
+        end = 5 + int.from_bytes(data[1:5], "big")
+        yield data[5:end]
+        data = data[end:]
 
 
 def call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
@@ -86,6 +94,11 @@ class Sender:
     """Sends on stream 1 as fast as the flow-control windows allow.
 
     It acknowledges no PING, so that gRPC cannot measure the bandwidth-delay product, by which it enlarges windows.
+
+    Attributes:
+        sent: bytes of data that were sent.
+        received: the data of the response; it must fit into the initial window.
+        is_ended: whether the server has ended the stream.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -93,6 +106,7 @@ class Sender:
         self._initial = self._stream = self._whole = 65_535
         self._changed = asyncio.Event()
         self.sent = 0
+        self.received = b""
         self.is_ended = False
 
     async def send(self, data: bytes) -> None:
@@ -108,9 +122,13 @@ class Sender:
             self._whole -= size
             self.sent += size
 
+    async def end(self) -> None:
+        """End the request."""
+        await self._connection.send(frame(DATA, flags=END_STREAM, stream=1))
+
     async def follow(self) -> None:
         """Read frames until the server ends the stream; run it concurrently with `send`."""
-        while (got := await self._connection.next()) is not None and not self.is_ended:
+        while not self.is_ended and (got := await self._connection.next()) is not None:
             if got.kind == SETTINGS:
                 for at in range(0, len(got.payload), 6):
                     name, value = struct.unpack_from(">HI", got.payload, at)
@@ -121,6 +139,8 @@ class Sender:
                 self._stream += int.from_bytes(got.payload, "big")
             elif got.kind == WINDOW_UPDATE:
                 self._whole += int.from_bytes(got.payload, "big")
+            elif got.kind == DATA:
+                self.received += got.payload
             self.is_ended = got.stream == 1 and (
                 got.kind == RST_STREAM or bool(got.kind == HEADERS and got.flags & END_STREAM)
             )

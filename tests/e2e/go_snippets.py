@@ -1,4 +1,7 @@
-"""The Go snippets of the Go client's README run unchanged, and print the output shown below them."""
+"""The Go snippets of the Go client's README run unchanged, and print the output shown below them.
+
+Not among the tests of `make test`, since it needs Go; `make test-clients` runs it.
+"""
 
 import asyncio
 import re

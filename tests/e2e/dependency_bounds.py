@@ -1,7 +1,9 @@
-"""The client works with the oldest and the newest dependencies that its package supports."""
+"""The client works with the oldest and the newest dependencies that its package supports.
+
+Not among the tests of `make test`, since it installs packages; `make test-clients` runs it.
+"""
 
 import asyncio
-import re
 import subprocess
 import sys
 import tomllib
@@ -93,10 +95,3 @@ async def test_the_client_works(served: Served, tmp_path: Path, end: str) -> Non
     if end == "oldest":
         floors = requirements()
         assert ran.stdout.split() == [floors["grpcio"][0], floors["protobuf"][0]]
-
-
-def test_the_contract_imports_only_well_known_types() -> None:
-    """The .proto files import only well-known types, so any toolchain compiles them without further files."""
-    for proto in (ROOT / "proto").rglob("*.proto"):
-        imports = re.findall(r'^import "(.+)";', proto.read_text(), re.MULTILINE)
-        assert all(name.startswith(("google/protobuf/", "embedwire/v1/")) for name in imports)
