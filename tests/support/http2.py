@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import ssl
 import struct
 from collections.abc import AsyncGenerator, Iterator
 
@@ -64,9 +65,11 @@ class Connection:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, target: str, *, settings: bytes = b"") -> AsyncGenerator["Connection"]:
+    async def open(
+        cls, target: str, *, settings: bytes = b"", tls: ssl.SSLContext | None = None
+    ) -> AsyncGenerator["Connection"]:
         """Connect and send the HTTP/2 preface."""
-        async with tcp(target) as (reader, writer):
+        async with tcp(target, tls) as (reader, writer):
             writer.write(PREFACE + frame(SETTINGS, settings) + frame(SETTINGS, flags=ACK))
             yield cls(reader, writer)
 
@@ -150,9 +153,11 @@ class Sender:
 
 
 @contextlib.asynccontextmanager
-async def tcp(target: str) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def tcp(
+    target: str, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     host, _, port = target.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
     try:
         yield reader, writer
     finally:
