@@ -248,7 +248,7 @@ def test_the_stand_alone_sandbox() -> None:
             base_url = process.stdout.readline().strip()
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1\.3", base_url)
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=10)
+                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=60)
             refused.value.close()
             assert refused.value.code == 401
         finally:

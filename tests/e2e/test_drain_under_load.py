@@ -21,7 +21,7 @@ async def test_a_drain_cancels_no_call(callers: int) -> None:
     async def scenario() -> Load:
         async with (
             ServerProcess.running(answer, concurrency_queue_per_modality=1000) as server,
-            Load.of_texts(server.channel, callers, timeout=10).running() as load,
+            Load.of_texts(server.channel, callers, timeout=60).running() as load,
         ):
             assert await server.terminate() == 0
             await until(lambda: load.codes[UNAVAILABLE] > 0)

@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 async def status(channel: grpc.aio.Channel, service: str = SERVICE) -> int:
     asked = health_pb2.HealthCheckRequest(service=service)
-    return int((await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=9)).status)
+    return int((await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=60)).status)
 
 
 async def becomes(channel: grpc.aio.Channel, wanted: int) -> None:
