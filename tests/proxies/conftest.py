@@ -1,19 +1,21 @@
 """Fixtures: the shared servers, which run in one event loop for all tests."""
 
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.proxies.proxy import Proxy
 from tests.proxies.stage import NAMES, Stage
-from tests.support.upstreams import ScriptedHttpServer, answer
+from tests.support.process import ServerProcess
+from tests.support.upstreams import ScriptedHttpServer, Visit, answer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests in the event loop of the shared servers."""
+    """Run all tests of this package in the event loop of the shared servers."""
     for item in items:
-        if pytest_asyncio.is_async_test(item):
+        if item.path.parent == Path(__file__).parent and pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
@@ -22,6 +24,16 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stag
     """Return the shared servers."""
     async with Stage.running(tmp_path_factory.mktemp("proxies")) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def silent_replica() -> AsyncGenerator[ServerProcess]:
+    """Return a server whose own upstream never answers, for calls that end while they wait.
+
+    The shared upstream might see the request of such a call only after its test.
+    """
+    async with ServerProcess.running(Visit.gone) as server:
+        yield server
 
 
 @pytest.fixture(params=NAMES)

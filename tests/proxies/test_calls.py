@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.rpc.health import SERVICE
 from tests.proxies.calls import SECONDS, events_of, text
 from tests.proxies.proxy import Proxy
-from tests.proxies.stage import Stage
+from tests.proxies.stage import NAMES, Stage, handled
 from tests.support import http2
 from tests.support.messages import request, results, segments, text_input, url_input
+from tests.support.process import ServerProcess
 from tests.support.serving import until
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
@@ -78,20 +81,22 @@ async def test_a_cancelled_call_is_cancelled_at_the_server(
     await until(lambda: stage.handled("CANCELLED") == before + 1)
 
 
-async def test_a_deadline_reaches_the_server(stage: Stage, proxy: Proxy, upstream: ScriptedHttpServer) -> None:
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_deadline_reaches_the_server(
+    stage: Stage, silent_replica: ServerProcess, name: str, tmp_path: Path
+) -> None:
     """The server ends a call at its deadline; here the caller does not."""
-    upstream.script = Visit.gone
-    before = stage.handled("DEADLINE_EXCEEDED")
-    proxy.trusted.set_alpn_protocols(["h2"])
-    async with http2.Connection.open(proxy.target, tls=proxy.trusted) as connection:
-        message = http2.message(text().SerializeToString())
-        await connection.send(
-            http2.call(UNARY, 1, ("grpc-timeout", "400m")),
-            http2.frame(http2.DATA, message, flags=http2.END_STREAM, stream=1),
-        )
-        assert await connection.until(http2.HEADERS) is not None
-
-    assert stage.handled("DEADLINE_EXCEEDED") == before + 1
+    before = handled(silent_replica, "DEADLINE_EXCEEDED")
+    async with stage.behind(name, tmp_path, replicas=[silent_replica.target] * 2) as proxy:
+        proxy.trusted.set_alpn_protocols(["h2"])
+        async with http2.Connection.open(proxy.target, tls=proxy.trusted) as connection:
+            message = http2.message(text().SerializeToString())
+            await connection.send(
+                http2.call(UNARY, 1, ("grpc-timeout", "400m")),
+                http2.frame(http2.DATA, message, flags=http2.END_STREAM, stream=1),
+            )
+            assert await connection.until(http2.HEADERS) is not None
+            await until(lambda: handled(silent_replica, "DEADLINE_EXCEEDED") == before + 1)
 
 
 async def test_health_is_watched(proxy: Proxy) -> None:
