@@ -109,7 +109,9 @@ def _failures(error: GatewayError) -> Iterator[pb.Failure]:
 def _optional_parts(said: pb.UpstreamError) -> list[Callable[[], object]]:
     """Return functions that remove the URL of the documentation and the rate limit headers, the largest first."""
     headers = said.rate_limit_headers
-    parts = [(len(value), functools.partial(headers.pop, name)) for name, value in headers.items()]
+    parts: list[tuple[int, Callable[[], object]]] = [
+        (len(value), functools.partial(headers.pop, name)) for name, value in headers.items()
+    ]
     if said.docs_url:
         parts.append((len(said.docs_url), functools.partial(said.ClearField, "docs_url")))
     return [remove for _, remove in sorted(parts, key=operator.itemgetter(0), reverse=True)]
