@@ -7,21 +7,23 @@ import { Readable } from "node:stream";
 import { ReadableStream } from "node:stream/web";
 import { fileURLToPath } from "node:url";
 
-import mime from "mime";
+import { lookup } from "mime-types";
 
 import type { FileSource } from "./inputs.js";
 
 /**
- * How many bytes there are; undefined if that cannot be known before they are read.
+ * How many bytes of a file this client has to send: 0 without a file or with a URL, infinity if that cannot be known
+ * before they are read.
  *
  * @throws Error - of Node.js: the path is no file that can be read.
  */
-export async function size(file: FileSource): Promise<number | undefined> {
+export async function bytes(file: FileSource | undefined): Promise<number> {
+  if (file === undefined || file.url !== undefined) return 0;
   if (file.data !== undefined) return file.data instanceof Blob ? file.data.size : file.data.byteLength;
-  if (file.path === undefined) return undefined;
+  if (file.path === undefined) return Infinity;
   const found = await stat(file.path);
   if (found.isDirectory()) await readFile(file.path); // throws EISDIR in the words of Node.js
-  return found.isFile() ? found.size : undefined; // a pipe has no size
+  return found.isFile() ? found.size : Infinity; // a pipe has no size
 }
 
 /** The name that was given, else that of the path or `File`; empty if there is none. */
@@ -34,7 +36,7 @@ export function name(file: FileSource): string {
 /** The media type that was given, else that of the `Blob`, else what the name suggests; empty if it suggests none. */
 export function mediaType(file: FileSource): string {
   if (file.mediaType !== undefined && file.mediaType !== "") return file.mediaType;
-  return (file.data instanceof Blob && file.data.type) || (mime.getType(name(file)) ?? "");
+  return (file.data instanceof Blob && file.data.type) || lookup(name(file)) || "";
 }
 
 /**

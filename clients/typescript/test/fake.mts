@@ -66,10 +66,9 @@ export async function fake(methods: Methods): Promise<AsyncDisposable & { client
 /** One segment, with its index in its vector; the key moves its bytes about in the message. */
 export function segment(inputIndex: number, segmentIndex: number, inputKey = ""): Answer {
   const data = Buffer.from(Float32Array.of(segmentIndex, 0.5, -1, 2, 3).buffer);
-  const vector = { encoding: pb.VectorEncoding.FLOAT32_LE, dimensions: 5, data };
-  const modality = { case: "text", value: {} } as const;
-  const value = { inputIndex, segmentIndex, inputKey, vector, modality };
-  return create(pb.CreateEmbeddingFromUploadResponseSchema, { event: { case: "segment", value } });
+  const vector = { dimensions: 5, form: { case: "float32Le", value: data } } as const;
+  const value = { inputIndex, segmentIndex, inputKey, vector, modality: { case: "text", value: {} } } as const;
+  return create(pb.CreateEmbeddingFromUploadResponseSchema, { events: [{ event: { case: "segment", value } }] });
 }
 
 /** The end of an input. */
@@ -79,5 +78,5 @@ export function result(
   failure?: MessageInitShape<typeof pb.FailureSchema>,
 ): Answer {
   const value = { inputIndex, segmentCount, ...(failure && { failure }) };
-  return create(pb.CreateEmbeddingFromUploadResponseSchema, { event: { case: "result", value } });
+  return create(pb.CreateEmbeddingFromUploadResponseSchema, { events: [{ event: { case: "result", value } }] });
 }
