@@ -13,6 +13,7 @@ import {
   type Failure,
   type FileSource,
   type Input,
+  type MapOptions,
   type Model,
   type TLS,
   type Truncate,
@@ -42,7 +43,7 @@ interface Job {
   upstream_api_key?: string | null;
   timeout?: number | null;
   wait_for_ready?: boolean;
-  call: "stream" | "embed" | "models";
+  call: "stream" | "embed" | "map" | "models";
   model: string;
   max_retries?: number | null;
   request_id?: string | null;
@@ -50,6 +51,9 @@ interface Job {
   inputs: JobInput[];
   cancel_after?: number | null;
   channels?: number | null;
+  map?: Partial<
+    Record<"inputs_per_call" | "concurrent_calls" | "run_timeout", number | null> & { count_waits: boolean | null }
+  > | null;
 }
 
 interface Outcome {
@@ -100,8 +104,23 @@ async function call(client: Client, job: Job, outcome: Outcome): Promise<void> {
     }
     return;
   }
+  if (job.call === "map") {
+    for await (const { segments, result } of client.map(job.model, inputs, { ...options, ...mapOptions(job.map) })) {
+      outcome.events.push(...[...segments, result].map(written));
+    }
+    return;
+  }
   const found = await client.embed(job.model, inputs, options);
   outcome.events = found.flatMap(({ segments, result }: Embedding) => [...segments, result].map(written));
+}
+
+function mapOptions(job: Job["map"]): MapOptions {
+  return {
+    inputsPerCall: job?.inputs_per_call ?? undefined,
+    concurrentCalls: job?.concurrent_calls ?? undefined,
+    runTimeoutMs: job?.run_timeout == null ? undefined : job.run_timeout * 1000,
+    countWaits: job?.count_waits ?? undefined,
+  };
 }
 
 function tls(job: Job["tls"]): TLS | undefined {

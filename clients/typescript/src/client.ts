@@ -7,10 +7,13 @@ import { AUDIO_MS, Connection, TEXT_MS } from "./connection.js";
 import { EventStream } from "./events.js";
 import { EmbeddingService, ListModelsRequestSchema } from "./generated/embedwire/v1/embedding_pb.js";
 import { type Input, type TextInput, listed } from "./inputs.js";
-import { type CallOptions, type ClientOptions, checkCallOptions } from "./options.js";
+import { type OpenCall, Run } from "./map/run.js";
+import { type CallOptions, type ClientOptions, type MapOptions, checkCallOptions, checkMapOptions } from "./options.js";
 import * as replies from "./replies.js";
 import * as requests from "./requests.js";
 import type { Embedding, Model } from "./results.js";
+import { Stream } from "./stream.js";
+import { traceHeaders } from "./tracing.js";
 
 const { method: METHODS } = EmbeddingService;
 
@@ -91,6 +94,34 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * Embed any number of inputs, in calls of several inputs each, and hand out one embedding for each as it arrives.
+   *
+   * The `inputIndex` of a result is the position of its input in the iterator. No input that was read is lost: each ends
+   * with vectors or with {@link Embedding.failure}; nothing is thrown for it. Inputs that the server rejects because it is
+   * overloaded, drains or has reached a rate limit are sent again until it accepts them. At most
+   * `inputsPerCall * concurrentCalls` inputs are read ahead of the embeddings that were taken, so memory stays constant.
+   *
+   * While iterating, an error is thrown if the iterator throws one or gives something that is not an input, after the
+   * inputs before have ended; {@link DeadlineExceededError} at the end of `runTimeoutMs`; {@link ClosedError} if the
+   * client is closed.
+   *
+   * @param model - name or alias of the model, for instance "marengo3.0".
+   * @param inputs - what to embed. Leaving the loop closes its iterator.
+   * @throws TypeError - an argument is invalid; nothing was read.
+   * @throws ClosedError - the client is closed.
+   */
+  map(model: string, inputs: Iterable<Input> | AsyncIterable<Input>, options: MapOptions = {}): Stream<Embedding> {
+    this.#channels.lifetime.check();
+    checkMapOptions(options);
+    if (!isIterable(inputs)) throw new TypeError("inputs: must be an iterable or an async iterable of inputs");
+    const openCall = this.#openCall(model, options);
+    return new Stream(
+      (signal) => new Run(inputs, options, openCall).embeddings(signal),
+      (stopper) => this.#channels.lifetime.follow(stopper, options.signal),
+    );
+  }
+
+  /**
    * What each model accepts and returns.
    *
    * @throws EmbedwireError - the call failed.
@@ -119,6 +150,18 @@ export class Client implements AsyncDisposable {
     return new EventStream({ channels: this.#channels, call, plan, signal: options.signal });
   }
 
+  /** Makes the calls of a run. All have the trace context in which the run was made. */
+  #openCall(model: string, options: MapOptions): OpenCall {
+    const header = requests.header(model, options);
+    const trace = traceHeaders();
+    return (inputs, encoded, timeoutMs, signal) => {
+      const call = { ...this.#connection.call({ timeoutMs }, defaultMs(inputs), trace), attempts: 1 };
+      const plan = () => Promise.resolve(requests.planOf(header, encoded, options.chunkBytes));
+      const events = new EventStream({ channels: this.#channels, call, plan, signal });
+      return { events, timeoutMs: call.timeoutMs };
+    };
+  }
+
   async #embed(model: string, inputs: readonly Input[], options: CallOptions): Promise<Embedding[]> {
     const [first] = inputs;
     if (inputs.length === 1 && first !== undefined && "text" in first)
@@ -141,4 +184,8 @@ export class Client implements AsyncDisposable {
 
 function defaultMs(inputs: readonly Input[]): number {
   return inputs.some((input) => "audio" in input) ? AUDIO_MS : TEXT_MS;
+}
+
+function isIterable(inputs: unknown): boolean {
+  return typeof inputs === "object" && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
 }

@@ -11,6 +11,9 @@ import { lookup } from "mime-types";
 
 import type { FileSource } from "./inputs.js";
 
+/** A source does not give what it must. The message has none of its content. */
+export class SourceError extends TypeError {}
+
 /**
  * How many bytes of a file this client has to send: 0 without a file or with a URL, infinity if that cannot be known
  * before they are read.
@@ -42,14 +45,21 @@ export function mediaType(file: FileSource): string {
 /**
  * All of a content of this size.
  *
- * @throws Error - the file cannot be read, or has grown since it was measured.
+ * @throws SourceError - it has grown since it was measured.
+ * @throws Error - of Node.js: the file cannot be read.
  */
 export async function readWhole(file: FileSource, size: number): Promise<Uint8Array> {
   if (file.data instanceof Uint8Array) return file.data;
   const bytes =
     file.data === undefined ? await readFile(file.path ?? "") : new Uint8Array(await file.data.arrayBuffer());
-  if (bytes.byteLength > size) throw new Error("the file has grown while it was read");
+  if (bytes.byteLength > size) throw new SourceError("the file has grown while it was read");
   return bytes;
+}
+
+/** Release a source that is not going to be read. */
+export function discard(file: FileSource | undefined): void {
+  if (file?.stream instanceof Readable) file.stream.destroy();
+  else if (file?.stream instanceof ReadableStream) file.stream.cancel().catch(() => undefined); // locked if it is read
 }
 
 /** The content as a stream, which is opened here and ends or is destroyed with the upload. */
@@ -65,9 +75,9 @@ export function open(file: FileSource, chunkBytes: number): Readable {
 /**
  * One chunk of whatever size, in chunks of at most that size.
  *
- * @throws TypeError - it is no bytes.
+ * @throws SourceError - it is not a Uint8Array.
  */
 export function* pieces(chunk: unknown, chunkBytes: number): Generator<Uint8Array, void, undefined> {
-  if (!(chunk instanceof Uint8Array)) throw new TypeError(`a file must give bytes, got ${typeof chunk}`);
+  if (!(chunk instanceof Uint8Array)) throw new SourceError(`a file must give bytes, got ${typeof chunk}`);
   for (let start = 0; start < chunk.byteLength; start += chunkBytes) yield chunk.subarray(start, start + chunkBytes);
 }

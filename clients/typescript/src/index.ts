@@ -6,7 +6,7 @@
 
 export { Client, DEFAULT_TARGET } from "./client.js";
 export type { EventStream } from "./events.js";
-export type { CallOptions, ClientOptions, Encoding, TLS } from "./options.js";
+export type { CallOptions, ClientOptions, Encoding, MapOptions, TLS } from "./options.js";
 export {
   ClosedError,
   DeadlineExceededError,

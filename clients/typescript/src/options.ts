@@ -73,11 +73,30 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The options of {@link Client.map}. */
+export interface MapOptions extends Omit<CallOptions, "requestId" | "timeoutMs"> {
+  /**
+   * Milliseconds that each call has, as those of {@link CallOptions}; by default 60 s, or 600 s if the call has audio. An
+   * input that is sent again after a rejection has them again, unless `countWaits` is set.
+   */
+  readonly timeoutMs?: number | undefined;
+  /** The most inputs in one call, 1 to 256; 16 by default. */
+  readonly inputsPerCall?: number | undefined;
+  /** The most calls at a time, 1 to 1000; 8 by default. The run uses fewer if the server rejects calls. */
+  readonly concurrentCalls?: number | undefined;
+  /** Milliseconds for the whole run; none by default. Pauses after rejections are not counted, unless `countWaits` is. */
+  readonly runTimeoutMs?: number | undefined;
+  /** Count the waits after rejections: the deadline of an input runs from when it is first sent. False by default. */
+  readonly countWaits?: boolean | undefined;
+}
+
 const ENCODINGS: readonly unknown[] = ["float32_le", "float_values", undefined];
 const REQUEST_ID = /^[A-Za-z0-9_.:-]{1,64}$/;
 const LARGEST_INT32 = 2 ** 31 - 1;
 const LARGEST_CHUNK = 15 << 20; // a message may have 16 MiB
 const MOST_CHANNELS = 100;
+const MOST_INPUTS = 256;
+const MOST_CALLS = 1000;
 
 /**
  * Check the options of a client, apart from credentials.
@@ -104,6 +123,18 @@ export function checkCallOptions(options: CallOptions): void {
     throw new TypeError("requestId: must have 1 to 64 letters, digits and -_.: only");
   }
   if (!ENCODINGS.includes(encoding)) throw new TypeError('encoding: must be "float32_le" or "float_values"');
+}
+
+/**
+ * Check the options of a run.
+ *
+ * @throws TypeError - one of them is invalid.
+ */
+export function checkMapOptions(options: MapOptions): void {
+  checkCallOptions(options);
+  checkWhole("inputsPerCall", options.inputsPerCall, 1, MOST_INPUTS);
+  checkWhole("concurrentCalls", options.concurrentCalls, 1, MOST_CALLS);
+  checkMilliseconds("runTimeoutMs", options.runTimeoutMs, 0);
 }
 
 function checkMilliseconds(name: string, value: number | undefined, least: number): void {
