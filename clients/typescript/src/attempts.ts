@@ -38,6 +38,6 @@ export class Attempts {
 }
 
 /** Wait, at most until the signal is aborted. */
-export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+export async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   await sleep(delayMs, undefined, { signal }).catch(() => undefined);
 }

@@ -7,7 +7,7 @@ export default defineConfig(
   globalIgnores(["dist/", "build/", "src/generated/"]),
   eslint.configs.recommended,
   {
-    files: ["**/*.ts"],
+    files: ["**/*.ts", "**/*.mts"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     plugins: { tsdoc },
     languageOptions: {
@@ -17,7 +17,7 @@ export default defineConfig(
   },
   {
     // node:test's describe and it return promises that the runner itself awaits.
-    files: ["test/**/*.ts"],
+    files: ["test/**/*.mts"],
     rules: { "@typescript-eslint/no-floating-promises": "off" },
   },
   {

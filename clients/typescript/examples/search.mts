@@ -14,11 +14,15 @@ function similarity(one: Float32Array, other: Float32Array): number {
   return dot(one, other) / Math.sqrt(dot(one, one) * dot(other, other));
 }
 
-await using client = new Client(process.argv[2]);
-const inputs = [{ image: { path: PICTURE } }, ...TEXTS.map((text) => ({ text }))];
-const [picture, ...texts] = (await client.embed("marengo3.0", inputs)).map(({ vector }: Embedding) => vector);
-if (picture === undefined) throw new Error("no picture");
-TEXTS.forEach((text, index) => {
-  const found = texts[index] ?? picture;
-  console.log(similarity(picture, found).toFixed(3), text);
-});
+const client = new Client(process.argv[2]);
+try {
+  const inputs = [{ image: { path: PICTURE } }, ...TEXTS.map((text) => ({ text }))];
+  const [picture, ...texts] = (await client.embed("marengo3.0", inputs)).map(({ vector }: Embedding) => vector);
+  if (picture === undefined) throw new Error("no picture");
+  TEXTS.forEach((text, index) => {
+    const found = texts[index] ?? picture;
+    console.log(similarity(picture, found).toFixed(3), text);
+  });
+} finally {
+  client.close();
+}
