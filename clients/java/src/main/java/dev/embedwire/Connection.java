@@ -10,6 +10,9 @@ import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import java.time.Duration;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
@@ -29,6 +32,7 @@ final class Connection {
 
     private final EmbedwireClientBuilder settings;
     private final ManagedChannel channel;
+    private final Set<MapRun> runs = ConcurrentHashMap.newKeySet();
     private volatile boolean isClosed;
 
     Connection(EmbedwireClientBuilder settings) {
@@ -76,7 +80,20 @@ final class Connection {
 
     void close() {
         isClosed = true;
+        runs.forEach(run -> run.stop(Optional.of(closed())));
         channel.shutdownNow();
+    }
+
+    /** Adds a run that ends when the client is closed, also while it waits. */
+    void add(MapRun run) {
+        runs.add(run);
+        if (isClosed) { // meanwhile
+            run.stop(Optional.of(closed()));
+        }
+    }
+
+    void remove(MapRun run) {
+        runs.remove(run);
     }
 
     /** The exception for a failed call. */
@@ -88,15 +105,20 @@ final class Connection {
         return new IllegalStateException("the client is closed");
     }
 
+    /** The deadline that a call gets. */
     Duration timeout(Options options, Duration defaultTimeout) {
-        return options.timeout().or(() -> settings.timeout).orElse(defaultTimeout);
+        Duration chosen = options.timeout().or(() -> settings.timeout).orElse(defaultTimeout);
+        return Duration.ofNanos(nanos(chosen));
+    }
+
+    /** A timeout in nanoseconds, at most the longest that a server allows. */
+    static long nanos(Duration timeout) {
+        return (timeout.compareTo(LONGEST) > 0 ? LONGEST : timeout).toNanos();
     }
 
     /** The terms of a call that starts now. */
-    Terms terms(CallKind kind, Options options, Duration defaultTimeout) {
-        Duration timeout = timeout(options, defaultTimeout);
-        long nanos = (timeout.compareTo(LONGEST) > 0 ? LONGEST : timeout).toNanos();
-        CallOptions made = CallOptions.DEFAULT.withDeadlineAfter(nanos, TimeUnit.NANOSECONDS);
+    Terms terms(CallKind kind, Options options, Duration timeout) {
+        CallOptions made = CallOptions.DEFAULT.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
         made = settings.waitForReady ? made.withWaitForReady() : made;
         made = kind.isDirect ? made.withExecutor(Runnable::run) : made;
         String requestId = options.requestId().orElseGet(Connection::newRequestId);

@@ -1,9 +1,12 @@
 package dev.embedwire;
 
+import static java.util.Objects.requireNonNull;
+
 import dev.embedwire.v1.ListModelsRequest;
 import dev.embedwire.v1.ListModelsResponse;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 
 /**
@@ -49,7 +52,7 @@ public final class EmbedwireClient implements AutoCloseable {
     public EventStream stream(String model, List<? extends Input> inputs, Options options) {
         connection.checkOpen();
         var request = Request.of(model, inputs, options);
-        var terms = connection.terms(CallKind.STREAM, options, request.defaultTimeout());
+        var terms = connection.terms(CallKind.STREAM, options, connection.timeout(options, request.defaultTimeout()));
         var stream = new EventStream(terms.requestId());
         calls.start(CallKind.STREAM, request, terms, options.chunkBytes(), stream.subscriber());
         return stream;
@@ -78,7 +81,7 @@ public final class EmbedwireClient implements AutoCloseable {
     public List<Embedding> embed(String model, List<? extends Input> inputs, Options options) {
         connection.checkOpen();
         var request = Request.of(model, inputs, options);
-        var terms = connection.terms(CallKind.EMBED, options, request.defaultTimeout());
+        var terms = connection.terms(CallKind.EMBED, options, connection.timeout(options, request.defaultTimeout()));
         var replies = new Replies(terms.requestId(), request.count());
         var collected = new Collected<>(replies::embeddings);
         calls.start(CallKind.EMBED, request, terms, options.chunkBytes(), collected);
@@ -120,6 +123,45 @@ public final class EmbedwireClient implements AutoCloseable {
     }
 
     /**
+     * Embeds any number of inputs, in calls of several. It returns one embedding for each input, in the order of
+     * arrival; {@link Result#inputIndex} is the position of the input in the iterator.
+     *
+     * <p>An input that fails is returned with its failure. Inputs that the server rejects because of a limit are sent
+     * again until it accepts them; a stream or a pipe that may have been read ends with the rejection. At most about
+     * {@code inputsPerCall * concurrentCalls} inputs are read ahead of what was taken. A thread of the client reads the
+     * iterator, and closes it at the end if it is {@link AutoCloseable}; its exceptions are thrown after the embeddings
+     * of the inputs before. If the timeout of the run passes, {@link DeadlineExceededException} is thrown at the end.
+     *
+     * @param model name or alias of the model
+     * @param inputs what to embed
+     * @param options the options of this run
+     * @return the embeddings; closing it ends the run
+     */
+    public CloseableIterator<Embedding> map(String model, Iterator<? extends Input> inputs, MapOptions options) {
+        connection.checkOpen();
+        var run = new MapRun(
+                connection, calls, requireNonNull(model, "model"), requireNonNull(inputs, "inputs"), options);
+        connection.add(run);
+        run.start();
+        return run;
+    }
+
+    /** Does the same with the default options. */
+    public CloseableIterator<Embedding> map(String model, Iterator<? extends Input> inputs) {
+        return map(model, inputs, MapOptions.DEFAULT);
+    }
+
+    /** Does the same for inputs that give an iterator. */
+    public CloseableIterator<Embedding> map(String model, Iterable<? extends Input> inputs, MapOptions options) {
+        return map(model, inputs.iterator(), options);
+    }
+
+    /** Does the same with the default options. */
+    public CloseableIterator<Embedding> map(String model, Iterable<? extends Input> inputs) {
+        return map(model, inputs, MapOptions.DEFAULT);
+    }
+
+    /**
      * Lists what each model accepts and returns.
      *
      * @return all models
@@ -137,7 +179,8 @@ public final class EmbedwireClient implements AutoCloseable {
     }
 
     private ListModelsResponse page(String token) {
-        var terms = connection.terms(CallKind.EMBED, Options.DEFAULT, Duration.ofSeconds(60));
+        var terms = connection.terms(
+                CallKind.EMBED, Options.DEFAULT, connection.timeout(Options.DEFAULT, Duration.ofSeconds(60)));
         var collected = new Collected<ListModelsResponse, ListModelsResponse>(pages -> {
             if (pages.size() != 1) {
                 throw new Replies(terms.requestId(), 0)

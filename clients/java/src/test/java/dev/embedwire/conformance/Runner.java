@@ -14,6 +14,7 @@ import dev.embedwire.EventStream;
 import dev.embedwire.Failure;
 import dev.embedwire.Image;
 import dev.embedwire.Input;
+import dev.embedwire.MapOptions;
 import dev.embedwire.Model;
 import dev.embedwire.Options;
 import dev.embedwire.Result;
@@ -96,11 +97,31 @@ final class Runner {
                 stream(client, model, inputs);
                 return;
             }
+            if (call.equals("map")) {
+                map(client, model, inputs);
+                return;
+            }
             client.embed(model, inputs, options()).forEach(this::add);
         } finally {
             for (InputStream stream : opened) {
                 stream.close();
             }
+        }
+    }
+
+    private void map(EmbedwireClient client, String model, List<Input> inputs) {
+        var options = MapOptions.builder();
+        Optional<JsonObject> chosen = optional(job, "map").map(JsonElement::getAsJsonObject);
+        chosen.flatMap(map -> optional(map, "inputs_per_call"))
+                .ifPresent(value -> options.inputsPerCall(value.getAsInt()));
+        chosen.flatMap(map -> optional(map, "concurrent_calls"))
+                .ifPresent(value -> options.concurrentCalls(value.getAsInt()));
+        chosen.flatMap(map -> optional(map, "run_timeout"))
+                .ifPresent(value -> options.runTimeout(duration(value.getAsDouble())));
+        chosen.flatMap(map -> optional(map, "count_waits"))
+                .ifPresent(value -> options.countWaits(value.getAsBoolean()));
+        try (var embeddings = client.map(model, inputs, options.call(options()).build())) {
+            embeddings.forEachRemaining(this::add);
         }
     }
 
