@@ -2,28 +2,20 @@ package dev.embedwire;
 
 import static java.util.Objects.requireNonNull;
 
+import dev.embedwire.v1.AudioInput;
+import dev.embedwire.v1.MediaSource;
+import java.util.Optional;
 import java.util.OptionalDouble;
 
-/**
- * An audio file. Gives segments over time. Which formats a model takes, {@link Model#audio} says.
- *
- * @param source where its bytes are
- * @param key comes back with every event of this input; at most 256 bytes of UTF-8
- * @param startOffsetSec where to start, in seconds from the beginning of the file; offsets in the answer count from the
- *     beginning all the same
- */
-public record Audio(Source source, String key, OptionalDouble startOffsetSec) implements Input {
-    /**
-     * Checks that nothing is null.
-     *
-     * @param source see above
-     * @param key see above
-     * @param startOffsetSec see above
-     */
-    public Audio {
-        requireNonNull(source, "source");
-        requireNonNull(key, "key");
-        requireNonNull(startOffsetSec, "startOffsetSec");
+/** An audio file. Gives segments over time. {@link Model#audio} has the formats that a model accepts. */
+public final class Audio extends Input {
+    private final Source source;
+    private final OptionalDouble startOffsetSec;
+
+    private Audio(Source source, String key, OptionalDouble startOffsetSec) {
+        super(key);
+        this.source = requireNonNull(source, "source");
+        this.startOffsetSec = startOffsetSec;
     }
 
     /**
@@ -37,9 +29,9 @@ public record Audio(Source source, String key, OptionalDouble startOffsetSec) im
     }
 
     /**
-     * The same with a key.
+     * The same audio with a key.
      *
-     * @param key comes back with every event of this input
+     * @param key at most 256 bytes of UTF-8; comes back with every event of this input
      * @return the input
      */
     public Audio withKey(String key) {
@@ -47,18 +39,29 @@ public record Audio(Source source, String key, OptionalDouble startOffsetSec) im
     }
 
     /**
-     * The same from a later place on.
+     * The same audio from a later position. Offsets in the answer count from the beginning of the file all the same.
      *
      * @param seconds from the beginning of the file
      * @return the input
      */
     public Audio withStartOffsetSec(double seconds) {
-        return new Audio(source, key, OptionalDouble.of(seconds));
+        return new Audio(source, key(), OptionalDouble.of(seconds));
     }
 
-    /** Without the key, which is the caller's own. */
     @Override
-    public String toString() {
-        return "Audio[" + source + "]";
+    Optional<Source> source() {
+        return Optional.of(source);
+    }
+
+    @Override
+    String kind() {
+        return "audio";
+    }
+
+    @Override
+    void write(dev.embedwire.v1.Input.Builder message, MediaSource media) {
+        var audio = AudioInput.newBuilder().setSource(media);
+        startOffsetSec.ifPresent(audio::setStartOffsetSec);
+        message.setAudio(audio);
     }
 }

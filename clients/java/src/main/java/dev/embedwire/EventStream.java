@@ -1,104 +1,116 @@
 package dev.embedwire;
 
-import io.grpc.Status;
-import io.grpc.StatusRuntimeException;
-import java.util.Iterator;
 import java.util.NoSuchElementException;
 import java.util.Optional;
-import java.util.function.Function;
+import java.util.concurrent.Flow;
 
 /**
- * The events of one call, as they arrive: for one thread, and closed by any. The server sends no more than is taken.
+ * The events of one call, as they arrive. The server sends no more than is taken.
  *
  * <p>Segments of one input come in order, inputs interleave, and each input ends with its {@link Result}. Reading
  * throws {@link EmbedwireException} if the call fails, or its only input; and {@link java.io.UncheckedIOException} if a
  * file cannot be read.
  */
-public final class EventStream implements Iterator<Event>, AutoCloseable {
+public final class EventStream implements CloseableIterator<Event> {
     private final String requestId;
-    private final Answers<?> call;
-    private final Reader reader;
-    private final Optional<Upload> upload;
+    private Optional<Flow.Subscription> call = Optional.empty();
     private Optional<Event> next = Optional.empty();
-    private volatile boolean isClosed;
+    private Optional<Throwable> failure = Optional.empty();
+    private boolean isOver;
 
-    private interface Reader {
-        Optional<Event> read() throws InterruptedException;
-    }
-
-    <A> EventStream(String requestId, Answers<A> call, Function<A, Optional<Event>> decode, Optional<Upload> upload) {
+    EventStream(String requestId) {
         this.requestId = requestId;
-        this.call = call;
-        this.reader = () -> {
-            Optional<Event> event = Optional.empty();
-            for (var message = call.read(); message.isPresent(); message = call.read()) {
-                event = decode.apply(message.get());
-                if (event.isPresent()) {
-                    break;
-                }
-            }
-            return event;
-        };
-        this.upload = upload;
     }
 
-    /**
-     * The id of the call, under which the server's log has the details.
-     *
-     * @return as it was chosen, or made by the client
-     */
+    /** {@return the id of the call; the server's log has the details under it} */
     public String requestId() {
         return requestId;
     }
 
-    /** Waits for an event; false if there is none any more. */
+    /** Waits for an event; false if there are no more. */
     @Override
     public boolean hasNext() {
-        if (next.isEmpty() && !isClosed) {
-            next = read();
-            upload.ifPresent(running ->
-                    next.filter(Result.class::isInstance).ifPresent(result -> running.answered(result.inputIndex())));
+        try {
+            return await();
+        } catch (InterruptedException error) {
+            close();
+            Thread.currentThread().interrupt();
+            throw StatusDetails.interrupted(requestId);
         }
-        return next.isPresent() && !isClosed;
     }
 
-    /** Waits for an event, and gives it. */
+    /** Waits for an event, and returns it. */
     @Override
     public Event next() {
         if (!hasNext()) {
             throw new NoSuchElementException();
         }
-        Event event = next.orElseThrow();
-        next = Optional.empty();
+        Event event;
+        synchronized (this) {
+            event = next.orElseThrow(NoSuchElementException::new); // closed meanwhile
+            next = Optional.empty();
+        }
+        call.orElseThrow().request(1);
         return event;
     }
 
-    /** Ends the call, if it still runs; nothing more comes then. */
+    /** Ends the call, if it is still running. No more events come after that. */
     @Override
     public void close() {
-        isClosed = true;
-        call.cancel();
+        synchronized (this) {
+            isOver = true;
+            next = Optional.empty();
+            failure = Optional.empty();
+            notifyAll();
+        }
+        call.ifPresent(Flow.Subscription::cancel);
     }
 
-    private Optional<Event> read() {
-        try {
-            return reader.read();
-        } catch (StatusRuntimeException error) {
-            if (isClosed) {
-                return Optional.empty();
-            }
-            upload.flatMap(Upload::failure).ifPresent(found -> {
-                throw found;
-            });
-            throw Details.exception(error, requestId);
-        } catch (InterruptedException error) {
-            close();
-            Thread.currentThread().interrupt();
-            throw Details.exception(
-                    Status.CANCELLED
-                            .withDescription("the thread was interrupted")
-                            .asRuntimeException(),
-                    requestId);
+    private synchronized boolean await() throws InterruptedException {
+        while (next.isEmpty() && !isOver) {
+            wait();
         }
+        if (next.isEmpty() && failure.isPresent()) {
+            if (failure.get() instanceof EmbedwireException failed) {
+                failed.fillInStackTrace(); // shows the caller in place of gRPC's thread
+            }
+            throw (RuntimeException) failure.get();
+        }
+        return next.isPresent();
+    }
+
+    private synchronized void end(Optional<Throwable> error) {
+        isOver = true;
+        failure = error;
+        notifyAll();
+    }
+
+    /** Takes one event ahead of the reader. */
+    Flow.Subscriber<Event> subscriber() {
+        return new Flow.Subscriber<>() {
+            @Override
+            public void onSubscribe(Flow.Subscription subscription) {
+                call = Optional.of(subscription);
+                subscription.request(1);
+            }
+
+            @Override
+            public void onNext(Event event) {
+                synchronized (EventStream.this) {
+                    next = isOver ? Optional.empty() : Optional.of(event);
+                    EventStream.this.notifyAll();
+                }
+            }
+
+            @Override
+            public void onError(Throwable error) {
+                end(Optional.of(error));
+            }
+
+            @Override
+            public void onComplete() {
+                end(Optional.empty());
+            }
+        };
     }
 }

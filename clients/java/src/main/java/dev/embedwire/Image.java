@@ -2,22 +2,17 @@ package dev.embedwire;
 
 import static java.util.Objects.requireNonNull;
 
-/**
- * An image. Gives one segment. Which formats a model takes, {@link Model#image} says.
- *
- * @param source where its bytes are
- * @param key comes back with every event of this input; at most 256 bytes of UTF-8
- */
-public record Image(Source source, String key) implements Input {
-    /**
-     * Checks that nothing is null.
-     *
-     * @param source see above
-     * @param key see above
-     */
-    public Image {
-        requireNonNull(source, "source");
-        requireNonNull(key, "key");
+import dev.embedwire.v1.ImageInput;
+import dev.embedwire.v1.MediaSource;
+import java.util.Optional;
+
+/** An image. Gives one segment. {@link Model#image} has the formats that a model accepts. */
+public final class Image extends Input {
+    private final Source source;
+
+    private Image(Source source, String key) {
+        super(key);
+        this.source = requireNonNull(source, "source");
     }
 
     /**
@@ -31,18 +26,27 @@ public record Image(Source source, String key) implements Input {
     }
 
     /**
-     * The same with a key.
+     * The same image with a key.
      *
-     * @param key comes back with every event of this input
+     * @param key at most 256 bytes of UTF-8; comes back with every event of this input
      * @return the input
      */
     public Image withKey(String key) {
         return new Image(source, key);
     }
 
-    /** Without the key, which is the caller's own. */
     @Override
-    public String toString() {
-        return "Image[" + source + "]";
+    Optional<Source> source() {
+        return Optional.of(source);
+    }
+
+    @Override
+    String kind() {
+        return "image";
+    }
+
+    @Override
+    void write(dev.embedwire.v1.Input.Builder message, MediaSource media) {
+        message.setImage(ImageInput.newBuilder().setSource(media));
     }
 }

@@ -2,47 +2,119 @@ package dev.embedwire;
 
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
-/**
- * What one model accepts and returns.
- *
- * @param name the name to put into a request
- * @param aliases other spellings that mean the same model
- * @param dimensions length of every vector; vectors of different models are not comparable
- * @param text what it takes as text; empty if it takes none
- * @param image what it takes as images; empty if it takes none
- * @param audio what it takes as audio; empty if it takes none
- */
-public record Model(
-        String name,
-        List<String> aliases,
-        int dimensions,
-        Optional<TextSupport> text,
-        Optional<ImageSupport> image,
-        Optional<AudioSupport> audio) {
-    /**
-     * The text that a model accepts.
-     *
-     * @param maxTokens longest text in tokens, for information: the upstream's tokenizer is not public
-     * @param truncates what the model can honour; what this client does not know is left out
-     * @param maxBytes longest text in bytes of UTF-8 that the server accepts
-     */
-    public record TextSupport(int maxTokens, List<Text.Truncate> truncates, long maxBytes) {}
+/** What one model accepts and returns. */
+public final class Model {
+    private final dev.embedwire.v1.Model message;
 
-    /**
-     * The images that a model accepts.
-     *
-     * @param mediaTypes for instance "image/png"
-     * @param maxBytes largest file in bytes
-     * @param minSidePx least width and height in pixels
-     */
-    public record ImageSupport(List<String> mediaTypes, long maxBytes, int minSidePx) {}
+    Model(dev.embedwire.v1.Model message) {
+        this.message = message;
+    }
 
-    /**
-     * The audio that a model accepts.
-     *
-     * @param mediaTypes for instance "audio/mpeg"
-     * @param maxBytes largest file in bytes
-     */
-    public record AudioSupport(List<String> mediaTypes, long maxBytes) {}
+    /** {@return the name to put into a request} */
+    public String name() {
+        return message.getName();
+    }
+
+    /** {@return other spellings that mean the same model} */
+    public List<String> aliases() {
+        return List.copyOf(message.getAliasesList());
+    }
+
+    /** {@return the length of every vector; vectors of different models are not comparable} */
+    public int dimensions() {
+        return message.getDimensions();
+    }
+
+    /** {@return what it accepts as text; empty if nothing} */
+    public Optional<TextSupport> text() {
+        return message.hasText() ? Optional.of(new TextSupport(message.getText())) : Optional.empty();
+    }
+
+    /** {@return what it accepts as images; empty if nothing} */
+    public Optional<ImageSupport> image() {
+        return message.hasImage() ? Optional.of(new ImageSupport(message.getImage())) : Optional.empty();
+    }
+
+    /** {@return what it accepts as audio; empty if nothing} */
+    public Optional<AudioSupport> audio() {
+        return message.hasAudio() ? Optional.of(new AudioSupport(message.getAudio())) : Optional.empty();
+    }
+
+    /** {@return the name} */
+    @Override
+    public String toString() {
+        return "Model[" + name() + "]";
+    }
+
+    /** The text that a model accepts. */
+    public static final class TextSupport {
+        private final dev.embedwire.v1.TextSupport message;
+
+        private TextSupport(dev.embedwire.v1.TextSupport message) {
+            this.message = message;
+        }
+
+        /** {@return the longest text in tokens, for information: the upstream's tokenizer is not public} */
+        public int maxTokens() {
+            return message.getMaxTokens();
+        }
+
+        /** {@return what the model can do with a longer text; values that this client does not know are left out} */
+        public List<Text.Truncate> truncates() {
+            return message.getTruncatesList().stream()
+                    .flatMap(each -> Stream.of(Text.Truncate.values()).filter(known -> known.toProto() == each))
+                    .filter(known -> known != Text.Truncate.DEFAULT)
+                    .toList();
+        }
+
+        /** {@return the longest text in bytes of UTF-8 that the server accepts} */
+        public long maxBytes() {
+            return message.getMaxBytes();
+        }
+    }
+
+    /** The images that a model accepts. */
+    public static final class ImageSupport {
+        private final dev.embedwire.v1.ImageSupport message;
+
+        private ImageSupport(dev.embedwire.v1.ImageSupport message) {
+            this.message = message;
+        }
+
+        /** {@return the media types, for instance "image/png"} */
+        public List<String> mediaTypes() {
+            return List.copyOf(message.getMediaTypesList());
+        }
+
+        /** {@return the largest file in bytes} */
+        public long maxBytes() {
+            return message.getMaxBytes();
+        }
+
+        /** {@return the least width and height in pixels} */
+        public int minSidePx() {
+            return message.getMinSidePx();
+        }
+    }
+
+    /** The audio that a model accepts. */
+    public static final class AudioSupport {
+        private final dev.embedwire.v1.AudioSupport message;
+
+        private AudioSupport(dev.embedwire.v1.AudioSupport message) {
+            this.message = message;
+        }
+
+        /** {@return the media types, for instance "audio/mpeg"} */
+        public List<String> mediaTypes() {
+            return List.copyOf(message.getMediaTypesList());
+        }
+
+        /** {@return the largest file in bytes} */
+        public long maxBytes() {
+            return message.getMaxBytes();
+        }
+    }
 }

@@ -14,6 +14,7 @@ import dev.embedwire.EventStream;
 import dev.embedwire.Failure;
 import dev.embedwire.Image;
 import dev.embedwire.Input;
+import dev.embedwire.MapOptions;
 import dev.embedwire.Model;
 import dev.embedwire.Options;
 import dev.embedwire.Result;
@@ -96,18 +97,37 @@ final class Runner {
                 stream(client, model, inputs);
                 return;
             }
-            List<Embedding> embeddings = call.equals("embed")
-                    ? client.embed(model, inputs, options())
-                    : client.embedUnary(model, inputs, options());
-            for (Embedding embedding : embeddings) {
-                embedding.segments().forEach(segment -> events.add(event(segment)));
-                events.add(event(embedding.result()));
+            if (call.equals("map")) {
+                map(client, model, inputs);
+                return;
             }
+            client.embed(model, inputs, options()).forEach(this::add);
         } finally {
             for (InputStream stream : opened) {
                 stream.close();
             }
         }
+    }
+
+    private void map(EmbedwireClient client, String model, List<Input> inputs) {
+        var options = MapOptions.builder();
+        Optional<JsonObject> chosen = optional(job, "map").map(JsonElement::getAsJsonObject);
+        chosen.flatMap(map -> optional(map, "inputs_per_call"))
+                .ifPresent(value -> options.inputsPerCall(value.getAsInt()));
+        chosen.flatMap(map -> optional(map, "concurrent_calls"))
+                .ifPresent(value -> options.concurrentCalls(value.getAsInt()));
+        chosen.flatMap(map -> optional(map, "run_timeout"))
+                .ifPresent(value -> options.runTimeout(duration(value.getAsDouble())));
+        chosen.flatMap(map -> optional(map, "count_waits"))
+                .ifPresent(value -> options.countWaits(value.getAsBoolean()));
+        try (var embeddings = client.map(model, inputs, options.call(options()).build())) {
+            embeddings.forEachRemaining(this::add);
+        }
+    }
+
+    private void add(Embedding embedding) {
+        embedding.segments().forEach(segment -> events.add(event(segment)));
+        events.add(event(embedding.result()));
     }
 
     private void stream(EmbedwireClient client, String model, List<Input> inputs) {
@@ -153,41 +173,34 @@ final class Runner {
     }
 
     private Options options() {
-        Options options = Options.DEFAULT;
-        if (optional(job, "max_retries").isPresent()) {
-            options = options.withMaxRetries(job.get("max_retries").getAsInt());
-        }
-        if (optional(job, "request_id").isPresent()) {
-            options = options.withRequestId(job.get("request_id").getAsString());
-        }
-        if (optional(job, "encoding").isPresent()) {
-            options = options.withEncoding(
-                    Options.Encoding.valueOf(job.get("encoding").getAsString().toUpperCase(Locale.ROOT)));
-        }
-        return options;
+        var options = Options.builder();
+        optional(job, "max_retries").ifPresent(value -> options.maxRetries(value.getAsInt()));
+        optional(job, "request_id").ifPresent(value -> options.requestId(value.getAsString()));
+        optional(job, "encoding")
+                .map(value -> value.getAsString().toUpperCase(Locale.ROOT))
+                .ifPresent(value -> options.encoding(Options.Encoding.valueOf(value)));
+        return options.build();
     }
 
     private static Input input(JsonObject spec, List<InputStream> opened) throws IOException {
         String key = spec.get("key").getAsString();
         if (spec.get("kind").getAsString().equals("text")) {
             Optional<String> truncate = optional(spec, "truncate").map(JsonElement::getAsString);
-            return new Text(
-                    spec.get("value").getAsString(),
-                    key,
-                    truncate.map(value -> Text.Truncate.valueOf(value.toUpperCase(Locale.ROOT)))
+            return Text.of(spec.get("value").getAsString())
+                    .withKey(key)
+                    .withTruncate(truncate.map(value -> Text.Truncate.valueOf(value.toUpperCase(Locale.ROOT)))
                             .orElse(Text.Truncate.DEFAULT));
         }
         Source source = source(spec, opened)
                 .withFileName(spec.get("file_name").getAsString())
                 .withMediaType(spec.get("media_type").getAsString());
         if (spec.get("kind").getAsString().equals("image")) {
-            return new Image(source, key);
+            return Image.of(source).withKey(key);
         }
-        Optional<JsonElement> offset = optional(spec, "start_offset_sec");
-        return new Audio(
-                source,
-                key,
-                offset.isPresent() ? OptionalDouble.of(offset.get().getAsDouble()) : OptionalDouble.empty());
+        Audio audio = Audio.of(source).withKey(key);
+        return optional(spec, "start_offset_sec")
+                .map(offset -> audio.withStartOffsetSec(offset.getAsDouble()))
+                .orElse(audio);
     }
 
     private static Source source(JsonObject spec, List<InputStream> opened) throws IOException {
