@@ -67,13 +67,10 @@ func TestArgumentsThatAreRefused(t *testing.T) {
 		"key":           func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Text{Value: "a", Key: "\xff"}) },
 		"model":         func() ([]Embedding, error) { return client.Embed(t.Context(), "\xff", text) },
 		"truncate":      func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Text{Truncate: "middle"}) },
-		"request id":    func() ([]Embedding, error) { return client.With(RequestID("a b")).Embed(t.Context(), "m", text) },
-		"no request id": func() ([]Embedding, error) { return client.With(RequestID("")).Embed(t.Context(), "m", text) },
-		"retries":       func() ([]Embedding, error) { return client.With(MaxRetries(-1)).Embed(t.Context(), "m", text) },
-		"chunks":        func() ([]Embedding, error) { return client.With(ChunkBytes(0)).Embed(t.Context(), "m", text) },
-		"unary reader": func() ([]Embedding, error) {
-			return client.EmbedUnary(t.Context(), "m", Image{Source: Reader(strings.NewReader("a"))})
-		},
+		"request id":    func() ([]Embedding, error) { return client.With(WithRequestID("a b")).Embed(t.Context(), "m", text) },
+		"no request id": func() ([]Embedding, error) { return client.With(WithRequestID("")).Embed(t.Context(), "m", text) },
+		"retries":       func() ([]Embedding, error) { return client.With(WithMaxRetries(-1)).Embed(t.Context(), "m", text) },
+		"chunks":        func() ([]Embedding, error) { return client.With(WithChunkBytes(0)).Embed(t.Context(), "m", text) },
 	} {
 		if _, err := try(); !errors.Is(err, ErrArgument) {
 			t.Errorf("%s: got %v", name, err)

@@ -1,7 +1,6 @@
 package embedwire
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -51,11 +50,10 @@ func (s *settings) dialOptions(target string) []grpc.DialOption {
 	return options
 }
 
-// begin gives a call its deadline, its request id and its metadata.
+// begin gives a call its deadline, the sooner of this timeout and that of ctx, and its metadata.
 func (c *Client) begin(
-	ctx context.Context, request *pb.CreateEmbeddingRequest,
-) (_ context.Context, requestID string, _ context.CancelCauseFunc) {
-	requestID = cmp.Or(c.call.requestID, newRequestID())
+	ctx context.Context, requestID string, timeout time.Duration,
+) (context.Context, context.CancelCauseFunc) {
 	pairs := []string{"x-request-id", requestID}
 	if c.settings.token != nil {
 		pairs = append(pairs, "authorization", "Bearer "+*c.settings.token)
@@ -63,21 +61,22 @@ func (c *Client) begin(
 	if c.settings.upstreamAPIKey != nil {
 		pairs = append(pairs, "x-upstream-api-key", *c.settings.upstreamAPIKey)
 	}
+	if _, isSet := ctx.Deadline(); isSet {
+		timeout = longestTimeout
+	}
 	ctx = metadata.AppendToOutgoingContext(ctx, pairs...)
-	ctx, stop := context.WithTimeout(ctx, c.limit(ctx, request)) // the sooner of this and what ctx has
+	ctx, stop := context.WithTimeout(ctx, timeout)
 	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, requestID, func(cause error) { cancel(cause); stop() }
+	return ctx, func(cause error) { cancel(cause); stop() }
 }
 
-func (c *Client) limit(ctx context.Context, request *pb.CreateEmbeddingRequest) time.Duration {
-	if _, isSet := ctx.Deadline(); isSet {
-		return longestTimeout
-	}
+// timeoutOf is the time of a call whose context has no deadline.
+func (c *Client) timeoutOf(request *pb.CreateEmbeddingRequest) time.Duration {
 	if c.settings.timeout != nil {
 		return min(*c.settings.timeout, longestTimeout)
 	}
 	isAudio := func(input *pb.Input) bool { return input.GetAudio() != nil }
-	if slices.ContainsFunc(request.GetInputs(), isAudio) {
+	if slices.ContainsFunc(request.Inputs, isAudio) {
 		return audioTimeout
 	}
 	return textTimeout

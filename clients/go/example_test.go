@@ -75,6 +75,6 @@ func ExampleError() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Microsecond)
 	defer cancel()
-	_, err = client.EmbedUnary(ctx, "marengo3.0", embedwire.Text{Value: "too late"})
-	fmt.Println(errors.Is(err, context.DeadlineExceeded), errors.Is(err, embedwire.RequestError))
+	_, err = client.Embed(ctx, "marengo3.0", embedwire.Text{Value: "too late"})
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), errors.Is(err, embedwire.ErrRequest))
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
 // A file is what there is to read of an image or an audio.
@@ -14,6 +16,31 @@ type file struct {
 	source    Source
 	name      string
 	mediaType string
+}
+
+// locate is the source of the file for the contract, with the bytes themselves if there is room for them, and how many
+// bytes of that room it takes. It is nil for no file, as texts have it, and for one without a source.
+func (f *file) locate(room int64) (_ *pb.MediaSource, taken int64, _ error) {
+	switch {
+	case f == nil || f.source.kind == noSource || f.source.kind == readerSource && f.source.reader == nil:
+		return nil, 0, nil
+	case f.source.kind == urlSource:
+		return &pb.MediaSource{Source: &pb.MediaSource_Url{Url: f.source.text}}, 0, nil
+	}
+	size, err := f.size()
+	if err != nil {
+		return nil, 0, err
+	}
+	if size < 0 || size > room {
+		announced := &pb.UploadSource{FileName: f.name, MediaType: f.mediaType}
+		if size >= 0 {
+			announced.SizeBytes = &size
+		}
+		return &pb.MediaSource{Source: &pb.MediaSource_Upload{Upload: announced}}, 0, nil
+	}
+	data, err := f.whole(size)
+	source := &pb.FileSource{Data: data, FileName: f.name, MediaType: f.mediaType}
+	return &pb.MediaSource{Source: &pb.MediaSource_File{File: source}}, size, err
 }
 
 // size is how many bytes there are; -1 where that cannot be known before they are read.

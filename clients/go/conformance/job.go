@@ -88,17 +88,17 @@ func (j *job) client() (*embedwire.Client, error) {
 
 func (j *job) options() (options []embedwire.CallOption) {
 	if j.MaxRetries != nil {
-		options = append(options, embedwire.MaxRetries(*j.MaxRetries))
+		options = append(options, embedwire.WithMaxRetries(*j.MaxRetries))
 	}
 	if j.RequestID != nil {
-		options = append(options, embedwire.RequestID(*j.RequestID))
+		options = append(options, embedwire.WithRequestID(*j.RequestID))
 	}
 	if j.Encoding != nil {
 		encodings := map[string]embedwirepb.VectorEncoding{
 			"float_values": embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT_VALUES,
 			"float32_le":   embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE,
 		}
-		options = append(options, embedwire.VectorEncoding(encodings[*j.Encoding]))
+		options = append(options, embedwire.WithVectorEncoding(encodings[*j.Encoding]))
 	}
 	return options
 }

@@ -55,16 +55,9 @@ func (j *job) call(ctx context.Context, client *embedwire.Client, inputs []embed
 		}
 		return err
 	}
-	embed := client.Embed
-	if j.Call == "unary" {
-		embed = client.EmbedUnary
-	}
-	embeddings, err := embed(ctx, j.Model, inputs...)
+	embeddings, err := client.Embed(ctx, j.Model, inputs...)
 	for _, embedding := range embeddings {
-		for _, segment := range embedding.Segments {
-			found.add(segment)
-		}
-		found.add(embedding.Result)
+		found.addAll(embedding)
 	}
 	return err
 }

@@ -15,17 +15,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Ways to call; without inputs, the server here sends nothing before its hook has its say.
-var ways = map[string]func(context.Context, *Client, ...Input) error{
-	"stream": func(ctx context.Context, client *Client, inputs ...Input) error {
-		_, err := client.Embed(ctx, "m", inputs...)
+// Ways to call; without inputs, the stream has no event before its end.
+var ways = map[string]func(context.Context, *Client) error{
+	"stream": func(ctx context.Context, client *Client) error {
+		_, err := client.Embed(ctx, "m")
 		return err
 	},
-	"unary": func(ctx context.Context, client *Client, inputs ...Input) error {
-		_, err := client.EmbedUnary(ctx, "m", inputs...)
+	"unary": func(ctx context.Context, client *Client) error {
+		_, err := client.Embed(ctx, "m", Text{Value: "a"})
 		return err
 	},
-	"models": func(ctx context.Context, client *Client, _ ...Input) error {
+	"models": func(ctx context.Context, client *Client) error {
 		_, err := client.Models(ctx)
 		return err
 	},
@@ -60,10 +60,10 @@ func TestRetries(t *testing.T) {
 	} {
 		for way, call := range ways {
 			var ids []string
-			client := serve(t, func(ctx context.Context) error {
-				seen, _ := metadata.FromIncomingContext(ctx)
+			client := serve(t, func(call *exchange) error {
+				seen, _ := metadata.FromIncomingContext(call)
 				ids = append(ids, seen.Get("x-request-id")...)
-				return refuse(ctx, try.code, try.pushback...)
+				return refuse(call, try.code, try.pushback...)
 			}, WithRetryOnPushback(try.retry))
 			err := call(t.Context(), client)
 			var failed *Error
@@ -83,11 +83,11 @@ func TestRetries(t *testing.T) {
 func TestRetriesThatSucceed(t *testing.T) {
 	for way, call := range ways {
 		var calls atomic.Int32
-		client := serve(t, func(ctx context.Context) error {
+		client := serve(t, func(call *exchange) error {
 			if calls.Add(1) == 1 {
-				return refuse(ctx, codes.ResourceExhausted, "1")
+				return refuse(call, codes.ResourceExhausted, "1")
 			}
-			return nil
+			return call.succeed()
 		})
 		if err := call(t.Context(), client); err != nil || calls.Load() != 2 {
 			t.Errorf("%s: %d calls, %v", way, calls.Load(), err)
@@ -98,12 +98,15 @@ func TestRetriesThatSucceed(t *testing.T) {
 // What has begun is not repeated: a call with an event, and an upload.
 func TestNoRetriesOfWhatHasBegun(t *testing.T) {
 	for name, input := range map[string]Input{
-		"event": Text{Value: "a"}, "upload": Image{Source: Reader(strings.NewReader("a"))},
+		"event": Image{Source: URL("http://a.test/a")}, "upload": Image{Source: Reader(strings.NewReader("a"))},
 	} {
 		var calls atomic.Int32
-		client := serve(t, func(ctx context.Context) error {
+		client := serve(t, func(call *exchange) error {
 			calls.Add(1)
-			return refuse(ctx, codes.ResourceExhausted, "1")
+			if name == "event" {
+				call.send(aSegment(0))
+			}
+			return refuse(call, codes.ResourceExhausted, "1")
 		})
 		_, err := client.Embed(t.Context(), "m", input)
 		if status.Code(err) != codes.ResourceExhausted || calls.Load() != 1 {
@@ -114,7 +117,7 @@ func TestNoRetriesOfWhatHasBegun(t *testing.T) {
 
 // A call that is cancelled while it waits for its second attempt ends then, as one that is cancelled.
 func TestCancelledBetweenAttempts(t *testing.T) {
-	client := serve(t, func(ctx context.Context) error { return refuse(ctx, codes.ResourceExhausted, "30000") })
+	client := serve(t, func(call *exchange) error { return refuse(call, codes.ResourceExhausted, "30000") })
 	for way, call := range ways {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(50*time.Millisecond, cancel)
@@ -147,12 +150,13 @@ func TestConnectionsThatBreak(t *testing.T) {
 		}
 		breaking := accepted{listener, make(chan net.Conn, 10)}
 		var calls atomic.Int32
-		client := serveOn(t, breaking, func(ctx context.Context) error {
+		serveOn(t, breaking, func(call *exchange) error {
 			calls.Add(1)
 			(<-breaking.connections).Close()
-			return untilGone(ctx)
+			return untilGone(call)
 		})
-		if err := call(t.Context(), client); !errors.Is(err, UnreachableError) || calls.Load() != 1 {
+		client := clientOf(t, listener.Addr().String())
+		if err := call(t.Context(), client); !errors.Is(err, ErrTransport) || calls.Load() != 1 {
 			t.Errorf("%s: %d calls, %v", way, calls.Load(), err)
 		}
 	}
