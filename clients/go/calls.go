@@ -41,7 +41,7 @@ func (c *Client) events(ctx context.Context, planned *plan) iter.Seq2[Event, err
 			}
 		}
 		if err != io.EOF {
-			yield(nil, explain(ctx, err, planned.requestID))
+			yield(nil, c.explain(ctx, err, planned.requestID))
 		}
 	}
 }
@@ -119,6 +119,8 @@ func answer[A any](ctx context.Context, c *Client, call func(trailer *metadata.M
 	select {
 	case <-ctx.Done():
 		return found, status.FromContextError(ctx.Err()).Err()
+	case <-c.connections.closed:
+		return found, err
 	case <-time.After(delay):
 		return call(&trailer)
 	}

@@ -13,10 +13,10 @@ import (
 
 // A Client calls an Embedwire server. It may be used by many goroutines at once; make one and keep it.
 type Client struct {
-	target     string
-	connection *grpc.ClientConn
-	stub       pb.EmbeddingServiceClient
-	settings   settings
+	target      string
+	connections *connections
+	stub        pb.EmbeddingServiceClient
+	settings    settings
 }
 
 // NewClient makes a client of the server at target: HOST:PORT, or another gRPC name such as
@@ -32,19 +32,22 @@ func NewClient(target string, options ...Option) (*Client, error) {
 	if err := chosen.check(target); err != nil {
 		return nil, err
 	}
-	connection, err := grpc.NewClient(target, chosen.dialOptions(target)...)
+	connections, err := chosen.connect(target)
 	if err != nil {
-		return nil, fmt.Errorf("%w: target: %w", ErrArgument, err)
+		return nil, err
 	}
-	return &Client{
-		target: target, connection: connection, stub: pb.NewEmbeddingServiceClient(connection), settings: chosen,
-	}, nil
+	stub := pb.NewEmbeddingServiceClient(connections)
+	return &Client{target: target, connections: connections, stub: stub, settings: chosen}, nil
 }
 
-// Close closes the connection, also that of every client made by With. Calls that still run are cancelled.
-func (c *Client) Close() error { return c.connection.Close() }
+// Close closes the connections, which every client made by With shares. Calls that still run end with [ErrClosed], as
+// does every later one. It returns nil, also when it is called again.
+func (c *Client) Close() error {
+	c.connections.close()
+	return nil
+}
 
-// With returns a client that shares this one's connection and makes its calls with these options.
+// With returns a client that shares this one's connections and makes its calls with these options.
 func (c *Client) With(options ...CallOption) *Client {
 	derived := *c
 	for _, option := range options {
@@ -120,7 +123,7 @@ func (c *Client) Models(ctx context.Context) ([]Model, error) {
 			return c.stub.ListModels(ctx, &pb.ListModelsRequest{PageToken: token}, grpc.Trailer(trailer))
 		})
 		if err != nil {
-			return nil, explain(ctx, err, planned.requestID)
+			return nil, c.explain(ctx, err, planned.requestID)
 		}
 		for _, message := range page.Models {
 			found = append(found, modelOf(message))

@@ -14,8 +14,6 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-const reasonPrefix = "ERROR_REASON_"
-
 var (
 	groups = []Kind{ErrRequest, ErrRefused, ErrUpstream, ErrGateway} // by the hundreds of a reason's number
 
@@ -40,8 +38,12 @@ func kindOf(reason pb.ErrorReason, code codes.Code) Kind {
 	return ErrGateway
 }
 
-// explain is the error of a call that ended: that of a file that could not be read, or what the server or gRPC said.
-func explain(ctx context.Context, err error, requestID string) error {
+// explain is the error of a call that ended: that the client was closed, that of a file that could not be read, or what
+// the server or gRPC said.
+func (c *Client) explain(ctx context.Context, err error, requestID string) error {
+	if c.connections.isClosed() {
+		return ErrClosed
+	}
 	var unreadable *fileError
 	if errors.As(context.Cause(ctx), &unreadable) {
 		return unreadable
@@ -91,7 +93,7 @@ func fromFailure(message *pb.Failure, requestID string) *Error {
 	}
 	found.said, _ = status.New(found.Code, found.Message).WithDetails(message) // an error only where the code is OK
 	if message.Reason != pb.ErrorReason_ERROR_REASON_UNSPECIFIED {
-		found.Reason = strings.TrimPrefix(message.Reason.String(), reasonPrefix) // the number of one that is newer
+		found.Reason = nameOf(message.Reason)
 	}
 	for _, item := range message.FieldViolations {
 		found.Violations = append(found.Violations, FieldViolation{item.GetField(), item.GetDescription()})
@@ -106,6 +108,11 @@ func fromFailure(message *pb.Failure, requestID string) *Error {
 		}
 	}
 	return found
+}
+
+// nameOf is a reason as it is in errors; the number of one that is newer than this client.
+func nameOf(reason pb.ErrorReason) string {
+	return strings.TrimPrefix(reason.String(), "ERROR_REASON_")
 }
 
 // duration is nil for one that is not set.

@@ -16,6 +16,28 @@ type file struct {
 	source    Source
 	name      string
 	mediaType string
+	canRewind bool  // whether a reader can be read again; see mark
+	start     int64 // where it begins then
+}
+
+var errGrown = errors.New("the file has grown while it was read")
+
+// mark remembers where a reader begins, if it can be moved back there.
+func (f *file) mark() {
+	if seeker, ok := f.source.reader.(io.Seeker); ok {
+		var err error
+		f.start, err = seeker.Seek(0, io.SeekCurrent)
+		f.canRewind = err == nil // a pipe is an *os.File, too
+	}
+}
+
+// rewind moves a reader back to where mark found it.
+func (f *file) rewind() bool {
+	if !f.canRewind {
+		return false
+	}
+	_, err := f.source.reader.(io.Seeker).Seek(f.start, io.SeekStart)
+	return err == nil
 }
 
 // locate is the source of the file for the contract, with the bytes themselves if there is room for them, and how many
@@ -85,7 +107,7 @@ func (f *file) whole(size int64) ([]byte, error) {
 	defer reader.Close()
 	data, err := io.ReadAll(io.LimitReader(reader, size+1))
 	if err == nil && int64(len(data)) > size {
-		err = &fs.PathError{Op: "read", Path: f.source.text, Err: errors.New("the file has grown while it was read")}
+		err = &fs.PathError{Op: "read", Path: f.source.text, Err: errGrown}
 	}
 	return data, err
 }

@@ -1,12 +1,20 @@
 package embedwire
 
 import (
+	"cmp"
 	"crypto/tls"
 	"math"
 	"regexp"
 	"time"
 
+	"google.golang.org/grpc"
+
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
+)
+
+const (
+	mostChannels       = 100
+	leastKeepaliveTime = 10 * time.Second // grpc uses this for anything less
 )
 
 var (
@@ -17,11 +25,16 @@ var (
 // An Option is a choice for a [Client] as a whole, for [NewClient] only. Each [CallOption] is one too.
 type Option interface{ forClient(*settings) }
 
-// A CallOption is a choice for calls: for all of a client ([NewClient]), or for some ([Client.With]).
+// A CallOption is a choice for calls: for all of a client ([NewClient]), for some ([Client.With]), or for those of one run
+// of [Client.Map].
 type CallOption interface {
 	Option
+	MapOption
 	forCall(*callSettings)
 }
+
+// A MapOption is a choice for one run of [Client.Map].
+type MapOption interface{ forMap(*mapping) }
 
 type clientOption func(*settings)
 
@@ -31,6 +44,11 @@ type callOption func(*callSettings)
 
 func (o callOption) forClient(s *settings)   { o(&s.callSettings) }
 func (o callOption) forCall(c *callSettings) { o(c) }
+func (o callOption) forMap(m *mapping)       { o(&m.callSettings) }
+
+type mapOption func(*mapping)
+
+func (o mapOption) forMap(m *mapping) { o(m) }
 
 // settings are what the options of a client choose.
 type settings struct {
@@ -40,6 +58,9 @@ type settings struct {
 	upstreamAPIKey  *string
 	waitForReady    bool
 	retryOnPushback bool
+	channels        int
+	keepaliveTime   time.Duration
+	dialed          []grpc.DialOption
 }
 
 // callSettings are what the options of calls choose.
@@ -54,7 +75,7 @@ type callSettings struct {
 
 func defaults() settings {
 	calls := callSettings{encoding: pb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE, chunkBytes: defaultChunkBytes}
-	return settings{callSettings: calls, retryOnPushback: true}
+	return settings{callSettings: calls, retryOnPushback: true, channels: 1, keepaliveTime: time.Minute}
 }
 
 // WithTLS is an [Option] that makes the connection one of TLS: roots, a certificate of this client's own (mutual TLS) and
@@ -87,8 +108,36 @@ func WithRetryOnPushback(retry bool) Option {
 	return clientOption(func(s *settings) { s.retryOnPushback = retry })
 }
 
-// WithTimeout is a [CallOption]: the time of each call whose context has no deadline; by default 60 s, or 600 s with
-// audio.
+// WithChannels is an [Option]: the number of connections to the target, 1 by default, 1 to 100. Calls are distributed
+// over them in turn. A connection is served by one worker process of the server, so that a client needs several in order
+// to use several workers.
+func WithChannels(count int) Option {
+	return clientOption(func(s *settings) {
+		if s.channels = count; count < 1 || count > mostChannels {
+			s.err = refusal("channels: must be 1 to %d, got %d", mostChannels, count)
+		}
+	})
+}
+
+// WithKeepaliveTime is an [Option]: how often a connection is checked by a ping while calls run, so that calls on a dead
+// one end; every 60 s by default, at least 10 s, and 0 for never. An answer may take 20 s. Without calls there are no
+// pings.
+func WithKeepaliveTime(time time.Duration) Option {
+	return clientOption(func(s *settings) {
+		if s.keepaliveTime = time; time != 0 && time < leastKeepaliveTime {
+			s.err = refusal("keepalive time: must be 0 or at least %v, got %v", leastKeepaliveTime, time)
+		}
+	})
+}
+
+// WithDialOptions is an [Option] that passes these on to gRPC, after the client's own: interceptors, statistics, dialers.
+// What they do is outside the guarantees of this client.
+func WithDialOptions(options ...grpc.DialOption) Option {
+	return clientOption(func(s *settings) { s.dialed = append(s.dialed, options...) })
+}
+
+// WithTimeout is a [CallOption]: the time of each call whose context has no deadline, and of each call of [Client.Map]; by
+// default 60 s, or 600 s with audio.
 func WithTimeout(timeout time.Duration) CallOption {
 	return callOption(func(c *callSettings) {
 		if c.timeout = &timeout; timeout < 0 {
@@ -145,8 +194,5 @@ func (s *settings) check(target string) error {
 			return refusal("%s: would travel in plain text; use WithTLS, or a loopback target", name)
 		}
 	}
-	if s.err != nil {
-		return s.err
-	}
-	return checkTarget(target)
+	return cmp.Or(s.err, checkTarget(target))
 }

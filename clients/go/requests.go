@@ -27,6 +27,9 @@ type plan struct {
 
 // newPlan is a plan without inputs.
 func (c *Client) newPlan(model string) (*plan, error) {
+	if c.connections.isClosed() {
+		return nil, ErrClosed
+	}
 	if err := c.settings.err; err != nil {
 		return nil, err
 	}

@@ -18,8 +18,8 @@ const (
 type upload struct {
 	index      int
 	file       *file
-	isSized    bool        // whether its size was known, as that of a regular file and of bytes
-	isBegun    atomic.Bool // whether some of it may have been read
+	isSized    bool // whether its size was known, as that of a regular file and of bytes
+	isBegun    bool // whether some of it may have been read; the sender's, until it has stopped
 	isAnswered atomic.Bool
 }
 
@@ -76,7 +76,7 @@ func (p *plan) send(ctx context.Context, stream uploadStream, chunkBytes int) er
 }
 
 func (u *upload) send(ctx context.Context, stream uploadStream, chunkBytes int) error {
-	u.isBegun.Store(true)
+	u.isBegun = true
 	reader, err := u.file.open()
 	if err != nil {
 		return &fileError{err, u.index}
