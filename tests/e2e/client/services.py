@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import grpc
+from google.rpc import status_pb2
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import embedding_pb2_grpc
+from embedwire.v1 import embedding_pb2_grpc, error_reason_pb2
 
 Context = Any  # of grpc.aio, which has two type parameters
 
@@ -74,6 +75,24 @@ def answering(*events: pb.CreateEmbeddingResponse) -> Any:
     return create
 
 
+def rejection(reason: str = "OVERLOADED", delay: float | None = None, **more: Any) -> pb.Failure:
+    """A failure by which a server rejects a call before any work."""
+    code = grpc.StatusCode.UNAVAILABLE if reason == "DRAINING" else grpc.StatusCode.RESOURCE_EXHAUSTED
+    number = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+    failure = pb.Failure(code=code.value[0], reason=number, message="come back later", **more)
+    if delay is not None:
+        failure.retry_delay.FromMilliseconds(round(delay * 1000))
+    return failure
+
+
+async def end_with(context: Context, failure: pb.Failure) -> None:
+    """End a call with a failure in its details."""
+    code = next(code for code in grpc.StatusCode if code.value[0] == failure.code)
+    status = status_pb2.Status(code=failure.code, message=failure.message)
+    status.details.add().Pack(failure)
+    await context.abort(code, failure.message, (("grpc-status-details-bin", status.SerializeToString()),))
+
+
 @dataclasses.dataclass
 class ReceivedFile:
     """The received part of one uploaded file."""
@@ -86,23 +105,32 @@ class ReceivedFile:
 
 @dataclasses.dataclass
 class Recorder:
-    """CreateEmbedding and its siblings that answer every input and record each call."""
+    """CreateEmbedding and its siblings that answer every input and record each call.
 
+    Attributes:
+        rejections: the failures of the first calls, if they are streams; of an upload after its first chunk.
+    """
+
+    rejections: list[pb.Failure] = dataclasses.field(default_factory=list)
     metadata: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     remaining: list[float | None] = dataclasses.field(default_factory=list)
     requests: list[Any] = dataclasses.field(default_factory=list)
     files: list[ReceivedFile] = dataclasses.field(default_factory=list)
+    peers: list[str] = dataclasses.field(default_factory=list)
 
     def _note(self, request: Any, context: Context) -> None:
         self.metadata.append(dict(context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         self.requests.append(request)
+        self.peers.append(context.peer())
 
     async def stream(self, request: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         self._note(request, context)
-        for index in range(len(request.inputs)):
-            yield segment(index)
-            yield result(index)
+        if self.rejections:
+            await end_with(context, self.rejections.pop(0))
+        for index, item in enumerate(request.inputs):
+            yield segment(index, input_key=item.key)
+            yield result(index, input_key=item.key)
 
     async def unary(self, request: Any, context: Context) -> pb.CreateEmbeddingUnaryResponse:
         self._note(request, context)
@@ -125,6 +153,8 @@ class Recorder:
             self.files[-1].sizes.append(len(chunk.data))
             self.files[-1].hash.update(chunk.data)
             self.files[-1].is_complete = chunk.last
+            if self.rejections:
+                await end_with(context, self.rejections.pop(0))
         for index in range(len(request.inputs)):
             yield uploaded(segment(index))
             yield uploaded(result(index))

@@ -4,27 +4,13 @@ import asyncio
 import gc
 from typing import Any
 
-import pytest
-
-from embedwire import AsyncClient, Client, Text
+from embedwire import AsyncClient, Text
 from tests.e2e.client.callers import Connect, taken
 from tests.support.serving import Served
 
 
-def test_a_client_made_outside_of_an_event_loop(served_by_thread: str) -> None:
-    """An AsyncClient made without a running loop binds to the loop of its first call, and after close() to another."""
-    client = AsyncClient(served_by_thread)
-
-    async def use() -> Any:
-        embedding = await client.embed("m", Text("a"), timeout=10)
-        await client.close()
-        return embedding.vector.tolist()
-
-    assert asyncio.run(use()) == asyncio.run(use()) == [1.0, 2.0]
-
-
 def test_a_client_in_several_event_loops(served_by_thread: str) -> None:
-    """An AsyncClient that is not closed connects again in each further event loop."""
+    """An AsyncClient can be made without a running loop, and connects again in each further event loop."""
     client = AsyncClient(served_by_thread)
 
     async def use() -> Any:
@@ -77,12 +63,3 @@ async def test_many_streams_at_once(connect: Connect, served: Served) -> None:
             assert len(events) == 4
 
         await asyncio.gather(*(one(number) for number in range(30)))
-
-
-async def test_a_closed_client_rejects_calls(served: Served) -> None:
-    """A `Client` that was closed refuses further calls at once."""
-    client = Client(served.app.target)
-    await asyncio.to_thread(client.embed, "marengo3.0", Text("a"), timeout=10)
-    client.close()
-    with pytest.raises(ValueError, match="closed"):
-        client.embed("marengo3.0", Text("a"), timeout=10)

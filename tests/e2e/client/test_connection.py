@@ -125,38 +125,13 @@ SECRETS = pytest.mark.parametrize("name", ["token", "upstream_api_key"])
 
 @CLIENTS
 @SECRETS
-@pytest.mark.parametrize(
-    "target",
-    [
-        FAR,
-        "dns:///" + FAR,
-        "10.0.0.1:50051",
-        "0.0.0.0:50051",
-        "[2001:db8::1]:50051",
-        "127.0.0.1.example.com:50051",
-        "localhost.example.com:50051",
-        "ipv4:10.0.0.1:50051",
-        "dns://127.0.0.1/embeddings.example.com:50051",
-        "xds:///embeddings",
-    ],
-)
-def test_credentials_to_another_machine_require_tls(kind: type[Any], name: str, target: str) -> None:
+def test_credentials_to_another_machine_require_tls(kind: type[Any], name: str) -> None:
     """A credential without TLS beyond this machine is a ValueError that names it and not its value."""
-    with pytest.raises(ValueError, match=name) as caught:
-        kind(target, **{name: "CANARY"})
+    with pytest.raises(ValueError, match=f"{name}: would travel in plain text") as caught:
+        kind(FAR, **{name: "CANARY"})
     assert "CANARY" not in str(caught.value)
-    assert kind(target)
-    assert kind(target, tls=True, **{name: "CANARY"})
-
-
-@CLIENTS
-@SECRETS
-@pytest.mark.parametrize(
-    "target", ["127.0.0.1:50051", "127.1.2.3:1", "localhost:50051", "[::1]:50051", "unix:/tmp/a", "dns:///localhost:1"]
-)
-def test_credentials_to_this_machine_need_no_tls(kind: type[Any], name: str, target: str) -> None:
-    """A loopback address or a socket of this machine takes credentials in plain text."""
-    assert kind(target, **{name: "CANARY"})
+    assert kind(FAR)
+    assert kind(FAR, tls=True, **{name: "CANARY"})
 
 
 @CLIENTS
@@ -233,35 +208,6 @@ async def test_credentials_do_not_go_to_a_proxy(connect: Connect, monkeypatch: p
         finally:
             proxy.close()
     assert visits == 0
-
-
-LOCAL = [
-    "localhost",
-    "127.0.0.1",
-    "LOCALHOST:5",
-    "[::1]:5",
-    "::1",
-    "ipv4:127.0.0.1:5",
-    "ipv6:[::1]:5",
-    "dns:///localhost:5",
-]
-REMOTE = [
-    *("8.8.8.8:5", "embed.example:5", "localhost.example:5", "dns://8.8.8.8/localhost:5", "dns:///evil/127.0.0.1:5"),
-    *("ipv4:127.0.0.1:1,8.8.8.8:1", "xds:///localhost:5"),
-]
-
-
-@pytest.mark.parametrize("target", LOCAL)
-def test_a_token_to_loopback_needs_no_tls(target: str) -> None:
-    """Every notation of a loopback address accepts a token in plain text."""
-    Client(target, token="t").close()
-
-
-@pytest.mark.parametrize("target", REMOTE)
-def test_a_token_to_another_machine_requires_tls(target: str) -> None:
-    """A host that resembles a loopback address, or that a resolver has to look up, takes no token in plain text."""
-    with pytest.raises(ValueError, match="plain text"):
-        Client(target, token="t")
 
 
 @pytest.mark.parametrize("target", ["", " ", "a b:1", "http://127.0.0.1:50051", "127.0.0.1:99999"])

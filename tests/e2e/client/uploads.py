@@ -1,5 +1,6 @@
 """Sources of files of all kinds, and the calls that the server counts."""
 
+import contextlib
 import io
 import os
 import threading
@@ -42,7 +43,7 @@ def from_pipe(data: bytes) -> Any:
     reading, writing = os.pipe()
 
     def write() -> None:
-        with os.fdopen(writing, "wb") as file:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as file:
             file.write(data)
 
     threading.Thread(target=write).start()
@@ -55,8 +56,12 @@ def written(path: Path, data: bytes) -> Path:
 
 
 def named_pipe(path: Path, data: bytes) -> Path:
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            path.write_bytes(data)
+
     os.mkfifo(path)
-    threading.Thread(target=path.write_bytes, args=[data]).start()
+    threading.Thread(target=write).start()
     return path
 
 

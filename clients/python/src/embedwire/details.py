@@ -1,6 +1,5 @@
 """Decoding of the failure of a call from its trailers, and of `embedwire.v1.Failure`."""
 
-import re
 from typing import Any, Protocol
 
 import grpc
@@ -13,8 +12,6 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import error_reason_pb2
 
 DETAILS_KEY = "grpc-status-details-bin"
-PUSHBACK_KEY = "grpc-retry-pushback-ms"
-_PUSHBACK = re.compile(r"[0-9]{1,10}")  # milliseconds in 32 bits; a negative value means "do not retry"
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _REASONS = {number: name.removeprefix("ERROR_REASON_") for name, number in error_reason_pb2.ErrorReason.items()}
 # Codes that gRPC gives to calls that this client has ended; they have a reason of the same name.
@@ -59,28 +56,21 @@ def failure(message: pb.Failure) -> Failure:
     )
 
 
-def pushback_delay(call: FailedCall) -> float | None:
-    """Return the retry delay of `grpc-retry-pushback-ms` in seconds; None if the call is not to be retried."""
-    if call.code() not in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
-        return None
-    value_ms = _trailer(call, PUSHBACK_KEY) or ""
-    return int(value_ms) / 1000 if _PUSHBACK.fullmatch(value_ms) else None
-
-
 def seconds(duration: duration_pb2.Duration) -> float:
     """Convert a duration to seconds."""
     return float(duration.seconds + duration.nanos / 1e9)
 
 
+def trailer(call: FailedCall, wanted: str) -> Any:  # noqa: ANN401 - a str, or bytes if the name ends in -bin
+    """Return the first trailer with this name; None if there is none."""
+    return next((value for key, value in call.trailing_metadata() or () if key == wanted), None)
+
+
 def _failure_in(call: FailedCall) -> pb.Failure | None:
     """Return the `Failure` among the details of a call; None if it has none that can be read."""
     try:
-        status = status_pb2.Status.FromString(_trailer(call, DETAILS_KEY) or b"")
+        status = status_pb2.Status.FromString(trailer(call, DETAILS_KEY) or b"")
         found = next((detail for detail in status.details if detail.Is(pb.Failure.DESCRIPTOR)), None)
         return None if found is None else pb.Failure.FromString(found.value)
     except DecodeError:  # not of an Embedwire server
         return None
-
-
-def _trailer(call: FailedCall, wanted: str) -> Any:  # noqa: ANN401 - a str, or bytes if the name ends in -bin
-    return next((value for key, value in call.trailing_metadata() or () if key == wanted), None)

@@ -11,6 +11,8 @@
 The class depends on the group of the reason (see `proto/embedwire/v1/error_reason.proto`). `reason` is the name of the
 enum value without its prefix, as in the server's metrics and log. No reason means that gRPC itself, or a proxy or load
 balancer between, ended the call; the server may or may not have worked on it.
+
+`ClosedError`, a RuntimeError, is not one of them: a call was made with a client that is closed.
 """
 
 import dataclasses
@@ -169,6 +171,13 @@ class GatewayError(EmbedwireError):
 
 class TransportError(EmbedwireError, ConnectionError):
     """gRPC, or a proxy or load balancer between, ended the call. The server may or may not have worked on it."""
+
+
+class ClosedError(RuntimeError):
+    """The client was closed. Its calls fail at once, and it cannot be opened again."""
+
+    def __init__(self, message: str = "the client is closed") -> None:
+        super().__init__(message)
 
 
 # Fallback by status code for a reason that is newer than this client and in none of its groups.

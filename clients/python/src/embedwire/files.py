@@ -1,11 +1,10 @@
 """Size, name, media type and content of a media input, for every source."""
 
-import asyncio
 import errno
 import mimetypes
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -84,16 +83,11 @@ def read(media: Media, chunk_bytes: int) -> Iterator[bytes]:
     raise TypeError("chunks: an async iterable needs AsyncClient and a call that can upload")
 
 
-async def read_async(media: Media, chunk_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the content in chunks, with blocking reads in a thread."""
-    if isinstance(media.chunks, AsyncIterable):
-        async for chunk in media.chunks:
-            for part in _split(chunk, chunk_bytes):
-                yield part
-        return
-    chunks = read(media, chunk_bytes)
-    while part := await asyncio.to_thread(next, chunks, b""):
-        yield part
+async def split_async(chunks: AsyncIterable[bytes], chunk_bytes: int) -> AsyncGenerator[bytes]:
+    """Yield the content of an async iterable in chunks of at most that size."""
+    async for chunk in chunks:
+        for part in _split(chunk, chunk_bytes):
+            yield part
 
 
 def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:

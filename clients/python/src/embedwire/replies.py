@@ -105,21 +105,23 @@ class Collector:
 
     def __init__(self, inputs: int, request_id: str) -> None:
         self._segments: list[list[Segment]] = [[] for _ in range(inputs)]
-        self._results: list[Result | None] = [None] * inputs
+        self._embeddings: dict[int, Embedding] = {}
         self._request_id = request_id
 
-    def add(self, event: Event) -> None:
-        """Add an event."""
-        if event.input_index >= len(self._results):
+    def add(self, event: Event) -> Embedding | None:
+        """Add an event. Return the embedding of an input with its result, and None with a segment."""
+        if event.input_index >= len(self._segments):
             raise _invalid_response(
                 f"the server answered inputs[{event.input_index}], which does not exist", self._request_id
             )
+        segments = self._segments[event.input_index]
         if isinstance(event, Segment):
-            self._segments[event.input_index].append(event)
-            return
-        self._results[event.input_index] = event
-        if event.failure is not None:
-            self._segments[event.input_index].clear()
+            segments.append(event)
+            return None
+        embedding = Embedding(event, () if event.failure is not None else tuple(segments))
+        segments.clear()
+        self._embeddings[event.input_index] = embedding
+        return embedding
 
     def embeddings(self) -> list[Embedding]:
         """Return one embedding for each input, in the order of the request.
@@ -127,13 +129,11 @@ class Collector:
         Raises:
             GatewayError: an input has no result although the call succeeded, which the contract forbids.
         """
-        found = []
-        for index, (result, segments) in enumerate(zip(self._results, self._segments, strict=True)):
-            if result is None:
+        for index in range(len(self._segments)):
+            if index not in self._embeddings:
                 message = f"the server ended the call without a result for inputs[{index}]"
-                raise GatewayError(Failure("INTERNAL", "INTERNAL", message), self._request_id)
-            found.append(Embedding(result, tuple(segments)))
-        return found
+                raise _invalid_response(message, self._request_id)
+        return [self._embeddings[index] for index in range(len(self._segments))]
 
 
 def model(message: pb.Model) -> Model:

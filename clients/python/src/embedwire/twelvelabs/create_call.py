@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from embedwire.connection import AUDIO_SECONDS, TEXT_SECONDS
 from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, TransportError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 from embedwire.options import CallOptions
-from embedwire.requests import AUDIO_SECONDS, TEXT_SECONDS
 from embedwire.results import Event, Result, Segment
 from embedwire.twelvelabs.errors import DOCS_URL, ApiError, BadRequestError, api_error
 from embedwire.twelvelabs.media import is_repeatable, media_arguments, rewind

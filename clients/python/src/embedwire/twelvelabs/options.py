@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
-from embedwire.requests import MAX_RETRIES, MESSAGE_BYTES
+from embedwire.options import MAX_RETRIES, MESSAGE_BYTES
 
 
 class RequestOptions(TypedDict, total=False):

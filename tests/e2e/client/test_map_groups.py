@@ -1,0 +1,128 @@
+"""Groups of `map`: which inputs share a call, and inputs that cannot be sent."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedwire import Audio, Image, Text
+from embedwire.v1 import embedding_pb2 as pb
+from tests.e2e.client.callers import Connect, mapped
+from tests.e2e.client.services import Recorder
+from tests.e2e.client.uploads import LARGE, MIB, SMALL, source, written
+from tests.support.serving import Served
+
+
+def sizes(recorder: Recorder) -> list[int]:
+    return [len(request.inputs) for request in recorder.requests]
+
+
+async def test_calls_are_full(connect: Connect) -> None:
+    """Inputs share calls of inputs_per_call, 16 by default; only the last call has fewer."""
+    for options, expected in (({}, [16, 16, 8]), ({"inputs_per_call": 25}, [25, 15])):
+        recorder = Recorder()
+        async with recorder.serving() as target, connect(target) as client:
+            await mapped(client.map("m", [Text("a")] * 40, **options))
+        assert sorted(sizes(recorder), reverse=True) == expected
+
+
+async def test_a_call_holds_at_most_one_mebibyte(connect: Connect) -> None:
+    """Texts and inline files of a call have at most 1 MiB together; an input larger than that is alone."""
+    asked = [Text("ä" * 250_000), Image(data=bytes(MIB - 500_000)), Text("b"), Text("c" * MIB), Text("d")]
+    recorder = Recorder()
+    async with recorder.serving() as target, connect(target) as client:
+        found = await mapped(client.map("m", asked, concurrent_calls=1))
+    assert len(found) == 5
+    assert sizes(recorder) == [2, 1, 1, 1]
+
+
+async def test_an_upload_is_alone_and_leaves_the_group_open(connect: Connect) -> None:
+    """Files that are uploaded have calls of their own; the inputs before and after them share one."""
+    asked = [Text("a"), Audio(data=LARGE), Text("b"), Image(chunks=[SMALL]), Text("c"), Image(data=SMALL)]
+    recorder = Recorder()
+    async with recorder.serving() as target, connect(target) as client:
+        found = await mapped(client.map("m", asked))
+
+    assert len(found) == 6
+    by_size = sorted(recorder.requests, key=lambda request: len(request.inputs))
+    assert [len(request.inputs) for request in by_size] == [1, 1, 4]
+    assert isinstance(by_size[2], pb.CreateEmbeddingRequest)
+    assert by_size[2].inputs[3].image.source.file.data == SMALL
+
+
+async def test_a_group_does_not_wait_for_a_slow_iterator(connect: Connect) -> None:
+    """A group that is not full is sent although the iterator gives no further input."""
+    recorder = Recorder()
+    is_sent = threading.Event()
+
+    def slow() -> Iterator[Text]:
+        yield Text("a")
+        yield Text("b")
+        assert is_sent.wait(60)
+        yield Text("c")
+
+    async with recorder.serving() as target, connect(target) as client:
+        embeddings = client.map("m", slow())
+        await anext(embeddings)
+        await anext(embeddings)
+        is_sent.set()
+        await mapped(embeddings)
+    assert sizes(recorder) == [2, 1]
+
+
+class Broken(io.BytesIO):
+    """A seekable file that cannot be read."""
+
+    def read(self, _: int | None = -1, /) -> bytes:
+        raise OSError(5, "Input/output error", "/secret/name")
+
+
+def failing() -> Iterator[bytes]:
+    yield bytes(MIB)
+    raise LookupError("/secret/name")
+
+
+UNREADABLE: dict[str, tuple[Any, str, str]] = {
+    "missing": (lambda path: Image(path=path / "secret"), "image.source", "cannot be read: No such file or directory"),
+    "directory": (lambda path: Audio(path=path), "audio.source", "cannot be read: Is a directory"),
+    "inline": (lambda _: Image(file=Broken(b"content")), "image.source", "cannot be read: Input/output error"),
+    "upload": (lambda _: Audio(file=Broken(LARGE)), "audio.source", "cannot be read: Input/output error"),
+    "middle": (lambda _: Audio(file=source(LARGE, 1000)), "audio.source", "cannot be read: the disk is gone"),
+    "chunks": (lambda _: Audio(chunks=failing()), "audio.source", "cannot be read: LookupError"),
+    "not bytes": (lambda _: Audio(chunks=["secret"]), "audio.source", "cannot be read: TypeError"),  # type: ignore[list-item]
+    "not UTF-8": (lambda _: Text("secret \ud800"), "text.value", "cannot be encoded as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+async def test_an_input_that_cannot_be_read_fails_alone(
+    connect: Connect, served: Served, tmp_path: Path, kind: str
+) -> None:
+    """A file that cannot be read, or a text that is not UTF-8, ends its own input only, without path or content."""
+    make, part, words = UNREADABLE[kind]
+    async with connect(served.app.target) as client:
+        run = client.map("marengo3.0", [Text("a"), make(tmp_path), Text("b")], chunk_bytes=1000)
+        found = await asyncio.wait_for(mapped(run), 20)
+
+    assert [found[position].failure is None for position in range(3)] == [True, False, True]
+    failure = found[1].failure
+    assert failure is not None
+    assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert [(each.field, each.description) for each in failure.violations] == [(f"inputs[1].{part}", words)]
+    assert failure.message == f"inputs[1].{part}: {words}"
+    assert "secret" not in str(failure)
+
+
+async def test_a_call_without_readable_inputs_is_not_made(connect: Connect, tmp_path: Path) -> None:
+    """If no input of a group can be read, there is no call, and the run goes on."""
+    recorder = Recorder()
+    asked = [Image(file=Broken(b"a")), Image(file=Broken(b"b")), Image(path=written(tmp_path / "c.png", SMALL))]
+    async with recorder.serving() as target, connect(target) as client:
+        found = await mapped(client.map("m", asked, inputs_per_call=2))
+
+    assert [found[position].failure is None for position in range(3)] == [False, False, True]
+    assert sizes(recorder) == [1]
