@@ -53,7 +53,7 @@ help: ## List the targets
 
 # go install builds each at its pinned version; what it downloads is checked against Go's checksum database.
 build/go/installed: Makefile
-	@command -v go >/dev/null || { echo "the Go client needs Go 1.26 or later: https://go.dev/dl/" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "the Go client needs Go 1.24 or later, and its tools in this Makefile Go 1.26: https://go.dev/dl/" >&2; exit 1; }
 	@echo "building the tools of the Go client: a minute or two"
 	@for tool in $(GO_TOOLS); do GOBIN=$(CURDIR)/build/go go install $$tool || exit 1; done
 	@touch $@

@@ -1,61 +1,53 @@
-"""The Go snippets of the Go client's README run unchanged, and print the output shown below them.
+"""The README of the Go client works in an empty project outside the repository, and prints the output that it shows.
 
 Not among the tests of `make test`, since it needs Go; `make test-clients` runs it.
 """
 
 import asyncio
 import re
-import shutil
-import textwrap
 from pathlib import Path
 
 from tests.support.serving import Served
 
-CLIENT = Path(__file__).parents[2] / "clients/go"
-SNIPPETS = re.findall(r"```go\n(.*?)```\n\n```\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
-PROGRAM = """package main
-
-import (
-	"context"
-	"errors"
-	"fmt"
-	"log"
-	"time"
-
-	"github.com/embedwire/embedwire/clients/go"
-)
-
-func main() {
-"""
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients/go"
+README = (CLIENT / "README.md").read_text()
+COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+PROGRAMS = re.findall(r"```go\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL)
 
 
-async def test_snippets(served: Served, tmp_path: Path) -> None:
-    """The snippets run beside the samples, and print the output shown."""
-    program = tmp_path / "main.go"
-    functions = "".join(f"func() {{\n{code}}}()\n" for code, _ in SNIPPETS)
-    program.write_text(PROGRAM + functions.replace("127.0.0.1:50051", served.app.target) + "}\n")
-    go = shutil.which("go")
-    assert go, "the Go client needs Go 1.24 or later: https://go.dev/dl/"
-    await _output(CLIENT, go, "build", "-o", str(tmp_path / "snippets"), str(program))
+async def test_readme(served: Served, tmp_path: Path) -> None:
+    """The commands install the client from the checkout; each program prints what the page shows."""
+    install, run = (commands.replace("/path/to/embedwire", str(ROOT)) for commands in COMMANDS)
+    await _output(tmp_path, install)
 
-    out = await _output(CLIENT.parent / "python/examples/samples", str(tmp_path / "snippets"))
-
-    assert out == "".join(output for _, output in SNIPPETS)
+    for program, output in PROGRAMS:
+        (tmp_path / "main.go").write_text(program.replace("127.0.0.1:50051", served.app.target))
+        assert await _output(tmp_path, run) == output
 
 
 def test_examples() -> None:
-    """Each snippet is also an example of the package's documentation, word for word."""
+    """Each program is also an example of the package's documentation, word for word."""
     examples = (CLIENT / "example_test.go").read_text()
 
-    assert len(SNIPPETS) == 3
-    for code, _ in SNIPPETS:
-        assert textwrap.indent(code, "\t") in examples
+    assert len(PROGRAMS) == README.count("```go") == 5
+    for program, _ in PROGRAMS:
+        assert program.partition("func main() {\n")[2] in examples
 
 
-async def _output(folder: Path, *command: str) -> str:
+def test_go_version() -> None:
+    """The README, the Makefile and go.mod require the same version of Go."""
+    required = re.findall(r"^go (\d+\.\d+)", (CLIENT / "go.mod").read_text(), re.MULTILINE)
+
+    assert re.findall(r"Go (\d+\.\d+) or later", README) == required
+    assert re.findall(r"the Go client needs Go (\d+\.\d+) or later", (ROOT / "Makefile").read_text()) == required
+
+
+async def _output(folder: Path, commands: str) -> str:
+    """Run commands of a shell; return what the last program prints."""
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *("sh", "-ec", commands), cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out.decode()
+    out, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
     return out.decode()
