@@ -42,7 +42,7 @@ help: ## List the targets
 	@echo "setting up .venv: a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) $(PIP_VERSION)
-	@$(PIP) --constraint constraints.txt --editable 'clients/python[cli]' --editable '.[sandbox]' --group dev
+	@$(PIP) --constraint constraints.txt --editable 'clients/python[plot]' --editable '.[sandbox]' --group dev
 	@touch $@
 
 .venv-gen/installed: Makefile constraints-gen.txt

@@ -4,14 +4,16 @@ import asyncio
 import hashlib
 import io
 import threading
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embedwire import Audio, Image, Text
+from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import Connect, mapped
-from tests.e2e.client.services import Recorder, rejection
+from tests.e2e.client.services import Context, ReceivedFile, Recorder, end_with, rejection, service
 from tests.e2e.client.uploads import LARGE, SMALL, from_pipe, in_pieces, named_pipe, standing, written
 
 REJECTED = rejection("OVERLOADED", 0.01)
@@ -122,17 +124,28 @@ class Blocking(io.BytesIO):
         return super().read(size)
 
 
+def rejecting_while(file: Blocking, recorder: Recorder) -> Any:
+    """An upload that is rejected once, while the file is being read, and then accepted."""
+
+    async def upload(messages: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingFromUploadResponse]:
+        if not recorder.files:
+            recorder.files.append(ReceivedFile(0))
+            await asyncio.to_thread(file.is_blocked.wait, 30)
+            await end_with(context, REJECTED)
+        async for response in recorder.upload(messages, context):
+            yield response
+
+    return service(CreateEmbeddingFromUpload=upload)
+
+
 async def test_a_file_is_not_rewound_while_it_is_read(connect: Connect) -> None:
     """A rejected upload is sent again after the read that was in progress: there are never two readers."""
-    file = Blocking(LARGE)
-    recorder = Recorder([REJECTED])
-    async with recorder.serving() as target, connect(target) as client:
+    file, recorder = Blocking(LARGE), Recorder()
+    async with rejecting_while(file, recorder) as target, connect(target) as client:
         running = asyncio.create_task(mapped(client.map("m", [Audio(file=file)], chunk_bytes=1000)))
         await asyncio.to_thread(file.is_blocked.wait, 30)
-        while not recorder.files:
-            await asyncio.sleep(0.01)
         file.is_released.set()
-        found = await running
+        found = await asyncio.wait_for(running, 30)
 
     assert found[0].failure is None
     assert recorder.files[1].hash.digest() == hashlib.sha256(LARGE).digest()
@@ -141,9 +154,8 @@ async def test_a_file_is_not_rewound_while_it_is_read(connect: Connect) -> None:
 
 async def test_a_file_whose_reader_is_blocked_is_not_waited_for(connect: Connect) -> None:
     """If the read of a rejected upload does not return, the input ends with the rejection."""
-    file = Blocking(LARGE)
-    recorder = Recorder([REJECTED])
-    async with recorder.serving() as target, connect(target) as client:
+    file, recorder = Blocking(LARGE), Recorder()
+    async with rejecting_while(file, recorder) as target, connect(target) as client:
         found = await asyncio.wait_for(mapped(client.map("m", [Audio(file=file)], chunk_bytes=1000)), 30)
         file.is_released.set()
 

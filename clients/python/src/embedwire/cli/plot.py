@@ -1,5 +1,6 @@
 """The subcommand `embedwire plot`."""
 
+import importlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
     check_option_use(given, truncate, start_offset)
     check_output(given, file)
     _check_drawable(given, file, option)
+    importlib.import_module("matplotlib")  # of another extra; before the call, which may be billed
     session = Session(
         given=given,
         start_offset=start_offset,
