@@ -62,12 +62,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     given = options.given(ctx, text, image, audio)
     check_option_use(given, truncate, start_offset)
     check_output(given, file)
-<<<<<<< HEAD
     _check_format(form, file)
-=======
-    if form is Format.NPY and file is None and sys.stdout.isatty():
-        raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
->>>>>>> 718bb56b6a04e50968bc29ee150473f869c49e38
     session = Session(
         given=given,
         start_offset=start_offset,
@@ -84,7 +79,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
 
 
 def _check_format(form: Format, path: Path | None) -> None:
-    if form == "npy" and path is None and sys.stdout.isatty():
+    if form is Format.NPY and path is None and sys.stdout.isatty():
         raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
 
 
@@ -95,11 +90,7 @@ def _run(session: Session, form: Format, path: Path | None) -> None:
         Exit: always, with the exit code of the call.
     """
     with failures.exit_codes_for_exceptions():
-<<<<<<< HEAD
-        outcome = _array(session, path) if form == "npy" else _events(session, form, path)
-=======
-        outcome = _array(session, file) if form is Format.NPY else _events(session, form, file)
->>>>>>> 718bb56b6a04e50968bc29ee150473f869c49e38
+        outcome = _array(session, path) if form is Format.NPY else _events(session, form, path)
         failures.report_failures(outcome)
         raise typer.Exit(outcome.exit_code)
 
