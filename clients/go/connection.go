@@ -59,7 +59,7 @@ func (s *settings) dialOptions(target string) []grpc.DialOption {
 	if isLocal(target) { // credentials for this machine do not go to a proxy of the environment
 		options = append(options, grpc.WithNoProxy())
 	}
-	return append(options, s.dialed...)
+	return append(options, s.passedOn...)
 }
 
 // connections are those of a client to its target; calls are distributed over them in turn.

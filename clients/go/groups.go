@@ -45,7 +45,6 @@ func (i *item) key() string { return i.input.message(nil).Key }
 
 // A queue holds the inputs that wait to be sent.
 type queue struct {
-	most    int     // the most inputs of a call
 	open    []*item // to be sent several in a call
 	uploads []*item // each to be sent in a call of its own, which delays no other group
 }
@@ -91,7 +90,7 @@ func (q *queue) take(now time.Time, isRead bool) (items []*item) {
 
 // group counts the inputs of the next group, and tells whether no further one can join it.
 func (q *queue) group() (count int, isFull bool) {
-	most, bytes := q.most, int64(0)
+	most, bytes := mostInputsPerCall, int64(0)
 	for _, item := range q.open {
 		most, bytes = min(most, item.most), bytes+item.bytes
 		if count >= most || count > 0 && bytes > inlineBytes || !item.deadline.Equal(q.open[0].deadline) {

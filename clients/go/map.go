@@ -111,7 +111,6 @@ func (c *Client) newRun(model string, inputs iter.Seq[Input], options []MapOptio
 	most := chosen.inputsPerCall * chosen.concurrentCalls
 	return &run{
 		client: &client, model: model, inputs: inputs, mapping: chosen,
-		queue: queue{most: chosen.inputsPerCall},
 		pace:  pacer{most: float64(chosen.concurrentCalls), allowed: float64(chosen.concurrentCalls)},
 		ahead: make(chan struct{}, most), out: make(chan Embedding, most),
 		arrivals: make(chan *item), ended: make(chan *sending), reading: make(chan ending, 1),

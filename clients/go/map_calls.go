@@ -22,11 +22,13 @@ type sending struct {
 
 // do makes the call. Afterwards each of its inputs has ended, or is in again.
 func (s *sending) do() {
-	planned := s.plan()
-	if len(s.items) == 0 {
+	planned, err := s.run.client.newPlan(s.run.model)
+	if err == nil && s.add(planned) == 0 {
 		return
 	}
-	err := s.call(planned)
+	if err == nil {
+		err = s.call(planned)
+	}
 	if s.run.ctx.Err() != nil || errors.Is(err, ErrClosed) { // the run is over
 		s.again = s.open()
 		return
@@ -40,9 +42,8 @@ func (s *sending) do() {
 	s.again = s.open()
 }
 
-// plan encodes the inputs. Those that cannot be encoded end here.
-func (s *sending) plan() *plan {
-	planned, _ := s.run.client.newPlan(s.run.model) // newRun has seen its error
+// add encodes the inputs, and counts them. Those that cannot be encoded end here.
+func (s *sending) add(planned *plan) int {
 	s.items = slices.DeleteFunc(s.items, func(item *item) bool {
 		err := planned.add(item.input, item.file)
 		if err != nil {
@@ -50,7 +51,7 @@ func (s *sending) plan() *plan {
 		}
 		return err != nil
 	})
-	return planned
+	return len(s.items)
 }
 
 // call hands out the embedding of each input with a result.

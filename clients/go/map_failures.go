@@ -72,9 +72,7 @@ func (s *sending) blame(failure *Error) (isAnyNamed bool) {
 	}
 	for item, own := range violations {
 		text := s.renumberedPath(own[0].Field) + ": " + own[0].Description
-		if !item.isEnded {
-			s.run.fail(item, s.withViolations(failure, message, text, own))
-		}
+		s.run.fail(item, s.withViolations(failure, message, text, own))
 	}
 	return len(violations) > 0
 }

@@ -79,7 +79,7 @@ func TestMapGroupsBySize(t *testing.T) {
 
 // Inputs that are sent again are the next ones, before others that wait.
 func TestQueuePutsBackInFront(t *testing.T) {
-	waiting := queue{most: 2}
+	var waiting queue
 	for position := range 6 {
 		waiting.add(newItem(position, textOf("a", 1), 2))
 	}

@@ -110,17 +110,17 @@ func (r *run) loop() {
 	defer timer.Stop()
 	for {
 		now := time.Now()
+		if r.countWaits {
+			r.expire(now)
+		}
+		if r.isRead && r.pace.running == 0 && r.queue.isEmpty() {
+			return
+		}
 		if err := r.interruption(now); err != nil {
 			r.cutOff(err)
 			return
 		}
-		if r.countWaits {
-			r.expire(now)
-		}
 		r.send(now)
-		if r.isRead && r.pace.running == 0 && r.queue.isEmpty() {
-			return
-		}
 		timer.Reset(r.nextWake(now).Sub(now))
 		select {
 		case found := <-r.arrivals:
@@ -193,9 +193,10 @@ func (r *run) interruption(now time.Time) error {
 	return nil
 }
 
-// cutOff ends the calls. At a deadline, inputs that have not ended fail with it.
+// cutOff ends the calls, and the run with this error unless all inputs have ended meanwhile. At a deadline, those that
+// have not fail with it.
 func (r *run) cutOff(err error) {
-	var left []*item
+	left := slices.Concat(r.queue.open, r.queue.uploads)
 	select {
 	case found := <-r.arrivals: // was read before
 		left = append(left, found)
@@ -205,13 +206,16 @@ func (r *run) cutOff(err error) {
 	for ; r.pace.running > 0; r.pace.running-- {
 		left = append(left, (<-r.ended).again...)
 	}
+	if r.isRead && len(left) == 0 {
+		return
+	}
+	r.end.err = err
 	var failure *Error
 	if errors.As(err, &failure) && failure.Kind == ErrDeadlineExceeded {
-		for _, item := range slices.Concat(left, r.queue.open, r.queue.uploads) {
+		for _, item := range left {
 			r.fail(item, failure)
 		}
 	}
-	r.end.err = err
 }
 
 // expire ends the inputs whose deadline passes before they can be sent again.
@@ -221,8 +225,11 @@ func (r *run) expire(now time.Time) {
 	}
 }
 
-// finish hands out the embedding of an input.
+// finish hands out the embedding of an input, once.
 func (r *run) finish(item *item, embedding Embedding) {
+	if item.isEnded {
+		return
+	}
 	item.isEnded = true
 	embedding.Result.InputIndex = item.position
 	for _, segment := range embedding.Segments {

@@ -138,6 +138,28 @@ func TestMapThatIsLeftWithABlockedSource(t *testing.T) {
 	waitForGoroutines(t, before)
 }
 
+// An input that has its result stays with it if its reader fails afterwards.
+func TestMapOfAReaderThatFailsAfterTheResult(t *testing.T) {
+	client := serve(t, func(call *exchange) error {
+		if err := call.send(aSegment(0), aResult(0, nil)); err != nil {
+			return err
+		}
+		return untilGone(call)
+	})
+	source := newBlocked()
+	inputs := slices.Values([]Input{Image{Source: Reader(io.MultiReader(source, failing{errors.New("no disk")}))}})
+	count := 0
+	for embedding, err := range client.Map(t.Context(), "m", inputs) {
+		if count++; err != nil || embedding.Result.Err != nil {
+			t.Errorf("got %v, %v", embedding.Result, err)
+		}
+		close(source.freed)
+	}
+	if count != 1 {
+		t.Errorf("%d embeddings", count)
+	}
+}
+
 // A file that cannot be read ends its own input, with the words of the system and without the path.
 func TestMapOfWhatCannotBeRead(t *testing.T) {
 	client := serve(t, succeed)

@@ -1,10 +1,8 @@
 package embedwire
 
 import (
-	"context"
 	"errors"
 	"iter"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -174,132 +172,6 @@ func TestMapArguments(t *testing.T) {
 		if found := outcomeOf(run); !errors.Is(found.err, ErrArgument) {
 			t.Errorf("%s: got %v", name, found.err)
 		}
-	}
-}
-
-// A run that is left ends its calls and its goroutines, and the iterator.
-func TestMapThatIsLeft(t *testing.T) {
-	var calls atomic.Int32
-	client := serve(t, func(call *exchange) error {
-		if call.method == "ListModels" {
-			return nil
-		}
-		calls.Add(1)
-		defer calls.Add(-1)
-		call.send(aSegment(0), aResult(0, nil))
-		return untilGone(call)
-	})
-	if _, err := client.Models(t.Context()); err != nil { // connects
-		t.Fatal(err)
-	}
-	before := runtime.NumGoroutine()
-	var isClosed atomic.Bool
-	inputs := func(yield func(Input) bool) {
-		defer isClosed.Store(true)
-		for yield(Text{Value: "a"}) {
-		}
-	}
-	for range 10 {
-		isClosed.Store(false)
-		for range client.Map(t.Context(), "m", inputs, WithInputsPerCall(2)) {
-			break
-		}
-		until(t, isClosed.Load)
-	}
-	until(t, func() bool { return calls.Load() == 0 })
-	waitForGoroutines(t, before)
-}
-
-// Closing the client ends a run with ErrClosed: nothing that waits is sent any more.
-func TestMapOfAClientThatIsClosed(t *testing.T) {
-	began := make(chan struct{}, 10)
-	client := serve(t, func(call *exchange) error {
-		began <- struct{}{}
-		return untilGone(call)
-	})
-	go func() {
-		<-began
-		client.Close()
-	}()
-	run := client.Map(t.Context(), "m", texts(100), WithInputsPerCall(1), WithConcurrentCalls(1))
-	for range 2 { // running, and closed before
-		if found := outcomeOf(run); found.err != ErrClosed || len(found.failures) > 0 {
-			t.Errorf("got %v", found)
-		}
-	}
-	if len(began) > 0 {
-		t.Error("there was a second call")
-	}
-}
-
-// A context that is cancelled ends a run with that error.
-func TestMapThatIsCancelled(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	client := serve(t, func(call *exchange) error {
-		cancel()
-		return untilGone(call)
-	})
-	found := outcomeOf(client.Map(ctx, "m", texts(3)))
-	if !errors.Is(found.err, context.Canceled) || status.Code(found.err) != codes.Canceled || len(found.failures) > 0 {
-		t.Errorf("got %v", found)
-	}
-}
-
-// At the deadline of the context, and of the run, what was read ends with that failure, and the run with that error.
-func TestMapThatIsLate(t *testing.T) {
-	client := serve(t, untilGone)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	waits := func(yield func(Input) bool) {
-		texts(3)(yield)
-		<-ctx.Done() // so that the iterator is not at its end
-		time.Sleep(time.Millisecond)
-	}
-	large := Text{Value: string(make([]byte, 2<<20))} // a call of its own, for which the others wait
-	for name, run := range map[string]iter.Seq2[Embedding, error]{
-		"context": client.Map(ctx, "m", waits, WithInputsPerCall(2), WithConcurrentCalls(2)),
-		"run": client.Map(t.Context(), "m", slices.Values([]Input{large, Text{Value: "b"}, Text{Value: "c"}}),
-			WithInputsPerCall(3), WithConcurrentCalls(1), WithRunTimeout(300*time.Millisecond)),
-	} {
-		found := outcomeOf(run)
-		if !errors.Is(found.err, ErrDeadlineExceeded) || !errors.Is(found.err, context.DeadlineExceeded) {
-			t.Errorf("%s: got %v", name, found.err)
-		}
-		for position := range 3 {
-			if failure := found.failures[position]; failure == nil || failure.Reason != "DEADLINE_EXCEEDED" {
-				t.Errorf("%s: inputs[%d]: got %v", name, position, failure)
-			}
-		}
-	}
-}
-
-// A pause that the server asks for does not count against the timeout of the run, unless waits are counted.
-func TestMapTimeoutAndPauses(t *testing.T) {
-	for name, options := range map[string][]MapOption{"not counted": nil, "counted": {WithCountWaits()}} {
-		var calls atomic.Int32
-		client := serve(t, func(call *exchange) error {
-			if calls.Add(1) == 1 {
-				return rejected(rateLimitedReason, 1300*time.Millisecond)
-			}
-			return call.succeed()
-		})
-		found := outcomeOf(client.Map(t.Context(), "m", texts(2), append(options, WithRunTimeout(time.Second))...))
-		if isLate := errors.Is(found.err, ErrDeadlineExceeded); isLate != (options != nil) {
-			t.Errorf("%s: got %v", name, found)
-		}
-		if count := len(found.succeeded); count != 2*int(calls.Load()-1) {
-			t.Errorf("%s: %d embeddings after %d calls", name, count, calls.Load())
-		}
-	}
-}
-
-// With counted waits, an input whose wait would outlast its deadline fails at once.
-func TestMapCountedWaits(t *testing.T) {
-	client := serve(t, func(*exchange) error { return rejected(overloadedReason, time.Hour) })
-	run := client.Map(t.Context(), "m", texts(2), WithCountWaits(), WithTimeout(time.Minute))
-	found := outcomeOf(run)
-	if found.err != nil || !errors.Is(found.failures[0], ErrDeadlineExceeded) || len(found.failures) != 2 {
-		t.Errorf("got %v", found)
 	}
 }
 

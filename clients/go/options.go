@@ -60,7 +60,7 @@ type settings struct {
 	retryOnPushback bool
 	channels        int
 	keepaliveTime   time.Duration
-	dialed          []grpc.DialOption
+	passedOn        []grpc.DialOption // to gRPC
 }
 
 // callSettings are what the options of calls choose.
@@ -133,7 +133,7 @@ func WithKeepaliveTime(time time.Duration) Option {
 // WithDialOptions is an [Option] that passes these on to gRPC, after the client's own: interceptors, statistics, dialers.
 // What they do is outside the guarantees of this client.
 func WithDialOptions(options ...grpc.DialOption) Option {
-	return clientOption(func(s *settings) { s.dialed = append(s.dialed, options...) })
+	return clientOption(func(s *settings) { s.passedOn = append(s.passedOn, options...) })
 }
 
 // WithTimeout is a [CallOption]: the time of each call whose context has no deadline, and of each call of [Client.Map]; by

@@ -73,8 +73,7 @@ type fault struct{ field, description string }
 
 func (f *fault) Error() string { return fmt.Sprintf("%s: %s", f.field, f.description) }
 
-// add encodes an input, which is nothing but its file where that is not nil. What cannot be encoded is a fault, and
-// every other error is one of the file.
+// add encodes an input, whose file is nil if it is a text. An error that is no fault is one of the file.
 func (p *plan) add(input Input, file *file) error {
 	source, size, err := file.locate(p.room)
 	if err != nil {
