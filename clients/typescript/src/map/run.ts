@@ -78,6 +78,7 @@ export class Run implements Outlet {
       this.#advance();
     };
     reading.then(advance, advance);
+    advance();
     try {
       for (;;) {
         signal.throwIfAborted();
