@@ -71,8 +71,7 @@ function project(name, archive, typescript, type) {
   const cwd = join(folder, name);
   mkdirSync(cwd);
   writeFileSync(join(cwd, "package.json"), JSON.stringify({ private: true, type }));
-  const said = run(cwd, "npm", "install", "--no-audit", "--no-fund", archive, `typescript@${typescript}`);
-  assert.ok(!/warn/i.test(said), said);
+  run(cwd, "npm", "install", "--no-audit", "--no-fund", archive, `typescript@${typescript}`);
   tool(cwd, "tsc", "--init");
   for (const sample of ["picture.png", "melody.flac"]) copyFileSync(join(SAMPLES, sample), join(cwd, sample));
   return cwd;
