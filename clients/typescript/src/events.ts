@@ -13,7 +13,11 @@ import type { Event } from "./results.js";
 import { Stream } from "./stream.js";
 import { Upload } from "./uploads.js";
 
-/** What a call is made of. */
+/**
+ * What a call is made of.
+ *
+ * @internal
+ */
 export interface StreamArguments {
   readonly channels: Channels;
   readonly call: CallArguments;
@@ -31,7 +35,7 @@ export class EventStream extends Stream<Event> {
   /** The id of the call, under which the server's log has the details. */
   readonly requestId: string;
 
-  /** Made by the client. */
+  /** @internal */
   constructor(made: StreamArguments) {
     super(
       (signal) => events(made, signal),

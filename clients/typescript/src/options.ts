@@ -38,8 +38,8 @@ export interface ClientOptions {
    */
   readonly channels?: number | undefined;
   /**
-   * Milliseconds without traffic after which a connection is tested by an HTTP/2 ping, while calls run; 60,000 by
-   * default. Without an answer within 20 s the connection and its calls end. False turns it off.
+   * Milliseconds between the HTTP/2 pings that test a connection while calls run; 60,000 by default. Without an answer
+   * within 20 s the connection and its calls end. False turns it off.
    */
   readonly keepaliveMs?: number | false | undefined;
   /** Interceptors of `@grpc/grpc-js` for every call. Passed on to gRPC, outside the guarantees of this client. */

@@ -17,7 +17,7 @@ export class Stream<T> implements AsyncIterableIterator<T>, AsyncDisposable {
   readonly #stopper = new AbortController();
   readonly #values: AsyncGenerator<T, void, undefined>;
 
-  /** Made by the client. */
+  /** @internal */
   constructor(source: Source<T>, follow: Follow) {
     this.#values = run(source, follow, this.#stopper);
   }

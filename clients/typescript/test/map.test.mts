@@ -116,6 +116,17 @@ describe("a run", () => {
     assert.equal(found[1]?.failure?.reason, "DEADLINE_EXCEEDED");
   });
 
+  it("ends at its timeout also if its iterator gives nothing", async () => {
+    async function* inputs() {
+      await new Promise(() => undefined);
+      yield { text: "a" };
+    }
+    await using server = await fake({});
+    const { found, error } = await drained(server.client.map("m", inputs(), { runTimeoutMs: 50 }));
+    assert.equal(found.length, 0);
+    assert.ok(error instanceof DeadlineExceededError);
+  });
+
   it("does not end with an error at its timeout if everything has ended before", async () => {
     await using server = await fake({ create: embedAll });
     const run = server.client.map("m", [{ text: "a" }, { text: "b" }], { runTimeoutMs: 2500 });

@@ -35,12 +35,10 @@ export class Queue {
     return first === undefined ? Infinity : first.readAt + FILL_MS;
   }
 
-  /** The earliest deadline of all inputs that wait. */
+  /** The earliest deadline of all inputs that wait; infinity if there is none. */
   get deadlineAt(): number {
-    return [...this.#inline, ...this.#uploads].reduce(
-      (at, item) => Math.min(at, item.deadlineAt ?? Infinity),
-      Infinity,
-    );
+    const waiting = [...sent(this.#inline), ...sent(this.#uploads)];
+    return waiting.reduce((at, item) => Math.min(at, item.deadlineAt ?? Infinity), Infinity);
   }
 
   /** Append an input. */
@@ -67,12 +65,12 @@ export class Queue {
 
   /** Take all inputs whose deadline is not after this time. */
   takeExpired(at: number): readonly Item[] {
-    const expired: Item[] = [];
-    for (const list of [this.#inline, this.#uploads]) {
-      const kept = list.filter((item) => !((item.deadlineAt ?? Infinity) <= at && expired.push(item)));
-      if (kept.length < list.length) list.splice(0, list.length, ...kept);
-    }
-    return expired;
+    return [this.#inline, this.#uploads].flatMap((list) => {
+      const waiting = sent(list);
+      const expired = waiting.filter(({ deadlineAt = Infinity }) => deadlineAt <= at);
+      if (expired.length > 0) list.splice(0, waiting.length, ...waiting.filter((item) => !expired.includes(item)));
+      return expired;
+    });
   }
 
   #listOf(item: Item): Item[] {
@@ -94,4 +92,10 @@ export class Queue {
   #isJoined({ deadlineAt, half }: Item): boolean {
     return deadlineAt === this.#inline[0]?.deadlineAt && half === this.#inline[0]?.half;
   }
+}
+
+/** The inputs that have been sent before and have a deadline; they are at the front. */
+function sent(list: readonly Item[]): readonly Item[] {
+  const count = list.findIndex(({ deadlineAt }) => deadlineAt === undefined);
+  return list.slice(0, count < 0 ? list.length : count);
 }

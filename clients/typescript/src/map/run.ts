@@ -25,7 +25,7 @@ const LATE_INPUT = late("the deadline of the input passed while it waited to be 
 const LATE_RUN = late("the timeout of the run passed");
 const NOTHING: Ending = { again: [], rejections: [], isComplete: false };
 
-/** Makes a call of inputs that are encoded; tells also how much time it has. */
+/** Makes a call of inputs that are encoded; returns also the timeout that applies to it. */
 export type OpenCall = (
   inputs: readonly Input[],
   encoded: readonly Encoded[],
@@ -78,6 +78,7 @@ export class Run implements Outlet {
       this.#advance();
     };
     reading.then(advance, advance);
+    advance();
     try {
       for (;;) {
         signal.throwIfAborted();
@@ -132,7 +133,7 @@ export class Run implements Outlet {
       this.finish(item, failed(item, unreadable(item, error)));
       return;
     }
-    if (!this.#unfinished.has(item)) return; // the time of the run is up
+    if (!this.#unfinished.has(item)) return; // the run has timed out
     this.#queue.add(item);
     this.#advance();
   }
