@@ -7,7 +7,7 @@ import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
 import java.util.OptionalDouble;
 
-/** An audio file. Gives segments over time. {@link Model#audio} has the formats that a model accepts. */
+/** An audio file. Gives segments over time. */
 public final class Audio extends Input {
     private final Source source;
     private final OptionalDouble startOffsetSec;
@@ -18,31 +18,19 @@ public final class Audio extends Input {
         this.startOffsetSec = startOffsetSec;
     }
 
-    /**
-     * A whole file, without a key.
-     *
-     * @param source where its bytes are
-     * @return the input
-     */
+    /** A whole file, without a key. */
     public static Audio of(Source source) {
         return new Audio(source, "", OptionalDouble.empty());
     }
 
-    /**
-     * The same audio with a key.
-     *
-     * @param key at most 256 bytes of UTF-8; comes back with every event of this input
-     * @return the input
-     */
+    /** The same audio with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Audio withKey(String key) {
         return new Audio(source, key, startOffsetSec);
     }
 
     /**
-     * The same audio from a later position. Offsets in the answer count from the beginning of the file all the same.
-     *
-     * @param seconds from the beginning of the file
-     * @return the input
+     * The same audio from a later position, in seconds from the beginning of the file. Offsets in the answer count from
+     * the beginning of the file all the same.
      */
     public Audio withStartOffsetSec(double seconds) {
         return new Audio(source, key(), OptionalDouble.of(seconds));

@@ -71,7 +71,7 @@ final class BatchCall implements Flow.Subscriber<Event> {
         } else if (batch.inputs().get(0).isUpload() && error instanceof Exception unreadable) {
             pending.values().forEach(input -> fail(input, MapFailures.unreadable(input, unreadable), 0));
         } else { // of an interceptor
-            run.stop(Optional.of(error));
+            run.stop(error);
         }
         finish(again);
     }

@@ -1,5 +1,7 @@
 package dev.embedwire;
 
+import static java.util.Objects.requireNonNull;
+
 import io.grpc.CallOptions;
 import io.grpc.ClientCall;
 import io.grpc.Metadata;
@@ -16,7 +18,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
 /**
- * One call, whose values a subscriber takes as it asks for them. All calls of the client are made by this class.
+ * One call: requests of type Q, answers of type A, from which a subscriber takes values of type T as it asks for them.
  *
  * <p>A message is requested from gRPC only if the subscriber wants a value and none is left. So a slow subscriber slows
  * the server down.
@@ -24,17 +26,18 @@ import java.util.function.Function;
  * <p>A call that the server rejected before it did any work is made once more, when the server asks for that and within
  * the same deadline. The retry policy of gRPC is not used, because it would also repeat a call whose connection broke
  * while the server worked on it.
- *
- * @param <Q> the type of the requests
- * @param <A> the type of the answers
- * @param <T> the type of the values
  */
 final class Call<Q, A, T> implements Flow.Subscription {
     /** The method of a call, and how its messages are written and read. */
     record Exchange<Q, A, T>(MethodDescriptor<Q, A> method, Sender<Q> sender, Function<A, List<T>> decode) {}
 
     /** Under which id and options a call is made, and whether it is made once more after a rejection. */
-    record Terms(String requestId, CallOptions options, boolean isRepeated) {}
+    record Terms(String requestId, CallOptions options, boolean isRepeated) {
+        /** The nanoseconds until the deadline. */
+        long remaining() {
+            return requireNonNull(options.getDeadline()).timeRemaining(TimeUnit.NANOSECONDS);
+        }
+    }
 
     private final Connection connection;
     private final Exchange<Q, A, T> exchange;
@@ -66,36 +69,39 @@ final class Call<Q, A, T> implements Flow.Subscription {
 
     @Override
     public void request(long count) {
-        if (count <= 0) {
-            fail(new IllegalArgumentException("request: must be 1 or more, got " + count));
-            return;
-        }
         synchronized (this) {
             demand = demand + count < 0 ? Long.MAX_VALUE : demand + count;
+            if (count <= 0) {
+                values.clear();
+            }
+        }
+        if (count <= 0) {
+            fail(new IllegalArgumentException("request: must be 1 or more, got " + count));
         }
         emit();
     }
 
     @Override
     public void cancel() {
-        Optional<Attempt> running;
         synchronized (this) {
             isDone = true;
             values.clear();
-            delay.cancel(false);
-            running = running();
         }
-        running.ifPresent(Attempt::cancel);
+        stop();
     }
 
     /** Ends the call with this error, unless it has ended. */
     private void fail(RuntimeException error) {
+        end(Optional.of(error));
+        stop();
+    }
+
+    private void stop() {
         Optional<Attempt> running;
         synchronized (this) {
             delay.cancel(false);
             running = running();
         }
-        end(Optional.of(error));
         running.ifPresent(Attempt::cancel);
     }
 
@@ -123,17 +129,14 @@ final class Call<Q, A, T> implements Flow.Subscription {
 
     /** Waits and makes the second attempt, if there may be one. */
     private synchronized boolean repeats(Status status, Metadata trailers) {
-        Optional<Duration> asked = StatusDetails.pushback(status, trailers);
-        var deadline = terms.options().getDeadline();
-        if (!mayRepeat || isDone || asked.isEmpty() || deadline == null) {
-            return false;
-        }
-        long nanos = asked.get().toNanos();
-        if (nanos >= deadline.timeRemaining(TimeUnit.NANOSECONDS)) {
+        Optional<Long> asked = StatusDetails.pushback(status, trailers)
+                .map(Duration::toNanos)
+                .filter(nanos -> mayRepeat && !isDone && nanos < terms.remaining());
+        if (asked.isEmpty()) {
             return false;
         }
         mayRepeat = false;
-        delay = new CompletableFuture<Void>().completeOnTimeout(null, nanos, TimeUnit.NANOSECONDS);
+        delay = new CompletableFuture<Void>().completeOnTimeout(null, asked.get(), TimeUnit.NANOSECONDS);
         var unused = delay.thenRunAsync(this::begin);
         return true;
     }
@@ -183,7 +186,8 @@ final class Call<Q, A, T> implements Flow.Subscription {
                 && !isRequested
                 && running().isPresent()) {
             isRequested = true;
-            return Optional.of(attempt::request);
+            ClientCall<Q, A> call = attempt.call;
+            return Optional.of(() -> call.request(1));
         }
         isEmitting = false;
         return Optional.empty();
@@ -209,10 +213,6 @@ final class Call<Q, A, T> implements Flow.Subscription {
             if (isUnwanted) {
                 cancel();
             }
-        }
-
-        void request() {
-            call.request(1);
         }
 
         void cancel() {

@@ -14,11 +14,13 @@ import java.util.function.Function;
  * @param <R> the type of the result
  */
 final class Collected<T, R> implements Flow.Subscriber<T> {
+    private final String requestId;
     private final List<T> values = new ArrayList<>();
     private final Function<List<T>, R> finish;
     private final CompletableFuture<R> future = new CompletableFuture<>();
 
-    Collected(Function<List<T>, R> finish) {
+    Collected(String requestId, Function<List<T>, R> finish) {
+        this.requestId = requestId;
         this.finish = finish;
     }
 
@@ -31,7 +33,7 @@ final class Collected<T, R> implements Flow.Subscriber<T> {
      *
      * @throws EmbedwireException the call failed, or the thread was interrupted, which cancels the call
      */
-    R await(String requestId) {
+    R await() {
         try {
             return future.get();
         } catch (InterruptedException error) {
@@ -39,10 +41,7 @@ final class Collected<T, R> implements Flow.Subscriber<T> {
             Thread.currentThread().interrupt();
             throw StatusDetails.interrupted(requestId);
         } catch (ExecutionException error) {
-            if (error.getCause() instanceof EmbedwireException failed) {
-                failed.fillInStackTrace(); // shows the caller in place of gRPC's thread
-            }
-            throw (RuntimeException) error.getCause();
+            throw StatusDetails.rethrown(error.getCause());
         }
     }
 

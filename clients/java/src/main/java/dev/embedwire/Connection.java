@@ -10,13 +10,15 @@ import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import java.time.Duration;
-import java.util.Optional;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 
-/** The connection to the server, and what each call carries: deadline, request id, credentials. */
+/** The connections to the server, and what each call carries: deadline, request id, credentials. */
 final class Connection {
     static final String VERSION = "0.1.0";
 
@@ -27,22 +29,25 @@ final class Connection {
     /** A unary answer has at most 4 MiB, and needs room for its frame. */
     private static final int RECEIVED_BYTES = 8 << 20;
 
+    private static final int KEEP_ALIVE_TIMEOUT_SECONDS = 20;
+
     /** A server allows no more. */
     private static final Duration LONGEST = Duration.ofDays(7);
 
     private final EmbedwireClientBuilder settings;
-    private final ManagedChannel channel;
+    private final List<ManagedChannel> channels;
+    private final AtomicInteger calls = new AtomicInteger();
     private final Set<MapRun> runs = ConcurrentHashMap.newKeySet();
     private volatile boolean isClosed;
 
     Connection(EmbedwireClientBuilder settings) {
         this.settings = settings;
-        this.channel = connect();
+        this.channels = Stream.generate(this::connect).limit(settings.channels).toList();
     }
 
     private ManagedChannel connect() {
         try {
-            return channelBuilder().build();
+            return settings.channel.apply(channelBuilder()).build();
         } catch (RuntimeException error) { // gRPC has one class for an invalid name, another for an invalid key
             String name = settings.tls.isPresent() ? "target or tls: " : "target: ";
             throw new IllegalArgumentException(name + error.getMessage(), error);
@@ -54,7 +59,14 @@ final class Connection {
         var builder = Grpc.newChannelBuilder(settings.target, credentials)
                 .userAgent("embedwire-java/" + VERSION)
                 .maxInboundMessageSize(RECEIVED_BYTES)
-                .disableServiceConfigLookUp(); // no retry policy from DNS
+                .disableServiceConfigLookUp() // no retry policy from DNS
+                .defaultLoadBalancingPolicy("round_robin")
+                .intercept(new TraceContext()) // the first one added is the last one called
+                .intercept(settings.interceptors);
+        if (!settings.keepAliveTime.isZero()) {
+            builder.keepAliveTime(nanos(settings.keepAliveTime), TimeUnit.NANOSECONDS)
+                    .keepAliveTimeout(KEEP_ALIVE_TIMEOUT_SECONDS, TimeUnit.SECONDS);
+        }
         settings.tls.flatMap(Tls::serverName).ifPresent(builder::overrideAuthority);
         if (Loopback.contains(settings.target)) {
             builder.proxyDetector(address -> null); // credentials for this machine are not sent to a proxy
@@ -64,7 +76,7 @@ final class Connection {
 
     /** The channel of the next call. */
     Channel channel() {
-        return channel;
+        return channels.get(Math.floorMod(calls.getAndIncrement(), channels.size()));
     }
 
     /**
@@ -80,15 +92,15 @@ final class Connection {
 
     void close() {
         isClosed = true;
-        runs.forEach(run -> run.stop(Optional.of(closed())));
-        channel.shutdownNow();
+        runs.forEach(run -> run.stop(closed()));
+        channels.forEach(ManagedChannel::shutdownNow);
     }
 
     /** Adds a run that ends when the client is closed, also while it waits. */
     void add(MapRun run) {
         runs.add(run);
         if (isClosed) { // meanwhile
-            run.stop(Optional.of(closed()));
+            run.stop(closed());
         }
     }
 
@@ -107,7 +119,7 @@ final class Connection {
 
     /** The deadline that a call gets. */
     Duration timeout(Options options, Duration defaultTimeout) {
-        Duration chosen = options.timeout().or(() -> settings.timeout).orElse(defaultTimeout);
+        Duration chosen = options.timeout.or(() -> settings.timeout).orElse(defaultTimeout);
         return Duration.ofNanos(nanos(chosen));
     }
 
@@ -120,8 +132,9 @@ final class Connection {
     Terms terms(CallKind kind, Options options, Duration timeout) {
         CallOptions made = CallOptions.DEFAULT.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
         made = settings.waitForReady ? made.withWaitForReady() : made;
+        made = TraceContext.addTo(made);
         made = kind.isDirect ? made.withExecutor(Runnable::run) : made;
-        String requestId = options.requestId().orElseGet(Connection::newRequestId);
+        String requestId = options.requestId.orElseGet(Connection::newRequestId);
         return new Terms(requestId, made, kind.isRepeated && settings.retryOnPushback);
     }
 

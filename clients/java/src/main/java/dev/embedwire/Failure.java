@@ -1,12 +1,13 @@
 package dev.embedwire;
 
 import dev.embedwire.v1.ErrorReason;
+import dev.embedwire.v1.FieldViolation;
+import dev.embedwire.v1.QuotaViolation;
 import dev.embedwire.v1.UpstreamError;
 import io.grpc.Status;
 import java.io.Serializable;
 import java.time.Duration;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 
 /** Why an input or a call failed. */
@@ -44,10 +45,8 @@ public final class Failure implements Serializable {
     }
 
     /**
-     * Returns the reason, from the closed list of the contract.
-     *
-     * @return for instance "INPUT_REJECTED"; the digits of one that this client does not know; empty if gRPC or an
-     *     intermediary ended the call
+     * {@return the reason from the closed list of the contract, for instance "INPUT_REJECTED"; the digits of one that
+     * this client does not know; empty if gRPC or an intermediary ended the call}
      */
     public String reason() {
         return switch (message.getReason()) {
@@ -64,9 +63,7 @@ public final class Failure implements Serializable {
 
     /** {@return which fields of the request are at fault; at most 20 are listed, then how many more} */
     public List<FieldViolation> violations() {
-        return message.getFieldViolationsList().stream()
-                .map(each -> new FieldViolation(each.getField(), each.getDescription()))
-                .toList();
+        return message.getFieldViolationsList();
     }
 
     /** {@return how long to wait before another try; empty if waiting is not known to help} */
@@ -76,22 +73,17 @@ public final class Failure implements Serializable {
 
     /** {@return which quotas are exhausted} */
     public List<QuotaViolation> quotas() {
-        return message.getQuotaViolationsList().stream()
-                .map(each -> new QuotaViolation(each.getSubject(), each.getDescription()))
-                .toList();
+        return message.getQuotaViolationsList();
     }
 
     /** {@return what the upstream reported; empty if it did not answer} */
-    public Optional<UpstreamReply> upstream() {
-        return message.hasUpstreamError()
-                ? Optional.of(new UpstreamReply(message.getUpstreamError()))
-                : Optional.empty();
+    public Optional<UpstreamError> upstream() {
+        return message.hasUpstreamError() ? Optional.of(message.getUpstreamError()) : Optional.empty();
     }
 
     /**
-     * Returns why the server could not reach the upstream, or which resource the server lacks.
-     *
-     * @return for instance "connection_refused"; empty for all other failures; the contract lists the values
+     * {@return why the server could not reach the upstream, or which resource it lacks, for instance
+     * "connection_refused"; empty for all other failures; the contract lists the values}
      */
     public String cause() {
         return message.getCause();
@@ -118,81 +110,5 @@ public final class Failure implements Serializable {
     @Override
     public String toString() {
         return "Failure[" + code() + ", " + (reason().isEmpty() ? "no reason" : reason()) + "]";
-    }
-
-    /** One field of the request that is at fault. */
-    public static final class FieldViolation {
-        private final String field;
-        private final String description;
-
-        private FieldViolation(String field, String description) {
-            this.field = field;
-            this.description = description;
-        }
-
-        /** {@return its path in the request, for instance "inputs[2].audio.source.url"} */
-        public String field() {
-            return field;
-        }
-
-        /** {@return what is wrong, and what to do} */
-        public String description() {
-            return description;
-        }
-    }
-
-    /** One quota that is exhausted. */
-    public static final class QuotaViolation {
-        private final String subject;
-        private final String description;
-
-        private QuotaViolation(String subject, String description) {
-            this.subject = subject;
-            this.description = description;
-        }
-
-        /** {@return what the quota counts for, for instance "modality:audio"} */
-        public String subject() {
-            return subject;
-        }
-
-        /** {@return its limit, in words} */
-        public String description() {
-            return description;
-        }
-    }
-
-    /** What the upstream reported, cut to 1 KB and without control characters. */
-    public static final class UpstreamReply {
-        private final UpstreamError message;
-
-        private UpstreamReply(UpstreamError message) {
-            this.message = message;
-        }
-
-        /** {@return the status of the HTTP reply} */
-        public int httpStatus() {
-            return message.getHttpStatus();
-        }
-
-        /** {@return the upstream's error code, for instance "parameter_invalid"; empty if it gave none} */
-        public String code() {
-            return message.getCode();
-        }
-
-        /** {@return the upstream's message; empty if it gave none, or if it is the message of the failure} */
-        public String message() {
-            return message.getMessage();
-        }
-
-        /** {@return where the upstream documents the error; empty if it does not say} */
-        public String docsUrl() {
-            return message.getDocsUrl();
-        }
-
-        /** {@return the rate limit headers of the reply, with lower-case names} */
-        public Map<String, String> rateLimitHeaders() {
-            return message.getRateLimitHeadersMap();
-        }
     }
 }

@@ -6,7 +6,7 @@ import dev.embedwire.v1.ImageInput;
 import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
 
-/** An image. Gives one segment. {@link Model#image} has the formats that a model accepts. */
+/** An image. Gives one segment. */
 public final class Image extends Input {
     private final Source source;
 
@@ -15,22 +15,12 @@ public final class Image extends Input {
         this.source = requireNonNull(source, "source");
     }
 
-    /**
-     * An image without a key.
-     *
-     * @param source where its bytes are
-     * @return the input
-     */
+    /** An image without a key. */
     public static Image of(Source source) {
         return new Image(source, "");
     }
 
-    /**
-     * The same image with a key.
-     *
-     * @param key at most 256 bytes of UTF-8; comes back with every event of this input
-     * @return the input
-     */
+    /** The same image with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Image withKey(String key) {
         return new Image(source, key);
     }

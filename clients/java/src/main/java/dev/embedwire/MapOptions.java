@@ -10,11 +10,11 @@ public final class MapOptions {
     /** All options at their defaults. */
     public static final MapOptions DEFAULT = builder().build();
 
-    private final Options call;
-    private final int inputsPerCall;
-    private final int concurrentCalls;
-    private final Optional<Duration> runTimeout;
-    private final boolean countWaits;
+    final Options call;
+    final int inputsPerCall;
+    final int concurrentCalls;
+    final Optional<Duration> runTimeout;
+    final boolean countWaits;
 
     private MapOptions(Builder chosen) {
         call = chosen.call;
@@ -27,31 +27,6 @@ public final class MapOptions {
     /** {@return a builder with all options at their defaults} */
     public static Builder builder() {
         return new Builder();
-    }
-
-    /** {@return the options of each call} */
-    public Options call() {
-        return call;
-    }
-
-    /** {@return the most inputs of one call} */
-    public int inputsPerCall() {
-        return inputsPerCall;
-    }
-
-    /** {@return the most calls at a time} */
-    public int concurrentCalls() {
-        return concurrentCalls;
-    }
-
-    /** {@return the deadline of the whole run} */
-    public Optional<Duration> runTimeout() {
-        return runTimeout;
-    }
-
-    /** {@return whether deadlines run while rejected inputs wait} */
-    public boolean countWaits() {
-        return countWaits;
     }
 
     /** Collects options. */
@@ -108,7 +83,7 @@ public final class MapOptions {
             Checks.range("inputsPerCall", inputsPerCall, 1, 256);
             Checks.range("concurrentCalls", concurrentCalls, 1, 1000);
             Checks.timeout("runTimeout", runTimeout);
-            if (call.requestId().isPresent()) {
+            if (call.requestId.isPresent()) {
                 throw new IllegalArgumentException("call: must have no requestId, because each call has its own");
             }
             return new MapOptions(this);

@@ -1,17 +1,12 @@
 package dev.embedwire;
 
 import java.io.IOException;
-import java.lang.reflect.UndeclaredThrowableException;
 import java.time.Duration;
-import java.util.ArrayDeque;
 import java.util.ArrayList;
-import java.util.Collection;
-import java.util.Deque;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
-import java.util.NoSuchElementException;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
@@ -21,7 +16,7 @@ import java.util.concurrent.TimeUnit;
  * A run of {@link EmbedwireClient#map}. One thread reads inputs, one forms groups and sends calls, and the caller's
  * takes embeddings, which come in gRPC's threads. They share this object and its lock.
  */
-final class MapRun implements CloseableIterator<Embedding> {
+final class MapRun extends BlockingIterator<Embedding> {
     static final long NEVER = Long.MAX_VALUE;
 
     private final Connection connection;
@@ -35,25 +30,24 @@ final class MapRun implements CloseableIterator<Embedding> {
     private final InputQueue queue;
     private final Map<Integer, MapInput> open = new TreeMap<>(); // read, and without an embedding
     private final Set<BatchCall> running = new HashSet<>();
-    private final Deque<Embedding> ended = new ArrayDeque<>();
     private int ahead; // inputs whose embedding was not taken
     private boolean isRead; // the iterator has ended
-    private boolean isOver; // the run was ended early
-    private Optional<Throwable> failure = Optional.empty();
+    private Optional<Throwable> readFailure = Optional.empty();
 
     MapRun(Connection connection, Calls calls, String model, Iterator<?> inputs, MapOptions options) {
+        super("");
         this.connection = connection;
         this.calls = calls;
         this.model = model;
         this.options = options;
         this.pacing = new Pacing(options);
-        this.queue = new InputQueue(options.inputsPerCall());
+        this.queue = new InputQueue(options.inputsPerCall);
         this.reader = thread(new InputReader(this, inputs), "embedwire-map-reader");
         this.sender = thread(this::sendAll, "embedwire-map-sender");
     }
 
     private static Thread thread(Runnable task, String name) {
-        var thread = new Thread(task, name);
+        var thread = new Thread(TraceContext.wrap(task), name);
         thread.setDaemon(true);
         return thread;
     }
@@ -70,37 +64,42 @@ final class MapRun implements CloseableIterator<Embedding> {
 
     /** Waits until a further input may be read; false if none is wanted any more. */
     synchronized boolean awaitRoom() throws InterruptedException {
-        while (!isOver && ahead >= options.inputsPerCall() * options.concurrentCalls()) {
+        while (!isOver() && ahead >= options.inputsPerCall * options.concurrentCalls) {
             wait();
         }
-        return !isOver;
+        return !isOver();
     }
 
-    synchronized void add(MapInput input) {
+    /** Adds an input. One that cannot be read has ended. */
+    synchronized void add(MapInput input, Optional<IOException> error) {
         ahead++;
         open.put(input.position(), input);
-        queue.add(input);
+        error.ifPresentOrElse(found -> fail(input, MapFailures.unreadable(input, found)), () -> queue.add(input));
         notifyAll();
-    }
-
-    /** Adds an input that cannot be read, and so has ended. */
-    synchronized void addFailed(MapInput input, Exception error) {
-        ahead++;
-        open.put(input.position(), input);
-        deliver(MapFailures.embedding(input, MapFailures.unreadable(input, error), 0, ""));
     }
 
     synchronized void inputsEnded(Optional<Throwable> error) {
         isRead = true;
-        failure = isOver ? failure : error;
+        readFailure = error;
+        endIfComplete();
         notifyAll();
     }
 
     /** An input has ended. */
     synchronized void deliver(Embedding embedding) {
-        if (!isOver && open.remove(embedding.result().inputIndex()) != null) {
-            ended.add(embedding);
-            notifyAll();
+        if (open.remove(embedding.result().inputIndex()) != null) {
+            add(embedding);
+            endIfComplete();
+        }
+    }
+
+    private void fail(MapInput input, dev.embedwire.v1.Failure failure) {
+        deliver(MapFailures.embedding(input, failure, 0, ""));
+    }
+
+    private void endIfComplete() {
+        if (isRead && open.isEmpty()) {
+            end(readFailure);
         }
     }
 
@@ -110,7 +109,7 @@ final class MapRun implements CloseableIterator<Embedding> {
         pacing.ended(rejection, call.sentAt(), running.size(), now());
         for (Batch batch : again) {
             if (pacing.pausedUntil() > batch.deadline()) {
-                fail(batch.inputs());
+                fail(batch);
             } else {
                 queue.addFirst(batch);
             }
@@ -118,73 +117,27 @@ final class MapRun implements CloseableIterator<Embedding> {
         notifyAll();
     }
 
-    /** Ends the run with an error, or without one. Inputs that have not ended get no embedding. */
-    void stop(Optional<Throwable> error) {
+    /** Ends the run with an error. Inputs that have not ended get no embedding. */
+    void stop(Throwable error) {
+        if (end(Optional.of(error))) {
+            stopped();
+        }
+    }
+
+    @Override
+    void stopped() {
         List<BatchCall> cancelled;
         synchronized (this) {
-            if (isFinished()) {
-                return;
-            }
-            isOver = true;
-            failure = error;
             cancelled = List.copyOf(running);
-            notifyAll();
         }
         reader.interrupt();
         cancelled.forEach(BatchCall::cancel);
     }
 
     @Override
-    public void close() {
-        stop(Optional.empty());
-        synchronized (this) {
-            ended.clear();
-            failure = Optional.empty();
-        }
-    }
-
-    @Override
-    public boolean hasNext() {
-        try {
-            return awaitEmbedding();
-        } catch (InterruptedException error) {
-            close();
-            Thread.currentThread().interrupt();
-            throw StatusDetails.interrupted("");
-        }
-    }
-
-    @Override
-    public Embedding next() {
-        if (!hasNext()) {
-            throw new NoSuchElementException();
-        }
-        synchronized (this) {
-            ahead--;
-            notifyAll();
-            return ended.remove();
-        }
-    }
-
-    private synchronized boolean awaitEmbedding() throws InterruptedException {
-        while (ended.isEmpty() && !isFinished()) {
-            wait();
-        }
-        if (ended.isEmpty() && failure.isPresent()) {
-            throwUnchecked(failure.get());
-        }
-        return !ended.isEmpty();
-    }
-
-    private static void throwUnchecked(Throwable error) {
-        if (error instanceof Error fatal) {
-            throw fatal;
-        }
-        throw error instanceof RuntimeException unchecked ? unchecked : new UndeclaredThrowableException(error);
-    }
-
-    private boolean isFinished() {
-        return isOver || (isRead && open.isEmpty());
+    synchronized void taken() {
+        ahead--;
+        notifyAll();
     }
 
     private void sendAll() {
@@ -192,9 +145,9 @@ final class MapRun implements CloseableIterator<Embedding> {
             for (Optional<Batch> next = nextBatch(); next.isPresent(); next = nextBatch()) {
                 send(next.get());
             }
-            timeOut(); // nothing, if the run is finished
+            timeOut();
         } catch (InterruptedException | RuntimeException error) {
-            stop(Optional.of(error));
+            stop(error);
         } finally {
             connection.remove(this);
         }
@@ -202,9 +155,9 @@ final class MapRun implements CloseableIterator<Embedding> {
 
     /** Waits for inputs that may be sent; empty at the end of the run, and when its deadline has passed. */
     private synchronized Optional<Batch> nextBatch() throws InterruptedException {
-        while (!isFinished() && now() < pacing.runEnd()) {
+        while (!isOver() && now() < pacing.runEnd()) {
             long now = now();
-            queue.expired(now).forEach(batch -> fail(batch.inputs()));
+            queue.expired(now).forEach(this::fail);
             boolean hasPlace = pacing.hasPlace(running.size());
             if (hasPlace && now >= pacing.pausedUntil()) {
                 Optional<Batch> batch = queue.take(now, isRead);
@@ -223,52 +176,52 @@ final class MapRun implements CloseableIterator<Embedding> {
         return Optional.empty();
     }
 
+    /** Ends the run because its deadline has passed, unless it has ended. */
     private void timeOut() {
         var late = MapFailures.late("the timeout of the run has passed");
         synchronized (this) {
-            if (isFinished()) {
+            if (isOver()) {
                 return;
             }
-            fail(open.values(), late);
+            readFailure = Optional.of(new Failure(late).exception("", 0));
+            List.copyOf(open.values()).forEach(input -> fail(input, late));
+            end(readFailure);
         }
-        stop(Optional.of(new Failure(late).exception("", 0)));
+        stopped();
     }
 
-    private void fail(Collection<MapInput> inputs) {
-        fail(inputs, MapFailures.late("the deadline of the input passed while it waited after a rejection"));
-    }
-
-    private synchronized void fail(Collection<MapInput> inputs, dev.embedwire.v1.Failure cause) {
-        List.copyOf(inputs).forEach(input -> deliver(MapFailures.embedding(input, cause, 0, "")));
+    private void fail(Batch batch) {
+        var late = MapFailures.late("the deadline of the input passed while it waited after a rejection");
+        batch.inputs().forEach(input -> fail(input, late));
     }
 
     /** Sends a call. A file that cannot be read ends its own input only. */
     private void send(Batch batch) {
-        var request = new Request(model, options.call());
+        var request = new Request(model, options.call);
         List<MapInput> sent = new ArrayList<>();
         for (MapInput input : batch.inputs()) {
             try {
                 request.add(input.input(), input.size(), !input.isUpload());
                 sent.add(input);
             } catch (IOException | RuntimeException error) {
-                deliver(MapFailures.embedding(input, MapFailures.unreadable(input, error), 0, ""));
+                fail(input, MapFailures.unreadable(input, error));
             }
         }
-        Duration timeout = connection.timeout(options.call(), request.defaultTimeout());
+        Duration timeout = connection.timeout(options.call, request.defaultTimeout());
         long now = now();
         long deadline = batch.deadline();
-        if (options.countWaits()) {
+        if (options.countWaits) {
             deadline = deadline == NEVER ? now + timeout.toNanos() : deadline;
             timeout = Duration.ofNanos(Math.max(0, deadline - now));
         }
-        var terms = connection.terms(CallKind.MAP, options.call(), timeout);
+        var terms = connection.terms(CallKind.MAP, options.call, timeout);
         var call = new BatchCall(this, new Batch(sent, deadline), terms.requestId(), now);
         synchronized (this) {
-            if (isOver || sent.isEmpty()) {
+            if (isOver() || sent.isEmpty()) {
                 return;
             }
             running.add(call);
         }
-        calls.start(CallKind.MAP, request, terms, options.call().chunkBytes(), call);
+        calls.start(CallKind.MAP, request, terms, options.call.chunkBytes, call);
     }
 }

@@ -21,10 +21,10 @@ final class Pacing {
     private long backedOffAt;
 
     Pacing(MapOptions options) {
-        mostCalls = options.concurrentCalls();
+        mostCalls = options.concurrentCalls;
         calls = mostCalls;
-        countsWaits = options.countWaits();
-        runEnd = options.runTimeout().map(Connection::nanos).orElse(MapRun.NEVER);
+        countsWaits = options.countWaits;
+        runEnd = options.runTimeout.map(Connection::nanos).orElse(MapRun.NEVER);
     }
 
     boolean hasPlace(int running) {

@@ -33,9 +33,9 @@ final class Request {
     Request(String model, Options options) {
         message = CreateEmbeddingRequest.newBuilder()
                 .setModelName(model)
-                .setVectorEncoding(options.encoding().toProto())
+                .setVectorEncoding(options.encoding)
                 .setMaxSegmentsPerMessage(SEGMENTS_PER_MESSAGE);
-        options.maxRetries().ifPresent(message::setMaxRetries);
+        options.maxRetries.ifPresent(message::setMaxRetries);
     }
 
     /** Decides for each file whether it is sent in the message, and reads those that are. */

@@ -73,16 +73,29 @@ public final class Result extends Event {
         return message.getAttempts();
     }
 
-    /** {@return where the time went} */
-    public Timings timings() {
-        return new Timings(message.getTimings());
+    /** {@return the time in the server's queue} */
+    public Duration queueTime() {
+        return Failure.duration(message.getTimings().getQueue());
+    }
+
+    /** {@return the time in which the server waited for the bytes of an upload} */
+    public Duration uploadTime() {
+        return Failure.duration(message.getTimings().getUpload());
+    }
+
+    /** {@return the time in which the server waited for the upstream, over all attempts} */
+    public Duration upstreamTime() {
+        return Failure.duration(message.getTimings().getUpstream());
+    }
+
+    /** {@return the time in which the upstream's reply was decoded} */
+    public Duration decodeTime() {
+        return Failure.duration(message.getTimings().getDecode());
     }
 
     /**
-     * Returns which upstream answered.
-     *
-     * @return "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not those of the real model, so do not
-     *     store them in a production index
+     * {@return the upstream that answered: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not those of
+     * the real model, so do not store them in a production index}
      */
     public String upstream() {
         return message.getUpstream();
@@ -114,34 +127,5 @@ public final class Result extends Event {
     public String toString() {
         return "Result[input " + inputIndex() + ", "
                 + failure().map(Failure::toString).orElse(segmentCount() + " segments") + "]";
-    }
-
-    /** Where the time of one input went. */
-    public static final class Timings {
-        private final dev.embedwire.v1.Timings message;
-
-        private Timings(dev.embedwire.v1.Timings message) {
-            this.message = message;
-        }
-
-        /** {@return the time in the server's queue} */
-        public Duration queue() {
-            return Failure.duration(message.getQueue());
-        }
-
-        /** {@return the time in which the server waited for the bytes of an upload} */
-        public Duration upload() {
-            return Failure.duration(message.getUpload());
-        }
-
-        /** {@return the time in which the server waited for the upstream, over all attempts} */
-        public Duration upstream() {
-            return Failure.duration(message.getUpstream());
-        }
-
-        /** {@return the time in which the upstream's reply was decoded} */
-        public Duration decode() {
-            return Failure.duration(message.getDecode());
-        }
     }
 }

@@ -71,11 +71,7 @@ public final class Segment extends Event {
                 : OptionalDouble.empty();
     }
 
-    /**
-     * Returns which part of the audio was embedded, in the upstream's words.
-     *
-     * @return for instance "audio" or "transcription"; empty unless it is audio, or if the upstream does not report it
-     */
+    /** {@return which part of the audio was embedded, for instance "transcription"; empty if that is not reported} */
     public String embeddingOption() {
         return message.getAudio().getEmbeddingOption();
     }

@@ -23,8 +23,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 public final class Source {
     private final String kind;
     private final Optional<String> url;
-    private final Measure measure;
-    private final Opener opener;
+    private final Access<OptionalLong> measure;
+    private final Access<InputStream> opener;
     private final String fileName;
     private final String mediaType;
     private final AtomicBoolean isOpened; // shared by all copies
@@ -32,8 +32,8 @@ public final class Source {
     private Source(
             String kind,
             Optional<String> url,
-            Measure measure,
-            Opener opener,
+            Access<OptionalLong> measure,
+            Access<InputStream> opener,
             String fileName,
             String mediaType,
             AtomicBoolean isOpened) {
@@ -46,15 +46,13 @@ public final class Source {
         this.isOpened = isOpened;
     }
 
-    private static Source of(String kind, Measure measure, Opener opener, String fileName) {
+    private static Source of(String kind, Access<OptionalLong> measure, Access<InputStream> opener, String fileName) {
         return new Source(kind, Optional.empty(), measure, opener, fileName, "", new AtomicBoolean());
     }
 
     /**
-     * A file that the upstream fetches; neither this client nor the server does.
-     *
-     * @param url an absolute http or https URL that leads straight to the raw file
-     * @return the source
+     * An absolute http or https URL that leads straight to the raw file. The upstream fetches it; neither this client
+     * nor the server does.
      */
     public static Source url(String url) {
         Optional<String> found = Optional.of(url);
@@ -62,23 +60,13 @@ public final class Source {
                 "url", found, () -> OptionalLong.of(0), InputStream::nullInputStream, "", "", new AtomicBoolean());
     }
 
-    /**
-     * A local file. It is opened when it is sent, and its name is that of the path.
-     *
-     * @param path where the file is; of a pipe the bytes can be sent only once
-     * @return the source
-     */
+    /** A local file. It is opened when it is sent, and its name is that of the path. A pipe can be sent only once. */
     public static Source path(Path path) {
         Path name = path.getFileName();
         return of("path", () -> sizeOf(path), () -> Files.newInputStream(path), name == null ? "" : name.toString());
     }
 
-    /**
-     * The bytes themselves.
-     *
-     * @param data the bytes; they are not copied, so do not change them before the call has ended
-     * @return the source
-     */
+    /** The bytes themselves. They are not copied, so do not change them before the call has ended. */
     public static Source data(byte[] data) {
         OptionalLong size = OptionalLong.of(data.length);
         return of("data", () -> size, () -> new ByteArrayInputStream(data), "");
@@ -87,20 +75,15 @@ public final class Source {
     /**
      * A stream. A thread of the client reads it to its end while the call runs, and does not close it. It can be sent
      * only once.
-     *
-     * @param stream gives the bytes
-     * @return the source
      */
     public static Source stream(InputStream stream) {
         requireNonNull(stream, "stream");
-        return of("stream", OptionalLong::empty, () -> new Borrowed(stream), "");
+        return of("stream", OptionalLong::empty, () -> unclosed(stream), "");
     }
 
     /**
-     * The same source with a name, which comes back as metadata.
-     *
-     * @param fileName at most 255 bytes of UTF-8 without control characters; empty is the default, the name of the path
-     * @return the source
+     * The same source with a name of at most 255 bytes of UTF-8 without control characters, which comes back as
+     * metadata; if it is empty, with the name of the path.
      */
     public Source withFileName(String fileName) {
         String chosen = fileName.isEmpty() ? this.fileName : fileName;
@@ -108,10 +91,8 @@ public final class Source {
     }
 
     /**
-     * The same source with a media type.
-     *
-     * @param mediaType for instance "audio/mpeg"; empty is the default, the type that the name suggests
-     * @return the source
+     * The same source with a media type, for instance "audio/mpeg"; if it is empty, with the type that the name
+     * suggests.
      */
     public Source withMediaType(String mediaType) {
         return new Source(kind, url, measure, opener, fileName, mediaType, isOpened);
@@ -138,7 +119,7 @@ public final class Source {
 
     /** The number of bytes that are sent; empty if it is not known before they are read. Then they can be read once. */
     OptionalLong size() throws IOException {
-        return measure.size();
+        return measure.get();
     }
 
     /** Whether it was opened, so that bytes may have been read. */
@@ -152,7 +133,7 @@ public final class Source {
     }
 
     InputStream open() throws IOException {
-        return opener.open();
+        return opener.get();
     }
 
     private static OptionalLong sizeOf(Path path) throws IOException {
@@ -163,23 +144,15 @@ public final class Source {
         return Files.isRegularFile(path) ? OptionalLong.of(size) : OptionalLong.empty(); // a pipe has no size
     }
 
-    private interface Measure {
-        OptionalLong size() throws IOException;
+    /** The caller closes it. */
+    private static InputStream unclosed(InputStream stream) {
+        return new FilterInputStream(stream) {
+            @Override
+            public void close() {}
+        };
     }
 
-    private interface Opener {
-        InputStream open() throws IOException;
-    }
-
-    /** Leaves the caller's stream open. */
-    private static final class Borrowed extends FilterInputStream {
-        Borrowed(InputStream stream) {
-            super(stream);
-        }
-
-        @Override
-        public void close() {
-            // the caller closes it
-        }
+    private interface Access<T> {
+        T get() throws IOException;
     }
 }

@@ -6,6 +6,7 @@ import dev.embedwire.v1.ErrorReason;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.protobuf.ProtoUtils;
+import java.lang.reflect.UndeclaredThrowableException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
@@ -43,6 +44,17 @@ final class StatusDetails {
         return Optional.ofNullable(trailers.get(PUSHBACK))
                 .filter(asked -> isRejection && asked.matches("[0-9]{1,9}"))
                 .map(asked -> Duration.ofMillis(Long.parseLong(asked)));
+    }
+
+    /** An error of another thread, to throw it in this one. */
+    static RuntimeException rethrown(Throwable error) {
+        if (error instanceof Error fatal) {
+            throw fatal;
+        }
+        if (error instanceof EmbedwireException) {
+            error.fillInStackTrace(); // shows the caller in place of gRPC's thread
+        }
+        return error instanceof RuntimeException unchecked ? unchecked : new UndeclaredThrowableException(error);
     }
 
     private static Optional<dev.embedwire.v1.Failure> failure(Metadata trailers) {

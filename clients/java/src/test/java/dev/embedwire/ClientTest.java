@@ -9,7 +9,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.google.gson.JsonParser;
 import dev.embedwire.v1.ErrorReason;
 import io.grpc.Status;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.ObjectInputStream;
+import java.io.ObjectOutputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -22,6 +26,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -116,6 +121,42 @@ class ClientTest {
         assertEquals("[Text[...], Image[path], Audio[url]]", inputs.toString());
         var failure = Failure.of(Status.Code.INTERNAL, ErrorReason.ERROR_REASON_UNSPECIFIED, "private");
         assertFalse(failure.toString().contains("private"), failure.toString());
+    }
+
+    /** An error that is serialized keeps all facts. */
+    @Test
+    void serialization() throws Exception {
+        var failure = Failure.of(Status.Code.NOT_FOUND, ErrorReason.ERROR_REASON_RESOURCE_NOT_FOUND, "no such thing");
+        var bytes = new ByteArrayOutputStream();
+        try (var out = new ObjectOutputStream(bytes)) {
+            out.writeObject(failure.exception("id", 2));
+        }
+        try (var in = new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray()))) {
+            var read = (RequestException) in.readObject();
+            assertEquals("RESOURCE_NOT_FOUND", read.reason());
+            assertEquals("RESOURCE_NOT_FOUND: no such thing (request id id)", read.getMessage());
+            assertEquals(2, read.attempts());
+        }
+    }
+
+    /** The class of an error follows the group of its reason; without a reason it is one of the transport. */
+    @ParameterizedTest
+    @CsvSource({
+        "0, 3, TransportException",
+        "0, 14, TransportException",
+        "1, 3, RequestException",
+        "9, 4, DeadlineExceededException",
+        "99, 7, RequestException",
+        "100, 8, RefusedException",
+        "199, 8, RefusedException",
+        "200, 14, UpstreamException",
+        "300, 13, GatewayException",
+        "4000, 13, GatewayException"
+    })
+    void classes(int reason, int code, String name) {
+        var message = dev.embedwire.v1.Failure.newBuilder().setCode(code).setReasonValue(reason);
+        assertEquals(
+                name, new Failure(message.build()).exception("", 0).getClass().getSimpleName());
     }
 
     /** A thread that is interrupted while it waits gets out at once, and stays interrupted. */

