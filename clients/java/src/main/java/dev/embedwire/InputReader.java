@@ -43,9 +43,9 @@ final class InputReader implements Runnable {
                     "inputs[" + position + "]: must be a Text, an Image or an Audio, got " + type);
         }
         try {
-            run.add(MapInput.of(position, input, run.now()), Optional.empty());
+            run.read(MapInput.of(position, input, run.now()), Optional.empty());
         } catch (IOException error) {
-            run.add(new MapInput(position, input, OptionalLong.empty(), run.now()), Optional.of(error));
+            run.read(new MapInput(position, input, OptionalLong.empty(), run.now()), Optional.of(error));
         }
     }
 }

@@ -16,7 +16,7 @@ import java.util.concurrent.TimeUnit;
  * A run of {@link EmbedwireClient#map}. One thread reads inputs, one forms groups and sends calls, and the caller's
  * takes embeddings, which come in gRPC's threads. They share this object and its lock.
  */
-final class MapRun extends BlockingIterator<Embedding> {
+final class MapRun extends CloseableIterator<Embedding> {
     static final long NEVER = Long.MAX_VALUE;
 
     private final Connection connection;
@@ -71,7 +71,7 @@ final class MapRun extends BlockingIterator<Embedding> {
     }
 
     /** Adds an input. One that cannot be read has ended. */
-    synchronized void add(MapInput input, Optional<IOException> error) {
+    synchronized void read(MapInput input, Optional<IOException> error) {
         ahead++;
         open.put(input.position(), input);
         error.ifPresentOrElse(found -> fail(input, MapFailures.unreadable(input, found)), () -> queue.add(input));

@@ -25,7 +25,7 @@ record Rejection(boolean isOverload, boolean isPause, long delay) {
     /** Both rejections together. */
     Rejection and(Failure failure) {
         boolean isOverloaded = failure.getReason() == ErrorReason.ERROR_REASON_OVERLOADED;
-        long asked = dev.embedwire.Failure.duration(failure.getRetryDelay()).toNanos();
+        long asked = Connection.nanos(dev.embedwire.Failure.duration(failure.getRetryDelay()));
         return new Rejection(isOverload || isOverloaded, isPause || !isOverloaded, Math.max(delay, asked));
     }
 }

@@ -15,8 +15,9 @@ final class Unreadable {
         return "inputs[" + index + "]." + input.kind() + ".source";
     }
 
-    static UncheckedIOException exception(int index, Input input, IOException error) {
-        return new UncheckedIOException(field(index, input) + ": " + description(error), error);
+    static UncheckedIOException exception(int index, Input input, Exception error) {
+        IOException cause = error instanceof IOException found ? found : new IOException(error);
+        return new UncheckedIOException(field(index, input) + ": " + description(error), cause);
     }
 
     static String description(Exception error) {
@@ -35,6 +36,9 @@ final class Unreadable {
         }
         if (error instanceof FileSystemException found && found.getReason() != null) {
             return found.getReason();
+        }
+        if (error.getCause() instanceof RuntimeException cause) { // of a stream
+            return reason(cause);
         }
         return "input/output error (" + error.getClass().getSimpleName() + ")";
     }

@@ -84,7 +84,7 @@ final class Upload implements Sender<CreateEmbeddingFromUploadRequest> {
                 if (!write(file.getKey(), file.getValue().source().orElseThrow())) {
                     return false;
                 }
-            } catch (IOException error) {
+            } catch (IOException | RuntimeException error) {
                 throw Unreadable.exception(file.getKey(), file.getValue(), error);
             }
         }

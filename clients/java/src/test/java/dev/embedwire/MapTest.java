@@ -10,6 +10,8 @@ import com.google.protobuf.ByteString;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.PipedInputStream;
+import java.io.PipedOutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -20,6 +22,7 @@ import java.util.NoSuchElementException;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
@@ -177,7 +180,7 @@ class MapTest {
                     client.map("m", new Inputs(position -> waitFor(isBlocked, text(position))), MapOptions.DEFAULT);
             var consumer = CompletableFuture.supplyAsync(embeddings::hasNext);
             client.close();
-            assertThrows(Exception.class, () -> consumer.get(30, TimeUnit.SECONDS));
+            assertThrows(ExecutionException.class, () -> consumer.get(30, TimeUnit.SECONDS));
             assertEquals(
                     "the client is closed",
                     assertThrows(IllegalStateException.class, embeddings::next).getMessage());
@@ -273,6 +276,19 @@ class MapTest {
         }
         noThreadsAreLeft();
         assertEquals(2, reads.get());
+    }
+
+    /** A read that can be interrupted ends with the run. */
+    @Test
+    void interruptibleUpload() throws Exception {
+        try (var server = new FakeServer(call -> {});
+                var client = server.client().build();
+                var stream = new PipedInputStream(new PipedOutputStream())) {
+            var embeddings = client.map("m", List.of(Image.of(Source.stream(stream))));
+            await(() -> !server.calls.isEmpty());
+            embeddings.close();
+            noThreadsAreLeft();
+        }
     }
 
     /** A source that throws ends its own input only. */
