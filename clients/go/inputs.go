@@ -134,7 +134,7 @@ func newFile(source Source, name, mediaType string) *file {
 	if mediaType == "" {
 		mediaType = mediaTypes[strings.ToLower(filepath.Ext(name))]
 	}
-	return &file{source, name, mediaType}
+	return &file{source: source, name: name, mediaType: mediaType}
 }
 
 func (s Source) name() string {

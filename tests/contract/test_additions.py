@@ -21,8 +21,8 @@ def proto(tmp_path: Path) -> Path:
 def test_checks_of_the_contract(proto: Path, check: str) -> None:
     """`buf lint`, `buf format` and `buf breaking` accept the additions."""
     name, *options = check.split()
-    against = [additions.PROTO / "released.binpb"] if name == "breaking" else []
-    ran = subprocess.run([BUF, name, proto, *options, *against], capture_output=True, text=True, check=False)
+    against = [str(additions.PROTO / "released.binpb")] if name == "breaking" else []
+    ran = subprocess.run([str(BUF), name, str(proto), *options, *against], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
 
 
@@ -30,7 +30,7 @@ def test_removal_is_found(proto: Path) -> None:
     """`buf breaking` rejects a field that is renamed or gets another type."""
     path = proto / additions.EMBEDDING
     path.write_text(path.read_text().replace("int32 dimensions = 1;", "int64 dimension = 1;"))
-    command = [BUF, "breaking", proto, "--against", additions.PROTO / "released.binpb"]
+    command = [str(BUF), "breaking", str(proto), "--against", str(additions.PROTO / "released.binpb")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode != 0
     assert "dimensions" in ran.stdout

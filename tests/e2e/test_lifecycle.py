@@ -103,15 +103,15 @@ async def test_health_changes_before_calls_in_the_drain_delay() -> None:
         assert (await watch.read()).status == SERVING
         ending = asyncio.ensure_future(server.terminate())
         assert (await watch.read()).status == NOT_SERVING
-        assert (await health.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == NOT_SERVING
-        await server.stub.CreateEmbeddingUnary(TEXT, timeout=5)
+        assert (await health.Check(health_pb2.HealthCheckRequest(), timeout=60)).status == NOT_SERVING
+        await server.stub.CreateEmbeddingUnary(TEXT, timeout=60)
         async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as late:
             stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(late)
-            await stub.CreateEmbeddingUnary(TEXT, timeout=5)
+            await stub.CreateEmbeddingUnary(TEXT, timeout=60)
         assert not ending.done()
         assert await ending == 0
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await server.stub.CreateEmbeddingUnary(TEXT, timeout=5)
+            await server.stub.CreateEmbeddingUnary(TEXT, timeout=60)
 
     assert caught.value.code() is UNAVAILABLE
 
@@ -123,7 +123,7 @@ async def test_probes_during_the_drain_are_answered() -> None:
     async def probe(health: health_pb2_grpc.HealthStub) -> None:
         while True:
             try:
-                await health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
+                await health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=60)
             except grpc.aio.AioRpcError as error:
                 failures.append(error)
                 return
@@ -190,10 +190,12 @@ async def test_an_upstream_outage_does_not_change_readiness(scripted: Scripted) 
     async with scripted(script) as (served, _):
         health = health_pb2_grpc.HealthStub(served.channel)
         for _ in range(10):
-            call = served.stub.CreateEmbeddingUnary(pb.CreateEmbeddingUnaryRequest.FromString(_no_retries()), timeout=9)
+            call = served.stub.CreateEmbeddingUnary(
+                pb.CreateEmbeddingUnaryRequest.FromString(_no_retries()), timeout=60
+            )
             assert await call.code() is not OK
             for service in ("", SERVICE):
-                status = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+                status = await health.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
                 assert status.status == SERVING
 
 

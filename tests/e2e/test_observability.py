@@ -134,10 +134,10 @@ async def test_health_is_checked_listed_and_watched(served: Served) -> None:
     """Both services are SERVING once the server is up; an unknown one is NOT_FOUND."""
     stub = health_pb2_grpc.HealthStub(served.channel)
     for service in ("", SERVICE):
-        assert (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status == SERVING
-    assert set((await stub.List(health_pb2.HealthListRequest(), timeout=5)).statuses) == {"", SERVICE}
+        assert (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)).status == SERVING
+    assert set((await stub.List(health_pb2.HealthListRequest(), timeout=60)).statuses) == {"", SERVICE}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Check(health_pb2.HealthCheckRequest(service="other"), timeout=5)
+        await stub.Check(health_pb2.HealthCheckRequest(service="other"), timeout=60)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
     assert (await watch.read()).status == SERVING
@@ -186,7 +186,7 @@ async def test_number_of_series_is_limited(serve: Serve) -> None:
 async def _call_unknown_method(served: Served, name: str) -> None:
     raw: dict[str, Any] = {"request_serializer": bytes, "response_deserializer": bytes}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.channel.unary_unary(f"/{SERVICE}/{name}", **raw)(b"", timeout=5)
+        await served.channel.unary_unary(f"/{SERVICE}/{name}", **raw)(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -114,7 +114,7 @@ def ways(body: bytes) -> list[Callable[[Visit], Awaitable[None]]]:
 
 async def sdk(base_url: str) -> list[float]:
     """The vector that the official SDK reads."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         client = AsyncTwelveLabs(api_key="k", base_url=base_url, httpx_client=http)
         got = await client.embed.create(model_name="marengo3.0", text="a red fox")
     assert got.text_embedding is not None

@@ -267,7 +267,7 @@ async def test_models_are_paged(served: Served) -> None:
     names: list[str] = []
     token = ""
     while True:
-        page = await served.stub.ListModels(pb.ListModelsRequest(page_size=1, page_token=token), timeout=5)
+        page = await served.stub.ListModels(pb.ListModelsRequest(page_size=1, page_token=token), timeout=60)
         names += [model.name for model in page.models]
         token = page.next_page_token
         if not token:

@@ -1,4 +1,4 @@
-/** What is called once more, and when. */
+/** Which calls are repeated, and when. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -9,14 +9,14 @@ import type { CallArguments } from "./connection.js";
 const PUSHBACK_KEY = "grpc-retry-pushback-ms";
 
 /**
- * The attempts of one call, within one deadline: what the server refused before it did any work is called once more,
- * when the server says so.
+ * The attempts of one call, within one deadline: a call that the server refused before it did any work is repeated once,
+ * after the delay that the server asks for.
  *
- * Not by gRPC's own retries: they would also repeat a call whose connection broke while the server was at work, and wait
- * for a second attempt beyond the deadline rather than tell of the refusal.
+ * gRPC's own retries are not used: they would also repeat a call whose connection broke while the server was at work, and
+ * they wait for a second attempt beyond the deadline, in which case the refusal would not be reported.
  */
 export class Attempts {
-  /** When the time of the call is up, as `Date.now()` counts. */
+  /** The deadline of the call, in the time of `Date.now()`. */
   readonly deadline: number;
 
   #left: number;
@@ -38,6 +38,6 @@ export class Attempts {
 }
 
 /** Wait, at most until the signal is aborted. */
-export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+export async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   await sleep(delayMs, undefined, { signal }).catch(() => undefined);
 }

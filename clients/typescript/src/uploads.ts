@@ -63,7 +63,7 @@ export class Upload {
     }
   }
 
-  /** Wait until the transport has taken it: that is the back pressure. After the end nothing takes it. */
+  /** Wait until the transport has taken it, which is the flow control. After the end of the call nothing takes it. */
   async #write(message: CreateEmbeddingFromUploadRequest): Promise<void> {
     if (this.#isOver) return;
     const written = new Promise<void>((resolve) => {

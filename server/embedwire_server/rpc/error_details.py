@@ -6,7 +6,9 @@ own (nginx has buffers of 4 KiB by default). What does not fit is left out: firs
 parts of Failure.
 """
 
-from collections.abc import Iterator
+import functools
+import operator
+from collections.abc import Callable, Iterator
 
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -85,11 +87,8 @@ def _failures(error: GatewayError) -> Iterator[pb.Failure]:
     if said.message and said.message == failure.message:
         said.message = ""
     yield failure
-    for name in sorted(said.rate_limit_headers, key=lambda name: len(said.rate_limit_headers[name]), reverse=True):
-        del said.rate_limit_headers[name]
-        yield failure
-    if said.docs_url:
-        said.docs_url = ""
+    for remove in _optional_parts(said):
+        remove()
         yield failure
     for most in _FEWER_VIOLATIONS[1:]:
         _write_violations(failure, error.violations, most)
@@ -105,6 +104,17 @@ def _failures(error: GatewayError) -> Iterator[pb.Failure]:
     yield failure
     failure.ClearField("upstream_error")
     yield failure
+
+
+def _optional_parts(said: pb.UpstreamError) -> list[Callable[[], object]]:
+    """Return functions that remove the URL of the documentation and the rate limit headers, the largest first."""
+    headers = said.rate_limit_headers
+    parts: list[tuple[int, Callable[[], object]]] = [
+        (len(value), functools.partial(headers.pop, name)) for name, value in headers.items()
+    ]
+    if said.docs_url:
+        parts.append((len(said.docs_url), functools.partial(said.ClearField, "docs_url")))
+    return [remove for _, remove in sorted(parts, key=operator.itemgetter(0), reverse=True)]
 
 
 def _quota_failures(error: GatewayError) -> Iterator[Message]:

@@ -40,7 +40,7 @@ def example(client: Any, model: str, audio_url: str, image_url: str) -> list[str
 async def test_the_example_of_the_sdk(media_files: str) -> None:
     """The example of the SDK's documentation prints the same lines; only the import and the constructor differ."""
     async with Sandbox() as sandbox, serving(upstream=sandbox.base_url, api_key="k") as served:
-        with httpx.Client() as http, TwelveLabs(target=served.app.target) as ours:
+        with httpx.Client(timeout=60) as http, TwelveLabs(target=served.app.target) as ours:
             official = twelvelabs.TwelveLabs(api_key="k", base_url=sandbox.base_url, httpx_client=http)
             urls = (f"{media_files}/melody.flac", f"{media_files}/picture.png")
             found, expected = [await asyncio.to_thread(example, each, NEW, *urls) for each in (ours, official)]

@@ -1,5 +1,7 @@
 """Decoding of valid requests."""
 
+from typing import Any
+
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -74,7 +76,7 @@ def test_segments_per_message(number: int) -> None:
         ({"max_retries": -1}, "max_retries", "must not be negative; leave it unset for the server's policy"),
     ],
 )
-def test_numbers_out_of_range(fields: dict[str, int], path: str, words: str) -> None:
+def test_numbers_out_of_range(fields: dict[str, Any], path: str, words: str) -> None:
     """A number out of range is an error that names the field, the limit and the value."""
     assert faults(lambda: reader().read(request(text(), **fields))) == {path: words}
 

@@ -42,8 +42,8 @@ def decoded(error: GatewayError) -> tuple[status_pb2.Status, dict[str, object]]:
 
 def trailer_bytes(error: GatewayError) -> int:
     """Return the size of all trailers of a failed call as encoded."""
-    found: dict[str, str | bytes] = OTHERS | dict(error_details.trailers(error))  # type: ignore[operator]
-    found["grpc-message"] = urllib.parse.quote(status.message(error), safe=SAFE)
+    found: dict[str, str | bytes] = {**OTHERS, "grpc-message": urllib.parse.quote(status.message(error), safe=SAFE)}
+    found.update(error_details.trailers(error))
     encoded = {
         name: base64.b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode()
         for name, value in found.items()

@@ -62,8 +62,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     given = options.given(ctx, text, image, audio)
     check_option_use(given, truncate, start_offset)
     check_output(given, file)
-    if form is Format.NPY and file is None and sys.stdout.isatty():
-        raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
+    _check_format(form, file)
     session = Session(
         given=given,
         start_offset=start_offset,
@@ -76,8 +75,22 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
         tls_ca=tls_ca,
         token=token,
     )
+    _run(session, form, file)
+
+
+def _check_format(form: Format, path: Path | None) -> None:
+    if form is Format.NPY and path is None and sys.stdout.isatty():
+        raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
+
+
+def _run(session: Session, form: Format, path: Path | None) -> None:
+    """Make the call, write its answer, and exit.
+
+    Raises:
+        Exit: always, with the exit code of the call.
+    """
     with failures.exit_codes_for_exceptions():
-        outcome = _array(session, file) if form is Format.NPY else _events(session, form, file)
+        outcome = _array(session, path) if form is Format.NPY else _events(session, form, path)
         failures.report_failures(outcome)
         raise typer.Exit(outcome.exit_code)
 

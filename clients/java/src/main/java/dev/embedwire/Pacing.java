@@ -1,0 +1,76 @@
+package dev.embedwire;
+
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * When a run may send calls, and how many at a time. Overload lowers the number to the calls that the server has
+ * accepted, and each completed call raises it again: additive increase, multiplicative decrease. All times are
+ * nanoseconds of the run.
+ */
+final class Pacing {
+    private static final long FIRST_BACK_OFF = TimeUnit.MILLISECONDS.toNanos(100);
+    private static final long LONGEST_BACK_OFF = TimeUnit.SECONDS.toNanos(5);
+
+    private final int mostCalls;
+    private final boolean countsWaits;
+    private double calls;
+    private long pausedUntil;
+    private long runEnd;
+    private long backOff;
+    private long backedOffAt;
+
+    Pacing(MapOptions options) {
+        mostCalls = options.concurrentCalls;
+        calls = mostCalls;
+        countsWaits = options.countWaits;
+        runEnd = options.runTimeout.map(Connection::nanos).orElse(MapRun.NEVER);
+    }
+
+    boolean hasPlace(int running) {
+        return running < (int) calls;
+    }
+
+    /** Until then nothing is sent. */
+    long pausedUntil() {
+        return pausedUntil;
+    }
+
+    /** When the deadline of the run passes. */
+    long runEnd() {
+        return runEnd;
+    }
+
+    /** A call that was sent at some time has ended, and others are running. */
+    void ended(Rejection rejection, long sentAt, int running, long now) {
+        if (rejection.equals(Rejection.NONE)) {
+            calls = Math.min(mostCalls, calls + 1 / calls);
+            backOff = 0;
+            return;
+        }
+        long delay = rejection.delay() > 0 ? rejection.delay() : nextBackOff(sentAt, now);
+        if (rejection.isOverload()) {
+            calls = Math.min(calls, Math.max(1, running));
+        }
+        if (rejection.isPause() || running == 0) { // else the end of a running call frees a place
+            pause(now + delay, now);
+        }
+    }
+
+    private void pause(long until, long now) {
+        long from = Math.max(pausedUntil, now);
+        if (until > from) {
+            pausedUntil = until;
+            runEnd += countsWaits || runEnd == MapRun.NEVER ? 0 : until - from;
+        }
+    }
+
+    /** Doubles the back-off, but only once for all calls that were sent before it. */
+    private long nextBackOff(long sentAt, long now) {
+        if (backOff == 0 || sentAt >= backedOffAt) {
+            backOff = backOff == 0 ? FIRST_BACK_OFF : Math.min(2 * backOff, LONGEST_BACK_OFF);
+            backedOffAt = now;
+        }
+        return (long) (backOff * ThreadLocalRandom.current().nextDouble(0.5, 1));
+    }
+}
