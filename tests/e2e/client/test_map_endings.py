@@ -235,3 +235,59 @@ def test_a_run_that_outlives_its_event_loop(served_by_thread: str) -> None:
     asyncio.run(use())
     kept.clear()
     gc.collect()
+
+
+def test_a_client_is_closed_in_another_event_loop_than_its_run(served_by_thread: str) -> None:
+    """A run that was left unfinished in an event loop that has ended does not disturb the end of its client."""
+    client = AsyncClient(served_by_thread)
+    kept: list[Any] = []
+
+    async def use() -> None:
+        kept.append(client.map("m", (Text("a") for _ in itertools.count())))
+        await anext(kept[0])
+
+    asyncio.run(use())
+    asyncio.run(client.close())
+    kept.clear()
+    gc.collect()
+
+
+class Inputs:
+    """An asynchronous iterator that is no generator, and waits after its first input."""
+
+    def __init__(self) -> None:
+        self.given, self.is_closed = 0, False
+
+    def __aiter__(self) -> "Inputs":
+        return self
+
+    async def __anext__(self) -> Text:
+        self.given += 1
+        if self.given > 1:
+            await asyncio.Event().wait()
+        return Text("a")
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+async def test_an_async_iterator_of_another_kind_is_closed() -> None:
+    """Leaving a run closes every asynchronous iterator that has `aclose`."""
+    inputs = Inputs()
+    async with Recorder().serving() as target, AsyncClient(target) as client:
+        async with client.map("m", inputs) as embeddings:
+            await anext(embeddings)
+        assert inputs.is_closed
+
+
+async def test_a_task_of_a_run_that_is_cancelled_ends_it(scripted: Scripted) -> None:
+    """If another part of the program cancels a task of a run, the consumer does not wait for ever."""
+    async with scripted(hang) as (served, upstream), AsyncClient(served.app.target) as client:
+        before = asyncio.all_tasks()
+        waiting = asyncio.create_task(anext(client.map("marengo3.0", [Text("slow")])))
+        await until(lambda: bool(upstream.visits))
+        for task in asyncio.all_tasks() - before - {waiting}:
+            if "Tasks._perform" in repr(task):
+                task.cancel()
+        done, _ = await asyncio.wait([waiting], timeout=10)
+        assert done

@@ -3,8 +3,9 @@
 from typing import Any
 
 from embedwire import DeadlineExceededError, Embedding, EmbedwireError, Failure, MapOptions, Text
+from embedwire.map.call import Call
 from embedwire.map.failures import failed
-from embedwire.map.run import Call, Run
+from embedwire.map.run import Run
 
 
 def started(count: int = 2, *, is_complete: bool = True, **options: Any) -> Run:

@@ -11,8 +11,9 @@ from embedwire import blocking, replies, requests
 from embedwire.async_stream import AsyncStream
 from embedwire.errors import EmbedwireError
 from embedwire.map import sending
+from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
-from embedwire.map.run import Call, Run
+from embedwire.map.run import Run
 from embedwire.options import CallOptions
 from embedwire.results import Embedding
 
@@ -129,7 +130,7 @@ class Tasks:
         self._run.expire(now)
         while (call := self._run.next_call(now)) is not None:
             self._spawn(self._perform(call))
-        if self._run.is_stopped:
+        if self._run.is_stopped and not self._loop.is_closed():
             for task in self._tasks - {asyncio.current_task()}:
                 task.cancel()
         self._output.set()
@@ -150,15 +151,14 @@ class Tasks:
                 except StopAsyncIteration:
                     break
                 await self._add(value)
-        except asyncio.CancelledError:
-            raise
         except BaseException as raised:  # noqa: BLE001 - the consumer gets it
             error = raised
-        finally:
-            self._run.end_of_inputs(error)
-            if isinstance(self._inputs, AsyncGenerator):
-                await self._inputs.aclose()
+        is_stopped = self._run.is_stopped
+        self._run.end_of_inputs(error)
         self._update()
+        if is_stopped or error is not None:
+            with contextlib.suppress(Exception):  # there is no caller that could handle it
+                await getattr(self._inputs, "aclose", _nothing)()
 
     async def _may_read(self) -> bool:
         while not self._run.is_stopped and not self._run.may_read:
@@ -183,14 +183,13 @@ class Tasks:
         try:
             messages, unreadable = await _encoded(call)
             self._run.skip(call, unreadable)
+            self._output.set()
             error, is_repeatable = None, True
             if messages:
                 error, is_repeatable = await self._receive(call, sending.plan(self._run.model, call, messages))
             self._run.end(call, self._loop.time(), error, is_repeatable=is_repeatable)
-        except asyncio.CancelledError:
-            raise
         except BaseException as raised:  # noqa: BLE001 - the client is closed, or a source raised SystemExit
-            self._run.stop(raised)
+            self._run.stop(raised)  # without effect if the run was stopped, and so this task cancelled
         self._update()
 
     async def _receive(self, call: Call, plan: requests.Plan) -> tuple[EmbedwireError | None, bool]:
@@ -223,6 +222,10 @@ def _iterate(inputs: Iterable[Any]) -> AsyncIterator[Any]:
 async def _directly(inputs: Iterable[Any]) -> AsyncGenerator[Any]:
     for item in inputs:
         yield item
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 async def _encoded(call: Call) -> Any:  # noqa: ANN401 - as of `sending.encoded`

@@ -10,8 +10,9 @@ from typing import Any, Self
 from embedwire import blocking, replies, requests
 from embedwire.errors import EmbedwireError
 from embedwire.map import sending
+from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
-from embedwire.map.run import Call, Run
+from embedwire.map.run import Run
 from embedwire.options import CallOptions
 from embedwire.results import Embedding
 from embedwire.stream import Stream
@@ -185,6 +186,7 @@ class Threads:
             messages, unreadable = sending.encoded(call)
             with self._output:
                 self._run.skip(call, unreadable)
+                self._output.notify()
             error, is_repeatable = None, True
             if messages:
                 error, is_repeatable = self._receive(call, sending.plan(self._run.model, call, messages))
