@@ -4,6 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.embedwire.v1.ErrorReason;
+import dev.embedwire.v1.Failure;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
@@ -74,6 +76,24 @@ class PacingTest {
         var counting = pacing(options.countWaits(true));
         counting.ended(RATE_LIMIT, 0, 5, 10 * MS);
         assertEquals(1_000 * MS, counting.runEnd());
+    }
+
+    /** Rejections of one call count together, with the longest delay; one beyond all bounds is a week. */
+    @Test
+    void rejections() {
+        var overload = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_OVERLOADED);
+        var draining = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_DRAINING);
+        draining.getRetryDelayBuilder().setSeconds(2);
+        assertEquals(
+                new Rejection(true, true, 2_000 * MS),
+                Rejection.NONE.and(overload.build()).and(draining.build()));
+        overload.getRetryDelayBuilder().setSeconds(315_576_000_000L);
+        assertEquals(
+                TimeUnit.DAYS.toNanos(7), Rejection.NONE.and(overload.build()).delay());
+        var rateLimit = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_RATE_LIMITED);
+        assertFalse(Rejection.isOne(rateLimit.build())); // waiting does not help
+        rateLimit.getRetryDelayBuilder().setNanos(0);
+        assertTrue(Rejection.isOne(rateLimit.build()));
     }
 
     private static Pacing pacing(MapOptions.Builder options) {
