@@ -16,6 +16,7 @@ type sending struct {
 	run        *run
 	items      []*item // its inputs
 	began      time.Time
+	isOK       bool // whether the call ended without a failure of its own
 	rejections []rejection
 	again      []*item // those of its inputs that are to be sent again
 }
@@ -29,7 +30,8 @@ func (s *sending) do() {
 	if err == nil {
 		err = s.call(planned)
 	}
-	if s.run.ctx.Err() != nil || errors.Is(err, ErrClosed) { // the run is over
+	s.isOK = err == nil
+	if s.run.ctx.Err() != nil || s.run.client.connections.isClosed() { // the run is over
 		s.again = s.open()
 		return
 	}

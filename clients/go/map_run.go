@@ -128,7 +128,7 @@ func (r *run) loop() {
 		case r.end = <-r.reading:
 			r.isRead = true
 		case call := <-r.ended:
-			r.pace.ended(time.Now(), call.began, call.rejections)
+			r.pace.ended(time.Now(), call)
 			r.queue.putBack(call.again)
 		case <-timer.C:
 		case <-r.ctx.Done():
@@ -160,8 +160,8 @@ func (r *run) nextWake(now time.Time) time.Time {
 	if r.countWaits {
 		candidates = append(candidates, r.queue.deadline())
 	}
-	if r.pace.hasPlace() && !r.queue.isEmpty() {
-		candidates = append(candidates, latest(r.pace.until, r.queue.due()))
+	if place, isKnown := r.pace.place(); isKnown && !r.queue.isEmpty() {
+		candidates = append(candidates, latest(place, r.queue.due()))
 	}
 	for _, candidate := range candidates {
 		if !candidate.IsZero() && candidate.Before(wake) {

@@ -160,6 +160,16 @@ func TestMapOfAReaderThatFailsAfterTheResult(t *testing.T) {
 	}
 }
 
+// A source may fail with the error of another client that was closed, which ends its input and not the run.
+func TestMapOfASourceOfAClosedClient(t *testing.T) {
+	client := serve(t, succeed)
+	inputs := slices.Values([]Input{Image{Source: Reader(failing{ErrClosed})}})
+	found := outcomeOf(client.Map(t.Context(), "m", inputs, WithRunTimeout(10*time.Second)))
+	if failure := found.failures[0]; found.err != nil || failure == nil || failure.Reason != "INVALID_REQUEST" {
+		t.Errorf("got %v", found)
+	}
+}
+
 // A file that cannot be read ends its own input, with the words of the system and without the path.
 func TestMapOfWhatCannotBeRead(t *testing.T) {
 	client := serve(t, succeed)

@@ -175,6 +175,34 @@ func TestMapArguments(t *testing.T) {
 	}
 }
 
+// What an overloaded server rejects is sent again after the delay, also while a long call runs.
+func TestMapBesideALongCall(t *testing.T) {
+	var calls atomic.Int32
+	isRunning := make(chan struct{})
+	source := newBlocked()
+	client := serve(t, func(call *exchange) error {
+		if call.method == "CreateEmbeddingFromUpload" {
+			close(isRunning)
+		} else if <-isRunning; calls.Add(1) == 1 {
+			return rejected(overloadedReason, time.Millisecond)
+		}
+		return call.succeed()
+	})
+	inputs := slices.Values([]Input{Image{Source: Reader(source)}, Text{Value: "a"}})
+	count := 0
+	for _, err := range client.Map(t.Context(), "m", inputs) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count++; count == 1 {
+			close(source.freed) // the text came first
+		}
+	}
+	if count != 2 || calls.Load() != 2 {
+		t.Errorf("%d embeddings, %d calls", count, calls.Load())
+	}
+}
+
 // Everything is embedded by a server that has room for two calls, which are not exceeded by much for long.
 func TestMapAtAServerThatIsFull(t *testing.T) {
 	var running, rejections atomic.Int32
