@@ -24,21 +24,23 @@ type item struct {
 	failure *Error // of the last call, with which it ends if it cannot be sent again
 }
 
-// newItem finds out how an input is sent. What cannot be read now fails when it is encoded.
 func newItem(position int, input Input, most int) *item {
-	found := &item{
+	return &item{
 		position: position, input: input, file: input.file(), most: most, due: time.Now().Add(groupPatience),
 		bytes: int64(len(input.message(nil).GetText().GetValue())),
 	}
-	if found.file == nil || found.file.source.kind == noSource || found.file.source.kind == urlSource {
-		return found
+}
+
+// examine finds out how a file is sent. What cannot be read now fails when it is encoded.
+func (i *item) examine() {
+	if i.file == nil || i.file.source.kind == noSource || i.file.source.kind == urlSource {
+		return
 	}
-	found.file.mark()
-	size, err := found.file.size()
-	if found.isUpload = size < 0 || size > inlineBytes; !found.isUpload && err == nil {
-		found.bytes = size
+	i.file.mark()
+	size, err := i.file.size()
+	if i.isUpload = size < 0 || size > inlineBytes; !i.isUpload && err == nil {
+		i.bytes = size
 	}
-	return found
 }
 
 func (i *item) key() string { return i.input.message(nil).Key }

@@ -84,7 +84,9 @@ func TestQueuePutsBackInFront(t *testing.T) {
 		waiting.add(newItem(position, textOf("a", 1), 2))
 	}
 	for position := range 2 {
-		waiting.add(newItem(6+position, Image{Source: Reader(strings.NewReader("a"))}, 2))
+		upload := newItem(6+position, Image{Source: Reader(strings.NewReader("a"))}, 2)
+		upload.examine()
+		waiting.add(upload)
 	}
 	now := time.Now()
 	first, second := waiting.take(now, false), waiting.take(now, false)

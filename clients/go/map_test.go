@@ -3,6 +3,7 @@ package embedwire
 import (
 	"errors"
 	"iter"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -139,6 +140,18 @@ func TestMapWithAnIteratorThatPanics(t *testing.T) {
 			t.Error(err)
 		}
 		count++
+	}
+}
+
+// An iterator that ends its goroutine, as a failed assertion does, is an error and not the end of the inputs.
+func TestMapWithAnIteratorThatExits(t *testing.T) {
+	client := serve(t, succeed)
+	exits := func(yield func(Input) bool) {
+		texts(2)(yield)
+		runtime.Goexit()
+	}
+	if found := outcomeOf(client.Map(t.Context(), "m", exits)); found.err != errExited || len(found.succeeded) != 2 {
+		t.Errorf("got %v", found)
 	}
 }
 
