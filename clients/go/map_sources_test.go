@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
 // rejectFirst rejects the first upload after a chunk of it, and hands over the bytes of the next ones.
@@ -136,6 +138,32 @@ func TestMapThatIsLeftWithABlockedSource(t *testing.T) {
 		close(source.freed)
 	}
 	waitForGoroutines(t, before)
+}
+
+// stuck is an input that takes its time when it is encoded, as a file on a disk that hangs does.
+type stuck struct {
+	Text
+	uses    *atomic.Int32
+	isFreed chan struct{}
+}
+
+func (s stuck) message(source *pb.MediaSource) *pb.Input {
+	if s.uses.Add(1) == 2 { // it was looked at before
+		<-s.isFreed
+	}
+	return s.Text.message(source)
+}
+
+// The end of a run does not wait for what is being encoded, which fails at a deadline as well.
+func TestMapThatEndsWhileItEncodes(t *testing.T) {
+	client := serve(t, succeed)
+	input := stuck{Text{Value: "a"}, new(atomic.Int32), make(chan struct{})}
+	defer close(input.isFreed)
+	inputs := slices.Values([]Input{input})
+	found := outcomeOf(client.Map(t.Context(), "m", inputs, WithRunTimeout(100*time.Millisecond)))
+	if failure := found.failures[0]; failure == nil || !errors.Is(found.err, ErrDeadlineExceeded) {
+		t.Errorf("got %v", found)
+	}
 }
 
 // An input that has its result stays with it if its reader fails afterwards.
