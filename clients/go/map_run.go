@@ -182,7 +182,7 @@ func (r *run) nextWake(now time.Time) time.Time {
 	wake := now.Add(time.Hour)
 	candidates := []time.Time{r.runDeadline()}
 	if r.countWaits {
-		candidates = append(candidates, r.queue.deadline())
+		candidates = append(candidates, r.queue.deadline)
 	}
 	if place, isKnown := r.pace.place(); isKnown && !r.queue.isEmpty() {
 		candidates = append(candidates, latest(place, r.queue.due()))
