@@ -15,9 +15,15 @@ type sending struct {
 	run        *run
 	items      []*item // its inputs
 	began      time.Time
-	isOK       bool // whether the call ended without a failure of its own
+	isAnswered bool // whether the server has worked on the call, whatever its answer is
 	rejections []rejection
 	again      []*item // those of its inputs that are to be sent again
+}
+
+// isAnswered reports whether a call ended OK or with a failure that the server reported after it has worked on the call.
+func isAnswered(err error) bool {
+	var failed *Error
+	return err == nil || errors.As(err, &failed) && failed.Reason != "" && !errors.Is(err, ErrDeadlineExceeded)
 }
 
 // do makes the call. Afterwards each of its inputs has ended, or is in again.
@@ -29,8 +35,8 @@ func (s *sending) do() {
 	}
 	if err == nil {
 		err = s.call(planned)
+		s.isAnswered = isAnswered(err)
 	}
-	s.isOK = err == nil
 	if s.run.ctx.Err() != nil || s.run.client.connections.isClosed() { // the run is over
 		return
 	}

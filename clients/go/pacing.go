@@ -81,7 +81,7 @@ func (p *pacer) maySend(now time.Time) bool {
 func (p *pacer) ended(now time.Time, call *sending) {
 	p.running--
 	if len(call.rejections) == 0 {
-		if call.isOK {
+		if call.isAnswered {
 			p.allowed = min(p.allowed+1/p.allowed, p.most)
 			p.backOff = 0
 		}

@@ -18,13 +18,13 @@ func TestPacerOverloaded(t *testing.T) {
 	if pace.running != 2 || pace.allowed != 2 || pace.maySend(now) {
 		t.Fatalf("got %+v", pace)
 	}
-	pace.ended(now, &sending{isOK: true})
+	pace.ended(now, &sending{isAnswered: true})
 	if pace.allowed != 2.5 || !pace.maySend(now) || pace.paused != 0 {
 		t.Fatalf("got %+v", pace)
 	}
 	for range 100 {
 		pace.running++
-		pace.ended(now, &sending{isOK: true})
+		pace.ended(now, &sending{isAnswered: true})
 	}
 	if pace.allowed != 8 {
 		t.Errorf("got %+v", pace)
@@ -72,7 +72,7 @@ func TestPacerBacksOff(t *testing.T) {
 		}
 	}
 	pace.running++
-	pace.ended(now, &sending{isOK: true})
+	pace.ended(now, &sending{isAnswered: true})
 	reject(now.Add(time.Second))
 	if pace.backOff != firstBackOff {
 		t.Errorf("got %+v", pace)
