@@ -175,6 +175,39 @@ def test_violations_that_name_no_input_of_the_call() -> None:
     assert [(each.result.attempts, each.result.request_id) for each in found] == [(3, "id")] * 2
 
 
+def test_an_input_is_cut_off_while_it_is_measured() -> None:
+    """At run_timeout an input that was read, but whose file is still being measured, ends with a failure."""
+    run = started(0, is_complete=False, run_timeout=3.0)
+    item = run.new_item(Text("a"), 1.0)
+    assert run.expire(3.0)
+    run.add(item)
+    assert reasons(taken(run)) == ["DEADLINE_EXCEEDED"]
+    assert run.is_over
+
+
+def test_a_source_that_fails_after_its_result() -> None:
+    """An input that has its result keeps it if its source fails then, and the inputs of other calls are awaited."""
+    run = started(4)
+    first, second = sent(run, 0.0), sent(run, 0.0)
+    run.answer(first, embedding(first, 0))
+    assert run.skip(first, {0: OSError(5, "no")})
+    run.end(first, 1.0, rejected("INPUT_REJECTED"))
+    assert [each.result.input_index for each in taken(run)] == [0, 1]
+    assert not run.is_finished
+    complete(run, second, 2.0)
+    assert [each.result.input_index for each in taken(run)] == [2, 3]
+    assert run.is_over
+
+
+def test_a_call_of_a_stopped_run_is_not_made() -> None:
+    """A call is not made if its run was stopped, or none of its inputs could be read, while they were encoded."""
+    run = started(4)
+    first, second = sent(run, 0.0), sent(run, 0.0)
+    assert not run.skip(first, {0: LookupError(), 1: LookupError()})
+    run.stop(None)
+    assert not run.skip(second, {})
+
+
 def test_reports_of_calls_after_the_end_are_ignored() -> None:
     """After a run was stopped, results and ends of its calls change nothing."""
     run = started(4)

@@ -39,7 +39,7 @@ class Item:
     is_repeatable: bool = True
     start: int | None = None
     deadline: float | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def measure(self) -> None:
         """Determine the size of its content, and how it is sent. May block, and keeps an exception of the file."""
@@ -51,8 +51,10 @@ class Item:
             self.is_repeatable = self.file_bytes is not None
             if self.input.file is not None and self.is_repeatable:
                 self.start = self.input.file.tell()
-        except Exception as error:  # noqa: BLE001 - a file may raise any
+        except BaseException as error:
             self.error = error
+            if not isinstance(error, Exception):
+                raise
         self.is_upload = self.file_bytes is None or self.file_bytes > INLINE_BYTES
         self.size = 0 if self.is_upload else self.file_bytes or 0
 

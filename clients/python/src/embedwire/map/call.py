@@ -34,20 +34,12 @@ class Call:
     def __post_init__(self) -> None:
         self.missing = dict(enumerate(self.items))
 
-    @property
-    def open_items(self) -> list[Item]:
-        """The inputs that have not ended."""
-        return [*self.missing.values(), *self.again]
-
     def skip(self, unreadable: Mapping[int, Exception]) -> list[Embedding]:
         """Leave out the inputs that cannot be read or encoded; return their embeddings."""
-        ended = [
-            failures.failed(self.items[index], failures.unreadable(self.items[index], error))
-            for index, error in unreadable.items()
-        ]
-        self.items = [item for index, item in enumerate(self.items) if index not in unreadable]
+        skipped = [(self.missing.pop(index), error) for index, error in unreadable.items() if index in self.missing]
+        self.items = list(self.missing.values())
         self.missing = dict(enumerate(self.items))
-        return ended
+        return [failures.failed(item, failures.unreadable(item, error)) for item, error in skipped]
 
     def answer(self, embedding: Embedding) -> Embedding | None:
         """Add a result. Return the embedding of its input, or None if that does not end by it."""

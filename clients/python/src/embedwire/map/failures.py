@@ -61,7 +61,7 @@ def by_input(failure: Failure, items: Sequence[Item]) -> dict[int, Failure]:
     return {index: with_positions(_narrowed(failure, mine), items) for index, mine in found.items()}
 
 
-def unreadable(item: Item, error: Exception) -> Failure:
+def unreadable(item: Item, error: BaseException) -> Failure:
     """Return the failure of an input whose file cannot be read, or that cannot be encoded, without its content."""
     words = error.strerror if isinstance(error, OSError) else None
     if isinstance(item.input, Text):

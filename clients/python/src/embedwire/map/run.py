@@ -49,8 +49,9 @@ class Run:
         self._began_at = 0.0
         self._queue = Queue()
         self._calls: set[Call] = set()
+        self._open: dict[int, Item] = {}  # the inputs that were read and have not ended, by position
         self._done: deque[Embedding] = deque()
-        self._read = self._ended = self._taken = 0
+        self._read = self._taken = 0
         self._is_complete = False  # no further inputs will be read
 
     def begin(self, now: float) -> None:
@@ -70,13 +71,16 @@ class Run:
         Raises:
             TypeError: it is not a Text, Image or Audio.
         """
-        return Item(self._read, requests.check_input(self._read, value), now, self._per_call)
+        item = Item(self._read, requests.check_input(self._read, value), now, self._per_call)
+        self._read += 1
+        if not self.is_stopped:
+            self._open[item.position] = item
+        return item
 
     def add(self, item: Item) -> None:
-        """Add an input that was read."""
+        """Add an input that was measured."""
         if self.is_stopped:
             return
-        self._read += 1
         if item.error is not None:
             self._end(failures.failed(item, failures.unreadable(item, item.error)))
         else:
@@ -102,10 +106,16 @@ class Run:
         self._calls.add(call)
         return call
 
-    def skip(self, call: Call, unreadable: Mapping[int, Exception]) -> None:
-        """End the inputs of a call that cannot be read or encoded, by their index; the call keeps the others."""
-        if call in self._calls:
-            self._end(*call.skip(unreadable))
+    def skip(self, call: Call, unreadable: Mapping[int, Exception]) -> bool:
+        """End the inputs of a call that cannot be read or encoded, by their index; the call keeps the others.
+
+        Returns:
+            Whether there is anything to send: other inputs, of a run that was not stopped.
+        """
+        if call not in self._calls:
+            return False
+        self._end(*call.skip(unreadable))
+        return bool(call.items)
 
     def answer(self, call: Call, embedding: Embedding) -> None:
         """Add the result of an input of a call."""
@@ -179,17 +189,17 @@ class Run:
         return self._began_at + min(self._run_timeout, MAX_TIMEOUT_SECONDS) + paused
 
     def _cut_off(self) -> None:
-        items = [*self._queue.clear(), *(item for call in self._calls for item in call.open_items)]
+        items = list(self._open.values())
         self.stop(failures.deadline_exceeded("the timeout of the run passed").error())
         failure = failures.deadline_exceeded("the timeout of the run passed before this input was embedded")
-        self._end(*(failures.failed(item, failure) for item in sorted(items, key=lambda item: item.position)))
+        self._done.extend(failures.failed(item, failure) for item in items)
 
     # The consumer.
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more is to be read or sent."""
-        return self.is_stopped or (self._is_complete and self._ended == self._read)
+        return self.is_stopped or (self._is_complete and not self._open)
 
     @property
     def is_over(self) -> bool:
@@ -211,6 +221,7 @@ class Run:
         self.error = error
         self._queue.clear()
         self._calls.clear()
+        self._open.clear()
 
     def abandon(self) -> None:
         """End the run, since its consumer wants nothing more of it."""
@@ -219,5 +230,6 @@ class Run:
         self._done.clear()
 
     def _end(self, *embeddings: Embedding) -> None:
-        self._ended += len(embeddings)
+        for embedding in embeddings:
+            del self._open[embedding.result.input_index]
         self._done.extend(embeddings)

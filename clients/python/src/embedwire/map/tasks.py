@@ -11,6 +11,7 @@ from embedwire import blocking, replies, requests
 from embedwire.async_stream import AsyncStream
 from embedwire.errors import EmbedwireError
 from embedwire.map import sending
+from embedwire.map.batches import Item
 from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
 from embedwire.map.run import Run
@@ -169,12 +170,11 @@ class Tasks:
     async def _add(self, value: object) -> None:
         assert self._loop is not None  # noqa: S101 - for the type checker
         item = self._run.new_item(value, self._loop.time())
-        if requests.reads_files([item.input]):
-            await asyncio.to_thread(item.measure)
-        else:
-            item.measure()
-        self._run.add(item)
-        self._update()
+        try:
+            await _measure(item)
+        finally:
+            self._run.add(item)
+            self._update()
 
     # The task of a call.
 
@@ -182,10 +182,10 @@ class Tasks:
         assert self._loop is not None  # noqa: S101 - for the type checker
         try:
             messages, unreadable = await _encoded(call)
-            self._run.skip(call, unreadable)
+            goes_on = self._run.skip(call, unreadable)
             self._output.set()
             error, is_repeatable = None, True
-            if messages:
+            if goes_on:
                 error, is_repeatable = await self._receive(call, sending.plan(self._run.model, call, messages))
             self._run.end(call, self._loop.time(), error, is_repeatable=is_repeatable)
         except BaseException as raised:  # noqa: BLE001 - the client is closed, or a source raised SystemExit
@@ -226,6 +226,17 @@ async def _directly(inputs: Iterable[Any]) -> AsyncGenerator[Any]:
 
 async def _nothing() -> None:
     """Do nothing."""
+
+
+async def _measure(item: Item) -> None:
+    if not requests.reads_files([item.input]):
+        item.measure()
+        return
+    try:
+        await asyncio.to_thread(item.measure)
+    except asyncio.CancelledError as error:
+        item.error = error  # the thread may still use the file
+        raise
 
 
 async def _encoded(call: Call) -> Any:  # noqa: ANN401 - as of `sending.encoded`

@@ -109,8 +109,12 @@ class Threads:
             return
         self._run.begin(time.monotonic())
         self._context = contextvars.copy_context()  # for OpenTelemetry
-        self._spawn(self._read)
-        self._spawn(self._send)
+        try:
+            self._spawn(self._read)
+            self._spawn(self._send)
+        except BaseException as error:  # no thread could be started
+            self.stop(error)
+            raise
 
     def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - those of `work`
         context = self._context.copy()
@@ -153,13 +157,16 @@ class Threads:
             return not self._run.is_stopped
 
     def _add(self, value: object) -> None:
-        item = self._run.new_item(value, time.monotonic())
-        item.measure()
         with self._output:
-            self._run.add(item)
-            self._work.notify()
-            if item.error is not None:
-                self._output.notify()
+            item = self._run.new_item(value, time.monotonic())
+        try:
+            item.measure()
+        finally:
+            with self._output:
+                self._run.add(item)
+                self._work.notify()
+                if item.error is not None:
+                    self._output.notify()
 
     # The thread that sends.
 
@@ -170,7 +177,7 @@ class Threads:
                     now = time.monotonic()
                     if self._run.expire(now):
                         self._notify_all()
-                    if (call := self._run.next_call(now)) is not None:
+                    elif (call := self._run.next_call(now)) is not None:
                         self._spawn(self._perform, call)
                     elif (seconds := self._run.wakes_at - now) > 0:
                         self._work.wait(min(seconds, threading.TIMEOUT_MAX))
@@ -185,10 +192,10 @@ class Threads:
         try:
             messages, unreadable = sending.encoded(call)
             with self._output:
-                self._run.skip(call, unreadable)
+                goes_on = self._run.skip(call, unreadable)
                 self._output.notify()
             error, is_repeatable = None, True
-            if messages:
+            if goes_on:
                 error, is_repeatable = self._receive(call, sending.plan(self._run.model, call, messages))
             with self._output:
                 self._run.end(call, time.monotonic(), error, is_repeatable=is_repeatable)
