@@ -128,14 +128,28 @@ def test_counted_waits_for_a_running_call() -> None:
     """An input that waits for the end of another call ends as soon as its deadline passes."""
     run = started(4, count_waits=True)
     first = sent(run, 0.0)
-    run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED"))
+    run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED", 0))
     assert run.next_call(1.0) is None
-    assert run.wakes_at == 10.0
+    assert 1.0 < run.wakes_at <= 1.1
     assert not run.expire(9.9)
     assert run.expire(10.0)
     assert [each.result.input_index for each in taken(run)] == [2, 3]
     complete(run, first, 11.0)
     assert run.is_finished
+
+
+def test_calls_that_fail_do_not_raise_the_number_of_calls() -> None:
+    """Calls that fail, or whose inputs cannot be read, free their place, and nothing more."""
+    run = started(20, run_timeout=30 * 24 * 3600.0)
+    kept = sent(run, 0.0)
+    run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED", 60.0))
+    run.end(kept, 1.0, Failure("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "late").error("id"))
+    call = sent(run, 1.0)
+    run.skip(call, {0: LookupError(), 1: LookupError()})
+    run.end(call, 1.0)
+    sent(run, 1.0)
+    assert run.next_call(60.9) is None
+    assert run.wakes_at == 30 * 24 * 3600.0
 
 
 def test_each_sending_has_the_whole_timeout() -> None:

@@ -11,7 +11,7 @@ from embedwire.map import failures
 from embedwire.map.batches import Item, Queue
 from embedwire.map.call import Call
 from embedwire.map.pacing import Pacing
-from embedwire.options import MAX_TIMEOUT_SECONDS, MapOptions
+from embedwire.options import MapOptions
 from embedwire.results import Embedding
 
 _OF_CALLS = ("max_retries", "chunk_bytes", "encoding")
@@ -96,12 +96,12 @@ class Run:
 
     def next_call(self, now: float) -> Call | None:
         """Return the next call if one may be sent now."""
-        if self.is_stopped or now < self._pacing.paused_until or not self._pacing.has_room:
+        if self.is_stopped or now < self._pacing.opens_at:
             return None
         items = self._queue.take(now, is_complete=self._is_complete)
         if not items:
             return None
-        self._pacing.running += 1
+        self._pacing.sent()
         call = Call(items, self._call_options | {"timeout": self._timeout(items, now)}, now)
         self._calls.add(call)
         return call
@@ -137,8 +137,10 @@ class Run:
         self._end(*call.end(error, is_repeatable=is_repeatable))
         if call.rejections:
             self._pacing.rejected(call.rejections, call.sent_at, now)
-        else:
+        elif error is None and call.items:
             self._pacing.completed()
+        else:
+            self._pacing.failed()
         self._queue.put_back(call.again)
         self.expire(now)
 
@@ -174,11 +176,10 @@ class Run:
         """When something is due without another event, in seconds of the run's clock; infinity if never."""
         if self.is_finished:
             return float("inf")
-        times = [self._ends_at]
+        ready_at = self._queue.ready_at(is_complete=self._is_complete)
+        times = [self._ends_at, max(self._pacing.opens_at, ready_at)]
         if self._count_waits:
             times.append(self._queue.first_deadline())
-        if self._pacing.has_room:
-            times.append(max(self._pacing.paused_until, self._queue.ready_at(is_complete=self._is_complete)))
         return min(times)
 
     @property
@@ -186,7 +187,7 @@ class Run:
         if self._run_timeout is None:
             return float("inf")
         paused = 0.0 if self._count_waits else self._pacing.paused_seconds
-        return self._began_at + min(self._run_timeout, MAX_TIMEOUT_SECONDS) + paused
+        return self._began_at + self._run_timeout + paused
 
     def _cut_off(self) -> None:
         items = list(self._open.values())
