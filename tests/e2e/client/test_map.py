@@ -85,6 +85,8 @@ async def test_inputs_that_are_not_iterable_are_refused(connect: Connect, wrong:
         ({"concurrent_calls": 0}, ValueError),
         ({"concurrent_calls": 1001}, ValueError),
         ({"timeout": -1}, ValueError),
+        ({"timeout": "1"}, TypeError),
+        ({"count_waits": 1}, TypeError),
         ({"run_timeout": float("nan")}, ValueError),
         ({"max_retries": -1}, ValueError),
         ({"chunk_bytes": 0}, ValueError),
@@ -99,6 +101,19 @@ async def test_invalid_options_are_refused(connect: Connect, options: dict[str, 
     async with connect(NO_SERVER) as client:
         with pytest.raises(error, match=next(iter(options))):
             client.map("m", inputs, **options)
+    assert len(list(inputs)) == 1
+
+
+@pytest.mark.parametrize(("model", "error"), [(None, TypeError), (b"m", TypeError), ("\ud800", ValueError)])
+async def test_an_invalid_model_is_refused(connect: Connect, model: Any, error: type[Exception]) -> None:
+    """A model that is not a string, or cannot be encoded, is an error that names it, before an input is read."""
+    inputs = iter(texts(1))
+    async with connect(NO_SERVER) as client:
+        with pytest.raises(error, match="model"):
+            client.map(model, inputs)
+        for asked in (Text("a"), texts(2)):
+            with pytest.raises(error, match="model"):
+                await client.embed(model, asked)
     assert len(list(inputs)) == 1
 
 
