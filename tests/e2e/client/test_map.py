@@ -85,6 +85,8 @@ async def test_inputs_that_are_not_iterable_are_refused(connect: Connect, wrong:
         ({"concurrent_calls": 0}, ValueError),
         ({"concurrent_calls": 1001}, ValueError),
         ({"timeout": -1}, ValueError),
+        ({"timeout": "1"}, TypeError),
+        ({"count_waits": 1}, TypeError),
         ({"run_timeout": float("nan")}, ValueError),
         ({"max_retries": -1}, ValueError),
         ({"chunk_bytes": 0}, ValueError),
@@ -99,6 +101,19 @@ async def test_invalid_options_are_refused(connect: Connect, options: dict[str, 
     async with connect(NO_SERVER) as client:
         with pytest.raises(error, match=next(iter(options))):
             client.map("m", inputs, **options)
+    assert len(list(inputs)) == 1
+
+
+@pytest.mark.parametrize(("model", "error"), [(None, TypeError), (b"m", TypeError), ("\ud800", ValueError)])
+async def test_an_invalid_model_is_refused(connect: Connect, model: Any, error: type[Exception]) -> None:
+    """A model that is not a string, or cannot be encoded, is an error that names it, before an input is read."""
+    inputs = iter(texts(1))
+    async with connect(NO_SERVER) as client:
+        with pytest.raises(error, match="model"):
+            client.map(model, inputs)
+        for asked in (Text("a"), texts(2)):
+            with pytest.raises(error, match="model"):
+                await client.embed(model, asked)
     assert len(list(inputs)) == 1
 
 
@@ -223,6 +238,18 @@ async def test_an_answer_for_an_unknown_input_fails_its_call(connect: Connect) -
     async with service(CreateEmbedding=answering(result(7))) as target, connect(target) as client:
         found = await mapped(client.map("m", texts(2)))
     assert [embedding.failure and embedding.failure.reason for embedding in found.values()] == ["INTERNAL"] * 2
+
+
+async def test_an_input_without_an_answer_fails(connect: Connect) -> None:
+    """If a call ends well without a result for an input, that fails, with the id of the call."""
+    async with service(CreateEmbedding=answering(segment(0), result(0))) as target, connect(target) as client:
+        found = await mapped(client.map("m", texts(2)))
+    assert found[0].failure is None
+    failure = found[1].failure
+    assert failure is not None
+    assert (failure.code, failure.reason) == ("INTERNAL", "INTERNAL")
+    assert failure.message == "the server ended the call without a result for this input"
+    assert found[1].result.request_id == found[0].result.request_id
 
 
 async def test_options_reach_the_server(connect: Connect) -> None:

@@ -77,8 +77,14 @@ async def test_a_group_does_not_wait_for_a_slow_iterator(connect: Connect) -> No
 class Broken(io.BytesIO):
     """A seekable file that cannot be read."""
 
+    def __init__(self, content: bytes, error: OSError | None = None) -> None:
+        super().__init__(content)
+        self.error = error
+
     def read(self, _: int | None = -1, /) -> bytes:
-        raise OSError(5, "Input/output error", "/secret/name")
+        if self.error is not None:
+            raise self.error
+        raise OSError(5, "cannot read the secret", "/secret/name")
 
 
 def failing() -> Iterator[bytes]:
@@ -86,15 +92,38 @@ def failing() -> Iterator[bytes]:
     raise LookupError("/secret/name")
 
 
+class Growing(io.BytesIO):
+    """A file that gives more bytes than it had when it was measured."""
+
+    def read(self, _: int | None = -1, /) -> bytes:
+        return b"more"
+
+
+NOT_UTF8 = "cannot be encoded as UTF-8"
 UNREADABLE: dict[str, tuple[Any, str, str]] = {
     "missing": (lambda path: Image(path=path / "secret"), "image.source", "cannot be read: No such file or directory"),
     "directory": (lambda path: Audio(path=path), "audio.source", "cannot be read: Is a directory"),
     "inline": (lambda _: Image(file=Broken(b"content")), "image.source", "cannot be read: Input/output error"),
     "upload": (lambda _: Audio(file=Broken(LARGE)), "audio.source", "cannot be read: Input/output error"),
-    "middle": (lambda _: Audio(file=source(LARGE, 1000)), "audio.source", "cannot be read: the disk is gone"),
+    "middle": (lambda _: Audio(file=source(LARGE, 1000)), "audio.source", "cannot be read: Input/output error"),
     "chunks": (lambda _: Audio(chunks=failing()), "audio.source", "cannot be read: LookupError"),
     "not bytes": (lambda _: Audio(chunks=["secret"]), "audio.source", "cannot be read: TypeError"),  # type: ignore[list-item]
-    "not UTF-8": (lambda _: Text("secret \ud800"), "text.value", "cannot be encoded as UTF-8"),
+    "no errno": (
+        lambda _: Audio(file=Broken(b"content", OSError("secret"))),
+        "audio.source",
+        "cannot be read: OSError",
+    ),
+    "own errno": (lambda _: Audio(file=Broken(LARGE, OSError(9999, "s"))), "audio.source", "cannot be read: OSError"),
+    "grown": (
+        lambda _: Image(file=Growing(b"a")),
+        "image.source",
+        "cannot be read: the file has grown while it was read",
+    ),
+    "key": (lambda _: Text("a", key="\ud800"), "key", NOT_UTF8),
+    "url": (lambda _: Image(url="http://\ud800"), "image.source.url", NOT_UTF8),
+    "file name": (lambda _: Image(data=SMALL, file_name="\ud800"), "image.source.file.file_name", NOT_UTF8),
+    "media type": (lambda _: Audio(data=LARGE, media_type="\ud800"), "audio.source.upload.media_type", NOT_UTF8),
+    "not UTF-8": (lambda _: Text("secret \ud800"), "text.value", NOT_UTF8),
 }
 
 

@@ -13,8 +13,18 @@ def rejected(reason: str, delay: float | None = None) -> list[Failure]:
 
 def running(count: int, most: int = 8) -> Pacing:
     pacing = Pacing(most)
-    pacing.running = count
+    for _ in range(count):
+        pacing.sent()
     return pacing
+
+
+def send(pacing: Pacing, now: float) -> int:
+    """Send as many calls as may be sent now; return how many."""
+    count = 0
+    while now >= pacing.opens_at:
+        pacing.sent()
+        count += 1
+    return count
 
 
 def test_overload_lowers_the_number_of_calls_to_those_that_run() -> None:
@@ -22,28 +32,59 @@ def test_overload_lowers_the_number_of_calls_to_those_that_run() -> None:
     pacing = running(8)
     for _ in range(6):
         pacing.rejected(rejected("OVERLOADED", 3.0), 0.0, 1.0)
-    assert (pacing.running, pacing.has_room, pacing.paused_seconds) == (2, False, 0.0)
-
+    assert send(pacing, 1.0) == 0
+    assert pacing.paused_seconds == 0.0
     pacing.completed()
-    assert pacing.has_room
-    pacing.running += 1
-    assert not pacing.has_room
+    assert send(pacing, 1.0) == 1
+    assert send(pacing, 99.0) == 0
+
+
+def test_overload_is_tested_after_its_delay() -> None:
+    """If no call ends before the delay of the rejection has passed, one call more than are running is sent."""
+    pacing = running(4)
+    pacing.rejected(rejected("OVERLOADED", 3.0), 0.0, 1.0)
+    pacing.rejected(rejected("OVERLOADED", 3.0), 0.0, 2.0)
+    assert pacing.opens_at == 5.0
+    assert send(pacing, 5.0) == 1
+    assert send(pacing, 99.0) == 0
+    pacing.rejected(rejected("OVERLOADED"), 5.0, 6.0)
+    assert 6.0 < pacing.opens_at <= 6.0 + FIRST_BACKOFF
+    assert send(pacing, 7.0) == 1
+    pacing.completed()
+    assert send(pacing, 7.0) == 1
+
+
+def test_delays_are_limited() -> None:
+    """A server can pause a run for one day at most, whatever it asks for."""
+    for reason in ("OVERLOADED", "RATE_LIMITED"):
+        pacing = running(2)
+        pacing.rejected(rejected(reason, 1e12), 0.0, 1.0)
+        assert pacing.opens_at == 1.0 + 24 * 3600
 
 
 def test_completed_calls_raise_the_number_by_its_reciprocal() -> None:
     """From two calls at a time it takes three completed calls until a third is sent, and the number has a maximum."""
     pacing = running(3, most=4)
     pacing.rejected(rejected("OVERLOADED", 3.0), 0.0, 1.0)
-    numbers = []
+    number, numbers = 2, []
     for _ in range(20):
         pacing.completed()
-        pacing.running += 1
-        while pacing.has_room:
-            pacing.running += 1
-        numbers.append(pacing.running)
+        number += send(pacing, 1.0) - 1
+        numbers.append(number)
     assert numbers[:3] == [2, 2, 3]
     assert numbers[-1] == 4
     assert numbers == sorted(numbers)
+
+
+def test_failed_calls_do_not_raise_the_number() -> None:
+    """A call that failed frees its place, and neither raises the number of calls nor resets the back-off."""
+    pacing = running(3)
+    pacing.rejected(rejected("OVERLOADED"), 0.0, 1.0)
+    for _ in range(9):
+        pacing.failed()
+        assert send(pacing, 1.0) == 1
+    pacing.rejected(rejected("OVERLOADED"), 1.0, 2.0)
+    assert FIRST_BACKOFF <= pacing.opens_at - 2.0 <= 2 * FIRST_BACKOFF
 
 
 def test_overload_of_the_last_call_pauses() -> None:
@@ -51,8 +92,8 @@ def test_overload_of_the_last_call_pauses() -> None:
     pacing = running(1)
     pacing.rejected(rejected("OVERLOADED", 3.0), 0.0, 10.0)
     assert (pacing.paused_until, pacing.paused_seconds) == (13.0, 3.0)
-    pacing.running += 1
-    assert not pacing.has_room
+    assert send(pacing, 12.9) == 0
+    assert send(pacing, 13.0) == 1
 
 
 @pytest.mark.parametrize("reason", ["RATE_LIMITED", "DRAINING"])
@@ -60,24 +101,24 @@ def test_other_rejections_pause_the_run(reason: str) -> None:
     """Another rejection pauses the run for the longest delay, and does not lower the number of calls."""
     pacing = running(4)
     pacing.rejected([*rejected(reason, 2.0), *rejected(reason, 5.0), *rejected(reason, 1.0)], 0.0, 10.0)
-    assert pacing.paused_until == 15.0
+    assert pacing.opens_at == 15.0
     pacing.rejected(rejected(reason, 1.0), 0.0, 11.0)
     assert (pacing.paused_until, pacing.paused_seconds) == (15.0, 5.0)
-    pacing.running = 7
-    assert pacing.has_room
+    assert send(pacing, 15.0) == 6
 
 
 def test_the_back_off_without_a_delay() -> None:
     """Without a delay the pauses double from 100 ms to 5 s, with jitter, and a completed call resets them."""
     pacing, now, pauses = Pacing(8), 100.0, []
     for _ in range(9):
-        pacing.running = 1
+        pacing.sent()
         pacing.rejected(rejected("DRAINING", 0), now, now)
         pauses.append(pacing.paused_until - now)
         now = pacing.paused_until
     for pause, step in zip(pauses, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0], strict=True):
         assert step / 2 <= pause <= step + 1e-9
-    pacing.running = 2
+    pacing.sent()
+    pacing.sent()
     pacing.completed()
     pacing.rejected(rejected("DRAINING"), now, now)
     assert pacing.paused_until - now <= FIRST_BACKOFF + 1e-9

@@ -34,20 +34,12 @@ class Call:
     def __post_init__(self) -> None:
         self.missing = dict(enumerate(self.items))
 
-    @property
-    def open_items(self) -> list[Item]:
-        """The inputs that have not ended."""
-        return [*self.missing.values(), *self.again]
-
     def skip(self, unreadable: Mapping[int, Exception]) -> list[Embedding]:
         """Leave out the inputs that cannot be read or encoded; return their embeddings."""
-        ended = [
-            failures.failed(self.items[index], failures.unreadable(self.items[index], error))
-            for index, error in unreadable.items()
-        ]
-        self.items = [item for index, item in enumerate(self.items) if index not in unreadable]
+        skipped = [(self.missing.pop(index), error) for index, error in unreadable.items() if index in self.missing]
+        self.items = list(self.missing.values())
         self.missing = dict(enumerate(self.items))
-        return ended
+        return [failures.failed(item, failures.unreadable(item, error)) for item, error in skipped]
 
     def answer(self, embedding: Embedding) -> Embedding | None:
         """Add a result. Return the embedding of its input, or None if that does not end by it."""
@@ -65,13 +57,12 @@ class Call:
         """End the call; return the embeddings of the inputs that end by it. `again` has the others.
 
         Args:
-            error: its failure; None if it has ended well.
+            error: its failure; None if it has ended well, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
-        missing = list(self.missing.values())
         if error is None:
-            return [failures.failed(item, failures.MISSING) for item in missing]
-        failure = error.failure
+            return []
+        failure, missing = error.failure, list(self.missing.values())
         if is_rejection(failure) and not is_too_large(failure):
             self.rejections.append(failure)
             if is_repeatable:
@@ -84,9 +75,11 @@ class Call:
             return []
         elif named := self._named(failure):
             self.again += [item for index, item in self.missing.items() if index not in named]
-            return [failures.failed(self.items[index], mine, error.request_id) for index, mine in named.items()]
-        shown = failures.with_positions(failure, self.items)
-        return [failures.failed(item, shown, error.request_id, error.attempts) for item in missing]
+            ended = [(self.items[index], mine) for index, mine in named.items()]
+        else:
+            shown = failures.with_positions(failure, self.items)
+            ended = [(item, shown) for item in missing]
+        return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
 
     def _named(self, failure: Failure) -> dict[int, Failure]:
         """Return the failures of the inputs that the violations of an invalid request name."""

@@ -11,7 +11,7 @@ from embedwire.map import failures
 from embedwire.map.batches import Item, Queue
 from embedwire.map.call import Call
 from embedwire.map.pacing import Pacing
-from embedwire.options import MAX_TIMEOUT_SECONDS, MapOptions
+from embedwire.options import MapOptions
 from embedwire.results import Embedding
 
 _OF_CALLS = ("max_retries", "chunk_bytes", "encoding")
@@ -49,8 +49,9 @@ class Run:
         self._began_at = 0.0
         self._queue = Queue()
         self._calls: set[Call] = set()
+        self._open: dict[int, Item] = {}  # the inputs that were read and have not ended, by position
         self._done: deque[Embedding] = deque()
-        self._read = self._ended = self._taken = 0
+        self._read = self._taken = 0
         self._is_complete = False  # no further inputs will be read
 
     def begin(self, now: float) -> None:
@@ -70,13 +71,16 @@ class Run:
         Raises:
             TypeError: it is not a Text, Image or Audio.
         """
-        return Item(self._read, requests.check_input(self._read, value), now, self._per_call)
+        item = Item(self._read, requests.check_input(self._read, value), now, self._per_call)
+        self._read += 1
+        if not self.is_stopped:
+            self._open[item.position] = item
+        return item
 
     def add(self, item: Item) -> None:
-        """Add an input that was read."""
+        """Add an input that was measured."""
         if self.is_stopped:
             return
-        self._read += 1
         if item.error is not None:
             self._end(failures.failed(item, failures.unreadable(item, item.error)))
         else:
@@ -92,20 +96,26 @@ class Run:
 
     def next_call(self, now: float) -> Call | None:
         """Return the next call if one may be sent now."""
-        if self.is_stopped or now < self._pacing.paused_until or not self._pacing.has_room:
+        if self.is_stopped or now < self._pacing.opens_at:
             return None
         items = self._queue.take(now, is_complete=self._is_complete)
         if not items:
             return None
-        self._pacing.running += 1
+        self._pacing.sent()
         call = Call(items, self._call_options | {"timeout": self._timeout(items, now)}, now)
         self._calls.add(call)
         return call
 
-    def skip(self, call: Call, unreadable: Mapping[int, Exception]) -> None:
-        """End the inputs of a call that cannot be read or encoded, by their index; the call keeps the others."""
-        if call in self._calls:
-            self._end(*call.skip(unreadable))
+    def skip(self, call: Call, unreadable: Mapping[int, Exception]) -> bool:
+        """End the inputs of a call that cannot be read or encoded, by their index; the call keeps the others.
+
+        Returns:
+            Whether there is anything to send: other inputs, of a run that was not stopped.
+        """
+        if call not in self._calls:
+            return False
+        self._end(*call.skip(unreadable))
+        return bool(call.items)
 
     def answer(self, call: Call, embedding: Embedding) -> None:
         """Add the result of an input of a call."""
@@ -118,7 +128,7 @@ class Run:
         Args:
             call: the call.
             now: the time.
-            error: its failure; None if it has ended well.
+            error: its failure; None if it has ended well, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
         if call not in self._calls:
@@ -127,8 +137,10 @@ class Run:
         self._end(*call.end(error, is_repeatable=is_repeatable))
         if call.rejections:
             self._pacing.rejected(call.rejections, call.sent_at, now)
-        else:
+        elif error is None and call.items:
             self._pacing.completed()
+        else:
+            self._pacing.failed()
         self._queue.put_back(call.again)
         self.expire(now)
 
@@ -164,11 +176,10 @@ class Run:
         """When something is due without another event, in seconds of the run's clock; infinity if never."""
         if self.is_finished:
             return float("inf")
-        times = [self._ends_at]
+        ready_at = self._queue.ready_at(is_complete=self._is_complete)
+        times = [self._ends_at, max(self._pacing.opens_at, ready_at)]
         if self._count_waits:
             times.append(self._queue.first_deadline())
-        if self._pacing.has_room:
-            times.append(max(self._pacing.paused_until, self._queue.ready_at(is_complete=self._is_complete)))
         return min(times)
 
     @property
@@ -176,20 +187,20 @@ class Run:
         if self._run_timeout is None:
             return float("inf")
         paused = 0.0 if self._count_waits else self._pacing.paused_seconds
-        return self._began_at + min(self._run_timeout, MAX_TIMEOUT_SECONDS) + paused
+        return self._began_at + self._run_timeout + paused
 
     def _cut_off(self) -> None:
-        items = [*self._queue.clear(), *(item for call in self._calls for item in call.open_items)]
+        items = list(self._open.values())
         self.stop(failures.deadline_exceeded("the timeout of the run passed").error())
         failure = failures.deadline_exceeded("the timeout of the run passed before this input was embedded")
-        self._end(*(failures.failed(item, failure) for item in sorted(items, key=lambda item: item.position)))
+        self._done.extend(failures.failed(item, failure) for item in items)
 
     # The consumer.
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more is to be read or sent."""
-        return self.is_stopped or (self._is_complete and self._ended == self._read)
+        return self.is_stopped or (self._is_complete and not self._open)
 
     @property
     def is_over(self) -> bool:
@@ -211,6 +222,7 @@ class Run:
         self.error = error
         self._queue.clear()
         self._calls.clear()
+        self._open.clear()
 
     def abandon(self) -> None:
         """End the run, since its consumer wants nothing more of it."""
@@ -219,5 +231,6 @@ class Run:
         self._done.clear()
 
     def _end(self, *embeddings: Embedding) -> None:
-        self._ended += len(embeddings)
+        for embedding in embeddings:
+            del self._open[embedding.result.input_index]
         self._done.extend(embeddings)
