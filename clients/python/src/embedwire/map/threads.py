@@ -109,8 +109,11 @@ class Threads:
             return
         self._run.begin(time.monotonic())
         self._context = contextvars.copy_context()  # for OpenTelemetry
-        self._spawn(self._read)
-        self._spawn(self._send)
+        try:
+            self._spawn(self._read)
+            self._spawn(self._send)
+        except RuntimeError as error:  # no thread could be started
+            self._run.stop(error)
 
     def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - those of `work`
         context = self._context.copy()
