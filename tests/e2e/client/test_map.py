@@ -213,24 +213,31 @@ async def test_a_finished_run_stays_finished(connect: Connect, served: Served) -
 
 async def test_a_call_that_fails_gives_its_failure_to_its_inputs(connect: Connect) -> None:
     """Inputs that have a result keep it; the others get the failure of the call, and other calls are not affected."""
+    failed: list[str] = []
 
     async def create(request: Any, context: Context) -> AsyncGenerator[Any]:
+        values = [item.text.value for item in request.inputs]
         yield segment(0)
         yield result(0)
-        if request.inputs[0].text.value == "text 0":
+        if not failed and len(values) > 1:
+            failed.extend(values[1:])
             await context.abort(grpc.StatusCode.UNKNOWN, "of a proxy")
-        yield result(1)
+        for index in range(1, len(values)):
+            yield result(index)
 
     async with service(CreateEmbedding=create) as target, connect(target) as client:
-        found = await mapped(client.map("m", texts(4), inputs_per_call=2))
+        found = await mapped(client.map("m", texts(40), inputs_per_call=10))
 
-    assert [found[position].failure is None for position in range(4)] == [True, False, True, True]
-    failure = found[1].failure
-    assert failure is not None
-    assert (failure.code, failure.reason, failure.message) == ("UNKNOWN", "", "of a proxy")
-    assert found[1].result.request_id == found[0].result.request_id
-    with pytest.raises(ConnectionError):
-        found[1].result.raise_for_failure()
+    assert failed
+    for position, embedding in found.items():
+        if f"text {position}" not in failed:
+            assert embedding.failure is None
+            continue
+        assert embedding.failure is not None
+        assert (embedding.failure.code, embedding.failure.reason) == ("UNKNOWN", "")
+        assert embedding.failure.message == "of a proxy"
+        with pytest.raises(ConnectionError):
+            embedding.result.raise_for_failure()
 
 
 async def test_an_answer_for_an_unknown_input_fails_its_call(connect: Connect) -> None:
@@ -258,9 +265,9 @@ async def test_options_reach_the_server(connect: Connect) -> None:
     asked = [Text("a"), Audio(url="http://media.test/a.mp3"), Text("b")]
     async with recorder.serving() as target, connect(target) as client:
         await mapped(client.map("m", asked, inputs_per_call=1, max_retries=2, encoding="float_values"))
-        await mapped(client.map("m", asked, timeout=30))
+        await mapped(client.map("m", asked, inputs_per_call=1, timeout=30))
 
-    assert [round(seconds, -1) for seconds in sorted(filter(None, recorder.remaining))] == [30, 60, 60, 600]
+    assert [round(seconds, -1) for seconds in sorted(filter(None, recorder.remaining))] == [30] * 3 + [60, 60, 600]
     assert [request.max_retries for request in recorder.requests[:3]] == [2, 2, 2]
     assert not recorder.requests[3].HasField("max_retries")
     assert {request.vector_encoding for request in recorder.requests[:3]} == {1}

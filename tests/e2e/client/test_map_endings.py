@@ -153,7 +153,7 @@ async def test_a_run_that_is_left_leaves_nothing(connect: Connect, scripted: Scr
         tasks = asyncio.all_tasks()
         embeddings: Any = client.map("marengo3.0", inputs(), inputs_per_call=3, concurrent_calls=3)
         await anext(embeddings)
-        await until(lambda: len(slow(upstream)) == 8)
+        await until(lambda: len(slow(upstream)) >= 3)  # at least one for each call
         if how == "block":
             async with embeddings:
                 pass

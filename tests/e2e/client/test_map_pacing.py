@@ -2,7 +2,8 @@
 
 import pytest
 
-from embedwire import Failure, Text
+from embedwire import Audio, Failure, Image, Text
+from embedwire.inputs import AnyInput
 from embedwire.map.batches import LINGER, Item, Queue
 from embedwire.map.pacing import FIRST_BACKOFF, LONGEST_BACKOFF, Pacing
 
@@ -166,6 +167,36 @@ def test_inputs_that_are_put_back_come_first() -> None:
     waiting.put_back([an_item(3, most=2), an_item(1, most=2), an_item(2, most=2), an_item(4)])
     groups = [positions(waiting.take(9.0, is_complete=True)) for _ in range(4)]
     assert groups == [[1, 2], [3, 4], [5, 6], []]
+
+
+def measured(*inputs: AnyInput) -> list[Item]:
+    items = [Item(position, each, 0.0, 16) for position, each in enumerate(inputs)]
+    for item in items:
+        item.measure()
+    return items
+
+
+def test_a_group_holds_at_most_one_mebibyte() -> None:
+    """Texts, in UTF-8, and inline files of a group have at most 1 MiB together; a larger text is alone."""
+    mib = 1 << 20
+    asked: list[AnyInput] = [
+        Text("ä" * 250_000),
+        Image(data=bytes(mib - 500_000)),
+        Text("b"),
+        Text("c" * (mib + 1)),
+        Text("d"),
+    ]
+    waiting = queue(*measured(*asked))
+    assert [positions(waiting.take(0.0, is_complete=True)) for _ in range(4)] == [[0, 1], [2], [3], [4]]
+
+
+def test_an_upload_leaves_the_group_open() -> None:
+    """Files above 1 MiB or of unknown size are uploads; the inputs before and after them share a call."""
+    image, sound = Image(data=bytes((1 << 20) + 1)), Audio(chunks=[b"a"])
+    waiting = queue(*measured(Text("a"), image, Text("b"), sound, Image(url="http://media.test/a.png")))
+    groups = [positions(waiting.take(0.0, is_complete=False)) for _ in range(3)]
+    assert groups == [[1], [3], []]
+    assert positions(waiting.take(0.0, is_complete=True)) == [0, 2, 4]
 
 
 def test_uploads_are_sent_in_the_order_of_the_inputs() -> None:

@@ -192,6 +192,19 @@ def test_a_result_that_is_larger_than_its_limit_ends() -> None:
     assert reasons(taken(run)) == ["RATE_LIMITED"]
 
 
+def test_a_request_that_is_larger_than_its_limit_is_divided() -> None:
+    """RATE_LIMITED without a delay divides a call in halves, without a pause; a single input ends with it."""
+    run = started(4, inputs_per_call=4, concurrent_calls=1)
+    sizes = []
+    for now in (1.0, 2.0, 3.0, 4.0):
+        call = sent(run, now)
+        sizes.append(len(call.items))
+        run.end(call, now, rejected(delay=None))
+    complete(run, sent(run, 5.0), 5.0)
+    assert sizes == [4, 2, 1, 1]
+    assert reasons(taken(run)) == ["RATE_LIMITED", "RATE_LIMITED", None, None]
+
+
 def test_violations_that_name_no_input_of_the_call() -> None:
     """A failure whose violations name none of the open inputs is that of all of them, without `request.`."""
     named = Failure("INVALID_ARGUMENT", "INVALID_REQUEST", "request.model_name: no")
