@@ -73,12 +73,11 @@ class Call:
                 item.most = (len(missing) + 1) // 2
             self.again += missing
             return []
-        elif named := self._named(failure):
+        shown = failures.with_positions(failure, self.items)
+        ended = [(item, shown) for item in missing]
+        if named := self._named(failure):
             self.again += [item for index, item in self.missing.items() if index not in named]
             ended = [(self.items[index], mine) for index, mine in named.items()]
-        else:
-            shown = failures.with_positions(failure, self.items)
-            ended = [(item, shown) for item in missing]
         return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
 
     def _named(self, failure: Failure) -> dict[int, Failure]:

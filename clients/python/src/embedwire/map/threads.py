@@ -110,14 +110,9 @@ class Threads:
         try:
             self._spawn(self._read)
             self._spawn(self._send)
-<<<<<<< HEAD
         except BaseException as error:  # no thread could be started
             self.stop(error)
             raise
-=======
-        except RuntimeError as error:  # no thread could be started
-            self._run.stop(error)
->>>>>>> 07795b64832b5fcb70c704f5a6268ee4f1abea3c
 
     def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - those of `work`
         context = self._context.copy()
