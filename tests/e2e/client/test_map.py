@@ -240,6 +240,18 @@ async def test_an_answer_for_an_unknown_input_fails_its_call(connect: Connect) -
     assert [embedding.failure and embedding.failure.reason for embedding in found.values()] == ["INTERNAL"] * 2
 
 
+async def test_an_input_without_an_answer_fails(connect: Connect) -> None:
+    """If a call ends well without a result for an input, that fails, with the id of the call."""
+    async with service(CreateEmbedding=answering(segment(0), result(0))) as target, connect(target) as client:
+        found = await mapped(client.map("m", texts(2)))
+    assert found[0].failure is None
+    failure = found[1].failure
+    assert failure is not None
+    assert (failure.code, failure.reason) == ("INTERNAL", "INTERNAL")
+    assert failure.message == "the server ended the call without a result for this input"
+    assert found[1].result.request_id == found[0].result.request_id
+
+
 async def test_options_reach_the_server(connect: Connect) -> None:
     """The deadline, the retries and the encoding of a run are those of each of its calls."""
     recorder = Recorder()

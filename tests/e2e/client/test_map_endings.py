@@ -339,7 +339,7 @@ async def test_an_async_iterator_of_another_kind_is_closed() -> None:
 
 
 async def test_a_task_of_a_run_that_is_cancelled_ends_it(scripted: Scripted) -> None:
-    """If another part of the program cancels a task of a run, the consumer does not wait for ever."""
+    """If another part of the program cancels a task of a run, the consumer gets an error, and is not cancelled."""
     async with scripted(hang) as (served, upstream), AsyncClient(served.app.target) as client:
         before = asyncio.all_tasks()
         waiting = asyncio.create_task(anext(client.map("marengo3.0", [Text("slow")])))
@@ -347,5 +347,53 @@ async def test_a_task_of_a_run_that_is_cancelled_ends_it(scripted: Scripted) -> 
         for task in asyncio.all_tasks() - before - {waiting}:
             if "Tasks._perform" in repr(task):
                 task.cancel()
-        done, _ = await asyncio.wait([waiting], timeout=10)
-        assert done
+        with pytest.raises(RuntimeError, match="cancelled"):
+            await asyncio.wait_for(waiting, 10)
+
+
+async def test_an_iterator_that_is_cancelled_is_an_error() -> None:
+    """If what an async iterator awaits is cancelled, its inputs are embedded, and then an error is raised."""
+
+    async def inputs() -> AsyncGenerator[Text]:
+        yield Text("a")
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    async with Recorder().serving() as target, AsyncClient(target) as client:
+        embeddings = client.map("m", inputs())
+        first = await asyncio.wait_for(anext(embeddings), 10)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="cancelled"):
+                await asyncio.wait_for(anext(embeddings), 10)
+    assert first.failure is None
+
+
+class Closable(Iterator[Text]):
+    """An iterator with `close` that is no generator."""
+
+    is_closed = False
+
+    def __next__(self) -> Text:
+        return Text("a")
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("how", ["run", "client"])
+async def test_the_iterator_of_a_run_that_has_not_begun_is_closed(connect: Connect, how: str) -> None:
+    """Leaving a run, or a client and then its run, closes the iterator although nothing was read from it."""
+    inputs = Closable()
+    async with connect(NO_SERVER) as client, client.map("m", inputs):
+        if how == "client":
+            await client.close()
+    assert inputs.is_closed
+
+
+async def test_an_async_iterator_of_a_run_that_has_not_begun_is_closed() -> None:
+    """Leaving a run closes an asynchronous iterator although nothing was read from it."""
+    inputs = Inputs()
+    async with AsyncClient(NO_SERVER) as client, client.map("m", inputs):
+        pass
+    assert inputs.is_closed

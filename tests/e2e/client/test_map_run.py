@@ -138,6 +138,19 @@ def test_counted_waits_for_a_running_call() -> None:
     assert run.is_finished
 
 
+def test_a_rejected_group_does_not_wait_for_a_slow_call() -> None:
+    """After OVERLOADED the inputs are sent again when another call ends or the delay has passed, whichever is first."""
+    for is_first in (True, False):
+        run = started(4)
+        other = sent(run, 0.0)
+        run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED", 3.0))
+        assert run.next_call(3.9) is None
+        assert run.wakes_at == 4.0
+        if is_first:
+            complete(run, other, 2.0)
+        assert [item.position for item in sent(run, 2.0 if is_first else 4.0).items] == [2, 3]
+
+
 def test_calls_that_fail_do_not_raise_the_number_of_calls() -> None:
     """Calls that fail, or whose inputs cannot be read, free their place, and nothing more."""
     run = started(20, run_timeout=30 * 24 * 3600.0)

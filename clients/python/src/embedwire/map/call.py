@@ -57,13 +57,12 @@ class Call:
         """End the call; return the embeddings of the inputs that end by it. `again` has the others.
 
         Args:
-            error: its failure; None if it has ended well.
+            error: its failure; None if it has ended well, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
-        missing = list(self.missing.values())
         if error is None:
-            return [failures.failed(item, failures.MISSING) for item in missing]
-        failure = error.failure
+            return []
+        failure, missing = error.failure, list(self.missing.values())
         if is_rejection(failure) and not is_too_large(failure):
             self.rejections.append(failure)
             if is_repeatable:
@@ -76,7 +75,8 @@ class Call:
             return []
         elif named := self._named(failure):
             self.again += [item for index, item in self.missing.items() if index not in named]
-            return [failures.failed(self.items[index], mine, error.request_id) for index, mine in named.items()]
+            ended = [(self.items[index], mine) for index, mine in named.items()]
+            return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
         shown = failures.with_positions(failure, self.items)
         return [failures.failed(item, shown, error.request_id, error.attempts) for item in missing]
 

@@ -128,7 +128,7 @@ class Run:
         Args:
             call: the call.
             now: the time.
-            error: its failure; None if it has ended well.
+            error: its failure; None if it has ended well, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
         if call not in self._calls:

@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from embedwire import blocking, replies, requests
+from embedwire import replies, requests
 from embedwire.async_stream import AsyncStream
 from embedwire.errors import EmbedwireError
-from embedwire.map import sending
-from embedwire.map.batches import Item
+from embedwire.inputs import AnyInput
+from embedwire.map import failures, sending
 from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
 from embedwire.map.run import Run
+from embedwire.map.source import Source
 from embedwire.options import CallOptions
 from embedwire.results import Embedding
 
+T = TypeVar("T")
 # Begins a call.
 Start = Callable[[requests.Plan, CallOptions], AsyncStream]
 
@@ -68,7 +70,7 @@ class Tasks:
 
     def __init__(self, run: Run, inputs: Iterable[Any] | AsyncIterable[Any], start: Start) -> None:
         self._run = run
-        self._inputs = aiter(inputs) if isinstance(inputs, AsyncIterable) else _iterate(inputs)
+        self._source = Source(inputs)
         self._start = start
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,6 +105,8 @@ class Tasks:
         """End the run without a consumer, and wait for its tasks."""
         self._run.abandon()
         self._update()
+        if self._loop is None:
+            await self._source.close()
         await asyncio.gather(*self._tasks - {asyncio.current_task()}, return_exceptions=True)
 
     def abandon_from_any_thread(self) -> None:
@@ -145,21 +149,21 @@ class Tasks:
 
     async def _read(self) -> None:
         error: BaseException | None = None
+        inputs = self._source.begin()
         try:
             while await self._may_read():
                 try:
-                    value = await anext(self._inputs)
+                    value = await anext(inputs)
                 except StopAsyncIteration:
                     break
                 await self._add(value)
         except BaseException as raised:  # noqa: BLE001 - the consumer gets it
-            error = raised
+            error = _reported(raised)
         is_stopped = self._run.is_stopped
         self._run.end_of_inputs(error)
         self._update()
         if is_stopped or error is not None:
-            with contextlib.suppress(Exception):  # there is no caller that could handle it
-                await getattr(self._inputs, "aclose", _nothing)()
+            await self._source.close()
 
     async def _may_read(self) -> bool:
         while not self._run.is_stopped and not self._run.may_read:
@@ -171,7 +175,10 @@ class Tasks:
         assert self._loop is not None  # noqa: S101 - for the type checker
         item = self._run.new_item(value, self._loop.time())
         try:
-            await _measure(item)
+            await _in_thread([item.input], item.measure)
+        except asyncio.CancelledError as error:
+            item.error = error  # the thread may still use the file
+            raise
         finally:
             self._run.add(item)
             self._update()
@@ -181,7 +188,7 @@ class Tasks:
     async def _perform(self, call: Call) -> None:
         assert self._loop is not None  # noqa: S101 - for the type checker
         try:
-            messages, unreadable = await _encoded(call)
+            messages, unreadable = await _in_thread([item.input for item in call.items], lambda: sending.encoded(call))
             goes_on = self._run.skip(call, unreadable)
             self._output.set()
             error, is_repeatable = None, True
@@ -189,7 +196,7 @@ class Tasks:
                 error, is_repeatable = await self._receive(call, sending.plan(self._run.model, call, messages))
             self._run.end(call, self._loop.time(), error, is_repeatable=is_repeatable)
         except BaseException as raised:  # noqa: BLE001 - the client is closed, or a source raised SystemExit
-            self._run.stop(raised)  # without effect if the run was stopped, and so this task cancelled
+            self._run.stop(_reported(raised))  # without effect if the run was stopped, and so this task cancelled
         self._update()
 
     async def _receive(self, call: Call, plan: requests.Plan) -> tuple[EmbedwireError | None, bool]:
@@ -212,37 +219,22 @@ class Tasks:
             if (embedding := collector.add(event)) is not None:
                 self._run.answer(call, embedding)
                 self._output.set()
+        if call.missing:
+            raise failures.MISSING.error(stream.request_id)
 
 
-def _iterate(inputs: Iterable[Any]) -> AsyncIterator[Any]:
-    """Return the items of an iterable; one that may block is advanced in a thread."""
-    return _directly(inputs) if isinstance(inputs, list | tuple) else blocking.in_thread(iter(inputs))
+def _reported(error: BaseException) -> BaseException:
+    """Return what the consumer gets for an exception; a cancellation would seem to be that of the consumer."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    reported = RuntimeError("a task of this run was cancelled, for instance by a timeout within the iterator")
+    reported.__cause__ = error
+    return reported
 
 
-async def _directly(inputs: Iterable[Any]) -> AsyncGenerator[Any]:
-    for item in inputs:
-        yield item
-
-
-async def _nothing() -> None:
-    """Do nothing."""
-
-
-async def _measure(item: Item) -> None:
-    if not requests.reads_files([item.input]):
-        item.measure()
-        return
-    try:
-        await asyncio.to_thread(item.measure)
-    except asyncio.CancelledError as error:
-        item.error = error  # the thread may still use the file
-        raise
-
-
-async def _encoded(call: Call) -> Any:  # noqa: ANN401 - as of `sending.encoded`
-    if requests.reads_files([item.input for item in call.items]):
-        return await asyncio.to_thread(sending.encoded, call)
-    return sending.encoded(call)
+async def _in_thread(inputs: Sequence[AnyInput], work: Callable[[], T]) -> T:
+    """Do work that may block if these inputs have files."""
+    return await asyncio.to_thread(work) if requests.reads_files(inputs) else work()
 
 
 async def _is_repeatable(call: Call, stream: AsyncStream) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from embedwire import blocking, replies, requests
 from embedwire.errors import EmbedwireError
-from embedwire.map import sending
+from embedwire.map import failures, sending
 from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
 from embedwire.map.run import Run
@@ -93,15 +93,13 @@ class Threads:
         """End the run; its consumer gets the error after the embeddings that are complete."""
         with self._output:
             self._run.stop(error)
-            self._notify_all()
-        self._cancel_calls()
+        self._release()
 
     def abandon(self) -> None:
         """End the run without a consumer."""
         with self._output:
             self._run.abandon()
-            self._notify_all()
-        self._cancel_calls()
+        self._release()
 
     def _begin(self) -> None:
         self._has_begun = True
@@ -123,6 +121,15 @@ class Threads:
     def _notify_all(self) -> None:
         for condition in (self._output, self._work, self._window):
             condition.notify_all()
+
+    def _release(self) -> None:
+        """Let go of what a run holds that was ended: its threads, its calls, and the iterator if no thread reads it."""
+        with self._output:
+            self._notify_all()
+            has_begun, self._has_begun = self._has_begun, True
+        if not has_begun:
+            blocking.close(self._inputs)
+        self._cancel_calls()
 
     def _cancel_calls(self) -> None:
         with self._output:
@@ -231,3 +238,5 @@ class Threads:
                 with self._output:
                     self._run.answer(call, embedding)
                     self._output.notify()
+        if call.missing:
+            raise failures.MISSING.error(stream.request_id)
