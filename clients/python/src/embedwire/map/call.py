@@ -73,12 +73,12 @@ class Call:
                 item.most = (len(missing) + 1) // 2
             self.again += missing
             return []
-        shown = failures.with_positions(failure, self.items)
-        ended = [(item, shown) for item in missing]
-        if named := self._named(failure):
+        elif named := self._named(failure):
             self.again += [item for index, item in self.missing.items() if index not in named]
             ended = [(self.items[index], mine) for index, mine in named.items()]
-        return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
+            return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
+        shown = failures.with_positions(failure, self.items)
+        return [failures.failed(item, shown, error.request_id, error.attempts) for item in missing]
 
     def _named(self, failure: Failure) -> dict[int, Failure]:
         """Return the failures of the inputs that the violations of an invalid request name."""

@@ -20,6 +20,11 @@ def is_rejection(failure: Failure) -> bool:
     return failure.reason in _REJECTIONS
 
 
+def was_processed(failure: Failure) -> bool:
+    """Whether the server has worked on the call: neither gRPC nor the deadline ended it."""
+    return failure.reason not in ("", "DEADLINE_EXCEEDED", "CANCELLED")
+
+
 def is_too_large(failure: Failure) -> bool:
     """Whether a request is larger than the rate limit that it counts for: no time to wait for is given."""
     return failure.reason == "RATE_LIMITED" and failure.retry_delay is None
@@ -58,13 +63,13 @@ class Pacing:
         self._tests_at = float("inf")
 
     def completed(self) -> None:
-        """Count the end of a call that the server accepted, and that has not failed."""
+        """Count the end of a call that the server has worked on."""
         self.failed()
         self._backoff = FIRST_BACKOFF
         self._limit = min(self._most, self._limit + 1 / self._limit)
 
     def failed(self) -> None:
-        """Count the end of a call that failed, or that was not made; it says nothing about the load of the server."""
+        """Count the end of a call that was not made or got no answer; it says nothing about the load of the server."""
         self._running -= 1
         self._tests_at = float("inf")  # there is room now
 

@@ -10,7 +10,7 @@ from embedwire.inputs import AnyInput
 from embedwire.map import failures
 from embedwire.map.batches import Item, Queue
 from embedwire.map.call import Call
-from embedwire.map.pacing import Pacing
+from embedwire.map.pacing import Pacing, was_processed
 from embedwire.options import MapOptions
 from embedwire.results import Embedding
 
@@ -137,7 +137,7 @@ class Run:
         self._end(*call.end(error, is_repeatable=is_repeatable))
         if call.rejections:
             self._pacing.rejected(call.rejections, call.sent_at, now)
-        elif error is None and call.items:
+        elif call.items and (error is None or was_processed(error.failure)):
             self._pacing.completed()
         else:
             self._pacing.failed()

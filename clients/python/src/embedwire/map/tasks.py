@@ -3,24 +3,23 @@
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar
 
-from embedwire import blocking, replies, requests
+from embedwire import replies, requests
 from embedwire.async_stream import AsyncStream
 from embedwire.errors import EmbedwireError
+from embedwire.inputs import AnyInput
 from embedwire.map import failures, sending
-from embedwire.map.batches import Item
 from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
 from embedwire.map.run import Run
+from embedwire.map.source import Source
 from embedwire.options import CallOptions
 from embedwire.results import Embedding
 
-# Inputs of a list that are read before other tasks have a turn.
-_ITEMS_PER_TURN = 256
-
+T = TypeVar("T")
 # Begins a call.
 Start = Callable[[requests.Plan, CallOptions], AsyncStream]
 
@@ -71,9 +70,7 @@ class Tasks:
 
     def __init__(self, run: Run, inputs: Iterable[Any] | AsyncIterable[Any], start: Start) -> None:
         self._run = run
-        self._source: Any = aiter(inputs) if isinstance(inputs, AsyncIterable) else iter(inputs)
-        self._is_source_async = isinstance(inputs, AsyncIterable)
-        self._is_source_quick = isinstance(inputs, list | tuple)
+        self._source = Source(inputs)
         self._start = start
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +106,7 @@ class Tasks:
         self._run.abandon()
         self._update()
         if self._loop is None:
-            await _close(self._source)
+            await self._source.close()
         await asyncio.gather(*self._tasks - {asyncio.current_task()}, return_exceptions=True)
 
     def abandon_from_any_thread(self) -> None:
@@ -152,7 +149,7 @@ class Tasks:
 
     async def _read(self) -> None:
         error: BaseException | None = None
-        inputs = self._iterate()
+        inputs = self._source.begin()
         try:
             while await self._may_read():
                 try:
@@ -166,13 +163,7 @@ class Tasks:
         self._run.end_of_inputs(error)
         self._update()
         if is_stopped or error is not None:
-            await _close(inputs)
-
-    def _iterate(self) -> AsyncIterator[Any]:
-        """Return the inputs as an async iterator; one that may block is advanced in a thread."""
-        if self._is_source_async:
-            return cast("AsyncIterator[Any]", self._source)
-        return _directly(self._source) if self._is_source_quick else blocking.in_thread(self._source)
+            await self._source.close()
 
     async def _may_read(self) -> bool:
         while not self._run.is_stopped and not self._run.may_read:
@@ -184,7 +175,10 @@ class Tasks:
         assert self._loop is not None  # noqa: S101 - for the type checker
         item = self._run.new_item(value, self._loop.time())
         try:
-            await _measure(item)
+            await _in_thread([item.input], item.measure)
+        except asyncio.CancelledError as error:
+            item.error = error  # the thread may still use the file
+            raise
         finally:
             self._run.add(item)
             self._update()
@@ -194,7 +188,7 @@ class Tasks:
     async def _perform(self, call: Call) -> None:
         assert self._loop is not None  # noqa: S101 - for the type checker
         try:
-            messages, unreadable = await _encoded(call)
+            messages, unreadable = await _in_thread([item.input for item in call.items], lambda: sending.encoded(call))
             goes_on = self._run.skip(call, unreadable)
             self._output.set()
             error, is_repeatable = None, True
@@ -229,23 +223,6 @@ class Tasks:
             raise failures.MISSING.error(stream.request_id)
 
 
-async def _directly(inputs: Iterator[Any]) -> AsyncGenerator[Any]:
-    for number, item in enumerate(inputs):
-        if number % _ITEMS_PER_TURN == 0:
-            await asyncio.sleep(0)  # other tasks of the program run
-        yield item
-
-
-async def _close(iterator: object) -> None:
-    """Close an iterator of either kind, if it can be closed."""
-    aclose = getattr(iterator, "aclose", None)
-    if aclose is None:
-        blocking.close(iterator)
-        return
-    with contextlib.suppress(Exception):  # there is no caller that could handle it
-        await aclose()
-
-
 def _reported(error: BaseException) -> BaseException:
     """Return what the consumer gets for an exception; a cancellation would seem to be that of the consumer."""
     if not isinstance(error, asyncio.CancelledError):
@@ -255,21 +232,9 @@ def _reported(error: BaseException) -> BaseException:
     return reported
 
 
-async def _measure(item: Item) -> None:
-    if not requests.reads_files([item.input]):
-        item.measure()
-        return
-    try:
-        await asyncio.to_thread(item.measure)
-    except asyncio.CancelledError as error:
-        item.error = error  # the thread may still use the file
-        raise
-
-
-async def _encoded(call: Call) -> Any:  # noqa: ANN401 - as of `sending.encoded`
-    if requests.reads_files([item.input for item in call.items]):
-        return await asyncio.to_thread(sending.encoded, call)
-    return sending.encoded(call)
+async def _in_thread(inputs: Sequence[AnyInput], work: Callable[[], T]) -> T:
+    """Do work that may block if these inputs have files."""
+    return await asyncio.to_thread(work) if requests.reads_files(inputs) else work()
 
 
 async def _is_repeatable(call: Call, stream: AsyncStream) -> bool:
