@@ -2601,15 +2601,15 @@ func (x *QuotaViolation) GetDescription() string {
 }
 
 // UpstreamError is what the upstream said of a failure, cut to 1 KB and without control
-// characters. Among the details of a call, parts that do not fit are left out.
+// characters. Among the details of a call, parts that do not fit are left out, first the message if
+// it is that of the Failure.
 type UpstreamError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Status of the HTTP reply.
 	HttpStatus int32 `protobuf:"varint,1,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// The upstream's error code, for instance "parameter_invalid"; empty if it gave none.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
-	// The upstream's message; empty if it gave none. Among the details of a call it is also empty if
-	// it is the same as Failure.message.
+	// The upstream's message; empty if it gave none.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// Where the upstream documents the error; empty if it does not say.
 	DocsUrl string `protobuf:"bytes,4,opt,name=docs_url,json=docsUrl,proto3" json:"docs_url,omitempty"`

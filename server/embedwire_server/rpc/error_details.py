@@ -83,10 +83,11 @@ def _failures(error: GatewayError) -> Iterator[pb.Failure]:
     """Generate the failure, then shorter and shorter forms of it."""
     failure = failure_message(error)
     failure.attempts = error.attempts
+    yield failure
     said = failure.upstream_error
     if said.message and said.message == failure.message:
         said.message = ""
-    yield failure
+        yield failure
     for remove in _optional_parts(said):
         remove()
         yield failure

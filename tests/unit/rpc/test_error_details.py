@@ -139,15 +139,22 @@ def test_all_details() -> None:
     assert failure.cause == "memory"
 
 
-def test_the_same_message_is_sent_once() -> None:
-    """A message of the upstream that is also that of the failure is left out of upstream_error, but not in a result."""
-    error = UpstreamFailure(Reason.INPUT_REJECTED, "Too long.", upstream=UpstreamErrorInfo(400, message="Too long."))
-    _, details = decoded(error)
+@pytest.mark.parametrize(("size", "is_repeated"), [(9, True), (900, False)])
+def test_a_repeated_message_is_left_out_first(size: int, is_repeated: bool) -> None:  # noqa: FBT001
+    """A message of the upstream that is also that of the failure is sent twice only if there is room for that."""
+    text = "x" * size
+    said = UpstreamErrorInfo(400, "code", text, "https://example.com/errors", (("retry-after", "7"),))
+    _, details = decoded(UpstreamFailure(Reason.INPUT_REJECTED, text, upstream=said))
     failure = details["Failure"]
     assert isinstance(failure, pb.Failure)
-    assert failure.message == "Too long."
-    assert failure.upstream_error == pb.UpstreamError(http_status=400)
-    assert error_details.failure_message(error).upstream_error.message == "Too long."
+    assert failure.message == text
+    assert failure.upstream_error == pb.UpstreamError(
+        http_status=400,
+        code="code",
+        message=text if is_repeated else "",
+        docs_url="https://example.com/errors",
+        rate_limit_headers={"retry-after": "7"},
+    )
 
 
 def test_no_upstream_error_is_invented() -> None:

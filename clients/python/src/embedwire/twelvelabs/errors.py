@@ -51,8 +51,6 @@ _PARAMETERS = [
     (re.compile(r"inputs$"), "text, image_url, image_file, audio_url or audio_file"),
 ]
 _ABSENT = ("must hold at least one input", "is required")
-# The beginning of messages by the server for upstream errors without a message.
-_OF_SERVER = "the upstream "
 
 
 class ApiError(Exception):
@@ -115,7 +113,7 @@ def api_error(error: EmbedwireError) -> ApiError:
         return ApiTimeoutError(headers=headers, status_code=status, body=body)
     if isinstance(error, TransportError):
         return ApiConnectionError(headers=headers, status_code=status, body=body)
-    is_unstructured = upstream is not None and not (upstream.code or _said(error.failure) or upstream.docs_url)
+    is_unstructured = upstream is not None and not (upstream.code or upstream.message or upstream.docs_url)
     if status == BAD_REQUEST and not is_unstructured:
         return BadRequestError(body, headers)
     return ApiError(headers=headers, status_code=status, body=body)
@@ -123,7 +121,7 @@ def api_error(error: EmbedwireError) -> ApiError:
 
 def error_message(failure: Failure) -> str:
     """Return the `error_message`: the message of the upstream, else of the server."""
-    return _said(failure) or str(_body(failure)["message"])
+    return (failure.upstream and failure.upstream.message) or str(_body(failure)["message"])
 
 
 def _status_code(failure: Failure) -> int:
@@ -132,21 +130,10 @@ def _status_code(failure: Failure) -> int:
     return _STATUS_CODES.get(failure.code, _INTERNAL)
 
 
-def _said(failure: Failure) -> str:
-    """Return the upstream's message; empty if it gave none.
-
-    The failure of a call leaves it out of `upstream` if it is the same as the failure's own.
-    """
-    if failure.upstream is None:
-        return ""
-    own = "" if failure.message.startswith(_OF_SERVER) else failure.message
-    return failure.upstream.message or own
-
-
 def _body(failure: Failure) -> dict[str, str]:
     upstream = failure.upstream
     if upstream is not None and (upstream.code or upstream.docs_url):
-        body = {"code": upstream.code, "message": _said(failure), "docs_url": upstream.docs_url}
+        body = {"code": upstream.code, "message": upstream.message, "docs_url": upstream.docs_url}
         return {name: value for name, value in body.items() if value}
     if failure.reason != "INVALID_REQUEST" or not failure.violations:
         return {"code": failure.reason.lower() or failure.code.lower(), "message": failure.message}

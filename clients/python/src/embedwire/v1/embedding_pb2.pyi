@@ -1139,7 +1139,8 @@ global___QuotaViolation = QuotaViolation
 @typing.final
 class UpstreamError(google.protobuf.message.Message):
     """UpstreamError is what the upstream said of a failure, cut to 1 KB and without control
-    characters. Among the details of a call, parts that do not fit are left out.
+    characters. Among the details of a call, parts that do not fit are left out, first the message if
+    it is that of the Failure.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1170,9 +1171,7 @@ class UpstreamError(google.protobuf.message.Message):
     code: builtins.str
     """The upstream's error code, for instance "parameter_invalid"; empty if it gave none."""
     message: builtins.str
-    """The upstream's message; empty if it gave none. Among the details of a call it is also empty if
-    it is the same as Failure.message.
-    """
+    """The upstream's message; empty if it gave none."""
     docs_url: builtins.str
     """Where the upstream documents the error; empty if it does not say."""
     @property
