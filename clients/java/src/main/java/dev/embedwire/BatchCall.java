@@ -60,7 +60,7 @@ final class BatchCall implements Flow.Subscriber<Event> {
     @Override
     public void onComplete() {
         pending.values().forEach(input -> fail(input, MapFailures.missing(), 0));
-        finish(new ArrayList<>());
+        finish(true, new ArrayList<>());
     }
 
     @Override
@@ -73,14 +73,14 @@ final class BatchCall implements Flow.Subscriber<Event> {
         } else { // of an interceptor
             run.stop(error);
         }
-        finish(again);
+        finish(false, again);
     }
 
-    private void finish(List<Batch> again) {
+    private void finish(boolean isOk, List<Batch> again) {
         if (!sentAgain.isEmpty()) {
             again.add(new Batch(sentAgain, batch.deadline()));
         }
-        run.ended(this, rejection, again);
+        run.ended(this, isOk, rejection, again);
     }
 
     private void ended(Embedding embedding) {
@@ -112,7 +112,8 @@ final class BatchCall implements Flow.Subscriber<Event> {
                     new Batch(left.subList(0, half), batch.deadline()));
         }
         var renamed = MapFailures.renamed(failure, batch.inputs());
-        var named = left.size() > 1 ? MapFailures.ofNamed(failure, batch.inputs()) : Map.<Integer, Failure>of();
+        var named =
+                batch.inputs().size() > 1 ? MapFailures.ofNamed(failure, batch.inputs()) : Map.<Integer, Failure>of();
         pending.forEach((index, input) -> {
             if (named.isEmpty()) {
                 if (!isSentAgain(input, renamed)) {

@@ -104,9 +104,13 @@ final class MapRun extends BlockingIterator<Embedding> {
     }
 
     /** A call has ended. Some of its inputs are sent again, the last of the batches first. */
-    synchronized void ended(BatchCall call, Rejection rejection, List<Batch> again) {
+    synchronized void ended(BatchCall call, boolean isOk, Rejection rejection, List<Batch> again) {
         running.remove(call);
-        pacing.ended(rejection, call.sentAt(), running.size(), now());
+        if (!rejection.equals(Rejection.NONE)) {
+            pacing.rejected(rejection, call.sentAt(), running.size(), now());
+        } else if (isOk) {
+            pacing.succeeded();
+        }
         for (Batch batch : again) {
             if (pacing.pausedUntil() > batch.deadline()) {
                 fail(batch);
@@ -158,14 +162,13 @@ final class MapRun extends BlockingIterator<Embedding> {
         while (!isOver() && now() < pacing.runEnd()) {
             long now = now();
             queue.expired(now).forEach(this::fail);
-            boolean hasPlace = pacing.hasPlace(running.size());
-            if (hasPlace && now >= pacing.pausedUntil()) {
+            if (pacing.hasPlace(running.size(), now) && now >= pacing.pausedUntil()) {
                 Optional<Batch> batch = queue.take(now, isRead);
                 if (batch.isPresent()) {
                     return batch;
                 }
             }
-            long due = hasPlace ? Math.max(pacing.pausedUntil(), queue.due(isRead)) : NEVER;
+            long due = Math.max(pacing.placeAt(running.size()), queue.due(isRead));
             due = Math.min(Math.min(due, queue.deadline()), pacing.runEnd());
             if (due == NEVER) {
                 wait();

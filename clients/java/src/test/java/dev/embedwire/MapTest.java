@@ -24,6 +24,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntFunction;
+import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
@@ -219,6 +220,38 @@ class MapTest {
             assertEquals(2, server.calls.size());
             assertEquals(ByteString.copyFrom(data), server.calls.get(1).content);
         }
+    }
+
+    /** Inputs that are rejected are sent again although another call does not end. */
+    @Test
+    void slowCall() throws Exception {
+        var stream = Source.stream(InputStream.nullInputStream());
+        var rejected = new AtomicInteger();
+        try (var server = new FakeServer(call -> {
+                    if (call.request.getInputs(0).hasText()) {
+                        if (rejected.getAndIncrement() == 0) {
+                            call.reject();
+                        } else {
+                            call.embed();
+                        }
+                    } // the upload is not answered
+                });
+                var client = server.client().build();
+                var embeddings = client.map("m", slowThen(server, Image.of(stream)), MapOptions.DEFAULT)) {
+            assertEquals(1, embeddings.next().result().inputIndex());
+        }
+    }
+
+    /** An upload, and when its call is running a text. */
+    private static Iterator<Input> slowThen(FakeServer server, Input upload) {
+        return Stream.<Supplier<Input>>of(() -> upload, () -> {
+                    while (server.calls.isEmpty()) {
+                        Thread.onSpinWait();
+                    }
+                    return text(1);
+                })
+                .map(Supplier::get)
+                .iterator();
     }
 
     /** A pipe and a stream of which bytes were read end with the rejection, and are not sent twice. */
