@@ -2,6 +2,7 @@ package dev.embedwire;
 
 import dev.embedwire.v1.ErrorReason;
 import dev.embedwire.v1.Failure;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -68,9 +69,9 @@ final class BatchCall implements Flow.Subscriber<Event> {
         List<Batch> again = new ArrayList<>();
         if (error instanceof EmbedwireException failed) {
             again.addAll(failed(failed.failure().toProto(), failed.attempts()));
-        } else if (batch.inputs().get(0).isUpload() && error instanceof Exception unreadable) {
+        } else if (error instanceof UncheckedIOException unreadable) {
             pending.values().forEach(input -> fail(input, MapFailures.unreadable(input, unreadable), 0));
-        } else { // of an interceptor
+        } else { // of an interceptor, or the client is closed
             run.stop(error);
         }
         finish(false, again);

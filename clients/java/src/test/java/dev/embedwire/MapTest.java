@@ -7,15 +7,25 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.MethodDescriptor;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
@@ -333,6 +343,88 @@ class MapTest {
                             failure.violations().get(0).getField());
                 });
             }
+        }
+    }
+
+    /** A file whose size cannot be found ends its own input only, whatever is thrown. */
+    @Test
+    void throwingSize() throws Exception {
+        Path file;
+        try (var files = FileSystems.newFileSystem(folder.resolve("a.zip"), Map.of("create", "true"))) {
+            file = files.getPath("a");
+        }
+        try (var server = FakeServer.embedding();
+                var client = server.client().build();
+                var embeddings = client.map("m", List.of(text(0), Image.of(Source.path(file)), text(2)))) {
+            List<String> failures = new ArrayList<>();
+            for (Embedding embedding : embeddings) {
+                embedding.result().failure().ifPresent(failure -> failures.add(failure.message()));
+            }
+            assertEquals(
+                    List.of("inputs[1].image.source: cannot be read: input/output error (ClosedFileSystemException)"),
+                    failures);
+        }
+    }
+
+    /** A small file that blocks does not delay the calls of other inputs. */
+    @Test
+    void blockedFile() throws Exception {
+        Path file = Files.write(folder.resolve("a"), new byte[1]);
+        Path pipe = folder.resolve("pipe");
+        assertEquals(0, new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor());
+        var isBlocked = new CompletableFuture<Void>();
+        Input upload = Image.of(Source.data(new byte[(1 << 20) + 1]));
+        var inputs = Stream.<Supplier<Input>>of(
+                () -> upload,
+                () -> upload,
+                () -> Image.of(Source.path(file)), // which waits for a place
+                () -> {
+                    moveOver(pipe, file); // its size is known by now
+                    isBlocked.complete(null);
+                    return upload;
+                });
+        try (var server = new FakeServer(call -> {
+                    var unused = isBlocked.thenRun(call::embed);
+                });
+                var client = server.client().build();
+                var embeddings = client.map("m", inputs.map(Supplier::get).iterator(), FOUR)) {
+            for (int taken = 0; taken < 3; taken++) {
+                assertTrue(embeddings.next().result().failure().isEmpty());
+            }
+            try (var writer = new RandomAccessFile(file.toFile(), "rw")) { // of the pipe; does not wait for a reader
+                writer.write(new byte[2]);
+                assertEquals(
+                        "inputs[2].image.source: cannot be read: the file became larger while it was read",
+                        embeddings.next().result().failure().orElseThrow().message());
+            }
+        }
+    }
+
+    private static void moveOver(Path from, Path to) {
+        try {
+            Files.move(from, to, StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    /** An error of an interceptor ends the run, and is not taken for one of a file. */
+    @Test
+    void throwingInterceptor() throws Exception {
+        var mine = new IllegalStateException("mine");
+        var interceptor = new ClientInterceptor() {
+            @Override
+            public <Q, A> ClientCall<Q, A> interceptCall(
+                    MethodDescriptor<Q, A> method, CallOptions call, Channel next) {
+                throw mine;
+            }
+        };
+        var upload = Image.of(Source.stream(InputStream.nullInputStream()));
+        try (var client = EmbedwireClient.builder("127.0.0.1:1")
+                        .interceptors(interceptor)
+                        .build();
+                var embeddings = client.map("m", List.of(upload))) {
+            assertSame(mine, assertThrows(IllegalStateException.class, embeddings::hasNext));
         }
     }
 
