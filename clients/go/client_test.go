@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
@@ -159,6 +161,59 @@ func TestDetailsOfTheStatus(t *testing.T) {
 	found, _ = status.FromError(embeddings[0].Result.Err)
 	if detail, ok := found.Details()[0].(*pb.Failure); !ok || detail.Reason != failure.Reason || found.Code() != codes.NotFound {
 		t.Errorf("got %v", found)
+	}
+}
+
+// The code is that of the server's failure, also where a proxy changed that of the call; grpc itself then drops the
+// details, and prints them into the message.
+func TestCodesThatAProxyChanged(t *testing.T) {
+	failure := &pb.Failure{Code: int32(codes.InvalidArgument), Reason: pb.ErrorReason_ERROR_REASON_INVALID_REQUEST}
+	said, err := status.New(codes.InvalidArgument, "no").WithDetails(failure, &errdetails.ErrorInfo{Domain: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := status.New(codes.NotFound, "a").WithDetails(&errdetails.ErrorInfo{Domain: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := said.Proto()
+	changed.Code = int32(codes.Canceled)
+	for name, try := range map[string]struct {
+		sent   *status.Status // the status of the call
+		inside *status.Status // its details, if they are another one
+		code   codes.Code
+		kind   Kind
+	}{
+		"both":                  {status.FromProto(changed), nil, codes.InvalidArgument, ErrRequest},
+		"that of the call":      {status.New(codes.Canceled, "no"), said, codes.InvalidArgument, ErrRequest},
+		"without a failure":     {status.New(codes.Canceled, "no"), bare, codes.NotFound, ErrTransport},
+		"a failure without one": {status.New(codes.Canceled, "no"), status.New(codes.OK, "a"), codes.Internal, ErrTransport},
+	} {
+		client := serve(t, func(call *exchange) error {
+			if try.inside != nil {
+				data, err := proto.Marshal(try.inside.Proto())
+				if err != nil {
+					return err
+				}
+				grpc.SetTrailer(call, metadata.Pairs(detailsKey, string(data)))
+			}
+			return try.sent.Err()
+		})
+		for way, call := range ways {
+			err := call(t.Context(), client)
+			var failed *Error
+			if !errors.As(err, &failed) || failed.Code != try.code || failed.Kind != try.kind {
+				t.Errorf("%s, %s: got %#v", name, way, err)
+				continue
+			}
+			said, _ := status.FromError(err)
+			if errors.Is(err, context.Canceled) || said.Code() != try.code || len(said.Message()) > 2 {
+				t.Errorf("%s, %s: got %v", name, way, said)
+			}
+			if try.kind == ErrRequest && len(said.Details()) != 2 {
+				t.Errorf("%s, %s: the details are %v", name, way, said.Details())
+			}
+		}
 	}
 }
 

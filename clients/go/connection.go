@@ -105,14 +105,28 @@ func (c *connections) next() *grpc.ClientConn { return c.all[int(c.turn.Add(1)-1
 
 // Invoke makes a unary call over the next connection.
 func (c *connections) Invoke(ctx context.Context, method string, args, reply any, options ...grpc.CallOption) error {
-	return c.next().Invoke(ctx, method, args, reply, options...)
+	var trailer metadata.MD
+	err := c.next().Invoke(ctx, method, args, reply, append(options, grpc.Trailer(&trailer))...)
+	return restored(err, trailer)
 }
 
 // NewStream starts a stream over the next connection.
 func (c *connections) NewStream(
 	ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	return c.next().NewStream(ctx, description, method, options...)
+	opened, err := c.next().NewStream(ctx, description, method, options...)
+	return stream{opened}, restored(err, nil)
+}
+
+// A stream restores the error that it ends with.
+type stream struct{ grpc.ClientStream }
+
+func (s stream) RecvMsg(message any) error {
+	err := s.ClientStream.RecvMsg(message)
+	if err == nil {
+		return nil
+	}
+	return restored(err, s.Trailer())
 }
 
 // begin gives a call its deadline, the sooner of this timeout and that of ctx, and its metadata.

@@ -1,18 +1,25 @@
 package embedwire
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
+
+const detailsKey = "grpc-status-details-bin"
 
 var (
 	groups = []Kind{ErrRequest, ErrRefused, ErrUpstream, ErrGateway} // by the hundreds of a reason's number
@@ -63,6 +70,25 @@ func fromStatus(said *status.Status, requestID string) *Error {
 		found.Kind, found.Reason = byCode[found.Code], code.Code(found.Code).String()
 	}
 	return found
+}
+
+// restored is the error of a call with the code of the failure in its details, which a proxy may have changed. For two
+// codes grpc drops the details, and prints them into the message.
+func restored(err error, trailer metadata.MD) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	said := status.Convert(err).Proto()
+	if sent, found := trailer.Get(detailsKey), (&spb.Status{}); len(sent) == 1 {
+		if proto.Unmarshal([]byte(sent[0]), found) == nil {
+			said = found
+		}
+	}
+	if failure := failureOf(status.FromProto(said)); failure.GetCode() != 0 {
+		said.Code = failure.Code
+	}
+	said.Code = cmp.Or(said.Code, int32(codes.Internal))
+	return status.FromProto(said).Err()
 }
 
 // failureOf is the contract's failure among the details of a status; nil if there is none.

@@ -24,21 +24,23 @@ type item struct {
 	failure *Error // of the last call, with which it ends if it cannot be sent again
 }
 
-// newItem finds out how an input is sent. What cannot be read now fails when it is encoded.
 func newItem(position int, input Input, most int) *item {
-	found := &item{
+	return &item{
 		position: position, input: input, file: input.file(), most: most, due: time.Now().Add(groupPatience),
 		bytes: int64(len(input.message(nil).GetText().GetValue())),
 	}
-	if found.file == nil || found.file.source.kind == noSource || found.file.source.kind == urlSource {
-		return found
+}
+
+// examine finds out how a file is sent. What cannot be read now fails when it is encoded.
+func (i *item) examine() {
+	if i.file == nil || i.file.source.kind == noSource || i.file.source.kind == urlSource {
+		return
 	}
-	found.file.mark()
-	size, err := found.file.size()
-	if found.isUpload = size < 0 || size > inlineBytes; !found.isUpload && err == nil {
-		found.bytes = size
+	i.file.mark()
+	size, err := i.file.size()
+	if i.isUpload = size < 0 || size > inlineBytes; !i.isUpload && err == nil {
+		i.bytes = size
 	}
-	return found
 }
 
 func (i *item) key() string { return i.input.message(nil).Key }
@@ -47,6 +49,8 @@ func (i *item) key() string { return i.input.message(nil).Key }
 type queue struct {
 	open    []*item // to be sent several in a call
 	uploads []*item // each to be sent in a call of its own, which delays no other group
+	// That of no input is earlier; zero if none has one. Kept, since there may be very many inputs.
+	deadline time.Time
 }
 
 func (q *queue) add(found *item) {
@@ -65,6 +69,7 @@ func (q *queue) putBack(items []*item) {
 	front := queue{}
 	for _, item := range items {
 		item.due = time.Time{}
+		q.expect(item)
 		front.add(item)
 	}
 	q.open = append(front.open, q.open...)
@@ -109,25 +114,27 @@ func (q *queue) due() time.Time {
 	return q.open[0].due
 }
 
-// deadline is the earliest of all; zero if there is none.
-func (q *queue) deadline() (earliest time.Time) {
-	for _, item := range slices.Concat(q.open, q.uploads) {
-		if !item.deadline.IsZero() && (earliest.IsZero() || item.deadline.Before(earliest)) {
-			earliest = item.deadline
-		}
-	}
-	return earliest
-}
-
 // removeLate removes and returns the inputs whose deadline is not after this time.
 func (q *queue) removeLate(at time.Time) (removed []*item) {
+	if q.deadline.IsZero() || q.deadline.After(at) {
+		return nil
+	}
+	q.deadline = time.Time{}
 	isLate := func(item *item) bool {
-		is := !item.deadline.IsZero() && !item.deadline.After(at)
-		if is {
-			removed = append(removed, item)
+		if item.deadline.IsZero() || item.deadline.After(at) {
+			q.expect(item)
+			return false
 		}
-		return is
+		removed = append(removed, item)
+		return true
 	}
 	q.open, q.uploads = slices.DeleteFunc(q.open, isLate), slices.DeleteFunc(q.uploads, isLate)
 	return removed
+}
+
+// expect takes note of the deadline of an input, if it has one.
+func (q *queue) expect(item *item) {
+	if !item.deadline.IsZero() && (q.deadline.IsZero() || item.deadline.Before(q.deadline)) {
+		q.deadline = item.deadline
+	}
 }

@@ -39,8 +39,8 @@ func WithConcurrentCalls(count int) MapOption {
 	})
 }
 
-// WithRunTimeout is a [MapOption]: the time of the whole run, beside the pauses that the server asks for; none by
-// default. It ends the run with an [ErrDeadlineExceeded].
+// WithRunTimeout is a [MapOption]: the time of the whole run, not counting the pauses that the server asks for;
+// none by default. It ends the run with an [ErrDeadlineExceeded].
 func WithRunTimeout(timeout time.Duration) MapOption {
 	return mapOption(func(m *mapping) {
 		if m.runTimeout = timeout; timeout <= 0 {
@@ -61,7 +61,8 @@ func WithCountWaits() MapOption { return mapOption(func(m *mapping) { m.countWai
 // Every input that was read from the iterator ends as an embedding or a failure, unless the run is ended early.
 //
 // A goroutine ranges over inputs, as far ahead as one round of calls. A panic in it is passed on after the embeddings of
-// the inputs before. An error ends the run, and is the last thing that comes: that of an argument, of a nil input, of
+// the inputs before, without its stack. Files are read in other goroutines, where a panic of a [Reader] ends the process.
+// An error ends the run, and is the last thing that comes: that of an argument, of a nil input, of
 // ctx, [ErrClosed], or an [ErrDeadlineExceeded] of the run. At a deadline, of the run or of ctx, the inputs that were
 // read and have not ended are handed out with that failure before. Leaving the loop ends the run and its calls. A read
 // of a source, or a step of the iterator, that is under way then is not waited for.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"time"
 )
 
@@ -16,21 +15,29 @@ type sending struct {
 	run        *run
 	items      []*item // its inputs
 	began      time.Time
+	isAnswered bool // whether the server has worked on the call, whatever its answer is
 	rejections []rejection
 	again      []*item // those of its inputs that are to be sent again
 }
 
+// isAnswered reports whether a call ended OK or with a failure that the server reported after it has worked on the call.
+func isAnswered(err error) bool {
+	var failed *Error
+	return err == nil || errors.As(err, &failed) && failed.Reason != "" && !errors.Is(err, ErrDeadlineExceeded)
+}
+
 // do makes the call. Afterwards each of its inputs has ended, or is in again.
 func (s *sending) do() {
-	planned, err := s.run.client.newPlan(s.run.model)
-	if err == nil && s.add(planned) == 0 {
+	defer func() { s.again = s.open() }()
+	planned, err := s.plan()
+	if err == nil && len(s.items) == 0 {
 		return
 	}
 	if err == nil {
 		err = s.call(planned)
+		s.isAnswered = isAnswered(err)
 	}
-	if s.run.ctx.Err() != nil || errors.Is(err, ErrClosed) { // the run is over
-		s.again = s.open()
+	if s.run.ctx.Err() != nil || s.run.client.connections.isClosed() { // the run is over
 		return
 	}
 	s.judge(err, planned.requestID)
@@ -39,19 +46,34 @@ func (s *sending) do() {
 			s.run.fail(item, cmp.Or(item.failure, broken(planned.requestID, "the file cannot be sent again")))
 		}
 	}
-	s.again = s.open()
 }
 
-// add encodes the inputs, and counts them. Those that cannot be encoded end here.
-func (s *sending) add(planned *plan) int {
-	s.items = slices.DeleteFunc(s.items, func(item *item) bool {
-		err := planned.add(item.input, item.file)
-		if err != nil {
+// plan encodes the inputs. Those that cannot be encoded end here. The end of the run does not wait for files.
+func (s *sending) plan() (*plan, error) {
+	planned, err := s.run.client.newPlan(s.run.model)
+	if err != nil {
+		return nil, err
+	}
+	encoded := make(chan map[*item]error, 1)
+	go func() {
+		faults := map[*item]error{}
+		for _, item := range s.items {
+			if err := planned.add(item.input, item.file); err != nil {
+				faults[item] = err
+			}
+		}
+		encoded <- faults
+	}()
+	select {
+	case faults := <-encoded:
+		for item, err := range faults {
 			s.run.fail(item, unusable(item, err))
 		}
-		return err != nil
-	})
-	return len(s.items)
+		s.items = s.open()
+		return planned, nil
+	case <-s.run.ctx.Done():
+		return nil, s.run.ctx.Err()
+	}
 }
 
 // call hands out the embedding of each input with a result.

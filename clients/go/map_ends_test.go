@@ -3,6 +3,7 @@ package embedwire
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -99,6 +100,20 @@ func TestMapThatIsCancelled(t *testing.T) {
 	}
 }
 
+// Reading that ends with the context is not taken for the end of the inputs.
+func TestMapThatIsCancelledWhileItReads(t *testing.T) {
+	run, err := serve(t, succeed).newRun("m", texts(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.ctx, run.cancel = context.WithCancel(t.Context())
+	run.cancel()
+	run.read()
+	if end := <-run.reading; !errors.Is(end.err, context.Canceled) {
+		t.Errorf("got %v", end)
+	}
+}
+
 // At the deadline of the context, and of the run, what was read ends with that failure, and the run with that error.
 func TestMapThatIsLate(t *testing.T) {
 	client := serve(t, untilGone)
@@ -138,6 +153,29 @@ func TestMapThatIsLateWithoutInputs(t *testing.T) {
 	}
 	found := outcomeOf(client.Map(t.Context(), "m", blocked, WithRunTimeout(time.Second)))
 	if !errors.Is(found.err, ErrDeadlineExceeded) || len(found.succeeded) != 1 {
+		t.Errorf("got %v", found)
+	}
+}
+
+// slowSeeker is a file whose first use takes longer than the run.
+type slowSeeker struct {
+	io.Reader
+	freed chan struct{}
+}
+
+func (s slowSeeker) Seek(int64, int) (int64, error) {
+	<-s.freed
+	return 0, nil
+}
+
+// An input that was read has its failure at the deadline also if its file is being looked at.
+func TestMapThatIsLateWithASlowFile(t *testing.T) {
+	client := serve(t, succeed)
+	slow := slowSeeker{nil, make(chan struct{})}
+	defer close(slow.freed)
+	inputs := slices.Values([]Input{Image{Source: Reader(slow)}})
+	found := outcomeOf(client.Map(t.Context(), "m", inputs, WithRunTimeout(50*time.Millisecond)))
+	if failure := found.failures[0]; failure == nil || !errors.Is(found.err, ErrDeadlineExceeded) {
 		t.Errorf("got %v", found)
 	}
 }

@@ -84,7 +84,9 @@ func TestQueuePutsBackInFront(t *testing.T) {
 		waiting.add(newItem(position, textOf("a", 1), 2))
 	}
 	for position := range 2 {
-		waiting.add(newItem(6+position, Image{Source: Reader(strings.NewReader("a"))}, 2))
+		upload := newItem(6+position, Image{Source: Reader(strings.NewReader("a"))}, 2)
+		upload.examine()
+		waiting.add(upload)
 	}
 	now := time.Now()
 	first, second := waiting.take(now, false), waiting.take(now, false)
@@ -98,6 +100,28 @@ func TestQueuePutsBackInFront(t *testing.T) {
 	}
 	if want := []int{0, 1, 2, 3, 4, 5, 6, 7}; !slices.Equal(order, want) {
 		t.Errorf("got %v", order)
+	}
+}
+
+// An input is removed when its deadline has passed, and the next deadline is known then.
+func TestQueueRemovesWhatIsLate(t *testing.T) {
+	now := time.Now()
+	var waiting queue
+	for position := range 3 {
+		late := newItem(position, textOf("a", 1), 2)
+		late.deadline = now.Add(time.Duration(2-position) * time.Minute)
+		waiting.putBack([]*item{late})
+	}
+	waiting.add(newItem(3, textOf("a", 1), 2))
+	if removed := waiting.removeLate(now.Add(-time.Second)); removed != nil || !waiting.deadline.Equal(now) {
+		t.Errorf("got %v, next at %v", removed, waiting.deadline)
+	}
+	removed := waiting.removeLate(now.Add(time.Minute))
+	if len(removed) != 2 || len(waiting.open) != 2 || !waiting.deadline.Equal(now.Add(2*time.Minute)) {
+		t.Errorf("got %v of %v, next at %v", removed, waiting.open, waiting.deadline)
+	}
+	if waiting.removeLate(now.Add(time.Hour)); len(waiting.open) != 1 || !waiting.deadline.IsZero() {
+		t.Errorf("got %v, next at %v", waiting.open, waiting.deadline)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -15,6 +16,8 @@ import (
 
 // How long the end of a run waits for the goroutine that ranges over the inputs, so that it normally is over.
 const iteratorPatience = 100 * time.Millisecond
+
+var errExited = errors.New("embedwire: the iterator of the inputs has ended its goroutine")
 
 // A run is one use of Map. One goroutine reads the inputs, one decides what is sent (loop), and each call has its own.
 type run struct {
@@ -27,14 +30,16 @@ type run struct {
 	ahead  chan struct{}  // holds one for each input that was read and whose embedding was not taken
 	out    chan Embedding // has room for all those, so that nothing that sends to it waits
 
-	arrivals      chan *item    // from the goroutine that reads
-	reading       chan ending   // how that ended
-	isReadingOver chan struct{} // closed then
-	ended         chan *sending // calls
+	arrivals      chan *item           // from the goroutine that reads
+	last          atomic.Pointer[item] // what it read last
+	reading       chan ending          // how that ended
+	isReadingOver chan struct{}        // closed then
+	ended         chan *sending        // calls
 
 	// What follows belongs to loop; end may be read once out is closed.
 	queue    queue
 	pace     pacer
+	arrived  int       // how many inputs have
 	isRead   bool      // whether all inputs were read
 	deadline time.Time // of the run, without its pauses; zero: none
 	end      ending
@@ -60,48 +65,66 @@ func (r *run) stop() {
 	r.cancel()
 	for range r.out { // until loop closes it
 	}
+	r.waitForReading()
+}
+
+// waitForReading waits until no input is read any more, unless the iterator or a file is blocked.
+func (r *run) waitForReading() {
 	select {
 	case <-r.isReadingOver:
 	case <-time.After(iteratorPatience):
 	}
 }
 
-// read ranges over the inputs, as far as there is room.
+// read reads the inputs, and reports how that ended.
 func (r *run) read() {
 	defer close(r.isReadingOver)
-	var end ending
+	end := ending{err: errExited} // runtime.Goexit leaves it
 	defer func() {
-		end.panicked = recover()
+		if panicked := recover(); panicked != nil {
+			end = ending{panicked: panicked}
+		}
 		r.reading <- end
 	}()
-	if !r.waitForRoom() {
-		return
+	end.err = r.readInputs()
+}
+
+// readInputs ranges over the inputs, as far as there is room. The end of the context is an error.
+func (r *run) readInputs() error {
+	if err := r.waitForRoom(); err != nil {
+		return err
 	}
 	position := 0
 	for input := range r.inputs {
 		if input == nil {
-			end.err = notAnInput(position)
-			return
+			return notAnInput(position)
 		}
+		found := newItem(position, input, r.inputsPerCall)
+		r.last.Store(found) // what follows may take its time
+		found.examine()
 		select {
-		case r.arrivals <- newItem(position, input, r.inputsPerCall):
+		case r.arrivals <- found:
 		case <-r.ctx.Done():
-			return
+			return r.contextError()
 		}
-		if position++; !r.waitForRoom() {
-			return
+		if err := r.waitForRoom(); err != nil {
+			return err
 		}
+		position++
+	}
+	return nil
+}
+
+func (r *run) waitForRoom() error {
+	select {
+	case r.ahead <- struct{}{}:
+		return nil
+	case <-r.ctx.Done():
+		return r.contextError()
 	}
 }
 
-func (r *run) waitForRoom() bool {
-	select {
-	case r.ahead <- struct{}{}:
-		return true
-	case <-r.ctx.Done():
-		return false
-	}
-}
+func (r *run) contextError() error { return fromStatus(status.FromContextError(r.ctx.Err()), "") }
 
 // loop sends what may be sent, and waits for what changes that, until the run is over.
 func (r *run) loop() {
@@ -124,11 +147,12 @@ func (r *run) loop() {
 		timer.Reset(r.nextWake(now).Sub(now))
 		select {
 		case found := <-r.arrivals:
+			r.arrived++
 			r.queue.add(found)
 		case r.end = <-r.reading:
 			r.isRead = true
 		case call := <-r.ended:
-			r.pace.ended(time.Now(), call.began, call.rejections)
+			r.pace.ended(time.Now(), call)
 			r.queue.putBack(call.again)
 		case <-timer.C:
 		case <-r.ctx.Done():
@@ -158,10 +182,10 @@ func (r *run) nextWake(now time.Time) time.Time {
 	wake := now.Add(time.Hour)
 	candidates := []time.Time{r.runDeadline()}
 	if r.countWaits {
-		candidates = append(candidates, r.queue.deadline())
+		candidates = append(candidates, r.queue.deadline)
 	}
-	if r.pace.hasPlace() && !r.queue.isEmpty() {
-		candidates = append(candidates, latest(r.pace.until, r.queue.due()))
+	if place, isKnown := r.pace.place(); isKnown && !r.queue.isEmpty() {
+		candidates = append(candidates, latest(place, r.queue.due()))
 	}
 	for _, candidate := range candidates {
 		if !candidate.IsZero() && candidate.Before(wake) {
@@ -186,7 +210,7 @@ func (r *run) interruption(now time.Time) error {
 	case r.client.connections.isClosed():
 		return ErrClosed
 	case r.ctx.Err() != nil:
-		return fromStatus(status.FromContextError(r.ctx.Err()), "")
+		return r.contextError()
 	case !deadline.IsZero() && !now.Before(deadline):
 		return late("the run did not end within its timeout")
 	}
@@ -196,15 +220,14 @@ func (r *run) interruption(now time.Time) error {
 // cutOff ends the calls, and the run with this error unless all inputs have ended meanwhile. At a deadline, those that
 // have not fail with it.
 func (r *run) cutOff(err error) {
-	left := slices.Concat(r.queue.open, r.queue.uploads)
-	select {
-	case found := <-r.arrivals: // was read before
-		left = append(left, found)
-	default:
-	}
 	r.cancel()
+	left := slices.Concat(r.queue.open, r.queue.uploads)
 	for ; r.pace.running > 0; r.pace.running-- {
 		left = append(left, (<-r.ended).again...)
+	}
+	r.waitForReading()
+	if last := r.last.Load(); last != nil && last.position >= r.arrived {
+		left = append(left, last)
 	}
 	if r.isRead && len(left) == 0 {
 		return

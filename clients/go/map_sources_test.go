@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
 // rejectFirst rejects the first upload after a chunk of it, and hands over the bytes of the next ones.
@@ -138,6 +140,32 @@ func TestMapThatIsLeftWithABlockedSource(t *testing.T) {
 	waitForGoroutines(t, before)
 }
 
+// stuck is an input that takes its time when it is encoded, as a file on a disk that hangs does.
+type stuck struct {
+	Text
+	uses    *atomic.Int32
+	isFreed chan struct{}
+}
+
+func (s stuck) message(source *pb.MediaSource) *pb.Input {
+	if s.uses.Add(1) == 2 { // it was looked at before
+		<-s.isFreed
+	}
+	return s.Text.message(source)
+}
+
+// The end of a run does not wait for what is being encoded, which fails at a deadline as well.
+func TestMapThatEndsWhileItEncodes(t *testing.T) {
+	client := serve(t, succeed)
+	input := stuck{Text{Value: "a"}, new(atomic.Int32), make(chan struct{})}
+	defer close(input.isFreed)
+	inputs := slices.Values([]Input{input})
+	found := outcomeOf(client.Map(t.Context(), "m", inputs, WithRunTimeout(100*time.Millisecond)))
+	if failure := found.failures[0]; failure == nil || !errors.Is(found.err, ErrDeadlineExceeded) {
+		t.Errorf("got %v", found)
+	}
+}
+
 // An input that has its result stays with it if its reader fails afterwards.
 func TestMapOfAReaderThatFailsAfterTheResult(t *testing.T) {
 	client := serve(t, func(call *exchange) error {
@@ -157,6 +185,16 @@ func TestMapOfAReaderThatFailsAfterTheResult(t *testing.T) {
 	}
 	if count != 1 {
 		t.Errorf("%d embeddings", count)
+	}
+}
+
+// A source may fail with the error of another client that was closed, which ends its input and not the run.
+func TestMapOfASourceOfAClosedClient(t *testing.T) {
+	client := serve(t, succeed)
+	inputs := slices.Values([]Input{Image{Source: Reader(failing{ErrClosed})}})
+	found := outcomeOf(client.Map(t.Context(), "m", inputs, WithRunTimeout(10*time.Second)))
+	if failure := found.failures[0]; found.err != nil || failure == nil || failure.Reason != "INVALID_REQUEST" {
+		t.Errorf("got %v", found)
 	}
 }
 

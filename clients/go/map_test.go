@@ -3,6 +3,7 @@ package embedwire
 import (
 	"errors"
 	"iter"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -142,6 +143,18 @@ func TestMapWithAnIteratorThatPanics(t *testing.T) {
 	}
 }
 
+// An iterator that ends its goroutine, as a failed assertion does, is an error and not the end of the inputs.
+func TestMapWithAnIteratorThatExits(t *testing.T) {
+	client := serve(t, succeed)
+	exits := func(yield func(Input) bool) {
+		texts(2)(yield)
+		runtime.Goexit()
+	}
+	if found := outcomeOf(client.Map(t.Context(), "m", exits)); found.err != errExited || len(found.succeeded) != 2 {
+		t.Errorf("got %v", found)
+	}
+}
+
 // What is not an input is an argument error that names its position, after the embeddings of the inputs before it.
 func TestMapWithWhatIsNotAnInput(t *testing.T) {
 	client := serve(t, succeed)
@@ -172,6 +185,34 @@ func TestMapArguments(t *testing.T) {
 		if found := outcomeOf(run); !errors.Is(found.err, ErrArgument) {
 			t.Errorf("%s: got %v", name, found.err)
 		}
+	}
+}
+
+// What an overloaded server rejects is sent again after the delay, also while a long call runs.
+func TestMapBesideALongCall(t *testing.T) {
+	var calls atomic.Int32
+	isRunning := make(chan struct{})
+	source := newBlocked()
+	client := serve(t, func(call *exchange) error {
+		if call.method == "CreateEmbeddingFromUpload" {
+			close(isRunning)
+		} else if <-isRunning; calls.Add(1) == 1 {
+			return rejected(overloadedReason, time.Millisecond)
+		}
+		return call.succeed()
+	})
+	inputs := slices.Values([]Input{Image{Source: Reader(source)}, Text{Value: "a"}})
+	count := 0
+	for _, err := range client.Map(t.Context(), "m", inputs) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count++; count == 1 {
+			close(source.freed) // the text came first
+		}
+	}
+	if count != 2 || calls.Load() != 2 {
+		t.Errorf("%d embeddings, %d calls", count, calls.Load())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 const (
 	firstBackOff   = 100 * time.Millisecond
 	longestBackOff = 5 * time.Second
+	longestHint    = 24 * time.Hour // what a server asks for beyond is a mistake
 )
 
 // The reasons for which inputs are sent again, as they are spelled in errors.
@@ -38,7 +39,7 @@ func isRejection(failure *Error) bool {
 func newRejection(failure *Error, now time.Time) rejection {
 	found := rejection{reason: failure.Reason}
 	if failure.RetryDelay != nil && *failure.RetryDelay > 0 {
-		found.until = now.Add(*failure.RetryDelay)
+		found.until = now.Add(min(*failure.RetryDelay, longestHint))
 	}
 	return found
 }
@@ -49,6 +50,7 @@ type pacer struct {
 	allowed  float64       // calls at a time that the server is likely to accept
 	running  int           // calls
 	until    time.Time     // nothing is sent before
+	probe    time.Time     // when one call more than run may be sent; zero if that is not planned
 	paused   time.Duration // all pauses together
 	backOff  time.Duration // the last wait without an advice of the server; 0 after a success
 	backedOn time.Time     // when that was chosen
@@ -56,22 +58,38 @@ type pacer struct {
 
 func (p *pacer) hasPlace() bool { return p.running < int(p.allowed) }
 
-func (p *pacer) maySend(now time.Time) bool { return p.hasPlace() && !now.Before(p.until) }
+// place is when a call may be sent, if that is known before one ends.
+func (p *pacer) place() (at time.Time, isKnown bool) {
+	if p.hasPlace() {
+		return p.until, true
+	}
+	return latest(p.until, p.probe), !p.probe.IsZero()
+}
 
-// ended takes note of a call that was sent at began.
+func (p *pacer) maySend(now time.Time) bool {
+	if !p.probe.IsZero() && !now.Before(p.probe) {
+		p.probe = time.Time{}
+		p.allowed = min(max(p.allowed, float64(p.running+1)), p.most)
+	}
+	return p.hasPlace() && !now.Before(p.until)
+}
+
+// ended takes note of a call.
 //
 // What is rejected because the server is overloaded can be sent as soon as another call ends, which frees its place
-// there; only if none runs, or for the other reasons, everything waits.
-func (p *pacer) ended(now, began time.Time, rejections []rejection) {
+// there, or after the delay, since that call may be a long one. If none runs, or for the other reasons, everything waits.
+func (p *pacer) ended(now time.Time, call *sending) {
 	p.running--
-	if len(rejections) == 0 {
-		p.allowed = min(p.allowed+1/p.allowed, p.most)
-		p.backOff = 0
+	if len(call.rejections) == 0 {
+		if call.isAnswered {
+			p.allowed = min(p.allowed+1/p.allowed, p.most)
+			p.backOff = 0
+		}
 		return
 	}
 	var until time.Time
 	isPause := p.running == 0
-	for _, rejection := range rejections {
+	for _, rejection := range call.rejections {
 		until = latest(until, rejection.until)
 		if rejection.reason == overloaded {
 			p.allowed = max(1, float64(p.running))
@@ -79,13 +97,14 @@ func (p *pacer) ended(now, began time.Time, rejections []rejection) {
 			isPause = true
 		}
 	}
-	if !isPause {
-		return
-	}
 	if until.IsZero() {
-		until = now.Add(p.nextBackOff(now, began))
+		until = now.Add(p.nextBackOff(now, call.began))
 	}
-	p.pause(now, until)
+	if isPause {
+		p.pause(now, until)
+	} else {
+		p.probe = latest(p.probe, until)
+	}
 }
 
 // nextBackOff doubles the last wait, once for all calls that were sent before it was chosen.

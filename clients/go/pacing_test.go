@@ -1,6 +1,7 @@
 package embedwire
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -12,18 +13,18 @@ func TestPacerOverloaded(t *testing.T) {
 	now := time.Now()
 	pace := pacerOf(8)
 	for range 6 {
-		pace.ended(now, now, []rejection{{overloaded, now.Add(time.Hour)}})
+		pace.ended(now, &sending{began: now, rejections: []rejection{{overloaded, now.Add(time.Hour)}}})
 	}
 	if pace.running != 2 || pace.allowed != 2 || pace.maySend(now) {
 		t.Fatalf("got %+v", pace)
 	}
-	pace.ended(now, now, nil)
+	pace.ended(now, &sending{isAnswered: true})
 	if pace.allowed != 2.5 || !pace.maySend(now) || pace.paused != 0 {
 		t.Fatalf("got %+v", pace)
 	}
 	for range 100 {
 		pace.running++
-		pace.ended(now, now, nil)
+		pace.ended(now, &sending{isAnswered: true})
 	}
 	if pace.allowed != 8 {
 		t.Errorf("got %+v", pace)
@@ -34,7 +35,7 @@ func TestPacerOverloaded(t *testing.T) {
 func TestPacerOverloadedAlone(t *testing.T) {
 	now := time.Now()
 	pace := pacerOf(1)
-	pace.ended(now, now, []rejection{{overloaded, now.Add(time.Second)}, {overloaded, now.Add(2 * time.Second)}})
+	pace.ended(now, &sending{began: now, rejections: []rejection{{overloaded, now.Add(time.Second)}, {overloaded, now.Add(2 * time.Second)}}})
 	if pace.allowed != 1 || pace.maySend(now.Add(time.Second)) || !pace.maySend(now.Add(2*time.Second)) {
 		t.Errorf("got %+v", pace)
 	}
@@ -44,8 +45,8 @@ func TestPacerOverloadedAlone(t *testing.T) {
 func TestPacerRateLimited(t *testing.T) {
 	now := time.Now()
 	pace := pacerOf(3)
-	pace.ended(now, now, []rejection{{rateLimited, now.Add(2 * time.Second)}})
-	pace.ended(now.Add(time.Second), now, []rejection{{rateLimited, now.Add(3 * time.Second)}})
+	pace.ended(now, &sending{began: now, rejections: []rejection{{rateLimited, now.Add(2 * time.Second)}}})
+	pace.ended(now.Add(time.Second), &sending{began: now, rejections: []rejection{{rateLimited, now.Add(3 * time.Second)}}})
 	if pace.allowed != 8 || pace.maySend(now.Add(2*time.Second)) || !pace.maySend(now.Add(3*time.Second)) {
 		t.Errorf("got %+v", pace)
 	}
@@ -60,7 +61,7 @@ func TestPacerBacksOff(t *testing.T) {
 	pace := pacerOf(0)
 	reject := func(began time.Time) {
 		pace.running++
-		pace.ended(now, began, []rejection{{reason: draining}})
+		pace.ended(now, &sending{began: began, rejections: []rejection{{reason: draining}}})
 	}
 	for _, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000} {
 		now = now.Add(time.Minute)
@@ -71,9 +72,46 @@ func TestPacerBacksOff(t *testing.T) {
 		}
 	}
 	pace.running++
-	pace.ended(now, now, nil)
+	pace.ended(now, &sending{isAnswered: true})
 	reject(now.Add(time.Second))
 	if pace.backOff != firstBackOff {
 		t.Errorf("got %+v", pace)
+	}
+}
+
+// After the delay, one call more than run is sent, since those may be long ones.
+func TestPacerProbes(t *testing.T) {
+	now := time.Now()
+	pace := pacerOf(3)
+	pace.ended(now, &sending{rejections: []rejection{{overloaded, now.Add(time.Second)}}})
+	later := now.Add(time.Second)
+	if place, _ := pace.place(); pace.maySend(now) || !place.Equal(later) || !pace.maySend(later) {
+		t.Fatalf("got %+v", pace)
+	}
+	pace.running++
+	if _, isKnown := pace.place(); isKnown || pace.maySend(now.Add(time.Hour)) {
+		t.Errorf("two calls more: %+v", pace)
+	}
+	pace.ended(now, &sending{began: now, rejections: []rejection{{reason: overloaded}}})
+	if pace.maySend(now) || !pace.maySend(now.Add(firstBackOff)) {
+		t.Errorf("without an advice: %+v", pace)
+	}
+}
+
+// A call that failed, or was not made, neither raises the number of calls nor resets the back-off.
+func TestPacerAfterAFailure(t *testing.T) {
+	pace := pacer{most: 8, allowed: 2, running: 2, backOff: time.Second}
+	pace.ended(time.Now(), &sending{})
+	if pace.running != 1 || pace.allowed != 2 || pace.backOff != time.Second {
+		t.Errorf("got %+v", pace)
+	}
+}
+
+// A delay is cut to one day, so that one mistake of a server does not stop a run.
+func TestPacerLimitsDelays(t *testing.T) {
+	now, delay := time.Now(), time.Duration(math.MaxInt64)
+	found := newRejection(&Error{Reason: overloaded, RetryDelay: &delay}, now)
+	if !found.until.Equal(now.Add(longestHint)) {
+		t.Errorf("got %v", found)
 	}
 }

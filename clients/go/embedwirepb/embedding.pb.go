@@ -1772,7 +1772,7 @@ func (x *FloatValues) GetValues() []float32 {
 }
 
 // Segment is one vector of an input. It is provisional: an InputResult with a failure, or a
-// call that ends without a result for its input, voids it.
+// call that ends without a result for its input, makes it invalid.
 type Segment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which input it belongs to, counted from 0 in the request.

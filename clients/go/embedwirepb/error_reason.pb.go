@@ -125,8 +125,8 @@ const (
 	// Code: PERMISSION_DENIED.
 	// Sample: api_allowed_for_paid_plan
 	ErrorReason_ERROR_REASON_UPSTREAM_PERMISSION_DENIED ErrorReason = 203
-	// The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
-	// and the metadata key "cause" of ErrorInfo, say why there was no answer.
+	// The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
+	// says why there was no answer.
 	// Code: UNAVAILABLE.
 	// Sample: the upstream answered with HTTP status 503
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 204

@@ -85,9 +85,9 @@ def rejection(reason: str = "OVERLOADED", delay: float | None = None, **more: An
     return failure
 
 
-async def end_with(context: Context, failure: pb.Failure) -> None:
-    """End a call with a failure in its details."""
-    code = next(code for code in grpc.StatusCode if code.value[0] == failure.code)
+async def end_with(context: Context, failure: pb.Failure, code: grpc.StatusCode | None = None) -> None:
+    """End a call with a failure in its details, with its code or another one."""
+    code = code or next(code for code in grpc.StatusCode if code.value[0] == failure.code)
     status = status_pb2.Status(code=failure.code, message=failure.message)
     status.details.add().Pack(failure)
     await context.abort(code, failure.message, (("grpc-status-details-bin", status.SerializeToString()),))

@@ -182,6 +182,8 @@ async def test_options_reach_the_server(connect: Connect) -> None:
         ({"max_retries": -1}, ValueError, "max_retries"),
         ({"max_retries": 2**31}, ValueError, "max_retries"),
         ({"timeout": float("nan")}, ValueError, "timeout"),
+        ({"timeout": "1"}, TypeError, "timeout"),
+        ({"request_id": 1}, TypeError, "request_id"),
     ],
 )
 async def test_invalid_options_are_refused(

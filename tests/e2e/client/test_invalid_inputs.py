@@ -55,6 +55,9 @@ def test_invalid_inputs_are_refused_by_their_constructor() -> None:
         {"chunks": b"bytes"},
         {"chunks": "text"},
         {"chunks": 3},
+        {"data": b"a", "key": 1},
+        {"data": b"a", "file_name": b"a"},
+        {"data": b"a", "media_type": None},
     ]
     for arguments in wrong:
         for kind in (Image, Audio):
@@ -62,5 +65,9 @@ def test_invalid_inputs_are_refused_by_their_constructor() -> None:
                 kind(**arguments)
     with pytest.raises(TypeError):
         Text(b"bytes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="key"):
+        Text("a", key=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="start_offset_sec"):
+        Audio(data=b"a", start_offset_sec="2")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="truncate"):
         Text("a", truncate="middle")  # type: ignore[arg-type]

@@ -85,6 +85,8 @@ async def test_inputs_that_are_not_iterable_are_refused(connect: Connect, wrong:
         ({"concurrent_calls": 0}, ValueError),
         ({"concurrent_calls": 1001}, ValueError),
         ({"timeout": -1}, ValueError),
+        ({"timeout": "1"}, TypeError),
+        ({"count_waits": 1}, TypeError),
         ({"run_timeout": float("nan")}, ValueError),
         ({"max_retries": -1}, ValueError),
         ({"chunk_bytes": 0}, ValueError),
@@ -99,6 +101,19 @@ async def test_invalid_options_are_refused(connect: Connect, options: dict[str, 
     async with connect(NO_SERVER) as client:
         with pytest.raises(error, match=next(iter(options))):
             client.map("m", inputs, **options)
+    assert len(list(inputs)) == 1
+
+
+@pytest.mark.parametrize(("model", "error"), [(None, TypeError), (b"m", TypeError), ("\ud800", ValueError)])
+async def test_an_invalid_model_is_refused(connect: Connect, model: Any, error: type[Exception]) -> None:
+    """A model that is not a string, or cannot be encoded, is an error that names it, before an input is read."""
+    inputs = iter(texts(1))
+    async with connect(NO_SERVER) as client:
+        with pytest.raises(error, match="model"):
+            client.map(model, inputs)
+        for asked in (Text("a"), texts(2)):
+            with pytest.raises(error, match="model"):
+                await client.embed(model, asked)
     assert len(list(inputs)) == 1
 
 
@@ -198,24 +213,31 @@ async def test_a_finished_run_stays_finished(connect: Connect, served: Served) -
 
 async def test_a_call_that_fails_gives_its_failure_to_its_inputs(connect: Connect) -> None:
     """Inputs that have a result keep it; the others get the failure of the call, and other calls are not affected."""
+    failed: list[str] = []
 
     async def create(request: Any, context: Context) -> AsyncGenerator[Any]:
+        values = [item.text.value for item in request.inputs]
         yield segment(0)
         yield result(0)
-        if request.inputs[0].text.value == "text 0":
+        if not failed and len(values) > 1:
+            failed.extend(values[1:])
             await context.abort(grpc.StatusCode.UNKNOWN, "of a proxy")
-        yield result(1)
+        for index in range(1, len(values)):
+            yield result(index)
 
     async with service(CreateEmbedding=create) as target, connect(target) as client:
-        found = await mapped(client.map("m", texts(4), inputs_per_call=2))
+        found = await mapped(client.map("m", texts(40), inputs_per_call=10))
 
-    assert [found[position].failure is None for position in range(4)] == [True, False, True, True]
-    failure = found[1].failure
-    assert failure is not None
-    assert (failure.code, failure.reason, failure.message) == ("UNKNOWN", "", "of a proxy")
-    assert found[1].result.request_id == found[0].result.request_id
-    with pytest.raises(ConnectionError):
-        found[1].result.raise_for_failure()
+    assert failed
+    for position, embedding in found.items():
+        if f"text {position}" not in failed:
+            assert embedding.failure is None
+            continue
+        assert embedding.failure is not None
+        assert (embedding.failure.code, embedding.failure.reason) == ("UNKNOWN", "")
+        assert embedding.failure.message == "of a proxy"
+        with pytest.raises(ConnectionError):
+            embedding.result.raise_for_failure()
 
 
 async def test_an_answer_for_an_unknown_input_fails_its_call(connect: Connect) -> None:
@@ -225,15 +247,27 @@ async def test_an_answer_for_an_unknown_input_fails_its_call(connect: Connect) -
     assert [embedding.failure and embedding.failure.reason for embedding in found.values()] == ["INTERNAL"] * 2
 
 
+async def test_an_input_without_an_answer_fails(connect: Connect) -> None:
+    """If a call ends well without a result for an input, that fails, with the id of the call."""
+    async with service(CreateEmbedding=answering(segment(0), result(0))) as target, connect(target) as client:
+        found = await mapped(client.map("m", texts(2)))
+    assert found[0].failure is None
+    failure = found[1].failure
+    assert failure is not None
+    assert (failure.code, failure.reason) == ("INTERNAL", "INTERNAL")
+    assert failure.message == "the server ended the call without a result for this input"
+    assert found[1].result.request_id == found[0].result.request_id
+
+
 async def test_options_reach_the_server(connect: Connect) -> None:
     """The deadline, the retries and the encoding of a run are those of each of its calls."""
     recorder = Recorder()
     asked = [Text("a"), Audio(url="http://media.test/a.mp3"), Text("b")]
     async with recorder.serving() as target, connect(target) as client:
         await mapped(client.map("m", asked, inputs_per_call=1, max_retries=2, encoding="float_values"))
-        await mapped(client.map("m", asked, timeout=30))
+        await mapped(client.map("m", asked, inputs_per_call=1, timeout=30))
 
-    assert [round(seconds, -1) for seconds in sorted(filter(None, recorder.remaining))] == [30, 60, 60, 600]
+    assert [round(seconds, -1) for seconds in sorted(filter(None, recorder.remaining))] == [30] * 3 + [60, 60, 600]
     assert [request.max_retries for request in recorder.requests[:3]] == [2, 2, 2]
     assert not recorder.requests[3].HasField("max_retries")
     assert {request.vector_encoding for request in recorder.requests[:3]} == {1}

@@ -21,37 +21,34 @@ def sizes(recorder: Recorder) -> list[int]:
     return [len(request.inputs) for request in recorder.requests]
 
 
-async def test_calls_are_full(connect: Connect) -> None:
-    """Inputs share calls of inputs_per_call, 16 by default; only the last call has fewer."""
-    for options, expected in (({}, [16, 16, 8]), ({"inputs_per_call": 25}, [25, 15])):
+async def test_calls_have_the_limits_of_the_run(connect: Connect) -> None:
+    """A call has at most inputs_per_call inputs, 16 by default, and all inputs are sent once."""
+    for options, most in (({}, 16), ({"inputs_per_call": 25}, 25)):
         recorder = Recorder()
         async with recorder.serving() as target, connect(target) as client:
-            await mapped(client.map("m", [Text("a")] * 40, **options))
-        assert sorted(sizes(recorder), reverse=True) == expected
+            await mapped(client.map("m", [Text("a")] * 100, **options))
+        assert max(sizes(recorder)) <= most
+        assert sum(sizes(recorder)) == 100
+        assert len(recorder.requests) < 100
 
 
-async def test_a_call_holds_at_most_one_mebibyte(connect: Connect) -> None:
-    """Texts and inline files of a call have at most 1 MiB together; an input larger than that is alone."""
-    asked = [Text("ä" * 250_000), Image(data=bytes(MIB - 500_000)), Text("b"), Text("c" * MIB), Text("d")]
-    recorder = Recorder()
-    async with recorder.serving() as target, connect(target) as client:
-        found = await mapped(client.map("m", asked, concurrent_calls=1))
-    assert len(found) == 5
-    assert sizes(recorder) == [2, 1, 1, 1]
-
-
-async def test_an_upload_is_alone_and_leaves_the_group_open(connect: Connect) -> None:
-    """Files that are uploaded have calls of their own; the inputs before and after them share one."""
+async def test_an_upload_is_alone(connect: Connect) -> None:
+    """Files that are uploaded have calls of their own, and the others are in the requests."""
     asked = [Text("a"), Audio(data=LARGE), Text("b"), Image(chunks=[SMALL]), Text("c"), Image(data=SMALL)]
     recorder = Recorder()
     async with recorder.serving() as target, connect(target) as client:
         found = await mapped(client.map("m", asked))
 
     assert len(found) == 6
-    by_size = sorted(recorder.requests, key=lambda request: len(request.inputs))
-    assert [len(request.inputs) for request in by_size] == [1, 1, 4]
-    assert isinstance(by_size[2], pb.CreateEmbeddingRequest)
-    assert by_size[2].inputs[3].image.source.file.data == SMALL
+    inline = [item for request in recorder.requests for item in request.inputs if not is_upload(item)]
+    assert [item.text.value for item in inline[:3]] == ["a", "b", "c"]
+    assert inline[3].image.source.file.data == SMALL
+    uploads = [request for request in recorder.requests if any(map(is_upload, request.inputs))]
+    assert [len(request.inputs) for request in uploads] == [1, 1]
+
+
+def is_upload(item: pb.Input) -> bool:
+    return "upload" in (item.audio.source.WhichOneof("source"), item.image.source.WhichOneof("source"))
 
 
 async def test_a_group_does_not_wait_for_a_slow_iterator(connect: Connect) -> None:
@@ -71,14 +68,20 @@ async def test_a_group_does_not_wait_for_a_slow_iterator(connect: Connect) -> No
         await anext(embeddings)
         is_sent.set()
         await mapped(embeddings)
-    assert sizes(recorder) == [2, 1]
+    assert [item.text.value for item in recorder.requests[-1].inputs] == ["c"]
 
 
 class Broken(io.BytesIO):
     """A seekable file that cannot be read."""
 
+    def __init__(self, content: bytes, error: OSError | None = None) -> None:
+        super().__init__(content)
+        self.error = error
+
     def read(self, _: int | None = -1, /) -> bytes:
-        raise OSError(5, "Input/output error", "/secret/name")
+        if self.error is not None:
+            raise self.error
+        raise OSError(5, "cannot read the secret", "/secret/name")
 
 
 def failing() -> Iterator[bytes]:
@@ -86,15 +89,38 @@ def failing() -> Iterator[bytes]:
     raise LookupError("/secret/name")
 
 
+class Growing(io.BytesIO):
+    """A file that gives more bytes than it had when it was measured."""
+
+    def read(self, _: int | None = -1, /) -> bytes:
+        return b"more"
+
+
+NOT_UTF8 = "cannot be encoded as UTF-8"
 UNREADABLE: dict[str, tuple[Any, str, str]] = {
     "missing": (lambda path: Image(path=path / "secret"), "image.source", "cannot be read: No such file or directory"),
     "directory": (lambda path: Audio(path=path), "audio.source", "cannot be read: Is a directory"),
     "inline": (lambda _: Image(file=Broken(b"content")), "image.source", "cannot be read: Input/output error"),
     "upload": (lambda _: Audio(file=Broken(LARGE)), "audio.source", "cannot be read: Input/output error"),
-    "middle": (lambda _: Audio(file=source(LARGE, 1000)), "audio.source", "cannot be read: the disk is gone"),
+    "middle": (lambda _: Audio(file=source(LARGE, 1000)), "audio.source", "cannot be read: Input/output error"),
     "chunks": (lambda _: Audio(chunks=failing()), "audio.source", "cannot be read: LookupError"),
     "not bytes": (lambda _: Audio(chunks=["secret"]), "audio.source", "cannot be read: TypeError"),  # type: ignore[list-item]
-    "not UTF-8": (lambda _: Text("secret \ud800"), "text.value", "cannot be encoded as UTF-8"),
+    "no errno": (
+        lambda _: Audio(file=Broken(b"content", OSError("secret"))),
+        "audio.source",
+        "cannot be read: OSError",
+    ),
+    "own errno": (lambda _: Audio(file=Broken(LARGE, OSError(9999, "s"))), "audio.source", "cannot be read: OSError"),
+    "grown": (
+        lambda _: Image(file=Growing(b"a")),
+        "image.source",
+        "cannot be read: the file has grown while it was read",
+    ),
+    "key": (lambda _: Text("a", key="\ud800"), "key", NOT_UTF8),
+    "url": (lambda _: Image(url="http://\ud800"), "image.source.url", NOT_UTF8),
+    "file name": (lambda _: Image(data=SMALL, file_name="\ud800"), "image.source.file.file_name", NOT_UTF8),
+    "media type": (lambda _: Audio(data=LARGE, media_type="\ud800"), "audio.source.upload.media_type", NOT_UTF8),
+    "not UTF-8": (lambda _: Text("secret \ud800"), "text.value", NOT_UTF8),
 }
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 from embedwire import DeadlineExceededError, Embedding, EmbedwireError, Failure, MapOptions, Text
+from embedwire.map.call import Call
 from embedwire.map.failures import failed
-from embedwire.map.run import Call, Run
+from embedwire.map.run import Run
 
 
 def started(count: int = 2, *, is_complete: bool = True, **options: Any) -> Run:
@@ -127,14 +128,41 @@ def test_counted_waits_for_a_running_call() -> None:
     """An input that waits for the end of another call ends as soon as its deadline passes."""
     run = started(4, count_waits=True)
     first = sent(run, 0.0)
-    run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED"))
+    run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED", 0))
     assert run.next_call(1.0) is None
-    assert run.wakes_at == 10.0
+    assert 1.0 < run.wakes_at <= 1.1
     assert not run.expire(9.9)
     assert run.expire(10.0)
     assert [each.result.input_index for each in taken(run)] == [2, 3]
     complete(run, first, 11.0)
     assert run.is_finished
+
+
+def test_a_rejected_group_does_not_wait_for_a_slow_call() -> None:
+    """After OVERLOADED the inputs are sent again when another call ends or the delay has passed, whichever is first."""
+    for is_first in (True, False):
+        run = started(4)
+        other = sent(run, 0.0)
+        run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED", 3.0))
+        assert run.next_call(3.9) is None
+        assert run.wakes_at == 4.0
+        if is_first:
+            complete(run, other, 2.0)
+        assert [item.position for item in sent(run, 2.0 if is_first else 4.0).items] == [2, 3]
+
+
+def test_calls_that_fail_do_not_raise_the_number_of_calls() -> None:
+    """Calls that fail, or whose inputs cannot be read, free their place, and nothing more."""
+    run = started(20, run_timeout=30 * 24 * 3600.0)
+    kept = sent(run, 0.0)
+    run.end(sent(run, 0.0), 1.0, rejected("OVERLOADED", 60.0))
+    run.end(kept, 1.0, Failure("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "late").error("id"))
+    call = sent(run, 1.0)
+    run.skip(call, {0: LookupError(), 1: LookupError()})
+    run.end(call, 1.0)
+    sent(run, 1.0)
+    assert run.next_call(60.9) is None
+    assert run.wakes_at == 30 * 24 * 3600.0
 
 
 def test_each_sending_has_the_whole_timeout() -> None:
@@ -164,6 +192,19 @@ def test_a_result_that_is_larger_than_its_limit_ends() -> None:
     assert reasons(taken(run)) == ["RATE_LIMITED"]
 
 
+def test_a_request_that_is_larger_than_its_limit_is_divided() -> None:
+    """RATE_LIMITED without a delay divides a call in halves, without a pause; a single input ends with it."""
+    run = started(4, inputs_per_call=4, concurrent_calls=1)
+    sizes = []
+    for now in (1.0, 2.0, 3.0, 4.0):
+        call = sent(run, now)
+        sizes.append(len(call.items))
+        run.end(call, now, rejected(delay=None))
+    complete(run, sent(run, 5.0), 5.0)
+    assert sizes == [4, 2, 1, 1]
+    assert reasons(taken(run)) == ["RATE_LIMITED", "RATE_LIMITED", None, None]
+
+
 def test_violations_that_name_no_input_of_the_call() -> None:
     """A failure whose violations name none of the open inputs is that of all of them, without `request.`."""
     named = Failure("INVALID_ARGUMENT", "INVALID_REQUEST", "request.model_name: no")
@@ -172,6 +213,39 @@ def test_violations_that_name_no_input_of_the_call() -> None:
     found = taken(run)
     assert [each.failure and each.failure.message for each in found] == ["model_name: no"] * 2
     assert [(each.result.attempts, each.result.request_id) for each in found] == [(3, "id")] * 2
+
+
+def test_an_input_is_cut_off_while_it_is_measured() -> None:
+    """At run_timeout an input that was read, but whose file is still being measured, ends with a failure."""
+    run = started(0, is_complete=False, run_timeout=3.0)
+    item = run.new_item(Text("a"), 1.0)
+    assert run.expire(3.0)
+    run.add(item)
+    assert reasons(taken(run)) == ["DEADLINE_EXCEEDED"]
+    assert run.is_over
+
+
+def test_a_source_that_fails_after_its_result() -> None:
+    """An input that has its result keeps it if its source fails then, and the inputs of other calls are awaited."""
+    run = started(4)
+    first, second = sent(run, 0.0), sent(run, 0.0)
+    run.answer(first, embedding(first, 0))
+    assert run.skip(first, {0: OSError(5, "no")})
+    run.end(first, 1.0, rejected("INPUT_REJECTED"))
+    assert [each.result.input_index for each in taken(run)] == [0, 1]
+    assert not run.is_finished
+    complete(run, second, 2.0)
+    assert [each.result.input_index for each in taken(run)] == [2, 3]
+    assert run.is_over
+
+
+def test_a_call_of_a_stopped_run_is_not_made() -> None:
+    """A call is not made if its run was stopped, or none of its inputs could be read, while they were encoded."""
+    run = started(4)
+    first, second = sent(run, 0.0), sent(run, 0.0)
+    assert not run.skip(first, {0: LookupError(), 1: LookupError()})
+    run.stop(None)
+    assert not run.skip(second, {})
 
 
 def test_reports_of_calls_after_the_end_are_ignored() -> None:

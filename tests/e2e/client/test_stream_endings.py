@@ -10,10 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
-from embedwire import AsyncClient, Client, EmbedwireError, Image, RequestError, Segment, Text
+from embedwire import AsyncClient, Client, EmbedwireError, Image, RefusedError, RequestError, Segment, Text
 from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import PICTURE, SOUND, Connect, InTheLoop, InThreads, connecting, taken
-from tests.e2e.client.services import Context, segment, service
+from tests.e2e.client.services import Context, end_with, rejection, segment, service
 from tests.support.serving import Scripted, Served, until
 from tests.support.upstreams import Visit, reply
 
@@ -113,6 +113,19 @@ async def test_the_status_cancelled_of_a_server_is_an_error(connect: Connect) ->
             await asyncio.wait_for(client.embed("m", PICTURE, timeout=10), 10)
 
     assert (caught.value.code, caught.value.reason) == ("CANCELLED", "CANCELLED")
+
+
+async def test_a_changed_status_code(connect: Connect) -> None:
+    """The code of a call is that of the failure in its details, also if a proxy changed the status to CANCELLED."""
+
+    async def create(_: Any, context: Any) -> AsyncGenerator[Any]:
+        await end_with(context, rejection("OVERLOADED"), grpc.StatusCode.CANCELLED)
+        yield
+
+    async with service(CreateEmbedding=create) as target, connect(target) as client:
+        with pytest.raises(RefusedError) as caught:
+            await client.embed("m", PICTURE, timeout=10)
+    assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
 
 
 async def test_a_stream_after_a_timeout_around_one_event(scripted: Scripted) -> None:

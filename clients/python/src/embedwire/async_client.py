@@ -64,12 +64,14 @@ class AsyncClient(BaseClient):
             block cancels the call on exit.
 
         Raises:
-            TypeError: an input is not a Text, Image or Audio.
+            TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
+            ValueError: the model or an option is invalid.
             OSError: while iterating: a file cannot be read.
             ClosedError: the client is closed.
             EmbedwireError: while iterating: the call or its only input failed. See `embedwire.errors`.
         """
         self._check_open()
+        checks.check_model(model)
         items = requests.normalize_inputs(inputs)
         checks.check(options, CallOptions)
 
@@ -121,6 +123,7 @@ class AsyncClient(BaseClient):
             An async iterator of `Embedding`. Its `async with` block cancels the calls on exit.
         """
         self._check_open()
+        checks.check_model(model)
         checks.check(options, MapOptions)
         run = Run(model, options, lambda items: self._connection.call_timeout(options, items))
         tasks = Tasks(run, inputs, self._start_planned)
@@ -180,6 +183,7 @@ class AsyncClient(BaseClient):
         return AsyncStream(start, request_id, retry)
 
     async def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
+        checks.check_model(model)
         checks.check(options, CallOptions)
         request_id, arguments = self._connection.call_arguments(options)
         request = requests.unary_request(model, item, options)

@@ -77,12 +77,14 @@ class Client(BaseClient):
             An iterator of `Segment` and `Result`. Its `with` block cancels the call on exit.
 
         Raises:
-            TypeError: an input is not a Text, Image or Audio.
+            TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
+            ValueError: the model or an option is invalid.
             OSError: a file cannot be read.
             ClosedError: the client is closed.
             EmbedwireError: while iterating: the call or its only input failed. See `embedwire.errors`.
         """
         self._check_open()
+        checks.check_model(model)
         items = requests.normalize_inputs(inputs)
         checks.check(options, CallOptions)
         return self._start(requests.plan(model, items, options), options)
@@ -133,14 +135,16 @@ class Client(BaseClient):
             An iterator of `Embedding`. Its `with` block cancels the calls on exit.
 
         Raises:
-            TypeError: the inputs are not iterable, or an option is unknown. While iterating: an input is not a Text,
+            TypeError: the inputs are not iterable, the model or an option has the wrong type, or an option is
+                unknown. While iterating: an input is not a Text,
                 Image or Audio.
-            ValueError: an option is invalid.
+            ValueError: the model or an option is invalid.
             ClosedError: the client is closed, perhaps while iterating.
             DeadlineExceededError: while iterating: the timeout of the run passed before all inputs were embedded.
             Exception: while iterating: what the iterable raised, after the inputs that it gave.
         """
         self._check_open()
+        checks.check_model(model)
         checks.check(options, MapOptions)
         run = Run(model, options, lambda items: self._connection.call_timeout(options, items))
         threads = Threads(run, inputs, lambda plan, chosen: self._start(plan, chosen, retries=False))
@@ -193,6 +197,7 @@ class Client(BaseClient):
         return Stream(begin, request_id, retry)
 
     def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
+        checks.check_model(model)
         checks.check(options, CallOptions)
         request_id, arguments = self._connection.call_arguments(options)
         request = requests.unary_request(model, item, options)

@@ -106,9 +106,8 @@ class Connection:
         options: dict[str, Any] = {
             "grpc.primary_user_agent": f"embedwire-python/{__version__}",
             "grpc.lb_policy_name": "round_robin",  # calls go to all addresses of a name
+            "grpc.use_local_subchannel_pool": 1,  # else all channels of the process to a target share a connection
         }
-        if self.channels > 1:
-            options["grpc.use_local_subchannel_pool"] = 1  # else channels of a target share one connection
         if self.keepalive_time is not None:
             options["grpc.keepalive_time_ms"] = round(self.keepalive_time * 1000)
             options["grpc.keepalive_timeout_ms"] = _KEEPALIVE_TIMEOUT_MS

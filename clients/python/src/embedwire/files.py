@@ -11,6 +11,10 @@ from typing import IO
 from embedwire.inputs import Media
 
 
+class SourceError(OSError):
+    """A file is unsuitable. Its text is that of this package, while that of another OSError may be the caller's."""
+
+
 def size(media: Media) -> int | None:
     """Return the size in bytes; None if it is unknown before the content is read.
 
@@ -59,7 +63,7 @@ def read_whole(media: Media, size: int) -> bytes:
     for part in read(media, max(1, size)):
         remaining -= len(part)
         if remaining < 0:
-            raise OSError(errno.EFBIG, "the file has grown while it was read")
+            raise SourceError(errno.EFBIG, "the file has grown while it was read")
         parts.append(part)
     return b"".join(parts)
 
@@ -98,7 +102,7 @@ def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:
 def _read_file(file: IO[bytes], chunk_bytes: int) -> Iterator[bytes]:
     while (chunk := file.read(chunk_bytes)) != b"":
         if chunk is None:
-            raise BlockingIOError(errno.EAGAIN, "the file does not block; open one that does")
+            raise SourceError(errno.EAGAIN, "the file does not block; open one that does")
         yield from _split(chunk, chunk_bytes)
 
 

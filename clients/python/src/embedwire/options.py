@@ -1,5 +1,6 @@
 """Options of calls and of runs of `map`, for both clients."""
 
+import numbers
 import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -13,6 +14,8 @@ MAX_RETRIES = 2**31 - 1  # the type of the field
 # Files in one message: the server's limit of a message, less 1 MiB for all other fields.
 MESSAGE_BYTES = (16 << 20) - (1 << 20)
 CHUNK_BYTES = 256 << 10
+
+NOT_UTF8 = "cannot be encoded as UTF-8"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _RANGES = {
@@ -89,18 +92,47 @@ def check(options: Mapping[str, Any], known: type) -> None:
         check_timeout(name, options.get(name))
     for name in _RANGES.keys() & options.keys():
         _check_range(name, options[name])
+    if not isinstance(options.get("count_waits", False), bool):
+        raise TypeError(f"count_waits: must be a bool, got {type(options['count_waits']).__name__}")
     vectors.encoding(options.get("encoding"))
     request_id = options.get("request_id")
+    if not isinstance(request_id, str | None):
+        raise TypeError(f"request_id: must be a str, got {type(request_id).__name__}")
     if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
         raise ValueError("request_id: must have 1 to 64 letters, digits and -_.: only")
+
+
+def check_model(model: object) -> None:
+    """Check the name of a model.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it cannot be encoded as UTF-8.
+    """
+    if not isinstance(model, str):
+        raise TypeError(f"model: must be a str, got {type(model).__name__}")
+    if not is_utf8(model):
+        raise ValueError(f"model: {NOT_UTF8}")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a string can be sent: one with lone surrogates cannot be encoded as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_timeout(name: str, seconds: float | None) -> None:
     """Check a timeout.
 
     Raises:
-        ValueError: it is negative or not a number.
+        TypeError: it is no number.
+        ValueError: it is negative or NaN.
     """
+    if not isinstance(seconds, numbers.Real | None):
+        raise TypeError(f"{name}: must be a number of seconds, got {type(seconds).__name__}")
     if seconds is not None and not seconds >= 0:
         raise ValueError(f"{name}: must be a number of seconds, 0 or more, got {seconds}")
 

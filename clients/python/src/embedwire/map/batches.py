@@ -39,7 +39,7 @@ class Item:
     is_repeatable: bool = True
     start: int | None = None
     deadline: float | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def measure(self) -> None:
         """Determine the size of its content, and how it is sent. May block, and keeps an exception of the file."""
@@ -51,8 +51,10 @@ class Item:
             self.is_repeatable = self.file_bytes is not None
             if self.input.file is not None and self.is_repeatable:
                 self.start = self.input.file.tell()
-        except Exception as error:  # noqa: BLE001 - a file may raise any
+        except BaseException as error:
             self.error = error
+            if not isinstance(error, Exception):
+                raise
         self.is_upload = self.file_bytes is None or self.file_bytes > INLINE_BYTES
         self.size = 0 if self.is_upload else self.file_bytes or 0
 
@@ -71,6 +73,7 @@ class Queue:
     def __init__(self) -> None:
         self._inline: deque[Item] = deque()
         self._uploads: deque[Item] = deque()
+        self._first_deadline = float("inf")  # or an earlier one, of an input that was taken
 
     def __bool__(self) -> bool:
         return bool(self._inline or self._uploads)
@@ -78,21 +81,26 @@ class Queue:
     def append(self, item: Item) -> None:
         """Append an input that was read."""
         (self._uploads if item.is_upload else self._inline).append(item)
+        self._note_deadline(item)
 
     def put_back(self, items: Iterable[Item]) -> None:
         """Put inputs that were sent in vain to the front."""
         for item in sorted(items, key=lambda item: item.position, reverse=True):
             (self._uploads if item.is_upload else self._inline).appendleft(item)
+            self._note_deadline(item)
 
     def clear(self) -> list[Item]:
         """Remove all inputs, and return them."""
         items = [*self._inline, *self._uploads]
         self._inline.clear()
         self._uploads.clear()
+        self._first_deadline = float("inf")
         return items
 
     def remove_overdue(self, until: float) -> list[Item]:
         """Remove the inputs whose deadline is not after this time, and return them."""
+        if until < self._first_deadline:
+            return []
         items = self.clear()
         for item in items:
             if not _is_overdue(item, until):
@@ -100,9 +108,8 @@ class Queue:
         return [item for item in items if _is_overdue(item, until)]
 
     def first_deadline(self) -> float:
-        """Return the first deadline; infinity if there is none."""
-        deadlines = (item.deadline for item in (*self._inline, *self._uploads))
-        return min((deadline for deadline in deadlines if deadline is not None), default=float("inf"))
+        """Return when `remove_overdue` is due; infinity if no input has a deadline."""
+        return self._first_deadline
 
     def ready_at(self, *, is_complete: bool) -> float:
         """Return when the next group may be sent, in seconds of the run's clock; infinity if there is no input."""
@@ -131,6 +138,10 @@ class Queue:
         for _ in group:
             self._inline.popleft()
         return group
+
+    def _note_deadline(self, item: Item) -> None:
+        if item.deadline is not None:
+            self._first_deadline = min(self._first_deadline, item.deadline)
 
     def _group(self) -> tuple[list[Item], bool]:
         """Return the first inputs that may share a call, and whether no further one can join them."""

@@ -1,10 +1,14 @@
 """Failures of single inputs of a run, with the positions of the inputs in the iterator."""
 
 import dataclasses
+import errno
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from embedwire import options
 from embedwire.errors import Failure, FieldViolation, RequestError
+from embedwire.files import SourceError
 from embedwire.inputs import Image, Text
 from embedwire.map.batches import Item
 from embedwire.results import Embedding, Result, Timings
@@ -61,17 +65,41 @@ def by_input(failure: Failure, items: Sequence[Item]) -> dict[int, Failure]:
     return {index: with_positions(_narrowed(failure, mine), items) for index, mine in found.items()}
 
 
-def unreadable(item: Item, error: Exception) -> Failure:
+def unreadable(item: Item, error: BaseException) -> Failure:
     """Return the failure of an input whose file cannot be read, or that cannot be encoded, without its content."""
-    words = error.strerror if isinstance(error, OSError) else None
-    if isinstance(item.input, Text):
-        part, fault = "text.value", "cannot be encoded as UTF-8"
-    else:
-        part = "image.source" if isinstance(item.input, Image) else "audio.source"
-        fault = f"cannot be read: {words or type(error).__name__}"
+    part = next((name for name, value in _strings(item) if not options.is_utf8(value)), None)
+    fault = options.NOT_UTF8
+    if part is None:
+        part, fault = f"{_kind(item)}.source", f"cannot be read: {_words(error)}"
     violation = FieldViolation(f"inputs[{item.position}].{part}", fault)
     message = f"{violation.field}: {violation.description}"
     return Failure("INVALID_ARGUMENT", "INVALID_REQUEST", message, (violation,))
+
+
+def _kind(item: Item) -> str:
+    return "text" if isinstance(item.input, Text) else "image" if isinstance(item.input, Image) else "audio"
+
+
+def _strings(item: Item) -> Iterator[tuple[str, str]]:
+    """Yield the strings of an input that the caller gave, with their fields."""
+    yield "key", item.input.key
+    if isinstance(item.input, Text):
+        yield "text.value", item.input.value
+        return
+    source = f"{_kind(item)}.source"
+    file = f"{source}.{'upload' if item.is_upload else 'file'}"
+    yield f"{source}.url", item.input.url or ""
+    yield f"{file}.file_name", item.input.file_name
+    yield f"{file}.media_type", item.input.media_type
+
+
+def _words(error: BaseException) -> str:
+    """Return the cause in words of the system or of this package; those of the caller may contain paths or content."""
+    if isinstance(error, SourceError):
+        return str(error.strerror)
+    if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return type(error).__name__
 
 
 def _narrowed(failure: Failure, violations: Sequence[FieldViolation]) -> Failure:

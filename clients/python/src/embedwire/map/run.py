@@ -1,39 +1,20 @@
 """The state of one run of `map`: what is read, sent and handed out when. Without I/O; a driver calls it."""
 
-import dataclasses
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from embedwire import requests
-from embedwire.errors import EmbedwireError, Failure
+from embedwire.errors import EmbedwireError
 from embedwire.inputs import AnyInput
 from embedwire.map import failures
 from embedwire.map.batches import Item, Queue
-from embedwire.map.pacing import Pacing, is_rejection, is_too_large
-from embedwire.options import MAX_TIMEOUT_SECONDS, CallOptions, MapOptions
+from embedwire.map.call import Call
+from embedwire.map.pacing import Pacing, was_processed
+from embedwire.options import MapOptions
 from embedwire.results import Embedding
 
 _OF_CALLS = ("max_retries", "chunk_bytes", "encoding")
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Call:
-    """One call of a run.
-
-    Attributes:
-        items: its inputs.
-        options: its options.
-        sent_at: when it was sent, in seconds of the run's clock.
-        missing: the inputs without a result, by their index in the call.
-        rejected: the inputs whose result is a rejection, and that rejection.
-    """
-
-    items: list[Item]
-    options: CallOptions
-    sent_at: float
-    missing: dict[int, Item]
-    rejected: list[tuple[Item, Failure]] = dataclasses.field(default_factory=list)
 
 
 class Run:
@@ -68,8 +49,9 @@ class Run:
         self._began_at = 0.0
         self._queue = Queue()
         self._calls: set[Call] = set()
+        self._open: dict[int, Item] = {}  # the inputs that were read and have not ended, by position
         self._done: deque[Embedding] = deque()
-        self._read = self._ended = self._taken = 0
+        self._read = self._taken = 0
         self._is_complete = False  # no further inputs will be read
 
     def begin(self, now: float) -> None:
@@ -89,13 +71,16 @@ class Run:
         Raises:
             TypeError: it is not a Text, Image or Audio.
         """
-        return Item(self._read, requests.check_input(self._read, value), now, self._per_call)
+        item = Item(self._read, requests.check_input(self._read, value), now, self._per_call)
+        self._read += 1
+        if not self.is_stopped:
+            self._open[item.position] = item
+        return item
 
     def add(self, item: Item) -> None:
-        """Add an input that was read."""
+        """Add an input that was measured."""
         if self.is_stopped:
             return
-        self._read += 1
         if item.error is not None:
             self._end(failures.failed(item, failures.unreadable(item, item.error)))
         else:
@@ -104,44 +89,38 @@ class Run:
     def end_of_inputs(self, error: BaseException | None = None) -> None:
         """Note the end of the iterator, or its exception, which is raised after the inputs that it gave have ended."""
         self._is_complete = True
-        if self.error is None:
+        if not self.is_stopped:
             self.error = error
 
     # Calls.
 
     def next_call(self, now: float) -> Call | None:
         """Return the next call if one may be sent now."""
-        if self.is_stopped or now < self._pacing.paused_until or not self._pacing.has_room:
+        if self.is_stopped or now < self._pacing.opens_at:
             return None
         items = self._queue.take(now, is_complete=self._is_complete)
         if not items:
             return None
-        self._pacing.running += 1
-        options = self._call_options | {"timeout": self._timeout(items, now)}
-        call = Call(items, options, now, dict(enumerate(items)))
+        self._pacing.sent()
+        call = Call(items, self._call_options | {"timeout": self._timeout(items, now)}, now)
         self._calls.add(call)
         return call
 
-    def skip(self, call: Call, unreadable: dict[int, Exception]) -> None:
-        """End the inputs of a call that cannot be encoded, by their index; the call has only the others then."""
+    def skip(self, call: Call, unreadable: Mapping[int, Exception]) -> bool:
+        """End the inputs of a call that cannot be read or encoded, by their index; the call keeps the others.
+
+        Returns:
+            Whether there is anything to send: other inputs, of a run that was not stopped.
+        """
         if call not in self._calls:
-            return
-        for index, error in unreadable.items():
-            item = call.items[index]
-            self._end(failures.failed(item, failures.unreadable(item, error)))
-        call.items = [item for index, item in enumerate(call.items) if index not in unreadable]
-        call.missing = dict(enumerate(call.items))
+            return False
+        self._end(*call.skip(unreadable))
+        return bool(call.items)
 
     def answer(self, call: Call, embedding: Embedding) -> None:
         """Add the result of an input of a call."""
-        item = call.missing.pop(embedding.result.input_index, None) if call in self._calls else None
-        if item is None:
-            return
-        failure = embedding.failure
-        if failure is not None and is_rejection(failure) and not is_too_large(failure):
-            call.rejected.append((item, failure))
-        else:
-            self._end(failures.positioned(embedding, call.items))
+        if call in self._calls and (ended := call.answer(embedding)) is not None:
+            self._end(ended)
 
     def end(self, call: Call, now: float, error: EmbedwireError | None = None, *, is_repeatable: bool = True) -> None:
         """Note the end of a call.
@@ -149,55 +128,21 @@ class Run:
         Args:
             call: the call.
             now: the time.
-            error: its failure; None if it has ended well.
+            error: its failure; None if it has ended well, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
         if call not in self._calls:
             return
         self._calls.remove(call)
-        again = [item for item, _ in call.rejected]
-        rejections = [failure for _, failure in call.rejected]
-        if error is None:
-            self._fail(call, failures.MISSING)
-        elif is_too_large(error.failure) or not is_rejection(error.failure):
-            again += self._divided(call, error)
-        else:
-            rejections.append(error.failure)
-            if is_repeatable:
-                again += call.missing.values()
-            else:
-                self._fail(call, error.failure, error)
-        if rejections:
-            self._pacing.rejected(rejections, call.sent_at, now)
-        else:
+        self._end(*call.end(error, is_repeatable=is_repeatable))
+        if call.rejections:
+            self._pacing.rejected(call.rejections, call.sent_at, now)
+        elif call.items and (error is None or was_processed(error.failure)):
             self._pacing.completed()
-        self._queue.put_back(again)
+        else:
+            self._pacing.failed()
+        self._queue.put_back(call.again)
         self.expire(now)
-
-    def _divided(self, call: Call, error: EmbedwireError) -> list[Item]:
-        """End the inputs to which a failure of their call applies; return those that are to be sent again."""
-        missing = list(call.missing.values())
-        if is_too_large(error.failure) and len(missing) > 1:
-            for item in missing:
-                item.most = (len(missing) + 1) // 2
-            return missing
-        own = failures.by_input(error.failure, call.items) if len(call.items) > 1 else {}
-        named = {index: item for index, item in call.missing.items() if index in own}
-        if not named:
-            self._fail(call, error.failure, error)
-            return []
-        for index, item in named.items():
-            self._end(failures.failed(item, own[index], error.request_id))
-        return [item for index, item in call.missing.items() if index not in named]
-
-    def _fail(self, call: Call, failure: Failure, error: EmbedwireError | None = None) -> None:
-        """End the inputs without a result of a call with this failure."""
-        failure = failures.with_positions(failure, call.items)
-        for item in call.missing.values():
-            if error is None:
-                self._end(failures.failed(item, failure))
-            else:
-                self._end(failures.failed(item, failure, error.request_id, error.attempts))
 
     def _timeout(self, items: Sequence[Item], now: float) -> float:
         """Return the timeout of a call; if waits count, what is left of that of its inputs."""
@@ -223,8 +168,7 @@ class Run:
             return False
         overdue = self._queue.remove_overdue(max(now, self._pacing.paused_until))
         failure = failures.deadline_exceeded("the deadline passes before the server accepts this input")
-        for item in overdue:
-            self._end(failures.failed(item, failure))
+        self._end(*(failures.failed(item, failure) for item in overdue))
         return bool(overdue)
 
     @property
@@ -232,11 +176,10 @@ class Run:
         """When something is due without another event, in seconds of the run's clock; infinity if never."""
         if self.is_finished:
             return float("inf")
-        times = [self._ends_at]
+        ready_at = self._queue.ready_at(is_complete=self._is_complete)
+        times = [self._ends_at, max(self._pacing.opens_at, ready_at)]
         if self._count_waits:
             times.append(self._queue.first_deadline())
-        if self._pacing.has_room:
-            times.append(max(self._pacing.paused_until, self._queue.ready_at(is_complete=self._is_complete)))
         return min(times)
 
     @property
@@ -244,22 +187,20 @@ class Run:
         if self._run_timeout is None:
             return float("inf")
         paused = 0.0 if self._count_waits else self._pacing.paused_seconds
-        return self._began_at + min(self._run_timeout, MAX_TIMEOUT_SECONDS) + paused
+        return self._began_at + self._run_timeout + paused
 
     def _cut_off(self) -> None:
-        running = [(*call.missing.values(), *(item for item, _ in call.rejected)) for call in self._calls]
-        items = [*self._queue.clear(), *(item for items in running for item in items)]
+        items = list(self._open.values())
         self.stop(failures.deadline_exceeded("the timeout of the run passed").error())
         failure = failures.deadline_exceeded("the timeout of the run passed before this input was embedded")
-        for item in sorted(items, key=lambda item: item.position):
-            self._end(failures.failed(item, failure))
+        self._done.extend(failures.failed(item, failure) for item in items)
 
     # The consumer.
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more is to be read or sent."""
-        return self.is_stopped or (self._is_complete and self._ended == self._read)
+        return self.is_stopped or (self._is_complete and not self._open)
 
     @property
     def is_over(self) -> bool:
@@ -281,6 +222,7 @@ class Run:
         self.error = error
         self._queue.clear()
         self._calls.clear()
+        self._open.clear()
 
     def abandon(self) -> None:
         """End the run, since its consumer wants nothing more of it."""
@@ -288,6 +230,7 @@ class Run:
         self.error = None
         self._done.clear()
 
-    def _end(self, embedding: Embedding) -> None:
-        self._ended += 1
-        self._done.append(embedding)
+    def _end(self, *embeddings: Embedding) -> None:
+        for embedding in embeddings:
+            del self._open[embedding.result.input_index]
+        self._done.extend(embeddings)

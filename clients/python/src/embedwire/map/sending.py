@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from embedwire import requests
 from embedwire.inputs import Media
 from embedwire.map.batches import Item
-from embedwire.map.run import Call
+from embedwire.map.call import Call
 from embedwire.uploads import UploadMessages
 from embedwire.v1 import embedding_pb2 as pb
 

@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from embedwire import blocking, replies, requests
+from embedwire import replies, requests
 from embedwire.async_stream import AsyncStream
 from embedwire.errors import EmbedwireError
-from embedwire.map import sending
+from embedwire.inputs import AnyInput
+from embedwire.map import failures, sending
+from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
-from embedwire.map.run import Call, Run
+from embedwire.map.run import Run
+from embedwire.map.source import Source
 from embedwire.options import CallOptions
 from embedwire.results import Embedding
 
+T = TypeVar("T")
 # Begins a call.
 Start = Callable[[requests.Plan, CallOptions], AsyncStream]
 
@@ -66,7 +70,7 @@ class Tasks:
 
     def __init__(self, run: Run, inputs: Iterable[Any] | AsyncIterable[Any], start: Start) -> None:
         self._run = run
-        self._inputs = aiter(inputs) if isinstance(inputs, AsyncIterable) else _iterate(inputs)
+        self._source = Source(inputs)
         self._start = start
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,6 +105,8 @@ class Tasks:
         """End the run without a consumer, and wait for its tasks."""
         self._run.abandon()
         self._update()
+        if self._loop is None:
+            await self._source.close()
         await asyncio.gather(*self._tasks - {asyncio.current_task()}, return_exceptions=True)
 
     def abandon_from_any_thread(self) -> None:
@@ -129,7 +135,7 @@ class Tasks:
         self._run.expire(now)
         while (call := self._run.next_call(now)) is not None:
             self._spawn(self._perform(call))
-        if self._run.is_stopped:
+        if self._run.is_stopped and not self._loop.is_closed():
             for task in self._tasks - {asyncio.current_task()}:
                 task.cancel()
         self._output.set()
@@ -143,22 +149,21 @@ class Tasks:
 
     async def _read(self) -> None:
         error: BaseException | None = None
+        inputs = self._source.begin()
         try:
             while await self._may_read():
                 try:
-                    value = await anext(self._inputs)
+                    value = await anext(inputs)
                 except StopAsyncIteration:
                     break
                 await self._add(value)
-        except asyncio.CancelledError:
-            raise
         except BaseException as raised:  # noqa: BLE001 - the consumer gets it
-            error = raised
-        finally:
-            self._run.end_of_inputs(error)
-            if isinstance(self._inputs, AsyncGenerator):
-                await self._inputs.aclose()
+            error = _reported(raised)
+        is_stopped = self._run.is_stopped
+        self._run.end_of_inputs(error)
         self._update()
+        if is_stopped or error is not None:
+            await self._source.close()
 
     async def _may_read(self) -> bool:
         while not self._run.is_stopped and not self._run.may_read:
@@ -169,28 +174,29 @@ class Tasks:
     async def _add(self, value: object) -> None:
         assert self._loop is not None  # noqa: S101 - for the type checker
         item = self._run.new_item(value, self._loop.time())
-        if requests.reads_files([item.input]):
-            await asyncio.to_thread(item.measure)
-        else:
-            item.measure()
-        self._run.add(item)
-        self._update()
+        try:
+            await _in_thread([item.input], item.measure)
+        except asyncio.CancelledError as error:
+            item.error = error  # the thread may still use the file
+            raise
+        finally:
+            self._run.add(item)
+            self._update()
 
     # The task of a call.
 
     async def _perform(self, call: Call) -> None:
         assert self._loop is not None  # noqa: S101 - for the type checker
         try:
-            messages, unreadable = await _encoded(call)
-            self._run.skip(call, unreadable)
+            messages, unreadable = await _in_thread([item.input for item in call.items], lambda: sending.encoded(call))
+            goes_on = self._run.skip(call, unreadable)
+            self._output.set()
             error, is_repeatable = None, True
-            if messages:
+            if goes_on:
                 error, is_repeatable = await self._receive(call, sending.plan(self._run.model, call, messages))
             self._run.end(call, self._loop.time(), error, is_repeatable=is_repeatable)
-        except asyncio.CancelledError:
-            raise
         except BaseException as raised:  # noqa: BLE001 - the client is closed, or a source raised SystemExit
-            self._run.stop(raised)
+            self._run.stop(_reported(raised))  # without effect if the run was stopped, and so this task cancelled
         self._update()
 
     async def _receive(self, call: Call, plan: requests.Plan) -> tuple[EmbedwireError | None, bool]:
@@ -213,22 +219,22 @@ class Tasks:
             if (embedding := collector.add(event)) is not None:
                 self._run.answer(call, embedding)
                 self._output.set()
+        if call.missing:
+            raise failures.MISSING.error(stream.request_id)
 
 
-def _iterate(inputs: Iterable[Any]) -> AsyncIterator[Any]:
-    """Return the items of an iterable; one that may block is advanced in a thread."""
-    return _directly(inputs) if isinstance(inputs, list | tuple) else blocking.in_thread(iter(inputs))
+def _reported(error: BaseException) -> BaseException:
+    """Return what the consumer gets for an exception; a cancellation would seem to be that of the consumer."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    reported = RuntimeError("a task of this run was cancelled, for instance by a timeout within the iterator")
+    reported.__cause__ = error
+    return reported
 
 
-async def _directly(inputs: Iterable[Any]) -> AsyncGenerator[Any]:
-    for item in inputs:
-        yield item
-
-
-async def _encoded(call: Call) -> Any:  # noqa: ANN401 - as of `sending.encoded`
-    if requests.reads_files([item.input for item in call.items]):
-        return await asyncio.to_thread(sending.encoded, call)
-    return sending.encoded(call)
+async def _in_thread(inputs: Sequence[AnyInput], work: Callable[[], T]) -> T:
+    """Do work that may block if these inputs have files."""
+    return await asyncio.to_thread(work) if requests.reads_files(inputs) else work()
 
 
 async def _is_repeatable(call: Call, stream: AsyncStream) -> bool:

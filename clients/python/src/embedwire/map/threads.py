@@ -9,9 +9,10 @@ from typing import Any, Self
 
 from embedwire import blocking, replies, requests
 from embedwire.errors import EmbedwireError
-from embedwire.map import sending
+from embedwire.map import failures, sending
+from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
-from embedwire.map.run import Call, Run
+from embedwire.map.run import Run
 from embedwire.options import CallOptions
 from embedwire.results import Embedding
 from embedwire.stream import Stream
@@ -92,15 +93,13 @@ class Threads:
         """End the run; its consumer gets the error after the embeddings that are complete."""
         with self._output:
             self._run.stop(error)
-            self._notify_all()
-        self._cancel_calls()
+        self._release()
 
     def abandon(self) -> None:
         """End the run without a consumer."""
         with self._output:
             self._run.abandon()
-            self._notify_all()
-        self._cancel_calls()
+        self._release()
 
     def _begin(self) -> None:
         self._has_begun = True
@@ -108,8 +107,12 @@ class Threads:
             return
         self._run.begin(time.monotonic())
         self._context = contextvars.copy_context()  # for OpenTelemetry
-        self._spawn(self._read)
-        self._spawn(self._send)
+        try:
+            self._spawn(self._read)
+            self._spawn(self._send)
+        except BaseException as error:  # no thread could be started
+            self.stop(error)
+            raise
 
     def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - those of `work`
         context = self._context.copy()
@@ -118,6 +121,15 @@ class Threads:
     def _notify_all(self) -> None:
         for condition in (self._output, self._work, self._window):
             condition.notify_all()
+
+    def _release(self) -> None:
+        """Let go of what a run holds that was ended: its threads, its calls, and the iterator if no thread reads it."""
+        with self._output:
+            self._notify_all()
+            has_begun, self._has_begun = self._has_begun, True
+        if not has_begun:
+            blocking.close(self._inputs)
+        self._cancel_calls()
 
     def _cancel_calls(self) -> None:
         with self._output:
@@ -152,13 +164,16 @@ class Threads:
             return not self._run.is_stopped
 
     def _add(self, value: object) -> None:
-        item = self._run.new_item(value, time.monotonic())
-        item.measure()
         with self._output:
-            self._run.add(item)
-            self._work.notify()
-            if item.error is not None:
-                self._output.notify()
+            item = self._run.new_item(value, time.monotonic())
+        try:
+            item.measure()
+        finally:
+            with self._output:
+                self._run.add(item)
+                self._work.notify()
+                if item.error is not None:
+                    self._output.notify()
 
     # The thread that sends.
 
@@ -169,7 +184,7 @@ class Threads:
                     now = time.monotonic()
                     if self._run.expire(now):
                         self._notify_all()
-                    if (call := self._run.next_call(now)) is not None:
+                    elif (call := self._run.next_call(now)) is not None:
                         self._spawn(self._perform, call)
                     elif (seconds := self._run.wakes_at - now) > 0:
                         self._work.wait(min(seconds, threading.TIMEOUT_MAX))
@@ -184,9 +199,10 @@ class Threads:
         try:
             messages, unreadable = sending.encoded(call)
             with self._output:
-                self._run.skip(call, unreadable)
+                goes_on = self._run.skip(call, unreadable)
+                self._output.notify()
             error, is_repeatable = None, True
-            if messages:
+            if goes_on:
                 error, is_repeatable = self._receive(call, sending.plan(self._run.model, call, messages))
             with self._output:
                 self._run.end(call, time.monotonic(), error, is_repeatable=is_repeatable)
@@ -222,3 +238,5 @@ class Threads:
                 with self._output:
                     self._run.answer(call, embedding)
                     self._output.notify()
+        if call.missing:
+            raise failures.MISSING.error(stream.request_id)

@@ -770,7 +770,7 @@ global___FloatValues = FloatValues
 @typing.final
 class Segment(google.protobuf.message.Message):
     """Segment is one vector of an input. It is provisional: an InputResult with a failure, or a
-    call that ends without a result for its input, voids it.
+    call that ends without a result for its input, makes it invalid.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

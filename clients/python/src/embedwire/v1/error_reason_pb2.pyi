@@ -135,8 +135,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: api_allowed_for_paid_plan
     """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 204
-    """The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
-    and the metadata key "cause" of ErrorInfo, say why there was no answer.
+    """The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
+    says why there was no answer.
     Code: UNAVAILABLE.
     Sample: the upstream answered with HTTP status 503
     """
@@ -294,8 +294,8 @@ Code: PERMISSION_DENIED.
 Sample: api_allowed_for_paid_plan
 """
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 204
-"""The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
-and the metadata key "cause" of ErrorInfo, say why there was no answer.
+"""The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
+says why there was no answer.
 Code: UNAVAILABLE.
 Sample: the upstream answered with HTTP status 503
 """

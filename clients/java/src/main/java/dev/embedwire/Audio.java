@@ -1,7 +1,5 @@
 package dev.embedwire;
 
-import static java.util.Objects.requireNonNull;
-
 import dev.embedwire.v1.AudioInput;
 import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
@@ -9,12 +7,10 @@ import java.util.OptionalDouble;
 
 /** An audio file. Gives segments over time. */
 public final class Audio extends Input {
-    private final Source source;
     private final OptionalDouble startOffsetSec;
 
     private Audio(Source source, String key, OptionalDouble startOffsetSec) {
-        super(key);
-        this.source = requireNonNull(source, "source");
+        super("audio", Optional.of(source), key);
         this.startOffsetSec = startOffsetSec;
     }
 
@@ -25,7 +21,7 @@ public final class Audio extends Input {
 
     /** The same audio with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Audio withKey(String key) {
-        return new Audio(source, key, startOffsetSec);
+        return new Audio(source().orElseThrow(), key, startOffsetSec);
     }
 
     /**
@@ -33,17 +29,7 @@ public final class Audio extends Input {
      * the beginning of the file all the same.
      */
     public Audio withStartOffsetSec(double seconds) {
-        return new Audio(source, key(), OptionalDouble.of(seconds));
-    }
-
-    @Override
-    Optional<Source> source() {
-        return Optional.of(source);
-    }
-
-    @Override
-    String kind() {
-        return "audio";
+        return new Audio(source().orElseThrow(), key(), OptionalDouble.of(seconds));
     }
 
     @Override

@@ -67,21 +67,23 @@ final class BatchCall implements Flow.Subscriber<Event> {
     @Override
     public void onError(Throwable error) {
         List<Batch> again = new ArrayList<>();
+        boolean isAnswered = false;
         if (error instanceof EmbedwireException failed) {
+            isAnswered = isAnswered(failed.failure().toProto().getReason());
             again.addAll(failed(failed.failure().toProto(), failed.attempts()));
         } else if (error instanceof UncheckedIOException unreadable) {
             pending.values().forEach(input -> fail(input, MapFailures.unreadable(input, unreadable), 0));
-        } else { // of an interceptor, or the client is closed
+        } else { // an interceptor has thrown it, or the client is closed
             run.stop(error);
         }
-        finish(false, again);
+        finish(isAnswered, again);
     }
 
-    private void finish(boolean isOk, List<Batch> again) {
+    private void finish(boolean isAnswered, List<Batch> again) {
         if (!sentAgain.isEmpty()) {
             again.add(new Batch(sentAgain, batch.deadline()));
         }
-        run.ended(this, isOk, rejection, again);
+        run.ended(this, isAnswered, rejection, again);
     }
 
     private void ended(Embedding embedding) {
@@ -140,6 +142,15 @@ final class BatchCall implements Flow.Subscriber<Event> {
 
     private void fail(MapInput input, Failure failure, int attempts) {
         run.deliver(MapFailures.embedding(input, failure, attempts, requestId));
+    }
+
+    /** Whether the server has worked on a call that failed. A call that gRPC itself ended has no other reason. */
+    static boolean isAnswered(ErrorReason reason) {
+        return switch (reason) {
+            case ERROR_REASON_UNSPECIFIED, ERROR_REASON_DEADLINE_EXCEEDED, ERROR_REASON_CANCELLED -> false;
+            case ERROR_REASON_OVERLOADED, ERROR_REASON_RATE_LIMITED, ERROR_REASON_DRAINING -> false;
+            default -> true;
+        };
     }
 
     private static boolean isTooLarge(Failure failure) {

@@ -8,10 +8,7 @@ import java.util.concurrent.Flow;
 import java.util.function.Function;
 
 /**
- * Collects all values of a call into a future. Cancelling the future ends the call.
- *
- * @param <T> the type of the values
- * @param <R> the type of the result
+ * Collects all values of a call, of type T, and makes a result of type R of them. Cancelling the future ends the call.
  */
 final class Collected<T, R> implements Flow.Subscriber<T> {
     private final String requestId;

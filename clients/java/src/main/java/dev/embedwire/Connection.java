@@ -11,11 +11,13 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 
 /** The connections to the server, and what each call carries: deadline, request id, credentials. */
@@ -34,27 +36,41 @@ final class Connection {
     /** A server allows no more. */
     private static final Duration LONGEST = Duration.ofDays(7);
 
-    private final EmbedwireClientBuilder settings;
     private final List<ManagedChannel> channels;
+    private final Metadata credentials = new Metadata();
+    private final Optional<Duration> timeout;
+    private final CallOptions callOptions;
+    private final boolean retryOnPushback;
     private final AtomicInteger calls = new AtomicInteger();
     private final Set<MapRun> runs = ConcurrentHashMap.newKeySet();
     private volatile boolean isClosed;
 
     Connection(EmbedwireClientBuilder settings) {
-        this.settings = settings;
-        this.channels = Stream.generate(this::connect).limit(settings.channels).toList();
+        settings.token.ifPresent(value -> credentials.put(AUTHORIZATION, "Bearer " + value));
+        settings.upstreamApiKey.ifPresent(value -> credentials.put(UPSTREAM_KEY, value));
+        timeout = settings.timeout;
+        callOptions = settings.waitForReady ? CallOptions.DEFAULT.withWaitForReady() : CallOptions.DEFAULT;
+        retryOnPushback = settings.retryOnPushback;
+        channels = Stream.generate(() -> connect(settings))
+                .limit(settings.channels)
+                .toList();
     }
 
-    private ManagedChannel connect() {
+    private static ManagedChannel connect(EmbedwireClientBuilder settings) {
+        String names = settings.tls.isPresent() ? "target or tls: " : "target: ";
+        var builder = settings.channel.apply(checked(names, () -> channelBuilder(settings)));
+        return checked(names, builder::build);
+    }
+
+    private static <T> T checked(String names, Supplier<T> made) {
         try {
-            return settings.channel.apply(channelBuilder()).build();
+            return made.get();
         } catch (RuntimeException error) { // gRPC has one class for an invalid name, another for an invalid key
-            String name = settings.tls.isPresent() ? "target or tls: " : "target: ";
-            throw new IllegalArgumentException(name + error.getMessage(), error);
+            throw new IllegalArgumentException(names + error.getMessage(), error);
         }
     }
 
-    private ManagedChannelBuilder<?> channelBuilder() {
+    private static ManagedChannelBuilder<?> channelBuilder(EmbedwireClientBuilder settings) {
         var credentials = settings.tls.map(Tls::credentials).orElseGet(InsecureChannelCredentials::create);
         var builder = Grpc.newChannelBuilder(settings.target, credentials)
                 .userAgent("embedwire-java/" + VERSION)
@@ -119,7 +135,7 @@ final class Connection {
 
     /** The deadline that a call gets. */
     Duration timeout(Options options, Duration defaultTimeout) {
-        Duration chosen = options.timeout.or(() -> settings.timeout).orElse(defaultTimeout);
+        Duration chosen = options.timeout.or(() -> timeout).orElse(defaultTimeout);
         return Duration.ofNanos(nanos(chosen));
     }
 
@@ -130,23 +146,17 @@ final class Connection {
 
     /** The terms of a call that starts now. */
     Terms terms(CallKind kind, Options options, Duration timeout) {
-        CallOptions made = CallOptions.DEFAULT.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
-        made = settings.waitForReady ? made.withWaitForReady() : made;
-        made = TraceContext.addTo(made);
-        made = kind.isDirect ? made.withExecutor(Runnable::run) : made;
-        String requestId = options.requestId.orElseGet(Connection::newRequestId);
-        return new Terms(requestId, made, kind.isRepeated && settings.retryOnPushback);
-    }
-
-    static String newRequestId() {
-        return String.format("%016x", ThreadLocalRandom.current().nextLong());
+        CallOptions made = callOptions.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
+        made = TraceContext.addTo(kind.isDirect ? made.withExecutor(Runnable::run) : made);
+        String requestId = options.requestId.orElseGet(
+                () -> String.format("%016x", ThreadLocalRandom.current().nextLong()));
+        return new Terms(requestId, made, kind.isRepeated && retryOnPushback);
     }
 
     Metadata metadata(String requestId) {
         var made = new Metadata();
+        made.merge(credentials);
         made.put(REQUEST_ID, requestId);
-        settings.token.ifPresent(value -> made.put(AUTHORIZATION, "Bearer " + value));
-        settings.upstreamApiKey.ifPresent(value -> made.put(UPSTREAM_KEY, value));
         return made;
     }
 

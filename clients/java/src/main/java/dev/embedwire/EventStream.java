@@ -10,7 +10,7 @@ import java.util.concurrent.Flow;
  * throws {@link EmbedwireException} if the call fails, or its only input; and {@link java.io.UncheckedIOException} if a
  * file cannot be read.
  */
-public final class EventStream extends BlockingIterator<Event> {
+public final class EventStream extends CloseableIterator<Event> {
     private final String requestId;
     private Optional<Flow.Subscription> call = Optional.empty();
 

@@ -1,18 +1,13 @@
 package dev.embedwire;
 
-import static java.util.Objects.requireNonNull;
-
 import dev.embedwire.v1.ImageInput;
 import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
 
 /** An image. Gives one segment. */
 public final class Image extends Input {
-    private final Source source;
-
     private Image(Source source, String key) {
-        super(key);
-        this.source = requireNonNull(source, "source");
+        super("image", Optional.of(source), key);
     }
 
     /** An image without a key. */
@@ -22,17 +17,7 @@ public final class Image extends Input {
 
     /** The same image with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Image withKey(String key) {
-        return new Image(source, key);
-    }
-
-    @Override
-    Optional<Source> source() {
-        return Optional.of(source);
-    }
-
-    @Override
-    String kind() {
-        return "image";
+        return new Image(source().orElseThrow(), key);
     }
 
     @Override

@@ -7,9 +7,14 @@ import java.util.Optional;
 
 /** One thing to embed: a {@link Text}, an {@link Image} or an {@link Audio}. */
 public abstract class Input {
+    private final String kind;
+    private final Optional<Source> source;
     private final String key;
 
-    Input(String key) {
+    /** The kind is the name of the field in the contract; the source is that of a media file. */
+    Input(String kind, Optional<Source> source, String key) {
+        this.kind = kind;
+        this.source = source;
         this.key = requireNonNull(key, "key");
     }
 
@@ -18,18 +23,20 @@ public abstract class Input {
         return key;
     }
 
-    /** The media file; empty for a text. */
-    abstract Optional<Source> source();
+    final String kind() {
+        return kind;
+    }
 
-    /** How the contract calls this kind of input; the name of its field. */
-    abstract String kind();
+    final Optional<Source> source() {
+        return source;
+    }
 
     /** Writes the input into a message. {@code media} says where the file is, and is not used for a text. */
     abstract void write(dev.embedwire.v1.Input.Builder message, MediaSource media);
 
     /** {@return a text without the content and the key, which are the caller's own} */
     @Override
-    public String toString() {
-        return getClass().getSimpleName() + "[" + source().map(Source::toString).orElse("...") + "]";
+    public final String toString() {
+        return getClass().getSimpleName() + "[" + source.map(Source::toString).orElse("...") + "]";
     }
 }

@@ -14,7 +14,7 @@ import java.util.concurrent.TimeUnit;
  * takes embeddings, which come in gRPC's threads. A group with files is read and sent by a thread of its own, since
  * files block. They share this object and its lock.
  */
-final class MapRun extends BlockingIterator<Embedding> {
+final class MapRun extends CloseableIterator<Embedding> {
     static final long NEVER = Long.MAX_VALUE;
 
     private final Connection connection;
@@ -121,12 +121,15 @@ final class MapRun extends BlockingIterator<Embedding> {
         return !isOver() && !inputs.isEmpty() && running.add(call);
     }
 
-    /** A call has ended. Some of its inputs are sent again, the last of the batches first. */
-    synchronized void ended(BatchCall call, boolean isOk, Rejection rejection, List<Batch> again) {
+    /**
+     * A call has ended, and the server has worked on it or not. Some of its inputs are sent again, the last of the
+     * batches first.
+     */
+    synchronized void ended(BatchCall call, boolean isAnswered, Rejection rejection, List<Batch> again) {
         running.remove(call);
         if (!rejection.equals(Rejection.NONE)) {
             pacing.rejected(rejection, call.sentAt(), running.size(), now());
-        } else if (isOk) {
+        } else if (isAnswered) {
             pacing.succeeded();
         }
         for (Batch batch : again) {

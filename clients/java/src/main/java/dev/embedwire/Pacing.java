@@ -5,9 +5,9 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * When a run may send calls, and how many at a time. Overload lowers the number to the calls that the server has
- * accepted, and each completed call raises it again: additive increase, multiplicative decrease. Since a call may take
- * long, one call more than are running is allowed each time the delay of the last overload has passed. All times are
- * nanoseconds of the run.
+ * accepted, and each call that it has worked on raises it again: additive increase, multiplicative decrease. Since a
+ * call may take long, one call more than are running is allowed each time the delay of the last overload has passed.
+ * All times are nanoseconds of the run.
  */
 final class Pacing {
     private static final long FIRST_BACK_OFF = TimeUnit.MILLISECONDS.toNanos(100);
@@ -56,7 +56,7 @@ final class Pacing {
         return runEnd;
     }
 
-    /** A call has ended without a failure. */
+    /** The server has worked on a call, whatever its answer is. */
     void succeeded() {
         calls = Math.min(mostCalls, calls + 1 / calls);
         backOff = 0;

@@ -87,7 +87,7 @@ final class Replies {
         return switch (message.getFormCase()) {
             case FLOAT_VALUES -> numbers(message.getFloatValues());
             case FLOAT32_LE -> packed(message.getFloat32Le());
-            case FORM_NOT_SET -> throw broken("the server sent a vector in a form that this client does not know");
+            default -> throw broken("the server sent a vector in a form that this client does not know");
         };
     }
 

@@ -1,7 +1,7 @@
 package dev.embedwire;
 
 import dev.embedwire.v1.InputResult;
-import java.time.Duration;
+import dev.embedwire.v1.Timings;
 import java.util.Optional;
 import java.util.OptionalDouble;
 
@@ -73,24 +73,9 @@ public final class Result extends Event {
         return message.getAttempts();
     }
 
-    /** {@return the time in the server's queue} */
-    public Duration queueTime() {
-        return Failure.duration(message.getTimings().getQueue());
-    }
-
-    /** {@return the time in which the server waited for the bytes of an upload} */
-    public Duration uploadTime() {
-        return Failure.duration(message.getTimings().getUpload());
-    }
-
-    /** {@return the time in which the server waited for the upstream, over all attempts} */
-    public Duration upstreamTime() {
-        return Failure.duration(message.getTimings().getUpstream());
-    }
-
-    /** {@return the time in which the upstream's reply was decoded} */
-    public Duration decodeTime() {
-        return Failure.duration(message.getTimings().getDecode());
+    /** {@return where the time went, as a message of the contract} */
+    public Timings timings() {
+        return message.getTimings();
     }
 
     /**

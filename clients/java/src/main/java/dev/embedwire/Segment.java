@@ -50,7 +50,7 @@ public final class Segment extends Event {
             case TEXT -> Modality.TEXT;
             case IMAGE -> Modality.IMAGE;
             case AUDIO -> Modality.AUDIO;
-            case MODALITY_NOT_SET -> Modality.UNKNOWN;
+            default -> Modality.UNKNOWN;
         };
     }
 

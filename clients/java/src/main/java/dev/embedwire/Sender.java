@@ -3,11 +3,7 @@ package dev.embedwire;
 import io.grpc.ClientCall;
 import java.util.function.Consumer;
 
-/**
- * Sends the messages of a call.
- *
- * @param <Q> the type of the messages
- */
+/** Sends the messages of a call, of type Q. */
 @FunctionalInterface
 interface Sender<Q> {
     /** Sends all messages of a call that has started, or starts to. Errors of its own go to {@code failed}. */

@@ -14,7 +14,7 @@ public final class Text extends Input {
     private final Truncate truncate;
 
     private Text(String value, String key, Truncate truncate) {
-        super(key);
+        super("text", Optional.empty(), key);
         this.value = requireNonNull(value, "value");
         this.truncate = requireNonNull(truncate, "truncate");
     }
@@ -37,16 +37,6 @@ public final class Text extends Input {
     /** The length of the text in bytes of UTF-8. */
     int bytes() {
         return value.getBytes(StandardCharsets.UTF_8).length;
-    }
-
-    @Override
-    Optional<Source> source() {
-        return Optional.empty();
-    }
-
-    @Override
-    String kind() {
-        return "text";
     }
 
     @Override

@@ -53,12 +53,9 @@ final class TraceContext implements ClientInterceptor {
 
     private static boolean isPresent() {
         try {
-            Class.forName(
-                    "io.opentelemetry.api.trace.propagation.W3CTraceContextPropagator",
-                    false,
-                    TraceContext.class.getClassLoader());
+            OpenTelemetry.wrap(OpenTelemetry::headers);
             return true;
-        } catch (ClassNotFoundException | LinkageError error) {
+        } catch (RuntimeException | LinkageError error) {
             return false;
         }
     }

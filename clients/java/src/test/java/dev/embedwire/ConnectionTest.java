@@ -155,6 +155,23 @@ class ConnectionTest {
         }
     }
 
+    /** A builder can be used again; the clients that it has made do not change. */
+    @Test
+    void builderUsedAgain() throws Exception {
+        var key = Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+        try (var server = FakeServer.embedding()) {
+            var builder = server.client().token("first");
+            try (var first = builder.build();
+                    var second = builder.token("second").build()) {
+                first.embed("m", TEXT);
+                second.embed("m", TEXT);
+            }
+            assertEquals(
+                    List.of("Bearer first", "Bearer second"),
+                    server.headers.stream().map(each -> each.get(key)).toList());
+        }
+    }
+
     /** Invalid options of connections are refused. */
     @Test
     void invalidOptions() {

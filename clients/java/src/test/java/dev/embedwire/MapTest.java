@@ -7,14 +7,18 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
+import dev.embedwire.v1.ErrorReason;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.PipedInputStream;
+import java.io.PipedOutputStream;
 import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
 import java.nio.file.FileSystems;
@@ -30,6 +34,7 @@ import java.util.NoSuchElementException;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
@@ -188,7 +193,7 @@ class MapTest {
                     client.map("m", new Inputs(position -> waitFor(isBlocked, text(position))), MapOptions.DEFAULT);
             var consumer = CompletableFuture.supplyAsync(embeddings::hasNext);
             client.close();
-            assertThrows(Exception.class, () -> consumer.get(30, TimeUnit.SECONDS));
+            assertThrows(ExecutionException.class, () -> consumer.get(30, TimeUnit.SECONDS));
             assertEquals(
                     "the client is closed",
                     assertThrows(IllegalStateException.class, embeddings::next).getMessage());
@@ -250,6 +255,26 @@ class MapTest {
                 var embeddings = client.map("m", slowThen(server, Image.of(stream)), MapOptions.DEFAULT)) {
             assertEquals(1, embeddings.next().result().inputIndex());
         }
+    }
+
+    /** Also calls that fail raise the number of calls after an overload, if the server has worked on them. */
+    @Test
+    void answeredFailure() throws Exception {
+        var options = MapOptions.builder().inputsPerCall(1).concurrentCalls(2).build();
+        try (var server = new FakeServer(call -> {});
+                var client = server.client().build();
+                var embeddings = client.map("m", texts(3).toList(), options)) {
+            await(() -> server.calls.size() == 2 && isWaiting("embedwire-map-sender"));
+            server.calls.get(1).reject(Duration.ofDays(1)); // one call is left
+            server.calls.get(0).fail(Status.Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INPUT_REJECTED);
+            assertTrue(embeddings.next().result().failure().isPresent());
+            await(() -> server.calls.size() == 4); // two are running again
+        }
+    }
+
+    private static boolean isWaiting(String name) {
+        return Thread.getAllStackTraces().keySet().stream()
+                .anyMatch(thread -> thread.getName().equals(name) && thread.getState() == Thread.State.WAITING);
     }
 
     /** An upload, and when its call is running a text. */
@@ -316,6 +341,19 @@ class MapTest {
         }
         noThreadsAreLeft();
         assertEquals(2, reads.get());
+    }
+
+    /** A read that can be interrupted ends with the run. */
+    @Test
+    void interruptibleUpload() throws Exception {
+        try (var server = new FakeServer(call -> {});
+                var client = server.client().build();
+                var stream = new PipedInputStream(new PipedOutputStream())) {
+            var embeddings = client.map("m", List.of(Image.of(Source.stream(stream))));
+            await(() -> !server.calls.isEmpty());
+            embeddings.close();
+            noThreadsAreLeft();
+        }
     }
 
     /** A source that throws ends its own input only. */

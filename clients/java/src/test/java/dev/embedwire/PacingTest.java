@@ -8,6 +8,8 @@ import com.google.protobuf.Duration;
 import dev.embedwire.v1.ErrorReason;
 import dev.embedwire.v1.Failure;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -122,6 +124,32 @@ class PacingTest {
         var counting = pacing(options.countWaits(true));
         counting.rejected(RATE_LIMIT, 0, 5, 10 * MS);
         assertEquals(1_000 * MS, counting.runEnd());
+    }
+
+    /** Rejections of one call count together, with the longest delay. */
+    @Test
+    void rejections() {
+        var overload = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_OVERLOADED);
+        var draining = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_DRAINING);
+        draining.getRetryDelayBuilder().setSeconds(2);
+        assertEquals(
+                new Rejection(true, true, 2_000 * MS),
+                Rejection.NONE.and(overload.build()).and(draining.build()));
+        var rateLimit = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_RATE_LIMITED);
+        assertFalse(Rejection.isOne(rateLimit.build())); // waiting does not help
+        rateLimit.getRetryDelayBuilder().setNanos(0);
+        assertTrue(Rejection.isOne(rateLimit.build()));
+    }
+
+    /** The reasons of a failed call that do not say that the server has worked on it. */
+    @Test
+    void notAnswered() {
+        assertEquals(
+                "UNSPECIFIED DEADLINE_EXCEEDED CANCELLED OVERLOADED RATE_LIMITED DRAINING",
+                Stream.of(ErrorReason.values())
+                        .filter(reason -> !BatchCall.isAnswered(reason))
+                        .map(reason -> reason.name().substring("ERROR_REASON_".length()))
+                        .collect(Collectors.joining(" ")));
     }
 
     private static Pacing pacing(MapOptions.Builder options) {

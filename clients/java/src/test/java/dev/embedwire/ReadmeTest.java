@@ -66,6 +66,9 @@ class ReadmeTest {
         }
         String readme = readme();
         assertTrue(readme.contains("<version>" + System.getProperty("project.version") + "</version>"));
+        assertTrue(readme.contains("gRPC " + System.getProperty("grpc.version") + " "));
+        assertTrue(readme.contains("protobuf-java " + System.getProperty("protobuf.version") + ","));
+        assertTrue(readme.contains("tested with " + System.getProperty("opentelemetry.version") + ")"));
         assertTrue(readme.contains("Java " + System.getProperty("java.release") + " and later"));
     }
 
