@@ -61,27 +61,29 @@ final class BatchCall implements Flow.Subscriber<Event> {
     @Override
     public void onComplete() {
         pending.values().forEach(input -> fail(input, MapFailures.missing(), 0));
-        finish(new ArrayList<>());
+        finish(true, new ArrayList<>());
     }
 
     @Override
     public void onError(Throwable error) {
         List<Batch> again = new ArrayList<>();
+        boolean isAnswered = false;
         if (error instanceof EmbedwireException failed) {
+            isAnswered = isAnswered(failed.failure().toProto().getReason());
             again.addAll(failed(failed.failure().toProto(), failed.attempts()));
         } else if (error instanceof UncheckedIOException unreadable) {
             pending.values().forEach(input -> fail(input, MapFailures.unreadable(input, unreadable), 0));
-        } else { // an interceptor has thrown it
+        } else { // an interceptor has thrown it, or the client is closed
             run.stop(error);
         }
-        finish(again);
+        finish(isAnswered, again);
     }
 
-    private void finish(List<Batch> again) {
+    private void finish(boolean isAnswered, List<Batch> again) {
         if (!sentAgain.isEmpty()) {
             again.add(new Batch(sentAgain, batch.deadline()));
         }
-        run.ended(this, rejection, again);
+        run.ended(this, isAnswered, rejection, again);
     }
 
     private void ended(Embedding embedding) {
@@ -113,7 +115,8 @@ final class BatchCall implements Flow.Subscriber<Event> {
                     new Batch(left.subList(0, half), batch.deadline()));
         }
         var renamed = MapFailures.renamed(failure, batch.inputs());
-        var named = left.size() > 1 ? MapFailures.ofNamed(failure, batch.inputs()) : Map.<Integer, Failure>of();
+        var named =
+                batch.inputs().size() > 1 ? MapFailures.ofNamed(failure, batch.inputs()) : Map.<Integer, Failure>of();
         pending.forEach((index, input) -> {
             if (named.isEmpty()) {
                 if (!isSentAgain(input, renamed)) {
@@ -139,6 +142,15 @@ final class BatchCall implements Flow.Subscriber<Event> {
 
     private void fail(MapInput input, Failure failure, int attempts) {
         run.deliver(MapFailures.embedding(input, failure, attempts, requestId));
+    }
+
+    /** Whether the server has worked on a call that failed. A call that gRPC itself ended has no other reason. */
+    static boolean isAnswered(ErrorReason reason) {
+        return switch (reason) {
+            case ERROR_REASON_UNSPECIFIED, ERROR_REASON_DEADLINE_EXCEEDED, ERROR_REASON_CANCELLED -> false;
+            case ERROR_REASON_OVERLOADED, ERROR_REASON_RATE_LIMITED, ERROR_REASON_DRAINING -> false;
+            default -> true;
+        };
     }
 
     private static boolean isTooLarge(Failure failure) {

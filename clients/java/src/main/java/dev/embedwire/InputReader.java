@@ -1,6 +1,5 @@
 package dev.embedwire;
 
-import java.io.IOException;
 import java.util.Iterator;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -30,7 +29,7 @@ final class InputReader implements Runnable {
             if (inputs instanceof AutoCloseable closeable) {
                 closeable.close();
             }
-        } catch (Exception error) {
+        } catch (Throwable error) {
             failure = failure.or(() -> Optional.of(error));
         }
         run.inputsEnded(failure);
@@ -42,10 +41,12 @@ final class InputReader implements Runnable {
             throw new IllegalArgumentException(
                     "inputs[" + position + "]: must be a Text, an Image or an Audio, got " + type);
         }
+        var found = new MapInput(position, input, OptionalLong.empty(), run.now());
+        run.open(found);
         try {
-            run.read(MapInput.of(position, input, run.now()), Optional.empty());
-        } catch (IOException error) {
-            run.read(new MapInput(position, input, OptionalLong.empty(), run.now()), Optional.of(error));
+            run.enqueue(found.measured());
+        } catch (Throwable error) { // it ends this input, whatever it is
+            run.unreadable(found, error);
         }
     }
 }

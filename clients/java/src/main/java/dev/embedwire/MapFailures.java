@@ -36,7 +36,7 @@ final class MapFailures {
         return failure(Status.Code.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL, message);
     }
 
-    static Failure unreadable(MapInput input, Exception error) {
+    static Failure unreadable(MapInput input, Throwable error) {
         var violation = FieldViolation.newBuilder()
                 .setField(Unreadable.field(input.position(), input.input()))
                 .setDescription(Unreadable.description(error));

@@ -1,8 +1,5 @@
 package dev.embedwire;
 
-import java.io.IOException;
-import java.time.Duration;
-import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
@@ -14,14 +11,13 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * A run of {@link EmbedwireClient#map}. One thread reads inputs, one forms groups and sends calls, and the caller's
- * takes embeddings, which come in gRPC's threads. They share this object and its lock.
+ * takes embeddings, which come in gRPC's threads. A group with files is read and sent by a thread of its own, since
+ * files block. They share this object and its lock.
  */
 final class MapRun extends CloseableIterator<Embedding> {
     static final long NEVER = Long.MAX_VALUE;
 
     private final Connection connection;
-    private final Calls calls;
-    private final String model;
     private final MapOptions options;
     private final Thread reader;
     private final Thread sender;
@@ -30,6 +26,7 @@ final class MapRun extends CloseableIterator<Embedding> {
     private final InputQueue queue;
     private final Map<Integer, MapInput> open = new TreeMap<>(); // read, and without an embedding
     private final Set<BatchCall> running = new HashSet<>();
+    private int encoding; // calls that are not running yet, because their files are read
     private int ahead; // inputs whose embedding was not taken
     private boolean isRead; // the iterator has ended
     private Optional<Throwable> readFailure = Optional.empty();
@@ -37,24 +34,29 @@ final class MapRun extends CloseableIterator<Embedding> {
     MapRun(Connection connection, Calls calls, String model, Iterator<?> inputs, MapOptions options) {
         super("");
         this.connection = connection;
-        this.calls = calls;
-        this.model = model;
         this.options = options;
         this.pacing = new Pacing(options);
         this.queue = new InputQueue(options.inputsPerCall);
         this.reader = thread(new InputReader(this, inputs), "embedwire-map-reader");
-        this.sender = thread(this::sendAll, "embedwire-map-sender");
+        this.sender = thread(new BatchSender(this, connection, calls, model, options), "embedwire-map-sender");
     }
 
-    private static Thread thread(Runnable task, String name) {
+    /** A thread of a run, in the trace context of this one. */
+    static Thread thread(Runnable task, String name) {
         var thread = new Thread(TraceContext.wrap(task), name);
         thread.setDaemon(true);
         return thread;
     }
 
     void start() {
-        reader.start();
-        sender.start();
+        try {
+            sender.start();
+            reader.start();
+        } catch (Error error) { // there are too many threads
+            stop(error);
+            connection.remove(this);
+            throw error;
+        }
     }
 
     /** The time since the run began, in nanoseconds. */
@@ -70,12 +72,21 @@ final class MapRun extends CloseableIterator<Embedding> {
         return !isOver();
     }
 
-    /** Adds an input. One that cannot be read has ended. */
-    synchronized void read(MapInput input, Optional<IOException> error) {
+    /** An input was read. From then on it gets an embedding, also if its size is not known in time. */
+    synchronized void open(MapInput input) {
         ahead++;
         open.put(input.position(), input);
-        error.ifPresentOrElse(found -> fail(input, MapFailures.unreadable(input, found)), () -> queue.add(input));
+    }
+
+    /** Adds an open input to those that wait to be sent. */
+    synchronized void enqueue(MapInput input) {
+        queue.add(input);
         notifyAll();
+    }
+
+    /** An input has ended, because its file cannot be read. */
+    void unreadable(MapInput input, Throwable error) {
+        fail(input, MapFailures.unreadable(input, error));
     }
 
     synchronized void inputsEnded(Optional<Throwable> error) {
@@ -103,10 +114,24 @@ final class MapRun extends CloseableIterator<Embedding> {
         }
     }
 
-    /** A call has ended. Some of its inputs are sent again, the last of the batches first. */
-    synchronized void ended(BatchCall call, Rejection rejection, List<Batch> again) {
+    /** Says whether a call with these inputs, which {@link #nextBatch} gave, may be started. */
+    synchronized boolean mayStart(BatchCall call, List<MapInput> inputs) {
+        encoding--;
+        notifyAll();
+        return !isOver() && !inputs.isEmpty() && running.add(call);
+    }
+
+    /**
+     * A call has ended, and the server has worked on it or not. Some of its inputs are sent again, the last of the
+     * batches first.
+     */
+    synchronized void ended(BatchCall call, boolean isAnswered, Rejection rejection, List<Batch> again) {
         running.remove(call);
-        pacing.ended(rejection, call.sentAt(), running.size(), now());
+        if (!rejection.equals(Rejection.NONE)) {
+            pacing.rejected(rejection, call.sentAt(), running.size(), now());
+        } else if (isAnswered) {
+            pacing.succeeded();
+        }
         for (Batch batch : again) {
             if (pacing.pausedUntil() > batch.deadline()) {
                 fail(batch);
@@ -140,32 +165,23 @@ final class MapRun extends CloseableIterator<Embedding> {
         notifyAll();
     }
 
-    private void sendAll() {
-        try {
-            for (Optional<Batch> next = nextBatch(); next.isPresent(); next = nextBatch()) {
-                send(next.get());
-            }
-            timeOut();
-        } catch (InterruptedException | RuntimeException error) {
-            stop(error);
-        } finally {
-            connection.remove(this);
-        }
-    }
-
-    /** Waits for inputs that may be sent; empty at the end of the run, and when its deadline has passed. */
-    private synchronized Optional<Batch> nextBatch() throws InterruptedException {
+    /**
+     * Waits for inputs that may be sent, and counts them as a call; empty at the end of the run, and when its deadline
+     * has passed.
+     */
+    synchronized Optional<Batch> nextBatch() throws InterruptedException {
         while (!isOver() && now() < pacing.runEnd()) {
             long now = now();
             queue.expired(now).forEach(this::fail);
-            boolean hasPlace = pacing.hasPlace(running.size());
-            if (hasPlace && now >= pacing.pausedUntil()) {
+            int calls = running.size() + encoding;
+            if (pacing.hasPlace(calls, now) && now >= pacing.pausedUntil()) {
                 Optional<Batch> batch = queue.take(now, isRead);
                 if (batch.isPresent()) {
+                    encoding++;
                     return batch;
                 }
             }
-            long due = hasPlace ? Math.max(pacing.pausedUntil(), queue.due(isRead)) : NEVER;
+            long due = Math.max(pacing.placeAt(calls), queue.due(isRead));
             due = Math.min(Math.min(due, queue.deadline()), pacing.runEnd());
             if (due == NEVER) {
                 wait();
@@ -177,7 +193,7 @@ final class MapRun extends CloseableIterator<Embedding> {
     }
 
     /** Ends the run because its deadline has passed, unless it has ended. */
-    private void timeOut() {
+    void timeOut() {
         var late = MapFailures.late("the timeout of the run has passed");
         synchronized (this) {
             if (isOver()) {
@@ -193,35 +209,5 @@ final class MapRun extends CloseableIterator<Embedding> {
     private void fail(Batch batch) {
         var late = MapFailures.late("the deadline of the input passed while it waited after a rejection");
         batch.inputs().forEach(input -> fail(input, late));
-    }
-
-    /** Sends a call. A file that cannot be read ends its own input only. */
-    private void send(Batch batch) {
-        var request = new Request(model, options.call);
-        List<MapInput> sent = new ArrayList<>();
-        for (MapInput input : batch.inputs()) {
-            try {
-                request.add(input.input(), input.size(), !input.isUpload());
-                sent.add(input);
-            } catch (IOException | RuntimeException error) {
-                fail(input, MapFailures.unreadable(input, error));
-            }
-        }
-        Duration timeout = connection.timeout(options.call, request.defaultTimeout());
-        long now = now();
-        long deadline = batch.deadline();
-        if (options.countWaits) {
-            deadline = deadline == NEVER ? now + timeout.toNanos() : deadline;
-            timeout = Duration.ofNanos(Math.max(0, deadline - now));
-        }
-        var terms = connection.terms(CallKind.MAP, options.call, timeout);
-        var call = new BatchCall(this, new Batch(sent, deadline), terms.requestId(), now);
-        synchronized (this) {
-            if (isOver() || sent.isEmpty()) {
-                return;
-            }
-            running.add(call);
-        }
-        calls.start(CallKind.MAP, request, terms, options.call.chunkBytes, call);
     }
 }

@@ -60,7 +60,10 @@ public final class Source {
                 "url", found, () -> OptionalLong.of(0), InputStream::nullInputStream, "", "", new AtomicBoolean());
     }
 
-    /** A local file. It is opened when it is sent, and its name is that of the path. A pipe can be sent only once. */
+    /**
+     * A local file. It is opened when it is sent, and its name is that of the path. A pipe can be sent only once; a
+     * thread of the client waits for its writer, also after the call has ended.
+     */
     public static Source path(Path path) {
         Path name = path.getFileName();
         return of("path", () -> sizeOf(path), () -> Files.newInputStream(path), name == null ? "" : name.toString());

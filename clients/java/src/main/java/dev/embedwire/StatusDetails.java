@@ -39,7 +39,9 @@ final class StatusDetails {
      * The time after which the server accepts the rejected call again; empty if it does not, and for other failures.
      */
     static Optional<Duration> pushback(Status status, Metadata trailers) {
-        Status.Code code = status.getCode();
+        Status.Code code = failure(trailers)
+                .map(found -> Status.fromCodeValue(found.getCode()).getCode())
+                .orElse(status.getCode()); // some proxies change it
         boolean isRejection = code == Status.Code.RESOURCE_EXHAUSTED || code == Status.Code.UNAVAILABLE;
         return Optional.ofNullable(trailers.get(PUSHBACK))
                 .filter(asked -> isRejection && asked.matches("[0-9]{1,9}"))

@@ -15,18 +15,20 @@ final class Unreadable {
         return "inputs[" + index + "]." + input.kind() + ".source";
     }
 
-    static UncheckedIOException exception(int index, Input input, Exception error) {
+    /** The error for a file whose reading threw {@code error}: in most cases an {@link IOException}. */
+    static UncheckedIOException exception(int index, Input input, Throwable error) {
         IOException cause = error instanceof IOException found ? found : new IOException(error);
         return new UncheckedIOException(field(index, input) + ": " + description(error), cause);
     }
 
-    static String description(Exception error) {
+    static String description(Throwable error) {
         return "cannot be read: " + reason(error);
     }
 
-    private static String reason(Exception error) {
-        if (error instanceof UncheckedIOException wrapped) {
-            return reason(wrapped.getCause());
+    private static String reason(Throwable error) {
+        boolean isWrapper = error instanceof UncheckedIOException || error.getClass() == IOException.class;
+        if (isWrapper && error.getCause() != null) {
+            return reason(error.getCause());
         }
         if (error instanceof NoSuchFileException) { // its message is the path
             return "no such file or directory";
@@ -36,9 +38,6 @@ final class Unreadable {
         }
         if (error instanceof FileSystemException found && found.getReason() != null) {
             return found.getReason();
-        }
-        if (error.getCause() instanceof RuntimeException cause) { // of a stream
-            return reason(cause);
         }
         return "input/output error (" + error.getClass().getSimpleName() + ")";
     }

@@ -84,7 +84,7 @@ final class Upload implements Sender<CreateEmbeddingFromUploadRequest> {
                 if (!write(file.getKey(), file.getValue().source().orElseThrow())) {
                     return false;
                 }
-            } catch (IOException | RuntimeException error) {
+            } catch (IOException | RuntimeException | Error error) { // of the file, or of the caller's stream
                 throw Unreadable.exception(file.getKey(), file.getValue(), error);
             }
         }

@@ -7,8 +7,11 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonParser;
+import com.google.protobuf.Any;
 import dev.embedwire.v1.ErrorReason;
+import io.grpc.Metadata;
 import io.grpc.Status;
+import io.grpc.protobuf.ProtoUtils;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -20,6 +23,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
@@ -157,6 +161,28 @@ class ClientTest {
         var message = dev.embedwire.v1.Failure.newBuilder().setCode(code).setReasonValue(reason);
         assertEquals(
                 name, new Failure(message.build()).exception("", 0).getClass().getSimpleName());
+    }
+
+    /**
+     * The code of a failed call, and whether it may be repeated, are those of its Failure: proxies change the status.
+     */
+    @Test
+    void changedStatus() {
+        var failure = dev.embedwire.v1.Failure.newBuilder()
+                .setCode(Status.Code.RESOURCE_EXHAUSTED.value())
+                .setReason(ErrorReason.ERROR_REASON_OVERLOADED);
+        var details = com.google.rpc.Status.newBuilder().addDetails(Any.pack(failure.build()));
+        var trailers = new Metadata();
+        trailers.put(
+                Metadata.Key.of(
+                        "grpc-status-details-bin",
+                        ProtoUtils.metadataMarshaller(com.google.rpc.Status.getDefaultInstance())),
+                details.build());
+        trailers.put(Metadata.Key.of("grpc-retry-pushback-ms", Metadata.ASCII_STRING_MARSHALLER), "5");
+        var error = StatusDetails.exception(Status.CANCELLED, trailers, "");
+        assertEquals("RESOURCE_EXHAUSTED", error.code());
+        assertTrue(error instanceof RefusedException);
+        assertEquals(Optional.of(Duration.ofMillis(5)), StatusDetails.pushback(Status.CANCELLED, trailers));
     }
 
     /** A thread that is interrupted while it waits gets out at once, and stays interrupted. */

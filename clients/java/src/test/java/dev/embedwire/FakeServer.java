@@ -32,6 +32,7 @@ import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
 import java.net.SocketAddress;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.Queue;
@@ -211,8 +212,11 @@ final class FakeServer extends EmbeddingServiceImplBase implements ServerInterce
 
         /** Ends the call with a failure. */
         void fail(Status.Code code, ErrorReason reason) {
-            var failure =
-                    Failure.newBuilder().setCode(code.value()).setReason(reason).setMessage("scripted");
+            fail(code, Failure.newBuilder().setReason(reason));
+        }
+
+        private void fail(Status.Code code, Failure.Builder failure) {
+            failure.setCode(code.value()).setMessage("scripted");
             answers.onError(StatusProto.toStatusRuntimeException(com.google.rpc.Status.newBuilder()
                     .setCode(code.value())
                     .addDetails(Any.pack(failure.build()))
@@ -221,6 +225,12 @@ final class FakeServer extends EmbeddingServiceImplBase implements ServerInterce
 
         void reject() {
             fail(Status.Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_OVERLOADED);
+        }
+
+        void reject(Duration delay) {
+            var failure = Failure.newBuilder().setReason(ErrorReason.ERROR_REASON_OVERLOADED);
+            failure.getRetryDelayBuilder().setSeconds(delay.toSeconds());
+            fail(Status.Code.RESOURCE_EXHAUSTED, failure);
         }
     }
 }

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
@@ -70,7 +71,7 @@ class InputQueueTest {
     }
 
     private static MapInput input(int position, Input input) throws IOException {
-        return MapInput.of(position, input, position * MS);
+        return new MapInput(position, input, OptionalLong.empty(), position * MS).measured();
     }
 
     private void add(int position, Input input) throws IOException {

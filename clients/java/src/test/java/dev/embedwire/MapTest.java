@@ -7,17 +7,29 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.ByteString;
+import dev.embedwire.v1.ErrorReason;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PipedInputStream;
 import java.io.PipedOutputStream;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.nio.file.FileSystems;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.Random;
 import java.util.concurrent.CompletableFuture;
@@ -27,6 +39,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.function.IntFunction;
+import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
@@ -224,6 +237,58 @@ class MapTest {
         }
     }
 
+    /** Inputs that are rejected are sent again although another call does not end. */
+    @Test
+    void slowCall() throws Exception {
+        var stream = Source.stream(InputStream.nullInputStream());
+        var rejected = new AtomicInteger();
+        try (var server = new FakeServer(call -> {
+                    if (call.request.getInputs(0).hasText()) {
+                        if (rejected.getAndIncrement() == 0) {
+                            call.reject();
+                        } else {
+                            call.embed();
+                        }
+                    } // the upload is not answered
+                });
+                var client = server.client().build();
+                var embeddings = client.map("m", slowThen(server, Image.of(stream)), MapOptions.DEFAULT)) {
+            assertEquals(1, embeddings.next().result().inputIndex());
+        }
+    }
+
+    /** Also calls that fail raise the number of calls after an overload, if the server has worked on them. */
+    @Test
+    void answeredFailure() throws Exception {
+        var options = MapOptions.builder().inputsPerCall(1).concurrentCalls(2).build();
+        try (var server = new FakeServer(call -> {});
+                var client = server.client().build();
+                var embeddings = client.map("m", texts(3).toList(), options)) {
+            await(() -> server.calls.size() == 2 && isWaiting("embedwire-map-sender"));
+            server.calls.get(1).reject(Duration.ofDays(1)); // one call is left
+            server.calls.get(0).fail(Status.Code.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INPUT_REJECTED);
+            assertTrue(embeddings.next().result().failure().isPresent());
+            await(() -> server.calls.size() == 4); // two are running again
+        }
+    }
+
+    private static boolean isWaiting(String name) {
+        return Thread.getAllStackTraces().keySet().stream()
+                .anyMatch(thread -> thread.getName().equals(name) && thread.getState() == Thread.State.WAITING);
+    }
+
+    /** An upload, and when its call is running a text. */
+    private static Iterator<Input> slowThen(FakeServer server, Input upload) {
+        return Stream.<Supplier<Input>>of(() -> upload, () -> {
+                    while (server.calls.isEmpty()) {
+                        Thread.onSpinWait();
+                    }
+                    return text(1);
+                })
+                .map(Supplier::get)
+                .iterator();
+    }
+
     /** A pipe and a stream of which bytes were read end with the rejection, and are not sent twice. */
     @Test
     void readOnce() throws Exception {
@@ -316,6 +381,88 @@ class MapTest {
                             failure.violations().get(0).getField());
                 });
             }
+        }
+    }
+
+    /** A file whose size cannot be found ends its own input only, whatever is thrown. */
+    @Test
+    void throwingSize() throws Exception {
+        Path file;
+        try (var files = FileSystems.newFileSystem(folder.resolve("a.zip"), Map.of("create", "true"))) {
+            file = files.getPath("a");
+        }
+        try (var server = FakeServer.embedding();
+                var client = server.client().build();
+                var embeddings = client.map("m", List.of(text(0), Image.of(Source.path(file)), text(2)))) {
+            List<String> failures = new ArrayList<>();
+            for (Embedding embedding : embeddings) {
+                embedding.result().failure().ifPresent(failure -> failures.add(failure.message()));
+            }
+            assertEquals(
+                    List.of("inputs[1].image.source: cannot be read: input/output error (ClosedFileSystemException)"),
+                    failures);
+        }
+    }
+
+    /** A small file that blocks does not delay the calls of other inputs. */
+    @Test
+    void blockedFile() throws Exception {
+        Path file = Files.write(folder.resolve("a"), new byte[1]);
+        Path pipe = folder.resolve("pipe");
+        assertEquals(0, new ProcessBuilder("mkfifo", pipe.toString()).start().waitFor());
+        var isBlocked = new CompletableFuture<Void>();
+        Input upload = Image.of(Source.data(new byte[(1 << 20) + 1]));
+        var inputs = Stream.<Supplier<Input>>of(
+                () -> upload,
+                () -> upload,
+                () -> Image.of(Source.path(file)), // which waits for a place
+                () -> {
+                    moveOver(pipe, file); // its size is known by now
+                    isBlocked.complete(null);
+                    return upload;
+                });
+        try (var server = new FakeServer(call -> {
+                    var unused = isBlocked.thenRun(call::embed);
+                });
+                var client = server.client().build();
+                var embeddings = client.map("m", inputs.map(Supplier::get).iterator(), FOUR)) {
+            for (int taken = 0; taken < 3; taken++) {
+                assertTrue(embeddings.next().result().failure().isEmpty());
+            }
+            try (var writer = new RandomAccessFile(file.toFile(), "rw")) { // of the pipe; does not wait for a reader
+                writer.write(new byte[2]);
+                assertEquals(
+                        "inputs[2].image.source: cannot be read: the file became larger while it was read",
+                        embeddings.next().result().failure().orElseThrow().message());
+            }
+        }
+    }
+
+    private static void moveOver(Path from, Path to) {
+        try {
+            Files.move(from, to, StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    /** An error of an interceptor ends the run, and is not taken for one of a file. */
+    @Test
+    void throwingInterceptor() throws Exception {
+        var mine = new IllegalStateException("mine");
+        var interceptor = new ClientInterceptor() {
+            @Override
+            public <Q, A> ClientCall<Q, A> interceptCall(
+                    MethodDescriptor<Q, A> method, CallOptions call, Channel next) {
+                throw mine;
+            }
+        };
+        var upload = Image.of(Source.stream(InputStream.nullInputStream()));
+        try (var client = EmbedwireClient.builder("127.0.0.1:1")
+                        .interceptors(interceptor)
+                        .build();
+                var embeddings = client.map("m", List.of(upload))) {
+            assertSame(mine, assertThrows(IllegalStateException.class, embeddings::hasNext));
         }
     }
 
