@@ -23,7 +23,7 @@ type sending struct {
 // isAnswered reports whether a call ended OK or with a failure that the server reported after it has worked on the call.
 func isAnswered(err error) bool {
 	var failed *Error
-	return err == nil || errors.As(err, &failed) && failed.Reason != "" && !errors.Is(err, ErrDeadlineExceeded)
+	return err == nil || errors.As(err, &failed) && failed.Reason != "" && failed.Reason != "CANCELLED" && !errors.Is(err, ErrDeadlineExceeded)
 }
 
 // do makes the call. Afterwards each of its inputs has ended, or is in again.
