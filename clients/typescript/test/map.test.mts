@@ -112,10 +112,10 @@ describe("a run", () => {
   });
 
   it("waits for the status of its last call, and does not cancel it", async () => {
-    let isCancelled = false;
+    let isEnded = false;
+    let wasEnded: boolean | undefined;
     const create = (call: CreateCall) => {
-      let isEnded = false;
-      call.on("cancelled", () => (isCancelled ||= !isEnded)); // it comes at each end
+      call.on("cancelled", () => (wasEnded = isEnded)); // it comes at each end
       call.write(result(0, 0));
       setTimeout(() => {
         isEnded = true;
@@ -124,7 +124,8 @@ describe("a run", () => {
     };
     await using server = await fake({ create });
     assert.equal((await drained(server.client.map("m", [{ text: "a" }]))).found.length, 1);
-    assert.ok(!isCancelled);
+    await until(() => wasEnded !== undefined);
+    assert.ok(wasEnded);
   });
 
   it("ends if its iterator ends after its timeout, before the timer", async () => {
