@@ -39,6 +39,7 @@ export class Pacing {
 
   /** When a further call may be sent if none of those that are running ends before; infinity if one has to end. */
   nextAt(running: number): number {
+    if (running >= this.#most) return Infinity;
     return Math.max(this.pausedUntil, running < Math.floor(this.#limit) ? -Infinity : this.#oneMoreAt);
   }
 
