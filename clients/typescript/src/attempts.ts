@@ -2,9 +2,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { type StatusObject, status as StatusCode } from "@grpc/grpc-js";
+import type { StatusObject } from "@grpc/grpc-js";
 
 import type { CallArguments } from "./connection.js";
+import { errorOfStatus } from "./details.js";
 
 const PUSHBACK_KEY = "grpc-retry-pushback-ms";
 
@@ -27,9 +28,10 @@ export class Attempts {
   }
 
   /** Milliseconds until the next attempt; undefined if there is none. */
-  delayMs({ code, metadata }: StatusObject): number | undefined {
-    if (code !== StatusCode.RESOURCE_EXHAUSTED && code !== StatusCode.UNAVAILABLE) return undefined;
-    const asked = String(metadata.get(PUSHBACK_KEY)[0]);
+  delayMs(status: StatusObject): number | undefined {
+    const { code } = errorOfStatus(status, "");
+    if (code !== "RESOURCE_EXHAUSTED" && code !== "UNAVAILABLE") return undefined;
+    const asked = String(status.metadata.get(PUSHBACK_KEY)[0]);
     const delay = /^\d+$/.test(asked) ? Number(asked) : Infinity;
     if (this.#left < 1 || Date.now() + delay >= this.deadline) return undefined;
     this.#left -= 1;

@@ -6,7 +6,7 @@ import { Channels } from "./calls.js";
 import { AUDIO_MS, Connection, TEXT_MS } from "./connection.js";
 import { EventStream } from "./events.js";
 import { EmbeddingService, ListModelsRequestSchema } from "./generated/embedwire/v1/embedding_pb.js";
-import { type Input, type TextInput, listed } from "./inputs.js";
+import { type Input, type TextInput, given, listed } from "./inputs.js";
 import { type OpenCall, Run } from "./map/run.js";
 import { type CallOptions, type ClientOptions, type MapOptions, checkCallOptions, checkMapOptions } from "./options.js";
 import * as replies from "./replies.js";
@@ -163,9 +163,8 @@ export class Client implements AsyncDisposable {
   }
 
   async #embed(model: string, inputs: readonly Input[], options: CallOptions): Promise<Embedding[]> {
-    const [first] = inputs;
-    if (inputs.length === 1 && first !== undefined && "text" in first)
-      return [await this.#unary(model, first, options)];
+    const only = inputs.length === 1 && inputs[0] !== undefined ? given(inputs[0]) : undefined;
+    if (only?.name === "text") return [await this.#unary(model, only.value, options)];
     const events = this.#stream(model, inputs, options);
     const collector = new replies.Collector(inputs.length, events.requestId);
     for await (const event of events) collector.add(event);
@@ -183,7 +182,7 @@ export class Client implements AsyncDisposable {
 }
 
 function defaultMs(inputs: readonly Input[]): number {
-  return inputs.some((input) => "audio" in input) ? AUDIO_MS : TEXT_MS;
+  return inputs.some((input) => given(input).name === "audio") ? AUDIO_MS : TEXT_MS;
 }
 
 function isIterable(inputs: unknown): boolean {

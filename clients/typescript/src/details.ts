@@ -14,7 +14,10 @@ const DETAILS_KEY = "grpc-status-details-bin";
 export function errorOfStatus(status: StatusObject, requestId: string): EmbedwireError {
   const code = codeName(status.code);
   const found = failureMessage(status);
-  if (found !== undefined) return errorOf({ ...failure(found), code }, requestId, found.attempts);
+  if (found !== undefined) {
+    // A proxy may change the status: HAProxy 2.6 makes it CANCELLED.
+    return errorOf({ ...failure(found), ...(found.code === 0 && { code }) }, requestId, found.attempts);
+  }
   const reason = code === "DEADLINE_EXCEEDED" || code === "CANCELLED" ? code : "";
   return errorOf(failureOf(code, reason, status.details), requestId);
 }

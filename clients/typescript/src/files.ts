@@ -1,7 +1,8 @@
 /** The bytes of a file, wherever they are: its size, its name, and its content in chunks. */
 
-import { createReadStream } from "node:fs";
+import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { Socket } from "node:net";
 import { basename } from "node:path";
 import { Readable } from "node:stream";
 import { ReadableStream } from "node:stream/web";
@@ -62,14 +63,25 @@ export function discard(file: FileSource | undefined): void {
   else if (file?.stream instanceof ReadableStream) file.stream.cancel().catch(() => undefined); // locked if it is read
 }
 
-/** The content as a stream, which is opened here and ends or is destroyed with the upload. */
-export function open(file: FileSource, chunkBytes: number): Readable {
+/**
+ * The content as a stream, which is opened here and ends or is destroyed with the upload.
+ *
+ * @throws Error - of Node.js: the path is no file that can be read.
+ */
+export async function open(file: FileSource, chunkBytes: number): Promise<Readable> {
   if (file.data instanceof Uint8Array) return Readable.from([file.data]);
-  if (file.path !== undefined) return createReadStream(file.path, { highWaterMark: chunkBytes });
+  if (file.path !== undefined) return openPath(file.path, chunkBytes);
   const source = file.data instanceof Blob ? file.data.stream() : file.stream;
   if (source instanceof Readable) return source;
   if (source instanceof ReadableStream) return Readable.fromWeb(source);
   return Readable.from(source as AsyncIterable<Uint8Array>);
+}
+
+/** A pipe is opened without blocking: it would else occupy one of the few threads of Node.js until it has a writer. */
+async function openPath(path: string | URL, chunkBytes: number): Promise<Readable> {
+  if (!(await stat(path)).isFIFO()) return createReadStream(path, { highWaterMark: chunkBytes });
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: true, writable: false });
 }
 
 /**

@@ -103,9 +103,24 @@ export function listed(inputs: Input | readonly Input[]): readonly Input[] {
   return found;
 }
 
+/** What an input is, by the one member that is given. A member that is undefined is not. */
+export type Given =
+  | { readonly name: "text"; readonly value: TextInput }
+  | { readonly name: "image"; readonly value: ImageInput["image"] }
+  | { readonly name: "audio"; readonly value: AudioInput["audio"] };
+
+/** What an input is, which has been checked. */
+export function given(input: Input): Given {
+  const { image, audio } = input as Partial<ImageInput & AudioInput>;
+  if (image !== undefined) return { name: "image", value: image };
+  if (audio !== undefined) return { name: "audio", value: audio };
+  return { name: "text", value: input as TextInput };
+}
+
 /** The file of an input; undefined for a text. */
 export function fileOf(input: Input): FileSource | undefined {
-  return "image" in input ? input.image : "audio" in input ? input.audio : undefined;
+  const { name, value } = given(input);
+  return name === "text" ? undefined : value;
 }
 
 /**

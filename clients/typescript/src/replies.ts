@@ -3,7 +3,7 @@
 import { failure, milliseconds } from "./details.js";
 import { type EmbedwireError, errorOf, invalidResponse } from "./errors.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
-import { Embedding, type Event, type Model, type Result, type Segment } from "./results.js";
+import { Embedding, type Event, type Modality, type Model, type Result, type Segment } from "./results.js";
 import { decode } from "./vectors.js";
 
 /** The messages of both streams, which have the same events. */
@@ -117,12 +117,17 @@ function segment(message: pb.Segment, requestId: string): Segment {
     inputIndex: message.inputIndex,
     inputKey: message.inputKey,
     segmentIndex: message.segmentIndex,
-    modality: message.modality.case ?? "unknown",
+    modality: modality(message.modality.case),
     vector: vector(message.vector, requestId),
     startOffsetSec: audio?.startOffsetSec,
     endOffsetSec: audio?.endOffsetSec,
     embeddingOption: audio?.embeddingOption ?? "",
   };
+}
+
+/** Modalities of a later contract are unknown to callers too. */
+function modality(name: string | undefined): Modality {
+  return name === "text" || name === "image" || name === "audio" ? name : "unknown";
 }
 
 function vector(message: pb.Vector | undefined, requestId: string): Float32Array {

@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 
 import * as files from "./files.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
-import { type FileSource, type Input, type TextInput, fileOf } from "./inputs.js";
+import { type FileSource, type Input, type TextInput, fileOf, given } from "./inputs.js";
 import type { CallOptions } from "./options.js";
 
 /** Content of more bytes is uploaded in chunks; the contract recommends it. */
@@ -68,8 +68,8 @@ export async function plan(header: Header, inputs: readonly Input[], chunkBytes?
  * @throws Error - of Node.js: the file cannot be read.
  */
 export async function encode(input: Input, fileBytes: number, isInline: boolean): Promise<Encoded> {
-  const file = fileOf(input);
-  if (file === undefined) return { message: textMessage(input as TextInput) };
+  const { name, value: file } = given(input);
+  if (name === "text") return { message: textMessage(file) };
   if (file.url !== undefined) return { message: mediaMessage(input, { case: "url", value: String(file.url) }) };
   if (isInline) return { message: mediaMessage(input, await inline(file, fileBytes)) };
   return { message: mediaMessage(input, announced(file, fileBytes)), upload: file };
@@ -107,9 +107,10 @@ function textMessage({ text, truncate: end, key = "" }: TextInput): pb.Input {
 
 function mediaMessage(input: Input, source: Source): pb.Input {
   const key = input.key ?? "";
-  const startOffsetSec = "audio" in input ? input.audio.startOffsetSec : undefined;
+  const { name, value: file } = given(input);
+  const startOffsetSec = name === "audio" ? file.startOffsetSec : undefined;
   const value = { source: { source }, ...(startOffsetSec !== undefined && { startOffsetSec }) };
-  return create(pb.InputSchema, { key, modality: { case: "audio" in input ? "audio" : "image", value } });
+  return create(pb.InputSchema, { key, modality: { case: name === "audio" ? "audio" : "image", value } });
 }
 
 async function inline(file: FileSource, size: number): Promise<Source> {

@@ -33,7 +33,8 @@ export type UploadCall = ServerDuplexStream<Asked, Answer>;
 
 type UnaryCall = ServerUnaryCall<pb.CreateEmbeddingUnaryRequest, pb.CreateEmbeddingUnaryResponse>;
 
-interface Methods {
+/** What a test answers. */
+export interface Methods {
   create?: (call: CreateCall) => unknown;
   upload?: (call: UploadCall) => unknown;
   unary?: (call: UnaryCall, done: sendUnaryData<pb.CreateEmbeddingUnaryResponse>) => unknown;
@@ -122,15 +123,25 @@ export function embedAll(call: CreateCall): void {
   call.end();
 }
 
+/** Anything that can be ended with an error. */
+interface Failing {
+  emit(name: "error", error: object): unknown;
+}
+
 /** End a call as a server does that is overloaded. */
-export function overload(call: { emit(name: "error", error: object): unknown }, retryDelayMs: number): void {
-  const retryDelay = durationFromMs(retryDelayMs);
-  const failure = create(pb.FailureSchema, { code: 8, reason: ErrorReason.OVERLOADED, message: "full", retryDelay });
+export function overload(call: Failing, retryDelayMs: number): void {
+  fail(call, { code: 8, reason: ErrorReason.OVERLOADED, message: "full", retryDelay: durationFromMs(retryDelayMs) });
+}
+
+/** End a call with a failure, by default with its status. */
+export function fail(call: Failing, init: MessageInitShape<typeof pb.FailureSchema>, code = init.code): void {
+  const failure = create(pb.FailureSchema, init);
   const details = [anyPack(pb.FailureSchema, failure)];
   const metadata = new Metadata();
-  const encoded = toBinary(StatusSchema, create(StatusSchema, { code: 8, message: "full", details }));
+  const { message } = failure;
+  const encoded = toBinary(StatusSchema, create(StatusSchema, { code: failure.code, message, details }));
   metadata.set("grpc-status-details-bin", Buffer.from(encoded));
-  call.emit("error", { code: 8, details: "full", metadata });
+  call.emit("error", { code, details: message, metadata });
 }
 
 /** Wait until something is so; the timeout of the test ends a wait in vain. */

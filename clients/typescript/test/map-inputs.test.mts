@@ -6,7 +6,7 @@ import { setTimeout as after } from "node:timers/promises";
 
 import type { Input } from "@embedwire/client";
 
-import { drained, embedAll, fake, positions, until } from "./fake.mjs";
+import { type CreateCall, type Methods, drained, embedAll, fake, positions, until } from "./fake.mjs";
 
 const WINDOW_MS = 100; // in which something that must not happen would happen
 
@@ -92,6 +92,31 @@ describe("the inputs of a run", () => {
     assert.deepEqual(positions(found), [0, 1]);
     assert.ok(error instanceof TypeError && isClosed);
     assert.match(error.message, /^inputs\[2\]: must have exactly one of text, image, audio/);
+  });
+
+  it("may have members that are undefined", async () => {
+    const data = Buffer.of(1);
+    const inputs: Input[] = [
+      { text: undefined, image: { data } },
+      { image: undefined, audio: { data } },
+      { image: undefined, text: "a", audio: undefined },
+    ];
+    const modalities: unknown[] = [];
+    const create = (call: CreateCall) => {
+      modalities.push(...call.request.inputs.map(({ modality }) => modality.case));
+      embedAll(call);
+    };
+    const unary: Methods["unary"] = (_, done) => {
+      done(new Error("a file is not in a unary call"));
+    };
+    await using server = await fake({ create, unary });
+    const { found, error } = await drained(server.client.map("m", inputs));
+    assert.deepEqual(
+      [positions(found), error, modalities.splice(0)],
+      [[0, 1, 2], undefined, ["image", "audio", "text"]],
+    );
+    for (const input of inputs.slice(0, 2)) await server.client.embed("m", input);
+    assert.deepEqual(modalities, ["image", "audio"]);
   });
 
   it("fail alone if their files cannot be read, without path or content", async () => {

@@ -10,8 +10,19 @@ import { after, before, describe, it } from "node:test";
 import { type Client, type Embedding, type Input, type MapOptions } from "@embedwire/client";
 
 import { type Failure, failureOf } from "../src/errors.js";
+import { ErrorReason } from "../src/generated/embedwire/v1/error_reason_pb.js";
 import { Pacing } from "../src/map/pacing.js";
-import { type Asked, type CreateCall, type UploadCall, embedAll, fake, overload, result, until } from "./fake.mjs";
+import {
+  type Asked,
+  type CreateCall,
+  type UploadCall,
+  embedAll,
+  fail,
+  fake,
+  overload,
+  result,
+  until,
+} from "./fake.mjs";
 
 async function embeddings(client: Client, inputs: readonly Input[], options?: MapOptions): Promise<Embedding[]> {
   const found: Embedding[] = [];
@@ -112,6 +123,85 @@ describe("an input that was rejected", () => {
     assert.deepEqual([found.length, calls], [2, 2]);
   });
 
+  it("does not hold up other inputs if it is an upload that is rejected again and again", async () => {
+    let texts = 0;
+    const create = (call: CreateCall) => {
+      texts += call.request.inputs.length;
+      embedAll(call);
+    };
+    const upload = (call: UploadCall) => {
+      if (texts < 20) overload(call, 1);
+      else {
+        call.write(result(0, 0));
+        call.end();
+      }
+    };
+    await using server = await fake({ create, upload });
+    const large = { audio: { data: Buffer.alloc(2 << 20) } };
+    const inputs = [large, ...Array.from({ length: 20 }, () => ({ text: "a" }))];
+    const found = await embeddings(server.client, inputs, { inputsPerCall: 21, concurrentCalls: 1 });
+    assert.ok(found.length === 21 && found.every(({ failure }) => failure === undefined));
+  });
+
+  it("does not wait for a call that runs for long", async () => {
+    let calls = 0;
+    const create = (call: CreateCall) => {
+      if (calls++ === 0) overload(call, 1);
+      else embedAll(call);
+    };
+    let isUploading: () => void = () => undefined;
+    const uploading = new Promise<void>((resolve) => (isUploading = resolve));
+    await using server = await fake({
+      create,
+      upload: () => {
+        isUploading();
+      },
+    });
+    async function* blocked() {
+      yield await Promise.resolve(Buffer.of(1));
+      await new Promise(() => undefined);
+    }
+    async function* inputs() {
+      yield { audio: { stream: blocked() } };
+      await uploading;
+      yield { text: "a" };
+    }
+    const run = server.client.map("m", inputs(), { inputsPerCall: 1 });
+    const { value } = await run.next();
+    assert.deepEqual([value?.result.inputIndex, value?.failure, calls], [1, undefined, 2]);
+    await run.return();
+  });
+
+  it("has the code of its failure, also if a proxy has changed the status", async () => {
+    const create = (call: CreateCall) => {
+      fail(call, { code: 8, reason: ErrorReason.UPSTREAM_QUOTA_EXHAUSTED }, 1);
+    };
+    await using server = await fake({ create });
+    const [embedding] = await embeddings(server.client, [{ text: "a" }]);
+    assert.equal(embedding?.failure?.code, "RESOURCE_EXHAUSTED");
+  });
+
+  it("is followed by more calls at a time, also if these fail for reasons of their own", async () => {
+    let [calls, running, most] = [0, 0, 0];
+    const create = (call: CreateCall) => {
+      running += 1;
+      if (calls++ < 8) overload(call, 1);
+      else {
+        most = Math.max(most, running);
+        setTimeout(() => {
+          running -= 1;
+          fail(call, { code: 3, reason: ErrorReason.INPUT_REJECTED });
+        }, 5);
+        return;
+      }
+      running -= 1;
+    };
+    await using server = await fake({ create });
+    const inputs = Array.from({ length: 40 }, () => ({ text: "a" }));
+    await embeddings(server.client, inputs, { inputsPerCall: 1 });
+    assert.ok(most > 1);
+  });
+
   it("does not wait for a source that is blocked", async () => {
     async function* blocked() {
       yield await Promise.resolve(randomBytes(8));
@@ -140,13 +230,21 @@ describe("the pacing of a run", () => {
 
   it("lowers the calls at a time to those that are running, and raises it with each success", () => {
     const pacing = new Pacing(8);
-    assert.ok(pacing.allows(7, 0) && !pacing.allows(8, 0));
-    pacing.rejected([failure("OVERLOADED", 5000)], 3, 0);
-    assert.ok(pacing.allows(2, 0) && !pacing.allows(3, 0));
+    assert.deepEqual([pacing.nextAt(7), pacing.nextAt(8)], [0, Infinity]);
+    pacing.rejected([failure("OVERLOADED", 5000)], 3, 0, 0);
+    assert.deepEqual([pacing.nextAt(2), pacing.nextAt(3)], [0, 5000]);
     for (let call = 0; call < 4; call++) pacing.completed(); // 3 + 1/3 + 3/10 + ... > 4
-    assert.ok(pacing.allows(3, 0) && !pacing.allows(4, 0));
+    assert.deepEqual([pacing.nextAt(3), pacing.nextAt(4)], [0, 5000]);
     for (let call = 0; call < 100; call++) pacing.completed();
-    assert.ok(pacing.allows(7, 0) && !pacing.allows(8, 0));
+    assert.deepEqual([pacing.nextAt(7), pacing.nextAt(8)], [0, Infinity]);
+  });
+
+  it("sends one call more after the delay, and waits for a day at most", () => {
+    const pacing = new Pacing(8);
+    pacing.rejected([failure("OVERLOADED", 1e12)], 3, 0, 0);
+    assert.equal(pacing.nextAt(3), 24 * 3_600_000);
+    pacing.sent(3);
+    assert.deepEqual([pacing.nextAt(3), pacing.nextAt(4)], [0, Infinity]);
   });
 
   it("pauses for the longest delay if no call is running, or if it is not about places", () => {
@@ -156,9 +254,9 @@ describe("the pacing of a run", () => {
       ["DRAINING", 5],
     ] as const) {
       const pacing = new Pacing(8);
-      pacing.rejected([failure(reason, 300), failure(reason, 700), failure(reason)], running, 1000);
-      assert.ok(!pacing.allows(0, 1699) && pacing.allows(0, 1700), reason);
-      pacing.rejected([failure(reason, 500)], running, 1500);
+      pacing.rejected([failure(reason, 300), failure(reason, 700), failure(reason)], running, 0, 1000);
+      assert.equal(pacing.nextAt(0), 1700, reason);
+      pacing.rejected([failure(reason, 500)], running, 0, 1500);
       assert.deepEqual([pacing.pausedUntil, pacing.pausedMs], [2000, 1000]);
     }
   });
@@ -167,8 +265,8 @@ describe("the pacing of a run", () => {
     const pacing = new Pacing(8);
     const backOff = () => {
       const now = pacing.pausedUntil;
-      pacing.rejected([failure("DRAINING", 0)], 0, now);
-      pacing.rejected([failure("DRAINING", 0)], 0, now); // at the same time: the same pause
+      pacing.rejected([failure("DRAINING", 0)], 0, now, now);
+      pacing.rejected([failure("DRAINING", 0)], 0, now - 1, now); // it was sent before: the same back-off
       return pacing.pausedUntil - now;
     };
     for (const expected of [100, 200, 400, 800, 1600, 3200, 5000, 5000]) {

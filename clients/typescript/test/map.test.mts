@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
 import { describe, it } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
 import { promisify } from "node:util";
 
-import { ClosedError, DeadlineExceededError } from "@embedwire/client";
+import { ClosedError, DeadlineExceededError, type Embedding, type Input } from "@embedwire/client";
 
-import { type CreateCall, drained, embedAll, fake, positions, until } from "./fake.mjs";
+import { type CreateCall, drained, embedAll, fake, positions, result, until } from "./fake.mjs";
 
 const HOUR_MS = 3_600_000;
 
@@ -65,6 +70,116 @@ describe("a run", () => {
     await using server = await fake({ create, upload: () => undefined });
     const { stdout, stderr } = await promisify(execFile)(process.execPath, ["--eval", program, server.target]);
     assert.deepEqual([stdout, stderr], ["true\n", ""]);
+  });
+
+  it("is not held up by pipes that have no writer, nor is the end of the process", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "embedwire-map-"));
+    const pipes = [0, 1, 2, 3, 4].map((index) => join(folder, String(index)));
+    execFileSync("mkfifo", pipes);
+    const file = join(folder, "a.png");
+    writeFileSync(file, "a");
+    // The loop is not left: only the client is closed.
+    const program = `
+      const { Client } = require("@embedwire/client");
+      async function main() {
+        const [target, file, ...pipes] = process.argv.slice(1);
+        const client = new Client(target);
+        const inputs = [...pipes, file].map((path) => ({ image: { path } }));
+        const options = { runTimeoutMs: ${String(HOUR_MS)}, timeoutMs: ${String(HOUR_MS)} };
+        const run = client.map("m", inputs, options);
+        console.log((await run.next()).value.result.inputIndex);
+        client.close();
+      }
+      void main();
+    `;
+    let uploads = 0;
+    const waiting: (() => void)[] = [];
+    const upload = () => {
+      if (++uploads === pipes.length) for (const answer of waiting) answer();
+    };
+    const create = (call: CreateCall) => {
+      const answer = () => {
+        embedAll(call);
+      };
+      if (uploads === pipes.length) answer();
+      else waiting.push(answer);
+    };
+    await using server = await fake({ create, upload });
+    const command = ["--eval", program, server.target, file, ...pipes];
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, command, { timeout: 50_000 });
+    rmSync(folder, { recursive: true });
+    assert.deepEqual([stdout, stderr], ["5\n", ""]);
+  });
+
+  it("waits for the status of its last call, and does not cancel it", async () => {
+    let isEnded = false;
+    let wasEnded: boolean | undefined;
+    const create = (call: CreateCall) => {
+      call.on("cancelled", () => (wasEnded = isEnded)); // it comes at each end
+      call.write(result(0, 0));
+      setTimeout(() => {
+        isEnded = true;
+        call.end();
+      }, 20);
+    };
+    await using server = await fake({ create });
+    assert.equal((await drained(server.client.map("m", [{ text: "a" }]))).found.length, 1);
+    await until(() => wasEnded !== undefined);
+    assert.ok(wasEnded);
+  });
+
+  it("ends if its iterator ends after its timeout, before the timer", async () => {
+    let took: () => void = () => undefined;
+    const taken = new Promise<void>((resolve) => (took = resolve));
+    async function* inputs() {
+      yield { text: "a" };
+      await taken;
+      await after(20); // the run waits
+      for (const since = performance.now(); performance.now() - since < 2000;);
+    }
+    await using server = await fake({ create: embedAll });
+    const run = server.client.map("m", inputs(), { runTimeoutMs: 2000 });
+    await run.next();
+    took();
+    assert.ok((await run.next()).done);
+  });
+
+  it("reads nothing after its timeout, and throws that also if closing its iterator fails", async () => {
+    let read = 0;
+    const inputs: IterableIterator<Input> = {
+      [Symbol.iterator]: () => inputs,
+      next: () => ({ value: { text: String(read++) } }),
+      return: () => {
+        throw new Error("not closed");
+      },
+    };
+    await using server = await fake({ create: () => undefined });
+    const found: Embedding[] = [];
+    const take = async () => {
+      const options = { runTimeoutMs: 200, inputsPerCall: 4, concurrentCalls: 4 };
+      for await (const embedding of server.client.map("m", inputs, options)) {
+        found.push(embedding);
+        await after(1);
+      }
+    };
+    await assert.rejects(take(), DeadlineExceededError);
+    assert.deepEqual(positions(found), [...Array(read).keys()]);
+  });
+
+  it("releases a stream that its iterator gives after the run was left", async () => {
+    const stream = Readable.from([Buffer.of(1)]) as Readable & AsyncIterable<Uint8Array>;
+    const late = new EventEmitter();
+    async function* inputs() {
+      yield { text: "a" };
+      await once(late, "left");
+      yield { image: { stream } };
+    }
+    await using server = await fake({ create: embedAll });
+    const run = server.client.map("m", inputs());
+    await run.next();
+    await run.return();
+    late.emit("left");
+    await until(() => stream.destroyed);
   });
 
   it("throws when its client is closed, and when its signal is aborted", async () => {

@@ -4,15 +4,15 @@ import { EmbedwireError, type Failure, RequestError, errorOf, invalidResponse } 
 import type { EventStream } from "../events.js";
 import { Collector } from "../replies.js";
 import { Embedding } from "../results.js";
-import { failed, failuresByInput, isRejection, isTooLarge, placed, unreadable } from "./failures.js";
+import { failed, failuresByInput, isRejection, isTooLarge, isWorkedOn, placed, unreadable } from "./failures.js";
 import type { Item } from "./item.js";
 
 /** Takes what becomes of the inputs while a call is running. */
 export interface Outlet {
   /** An input has ended. */
   finish(item: Item, embedding: Embedding): void;
-  /** Inputs are to be sent again; the failures are those that rejected them. */
-  sendAgain(items: readonly Item[], rejections: readonly Failure[]): void;
+  /** Inputs are to be sent again; the failures are those that rejected them, in a call that was sent at this time. */
+  sendAgain(items: readonly Item[], rejections: readonly Failure[], sentAt: number): void;
 }
 
 /** How a call ended, beside what it gave to the outlet. */
@@ -21,8 +21,8 @@ export interface Ending {
   readonly again: readonly Item[];
   /** The failures that rejected them. */
   readonly rejections: readonly Failure[];
-  /** Whether the call succeeded and nothing was rejected. */
-  readonly isComplete: boolean;
+  /** Whether the server has worked on all of the call, also if that failed. */
+  readonly isWorkedOn: boolean;
 }
 
 const MISSING = invalidResponse("the server ended the call without a result for this input");
@@ -33,6 +33,7 @@ export class Call {
   readonly #sent: readonly Item[];
   readonly #outlet: Outlet;
   readonly #open: Set<Item>;
+  readonly #sentAt = performance.now();
   readonly #overloaded = new Map<Item, Failure>();
   #isRejected = false;
 
@@ -53,10 +54,15 @@ export class Call {
       await this.#collect();
     } catch (error) {
       const failed = this.#readError(error);
-      return isRejection(failed.failure) ? this.#rejected(failed.failure) : this.#failed(failed);
+      if (isRejection(failed.failure)) return this.#rejected(failed.failure);
+      // The error of a file is not one of the server.
+      return {
+        ...this.#failed(failed),
+        isWorkedOn: !this.#isRejected && failed === error && isWorkedOn(failed.failure),
+      };
     }
     for (const item of this.#open) this.#fail(item, MISSING);
-    return { ...this.#ending(), isComplete: !this.#isRejected };
+    return { ...this.#ending(), isWorkedOn: !this.#isRejected };
   }
 
   async #collect(): Promise<void> {
@@ -74,7 +80,7 @@ export class Call {
       this.#isRejected = true;
       // The place of an overloaded input is free when the call has ended; any other rejection counts at once.
       if (failure.reason === "OVERLOADED") this.#overloaded.set(item, failure);
-      else this.#outlet.sendAgain([item], [failure]);
+      else this.#outlet.sendAgain([item], [failure], this.#sentAt);
       return;
     }
     const inputIndex = item.position;
@@ -118,7 +124,7 @@ export class Call {
     return {
       again: [...this.#overloaded.keys(), ...again],
       rejections: [...this.#overloaded.values(), ...rejections],
-      isComplete: false,
+      isWorkedOn: false,
     };
   }
 

@@ -20,6 +20,11 @@ export function isTooLarge({ reason, retryDelayMs }: Failure): boolean {
   return reason === "RATE_LIMITED" && retryDelayMs === undefined;
 }
 
+/** Whether the server has worked on a call that ended with this failure. */
+export function isWorkedOn({ reason }: Failure): boolean {
+  return ![...REJECTIONS, "DEADLINE_EXCEEDED", "CANCELLED", ""].includes(reason);
+}
+
 /** A failure of a call in which these inputs were sent, with the positions of the inputs. */
 export function placed(failure: Failure, sent: readonly Item[]): Failure {
   const violations = failure.violations.map(({ field, description }) => ({ field: renamed(field, sent), description }));

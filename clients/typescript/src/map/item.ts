@@ -1,6 +1,7 @@
 /** An input of a run, from the moment when it is read until it has ended. */
 
-import { type Input, fileOf } from "../inputs.js";
+import * as files from "../files.js";
+import { type Input, fileOf, given } from "../inputs.js";
 import { INLINE_BYTES } from "../requests.js";
 
 /** An input that has been read. Times are those of `performance.now()`. */
@@ -9,6 +10,8 @@ export class Item {
   readonly readAt = performance.now();
   /** Bytes of its file, as `files.bytes` measures them. */
   fileBytes = 0;
+  /** Bytes that it adds to a request. */
+  contentBytes = 0;
   /** When its deadline passes, if waits count and it has been sent. */
   deadlineAt: number | undefined;
   /** The half of a divided call to which it belongs; halves are not joined again. */
@@ -20,6 +23,17 @@ export class Item {
     readonly position: number,
   ) {}
 
+  /**
+   * Measure its content.
+   *
+   * @throws Error - of Node.js: the path is no file that can be read.
+   */
+  async measure(): Promise<void> {
+    const { name, value } = given(this.input);
+    this.fileBytes = await files.bytes(this.file);
+    this.contentBytes = name === "text" ? Buffer.byteLength(value.text) : this.fileBytes;
+  }
+
   /** Whether its file is uploaded in chunks, in a call of its own. */
   get isUpload(): boolean {
     return this.fileBytes > INLINE_BYTES;
@@ -30,14 +44,10 @@ export class Item {
     return this.fileBytes === Infinity;
   }
 
-  /** Bytes that it adds to a request. */
-  get contentBytes(): number {
-    return "text" in this.input ? Buffer.byteLength(this.input.text) : this.fileBytes;
-  }
-
-  /** The path of the source of its file in the request, for failures. */
+  /** The path of its content in the request, for failures. */
   get sourceField(): string {
-    return `inputs[${String(this.position)}].${"image" in this.input ? "image" : "audio"}.source`;
+    const { name } = given(this.input);
+    return `inputs[${String(this.position)}].${name === "text" ? "text.value" : `${name}.source`}`;
   }
 
   /** The file, if there is one. */

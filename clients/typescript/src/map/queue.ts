@@ -16,6 +16,8 @@ export class Queue {
   readonly #most: number;
   readonly #inline: Item[] = [];
   readonly #uploads: Item[] = [];
+  /** Whether the last group was an upload. They alternate, so that uploads that are rejected again hold up no texts. */
+  #wasUpload = false;
 
   /**
    * @param most - inputs in a group.
@@ -43,23 +45,21 @@ export class Queue {
 
   /** Append an input. */
   add(item: Item): void {
-    this.#listOf(item).push(item);
+    (item.isUpload ? this.#uploads : this.#inline).push(item);
   }
 
   /** Put inputs that were sent to the front again. */
   putBack(items: readonly Item[]): void {
-    for (const item of items.toReversed()) this.#listOf(item).unshift(item);
+    this.#inline.unshift(...items.filter(({ isUpload }) => !isUpload));
+    this.#uploads.unshift(...items.filter(({ isUpload }) => isUpload));
   }
 
   /** Take the group to be sent now; undefined if there is none, or if it waits for further inputs. */
   take(now: number, isAtEnd: boolean): readonly Item[] | undefined {
-    const [upload] = this.#uploads;
-    const [first] = this.#inline;
     const { count, isFull } = this.#group();
     const isReady = isFull || (count > 0 && (isAtEnd || now >= this.dueAt));
-    if (upload !== undefined && !(isReady && first !== undefined && first.position < upload.position)) {
-      return this.#uploads.splice(0, 1);
-    }
+    this.#wasUpload = this.#uploads.length > 0 && !(isReady && this.#wasUpload);
+    if (this.#wasUpload) return this.#uploads.splice(0, 1);
     return isReady ? this.#inline.splice(0, count) : undefined;
   }
 
@@ -73,10 +73,6 @@ export class Queue {
     });
   }
 
-  #listOf(item: Item): Item[] {
-    return item.isUpload ? this.#uploads : this.#inline;
-  }
-
   #group(): { count: number; isFull: boolean } {
     let bytes = 0;
     for (const [count, item] of this.#inline.entries()) {
@@ -88,7 +84,7 @@ export class Queue {
     return { count, isFull: count >= this.#most };
   }
 
-  /** Whether an input may be in a group with the first one, which has another deadline or is of another half if not. */
+  /** Whether an input may be in a group with the first one: both have the same deadline and are of the same half. */
   #isJoined({ deadlineAt, half }: Item): boolean {
     return deadlineAt === this.#inline[0]?.deadlineAt && half === this.#inline[0]?.half;
   }

@@ -2,7 +2,8 @@
 
 import { setImmediate } from "node:timers/promises";
 
-import { type Input, check } from "../inputs.js";
+import * as files from "../files.js";
+import { type Input, check, fileOf } from "../inputs.js";
 import { Gate } from "./gate.js";
 
 /** The inputs of a run. */
@@ -21,7 +22,7 @@ export class Reader {
   readonly #accept: (input: Input, position: number) => Promise<void>;
   readonly #gate = new Gate();
   #iterator: Iterator<Input> | AsyncIterator<Input> | undefined;
-  #isStopped = false;
+  #stopping: Promise<void> | undefined;
   #isReading = false;
   #read = 0;
   #taken = 0;
@@ -49,7 +50,10 @@ export class Reader {
       while (await this.#hasRoom()) {
         const next = await this.#next(iterator);
         if (next.done === true) return;
-        if (this.#hasStopped()) return;
+        if (this.#hasStopped()) {
+          discard(next.value);
+          return;
+        }
         await this.#take(next.value);
         if (performance.now() - since < SLICE_MS) continue;
         await setImmediate();
@@ -67,9 +71,11 @@ export class Reader {
   }
 
   /** Read no more, and close the iterator. Does not wait for an iterator that is blocked. */
-  async stop(): Promise<void> {
-    if (this.isOver) return;
-    this.#isStopped = true;
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.isOver ? Promise.resolve() : this.#stop());
+  }
+
+  async #stop(): Promise<void> {
     this.#gate.open();
     const closing = this.#close();
     if (this.#isReading) closing.catch(() => undefined);
@@ -77,12 +83,12 @@ export class Reader {
   }
 
   async #hasRoom(): Promise<boolean> {
-    while (!this.#isStopped && this.#read - this.#taken >= this.#ahead) await this.#gate.wait();
-    return !this.#isStopped;
+    while (!this.#hasStopped() && this.#read - this.#taken >= this.#ahead) await this.#gate.wait();
+    return !this.#hasStopped();
   }
 
   #hasStopped(): boolean {
-    return this.#isStopped;
+    return this.#stopping !== undefined;
   }
 
   async #next(iterator: Iterator<Input> | AsyncIterator<Input>): Promise<IteratorResult<Input>> {
@@ -107,6 +113,16 @@ export class Reader {
 
   async #close(): Promise<void> {
     await this.#iterator?.return?.();
+  }
+}
+
+/** Release what an iterator gave when it was no longer read. */
+function discard(input: unknown): void {
+  try {
+    check(input, 0);
+    files.discard(fileOf(input));
+  } catch {
+    // It is not an input.
   }
 }
 

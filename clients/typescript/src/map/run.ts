@@ -23,7 +23,7 @@ const CONCURRENT_CALLS = 8;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const LATE_INPUT = late("the deadline of the input passed while it waited to be sent again");
 const LATE_RUN = late("the timeout of the run passed");
-const NOTHING: Ending = { again: [], rejections: [], isComplete: false };
+const NOTHING: Ending = { again: [], rejections: [], isWorkedOn: false };
 
 /** Makes a call of inputs that are encoded; returns also the timeout that applies to it. */
 export type OpenCall = (
@@ -79,24 +79,28 @@ export class Run implements Outlet {
     };
     reading.then(advance, advance);
     advance();
+    let isFailed = false;
     try {
       for (;;) {
         signal.throwIfAborted();
-        const embedding = this.#ready.shift();
-        if (embedding !== undefined) {
+        const ready = this.#ready.splice(0);
+        for (const embedding of ready) {
           this.#reader.took();
           yield embedding;
-        } else if (this.#isOver) {
-          break;
-        } else {
-          await this.#changed.wait();
+          signal.throwIfAborted();
         }
+        if (ready.length > 0) continue;
+        if (this.#isOver) break;
+        await this.#changed.wait();
       }
       this.#calls.signal.throwIfAborted();
       await reading; // throws what the iterator threw
+    } catch (error) {
+      isFailed = true;
+      throw error;
     } finally {
       release();
-      await this.#end();
+      await this.#end(isFailed);
     }
   }
 
@@ -109,14 +113,20 @@ export class Run implements Outlet {
   }
 
   /** Inputs wait again, at the front. */
-  sendAgain(items: readonly Item[], rejections: readonly Failure[]): void {
+  sendAgain(items: readonly Item[], rejections: readonly Failure[], sentAt: number): void {
     this.#queue.putBack(items);
-    if (rejections.length > 0) this.#pacing.rejected(rejections, this.#running, performance.now());
+    if (rejections.length > 0) this.#pacing.rejected(rejections, this.#running, sentAt, performance.now());
     this.#advance();
   }
 
+  /** Whether everything has ended; the calls may still wait for their status. */
+  get #isComplete(): boolean {
+    return this.#reader.isOver && this.#unfinished.size === 0;
+  }
+
   get #isOver(): boolean {
-    return this.#calls.signal.aborted || (this.#reader.isOver && this.#unfinished.size === 0);
+    const isAtEnd = this.#running === 0 || performance.now() >= this.#deadlineAt;
+    return this.#calls.signal.aborted || (this.#isComplete && isAtEnd);
   }
 
   get #deadlineAt(): number {
@@ -128,7 +138,7 @@ export class Run implements Outlet {
     const item = new Item(input, position);
     this.#unfinished.add(item);
     try {
-      item.fileBytes = await files.bytes(item.file);
+      await item.measure();
     } catch (error) {
       this.finish(item, failed(item, unreadable(item, error)));
       return;
@@ -149,7 +159,7 @@ export class Run implements Outlet {
     for (const item of this.#queue.takeExpired(Math.max(now, this.#pacing.pausedUntil))) {
       this.finish(item, failed(item, LATE_INPUT));
     }
-    while (this.#pacing.allows(this.#running, now)) {
+    while (now >= this.#pacing.nextAt(this.#running)) {
       const group = this.#queue.take(now, this.#reader.isOver);
       if (group === undefined) break;
       void this.#send(group);
@@ -160,9 +170,8 @@ export class Run implements Outlet {
 
   #setTimer(now: number): void {
     clearTimeout(this.#timer);
-    const { pausedUntil } = this.#pacing;
-    const isPaused = now < pausedUntil && !this.#queue.isEmpty;
-    const dueAt = isPaused ? pausedUntil : this.#pacing.allows(this.#running, now) ? this.#queue.dueAt : Infinity;
+    const nextAt = this.#queue.isEmpty ? Infinity : this.#pacing.nextAt(this.#running);
+    const dueAt = now < nextAt ? nextAt : this.#queue.dueAt;
     const wakeAt = Math.min(this.#deadlineAt, dueAt, this.#options.countWaits ? this.#queue.deadlineAt : Infinity);
     if (wakeAt === Infinity) return;
     const delay = Math.min(Math.ceil(wakeAt - now), LONGEST_TIMER_MS);
@@ -173,6 +182,8 @@ export class Run implements Outlet {
 
   /** Send a group. Never rejects: an error that is not about an input ends the run. */
   async #send(group: readonly Item[]): Promise<void> {
+    const sentAt = performance.now();
+    this.#pacing.sent(this.#running);
     this.#running += 1;
     let ending = NOTHING;
     try {
@@ -182,21 +193,21 @@ export class Run implements Outlet {
       this.#abort(error);
     }
     this.#running -= 1;
-    if (ending.isComplete) this.#pacing.completed();
-    this.sendAgain(ending.again, ending.rejections);
+    if (ending.isWorkedOn) this.#pacing.completed();
+    this.sendAgain(ending.again, ending.rejections, sentAt);
   }
 
-  /** Read the files of a group; an input whose file cannot be read ends. */
+  /** Read the files of a group, one at a time: each takes a descriptor. An input whose file cannot be read ends. */
   async #prepared(group: readonly Item[]): Promise<readonly Prepared[]> {
-    const all = group.map(async (item) => {
+    const prepared: Prepared[] = [];
+    for (const item of group) {
       try {
-        return [{ item, encoded: await encode(item.input, item.fileBytes, !item.isUpload) }];
+        prepared.push({ item, encoded: await encode(item.input, item.fileBytes, !item.isUpload) });
       } catch (error) {
         this.finish(item, failed(item, unreadable(item, error)));
-        return [];
       }
-    });
-    return (await Promise.all(all)).flat();
+    }
+    return prepared;
   }
 
   #call(prepared: readonly Prepared[]): Call {
@@ -213,20 +224,28 @@ export class Run implements Outlet {
 
   /** End all that has been read, and the run with an error if anything was cut off. */
   #timeOut(): void {
-    if (this.#isOver) return;
+    if (this.#isComplete) {
+      this.#changed.open();
+      return;
+    }
     for (const item of this.#unfinished) this.finish(item, failed(item, LATE_RUN));
     this.#abort(new DeadlineExceededError(LATE_RUN));
   }
 
-  #abort(reason: unknown): void {
+  /** End all calls and read no more; what has ended before can still be taken. */
+  #abort(reason?: unknown): void {
+    clearTimeout(this.#timer);
     this.#calls.abort(reason);
+    this.#reader.stop().catch(() => undefined); // thrown by #end
     this.#changed.open();
   }
 
-  async #end(): Promise<void> {
-    this.#calls.abort();
-    clearTimeout(this.#timer);
+  /** Release everything. An error of the run is not replaced by one of closing the iterator. */
+  async #end(isFailed: boolean): Promise<void> {
+    this.#abort();
     for (const { file } of this.#unfinished) files.discard(file);
-    await this.#reader.stop();
+    await this.#reader.stop().catch((error: unknown) => {
+      if (!isFailed) throw error;
+    });
   }
 }
