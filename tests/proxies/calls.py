@@ -20,15 +20,15 @@ def text(*inputs: pb.Input, **more: Any) -> pb.CreateEmbeddingUnaryRequest:
     return pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=inputs or [text_input()], **more)
 
 
-async def events_of(call: AsyncIterable[Any]) -> list[Any]:
-    """The events of a stream, whatever messages they came in."""
-    return [event async for response in call for event in response.events]
+async def responses_of(call: AsyncIterable[Any]) -> list[Any]:
+    """The responses of a stream."""
+    return [response async for response in call]
 
 
 async def failed_or_none(call: Any) -> grpc.aio.AioRpcError | None:
     """The error of a call; None if it succeeds. A stream is read to its end."""
     try:
-        await (events_of(call) if isinstance(call, AsyncIterable) else call)
+        await (responses_of(call) if isinstance(call, AsyncIterable) else call)
     except grpc.aio.AioRpcError as error:
         return error
     return None

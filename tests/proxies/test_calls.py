@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.rpc.health import SERVICE
-from tests.proxies.calls import SECONDS, events_of, text
+from tests.proxies.calls import SECONDS, responses_of, text
 from tests.proxies.proxy import Proxy
 from tests.proxies.stage import NAMES, Stage, handled
 from tests.support import http2
@@ -37,10 +37,10 @@ async def test_a_text_is_embedded_by_one_message(proxy: Proxy, upstream: Scripte
 async def test_texts_are_embedded_by_a_stream(proxy: Proxy, upstream: ScriptedHttpServer) -> None:
     """A stream brings a segment and a result of each input."""
     call = proxy.stub.CreateEmbedding(request(*[text_input()] * 3), timeout=SECONDS)
-    events = await events_of(call)
+    responses = await responses_of(call)
 
-    assert [len(segment.vector.float_values.values) for segment in segments(events)] == [512] * 3
-    assert sorted(results(events)) == [0, 1, 2]
+    assert [len(segment.vector.float_values.values) for segment in segments(responses)] == [512] * 3
+    assert sorted(results(responses)) == [0, 1, 2]
     assert len(upstream.visits) == 3
 
 
@@ -57,9 +57,9 @@ async def test_a_segment_is_passed_on_at_once(proxy: Proxy, upstream: ScriptedHt
 
     upstream.script = script
     call = proxy.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=SECONDS)
-    first = (await anext(aiter(call))).events
+    first = [await anext(aiter(call))]
     rest_is_wanted.set()
-    rest = await events_of(call)
+    rest = await responses_of(call)
 
     assert [segment.segment_index for segment in segments(first)] == [0]
     assert [segment.segment_index for segment in segments(rest)] == [1, 2]

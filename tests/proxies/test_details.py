@@ -98,7 +98,7 @@ async def test_a_large_failure_after_a_segment_arrives_whole(proxy: Proxy, upstr
 
     upstream.script = script
     call = proxy.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=SECONDS)
-    first = (await anext(aiter(call))).events
+    first = [await anext(aiter(call))]
     error = await failed(call)
     failure = failure_of(error)
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from embedwire.v1.embedding_pb2_grpc import EmbeddingServiceStub
-from tests.proxies.calls import DETAILS, SECONDS, events_of, failure_in, upload
+from tests.proxies.calls import DETAILS, SECONDS, responses_of, failure_in, upload
 from tests.proxies.proxy import Proxy
 from tests.proxies.stage import Stage
 from tests.support.messages import results
@@ -27,9 +27,9 @@ async def test_a_large_upload_arrives_whole(proxy: Proxy, upstream: ScriptedHttp
     upstream.script = audio
     data = os.urandom(MEGABYTE) * 100
     messages = upload(data, size_bytes=len(data), sha256=hashlib.sha256(data).digest())
-    events = await events_of(proxy.stub.CreateEmbeddingFromUpload(messages, timeout=2 * SECONDS))
+    responses = await responses_of(proxy.stub.CreateEmbeddingFromUpload(messages, timeout=2 * SECONDS))
 
-    assert not results(events)[0].HasField("failure")
+    assert not results(responses)[0].HasField("failure")
     assert len(upstream.visits[0].body) > len(data)
 
 
