@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from embedwire.v1.embedding_pb2_grpc import EmbeddingServiceStub
-from tests.proxies.calls import DETAILS, SECONDS, responses_of, failure_in, upload
+from tests.proxies.calls import DETAILS, SECONDS, failure_in, responses_of, upload
 from tests.proxies.proxy import Proxy
 from tests.proxies.stage import Stage
 from tests.support.messages import results
