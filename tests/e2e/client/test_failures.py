@@ -161,11 +161,11 @@ def test_an_upstream_failure_without_a_message() -> None:
 
 
 def test_an_upstream_message_that_is_the_failures_own() -> None:
-    """The details of a call do not repeat the failure's own message as that of the upstream."""
+    """A message of the upstream that is also that of the failure is in both, from status and result."""
     error = failed(Reason.INPUT_REJECTED, "Too long.")
     error.upstream = errors.UpstreamErrorInfo(400, message="Too long.")
     assert by_result(error).upstream == UpstreamReply(400, message="Too long.")
-    assert by_status(error).failure.upstream == UpstreamReply(400)
+    assert by_status(error).failure.upstream == UpstreamReply(400, message="Too long.")
     assert by_status(error).message == "Too long."
 
 
