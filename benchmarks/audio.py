@@ -99,7 +99,17 @@ async def long_replies(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[E
 @row(12, "segments", Bound("720 segments ÷ bare stream of 720", 0.35, 0.55))
 async def segments(stage: Stage) -> Measured:
     """720-segment replies, segments/s ÷ bare streaming of 720 prebuilt messages."""
-    request = requests.audio()
+    return await _beside_bare_stream(stage, per_message=1)
+
+
+@row(22, "packed", Bound("720 segments, 5 a message ÷ bare stream of 720", 0.32, 0.5))
+async def packed(stage: Stage) -> Measured:
+    """The same with five segments in a message of the gateway ÷ bare streaming of 720 prebuilt messages."""
+    return await _beside_bare_stream(stage, per_message=5)
+
+
+async def _beside_bare_stream(stage: Stage, per_message: int) -> Measured:
+    request = requests.audio(per_message)
     async with stage.gateway("audio") as server, stage.bare(await answer_of(server, request)) as bare:
         ours = await stage.streaming(server, request, bodies.TWO_HOURS, CONNECTIONS, 1)
         floor = bare(STREAM, request, CONNECTIONS, 1)

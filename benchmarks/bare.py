@@ -24,7 +24,7 @@ class Bare(embedding_pb2_grpc.EmbeddingServiceServicer):
     def __init__(self, answer: pb.CreateEmbeddingUnaryResponse) -> None:
         self._answer = answer
         segments = answer.embeddings[0].segments
-        self._events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
+        self._events = [pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(segment=each)]) for each in segments]
 
     async def CreateEmbedding(self, _: Any, __: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:  # noqa: N802 - name of the contract
         for event in self._events:

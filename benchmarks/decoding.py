@@ -77,9 +77,8 @@ def usual(reply: bytes) -> Iterator[bytes]:
             end_offset_sec=fields["end_offset_sec"],
             embedding_option=fields["embedding_option"],
         )
-        vector = pb.Vector(
-            encoding=pb.VECTOR_ENCODING_FLOAT_VALUES, dimensions=len(fields["float"]), values=fields["float"]
-        )
+        values = pb.FloatValues(values=fields["float"])
+        vector = pb.Vector(dimensions=len(fields["float"]), float_values=values)
         yield pb.Segment(segment_index=index, audio=audio, vector=vector).SerializeToString()
 
 

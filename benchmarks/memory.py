@@ -116,5 +116,5 @@ async def read_some(stub: Any) -> Any:
     """Start a call and read the beginning of its reply."""
     call = stub.CreateEmbedding(requests.audio(), timeout=300)
     for _ in range(READ_SEGMENTS):
-        assert (await call.read()).HasField("segment")
+        assert (await call.read()).events[0].HasField("segment")
     return call

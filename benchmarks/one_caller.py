@@ -38,7 +38,7 @@ async def main(target: str, url: str, model: str, rounds: int, calls: int) -> li
     async with embedwire.AsyncClient(target) as client, httpx.AsyncClient() as http:
         vectors = [
             await client.embed(model, embedwire.Text(TEXT)),
-            await client.embed_unary(model, embedwire.Text(TEXT)),
+            await client.embed(model, embedwire.Text(TEXT)),
         ]
         if [found.vector.tolist() for found in vectors] != [EXPECTED] * 2:
             raise AssertionError("the numbers are wrong")
@@ -47,7 +47,7 @@ async def main(target: str, url: str, model: str, rounds: int, calls: int) -> li
             return len((await client.embed(model, embedwire.Text(TEXT))).vector) == bodies.DIMENSIONS
 
         async def unary() -> bool:
-            return len((await client.embed_unary(model, embedwire.Text(TEXT))).vector) == bodies.DIMENSIONS
+            return len((await client.embed(model, embedwire.Text(TEXT))).vector) == bodies.DIMENSIONS
 
         async def direct() -> bool:
             files = {"model_name": (None, model), "text": (None, TEXT)}

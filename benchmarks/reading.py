@@ -29,27 +29,26 @@ def messages(encoding: pb.VectorEncoding.ValueType) -> list[bytes]:
     """Return the events of one call as they arrive."""
     events = []
     for index, values in enumerate(bodies.vectors(bodies.TWO_HOURS).astype("<f4")):
-        vector = pb.Vector(encoding=encoding, dimensions=bodies.DIMENSIONS)
+        vector = pb.Vector(dimensions=bodies.DIMENSIONS)
         if encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
-            vector.data = values.tobytes()
+            vector.float32_le = values.tobytes()
         else:
-            vector.values.extend(values.tolist())
+            vector.float_values.values.extend(values.tolist())
         audio = pb.AudioSegment(start_offset_sec=index * 10, end_offset_sec=index * 10 + 10, embedding_option="audio")
-        events.append(pb.CreateEmbeddingResponse(segment=pb.Segment(segment_index=index, audio=audio, vector=vector)))
+        events.append(pb.EmbeddingEvent(segment=pb.Segment(segment_index=index, audio=audio, vector=vector)))
     result = pb.InputResult(
         model_name=bodies.MODEL, dimensions=bodies.DIMENSIONS, segment_count=len(events), attempts=1
     )
-    events.append(pb.CreateEmbeddingResponse(result=result))
-    return [event.SerializeToString() for event in events]
+    events.append(pb.EmbeddingEvent(result=result))
+    return [pb.CreateEmbeddingResponse(events=[event]).SerializeToString() for event in events]
 
 
 def as_array(arrived: Sequence[bytes]) -> Any:
     """Read the vectors like the client."""
     collector = replies.Collector(1, "")
     for data in arrived:
-        event = replies.event(pb.CreateEmbeddingResponse.FromString(data), "")
-        assert event is not None
-        collector.add(event)
+        for event in replies.events(pb.CreateEmbeddingResponse.FromString(data), ""):
+            collector.add(event)
     return collector.embeddings()[0].matrix()
 
 
@@ -57,7 +56,7 @@ def as_list(arrived: Sequence[bytes]) -> list[float]:
     """Read the vectors with the stubs only."""
     values: list[float] = []
     for data in arrived:
-        values.extend(pb.CreateEmbeddingResponse.FromString(data).segment.vector.values)
+        values.extend(pb.CreateEmbeddingResponse.FromString(data).events[0].segment.vector.float_values.values)
     return values
 
 

@@ -17,21 +17,23 @@ _AUDIO = pb.Input(audio=pb.AudioInput(source=pb.MediaSource(url="https://media.e
 _PACKED = pb.VECTOR_ENCODING_FLOAT32_LE  # the encoding that clients request
 
 
-def of(item: pb.Input) -> pb.CreateEmbeddingRequest:
-    """Return a request for one input."""
-    return pb.CreateEmbeddingRequest(model_name=bodies.MODEL, inputs=[item], vector_encoding=_PACKED)
+def of(item: pb.Input, per_message: int = 1) -> pb.CreateEmbeddingRequest:
+    """Return a request for one input, with this many segments in a message."""
+    return pb.CreateEmbeddingRequest(
+        model_name=bodies.MODEL, inputs=[item], vector_encoding=_PACKED, max_segments_per_message=per_message
+    )
 
 
-def text() -> pb.CreateEmbeddingRequest:
-    return of(_TEXT)
+def text(per_message: int = 1) -> pb.CreateEmbeddingRequest:
+    return of(_TEXT, per_message)
 
 
 def text_unary() -> pb.CreateEmbeddingUnaryRequest:
     return pb.CreateEmbeddingUnaryRequest(model_name=bodies.MODEL, inputs=[_TEXT], vector_encoding=_PACKED)
 
 
-def audio() -> pb.CreateEmbeddingRequest:
-    return of(_AUDIO)
+def audio(per_message: int = 1) -> pb.CreateEmbeddingRequest:
+    return of(_AUDIO, per_message)
 
 
 def upload(data: bytes) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
@@ -66,14 +68,22 @@ def check(segments: Sequence[pb.Segment], result: pb.InputResult, expected: int)
     """Raise unless the reply is complete and every number of it is right."""
     if result.HasField("failure") or result.segment_count != expected or len(segments) != expected:
         raise AssertionError(f"{len(segments)} segments of {expected}: {result}")
-    found = np.stack([np.frombuffer(segment.vector.data, "<f4") for segment in segments])
+    found = np.stack([np.frombuffer(segment.vector.float32_le, "<f4") for segment in segments])
     if not np.array_equal(found, bodies.vectors(expected).astype("<f4")):
         raise AssertionError("the numbers are wrong")
 
 
-def check_events(events: Sequence[pb.CreateEmbeddingResponse], expected: int) -> None:
+def check_events(responses: Sequence[pb.CreateEmbeddingResponse], expected: int) -> None:
     """Check the events of a stream in the same way."""
-    check([event.segment for event in events[:-1]], events[-1].result, expected)
+    check(*segments_and_result(responses), expected)
+
+
+def segments_and_result(
+    responses: Sequence[pb.CreateEmbeddingResponse],
+) -> tuple[list[pb.Segment], pb.InputResult]:
+    """Return the segments of a call with one input, and its result, which is the last event."""
+    events = [event for response in responses for event in response.events]
+    return [event.segment for event in events[:-1]], events[-1].result
 
 
 def models() -> pb.ListModelsRequest:

@@ -92,7 +92,7 @@ class Stage:
 
             def asked(method: str, request: Any, connections: int, calls_each: int) -> Served:
                 segments = answer.embeddings[0].segments
-                events = [pb.CreateEmbeddingResponse(segment=segment) for segment in segments]
+                events = [pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(segment=each)]) for each in segments]
                 size = len(requests.framed(*events) if method == STREAM else requests.framed(answer))
                 messages = requests.framed(request)
                 return Served(self.load(f"127.0.0.1:{port}", method, messages, connections, calls_each), size)
@@ -130,6 +130,6 @@ def alone(name: str = "embedwire-bench") -> Iterator[None]:
 async def answer_of(server: Gateway, request: pb.CreateEmbeddingRequest) -> pb.CreateEmbeddingUnaryResponse:
     """Return the answer of a gateway as one message of any size."""
     async with server.stub() as stub:
-        events = [event async for event in stub.CreateEmbedding(request, timeout=60)]
-    segments = [event.segment for event in events[:-1]]
-    return pb.CreateEmbeddingUnaryResponse(embeddings=[pb.InputEmbedding(segments=segments, result=events[-1].result)])
+        responses = [response async for response in stub.CreateEmbedding(request, timeout=60)]
+    segments, result = requests.segments_and_result(responses)
+    return pb.CreateEmbeddingUnaryResponse(embeddings=[pb.InputEmbedding(segments=segments, result=result)])

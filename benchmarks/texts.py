@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import AsyncGenerator
 
 from benchmarks import requests
@@ -83,6 +84,22 @@ async def unary_of(stage: Stage, server: Gateway) -> tuple[Embedding, pb.CreateE
     requests.check(answer.embeddings[0].segments, answer.embeddings[0].result, 1)
     load = stage.load(server.target, UNARY, requests.framed(request), CONNECTIONS, CALLS_EACH)
     return embedding(server, load, len(requests.framed(answer))), answer
+
+
+@contextlib.asynccontextmanager
+async def texts_in_one_message(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
+    """Run a gateway under a load of streamed texts whose segment and result share a message."""
+    async with stage.gateway("text", start) as server:
+        yield await stage.streaming(server, requests.text(per_message=2), 1, CONNECTIONS, CALLS_EACH)
+
+
+@row(21, "one-message", Bound("text in one message ÷ in two, CPU", 1, 0.85, at_most=True))
+async def one_message(stage: Stage) -> Measured:
+    """CPU of a streamed text whose segment and result share a message ÷ of the same in two messages."""
+    subjects = {"one message": texts_in_one_message, "two messages": texts}
+    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
+    one, two = ([sample.cpu or math.nan for sample in found.samples[name]] for name in subjects)
+    return Measured([[cpu / other for cpu, other in zip(one, two, strict=True)]], found.notes())
 
 
 @contextlib.asynccontextmanager

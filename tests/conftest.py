@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
@@ -29,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell without job control starts background commands with SIGINT ignored, and children inherit that, so that
+    # tests of Ctrl-C would fail.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("server_grpc_public_api_only"):
         EVERYWHERE["server_grpc_public_api_only"] = True
 

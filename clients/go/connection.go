@@ -1,21 +1,20 @@
 package embedwire
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"net"
-	"net/netip"
-	"net/url"
+	"errors"
+	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
@@ -23,6 +22,9 @@ import (
 
 // Version is the version of this module, part of the user agent.
 const Version = "0.1.0"
+
+// ErrClosed is the error of the calls of a client that is closed, also of those that were running when it was closed.
+var ErrClosed = errors.New("embedwire: the client is closed")
 
 const (
 	// What a call without a deadline gets by the contract; a client that sets it cannot hang on a dead connection.
@@ -32,6 +34,10 @@ const (
 	longestTimeout = 7 * 24 * time.Hour
 	// A unary answer is at most 4 MiB, and grpc's own limit leaves no room beside it.
 	receiveBytes = 8 << 20
+	// For names with several addresses; grpc's default uses only the first that answers.
+	roundRobin = `{"loadBalancingConfig": [{"round_robin": {}}]}`
+	// How long the answer to a keepalive ping may take before the connection counts as dead.
+	keepaliveTimeout = 20 * time.Second
 )
 
 func (s *settings) dialOptions(target string) []grpc.DialOption {
@@ -44,40 +50,116 @@ func (s *settings) dialOptions(target string) []grpc.DialOption {
 		grpc.WithUserAgent("embedwire-go/" + Version),
 		grpc.WithDisableRetry(), // whatever a resolver says; what never reached the server is still sent again
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytes), grpc.WaitForReady(s.waitForReady)),
+		grpc.WithDefaultServiceConfig(roundRobin),
+	}
+	if s.keepaliveTime > 0 {
+		options = append(options, grpc.WithKeepaliveParams(
+			keepalive.ClientParameters{Time: s.keepaliveTime, Timeout: keepaliveTimeout}))
 	}
 	if isLocal(target) { // credentials for this machine do not go to a proxy of the environment
 		options = append(options, grpc.WithNoProxy())
 	}
-	return options
+	return append(options, s.passedOn...)
 }
 
-// begin gives a call its deadline, its request id and its metadata.
+// connections are those of a client to its target; calls are distributed over them in turn.
+type connections struct {
+	all       []*grpc.ClientConn
+	turn      atomic.Uint32
+	closeOnce sync.Once
+	closed    chan struct{}
+}
+
+func (s *settings) connect(target string) (*connections, error) {
+	found := &connections{closed: make(chan struct{})}
+	for range s.channels {
+		connection, err := grpc.NewClient(target, s.dialOptions(target)...)
+		if err != nil {
+			found.close()
+			return nil, fmt.Errorf("%w: target: %w", ErrArgument, err)
+		}
+		found.all = append(found.all, connection)
+	}
+	return found, nil
+}
+
+func (c *connections) close() {
+	c.closeOnce.Do(func() {
+		close(c.closed) // before the calls end, which look at it
+		for _, connection := range c.all {
+			connection.Close()
+		}
+	})
+}
+
+func (c *connections) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *connections) next() *grpc.ClientConn { return c.all[int(c.turn.Add(1)-1)%len(c.all)] }
+
+// Invoke makes a unary call over the next connection.
+func (c *connections) Invoke(ctx context.Context, method string, args, reply any, options ...grpc.CallOption) error {
+	var trailer metadata.MD
+	err := c.next().Invoke(ctx, method, args, reply, append(options, grpc.Trailer(&trailer))...)
+	return restored(err, trailer)
+}
+
+// NewStream starts a stream over the next connection.
+func (c *connections) NewStream(
+	ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	opened, err := c.next().NewStream(ctx, description, method, options...)
+	return stream{opened}, restored(err, nil)
+}
+
+// A stream restores the error that it ends with.
+type stream struct{ grpc.ClientStream }
+
+func (s stream) RecvMsg(message any) error {
+	err := s.ClientStream.RecvMsg(message)
+	if err == nil {
+		return nil
+	}
+	return restored(err, s.Trailer())
+}
+
+// begin gives a call its deadline, the sooner of this timeout and that of ctx, and its metadata.
 func (c *Client) begin(
-	ctx context.Context, request *pb.CreateEmbeddingRequest,
-) (_ context.Context, requestID string, _ context.CancelCauseFunc) {
-	requestID = cmp.Or(c.call.requestID, newRequestID())
-	pairs := []string{"x-request-id", requestID}
+	ctx context.Context, requestID string, timeout time.Duration,
+) (context.Context, context.CancelCauseFunc) {
+	header, isSet := metadata.FromOutgoingContext(ctx) // a copy
+	if !isSet {
+		header = metadata.MD{}
+	}
+	injectTrace(ctx, header)
+	header.Set("x-request-id", requestID)
 	if c.settings.token != nil {
-		pairs = append(pairs, "authorization", "Bearer "+*c.settings.token)
+		header.Set("authorization", "Bearer "+*c.settings.token)
 	}
 	if c.settings.upstreamAPIKey != nil {
-		pairs = append(pairs, "x-upstream-api-key", *c.settings.upstreamAPIKey)
+		header.Set("x-upstream-api-key", *c.settings.upstreamAPIKey)
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, pairs...)
-	ctx, stop := context.WithTimeout(ctx, c.limit(ctx, request)) // the sooner of this and what ctx has
+	if _, isSet := ctx.Deadline(); isSet {
+		timeout = longestTimeout
+	}
+	ctx, stop := context.WithTimeout(metadata.NewOutgoingContext(ctx, header), timeout)
 	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, requestID, func(cause error) { cancel(cause); stop() }
+	return ctx, func(cause error) { cancel(cause); stop() }
 }
 
-func (c *Client) limit(ctx context.Context, request *pb.CreateEmbeddingRequest) time.Duration {
-	if _, isSet := ctx.Deadline(); isSet {
-		return longestTimeout
-	}
+// timeoutOf is the time of a call whose context has no deadline.
+func (c *Client) timeoutOf(request *pb.CreateEmbeddingRequest) time.Duration {
 	if c.settings.timeout != nil {
 		return min(*c.settings.timeout, longestTimeout)
 	}
 	isAudio := func(input *pb.Input) bool { return input.GetAudio() != nil }
-	if slices.ContainsFunc(request.GetInputs(), isAudio) {
+	if slices.ContainsFunc(request.Inputs, isAudio) {
 		return audioTimeout
 	}
 	return textTimeout
@@ -87,39 +169,4 @@ func newRequestID() string {
 	random := make([]byte, 8)
 	rand.Read(random) // never fails, since Go 1.24
 	return hex.EncodeToString(random)
-}
-
-func checkTarget(target string) error {
-	if target == "" || strings.ContainsAny(target, " \t\r\n") {
-		return refusal("target: must be HOST:PORT, or another gRPC name, without spaces")
-	}
-	if strings.HasPrefix(target, "http://") || strings.HasPrefix(target, "https://") {
-		return refusal("target: must be HOST:PORT without http://; TLS is chosen by WithTLS")
-	}
-	if port, err := strconv.Atoi(target[strings.LastIndex(target, ":")+1:]); err == nil && port > 65535 {
-		return refusal("target: there is no port %d", port)
-	}
-	return nil
-}
-
-// isLocal tells whether what is sent there stays on this machine. Names other than localhost do not count.
-func isLocal(target string) bool {
-	address := target
-	if parsed, err := url.Parse(target); err == nil {
-		switch parsed.Scheme {
-		case "unix", "unix-abstract":
-			return true
-		case "dns", "passthrough":
-			if parsed.Host != "" { // a name server of the caller's choice, which decides what a name means
-				return false
-			}
-			address = strings.TrimPrefix(parsed.Path, "/") + parsed.Opaque
-		}
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = strings.Trim(address, "[]") // without a port
-	}
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

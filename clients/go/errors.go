@@ -2,6 +2,7 @@ package embedwire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,49 +11,68 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Kind says whose fault an [Error] is. errors.Is(err, embedwire.RefusedError) asks for one.
+// ErrArgument is wrapped by every error of an argument that cannot be used. Nothing was sent then.
+var ErrArgument = errors.New("embedwire: invalid argument")
+
+func refusal(format string, values ...any) error {
+	return fmt.Errorf("%w: %s", ErrArgument, fmt.Sprintf(format, values...))
+}
+
+// Kind says which party an [Error] comes from. Each kind is a target of errors.Is.
 type Kind string
 
+// The kinds of errors. ErrDeadlineExceeded is also an ErrRequest and a context.DeadlineExceeded.
 const (
-	RequestError          Kind = "RequestError"          // the caller can mend the request, its files or credentials
-	DeadlineExceededError Kind = "DeadlineExceededError" // the time of the call is up; also a context.DeadlineExceeded
-	RefusedError          Kind = "RefusedError"          // a policy of the server; later, or elsewhere, it may work
-	UpstreamError         Kind = "UpstreamError"         // the upstream failed, or refused the server
-	GatewayError          Kind = "GatewayError"          // the server failed, or this client does not understand it
-	UnreachableError      Kind = "UnreachableError"      // no server answered, or it is shutting down
+	ErrRequest          Kind = "RequestError"          // the caller can correct the request, its files or credentials
+	ErrDeadlineExceeded Kind = "DeadlineExceededError" // the time of the call is over
+	ErrRefused          Kind = "RefusedError"          // a policy of the server rejected it; it may be accepted later
+	ErrUpstream         Kind = "UpstreamError"         // the upstream failed, or rejected the server
+	ErrGateway          Kind = "GatewayError"          // the server failed, or this client does not understand it
+	ErrTransport        Kind = "TransportError"        // gRPC, or a proxy between, ended the call
 )
 
 // Error makes a Kind a target of errors.Is.
 func (k Kind) Error() string { return string(k) }
 
-// An Error says why a call or an input failed.
+// An Error says why a call or an input failed. As JSON it has the names of the contract's Failure.
+//
+// Without a Reason, gRPC itself or an intermediary ended the call; the server may or may not have worked on it.
 type Error struct {
-	Kind       Kind
-	Code       codes.Code       // the gRPC status code
-	Reason     string           // from the contract's list, for instance "INPUT_REJECTED"; empty if gRPC ended the call
-	Message    string           // one sentence for a developer, not meant to be parsed
-	Violations []FieldViolation // which fields of the request are at fault; at most 20, then how many more
-	RetryDelay *time.Duration   // how long to wait before another try; nil if waiting is not known to help
-	Quotas     []QuotaViolation // which quotas were hit
-	Upstream   *UpstreamReply   // what the upstream said; nil if it said nothing
-	Cause      string           // why the upstream could not be reached, for instance "connection_refused"; or empty
-	Attempts   int              // how many upstream requests were made; 0 if none was, or if it is not known
-	RequestID  string           // the id of the call, under which the server's log has the details
+	Kind       Kind             `json:"kind"`
+	Code       codes.Code       `json:"code"`                       // the gRPC status code
+	Reason     string           `json:"reason"`                     // from the contract's list, for instance "INPUT_REJECTED"
+	Message    string           `json:"message"`                    // one sentence for a developer, not meant to be parsed
+	Violations []FieldViolation `json:"field_violations,omitempty"` // which fields of the request are at fault; at most 20
+	RetryDelay *time.Duration   `json:"retry_delay,omitempty"`      // when to try again; nil if that is not known to help
+	Quotas     []QuotaViolation `json:"quota_violations,omitempty"` // which quotas were hit
+	Upstream   *UpstreamReply   `json:"upstream_error,omitempty"`   // what the upstream said; nil if it said nothing
+	Cause      string           `json:"cause,omitempty"`            // why the upstream could not be reached, or empty
+	Attempts   int              `json:"attempts"`                   // how many upstream requests were made, if that is known
+	RequestID  string           `json:"request_id,omitempty"`       // the id of the call in the server's log
+
+	said  *status.Status // with all details as they were received
+	cause error          // the error of a file that could not be read
 }
 
 // A FieldViolation is one faulty field: its path, for instance "inputs[2].audio.source.url", and what to do.
-type FieldViolation struct{ Field, Description string }
+type FieldViolation struct {
+	Field       string `json:"field"`
+	Description string `json:"description"`
+}
 
 // A QuotaViolation is one quota that was hit: what it counts for, for instance "modality:audio", and its limit.
-type QuotaViolation struct{ Subject, Description string }
+type QuotaViolation struct {
+	Subject     string `json:"subject"`
+	Description string `json:"description"`
+}
 
 // An UpstreamReply is what the upstream said of a failure, cut to 1 KB and without control characters.
 type UpstreamReply struct {
-	HTTPStatus       int
-	Code             string            // for instance "parameter_invalid"; empty if it gave none
-	Message          string            // empty if it gave none
-	DocsURL          string            // where it documents the error; empty if it does not say
-	RateLimitHeaders map[string]string // those of the reply, with lower-case names
+	HTTPStatus       int               `json:"http_status"`
+	Code             string            `json:"code"`               // for instance "parameter_invalid"; empty if it gave none
+	Message          string            `json:"message"`            // empty if it gave none, or the same as the failure
+	DocsURL          string            `json:"docs_url"`           // where it documents the error; empty if it does not say
+	RateLimitHeaders map[string]string `json:"rate_limit_headers"` // those of the reply, with lower-case names
 }
 
 // Error is the reason, or else the code, the message and the request id.
@@ -72,16 +92,26 @@ func (e *Error) GoString() string {
 // Is compares with a [Kind], with context.DeadlineExceeded and with context.Canceled.
 func (e *Error) Is(target error) bool {
 	switch target {
+	case ErrRequest:
+		return e.Kind == ErrRequest || e.Kind == ErrDeadlineExceeded
 	case context.DeadlineExceeded:
-		return e.Kind == DeadlineExceededError
+		return e.Kind == ErrDeadlineExceeded
 	case context.Canceled:
 		return e.Code == codes.Canceled
 	}
 	return target == e.Kind
 }
 
-// GRPCStatus makes status.Code and status.FromError understand it.
-func (e *Error) GRPCStatus() *status.Status { return status.New(e.Code, e.Message) }
+// Unwrap is the error of a file that could not be read, in the results of [Client.Map]; else nil.
+func (e *Error) Unwrap() error { return e.cause }
+
+// GRPCStatus makes status.Code and status.FromError work, with all details that were received.
+func (e *Error) GRPCStatus() *status.Status {
+	if e.said == nil {
+		return status.New(e.Code, e.Message)
+	}
+	return e.said
+}
 
 func (e *Error) name() string {
 	if e.Reason != "" {

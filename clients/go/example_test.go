@@ -9,6 +9,9 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
 	"github.com/embedwire/embedwire/clients/go"
 )
 
@@ -51,13 +54,32 @@ func ExampleClient_Stream() {
 	}
 }
 
-func ExampleNewClient() {
-	client, err := embedwire.NewClient("embed.internal:443",
-		embedwire.WithTLS(&tls.Config{}), embedwire.WithToken(os.Getenv("EMBEDWIRE_TOKEN")))
+func ExampleClient_Map() {
+	client, err := embedwire.NewClient("127.0.0.1:50051")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer client.Close()
+	documents := func(yield func(embedwire.Input) bool) {
+		for number := range 100 {
+			if !yield(embedwire.Text{Key: fmt.Sprint(number), Value: fmt.Sprint("document ", number)}) {
+				return
+			}
+		}
+	}
+	vectors := map[string][]float32{}
+	for embedding, err := range client.Map(context.Background(), "marengo3.0", documents) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		vector, err := embedding.Vector()
+		if err != nil {
+			log.Println(embedding.Result.InputKey, err)
+			continue
+		}
+		vectors[embedding.Result.InputKey] = vector
+	}
+	fmt.Println(len(vectors), "documents")
 }
 
 func ExampleError() {
@@ -75,6 +97,36 @@ func ExampleError() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Microsecond)
 	defer cancel()
-	_, err = client.EmbedUnary(ctx, "marengo3.0", embedwire.Text{Value: "too late"})
-	fmt.Println(errors.Is(err, context.DeadlineExceeded), errors.Is(err, embedwire.RequestError))
+	_, err = client.Embed(ctx, "marengo3.0", embedwire.Text{Value: "too late"})
+	fmt.Println(errors.Is(err, embedwire.ErrDeadlineExceeded), errors.Is(err, embedwire.ErrRequest))
+}
+
+func ExampleWithDialOptions() {
+	addTeam := func(
+		ctx context.Context, method string, request, reply any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker,
+		options ...grpc.CallOption,
+	) error {
+		ctx = metadata.AppendToOutgoingContext(ctx, "x-team", "search")
+		return invoke(ctx, method, request, reply, connection, options...)
+	}
+	client, err := embedwire.NewClient("127.0.0.1:50051",
+		embedwire.WithDialOptions(grpc.WithUnaryInterceptor(addTeam)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	models, err := client.Models(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(models[0].Name, models[0].Dimensions)
+}
+
+func ExampleNewClient() {
+	client, err := embedwire.NewClient("embed.internal:443",
+		embedwire.WithTLS(&tls.Config{}), embedwire.WithToken(os.Getenv("EMBEDWIRE_TOKEN")))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
 }

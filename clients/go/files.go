@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
 // A file is what there is to read of an image or an audio.
@@ -14,6 +16,53 @@ type file struct {
 	source    Source
 	name      string
 	mediaType string
+	canRewind bool  // whether a reader can be read again; see mark
+	start     int64 // where it begins then
+}
+
+var errGrown = errors.New("the file has grown while it was read")
+
+// mark remembers where a reader begins, if it can be moved back there.
+func (f *file) mark() {
+	if seeker, ok := f.source.reader.(io.Seeker); ok {
+		var err error
+		f.start, err = seeker.Seek(0, io.SeekCurrent)
+		f.canRewind = err == nil // a pipe is an *os.File, too
+	}
+}
+
+// rewind moves a reader back to where mark found it.
+func (f *file) rewind() bool {
+	if !f.canRewind {
+		return false
+	}
+	_, err := f.source.reader.(io.Seeker).Seek(f.start, io.SeekStart)
+	return err == nil
+}
+
+// locate is the source of the file for the contract, with the bytes themselves if there is room for them, and how many
+// bytes of that room it takes. It is nil for no file, as texts have it, and for one without a source.
+func (f *file) locate(room int64) (_ *pb.MediaSource, taken int64, _ error) {
+	switch {
+	case f == nil || f.source.kind == noSource || f.source.kind == readerSource && f.source.reader == nil:
+		return nil, 0, nil
+	case f.source.kind == urlSource:
+		return &pb.MediaSource{Source: &pb.MediaSource_Url{Url: f.source.text}}, 0, nil
+	}
+	size, err := f.size()
+	if err != nil {
+		return nil, 0, err
+	}
+	if size < 0 || size > room {
+		announced := &pb.UploadSource{FileName: f.name, MediaType: f.mediaType}
+		if size >= 0 {
+			announced.SizeBytes = &size
+		}
+		return &pb.MediaSource{Source: &pb.MediaSource_Upload{Upload: announced}}, 0, nil
+	}
+	data, err := f.whole(size)
+	source := &pb.FileSource{Data: data, FileName: f.name, MediaType: f.mediaType}
+	return &pb.MediaSource{Source: &pb.MediaSource_File{File: source}}, size, err
 }
 
 // size is how many bytes there are; -1 where that cannot be known before they are read.
@@ -58,7 +107,7 @@ func (f *file) whole(size int64) ([]byte, error) {
 	defer reader.Close()
 	data, err := io.ReadAll(io.LimitReader(reader, size+1))
 	if err == nil && int64(len(data)) > size {
-		err = &fs.PathError{Op: "read", Path: f.source.text, Err: errors.New("the file has grown while it was read")}
+		err = &fs.PathError{Op: "read", Path: f.source.text, Err: errGrown}
 	}
 	return data, err
 }

@@ -78,7 +78,8 @@ const (
 // URL is a file at an absolute http or https URL, which the upstream fetches.
 func URL(url string) Source { return Source{kind: urlSource, text: url} }
 
-// Path is a local file. It is opened when its turn comes to be sent.
+// Path is a local file. It is opened when its turn comes to be sent. Nothing can end the opening of a named pipe before
+// another process opens it to write, so that a call that is left before keeps a thread until then.
 func Path(path string) Source { return Source{kind: pathSource, text: path} }
 
 // Data is the bytes of a file themselves.
@@ -134,7 +135,7 @@ func newFile(source Source, name, mediaType string) *file {
 	if mediaType == "" {
 		mediaType = mediaTypes[strings.ToLower(filepath.Ext(name))]
 	}
-	return &file{source, name, mediaType}
+	return &file{source: source, name: name, mediaType: mediaType}
 }
 
 func (s Source) name() string {

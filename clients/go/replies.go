@@ -5,30 +5,25 @@ import (
 	"fmt"
 	"math"
 
-	"google.golang.org/grpc/codes"
-
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// next is the next event; nil for one that this client does not know, which the contract tells it to ignore.
-func next(receive func() (response, error), requestID string) (Event, error) {
-	message, err := receive()
-	switch {
-	case err != nil:
-		return nil, err
-	case message.GetSegment() != nil:
-		return segment(message.GetSegment(), requestID)
-	case message.GetResult() != nil:
-		return result(message.GetResult(), requestID), nil
+// eventOf decodes an event. It is nil for one that this client does not know; the contract says to ignore it.
+func eventOf(message *pb.EmbeddingEvent, requestID string) (Event, error) {
+	switch event := message.GetEvent().(type) {
+	case *pb.EmbeddingEvent_Segment:
+		return segmentOf(event.Segment, requestID)
+	case *pb.EmbeddingEvent_Result:
+		return resultOf(event.Result, requestID), nil
 	}
 	return nil, nil
 }
 
-// segment returns an interface, so that no nil *Segment can look like an event.
-func segment(message *pb.Segment, requestID string) (Event, error) {
+// segmentOf returns an interface, so that no nil *Segment can look like an event.
+func segmentOf(message *pb.Segment, requestID string) (Event, error) {
 	vector, ok := decode(message.GetVector())
 	if !ok {
-		return nil, broken(requestID, "the server sent a vector that cannot be read")
+		return nil, broken(requestID, "the server sent a vector in a form that this client cannot read")
 	}
 	found := &Segment{
 		InputIndex: int(message.InputIndex), InputKey: message.InputKey, SegmentIndex: int(message.SegmentIndex),
@@ -48,23 +43,22 @@ func segment(message *pb.Segment, requestID string) (Event, error) {
 	return found, nil
 }
 
-// decode reads a vector of either encoding of the contract.
+// decode reads a vector in either form of the contract.
 func decode(message *pb.Vector) (vector []float32, ok bool) {
-	data := message.GetData()
-	switch message.GetEncoding() {
-	case pb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE:
-		vector = make([]float32, len(data)/4)
+	switch form := message.GetForm().(type) {
+	case *pb.Vector_FloatValues:
+		return form.FloatValues.GetValues(), true
+	case *pb.Vector_Float32Le:
+		vector = make([]float32, len(form.Float32Le)/4)
 		for index := range vector {
-			vector[index] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*index:]))
+			vector[index] = math.Float32frombits(binary.LittleEndian.Uint32(form.Float32Le[4*index:]))
 		}
-		return vector, len(data)%4 == 0
-	case pb.VectorEncoding_VECTOR_ENCODING_UNSPECIFIED, pb.VectorEncoding_VECTOR_ENCODING_FLOAT_VALUES:
-		return message.GetValues(), true
+		return vector, len(form.Float32Le)%4 == 0
 	}
 	return nil, false
 }
 
-func result(message *pb.InputResult, requestID string) *Result {
+func resultOf(message *pb.InputResult, requestID string) *Result {
 	timings := message.GetTimings()
 	found := &Result{
 		InputIndex: int(message.InputIndex), InputKey: message.InputKey, ModelName: message.ModelName,
@@ -78,8 +72,8 @@ func result(message *pb.InputResult, requestID string) *Result {
 		Upstream: message.Upstream, RequestID: requestID,
 	}
 	if message.Failure != nil {
-		failure := fromFailure(message.Failure)
-		failure.Attempts, failure.RequestID = found.Attempts, requestID
+		failure := fromFailure(message.Failure, requestID)
+		failure.Attempts = found.Attempts
 		found.Err = failure
 	}
 	return found
@@ -87,24 +81,15 @@ func result(message *pb.InputResult, requestID string) *Result {
 
 // collect adds an event to the embeddings of its call, and drops the segments of an input that failed.
 func collect(collected []Embedding, event Event, requestID string) error {
-	at := func(index int) (*Embedding, error) {
-		if index >= len(collected) {
-			return nil, broken(requestID, fmt.Sprintf("the server answered inputs[%d], which does not exist", index))
-		}
-		return &collected[index], nil
+	index := event.inputIndex()
+	if index < 0 || index >= len(collected) {
+		return broken(requestID, fmt.Sprintf("the server answered inputs[%d], which does not exist", index))
 	}
+	embedding := &collected[index]
 	switch event := event.(type) {
 	case *Segment:
-		embedding, err := at(event.InputIndex)
-		if err != nil {
-			return err
-		}
 		embedding.Segments = append(embedding.Segments, event)
 	case *Result:
-		embedding, err := at(event.InputIndex)
-		if err != nil {
-			return err
-		}
 		if embedding.Result = event; event.Err != nil {
 			embedding.Segments = nil
 		}
@@ -112,43 +97,21 @@ func collect(collected []Embedding, event Event, requestID string) error {
 	return nil
 }
 
-// unary is the whole answer of a unary call, in the order of the request.
-func unary(reply *pb.CreateEmbeddingUnaryResponse, inputs int, requestID string) ([]Embedding, error) {
-	if len(reply.Embeddings) != inputs {
-		return nil, broken(requestID, fmt.Sprintf("the server answered %d of %d inputs", len(reply.Embeddings), inputs))
-	}
-	found := make([]Embedding, inputs)
-	for index, message := range reply.Embeddings {
-		if message.Result == nil {
-			return nil, broken(requestID, fmt.Sprintf("the server answered without a result for inputs[%d]", index))
-		}
-		found[index].Result = result(message.Result, requestID)
-		for _, each := range message.Segments {
-			event, err := segment(each, requestID)
-			if err != nil {
-				return nil, err
-			}
-			found[index].Segments = append(found[index].Segments, event.(*Segment))
-		}
-	}
-	return found, nil
-}
-
-func model(message *pb.Model) Model {
+func modelOf(message *pb.Model) Model {
 	found := Model{Name: message.Name, Aliases: message.Aliases, Dimensions: int(message.Dimensions)}
 	if text := message.Text; text != nil {
-		found.Text = &TextSupport{MaxTokens: int(text.MaxTokens), MaxBytes: int64(text.MaxBytes)}
+		found.Text = &TextSupport{MaxTokens: int(text.MaxTokens), MaxBytes: text.MaxBytes}
 		for _, number := range text.Truncates {
 			found.Text.Truncates = append(found.Text.Truncates, truncate(number))
 		}
 	}
 	if image := message.Image; image != nil {
 		found.Image = &ImageSupport{
-			MediaTypes: image.MediaTypes, MaxBytes: int64(image.MaxBytes), MinSidePx: int(image.MinSidePx),
+			MediaTypes: image.MediaTypes, MaxBytes: image.MaxBytes, MinSidePx: int(image.MinSidePx),
 		}
 	}
 	if audio := message.Audio; audio != nil {
-		found.Audio = &AudioSupport{MediaTypes: audio.MediaTypes, MaxBytes: int64(audio.MaxBytes)}
+		found.Audio = &AudioSupport{MediaTypes: audio.MediaTypes, MaxBytes: audio.MaxBytes}
 	}
 	return found
 }
@@ -159,8 +122,4 @@ func truncate(number pb.Truncate) Truncate {
 		return truncates[number]
 	}
 	return Truncate(number.String())
-}
-
-func broken(requestID, message string) *Error {
-	return newError(Error{Code: codes.Internal, Reason: "INTERNAL", Message: message, RequestID: requestID})
 }

@@ -1,6 +1,8 @@
 package embedwire
 
 import (
+	"cmp"
+	"fmt"
 	"unicode/utf8"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
@@ -9,91 +11,113 @@ import (
 const (
 	// Above this, files are uploaded in chunks; the contract recommends it.
 	inlineBytes = 1 << 20
-	// What one message may hold, less room for everything else in it.
-	messageBytes = 16<<20 - 1<<20
+	// The most segments of one message that the server sends.
+	segmentsPerMessage = 100
 )
 
-// A plan is a request and the files that follow it in chunks.
+// A plan is the request of one call, and the files that follow it in chunks.
 type plan struct {
-	request *pb.CreateEmbeddingRequest
-	uploads []*upload
+	request   *pb.CreateEmbeddingRequest
+	requestID string
+	uploads   []*upload
+	room      int64         // the bytes of files that the request can still hold
+	isUnary   bool          // whether CreateEmbeddingUnary is called
+	stopped   chan struct{} // closed when no file is read any more; nil if the call uploads nothing
 }
 
-// plan decides for each file whether it travels in the request, which has room for so many bytes of them.
-func (c *call) plan(model string, inputs []Input, room int64) (*plan, error) {
-	if c.err != nil {
-		return nil, c.err
+// newPlan is a plan without inputs.
+func (c *Client) newPlan(model string) (*plan, error) {
+	if c.connections.isClosed() {
+		return nil, ErrClosed
 	}
-	planned := &plan{request: &pb.CreateEmbeddingRequest{
-		ModelName: model, VectorEncoding: pb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE, MaxRetries: c.maxRetries,
-	}}
-	if c.encoding != pb.VectorEncoding_VECTOR_ENCODING_UNSPECIFIED {
-		planned.request.VectorEncoding = c.encoding
+	if err := c.settings.err; err != nil {
+		return nil, err
 	}
 	if !utf8.ValidString(model) {
 		return nil, refusal("model: must be UTF-8")
 	}
+	request := &pb.CreateEmbeddingRequest{
+		ModelName: model, VectorEncoding: c.settings.encoding, MaxRetries: c.settings.maxRetries,
+		MaxSegmentsPerMessage: segmentsPerMessage,
+	}
+	return &plan{request: request, requestID: cmp.Or(c.settings.requestID, newRequestID()), room: inlineBytes}, nil
+}
+
+// plan is the plan of a call with these inputs.
+func (c *Client) plan(model string, inputs []Input) (*plan, error) {
+	planned, err := c.newPlan(model)
+	if err != nil {
+		return nil, err
+	}
 	for index, input := range inputs {
-		message, used, err := planned.add(index, input, room)
+		if input == nil {
+			return nil, notAnInput(index)
+		}
+		err := planned.add(input, input.file())
+		if fault, ok := err.(*fault); ok {
+			return nil, refusal("inputs[%d]%s: %s", index, fault.field, fault.description)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if err := check(index, message); err != nil {
-			return nil, err
-		}
-		planned.request.Inputs = append(planned.request.Inputs, message)
-		room -= used
 	}
 	return planned, nil
 }
 
-// add makes the message of an input, and tells how many bytes of its file are in it.
-func (p *plan) add(index int, input Input, room int64) (_ *pb.Input, used int64, _ error) {
-	if input == nil {
-		return nil, 0, refusal("inputs[%d]: must be a Text, an Image or an Audio, got nil", index)
-	}
-	file := input.file()
-	switch {
-	case file == nil:
-		return input.message(nil), 0, nil
-	case file.source.kind == noSource || file.source.kind == readerSource && file.source.reader == nil:
-		return nil, 0, refusal("inputs[%d]: has no source; give a URL, Path, Data or Reader", index)
-	case file.source.kind == urlSource:
-		return input.message(&pb.MediaSource{Source: &pb.MediaSource_Url{Url: file.source.text}}), 0, nil
-	}
-	size, err := file.size()
-	if err != nil {
-		return nil, 0, err
-	}
-	if size < 0 || size > room {
-		p.uploads = append(p.uploads, &upload{index: index, file: file})
-		announced := &pb.UploadSource{FileName: file.name, MediaType: file.mediaType}
-		if size >= 0 {
-			announced.SizeBytes = &size
-		}
-		return input.message(&pb.MediaSource{Source: &pb.MediaSource_Upload{Upload: announced}}), 0, nil
-	}
-	data, err := file.whole(size)
-	source := &pb.FileSource{Data: data, FileName: file.name, MediaType: file.mediaType}
-	return input.message(&pb.MediaSource{Source: &pb.MediaSource_File{File: source}}), size, err
+func notAnInput(index int) error {
+	return refusal("inputs[%d]: must be a Text, an Image or an Audio, got nil", index)
 }
 
-// check finds what protobuf could not write.
-func check(index int, message *pb.Input) error {
-	if message.GetText().GetTruncate() < 0 {
-		return refusal("inputs[%d]: there is no such Truncate", index)
+// A fault is that of an input which cannot be encoded: which of its fields, and why.
+type fault struct{ field, description string }
+
+func (f *fault) Error() string { return fmt.Sprintf("%s: %s", f.field, f.description) }
+
+// add encodes an input, whose file is nil if it is a text. An error that is no fault is one of the file.
+func (p *plan) add(input Input, file *file) error {
+	source, size, err := file.locate(p.room)
+	if err != nil {
+		return err
 	}
-	source := message.GetImage().GetSource()
-	if audio := message.GetAudio(); audio != nil {
-		source = audio.GetSource()
+	message := input.message(source)
+	if err := check(message); err != nil {
+		return err
+	}
+	if announced := source.GetUpload(); announced != nil {
+		p.uploads = append(p.uploads, &upload{index: len(p.request.Inputs), file: file, isSized: announced.SizeBytes != nil})
+	}
+	p.room -= size
+	p.request.Inputs = append(p.request.Inputs, message)
+	return nil
+}
+
+// check finds what protobuf could not write, and what is missing.
+func check(message *pb.Input) error {
+	if message.GetText().GetTruncate() < 0 {
+		return &fault{".text.truncate", "there is no such Truncate"}
+	}
+	source, field := sourceOf(message)
+	if field != "" && source == nil {
+		return &fault{field, "is missing; give a URL, Path, Data or Reader"}
 	}
 	for _, text := range []string{
 		message.Key, message.GetText().GetValue(), source.GetUrl(), source.GetFile().GetFileName(),
 		source.GetFile().GetMediaType(), source.GetUpload().GetFileName(), source.GetUpload().GetMediaType(),
 	} {
 		if !utf8.ValidString(text) {
-			return refusal("inputs[%d]: every string must be UTF-8", index)
+			return &fault{"", "every string must be UTF-8"}
 		}
 	}
 	return nil
+}
+
+// sourceOf is the source of an image or an audio, and its path within the input; "" for a text.
+func sourceOf(message *pb.Input) (source *pb.MediaSource, field string) {
+	switch modality := message.Modality.(type) {
+	case *pb.Input_Image:
+		return modality.Image.Source, ".image.source"
+	case *pb.Input_Audio:
+		return modality.Audio.Source, ".audio.source"
+	}
+	return nil, ""
 }

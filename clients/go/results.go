@@ -6,10 +6,10 @@ import (
 )
 
 // An Event is a [*Segment] or a [*Result].
-type Event interface{ isEvent() }
+type Event interface{ inputIndex() int }
 
-func (*Segment) isEvent() {}
-func (*Result) isEvent()  {}
+func (s *Segment) inputIndex() int { return s.InputIndex }
+func (r *Result) inputIndex() int  { return r.InputIndex }
 
 // Modality says what a segment is a part of.
 type Modality string
@@ -24,14 +24,14 @@ const (
 
 // A Segment is one vector of one input. It is provisional: a failed [Result] of the same input voids it.
 type Segment struct {
-	InputIndex      int       // which input it belongs to, counted from 0
-	InputKey        string    // the key of that input
-	SegmentIndex    int       // its position among the segments of the input, counted from 0
-	Modality        Modality  // what it is a part of
-	Vector          []float32 // the embedding
-	StartOffsetSec  float64   // start of the window in seconds from the beginning of the file; 0 unless audio
-	EndOffsetSec    *float64  // end of the window; nil unless audio, or if the upstream does not tell
-	EmbeddingOption string    // what of the audio was embedded, in the upstream's words, for instance "transcription"
+	InputIndex      int       `json:"input_index"`              // which input it belongs to, counted from 0
+	InputKey        string    `json:"input_key"`                // the key of that input
+	SegmentIndex    int       `json:"segment_index"`            // its position among the segments of the input, from 0
+	Modality        Modality  `json:"modality"`                 // what it is a part of
+	Vector          []float32 `json:"vector"`                   // the embedding
+	StartOffsetSec  float64   `json:"start_offset_sec"`         // start of the window in the file; 0 unless audio
+	EndOffsetSec    *float64  `json:"end_offset_sec,omitempty"` // end of the window; nil unless audio, or if it is not known
+	EmbeddingOption string    `json:"embedding_option"`         // what of the audio was embedded, for instance "transcription"
 }
 
 // Format shows neither key nor vector, whatever the verb.
@@ -42,20 +42,20 @@ func (s *Segment) Format(state fmt.State, _ rune) {
 
 // A Result is the end of one input, after its last segment. With an error, its segments are void.
 type Result struct {
-	InputIndex       int      // which input, counted from 0
-	InputKey         string   // the key of that input
-	ModelName        string   // the model as the upstream names it; empty if the input failed
-	Dimensions       int      // length of each vector; 0 if the input failed
-	SegmentCount     int      // how many segments were sent for this input
-	InputURL         string   // the URL of the media, in the upstream's words; empty for anything else
-	InputFilename    string   // the name of the file, in the upstream's words; empty for anything else
-	Truncated        *bool    // whether the input was cut; nil if the upstream does not tell
-	MediaDurationSec *float64 // length of the audio in seconds; nil if the upstream does not tell
-	Attempts         int      // how many upstream requests were made
-	Timings          Timings  // where the time went
-	Upstream         string   // "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are made up
-	RequestID        string   // the id of the call, under which the server's log has the details
-	Err              error    // why the input failed, an *Error; nil means success
+	InputIndex       int      `json:"input_index"`                  // which input, counted from 0
+	InputKey         string   `json:"input_key"`                    // the key of that input
+	ModelName        string   `json:"model_name"`                   // the model as the upstream names it; empty if the input failed
+	Dimensions       int      `json:"dimensions"`                   // length of each vector; 0 if the input failed
+	SegmentCount     int      `json:"segment_count"`                // how many segments were sent for this input
+	InputURL         string   `json:"input_url,omitempty"`          // the URL of the media, in the upstream's words
+	InputFilename    string   `json:"input_filename,omitempty"`     // the name of the file, in the upstream's words
+	Truncated        *bool    `json:"truncated,omitempty"`          // whether the input was cut; nil if that is not known
+	MediaDurationSec *float64 `json:"media_duration_sec,omitempty"` // length of the audio; nil if that is not known
+	Attempts         int      `json:"attempts"`                     // how many upstream requests were made
+	Timings          Timings  `json:"timings"`                      // where the time went
+	Upstream         string   `json:"upstream"`                     // "twelvelabs", "sandbox" (vectors are made up) or "custom"
+	RequestID        string   `json:"request_id"`                   // the id of the call in the server's log
+	Err              error    `json:"failure,omitempty"`            // why the input failed, an *Error; nil means success
 }
 
 // Format shows neither key nor name, whatever the verb.
@@ -63,18 +63,18 @@ func (r *Result) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Result(inputs[%d], %d segments, failed: %t)", r.InputIndex, r.SegmentCount, r.Err != nil)
 }
 
-// Timings says where the time of one input went.
+// Timings says where the time of one input went. As JSON they are nanoseconds.
 type Timings struct {
-	Queue    time.Duration // waiting for a turn within the server
-	Upload   time.Duration // waiting for the bytes of an upload
-	Upstream time.Duration // waiting for the upstream, over all attempts
-	Decode   time.Duration // decoding the upstream's reply
+	Queue    time.Duration `json:"queue"`    // waiting for a turn within the server
+	Upload   time.Duration `json:"upload"`   // waiting for the bytes of an upload
+	Upstream time.Duration `json:"upstream"` // waiting for the upstream, over all attempts
+	Decode   time.Duration `json:"decode"`   // decoding the upstream's reply
 }
 
 // An Embedding is everything of one input.
 type Embedding struct {
-	Result   *Result    // how it ended
-	Segments []*Segment // its segments in their order; none if the input failed
+	Result   *Result    `json:"result"`   // how it ended
+	Segments []*Segment `json:"segments"` // its segments in their order; none if the input failed
 }
 
 // Vector is the only vector, as texts and images have it. The failure of the input is the error; so is it that there

@@ -9,11 +9,17 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-const defaultChunkBytes = 256 << 10
+const (
+	defaultChunkBytes = 256 << 10
+	// A message has at most 16 MiB; this leaves room for everything else in it.
+	mostChunkBytes = 16<<20 - 1<<20
+)
 
 type upload struct {
 	index      int
 	file       *file
+	isSized    bool // whether its size was known, as that of a regular file and of bytes
+	isBegun    bool // whether some of it may have been read; the sender's, until it has stopped
 	isAnswered atomic.Bool
 }
 
@@ -26,64 +32,62 @@ func (p *plan) answered(index int) {
 	}
 }
 
-// response is a message of either streaming call.
-type response interface {
-	GetSegment() *pb.Segment
-	GetResult() *pb.InputResult
-}
-
-// open starts the call, and its upload if there is one, and returns what receives the answers.
-func (c *Client) open(
-	ctx context.Context, planned *plan, cancel context.CancelCauseFunc,
-) (func() (response, error), error) {
-	if len(planned.uploads) == 0 {
-		return c.ask(ctx, planned.request)
-	}
+// upload starts a call with uploads, whose files are sent while its answers are received.
+func (c *Client) upload(ctx context.Context, planned *plan, cancel context.CancelCauseFunc) (receiver, error) {
 	stream, err := c.stub.CreateEmbeddingFromUpload(ctx)
 	if err != nil {
 		return nil, err
 	}
+	planned.stopped = make(chan struct{})
 	go func() {
+		defer close(planned.stopped)
 		var unreadable *fileError
-		if err := planned.send(stream, c.call.chunkBytes); errors.As(err, &unreadable) {
+		if err := planned.send(ctx, stream, c.settings.chunkBytes); errors.As(err, &unreadable) {
 			cancel(unreadable) // every other error comes out of Recv too
 		}
 	}()
-	return func() (response, error) { return stream.Recv() }, nil
+	return func() ([]*pb.EmbeddingEvent, error) {
+		message, err := stream.Recv()
+		return message.GetEvents(), err
+	}, nil
 }
 
-// fileError is the cause by which a call ends whose file cannot be read.
-type fileError struct{ error }
+// A fileError is the cause by which a call ends that cannot read a file.
+type fileError struct {
+	error
+	index int // of its input in the call
+}
+
+func (f *fileError) Unwrap() error { return f.error }
 
 type uploadStream = pb.EmbeddingService_CreateEmbeddingFromUploadClient
 
-func (p *plan) send(stream uploadStream, chunkBytes int) error {
-	if chunkBytes == 0 {
-		chunkBytes = defaultChunkBytes
-	}
+func (p *plan) send(ctx context.Context, stream uploadStream, chunkBytes int) error {
 	payload := &pb.CreateEmbeddingFromUploadRequest_Request{Request: p.request}
 	if err := stream.Send(&pb.CreateEmbeddingFromUploadRequest{Payload: payload}); err != nil {
 		return err
 	}
 	for _, upload := range p.uploads {
-		if err := upload.send(stream, chunkBytes); err != nil {
+		if err := upload.send(ctx, stream, chunkBytes); err != nil {
 			return err
 		}
 	}
 	return stream.CloseSend()
 }
 
-func (u *upload) send(stream uploadStream, chunkBytes int) error {
+func (u *upload) send(ctx context.Context, stream uploadStream, chunkBytes int) error {
+	u.isBegun = true
 	reader, err := u.file.open()
 	if err != nil {
-		return &fileError{err}
+		return &fileError{err, u.index}
 	}
 	defer reader.Close()
+	defer context.AfterFunc(ctx, func() { reader.Close() })() // ends a read that waits for a pipe
 	for !u.isAnswered.Load() {
 		data := make([]byte, chunkBytes) // a new one each time: grpc may still hold the last
 		count, err := fill(reader, data)
 		if err != nil && err != io.EOF {
-			return &fileError{err}
+			return &fileError{err, u.index}
 		}
 		isLast := err == io.EOF
 		if err := u.sendChunk(stream, data[:count], isLast); err != nil || isLast {
@@ -94,7 +98,7 @@ func (u *upload) send(stream uploadStream, chunkBytes int) error {
 }
 
 func (u *upload) sendChunk(stream uploadStream, data []byte, isLast bool) error {
-	chunk := &pb.UploadChunk{InputIndex: uint32(u.index), Data: data, Last: isLast}
+	chunk := &pb.UploadChunk{InputIndex: int32(u.index), Data: data, Last: isLast}
 	payload := &pb.CreateEmbeddingFromUploadRequest_Chunk{Chunk: chunk}
 	return stream.Send(&pb.CreateEmbeddingFromUploadRequest{Payload: payload})
 }

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -141,7 +140,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.config.reload import Reloading  # noqa: PLC0415
     from embedwire_server.observability import resource_monitor  # noqa: PLC0415 - only for this command
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the configuration can be reloaded
     gc_tuning.raise_gc_threshold()  # before most modules are loaded
     path = sources.config_file(_flags(arguments))
     watcher = None if path is None else FileWatcher(path)  # before it is read, so that no change is missed

@@ -27,7 +27,10 @@ JOB: dict[str, Any] = {
     "encoding": None,
     "inputs": [],
     "cancel_after": None,
+    "channels": None,
+    "map": None,
 }
+MAP = {"inputs_per_call": None, "concurrent_calls": None, "run_timeout": None, "count_waits": None}
 TEXT: dict[str, Any] = {"kind": "text", "value": "", "key": "", "truncate": None}
 MEDIA: dict[str, Any] = {"kind": "", "key": "", "file_name": "", "media_type": ""}
 SOURCES = ("url", "path", "data", "stream")
@@ -82,6 +85,8 @@ def job(case: Case, target: str, folder: Path) -> dict[str, Any]:
         tls = {"root_certificates": None, "certificate_chain": None, "private_key": None, "server_name": None}
         files = {name: str(folder / value) for name, value in made["tls"].items() if name != "server_name"}
         made["tls"] = tls | made["tls"] | files
+    if made["map"] is not None:
+        made["map"] = MAP | made["map"]
     made["inputs"] = [_input(each, folder) for each in made["inputs"]]
     return made
 

@@ -34,7 +34,7 @@ def faults(case: Case, job: dict[str, Any], outcome: dict[str, Any]) -> Iterator
     if outcome.get("name") != case.name or not isinstance(events, list):
         yield f"no outcome of this case: name {outcome.get('name')!r}"
         return
-    in_order = job["call"] != "stream" or len(job["inputs"]) < 2  # among several, inputs interleave
+    in_order = job["call"] not in ("stream", "map") or len(job["inputs"]) < 2  # among several, inputs interleave
     ordered: list[Any] = list(itertools.chain.from_iterable(wanted.pop("inputs")))
     if not in_order:
         ordered.sort(key=_index)

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from embedwire.v1 import embedding_pb2 as pb
+from embedwire.v1 import error_reason_pb2
 
 SERVICE = "embedwire.v1.EmbeddingService"
 METHODS: dict[str, tuple[str, type[Message], type[Message]]] = {
@@ -89,7 +90,12 @@ async def serving(fake: Fake, port: int = 0) -> AsyncGenerator[str]:
 
 
 def _encoded(spec: dict[str, Any], kind: type[Message]) -> bytes:
-    """Encode a message from its JSON; `$unknown` at any position adds a field that no client has."""
+    """Encode a message from its JSON; `$unknown` at any position adds a field that no client has.
+
+    A message of a stream may be given as its only event.
+    """
+    if "events" in kind.DESCRIPTOR.fields_by_name and "events" not in spec:
+        spec = {"events": [spec]}
     message = kind()
     json_format.ParseDict(_without_unknown(spec), message)
     _add_unknown(spec, message)
@@ -126,17 +132,13 @@ async def _abort(context: Any, answer: dict[str, Any]) -> None:
     code, message = grpc.StatusCode[answer["status"]], answer.get("message", "said by the fake server")
     status = status_pb2.Status(code=code.value[0], message=message)
     details: list[Message] = []
-    if "reason" in answer:
-        domain, facts = answer.get("domain", "embedwire"), answer.get("facts", {})
-        details.append(error_details_pb2.ErrorInfo(reason=answer["reason"], domain=domain, metadata=facts))
-    if "retry_delay" in answer:
-        delay = error_details_pb2.RetryInfo()
-        delay.retry_delay.FromMilliseconds(round(answer["retry_delay"] * 1000))
-        details.append(delay)
-    if "violations" in answer:
-        details.append(json_format.ParseDict({"fieldViolations": answer["violations"]}, error_details_pb2.BadRequest()))
-    if "quotas" in answer:
-        details.append(json_format.ParseDict({"violations": answer["quotas"]}, error_details_pb2.QuotaFailure()))
+    if "domain" in answer:  # not of Embedwire
+        details.append(error_details_pb2.ErrorInfo(reason=answer["reason"], domain=answer["domain"]))
+    elif "reason" in answer:
+        details += [
+            error_details_pb2.ErrorInfo(reason=str(answer["reason"]), domain="embedwire.dev"),
+            _failure(answer, code, message),
+        ]
     for detail in details:
         status.details.add().Pack(detail)
     trailers: list[tuple[str, str | bytes]] = [(name, value) for name, value in answer.get("trailers", {}).items()]
@@ -144,3 +146,17 @@ async def _abort(context: Any, answer: dict[str, Any]) -> None:
     if details or "raw_details" in answer:
         trailers.append(("grpc-status-details-bin", encoded))
     await context.abort(code, message, tuple(trailers))
+
+
+def _failure(answer: dict[str, Any], code: grpc.StatusCode, message: str) -> pb.Failure:
+    reason = answer["reason"]
+    number = reason if isinstance(reason, int) else error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+    failure = pb.Failure(code=code.value[0], reason=number, message=message)  # type: ignore[arg-type]
+    json_format.ParseDict(answer.get("failure", {}), failure)
+    if "retry_delay" in answer:
+        failure.retry_delay.FromMilliseconds(round(answer["retry_delay"] * 1000))
+    for violation in answer.get("violations", ()):
+        failure.field_violations.add(**violation)
+    for quota in answer.get("quotas", ()):
+        failure.quota_violations.add(**quota)
+    return failure

@@ -89,7 +89,7 @@ def change(*path: str | int, to: Any) -> Callable[[Outcome], None]:
 
 MUTATIONS = {
     "a bit of a vector": ("text-stream", flip_a_bit),
-    "a value too few": ("text-unary", shorten_a_vector),
+    "a value too few": ("text-embed", shorten_a_vector),
     "a segment too many": ("audio-url", repeat_a_segment),
     "segments in another order": ("audio-url", swap_segments),
     "no result": ("text-embed", lose_the_result),

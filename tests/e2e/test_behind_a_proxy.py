@@ -85,7 +85,7 @@ async def test_a_proxy_that_requires_credentials(scheme: str) -> None:
         async with serving(upstream=f"{scheme}://upstream.test", upstream_proxy=url) as served:
             failure = await failure_of(served.stub)
             assert served.metric("embedwire_upstream_connection_failures_total", cause="proxy_authentication") == 1
-    assert (failure.info.reason, failure.info.metadata["cause"]) == ("UPSTREAM_UNAVAILABLE", "proxy_authentication")
+    assert (failure.info.reason, failure.failure.cause) == ("UPSTREAM_UNAVAILABLE", "proxy_authentication")
     assert failure.message == WORDS[Cause.PROXY_AUTHENTICATION]
     assert len(proxy.heads) == 1
 
@@ -96,7 +96,7 @@ async def test_a_proxy_that_refuses() -> None:
         url = f"http://127.0.0.1:{proxy.port}"
         async with serving(upstream="https://upstream.test", upstream_proxy=url, retry_max_attempts=1) as served:
             failure = await failure_of(served.stub)
-    assert (failure.info.metadata["cause"], failure.info.metadata["attempts"]) == ("proxy_refused", "0")
+    assert (failure.failure.cause, failure.failure.attempts) == ("proxy_refused", 0)
     assert failure.message.endswith("with status 403")
 
 

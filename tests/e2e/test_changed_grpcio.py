@@ -59,7 +59,7 @@ async def streamed(stub: Any) -> grpc.StatusCode:
 
 async def health(channel: grpc.aio.Channel) -> int:
     request = health_pb2.HealthCheckRequest(service="embedwire.v1.EmbeddingService")
-    found: int = (await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)).status
+    found: int = (await health_pb2_grpc.HealthStub(channel).Check(request, timeout=60)).status
     return found
 
 

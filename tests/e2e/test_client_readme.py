@@ -2,28 +2,35 @@
 
 import asyncio
 import re
+import shutil
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.e2e.dropin.cases import AGREE
 from tests.support.serving import Served
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "clients/python/README.md").read_text()
+CLIENT = ROOT / "clients/python"
+SAMPLES = CLIENT / "examples/samples"
+README = (CLIENT / "README.md").read_text()
 ROOT_README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```\n(?:\n```\n(.*?)```)?", README + ROOT_README, re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(len(SNIPPETS)))
-async def test_snippet(served: Served, number: int) -> None:
-    """A snippet runs without a warning, beside the samples, and prints the output shown."""
-    code, output = SNIPPETS[number]
-    code = code.replace("127.0.0.1:50051", served.app.target)
+def snippets(page: str) -> list[tuple[str, str]]:
+    """The Python code of a page, and the output that is shown below it."""
+    return re.findall(r"```python\n(.*?)```\n(?:\n```\n(.*?)```)?", page, re.DOTALL)
+
+
+async def runs_as_shown(python: Path | str, folder: Path, snippet: tuple[str, str], target: str) -> None:
+    """Run a snippet against the server of the test: there is no warning, and the output is as shown."""
+    code, output = snippet
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", code),
-        cwd=ROOT / "clients/python/examples/samples",
+        *(python, "-W", "error", "-c", code.replace("127.0.0.1:50051", target)),
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -32,6 +39,36 @@ async def test_snippet(served: Served, number: int) -> None:
     assert not errors.decode()
     assert out.decode() == output or not output
     assert out
+
+
+@pytest.mark.timeout(240)
+async def test_the_snippets_in_an_empty_project(served: Served, tmp_path: Path) -> None:
+    """The commands of the page install the package outside of the repository, where all of its snippets run."""
+    commands = re.findall(r"```\n(python3 -m venv .*?)```", README, re.DOTALL)[0]
+    commands = commands.replace("python3", sys.executable, 1).replace("./clients/python", str(CLIENT))
+    shell = await asyncio.create_subprocess_exec("sh", "-ec", commands, cwd=tmp_path)
+    assert await shell.wait() == 0
+    shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
+
+    for snippet in snippets(README):
+        await runs_as_shown(tmp_path / ".venv/bin/python", tmp_path, snippet, served.app.target)
+    assert len(snippets(README)) == 7
+
+
+@pytest.mark.parametrize("number", range(len(snippets(ROOT_README))))
+async def test_a_snippet_of_the_root_readme(served: Served, number: int) -> None:
+    """A snippet of the root README runs beside the samples."""
+    await runs_as_shown(sys.executable, SAMPLES, snippets(ROOT_README)[number], served.app.target)
+
+
+def test_the_versions_are_those_of_the_package() -> None:
+    """The page states the oldest versions that the package declares."""
+    project = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["dependencies"]):
+        (floor,) = (bound.version for bound in requirement.specifier if bound.operator == ">=")
+        assert requirement.name in README
+        assert floor in README.partition("```")[0]
+    assert f"Python {project['requires-python'].removeprefix('>=')} and later" in README
 
 
 def test_the_number_of_cases() -> None:
@@ -44,6 +81,5 @@ def test_the_number_of_cases() -> None:
 
 def test_the_drop_in_in_the_root_readme() -> None:
     """The root README shows the drop-in in six lines of Python."""
-    snippets = re.findall(r"```python\n(.*?)```", ROOT_README, re.DOTALL)
-
-    assert [len(snippet.strip().splitlines()) for snippet in snippets if "embedwire.twelvelabs" in snippet] == [6]
+    shown = [code for code, _ in snippets(ROOT_README) if "embedwire.twelvelabs" in code]
+    assert [len(code.strip().splitlines()) for code in shown] == [6]

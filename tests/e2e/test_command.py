@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from embedwire_server import cli
 from tests.support.process import ServerProcess
 
 REPOSITORY = Path(__file__).parents[2]
@@ -161,15 +163,29 @@ MISTAKES = {
 }
 
 
+Faults = Callable[..., str]
+
+
+@pytest.fixture
+def faults(capsys: pytest.CaptureFixture[str]) -> Faults:
+    """Run `config check` in this process with faulty settings; return what it prints about them."""
+
+    def check(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["config", "check", *words])
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    return check
+
+
 @pytest.mark.parametrize(("content", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_in_the_file_is_reported(tmp_path: Path, content: str, message: str) -> None:
+def test_a_mistake_in_the_file_is_reported(tmp_path: Path, faults: Faults, content: str, message: str) -> None:
     """The exit code is 2, and the message names the file and the fault."""
     (tmp_path / "e.toml").write_text(content, "utf-8")
-    ended = run("config", "check", "--config", str(tmp_path / "e.toml"))
-    assert ended.returncode == 2
-    assert f"{tmp_path / 'e.toml'}: " in ended.stderr
-    assert message in ended.stderr
-    assert "Traceback" not in ended.stderr
+    printed = faults("--config", str(tmp_path / "e.toml"))
+    assert f"{tmp_path / 'e.toml'}: " in printed
+    assert message in printed
 
 
 FLAGS = {
@@ -181,21 +197,16 @@ FLAGS = {
 
 
 @pytest.mark.parametrize(("flag", "message"), FLAGS.items(), ids=FLAGS)
-def test_a_flag_with_another_name_is_reported(flag: str, message: str) -> None:
+def test_a_flag_with_another_name_is_reported(faults: Faults, flag: str, message: str) -> None:
     """The message says where the setting is set."""
-    ended = run("config", "check", flag)
-    name = flag.partition("=")[0]
-    assert (ended.returncode, ended.stderr) == (2, f"embedwire-server: {name}: {message}\n")
+    assert faults(flag) == f"embedwire-server: {flag.partition('=')[0]}: {message}\n"
 
 
 @pytest.mark.parametrize("flag", ["--config", "--uploads-spool-dir", "--tls-client-ca", "--upstream-ca"])
 @pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000, "/nowhere/at/all"], ids=["long name", "long path", "missing"])
-def test_a_path_that_cannot_be_read_is_reported(flag: str, path: str) -> None:
+def test_a_path_that_cannot_be_read_is_reported(faults: Faults, flag: str, path: str) -> None:
     """The message names the setting and the path."""
-    ended = run("config", "check", flag, path)
-    assert ended.returncode == 2
-    assert f"{flag}: {path.rstrip('/')} " in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert f"{flag}: {path.rstrip('/')} " in faults(flag, path)
 
 
 def test_the_configuration_is_shown_without_secrets(tmp_path: Path) -> None:
@@ -237,7 +248,7 @@ def test_the_stand_alone_sandbox() -> None:
             base_url = process.stdout.readline().strip()
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1\.3", base_url)
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=10)
+                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=60)
             refused.value.close()
             assert refused.value.code == 401
         finally:

@@ -76,24 +76,25 @@ async def test_each_kind_of_call_works() -> None:
         {"key": "a", "audio": {"source": {"file": {"data": wav, "file_name": "a.wav"}}, "start_offset_sec": 1}},
     ]
     async with ServerProcess.running() as server:
-        code, events, _ = await curl(server, f"{SERVICE}/CreateEmbedding", embed(*inputs))
+        code, answers, _ = await curl(server, f"{SERVICE}/CreateEmbedding", embed(*inputs))
         assert code == 0
+        events = [event for answer in answers for event in answer["events"]]
         assert sum("result" in event for event in events) == 3
-        floats = next(event["segment"]["vector"]["values"] for event in events if "segment" in event)
+        floats = next(event["segment"]["vector"]["floatValues"]["values"] for event in events if "segment" in event)
         assert len(floats) == 512
 
         code, (answer,), _ = await curl(server, f"{SERVICE}/CreateEmbeddingUnary", embed(*inputs))
         assert (code, len(answer["embeddings"])) == (0, 3)
 
         upload = {"audio": {"source": {"upload": {"file_name": "a.wav"}}}}
-        code, events, _ = await curl(
+        code, answers, _ = await curl(
             server,
             f"{SERVICE}/CreateEmbeddingFromUpload",
             {"request": embed(upload)},
             {"chunk": {"data": wav[: 4 * 9999]}},
             {"chunk": {"data": wav[4 * 9999 :], "last": True}},
         )
-        assert (code, events[-1]["result"]["segmentCount"]) == (0, 4)
+        assert (code, answers[-1]["events"][-1]["result"]["segmentCount"]) == (0, 4)
 
         code, (models,), _ = await curl(server, f"{SERVICE}/ListModels", {})
         assert [model["name"] for model in models["models"]] == ["marengo3.0", "Marengo-retrieval-2.7"]
@@ -111,7 +112,8 @@ async def test_an_error_comes_with_its_details() -> None:
     assert code != 0
     assert failure["code"] == "invalid_argument"
     assert failure["message"] == "inputs[0].text.value: must not be empty"
-    assert {detail["type"] for detail in failure["details"]} == {"google.rpc.ErrorInfo", "google.rpc.BadRequest"}
+    types = [detail["type"] for detail in failure["details"]]
+    assert types == ["google.rpc.ErrorInfo", "embedwire.v1.Failure", "google.rpc.BadRequest"]
 
 
 async def run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:

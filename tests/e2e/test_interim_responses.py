@@ -17,6 +17,7 @@ MALFORMED = "UPSTREAM_MALFORMED_REPLY"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
 PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GOOD = {
     "continue": CONTINUE + http(vector(1)),
     "each": CONTINUE + PROCESSING + HINTS + http(vector(1)),
@@ -34,7 +35,7 @@ BAD = {
         "longer than 256 KiB",
     ),
     "line-ends": (b"\r\n" * 1000, "more than 256"),
-    "tiny-chunks": (chunked(b" " * (1 << 20), size=1), "consists mostly of chunk sizes"),
+    "tiny-chunks": (IN_CHUNKS + b"1\r\n \r\n" * (1 << 20) + b"0\r\n\r\n", "consists mostly of chunk sizes"),
     "chunk-extensions": (chunked(vector(1), extension=";" + "a" * 20_000, size=20), "consists mostly of chunk sizes"),
     "switch": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", "status 101"),
     "switch-with-a-response": (
@@ -50,12 +51,9 @@ ENDLESS = {
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 5000),
     "header-line": (b"HTTP/1.1 200 OK\r\nX: ", b"a" * 50_000),
     "trailers": (chunked(vector(1))[:-2], b"X: y\r\n" * 5000),
-    "chunk-extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * 50_000),
-    "tiny-chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 10_000),
-    "tiny-chunks-with-extensions": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"1;a=b\r\n \r\n" * 8000,
-    ),
+    "chunk-extension": (IN_CHUNKS + b"1;", b"a" * 50_000),
+    "tiny-chunks": (IN_CHUNKS, b"1\r\n \r\n" * 10_000),
+    "tiny-chunks-with-extensions": (IN_CHUNKS, b"1;a=b\r\n \r\n" * 8000),
 }
 
 

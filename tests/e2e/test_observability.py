@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from tests.support import media
-from tests.support.messages import file_input, request, text_input, upload_input, url_input
+from tests.support.messages import events_of, file_input, request, text_input, upload_input, url_input
 from tests.support.ports import NO_SERVER
 from tests.support.process import ServerProcess
 from tests.support.serving import Scripted, Serve, Served, until
@@ -112,14 +112,32 @@ async def test_a_call_is_one_line_with_its_request_id() -> None:
     assert line["rpc.server.call.duration"] > 0
 
 
+async def test_messages_are_counted(served: Served) -> None:
+    """Received and sent messages are counted by method, as dashboards of gRPC servers expect."""
+    await drain(served.stub.CreateEmbedding(request(text_input(), text_input()), timeout=20))
+    unary = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+    for _ in range(2):
+        await served.stub.CreateEmbeddingUnary(unary, timeout=20)
+    found = served.metrics()
+
+    def count(name: str, kind: str, method: str) -> float:
+        labels = f'grpc_method="{method}",grpc_service="{SERVICE}",grpc_type="{kind}"'
+        return float(found.split(f"grpc_server_msg_{name}_total{{{labels}}} ")[1].split()[0])
+
+    assert count("received", "server_stream", "CreateEmbedding") == 1
+    assert count("sent", "server_stream", "CreateEmbedding") == 4  # two segments, two results
+    assert count("received", "unary", "CreateEmbeddingUnary") == 2
+    assert count("sent", "unary", "CreateEmbeddingUnary") == 2
+
+
 async def test_health_is_checked_listed_and_watched(served: Served) -> None:
     """Both services are SERVING once the server is up; an unknown one is NOT_FOUND."""
     stub = health_pb2_grpc.HealthStub(served.channel)
     for service in ("", SERVICE):
-        assert (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status == SERVING
-    assert set((await stub.List(health_pb2.HealthListRequest(), timeout=5)).statuses) == {"", SERVICE}
+        assert (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)).status == SERVING
+    assert set((await stub.List(health_pb2.HealthListRequest(), timeout=60)).statuses) == {"", SERVICE}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Check(health_pb2.HealthCheckRequest(service="other"), timeout=5)
+        await stub.Check(health_pb2.HealthCheckRequest(service="other"), timeout=60)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=20)
     assert (await watch.read()).status == SERVING
@@ -145,7 +163,7 @@ async def test_a_drain_notifies_watchers_and_completes_calls() -> None:
         assert (await watch.read()).status == NOT_SERVING
         go_on.set()
         assert await watch.read() is grpc.aio.EOF
-        assert [event.WhichOneof("event") for event in await taking] == ["segment", "result"]
+        assert [event.WhichOneof("event") for event in events_of(await taking)] == ["segment", "result"]
         assert await ending == 0
 
 
@@ -168,7 +186,7 @@ async def test_number_of_series_is_limited(serve: Serve) -> None:
 async def _call_unknown_method(served: Served, name: str) -> None:
     raw: dict[str, Any] = {"request_serializer": bytes, "response_deserializer": bytes}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await served.channel.unary_unary(f"/{SERVICE}/{name}", **raw)(b"", timeout=5)
+        await served.channel.unary_unary(f"/{SERVICE}/{name}", **raw)(b"", timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

@@ -69,7 +69,7 @@ async def is_answered(served: Served, target: str = "") -> bool:
     async with connected(target or served.app.target) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         await served.stub.CreateEmbeddingUnary(TEXT, timeout=20)
-        return bool((await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == SERVING)
+        return bool((await stub.Check(health_pb2.HealthCheckRequest(), timeout=60)).status == SERVING)
 
 
 @pytest.mark.parametrize("port", ["target", "health_target"])

@@ -15,7 +15,7 @@ from embedwire.v1 import embedding_pb2_grpc
 from tests.support.messages import request, text_input
 from tests.support.pki import bearer, replace, sha256
 from tests.support.ports import held_port
-from tests.support.process import ServerProcess
+from tests.support.process import SERVER, ServerProcess, start
 from tests.support.serving import until
 from tests.support.upstreams import Visit, reply
 
@@ -234,3 +234,28 @@ async def test_a_worker_that_is_started_later_reports_a_refused_file(tmp_path: P
             await hangup(server, RELOADED)
             await until(lambda: gauge(server) == 1)
             assert await server.terminate() == 0
+
+
+async def test_a_sighup_during_the_start_is_ignored() -> None:
+    """A SIGHUP that arrives while modules are imported does not end the server, which goes on to serve."""
+    process = await start(("-X", "importtime", *SERVER))  # prints each module when it has been imported
+
+    async def read_until(text: bytes) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            if text in line:
+                return
+        raise AssertionError(f"it has ended with {await process.wait()}")
+
+    try:
+        async with asyncio.timeout(60):
+            await read_until(b"embedwire_server.auth")  # among the first of some hundreds
+            process.send_signal(signal.SIGHUP)
+            await read_until(b"] serving ")
+            process.terminate()
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert process.returncode == 0

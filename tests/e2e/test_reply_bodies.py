@@ -114,7 +114,7 @@ def ways(body: bytes) -> list[Callable[[Visit], Awaitable[None]]]:
 
 async def sdk(base_url: str) -> list[float]:
     """The vector that the official SDK reads."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         client = AsyncTwelveLabs(api_key="k", base_url=base_url, httpx_client=http)
         got = await client.embed.create(model_name="marengo3.0", text="a red fox")
     assert got.text_embedding is not None
@@ -132,7 +132,7 @@ async def test_replies_that_both_read(scripted: Scripted, body: str | bytes, num
         for way in ways(data):
             upstream.script = way
             events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
-            assert list(segments(events)[0].vector.values) == expected
+            assert list(segments(events)[0].vector.float_values.values) == expected
             assert results(events)[0].model_name == "m"
 
 
@@ -146,7 +146,7 @@ async def test_every_successful_status_with_a_body_is_read(scripted: Scripted, s
     async with scripted(script, retry_max_attempts=1) as (served, upstream):
         assert np.array(await sdk(upstream.base_url), np.float32).tolist() == FLOATS
         events = [event async for event in served.stub.CreateEmbedding(request(text_input()), timeout=20)]
-    assert list(segments(events)[0].vector.values) == FLOATS
+    assert list(segments(events)[0].vector.float_values.values) == FLOATS
 
 
 async def test_partial_content_is_refused(scripted: Scripted) -> None:

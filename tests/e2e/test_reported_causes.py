@@ -45,7 +45,7 @@ async def test_a_permanent_cause_is_not_retried(serve: Serve, cause: Cause, capf
 
     assert tried == (0 if context else 1)  # a handshake that fails does not reach the script
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
-    assert (failure.info.metadata["cause"], failure.info.metadata["attempts"]) == (cause, "0")
+    assert (failure.failure.cause, failure.failure.attempts) == (cause, 0)
     assert failure.message == WORDS[cause]
     log = re.sub(r"\x1b\[[0-9;]*m", "", "".join(capfd.readouterr()))
     assert len(re.findall(rf"upstream request failed .*cause={cause}", log)) == 1
@@ -76,5 +76,5 @@ async def test_other_failures_have_no_cause(scripted: Scripted) -> None:
     async with scripted(script, retry_max_attempts=1) as (served, _):
         failure = failed(await failure_at(served))
         assert served.metric("embedwire_upstream_connection_failures_total") == 0
-    assert "cause" not in failure.info.metadata
-    assert failure.info.metadata["attempts"] == "1"
+    assert not failure.failure.cause
+    assert failure.failure.attempts == 1

@@ -104,7 +104,7 @@ async def test_a_file_after_a_connection_that_ended() -> None:
             await asyncio.sleep(0)
             idle.may_end.set()
             assert upstream.closed.acquire(timeout=SECONDS)
-            assert (await call).result.attempts == 1
+            assert (await call).events[-1].result.attempts == 1
     assert [one.connection for one in upstream.requests] == [1, 2]
 
 

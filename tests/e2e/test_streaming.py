@@ -10,9 +10,33 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from tests.support import media
-from tests.support.messages import failed, file_input, request, results, segments, text_input, url_input
+from tests.support.messages import events_of, failed, file_input, request, results, segments, text_input, url_input
 from tests.support.serving import Scripted, Serve, Served, until
 from tests.support.upstreams import Visit, reply
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, 1000])
+async def test_segments_share_messages(serve: Serve, most: int) -> None:
+    """A message has at most the requested number of segments, and all arrive in order; by default it has one event."""
+    async with serve() as served:
+        asked = request(file_input("audio", media.wav(60)), text_input(), max_segments_per_message=most)
+        responses = [response async for response in served.stub.CreateEmbedding(asked, timeout=30)]
+    sizes = [len(response.events) for response in responses]
+    of_audio = [segment.segment_index for segment in segments(responses) if segment.input_index == 0]
+
+    assert of_audio == list(range(results(responses)[0].segment_count))
+    assert max(sizes) <= max(1, most)
+    assert (max(sizes) > 1) is (most > 1)
+    assert results(responses).keys() == {0, 1}
+
+
+async def test_a_text_and_its_result_share_a_message(serve: Serve) -> None:
+    """With more than one segment in a message, the answer to a text is a single message."""
+    async with serve() as served:
+        call = served.stub.CreateEmbedding(request(text_input(), max_segments_per_message=2), timeout=20)
+        responses = [response async for response in call]
+    assert [event.WhichOneof("event") for event in events_of(responses)] == ["segment", "result"]
+    assert len(responses) == 1
 
 
 async def test_first_segment_comes_before_the_last_byte(scripted: Scripted) -> None:
@@ -30,7 +54,7 @@ async def test_first_segment_comes_before_the_last_byte(scripted: Scripted) -> N
         call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=20)
         events = aiter(call)
         first = await anext(events)
-        assert first.segment.audio.end_offset_sec == 6
+        assert first.events[0].segment.audio.end_offset_sec == 6
         rest_is_wanted.set()
         rest = [event async for event in events]
 
@@ -42,7 +66,7 @@ async def test_first_segment_comes_before_the_last_byte(scripted: Scripted) -> N
 async def test_a_stream_has_a_message_for_each_event_and_no_other(served: Served, inputs: int) -> None:
     """The last message is the last result, sent with the status: no message is missing, repeated or empty."""
     call = served.stub.CreateEmbedding(request(*[text_input()] * inputs), timeout=20)
-    events = [response.WhichOneof("event") async for response in call]
+    events = [response.events[0].WhichOneof("event") async for response in call]
 
     assert sorted(map(str, events)) == ["result"] * inputs + ["segment"] * inputs
     assert events[-1] == "result"
@@ -65,8 +89,8 @@ async def test_inputs_interleave_and_each_keeps_its_order(served: Served) -> Non
         mine = [segment for segment in segments(events) if segment.input_index == index]
         assert [segment.segment_index for segment in mine] == list(range(result.segment_count))
         assert {segment.input_key for segment in mine} == {result.input_key}
-        last = max(place for place, event in enumerate(events) if event.segment in mine)
-        assert last < next(place for place, event in enumerate(events) if event.result == result)
+        last = max(place for place, event in enumerate(events_of(events)) if event.segment in mine)
+        assert last < next(place for place, event in enumerate(events_of(events)) if event.result == result)
     assert done[0].segment_count == 10
     assert done[0].metadata.input_filename == "long.wav"
     assert (done[1].input_key, done[3].input_key) == ("first text", "second text")
@@ -190,8 +214,8 @@ async def test_the_failure_of_the_only_input_is_the_status(served: Served) -> No
     failure = failed(caught.value)
 
     assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert (failure.info.domain, failure.info.reason) == ("embedwire", "INPUT_REJECTED")
-    assert failure.info.metadata["upstream_code"] == "parameter_invalid"
+    assert (failure.info.domain, failure.info.reason) == ("embedwire.dev", "INPUT_REJECTED")
+    assert failure.failure.upstream_error.code == "parameter_invalid"
     assert failure.trailers["embedwire-upstream"] == "sandbox"
 
 
@@ -219,7 +243,7 @@ async def test_unary_gives_everything_in_one_message(served: Served) -> None:
     assert [len(embedding.segments) for embedding in answer.embeddings][:2] == [1, 0]
     assert [embedding.result.input_index for embedding in answer.embeddings] == [0, 1, 2]
     assert answer.embeddings[1].result.failure.message
-    assert len(answer.embeddings[0].segments[0].vector.data) == 4 * 512
+    assert len(answer.embeddings[0].segments[0].vector.float32_le) == 4 * 512
 
 
 async def test_unary_refuses_an_answer_over_4_mib(scripted: Scripted) -> None:
@@ -243,7 +267,7 @@ async def test_models_are_paged(served: Served) -> None:
     names: list[str] = []
     token = ""
     while True:
-        page = await served.stub.ListModels(pb.ListModelsRequest(page_size=1, page_token=token), timeout=5)
+        page = await served.stub.ListModels(pb.ListModelsRequest(page_size=1, page_token=token), timeout=60)
         names += [model.name for model in page.models]
         token = page.next_page_token
         if not token:

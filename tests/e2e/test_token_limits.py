@@ -142,7 +142,7 @@ async def test_upstream_keys_beside_tokens(scripted: Scripted) -> None:
     async with scripted(script, **settings) as (served, upstream):
 
         async def code(metadata: Any) -> grpc.StatusCode:
-            return await served.stub.CreateEmbeddingUnary(texts(), metadata=metadata, timeout=5).code()
+            return await served.stub.CreateEmbeddingUnary(texts(), metadata=metadata, timeout=60).code()
 
         assert await code(own("mine")) is grpc.StatusCode.UNAUTHENTICATED
         assert await code(bearer("wrong") + own("mine")) is grpc.StatusCode.UNAUTHENTICATED

@@ -34,48 +34,63 @@ ANSWERS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def _once(*first: Step, answer: Callable[[int], bytes] = ANSWERS["length"]) -> Callable[[Request], list[Step]]:
-    """Answer number 0 with these steps, all others normally."""
-    return lambda asked: list(first) if asked.number == 0 else [answer(asked.number)]
+def _once(
+    *first: Step, number: int = 0, answer: Callable[[int], bytes] = ANSWERS["length"]
+) -> Callable[[Request], list[Step]]:
+    """Answer this number with these steps, all others normally."""
+    return lambda asked: list(first) if asked.number == number else [answer(asked.number)]
 
 
-@pytest.mark.parametrize("extra", UNSOLICITED.values(), ids=UNSOLICITED)
+def _rounds() -> Iterator[tuple[str, bytes, range]]:
+    """Each kind of unsolicited bytes, and the numbers of four requests. The bytes follow the response to the first."""
+    for index, (name, extra) in enumerate(UNSOLICITED.items()):
+        yield name, extra, range(4 * index, 4 * index + 4)
+
+
+def _check_connections(upstream: RawUpstream) -> None:
+    """The first request of a round uses the connection of the round before, the others a new one; none is repeated."""
+    expected = [index + 1 + (number > 0) for index in range(len(UNSOLICITED)) for number in range(4)]
+    assert upstream.numbers == list(range(len(expected)))
+    assert [one.connection for one in upstream.requests] == expected
+
+
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_bytes_on_an_idle_connection(answer: Callable[[int], bytes], extra: bytes) -> None:
+async def test_bytes_on_an_idle_connection(answer: Callable[[int], bytes]) -> None:
     """Bytes between two requests close the connection: each caller gets its own vector, without a retry."""
-    is_answered, is_sent = threading.Event(), threading.Event()
-    upstream = RawUpstream(_once(answer(0), is_answered, extra, is_sent.set, answer=answer))
+    upstream = RawUpstream(lambda _: [])
     with upstream.running() as url:
         async with serving(upstream=url, retry_max_attempts=1) as served:
-            first = await embed(served, 0)
-            is_answered.set()
-            await asyncio.to_thread(is_sent.wait, SECONDS)
-            assert [first, *[await embed(served, number) for number in (1, 2, 3)]] == [0, 1, 2, 3]
-    assert upstream.numbers == [0, 1, 2, 3]
-    assert [one.connection for one in upstream.requests] == [1, 2, 2, 2]
+            for name, extra, numbers in _rounds():
+                is_answered, is_sent = threading.Event(), threading.Event()
+                steps: list[Step] = [answer(numbers[0]), is_answered, extra, is_sent.set]
+                upstream.script = _once(*steps, number=numbers[0], answer=answer)
+                first = await embed(served, numbers[0])
+                is_answered.set()
+                await asyncio.to_thread(is_sent.wait, SECONDS)
+                assert [first, *[await embed(served, number) for number in numbers[1:]]] == list(numbers), name
+    _check_connections(upstream)
 
 
-@pytest.mark.parametrize("extra", UNSOLICITED.values(), ids=UNSOLICITED)
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.parametrize("cut", [None, 20, 200, -1], ids=["one-piece", "in-the-head", "in-the-body", "at-the-end"])
-async def test_bytes_behind_a_response(answer: Callable[[int], bytes], extra: bytes, cut: int | None) -> None:
+async def test_bytes_behind_a_response(answer: Callable[[int], bytes], cut: int | None) -> None:
     """Bytes in the same TCP segment as the end of a response corrupt neither that response nor the next."""
     upstream = RawUpstream(lambda _: [])
-    head_is_read = threading.Event()
-    data = answer(0) + extra
-    place = None if cut is None else len(answer(0)) + cut if cut < 0 else cut
-    steps: list[Step] = [data] if place is None else [data[:place], head_is_read, data[place:]]
-    upstream.script = _once(*steps, answer=answer)
     with upstream.running() as url:
         async with serving(upstream=url, retry_max_attempts=1) as served:
-            first = asyncio.create_task(embed(served, 0))
-            while not upstream.requests:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.02)  # so that the pieces are two segments; the result is the same if they are not
-            head_is_read.set()
-            assert [await first, *[await embed(served, number) for number in (1, 2, 3)]] == [0, 1, 2, 3]
-    assert upstream.numbers == [0, 1, 2, 3]
-    assert [one.connection for one in upstream.requests] == [1, 2, 2, 2]
+            for name, extra, numbers in _rounds():
+                head_is_read, whole = threading.Event(), answer(numbers[0])
+                data = whole + extra
+                place = None if cut is None else len(whole) + cut if cut < 0 else cut
+                steps: list[Step] = [data] if place is None else [data[:place], head_is_read, data[place:]]
+                upstream.script = _once(*steps, number=numbers[0], answer=answer)
+                first = asyncio.create_task(embed(served, numbers[0]))
+                while len(upstream.requests) <= numbers[0]:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.02)  # so that the pieces are two segments; the result is the same if not
+                head_is_read.set()
+                assert [await first, *[await embed(served, number) for number in numbers[1:]]] == list(numbers), name
+    _check_connections(upstream)
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified", "400 Bad Request"])

@@ -38,7 +38,7 @@ async def calls_of_each_kind(stage: Stage) -> Verdict:
         _good(verdict, "for an image", [await client.embed(MODEL, image)], 1)
         _good(verdict, "for audio", [await client.embed(MODEL, audio)], 6)
         _good(verdict, "for the three together", await client.embed(MODEL, [text, image, audio]), 8)
-        _good(verdict, "for a unary call", [await client.embed_unary(MODEL, text)], 1)
+        _good(verdict, "for a unary call", [await client.embed(MODEL, text)], 1)
         pieces = _pieces(media.wav(14), 64 << 10)
         _good(verdict, "for an upload", [await client.embed(MODEL, Audio(chunks=pieces))], 6)
         counted = [

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import ssl
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -26,6 +27,14 @@ def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -
 
 def message(data: bytes, *, compressed: bool = False) -> bytes:
     return struct.pack(">?I", compressed, len(data)) + data
+
+
+def messages(data: bytes) -> Iterator[bytes]:
+    """The messages of a stream's data, without compression."""
+    while data:
+        end = 5 + int.from_bytes(data[1:5], "big")
+        yield data[5:end]
+        data = data[end:]
 
 
 def call(path: str, stream: int, *more: tuple[str, str]) -> bytes:
@@ -56,9 +65,11 @@ class Connection:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, target: str, *, settings: bytes = b"") -> AsyncGenerator["Connection"]:
+    async def open(
+        cls, target: str, *, settings: bytes = b"", tls: ssl.SSLContext | None = None
+    ) -> AsyncGenerator["Connection"]:
         """Connect and send the HTTP/2 preface."""
-        async with tcp(target) as (reader, writer):
+        async with tcp(target, tls) as (reader, writer):
             writer.write(PREFACE + frame(SETTINGS, settings) + frame(SETTINGS, flags=ACK))
             yield cls(reader, writer)
 
@@ -86,6 +97,11 @@ class Sender:
     """Sends on stream 1 as fast as the flow-control windows allow.
 
     It acknowledges no PING, so that gRPC cannot measure the bandwidth-delay product, by which it enlarges windows.
+
+    Attributes:
+        sent: bytes of data that were sent.
+        received: the data of the response; it must fit into the initial window.
+        is_ended: whether the server has ended the stream.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -93,6 +109,7 @@ class Sender:
         self._initial = self._stream = self._whole = 65_535
         self._changed = asyncio.Event()
         self.sent = 0
+        self.received = b""
         self.is_ended = False
 
     async def send(self, data: bytes) -> None:
@@ -108,9 +125,13 @@ class Sender:
             self._whole -= size
             self.sent += size
 
+    async def end(self) -> None:
+        """End the request."""
+        await self._connection.send(frame(DATA, flags=END_STREAM, stream=1))
+
     async def follow(self) -> None:
         """Read frames until the server ends the stream; run it concurrently with `send`."""
-        while (got := await self._connection.next()) is not None and not self.is_ended:
+        while not self.is_ended and (got := await self._connection.next()) is not None:
             if got.kind == SETTINGS:
                 for at in range(0, len(got.payload), 6):
                     name, value = struct.unpack_from(">HI", got.payload, at)
@@ -121,6 +142,8 @@ class Sender:
                 self._stream += int.from_bytes(got.payload, "big")
             elif got.kind == WINDOW_UPDATE:
                 self._whole += int.from_bytes(got.payload, "big")
+            elif got.kind == DATA:
+                self.received += got.payload
             self.is_ended = got.stream == 1 and (
                 got.kind == RST_STREAM or bool(got.kind == HEADERS and got.flags & END_STREAM)
             )
@@ -130,9 +153,11 @@ class Sender:
 
 
 @contextlib.asynccontextmanager
-async def tcp(target: str) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def tcp(
+    target: str, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     host, _, port = target.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
     try:
         yield reader, writer
     finally:

@@ -1,5 +1,6 @@
 """Small media files for tests, made by real encoders."""
 
+import functools
 import io
 
 import numpy as np
@@ -25,22 +26,27 @@ def sound(samples: Samples, container: str = "FLAC", rate: int = 16000) -> bytes
     return out.getvalue()
 
 
+@functools.cache
 def wav(seconds: float, hertz: float = 440.0, rate: int = 16000) -> bytes:
     return sound(tone(seconds, hertz, rate), "WAV", rate)
 
 
+@functools.cache
 def flac(seconds: float, hertz: float = 440.0, rate: int = 16000) -> bytes:
     return sound(tone(seconds, hertz, rate), "FLAC", rate)
 
 
+@functools.cache
 def mp3(seconds: float, hertz: float = 440.0, rate: int = 16000) -> bytes:
     return sound(tone(seconds, hertz, rate), "MP3", rate)
 
 
+@functools.cache
 def png(width: int = 256, height: int = 256, color: Colour = (200, 60, 20)) -> bytes:
     return picture(Image.new("RGB", (width, height), color), "PNG")
 
 
+@functools.cache
 def jpeg(width: int = 256, height: int = 256, color: Colour = (200, 60, 20)) -> bytes:
     return picture(Image.new("RGB", (width, height), color), "JPEG")
 

@@ -43,6 +43,7 @@ class Failed:
 
     code: grpc.StatusCode
     message: str
+    failure: pb.Failure
     info: error_details_pb2.ErrorInfo
     fields: dict[str, str]
     trailers: dict[str, Any]
@@ -52,20 +53,25 @@ def failed(error: grpc.aio.AioRpcError) -> Failed:
     trailers = dict(error.trailing_metadata())
     status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     assert (status.code, status.message) == (error.code().value[0], error.details())
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    info, failure = error_details_pb2.ErrorInfo(), pb.Failure()
     for detail in status.details:
         detail.Unpack(info)
-        detail.Unpack(bad)
-    fields = {violation.field: violation.description for violation in bad.field_violations}
-    return Failed(error.code(), error.details() or "", info, fields, trailers)
+        detail.Unpack(failure)
+    fields = {violation.field: violation.description for violation in failure.field_violations}
+    return Failed(error.code(), error.details() or "", failure, info, fields, trailers)
 
 
-def results(events: list[Any]) -> dict[int, pb.InputResult]:
-    return {event.result.input_index: event.result for event in events if event.WhichOneof("event") == "result"}
+def events_of(responses: list[Any]) -> list[pb.EmbeddingEvent]:
+    return [event for response in responses for event in response.events]
 
 
-def segments(events: list[Any]) -> list[pb.Segment]:
-    return [event.segment for event in events if event.WhichOneof("event") == "segment"]
+def results(responses: list[Any]) -> dict[int, pb.InputResult]:
+    done = [event.result for event in events_of(responses) if event.WhichOneof("event") == "result"]
+    return {result.input_index: result for result in done}
+
+
+def segments(responses: list[Any]) -> list[pb.Segment]:
+    return [event.segment for event in events_of(responses) if event.WhichOneof("event") == "segment"]
 
 
 async def ending(call: Any) -> grpc.StatusCode:

@@ -88,7 +88,7 @@ async def stub_of(target: str, credentials: grpc.ChannelCredentials, **options: 
 def shown_by(target: str) -> str:
     """The certificate that a server presents now."""
     host, _, port = target.rpartition(":")
-    return ssl.get_server_certificate((host, int(port)), timeout=10)
+    return ssl.get_server_certificate((host, int(port)), timeout=60)
 
 
 def sha256(token: str) -> str:

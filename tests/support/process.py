@@ -80,7 +80,7 @@ class ServerProcess:
         return sum("(deleted)" in link for link in links)
 
     def metrics(self, worker: int = 0) -> str:
-        with urllib.request.urlopen(self.metrics_urls[worker], timeout=10) as page:
+        with urllib.request.urlopen(self.metrics_urls[worker], timeout=60) as page:
             text: str = page.read().decode()
             return text
 

@@ -167,7 +167,7 @@ async def embed(served: Server, number: int, max_retries: int | None = None) -> 
         events = [event async for event in served.stub.CreateEmbedding(asked, timeout=SECONDS)]
     except grpc.aio.AioRpcError as error:
         return str(failed(error).info.reason)
-    values = set(segments(events)[0].vector.values)
+    values = set(segments(events)[0].vector.float_values.values)
     assert len(values) == 1
     assert not results(events)[0].HasField("failure")
     return int(values.pop())

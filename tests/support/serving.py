@@ -30,7 +30,7 @@ class Served:
     stub: "embedding_pb2_grpc.EmbeddingServiceAsyncStub"
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(self.app.metrics_url, timeout=10) as page:
+        with urllib.request.urlopen(self.app.metrics_url, timeout=60) as page:
             text: str = page.read().decode()
             return text
 

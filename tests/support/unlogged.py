@@ -133,6 +133,6 @@ def _ports(pid: int) -> set[int]:
 
 
 def _page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as page:
+    with urllib.request.urlopen(url, timeout=60) as page:
         text: str = page.read().decode(errors="replace")
         return text

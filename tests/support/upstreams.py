@@ -116,6 +116,11 @@ def reply(name: str = "text_embedding", segments: int = 1, dimensions: int = 512
     return {"model_name": "marengo3.0", name: {"segments": members, **more}}
 
 
+async def answer(visit: Visit) -> None:
+    """One segment of a text, the answer to each request."""
+    await visit.answer(reply())
+
+
 async def endless(visit: Visit) -> None:
     """A reply of audio segments that continues until its reader disconnects."""
     element = json.dumps({"float": [0.123456789] * 512, "start_offset_sec": 0, "embedding_option": "audio"}).encode()

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from embedwire.async_client import _preserve_status
+from embedwire.async_stream import preserve_status
 from tests.system.answers import good
 from tests.system.callers import Callers, Outcome, closed_loop, explain, names
 from tests.system.experiment import Experiment, guarantee
@@ -53,7 +53,7 @@ async def _mutated(callers: Callers, rng: random.Random, name: str) -> str:
     outcome = Outcome(name, time.monotonic())
     made: Any = rng.choice(callers.channels).stream_stream(path)
     call = made(_each(messages), timeout=30)
-    _preserve_status(call)
+    preserve_status(call)
     try:
         async for _ in call:
             pass

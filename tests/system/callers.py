@@ -91,10 +91,11 @@ class Callers:
         timer = asyncio.get_running_loop().call_later(cancel_after, call.cancel) if cancel_after is not None else None
         try:
             async for event in call:
-                outcome.segments += event.HasField("segment")
-                outcome.results += event.HasField("result")
-                if event.result.HasField("failure"):
-                    outcome.message += str(event.result.failure)
+                for each in event.events:
+                    outcome.segments += each.HasField("segment")
+                    outcome.results += each.HasField("result")
+                    if each.result.HasField("failure"):
+                        outcome.message += str(each.result.failure)
         except grpc.aio.AioRpcError as error:
             explain(outcome, error)
         except asyncio.CancelledError:

@@ -83,7 +83,7 @@ async def _upload(callers: Callers, token: str, size: int, *, stops: bool = Fals
         if not stops:
             await call.done_writing()
         while (event := await call.read()) is not grpc.aio.EOF:
-            outcome.results += event.HasField("result")
+            outcome.results += sum(each.HasField("result") for each in event.events)
     except grpc.aio.AioRpcError as error:
         explain(outcome, error)
     outcome.ended = time.monotonic()

@@ -1,5 +1,6 @@
 """The soak test."""
 
+import dataclasses
 import itertools
 
 from tests.system.answers import chance, failing, slow
@@ -14,26 +15,37 @@ CANCELLED, HELD = 0.5, 0.7  # of the calls; of those that are cancelled
 _SLOW, _SLOWEST, _HANG = slow(0.005), slow(1.0), Answer("hang", [Ending.HANG])
 
 
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What happens to each call: a function of the seed and its name."""
+
+    seed: int
+
+    def script(self, asked: Asked) -> Answer:
+        """Answer the upstream's request of a call."""
+        return (_SLOWEST if asked.line.input.startswith("pool") else failing(0.1, self.seed, 400, self._held))(asked)
+
+    def cancel_after(self, name: str) -> float | None:
+        """Seconds after which the caller cancels its call; None if it does not."""
+        most = 0.01 if self._is_held(name) else 0.04
+        return most * chance(self.seed, "when", name) if self._is_cancelled(name) else None
+
+    def _held(self, asked: Asked) -> Answer:
+        return _HANG if self._is_held(asked.line.input) else _SLOW(asked)
+
+    def _is_held(self, name: str) -> bool:
+        """Whether the answer is held until the call is cancelled, so that however fast the server is, many are."""
+        return self._is_cancelled(name) and chance(self.seed, "held", name) < HELD
+
+    def _is_cancelled(self, name: str) -> bool:
+        return name.startswith("call") and chance(self.seed, "cancel", name) < CANCELLED
+
+
 @guarantee("soak")
 async def nothing_grows(experiment: Experiment) -> Verdict:
     """After hundreds of thousands of calls, half of them cancelled and a tenth failing, no resource has grown."""
-    count = experiment.scaled(200_000, 6_000)
-
-    def cancellation_requested(name: str) -> bool:
-        return name.startswith("call") and chance(experiment.seed, "cancel", name) < CANCELLED
-
-    def is_held(name: str) -> bool:
-        """Whether the answer is held until the call is cancelled, so that however fast the server is, many are."""
-        return cancellation_requested(name) and chance(experiment.seed, "held", name) < HELD
-
-    answered = failing(
-        0.1, experiment.seed, status=400, otherwise=lambda asked: _HANG if is_held(asked.line.input) else _SLOW(asked)
-    )
-
-    def script(asked: Asked) -> Answer:
-        return (_SLOWEST if asked.line.input.startswith("pool") else answered)(asked)
-
-    async with experiment.environment(script) as (_, server, callers):
+    count, plan = experiment.scaled(200_000, 6_000), _Plan(experiment.seed)
+    async with experiment.environment(plan.script) as (_, server, callers):
         await closed_loop(names(200, "warm"), 16, callers.embed)
         await closed_loop(names(16, "pool"), 16, callers.embed)  # all at once, so that each has opened a connection
         await settled(server)
@@ -44,9 +56,7 @@ async def nothing_grows(experiment: Experiment) -> Verdict:
         async def call(name: str) -> Outcome:
             if (done := next(counter)) % (count // 100) == 0:
                 memory.append((done, server.memory()))
-            most = 0.01 if is_held(name) else 0.04
-            after = most * chance(experiment.seed, "when", name) if cancellation_requested(name) else None
-            return await callers.embed(name, cancel_after=after)
+            return await callers.embed(name, cancel_after=plan.cancel_after(name))
 
         await closed_loop(names(count), 16, call)
         await settled(server)

@@ -29,6 +29,15 @@ type job struct {
 	Encoding       *string
 	Inputs         []input
 	CancelAfter    *int `json:"cancel_after"`
+	Channels       *int
+	Map            *mapOptions
+}
+
+type mapOptions struct {
+	InputsPerCall   *int     `json:"inputs_per_call"`
+	ConcurrentCalls *int     `json:"concurrent_calls"`
+	RunTimeout      *float64 `json:"run_timeout"`
+	CountWaits      *bool    `json:"count_waits"`
 }
 
 type tlsFiles struct {
@@ -74,10 +83,13 @@ func (j *job) client() (*embedwire.Client, error) {
 		options = append(options, embedwire.WithUpstreamAPIKey(*j.UpstreamAPIKey))
 	}
 	if j.Timeout != nil {
-		options = append(options, embedwire.WithTimeout(time.Duration(*j.Timeout*float64(time.Second))))
+		options = append(options, embedwire.WithTimeout(duration(*j.Timeout)))
 	}
 	if j.WaitForReady {
 		options = append(options, embedwire.WithWaitForReady())
+	}
+	if j.Channels != nil {
+		options = append(options, embedwire.WithChannels(*j.Channels))
 	}
 	client, err := embedwire.NewClient(j.Target, options...)
 	if err != nil {
@@ -88,20 +100,41 @@ func (j *job) client() (*embedwire.Client, error) {
 
 func (j *job) options() (options []embedwire.CallOption) {
 	if j.MaxRetries != nil {
-		options = append(options, embedwire.MaxRetries(*j.MaxRetries))
+		options = append(options, embedwire.WithMaxRetries(*j.MaxRetries))
 	}
 	if j.RequestID != nil {
-		options = append(options, embedwire.RequestID(*j.RequestID))
+		options = append(options, embedwire.WithRequestID(*j.RequestID))
 	}
 	if j.Encoding != nil {
 		encodings := map[string]embedwirepb.VectorEncoding{
 			"float_values": embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT_VALUES,
 			"float32_le":   embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE,
 		}
-		options = append(options, embedwire.VectorEncoding(encodings[*j.Encoding]))
+		options = append(options, embedwire.WithVectorEncoding(encodings[*j.Encoding]))
 	}
 	return options
 }
+
+func (m *mapOptions) options() (options []embedwire.MapOption) {
+	if m == nil {
+		return nil
+	}
+	if m.InputsPerCall != nil {
+		options = append(options, embedwire.WithInputsPerCall(*m.InputsPerCall))
+	}
+	if m.ConcurrentCalls != nil {
+		options = append(options, embedwire.WithConcurrentCalls(*m.ConcurrentCalls))
+	}
+	if m.RunTimeout != nil {
+		options = append(options, embedwire.WithRunTimeout(duration(*m.RunTimeout)))
+	}
+	if m.CountWaits != nil && *m.CountWaits {
+		options = append(options, embedwire.WithCountWaits())
+	}
+	return options
+}
+
+func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
 func (f *tlsFiles) config() (*tls.Config, error) {
 	roots, err := os.ReadFile(f.RootCertificates)

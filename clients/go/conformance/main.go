@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/embedwire/embedwire/clients/go"
 )
@@ -55,18 +56,24 @@ func (j *job) call(ctx context.Context, client *embedwire.Client, inputs []embed
 		}
 		return err
 	}
-	embed := client.Embed
-	if j.Call == "unary" {
-		embed = client.EmbedUnary
+	if j.Call == "map" {
+		return j.each(ctx, client, inputs, found)
 	}
-	embeddings, err := embed(ctx, j.Model, inputs...)
+	embeddings, err := client.Embed(ctx, j.Model, inputs...)
 	for _, embedding := range embeddings {
-		for _, segment := range embedding.Segments {
-			found.add(segment)
-		}
-		found.add(embedding.Result)
+		found.addAll(embedding)
 	}
 	return err
+}
+
+func (j *job) each(ctx context.Context, client *embedwire.Client, inputs []embedwire.Input, found *outcome) error {
+	for embedding, err := range client.Map(ctx, j.Model, slices.Values(inputs), j.Map.options()...) {
+		if err != nil {
+			return err
+		}
+		found.addAll(embedding)
+	}
+	return nil
 }
 
 func (j *job) stream(ctx context.Context, client *embedwire.Client, inputs []embedwire.Input, found *outcome) error {

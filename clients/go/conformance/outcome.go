@@ -30,6 +30,13 @@ func (o *outcome) add(event embedwire.Event) {
 	}
 }
 
+func (o *outcome) addAll(embedding embedwire.Embedding) {
+	for _, segment := range embedding.Segments {
+		o.add(segment)
+	}
+	o.add(embedding.Result)
+}
+
 func segmentOf(segment *embedwire.Segment) object {
 	var packed []byte
 	for _, value := range segment.Vector {

@@ -80,17 +80,17 @@ func (Truncate) EnumDescriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{0}
 }
 
-// VectorEncoding says how vectors are written. All encodings carry the same float32 values.
-// There is room for more.
+// VectorEncoding selects the form in which vectors are sent. All forms carry the same float32
+// values. More may be added.
 type VectorEncoding int32
 
 const (
 	// The same as VECTOR_ENCODING_FLOAT_VALUES.
 	VectorEncoding_VECTOR_ENCODING_UNSPECIFIED VectorEncoding = 0
-	// Vector.values. Readable in JSON, for instance with grpcurl.
+	// Vector.float_values. Readable in JSON, for instance with grpcurl.
 	VectorEncoding_VECTOR_ENCODING_FLOAT_VALUES VectorEncoding = 1
-	// Vector.data: IEEE 754 binary32, little-endian, 4 bytes a value. The cheapest to read: it
-	// can be viewed as an array in most languages without a copy.
+	// Vector.float32_le. The cheapest to read: it can be viewed as an array in most languages
+	// without a copy.
 	VectorEncoding_VECTOR_ENCODING_FLOAT32_LE VectorEncoding = 2
 )
 
@@ -147,9 +147,14 @@ type CreateEmbeddingRequest struct {
 	// The most attempts that may follow a failed first one, for each input. The server makes
 	// fewer where its own policy says so; unset leaves it to that policy, 0 forbids retries.
 	// An attempt may be billed by the upstream.
-	MaxRetries    *uint32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxRetries *int32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
+	// The most segments that one message may hold. 0 and 1: each event has a message of its own.
+	// With more, segments that are decoded together share a message, and the only segment of a text
+	// or an image comes with its result. The server never waits for further segments in order to
+	// fill a message, and may send fewer. At most 1000; negative and larger values are an error.
+	MaxSegmentsPerMessage int32 `protobuf:"varint,5,opt,name=max_segments_per_message,json=maxSegmentsPerMessage,proto3" json:"max_segments_per_message,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *CreateEmbeddingRequest) Reset() {
@@ -203,24 +208,25 @@ func (x *CreateEmbeddingRequest) GetVectorEncoding() VectorEncoding {
 	return VectorEncoding_VECTOR_ENCODING_UNSPECIFIED
 }
 
-func (x *CreateEmbeddingRequest) GetMaxRetries() uint32 {
+func (x *CreateEmbeddingRequest) GetMaxRetries() int32 {
 	if x != nil && x.MaxRetries != nil {
 		return *x.MaxRetries
 	}
 	return 0
 }
 
-// CreateEmbeddingResponse is one event of the answer. One instance is streamed for each
-// segment and one for each result. Clients MUST ignore events that they do not know.
+func (x *CreateEmbeddingRequest) GetMaxSegmentsPerMessage() int32 {
+	if x != nil {
+		return x.MaxSegmentsPerMessage
+	}
+	return 0
+}
+
+// CreateEmbeddingResponse is one message of the answer.
 type CreateEmbeddingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened. Segments of one input come in order; inputs interleave.
-	//
-	// Types that are valid to be assigned to Event:
-	//
-	//	*CreateEmbeddingResponse_Segment
-	//	*CreateEmbeddingResponse_Result
-	Event         isCreateEmbeddingResponse_Event `protobuf_oneof:"event"`
+	// What happened, in order; at least one event.
+	Events        []*EmbeddingEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -255,48 +261,100 @@ func (*CreateEmbeddingResponse) Descriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *CreateEmbeddingResponse) GetEvent() isCreateEmbeddingResponse_Event {
+func (x *CreateEmbeddingResponse) GetEvents() []*EmbeddingEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// EmbeddingEvent is a segment, or the result of an input. Segments of one input come in order;
+// inputs interleave. Clients MUST ignore events that they do not know.
+type EmbeddingEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What happened.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*EmbeddingEvent_Segment
+	//	*EmbeddingEvent_Result
+	Event         isEmbeddingEvent_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbeddingEvent) Reset() {
+	*x = EmbeddingEvent{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbeddingEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbeddingEvent) ProtoMessage() {}
+
+func (x *EmbeddingEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbeddingEvent.ProtoReflect.Descriptor instead.
+func (*EmbeddingEvent) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *EmbeddingEvent) GetEvent() isEmbeddingEvent_Event {
 	if x != nil {
 		return x.Event
 	}
 	return nil
 }
 
-func (x *CreateEmbeddingResponse) GetSegment() *Segment {
+func (x *EmbeddingEvent) GetSegment() *Segment {
 	if x != nil {
-		if x, ok := x.Event.(*CreateEmbeddingResponse_Segment); ok {
+		if x, ok := x.Event.(*EmbeddingEvent_Segment); ok {
 			return x.Segment
 		}
 	}
 	return nil
 }
 
-func (x *CreateEmbeddingResponse) GetResult() *InputResult {
+func (x *EmbeddingEvent) GetResult() *InputResult {
 	if x != nil {
-		if x, ok := x.Event.(*CreateEmbeddingResponse_Result); ok {
+		if x, ok := x.Event.(*EmbeddingEvent_Result); ok {
 			return x.Result
 		}
 	}
 	return nil
 }
 
-type isCreateEmbeddingResponse_Event interface {
-	isCreateEmbeddingResponse_Event()
+type isEmbeddingEvent_Event interface {
+	isEmbeddingEvent_Event()
 }
 
-type CreateEmbeddingResponse_Segment struct {
+type EmbeddingEvent_Segment struct {
 	// One vector. Provisional until the result of its input.
 	Segment *Segment `protobuf:"bytes,1,opt,name=segment,proto3,oneof"`
 }
 
-type CreateEmbeddingResponse_Result struct {
+type EmbeddingEvent_Result struct {
 	// The end of one input, sent once for each, after its last segment.
 	Result *InputResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
 }
 
-func (*CreateEmbeddingResponse_Segment) isCreateEmbeddingResponse_Event() {}
+func (*EmbeddingEvent_Segment) isEmbeddingEvent_Event() {}
 
-func (*CreateEmbeddingResponse_Result) isCreateEmbeddingResponse_Event() {}
+func (*EmbeddingEvent_Result) isEmbeddingEvent_Event() {}
 
 // CreateEmbeddingUnaryRequest has the parts of CreateEmbeddingRequest, under the same numbers.
 type CreateEmbeddingUnaryRequest struct {
@@ -308,14 +366,14 @@ type CreateEmbeddingUnaryRequest struct {
 	// How vectors are encoded in the answer.
 	VectorEncoding VectorEncoding `protobuf:"varint,3,opt,name=vector_encoding,json=vectorEncoding,proto3,enum=embedwire.v1.VectorEncoding" json:"vector_encoding,omitempty"`
 	// The most attempts that may follow a failed first one; see CreateEmbeddingRequest.
-	MaxRetries    *uint32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
+	MaxRetries    *int32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateEmbeddingUnaryRequest) Reset() {
 	*x = CreateEmbeddingUnaryRequest{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[2]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +385,7 @@ func (x *CreateEmbeddingUnaryRequest) String() string {
 func (*CreateEmbeddingUnaryRequest) ProtoMessage() {}
 
 func (x *CreateEmbeddingUnaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[2]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +398,7 @@ func (x *CreateEmbeddingUnaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEmbeddingUnaryRequest.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingUnaryRequest) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{2}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateEmbeddingUnaryRequest) GetModelName() string {
@@ -364,7 +422,7 @@ func (x *CreateEmbeddingUnaryRequest) GetVectorEncoding() VectorEncoding {
 	return VectorEncoding_VECTOR_ENCODING_UNSPECIFIED
 }
 
-func (x *CreateEmbeddingUnaryRequest) GetMaxRetries() uint32 {
+func (x *CreateEmbeddingUnaryRequest) GetMaxRetries() int32 {
 	if x != nil && x.MaxRetries != nil {
 		return *x.MaxRetries
 	}
@@ -382,7 +440,7 @@ type CreateEmbeddingUnaryResponse struct {
 
 func (x *CreateEmbeddingUnaryResponse) Reset() {
 	*x = CreateEmbeddingUnaryResponse{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +452,7 @@ func (x *CreateEmbeddingUnaryResponse) String() string {
 func (*CreateEmbeddingUnaryResponse) ProtoMessage() {}
 
 func (x *CreateEmbeddingUnaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +465,7 @@ func (x *CreateEmbeddingUnaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEmbeddingUnaryResponse.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingUnaryResponse) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{3}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateEmbeddingUnaryResponse) GetEmbeddings() []*InputEmbedding {
@@ -430,7 +488,7 @@ type InputEmbedding struct {
 
 func (x *InputEmbedding) Reset() {
 	*x = InputEmbedding{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +500,7 @@ func (x *InputEmbedding) String() string {
 func (*InputEmbedding) ProtoMessage() {}
 
 func (x *InputEmbedding) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +513,7 @@ func (x *InputEmbedding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputEmbedding.ProtoReflect.Descriptor instead.
 func (*InputEmbedding) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{4}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *InputEmbedding) GetResult() *InputResult {
@@ -488,7 +546,7 @@ type CreateEmbeddingFromUploadRequest struct {
 
 func (x *CreateEmbeddingFromUploadRequest) Reset() {
 	*x = CreateEmbeddingFromUploadRequest{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +558,7 @@ func (x *CreateEmbeddingFromUploadRequest) String() string {
 func (*CreateEmbeddingFromUploadRequest) ProtoMessage() {}
 
 func (x *CreateEmbeddingFromUploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +571,7 @@ func (x *CreateEmbeddingFromUploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEmbeddingFromUploadRequest.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingFromUploadRequest) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{5}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateEmbeddingFromUploadRequest) GetPayload() isCreateEmbeddingFromUploadRequest_Payload {
@@ -559,23 +617,18 @@ func (*CreateEmbeddingFromUploadRequest_Request) isCreateEmbeddingFromUploadRequ
 
 func (*CreateEmbeddingFromUploadRequest_Chunk) isCreateEmbeddingFromUploadRequest_Payload() {}
 
-// CreateEmbeddingFromUploadResponse is one event of the answer; see CreateEmbeddingResponse.
+// CreateEmbeddingFromUploadResponse is one message of the answer; see CreateEmbeddingResponse.
 type CreateEmbeddingFromUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened. Segments of one input come in order; inputs interleave.
-	//
-	// Types that are valid to be assigned to Event:
-	//
-	//	*CreateEmbeddingFromUploadResponse_Segment
-	//	*CreateEmbeddingFromUploadResponse_Result
-	Event         isCreateEmbeddingFromUploadResponse_Event `protobuf_oneof:"event"`
+	// What happened, in order; at least one event.
+	Events        []*EmbeddingEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateEmbeddingFromUploadResponse) Reset() {
 	*x = CreateEmbeddingFromUploadResponse{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +640,7 @@ func (x *CreateEmbeddingFromUploadResponse) String() string {
 func (*CreateEmbeddingFromUploadResponse) ProtoMessage() {}
 
 func (x *CreateEmbeddingFromUploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,51 +653,15 @@ func (x *CreateEmbeddingFromUploadResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use CreateEmbeddingFromUploadResponse.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingFromUploadResponse) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{6}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *CreateEmbeddingFromUploadResponse) GetEvent() isCreateEmbeddingFromUploadResponse_Event {
+func (x *CreateEmbeddingFromUploadResponse) GetEvents() []*EmbeddingEvent {
 	if x != nil {
-		return x.Event
+		return x.Events
 	}
 	return nil
 }
-
-func (x *CreateEmbeddingFromUploadResponse) GetSegment() *Segment {
-	if x != nil {
-		if x, ok := x.Event.(*CreateEmbeddingFromUploadResponse_Segment); ok {
-			return x.Segment
-		}
-	}
-	return nil
-}
-
-func (x *CreateEmbeddingFromUploadResponse) GetResult() *InputResult {
-	if x != nil {
-		if x, ok := x.Event.(*CreateEmbeddingFromUploadResponse_Result); ok {
-			return x.Result
-		}
-	}
-	return nil
-}
-
-type isCreateEmbeddingFromUploadResponse_Event interface {
-	isCreateEmbeddingFromUploadResponse_Event()
-}
-
-type CreateEmbeddingFromUploadResponse_Segment struct {
-	// One vector. Provisional until the result of its input.
-	Segment *Segment `protobuf:"bytes,1,opt,name=segment,proto3,oneof"`
-}
-
-type CreateEmbeddingFromUploadResponse_Result struct {
-	// The end of one input, sent once for each, after its last segment.
-	Result *InputResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
-}
-
-func (*CreateEmbeddingFromUploadResponse_Segment) isCreateEmbeddingFromUploadResponse_Event() {}
-
-func (*CreateEmbeddingFromUploadResponse_Result) isCreateEmbeddingFromUploadResponse_Event() {}
 
 // UploadChunk carries some bytes of a file. Files come one after the other, in the order of
 // their inputs. A message out of this order ends the call with INVALID_ARGUMENT; a file of
@@ -652,7 +669,7 @@ func (*CreateEmbeddingFromUploadResponse_Result) isCreateEmbeddingFromUploadResp
 type UploadChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which input the bytes belong to, counted from 0 in CreateEmbeddingRequest.inputs.
-	InputIndex uint32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
+	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
 	// The bytes. 64 KiB to 1 MiB is a good size; empty is allowed.
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
 	// True on the last chunk of each file.
@@ -663,7 +680,7 @@ type UploadChunk struct {
 
 func (x *UploadChunk) Reset() {
 	*x = UploadChunk{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +692,7 @@ func (x *UploadChunk) String() string {
 func (*UploadChunk) ProtoMessage() {}
 
 func (x *UploadChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,10 +705,10 @@ func (x *UploadChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadChunk.ProtoReflect.Descriptor instead.
 func (*UploadChunk) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{7}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *UploadChunk) GetInputIndex() uint32 {
+func (x *UploadChunk) GetInputIndex() int32 {
 	if x != nil {
 		return x.InputIndex
 	}
@@ -725,7 +742,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +754,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +767,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{8}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListModelsRequest) GetPageSize() int32 {
@@ -780,7 +797,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +809,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +822,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{9}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -830,7 +847,7 @@ type Model struct {
 	// Other spellings that mean the same model.
 	Aliases []string `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Length of every vector. Vectors of different models are not comparable.
-	Dimensions uint32 `protobuf:"varint,3,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
+	Dimensions int32 `protobuf:"varint,3,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
 	// What the model takes as text; absent if it takes none.
 	Text *TextSupport `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
 	// What the model takes as images; absent if it takes none.
@@ -843,7 +860,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +872,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +885,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{10}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Model) GetName() string {
@@ -885,7 +902,7 @@ func (x *Model) GetAliases() []string {
 	return nil
 }
 
-func (x *Model) GetDimensions() uint32 {
+func (x *Model) GetDimensions() int32 {
 	if x != nil {
 		return x.Dimensions
 	}
@@ -917,18 +934,18 @@ func (x *Model) GetAudio() *AudioSupport {
 type TextSupport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Longest text in tokens, for information: the upstream's tokenizer is not public.
-	MaxTokens uint32 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
+	MaxTokens int32 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
 	// Values of TextInput.truncate that the model can honour.
 	Truncates []Truncate `protobuf:"varint,2,rep,packed,name=truncates,proto3,enum=embedwire.v1.Truncate" json:"truncates,omitempty"`
 	// Longest text in bytes of UTF-8 that this server accepts.
-	MaxBytes      uint64 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	MaxBytes      int64 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TextSupport) Reset() {
 	*x = TextSupport{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +957,7 @@ func (x *TextSupport) String() string {
 func (*TextSupport) ProtoMessage() {}
 
 func (x *TextSupport) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,10 +970,10 @@ func (x *TextSupport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextSupport.ProtoReflect.Descriptor instead.
 func (*TextSupport) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{11}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *TextSupport) GetMaxTokens() uint32 {
+func (x *TextSupport) GetMaxTokens() int32 {
 	if x != nil {
 		return x.MaxTokens
 	}
@@ -970,7 +987,7 @@ func (x *TextSupport) GetTruncates() []Truncate {
 	return nil
 }
 
-func (x *TextSupport) GetMaxBytes() uint64 {
+func (x *TextSupport) GetMaxBytes() int64 {
 	if x != nil {
 		return x.MaxBytes
 	}
@@ -983,16 +1000,16 @@ type ImageSupport struct {
 	// Media types, for instance "image/png".
 	MediaTypes []string `protobuf:"bytes,1,rep,name=media_types,json=mediaTypes,proto3" json:"media_types,omitempty"`
 	// Largest file in bytes, the lower of the model's and this server's limit.
-	MaxBytes uint64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	MaxBytes int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	// Least width and height in pixels.
-	MinSidePx     uint32 `protobuf:"varint,3,opt,name=min_side_px,json=minSidePx,proto3" json:"min_side_px,omitempty"`
+	MinSidePx     int32 `protobuf:"varint,3,opt,name=min_side_px,json=minSidePx,proto3" json:"min_side_px,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImageSupport) Reset() {
 	*x = ImageSupport{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1021,7 @@ func (x *ImageSupport) String() string {
 func (*ImageSupport) ProtoMessage() {}
 
 func (x *ImageSupport) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1034,7 @@ func (x *ImageSupport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSupport.ProtoReflect.Descriptor instead.
 func (*ImageSupport) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{12}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ImageSupport) GetMediaTypes() []string {
@@ -1027,14 +1044,14 @@ func (x *ImageSupport) GetMediaTypes() []string {
 	return nil
 }
 
-func (x *ImageSupport) GetMaxBytes() uint64 {
+func (x *ImageSupport) GetMaxBytes() int64 {
 	if x != nil {
 		return x.MaxBytes
 	}
 	return 0
 }
 
-func (x *ImageSupport) GetMinSidePx() uint32 {
+func (x *ImageSupport) GetMinSidePx() int32 {
 	if x != nil {
 		return x.MinSidePx
 	}
@@ -1047,14 +1064,14 @@ type AudioSupport struct {
 	// Media types, for instance "audio/mpeg".
 	MediaTypes []string `protobuf:"bytes,1,rep,name=media_types,json=mediaTypes,proto3" json:"media_types,omitempty"`
 	// Largest file in bytes, the lower of the model's and this server's limit.
-	MaxBytes      uint64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	MaxBytes      int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AudioSupport) Reset() {
 	*x = AudioSupport{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1083,7 @@ func (x *AudioSupport) String() string {
 func (*AudioSupport) ProtoMessage() {}
 
 func (x *AudioSupport) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1096,7 @@ func (x *AudioSupport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioSupport.ProtoReflect.Descriptor instead.
 func (*AudioSupport) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{13}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AudioSupport) GetMediaTypes() []string {
@@ -1089,7 +1106,7 @@ func (x *AudioSupport) GetMediaTypes() []string {
 	return nil
 }
 
-func (x *AudioSupport) GetMaxBytes() uint64 {
+func (x *AudioSupport) GetMaxBytes() int64 {
 	if x != nil {
 		return x.MaxBytes
 	}
@@ -1116,7 +1133,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1145,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1158,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{14}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Input) GetKey() string {
@@ -1223,7 +1240,7 @@ type TextInput struct {
 
 func (x *TextInput) Reset() {
 	*x = TextInput{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1252,7 @@ func (x *TextInput) String() string {
 func (*TextInput) ProtoMessage() {}
 
 func (x *TextInput) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1265,7 @@ func (x *TextInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextInput.ProtoReflect.Descriptor instead.
 func (*TextInput) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{15}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TextInput) GetValue() string {
@@ -1276,7 +1293,7 @@ type ImageInput struct {
 
 func (x *ImageInput) Reset() {
 	*x = ImageInput{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1305,7 @@ func (x *ImageInput) String() string {
 func (*ImageInput) ProtoMessage() {}
 
 func (x *ImageInput) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1318,7 @@ func (x *ImageInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageInput.ProtoReflect.Descriptor instead.
 func (*ImageInput) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{16}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ImageInput) GetSource() *MediaSource {
@@ -1325,7 +1342,7 @@ type AudioInput struct {
 
 func (x *AudioInput) Reset() {
 	*x = AudioInput{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1354,7 @@ func (x *AudioInput) String() string {
 func (*AudioInput) ProtoMessage() {}
 
 func (x *AudioInput) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1367,7 @@ func (x *AudioInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioInput.ProtoReflect.Descriptor instead.
 func (*AudioInput) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{17}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AudioInput) GetSource() *MediaSource {
@@ -1384,7 +1401,7 @@ type MediaSource struct {
 
 func (x *MediaSource) Reset() {
 	*x = MediaSource{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1413,7 @@ func (x *MediaSource) String() string {
 func (*MediaSource) ProtoMessage() {}
 
 func (x *MediaSource) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1426,7 @@ func (x *MediaSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaSource.ProtoReflect.Descriptor instead.
 func (*MediaSource) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{18}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MediaSource) GetSource() isMediaSource_Source {
@@ -1489,7 +1506,7 @@ type FileSource struct {
 
 func (x *FileSource) Reset() {
 	*x = FileSource{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1518,7 @@ func (x *FileSource) String() string {
 func (*FileSource) ProtoMessage() {}
 
 func (x *FileSource) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1531,7 @@ func (x *FileSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileSource.ProtoReflect.Descriptor instead.
 func (*FileSource) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{19}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FileSource) GetData() []byte {
@@ -1555,7 +1572,7 @@ type UploadSource struct {
 
 func (x *UploadSource) Reset() {
 	*x = UploadSource{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1584,7 @@ func (x *UploadSource) String() string {
 func (*UploadSource) ProtoMessage() {}
 
 func (x *UploadSource) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1597,7 @@ func (x *UploadSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadSource.ProtoReflect.Descriptor instead.
 func (*UploadSource) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{20}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UploadSource) GetFileName() string {
@@ -1611,24 +1628,26 @@ func (x *UploadSource) GetSha256() []byte {
 	return nil
 }
 
-// Vector is an embedding.
+// Vector is an embedding. All its values are finite.
 type Vector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How the values are encoded; never unspecified.
-	Encoding VectorEncoding `protobuf:"varint,1,opt,name=encoding,proto3,enum=embedwire.v1.VectorEncoding" json:"encoding,omitempty"`
 	// How many values there are.
-	Dimensions uint32 `protobuf:"varint,2,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
-	// The values, with VECTOR_ENCODING_FLOAT_VALUES. All are finite.
-	Values []float32 `protobuf:"fixed32,3,rep,packed,name=values,proto3" json:"values,omitempty"`
-	// The values, with VECTOR_ENCODING_FLOAT32_LE. All are finite.
-	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	Dimensions int32 `protobuf:"varint,1,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
+	// The values, in the form that the request selects with vector_encoding. A client that selects
+	// no newer form gets none.
+	//
+	// Types that are valid to be assigned to Form:
+	//
+	//	*Vector_FloatValues
+	//	*Vector_Float32Le
+	Form          isVector_Form `protobuf_oneof:"form"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Vector) Reset() {
 	*x = Vector{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1659,7 @@ func (x *Vector) String() string {
 func (*Vector) ProtoMessage() {}
 
 func (x *Vector) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,47 +1672,115 @@ func (x *Vector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vector.ProtoReflect.Descriptor instead.
 func (*Vector) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{21}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *Vector) GetEncoding() VectorEncoding {
-	if x != nil {
-		return x.Encoding
-	}
-	return VectorEncoding_VECTOR_ENCODING_UNSPECIFIED
-}
-
-func (x *Vector) GetDimensions() uint32 {
+func (x *Vector) GetDimensions() int32 {
 	if x != nil {
 		return x.Dimensions
 	}
 	return 0
 }
 
-func (x *Vector) GetValues() []float32 {
+func (x *Vector) GetForm() isVector_Form {
+	if x != nil {
+		return x.Form
+	}
+	return nil
+}
+
+func (x *Vector) GetFloatValues() *FloatValues {
+	if x != nil {
+		if x, ok := x.Form.(*Vector_FloatValues); ok {
+			return x.FloatValues
+		}
+	}
+	return nil
+}
+
+func (x *Vector) GetFloat32Le() []byte {
+	if x != nil {
+		if x, ok := x.Form.(*Vector_Float32Le); ok {
+			return x.Float32Le
+		}
+	}
+	return nil
+}
+
+type isVector_Form interface {
+	isVector_Form()
+}
+
+type Vector_FloatValues struct {
+	// As numbers.
+	FloatValues *FloatValues `protobuf:"bytes,2,opt,name=float_values,json=floatValues,proto3,oneof"`
+}
+
+type Vector_Float32Le struct {
+	// As IEEE 754 binary32, little-endian, 4 bytes a value.
+	Float32Le []byte `protobuf:"bytes,3,opt,name=float32_le,json=float32Le,proto3,oneof"`
+}
+
+func (*Vector_FloatValues) isVector_Form() {}
+
+func (*Vector_Float32Le) isVector_Form() {}
+
+// FloatValues is a list of numbers.
+type FloatValues struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The numbers, in order.
+	Values        []float32 `protobuf:"fixed32,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FloatValues) Reset() {
+	*x = FloatValues{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FloatValues) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FloatValues) ProtoMessage() {}
+
+func (x *FloatValues) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FloatValues.ProtoReflect.Descriptor instead.
+func (*FloatValues) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FloatValues) GetValues() []float32 {
 	if x != nil {
 		return x.Values
 	}
 	return nil
 }
 
-func (x *Vector) GetData() []byte {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
 // Segment is one vector of an input. It is provisional: an InputResult with a failure, or a
-// call that ends without a result for its input, voids it.
+// call that ends without a result for its input, makes it invalid.
 type Segment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which input it belongs to, counted from 0 in the request.
-	InputIndex uint32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
+	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
 	// The key of that input.
 	InputKey string `protobuf:"bytes,2,opt,name=input_key,json=inputKey,proto3" json:"input_key,omitempty"`
 	// Position among the segments of the input, counted from 0, in the upstream's order.
-	SegmentIndex uint32 `protobuf:"varint,3,opt,name=segment_index,json=segmentIndex,proto3" json:"segment_index,omitempty"`
+	SegmentIndex int32 `protobuf:"varint,3,opt,name=segment_index,json=segmentIndex,proto3" json:"segment_index,omitempty"`
 	// What the segment is a part of, with what is known of its place there.
 	//
 	// Types that are valid to be assigned to Modality:
@@ -1710,7 +1797,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1809,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,10 +1822,10 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{22}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{24}
 }
 
-func (x *Segment) GetInputIndex() uint32 {
+func (x *Segment) GetInputIndex() int32 {
 	if x != nil {
 		return x.InputIndex
 	}
@@ -1752,7 +1839,7 @@ func (x *Segment) GetInputKey() string {
 	return ""
 }
 
-func (x *Segment) GetSegmentIndex() uint32 {
+func (x *Segment) GetSegmentIndex() int32 {
 	if x != nil {
 		return x.SegmentIndex
 	}
@@ -1834,7 +1921,7 @@ type TextSegment struct {
 
 func (x *TextSegment) Reset() {
 	*x = TextSegment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1933,7 @@ func (x *TextSegment) String() string {
 func (*TextSegment) ProtoMessage() {}
 
 func (x *TextSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1946,7 @@ func (x *TextSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextSegment.ProtoReflect.Descriptor instead.
 func (*TextSegment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{23}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{25}
 }
 
 // ImageSegment is the whole of an image.
@@ -1871,7 +1958,7 @@ type ImageSegment struct {
 
 func (x *ImageSegment) Reset() {
 	*x = ImageSegment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +1970,7 @@ func (x *ImageSegment) String() string {
 func (*ImageSegment) ProtoMessage() {}
 
 func (x *ImageSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +1983,7 @@ func (x *ImageSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSegment.ProtoReflect.Descriptor instead.
 func (*ImageSegment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{24}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{26}
 }
 
 // AudioSegment is a window of an audio file. Several segments may cover the same window, with
@@ -1916,7 +2003,7 @@ type AudioSegment struct {
 
 func (x *AudioSegment) Reset() {
 	*x = AudioSegment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2015,7 @@ func (x *AudioSegment) String() string {
 func (*AudioSegment) ProtoMessage() {}
 
 func (x *AudioSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2028,7 @@ func (x *AudioSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioSegment.ProtoReflect.Descriptor instead.
 func (*AudioSegment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{25}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AudioSegment) GetStartOffsetSec() float64 {
@@ -1969,15 +2056,15 @@ func (x *AudioSegment) GetEmbeddingOption() string {
 type InputResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which input, counted from 0 in the request.
-	InputIndex uint32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
+	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
 	// The key of that input.
 	InputKey string `protobuf:"bytes,2,opt,name=input_key,json=inputKey,proto3" json:"input_key,omitempty"`
 	// The model as the upstream names it; empty if the upstream did not answer.
 	ModelName string `protobuf:"bytes,3,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
 	// Length of the vectors; 0 if the input failed.
-	Dimensions uint32 `protobuf:"varint,4,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
+	Dimensions int32 `protobuf:"varint,4,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
 	// How many segments were sent for this input.
-	SegmentCount uint32 `protobuf:"varint,5,opt,name=segment_count,json=segmentCount,proto3" json:"segment_count,omitempty"`
+	SegmentCount int32 `protobuf:"varint,5,opt,name=segment_count,json=segmentCount,proto3" json:"segment_count,omitempty"`
 	// Where the media came from, in the upstream's words. Not set for text.
 	Metadata *MediaMetadata `protobuf:"bytes,6,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// Whether the input was cut; unset if the upstream does not tell.
@@ -1986,7 +2073,7 @@ type InputResult struct {
 	MediaDurationSec *float64 `protobuf:"fixed64,8,opt,name=media_duration_sec,json=mediaDurationSec,proto3,oneof" json:"media_duration_sec,omitempty"`
 	// How many upstream requests were made. 0 if the input failed before the first, also if no
 	// connection was established.
-	Attempts uint32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Attempts int32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// Where the time went.
 	Timings *Timings `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
 	// Which upstream answered: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are
@@ -2000,7 +2087,7 @@ type InputResult struct {
 
 func (x *InputResult) Reset() {
 	*x = InputResult{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2099,7 @@ func (x *InputResult) String() string {
 func (*InputResult) ProtoMessage() {}
 
 func (x *InputResult) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,10 +2112,10 @@ func (x *InputResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputResult.ProtoReflect.Descriptor instead.
 func (*InputResult) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{26}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{28}
 }
 
-func (x *InputResult) GetInputIndex() uint32 {
+func (x *InputResult) GetInputIndex() int32 {
 	if x != nil {
 		return x.InputIndex
 	}
@@ -2049,14 +2136,14 @@ func (x *InputResult) GetModelName() string {
 	return ""
 }
 
-func (x *InputResult) GetDimensions() uint32 {
+func (x *InputResult) GetDimensions() int32 {
 	if x != nil {
 		return x.Dimensions
 	}
 	return 0
 }
 
-func (x *InputResult) GetSegmentCount() uint32 {
+func (x *InputResult) GetSegmentCount() int32 {
 	if x != nil {
 		return x.SegmentCount
 	}
@@ -2084,7 +2171,7 @@ func (x *InputResult) GetMediaDurationSec() float64 {
 	return 0
 }
 
-func (x *InputResult) GetAttempts() uint32 {
+func (x *InputResult) GetAttempts() int32 {
 	if x != nil {
 		return x.Attempts
 	}
@@ -2128,7 +2215,7 @@ type MediaMetadata struct {
 
 func (x *MediaMetadata) Reset() {
 	*x = MediaMetadata{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2227,7 @@ func (x *MediaMetadata) String() string {
 func (*MediaMetadata) ProtoMessage() {}
 
 func (x *MediaMetadata) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2240,7 @@ func (x *MediaMetadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaMetadata.ProtoReflect.Descriptor instead.
 func (*MediaMetadata) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{27}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MediaMetadata) GetOrigin() isMediaMetadata_Origin {
@@ -2216,7 +2303,7 @@ type Timings struct {
 
 func (x *Timings) Reset() {
 	*x = Timings{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2315,7 @@ func (x *Timings) String() string {
 func (*Timings) ProtoMessage() {}
 
 func (x *Timings) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2241,7 +2328,7 @@ func (x *Timings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timings.ProtoReflect.Descriptor instead.
 func (*Timings) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{28}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Timings) GetQueue() *durationpb.Duration {
@@ -2272,14 +2359,15 @@ func (x *Timings) GetDecode() *durationpb.Duration {
 	return nil
 }
 
-// Failure says why an input failed. A failed call carries the same facts as google.rpc details.
+// Failure says why an input or a call failed. It is in the result of a failed input, and among the
+// details of a failed call.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The status code, a number of google.rpc.Code.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// The reason, from a closed list.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=embedwire.v1.ErrorReason" json:"reason,omitempty"`
-	// One sentence for a developer. Not meant to be parsed.
+	// One sentence for a developer, at most 1 KB. Not meant to be parsed.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// Which fields of the request are at fault; at most 20 are listed.
 	FieldViolations []*FieldViolation `protobuf:"bytes,4,rep,name=field_violations,json=fieldViolations,proto3" json:"field_violations,omitempty"`
@@ -2301,14 +2389,17 @@ type Failure struct {
 	// No usable answer: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
 	// The server's own: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
 	// None of these: connection_failed.
-	Cause         string `protobuf:"bytes,8,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause string `protobuf:"bytes,8,opt,name=cause,proto3" json:"cause,omitempty"`
+	// How many upstream requests were made, if this is the failure of a call with one input. The
+	// failure of one of several inputs has it in its InputResult.
+	Attempts      int32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2411,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2424,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{29}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Failure) GetCode() int32 {
@@ -2392,6 +2483,13 @@ func (x *Failure) GetCause() string {
 	return ""
 }
 
+func (x *Failure) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
 // FieldViolation names one faulty field.
 type FieldViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2405,7 +2503,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2515,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2528,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{30}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -2460,7 +2558,7 @@ type QuotaViolation struct {
 
 func (x *QuotaViolation) Reset() {
 	*x = QuotaViolation{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2570,7 @@ func (x *QuotaViolation) String() string {
 func (*QuotaViolation) ProtoMessage() {}
 
 func (x *QuotaViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2583,7 @@ func (x *QuotaViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotaViolation.ProtoReflect.Descriptor instead.
 func (*QuotaViolation) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{31}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *QuotaViolation) GetSubject() string {
@@ -2503,11 +2601,12 @@ func (x *QuotaViolation) GetDescription() string {
 }
 
 // UpstreamError is what the upstream said of a failure, cut to 1 KB and without control
-// characters.
+// characters. Among the details of a call, parts that do not fit are left out, first the message if
+// it is that of the Failure.
 type UpstreamError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Status of the HTTP reply.
-	HttpStatus uint32 `protobuf:"varint,1,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	HttpStatus int32 `protobuf:"varint,1,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// The upstream's error code, for instance "parameter_invalid"; empty if it gave none.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// The upstream's message; empty if it gave none.
@@ -2522,7 +2621,7 @@ type UpstreamError struct {
 
 func (x *UpstreamError) Reset() {
 	*x = UpstreamError{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +2633,7 @@ func (x *UpstreamError) String() string {
 func (*UpstreamError) ProtoMessage() {}
 
 func (x *UpstreamError) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,10 +2646,10 @@ func (x *UpstreamError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamError.ProtoReflect.Descriptor instead.
 func (*UpstreamError) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{32}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{34}
 }
 
-func (x *UpstreamError) GetHttpStatus() uint32 {
+func (x *UpstreamError) GetHttpStatus() int32 {
 	if x != nil {
 		return x.HttpStatus
 	}
@@ -2589,16 +2688,19 @@ var File_embedwire_v1_embedding_proto protoreflect.FileDescriptor
 
 const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\n" +
-	"\x1cembedwire/v1/embedding.proto\x12\fembedwire.v1\x1a\x1fembedwire/v1/error_reason.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe1\x01\n" +
+	"\x1cembedwire/v1/embedding.proto\x12\fembedwire.v1\x1a\x1fembedwire/v1/error_reason.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9a\x02\n" +
 	"\x16CreateEmbeddingRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12+\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x13.embedwire.v1.InputR\x06inputs\x12E\n" +
 	"\x0fvector_encoding\x18\x03 \x01(\x0e2\x1c.embedwire.v1.VectorEncodingR\x0evectorEncoding\x12$\n" +
-	"\vmax_retries\x18\x04 \x01(\rH\x00R\n" +
-	"maxRetries\x88\x01\x01B\x0e\n" +
-	"\f_max_retries\"\x8a\x01\n" +
-	"\x17CreateEmbeddingResponse\x121\n" +
+	"\vmax_retries\x18\x04 \x01(\x05H\x00R\n" +
+	"maxRetries\x88\x01\x01\x127\n" +
+	"\x18max_segments_per_message\x18\x05 \x01(\x05R\x15maxSegmentsPerMessageB\x0e\n" +
+	"\f_max_retries\"O\n" +
+	"\x17CreateEmbeddingResponse\x124\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.embedwire.v1.EmbeddingEventR\x06events\"\x81\x01\n" +
+	"\x0eEmbeddingEvent\x121\n" +
 	"\asegment\x18\x01 \x01(\v2\x15.embedwire.v1.SegmentH\x00R\asegment\x123\n" +
 	"\x06result\x18\x02 \x01(\v2\x19.embedwire.v1.InputResultH\x00R\x06resultB\a\n" +
 	"\x05event\"\xe6\x01\n" +
@@ -2607,7 +2709,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12+\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x13.embedwire.v1.InputR\x06inputs\x12E\n" +
 	"\x0fvector_encoding\x18\x03 \x01(\x0e2\x1c.embedwire.v1.VectorEncodingR\x0evectorEncoding\x12$\n" +
-	"\vmax_retries\x18\x04 \x01(\rH\x00R\n" +
+	"\vmax_retries\x18\x04 \x01(\x05H\x00R\n" +
 	"maxRetries\x88\x01\x01B\x0e\n" +
 	"\f_max_retries\"\\\n" +
 	"\x1cCreateEmbeddingUnaryResponse\x12<\n" +
@@ -2620,13 +2722,11 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	" CreateEmbeddingFromUploadRequest\x12@\n" +
 	"\arequest\x18\x01 \x01(\v2$.embedwire.v1.CreateEmbeddingRequestH\x00R\arequest\x121\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x19.embedwire.v1.UploadChunkH\x00R\x05chunkB\t\n" +
-	"\apayload\"\x94\x01\n" +
-	"!CreateEmbeddingFromUploadResponse\x121\n" +
-	"\asegment\x18\x01 \x01(\v2\x15.embedwire.v1.SegmentH\x00R\asegment\x123\n" +
-	"\x06result\x18\x02 \x01(\v2\x19.embedwire.v1.InputResultH\x00R\x06resultB\a\n" +
-	"\x05event\"V\n" +
+	"\apayload\"Y\n" +
+	"!CreateEmbeddingFromUploadResponse\x124\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.embedwire.v1.EmbeddingEventR\x06events\"V\n" +
 	"\vUploadChunk\x12\x1f\n" +
-	"\vinput_index\x18\x01 \x01(\rR\n" +
+	"\vinput_index\x18\x01 \x01(\x05R\n" +
 	"inputIndex\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\bR\x04last\"O\n" +
@@ -2641,25 +2741,25 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1e\n" +
 	"\n" +
-	"dimensions\x18\x03 \x01(\rR\n" +
+	"dimensions\x18\x03 \x01(\x05R\n" +
 	"dimensions\x12-\n" +
 	"\x04text\x18\x04 \x01(\v2\x19.embedwire.v1.TextSupportR\x04text\x120\n" +
 	"\x05image\x18\x05 \x01(\v2\x1a.embedwire.v1.ImageSupportR\x05image\x120\n" +
 	"\x05audio\x18\x06 \x01(\v2\x1a.embedwire.v1.AudioSupportR\x05audio\"\x7f\n" +
 	"\vTextSupport\x12\x1d\n" +
 	"\n" +
-	"max_tokens\x18\x01 \x01(\rR\tmaxTokens\x124\n" +
+	"max_tokens\x18\x01 \x01(\x05R\tmaxTokens\x124\n" +
 	"\ttruncates\x18\x02 \x03(\x0e2\x16.embedwire.v1.TruncateR\ttruncates\x12\x1b\n" +
-	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\"l\n" +
+	"\tmax_bytes\x18\x03 \x01(\x03R\bmaxBytes\"l\n" +
 	"\fImageSupport\x12\x1f\n" +
 	"\vmedia_types\x18\x01 \x03(\tR\n" +
 	"mediaTypes\x12\x1b\n" +
-	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\x12\x1e\n" +
-	"\vmin_side_px\x18\x03 \x01(\rR\tminSidePx\"L\n" +
+	"\tmax_bytes\x18\x02 \x01(\x03R\bmaxBytes\x12\x1e\n" +
+	"\vmin_side_px\x18\x03 \x01(\x05R\tminSidePx\"L\n" +
 	"\fAudioSupport\x12\x1f\n" +
 	"\vmedia_types\x18\x01 \x03(\tR\n" +
 	"mediaTypes\x12\x1b\n" +
-	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\"\xb8\x01\n" +
+	"\tmax_bytes\x18\x02 \x01(\x03R\bmaxBytes\"\xb8\x01\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x04text\x18\x02 \x01(\v2\x17.embedwire.v1.TextInputH\x00R\x04text\x120\n" +
@@ -2677,12 +2777,12 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"AudioInput\x121\n" +
 	"\x06source\x18\x01 \x01(\v2\x19.embedwire.v1.MediaSourceR\x06source\x12-\n" +
 	"\x10start_offset_sec\x18\x02 \x01(\x01H\x00R\x0estartOffsetSec\x88\x01\x01B\x13\n" +
-	"\x11_start_offset_sec\"\xa1\x01\n" +
+	"\x11_start_offset_sec\"\x91\x01\n" +
 	"\vMediaSource\x12\x12\n" +
 	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x12.\n" +
 	"\x04file\x18\x02 \x01(\v2\x18.embedwire.v1.FileSourceH\x00R\x04file\x124\n" +
 	"\x06upload\x18\x03 \x01(\v2\x1a.embedwire.v1.UploadSourceH\x00R\x06uploadB\b\n" +
-	"\x06sourceJ\x04\b\x04\x10\x05R\basset_id\"\\\n" +
+	"\x06source\"\\\n" +
 	"\n" +
 	"FileSource\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1b\n" +
@@ -2697,19 +2797,22 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"size_bytes\x18\x03 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x12\x1b\n" +
 	"\x06sha256\x18\x04 \x01(\fH\x01R\x06sha256\x88\x01\x01B\r\n" +
 	"\v_size_bytesB\t\n" +
-	"\a_sha256\"\x8e\x01\n" +
-	"\x06Vector\x128\n" +
-	"\bencoding\x18\x01 \x01(\x0e2\x1c.embedwire.v1.VectorEncodingR\bencoding\x12\x1e\n" +
+	"\a_sha256\"\x91\x01\n" +
+	"\x06Vector\x12\x1e\n" +
 	"\n" +
-	"dimensions\x18\x02 \x01(\rR\n" +
-	"dimensions\x12\x16\n" +
-	"\x06values\x18\x03 \x03(\x02R\x06values\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\"\xbf\x02\n" +
+	"dimensions\x18\x01 \x01(\x05R\n" +
+	"dimensions\x12>\n" +
+	"\ffloat_values\x18\x02 \x01(\v2\x19.embedwire.v1.FloatValuesH\x00R\vfloatValues\x12\x1f\n" +
+	"\n" +
+	"float32_le\x18\x03 \x01(\fH\x00R\tfloat32LeB\x06\n" +
+	"\x04form\"%\n" +
+	"\vFloatValues\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\x02R\x06values\"\xbf\x02\n" +
 	"\aSegment\x12\x1f\n" +
-	"\vinput_index\x18\x01 \x01(\rR\n" +
+	"\vinput_index\x18\x01 \x01(\x05R\n" +
 	"inputIndex\x12\x1b\n" +
 	"\tinput_key\x18\x02 \x01(\tR\binputKey\x12#\n" +
-	"\rsegment_index\x18\x03 \x01(\rR\fsegmentIndex\x12/\n" +
+	"\rsegment_index\x18\x03 \x01(\x05R\fsegmentIndex\x12/\n" +
 	"\x04text\x18\x04 \x01(\v2\x19.embedwire.v1.TextSegmentH\x00R\x04text\x122\n" +
 	"\x05image\x18\x05 \x01(\v2\x1a.embedwire.v1.ImageSegmentH\x00R\x05image\x122\n" +
 	"\x05audio\x18\x06 \x01(\v2\x1a.embedwire.v1.AudioSegmentH\x00R\x05audio\x12,\n" +
@@ -2724,19 +2827,19 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x10embedding_option\x18\x03 \x01(\tR\x0fembeddingOptionB\x11\n" +
 	"\x0f_end_offset_sec\"\xfd\x03\n" +
 	"\vInputResult\x12\x1f\n" +
-	"\vinput_index\x18\x01 \x01(\rR\n" +
+	"\vinput_index\x18\x01 \x01(\x05R\n" +
 	"inputIndex\x12\x1b\n" +
 	"\tinput_key\x18\x02 \x01(\tR\binputKey\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x03 \x01(\tR\tmodelName\x12\x1e\n" +
 	"\n" +
-	"dimensions\x18\x04 \x01(\rR\n" +
+	"dimensions\x18\x04 \x01(\x05R\n" +
 	"dimensions\x12#\n" +
-	"\rsegment_count\x18\x05 \x01(\rR\fsegmentCount\x127\n" +
+	"\rsegment_count\x18\x05 \x01(\x05R\fsegmentCount\x127\n" +
 	"\bmetadata\x18\x06 \x01(\v2\x1b.embedwire.v1.MediaMetadataR\bmetadata\x12!\n" +
 	"\ttruncated\x18\a \x01(\bH\x00R\ttruncated\x88\x01\x01\x121\n" +
 	"\x12media_duration_sec\x18\b \x01(\x01H\x01R\x10mediaDurationSec\x88\x01\x01\x12\x1a\n" +
-	"\battempts\x18\t \x01(\rR\battempts\x12/\n" +
+	"\battempts\x18\t \x01(\x05R\battempts\x12/\n" +
 	"\atimings\x18\n" +
 	" \x01(\v2\x15.embedwire.v1.TimingsR\atimings\x12\x1a\n" +
 	"\bupstream\x18\v \x01(\tR\bupstream\x12/\n" +
@@ -2752,7 +2855,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05queue\x121\n" +
 	"\x06upload\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06upload\x125\n" +
 	"\bupstream\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bupstream\x121\n" +
-	"\x06decode\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06decode\"\x92\x03\n" +
+	"\x06decode\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06decode\"\xae\x03\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.embedwire.v1.ErrorReasonR\x06reason\x12\x18\n" +
@@ -2762,7 +2865,8 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"retryDelay\x12G\n" +
 	"\x10quota_violations\x18\x06 \x03(\v2\x1c.embedwire.v1.QuotaViolationR\x0fquotaViolations\x12B\n" +
 	"\x0eupstream_error\x18\a \x01(\v2\x1b.embedwire.v1.UpstreamErrorR\rupstreamError\x12\x14\n" +
-	"\x05cause\x18\b \x01(\tR\x05cause\"H\n" +
+	"\x05cause\x18\b \x01(\tR\x05cause\x12\x1a\n" +
+	"\battempts\x18\t \x01(\x05R\battempts\"H\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"L\n" +
@@ -2770,7 +2874,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"\x9f\x02\n" +
 	"\rUpstreamError\x12\x1f\n" +
-	"\vhttp_status\x18\x01 \x01(\rR\n" +
+	"\vhttp_status\x18\x01 \x01(\x05R\n" +
 	"httpStatus\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x19\n" +
@@ -2787,14 +2891,14 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x0eVectorEncoding\x12\x1f\n" +
 	"\x1bVECTOR_ENCODING_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cVECTOR_ENCODING_FLOAT_VALUES\x10\x01\x12\x1e\n" +
-	"\x1aVECTOR_ENCODING_FLOAT32_LE\x10\x022\xb7\x03\n" +
+	"\x1aVECTOR_ENCODING_FLOAT32_LE\x10\x022\xbc\x03\n" +
 	"\x10EmbeddingService\x12`\n" +
 	"\x0fCreateEmbedding\x12$.embedwire.v1.CreateEmbeddingRequest\x1a%.embedwire.v1.CreateEmbeddingResponse0\x01\x12m\n" +
 	"\x14CreateEmbeddingUnary\x12).embedwire.v1.CreateEmbeddingUnaryRequest\x1a*.embedwire.v1.CreateEmbeddingUnaryResponse\x12\x80\x01\n" +
-	"\x19CreateEmbeddingFromUpload\x12..embedwire.v1.CreateEmbeddingFromUploadRequest\x1a/.embedwire.v1.CreateEmbeddingFromUploadResponse(\x010\x01\x12O\n" +
+	"\x19CreateEmbeddingFromUpload\x12..embedwire.v1.CreateEmbeddingFromUploadRequest\x1a/.embedwire.v1.CreateEmbeddingFromUploadResponse(\x010\x01\x12T\n" +
 	"\n" +
-	"ListModels\x12\x1f.embedwire.v1.ListModelsRequest\x1a .embedwire.v1.ListModelsResponseBW\n" +
-	"\x10dev.embedwire.v1P\x01ZAgithub.com/embedwire/embedwire/clients/go/embedwirepb;embedwirepbb\x06proto3"
+	"ListModels\x12\x1f.embedwire.v1.ListModelsRequest\x1a .embedwire.v1.ListModelsResponse\"\x03\x90\x02\x01Bm\n" +
+	"\x10dev.embedwire.v1B\x0eEmbeddingProtoP\x01ZAgithub.com/embedwire/embedwire/clients/go/embedwirepb;embedwirepb\xa2\x02\x03EMWb\x06proto3"
 
 var (
 	file_embedwire_v1_embedding_proto_rawDescOnce sync.Once
@@ -2809,100 +2913,102 @@ func file_embedwire_v1_embedding_proto_rawDescGZIP() []byte {
 }
 
 var file_embedwire_v1_embedding_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_embedwire_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_embedwire_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_embedwire_v1_embedding_proto_goTypes = []any{
 	(Truncate)(0),                             // 0: embedwire.v1.Truncate
 	(VectorEncoding)(0),                       // 1: embedwire.v1.VectorEncoding
 	(*CreateEmbeddingRequest)(nil),            // 2: embedwire.v1.CreateEmbeddingRequest
 	(*CreateEmbeddingResponse)(nil),           // 3: embedwire.v1.CreateEmbeddingResponse
-	(*CreateEmbeddingUnaryRequest)(nil),       // 4: embedwire.v1.CreateEmbeddingUnaryRequest
-	(*CreateEmbeddingUnaryResponse)(nil),      // 5: embedwire.v1.CreateEmbeddingUnaryResponse
-	(*InputEmbedding)(nil),                    // 6: embedwire.v1.InputEmbedding
-	(*CreateEmbeddingFromUploadRequest)(nil),  // 7: embedwire.v1.CreateEmbeddingFromUploadRequest
-	(*CreateEmbeddingFromUploadResponse)(nil), // 8: embedwire.v1.CreateEmbeddingFromUploadResponse
-	(*UploadChunk)(nil),                       // 9: embedwire.v1.UploadChunk
-	(*ListModelsRequest)(nil),                 // 10: embedwire.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),                // 11: embedwire.v1.ListModelsResponse
-	(*Model)(nil),                             // 12: embedwire.v1.Model
-	(*TextSupport)(nil),                       // 13: embedwire.v1.TextSupport
-	(*ImageSupport)(nil),                      // 14: embedwire.v1.ImageSupport
-	(*AudioSupport)(nil),                      // 15: embedwire.v1.AudioSupport
-	(*Input)(nil),                             // 16: embedwire.v1.Input
-	(*TextInput)(nil),                         // 17: embedwire.v1.TextInput
-	(*ImageInput)(nil),                        // 18: embedwire.v1.ImageInput
-	(*AudioInput)(nil),                        // 19: embedwire.v1.AudioInput
-	(*MediaSource)(nil),                       // 20: embedwire.v1.MediaSource
-	(*FileSource)(nil),                        // 21: embedwire.v1.FileSource
-	(*UploadSource)(nil),                      // 22: embedwire.v1.UploadSource
-	(*Vector)(nil),                            // 23: embedwire.v1.Vector
-	(*Segment)(nil),                           // 24: embedwire.v1.Segment
-	(*TextSegment)(nil),                       // 25: embedwire.v1.TextSegment
-	(*ImageSegment)(nil),                      // 26: embedwire.v1.ImageSegment
-	(*AudioSegment)(nil),                      // 27: embedwire.v1.AudioSegment
-	(*InputResult)(nil),                       // 28: embedwire.v1.InputResult
-	(*MediaMetadata)(nil),                     // 29: embedwire.v1.MediaMetadata
-	(*Timings)(nil),                           // 30: embedwire.v1.Timings
-	(*Failure)(nil),                           // 31: embedwire.v1.Failure
-	(*FieldViolation)(nil),                    // 32: embedwire.v1.FieldViolation
-	(*QuotaViolation)(nil),                    // 33: embedwire.v1.QuotaViolation
-	(*UpstreamError)(nil),                     // 34: embedwire.v1.UpstreamError
-	nil,                                       // 35: embedwire.v1.UpstreamError.RateLimitHeadersEntry
-	(*durationpb.Duration)(nil),               // 36: google.protobuf.Duration
-	(ErrorReason)(0),                          // 37: embedwire.v1.ErrorReason
+	(*EmbeddingEvent)(nil),                    // 4: embedwire.v1.EmbeddingEvent
+	(*CreateEmbeddingUnaryRequest)(nil),       // 5: embedwire.v1.CreateEmbeddingUnaryRequest
+	(*CreateEmbeddingUnaryResponse)(nil),      // 6: embedwire.v1.CreateEmbeddingUnaryResponse
+	(*InputEmbedding)(nil),                    // 7: embedwire.v1.InputEmbedding
+	(*CreateEmbeddingFromUploadRequest)(nil),  // 8: embedwire.v1.CreateEmbeddingFromUploadRequest
+	(*CreateEmbeddingFromUploadResponse)(nil), // 9: embedwire.v1.CreateEmbeddingFromUploadResponse
+	(*UploadChunk)(nil),                       // 10: embedwire.v1.UploadChunk
+	(*ListModelsRequest)(nil),                 // 11: embedwire.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),                // 12: embedwire.v1.ListModelsResponse
+	(*Model)(nil),                             // 13: embedwire.v1.Model
+	(*TextSupport)(nil),                       // 14: embedwire.v1.TextSupport
+	(*ImageSupport)(nil),                      // 15: embedwire.v1.ImageSupport
+	(*AudioSupport)(nil),                      // 16: embedwire.v1.AudioSupport
+	(*Input)(nil),                             // 17: embedwire.v1.Input
+	(*TextInput)(nil),                         // 18: embedwire.v1.TextInput
+	(*ImageInput)(nil),                        // 19: embedwire.v1.ImageInput
+	(*AudioInput)(nil),                        // 20: embedwire.v1.AudioInput
+	(*MediaSource)(nil),                       // 21: embedwire.v1.MediaSource
+	(*FileSource)(nil),                        // 22: embedwire.v1.FileSource
+	(*UploadSource)(nil),                      // 23: embedwire.v1.UploadSource
+	(*Vector)(nil),                            // 24: embedwire.v1.Vector
+	(*FloatValues)(nil),                       // 25: embedwire.v1.FloatValues
+	(*Segment)(nil),                           // 26: embedwire.v1.Segment
+	(*TextSegment)(nil),                       // 27: embedwire.v1.TextSegment
+	(*ImageSegment)(nil),                      // 28: embedwire.v1.ImageSegment
+	(*AudioSegment)(nil),                      // 29: embedwire.v1.AudioSegment
+	(*InputResult)(nil),                       // 30: embedwire.v1.InputResult
+	(*MediaMetadata)(nil),                     // 31: embedwire.v1.MediaMetadata
+	(*Timings)(nil),                           // 32: embedwire.v1.Timings
+	(*Failure)(nil),                           // 33: embedwire.v1.Failure
+	(*FieldViolation)(nil),                    // 34: embedwire.v1.FieldViolation
+	(*QuotaViolation)(nil),                    // 35: embedwire.v1.QuotaViolation
+	(*UpstreamError)(nil),                     // 36: embedwire.v1.UpstreamError
+	nil,                                       // 37: embedwire.v1.UpstreamError.RateLimitHeadersEntry
+	(*durationpb.Duration)(nil),               // 38: google.protobuf.Duration
+	(ErrorReason)(0),                          // 39: embedwire.v1.ErrorReason
 }
 var file_embedwire_v1_embedding_proto_depIdxs = []int32{
-	16, // 0: embedwire.v1.CreateEmbeddingRequest.inputs:type_name -> embedwire.v1.Input
+	17, // 0: embedwire.v1.CreateEmbeddingRequest.inputs:type_name -> embedwire.v1.Input
 	1,  // 1: embedwire.v1.CreateEmbeddingRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
-	24, // 2: embedwire.v1.CreateEmbeddingResponse.segment:type_name -> embedwire.v1.Segment
-	28, // 3: embedwire.v1.CreateEmbeddingResponse.result:type_name -> embedwire.v1.InputResult
-	16, // 4: embedwire.v1.CreateEmbeddingUnaryRequest.inputs:type_name -> embedwire.v1.Input
-	1,  // 5: embedwire.v1.CreateEmbeddingUnaryRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
-	6,  // 6: embedwire.v1.CreateEmbeddingUnaryResponse.embeddings:type_name -> embedwire.v1.InputEmbedding
-	28, // 7: embedwire.v1.InputEmbedding.result:type_name -> embedwire.v1.InputResult
-	24, // 8: embedwire.v1.InputEmbedding.segments:type_name -> embedwire.v1.Segment
-	2,  // 9: embedwire.v1.CreateEmbeddingFromUploadRequest.request:type_name -> embedwire.v1.CreateEmbeddingRequest
-	9,  // 10: embedwire.v1.CreateEmbeddingFromUploadRequest.chunk:type_name -> embedwire.v1.UploadChunk
-	24, // 11: embedwire.v1.CreateEmbeddingFromUploadResponse.segment:type_name -> embedwire.v1.Segment
-	28, // 12: embedwire.v1.CreateEmbeddingFromUploadResponse.result:type_name -> embedwire.v1.InputResult
-	12, // 13: embedwire.v1.ListModelsResponse.models:type_name -> embedwire.v1.Model
-	13, // 14: embedwire.v1.Model.text:type_name -> embedwire.v1.TextSupport
-	14, // 15: embedwire.v1.Model.image:type_name -> embedwire.v1.ImageSupport
-	15, // 16: embedwire.v1.Model.audio:type_name -> embedwire.v1.AudioSupport
+	4,  // 2: embedwire.v1.CreateEmbeddingResponse.events:type_name -> embedwire.v1.EmbeddingEvent
+	26, // 3: embedwire.v1.EmbeddingEvent.segment:type_name -> embedwire.v1.Segment
+	30, // 4: embedwire.v1.EmbeddingEvent.result:type_name -> embedwire.v1.InputResult
+	17, // 5: embedwire.v1.CreateEmbeddingUnaryRequest.inputs:type_name -> embedwire.v1.Input
+	1,  // 6: embedwire.v1.CreateEmbeddingUnaryRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
+	7,  // 7: embedwire.v1.CreateEmbeddingUnaryResponse.embeddings:type_name -> embedwire.v1.InputEmbedding
+	30, // 8: embedwire.v1.InputEmbedding.result:type_name -> embedwire.v1.InputResult
+	26, // 9: embedwire.v1.InputEmbedding.segments:type_name -> embedwire.v1.Segment
+	2,  // 10: embedwire.v1.CreateEmbeddingFromUploadRequest.request:type_name -> embedwire.v1.CreateEmbeddingRequest
+	10, // 11: embedwire.v1.CreateEmbeddingFromUploadRequest.chunk:type_name -> embedwire.v1.UploadChunk
+	4,  // 12: embedwire.v1.CreateEmbeddingFromUploadResponse.events:type_name -> embedwire.v1.EmbeddingEvent
+	13, // 13: embedwire.v1.ListModelsResponse.models:type_name -> embedwire.v1.Model
+	14, // 14: embedwire.v1.Model.text:type_name -> embedwire.v1.TextSupport
+	15, // 15: embedwire.v1.Model.image:type_name -> embedwire.v1.ImageSupport
+	16, // 16: embedwire.v1.Model.audio:type_name -> embedwire.v1.AudioSupport
 	0,  // 17: embedwire.v1.TextSupport.truncates:type_name -> embedwire.v1.Truncate
-	17, // 18: embedwire.v1.Input.text:type_name -> embedwire.v1.TextInput
-	18, // 19: embedwire.v1.Input.image:type_name -> embedwire.v1.ImageInput
-	19, // 20: embedwire.v1.Input.audio:type_name -> embedwire.v1.AudioInput
+	18, // 18: embedwire.v1.Input.text:type_name -> embedwire.v1.TextInput
+	19, // 19: embedwire.v1.Input.image:type_name -> embedwire.v1.ImageInput
+	20, // 20: embedwire.v1.Input.audio:type_name -> embedwire.v1.AudioInput
 	0,  // 21: embedwire.v1.TextInput.truncate:type_name -> embedwire.v1.Truncate
-	20, // 22: embedwire.v1.ImageInput.source:type_name -> embedwire.v1.MediaSource
-	20, // 23: embedwire.v1.AudioInput.source:type_name -> embedwire.v1.MediaSource
-	21, // 24: embedwire.v1.MediaSource.file:type_name -> embedwire.v1.FileSource
-	22, // 25: embedwire.v1.MediaSource.upload:type_name -> embedwire.v1.UploadSource
-	1,  // 26: embedwire.v1.Vector.encoding:type_name -> embedwire.v1.VectorEncoding
-	25, // 27: embedwire.v1.Segment.text:type_name -> embedwire.v1.TextSegment
-	26, // 28: embedwire.v1.Segment.image:type_name -> embedwire.v1.ImageSegment
-	27, // 29: embedwire.v1.Segment.audio:type_name -> embedwire.v1.AudioSegment
-	23, // 30: embedwire.v1.Segment.vector:type_name -> embedwire.v1.Vector
-	29, // 31: embedwire.v1.InputResult.metadata:type_name -> embedwire.v1.MediaMetadata
-	30, // 32: embedwire.v1.InputResult.timings:type_name -> embedwire.v1.Timings
-	31, // 33: embedwire.v1.InputResult.failure:type_name -> embedwire.v1.Failure
-	36, // 34: embedwire.v1.Timings.queue:type_name -> google.protobuf.Duration
-	36, // 35: embedwire.v1.Timings.upload:type_name -> google.protobuf.Duration
-	36, // 36: embedwire.v1.Timings.upstream:type_name -> google.protobuf.Duration
-	36, // 37: embedwire.v1.Timings.decode:type_name -> google.protobuf.Duration
-	37, // 38: embedwire.v1.Failure.reason:type_name -> embedwire.v1.ErrorReason
-	32, // 39: embedwire.v1.Failure.field_violations:type_name -> embedwire.v1.FieldViolation
-	36, // 40: embedwire.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
-	33, // 41: embedwire.v1.Failure.quota_violations:type_name -> embedwire.v1.QuotaViolation
-	34, // 42: embedwire.v1.Failure.upstream_error:type_name -> embedwire.v1.UpstreamError
-	35, // 43: embedwire.v1.UpstreamError.rate_limit_headers:type_name -> embedwire.v1.UpstreamError.RateLimitHeadersEntry
+	21, // 22: embedwire.v1.ImageInput.source:type_name -> embedwire.v1.MediaSource
+	21, // 23: embedwire.v1.AudioInput.source:type_name -> embedwire.v1.MediaSource
+	22, // 24: embedwire.v1.MediaSource.file:type_name -> embedwire.v1.FileSource
+	23, // 25: embedwire.v1.MediaSource.upload:type_name -> embedwire.v1.UploadSource
+	25, // 26: embedwire.v1.Vector.float_values:type_name -> embedwire.v1.FloatValues
+	27, // 27: embedwire.v1.Segment.text:type_name -> embedwire.v1.TextSegment
+	28, // 28: embedwire.v1.Segment.image:type_name -> embedwire.v1.ImageSegment
+	29, // 29: embedwire.v1.Segment.audio:type_name -> embedwire.v1.AudioSegment
+	24, // 30: embedwire.v1.Segment.vector:type_name -> embedwire.v1.Vector
+	31, // 31: embedwire.v1.InputResult.metadata:type_name -> embedwire.v1.MediaMetadata
+	32, // 32: embedwire.v1.InputResult.timings:type_name -> embedwire.v1.Timings
+	33, // 33: embedwire.v1.InputResult.failure:type_name -> embedwire.v1.Failure
+	38, // 34: embedwire.v1.Timings.queue:type_name -> google.protobuf.Duration
+	38, // 35: embedwire.v1.Timings.upload:type_name -> google.protobuf.Duration
+	38, // 36: embedwire.v1.Timings.upstream:type_name -> google.protobuf.Duration
+	38, // 37: embedwire.v1.Timings.decode:type_name -> google.protobuf.Duration
+	39, // 38: embedwire.v1.Failure.reason:type_name -> embedwire.v1.ErrorReason
+	34, // 39: embedwire.v1.Failure.field_violations:type_name -> embedwire.v1.FieldViolation
+	38, // 40: embedwire.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
+	35, // 41: embedwire.v1.Failure.quota_violations:type_name -> embedwire.v1.QuotaViolation
+	36, // 42: embedwire.v1.Failure.upstream_error:type_name -> embedwire.v1.UpstreamError
+	37, // 43: embedwire.v1.UpstreamError.rate_limit_headers:type_name -> embedwire.v1.UpstreamError.RateLimitHeadersEntry
 	2,  // 44: embedwire.v1.EmbeddingService.CreateEmbedding:input_type -> embedwire.v1.CreateEmbeddingRequest
-	4,  // 45: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:input_type -> embedwire.v1.CreateEmbeddingUnaryRequest
-	7,  // 46: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:input_type -> embedwire.v1.CreateEmbeddingFromUploadRequest
-	10, // 47: embedwire.v1.EmbeddingService.ListModels:input_type -> embedwire.v1.ListModelsRequest
+	5,  // 45: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:input_type -> embedwire.v1.CreateEmbeddingUnaryRequest
+	8,  // 46: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:input_type -> embedwire.v1.CreateEmbeddingFromUploadRequest
+	11, // 47: embedwire.v1.EmbeddingService.ListModels:input_type -> embedwire.v1.ListModelsRequest
 	3,  // 48: embedwire.v1.EmbeddingService.CreateEmbedding:output_type -> embedwire.v1.CreateEmbeddingResponse
-	5,  // 49: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:output_type -> embedwire.v1.CreateEmbeddingUnaryResponse
-	8,  // 50: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:output_type -> embedwire.v1.CreateEmbeddingFromUploadResponse
-	11, // 51: embedwire.v1.EmbeddingService.ListModels:output_type -> embedwire.v1.ListModelsResponse
+	6,  // 49: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:output_type -> embedwire.v1.CreateEmbeddingUnaryResponse
+	9,  // 50: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:output_type -> embedwire.v1.CreateEmbeddingFromUploadResponse
+	12, // 51: embedwire.v1.EmbeddingService.ListModels:output_type -> embedwire.v1.ListModelsResponse
 	48, // [48:52] is the sub-list for method output_type
 	44, // [44:48] is the sub-list for method input_type
 	44, // [44:44] is the sub-list for extension type_name
@@ -2917,39 +3023,39 @@ func file_embedwire_v1_embedding_proto_init() {
 	}
 	file_embedwire_v1_error_reason_proto_init()
 	file_embedwire_v1_embedding_proto_msgTypes[0].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[1].OneofWrappers = []any{
-		(*CreateEmbeddingResponse_Segment)(nil),
-		(*CreateEmbeddingResponse_Result)(nil),
+	file_embedwire_v1_embedding_proto_msgTypes[2].OneofWrappers = []any{
+		(*EmbeddingEvent_Segment)(nil),
+		(*EmbeddingEvent_Result)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[2].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[5].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[3].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[6].OneofWrappers = []any{
 		(*CreateEmbeddingFromUploadRequest_Request)(nil),
 		(*CreateEmbeddingFromUploadRequest_Chunk)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[6].OneofWrappers = []any{
-		(*CreateEmbeddingFromUploadResponse_Segment)(nil),
-		(*CreateEmbeddingFromUploadResponse_Result)(nil),
-	}
-	file_embedwire_v1_embedding_proto_msgTypes[14].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[15].OneofWrappers = []any{
 		(*Input_Text)(nil),
 		(*Input_Image)(nil),
 		(*Input_Audio)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[17].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[18].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[18].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[19].OneofWrappers = []any{
 		(*MediaSource_Url)(nil),
 		(*MediaSource_File)(nil),
 		(*MediaSource_Upload)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[20].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[21].OneofWrappers = []any{}
 	file_embedwire_v1_embedding_proto_msgTypes[22].OneofWrappers = []any{
+		(*Vector_FloatValues)(nil),
+		(*Vector_Float32Le)(nil),
+	}
+	file_embedwire_v1_embedding_proto_msgTypes[24].OneofWrappers = []any{
 		(*Segment_Text)(nil),
 		(*Segment_Image)(nil),
 		(*Segment_Audio)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[25].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[26].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[27].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[27].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[28].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[29].OneofWrappers = []any{
 		(*MediaMetadata_InputUrl)(nil),
 		(*MediaMetadata_InputFilename)(nil),
 	}
@@ -2959,7 +3065,7 @@ func file_embedwire_v1_embedding_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedwire_v1_embedding_proto_rawDesc), len(file_embedwire_v1_embedding_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

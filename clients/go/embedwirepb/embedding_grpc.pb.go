@@ -43,10 +43,14 @@ const (
 // Status: a fault of the request as a whole ends the call before any event. With one input,
 // the failure of that input is the status of the call. With several, the call is OK and each
 // failure is in its InputResult. A call that ends with another status than OK may lack
-// results: an input without a result is unanswered and its segments are void. The status
-// carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
-// apply. There are none where gRPC itself ends the call: a message over the size limit, an
-// unknown method, a deadline that the client sees first, a shutdown.
+// results: an input without a result is unanswered and its segments are invalid.
+//
+// Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with everything
+// that the server knows, and for tools that know google.rpc only, ErrorInfo (domain
+// "embedwire.dev"), RetryInfo, QuotaFailure and BadRequest where they apply. All trailers together
+// have at most 3 KiB, so that proxies with buffers of 4 KiB pass them on: the status message is cut
+// at 512 bytes, and what the google.rpc details repeat is left out first. A failure without details
+// was not reported by this server: gRPC itself or a proxy ended the call.
 type EmbeddingServiceClient interface {
 	// CreateEmbedding embeds many inputs and streams every segment as it is decoded.
 	CreateEmbedding(ctx context.Context, in *CreateEmbeddingRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CreateEmbeddingResponse], error)
@@ -140,10 +144,14 @@ func (c *embeddingServiceClient) ListModels(ctx context.Context, in *ListModelsR
 // Status: a fault of the request as a whole ends the call before any event. With one input,
 // the failure of that input is the status of the call. With several, the call is OK and each
 // failure is in its InputResult. A call that ends with another status than OK may lack
-// results: an input without a result is unanswered and its segments are void. The status
-// carries google.rpc details: ErrorInfo, and BadRequest, RetryInfo and QuotaFailure where they
-// apply. There are none where gRPC itself ends the call: a message over the size limit, an
-// unknown method, a deadline that the client sees first, a shutdown.
+// results: an input without a result is unanswered and its segments are invalid.
+//
+// Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with everything
+// that the server knows, and for tools that know google.rpc only, ErrorInfo (domain
+// "embedwire.dev"), RetryInfo, QuotaFailure and BadRequest where they apply. All trailers together
+// have at most 3 KiB, so that proxies with buffers of 4 KiB pass them on: the status message is cut
+// at 512 bytes, and what the google.rpc details repeat is left out first. A failure without details
+// was not reported by this server: gRPC itself or a proxy ended the call.
 type EmbeddingServiceServer interface {
 	// CreateEmbedding embeds many inputs and streams every segment as it is decoded.
 	CreateEmbedding(*CreateEmbeddingRequest, grpc.ServerStreamingServer[CreateEmbeddingResponse]) error

@@ -25,7 +25,7 @@ const (
 //
 // The same value is the `reason` of a Failure, the `reason` of the
 // google.rpc.ErrorInfo in the trailers of a failed call (there without the
-// prefix ERROR_REASON_, in the domain "embedwire"), the label in the metrics
+// prefix ERROR_REASON_, in the domain "embedwire.dev"), the label in the metrics
 // and the field in the log. Each value has exactly one gRPC status code.
 //
 // The number tells the group: 1-99 the caller can mend it, 100-199 a policy of
@@ -125,8 +125,8 @@ const (
 	// Code: PERMISSION_DENIED.
 	// Sample: api_allowed_for_paid_plan
 	ErrorReason_ERROR_REASON_UPSTREAM_PERMISSION_DENIED ErrorReason = 203
-	// The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
-	// and the metadata key "cause" of ErrorInfo, say why there was no answer.
+	// The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
+	// says why there was no answer.
 	// Code: UNAVAILABLE.
 	// Sample: the upstream answered with HTTP status 503
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 204
@@ -279,8 +279,8 @@ const file_embedwire_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_UPSTREAM_CONFLICT\x10\xce\x01\x12*\n" +
 	"%ERROR_REASON_UPSTREAM_MALFORMED_REPLY\x10\xcf\x01\x12'\n" +
 	"\"ERROR_REASON_UPSTREAM_INCOMPATIBLE\x10\xd0\x01\x12\x1a\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\xac\x02BW\n" +
-	"\x10dev.embedwire.v1P\x01ZAgithub.com/embedwire/embedwire/clients/go/embedwirepb;embedwirepbb\x06proto3"
+	"\x15ERROR_REASON_INTERNAL\x10\xac\x02Bo\n" +
+	"\x10dev.embedwire.v1B\x10ErrorReasonProtoP\x01ZAgithub.com/embedwire/embedwire/clients/go/embedwirepb;embedwirepb\xa2\x02\x03EMWb\x06proto3"
 
 var (
 	file_embedwire_v1_error_reason_proto_rawDescOnce sync.Once

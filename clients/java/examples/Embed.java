@@ -9,14 +9,13 @@ import java.util.List;
 /** Embeds a text, an image and an audio file. Takes the target, 127.0.0.1:50051 by default. */
 class Embed {
     public static void main(String[] arguments) {
-        Path samples = Path.of("../python/examples/samples");
         String target = arguments.length > 0 ? arguments[0] : "127.0.0.1:50051";
         try (var client = EmbedwireClient.builder(target).build()) {
             var fox = client.embed("marengo3.0", Text.of("a red fox in the snow"));
             System.out.println(fox.vector().length + " " + fox.result().modelName());
 
-            var image = Image.of(Source.path(samples.resolve("picture.png")));
-            var audio = Audio.of(Source.path(samples.resolve("melody.flac"))).withStartOffsetSec(2);
+            var image = Image.of(Source.path(Path.of("picture.png")));
+            var audio = Audio.of(Source.path(Path.of("melody.flac"))).withStartOffsetSec(2);
             for (var embedding : client.embed("marengo3.0", List.of(image, audio))) {
                 var first = embedding.segments().get(0);
                 System.out.println(

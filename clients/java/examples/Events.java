@@ -10,12 +10,11 @@ import java.util.List;
 /** Prints segments as they arrive. Takes the target, 127.0.0.1:50051 by default. */
 class Events {
     public static void main(String[] arguments) {
-        var audio = Audio.of(Source.path(Path.of("../python/examples/samples/melody.flac")));
         String target = arguments.length > 0 ? arguments[0] : "127.0.0.1:50051";
+        var audio = Audio.of(Source.path(Path.of("melody.flac")));
         try (var client = EmbedwireClient.builder(target).build();
                 var events = client.stream("marengo3.0", List.of(Text.of("a red fox"), audio))) {
-            while (events.hasNext()) {
-                var event = events.next();
+            for (var event : events) {
                 if (event instanceof Segment segment) {
                     System.out.println("segment " + segment.inputIndex() + " " + segment.segmentIndex());
                 } else if (event instanceof Result result) {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import embedwire
-from embedwire import TLS, AsyncClient, Audio, Client, EmbedwireError, Failure, Image, Input, Segment, Text
+from embedwire import TLS, AsyncClient, Audio, Client, Embedding, EmbedwireError, Failure, Image, Input, Segment, Text
 
 Json = dict[str, Any]
 
@@ -56,10 +56,13 @@ def outcome(job: Json) -> Json:
                         if len(found["events"]) == job["cancel_after"]:
                             found["cancelled"] = True
                             break
+            elif job["call"] == "embed":
+                for embedding in client.embed(*asked, **options(job)):
+                    found["events"] += events_of(embedding)
             else:
-                call: Any = client.embed if job["call"] == "embed" else client.embed_unary
-                for embedding in call(*asked, **options(job)):
-                    found["events"] += map(event, (*embedding.segments, embedding.result))
+                with client.map(asked[0], iter(asked[1]), **map_options(job)) as embeddings:
+                    for embedding in embeddings:
+                        found["events"] += events_of(embedding)
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
         found["error"] = error(caught)
     return found
@@ -81,10 +84,13 @@ async def outcome_async(job: Json) -> Json:
                         if len(found["events"]) == job["cancel_after"]:
                             found["cancelled"] = True
                             break
+            elif job["call"] == "embed":
+                for embedding in await client.embed(*asked, **options(job)):
+                    found["events"] += events_of(embedding)
             else:
-                call: Any = client.embed if job["call"] == "embed" else client.embed_unary
-                for embedding in await call(*asked, **options(job)):
-                    found["events"] += map(event, (*embedding.segments, embedding.result))
+                async with client.map(asked[0], iter(asked[1]), **map_options(job)) as embeddings:
+                    async for embedding in embeddings:
+                        found["events"] += events_of(embedding)
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
         found["error"] = error(caught)
     return found
@@ -98,6 +104,7 @@ def connection(job: Json) -> Json:
         "upstream_api_key": job["upstream_api_key"],
         "timeout": job["timeout"],
         "wait_for_ready": job["wait_for_ready"],
+        "channels": job["channels"] or 1,
     }
 
 
@@ -111,6 +118,12 @@ def tls(paths: Json) -> TLS:
 def options(job: Json) -> Any:  # noqa: ANN401 - CallOptions
     """What a call chooses."""
     return {name: job[name] for name in ("max_retries", "request_id", "encoding")}
+
+
+def map_options(job: Json) -> Any:  # noqa: ANN401 - MapOptions
+    """What a run chooses."""
+    chosen = {name: value for name, value in (job["map"] or {}).items() if value is not None}
+    return {name: job[name] for name in ("max_retries", "encoding")} | chosen
 
 
 def an_input(spec: Json) -> Input:
@@ -144,6 +157,12 @@ def event(found: embedwire.Event) -> Json:
         return {"segment": about | {name: getattr(found, name) for name in names} | vector}
     failed = {"failure": found.failure and failure(found.failure)}
     return {"result": about | {name: getattr(found, name) for name in OF_RESULT} | failed}
+
+
+def events_of(embedding: Embedding) -> Iterator[Json]:
+    """The segments of an embedding, and its result."""
+    yield from (event(segment) for segment in embedding.segments)
+    yield event(embedding.result)
 
 
 def failure(found: Failure) -> Json:

@@ -13,6 +13,7 @@ import {
   type Failure,
   type FileSource,
   type Input,
+  type MapOptions,
   type Model,
   type TLS,
   type Truncate,
@@ -42,13 +43,17 @@ interface Job {
   upstream_api_key?: string | null;
   timeout?: number | null;
   wait_for_ready?: boolean;
-  call: "stream" | "embed" | "unary" | "models";
+  call: "stream" | "embed" | "map" | "models";
   model: string;
   max_retries?: number | null;
   request_id?: string | null;
   encoding?: Encoding | null;
   inputs: JobInput[];
   cancel_after?: number | null;
+  channels?: number | null;
+  map?: Partial<
+    Record<"inputs_per_call" | "concurrent_calls" | "run_timeout", number | null> & { count_waits: boolean | null }
+  > | null;
 }
 
 interface Outcome {
@@ -68,6 +73,7 @@ async function run(job: Job): Promise<Outcome> {
       token: job.token ?? undefined,
       upstreamApiKey: job.upstream_api_key ?? undefined,
       waitForReady: job.wait_for_ready,
+      channels: job.channels ?? undefined,
     });
     await call(client, job, outcome);
   } catch (error) {
@@ -98,11 +104,23 @@ async function call(client: Client, job: Job, outcome: Outcome): Promise<void> {
     }
     return;
   }
-  const found =
-    job.call === "unary"
-      ? await client.embedUnary(job.model, inputs, options)
-      : await client.embed(job.model, inputs, options);
+  if (job.call === "map") {
+    for await (const { segments, result } of client.map(job.model, inputs, { ...options, ...mapOptions(job.map) })) {
+      outcome.events.push(...[...segments, result].map(written));
+    }
+    return;
+  }
+  const found = await client.embed(job.model, inputs, options);
   outcome.events = found.flatMap(({ segments, result }: Embedding) => [...segments, result].map(written));
+}
+
+function mapOptions(job: Job["map"]): MapOptions {
+  return {
+    inputsPerCall: job?.inputs_per_call ?? undefined,
+    concurrentCalls: job?.concurrent_calls ?? undefined,
+    runTimeoutMs: job?.run_timeout == null ? undefined : job.run_timeout * 1000,
+    countWaits: job?.count_waits ?? undefined,
+  };
 }
 
 function tls(job: Job["tls"]): TLS | undefined {
@@ -139,8 +157,8 @@ function written(event: Event): object {
         input_key: inputKey,
         segment_index: segmentIndex,
         modality,
-        start_offset_sec: startOffsetSec,
-        end_offset_sec: endOffsetSec,
+        start_offset_sec: startOffsetSec ?? null,
+        end_offset_sec: endOffsetSec ?? null,
         embedding_option: embeddingOption,
         vector: Buffer.from(event.vector.buffer).toString("base64"),
       },
@@ -153,13 +171,13 @@ function written(event: Event): object {
       model_name: event.modelName,
       dimensions: event.dimensions,
       segment_count: event.segmentCount,
-      input_url: event.inputUrl,
-      input_filename: event.inputFilename,
-      truncated: event.truncated,
-      media_duration_sec: event.mediaDurationSec,
+      input_url: event.inputUrl ?? null,
+      input_filename: event.inputFilename ?? null,
+      truncated: event.truncated ?? null,
+      media_duration_sec: event.mediaDurationSec ?? null,
       attempts: event.attempts,
       upstream: event.upstream,
-      failure: event.failure && facts(event.failure),
+      failure: event.failure ? facts(event.failure) : null,
     },
   };
 }
@@ -170,15 +188,17 @@ function facts({ code, reason, message, violations, retryDelayMs, quotas, upstre
     reason,
     message,
     violations,
-    retry_delay: retryDelayMs === null ? null : retryDelayMs / 1000,
+    retry_delay: retryDelayMs === undefined ? null : retryDelayMs / 1000,
     quotas,
-    upstream: upstream && {
-      http_status: upstream.httpStatus,
-      code: upstream.code,
-      message: upstream.message,
-      docs_url: upstream.docsUrl,
-      rate_limit_headers: upstream.rateLimitHeaders,
-    },
+    upstream: upstream
+      ? {
+          http_status: upstream.httpStatus,
+          code: upstream.code,
+          message: upstream.message,
+          docs_url: upstream.docsUrl,
+          rate_limit_headers: upstream.rateLimitHeaders,
+        }
+      : null,
     cause,
   };
 }
@@ -200,12 +220,16 @@ function model({ name, aliases, dimensions, text, image, audio }: Model): object
     name,
     aliases,
     dimensions,
-    text: text && { max_tokens: text.maxTokens, truncates: text.truncates, max_bytes: text.maxBytes },
-    image: image && { media_types: image.mediaTypes, max_bytes: image.maxBytes, min_side_px: image.minSidePx },
-    audio: audio && { media_types: audio.mediaTypes, max_bytes: audio.maxBytes },
+    text: text ? { max_tokens: text.maxTokens, truncates: text.truncates, max_bytes: text.maxBytes } : null,
+    image: image ? { media_types: image.mediaTypes, max_bytes: image.maxBytes, min_side_px: image.minSidePx } : null,
+    audio: audio ? { media_types: audio.mediaTypes, max_bytes: audio.maxBytes } : null,
   };
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  process.stdout.write(`${JSON.stringify(await run(JSON.parse(line) as Job))}\n`);
+async function main(): Promise<void> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    process.stdout.write(`${JSON.stringify(await run(JSON.parse(line) as Job))}\n`);
+  }
 }
+
+void main();

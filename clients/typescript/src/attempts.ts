@@ -1,22 +1,23 @@
-/** What is called once more, and when. */
+/** Which calls are repeated, and when. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { type StatusObject, status as StatusCode } from "@grpc/grpc-js";
+import type { StatusObject } from "@grpc/grpc-js";
 
 import type { CallArguments } from "./connection.js";
+import { errorOfStatus } from "./details.js";
 
 const PUSHBACK_KEY = "grpc-retry-pushback-ms";
 
 /**
- * The attempts of one call, within one deadline: what the server refused before it did any work is called once more,
- * when the server says so.
+ * The attempts of one call, within one deadline: a call that the server refused before it did any work is repeated once,
+ * after the delay that the server asks for.
  *
- * Not by gRPC's own retries: they would also repeat a call whose connection broke while the server was at work, and wait
- * for a second attempt beyond the deadline rather than tell of the refusal.
+ * gRPC's own retries are not used: they would also repeat a call whose connection broke while the server was at work, and
+ * they wait for a second attempt beyond the deadline, in which case the refusal would not be reported.
  */
 export class Attempts {
-  /** When the time of the call is up, as `Date.now()` counts. */
+  /** The deadline of the call, in the time of `Date.now()`. */
   readonly deadline: number;
 
   #left: number;
@@ -27,9 +28,10 @@ export class Attempts {
   }
 
   /** Milliseconds until the next attempt; undefined if there is none. */
-  delayMs({ code, metadata }: StatusObject): number | undefined {
-    if (code !== StatusCode.RESOURCE_EXHAUSTED && code !== StatusCode.UNAVAILABLE) return undefined;
-    const asked = String(metadata.get(PUSHBACK_KEY)[0]);
+  delayMs(status: StatusObject): number | undefined {
+    const { code } = errorOfStatus(status, "");
+    if (code !== "RESOURCE_EXHAUSTED" && code !== "UNAVAILABLE") return undefined;
+    const asked = String(status.metadata.get(PUSHBACK_KEY)[0]);
     const delay = /^\d+$/.test(asked) ? Number(asked) : Infinity;
     if (this.#left < 1 || Date.now() + delay >= this.deadline) return undefined;
     this.#left -= 1;
@@ -38,6 +40,6 @@ export class Attempts {
 }
 
 /** Wait, at most until the signal is aborted. */
-export async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+export async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   await sleep(delayMs, undefined, { signal }).catch(() => undefined);
 }

@@ -12,8 +12,8 @@ import {
 import { Attempts, pause } from "./attempts.js";
 import type { CallArguments, Connection } from "./connection.js";
 import { errorOfStatus } from "./details.js";
-import { EmbeddingService, type CreateEmbeddingRequest } from "./generated/embedwire/v1/embedding_pb.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
+import { Lifetime, onAbort } from "./lifetime.js";
 
 /** A call of either kind whose answers are streamed. */
 export type StreamingCall = ClientReadableStream<pb.CreateEmbeddingResponse> | UploadCall;
@@ -21,73 +21,101 @@ export type StreamingCall = ClientReadableStream<pb.CreateEmbeddingResponse> | U
 /** A call with an upload. */
 export type UploadCall = ClientDuplexStream<pb.CreateEmbeddingFromUploadRequest, pb.CreateEmbeddingFromUploadResponse>;
 
-const { method: METHODS } = EmbeddingService;
+type Method<Input extends DescMessage, Output extends DescMessage> = DescMethod & { input: Input; output: Output };
 
-/** A channel and the calls on it. It connects with the first call. */
-export class Channel {
-  readonly #client: Client;
+const { method: METHODS } = pb.EmbeddingService;
+
+/** The channels of a client, and the calls on them in turn. Each connects with its first call. */
+export class Channels {
+  readonly lifetime = new Lifetime();
+  readonly #clients: readonly Client[];
+  #calls = 0;
 
   constructor(connection: Connection) {
-    this.#client = new Client(connection.target, connection.credentials, connection.channelOptions);
+    const { target, credentials, channelOptions } = connection;
+    this.#clients = Array.from({ length: connection.channels }, () => new Client(target, credentials, channelOptions));
   }
 
   /** Embed what is in the request. */
   create(
-    request: CreateEmbeddingRequest,
+    request: pb.CreateEmbeddingRequest,
     { metadata }: CallArguments,
     { deadline }: Attempts,
   ): ClientReadableStream<pb.CreateEmbeddingResponse> {
     const { input, output } = METHODS.createEmbedding;
     const at = path(METHODS.createEmbedding);
-    return this.#client.makeServerStreamRequest(at, writer(input), reader(output), request, metadata, { deadline });
+    return this.#next().makeServerStreamRequest(at, writer(input), reader(output), request, metadata, { deadline });
   }
 
   /** Embed what is in the request, and what is then written. */
   upload({ metadata }: CallArguments, { deadline }: Attempts): UploadCall {
     const { input, output } = METHODS.createEmbeddingFromUpload;
     const at = path(METHODS.createEmbeddingFromUpload);
-    return this.#client.makeBidiStreamRequest(at, writer(input), reader(output), metadata, { deadline });
+    return this.#next().makeBidiStreamRequest(at, writer(input), reader(output), metadata, { deadline });
   }
 
   /**
    * One message each way.
    *
    * @throws EmbedwireError - the call failed.
+   * @throws ClosedError - the client is closed.
    */
   async unary<Input extends DescMessage, Output extends DescMessage>(
-    method: DescMethod & { input: Input; output: Output },
+    method: Method<Input, Output>,
     request: MessageShape<Input>,
     call: CallArguments,
     signal: AbortSignal | undefined,
   ): Promise<MessageShape<Output>> {
+    const stopper = new AbortController();
+    const release = this.lifetime.follow(stopper, signal);
+    try {
+      return await this.#repeated(method, request, call, stopper.signal);
+    } finally {
+      release();
+    }
+  }
+
+  /** Close the connections, and end the calls that still run. */
+  close(): void {
+    this.lifetime.end();
+    for (const client of this.#clients) client.close();
+  }
+
+  #next(): Client {
+    const client = this.#clients[this.#calls++ % this.#clients.length];
+    if (client === undefined) throw new RangeError("there is no channel");
+    return client;
+  }
+
+  async #repeated<Input extends DescMessage, Output extends DescMessage>(
+    method: Method<Input, Output>,
+    request: MessageShape<Input>,
+    call: CallArguments,
+    signal: AbortSignal,
+  ): Promise<MessageShape<Output>> {
     const attempts = new Attempts(call);
     for (;;) {
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       const { answer, status } = await this.#answer(method, request, call, attempts, signal);
       if (status.code === StatusCode.OK && answer !== undefined) return answer;
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       const delay = attempts.delayMs(status);
       if (delay === undefined) throw errorOfStatus(status, call.requestId);
       await pause(delay, signal);
     }
   }
 
-  /** Close the connection, and the calls that still run. */
-  close(): void {
-    this.#client.close();
-  }
-
   async #answer<Input extends DescMessage, Output extends DescMessage>(
-    method: DescMethod & { input: Input; output: Output },
+    method: Method<Input, Output>,
     request: MessageShape<Input>,
     { metadata }: CallArguments,
     { deadline }: Attempts,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): Promise<{ answer: MessageShape<Output> | undefined; status: StatusObject }> {
     let answer: MessageShape<Output> | undefined;
     const at = path(method);
     const [write, read] = [writer(method.input), reader(method.output)];
-    const running = this.#client.makeUnaryRequest(at, write, read, request, metadata, { deadline }, (_, found) => {
+    const running = this.#next().makeUnaryRequest(at, write, read, request, metadata, { deadline }, (_, found) => {
       answer = found; // before the status, which says what went wrong
     });
     const release = onAbort(signal, () => {
@@ -106,12 +134,6 @@ export async function ended(call: {
 }): Promise<StatusObject> {
   call.on("error", () => undefined);
   return new Promise((resolve) => call.once("status", resolve));
-}
-
-/** Do something when the signal is aborted; returns what takes that back. */
-export function onAbort(signal: AbortSignal | undefined, act: () => void): () => void {
-  signal?.addEventListener("abort", act, { once: true });
-  return () => signal?.removeEventListener("abort", act);
 }
 
 function path(method: DescMethod): string {

@@ -2,14 +2,20 @@
 
 import { create } from "@bufbuild/protobuf";
 
-import { Channel } from "./calls.js";
-import { AUDIO_MS, type CallOptions, type ClientOptions, Connection, TEXT_MS } from "./connection.js";
+import { Channels } from "./calls.js";
+import { AUDIO_MS, Connection, TEXT_MS } from "./connection.js";
+import { EventStream } from "./events.js";
 import { EmbeddingService, ListModelsRequestSchema } from "./generated/embedwire/v1/embedding_pb.js";
-import { type Input, isList, listed } from "./inputs.js";
+import { type Input, type TextInput, given, listed } from "./inputs.js";
+import { type OpenCall, Run } from "./map/run.js";
+import { type CallOptions, type ClientOptions, type MapOptions, checkCallOptions, checkMapOptions } from "./options.js";
 import * as replies from "./replies.js";
 import * as requests from "./requests.js";
 import type { Embedding, Model } from "./results.js";
-import { EventStream } from "./stream.js";
+import { Stream } from "./stream.js";
+import { traceHeaders } from "./tracing.js";
+
+const { method: METHODS } = EmbeddingService;
 
 /** Where a server is by default. */
 export const DEFAULT_TARGET = "127.0.0.1:50051";
@@ -20,21 +26,21 @@ export const DEFAULT_TARGET = "127.0.0.1:50051";
  */
 export class Client implements AsyncDisposable {
   readonly #connection: Connection;
-  readonly #channel: Channel;
+  readonly #channels: Channels;
 
   /**
    * @param target - HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
-   * @param options - TLS, credentials, deadlines.
-   * @throws TypeError - an argument cannot be used; the message says why.
+   * @param options - TLS, credentials, deadlines, connections.
+   * @throws TypeError - an argument is invalid; the message says why.
    */
   constructor(target: string = DEFAULT_TARGET, options: ClientOptions = {}) {
     this.#connection = new Connection(target, options);
-    this.#channel = new Channel(this.#connection);
+    this.#channels = new Channels(this.#connection);
   }
 
-  /** Close the connection; calls that still run are cancelled. */
+  /** Close the connections. Calls that still run, and later ones, end with a {@link ClosedError}. */
   close(): void {
-    this.#channel.close();
+    this.#channels.close();
   }
 
   /** For `await using`: the same as {@link Client.close}. */
@@ -47,28 +53,26 @@ export class Client implements AsyncDisposable {
    * Embed one or more inputs and hand out every segment and result as it arrives.
    *
    * Segments of one input come in order, inputs interleave, and each input ends with its result. Segments are
-   * provisional until then: a failed result voids them. With one input, its failure is thrown in place of a result;
-   * with several it is in the result. Files are uploaded by themselves where that is better.
+   * provisional until then: a failed result makes them invalid. With one input, its failure is thrown in place of a
+   * result; with several it is in the result. Large files are uploaded in chunks.
    *
-   * While iterating, {@link EmbedwireError} is thrown where the call fails, or its only input; and the error of Node.js
-   * where a file cannot be read.
+   * While iterating, {@link EmbedwireError} is thrown if the call fails, or its only input; and the error of Node.js if
+   * a file cannot be read.
    *
    * @param model - name or alias of the model, for instance "marengo3.0".
    * @param inputs - what to embed, 1 to 256.
-   * @throws TypeError - an argument cannot be used; nothing was sent.
+   * @throws TypeError - an argument is invalid; nothing was sent.
+   * @throws ClosedError - the client is closed.
    */
   stream(model: string, inputs: Input | readonly Input[], options: CallOptions = {}): EventStream {
-    const wanted = listed(inputs);
-    const header = requests.header(model, options);
-    const call = this.#connection.call(options, defaultMs(wanted));
-    const plan = () => requests.plan(header, wanted, options.chunkBytes);
-    return new EventStream({ channel: this.#channel, call, plan, signal: options.signal });
+    return this.#stream(model, listed(inputs), options);
   }
 
   /**
    * Embed one input and return when it has a result.
    *
    * @throws EmbedwireError - the call failed, or its input.
+   * @throws ClosedError - the client is closed.
    */
   embed(model: string, input: Input, options?: CallOptions): Promise<Embedding>;
   /**
@@ -77,6 +81,7 @@ export class Client implements AsyncDisposable {
    * A failure of the only input is thrown, those among several are in {@link Embedding.failure}.
    *
    * @throws EmbedwireError - the call failed.
+   * @throws ClosedError - the client is closed.
    */
   embed(model: string, inputs: readonly Input[], options?: CallOptions): Promise<Embedding[]>;
   async embed(
@@ -84,63 +89,102 @@ export class Client implements AsyncDisposable {
     inputs: Input | readonly Input[],
     options: CallOptions = {},
   ): Promise<Embedding | Embedding[]> {
-    const events = this.stream(model, inputs, options);
-    const collector = new replies.Collector(listed(inputs).length, events.requestId);
-    for await (const event of events) collector.add(event);
-    return oneOrAll(inputs, collector.embeddings());
+    const found = await this.#embed(model, listed(inputs), options);
+    return Array.isArray(inputs) ? found : (found[0] ?? found);
   }
 
   /**
-   * Do what {@link Client.embed} does in one message each way: the cheapest call for a short text.
+   * Embed any number of inputs, in calls of several inputs each, and hand out one embedding for each as it arrives.
    *
-   * @throws TypeError - the files do not fit into a message, or their size cannot be known.
-   * @throws RequestError - the answer is larger than 4 MiB (reason REPLY_TOO_LARGE), beside what `embed` throws.
+   * The `inputIndex` of a result is the position of its input in the iterator. No input that was read is lost: each ends
+   * with vectors or with {@link Embedding.failure}; nothing is thrown for it. Inputs that the server rejects because it is
+   * overloaded, drains or has reached a rate limit are sent again until it accepts them. At most
+   * `inputsPerCall * concurrentCalls` inputs are read ahead of the embeddings that were taken, so memory stays constant.
+   *
+   * While iterating, an error is thrown if the iterator throws one or gives something that is not an input, after the
+   * inputs before have ended; {@link DeadlineExceededError} at the end of `runTimeoutMs`; {@link ClosedError} if the
+   * client is closed.
+   *
+   * @param model - name or alias of the model, for instance "marengo3.0".
+   * @param inputs - what to embed. Leaving the loop closes its iterator.
+   * @throws TypeError - an argument is invalid; nothing was read.
+   * @throws ClosedError - the client is closed.
    */
-  embedUnary(model: string, input: Input, options?: CallOptions): Promise<Embedding>;
-  /** The same for several inputs. */
-  embedUnary(model: string, inputs: readonly Input[], options?: CallOptions): Promise<Embedding[]>;
-  async embedUnary(
-    model: string,
-    inputs: Input | readonly Input[],
-    options: CallOptions = {},
-  ): Promise<Embedding | Embedding[]> {
-    const wanted = listed(inputs);
-    const header = requests.header(model, options);
-    const call = this.#connection.call(options, defaultMs(wanted));
-    const message = await requests.unary(header, wanted);
-    const answer = await this.#channel.unary(
-      EmbeddingService.method.createEmbeddingUnary,
-      message,
-      call,
-      options.signal,
+  map(model: string, inputs: Iterable<Input> | AsyncIterable<Input>, options: MapOptions = {}): Stream<Embedding> {
+    this.#channels.lifetime.check();
+    checkMapOptions(options);
+    if (!isIterable(inputs)) throw new TypeError("inputs: must be an iterable or an async iterable of inputs");
+    const openCall = this.#openCall(model, options);
+    return new Stream(
+      (signal) => new Run(inputs, options, openCall).embeddings(signal),
+      (stopper) => this.#channels.lifetime.follow(stopper, options.signal),
     );
-    return oneOrAll(inputs, replies.unary(answer, wanted.length, call.requestId));
   }
 
   /**
    * What each model accepts and returns.
    *
    * @throws EmbedwireError - the call failed.
+   * @throws ClosedError - the client is closed.
    */
   async models(options: Pick<CallOptions, "timeoutMs" | "requestId" | "signal"> = {}): Promise<Model[]> {
+    checkCallOptions(options);
     const found: Model[] = [];
     let pageToken = "";
     do {
       const call = this.#connection.call(options, TEXT_MS);
       const request = create(ListModelsRequestSchema, { pageToken });
-      const page = await this.#channel.unary(EmbeddingService.method.listModels, request, call, options.signal);
+      const page = await this.#channels.unary(METHODS.listModels, request, call, options.signal);
       found.push(...page.models.map(replies.model));
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
     return found;
   }
+
+  #stream(model: string, inputs: readonly Input[], options: CallOptions): EventStream {
+    this.#channels.lifetime.check();
+    checkCallOptions(options);
+    const header = requests.header(model, options);
+    const call = this.#connection.call(options, defaultMs(inputs));
+    const plan = () => requests.plan(header, inputs, options.chunkBytes);
+    return new EventStream({ channels: this.#channels, call, plan, signal: options.signal });
+  }
+
+  /** Makes the calls of a run. All have the trace context in which the run was made. */
+  #openCall(model: string, options: MapOptions): OpenCall {
+    const header = requests.header(model, options);
+    const trace = traceHeaders();
+    return (inputs, encoded, timeoutMs, signal) => {
+      const call = { ...this.#connection.call({ timeoutMs }, defaultMs(inputs), trace), attempts: 1 };
+      const plan = () => Promise.resolve(requests.planOf(header, encoded, options.chunkBytes));
+      const events = new EventStream({ channels: this.#channels, call, plan, signal });
+      return { events, timeoutMs: call.timeoutMs };
+    };
+  }
+
+  async #embed(model: string, inputs: readonly Input[], options: CallOptions): Promise<Embedding[]> {
+    const only = inputs.length === 1 && inputs[0] !== undefined ? given(inputs[0]) : undefined;
+    if (only?.name === "text") return [await this.#unary(model, only.value, options)];
+    const events = this.#stream(model, inputs, options);
+    const collector = new replies.Collector(inputs.length, events.requestId);
+    for await (const event of events) collector.add(event);
+    return collector.embeddings();
+  }
+
+  /** The cheapest call for a short text: one message each way. */
+  async #unary(model: string, input: TextInput, options: CallOptions): Promise<Embedding> {
+    checkCallOptions(options);
+    const request = requests.unary(requests.header(model, options), input);
+    const call = this.#connection.call(options, TEXT_MS);
+    const answer = await this.#channels.unary(METHODS.createEmbeddingUnary, request, call, options.signal);
+    return replies.onlyEmbedding(answer, call.requestId);
+  }
 }
 
 function defaultMs(inputs: readonly Input[]): number {
-  return inputs.some((input) => "audio" in input) ? AUDIO_MS : TEXT_MS;
+  return inputs.some((input) => given(input).name === "audio") ? AUDIO_MS : TEXT_MS;
 }
 
-function oneOrAll(inputs: Input | readonly Input[], found: Embedding[]): Embedding | Embedding[] {
-  const [first] = found;
-  return isList(inputs) || first === undefined ? found : first;
+function isIterable(inputs: unknown): boolean {
+  return typeof inputs === "object" && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs);
 }

@@ -1,93 +1,68 @@
-/** What a failed call carries in its trailers: google.rpc.Status with its details, as an error. */
+/** Failures of the contract: in the trailers of a failed call, and in the result of a failed input. */
 
-import { type DescMessage, type MessageShape, fromBinary } from "@bufbuild/protobuf";
+import { fromBinary } from "@bufbuild/protobuf";
 import { type Duration, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { type StatusObject, status as StatusCode } from "@grpc/grpc-js";
 
-import { type EmbedwireError, type UpstreamReply, errorOf } from "./errors.js";
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  QuotaFailureSchema,
-  RetryInfoSchema,
-  type Status,
-  StatusSchema,
-} from "./generated/status_details_pb.js";
+import { type EmbedwireError, type Failure, errorOf, failureOf, reasonName } from "./errors.js";
+import * as pb from "./generated/embedwire/v1/embedding_pb.js";
+import { StatusSchema } from "./generated/status_pb.js";
 
 const DETAILS_KEY = "grpc-status-details-bin";
-const DOMAIN = "embedwire";
-const RATE_LIMIT = /^(x-?)?rate-?limit|^retry-after/; // those that the server passes on
 
-/** The error for a failed call: all that its trailers say, or what gRPC itself knows. */
+/** The error for a failed call. Without an embedwire.v1.Failure among its details, the server did not report it. */
 export function errorOfStatus(status: StatusObject, requestId: string): EmbedwireError {
   const code = codeName(status.code);
-  const details = statusDetails(status);
-  const info = find(details, ErrorInfoSchema);
-  if (info?.domain !== DOMAIN) {
-    const reason = code === "DEADLINE_EXCEEDED" || code === "CANCELLED" ? code : "";
-    const nothing = { violations: [], retryDelayMs: null, quotas: [], upstream: null, cause: "" };
-    return errorOf({ code, reason, message: status.details, ...nothing }, requestId);
+  const found = failureMessage(status);
+  if (found !== undefined) {
+    // A proxy may change the status: HAProxy 2.6 makes it CANCELLED.
+    return errorOf({ ...failure(found), ...(found.code === 0 && { code }) }, requestId, found.attempts);
   }
-  const failure = {
-    code,
-    reason: info.reason,
-    message: status.details,
-    violations: (find(details, BadRequestSchema)?.fieldViolations ?? []).map(({ field, description }) => ({
-      field,
-      description,
-    })),
-    retryDelayMs: milliseconds(find(details, RetryInfoSchema)?.retryDelay),
-    quotas: (find(details, QuotaFailureSchema)?.violations ?? []).map(({ subject, description }) => ({
-      subject,
-      description,
-    })),
-    upstream: upstreamReply(info.metadata),
-    cause: info.metadata["cause"] ?? "",
+  const reason = code === "DEADLINE_EXCEEDED" || code === "CANCELLED" ? code : "";
+  return errorOf(failureOf(code, reason, status.details), requestId);
+}
+
+/** The failure that a message of the contract reports. */
+export function failure(message: pb.Failure): Failure {
+  const reply = message.upstreamError;
+  return {
+    code: codeName(message.code),
+    reason: reasonName(message.reason),
+    message: message.message,
+    violations: message.fieldViolations.map(({ field, description }) => ({ field, description })),
+    retryDelayMs: milliseconds(message.retryDelay),
+    quotas: message.quotaViolations.map(({ subject, description }) => ({ subject, description })),
+    upstream: reply && {
+      httpStatus: reply.httpStatus,
+      code: reply.code,
+      message: reply.message,
+      docsUrl: reply.docsUrl,
+      rateLimitHeaders: { ...reply.rateLimitHeaders },
+    },
+    cause: message.cause,
   };
-  return errorOf(failure, requestId, whole(info.metadata["attempts"]));
+}
+
+/** A duration in milliseconds; undefined if there is none. */
+export function milliseconds(duration: Duration | undefined): number | undefined {
+  return duration && Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }
 
 /** The name of a status code, for instance "INVALID_ARGUMENT"; its number if it has none. */
-export function codeName(code: number): string {
+function codeName(code: number): string {
   return StatusCode[code] ?? String(code);
 }
 
-/** A duration in milliseconds; null if there is none. */
-export function milliseconds(duration: Duration | undefined): number | null {
-  return duration === undefined ? null : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
-}
-
-function statusDetails(status: StatusObject): Status | undefined {
+function failureMessage(status: StatusObject): pb.Failure | undefined {
   const [value] = status.metadata.get(DETAILS_KEY);
+  if (!(value instanceof Buffer)) return undefined;
   try {
-    return value instanceof Buffer ? fromBinary(StatusSchema, value) : undefined;
+    for (const detail of fromBinary(StatusSchema, value).details) {
+      const found = anyUnpack(detail, pb.FailureSchema);
+      if (found !== undefined) return found;
+    }
   } catch {
-    return undefined; // another server's; the code and the message still hold
-  }
-}
-
-function find<Schema extends DescMessage>(
-  status: Status | undefined,
-  schema: Schema,
-): MessageShape<Schema> | undefined {
-  for (const detail of status?.details ?? []) {
-    const found = anyUnpack(detail, schema);
-    if (found !== undefined) return found;
+    // Details that cannot be read are not those of this server; the code and the message are still valid.
   }
   return undefined;
-}
-
-function whole(text: string | undefined): number {
-  return text !== undefined && /^\d+$/.test(text) ? Number(text) : 0;
-}
-
-function upstreamReply(facts: Record<string, string>): UpstreamReply | null {
-  if (facts["http_status"] === undefined) return null;
-  return {
-    httpStatus: whole(facts["http_status"]),
-    code: facts["upstream_code"] ?? "",
-    message: facts["upstream_message"] ?? "",
-    docsUrl: facts["docs_url"] ?? "",
-    rateLimitHeaders: Object.fromEntries(Object.entries(facts).filter(([name]) => RATE_LIMIT.test(name))),
-  };
 }

@@ -24,7 +24,7 @@ export interface UpstreamReply {
   readonly httpStatus: number;
   /** The upstream's error code, for instance "parameter_invalid"; empty if it gave none. */
   readonly code: string;
-  /** The upstream's message; empty if it gave none. */
+  /** The upstream's message; empty if it gave none, or in the error of a call if it is the same as that of the error. */
   readonly message: string;
   /** Where the upstream documents the error; empty if it does not say. */
   readonly docsUrl: string;
@@ -37,20 +37,20 @@ export interface Failure {
   /** Name of the gRPC status code, for instance "INVALID_ARGUMENT". */
   readonly code: string;
   /**
-   * From the closed list of the contract, for instance "INPUT_REJECTED"; empty where gRPC itself ended the call and
-   * does not say why.
+   * From the closed list of the contract, for instance "INPUT_REJECTED". Empty if gRPC or an intermediary, such as a
+   * proxy, ended the call: the server may or may not have worked on it.
    */
   readonly reason: string;
   /** One sentence for a developer. Not meant to be parsed. */
   readonly message: string;
   /** Which fields of the request are at fault; at most 20 are listed, then how many more. */
   readonly violations: readonly FieldViolation[];
-  /** Milliseconds to wait before another try; null if waiting is not known to help. */
-  readonly retryDelayMs: number | null;
+  /** Milliseconds to wait before another try; undefined if waiting is not known to help. */
+  readonly retryDelayMs?: number | undefined;
   /** Which quotas were hit. */
   readonly quotas: readonly QuotaViolation[];
-  /** What the upstream said; null if it said nothing. */
-  readonly upstream: UpstreamReply | null;
+  /** What the upstream said; undefined if it said nothing. */
+  readonly upstream?: UpstreamReply | undefined;
   /**
    * Why the upstream could not be reached, or which resource the server lacks, for instance "connection_refused"; empty
    * for all other failures. The contract lists the values.
@@ -106,8 +106,8 @@ export class EmbedwireError extends Error {
     return this.#failure.violations;
   }
 
-  /** Milliseconds to wait before another try; null if waiting is not known to help. */
-  get retryDelayMs(): number | null {
+  /** Milliseconds to wait before another try; undefined if waiting is not known to help. */
+  get retryDelayMs(): number | undefined {
     return this.#failure.retryDelayMs;
   }
 
@@ -116,16 +116,16 @@ export class EmbedwireError extends Error {
     return this.#failure.quotas;
   }
 
-  /** What the upstream said; null if it said nothing. */
-  get upstream(): UpstreamReply | null {
+  /** What the upstream said; undefined if it said nothing. */
+  get upstream(): UpstreamReply | undefined {
     return this.#failure.upstream;
   }
 }
 
-/** The caller can mend it: the request, its files, its credentials, its deadline. */
+/** The caller can correct it: the request, its files, its credentials, its deadline. */
 export class RequestError extends EmbedwireError {}
 
-/** The time of the call is up. Inputs without a result are unanswered. */
+/** The deadline of the call has passed. Inputs without a result are unanswered. */
 export class DeadlineExceededError extends RequestError {}
 
 /** A policy of the server refused the call or the input; later, or elsewhere, it may work. */
@@ -134,38 +134,46 @@ export class RefusedError extends EmbedwireError {}
 /** The upstream failed, or refused the server. */
 export class UpstreamError extends EmbedwireError {}
 
-/** The server failed, or answered what this client does not understand. */
+/** The server failed, or sent a response that the contract forbids. */
 export class GatewayError extends EmbedwireError {}
 
-/** No server answered, or it is shutting down. */
-export class UnreachableError extends EmbedwireError {}
+/**
+ * gRPC itself, or a proxy or load balancer between, ended the call; its reason is empty. The server may or may not have
+ * worked on it.
+ */
+export class TransportError extends EmbedwireError {}
+
+/** The client is closed: it was used after `close()`, or closed while the call was running. */
+export class ClosedError extends Error {
+  /** Made by the client. */
+  constructor() {
+    super("the client is closed");
+  }
+
+  /** The name of the class. */
+  override get name(): string {
+    return this.constructor.name;
+  }
+}
 
 type Kind = typeof EmbedwireError;
 
 const GROUPS: readonly Kind[] = [RequestError, RefusedError, UpstreamError, GatewayError];
 const GROUP_SIZE = 100;
 
-// Where the reason is missing, or newer than this client, the status code tells the group.
-const BY_CODE: ReadonlyMap<string, Kind> = new Map<string, Kind>([
-  ["DEADLINE_EXCEEDED", DeadlineExceededError],
-  ["UNAVAILABLE", UnreachableError],
-  ["INVALID_ARGUMENT", RequestError],
-  ["NOT_FOUND", RequestError],
-  ["CANCELLED", RequestError],
-  ["UNAUTHENTICATED", RequestError],
-  ["PERMISSION_DENIED", RequestError],
-  ["RESOURCE_EXHAUSTED", RequestError],
-]);
-
-/** The error that says this. */
-export function errorOf(failure: Failure, requestId: string, attempts = 0): EmbedwireError {
+/** The error for a failure, by the group of its reason. */
+export function errorOf(failure: Failure, requestId = "", attempts = 0): EmbedwireError {
   return new (kindOf(failure))(failure, requestId, attempts);
 }
 
-/** The server answered what it must not. */
-export function broken(message: string, requestId: string): GatewayError {
-  const nothing = { violations: [], retryDelayMs: null, quotas: [], upstream: null, cause: "" };
-  return new GatewayError({ code: "INTERNAL", reason: "INTERNAL", message, ...nothing }, requestId);
+/** A failure of which no more is known than this. */
+export function failureOf(code: string, reason: string, message: string): Failure {
+  return { code, reason, message, violations: [], quotas: [], cause: "" };
+}
+
+/** The failure for a response that the contract forbids. */
+export function invalidResponse(message: string): Failure {
+  return failureOf("INTERNAL", "INTERNAL", message);
 }
 
 /** The name of a reason without its prefix; its number if this client does not know it; empty if it is not set. */
@@ -173,14 +181,9 @@ export function reasonName(number: number): string {
   return number === 0 ? "" : (ErrorReason[number] ?? String(number));
 }
 
-function kindOf(failure: Failure): Kind {
-  if (failure.reason === "DEADLINE_EXCEEDED") return DeadlineExceededError;
-  const number = /^\d+$/.test(failure.reason) ? Number(failure.reason) : numberOf(failure.reason);
-  const group = number > 0 ? GROUPS[Math.floor(number / GROUP_SIZE)] : undefined;
-  return group ?? BY_CODE.get(failure.code) ?? GatewayError;
-}
-
-function numberOf(reason: string): number {
-  const number: unknown = Object.hasOwn(ErrorReason, reason) ? ErrorReason[reason as keyof typeof ErrorReason] : 0;
-  return typeof number === "number" ? number : 0;
+function kindOf({ reason }: Failure): Kind {
+  if (reason === "") return TransportError;
+  if (reason === "DEADLINE_EXCEEDED") return DeadlineExceededError;
+  const numbers: Readonly<Record<string, string | number>> = ErrorReason;
+  return GROUPS[Math.floor(Number(numbers[reason] ?? reason) / GROUP_SIZE)] ?? GatewayError;
 }

@@ -1,27 +1,33 @@
 /** The bytes of a file, wherever they are: its size, its name, and its content in chunks. */
 
-import { createReadStream } from "node:fs";
+import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
+import { Socket } from "node:net";
 import { basename } from "node:path";
 import { Readable } from "node:stream";
 import { ReadableStream } from "node:stream/web";
 import { fileURLToPath } from "node:url";
 
-import mime from "mime";
+import { lookup } from "mime-types";
 
 import type { FileSource } from "./inputs.js";
 
+/** A source does not give what it must. The message has none of its content. */
+export class SourceError extends TypeError {}
+
 /**
- * How many bytes there are; undefined if that cannot be known before they are read.
+ * How many bytes of a file this client has to send: 0 without a file or with a URL, infinity if that cannot be known
+ * before they are read.
  *
  * @throws Error - of Node.js: the path is no file that can be read.
  */
-export async function size(file: FileSource): Promise<number | undefined> {
+export async function bytes(file: FileSource | undefined): Promise<number> {
+  if (file === undefined || file.url !== undefined) return 0;
   if (file.data !== undefined) return file.data instanceof Blob ? file.data.size : file.data.byteLength;
-  if (file.path === undefined) return undefined;
+  if (file.path === undefined) return Infinity;
   const found = await stat(file.path);
   if (found.isDirectory()) await readFile(file.path); // throws EISDIR in the words of Node.js
-  return found.isFile() ? found.size : undefined; // a pipe has no size
+  return found.isFile() ? found.size : Infinity; // a pipe has no size
 }
 
 /** The name that was given, else that of the path or `File`; empty if there is none. */
@@ -34,38 +40,56 @@ export function name(file: FileSource): string {
 /** The media type that was given, else that of the `Blob`, else what the name suggests; empty if it suggests none. */
 export function mediaType(file: FileSource): string {
   if (file.mediaType !== undefined && file.mediaType !== "") return file.mediaType;
-  return (file.data instanceof Blob && file.data.type) || (mime.getType(name(file)) ?? "");
+  return (file.data instanceof Blob && file.data.type) || lookup(name(file)) || "";
 }
 
 /**
  * All of a content of this size.
  *
- * @throws Error - the file cannot be read, or has grown since it was measured.
+ * @throws SourceError - it has grown since it was measured.
+ * @throws Error - of Node.js: the file cannot be read.
  */
 export async function readWhole(file: FileSource, size: number): Promise<Uint8Array> {
   if (file.data instanceof Uint8Array) return file.data;
   const bytes =
     file.data === undefined ? await readFile(file.path ?? "") : new Uint8Array(await file.data.arrayBuffer());
-  if (bytes.byteLength > size) throw new Error("the file has grown while it was read");
+  if (bytes.byteLength > size) throw new SourceError("the file has grown while it was read");
   return bytes;
 }
 
-/** The content as a stream, which is opened here and ends or is destroyed with the upload. */
-export function open(file: FileSource, chunkBytes: number): Readable {
+/** Release a source that is not going to be read. */
+export function discard(file: FileSource | undefined): void {
+  if (file?.stream instanceof Readable) file.stream.destroy();
+  else if (file?.stream instanceof ReadableStream) file.stream.cancel().catch(() => undefined); // locked if it is read
+}
+
+/**
+ * The content as a stream, which is opened here and ends or is destroyed with the upload.
+ *
+ * @throws Error - of Node.js: the path is no file that can be read.
+ */
+export async function open(file: FileSource, chunkBytes: number): Promise<Readable> {
   if (file.data instanceof Uint8Array) return Readable.from([file.data]);
-  if (file.path !== undefined) return createReadStream(file.path, { highWaterMark: chunkBytes });
+  if (file.path !== undefined) return openPath(file.path, chunkBytes);
   const source = file.data instanceof Blob ? file.data.stream() : file.stream;
   if (source instanceof Readable) return source;
   if (source instanceof ReadableStream) return Readable.fromWeb(source);
   return Readable.from(source as AsyncIterable<Uint8Array>);
 }
 
+/** A pipe is opened without blocking: it would else occupy one of the few threads of Node.js until it has a writer. */
+async function openPath(path: string | URL, chunkBytes: number): Promise<Readable> {
+  if (!(await stat(path)).isFIFO()) return createReadStream(path, { highWaterMark: chunkBytes });
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: true, writable: false });
+}
+
 /**
  * One chunk of whatever size, in chunks of at most that size.
  *
- * @throws TypeError - it is no bytes.
+ * @throws SourceError - it is not a Uint8Array.
  */
 export function* pieces(chunk: unknown, chunkBytes: number): Generator<Uint8Array, void, undefined> {
-  if (!(chunk instanceof Uint8Array)) throw new TypeError(`a file must give bytes, got ${typeof chunk}`);
+  if (!(chunk instanceof Uint8Array)) throw new SourceError(`a file must give bytes, got ${typeof chunk}`);
   for (let start = 0; start < chunk.byteLength; start += chunkBytes) yield chunk.subarray(start, start + chunkBytes);
 }

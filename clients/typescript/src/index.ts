@@ -5,8 +5,10 @@
  */
 
 export { Client, DEFAULT_TARGET } from "./client.js";
-export type { CallOptions, ClientOptions, Encoding, TLS } from "./connection.js";
+export type { EventStream } from "./events.js";
+export type { CallOptions, ClientOptions, Encoding, MapOptions, TLS } from "./options.js";
 export {
+  ClosedError,
   DeadlineExceededError,
   EmbedwireError,
   type Failure,
@@ -15,7 +17,7 @@ export {
   type QuotaViolation,
   RefusedError,
   RequestError,
-  UnreachableError,
+  TransportError,
   UpstreamError,
   type UpstreamReply,
 } from "./errors.js";
@@ -41,5 +43,5 @@ export {
   type TextSupport,
   type Timings,
 } from "./results.js";
-export type { EventStream } from "./stream.js";
+export type { Stream } from "./stream.js";
 export { VERSION } from "./version.js";

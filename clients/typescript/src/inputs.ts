@@ -98,27 +98,42 @@ const SOURCES = ["url", "path", "data", "stream"];
  * @throws TypeError - there is something else among them.
  */
 export function listed(inputs: Input | readonly Input[]): readonly Input[] {
-  const found = isList(inputs) ? inputs : [inputs];
-  found.forEach((item, index) => {
-    check(item, `inputs[${index.toString()}]`);
-  });
+  const found = Array.isArray(inputs) ? (inputs as readonly Input[]) : [inputs as Input];
+  for (const [index, item] of found.entries()) check(item, index);
   return found;
 }
 
-/** Whether several inputs were given, so that several embeddings are expected. */
-export function isList(inputs: Input | readonly Input[]): inputs is readonly Input[] {
-  return Array.isArray(inputs);
+/** What an input is, by the one member that is given. A member that is undefined is not. */
+export type Given =
+  | { readonly name: "text"; readonly value: TextInput }
+  | { readonly name: "image"; readonly value: ImageInput["image"] }
+  | { readonly name: "audio"; readonly value: AudioInput["audio"] };
+
+/** What an input is, which has been checked. */
+export function given(input: Input): Given {
+  const { image, audio } = input as Partial<ImageInput & AudioInput>;
+  if (image !== undefined) return { name: "image", value: image };
+  if (audio !== undefined) return { name: "audio", value: audio };
+  return { name: "text", value: input as TextInput };
 }
 
 /** The file of an input; undefined for a text. */
 export function fileOf(input: Input): FileSource | undefined {
-  return "image" in input ? input.image : "audio" in input ? input.audio : undefined;
+  const { name, value } = given(input);
+  return name === "text" ? undefined : value;
 }
 
-/** Checks the types of an input for callers without TypeScript; it would otherwise fail in the middle of an upload. */
-function check(input: unknown, at: string): void {
+/**
+ * Check the types of an input for callers without TypeScript; it would otherwise fail in the middle of an upload.
+ *
+ * @throws TypeError - it is not an input.
+ */
+export function check(input: unknown, index: number): asserts input is Input {
+  const at = `inputs[${String(index)}]`;
   const modality = only(input, MODALITIES, at);
   const value = modality.value;
+  const { key } = input as { key?: unknown };
+  if (key !== undefined && typeof key !== "string") throw new TypeError(`${at}.key: must be a string`);
   if (modality.name === "text") {
     if (typeof value !== "string") throw new TypeError(`${at}.text: must be a string`);
     const truncate = (input as TextInput).truncate;
@@ -130,7 +145,11 @@ function check(input: unknown, at: string): void {
   const source = only(value, SOURCES, `${at}.${modality.name}`);
   const allowed = SOURCE_CHECKS[source.name]?.(source.value);
   if (!allowed) throw new TypeError(`${at}.${modality.name}.${source.name}: ${EXPECTED[source.name] ?? ""}`);
-  // What breaks before its turn comes is thrown when it does, and not as an unhandled event.
+  const { startOffsetSec } = value as { startOffsetSec?: unknown };
+  if (startOffsetSec !== undefined && typeof startOffsetSec !== "number") {
+    throw new TypeError(`${at}.${modality.name}.startOffsetSec: must be a number`);
+  }
+  // A stream that fails before it is sent is reported when it is sent, and not as an unhandled event.
   if (source.value instanceof Readable) source.value.on("error", () => undefined);
 }
 

@@ -1,12 +1,12 @@
 /** Messages to values: events, results, models; and all events of a call to embeddings. */
 
-import { codeName, milliseconds } from "./details.js";
-import { type Failure, broken, reasonName } from "./errors.js";
+import { failure, milliseconds } from "./details.js";
+import { type EmbedwireError, errorOf, invalidResponse } from "./errors.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
-import { Embedding, type Event, type Model, type Result, type Segment } from "./results.js";
+import { Embedding, type Event, type Modality, type Model, type Result, type Segment } from "./results.js";
 import { decode } from "./vectors.js";
 
-/** The answers of both streams, which have the same events. */
+/** The messages of both streams, which have the same events. */
 export type Response = pb.CreateEmbeddingResponse | pb.CreateEmbeddingFromUploadResponse;
 
 const TRUNCATES: Record<number, string> = {
@@ -15,62 +15,73 @@ const TRUNCATES: Record<number, string> = {
   [pb.Truncate.END]: "end",
 };
 
-/** One event; undefined for one that this client does not know, which the contract tells it to ignore. */
-export function event({ event }: Response, requestId: string): Event | undefined {
-  switch (event.case) {
-    case "segment":
-      return segment(event.value, requestId);
-    case "result":
-      return result(event.value, requestId);
-    default:
-      return undefined;
+/**
+ * The events of a message. Those that this client does not know are skipped, as the contract demands.
+ *
+ * @throws GatewayError - a vector cannot be read.
+ */
+export function* eventsOf(message: Response, requestId: string): Generator<Event, void, undefined> {
+  for (const { event } of message.events) {
+    if (event.case === "segment") yield segment(event.value, requestId);
+    else if (event.case === "result") yield result(event.value, requestId);
   }
 }
 
-/** The whole answer of a unary call, in the order of the request. */
-export function unary(message: pb.CreateEmbeddingUnaryResponse, inputs: number, requestId: string): Embedding[] {
-  const { embeddings } = message;
-  if (embeddings.length !== inputs) {
-    throw broken(`the server answered ${String(embeddings.length)} of ${String(inputs)} inputs`, requestId);
+/**
+ * The response to a unary call with one input.
+ *
+ * @throws GatewayError - the response is not about exactly one input.
+ */
+export function onlyEmbedding(message: pb.CreateEmbeddingUnaryResponse, requestId: string): Embedding {
+  const [item] = message.embeddings;
+  if (message.embeddings.length !== 1 || item?.result === undefined) {
+    throw invalid("the server sent no result for inputs[0]", requestId);
   }
-  return embeddings.map((item, index) => {
-    if (item.result === undefined) throw broken(`the server sent no result for inputs[${String(index)}]`, requestId);
-    const ended = result(item.result, requestId);
-    const segments = ended.failure === null ? item.segments.map((each) => segment(each, requestId)) : [];
-    return new Embedding(ended, segments);
-  });
+  const segments = item.segments.map((each) => segment(each, requestId));
+  return embedding(result(item.result, requestId), segments);
 }
 
-/** Collects the events of a call and drops the segments of inputs that failed. */
+/** Collects the events of a call, and drops the segments of inputs that failed. */
 export class Collector {
   readonly #segments: Segment[][];
-  readonly #results: (Result | undefined)[];
+  readonly #embeddings: (Embedding | undefined)[];
   readonly #requestId: string;
 
   constructor(inputs: number, requestId: string) {
     this.#segments = Array.from({ length: inputs }, () => []);
-    this.#results = Array.from({ length: inputs });
+    this.#embeddings = Array.from({ length: inputs });
     this.#requestId = requestId;
   }
 
-  /** Take one event. */
-  add(event: Event): void {
+  /**
+   * Take one event; returns the embedding that it completes.
+   *
+   * @throws GatewayError - it belongs to no input of the call.
+   */
+  add(event: Event): Embedding | undefined {
     const segments = this.#segments[event.inputIndex];
     if (segments === undefined) {
-      throw broken(`the server answered inputs[${String(event.inputIndex)}], which does not exist`, this.#requestId);
+      throw invalid(
+        `the server sent an event of inputs[${String(event.inputIndex)}], which is not there`,
+        this.#requestId,
+      );
     }
-    if (event.type === "segment") segments.push(event);
-    else this.#results[event.inputIndex] = event;
+    if (event.type === "segment") {
+      segments.push(event);
+      return undefined;
+    }
+    return (this.#embeddings[event.inputIndex] = embedding(event, segments));
   }
 
-  /** One for each input, in the order of the request; the contract forbids that an input has no result. */
+  /**
+   * One for each input, in the order of the request.
+   *
+   * @throws GatewayError - an input has no result, which the contract forbids.
+   */
   embeddings(): Embedding[] {
-    return this.#segments.map((segments, index) => {
-      const ended = this.#results[index];
-      if (ended === undefined) {
-        throw broken(`the server ended the call without a result for inputs[${String(index)}]`, this.#requestId);
-      }
-      return new Embedding(ended, ended.failure === null ? segments : []);
+    return this.#embeddings.map((found, index) => {
+      if (found !== undefined) return found;
+      throw invalid(`the server ended the call without a result for inputs[${String(index)}]`, this.#requestId);
     });
   }
 }
@@ -81,18 +92,22 @@ export function model({ name, aliases, dimensions, text, image, audio }: pb.Mode
     name,
     aliases,
     dimensions,
-    text: text
-      ? {
-          maxTokens: text.maxTokens,
-          truncates: text.truncates.map((item) => TRUNCATES[item] ?? String(item)),
-          maxBytes: Number(text.maxBytes),
-        }
-      : null,
-    image: image
-      ? { mediaTypes: image.mediaTypes, maxBytes: Number(image.maxBytes), minSidePx: image.minSidePx }
-      : null,
-    audio: audio ? { mediaTypes: audio.mediaTypes, maxBytes: Number(audio.maxBytes) } : null,
+    text: text && {
+      maxTokens: text.maxTokens,
+      truncates: text.truncates.map((item) => TRUNCATES[item] ?? String(item)),
+      maxBytes: Number(text.maxBytes),
+    },
+    image: image && { mediaTypes: image.mediaTypes, maxBytes: Number(image.maxBytes), minSidePx: image.minSidePx },
+    audio: audio && { mediaTypes: audio.mediaTypes, maxBytes: Number(audio.maxBytes) },
   };
+}
+
+function embedding(ended: Result, segments: readonly Segment[]): Embedding {
+  return new Embedding(ended, ended.failure === undefined ? segments : []);
+}
+
+function invalid(message: string, requestId: string): EmbedwireError {
+  return errorOf(invalidResponse(message), requestId);
 }
 
 function segment(message: pb.Segment, requestId: string): Segment {
@@ -102,20 +117,26 @@ function segment(message: pb.Segment, requestId: string): Segment {
     inputIndex: message.inputIndex,
     inputKey: message.inputKey,
     segmentIndex: message.segmentIndex,
-    modality: message.modality.case ?? "unknown",
+    modality: modality(message.modality.case),
     vector: vector(message.vector, requestId),
-    startOffsetSec: audio?.startOffsetSec ?? null,
-    endOffsetSec: audio?.endOffsetSec ?? null,
+    startOffsetSec: audio?.startOffsetSec,
+    endOffsetSec: audio?.endOffsetSec,
     embeddingOption: audio?.embeddingOption ?? "",
   };
 }
 
+/** Modalities of a later contract are unknown to callers too. */
+function modality(name: string | undefined): Modality {
+  return name === "text" || name === "image" || name === "audio" ? name : "unknown";
+}
+
 function vector(message: pb.Vector | undefined, requestId: string): Float32Array {
   try {
-    return message === undefined ? new Float32Array() : decode(message);
+    if (message !== undefined) return decode(message);
   } catch {
-    throw broken("the server sent a vector that cannot be read", requestId);
+    // The error below says what matters.
   }
+  throw invalid("the server sent a vector that cannot be read", requestId);
 }
 
 function result(message: pb.InputResult, requestId: string): Result {
@@ -127,10 +148,10 @@ function result(message: pb.InputResult, requestId: string): Result {
     modelName: message.modelName,
     dimensions: message.dimensions,
     segmentCount: message.segmentCount,
-    inputUrl: metadata?.origin.case === "inputUrl" ? metadata.origin.value : null,
-    inputFilename: metadata?.origin.case === "inputFilename" ? metadata.origin.value : null,
-    truncated: message.truncated ?? null,
-    mediaDurationSec: message.mediaDurationSec ?? null,
+    inputUrl: metadata?.origin.case === "inputUrl" ? metadata.origin.value : undefined,
+    inputFilename: metadata?.origin.case === "inputFilename" ? metadata.origin.value : undefined,
+    truncated: message.truncated,
+    mediaDurationSec: message.mediaDurationSec,
     attempts: message.attempts,
     timings: {
       queueMs: milliseconds(timings?.queue) ?? 0,
@@ -139,29 +160,7 @@ function result(message: pb.InputResult, requestId: string): Result {
       decodeMs: milliseconds(timings?.decode) ?? 0,
     },
     upstream: message.upstream,
-    failure: message.failure === undefined ? null : failure(message.failure),
+    failure: message.failure && failure(message.failure),
     requestId,
-  };
-}
-
-function failure(message: pb.Failure): Failure {
-  const said = message.upstreamError;
-  return {
-    code: codeName(message.code),
-    reason: reasonName(message.reason),
-    message: message.message,
-    violations: message.fieldViolations.map(({ field, description }) => ({ field, description })),
-    retryDelayMs: milliseconds(message.retryDelay),
-    quotas: message.quotaViolations.map(({ subject, description }) => ({ subject, description })),
-    upstream: said
-      ? {
-          httpStatus: said.httpStatus,
-          code: said.code,
-          message: said.message,
-          docsUrl: said.docsUrl,
-          rateLimitHeaders: { ...said.rateLimitHeaders },
-        }
-      : null,
-    cause: message.cause,
   };
 }

@@ -2,17 +2,16 @@
 
 import { create } from "@bufbuild/protobuf";
 
-import type { CallOptions } from "./connection.js";
 import * as files from "./files.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
-import { type FileSource, type Input, fileOf } from "./inputs.js";
+import { type FileSource, type Input, type TextInput, fileOf, given } from "./inputs.js";
+import type { CallOptions } from "./options.js";
 
-/** Above this, files are uploaded in chunks; the contract recommends it. */
-const INLINE_BYTES = 1 << 20;
-/** What one message may hold, less room for everything else in it. */
-const MESSAGE_BYTES = (16 << 20) - (1 << 20);
+/** Content of more bytes is uploaded in chunks; the contract recommends it. */
+export const INLINE_BYTES = 1 << 20;
 const CHUNK_BYTES = 256 << 10;
-const LARGEST_UINT32 = 2 ** 32 - 1;
+/** Segments that are decoded together then share a message, which makes long audio cheaper to read. */
+const SEGMENTS_PER_MESSAGE = 100;
 
 const TRUNCATES = { none: pb.Truncate.NONE, start: pb.Truncate.START, end: pb.Truncate.END };
 const ENCODINGS = { float32_le: pb.VectorEncoding.FLOAT32_LE, float_values: pb.VectorEncoding.FLOAT_VALUES };
@@ -26,6 +25,12 @@ export interface Header {
   readonly maxRetries?: number;
 }
 
+/** An input in a request, and its file if that is uploaded after the request. */
+export interface Encoded {
+  readonly message: pb.Input;
+  readonly upload?: FileSource;
+}
+
 /** A request and the files that follow it in chunks, by input index. */
 export interface Plan {
   readonly request: pb.CreateEmbeddingRequest;
@@ -33,20 +38,9 @@ export interface Plan {
   readonly chunkBytes: number;
 }
 
-/**
- * What a request says beside its inputs.
- *
- * @throws TypeError - an option cannot be meant.
- */
-export function header(modelName: string, { maxRetries, encoding = "float32_le", chunkBytes }: CallOptions): Header {
+/** What a request says beside its inputs. */
+export function header(modelName: string, { maxRetries, encoding = "float32_le" }: CallOptions): Header {
   if (typeof modelName !== "string") throw new TypeError("model: must be a string");
-  if (maxRetries !== undefined && !isWithin(maxRetries, 0, LARGEST_UINT32)) {
-    throw new TypeError("maxRetries: must be a whole number, 0 or more");
-  }
-  if (chunkBytes !== undefined && !isWithin(chunkBytes, 1, MESSAGE_BYTES)) {
-    throw new TypeError(`chunkBytes: must be 1 to ${String(MESSAGE_BYTES)}`);
-  }
-  if (!Object.hasOwn(ENCODINGS, encoding)) throw new TypeError('encoding: must be "float32_le" or "float_values"');
   return { modelName, vectorEncoding: ENCODINGS[encoding], ...(maxRetries !== undefined && { maxRetries }) };
 }
 
@@ -55,50 +49,44 @@ export function header(modelName: string, { maxRetries, encoding = "float32_le",
  *
  * @throws Error - of Node.js: a path is no file that can be read.
  */
-export async function plan(header: Header, inputs: readonly Input[], chunkBytes = CHUNK_BYTES): Promise<Plan> {
-  const uploads = new Map<number, FileSource>();
-  const messages: pb.Input[] = [];
+export async function plan(header: Header, inputs: readonly Input[], chunkBytes?: number): Promise<Plan> {
+  const encoded: Encoded[] = [];
   let room = INLINE_BYTES;
-  for (const [index, input] of inputs.entries()) {
-    const file = fileOf(input);
-    if (file === undefined || file.url !== undefined) {
-      messages.push(message(input, remote(file)));
-      continue;
-    }
-    const size = await files.size(file);
-    if (size !== undefined && size <= room) {
-      room -= size;
-      messages.push(message(input, await inline(file, size)));
-    } else {
-      uploads.set(index, file);
-      messages.push(message(input, announced(file, size)));
-    }
+  for (const input of inputs) {
+    const fileBytes = await files.bytes(fileOf(input));
+    const isInline = fileBytes <= room;
+    encoded.push(await encode(input, fileBytes, isInline));
+    if (isInline) room -= fileBytes;
   }
-  return { request: create(pb.CreateEmbeddingRequestSchema, { ...header, inputs: messages }), uploads, chunkBytes };
+  return planOf(header, encoded, chunkBytes);
 }
 
 /**
- * Put everything into one message.
+ * One input as a part of a request.
  *
- * @throws Error - of Node.js: a path is no file that can be read.
- * @throws TypeError - the files do not fit, or the size of one cannot be known before it is read.
+ * @param fileBytes - as `files.bytes` measured them.
+ * @throws Error - of Node.js: the file cannot be read.
  */
-export async function unary(header: Header, inputs: readonly Input[]): Promise<pb.CreateEmbeddingUnaryRequest> {
-  const messages: pb.Input[] = [];
-  let room = MESSAGE_BYTES;
-  for (const [index, input] of inputs.entries()) {
-    const file = fileOf(input);
-    const size = file === undefined || file.url !== undefined ? 0 : await files.size(file);
-    if (size === undefined || size > room) {
-      const most = String(MESSAGE_BYTES);
-      throw new TypeError(`inputs[${String(index)}]: a unary call has room for files of ${most} bytes; use embed()`);
-    }
-    room -= size;
-    messages.push(
-      message(input, file === undefined || file.url !== undefined ? remote(file) : await inline(file, size)),
-    );
-  }
-  return create(pb.CreateEmbeddingUnaryRequestSchema, { ...header, inputs: messages });
+export async function encode(input: Input, fileBytes: number, isInline: boolean): Promise<Encoded> {
+  const { name, value: file } = given(input);
+  if (name === "text") return { message: textMessage(file) };
+  if (file.url !== undefined) return { message: mediaMessage(input, { case: "url", value: String(file.url) }) };
+  if (isInline) return { message: mediaMessage(input, await inline(file, fileBytes)) };
+  return { message: mediaMessage(input, announced(file, fileBytes)), upload: file };
+}
+
+/** The call for inputs that are encoded. */
+export function planOf(header: Header, encoded: readonly Encoded[], chunkBytes = CHUNK_BYTES): Plan {
+  const uploads = new Map<number, FileSource>();
+  for (const [index, { upload }] of encoded.entries()) if (upload !== undefined) uploads.set(index, upload);
+  const inputs = encoded.map(({ message }) => message);
+  const request = { ...header, inputs, maxSegmentsPerMessage: SEGMENTS_PER_MESSAGE };
+  return { request: create(pb.CreateEmbeddingRequestSchema, request), uploads, chunkBytes };
+}
+
+/** A request for one text, answered in one message. */
+export function unary(header: Header, input: TextInput): pb.CreateEmbeddingUnaryRequest {
+  return create(pb.CreateEmbeddingUnaryRequestSchema, { ...header, inputs: [textMessage(input)] });
 }
 
 /** The first message of an upload. */
@@ -112,21 +100,17 @@ export function chunk(inputIndex: number, data?: Uint8Array): pb.CreateEmbedding
   return create(pb.CreateEmbeddingFromUploadRequestSchema, { payload: { case: "chunk", value } });
 }
 
-function message(input: Input, source: Source): pb.Input {
-  const key = input.key ?? "";
-  if ("text" in input) {
-    const truncate = input.truncate === undefined ? pb.Truncate.UNSPECIFIED : TRUNCATES[input.truncate];
-    return create(pb.InputSchema, { key, modality: { case: "text", value: { value: input.text, truncate } } });
-  }
-  if ("image" in input)
-    return create(pb.InputSchema, { key, modality: { case: "image", value: { source: { source } } } });
-  const { startOffsetSec } = input.audio;
-  const value = { source: { source }, ...(startOffsetSec !== undefined && { startOffsetSec }) };
-  return create(pb.InputSchema, { key, modality: { case: "audio", value } });
+function textMessage({ text, truncate: end, key = "" }: TextInput): pb.Input {
+  const truncate = end === undefined ? pb.Truncate.UNSPECIFIED : TRUNCATES[end];
+  return create(pb.InputSchema, { key, modality: { case: "text", value: { value: text, truncate } } });
 }
 
-function remote(file: FileSource | undefined): Source {
-  return file?.url === undefined ? { case: undefined } : { case: "url", value: String(file.url) };
+function mediaMessage(input: Input, source: Source): pb.Input {
+  const key = input.key ?? "";
+  const { name, value: file } = given(input);
+  const startOffsetSec = name === "audio" ? file.startOffsetSec : undefined;
+  const value = { source: { source }, ...(startOffsetSec !== undefined && { startOffsetSec }) };
+  return create(pb.InputSchema, { key, modality: { case: name === "audio" ? "audio" : "image", value } });
 }
 
 async function inline(file: FileSource, size: number): Promise<Source> {
@@ -134,15 +118,11 @@ async function inline(file: FileSource, size: number): Promise<Source> {
   return { case: "file", value: create(pb.FileSourceSchema, { data, ...described(file) }) };
 }
 
-function announced(file: FileSource, size: number | undefined): Source {
-  const sizeBytes = size === undefined ? {} : { sizeBytes: BigInt(size) };
+function announced(file: FileSource, size: number): Source {
+  const sizeBytes = Number.isFinite(size) ? { sizeBytes: BigInt(size) } : {};
   return { case: "upload", value: create(pb.UploadSourceSchema, { ...described(file), ...sizeBytes }) };
 }
 
 function described(file: FileSource): { fileName: string; mediaType: string } {
   return { fileName: files.name(file), mediaType: files.mediaType(file) };
-}
-
-function isWithin(value: number, least: number, most: number): boolean {
-  return Number.isInteger(value) && value >= least && value <= most;
 }

@@ -5,7 +5,7 @@ import { type Failure, errorOf } from "./errors.js";
 /** What a segment is a part of; "unknown" if the server knows a modality that this client does not. */
 export type Modality = "text" | "image" | "audio" | "unknown";
 
-/** One vector of one input. Provisional: a failed {@link Result} of the same input voids it. */
+/** One vector of one input. Provisional: a failed {@link Result} of the same input makes it invalid. */
 export interface Segment {
   readonly type: "segment";
   /** Which input it belongs to, counted from 0 in the request. */
@@ -18,10 +18,10 @@ export interface Segment {
   readonly modality: Modality;
   /** The embedding, in an array and a buffer of its own. */
   readonly vector: Float32Array;
-  /** Start of the window, in seconds from the beginning of the file; null unless audio. */
-  readonly startOffsetSec: number | null;
-  /** End of the window, likewise; null unless audio, or if the upstream does not tell. */
-  readonly endOffsetSec: number | null;
+  /** Start of the window, in seconds from the beginning of the file; undefined unless audio. */
+  readonly startOffsetSec?: number | undefined;
+  /** End of the window, likewise; undefined unless audio, or if the upstream does not tell. */
+  readonly endOffsetSec?: number | undefined;
   /**
    * What of the audio was embedded, in the upstream's words, for instance "audio" or "transcription"; empty unless
    * audio, or if the upstream does not say.
@@ -41,7 +41,7 @@ export interface Timings {
   readonly decodeMs: number;
 }
 
-/** The end of one input, after its last segment. With a failure, its segments are void. */
+/** The end of one input, after its last segment. With a failure, its segments are invalid. */
 export interface Result {
   readonly type: "result";
   /** Which input, counted from 0 in the request. */
@@ -54,14 +54,14 @@ export interface Result {
   readonly dimensions: number;
   /** How many segments were sent for this input. */
   readonly segmentCount: number;
-  /** The URL of the media, in the upstream's words; null for anything else. */
-  readonly inputUrl: string | null;
-  /** The name of the file, in the upstream's words; null for anything else. */
-  readonly inputFilename: string | null;
-  /** Whether the input was cut; null if the upstream does not tell. */
-  readonly truncated: boolean | null;
-  /** Length of the audio in seconds; null if the upstream does not tell. */
-  readonly mediaDurationSec: number | null;
+  /** The URL of the media, in the upstream's words; undefined for anything else. */
+  readonly inputUrl?: string | undefined;
+  /** The name of the file, in the upstream's words; undefined for anything else. */
+  readonly inputFilename?: string | undefined;
+  /** Whether the input was cut; undefined if the upstream does not tell. */
+  readonly truncated?: boolean | undefined;
+  /** Length of the audio in seconds; undefined if the upstream does not tell. */
+  readonly mediaDurationSec?: number | undefined;
   /** How many upstream requests were made. */
   readonly attempts: number;
   /** Where the time went. */
@@ -71,8 +71,8 @@ export interface Result {
    * store them in a real index.
    */
   readonly upstream: string;
-  /** Why the input failed; null means success. */
-  readonly failure: Failure | null;
+  /** Why the input failed; undefined means success. */
+  readonly failure?: Failure | undefined;
   /** The id of the call, under which the server's log has the details. */
   readonly requestId: string;
 }
@@ -90,8 +90,8 @@ export class Embedding {
     readonly segments: readonly Segment[],
   ) {}
 
-  /** Why the input failed; null means success. */
-  get failure(): Failure | null {
+  /** Why the input failed; undefined means success. */
+  get failure(): Failure | undefined {
     return this.result.failure;
   }
 
@@ -103,7 +103,7 @@ export class Embedding {
    */
   get vector(): Float32Array {
     const { failure, requestId, attempts } = this.result;
-    if (failure !== null) throw errorOf(failure, requestId, attempts);
+    if (failure !== undefined) throw errorOf(failure, requestId, attempts);
     const [first, ...more] = this.segments;
     if (first === undefined || more.length > 0) {
       throw new RangeError(`there are ${this.segments.length.toString()} segments; take them from segments`);
@@ -148,10 +148,10 @@ export interface Model {
   readonly aliases: readonly string[];
   /** Length of every vector. Vectors of different models are not comparable. */
   readonly dimensions: number;
-  /** What it takes as text; null if it takes none. */
-  readonly text: TextSupport | null;
-  /** What it takes as images; null if it takes none. */
-  readonly image: ImageSupport | null;
-  /** What it takes as audio; null if it takes none. */
-  readonly audio: AudioSupport | null;
+  /** What it takes as text; undefined if it takes none. */
+  readonly text?: TextSupport | undefined;
+  /** What it takes as images; undefined if it takes none. */
+  readonly image?: ImageSupport | undefined;
+  /** What it takes as audio; undefined if it takes none. */
+  readonly audio?: AudioSupport | undefined;
 }

@@ -1,58 +1,41 @@
-/** The events of one call, as they arrive. */
+/** Values that arrive one after the other, for `for await`. */
 
-import { type StatusObject, status as StatusCode } from "@grpc/grpc-js";
+/** Makes the values, until the signal is aborted. */
+type Source<T> = (signal: AbortSignal) => AsyncGenerator<T, void, undefined>;
 
-import { Attempts, pause } from "./attempts.js";
-import { type Channel, type StreamingCall, ended, onAbort } from "./calls.js";
-import type { CallArguments } from "./connection.js";
-import { errorOfStatus } from "./details.js";
-import { type Response, event } from "./replies.js";
-import type { Plan } from "./requests.js";
-import type { Event } from "./results.js";
-import { Upload } from "./uploads.js";
+/** Aborts the stopper for reasons from outside; returns what ends that. */
+type Follow = (stopper: AbortController) => () => void;
 
-/** What a stream is made with. */
-export interface StreamArguments {
-  readonly channel: Channel;
-  readonly call: CallArguments;
-  readonly plan: () => Promise<Plan>;
-  readonly signal: AbortSignal | undefined;
-}
+const LEFT = new Error("the loop was left");
 
 /**
- * The events of one call, for `for await`.
+ * Values of a call, or of a run of {@link Client.map}, for `for await`.
  *
- * The call is sent when the first event is asked for, and events are taken from the connection as fast as they are
- * asked for: a slow reader slows the server down, and nothing piles up here. Leaving the loop ends the call.
+ * Nothing is sent before the first value is asked for. Leaving the loop ends the call or the run.
  */
-export class EventStream implements AsyncIterableIterator<Event, void, undefined>, AsyncDisposable {
-  /** The id of the call, under which the server's log has the details. */
-  readonly requestId: string;
+export class Stream<T> implements AsyncIterableIterator<T>, AsyncDisposable {
+  readonly #stopper = new AbortController();
+  readonly #values: AsyncGenerator<T, void, undefined>;
 
-  readonly #events: AsyncGenerator<Event, void, undefined>;
-  #isLeft = false;
-  #cancel: (() => void) | undefined;
-
-  /** Made by the client. */
-  constructor(made: StreamArguments) {
-    this.requestId = made.call.requestId;
-    this.#events = this.#run(made);
+  /** @internal */
+  constructor(source: Source<T>, follow: Follow) {
+    this.#values = run(source, follow, this.#stopper);
   }
 
   /**
-   * The next event.
+   * The next value.
    *
-   * @throws EmbedwireError - the call failed, or its only input.
+   * @throws EmbedwireError - the call or the run failed.
+   * @throws ClosedError - the client is closed.
    */
-  next(): Promise<IteratorResult<Event, void>> {
-    return this.#events.next();
+  next(): Promise<IteratorResult<T, void>> {
+    return this.#values.next();
   }
 
-  /** End the call, if it still runs; nothing more comes then. `for await` calls it where its loop is left. */
-  return(): Promise<IteratorResult<Event, void>> {
-    this.#isLeft = true;
-    this.#cancel?.(); // a pending next() ends with it
-    return this.#events.return();
+  /** End the call or the run, also while a value is waited for. `for await` calls it if its loop is left. */
+  return(): Promise<IteratorResult<T, void>> {
+    this.#stopper.abort(LEFT);
+    return this.#values.return();
   }
 
   /** Itself. */
@@ -60,82 +43,24 @@ export class EventStream implements AsyncIterableIterator<Event, void, undefined
     return this;
   }
 
-  /** For `await using`: the same as {@link EventStream.return}. */
+  /** For `await using`: the same as {@link Stream.return}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
   }
-
-  async *#run(made: StreamArguments): AsyncGenerator<Event, void, undefined> {
-    const { signal } = made;
-    signal?.throwIfAborted();
-    const plan = await made.plan();
-    const attempts = new Attempts(made.call);
-    for (;;) {
-      signal?.throwIfAborted();
-      if (this.#isLeft) return;
-      const delay = yield* this.#attempt(made, plan, attempts);
-      if (delay === undefined) return;
-      const waiting = new AbortController();
-      const release = this.#onEnd(signal, () => {
-        waiting.abort();
-      });
-      await pause(delay, waiting.signal);
-      release();
-    }
-  }
-
-  /** Milliseconds until the next attempt, if this was refused and there is one. */
-  async *#attempt(
-    { channel, call: made, signal }: StreamArguments,
-    plan: Plan,
-    attempts: Attempts,
-  ): AsyncGenerator<Event, number | undefined, undefined> {
-    const uploading = plan.uploads.size > 0 ? channel.upload(made, attempts) : undefined;
-    const call: StreamingCall = uploading ?? channel.create(plan.request, made, attempts);
-    const ending = ended(call);
-    const upload = uploading && new Upload(plan, uploading, ending);
-    const release = this.#onEnd(signal, () => {
-      call.cancel();
-    });
-    let isAnswered = false;
-    try {
-      for await (const message of messages(call)) {
-        isAnswered = true;
-        const found = event(message, made.requestId);
-        if (found?.type === "result") upload?.answered(found.inputIndex);
-        if (found !== undefined) yield found;
-      }
-      const status = await ending;
-      if (status.code === StatusCode.OK) return undefined;
-      const delay = isAnswered || upload ? undefined : attempts.delayMs(status);
-      if (delay === undefined) this.#fail(status, upload, signal);
-      return delay;
-    } finally {
-      release();
-      call.cancel();
-    }
-  }
-
-  /** Do something when the call is left or aborted; returns what takes that back. */
-  #onEnd(signal: AbortSignal | undefined, act: () => void): () => void {
-    this.#cancel = act;
-    return onAbort(signal, act);
-  }
-
-  /** Throw what ended the call, unless that was leaving it. */
-  #fail(status: StatusObject, upload: Upload | undefined, signal: AbortSignal | undefined): void {
-    if (this.#isLeft) return;
-    signal?.throwIfAborted();
-    throw upload?.error ?? errorOfStatus(status, this.requestId);
-  }
 }
 
-/** The messages of a call. They end where it ends; how, its status says. */
-async function* messages(call: StreamingCall): AsyncGenerator<Response, void, undefined> {
-  const source: AsyncIterator<Response> = call[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await source.next().catch(() => undefined);
-    if (next === undefined || next.done === true) return;
-    yield next.value;
+async function* run<T>(
+  source: Source<T>,
+  follow: Follow,
+  stopper: AbortController,
+): AsyncGenerator<T, void, undefined> {
+  const release = follow(stopper);
+  try {
+    stopper.signal.throwIfAborted();
+    yield* source(stopper.signal);
+  } catch (error) {
+    if (error !== LEFT) throw error;
+  } finally {
+    release();
   }
 }

@@ -18,6 +18,8 @@ export class Upload {
   readonly #call: UploadCall;
   readonly #ended: Promise<StatusObject>;
   readonly #answered = new Set<number>();
+  /** Ends the wait for the transport. */
+  #written: (() => void) | undefined;
   #isOver = false;
 
   constructor(plan: Plan, call: UploadCall, ended: Promise<StatusObject>) {
@@ -33,7 +35,10 @@ export class Upload {
   }
 
   async #send(): Promise<void> {
-    void this.#ended.then(() => (this.#isOver = true));
+    void this.#ended.then(() => {
+      this.#isOver = true;
+      this.#written?.();
+    });
     try {
       await this.#write(first(this.#plan.request));
       for (const [index, file] of this.#plan.uploads) {
@@ -52,7 +57,7 @@ export class Upload {
   }
 
   async #sendFile(index: number, file: FileSource): Promise<void> {
-    const source = open(file, this.#plan.chunkBytes);
+    const source = await open(file, this.#plan.chunkBytes);
     source.on("error", () => undefined); // also after it has been left
     void this.#ended.then(() => source.destroy()); // also while it is waited for
     for await (const read of source) {
@@ -63,14 +68,14 @@ export class Upload {
     }
   }
 
-  /** Wait until the transport has taken it: that is the back pressure. After the end nothing takes it. */
+  /** Wait until the transport has taken it, which is the flow control. After the end of the call nothing takes it. */
   async #write(message: CreateEmbeddingFromUploadRequest): Promise<void> {
     if (this.#isOver) return;
-    const written = new Promise<void>((resolve) => {
+    await new Promise<void>((resolve) => {
+      this.#written = resolve;
       this.#call.write(message, () => {
         resolve();
       });
     });
-    await Promise.race([written, this.#ended]);
   }
 }

@@ -1,6 +1,6 @@
 """Causes of connection failures and of missing local resources, as a closed list.
 
-A cause has the same value in the log, in metric labels, in `Failure.cause` and in the metadata of ErrorInfo.
+A cause has the same value in the log, in metric labels and in `Failure.cause`.
 `embedding.proto` lists the values for callers; a test compares the two lists.
 """
 

@@ -61,6 +61,10 @@ class Metrics:
         self.calls_handled = CounterFamily(
             "grpc_server_handled", "Calls completed, by status code.", (*method, "grpc_code"), registry=registry
         )
+        self.messages_received = CounterFamily(
+            "grpc_server_msg_received", "Messages received.", method, registry=registry
+        )
+        self.messages_sent = CounterFamily("grpc_server_msg_sent", "Messages sent.", method, registry=registry)
         self.call_seconds = HistogramFamily(
             "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
         )

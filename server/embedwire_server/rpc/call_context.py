@@ -43,6 +43,8 @@ class Call(CallScope):
     Attributes:
         token: the token that the caller has authenticated with, if any.
         model: a name of the model table or `OTHER_MODEL`, never the caller's text.
+        count_received: called for each message that has arrived.
+        count_sent: called for each message that is sent.
         reason: the reason of the failure, or OK.
         cause: the cause of the failure, from its closed list; empty if it has none.
     """
@@ -64,12 +66,18 @@ class Call(CallScope):
         self.request_id, self.service, self.is_ours = request_id, service, is_ours
         self.caller, self.upstream_key, self.authorization = caller, upstream_key, authorization
         self.token: Token | None = None
+        self.count_received: Callable[[], object] = _ignore
+        self.count_sent: Callable[[], object] = _ignore
         self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
 
     def authenticated(self, token: Token | None) -> None:
         """Set the caller from its token; None if the server has no tokens."""
         if token is not None:
             self.token, self.caller = token, (token.name, self.caller[1])
+
+
+def _ignore() -> None:
+    """Count nothing: the call has no metrics."""
 
 
 current: contextvars.ContextVar[Call] = contextvars.ContextVar("embedwire_call")

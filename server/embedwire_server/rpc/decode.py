@@ -34,6 +34,7 @@ from embedwire_server.rpc.call_context import UPSTREAM_KEY
 KEY_BYTES = 256
 FILE_NAME_BYTES = 255
 SHA256_BYTES = 32
+MAX_SEGMENTS_PER_MESSAGE = 1000
 # Not guessed from the name or the bytes: the upstream detects the type itself.
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 UNNAMED_FILE = "upload"
@@ -159,12 +160,20 @@ class _Reading:
             raise InvalidRequest(*self._violations)
         if message.vector_encoding not in _ENCODINGS:
             self._fault("vector_encoding", f"unknown value {message.vector_encoding}")
+        if message.max_retries < 0:
+            self._fault("max_retries", "must not be negative; leave it unset for the server's policy")
+        if isinstance(message, pb.CreateEmbeddingRequest):
+            self._segments_per_message(message.max_segments_per_message)
         inputs = [self._input(item, index, model) for index, item in enumerate(items)]
         checked = tuple(item for item in inputs if item is not None)
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
         retries = message.max_retries if message.HasField("max_retries") else None
         return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
+
+    def _segments_per_message(self, number: int) -> None:
+        if not 0 <= number <= MAX_SEGMENTS_PER_MESSAGE:
+            self._fault("max_segments_per_message", f"must be 0 to {MAX_SEGMENTS_PER_MESSAGE}, got {number}")
 
     def _model(self, name: str) -> Model | None:
         model = self._models.find(name)

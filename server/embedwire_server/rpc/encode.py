@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import error_reason_pb2
-from embedwire_server.core.errors import GatewayError, UpstreamErrorInfo
+from embedwire_server.core.errors import GatewayError
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import Modality, Model
 from embedwire_server.core.results import ReplySummary, Segment
-from embedwire_server.rpc import status
+from embedwire_server.rpc import durations, error_details
 from embedwire_server.upstreams.base import EmbedCall
 
 FLOAT32_BYTES = 4
@@ -21,12 +20,11 @@ Response = TypeVar("Response", pb.CreateEmbeddingResponse, pb.CreateEmbeddingFro
 def write_vector(message: pb.Vector, data: bytes, encoding: pb.VectorEncoding.ValueType) -> None:
     """Write a vector of packed float32 into an empty message, in the requested encoding."""
     if encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
-        message.data = data
-        message.encoding = encoding
         message.dimensions = len(data) // FLOAT32_BYTES
+        message.float32_le = data
     else:
-        # Packed little-endian float32 is also the wire format of `repeated float`: the field is assembled from its tag,
-        # its length and the bytes, without a list of floats.
+        # Packed little-endian float32 is also the wire format of `repeated float`: the message is assembled from its
+        # tags and lengths and the bytes, without a list of floats.
         message.MergeFromString(_before_values(len(data)) + data)
 
 
@@ -61,7 +59,7 @@ def write_result(
     message.upstream = call.upstream
     _write_timings(message.timings, call)
     if failure is not None:
-        message.failure.CopyFrom(failure_message(failure))
+        message.failure.CopyFrom(error_details.failure_message(failure))
     elif summary is not None:
         message.model_name = summary.model_name
         message.dimensions = call.model.dimensions
@@ -82,6 +80,7 @@ class StreamReply(Generic[Response]):
         response: the type of the responses.
         encoding: the encoding of vectors.
         inputs: the number of results to expect.
+        segments_per_message: the most segments of one response; 0 and 1 give each event a response of its own.
         write: sends a response.
 
     Attributes:
@@ -93,52 +92,43 @@ class StreamReply(Generic[Response]):
         response: type[Response],
         encoding: pb.VectorEncoding.ValueType,
         inputs: int,
+        segments_per_message: int,
         write: Callable[[Response], Awaitable[None]],
     ) -> None:
         self._response: type[Response] = response
         self._encoding = encoding
         self._left = inputs
+        self._segments_per_message = max(1, segments_per_message)
+        self._held: dict[int, Response] = {}  # by input: its only segment, which is sent together with its result
         self._write: Callable[[Response], Awaitable[None]] = write
         self.last: Response | None = None
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
-        """Write segments, one response for each."""
-        for number, segment in enumerate(segments, first):
+        """Write segments, in as few responses as the caller has allowed.
+
+        The first segment of a text or an image is held: it is the only one, and its result follows at once.
+        """
+        if call.index in self._held:
+            await self._write(self._held.pop(call.index))
+        most = self._segments_per_message
+        for start in range(0, len(segments), most):
             response = self._response()
-            write_segment(response.segment, call, number, segment, self._encoding)
-            await self._write(response)
+            for number, segment in enumerate(segments[start : start + most], first + start):
+                write_segment(response.events.add().segment, call, number, segment, self._encoding)
+            if most > 1 and first + len(segments) == 1 and call.modality is not Modality.AUDIO:
+                self._held[call.index] = response
+            else:
+                await self._write(response)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         """Write a result, or keep it if it is the last one."""
-        response = self._response()
-        write_result(response.result, call, summary, failure)
+        response = self._held.pop(call.index, None) or self._response()
+        write_result(response.events.add().result, call, summary, failure)
         self._left -= 1
         if self._left:
             await self._write(response)
         else:
             self.last = response
-
-
-def failure_message(error: GatewayError) -> pb.Failure:
-    """Encode the failure of one input."""
-    message = pb.Failure(
-        code=status.code(error).value[0],
-        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{error.reason}"),
-        message=status.text(error),
-        field_violations=[
-            pb.FieldViolation(field=violation.field, description=violation.description)
-            for violation in status.listed(error.violations)
-        ],
-        quota_violations=[
-            pb.QuotaViolation(subject=quota.subject, description=quota.description) for quota in error.quotas
-        ],
-        cause=error.cause or "",
-    )
-    if error.retry_delay is not None:
-        message.retry_delay.CopyFrom(status.duration(error.retry_delay))
-    if error.upstream is not None:
-        message.upstream_error.CopyFrom(_upstream_error(error.upstream))
-    return message
 
 
 def model(row: Model, limits: Limits) -> pb.Model:
@@ -159,27 +149,18 @@ def model(row: Model, limits: Limits) -> pb.Model:
 
 
 def _write_timings(message: pb.Timings, call: EmbedCall) -> None:
-    status.write_duration(message.queue, call.queue)
-    status.write_duration(message.upload, call.upload)
-    status.write_duration(message.upstream, call.waiting)
-    status.write_duration(message.decode, call.decode)
-
-
-def _upstream_error(info: UpstreamErrorInfo) -> pb.UpstreamError:
-    return pb.UpstreamError(
-        http_status=info.http_status,
-        code=info.code,
-        message=info.message,
-        docs_url=info.docs_url,
-        rate_limit_headers=dict(info.rate_limit_headers),
-    )
+    durations.write(message.queue, call.queue)
+    durations.write(message.upload, call.upload)
+    durations.write(message.upstream, call.waiting)
+    durations.write(message.decode, call.decode)
 
 
 @functools.lru_cache(64)  # one entry for each length of vectors
 def _before_values(size: int) -> bytes:
     """Encode all of a vector message that precedes `size` bytes of values."""
-    rest = pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT_VALUES, dimensions=size // FLOAT32_BYTES)
-    return rest.SerializeToString() + _VALUES_TAG + _varint(size)
+    dimensions = pb.Vector(dimensions=size // FLOAT32_BYTES).SerializeToString()
+    values = _VALUES_TAG + _varint(size) if size else b""
+    return dimensions + _FLOAT_VALUES_TAG + _varint(len(values) + size) + values
 
 
 def _varint(number: int) -> bytes:
@@ -192,4 +173,5 @@ def _varint(number: int) -> bytes:
 
 
 _LENGTH_DELIMITED = 2
-_VALUES_TAG = _varint(pb.Vector.VALUES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED)
+_FLOAT_VALUES_TAG = _varint(pb.Vector.FLOAT_VALUES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED)
+_VALUES_TAG = _varint(pb.FloatValues.VALUES_FIELD_NUMBER << 3 | _LENGTH_DELIMITED)

@@ -40,6 +40,7 @@ class MessageWriter:
         """Send a message; return when gRPC accepts another one."""
         self._call.writing_since = self._loop.time()
         data = self._serialize(message)
+        self._call.count_sent()
         try:
             if self._has_begun:
                 await self._complete(self._context.write(data))

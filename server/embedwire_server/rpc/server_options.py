@@ -18,6 +18,9 @@ The limits on connections and calls, and their reasons:
 - A call whose first message does not arrive is aborted after 600 s, the longest default deadline: a large message on a
   slow link takes minutes. Health and reflection have 10 s. At most 2,000 calls (health and reflection: 500) wait for
   it: beyond that, the oldest call of the connection that has most of them is aborted.
+- A call may wait 600 s, the longest default deadline, for the event loop to accept it. gRPC's default is 30 s, after
+  which it answers CANCELLED, without details or metrics: an event loop that was blocked for that time would lose calls
+  whose callers still wait. The callers' deadlines bound the wait.
 - Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
 - A connection carries at most 1,000 concurrent calls; clients queue further ones themselves.
 - Connections use at most half of the file descriptors that the process may open; further ones are closed at once. The
@@ -34,6 +37,7 @@ MAX_METADATA_BYTES = 16 << 10
 MAX_CALLS_OF_A_CONNECTION = 1_000
 MAX_CONNECTION_IDLE_SECONDS = 300
 MAX_CONNECTION_AGE_GRACE_SECONDS = 600
+MAX_SECONDS_BEFORE_ACCEPTED = 600
 
 _MAX_INT = (1 << 31) - 1
 
@@ -91,6 +95,8 @@ def channel_arguments(options: ServerOptions) -> tuple[tuple[str, int], ...]:
         # Beyond it gRPC answers CANCELLED, without details or metrics. The server's own limits are lower, with details.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+        # In seconds. Beyond it gRPC answers CANCELLED as well.
+        ("grpc.server_max_unrequested_time_in_server", MAX_SECONDS_BEFORE_ACCEPTED),
         ("grpc.server_handshake_timeout_ms", _ms(options.handshake_timeout)),
         ("grpc.keepalive_time_ms", _ms(options.keepalive_time)),
         ("grpc.keepalive_timeout_ms", _ms(options.keepalive_timeout)),

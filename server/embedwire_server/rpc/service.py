@@ -50,7 +50,11 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         """Stream the segments and results of all inputs."""
         call = call_context.current.get()
         reply = encode.StreamReply(
-            pb.CreateEmbeddingResponse, request.vector_encoding, len(request.inputs), stream.write
+            pb.CreateEmbeddingResponse,
+            request.vector_encoding,
+            len(request.inputs),
+            request.max_segments_per_message,
+            stream.write,
         )
         wanted = self._requests.read(request, call.upstream_key, call.caller)
         await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
@@ -78,7 +82,11 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
             wanted = _allowed(wanted, call)
         reply = encode.StreamReply(
-            pb.CreateEmbeddingFromUploadResponse, request.vector_encoding, len(request.inputs), stream.write
+            pb.CreateEmbeddingFromUploadResponse,
+            request.vector_encoding,
+            len(request.inputs),
+            request.max_segments_per_message,
+            stream.write,
         )
         is_single = len(wanted.inputs) == 1
         receiver = upload_stream.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)

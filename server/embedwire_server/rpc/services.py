@@ -11,7 +11,7 @@ from embedwire.v1 import embedding_pb2
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import handlers, reflection, status
+from embedwire_server.rpc import error_details, handlers, reflection, status
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
@@ -96,7 +96,7 @@ class Services:
         error = Draining()
         log.warning("a call is rejected; clients may retry it", method=method, reason=error.reason)
         await self.drain_gate.enter()
-        await context.abort(status.code(error), status.text(error), status.trailers(error))
+        await context.abort(status.code(error), status.message(error), error_details.trailers(error))
 
     def _intercepted(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
         return {

@@ -37,6 +37,19 @@ def test_a_missing_extra_is_reported_in_one_line(way: str, blocked: str) -> None
     assert ended.stderr == "embedwire: the command needs more packages, those of the extra embedwire[cli]\n"
 
 
+async def test_a_missing_extra_for_plots_is_reported_before_the_call(served: Served, tmp_path: Path) -> None:
+    """Without matplotlib, `plot` names the extra and exits with 2, and makes no call."""
+    words = ["plot", "--text", "a", "--text", "b", "--output", str(tmp_path / "a.png"), "--target", served.app.target]
+    code = BLOCKED.format(blocked="matplotlib", words=words) + STARTS["module"]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    _, err = await process.communicate()
+
+    assert process.returncode == 2
+    assert err.decode() == "embedwire: the command needs more packages, those of the extra embedwire[plot]\n"
+    assert served.metric("grpc_server_started_total") == 0
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_matplotlib_and_numpy_are_not_needed_to_start() -> None:
     """Packages for plots only are not imported before a plot is drawn."""
     code = BLOCKED.format(blocked="matplotlib", words=["--version"]) + STARTS["module"]

@@ -5,7 +5,24 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol, Self
 
-from embedwire import AsyncClient, AsyncStream, Client, Event, Model, Stream
+from embedwire import (
+    AsyncClient,
+    AsyncMapRun,
+    AsyncStream,
+    Audio,
+    Client,
+    Embedding,
+    Event,
+    Image,
+    MapRun,
+    Model,
+    Stream,
+)
+
+BROKEN = Image(data=b"no image", key="broken")  # the upstream rejects it
+SOUND = Audio(url="http://media.test/a.mp3")  # a scripted upstream answers it without a fetch
+# One input that is answered by a stream; one text alone is answered by the unary call.
+PICTURE = Image(url="http://media.test/a.png")
 
 
 class Events(AsyncIterator[Event]):
@@ -40,6 +57,33 @@ class Events(AsyncIterator[Event]):
         self.stream.close()
 
 
+class Embeddings(AsyncIterator[Embedding]):
+    """The embeddings of one run of `map`, of either class."""
+
+    def __init__(self, run: MapRun | AsyncMapRun) -> None:
+        self.run = run
+
+    async def __anext__(self) -> Embedding:
+        if isinstance(self.run, AsyncMapRun):
+            return await anext(self.run)
+        embedding = await asyncio.to_thread(next, self.run, None)
+        if embedding is None:
+            raise StopAsyncIteration
+        return embedding
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if isinstance(self.run, AsyncMapRun):
+            await self.run.close()
+        else:
+            await asyncio.to_thread(self.run.close)
+
+
 class Caller(Protocol):
     """The common interface. The server runs in the event loop of the test, so calls must not block it."""
 
@@ -49,7 +93,7 @@ class Caller(Protocol):
 
     async def embed(self, model: str, inputs: Any, **options: Any) -> Any: ...
 
-    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any: ...
+    def map(self, model: str, inputs: Any, **options: Any) -> Embeddings: ...
 
     async def models(self, **options: Any) -> list[Model]: ...
 
@@ -70,8 +114,8 @@ class InThreads:
     async def embed(self, model: str, inputs: Any, **options: Any) -> Any:
         return await asyncio.to_thread(self.client.embed, model, inputs, **options)
 
-    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any:
-        return await asyncio.to_thread(self.client.embed_unary, model, inputs, **options)
+    def map(self, model: str, inputs: Any, **options: Any) -> Embeddings:
+        return Embeddings(self.client.map(model, inputs, **options))
 
     async def models(self, **options: Any) -> list[Model]:
         found: list[Model] = await asyncio.to_thread(self.client.models, **options)
@@ -95,8 +139,8 @@ class InTheLoop:
     async def embed(self, model: str, inputs: Any, **options: Any) -> Any:
         return await self.client.embed(model, inputs, **options)
 
-    async def embed_unary(self, model: str, inputs: Any, **options: Any) -> Any:
-        return await self.client.embed_unary(model, inputs, **options)
+    def map(self, model: str, inputs: Any, **options: Any) -> Embeddings:
+        return Embeddings(self.client.map(model, inputs, **options))
 
     async def models(self, **options: Any) -> list[Model]:
         return await self.client.models(**options)
@@ -123,3 +167,11 @@ def connecting(kind: type[InThreads] | type[InTheLoop]) -> Connect:
 async def taken(events: Events) -> list[Event]:
     """All remaining events."""
     return [event async for event in events]
+
+
+async def mapped(embeddings: Embeddings) -> dict[int, Embedding]:
+    """All remaining embeddings, by position; there is one for each."""
+    found = [embedding async for embedding in embeddings]
+    by_position = {embedding.result.input_index: embedding for embedding in found}
+    assert len(by_position) == len(found)
+    return by_position

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import grpc
+from google.rpc import status_pb2
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import embedding_pb2_grpc
+from embedwire.v1 import embedding_pb2_grpc, error_reason_pb2
 
 Context = Any  # of grpc.aio, which has two type parameters
 
@@ -35,17 +36,33 @@ async def service(address: str = "127.0.0.1:0", **methods: Any) -> AsyncGenerato
 
 def vector(values: Sequence[float] = (1.0, 2.0)) -> pb.Vector:
     data = struct.pack(f"<{len(values)}f", *values)
-    return pb.Vector(encoding=pb.VECTOR_ENCODING_FLOAT32_LE, dimensions=len(values), data=data)
+    return pb.Vector(dimensions=len(values), float32_le=data)
 
 
 def segment(index: int = 0, place: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
     chosen: dict[str, Any] = {"text": pb.TextSegment(), "vector": vector()} | more
-    return pb.CreateEmbeddingResponse(segment=pb.Segment(input_index=index, segment_index=place, **chosen))
+    made = pb.Segment(input_index=index, segment_index=place, **chosen)
+    return pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(segment=made)])
 
 
 def result(index: int = 0, **more: Any) -> pb.CreateEmbeddingResponse:
     chosen: dict[str, Any] = {"model_name": "m", "dimensions": 2, "segment_count": 1, "upstream": "custom"} | more
-    return pb.CreateEmbeddingResponse(result=pb.InputResult(input_index=index, **chosen))
+    made = pb.InputResult(input_index=index, **chosen)
+    return pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(result=made)])
+
+
+def unary(*inputs: int, **more: Any) -> pb.CreateEmbeddingUnaryResponse:
+    """The answer of CreateEmbeddingUnary for inputs of these indices."""
+    embeddings = [
+        pb.InputEmbedding(result=result(index, **more).events[0].result, segments=[segment(index).events[0].segment])
+        for index in inputs
+    ]
+    return pb.CreateEmbeddingUnaryResponse(embeddings=embeddings)
+
+
+def uploaded(response: pb.CreateEmbeddingResponse) -> pb.CreateEmbeddingFromUploadResponse:
+    """The same events as an answer to an upload."""
+    return pb.CreateEmbeddingFromUploadResponse(events=response.events)
 
 
 def answering(*events: pb.CreateEmbeddingResponse) -> Any:
@@ -56,6 +73,24 @@ def answering(*events: pb.CreateEmbeddingResponse) -> Any:
             yield event
 
     return create
+
+
+def rejection(reason: str = "OVERLOADED", delay: float | None = None, **more: Any) -> pb.Failure:
+    """A failure by which a server rejects a call before any work."""
+    code = grpc.StatusCode.UNAVAILABLE if reason == "DRAINING" else grpc.StatusCode.RESOURCE_EXHAUSTED
+    number = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+    failure = pb.Failure(code=code.value[0], reason=number, message="come back later", **more)
+    if delay is not None:
+        failure.retry_delay.FromMilliseconds(round(delay * 1000))
+    return failure
+
+
+async def end_with(context: Context, failure: pb.Failure, code: grpc.StatusCode | None = None) -> None:
+    """End a call with a failure in its details, with its code or another one."""
+    code = code or next(code for code in grpc.StatusCode if code.value[0] == failure.code)
+    status = status_pb2.Status(code=failure.code, message=failure.message)
+    status.details.add().Pack(failure)
+    await context.abort(code, failure.message, (("grpc-status-details-bin", status.SerializeToString()),))
 
 
 @dataclasses.dataclass
@@ -70,31 +105,36 @@ class ReceivedFile:
 
 @dataclasses.dataclass
 class Recorder:
-    """CreateEmbedding and its siblings that answer every input and record each call."""
+    """CreateEmbedding and its siblings that answer every input and record each call.
 
+    Attributes:
+        rejections: the failures of the first calls, if they are streams; of an upload after its first chunk.
+    """
+
+    rejections: list[pb.Failure] = dataclasses.field(default_factory=list)
     metadata: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     remaining: list[float | None] = dataclasses.field(default_factory=list)
     requests: list[Any] = dataclasses.field(default_factory=list)
     files: list[ReceivedFile] = dataclasses.field(default_factory=list)
+    peers: list[str] = dataclasses.field(default_factory=list)
 
     def _note(self, request: Any, context: Context) -> None:
         self.metadata.append(dict(context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         self.requests.append(request)
+        self.peers.append(context.peer())
 
     async def stream(self, request: Any, context: Context) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
         self._note(request, context)
-        for index in range(len(request.inputs)):
-            yield segment(index)
-            yield result(index)
+        if self.rejections:
+            await end_with(context, self.rejections.pop(0))
+        for index, item in enumerate(request.inputs):
+            yield segment(index, input_key=item.key)
+            yield result(index, input_key=item.key)
 
     async def unary(self, request: Any, context: Context) -> pb.CreateEmbeddingUnaryResponse:
         self._note(request, context)
-        embeddings = [
-            pb.InputEmbedding(result=result(index).result, segments=[segment(index).segment])
-            for index in range(len(request.inputs))
-        ]
-        return pb.CreateEmbeddingUnaryResponse(embeddings=embeddings)
+        return unary(*range(len(request.inputs)))
 
     async def models(self, request: Any, context: Context) -> pb.ListModelsResponse:
         self._note(request, context)
@@ -113,9 +153,11 @@ class Recorder:
             self.files[-1].sizes.append(len(chunk.data))
             self.files[-1].hash.update(chunk.data)
             self.files[-1].is_complete = chunk.last
+            if self.rejections:
+                await end_with(context, self.rejections.pop(0))
         for index in range(len(request.inputs)):
-            yield pb.CreateEmbeddingFromUploadResponse(segment=segment(index).segment)
-            yield pb.CreateEmbeddingFromUploadResponse(result=result(index).result)
+            yield uploaded(segment(index))
+            yield uploaded(result(index))
 
     def serving(self, *address: str) -> contextlib.AbstractAsyncContextManager[str]:
         return service(

@@ -1,20 +1,19 @@
-"""Vectors in both encodings, with numpy and without."""
+"""Vectors in both forms, with numpy and without."""
 
 import json
 import struct
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwire import GatewayError, Text
+from embedwire import GatewayError
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.vectors import decode
-from tests.e2e.client.callers import Connect
+from tests.e2e.client.callers import PICTURE, Connect
 from tests.e2e.client.services import answering, result, segment, service, vector
 
 VALUES = [0.1, -0.0, 1e-45, 3.4028234663852886e38, -1.5, 0.3333333432674408, 16777217.0]
@@ -47,8 +46,8 @@ print(json.dumps(found))
 """
 
 
-def by_values(values: list[float], encoding: Any = pb.VECTOR_ENCODING_FLOAT_VALUES) -> pb.Vector:
-    return pb.Vector(encoding=encoding, dimensions=len(values), values=values)
+def by_values(values: list[float]) -> pb.Vector:
+    return pb.Vector(dimensions=len(values), float_values=pb.FloatValues(values=values))
 
 
 def test_equal_values_without_numpy() -> None:
@@ -63,7 +62,7 @@ def test_equal_values_without_numpy() -> None:
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), max_size=20))
-def test_both_encodings_are_the_same(values: list[float]) -> None:
+def test_both_forms_are_the_same(values: list[float]) -> None:
     """Packed and repeated values give the same float32, bit for bit."""
     packed, repeated = decode(vector(values)), decode(by_values(values))
     assert isinstance(packed, np.ndarray)
@@ -92,21 +91,21 @@ def test_a_vector_of_values_is_read_only() -> None:
     assert not found.flags.writeable
 
 
-@pytest.mark.parametrize("encoding", [pb.VECTOR_ENCODING_FLOAT_VALUES, pb.VECTOR_ENCODING_UNSPECIFIED])
-async def test_a_server_that_ignores_the_encoding(connect: Connect, encoding: Any) -> None:
-    """FLOAT_VALUES, or no encoding, is read as well."""
-    sent = segment(vector=by_values(VALUES, encoding)), result()
+async def test_a_server_that_ignores_the_encoding(connect: Connect) -> None:
+    """Vectors as numbers are read although packed ones were requested."""
+    sent = segment(vector=by_values(VALUES)), result()
     async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
-        embedding = await client.embed("m", Text("a"), timeout=10)
+        embedding = await client.embed("m", PICTURE, timeout=10)
 
     assert embedding.vector.tolist() == AS_FLOAT32
     assert embedding.matrix().dtype == np.float32
 
 
-async def test_an_unknown_encoding_is_no_empty_vector(connect: Connect) -> None:
-    """A vector in an unknown encoding is an error, and not a vector without values."""
-    strange = pb.Vector(encoding=9, dimensions=2, data=b"\0\1\2\3")  # type: ignore[arg-type]
+async def test_an_unknown_form_is_no_empty_vector(connect: Connect) -> None:
+    """A vector in an unknown form is an error, and not a vector without values."""
+    strange = pb.Vector.FromString(pb.Vector(dimensions=2).SerializeToString() + b"\x7a\x02hi")  # field 15
     sent = segment(vector=strange), result()
     async with service(CreateEmbedding=answering(*sent)) as target, connect(target) as client:
-        with pytest.raises(GatewayError):
-            await client.embed("m", Text("a"), timeout=10)
+        with pytest.raises(GatewayError) as caught:
+            await client.embed("m", PICTURE, timeout=10)
+    assert (caught.value.code, caught.value.reason) == ("INTERNAL", "INTERNAL")

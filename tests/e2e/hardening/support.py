@@ -26,7 +26,7 @@ RAW: dict[str, Any] = {"request_serializer": bytes, "response_deserializer": byt
 async def is_well(served: Served) -> bool:
     """Whether another client is served, on a connection of its own."""
     async with grpc.aio.insecure_channel(served.app.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
         return bool((await check).status == health_pb2.HealthCheckResponse.SERVING)
 
 

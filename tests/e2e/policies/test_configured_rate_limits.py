@@ -20,7 +20,7 @@ async def test_a_configured_limit(scripted: Scripted) -> None:
     assert (failed(error).code, failed(error).info.reason) == (EXHAUSTED, "RATE_LIMITED")
     assert limits == ["text requests per minute"]
     assert 50 < delay <= 61
-    assert "attempts" not in failed(error).info.metadata
+    assert not failed(error).failure.attempts
     assert len(upstream.visits) == 2
 
 

@@ -104,4 +104,4 @@ async def test_an_upload_that_breaks_off_in_each_attempt(serve: Serve) -> None:
         failure = failed(await refused(served, file_input("audio", b"x" * LARGE, "a.wav")))
 
     assert failure.info.reason == "UPSTREAM_UNAVAILABLE"
-    assert failure.info.metadata["attempts"] == "3"
+    assert failure.failure.attempts == 3

@@ -56,8 +56,8 @@ async def test_a_status_that_is_retried(scripted: Scripted, status: int) -> None
         failure = failed(await refused(served))
         check_journal(served, upstream)
 
-    assert failure.info.metadata["attempts"] == "3"
-    assert failure.info.metadata["http_status"] == str(status)
+    assert failure.failure.attempts == 3
+    assert failure.failure.upstream_error.http_status == status
     assert failure.trailers["grpc-retry-pushback-ms"] == "-1"
     assert len(upstream.visits) == 6
 
@@ -67,9 +67,9 @@ async def test_500_is_retried_once(scripted: Scripted) -> None:
     async with scripted(Steps(500)) as (served, upstream):
         assert (await answered(served)).attempts == 2
         upstream.script = Steps(500, 500)
-        assert failed(await refused(served)).info.metadata["attempts"] == "2"
+        assert failed(await refused(served)).failure.attempts == 2
         upstream.script = Steps(500, 503, 500)
-        assert failed(await refused(served)).info.metadata["attempts"] == "3"
+        assert failed(await refused(served)).failure.attempts == 3
         check_journal(served, upstream)
 
 
@@ -80,7 +80,7 @@ async def test_failures_that_are_not_retried(scripted: Scripted, step: Step) -> 
         failure = failed(await refused(served))
         check_journal(served, upstream)
 
-    assert failure.info.metadata["attempts"] == "1"
+    assert failure.failure.attempts == 1
     assert len(upstream.visits) == 1
 
 
@@ -100,7 +100,7 @@ async def test_no_retry_after_the_first_segment(scripted: Scripted) -> None:
         failure = failed(await refused(served, url_input("audio", "http://media.test/a")))
 
     assert failure.info.reason == "UPSTREAM_UNAVAILABLE"
-    assert failure.info.metadata["attempts"] == "1"
+    assert failure.failure.attempts == 1
     assert len(upstream.visits) == 1
 
 
@@ -113,8 +113,8 @@ async def test_a_refused_connection_is_retried(serve: Serve) -> None:
             assert served.metric("embedwire_upstream_connection_failures_total", cause="connection_refused") == 3
             assert served.metric("embedwire_retries_total", reason="UPSTREAM_UNAVAILABLE") == 2
 
-    assert failure.info.metadata["attempts"] == "0"
-    assert failure.info.metadata["cause"] == "connection_refused"
+    assert failure.failure.attempts == 0
+    assert failure.failure.cause == "connection_refused"
 
 
 async def test_a_reused_connection_without_a_response_is_retried_once(scripted: Scripted) -> None:
@@ -135,7 +135,7 @@ async def test_a_new_connection_without_a_response_is_not_retried(scripted: Scri
         await answered(served)
         failure = failed(await refused(served))
 
-    assert failure.info.metadata["attempts"] == "2"
+    assert failure.failure.attempts == 2
     assert len(upstream.visits) == 3
 
 
@@ -156,7 +156,7 @@ async def test_the_request_is_retried_on_a_new_connection(scripted: Scripted) ->
         check_journal(served, upstream)
 
     assert len({visit.writer for visit in upstream.visits}) == 3
-    assert failure.info.metadata["attempts"] == "2"
+    assert failure.failure.attempts == 2
 
 
 async def test_a_reused_connection_that_began_to_answer(scripted: Scripted) -> None:
@@ -165,5 +165,5 @@ async def test_a_reused_connection_that_began_to_answer(scripted: Scripted) -> N
         await answered(served)
         failure = failed(await refused(served))
 
-    assert failure.info.metadata["attempts"] == "1"
+    assert failure.failure.attempts == 1
     assert len(upstream.visits) == 2

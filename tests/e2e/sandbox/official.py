@@ -19,7 +19,7 @@ async def create_sync(sandbox: Sandbox, **arguments: Any) -> EmbeddingResponse:
     """Call `client.embed.create` of the sync client, in a thread."""
 
     def call() -> EmbeddingResponse:
-        with httpx.Client(verify=False, trust_env=False) as http:
+        with httpx.Client(verify=False, trust_env=False, timeout=60) as http:
             client = TwelveLabs(api_key=KEY, base_url=sandbox.base_url, httpx_client=http)
             return client.embed.create(**arguments)
 
@@ -28,7 +28,7 @@ async def create_sync(sandbox: Sandbox, **arguments: Any) -> EmbeddingResponse:
 
 async def create_async(sandbox: Sandbox, **arguments: Any) -> EmbeddingResponse:
     """Call `client.embed.create` of the async client."""
-    async with httpx.AsyncClient(verify=False, trust_env=False) as http:
+    async with httpx.AsyncClient(verify=False, trust_env=False, timeout=60) as http:
         client = AsyncTwelveLabs(api_key=KEY, base_url=sandbox.base_url, httpx_client=http)
         return await client.embed.create(**arguments)
 
@@ -37,7 +37,7 @@ async def create_async(sandbox: Sandbox, **arguments: Any) -> EmbeddingResponse:
 async def plain(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     """A plain HTTP client with the base URL and the key."""
     async with httpx.AsyncClient(
-        base_url=sandbox.base_url, headers={"x-api-key": KEY}, verify=False, trust_env=False
+        base_url=sandbox.base_url, headers={"x-api-key": KEY}, verify=False, trust_env=False, timeout=60
     ) as http:
         yield http
 

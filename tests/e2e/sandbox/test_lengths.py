@@ -19,6 +19,7 @@ from tests.e2e.sandbox.test_audio import OPTIONS, segments, upload
 from tests.support.media import flac, mp3, sound, tone, wav
 
 MELODY = np.concatenate([tone(2, hertz) for hertz in (262, 330, 392, 523, 330, 262, 294)])
+FLAC, LONGER, MP3 = sound(MELODY), sound(np.tile(MELODY, 2)), sound(MELODY, "MP3")
 
 
 def with_samples(content: bytes, samples: int) -> bytes:
@@ -53,22 +54,22 @@ def is_same(found: list[Segment], expected: list[Segment], least: float = 0.9999
 
 
 OPEN = {
-    "FLAC": with_samples(sound(MELODY), 0),
-    "FLAC, longer": with_samples(sound(np.tile(MELODY, 2)), 0),
+    "FLAC": with_samples(FLAC, 0),
+    "FLAC, longer": with_samples(LONGER, 0),
     "WAV, all ones": with_sizes(wav(14), 0xFFFFFFFF, 0xFFFFFFFF),
     "WAV, as arecord": with_sizes(wav(14), 0x7FFFFFD8, 0x7FFFFFFC),
     "WAV, zeros": with_sizes(wav(14), 0, 0),
     "WAV, no data": with_sizes(wav(14), 0, 36),
     "WAV, only data": with_sizes(wav(14), 0),
-    "MP3, no frames": with_frames(sound(MELODY, "MP3"), 0),
-    "MP3, one frame": with_frames(sound(MELODY, "MP3"), 1),
-    "MP3, a few frames": with_frames(sound(MELODY, "MP3"), 20),
+    "MP3, no frames": with_frames(MP3, 0),
+    "MP3, one frame": with_frames(MP3, 1),
+    "MP3, a few frames": with_frames(MP3, 20),
 }
 COMPLETE = {
-    "FLAC": sound(MELODY),
-    "FLAC, longer": sound(np.tile(MELODY, 2)),
+    "FLAC": FLAC,
+    "FLAC, longer": LONGER,
     **{name: wav(14) for name in OPEN if name.startswith("WAV")},
-    **{name: sound(MELODY, "MP3") for name in OPEN if name.startswith("MP3")},
+    **{name: MP3 for name in OPEN if name.startswith("MP3")},
 }
 
 
@@ -82,7 +83,7 @@ def test_open_length(name: str, model: Model, start: float) -> None:
 
 def test_mp3_without_a_tag() -> None:
     """An MP3 file of variable bit rate without a tag is decoded to its end."""
-    whole, bare = segments(sound(MELODY, "MP3")), segments(without_tag(sound(MELODY, "MP3")))
+    whole, bare = segments(MP3), segments(without_tag(MP3))
     assert len(bare) == len(whole)
     assert bare[-1].end_offset_sec == pytest.approx(14, abs=0.1)
     pairs = zip(bare, whole, strict=True)
@@ -92,8 +93,8 @@ def test_mp3_without_a_tag() -> None:
 def test_mp3_with_garbage() -> None:
     """A tag before an MP3 file, and another behind it, do not change its segments."""
     tag = b"ID3\4\0\0\0\0\2\0" + bytes(256)
-    tagged = tag + with_frames(sound(MELODY, "MP3"), 0) + b"TAG" + bytes(125)
-    assert is_same(segments(tagged), segments(sound(MELODY, "MP3")))
+    tagged = tag + with_frames(MP3, 0) + b"TAG" + bytes(125)
+    assert is_same(segments(tagged), segments(MP3))
 
 
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_27], ids=lambda model: model.name)

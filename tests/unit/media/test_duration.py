@@ -204,7 +204,7 @@ GOOD = [wav(0.5), flac(0.5), mp3(2), without_xing(mp3(2)), tagged(mp3(0.5), 200)
 ODD = st.sampled_from([bytes(4), b"\xff" * 4, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(data=mutations() | st.binary(max_size=2000))
 def test_mutations(data: bytes) -> None:
     """A mutated file has a plausible duration or None, after bounded work."""

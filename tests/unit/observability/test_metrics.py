@@ -43,6 +43,8 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "calls_started": METHODS,
         "calls_handled": [(*method, code.name) for method in METHODS for code in grpc.StatusCode],
         "call_seconds": METHODS,
+        "messages_received": METHODS,
+        "messages_sent": METHODS,
         "calls": list(itertools.product([m[2] for m in METHODS[:4]], [*MODELS, OTHER_MODEL], OUTCOMES)),
         "inputs": list(itertools.product(Modality, MODELS, OUTCOMES)),
         "segments": list(itertools.product(Modality, MODELS)),

@@ -1,5 +1,7 @@
 """Decoding of valid requests."""
 
+from typing import Any
+
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -58,6 +60,25 @@ def test_good_request() -> None:
 def test_max_retries(retries: int | None, expected: int | None) -> None:
     """`max_retries` of 0 differs from an absent one."""
     assert reader().read(request(text(), max_retries=retries)).max_retries == expected
+
+
+@pytest.mark.parametrize("number", [0, 1, 1000])
+def test_segments_per_message(number: int) -> None:
+    """`max_segments_per_message` may be 0 to 1000."""
+    reader().read(request(text(), max_segments_per_message=number))
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "words"),
+    [
+        ({"max_segments_per_message": -1}, "max_segments_per_message", "must be 0 to 1000, got -1"),
+        ({"max_segments_per_message": 1001}, "max_segments_per_message", "must be 0 to 1000, got 1001"),
+        ({"max_retries": -1}, "max_retries", "must not be negative; leave it unset for the server's policy"),
+    ],
+)
+def test_numbers_out_of_range(fields: dict[str, Any], path: str, words: str) -> None:
+    """A number out of range is an error that names the field, the limit and the value."""
+    assert faults(lambda: reader().read(request(text(), **fields))) == {path: words}
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(None, None), (0.0, 0.0), (-0.0, 0.0), (1e300, 1e300)])

@@ -8,23 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import error_reason_pb2
-from embedwire_server.core.errors import (
-    GatewayError,
-    InvalidRequest,
-    QuotaViolation,
-    Reason,
-    ReplyTooLarge,
-    UpstreamErrorInfo,
-    UpstreamFailure,
-    Violation,
-)
+from embedwire_server.core.errors import Reason, ReplyTooLarge, UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, ImageInput, Input, Limits, TextInput, UrlSource
 from embedwire_server.core.models import BUILT_IN, MARENGO_27, MARENGO_30, Modality, Model
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.rpc import encode
 from embedwire_server.rpc.unary_reply import MAX_REPLY_BYTES, UnaryReply
 from embedwire_server.upstreams.base import EmbedCall
+from tests.support.messages import events_of
 
 FLOATS = pb.VECTOR_ENCODING_FLOAT_VALUES
 PACKED = pb.VECTOR_ENCODING_FLOAT32_LE
@@ -65,19 +56,18 @@ def test_vectors(numbers: list[float]) -> None:
     """Both encodings carry the same float32 values bit for bit, also after serialization."""
     data = np.array(numbers, "<f4").tobytes()
     floats = pb.Vector.FromString(vector(data, FLOATS).SerializeToString())
-    assert floats.encoding == FLOATS
+    assert floats.WhichOneof("form") == "float_values"
     assert floats.dimensions == len(numbers)
-    assert np.array(floats.values, "<f4").tobytes() == data
-    assert floats.data == b""
+    assert np.array(floats.float_values.values, "<f4").tobytes() == data
     packed = pb.Vector.FromString(vector(data, PACKED).SerializeToString())
-    assert packed == pb.Vector(encoding=PACKED, dimensions=len(numbers), data=data)
+    assert packed == pb.Vector(dimensions=len(numbers), float32_le=data)
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 512, 1024, 4096, 100_000])
 def test_floats_equal_plain_message(size: int) -> None:
     """The message assembled from bytes equals the one that protobuf makes from floats."""
     numbers = np.linspace(-1, 1, size, dtype="<f4")
-    plain = pb.Vector(encoding=FLOATS, dimensions=size, values=numbers.tolist())
+    plain = pb.Vector(dimensions=size, float_values=pb.FloatValues(values=numbers.tolist()))
     assert vector(numbers.tobytes(), FLOATS) == plain
     assert vector(numbers.tobytes(), pb.VECTOR_ENCODING_UNSPECIFIED) == plain
 
@@ -111,26 +101,56 @@ def test_floats_equal_plain_message(size: int) -> None:
 async def test_segments(response: Any, modality: Modality, segment: Segment, expected: Any) -> None:
     """A segment has its position as far as it is known, and its vector."""
     written = Written()
-    await encode.StreamReply(response, PACKED, 1, written.write).add_segments(call(0, modality), PLACE, [segment])
+    await encode.StreamReply(response, PACKED, 1, 0, written.write).add_segments(call(0, modality), PLACE, [segment])
     (sent,) = written
     assert isinstance(sent, response)
-    assert sent.WhichOneof("event") == "segment"
-    message = response.FromString(sent.SerializeToString()).segment
+    (event,) = response.FromString(sent.SerializeToString()).events
+    assert event.WhichOneof("event") == "segment"
+    message = event.segment
     assert message.WhichOneof("modality") == modality
     assert getattr(message, modality) == expected
     assert (message.input_index, message.input_key, message.segment_index) == (0, "key 0", PLACE)
-    assert message.vector == pb.Vector(encoding=PACKED, dimensions=3, data=VECTOR)
+    assert message.vector == pb.Vector(dimensions=3, float32_le=VECTOR)
 
 
-async def test_segments_that_come_together() -> None:
-    """Each segment of a batch is a message of its own, in order and numbered from the first one."""
+@pytest.mark.parametrize(
+    ("most", "sizes"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (4, [4, 1]), (5, [5]), (1000, [5])]
+)
+async def test_segments_that_come_together(most: int, sizes: list[int]) -> None:
+    """The segments of a batch share messages of the requested size, in order and numbered from the first one."""
     written = Written()
-    segments = [Segment(bytes([number, 0, 0, 0])) for number in range(3)]
-    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, written.write)
-    await reply.add_segments(call(), PLACE, segments)
-    found = [(sent.segment.segment_index, sent.segment.vector.data[0]) for sent in written]
-    assert found == [(PLACE, 0), (PLACE + 1, 1), (PLACE + 2, 2)]
+    segments = [Segment(bytes([number, 0, 0, 0])) for number in range(5)]
+    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, most, written.write)
+    await reply.add_segments(call(modality=Modality.AUDIO), PLACE, segments)
+    found = [(event.segment.segment_index, event.segment.vector.float32_le[0]) for event in events_of(written)]
+    assert found == [(PLACE + number, number) for number in range(5)]
+    assert [len(sent.events) for sent in written] == sizes
     assert reply.last is None
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+@pytest.mark.parametrize("most", [1, 2])
+async def test_the_only_segment_comes_with_its_result(modality: Modality, most: int) -> None:
+    """With several segments in a message, that of a text or an image shares one with its result."""
+    written = Written()
+    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, most, written.write)
+    await reply.add_segments(call(modality=modality), 0, [Segment(VECTOR)])
+    await reply.add_result(call(modality=modality), ReplySummary("m"), None)
+    is_joined = most > 1 and modality is not Modality.AUDIO
+    assert [len(sent.events) for sent in written] == ([2] if is_joined else [1, 1])
+    assert [event.WhichOneof("event") for event in events_of(written)] == ["segment", "result"]
+
+
+async def test_a_second_segment_of_a_text() -> None:
+    """An upstream may return several segments for a text: all are written, in order."""
+    written = Written()
+    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 1, 5, written.write)
+    for number in range(3):
+        await reply.add_segments(call(), number, [Segment(VECTOR)])
+    await reply.add_result(call(count=3), None, UpstreamFailure(Reason.INTERNAL, "no"))
+    assert [event.segment.segment_index for event in events_of(written)] == [0, 1, 2]
+    assert reply.last is not None
+    assert [event.WhichOneof("event") for event in reply.last.events] == ["result"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +171,7 @@ async def test_results(
 ) -> None:
     """A result has the upstream's summary and the times, and omits unknown members."""
     written = Written()
-    await encode.StreamReply(response, FLOATS, 2, written.write).add_result(call(3), summary, None)
+    await encode.StreamReply(response, FLOATS, 2, 0, written.write).add_result(call(3), summary, None)
     (sent,) = written
     expected = pb.InputResult(
         input_index=3,
@@ -169,23 +189,23 @@ async def test_results(
     expected.timings.upstream.seconds = 2
     expected.timings.decode.nanos = 1_000_000
     assert isinstance(sent, response)
-    assert sent == response(result=expected)
-    assert not sent.result.HasField("failure")
+    assert sent == response(events=[pb.EmbeddingEvent(result=expected)])
+    assert not sent.events[0].result.HasField("failure")
 
 
 async def test_the_last_result_is_the_last_message() -> None:
     """Only the result of the last input is sent together with the status."""
     written = Written()
-    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, written.write)
+    reply = encode.StreamReply(pb.CreateEmbeddingResponse, PACKED, 2, 1, written.write)
     await reply.add_segments(call(0), 0, [Segment(VECTOR)])
     await reply.add_result(call(1), ReplySummary("m"), None)
     await reply.add_segments(call(0), 1, [Segment(VECTOR)])
     assert reply.last is None
     await reply.add_result(call(0), ReplySummary("m"), None)
 
-    assert [sent.WhichOneof("event") for sent in written] == ["segment", "result", "segment"]
+    assert [event.WhichOneof("event") for event in events_of(written)] == ["segment", "result", "segment"]
     assert reply.last is not None
-    assert reply.last.result.input_index == 0
+    assert reply.last.events[0].result.input_index == 0
 
 
 def test_result_of_failure() -> None:
@@ -197,51 +217,6 @@ def test_result_of_failure() -> None:
     assert not message.HasField("metadata")
     assert message.failure.message == "no"
     assert (message.attempts, message.upstream) == (2, "sandbox")
-
-
-@pytest.mark.parametrize("reason", list(Reason))
-def test_failure_reasons(reason: Reason) -> None:
-    """Every reason has its value of the contract."""
-    message = encode.failure_message(UpstreamFailure(reason, "no"))
-    assert error_reason_pb2.ErrorReason.Name(message.reason) == f"ERROR_REASON_{reason.value}"
-    assert message.code > 0
-    assert not message.HasField("retry_delay")
-    assert not message.HasField("upstream_error")
-
-
-def test_failure() -> None:
-    """A failure carries its fields, quotas, delay and the upstream's message."""
-    error = GatewayError(
-        "x" * 2000,
-        violations=tuple(Violation(f"inputs[{index}]", "no") for index in range(300)),
-        retry_delay=1.5,
-        quotas=(QuotaViolation("modality:audio", "25 a minute"),),
-        upstream=UpstreamErrorInfo(429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25"))),
-    )
-    error.reason = Reason.RATE_LIMITED
-    message = encode.failure_message(error)
-    assert message.code == 8
-    assert message.message == "x" * 1021 + "…"
-    assert len(message.field_violations) == 21
-    assert message.field_violations[20].description == "and 280 more"
-    assert message.retry_delay.ToMilliseconds() == 1500
-    assert list(message.quota_violations) == [pb.QuotaViolation(subject="modality:audio", description="25 a minute")]
-    assert message.upstream_error == pb.UpstreamError(
-        http_status=429,
-        code="code",
-        message="words",
-        docs_url="url",
-        rate_limit_headers={"retry-after": "2", "x-ratelimit-limit": "25"},
-    )
-
-
-def test_failure_of_fields() -> None:
-    """A small number of violations is complete."""
-    message = encode.failure_message(InvalidRequest(Violation("a", "b"), Violation("c", "d")))
-    assert [(violation.field, violation.description) for violation in message.field_violations] == [
-        ("a", "b"),
-        ("c", "d"),
-    ]
 
 
 def test_models() -> None:

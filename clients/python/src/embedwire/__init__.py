@@ -4,10 +4,12 @@
 `embed.create`; `embedwire.v1` has the generated messages and stubs.
 """
 
-from embedwire.async_client import AsyncClient, AsyncStream
-from embedwire.client import Client, Stream
+from embedwire.async_client import AsyncClient
+from embedwire.async_stream import AsyncStream
+from embedwire.client import Client
 from embedwire.connection import TLS
 from embedwire.errors import (
+    ClosedError,
     DeadlineExceededError,
     EmbedwireError,
     Failure,
@@ -16,12 +18,14 @@ from embedwire.errors import (
     QuotaViolation,
     RefusedError,
     RequestError,
-    UnreachableError,
+    TransportError,
     UpstreamError,
     UpstreamReply,
 )
 from embedwire.inputs import Audio, Image, Input, Text
-from embedwire.options import CallOptions
+from embedwire.map.tasks import AsyncMapRun
+from embedwire.map.threads import MapRun
+from embedwire.options import CallOptions, MapOptions
 from embedwire.results import (
     AudioSupport,
     Embedding,
@@ -33,17 +37,20 @@ from embedwire.results import (
     TextSupport,
     Timings,
 )
+from embedwire.stream import Stream
 from embedwire.vectors import Vector
 from embedwire.version import __version__
 
 __all__ = [
     "TLS",
     "AsyncClient",
+    "AsyncMapRun",
     "AsyncStream",
     "Audio",
     "AudioSupport",
     "CallOptions",
     "Client",
+    "ClosedError",
     "DeadlineExceededError",
     "Embedding",
     "EmbedwireError",
@@ -54,6 +61,8 @@ __all__ = [
     "Image",
     "ImageSupport",
     "Input",
+    "MapOptions",
+    "MapRun",
     "Model",
     "QuotaViolation",
     "RefusedError",
@@ -64,7 +73,7 @@ __all__ = [
     "Text",
     "TextSupport",
     "Timings",
-    "UnreachableError",
+    "TransportError",
     "UpstreamError",
     "UpstreamReply",
     "Vector",

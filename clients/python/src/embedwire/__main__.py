@@ -1,9 +1,9 @@
-"""The command `embedwire`, also `python -m embedwire`. It needs the extra `embedwire[cli]`."""
+"""The command `embedwire`, also `python -m embedwire`. It needs the extra `embedwire[cli]`, and to plot `[plot]`."""
 
 import os
 import sys
 
-_EXTRA = ("matplotlib", "numpy", "rich", "typer")
+_EXTRAS = {"numpy": "cli", "rich": "cli", "typer": "cli", "matplotlib": "plot"}
 _INTERRUPTED = 130
 _CLOSED = 141
 
@@ -22,9 +22,10 @@ def main() -> int:
 
         app(prog_name="embedwire")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        sys.stderr.write("embedwire: the command needs more packages, those of the extra embedwire[cli]\n")
+        sys.stderr.write(f"embedwire: the command needs more packages, those of the extra embedwire[{extra}]\n")
         return 2
     except KeyboardInterrupt:  # before the command starts
         sys.stderr.write("error: interrupted\n")

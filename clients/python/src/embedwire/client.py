@@ -1,30 +1,34 @@
 """The synchronous client."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Iterable, Sequence
 from typing import Any, Self, Unpack, cast, overload
 
 import grpc
 
-from embedwire import replies, requests, vectors
-from embedwire.connection import DEFAULT_TARGET, TLS, Connection, PushbackRetry
+from embedwire import options as checks
+from embedwire import replies, requests
+from embedwire.base_client import BaseClient, in_turn
 from embedwire.details import FailedCall, error_from_call
-from embedwire.inputs import Input
-from embedwire.options import CallOptions
-from embedwire.results import Embedding, Event, Model, Result
+from embedwire.inputs import Input, Text
+from embedwire.map.run import Run
+from embedwire.map.threads import MapRun, Threads
+from embedwire.options import CHUNK_BYTES, CallOptions, MapOptions
+from embedwire.results import Embedding, Model
+from embedwire.stream import Stream
+from embedwire.uploads import UploadMessages
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import embedding_pb2_grpc
 
 
-class Client:
+class Client(BaseClient):
     """Synchronous client of an Embedwire server. Safe to share between threads. See `AsyncClient` for asyncio.
 
-    The connection is opened by the first call. A `with` block closes it.
+    Connections are opened by the first calls. A `with` block closes them. Pickle and copy give a client with the same
+    arguments and connections of its own.
 
     Args:
-        target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
+        target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443". Calls go in turn to all
+            addresses of a name.
         tls: True for TLS with gRPC's default roots, a `TLS` for other settings, False for plain text.
         token: the bearer token for the server; sent over TLS or to a loopback address only.
         upstream_api_key: your own API key for the upstream, if the server accepts callers' keys; sent over TLS or
@@ -34,34 +38,16 @@ class Client:
         retry_on_pushback: retry a call once if the server rejected it before any work and sent
             `grpc-retry-pushback-ms`: after that delay and within the timeout. Other failures and uploads are not
             retried.
+        channels: number of channels, each with connections of its own; calls use them in turn. A connection is served
+            by one worker process of the server, so a client needs several to use all of them.
+        keepalive_time: seconds after which an idle connection is checked by a ping while calls run; it fails 20 s
+            later if there is no answer. None turns it off.
+        interceptors: interceptors of grpc (`AsyncClient`: of grpc.aio), passed on to gRPC, outside our guarantees.
+        channel_options: channel arguments of gRPC, which take precedence over those of this client; likewise.
 
     Raises:
         ValueError: an argument is invalid; the message names it.
     """
-
-    def __init__(  # noqa: PLR0913 - keyword arguments with defaults
-        self,
-        target: str = DEFAULT_TARGET,
-        *,
-        tls: TLS | bool = False,
-        token: str | None = None,
-        upstream_api_key: str | None = None,
-        timeout: float | None = None,
-        wait_for_ready: bool = False,
-        retry_on_pushback: bool = True,
-    ) -> None:
-        vectors.preload_numpy()
-        chosen = TLS() if tls is True else tls or None
-        self._connection = Connection(
-            target, chosen, token, upstream_api_key, timeout, wait_for_ready, retry_on_pushback
-        )
-        credentials, options = self._connection.credentials, self._connection.channel_options
-        self._channel = (
-            grpc.insecure_channel(target, options)
-            if credentials is None
-            else grpc.secure_channel(target, credentials, options)
-        )
-        self._stub = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -70,10 +56,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and cancel the calls that still run."""
-        self._channel.close()
+        """Close the connections, and cancel the calls that still run. Further calls raise `ClosedError`."""
+        self._stop_runs()
+        for channel in self._channels:
+            channel.close()
 
-    def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> "Stream":
+    def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> Stream:
         """Embed one or more inputs and yield every segment and result as it arrives.
 
         Segments of one input are in order, inputs interleave, and each input ends with its `Result`. Segments are
@@ -82,26 +70,24 @@ class Client:
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
-            inputs: what to embed, 1 to 256.
+            inputs: what to embed, 1 to 256. See `map` for more.
             **options: see `CallOptions`.
 
         Returns:
             An iterator of `Segment` and `Result`. Its `with` block cancels the call on exit.
 
         Raises:
-            TypeError: an input is not a Text, Image or Audio.
+            TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
+            ValueError: the model or an option is invalid.
             OSError: a file cannot be read.
+            ClosedError: the client is closed.
             EmbedwireError: while iterating: the call or its only input failed. See `embedwire.errors`.
         """
+        self._check_open()
+        checks.check_model(model)
         items = requests.normalize_inputs(inputs)
-        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
-        plan = requests.plan(model, items, options)
-        if not plan.uploads:
-            retry = self._connection.pushback_retry(arguments)
-            return Stream(lambda: self._stub.CreateEmbedding(plan.request, **retry.call_arguments()), request_id, retry)
-        upload = requests.UploadMessages(plan, options.get("chunk_bytes", requests.CHUNK_BYTES))
-        call = self._stub.CreateEmbeddingFromUpload(upload.messages(), **arguments)
-        return Stream(lambda: call, request_id, upload=upload)
+        checks.check(options, CallOptions)
+        return self._start(requests.plan(model, items, options), options)
 
     @overload
     def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
@@ -115,137 +101,117 @@ class Client:
         """Embed one or more inputs and return when all have a result.
 
         Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
-        it is in `Embedding.failure`.
+        it is in `Embedding.failure`. One text alone is sent by a unary call, which has the least overhead.
 
         Returns:
             One `Embedding` for one input; for a sequence, a list in its order.
         """
+        self._check_open()
         items = requests.normalize_inputs(inputs)
-        with self.stream(model, items, **options) as events:
-            collector = replies.Collector(len(items), events.request_id)
-            for event in events:
-                collector.add(event)
-        embeddings = collector.embeddings()
+        if requests.is_one_text(items):
+            embeddings = [self._embed_text(model, items[0], options)]
+        else:
+            with self.stream(model, items, **options) as events:
+                collector = replies.Collector(len(items), events.request_id)
+                for event in events:
+                    collector.add(event)
+            embeddings = collector.embeddings()
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
-    @overload
-    def embed_unary(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+    def map(self, model: str, inputs: Iterable[Input], **options: Unpack[MapOptions]) -> MapRun:
+        """Embed any number of inputs, in concurrent calls of several inputs, and yield each embedding as it arrives.
 
-    @overload
-    def embed_unary(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
+        Each input that is read from the iterable is yielded once, with its key and with its position in the iterable
+        as `input_index`. An input that fails is yielded with its failure; nothing is raised for it. Inputs that the
+        server rejects since it is busy are sent again until it accepts them. At most `inputs_per_call` x
+        `concurrent_calls` inputs are read ahead of what the caller has taken; they are read in a thread.
 
-    def embed_unary(
-        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
-    ) -> Embedding | list[Embedding]:
-        """Embed one or more inputs by a unary call, which has the least overhead for a short text.
+        Args:
+            model: name or alias of the model, for instance "marengo3.0".
+            inputs: what to embed; any iterable, also one that blocks or never ends.
+            **options: see `MapOptions`.
 
-        Raises, in addition to the exceptions of `embed`:
-            ValueError: the files do not fit into a message, or the size of one is unknown.
-            RequestError: the response is larger than 4 MiB (reason REPLY_TOO_LARGE).
+        Returns:
+            An iterator of `Embedding`. Its `with` block cancels the calls on exit.
+
+        Raises:
+            TypeError: the inputs are not iterable, the model or an option has the wrong type, or an option is
+                unknown. While iterating: an input is not a Text,
+                Image or Audio.
+            ValueError: the model or an option is invalid.
+            ClosedError: the client is closed, perhaps while iterating.
+            DeadlineExceededError: while iterating: the timeout of the run passed before all inputs were embedded.
+            Exception: while iterating: what the iterable raised, after the inputs that it gave.
         """
-        items = requests.normalize_inputs(inputs)
-        request_id, arguments = self._connection.call_arguments(options, requests.default_timeout(items))
-        message = requests.unary_request(model, items, options)
-        reply = self._call_with_retry(self._stub.CreateEmbeddingUnary, message, request_id, arguments)
-        embeddings = replies.unary_response(reply, len(items), request_id)
-        return embeddings[0] if isinstance(inputs, Input) else embeddings
+        self._check_open()
+        checks.check_model(model)
+        checks.check(options, MapOptions)
+        run = Run(model, options, lambda items: self._connection.call_timeout(options, items))
+        threads = Threads(run, inputs, lambda plan, chosen: self._start(plan, chosen, retries=False))
+        self._runs.add(threads)
+        return MapRun(threads)
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """List the models of the server, and what each accepts and returns.
 
         Raises:
+            ClosedError: the client is closed.
             EmbedwireError: the call failed.
         """
+        options: CallOptions = {"timeout": timeout}
+        checks.check(options, CallOptions)
         models: list[Model] = []
         page = pb.ListModelsResponse(next_page_token="")
         while True:
-            request_id, arguments = self._connection.call_arguments({"timeout": timeout}, requests.TEXT_SECONDS)
+            request_id, arguments = self._connection.call_arguments(options)
             request = pb.ListModelsRequest(page_token=page.next_page_token)
-            page = self._call_with_retry(self._stub.ListModels, request, request_id, arguments)
+            page = self._call_with_retry("ListModels", request, request_id, arguments)
             models += [replies.model(item) for item in page.models]
             if not page.next_page_token:
                 return models
 
-    def _call_with_retry(self, method: Any, request: Any, request_id: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - messages
+    def _open(self) -> None:
+        connection = self._connection
+        credentials, options = connection.credentials, connection.grpc_options
+        self._channels = [
+            grpc.intercept_channel(
+                grpc.insecure_channel(connection.target, options)
+                if credentials is None
+                else grpc.secure_channel(connection.target, credentials, options),
+                *connection.interceptors,
+            )
+            for _ in range(connection.channels)
+        ]
+        self._stubs = in_turn(self._channels)
+
+    def _start(self, plan: requests.Plan, options: CallOptions, *, retries: bool = True) -> Stream:
+        """Begin a call that streams."""
+        request_id, arguments = self._connection.call_arguments(options, plan.inputs)
+        stub = next(self._stubs)
+        if plan.uploads:
+            upload = UploadMessages(plan, options.get("chunk_bytes", CHUNK_BYTES))
+            call = self._begin(stub.CreateEmbeddingFromUpload, upload.messages(), arguments)
+            return Stream(lambda: call, request_id, upload=upload)
+        retry = self._connection.pushback_retry(arguments, enabled=retries)
+        begin = lambda: self._begin(stub.CreateEmbedding, plan.request, retry.call_arguments())  # noqa: E731
+        return Stream(begin, request_id, retry)
+
+    def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
+        checks.check_model(model)
+        checks.check(options, CallOptions)
+        request_id, arguments = self._connection.call_arguments(options)
+        request = requests.unary_request(model, item, options)
+        reply = self._call_with_retry("CreateEmbeddingUnary", request, request_id, arguments)
+        return replies.unary_response(reply, request_id)
+
+    def _call_with_retry(self, name: str, request: Any, request_id: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - messages
+        method = getattr(next(self._stubs), name)
         retry = self._connection.pushback_retry(arguments)
         while True:
             try:
-                return method(request, **retry.call_arguments())
+                return self._begin(method, request, retry.call_arguments())
             except grpc.RpcError as error:
                 delay = retry.delay(cast("FailedCall", error))
                 if delay is None:
                     raise error_from_call(cast("FailedCall", error), request_id) from None
             time.sleep(delay)
-
-
-class Stream(Iterator[Event]):
-    """The events of one call, as they arrive. An iterator, and a context manager that cancels the call on exit.
-
-    Attributes:
-        request_id: the id of the call in the server's log.
-    """
-
-    def __init__(
-        self,
-        start: Callable[[], Any],
-        request_id: str,
-        retry: PushbackRetry | None = None,
-        upload: requests.UploadMessages | None = None,
-    ) -> None:
-        self.request_id = request_id
-        self._start = start
-        self._retry = retry  # None after the first message
-        self._upload = upload
-        self._closed = threading.Event()
-        self._call: Any = None
-        self._call = start()  # may raise; `__del__` needs the attribute
-
-    def __next__(self) -> Event:
-        while not self._closed.is_set():
-            event = replies.event(self._message(), self.request_id)
-            if isinstance(event, Result) and self._upload is not None:
-                self._upload.skip(event.input_index)
-            if event is not None:
-                return event
-        raise StopIteration
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Cancel the call if it still runs, and end the iteration."""
-        self._closed.set()
-        if self._call is not None:
-            self._call.cancel()
-
-    def _message(self) -> replies.Response:
-        while True:
-            try:
-                message: replies.Response = next(self._call)
-            except grpc.RpcError as error:
-                delay = self._delay_or_raise(error)
-            else:
-                self._retry = None
-                return message
-            if self._closed.wait(delay):
-                raise StopIteration
-            self._call = self._start()
-            if self._closed.is_set():  # by another thread, during the start
-                self._call.cancel()
-
-    def _delay_or_raise(self, error: Any) -> float:  # noqa: ANN401 - a grpc.RpcError that is a call
-        """Return the seconds until the retry, or raise the exception of the call if it is not retried."""
-        if self._closed.is_set():
-            raise StopIteration from None
-        if self._upload is not None and self._upload.error is not None:
-            raise self._upload.error from None
-        delay = None if self._retry is None else self._retry.delay(error)
-        if delay is None:
-            raise error_from_call(error, self.request_id) from None
-        return delay

@@ -1,30 +1,30 @@
-"""Channel and call arguments of both clients: target, TLS, credentials, metadata, deadline, retry."""
+"""Settings of a client: target, TLS, credentials, deadlines. They make the channels and the arguments of calls."""
 
 import dataclasses
-import ipaddress
 import re
 import secrets
-import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 
-from embedwire.details import FailedCall, pushback_delay
-from embedwire.options import CallOptions
+from embedwire.inputs import AnyInput, Audio
+from embedwire.loopback import is_loopback
+from embedwire.options import MAX_TIMEOUT_SECONDS, CallOptions, check_timeout
+from embedwire.pushback import PushbackRetry
+from embedwire.tracing import trace_context
 from embedwire.version import __version__
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
+# Default deadlines of the contract. The client sets them itself, as otherwise a call hangs on a dead connection.
+TEXT_SECONDS = 60.0
+AUDIO_SECONDS = 600.0
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_KEEPALIVE_TIMEOUT_MS = 20_000
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
-
-# gRPC overflows on very long timeouts and the call expires at once. The server's limit is the same.
-MAX_TIMEOUT_SECONDS = 7 * 24 * 3600.0
 _MAX_PORT = 65535
-
-Metadata = list[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,51 +44,30 @@ class TLS:
     server_name: str | None = None
 
 
-class PushbackRetry:
-    """Retry of a call after the delay in `grpc-retry-pushback-ms`, within the deadline of the first attempt.
-
-    The server sends the delay if it rejected a call before any work. gRPC's own retries are not used: they also retry
-    a call whose connection broke while the server processed it, and with grpcio 1.85 a synchronous stream hangs beyond
-    its deadline if the second attempt finds no server.
-
-    Args:
-        arguments: keyword arguments of the gRPC call.
-        max_attempts: largest number of attempts, the first one included.
-    """
-
-    def __init__(self, arguments: dict[str, Any], max_attempts: int) -> None:
-        self._arguments = arguments
-        self._deadline = time.monotonic() + arguments["timeout"]
-        self._remaining_attempts = max_attempts - 1
-
-    def call_arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of the next attempt, with the remaining time as its timeout."""
-        return self._arguments | {"timeout": max(0.0, self._deadline - time.monotonic())}
-
-    def delay(self, error: FailedCall) -> float | None:
-        """Return the seconds until the next attempt; None if there is none. Counts the attempt."""
-        seconds = pushback_delay(error)
-        if seconds is None or self._remaining_attempts < 1 or time.monotonic() + seconds >= self._deadline:
-            return None
-        self._remaining_attempts -= 1
-        return seconds
+def default_timeout(inputs: Sequence[AnyInput]) -> float:
+    """Return the default timeout of a call in seconds."""
+    return AUDIO_SECONDS if any(isinstance(item, Audio) for item in inputs) else TEXT_SECONDS
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """Settings of a client, checked: they make the arguments of its channel and of its calls.
+    """Settings of a client, checked. The attributes are the arguments of `Client`.
 
     Raises:
         ValueError: an argument is invalid, or a credential would be sent in plain text over a network.
     """
 
     target: str
-    tls: TLS | None
+    tls: TLS | bool
     token: str | None = dataclasses.field(repr=False)
     upstream_api_key: str | None = dataclasses.field(repr=False)
     timeout: float | None
     wait_for_ready: bool
     retry_on_pushback: bool
+    channels: int
+    keepalive_time: float | None
+    interceptors: Sequence[Any]
+    channel_options: Sequence[tuple[str, Any]]
 
     def __post_init__(self) -> None:
         for name, secret in (("token", self.token), ("upstream_api_key", self.upstream_api_key)):
@@ -96,83 +75,82 @@ class Connection:
                 continue
             if not _HEADER_VALUE.fullmatch(secret):
                 raise ValueError(f"{name}: must be printable ASCII without spaces, and not empty")
-            if self.tls is None and not _is_local(self.target):
+            if not self.tls and not is_loopback(self.target):
                 raise ValueError(f"{name}: would travel in plain text; pass tls=True, or use a loopback target")
-        _check_timeout(self.timeout)
+        check_timeout("timeout", self.timeout)
+        if self.keepalive_time is not None and not self.keepalive_time > 0:
+            raise ValueError(f"keepalive_time: must be a number of seconds above 0, or None, got {self.keepalive_time}")
+        if self.channels < 1:
+            raise ValueError(f"channels: must be 1 or more, got {self.channels}")
         _check_target(self.target)
-        roots = None if self.tls is None else self.tls.root_certificates
+        roots = self.tls.root_certificates if isinstance(self.tls, TLS) else None
         if roots is not None and b"BEGIN CERTIFICATE" not in roots:
             raise ValueError("tls: the root certificates are not PEM")
 
     @property
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """The credentials of a secure channel; None for an insecure one."""
-        if self.tls is None:
-            return None
-        return grpc.ssl_channel_credentials(
-            self.tls.root_certificates, self.tls.private_key, self.tls.certificate_chain
-        )
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Client`, by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property
-    def channel_options(self) -> list[tuple[str, str | int]]:
-        """The channel arguments: user agent, proxy and TLS name."""
-        options: list[tuple[str, str | int]] = [("grpc.primary_user_agent", f"embedwire-python/{__version__}")]
-        if _is_local(self.target):  # never send credentials for this machine to a proxy
-            options.append(("grpc.enable_http_proxy", 0))
-        if self.tls is not None and self.tls.server_name is not None:
-            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-        return options
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """The credentials of a secure channel; None for an insecure one."""
+        if not self.tls:
+            return None
+        tls = self.tls if isinstance(self.tls, TLS) else TLS()
+        return grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
 
-    def call_arguments(self, options: CallOptions, default: float) -> tuple[str, dict[str, Any]]:
-        """Return the request id of a call and the keyword arguments of the gRPC call.
+    @property
+    def grpc_options(self) -> list[tuple[str, Any]]:
+        """The channel arguments of gRPC; those of the caller come last and take precedence."""
+        options: dict[str, Any] = {
+            "grpc.primary_user_agent": f"embedwire-python/{__version__}",
+            "grpc.lb_policy_name": "round_robin",  # calls go to all addresses of a name
+            "grpc.use_local_subchannel_pool": 1,  # else all channels of the process to a target share a connection
+        }
+        if self.keepalive_time is not None:
+            options["grpc.keepalive_time_ms"] = round(self.keepalive_time * 1000)
+            options["grpc.keepalive_timeout_ms"] = _KEEPALIVE_TIMEOUT_MS
+            options["grpc.http2.ping_timeout_ms"] = _KEEPALIVE_TIMEOUT_MS  # grpcio 1.85 uses this one instead
+            options["grpc.http2.max_pings_without_data"] = 0  # no limit: a call may wait for minutes
+        if is_loopback(self.target):  # never send credentials for this machine to a proxy
+            options["grpc.enable_http_proxy"] = 0
+        if isinstance(self.tls, TLS) and self.tls.server_name is not None:
+            options["grpc.ssl_target_name_override"] = self.tls.server_name
+        return list((options | dict(self.channel_options)).items())
+
+    def call_timeout(self, options: Mapping[str, Any], inputs: Sequence[AnyInput]) -> float:
+        """Return the timeout of a call with these inputs: that of the options, of the client, or the default."""
+        chosen = options.get("timeout")
+        seconds = self.timeout if chosen is None else chosen
+        return min(default_timeout(inputs) if seconds is None else seconds, MAX_TIMEOUT_SECONDS)
+
+    def call_arguments(self, options: CallOptions, inputs: Sequence[AnyInput] = ()) -> tuple[str, dict[str, Any]]:
+        """Return the request id of a call, and the keyword arguments of the gRPC call.
 
         Args:
-            options: the options of the call.
-            default: timeout in seconds if neither the call nor the client has one.
-
-        Raises:
-            TypeError: an option is unknown.
-            ValueError: an option is invalid.
+            options: the options of the call, checked.
+            inputs: its inputs, which decide on the default timeout.
         """
-        if unknown := options.keys() - CallOptions.__annotations__.keys():
-            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-        request_id = _request_id(options.get("request_id"))
+        request_id = options.get("request_id") or secrets.token_hex(8)
         arguments = {
-            "timeout": self._timeout(options.get("timeout"), default),
-            "metadata": self._metadata(request_id),
+            "timeout": self.call_timeout(options, inputs),
+            "metadata": [*self._metadata(request_id), *trace_context()],
             "wait_for_ready": self.wait_for_ready,
         }
         return request_id, arguments
 
-    def pushback_retry(self, arguments: dict[str, Any]) -> PushbackRetry:
+    def pushback_retry(self, arguments: dict[str, Any], *, enabled: bool = True) -> PushbackRetry:
         """Return the retry state of a call with these arguments."""
-        return PushbackRetry(arguments, 2 if self.retry_on_pushback else 1)
+        return PushbackRetry(arguments, 2 if self.retry_on_pushback and enabled else 1)
 
-    def _metadata(self, request_id: str) -> Metadata:
+    def _metadata(self, request_id: str) -> list[tuple[str, str]]:
         pairs = [(REQUEST_ID_KEY, request_id)]
         if self.token is not None:
             pairs.append(("authorization", f"Bearer {self.token}"))
         if self.upstream_api_key is not None:
             pairs.append((UPSTREAM_KEY, self.upstream_api_key))
         return pairs
-
-    def _timeout(self, chosen: float | None, default: float) -> float:
-        _check_timeout(chosen)
-        seconds = next(seconds for seconds in (chosen, self.timeout, default) if seconds is not None)
-        return min(seconds, MAX_TIMEOUT_SECONDS)
-
-
-def _request_id(chosen: str | None) -> str:
-    if chosen is None:
-        return secrets.token_hex(8)
-    if not _REQUEST_ID.fullmatch(chosen):
-        raise ValueError("request_id: must have 1 to 64 letters, digits and -_.: only")
-    return chosen
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout: must be a number of seconds, 0 or more, got {timeout}")
 
 
 def _check_target(target: str) -> None:
@@ -183,23 +161,3 @@ def _check_target(target: str) -> None:
         raise ValueError("target: must be HOST:PORT without http://; TLS is chosen by tls")
     if port.isdecimal() and int(port) > _MAX_PORT:
         raise ValueError(f"target: there is no port {port}")
-
-
-def _is_local(target: str) -> bool:
-    """Whether the target is on this machine: a Unix socket, a loopback address or localhost. No other names count."""
-    scheme, _, rest = target.rpartition("://") if "://" in target else ("", "", target)
-    if target.startswith(("unix:", "unix-abstract:")):
-        return True
-    if scheme.lower() not in ("", "dns", "ipv4", "ipv6"):
-        return False
-    if scheme:
-        authority, _, rest = rest.partition("/")
-        if authority:  # a custom DNS server may resolve localhost to any address
-            return False
-    host = re.sub(r"^(?:dns|ipv4|ipv6):", "", rest, flags=re.IGNORECASE)
-    if match := re.fullmatch(r"\[(.*)\](?::\d+)?|([^:]*)(?::\d+)?|(.*)", host):
-        host = next(group for group in match.groups() if group is not None)
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

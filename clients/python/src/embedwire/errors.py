@@ -6,10 +6,13 @@
     ├── RefusedError              rejected by a policy of the server; may succeed later or on another server
     ├── UpstreamError             the upstream failed, or rejected the server
     ├── GatewayError              the server failed, or sent an invalid response
-    └── UnreachableError          no server responded, or it is shutting down; also a ConnectionError
+    └── TransportError            gRPC or an intermediary ended the call; also a ConnectionError
 
 The class depends on the group of the reason (see `proto/embedwire/v1/error_reason.proto`). `reason` is the name of the
-enum value without its prefix, as in the server's metrics and log.
+enum value without its prefix, as in the server's metrics and log. No reason means that gRPC itself, or a proxy or load
+balancer between, ended the call; the server may or may not have worked on it.
+
+`ClosedError`, a RuntimeError, is not one of them: a call was made with a client that is closed.
 """
 
 import dataclasses
@@ -43,7 +46,7 @@ class UpstreamReply:
     Attributes:
         http_status: the HTTP status code.
         code: the upstream's error code, for instance "parameter_invalid"; empty if absent.
-        message: the upstream's message; empty if absent.
+        message: the upstream's message; empty if absent, or if it is that of the failure of a call.
         docs_url: URL of the upstream's documentation of the error; empty if absent.
         rate_limit_headers: the rate limit headers, with lower-case names.
     """
@@ -61,7 +64,7 @@ class Failure:
 
     Attributes:
         code: name of the gRPC status code, for instance "INVALID_ARGUMENT".
-        reason: a value of `ErrorReason`, for instance "INPUT_REJECTED"; empty if gRPC ended the call and gives none.
+        reason: a value of `ErrorReason`, for instance "INPUT_REJECTED"; empty if gRPC or an intermediary ended it.
         message: one sentence for a developer. Do not parse it.
         violations: the invalid fields of the request; after 20 fields, one entry with the number of the others.
         retry_delay: seconds to wait before a retry; None if waiting is not known to help.
@@ -166,14 +169,20 @@ class GatewayError(EmbedwireError):
     """The server failed, or sent an invalid response."""
 
 
-class UnreachableError(EmbedwireError, ConnectionError):
-    """No server responded, or it is shutting down."""
+class TransportError(EmbedwireError, ConnectionError):
+    """gRPC, or a proxy or load balancer between, ended the call. The server may or may not have worked on it."""
 
 
-# Fallback by status code for a reason that is missing or newer than this client.
+class ClosedError(RuntimeError):
+    """The client was closed. Its calls fail at once, and it cannot be opened again."""
+
+    def __init__(self, message: str = "the client is closed") -> None:
+        super().__init__(message)
+
+
+# Fallback by status code for a reason that is newer than this client and in none of its groups.
 _BY_CODE: dict[str, type[EmbedwireError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceededError,
-    "UNAVAILABLE": UnreachableError,
     "INVALID_ARGUMENT": RequestError,
     "NOT_FOUND": RequestError,
     "CANCELLED": RequestError,
@@ -187,6 +196,8 @@ _NUMBERS = dict(ErrorReason.items())
 
 
 def _error_class(failure: Failure) -> type[EmbedwireError]:
+    if not failure.reason:
+        return TransportError
     if failure.reason == "DEADLINE_EXCEEDED":
         return DeadlineExceededError
     number = int(failure.reason) if failure.reason.isdecimal() else _NUMBERS.get(_PREFIX + failure.reason, 0)

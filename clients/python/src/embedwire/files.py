@@ -1,15 +1,18 @@
 """Size, name, media type and content of a media input, for every source."""
 
-import asyncio
 import errno
 import mimetypes
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from embedwire.inputs import Media
+
+
+class SourceError(OSError):
+    """A file is unsuitable. Its text is that of this package, while that of another OSError may be the caller's."""
 
 
 def size(media: Media) -> int | None:
@@ -60,7 +63,7 @@ def read_whole(media: Media, size: int) -> bytes:
     for part in read(media, max(1, size)):
         remaining -= len(part)
         if remaining < 0:
-            raise OSError(errno.EFBIG, "the file has grown while it was read")
+            raise SourceError(errno.EFBIG, "the file has grown while it was read")
         parts.append(part)
     return b"".join(parts)
 
@@ -84,16 +87,11 @@ def read(media: Media, chunk_bytes: int) -> Iterator[bytes]:
     raise TypeError("chunks: an async iterable needs AsyncClient and a call that can upload")
 
 
-async def read_async(media: Media, chunk_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the content in chunks, with blocking reads in a thread."""
-    if isinstance(media.chunks, AsyncIterable):
-        async for chunk in media.chunks:
-            for part in _split(chunk, chunk_bytes):
-                yield part
-        return
-    chunks = read(media, chunk_bytes)
-    while part := await asyncio.to_thread(next, chunks, b""):
-        yield part
+async def split_async(chunks: AsyncIterable[bytes], chunk_bytes: int) -> AsyncGenerator[bytes]:
+    """Yield the content of an async iterable in chunks of at most that size."""
+    async for chunk in chunks:
+        for part in _split(chunk, chunk_bytes):
+            yield part
 
 
 def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:
@@ -104,7 +102,7 @@ def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:
 def _read_file(file: IO[bytes], chunk_bytes: int) -> Iterator[bytes]:
     while (chunk := file.read(chunk_bytes)) != b"":
         if chunk is None:
-            raise BlockingIOError(errno.EAGAIN, "the file does not block; open one that does")
+            raise SourceError(errno.EAGAIN, "the file does not block; open one that does")
         yield from _split(chunk, chunk_bytes)
 
 

@@ -5,6 +5,7 @@ The source of a file is named by the argument, never guessed from a string. No r
 
 import dataclasses
 import io
+import numbers
 import os
 from collections.abc import AsyncIterable, Iterable
 from typing import IO, Literal
@@ -32,7 +33,7 @@ class Text(Input):
             default. `Model.text.truncates` lists the values that a model supports.
 
     Raises:
-        TypeError: the value is not a string.
+        TypeError: the value or the key is not a string.
         ValueError: truncate is invalid.
     """
 
@@ -42,8 +43,7 @@ class Text(Input):
     truncate: Truncate | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.value, str):
-            raise TypeError(f"value: must be a str, got {type(self.value).__name__}")
+        _check_strings(self, "value", "key")
         if self.truncate not in (None, "none", "start", "end"):
             raise ValueError(f"truncate: must be 'none', 'start', 'end' or None, got {self.truncate!r}")
 
@@ -66,7 +66,7 @@ class Media(Input):
         key: any string of at most 256 bytes of UTF-8; it is returned with every event of this input.
 
     Raises:
-        TypeError: there is not exactly one source, or it has the wrong type.
+        TypeError: there is not exactly one source, or an argument has the wrong type.
     """
 
     url: str | None = None
@@ -84,6 +84,7 @@ class Media(Input):
             got = " and ".join(given) or "none"
             raise TypeError(f"{type(self).__name__} takes exactly one of {', '.join(_SOURCES)}; got {got}")
         _check(given[0], getattr(self, given[0]))
+        _check_strings(self, "file_name", "media_type", "key")
 
     def __repr__(self) -> str:
         """Show only the kind of source: names and content are private."""
@@ -112,8 +113,19 @@ class Audio(Media):
 
     start_offset_sec: float | None = None
 
+    def __post_init__(self) -> None:
+        Media.__post_init__(self)
+        if not isinstance(self.start_offset_sec, numbers.Real | None):
+            raise TypeError(f"start_offset_sec: must be a number, got {type(self.start_offset_sec).__name__}")
+
 
 AnyInput = Text | Image | Audio
+
+
+def _check_strings(item: Input, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(item, name), str):
+            raise TypeError(f"{name}: must be a str, got {type(getattr(item, name)).__name__}")
 
 
 def _check(name: str, source: object) -> None:

@@ -1,8 +1,30 @@
-"""Options of a call, for both clients."""
+"""Options of calls and of runs of `map`, for both clients."""
 
-from typing import TypedDict
+import numbers
+import re
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
+from embedwire import vectors
 from embedwire.vectors import Encoding
+
+# gRPC overflows on very long timeouts and the call expires at once. The server's limit is the same.
+MAX_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+MAX_RETRIES = 2**31 - 1  # the type of the field
+# Files in one message: the server's limit of a message, less 1 MiB for all other fields.
+MESSAGE_BYTES = (16 << 20) - (1 << 20)
+CHUNK_BYTES = 256 << 10
+
+NOT_UTF8 = "cannot be encoded as UTF-8"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_RANGES = {
+    "max_retries": (0, MAX_RETRIES),
+    "chunk_bytes": (1, MESSAGE_BYTES),
+    "inputs_per_call": (1, 256),
+    "concurrent_calls": (1, 1000),
+}
+_MAY_BE_NONE = ("max_retries",)
 
 
 class CallOptions(TypedDict, total=False):
@@ -25,3 +47,101 @@ class CallOptions(TypedDict, total=False):
     request_id: str | None
     chunk_bytes: int
     encoding: Encoding | None
+
+
+class MapOptions(TypedDict, total=False):
+    """Options of a run of `map`.
+
+    Attributes:
+        inputs_per_call: largest number of inputs that share a call, 1 to 256; 16 by default.
+        concurrent_calls: largest number of calls at a time, 1 to 1000; 8 by default.
+        timeout: deadline of each call in seconds, as in `CallOptions`. Waits after a rejection do not count.
+        run_timeout: deadline of the whole run in seconds, without the time in which rejections pause it; None (the
+            default) means no deadline.
+        count_waits: whether both timeouts also count the waits after rejections. The deadline of an input then runs
+            from its first call. False by default.
+        max_retries: as in `CallOptions`.
+        chunk_bytes: as in `CallOptions`.
+        encoding: as in `CallOptions`.
+    """
+
+    inputs_per_call: int
+    concurrent_calls: int
+    timeout: float | None
+    run_timeout: float | None
+    count_waits: bool
+    max_retries: int | None
+    chunk_bytes: int
+    encoding: Encoding | None
+
+
+def check(options: Mapping[str, Any], known: type) -> None:
+    """Check the options of a call or of a run.
+
+    Args:
+        options: the options by name.
+        known: `CallOptions` or `MapOptions`.
+
+    Raises:
+        TypeError: an option is unknown, or has the wrong type.
+        ValueError: an option is invalid; the message names it and its limits.
+    """
+    if unknown := options.keys() - known.__annotations__.keys():
+        raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+    for name in ("timeout", "run_timeout"):
+        check_timeout(name, options.get(name))
+    for name in _RANGES.keys() & options.keys():
+        _check_range(name, options[name])
+    if not isinstance(options.get("count_waits", False), bool):
+        raise TypeError(f"count_waits: must be a bool, got {type(options['count_waits']).__name__}")
+    vectors.encoding(options.get("encoding"))
+    request_id = options.get("request_id")
+    if not isinstance(request_id, str | None):
+        raise TypeError(f"request_id: must be a str, got {type(request_id).__name__}")
+    if request_id is not None and not _REQUEST_ID.fullmatch(request_id):
+        raise ValueError("request_id: must have 1 to 64 letters, digits and -_.: only")
+
+
+def check_model(model: object) -> None:
+    """Check the name of a model.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it cannot be encoded as UTF-8.
+    """
+    if not isinstance(model, str):
+        raise TypeError(f"model: must be a str, got {type(model).__name__}")
+    if not is_utf8(model):
+        raise ValueError(f"model: {NOT_UTF8}")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a string can be sent: one with lone surrogates cannot be encoded as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_timeout(name: str, seconds: float | None) -> None:
+    """Check a timeout.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative or NaN.
+    """
+    if not isinstance(seconds, numbers.Real | None):
+        raise TypeError(f"{name}: must be a number of seconds, got {type(seconds).__name__}")
+    if seconds is not None and not seconds >= 0:
+        raise ValueError(f"{name}: must be a number of seconds, 0 or more, got {seconds}")
+
+
+def _check_range(name: str, value: object) -> None:
+    if value is None and name in _MAY_BE_NONE:
+        return
+    least, most = _RANGES[name]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: must be an int, got {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name}: must be {least} to {most}, got {value}")

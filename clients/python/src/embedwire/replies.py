@@ -1,9 +1,9 @@
 """Decoding of response messages to events, results and models."""
 
-import grpc
+from collections.abc import Iterator
 
-from embedwire.details import seconds
-from embedwire.errors import Failure, FieldViolation, GatewayError, QuotaViolation, UpstreamReply
+from embedwire.details import failure, seconds
+from embedwire.errors import Failure, GatewayError
 from embedwire.results import (
     AudioSupport,
     Embedding,
@@ -17,22 +17,22 @@ from embedwire.results import (
     Timings,
 )
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire.v1 import error_reason_pb2
 from embedwire.vectors import Vector, decode
 
 Response = pb.CreateEmbeddingResponse | pb.CreateEmbeddingFromUploadResponse
 
 _MODALITIES: dict[str | None, Modality] = {"text": "text", "image": "image", "audio": "audio"}
 _TRUNCATES = {pb.TRUNCATE_NONE: "none", pb.TRUNCATE_START: "start", pb.TRUNCATE_END: "end"}
-_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-def event(message: Response, request_id: str) -> Event | None:
-    """Decode an event; None if its type is newer than this client, which must ignore it by the contract."""
-    kind = message.WhichOneof("event")
-    if kind == "segment":
-        return segment(message.segment, request_id)
-    return result(message.result, request_id) if kind == "result" else None
+def events(message: Response, request_id: str) -> Iterator[Event]:
+    """Decode the events of a message, without those newer than this client, which it must ignore by the contract."""
+    for event in message.events:
+        kind = event.WhichOneof("event")
+        if kind == "segment":
+            yield segment(event.segment, request_id)
+        elif kind == "result":
+            yield result(event.result, request_id)
 
 
 def segment(message: pb.Segment, request_id: str = "") -> Segment:
@@ -72,26 +72,6 @@ def result(message: pb.InputResult, request_id: str) -> Result:
     )
 
 
-def failure(message: pb.Failure) -> Failure:
-    """Decode the failure of an input."""
-    name = error_reason_pb2.ErrorReason.Name(message.reason) if message.reason in _REASONS else str(message.reason)
-    reported = message.upstream_error
-    return Failure(
-        _CODES.get(message.code, str(message.code)),
-        name.removeprefix("ERROR_REASON_") if message.reason else "",
-        message.message,
-        tuple(FieldViolation(item.field, item.description) for item in message.field_violations),
-        seconds(message.retry_delay) if message.HasField("retry_delay") else None,
-        tuple(QuotaViolation(item.subject, item.description) for item in message.quota_violations),
-        UpstreamReply(
-            reported.http_status, reported.code, reported.message, reported.docs_url, dict(reported.rate_limit_headers)
-        )
-        if message.HasField("upstream_error")
-        else None,
-        message.cause,
-    )
-
-
 def _vector(message: pb.Vector, request_id: str) -> Vector:
     try:
         return decode(message)
@@ -103,14 +83,16 @@ def _invalid_response(message: str, request_id: str) -> GatewayError:
     return GatewayError(Failure("INTERNAL", "INTERNAL", message), request_id)
 
 
-def unary_response(message: pb.CreateEmbeddingUnaryResponse, inputs: int, request_id: str) -> list[Embedding]:
-    """Decode the response of a unary call, in the order of the request."""
-    if len(message.embeddings) != inputs:
-        raise _invalid_response(f"the server answered {len(message.embeddings)} of {inputs} inputs", request_id)
-    return [
-        Embedding(result(item.result, request_id), tuple(segment(each, request_id) for each in item.segments))
-        for item in message.embeddings
-    ]
+def unary_response(message: pb.CreateEmbeddingUnaryResponse, request_id: str) -> Embedding:
+    """Decode the response of a unary call with one input.
+
+    Raises:
+        GatewayError: it does not answer one input, or a vector cannot be read.
+    """
+    if len(message.embeddings) != 1:
+        raise _invalid_response(f"the server answered {len(message.embeddings)} inputs of 1", request_id)
+    item = message.embeddings[0]
+    return Embedding(result(item.result, request_id), tuple(segment(each, request_id) for each in item.segments))
 
 
 class Collector:
@@ -123,21 +105,23 @@ class Collector:
 
     def __init__(self, inputs: int, request_id: str) -> None:
         self._segments: list[list[Segment]] = [[] for _ in range(inputs)]
-        self._results: list[Result | None] = [None] * inputs
+        self._embeddings: dict[int, Embedding] = {}
         self._request_id = request_id
 
-    def add(self, event: Event) -> None:
-        """Add an event."""
-        if event.input_index >= len(self._results):
+    def add(self, event: Event) -> Embedding | None:
+        """Add an event. Return the embedding of an input with its result, and None with a segment."""
+        if event.input_index >= len(self._segments):
             raise _invalid_response(
                 f"the server answered inputs[{event.input_index}], which does not exist", self._request_id
             )
+        segments = self._segments[event.input_index]
         if isinstance(event, Segment):
-            self._segments[event.input_index].append(event)
-            return
-        self._results[event.input_index] = event
-        if event.failure is not None:
-            self._segments[event.input_index].clear()
+            segments.append(event)
+            return None
+        embedding = Embedding(event, () if event.failure is not None else tuple(segments))
+        segments.clear()
+        self._embeddings[event.input_index] = embedding
+        return embedding
 
     def embeddings(self) -> list[Embedding]:
         """Return one embedding for each input, in the order of the request.
@@ -145,13 +129,11 @@ class Collector:
         Raises:
             GatewayError: an input has no result although the call succeeded, which the contract forbids.
         """
-        found = []
-        for index, (result, segments) in enumerate(zip(self._results, self._segments, strict=True)):
-            if result is None:
+        for index in range(len(self._segments)):
+            if index not in self._embeddings:
                 message = f"the server ended the call without a result for inputs[{index}]"
-                raise GatewayError(Failure("INTERNAL", "INTERNAL", message), self._request_id)
-            found.append(Embedding(result, tuple(segments)))
-        return found
+                raise _invalid_response(message, self._request_id)
+        return [self._embeddings[index] for index in range(len(self._segments))]
 
 
 def model(message: pb.Model) -> Model:
@@ -169,6 +151,3 @@ def model(message: pb.Model) -> Model:
         else None,
         AudioSupport(tuple(audio.media_types), audio.max_bytes) if message.HasField("audio") else None,
     )
-
-
-_REASONS = set(error_reason_pb2.ErrorReason.values())

@@ -65,16 +65,17 @@ def encoding(chosen: Encoding | None) -> "pb.VectorEncoding.ValueType":
 
 
 def decode(message: pb.Vector) -> Vector:
-    """Decode a vector of either encoding (`embedwire.v1.VectorEncoding`).
+    """Decode a vector of either form (`embedwire.v1.VectorEncoding`).
 
     Raises:
-        ValueError: the encoding is unknown, or the data has no whole number of values.
+        ValueError: the form is unknown, or the bytes are no whole number of values.
     """
-    if message.encoding == pb.VECTOR_ENCODING_FLOAT32_LE:
-        return _from_bytes(message.data)
-    if message.encoding in (pb.VECTOR_ENCODING_UNSPECIFIED, pb.VECTOR_ENCODING_FLOAT_VALUES):
-        return _from_values(message.values)
-    raise ValueError(f"unknown encoding {message.encoding}")
+    form = message.WhichOneof("form")
+    if form == "float32_le":
+        return _from_bytes(message.float32_le)
+    if form == "float_values":
+        return _from_values(message.float_values.values)
+    raise ValueError("unknown form")
 
 
 def _from_bytes(data: bytes) -> Vector:

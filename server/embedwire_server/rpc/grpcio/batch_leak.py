@@ -65,10 +65,14 @@ class _OperationFuture(asyncio.Future[None]):
     """The future of one operation. It does not fail, and cancelling it ends the wait but not the operation.
 
     An operation fails if its call has ended. A read then finds the end of the stream, and a write is followed by the
-    cancellation of the call.
+    cancellation of the call. gRPC may complete an operation after the event loop has been closed: no task waits for it.
     """
 
     __slots__ = ()
+
+    def set_result(self, result: None) -> None:
+        if not self.get_loop().is_closed():
+            super().set_result(result)
 
     def set_exception(self, _: BaseException | type[BaseException]) -> None:
         self.set_result(None)

@@ -12,7 +12,7 @@ from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.observability.exception_logging import log_unexpected
-from embedwire_server.rpc import call_context, handlers, status
+from embedwire_server.rpc import call_context, error_details, handlers, status
 from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
 from embedwire_server.rpc.grpcio import batch_leak
 from embedwire_server.rpc.handlers import Context, Handler, Run
@@ -63,15 +63,20 @@ class ErrorInterceptor:
             message = await inner(await receive(call, context), context)
             if call.is_ours:
                 self._unread_replies.put(message.ByteSize(), call)
+            call.count_sent()
             return message
 
         async def write(call: call_context.Call, context: Context) -> bytes | None:
             stream = MessageWriter(context, call, serialize, self._complete, self._begin)
             last = await inner(await receive(call, context), stream)
-            if last is None or self._private_api:  # gRPC sends what the handler returns
-                return None if last is None else serialize(last)
-            await stream.write(last)
-            return None
+            if last is None:
+                return None
+            if not self._private_api:
+                await stream.write(last)
+                return None
+            call.count_sent()  # gRPC sends what the handler returns
+            data: bytes = serialize(last)
+            return data
 
         if handler.response_streaming:
             return handlers.changed(handler, response_serializer=None, run=self._translated(write))
@@ -83,6 +88,7 @@ class ErrorInterceptor:
         if message is grpc.aio.EOF:
             await call_context.await_half_close()
             raise MalformedMessage
+        call.count_received()
         return _decoded(message)
 
     async def _each(self, call: call_context.Call, context: Context) -> AsyncGenerator[Any]:
@@ -91,6 +97,7 @@ class ErrorInterceptor:
         async def decoded() -> AsyncGenerator[Any]:
             message = await self._first(call, context)
             while message is not grpc.aio.EOF:
+                call.count_received()
                 yield _decoded(message)
                 message = None  # free it before the wait: it may be large
                 message = await self._complete(context.read())
@@ -141,12 +148,12 @@ class ErrorInterceptor:
         # collector, and with them what gRPC keeps of the call, such as its metadata. `__context__` is the cancellation
         # by which a deadline ends a call.
         error.__traceback__ = error.__context__ = None
-        trailers = (*context.trailing_metadata(), *status.trailers(error))
+        trailers = (*context.trailing_metadata(), *error_details.trailers(error))
         await _begun(call)
         with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
             async with asyncio.timeout(ABORT_SECONDS):
                 try:
-                    await self._complete(context.abort(status.code(error), status.text(error), trailers))
+                    await self._complete(context.abort(status.code(error), status.message(error), trailers))
                 except grpc.aio.AbortError as aborted:
                     call_context.on_call_done(functools.partial(aborted.with_traceback, None))  # breaks the same cycle
                     raise

@@ -65,7 +65,10 @@ class ObservabilityInterceptor:
         call_context.on_call_done(lambda: self._running.discard(call))
         logs.request_id.set(call.request_id)
         context.set_trailing_metadata(((call_context.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
-        self._metrics.calls_started.labels(*labels).inc()
+        metrics = self._metrics
+        metrics.calls_started.labels(*labels).inc()
+        call.count_received = metrics.messages_received.labels(*labels).inc
+        call.count_sent = metrics.messages_sent.labels(*labels).inc
         return call
 
     def _call(self, context: Context, service: str) -> call_context.Call:

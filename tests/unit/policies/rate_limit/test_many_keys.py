@@ -13,6 +13,8 @@ from tests.support.embed_calls import call, embedded, gathered, limited, start
 from tests.support.virtual_time import in_virtual_time, now, settled
 from tests.unit.policies.rate_limit.support import OK, Bench
 
+MANY = policy.MAX_LIMITERS + 100
+
 
 @in_virtual_time
 async def test_many_keys() -> None:
@@ -20,13 +22,13 @@ async def test_many_keys() -> None:
     bench = Bench(script=OK)
     await embedded(bench.limited_upstream, call())
     own = weakref.ref(bench.limiters.of(call()))
-    for number in range(5000):
+    for number in range(MANY):
         await embedded(bench.limited_upstream, call(credential=f"k{number}"))
     count = bench.remembered()
 
     assert count <= policy.MAX_LIMITERS
     assert own() is not None
-    bench.limiters.of(call(credential="k4999"))
+    bench.limiters.of(call(credential=f"k{MANY - 1}"))
     assert bench.remembered() == count
 
 
@@ -96,7 +98,7 @@ async def test_key_in_back_off_is_evicted_last() -> None:
     bench = Bench()
     await bench.answered(call(credential="held"), limited(3600))
     bench.upstream.script = OK
-    for number in range(2 * policy.MAX_LIMITERS):
+    for number in range(MANY):
         await embedded(bench.limited_upstream, call(credential=f"k{number}"))
     [waiting] = start(bench.limited_upstream, call(credential="held"))
     await settled()

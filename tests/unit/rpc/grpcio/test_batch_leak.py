@@ -129,3 +129,13 @@ async def test_two_cancellations_at_once_wake_the_task_once(future: Make) -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     assert has_cleaned_up
+
+
+@pytest.mark.parametrize("end", [lambda of: of.set_result(None), lambda of: of.set_exception(ConnectionError())])
+async def test_an_operation_that_ends_after_its_event_loop(end: Callable[["asyncio.Future[None]"], None]) -> None:
+    """Completing an operation whose event loop is closed does nothing, although a task has waited for it."""
+    loop = asyncio.new_event_loop()
+    future = batch_leak.operation_futures(loop).create_future()
+    future.add_done_callback(lambda _: None)
+    loop.close()
+    end(future)

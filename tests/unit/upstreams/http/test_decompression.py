@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import hypothesis
 import pytest
@@ -107,15 +108,16 @@ def test_invalid_content(coding: str, body: bytes, words: str, size: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("coding", "body"),
+    ("coding", "compress"),
     [
-        pytest.param("gzip", gzip.compress(bytes(64 << 20)), id="gzip"),
-        pytest.param("deflate", zlib.compress(bytes(64 << 20)), id="deflate"),
-        pytest.param("deflate, gzip", gzip.compress(zlib.compress(bytes(64 << 20))), id="deflate-and-gzip"),
+        pytest.param("gzip", gzip.compress, id="gzip"),
+        pytest.param("deflate", zlib.compress, id="deflate"),
+        pytest.param("deflate, gzip", lambda data: gzip.compress(zlib.compress(data)), id="deflate-and-gzip"),
     ],
 )
-def test_memory_is_bounded(coding: str, body: bytes) -> None:
+def test_memory_is_bounded(coding: str, compress: Callable[[bytes], bytes]) -> None:
     """Of a body that expands a thousandfold, only a few steps are in memory at a time."""
+    body = compress(bytes(64 << 20))
     decompressor, total = Decompressor(coding), 0
     tracemalloc.start()
     try:

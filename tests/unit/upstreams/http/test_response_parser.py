@@ -138,7 +138,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 cuts = st.lists(st.integers(0, 1 << 20), max_size=6)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(responses(), cuts)
 def test_legal_responses_are_read_as_h11_reads_them(data: bytes, cuts: list[int]) -> None:
     """Status, headers, body, and the reusability of the connection are the same as with h11.
@@ -151,7 +151,7 @@ def test_legal_responses_are_read_as_h11_reads_them(data: bytes, cuts: list[int]
     assert ours == reference
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(responses(), st.integers(0, 1 << 20), cuts)
 def test_a_response_that_is_cut_off_is_not_complete(data: bytes, end: int, cuts: list[int]) -> None:
     """A response truncated anywhere is complete if and only if it is for h11, and equal to it."""
@@ -162,7 +162,7 @@ def test_a_response_that_is_cut_off_is_not_complete(data: bytes, end: int, cuts:
     assert ours.result == reference.result
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(broken(), cuts)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\n", [])
 def test_a_broken_response_is_no_other_one(data: bytes, cuts: list[int]) -> None:

@@ -42,7 +42,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(mutated())
 def test_any_reply_is_the_same_read_at_once(data: bytes) -> None:
     """A mutated reply is left to the scanner or gives the same vector and summary."""

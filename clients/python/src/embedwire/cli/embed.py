@@ -1,9 +1,10 @@
 """The subcommand `embedwire embed`."""
 
 import contextlib
+import enum
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -16,7 +17,15 @@ from embedwire.cli.session import Session
 from embedwire.cli.table import TableRows
 from embedwire.connection import DEFAULT_TARGET
 
-Format = Literal["table", "json", "npy"]
+
+class Format(enum.StrEnum):
+    """Forms of the output; an enum, since older versions of typer know no literals."""
+
+    TABLE = "table"
+    JSON = "json"
+    NPY = "npy"
+
+
 FormatOption = Annotated[
     Format,
     typer.Option(
@@ -41,7 +50,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     tls: options.Tls = False,  # noqa: FBT002 - a flag is a boolean
     tls_ca: options.TlsCa = None,
     token: options.Token = None,
-    form: FormatOption = "table",
+    form: FormatOption = Format.TABLE,
     file: options.Output = None,
 ) -> None:
     """Embed texts, images and audio, and show every segment as it arrives.
@@ -53,8 +62,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     given = options.given(ctx, text, image, audio)
     check_option_use(given, truncate, start_offset)
     check_output(given, file)
-    if form == "npy" and file is None and sys.stdout.isatty():
-        raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
+    _check_format(form, file)
     session = Session(
         given=given,
         start_offset=start_offset,
@@ -67,8 +75,22 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
         tls_ca=tls_ca,
         token=token,
     )
+    _run(session, form, file)
+
+
+def _check_format(form: Format, path: Path | None) -> None:
+    if form is Format.NPY and path is None and sys.stdout.isatty():
+        raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
+
+
+def _run(session: Session, form: Format, path: Path | None) -> None:
+    """Make the call, write its answer, and exit.
+
+    Raises:
+        Exit: always, with the exit code of the call.
+    """
     with failures.exit_codes_for_exceptions():
-        outcome = _array(session, file) if form == "npy" else _events(session, form, file)
+        outcome = _array(session, path) if form is Format.NPY else _events(session, form, path)
         failures.report_failures(outcome)
         raise typer.Exit(outcome.exit_code)
 
@@ -78,7 +100,7 @@ def _events(session: Session, form: Format, path: Path | None) -> Outcome:
         screen = terminal.rows(None if path is None else stack.enter_context(output.open_streamed(path)))
         rows = TableRows(screen, session.names)
         lines = JsonLines(screen.out, [each.key for each in session.given])
-        return session.run(lines if form == "json" else rows, screen)
+        return session.run(lines if form is Format.JSON else rows, screen)
 
 
 def _array(session: Session, path: Path | None) -> Outcome:

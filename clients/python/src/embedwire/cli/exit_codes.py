@@ -7,7 +7,7 @@ from embedwire.errors import (
     Failure,
     RefusedError,
     RequestError,
-    UnreachableError,
+    TransportError,
 )
 
 OK = 0
@@ -33,6 +33,13 @@ HELP = """Exit codes
 
 With several failures, the first of 1, 4, 3 that occurs."""
 
+# For calls that gRPC or an intermediary ended: no server, credentials that a proxy rejects, a message over a limit.
+_TRANSPORT = {
+    "UNAVAILABLE": RETRY_LATER,
+    "UNAUTHENTICATED": REQUEST,
+    "PERMISSION_DENIED": REQUEST,
+    "RESOURCE_EXHAUSTED": REQUEST,
+}
 _UPSTREAM_RETRY_LATER = {"UPSTREAM_RATE_LIMITED", "UPSTREAM_UNAVAILABLE", "UPSTREAM_TIMEOUT", "UPSTREAM_CONFLICT"}
 
 
@@ -43,11 +50,10 @@ def for_failures(failures: Iterable[Failure]) -> int:
 
 
 def for_failure(failure: Failure) -> int:
-    """Return the exit code for one failure: by its group, and for upstream failures by its reason."""
+    """Return the exit code for one failure: by its group, its reason (of the upstream) or its code (no reason)."""
     error = failure.error()
-    if (
-        isinstance(error, DeadlineExceededError | RefusedError | UnreachableError)
-        or failure.reason in _UPSTREAM_RETRY_LATER
-    ):
+    if isinstance(error, TransportError):
+        return _TRANSPORT.get(failure.code, OPERATOR)
+    if isinstance(error, DeadlineExceededError | RefusedError) or failure.reason in _UPSTREAM_RETRY_LATER:
         return RETRY_LATER
     return REQUEST if isinstance(error, RequestError) else OPERATOR

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import enum
 import errno
 import io
 import os
@@ -9,7 +10,7 @@ import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 
@@ -20,6 +21,14 @@ OnChunk = Callable[[bytes], object]
 STDIN = "-"
 _KEY_BYTES = 256
 _NAME_LENGTH = 60
+
+
+class CutEnd(enum.StrEnum):
+    """Values of `Text.truncate`; an enum, since older versions of typer know no literals."""
+
+    NONE = "none"
+    START = "start"
+    END = "end"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +122,7 @@ class InputOpener:
     """
 
     def __init__(
-        self, stack: contextlib.ExitStack, on_chunk: OnChunk, truncate: Truncate | None, start_offset_sec: float | None
+        self, stack: contextlib.ExitStack, on_chunk: OnChunk, truncate: CutEnd | None, start_offset_sec: float | None
     ) -> None:
         self.files = 0
         self.bytes: int | None = 0
@@ -135,7 +144,8 @@ class InputOpener:
 
     def _input(self, given: InputArgument) -> Input:
         if given.kind == "text":
-            return Text(_text(given), key=given.key, truncate=self._truncate)
+            truncate = None if self._truncate is None else cast("Truncate", str(self._truncate))
+            return Text(_text(given), key=given.key, truncate=truncate)
         source = self._source(given) | {"key": given.key}
         if given.kind == "image":
             return Image(**source)
@@ -191,7 +201,7 @@ def check_output(given: Sequence[InputArgument], output: Path | None) -> None:
             raise typer.BadParameter(f"is also the input {each.name}", param_hint="--output")
 
 
-def check_option_use(given: Sequence[InputArgument], truncate: Truncate | None, start_offset_sec: float | None) -> None:
+def check_option_use(given: Sequence[InputArgument], truncate: CutEnd | None, start_offset_sec: float | None) -> None:
     """Reject a call without inputs, and options without an input that they apply to.
 
     Raises:

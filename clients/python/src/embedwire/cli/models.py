@@ -1,8 +1,9 @@
 """The subcommand `embedwire models`."""
 
 import dataclasses
+import enum
 import json
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich import box
@@ -14,7 +15,14 @@ from embedwire.cli.terminal import printable
 from embedwire.connection import DEFAULT_TARGET
 from embedwire.results import AudioSupport, ImageSupport, Model, TextSupport
 
-Format = Literal["table", "json"]
+
+class Format(enum.StrEnum):
+    """Forms of the output; an enum, since older versions of typer know no literals."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
 FormatOption = Annotated[
     Format,
     typer.Option("--format", help="Table, or one JSON object per line.", rich_help_panel="Output"),
@@ -27,14 +35,14 @@ def models(  # noqa: PLR0913, PLR0917 - options of the command
     tls: options.Tls = False,  # noqa: FBT002 - a flag is a boolean
     tls_ca: options.TlsCa = None,
     token: options.Token = None,
-    form: FormatOption = "table",
+    form: FormatOption = Format.TABLE,
 ) -> None:
     """List the models of the server, and what each accepts and returns."""
     with failures.exit_codes_for_exceptions():
         with open_client(target, tls_ca, token, timeout, tls=tls) as client:
             found = client.models()
         screen = terminal.rows()
-        if form == "table":
+        if form is Format.TABLE:
             screen.print(_table(found))
             return
         for model in found:

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from embedwire.cli.inputs import InputArgument
-from embedwire.inputs import Truncate
+from embedwire.cli.inputs import CutEnd, InputArgument
 
 _INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
 _ORDER = "embedwire.order"
@@ -73,7 +72,7 @@ StartOffset = Annotated[
     ),
 ]
 Truncation = Annotated[
-    Truncate | None,
+    CutEnd | None,
     typer.Option("--truncate", help="Which end of a too long text to cut off.", rich_help_panel=_INPUTS),
 ]
 ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="See embedwire models.", rich_help_panel=_CALL)]
@@ -93,7 +92,7 @@ MaxRetries = Annotated[
     typer.Option(
         metavar="N",
         min=0,
-        max=2**32 - 1,
+        max=2**31 - 1,
         help="Largest number of upstream retries for each input.",
         show_default=False,
         rich_help_panel=_CALL,

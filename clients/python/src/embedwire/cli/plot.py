@@ -1,5 +1,6 @@
 """The subcommand `embedwire plot`."""
 
+import importlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
     check_option_use(given, truncate, start_offset)
     check_output(given, file)
     _check_drawable(given, file, option)
+    importlib.import_module("matplotlib")  # of another extra; before the call, which may be billed
     session = Session(
         given=given,
         start_offset=start_offset,
@@ -75,13 +77,7 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
         tls_ca=tls_ca,
         token=token,
     )
-    with failures.exit_codes_for_exceptions():
-        collector = SegmentCollector(len(given))
-        with output.open_atomic(file) as opened:
-            outcome = session.run(collector, terminal.rows())
-            drawn = _draw(collector, session, option, opened, file.suffix.lower())
-        failures.report_failures(outcome)
-        _print_and_exit(drawn, outcome, file)
+    _run(session, file, option)
 
 
 def _check_drawable(given: Sequence[InputArgument], file: Path, option: str | None) -> None:
@@ -93,6 +89,21 @@ def _check_drawable(given: Sequence[InputArgument], file: Path, option: str | No
         raise typer.BadParameter(message, param_hint=given[0].option)
     if option is not None and not is_one_audio:
         raise typer.BadParameter("is for exactly one audio input", param_hint="--option")
+
+
+def _run(session: Session, file: Path, option: str | None) -> None:
+    """Make the call, draw its answer, and exit.
+
+    Raises:
+        Exit: always, with the exit code of the call.
+    """
+    with failures.exit_codes_for_exceptions():
+        collector = SegmentCollector(len(session.given))
+        with output.open_atomic(file) as opened:
+            outcome = session.run(collector, terminal.rows())
+            drawn = _draw(collector, session, option, opened, file.suffix.lower())
+        failures.report_failures(outcome)
+        _print_and_exit(drawn, outcome, file)
 
 
 def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], suffix: str) -> str:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from embedwire.cli import terminal
 from embedwire.cli.call import EventSink, Outcome, Request, open_client, run_call
-from embedwire.cli.inputs import InputArgument, InputOpener
+from embedwire.cli.inputs import CutEnd, InputArgument, InputOpener
 from embedwire.cli.progress import ProgressDisplay
-from embedwire.inputs import Truncate
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Session:
 
     given: Sequence[InputArgument]
     start_offset: float | None
-    truncate: Truncate | None
+    truncate: CutEnd | None
     model: str
     timeout: float | None
     max_retries: int | None

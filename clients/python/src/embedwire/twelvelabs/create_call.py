@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, UnreachableError
+from embedwire.connection import AUDIO_SECONDS, TEXT_SECONDS
+from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, TransportError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 from embedwire.options import CallOptions
-from embedwire.requests import AUDIO_SECONDS, TEXT_SECONDS
 from embedwire.results import Event, Result, Segment
 from embedwire.twelvelabs.errors import DOCS_URL, ApiError, BadRequestError, api_error
 from embedwire.twelvelabs.media import is_repeatable, media_arguments, rewind
@@ -143,7 +143,7 @@ class CreateCall:
     def _is_retryable(self, state: _InputState) -> bool:
         if state.error is None or not state.is_repeatable or state.attempts > (self._options.max_retries or 0):
             return False
-        return isinstance(state.error, RefusedError | UnreachableError) or state.error.reason in _TRANSIENT
+        return isinstance(state.error, RefusedError | TransportError) or state.error.reason in _TRANSIENT
 
 
 def _input_states(model_name: str, arguments: Mapping[str, Any], options: Options) -> dict[str, _InputState]:

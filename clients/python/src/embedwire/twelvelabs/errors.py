@@ -3,7 +3,7 @@
     ApiError                      status_code, headers, body
     ├── BadRequestError           status 400
     ├── ApiTimeoutError           the deadline passed; also a TimeoutError
-    └── ApiConnectionError        no server responded; also a ConnectionError
+    └── ApiConnectionError        gRPC or an intermediary ended the call; also a ConnectionError
 
 `__cause__` is the `EmbedwireError`, with the reason and the request id.
 """
@@ -11,7 +11,7 @@
 import re
 from typing import Any
 
-from embedwire.errors import DeadlineExceededError, EmbedwireError, Failure, UnreachableError
+from embedwire.errors import DeadlineExceededError, EmbedwireError, Failure, TransportError
 
 BAD_REQUEST = 400
 # The upstream's documentation of its error codes; the `docs_url` of its errors.
@@ -95,7 +95,7 @@ class ApiTimeoutError(ApiError, TimeoutError):
 
 
 class ApiConnectionError(ApiError, ConnectionError):
-    """No server responded. The SDK raises `httpx.ConnectError` then."""
+    """gRPC, or a proxy or load balancer between, ended the call. The SDK raises `httpx.ConnectError` then."""
 
 
 def _unpickle(kind: type[ApiError], state: dict[str, Any]) -> ApiError:
@@ -111,7 +111,7 @@ def api_error(error: EmbedwireError) -> ApiError:
     body, status = _body(error.failure), _status_code(error.failure)
     if isinstance(error, DeadlineExceededError):
         return ApiTimeoutError(headers=headers, status_code=status, body=body)
-    if isinstance(error, UnreachableError):
+    if isinstance(error, TransportError):
         return ApiConnectionError(headers=headers, status_code=status, body=body)
     is_unstructured = upstream is not None and not (upstream.code or upstream.message or upstream.docs_url)
     if status == BAD_REQUEST and not is_unstructured:

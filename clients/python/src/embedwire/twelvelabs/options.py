@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
-from embedwire.requests import MESSAGE_BYTES
+from embedwire.options import MAX_RETRIES, MESSAGE_BYTES
 
 
 class RequestOptions(TypedDict, total=False):
@@ -50,14 +50,13 @@ def parse_options(given: Mapping[str, Any] | None) -> Options:
             raise ValueError(f"request_options[{name!r}]: has no meaning here; known are {_KNOWN}")
     return Options(
         _number(given, "timeout_in_seconds", lambda value: value >= 0, "0 or more"),
-        _integer(given, "max_retries", 0),
+        _integer(given, "max_retries", 0, MAX_RETRIES),
         _integer(given, "chunk_size", 1, MESSAGE_BYTES),
         _single_value(given, "additional_headers", "x-request-id"),
         _single_value(given, "additional_body_parameters", "text_truncate"),
     )
 
 
-_UINT32_MAX = 2**32 - 1  # the contract's type of max_retries
 _KNOWN = ", ".join(RequestOptions.__annotations__)
 
 
@@ -72,7 +71,7 @@ def _number(given: Mapping[str, Any], name: str, is_good: Callable[[float], bool
     return value
 
 
-def _integer(given: Mapping[str, Any], name: str, least: int, most: int = _UINT32_MAX) -> int | None:
+def _integer(given: Mapping[str, Any], name: str, least: int, most: int) -> int | None:
     if isinstance(given.get(name), float):
         raise TypeError(f"request_options[{name!r}]: must be an int, got float")
     value: int | None = _number(given, name, lambda value: least <= value <= most, f"{least} to {most}")

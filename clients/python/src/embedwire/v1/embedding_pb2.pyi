@@ -60,24 +60,24 @@ class _VectorEncodingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     VECTOR_ENCODING_UNSPECIFIED: _VectorEncoding.ValueType  # 0
     """The same as VECTOR_ENCODING_FLOAT_VALUES."""
     VECTOR_ENCODING_FLOAT_VALUES: _VectorEncoding.ValueType  # 1
-    """Vector.values. Readable in JSON, for instance with grpcurl."""
+    """Vector.float_values. Readable in JSON, for instance with grpcurl."""
     VECTOR_ENCODING_FLOAT32_LE: _VectorEncoding.ValueType  # 2
-    """Vector.data: IEEE 754 binary32, little-endian, 4 bytes a value. The cheapest to read: it
-    can be viewed as an array in most languages without a copy.
+    """Vector.float32_le. The cheapest to read: it can be viewed as an array in most languages
+    without a copy.
     """
 
 class VectorEncoding(_VectorEncoding, metaclass=_VectorEncodingEnumTypeWrapper):
-    """VectorEncoding says how vectors are written. All encodings carry the same float32 values.
-    There is room for more.
+    """VectorEncoding selects the form in which vectors are sent. All forms carry the same float32
+    values. More may be added.
     """
 
 VECTOR_ENCODING_UNSPECIFIED: VectorEncoding.ValueType  # 0
 """The same as VECTOR_ENCODING_FLOAT_VALUES."""
 VECTOR_ENCODING_FLOAT_VALUES: VectorEncoding.ValueType  # 1
-"""Vector.values. Readable in JSON, for instance with grpcurl."""
+"""Vector.float_values. Readable in JSON, for instance with grpcurl."""
 VECTOR_ENCODING_FLOAT32_LE: VectorEncoding.ValueType  # 2
-"""Vector.data: IEEE 754 binary32, little-endian, 4 bytes a value. The cheapest to read: it
-can be viewed as an array in most languages without a copy.
+"""Vector.float32_le. The cheapest to read: it can be viewed as an array in most languages
+without a copy.
 """
 global___VectorEncoding = VectorEncoding
 
@@ -91,6 +91,7 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
     INPUTS_FIELD_NUMBER: builtins.int
     VECTOR_ENCODING_FIELD_NUMBER: builtins.int
     MAX_RETRIES_FIELD_NUMBER: builtins.int
+    MAX_SEGMENTS_PER_MESSAGE_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     """Name or alias of the model, as ListModels gives them, for instance "marengo3.0"."""
     vector_encoding: global___VectorEncoding.ValueType
@@ -99,6 +100,12 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
     """The most attempts that may follow a failed first one, for each input. The server makes
     fewer where its own policy says so; unset leaves it to that policy, 0 forbids retries.
     An attempt may be billed by the upstream.
+    """
+    max_segments_per_message: builtins.int
+    """The most segments that one message may hold. 0 and 1: each event has a message of its own.
+    With more, segments that are decoded together share a message, and the only segment of a text
+    or an image comes with its result. The server never waits for further segments in order to
+    fill a message, and may send fewer. At most 1000; negative and larger values are an error.
     """
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Input]:
@@ -111,17 +118,38 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
         inputs: collections.abc.Iterable[global___Input] | None = ...,
         vector_encoding: global___VectorEncoding.ValueType = ...,
         max_retries: builtins.int | None = ...,
+        max_segments_per_message: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "max_retries", b"max_retries"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "inputs", b"inputs", "max_retries", b"max_retries", "model_name", b"model_name", "vector_encoding", b"vector_encoding"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "inputs", b"inputs", "max_retries", b"max_retries", "max_segments_per_message", b"max_segments_per_message", "model_name", b"model_name", "vector_encoding", b"vector_encoding"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_max_retries", b"_max_retries"]) -> typing.Literal["max_retries"] | None: ...
 
 global___CreateEmbeddingRequest = CreateEmbeddingRequest
 
 @typing.final
 class CreateEmbeddingResponse(google.protobuf.message.Message):
-    """CreateEmbeddingResponse is one event of the answer. One instance is streamed for each
-    segment and one for each result. Clients MUST ignore events that they do not know.
+    """CreateEmbeddingResponse is one message of the answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: builtins.int
+    @property
+    def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EmbeddingEvent]:
+        """What happened, in order; at least one event."""
+
+    def __init__(
+        self,
+        *,
+        events: collections.abc.Iterable[global___EmbeddingEvent] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events"]) -> None: ...
+
+global___CreateEmbeddingResponse = CreateEmbeddingResponse
+
+@typing.final
+class EmbeddingEvent(google.protobuf.message.Message):
+    """EmbeddingEvent is a segment, or the result of an input. Segments of one input come in order;
+    inputs interleave. Clients MUST ignore events that they do not know.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -146,7 +174,7 @@ class CreateEmbeddingResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["event", b"event", "result", b"result", "segment", b"segment"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["segment", "result"] | None: ...
 
-global___CreateEmbeddingResponse = CreateEmbeddingResponse
+global___EmbeddingEvent = EmbeddingEvent
 
 @typing.final
 class CreateEmbeddingUnaryRequest(google.protobuf.message.Message):
@@ -259,29 +287,21 @@ global___CreateEmbeddingFromUploadRequest = CreateEmbeddingFromUploadRequest
 
 @typing.final
 class CreateEmbeddingFromUploadResponse(google.protobuf.message.Message):
-    """CreateEmbeddingFromUploadResponse is one event of the answer; see CreateEmbeddingResponse."""
+    """CreateEmbeddingFromUploadResponse is one message of the answer; see CreateEmbeddingResponse."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    SEGMENT_FIELD_NUMBER: builtins.int
-    RESULT_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
     @property
-    def segment(self) -> global___Segment:
-        """One vector. Provisional until the result of its input."""
-
-    @property
-    def result(self) -> global___InputResult:
-        """The end of one input, sent once for each, after its last segment."""
+    def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EmbeddingEvent]:
+        """What happened, in order; at least one event."""
 
     def __init__(
         self,
         *,
-        segment: global___Segment | None = ...,
-        result: global___InputResult | None = ...,
+        events: collections.abc.Iterable[global___EmbeddingEvent] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["event", b"event", "result", b"result", "segment", b"segment"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["event", b"event", "result", b"result", "segment", b"segment"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["segment", "result"] | None: ...
+    def ClearField(self, field_name: typing.Literal["events", b"events"]) -> None: ...
 
 global___CreateEmbeddingFromUploadResponse = CreateEmbeddingFromUploadResponse
 
@@ -699,40 +719,58 @@ global___UploadSource = UploadSource
 
 @typing.final
 class Vector(google.protobuf.message.Message):
-    """Vector is an embedding."""
+    """Vector is an embedding. All its values are finite."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    ENCODING_FIELD_NUMBER: builtins.int
     DIMENSIONS_FIELD_NUMBER: builtins.int
-    VALUES_FIELD_NUMBER: builtins.int
-    DATA_FIELD_NUMBER: builtins.int
-    encoding: global___VectorEncoding.ValueType
-    """How the values are encoded; never unspecified."""
+    FLOAT_VALUES_FIELD_NUMBER: builtins.int
+    FLOAT32_LE_FIELD_NUMBER: builtins.int
     dimensions: builtins.int
     """How many values there are."""
-    data: builtins.bytes
-    """The values, with VECTOR_ENCODING_FLOAT32_LE. All are finite."""
+    float32_le: builtins.bytes
+    """As IEEE 754 binary32, little-endian, 4 bytes a value."""
     @property
-    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """The values, with VECTOR_ENCODING_FLOAT_VALUES. All are finite."""
+    def float_values(self) -> global___FloatValues:
+        """As numbers."""
 
     def __init__(
         self,
         *,
-        encoding: global___VectorEncoding.ValueType = ...,
         dimensions: builtins.int = ...,
-        values: collections.abc.Iterable[builtins.float] | None = ...,
-        data: builtins.bytes = ...,
+        float_values: global___FloatValues | None = ...,
+        float32_le: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "dimensions", b"dimensions", "encoding", b"encoding", "values", b"values"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["float32_le", b"float32_le", "float_values", b"float_values", "form", b"form"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dimensions", b"dimensions", "float32_le", b"float32_le", "float_values", b"float_values", "form", b"form"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["form", b"form"]) -> typing.Literal["float_values", "float32_le"] | None: ...
 
 global___Vector = Vector
 
 @typing.final
+class FloatValues(google.protobuf.message.Message):
+    """FloatValues is a list of numbers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """The numbers, in order."""
+
+    def __init__(
+        self,
+        *,
+        values: collections.abc.Iterable[builtins.float] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
+
+global___FloatValues = FloatValues
+
+@typing.final
 class Segment(google.protobuf.message.Message):
     """Segment is one vector of an input. It is provisional: an InputResult with a failure, or a
-    call that ends without a result for its input, voids it.
+    call that ends without a result for its input, makes it invalid.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -981,7 +1019,9 @@ global___Timings = Timings
 
 @typing.final
 class Failure(google.protobuf.message.Message):
-    """Failure says why an input failed. A failed call carries the same facts as google.rpc details."""
+    """Failure says why an input or a call failed. It is in the result of a failed input, and among the
+    details of a failed call.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -993,12 +1033,13 @@ class Failure(google.protobuf.message.Message):
     QUOTA_VIOLATIONS_FIELD_NUMBER: builtins.int
     UPSTREAM_ERROR_FIELD_NUMBER: builtins.int
     CAUSE_FIELD_NUMBER: builtins.int
+    ATTEMPTS_FIELD_NUMBER: builtins.int
     code: builtins.int
     """The status code, a number of google.rpc.Code."""
     reason: embedwire.v1.error_reason_pb2.ErrorReason.ValueType
     """The reason, from a closed list."""
     message: builtins.str
-    """One sentence for a developer. Not meant to be parsed."""
+    """One sentence for a developer, at most 1 KB. Not meant to be parsed."""
     cause: builtins.str
     """Why the upstream could not be reached, or which resource the server lacks; empty for all other
     failures. Clients MUST expect values that they do not know.
@@ -1012,6 +1053,10 @@ class Failure(google.protobuf.message.Message):
     No usable answer: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
     The server's own: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
     None of these: connection_failed.
+    """
+    attempts: builtins.int
+    """How many upstream requests were made, if this is the failure of a call with one input. The
+    failure of one of several inputs has it in its InputResult.
     """
     @property
     def field_violations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FieldViolation]:
@@ -1040,9 +1085,10 @@ class Failure(google.protobuf.message.Message):
         quota_violations: collections.abc.Iterable[global___QuotaViolation] | None = ...,
         upstream_error: global___UpstreamError | None = ...,
         cause: builtins.str = ...,
+        attempts: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cause", b"cause", "code", b"code", "field_violations", b"field_violations", "message", b"message", "quota_violations", b"quota_violations", "reason", b"reason", "retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "cause", b"cause", "code", b"code", "field_violations", b"field_violations", "message", b"message", "quota_violations", b"quota_violations", "reason", b"reason", "retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> None: ...
 
 global___Failure = Failure
 
@@ -1093,7 +1139,8 @@ global___QuotaViolation = QuotaViolation
 @typing.final
 class UpstreamError(google.protobuf.message.Message):
     """UpstreamError is what the upstream said of a failure, cut to 1 KB and without control
-    characters.
+    characters. Among the details of a call, parts that do not fit are left out, first the message if
+    it is that of the Failure.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

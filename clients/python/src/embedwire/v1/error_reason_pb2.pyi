@@ -135,8 +135,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: api_allowed_for_paid_plan
     """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 204
-    """The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
-    and the metadata key "cause" of ErrorInfo, say why there was no answer.
+    """The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
+    says why there was no answer.
     Code: UNAVAILABLE.
     Sample: the upstream answered with HTTP status 503
     """
@@ -173,7 +173,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
     The same value is the `reason` of a Failure, the `reason` of the
     google.rpc.ErrorInfo in the trailers of a failed call (there without the
-    prefix ERROR_REASON_, in the domain "embedwire"), the label in the metrics
+    prefix ERROR_REASON_, in the domain "embedwire.dev"), the label in the metrics
     and the field in the log. Each value has exactly one gRPC status code.
 
     The number tells the group: 1-99 the caller can mend it, 100-199 a policy of
@@ -294,8 +294,8 @@ Code: PERMISSION_DENIED.
 Sample: api_allowed_for_paid_plan
 """
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 204
-"""The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause,
-and the metadata key "cause" of ErrorInfo, say why there was no answer.
+"""The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
+says why there was no answer.
 Code: UNAVAILABLE.
 Sample: the upstream answered with HTTP status 503
 """

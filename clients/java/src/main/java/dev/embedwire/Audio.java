@@ -1,64 +1,41 @@
 package dev.embedwire;
 
-import static java.util.Objects.requireNonNull;
-
+import dev.embedwire.v1.AudioInput;
+import dev.embedwire.v1.MediaSource;
+import java.util.Optional;
 import java.util.OptionalDouble;
 
-/**
- * An audio file. Gives segments over time. Which formats a model takes, {@link Model#audio} says.
- *
- * @param source where its bytes are
- * @param key comes back with every event of this input; at most 256 bytes of UTF-8
- * @param startOffsetSec where to start, in seconds from the beginning of the file; offsets in the answer count from the
- *     beginning all the same
- */
-public record Audio(Source source, String key, OptionalDouble startOffsetSec) implements Input {
-    /**
-     * Checks that nothing is null.
-     *
-     * @param source see above
-     * @param key see above
-     * @param startOffsetSec see above
-     */
-    public Audio {
-        requireNonNull(source, "source");
-        requireNonNull(key, "key");
-        requireNonNull(startOffsetSec, "startOffsetSec");
+/** An audio file. Gives segments over time. */
+public final class Audio extends Input {
+    private final OptionalDouble startOffsetSec;
+
+    private Audio(Source source, String key, OptionalDouble startOffsetSec) {
+        super("audio", Optional.of(source), key);
+        this.startOffsetSec = startOffsetSec;
     }
 
-    /**
-     * A whole file, without a key.
-     *
-     * @param source where its bytes are
-     * @return the input
-     */
+    /** A whole file, without a key. */
     public static Audio of(Source source) {
         return new Audio(source, "", OptionalDouble.empty());
     }
 
-    /**
-     * The same with a key.
-     *
-     * @param key comes back with every event of this input
-     * @return the input
-     */
+    /** The same audio with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Audio withKey(String key) {
-        return new Audio(source, key, startOffsetSec);
+        return new Audio(source().orElseThrow(), key, startOffsetSec);
     }
 
     /**
-     * The same from a later place on.
-     *
-     * @param seconds from the beginning of the file
-     * @return the input
+     * The same audio from a later position, in seconds from the beginning of the file. Offsets in the answer count from
+     * the beginning of the file all the same.
      */
     public Audio withStartOffsetSec(double seconds) {
-        return new Audio(source, key, OptionalDouble.of(seconds));
+        return new Audio(source().orElseThrow(), key(), OptionalDouble.of(seconds));
     }
 
-    /** Without the key, which is the caller's own. */
     @Override
-    public String toString() {
-        return "Audio[" + source + "]";
+    void write(dev.embedwire.v1.Input.Builder message, MediaSource media) {
+        var audio = AudioInput.newBuilder().setSource(media);
+        startOffsetSec.ifPresent(audio::setStartOffsetSec);
+        message.setAudio(audio);
     }
 }

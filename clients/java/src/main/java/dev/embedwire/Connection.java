@@ -1,151 +1,166 @@
 package dev.embedwire;
 
+import dev.embedwire.Call.Terms;
 import io.grpc.CallOptions;
+import io.grpc.Channel;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.ManagedChannelBuilder;
 import io.grpc.Metadata;
-import java.net.InetAddress;
-import java.net.UnknownHostException;
+import io.grpc.Status;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
 
-/**
- * Where the server is and how it is spoken to: address, TLS, credentials, metadata. Credentials that cannot be sent, or
- * would travel in plain text over a network, are refused.
- */
-record Connection(
-        String target,
-        Optional<Tls> tls,
-        Optional<String> token,
-        Optional<String> upstreamApiKey,
-        Optional<Duration> timeout,
-        boolean waitForReady,
-        boolean retryOnPushback) {
+/** The connections to the server, and what each call carries: deadline, request id, credentials. */
+final class Connection {
     static final String VERSION = "0.1.0";
 
     private static final Metadata.Key<String> REQUEST_ID = key("x-request-id");
     private static final Metadata.Key<String> AUTHORIZATION = key("authorization");
     private static final Metadata.Key<String> UPSTREAM_KEY = key("x-upstream-api-key");
 
-    /** A unary answer is at most 4 MiB, and needs room for its frame. */
+    /** A unary answer has at most 4 MiB, and needs room for its frame. */
     private static final int RECEIVED_BYTES = 8 << 20;
+
+    private static final int KEEP_ALIVE_TIMEOUT_SECONDS = 20;
 
     /** A server allows no more. */
     private static final Duration LONGEST = Duration.ofDays(7);
 
-    private static final Pattern HOST = Pattern.compile("(?:dns:(?:///)?)?(?:\\[(.*)\\]|([^:/]*))(?::[0-9]+)?");
-    private static final Pattern LOOPBACK = Pattern.compile("127(\\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}");
-    private static final Pattern PORT = Pattern.compile(".*:([0-9]+)");
+    private final List<ManagedChannel> channels;
+    private final Metadata credentials = new Metadata();
+    private final Optional<Duration> timeout;
+    private final CallOptions callOptions;
+    private final boolean retryOnPushback;
+    private final AtomicInteger calls = new AtomicInteger();
+    private final Set<MapRun> runs = ConcurrentHashMap.newKeySet();
+    private volatile boolean isClosed;
 
-    Connection {
-        checkTarget(target);
-        checkTimeout(timeout);
-        checkSecret("token", token, tls.isPresent() || isLocal(target));
-        checkSecret("upstreamApiKey", upstreamApiKey, tls.isPresent() || isLocal(target));
+    Connection(EmbedwireClientBuilder settings) {
+        settings.token.ifPresent(value -> credentials.put(AUTHORIZATION, "Bearer " + value));
+        settings.upstreamApiKey.ifPresent(value -> credentials.put(UPSTREAM_KEY, value));
+        timeout = settings.timeout;
+        callOptions = settings.waitForReady ? CallOptions.DEFAULT.withWaitForReady() : CallOptions.DEFAULT;
+        retryOnPushback = settings.retryOnPushback;
+        channels = Stream.generate(() -> connect(settings))
+                .limit(settings.channels)
+                .toList();
     }
 
-    ManagedChannel channel() {
+    private static ManagedChannel connect(EmbedwireClientBuilder settings) {
+        String names = settings.tls.isPresent() ? "target or tls: " : "target: ";
+        var builder = settings.channel.apply(checked(names, () -> channelBuilder(settings)));
+        return checked(names, builder::build);
+    }
+
+    private static <T> T checked(String names, Supplier<T> made) {
         try {
-            var builder = Grpc.newChannelBuilder(
-                            target, tls.map(Tls::credentials).orElseGet(InsecureChannelCredentials::create))
-                    .userAgent("embedwire-java/" + VERSION)
-                    .maxInboundMessageSize(RECEIVED_BYTES)
-                    .disableServiceConfigLookUp(); // no retry policy from DNS
-            tls.flatMap(Tls::serverName).ifPresent(builder::overrideAuthority);
-            if (isLocal(target)) {
-                builder.proxyDetector(address -> null); // credentials for this machine do not go to a proxy
-            }
-            return builder.build();
-        } catch (RuntimeException error) { // gRPC has one class for a name, another for a key
-            throw new IllegalArgumentException(
-                    (tls.isPresent() ? "target or tls: " : "target: ") + error.getMessage(), error);
+            return made.get();
+        } catch (RuntimeException error) { // gRPC has one class for an invalid name, another for an invalid key
+            throw new IllegalArgumentException(names + error.getMessage(), error);
         }
     }
 
-    /** The options of a call that starts now. */
-    CallOptions callOptions(Options options, Duration defaultTimeout) {
-        Duration wanted = options.timeout().or(this::timeout).orElse(defaultTimeout);
-        long nanos = (wanted.compareTo(LONGEST) > 0 ? LONGEST : wanted).toNanos();
-        CallOptions made = CallOptions.DEFAULT.withDeadlineAfter(nanos, TimeUnit.NANOSECONDS);
-        return waitForReady ? made.withWaitForReady() : made;
+    private static ManagedChannelBuilder<?> channelBuilder(EmbedwireClientBuilder settings) {
+        var credentials = settings.tls.map(Tls::credentials).orElseGet(InsecureChannelCredentials::create);
+        var builder = Grpc.newChannelBuilder(settings.target, credentials)
+                .userAgent("embedwire-java/" + VERSION)
+                .maxInboundMessageSize(RECEIVED_BYTES)
+                .disableServiceConfigLookUp() // no retry policy from DNS
+                .defaultLoadBalancingPolicy("round_robin")
+                .intercept(new TraceContext()) // the first one added is the last one called
+                .intercept(settings.interceptors);
+        if (!settings.keepAliveTime.isZero()) {
+            builder.keepAliveTime(nanos(settings.keepAliveTime), TimeUnit.NANOSECONDS)
+                    .keepAliveTimeout(KEEP_ALIVE_TIMEOUT_SECONDS, TimeUnit.SECONDS);
+        }
+        settings.tls.flatMap(Tls::serverName).ifPresent(builder::overrideAuthority);
+        if (Loopback.contains(settings.target)) {
+            builder.proxyDetector(address -> null); // credentials for this machine are not sent to a proxy
+        }
+        return builder;
     }
 
-    static String requestId(Options options) {
-        return options.requestId()
-                .orElseGet(
-                        () -> String.format("%016x", ThreadLocalRandom.current().nextLong()));
+    /** The channel of the next call. */
+    Channel channel() {
+        return channels.get(Math.floorMod(calls.getAndIncrement(), channels.size()));
+    }
+
+    /**
+     * Checks that calls may be made.
+     *
+     * @throws IllegalStateException the client is closed
+     */
+    void checkOpen() {
+        if (isClosed) {
+            throw closed();
+        }
+    }
+
+    void close() {
+        isClosed = true;
+        runs.forEach(run -> run.stop(closed()));
+        channels.forEach(ManagedChannel::shutdownNow);
+    }
+
+    /** Adds a run that ends when the client is closed, also while it waits. */
+    void add(MapRun run) {
+        runs.add(run);
+        if (isClosed) { // meanwhile
+            run.stop(closed());
+        }
+    }
+
+    void remove(MapRun run) {
+        runs.remove(run);
+    }
+
+    /** The exception for a failed call. */
+    RuntimeException exception(Status status, Metadata trailers, String requestId) {
+        return isClosed ? closed() : StatusDetails.exception(status, trailers, requestId);
+    }
+
+    private static IllegalStateException closed() {
+        return new IllegalStateException("the client is closed");
+    }
+
+    /** The deadline that a call gets. */
+    Duration timeout(Options options, Duration defaultTimeout) {
+        Duration chosen = options.timeout.or(() -> timeout).orElse(defaultTimeout);
+        return Duration.ofNanos(nanos(chosen));
+    }
+
+    /** A timeout in nanoseconds, at most the longest that a server allows. */
+    static long nanos(Duration timeout) {
+        return (timeout.compareTo(LONGEST) > 0 ? LONGEST : timeout).toNanos();
+    }
+
+    /** The terms of a call that starts now. */
+    Terms terms(CallKind kind, Options options, Duration timeout) {
+        CallOptions made = callOptions.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
+        made = TraceContext.addTo(kind.isDirect ? made.withExecutor(Runnable::run) : made);
+        String requestId = options.requestId.orElseGet(
+                () -> String.format("%016x", ThreadLocalRandom.current().nextLong()));
+        return new Terms(requestId, made, kind.isRepeated && retryOnPushback);
     }
 
     Metadata metadata(String requestId) {
         var made = new Metadata();
+        made.merge(credentials);
         made.put(REQUEST_ID, requestId);
-        token.ifPresent(value -> made.put(AUTHORIZATION, "Bearer " + value));
-        upstreamApiKey.ifPresent(value -> made.put(UPSTREAM_KEY, value));
         return made;
-    }
-
-    static void checkTimeout(Optional<Duration> timeout) {
-        if (timeout.isPresent() && timeout.get().isNegative()) {
-            throw new IllegalArgumentException("timeout: must be 0 or more, got " + timeout.get());
-        }
-    }
-
-    private static void checkTarget(String target) {
-        if (target.isEmpty() || target.contains(" ") || !target.equals(target.strip())) {
-            throw new IllegalArgumentException("target: must be HOST:PORT, or another gRPC name, without spaces");
-        }
-        if (target.startsWith("http://") || target.startsWith("https://")) {
-            throw new IllegalArgumentException("target: must be HOST:PORT without http://; TLS is chosen by tls");
-        }
-        Matcher port = PORT.matcher(target);
-        if (port.matches() && (port.group(1).length() > 5 || Integer.parseInt(port.group(1)) > 65535)) {
-            throw new IllegalArgumentException("target: there is no port " + port.group(1));
-        }
-    }
-
-    private static void checkSecret(String name, Optional<String> secret, boolean isSafe) {
-        if (secret.isPresent() && !secret.get().matches("[\\x21-\\x7e]+")) {
-            throw new IllegalArgumentException(name + ": must be printable ASCII without spaces, and not empty");
-        }
-        if (secret.isPresent() && !isSafe) {
-            throw new IllegalArgumentException(
-                    name + ": would travel in plain text; choose tls, or use a loopback target");
-        }
-    }
-
-    /** Whether what is sent there stays on this machine. Names other than localhost do not count. */
-    private static boolean isLocal(String target) {
-        if (target.startsWith("unix:")) {
-            return true;
-        }
-        Matcher parts = HOST.matcher(target);
-        if (!parts.matches()) {
-            return false;
-        }
-        if (parts.group(1) == null) {
-            return parts.group(2).equalsIgnoreCase("localhost")
-                    || LOOPBACK.matcher(parts.group(2)).matches();
-        }
-        try {
-            return parts.group(1).contains(":")
-                    && InetAddress.getByName(parts.group(1)).isLoopbackAddress(); // with a colon it is never looked up
-        } catch (UnknownHostException error) {
-            return false;
-        }
     }
 
     private static Metadata.Key<String> key(String name) {
         return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
-    }
-
-    /** Without credentials. */
-    @Override
-    public String toString() {
-        return "Connection[" + target + "]";
     }
 }

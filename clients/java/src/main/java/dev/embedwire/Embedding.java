@@ -2,29 +2,32 @@ package dev.embedwire;
 
 import java.util.List;
 
-/**
- * Everything of one input.
- *
- * @param result how it ended
- * @param segments its segments in their order; none if the input failed
- */
-public record Embedding(Result result, List<Segment> segments) {
-    /**
-     * Takes a copy of the list.
-     *
-     * @param result see above
-     * @param segments see above
-     */
-    public Embedding {
-        segments = List.copyOf(segments);
+/** The result of one input, with its segments. */
+public final class Embedding {
+    private final Result result;
+    private final List<Segment> segments;
+
+    Embedding(Result result, List<Segment> segments) {
+        this.result = result;
+        this.segments = List.copyOf(segments);
+    }
+
+    /** {@return how the input ended} */
+    public Result result() {
+        return result;
+    }
+
+    /** {@return the segments in their order; none if the input failed} */
+    public List<Segment> segments() {
+        return segments;
     }
 
     /**
-     * The only vector, as texts and images have it.
+     * Returns the only vector, for a text or an image.
      *
-     * @return its values
+     * @return its values; the array is not copied
      * @throws EmbedwireException the input failed
-     * @throws IllegalStateException there are several segments, as audio has them
+     * @throws IllegalStateException there are several segments, as for audio
      */
     public float[] vector() {
         result.throwFailure();
@@ -32,5 +35,11 @@ public record Embedding(Result result, List<Segment> segments) {
             throw new IllegalStateException("there are " + segments.size() + " segments; take them from segments()");
         }
         return segments.get(0).vector();
+    }
+
+    /** {@return a text without keys, names and vectors} */
+    @Override
+    public String toString() {
+        return "Embedding[" + result + "]";
     }
 }

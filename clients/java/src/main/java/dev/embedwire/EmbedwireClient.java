@@ -2,313 +2,210 @@ package dev.embedwire;
 
 import static java.util.Objects.requireNonNull;
 
-import dev.embedwire.v1.EmbeddingServiceGrpc;
+import dev.embedwire.Call.Terms;
 import dev.embedwire.v1.ListModelsRequest;
 import dev.embedwire.v1.ListModelsResponse;
-import io.grpc.CallOptions;
-import io.grpc.ManagedChannel;
-import io.grpc.MethodDescriptor;
-import io.grpc.Status;
-import io.grpc.StatusRuntimeException;
-import java.io.IOException;
+import dev.embedwire.v1.Model;
 import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
-import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Flow;
+import java.util.concurrent.SubmissionPublisher;
+import java.util.function.Function;
 
 /**
- * Calls an Embedwire server. Safe to share between threads; it connects with the first call.
+ * Calls an Embedwire server. Threads may share it; it connects with the first call.
+ *
+ * <p>In every call, {@code model} is the name or an alias of a model, for instance "marengo3.0", and {@code inputs} has
+ * 1 to 256 inputs, unless it is that of {@code map}.
  *
  * <p>Every call throws {@link EmbedwireException} if it fails, {@link UncheckedIOException} if a file cannot be read,
- * and {@link IllegalArgumentException} if it cannot be meant.
+ * {@link IllegalArgumentException} if an argument is invalid, and {@link IllegalStateException} if the client is
+ * closed.
  */
 public final class EmbedwireClient implements AutoCloseable {
     private final Connection connection;
-    private final ManagedChannel channel;
+    private final Calls calls;
 
-    private EmbedwireClient(Connection connection) {
+    EmbedwireClient(Connection connection) {
         this.connection = connection;
-        this.channel = connection.channel();
+        this.calls = new Calls(connection);
     }
 
-    /**
-     * A client to be made.
-     *
-     * @param target HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443"
-     * @return what it is made with
-     */
-    public static Builder builder(String target) {
-        return new Builder(target);
+    /** Starts to build a client of a target: HOST:PORT, or another gRPC name like "dns:///embeddings.internal:443". */
+    public static EmbedwireClientBuilder builder(String target) {
+        return new EmbedwireClientBuilder(target);
     }
 
-    /** Closes the connection; calls that still run are cancelled. */
+    /** Closes the connections. Calls that are running fail, like later ones, with {@link IllegalStateException}. */
     @Override
     public void close() {
-        channel.shutdownNow();
+        connection.close();
     }
 
-    /**
-     * Embeds one or more inputs and hands out every segment and result as it arrives.
-     *
-     * @param model name or alias of the model, for instance "marengo3.0"
-     * @param inputs what to embed, 1 to 256
-     * @param options what this call chooses
-     * @return the events; closing it ends the call
-     */
+    /** Embeds inputs and returns each segment and result as it arrives. Closing the stream ends the call. */
     public EventStream stream(String model, List<? extends Input> inputs, Options options) {
-        Requests.Plan plan = read(() -> Requests.plan(model, inputs, options));
-        String requestId = Connection.requestId(options);
-        var replies = new Replies(requestId);
-        Duration timeout = Requests.defaultTimeout(inputs);
-        if (plan.uploads().isEmpty()) {
-            var method = EmbeddingServiceGrpc.getCreateEmbeddingMethod();
-            var call = attempts(method, plan.request(), options, timeout, requestId);
-            return new EventStream(requestId, call, replies::event, Optional.empty());
-        }
-        var method = EmbeddingServiceGrpc.getCreateEmbeddingFromUploadMethod();
-        var call =
-                new Call<>(channel, method, connection.callOptions(options, timeout), connection.metadata(requestId));
-        var upload = new Upload(call, plan, options.chunkBytes());
-        upload.start();
-        return new EventStream(requestId, call, replies::event, Optional.of(upload));
+        connection.checkOpen();
+        var request = Request.of(model, inputs, options);
+        Terms terms = terms(CallKind.STREAM, options, request.defaultTimeout());
+        var stream = new EventStream(terms.requestId());
+        calls.start(CallKind.STREAM, request, terms, options.chunkBytes, stream.subscriber());
+        return stream;
     }
 
-    /**
-     * Embeds one or more inputs and hands out every segment and result as it arrives.
-     *
-     * @param model name or alias of the model
-     * @param inputs what to embed
-     * @return the events; closing it ends the call
-     */
+    /** Does the same with the default options. */
     public EventStream stream(String model, List<? extends Input> inputs) {
         return stream(model, inputs, Options.DEFAULT);
     }
 
     /**
-     * Embeds one or more inputs and returns when all have a result. A failure of the only input is thrown, those among
-     * several are in {@link Result#failure}.
-     *
-     * @param model name or alias of the model
-     * @param inputs what to embed
-     * @param options what this call chooses
-     * @return one for each input, in their order
+     * Does the same for a subscriber, which gets as many events as it requests; the server sends no more. Each
+     * subscription makes a call; cancelling it ends the call. Files of together at most 1 MiB are read by
+     * {@code subscribe}. All errors but that of a closed client go to the subscriber.
      */
-    public List<Embedding> embed(String model, List<? extends Input> inputs, Options options) {
-        try (EventStream events = stream(model, inputs, options)) {
-            var collector = new Collector(inputs.size(), new Replies(events.requestId()));
-            events.forEachRemaining(collector::add);
-            return collector.embeddings();
+    public Flow.Publisher<Event> publish(String model, List<? extends Input> inputs, Options options) {
+        connection.checkOpen();
+        List<Input> copy = List.copyOf(inputs);
+        return subscriber -> publish(model, copy, options, requireNonNull(subscriber, "subscriber"));
+    }
+
+    private void publish(String model, List<Input> inputs, Options options, Flow.Subscriber<? super Event> subscriber) {
+        Request request;
+        try {
+            connection.checkOpen();
+            request = Request.of(model, inputs, options);
+        } catch (RuntimeException error) {
+            var failed = new SubmissionPublisher<Event>();
+            failed.subscribe(subscriber);
+            failed.closeExceptionally(error);
+            return;
         }
+        Terms terms = terms(CallKind.PUBLISH, options, request.defaultTimeout());
+        calls.start(CallKind.PUBLISH, request, terms, options.chunkBytes, subscriber);
     }
 
     /**
-     * Embeds one or more inputs and returns when all have a result.
-     *
-     * @param model name or alias of the model
-     * @param inputs what to embed
-     * @return one for each input, in their order
+     * Embeds inputs and returns an embedding for each, in their order, when all have a result. The failure of a single
+     * input is thrown. Failures among several inputs are in {@link Result#failure}.
      */
+    public List<Embedding> embed(String model, List<? extends Input> inputs, Options options) {
+        return collect(CallKind.EMBED, model, inputs, options, Function.identity())
+                .await();
+    }
+
+    /** Does the same with the default options. */
     public List<Embedding> embed(String model, List<? extends Input> inputs) {
         return embed(model, inputs, Options.DEFAULT);
     }
 
-    /**
-     * Embeds one input.
-     *
-     * @param model name or alias of the model
-     * @param input what to embed
-     * @return its embedding
-     */
+    /** Does the same for one input. */
+    public Embedding embed(String model, Input input, Options options) {
+        return embed(model, List.of(input), options).get(0);
+    }
+
+    /** Does the same for one input, with the default options. */
     public Embedding embed(String model, Input input) {
-        return embed(model, List.of(input)).get(0);
+        return embed(model, input, Options.DEFAULT);
     }
 
     /**
-     * Does what {@link #embed(String, List, Options)} does in one message each way: the cheapest call for a short text.
-     *
-     * @param model name or alias of the model
-     * @param inputs what to embed; no streams, and files of together at most 15 MiB
-     * @param options what this call chooses
-     * @return one for each input, in their order
+     * Does the same without waiting. The future fails with what {@link #embed} throws, and cancelling it ends the call.
+     * Files of together at most 1 MiB are read before it is returned.
      */
-    public List<Embedding> embedUnary(String model, List<? extends Input> inputs, Options options) {
-        var message = read(() -> Requests.unary(model, inputs, options));
-        String requestId = Connection.requestId(options);
-        var method = EmbeddingServiceGrpc.getCreateEmbeddingUnaryMethod();
-        var reply = only(method, message, options, Requests.defaultTimeout(inputs), requestId);
-        return new Replies(requestId).unary(reply, inputs.size());
+    public CompletableFuture<List<Embedding>> embedAsync(String model, List<? extends Input> inputs, Options options) {
+        return future(model, inputs, options, Function.identity());
+    }
+
+    /** Does the same for one input. */
+    public CompletableFuture<Embedding> embedAsync(String model, Input input, Options options) {
+        return future(model, List.of(input), options, embeddings -> embeddings.get(0));
+    }
+
+    private <R> CompletableFuture<R> future(
+            String model, List<? extends Input> inputs, Options options, Function<List<Embedding>, R> finish) {
+        try {
+            return collect(CallKind.EMBED_ASYNC, model, inputs, options, finish).future();
+        } catch (UncheckedIOException error) {
+            return CompletableFuture.failedFuture(error);
+        }
+    }
+
+    private <R> Collected<Event, R> collect(
+            CallKind kind,
+            String model,
+            List<? extends Input> inputs,
+            Options options,
+            Function<List<Embedding>, R> finish) {
+        connection.checkOpen();
+        var request = Request.of(model, inputs, options);
+        Terms terms = terms(kind, options, request.defaultTimeout());
+        var replies = new Replies(terms.requestId(), request.count());
+        var collected = new Collected<Event, R>(terms.requestId(), events -> finish.apply(replies.embeddings(events)));
+        calls.start(kind, request, terms, options.chunkBytes, collected);
+        return collected;
     }
 
     /**
-     * Embeds one input in one message each way.
+     * Embeds any number of inputs, in calls of several. It returns one embedding for each input, in the order of
+     * arrival; {@link Result#inputIndex} is the position of the input in the iterator.
      *
-     * @param model name or alias of the model
-     * @param input what to embed; no stream, and at most 15 MiB
-     * @return its embedding
+     * <p>An input that fails is returned with its failure. Inputs that the server rejects because of a limit are sent
+     * again until it accepts them; a stream or a pipe that may have been read ends with the rejection. At most about
+     * {@code inputsPerCall * concurrentCalls} inputs are read ahead of what was taken. A thread of the client reads the
+     * iterator, and closes it at the end if it is {@link AutoCloseable}; its exceptions are thrown after the embeddings
+     * of the inputs before. If the timeout of the run passes, {@link DeadlineExceededException} is thrown at the end.
+     *
+     * <p>Take all embeddings or close the iterator that is returned, which ends the run.
      */
-    public Embedding embedUnary(String model, Input input) {
-        return embedUnary(model, List.of(input), Options.DEFAULT).get(0);
+    public CloseableIterator<Embedding> map(String model, Iterator<? extends Input> inputs, MapOptions options) {
+        connection.checkOpen();
+        var run = new MapRun(
+                connection, calls, requireNonNull(model, "model"), requireNonNull(inputs, "inputs"), options);
+        connection.add(run);
+        run.start();
+        return run;
     }
 
-    /**
-     * What each model accepts and returns.
-     *
-     * @return all models
-     */
+    /** Does the same for inputs that give an iterator. */
+    public CloseableIterator<Embedding> map(String model, Iterable<? extends Input> inputs, MapOptions options) {
+        return map(model, inputs.iterator(), options);
+    }
+
+    /** Does the same for inputs that give an iterator, with the default options. */
+    public CloseableIterator<Embedding> map(String model, Iterable<? extends Input> inputs) {
+        return map(model, inputs, MapOptions.DEFAULT);
+    }
+
+    /** Lists what each model accepts and returns, as messages of the contract. */
     public List<Model> models() {
+        connection.checkOpen();
         List<Model> found = new ArrayList<>();
         String token = "";
         do {
-            var request = ListModelsRequest.newBuilder().setPageToken(token).build();
-            String requestId = Connection.requestId(Options.DEFAULT);
-            ListModelsResponse page = only(
-                    EmbeddingServiceGrpc.getListModelsMethod(),
-                    request,
-                    Options.DEFAULT,
-                    Requests.defaultTimeout(List.of()),
-                    requestId);
-            page.getModelsList().forEach(each -> found.add(Replies.model(each)));
+            ListModelsResponse page = page(token);
+            found.addAll(page.getModelsList());
             token = page.getNextPageToken();
         } while (!token.isEmpty());
         return List.copyOf(found);
     }
 
-    private <Q, A> Answers<A> attempts(
-            MethodDescriptor<Q, A> method, Q message, Options options, Duration timeout, String requestId) {
-        CallOptions chosen = connection.callOptions(options, timeout);
-        return new Attempts<>(
-                () -> new Call<>(channel, method, chosen, connection.metadata(requestId)).with(message),
-                requireNonNull(chosen.getDeadline()),
-                !connection.retryOnPushback());
-    }
-
-    /** The only answer to the only message. */
-    private <Q, A> A only(
-            MethodDescriptor<Q, A> method, Q message, Options options, Duration timeout, String requestId) {
-        Answers<A> call = attempts(method, message, options, timeout, requestId);
-        try {
-            Optional<A> reply = call.read();
-            if (reply.isEmpty() || call.read().isPresent()) {
-                throw new Replies(requestId).broken("the server sent not one message");
+    private ListModelsResponse page(String token) {
+        Terms terms = terms(CallKind.EMBED, Options.DEFAULT, Duration.ofSeconds(60));
+        var page = new Collected<ListModelsResponse, ListModelsResponse>(terms.requestId(), found -> {
+            if (found.size() != 1) {
+                throw new Replies(terms.requestId(), 0)
+                        .broken("the server sent " + found.size() + " messages in a call of one");
             }
-            return reply.get();
-        } catch (StatusRuntimeException error) {
-            throw Details.exception(error, requestId);
-        } catch (InterruptedException error) {
-            call.cancel();
-            Thread.currentThread().interrupt();
-            throw Details.exception(
-                    Status.CANCELLED
-                            .withDescription("the thread was interrupted")
-                            .asRuntimeException(),
-                    requestId);
-        }
+            return found.get(0);
+        });
+        calls.start(ListModelsRequest.newBuilder().setPageToken(token).build(), terms, page);
+        return page.await();
     }
 
-    private interface Reading<T> {
-        T read() throws IOException;
-    }
-
-    private static <T> T read(Reading<T> reading) {
-        try {
-            return reading.read();
-        } catch (IOException error) {
-            throw new UncheckedIOException(error);
-        }
-    }
-
-    /** What a client is made with. Everything is optional. */
-    public static final class Builder {
-        private final String target;
-        private Optional<Tls> tls = Optional.empty();
-        private Optional<String> token = Optional.empty();
-        private Optional<String> upstreamApiKey = Optional.empty();
-        private Optional<Duration> timeout = Optional.empty();
-        private boolean waitForReady;
-        private boolean retryOnPushback = true;
-
-        private Builder(String target) {
-            this.target = requireNonNull(target, "target");
-        }
-
-        /**
-         * Speaks TLS; without it, plain text.
-         *
-         * @param tls how
-         * @return this
-         */
-        public Builder tls(Tls tls) {
-            this.tls = Optional.of(tls);
-            return this;
-        }
-
-        /**
-         * Sends the bearer token that the server wants: over TLS, or to a loopback address only.
-         *
-         * @param token the token
-         * @return this
-         */
-        public Builder token(String token) {
-            this.token = Optional.of(token);
-            return this;
-        }
-
-        /**
-         * Sends your own key for the upstream, for servers that take one; as a token is. Without it the server's is
-         * used.
-         *
-         * @param key the key
-         * @return this
-         */
-        public Builder upstreamApiKey(String key) {
-            this.upstreamApiKey = Optional.of(key);
-            return this;
-        }
-
-        /**
-         * What each call gets unless it chooses; without it 60 s, or 600 s if any input is audio.
-         *
-         * @param timeout from the start of the call to its end
-         * @return this
-         */
-        public Builder timeout(Duration timeout) {
-            this.timeout = Optional.of(timeout);
-            return this;
-        }
-
-        /**
-         * Waits for a server that is not there yet, within the timeout, rather than fail.
-         *
-         * @param waitForReady whether to
-         * @return this
-         */
-        public Builder waitForReady(boolean waitForReady) {
-            this.waitForReady = waitForReady;
-            return this;
-        }
-
-        /**
-         * Calls once more, as soon as the server asks for and within the timeout, what it refused before it did any
-         * work. Nothing else is repeated, nor is an upload.
-         *
-         * @param retryOnPushback whether to; true unless chosen
-         * @return this
-         */
-        public Builder retryOnPushback(boolean retryOnPushback) {
-            this.retryOnPushback = retryOnPushback;
-            return this;
-        }
-
-        /**
-         * Makes the client.
-         *
-         * @return the client, to be closed
-         * @throws IllegalArgumentException an argument cannot be used; the message says why
-         */
-        public EmbedwireClient build() {
-            return new EmbedwireClient(
-                    new Connection(target, tls, token, upstreamApiKey, timeout, waitForReady, retryOnPushback));
-        }
+    private Terms terms(CallKind kind, Options options, Duration defaultTimeout) {
+        return connection.terms(kind, options, connection.timeout(options, defaultTimeout));
     }
 }

@@ -1,16 +1,15 @@
 package dev.embedwire;
 
 /**
- * A call or an input failed. The class says whose fault it was, {@link #failure} has all the facts.
+ * A call or an input failed. The class says which side can fix it, {@link #failure} has all the facts.
  *
- * <p>A path that cannot be read is a {@link java.io.UncheckedIOException}, and an argument that cannot be meant an
- * {@link IllegalArgumentException}: those are the client's own.
+ * <p>The client's own errors are others: a file that cannot be read is a {@link java.io.UncheckedIOException}, an
+ * invalid argument an {@link IllegalArgumentException}, and a call of a closed client an {@link IllegalStateException}.
  */
-public abstract sealed class EmbedwireException extends RuntimeException
-        permits RequestException, RefusedException, UpstreamException, GatewayException, UnreachableException {
+public abstract class EmbedwireException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
-    private final transient Failure failure;
+    private final Failure failure;
     private final String requestId;
     private final int attempts;
 
@@ -22,47 +21,27 @@ public abstract sealed class EmbedwireException extends RuntimeException
         this.attempts = attempts;
     }
 
-    /**
-     * All the facts.
-     *
-     * @return what failed, and why
-     */
+    /** {@return what failed, and why} */
     public Failure failure() {
         return failure;
     }
 
-    /**
-     * Name of the gRPC status code.
-     *
-     * @return for instance "INVALID_ARGUMENT"
-     */
+    /** {@return the name of the gRPC status code, for instance "INVALID_ARGUMENT"} */
     public String code() {
         return failure.code();
     }
 
-    /**
-     * The reason, from the closed list of the contract.
-     *
-     * @return for instance "INPUT_REJECTED"; empty where gRPC itself ended the call
-     */
+    /** {@return the reason, for instance "INPUT_REJECTED"; empty if gRPC or an intermediary ended the call} */
     public String reason() {
         return failure.reason();
     }
 
-    /**
-     * The id of the call, under which the server's log has the details.
-     *
-     * @return as it was chosen, or made by the client
-     */
+    /** {@return the id of the call; the server's log has the details under it} */
     public String requestId() {
         return requestId;
     }
 
-    /**
-     * How many upstream requests were made for the input.
-     *
-     * @return 0 if none was, or if it is not known
-     */
+    /** {@return how many upstream requests were made for the input; 0 if none, or if that is not known} */
     public int attempts() {
         return attempts;
     }

@@ -1,18 +1,12 @@
 package dev.embedwire;
 
-/** What a call tells as it arrives: a {@link Segment}, or the {@link Result} that ends an input. */
-public sealed interface Event permits Segment, Result {
-    /**
-     * Which input it belongs to.
-     *
-     * @return counted from 0 in the request
-     */
-    int inputIndex();
+/** An event of a call: a {@link Segment}, or the {@link Result} that ends an input. Later versions may add others. */
+public abstract class Event {
+    Event() {}
 
-    /**
-     * The key of that input.
-     *
-     * @return as it was given
-     */
-    String inputKey();
+    /** {@return the input that the event belongs to, counted from 0 in the request} */
+    public abstract int inputIndex();
+
+    /** {@return the key of that input, as it was given} */
+    public abstract String inputKey();
 }

@@ -1,76 +1,102 @@
 package dev.embedwire;
 
 import dev.embedwire.v1.ErrorReason;
+import dev.embedwire.v1.FieldViolation;
+import dev.embedwire.v1.QuotaViolation;
+import dev.embedwire.v1.UpstreamError;
+import io.grpc.Status;
+import java.io.Serializable;
 import java.time.Duration;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 
-/**
- * Why an input, or a call, failed.
- *
- * @param code name of the gRPC status code, for instance "INVALID_ARGUMENT"
- * @param reason from the closed list of the contract, for instance "INPUT_REJECTED"; empty where gRPC itself ended the
- *     call and does not say why
- * @param message one sentence for a developer, not meant to be parsed
- * @param violations which fields of the request are at fault; at most 20 are listed, then how many more
- * @param retryDelay how long to wait before another try; empty if waiting is not known to help
- * @param quotas which quotas were hit
- * @param upstream what the upstream said; empty if it said nothing
- * @param cause why the upstream could not be reached, or which resource the server lacks, for instance
- *     "connection_refused"; empty for all other failures; the contract lists the values
- */
-public record Failure(
-        String code,
-        String reason,
-        String message,
-        List<FieldViolation> violations,
-        Optional<Duration> retryDelay,
-        List<QuotaViolation> quotas,
-        Optional<UpstreamReply> upstream,
-        String cause) {
+/** Why an input or a call failed. */
+public final class Failure implements Serializable {
+    private static final long serialVersionUID = 1L;
     private static final int GROUP_SIZE = 100;
 
-    /**
-     * One faulty field.
-     *
-     * @param field its path in the request, for instance "inputs[2].audio.source.url"
-     * @param description what is wrong, and what to do
-     */
-    public record FieldViolation(String field, String description) {}
+    private final dev.embedwire.v1.Failure message;
 
-    /**
-     * One quota that was hit.
-     *
-     * @param subject what it counts for, for instance "modality:audio"
-     * @param description its limit, in words
-     */
-    public record QuotaViolation(String subject, String description) {}
-
-    /**
-     * What the upstream said of a failure, cut to 1 KB and without control characters.
-     *
-     * @param httpStatus status of the HTTP reply
-     * @param code the upstream's error code, for instance "parameter_invalid"; empty if it gave none
-     * @param message the upstream's message; empty if it gave none
-     * @param docsUrl where the upstream documents the error; empty if it does not say
-     * @param rateLimitHeaders the rate limit headers of the reply, with lower-case names
-     */
-    public record UpstreamReply(
-            int httpStatus, String code, String message, String docsUrl, Map<String, String> rateLimitHeaders) {}
-
-    static Failure of(String code, String reason, String message) {
-        return new Failure(code, reason, message, List.of(), Optional.empty(), List.of(), Optional.empty(), "");
+    Failure(dev.embedwire.v1.Failure message) {
+        this.message = message;
     }
 
-    /** The exception that says this; its class follows the group of the reason. */
+    /** A failure that the client itself reports. */
+    static Failure of(Status.Code code, ErrorReason reason, String message) {
+        return new Failure(dev.embedwire.v1.Failure.newBuilder()
+                .setCode(code.value())
+                .setReason(reason)
+                .setMessage(message)
+                .build());
+    }
+
+    static Duration duration(com.google.protobuf.Duration message) {
+        return Duration.ofSeconds(message.getSeconds(), message.getNanos());
+    }
+
+    dev.embedwire.v1.Failure toProto() {
+        return message;
+    }
+
+    /** {@return the name of the gRPC status code, for instance "INVALID_ARGUMENT"; the digits of an unknown one} */
+    public String code() {
+        Status.Code known = Status.fromCodeValue(message.getCode()).getCode();
+        return known.value() == message.getCode() ? known.name() : String.valueOf(message.getCode());
+    }
+
+    /**
+     * {@return the reason from the closed list of the contract, for instance "INPUT_REJECTED"; the digits of one that
+     * this client does not know; empty if gRPC or an intermediary ended the call}
+     */
+    public String reason() {
+        return switch (message.getReason()) {
+            case ERROR_REASON_UNSPECIFIED -> "";
+            case UNRECOGNIZED -> String.valueOf(message.getReasonValue());
+            default -> message.getReason().name().substring("ERROR_REASON_".length());
+        };
+    }
+
+    /** {@return one sentence for a developer; do not parse it} */
+    public String message() {
+        return message.getMessage();
+    }
+
+    /** {@return which fields of the request are at fault; at most 20 are listed, then how many more} */
+    public List<FieldViolation> violations() {
+        return message.getFieldViolationsList();
+    }
+
+    /** {@return how long to wait before another try; empty if waiting is not known to help} */
+    public Optional<Duration> retryDelay() {
+        return message.hasRetryDelay() ? Optional.of(duration(message.getRetryDelay())) : Optional.empty();
+    }
+
+    /** {@return which quotas are exhausted} */
+    public List<QuotaViolation> quotas() {
+        return message.getQuotaViolationsList();
+    }
+
+    /** {@return what the upstream reported; empty if it did not answer} */
+    public Optional<UpstreamError> upstream() {
+        return message.hasUpstreamError() ? Optional.of(message.getUpstreamError()) : Optional.empty();
+    }
+
+    /**
+     * {@return why the server could not reach the upstream, or which resource it lacks, for instance
+     * "connection_refused"; empty for all other failures; the contract lists the values}
+     */
+    public String cause() {
+        return message.getCause();
+    }
+
+    /** The exception for this failure. Its class follows the group of the reason. */
     EmbedwireException exception(String requestId, int attempts) {
-        if (reason.equals("DEADLINE_EXCEEDED")) {
+        if (message.getReason() == ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED) {
             return new DeadlineExceededException(this, requestId, attempts);
         }
-        int number = number();
-        if (number <= 0 || number >= 4 * GROUP_SIZE) {
-            return exceptionByCode(requestId, attempts);
+        int number = message.getReasonValue();
+        if (number == 0) {
+            return new TransportException(this, requestId, attempts);
         }
         return switch (number / GROUP_SIZE) {
             case 0 -> new RequestException(this, requestId, attempts);
@@ -80,32 +106,9 @@ public record Failure(
         };
     }
 
-    /** Where the reason is missing, or newer than this client, the status code tells the group. */
-    private EmbedwireException exceptionByCode(String requestId, int attempts) {
-        return switch (code) {
-            case "DEADLINE_EXCEEDED" -> new DeadlineExceededException(this, requestId, attempts);
-            case "UNAVAILABLE" -> new UnreachableException(this, requestId, attempts);
-            case "INVALID_ARGUMENT",
-                    "NOT_FOUND",
-                    "CANCELLED",
-                    "UNAUTHENTICATED",
-                    "PERMISSION_DENIED",
-                    "RESOURCE_EXHAUSTED" -> new RequestException(this, requestId, attempts);
-            default -> new GatewayException(this, requestId, attempts);
-        };
-    }
-
-    private int number() {
-        if (reason.matches("[0-9]{1,9}")) {
-            return Integer.parseInt(reason);
-        }
-        var known = ErrorReason.getDescriptor().findValueByName("ERROR_REASON_" + reason);
-        return known == null ? 0 : known.getNumber();
-    }
-
-    /** Without the message, which may quote the upstream and so the caller. */
+    /** {@return a text without the message, which may quote the upstream and so the caller} */
     @Override
     public String toString() {
-        return "Failure[" + code + ", " + (reason.isEmpty() ? "no reason" : reason) + "]";
+        return "Failure[" + code() + ", " + (reason().isEmpty() ? "no reason" : reason()) + "]";
     }
 }

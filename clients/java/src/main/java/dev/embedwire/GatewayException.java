@@ -1,6 +1,6 @@
 package dev.embedwire;
 
-/** The server failed, or answered what this client does not understand. */
+/** The server failed. */
 public final class GatewayException extends EmbedwireException {
     private static final long serialVersionUID = 1L;
 

@@ -1,48 +1,27 @@
 package dev.embedwire;
 
-import static java.util.Objects.requireNonNull;
+import dev.embedwire.v1.ImageInput;
+import dev.embedwire.v1.MediaSource;
+import java.util.Optional;
 
-/**
- * An image. Gives one segment. Which formats a model takes, {@link Model#image} says.
- *
- * @param source where its bytes are
- * @param key comes back with every event of this input; at most 256 bytes of UTF-8
- */
-public record Image(Source source, String key) implements Input {
-    /**
-     * Checks that nothing is null.
-     *
-     * @param source see above
-     * @param key see above
-     */
-    public Image {
-        requireNonNull(source, "source");
-        requireNonNull(key, "key");
+/** An image. Gives one segment. */
+public final class Image extends Input {
+    private Image(Source source, String key) {
+        super("image", Optional.of(source), key);
     }
 
-    /**
-     * An image without a key.
-     *
-     * @param source where its bytes are
-     * @return the input
-     */
+    /** An image without a key. */
     public static Image of(Source source) {
         return new Image(source, "");
     }
 
-    /**
-     * The same with a key.
-     *
-     * @param key comes back with every event of this input
-     * @return the input
-     */
+    /** The same image with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Image withKey(String key) {
-        return new Image(source, key);
+        return new Image(source().orElseThrow(), key);
     }
 
-    /** Without the key, which is the caller's own. */
     @Override
-    public String toString() {
-        return "Image[" + source + "]";
+    void write(dev.embedwire.v1.Input.Builder message, MediaSource media) {
+        message.setImage(ImageInput.newBuilder().setSource(media));
     }
 }

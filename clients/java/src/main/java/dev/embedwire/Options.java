@@ -2,111 +2,98 @@ package dev.embedwire;
 
 import static java.util.Objects.requireNonNull;
 
+import dev.embedwire.v1.VectorEncoding;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.OptionalInt;
 
-/**
- * What a single call may choose, from {@link #DEFAULT} on.
- *
- * @param timeout the deadline for everything: queueing, uploads, every attempt, the reply; empty is that of the client,
- *     and if that has none, 60 s, or 600 s if any input is audio
- * @param maxRetries the most upstream attempts that may follow a failed first one, for each input; 0 forbids retries,
- *     empty leaves it to the server; an attempt may be billed
- * @param requestId an id for the server's log and metadata; empty is a new one
- * @param chunkBytes size of the chunks in which files are uploaded
- * @param encoding how vectors travel; the values are the same
- */
-public record Options(
-        Optional<Duration> timeout,
-        OptionalInt maxRetries,
-        Optional<String> requestId,
-        int chunkBytes,
-        Encoding encoding) {
-    /** How vectors travel. */
-    public enum Encoding {
-        /** Packed, which is the cheapest to read. */
-        FLOAT32_LE,
-        /** As numbers of protobuf, as every server has them. */
-        FLOAT_VALUES
+/** The options of a single call. Each is optional. */
+public final class Options {
+    /** All options at their defaults. */
+    public static final Options DEFAULT = builder().build();
+
+    final Optional<Duration> timeout;
+    final OptionalInt maxRetries;
+    final Optional<String> requestId;
+    final int chunkBytes;
+    final VectorEncoding encoding;
+
+    private Options(Builder chosen) {
+        timeout = chosen.timeout;
+        maxRetries = chosen.maxRetries;
+        requestId = chosen.requestId;
+        chunkBytes = chosen.chunkBytes;
+        encoding = chosen.encoding;
     }
 
-    /** Nothing chosen. */
-    public static final Options DEFAULT =
-            new Options(Optional.empty(), OptionalInt.empty(), Optional.empty(), 256 << 10, Encoding.FLOAT32_LE);
+    /** {@return a builder with all options at their defaults} */
+    public static Builder builder() {
+        return new Builder();
+    }
 
-    /**
-     * Checks what is chosen.
-     *
-     * @param timeout see above
-     * @param maxRetries see above
-     * @param requestId see above
-     * @param chunkBytes see above
-     * @param encoding see above
-     * @throws IllegalArgumentException a choice cannot be meant; the message says why
-     */
-    public Options {
-        Connection.checkTimeout(timeout);
-        if (maxRetries.isPresent() && maxRetries.getAsInt() < 0) {
-            throw new IllegalArgumentException("maxRetries: must be 0 or more, got " + maxRetries.getAsInt());
+    /** Collects options. */
+    public static final class Builder {
+        private Optional<Duration> timeout = Optional.empty();
+        private OptionalInt maxRetries = OptionalInt.empty();
+        private Optional<String> requestId = Optional.empty();
+        private int chunkBytes = 256 << 10;
+        private VectorEncoding encoding = VectorEncoding.VECTOR_ENCODING_FLOAT32_LE;
+
+        private Builder() {}
+
+        /**
+         * Sets the deadline for everything: queueing, uploads, every attempt and the reply; by default that of the
+         * client, and without one 60 s, or 600 s if any input is audio.
+         */
+        public Builder timeout(Duration timeout) {
+            this.timeout = Optional.of(timeout);
+            return this;
         }
-        if (requestId.isPresent() && !requestId.get().matches("[A-Za-z0-9_.:-]{1,64}")) {
-            throw new IllegalArgumentException("requestId: must have 1 to 64 letters, digits and -_.: only");
+
+        /**
+         * Limits the upstream attempts that may follow a failed first one, for each input; 0 forbids retries, and by
+         * default the server decides. An attempt may be billed.
+         */
+        public Builder maxRetries(int maxRetries) {
+            this.maxRetries = OptionalInt.of(maxRetries);
+            return this;
         }
-        if (chunkBytes < 1 || chunkBytes > Requests.MESSAGE_BYTES) {
-            throw new IllegalArgumentException(
-                    "chunkBytes: must be 1 to " + Requests.MESSAGE_BYTES + ", got " + chunkBytes);
+
+        /** Sets the id of the call, for the server's log: 1 to 64 letters, digits and {@code -_.:}; by default new. */
+        public Builder requestId(String requestId) {
+            this.requestId = Optional.of(requestId);
+            return this;
         }
-        requireNonNull(encoding, "encoding");
-    }
 
-    /**
-     * The same with a deadline.
-     *
-     * @param timeout from the start of the call
-     * @return the options
-     */
-    public Options withTimeout(Duration timeout) {
-        return new Options(Optional.of(timeout), maxRetries, requestId, chunkBytes, encoding);
-    }
+        /** Sets the size of the chunks in which files are uploaded, 1 byte to 15 MiB; 256 KiB by default. */
+        public Builder chunkBytes(int chunkBytes) {
+            this.chunkBytes = chunkBytes;
+            return this;
+        }
 
-    /**
-     * The same with a limit of retries.
-     *
-     * @param maxRetries 0 forbids them
-     * @return the options
-     */
-    public Options withMaxRetries(int maxRetries) {
-        return new Options(timeout, OptionalInt.of(maxRetries), requestId, chunkBytes, encoding);
-    }
+        /**
+         * Sets the form in which vectors are sent; the values are the same. By default packed, which is read fastest.
+         */
+        public Builder encoding(VectorEncoding encoding) {
+            this.encoding = requireNonNull(encoding, "encoding");
+            return this;
+        }
 
-    /**
-     * The same with an id.
-     *
-     * @param requestId 1 to 64 letters, digits and {@code -_.:}
-     * @return the options
-     */
-    public Options withRequestId(String requestId) {
-        return new Options(timeout, maxRetries, Optional.of(requestId), chunkBytes, encoding);
-    }
-
-    /**
-     * The same with another size of chunks.
-     *
-     * @param chunkBytes at most 15 MiB
-     * @return the options
-     */
-    public Options withChunkBytes(int chunkBytes) {
-        return new Options(timeout, maxRetries, requestId, chunkBytes, encoding);
-    }
-
-    /**
-     * The same with another encoding of vectors.
-     *
-     * @param encoding how they travel
-     * @return the options
-     */
-    public Options withEncoding(Encoding encoding) {
-        return new Options(timeout, maxRetries, requestId, chunkBytes, encoding);
+        /**
+         * Makes the options.
+         *
+         * @throws IllegalArgumentException an option is invalid; the message says why
+         */
+        public Options build() {
+            Checks.timeout("timeout", timeout);
+            if (maxRetries.isPresent()) {
+                Checks.range("maxRetries", maxRetries.getAsInt(), 0, Integer.MAX_VALUE);
+            }
+            if (requestId.isPresent() && !requestId.get().matches("[A-Za-z0-9_.:-]{1,64}")) {
+                throw new IllegalArgumentException("requestId: must have 1 to 64 letters, digits and -_.: only");
+            }
+            Checks.range("chunkBytes", chunkBytes, 1, Request.MESSAGE_BYTES);
+            return new Options(this);
+        }
     }
 }

@@ -1,7 +1,7 @@
 package dev.embedwire;
 
-/** The caller can mend it: the request, its files, its credentials, its deadline. */
-public sealed class RequestException extends EmbedwireException permits DeadlineExceededException {
+/** The caller can fix it: the request, its files, its credentials or its deadline. */
+public class RequestException extends EmbedwireException {
     private static final long serialVersionUID = 1L;
 
     RequestException(Failure failure, String requestId, int attempts) {

@@ -2,30 +2,16 @@ package dev.embedwire;
 
 import java.util.OptionalDouble;
 
-/**
- * One vector of one input. Provisional: a failed {@link Result} of the same input voids it.
- *
- * @param inputIndex which input it belongs to, counted from 0 in the request
- * @param inputKey the key of that input
- * @param segmentIndex its position among the segments of the input, counted from 0, in the upstream's order
- * @param modality what it is a part of
- * @param vector the embedding; the array is the caller's, and compared by identity
- * @param startOffsetSec start of the window, in seconds from the beginning of the file; empty unless audio
- * @param endOffsetSec end of the window, likewise; empty unless audio, or if the upstream does not tell
- * @param embeddingOption what of the audio was embedded, in the upstream's words, for instance "audio" or
- *     "transcription"; empty unless audio, or if the upstream does not say
- */
-@SuppressWarnings("ArrayRecordComponent") // a copy for each look at a vector would be the greater surprise
-public record Segment(
-        int inputIndex,
-        String inputKey,
-        int segmentIndex,
-        Modality modality,
-        float[] vector,
-        OptionalDouble startOffsetSec,
-        OptionalDouble endOffsetSec,
-        String embeddingOption)
-        implements Event {
+/** One vector of one input. It is provisional: a failed {@link Result} of the same input makes it invalid. */
+public final class Segment extends Event {
+    private final dev.embedwire.v1.Segment message; // without its vector
+    private final float[] vector;
+
+    Segment(dev.embedwire.v1.Segment message, float[] vector) {
+        this.message = message;
+        this.vector = vector;
+    }
+
     /** What a segment is a part of. */
     public enum Modality {
         /** A text. */
@@ -38,9 +24,61 @@ public record Segment(
         UNKNOWN
     }
 
-    /** Without the key, which is the caller's own, and the vector, which is long. */
+    /** The same segment of an input at another position. */
+    Segment at(int position) {
+        return new Segment(message.toBuilder().setInputIndex(position).build(), vector);
+    }
+
+    @Override
+    public int inputIndex() {
+        return message.getInputIndex();
+    }
+
+    @Override
+    public String inputKey() {
+        return message.getInputKey();
+    }
+
+    /** {@return its position among the segments of the input, counted from 0, in the upstream's order} */
+    public int segmentIndex() {
+        return message.getSegmentIndex();
+    }
+
+    /** {@return what it is a part of} */
+    public Modality modality() {
+        return switch (message.getModalityCase()) {
+            case TEXT -> Modality.TEXT;
+            case IMAGE -> Modality.IMAGE;
+            case AUDIO -> Modality.AUDIO;
+            default -> Modality.UNKNOWN;
+        };
+    }
+
+    /** {@return the embedding; the array is not copied} */
+    public float[] vector() {
+        return vector;
+    }
+
+    /** {@return the start of the window, in seconds from the beginning of the file; empty unless it is audio} */
+    public OptionalDouble startOffsetSec() {
+        return message.hasAudio() ? OptionalDouble.of(message.getAudio().getStartOffsetSec()) : OptionalDouble.empty();
+    }
+
+    /** {@return the end of the window, likewise; empty also if the upstream does not report it} */
+    public OptionalDouble endOffsetSec() {
+        return message.getAudio().hasEndOffsetSec()
+                ? OptionalDouble.of(message.getAudio().getEndOffsetSec())
+                : OptionalDouble.empty();
+    }
+
+    /** {@return which part of the audio was embedded, for instance "transcription"; empty if that is not reported} */
+    public String embeddingOption() {
+        return message.getAudio().getEmbeddingOption();
+    }
+
+    /** {@return a text without the key, which is the caller's own, and without the vector, which is long} */
     @Override
     public String toString() {
-        return "Segment[input " + inputIndex + ", segment " + segmentIndex + ", " + modality + "]";
+        return "Segment[input " + inputIndex() + ", segment " + segmentIndex() + ", " + modality() + "]";
     }
 }

@@ -12,102 +12,96 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * Where the bytes of a file are. It is named and never guessed from a string.
+ * Where the bytes of a file are. The kind is always named, and never guessed from a string.
  *
- * <p>Files of together at most 1 MiB travel in the request; every other one, and any stream, is uploaded in chunks, and
- * then no more than a chunk of it is in memory.
+ * <p>Files of together at most 1 MiB are sent in the request. Larger files, and all streams, are uploaded in chunks,
+ * and at most one chunk of them is in memory.
  */
 public final class Source {
     private final String kind;
     private final Optional<String> url;
-    private final Measure measure;
-    private final Opener opener;
+    private final Access<OptionalLong> measure;
+    private final Access<InputStream> opener;
     private final String fileName;
     private final String mediaType;
+    private final AtomicBoolean isOpened; // shared by all copies
 
     private Source(
-            String kind, Optional<String> url, Measure measure, Opener opener, String fileName, String mediaType) {
+            String kind,
+            Optional<String> url,
+            Access<OptionalLong> measure,
+            Access<InputStream> opener,
+            String fileName,
+            String mediaType,
+            AtomicBoolean isOpened) {
         this.kind = kind;
         this.url = url;
         this.measure = measure;
         this.opener = opener;
         this.fileName = requireNonNull(fileName, "fileName");
         this.mediaType = requireNonNull(mediaType, "mediaType");
+        this.isOpened = isOpened;
+    }
+
+    private static Source of(String kind, Access<OptionalLong> measure, Access<InputStream> opener, String fileName) {
+        return new Source(kind, Optional.empty(), measure, opener, fileName, "", new AtomicBoolean());
     }
 
     /**
-     * A file that the upstream fetches; neither this client nor the server does.
-     *
-     * @param url an absolute http or https URL that leads straight to the raw file
-     * @return the source
+     * An absolute http or https URL that leads straight to the raw file. The upstream fetches it; neither this client
+     * nor the server does.
      */
     public static Source url(String url) {
-        return new Source("url", Optional.of(url), OptionalLong::empty, InputStream::nullInputStream, "", "");
+        Optional<String> found = Optional.of(url);
+        return new Source(
+                "url", found, () -> OptionalLong.of(0), InputStream::nullInputStream, "", "", new AtomicBoolean());
     }
 
     /**
-     * A local file. It is opened when its turn comes to be sent, and named as the path is.
-     *
-     * @param path where the file is
-     * @return the source
+     * A local file. It is opened when it is sent, and its name is that of the path. A pipe can be sent only once; a
+     * thread of the client waits for its writer, also after the call has ended.
      */
     public static Source path(Path path) {
         Path name = path.getFileName();
-        return new Source(
-                "path",
-                Optional.empty(),
-                () -> sizeOf(path),
-                () -> Files.newInputStream(path),
-                name == null ? "" : name.toString(),
-                "");
+        return of("path", () -> sizeOf(path), () -> Files.newInputStream(path), name == null ? "" : name.toString());
     }
 
-    /**
-     * The bytes themselves.
-     *
-     * @param data the bytes; they are not copied, so they must not change before the call is over
-     * @return the source
-     */
+    /** The bytes themselves. They are not copied, so do not change them before the call has ended. */
     public static Source data(byte[] data) {
         OptionalLong size = OptionalLong.of(data.length);
-        return new Source("data", Optional.empty(), () -> size, () -> new ByteArrayInputStream(data), "", "");
+        return of("data", () -> size, () -> new ByteArrayInputStream(data), "");
     }
 
     /**
-     * A stream, which is read to its end by a thread of the client while the call runs. It is not closed, and can be
-     * sent once.
-     *
-     * @param stream gives the bytes
-     * @return the source
+     * A stream. A thread of the client reads it to its end while the call runs, and does not close it. It can be sent
+     * only once.
      */
     public static Source stream(InputStream stream) {
         requireNonNull(stream, "stream");
-        return new Source("stream", Optional.empty(), OptionalLong::empty, () -> new Borrowed(stream), "", "");
+        return of("stream", OptionalLong::empty, () -> unclosed(stream), "");
     }
 
     /**
-     * The same with a name, which comes back as metadata.
-     *
-     * @param fileName at most 255 bytes of UTF-8 without control characters; empty is the default, that of the path
-     * @return the source
+     * The same source with a name of at most 255 bytes of UTF-8 without control characters, which comes back as
+     * metadata; if it is empty, with the name of the path.
      */
     public Source withFileName(String fileName) {
-        return new Source(kind, url, measure, opener, fileName.isEmpty() ? this.fileName : fileName, mediaType);
+        String chosen = fileName.isEmpty() ? this.fileName : fileName;
+        return new Source(kind, url, measure, opener, chosen, mediaType, isOpened);
     }
 
     /**
-     * The same with a media type.
-     *
-     * @param mediaType for instance "audio/mpeg"; empty is the default, what the name suggests
-     * @return the source
+     * The same source with a media type, for instance "audio/mpeg"; if it is empty, with the type that the name
+     * suggests.
      */
     public Source withMediaType(String mediaType) {
-        return new Source(kind, url, measure, opener, fileName, mediaType);
+        return new Source(kind, url, measure, opener, fileName, mediaType, isOpened);
     }
 
-    /** Only the kind: names and content are the caller's own. */
+    /** {@return only the kind: names and content are the caller's own} */
     @Override
     public String toString() {
         return kind;
@@ -126,13 +120,23 @@ public final class Source {
         return !mediaType.isEmpty() || guessed == null ? mediaType : guessed;
     }
 
-    /** How many bytes there are; empty if that cannot be known before they are read. */
+    /** The number of bytes that are sent; empty if it is not known before they are read. Then they can be read once. */
     OptionalLong size() throws IOException {
-        return measure.size();
+        return measure.get();
+    }
+
+    /** Whether it was opened, so that bytes may have been read. */
+    boolean isOpened() {
+        return isOpened.get();
+    }
+
+    /** Marks it as opened; by the caller of `open`, which may have to do that under its own lock. */
+    void markOpened() {
+        isOpened.set(true);
     }
 
     InputStream open() throws IOException {
-        return opener.open();
+        return opener.get();
     }
 
     private static OptionalLong sizeOf(Path path) throws IOException {
@@ -143,23 +147,15 @@ public final class Source {
         return Files.isRegularFile(path) ? OptionalLong.of(size) : OptionalLong.empty(); // a pipe has no size
     }
 
-    private interface Measure {
-        OptionalLong size() throws IOException;
+    /** The caller closes it. */
+    private static InputStream unclosed(InputStream stream) {
+        return new FilterInputStream(stream) {
+            @Override
+            public void close() {}
+        };
     }
 
-    private interface Opener {
-        InputStream open() throws IOException;
-    }
-
-    /** Leaves the caller's stream open. */
-    private static final class Borrowed extends FilterInputStream {
-        Borrowed(InputStream stream) {
-            super(stream);
-        }
-
-        @Override
-        public void close() {
-            // it is not ours
-        }
+    private interface Access<T> {
+        T get() throws IOException;
     }
 }

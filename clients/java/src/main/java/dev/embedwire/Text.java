@@ -2,72 +2,45 @@ package dev.embedwire;
 
 import static java.util.Objects.requireNonNull;
 
-/**
- * A text. Gives one segment.
- *
- * @param value the text; not empty, at most 64 KiB of UTF-8 unless the server says otherwise
- * @param key comes back with every event of this input; at most 256 bytes of UTF-8
- * @param truncate what to do with a text of more tokens than the model reads
- */
-public record Text(String value, String key, Truncate truncate) implements Input {
-    /** Which end of a too long text is cut off. {@link Model.TextSupport#truncates} lists what a model can do. */
-    public enum Truncate {
-        /** What the upstream does by itself. */
-        DEFAULT,
-        /** Neither: a too long text fails. */
-        NONE,
-        /** The start is cut off. */
-        START,
-        /** The end is cut off. */
-        END
+import dev.embedwire.v1.MediaSource;
+import dev.embedwire.v1.TextInput;
+import dev.embedwire.v1.Truncate;
+import java.nio.charset.StandardCharsets;
+import java.util.Optional;
+
+/** A text. Gives one segment. */
+public final class Text extends Input {
+    private final String value;
+    private final Truncate truncate;
+
+    private Text(String value, String key, Truncate truncate) {
+        super("text", Optional.empty(), key);
+        this.value = requireNonNull(value, "value");
+        this.truncate = requireNonNull(truncate, "truncate");
     }
 
-    /**
-     * Checks that nothing is null.
-     *
-     * @param value see above
-     * @param key see above
-     * @param truncate see above
-     */
-    public Text {
-        requireNonNull(value, "value");
-        requireNonNull(key, "key");
-        requireNonNull(truncate, "truncate");
-    }
-
-    /**
-     * A text without a key.
-     *
-     * @param value the text
-     * @return the input
-     */
+    /** A text without a key: not empty, at most 64 KiB of UTF-8 unless the server is configured otherwise. */
     public static Text of(String value) {
-        return new Text(value, "", Truncate.DEFAULT);
+        return new Text(value, "", Truncate.TRUNCATE_UNSPECIFIED);
     }
 
-    /**
-     * The same with a key.
-     *
-     * @param key comes back with every event of this input
-     * @return the input
-     */
+    /** The same text with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
     public Text withKey(String key) {
         return new Text(value, key, truncate);
     }
 
-    /**
-     * The same with a choice of what is cut off.
-     *
-     * @param truncate which end
-     * @return the input
-     */
+    /** The same text with a choice of which end is cut off if it has more tokens than the model reads. */
     public Text withTruncate(Truncate truncate) {
-        return new Text(value, key, truncate);
+        return new Text(value, key(), truncate);
     }
 
-    /** Without content, which is the caller's own. */
+    /** The length of the text in bytes of UTF-8. */
+    int bytes() {
+        return value.getBytes(StandardCharsets.UTF_8).length;
+    }
+
     @Override
-    public String toString() {
-        return "Text[...]";
+    void write(dev.embedwire.v1.Input.Builder message, MediaSource media) {
+        message.setText(TextInput.newBuilder().setValue(value).setTruncate(truncate));
     }
 }

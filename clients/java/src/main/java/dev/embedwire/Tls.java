@@ -33,33 +33,20 @@ public final class Tls {
         this.serverName = serverName;
     }
 
-    /**
-     * The same with roots of your own.
-     *
-     * @param certificates whom to trust, in place of those that Java trusts
-     * @return how to speak TLS
-     */
+    /** The same settings with the authorities to trust, in place of those that Java trusts. */
     public Tls withRootCertificates(byte[] certificates) {
         return new Tls(Optional.of(certificates), certificateChain, privateKey, serverName);
     }
 
     /**
-     * The same with a certificate of this client, for mutual TLS.
-     *
-     * @param chain this client's certificate, and those between it and a root
-     * @param key the key of that certificate, without a password
-     * @return how to speak TLS
+     * The same settings with a certificate of this client, for mutual TLS: the certificate with those between it and a
+     * root, and its key without a password.
      */
     public Tls withClientCertificate(byte[] chain, byte[] key) {
         return new Tls(rootCertificates, Optional.of(chain), Optional.of(key), serverName);
     }
 
-    /**
-     * The same with another name.
-     *
-     * @param name what the server's certificate must be for, in place of the host of the target
-     * @return how to speak TLS
-     */
+    /** The same settings with the name that the server's certificate must have, in place of the host of the target. */
     public Tls withServerName(String name) {
         return new Tls(rootCertificates, certificateChain, privateKey, Optional.of(name));
     }

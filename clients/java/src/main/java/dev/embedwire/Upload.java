@@ -4,92 +4,135 @@ import com.google.protobuf.ByteString;
 import com.google.protobuf.UnsafeByteOperations;
 import dev.embedwire.v1.CreateEmbeddingFromUploadRequest;
 import dev.embedwire.v1.UploadChunk;
+import io.grpc.ClientCall;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
+import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 
-/**
- * Writes an upload in its own thread: the request, then the chunks of each file. The exception of a file is kept for
- * the reader of the responses, and cancels the call.
- */
-final class Upload implements Runnable {
-    private final Call<CreateEmbeddingFromUploadRequest, ?> call;
-    private final Requests.Plan plan;
+/** Sends an upload in its own thread, since files block: the request, then the chunks of each file. */
+final class Upload implements Sender<CreateEmbeddingFromUploadRequest> {
+    private final Request request;
     private final int chunkBytes;
     private final Set<Integer> answered = ConcurrentHashMap.newKeySet();
-    private volatile Optional<RuntimeException> failure = Optional.empty();
+    private final Thread thread = new Thread(this::run, "embedwire-upload");
+    private ClientCall<CreateEmbeddingFromUploadRequest, ?> call;
+    private Consumer<RuntimeException> failed;
+    private boolean isOver;
 
-    Upload(Call<CreateEmbeddingFromUploadRequest, ?> call, Requests.Plan plan, int chunkBytes) {
-        this.call = call;
-        this.plan = plan;
+    Upload(Request request, int chunkBytes) {
+        this.request = request;
         this.chunkBytes = chunkBytes;
-    }
-
-    /** Sends no more of this file: its input has a result, so the rest would be discarded. */
-    void answered(int index) {
-        answered.add(index);
-    }
-
-    /** Why a file could not be read. */
-    Optional<RuntimeException> failure() {
-        return failure;
-    }
-
-    void start() {
-        var thread = new Thread(this, "embedwire-upload");
         thread.setDaemon(true);
+    }
+
+    /** Sends no more of the files whose inputs have a result: the server would discard the rest. */
+    List<Event> seen(List<Event> events) {
+        events.stream().filter(Result.class::isInstance).forEach(event -> answered.add(event.inputIndex()));
+        return events;
+    }
+
+    @Override
+    public void send(ClientCall<CreateEmbeddingFromUploadRequest, ?> call, Consumer<RuntimeException> failed) {
+        this.call = call;
+        this.failed = failed;
         thread.start();
     }
 
     @Override
-    public void run() {
+    public synchronized void ready() {
+        notifyAll();
+    }
+
+    /** No file is opened after that. The interrupt ends reads that can be interrupted. */
+    @Override
+    public synchronized void stop() {
+        isOver = true;
+        notifyAll();
+        thread.interrupt();
+    }
+
+    private void run() {
         try {
-            if (write()) {
-                call.finish();
+            if (write(CreateEmbeddingFromUploadRequest.newBuilder().setRequest(request.message())) && writeFiles()) {
+                finish();
             }
-        } catch (IOException error) {
-            fail(new UncheckedIOException(error));
         } catch (RuntimeException error) {
             fail(error);
         } catch (InterruptedException error) {
-            call.cancel(); // only a stream of the caller can interrupt
+            fail(StatusDetails.interrupted(""));
         }
     }
 
+    /** Reports an error, unless it is a consequence of `stop`. */
     private void fail(RuntimeException error) {
-        failure = Optional.of(error);
-        call.cancel();
+        boolean wasStopped;
+        synchronized (this) {
+            wasStopped = isOver;
+        }
+        if (!wasStopped) {
+            failed.accept(error);
+        }
     }
 
-    private boolean write() throws IOException, InterruptedException {
-        boolean goesOn = call.write(CreateEmbeddingFromUploadRequest.newBuilder()
-                .setRequest(plan.request())
-                .build());
-        for (Map.Entry<Integer, Source> file : plan.uploads().entrySet()) {
-            goesOn = goesOn && write(file.getKey(), file.getValue());
+    private boolean writeFiles() throws InterruptedException {
+        for (Map.Entry<Integer, Input> file : request.uploads().entrySet()) {
+            try {
+                if (!write(file.getKey(), file.getValue().source().orElseThrow())) {
+                    return false;
+                }
+            } catch (IOException | RuntimeException | Error error) { // of the file, or of the caller's stream
+                throw Unreadable.exception(file.getKey(), file.getValue(), error);
+            }
         }
-        return goesOn;
+        return true;
     }
 
     private boolean write(int index, Source source) throws IOException, InterruptedException {
+        if (!mayOpen(source)) {
+            return false;
+        }
         try (InputStream content = source.open()) {
             byte[] data = content.readNBytes(chunkBytes);
             while (data.length > 0 && !answered.contains(index)) {
-                if (!call.write(chunk(index, UnsafeByteOperations.unsafeWrap(data), false))) {
+                if (!write(chunk(index, UnsafeByteOperations.unsafeWrap(data), false))) {
                     return false;
                 }
                 data = content.readNBytes(chunkBytes);
             }
         }
-        return call.write(chunk(index, ByteString.EMPTY, true));
+        return write(chunk(index, ByteString.EMPTY, true));
     }
 
-    private static CreateEmbeddingFromUploadRequest chunk(int index, ByteString data, boolean last) {
+    private synchronized boolean mayOpen(Source source) {
+        if (!isOver) {
+            source.markOpened();
+        }
+        return !isOver;
+    }
+
+    /** Sends a message when the transport accepts it; false if nothing more is wanted. */
+    private synchronized boolean write(CreateEmbeddingFromUploadRequest.Builder message) throws InterruptedException {
+        while (!isOver && !call.isReady()) {
+            wait();
+        }
+        if (!isOver) {
+            call.sendMessage(message.build());
+        }
+        return !isOver;
+    }
+
+    private synchronized void finish() {
+        if (!isOver) {
+            call.halfClose();
+        }
+    }
+
+    private static CreateEmbeddingFromUploadRequest.Builder chunk(int index, ByteString data, boolean last) {
         var chunk = UploadChunk.newBuilder().setInputIndex(index).setData(data).setLast(last);
-        return CreateEmbeddingFromUploadRequest.newBuilder().setChunk(chunk).build();
+        return CreateEmbeddingFromUploadRequest.newBuilder().setChunk(chunk);
     }
 }

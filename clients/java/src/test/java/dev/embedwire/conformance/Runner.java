@@ -14,13 +14,20 @@ import dev.embedwire.EventStream;
 import dev.embedwire.Failure;
 import dev.embedwire.Image;
 import dev.embedwire.Input;
-import dev.embedwire.Model;
+import dev.embedwire.MapOptions;
 import dev.embedwire.Options;
 import dev.embedwire.Result;
 import dev.embedwire.Segment;
 import dev.embedwire.Source;
 import dev.embedwire.Text;
 import dev.embedwire.Tls;
+import dev.embedwire.v1.AudioSupport;
+import dev.embedwire.v1.ImageSupport;
+import dev.embedwire.v1.Model;
+import dev.embedwire.v1.TextSupport;
+import dev.embedwire.v1.Truncate;
+import dev.embedwire.v1.UpstreamError;
+import dev.embedwire.v1.VectorEncoding;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
@@ -96,18 +103,37 @@ final class Runner {
                 stream(client, model, inputs);
                 return;
             }
-            List<Embedding> embeddings = call.equals("embed")
-                    ? client.embed(model, inputs, options())
-                    : client.embedUnary(model, inputs, options());
-            for (Embedding embedding : embeddings) {
-                embedding.segments().forEach(segment -> events.add(event(segment)));
-                events.add(event(embedding.result()));
+            if (call.equals("map")) {
+                map(client, model, inputs);
+                return;
             }
+            client.embed(model, inputs, options()).forEach(this::add);
         } finally {
             for (InputStream stream : opened) {
                 stream.close();
             }
         }
+    }
+
+    private void map(EmbedwireClient client, String model, List<Input> inputs) {
+        var options = MapOptions.builder();
+        Optional<JsonObject> chosen = optional(job, "map").map(JsonElement::getAsJsonObject);
+        chosen.flatMap(map -> optional(map, "inputs_per_call"))
+                .ifPresent(value -> options.inputsPerCall(value.getAsInt()));
+        chosen.flatMap(map -> optional(map, "concurrent_calls"))
+                .ifPresent(value -> options.concurrentCalls(value.getAsInt()));
+        chosen.flatMap(map -> optional(map, "run_timeout"))
+                .ifPresent(value -> options.runTimeout(duration(value.getAsDouble())));
+        chosen.flatMap(map -> optional(map, "count_waits"))
+                .ifPresent(value -> options.countWaits(value.getAsBoolean()));
+        try (var embeddings = client.map(model, inputs, options.call(options()).build())) {
+            embeddings.forEachRemaining(this::add);
+        }
+    }
+
+    private void add(Embedding embedding) {
+        embedding.segments().forEach(segment -> events.add(event(segment)));
+        events.add(event(embedding.result()));
     }
 
     private void stream(EmbedwireClient client, String model, List<Input> inputs) {
@@ -133,6 +159,7 @@ final class Runner {
         optional(job, "token").ifPresent(value -> builder.token(value.getAsString()));
         optional(job, "upstream_api_key").ifPresent(value -> builder.upstreamApiKey(value.getAsString()));
         optional(job, "timeout").ifPresent(value -> builder.timeout(duration(value.getAsDouble())));
+        optional(job, "channels").ifPresent(value -> builder.channels(value.getAsInt()));
         return builder.waitForReady(job.get("wait_for_ready").getAsBoolean()).build();
     }
 
@@ -153,41 +180,34 @@ final class Runner {
     }
 
     private Options options() {
-        Options options = Options.DEFAULT;
-        if (optional(job, "max_retries").isPresent()) {
-            options = options.withMaxRetries(job.get("max_retries").getAsInt());
-        }
-        if (optional(job, "request_id").isPresent()) {
-            options = options.withRequestId(job.get("request_id").getAsString());
-        }
-        if (optional(job, "encoding").isPresent()) {
-            options = options.withEncoding(
-                    Options.Encoding.valueOf(job.get("encoding").getAsString().toUpperCase(Locale.ROOT)));
-        }
-        return options;
+        var options = Options.builder();
+        optional(job, "max_retries").ifPresent(value -> options.maxRetries(value.getAsInt()));
+        optional(job, "request_id").ifPresent(value -> options.requestId(value.getAsString()));
+        optional(job, "encoding")
+                .map(value -> value.getAsString().toUpperCase(Locale.ROOT))
+                .ifPresent(value -> options.encoding(VectorEncoding.valueOf("VECTOR_ENCODING_" + value)));
+        return options.build();
     }
 
     private static Input input(JsonObject spec, List<InputStream> opened) throws IOException {
         String key = spec.get("key").getAsString();
         if (spec.get("kind").getAsString().equals("text")) {
             Optional<String> truncate = optional(spec, "truncate").map(JsonElement::getAsString);
-            return new Text(
-                    spec.get("value").getAsString(),
-                    key,
-                    truncate.map(value -> Text.Truncate.valueOf(value.toUpperCase(Locale.ROOT)))
-                            .orElse(Text.Truncate.DEFAULT));
+            return Text.of(spec.get("value").getAsString())
+                    .withKey(key)
+                    .withTruncate(truncate.map(value -> Truncate.valueOf("TRUNCATE_" + value.toUpperCase(Locale.ROOT)))
+                            .orElse(Truncate.TRUNCATE_UNSPECIFIED));
         }
         Source source = source(spec, opened)
                 .withFileName(spec.get("file_name").getAsString())
                 .withMediaType(spec.get("media_type").getAsString());
         if (spec.get("kind").getAsString().equals("image")) {
-            return new Image(source, key);
+            return Image.of(source).withKey(key);
         }
-        Optional<JsonElement> offset = optional(spec, "start_offset_sec");
-        return new Audio(
-                source,
-                key,
-                offset.isPresent() ? OptionalDouble.of(offset.get().getAsDouble()) : OptionalDouble.empty());
+        Audio audio = Audio.of(source).withKey(key);
+        return optional(spec, "start_offset_sec")
+                .map(offset -> audio.withStartOffsetSec(offset.getAsDouble()))
+                .orElse(audio);
     }
 
     private static Source source(JsonObject spec, List<InputStream> opened) throws IOException {
@@ -244,11 +264,13 @@ final class Runner {
         found.addProperty("code", failure.code());
         found.addProperty("reason", failure.reason());
         found.addProperty("message", failure.message());
-        found.add("violations", array(failure.violations(), each -> pair("field", each.field(), each.description())));
+        found.add(
+                "violations",
+                array(failure.violations(), each -> pair("field", each.getField(), each.getDescription())));
         found.addProperty(
                 "retry_delay",
                 failure.retryDelay().map(delay -> delay.toNanos() / 1e9).orElse(null));
-        found.add("quotas", array(failure.quotas(), each -> pair("subject", each.subject(), each.description())));
+        found.add("quotas", array(failure.quotas(), each -> pair("subject", each.getSubject(), each.getDescription())));
         found.add("upstream", failure.upstream().map(Runner::upstream).orElse(null));
         found.addProperty("cause", failure.cause());
         return found;
@@ -261,14 +283,14 @@ final class Runner {
         return found;
     }
 
-    private static JsonObject upstream(Failure.UpstreamReply said) {
+    private static JsonObject upstream(UpstreamError said) {
         var found = new JsonObject();
-        found.addProperty("http_status", said.httpStatus());
-        found.addProperty("code", said.code());
-        found.addProperty("message", said.message());
-        found.addProperty("docs_url", said.docsUrl());
+        found.addProperty("http_status", said.getHttpStatus());
+        found.addProperty("code", said.getCode());
+        found.addProperty("message", said.getMessage());
+        found.addProperty("docs_url", said.getDocsUrl());
         var headers = new JsonObject();
-        said.rateLimitHeaders().forEach(headers::addProperty);
+        said.getRateLimitHeadersMap().forEach(headers::addProperty);
         found.add("rate_limit_headers", headers);
         return found;
     }
@@ -299,43 +321,44 @@ final class Runner {
 
     private static JsonObject model(Model model) {
         var found = new JsonObject();
-        found.addProperty("name", model.name());
-        found.add("aliases", strings(model.aliases()));
-        found.addProperty("dimensions", model.dimensions());
-        found.add("text", model.text().map(Runner::text).orElse(null));
-        found.add("image", model.image().map(Runner::image).orElse(null));
-        found.add("audio", model.audio().map(Runner::audio).orElse(null));
+        found.addProperty("name", model.getName());
+        found.add("aliases", strings(model.getAliasesList()));
+        found.addProperty("dimensions", model.getDimensions());
+        found.add("text", model.hasText() ? text(model.getText()) : null);
+        found.add("image", model.hasImage() ? image(model.getImage()) : null);
+        found.add("audio", model.hasAudio() ? audio(model.getAudio()) : null);
         return found;
     }
 
-    private static JsonObject text(Model.TextSupport text) {
+    private static JsonObject text(TextSupport text) {
         var found = new JsonObject();
-        found.addProperty("max_tokens", text.maxTokens());
+        found.addProperty("max_tokens", text.getMaxTokens());
         found.add(
                 "truncates",
-                strings(text.truncates().stream()
-                        .map(each -> each.name().toLowerCase(Locale.ROOT))
+                strings(text.getTruncatesList().stream()
+                        .filter(each -> each != Truncate.UNRECOGNIZED && each != Truncate.TRUNCATE_UNSPECIFIED)
+                        .map(each -> each.name().substring("TRUNCATE_".length()).toLowerCase(Locale.ROOT))
                         .toList()));
-        found.addProperty("max_bytes", text.maxBytes());
+        found.addProperty("max_bytes", text.getMaxBytes());
         return found;
     }
 
-    private static JsonObject image(Model.ImageSupport image) {
+    private static JsonObject image(ImageSupport image) {
         var found = new JsonObject();
-        found.add("media_types", strings(image.mediaTypes()));
-        found.addProperty("max_bytes", image.maxBytes());
-        found.addProperty("min_side_px", image.minSidePx());
+        found.add("media_types", strings(image.getMediaTypesList()));
+        found.addProperty("max_bytes", image.getMaxBytes());
+        found.addProperty("min_side_px", image.getMinSidePx());
         return found;
     }
 
-    private static JsonObject audio(Model.AudioSupport audio) {
+    private static JsonObject audio(AudioSupport audio) {
         var found = new JsonObject();
-        found.add("media_types", strings(audio.mediaTypes()));
-        found.addProperty("max_bytes", audio.maxBytes());
+        found.add("media_types", strings(audio.getMediaTypesList()));
+        found.addProperty("max_bytes", audio.getMaxBytes());
         return found;
     }
 
-    private static JsonArray strings(List<String> values) {
+    private static JsonArray strings(Iterable<String> values) {
         var found = new JsonArray();
         values.forEach(found::add);
         return found;

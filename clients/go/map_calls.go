@@ -1,0 +1,208 @@
+package embedwire
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+)
+
+// How long a source that may be read again is waited for until its earlier read is over.
+const sourcePatience = time.Second
+
+// A sending is one call of a run.
+type sending struct {
+	run        *run
+	items      []*item // its inputs
+	began      time.Time
+	isAnswered bool // whether the server has worked on the call, whatever its answer is
+	rejections []rejection
+	again      []*item // those of its inputs that are to be sent again
+}
+
+// isAnswered reports whether a call ended OK or with a failure that the server reported after it has worked on the call.
+func isAnswered(err error) bool {
+	var failed *Error
+	return err == nil || errors.As(err, &failed) && failed.Reason != "" && failed.Reason != "CANCELLED" && !errors.Is(err, ErrDeadlineExceeded)
+}
+
+// do makes the call. Afterwards each of its inputs has ended, or is in again.
+func (s *sending) do() {
+	defer func() { s.again = s.open() }()
+	planned, err := s.plan()
+	if err == nil && len(s.items) == 0 {
+		return
+	}
+	if err == nil {
+		err = s.call(planned)
+		s.isAnswered = isAnswered(err)
+	}
+	if s.run.ctx.Err() != nil || s.run.client.connections.isClosed() { // the run is over
+		return
+	}
+	s.judge(err, planned.requestID)
+	for _, upload := range planned.uploads {
+		if item := s.items[upload.index]; !item.isEnded && !s.isRepeatable(planned.stopped, upload) {
+			s.run.fail(item, cmp.Or(item.failure, broken(planned.requestID, "the file cannot be sent again")))
+		}
+	}
+}
+
+// plan encodes the inputs. Those that cannot be encoded end here. The end of the run does not wait for files.
+func (s *sending) plan() (*plan, error) {
+	planned, err := s.run.client.newPlan(s.run.model)
+	if err != nil {
+		return nil, err
+	}
+	encoded := make(chan map[*item]error, 1)
+	go func() {
+		faults := map[*item]error{}
+		for _, item := range s.items {
+			if err := planned.add(item.input, item.file); err != nil {
+				faults[item] = err
+			}
+		}
+		encoded <- faults
+	}()
+	select {
+	case faults := <-encoded:
+		for item, err := range faults {
+			s.run.fail(item, unusable(item, err))
+		}
+		s.items = s.open()
+		return planned, nil
+	case <-s.run.ctx.Done():
+		return nil, s.run.ctx.Err()
+	}
+}
+
+// call hands out the embedding of each input with a result.
+func (s *sending) call(planned *plan) error {
+	ctx, stop := context.WithDeadline(s.run.ctx, s.deadline(planned))
+	defer stop()
+	for _, item := range s.items {
+		item.failure = nil
+	}
+	collected := make([]Embedding, len(s.items))
+	for event, err := range s.run.client.events(ctx, planned) {
+		if err == nil {
+			err = collect(collected, event, planned.requestID)
+		}
+		if err != nil {
+			return err
+		}
+		if result, ok := event.(*Result); ok {
+			s.settle(s.items[result.InputIndex], collected[result.InputIndex])
+		}
+	}
+	return nil
+}
+
+// deadline is that of the call. With counted waits, all its inputs were first sent at the same time.
+func (s *sending) deadline(planned *plan) time.Time {
+	deadline := time.Now().Add(s.run.client.timeoutOf(planned.request))
+	if !s.run.countWaits {
+		return deadline
+	}
+	for _, item := range s.items {
+		if item.deadline.IsZero() {
+			item.deadline = deadline
+		}
+	}
+	return s.items[0].deadline
+}
+
+// settle ends an input that has a result, unless that is a rejection.
+func (s *sending) settle(item *item, embedding Embedding) {
+	if item.isEnded || item.failure != nil { // the contract allows one result
+		return
+	}
+	failure, isFailed := embedding.Result.Err.(*Error)
+	if isFailed {
+		failure = s.renumbered(failure)
+		embedding.Result.Err = failure
+	}
+	if isFailed && isRejection(failure) {
+		s.reject(failure, item)
+		return
+	}
+	s.run.finish(item, embedding)
+}
+
+// judge decides what becomes of the inputs without a result, by how the call ended.
+func (s *sending) judge(err error, requestID string) {
+	var failure *Error
+	var unreadable *fileError
+	switch {
+	case err == nil:
+		failure = broken(requestID, "the server ended the call without a result for this input")
+	case errors.As(err, &unreadable): // the others are sent again
+		item := s.items[unreadable.index]
+		s.run.fail(item, unusable(item, unreadable.error))
+		return
+	case errors.As(err, &failure):
+		if s.isSentAgain(failure) {
+			return
+		}
+		failure = s.renumbered(failure)
+	}
+	for _, item := range s.open() {
+		if item.failure == nil {
+			s.run.fail(item, failure)
+		}
+	}
+}
+
+// isSentAgain tells whether inputs without a result are sent again after this failure of the call, all or some of them.
+func (s *sending) isSentAgain(failure *Error) bool {
+	switch {
+	case isRejection(failure):
+		s.reject(s.renumbered(failure), s.open()...)
+		return true
+	case len(s.items) == 1:
+		return false
+	case failure.Reason == rateLimited: // the call is larger than a limit: two halves
+		open := s.open()
+		for _, item := range open {
+			item.most = (len(open) + 1) / 2
+		}
+		return true
+	}
+	return failure.Kind == ErrRequest && s.blame(failure)
+}
+
+// reject notes that inputs are to be sent again.
+func (s *sending) reject(failure *Error, items ...*item) {
+	s.rejections = append(s.rejections, newRejection(failure, time.Now()))
+	for _, item := range items {
+		if item.failure == nil {
+			item.failure = failure
+		}
+	}
+}
+
+// open are the inputs that have not ended.
+func (s *sending) open() (found []*item) {
+	for _, item := range s.items {
+		if !item.isEnded {
+			found = append(found, item)
+		}
+	}
+	return found
+}
+
+// isRepeatable tells whether a file can be sent again. One that can be read once only cannot if it was read from; nor
+// can one that the earlier call may still read from, since that read would get a part of what is sent again.
+func (s *sending) isRepeatable(stopped <-chan struct{}, upload *upload) bool {
+	if stopped == nil { // the call failed before it read anything
+		return true
+	}
+	select {
+	case <-stopped:
+		return !upload.isBegun || upload.isSized || upload.file.rewind()
+	case <-s.run.ctx.Done(): // nothing is sent again
+		return true
+	case <-time.After(sourcePatience):
+		return false
+	}
+}

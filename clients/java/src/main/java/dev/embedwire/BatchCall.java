@@ -1,0 +1,159 @@
+package dev.embedwire;
+
+import dev.embedwire.v1.ErrorReason;
+import dev.embedwire.v1.Failure;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import java.util.concurrent.Flow;
+
+/** One call of a run. It decides what becomes of each of its inputs: an embedding, or a further sending. */
+final class BatchCall implements Flow.Subscriber<Event> {
+    private final MapRun run;
+    private final Batch batch;
+    private final String requestId;
+    private final long sentAt;
+    private final Collector collector = new Collector();
+    private final Map<Integer, MapInput> pending = new TreeMap<>();
+    private final List<MapInput> sentAgain = new ArrayList<>();
+    private Rejection rejection = Rejection.NONE;
+    private Optional<Flow.Subscription> call = Optional.empty();
+    private boolean isCancelled;
+
+    BatchCall(MapRun run, Batch batch, String requestId, long sentAt) {
+        this.run = run;
+        this.batch = batch;
+        this.requestId = requestId;
+        this.sentAt = sentAt;
+        for (int index = 0; index < batch.inputs().size(); index++) {
+            pending.put(index, batch.inputs().get(index));
+        }
+    }
+
+    long sentAt() {
+        return sentAt;
+    }
+
+    synchronized void cancel() {
+        isCancelled = true;
+        call.ifPresent(Flow.Subscription::cancel);
+    }
+
+    @Override
+    public void onSubscribe(Flow.Subscription subscription) {
+        synchronized (this) {
+            call = Optional.of(subscription);
+            if (isCancelled) {
+                subscription.cancel();
+            }
+        }
+        subscription.request(Long.MAX_VALUE);
+    }
+
+    @Override
+    public void onNext(Event event) {
+        collector.add(event).ifPresent(this::ended);
+    }
+
+    @Override
+    public void onComplete() {
+        pending.values().forEach(input -> fail(input, MapFailures.missing(), 0));
+        finish(true, new ArrayList<>());
+    }
+
+    @Override
+    public void onError(Throwable error) {
+        List<Batch> again = new ArrayList<>();
+        boolean isAnswered = false;
+        if (error instanceof EmbedwireException failed) {
+            isAnswered = isAnswered(failed.failure().toProto().getReason());
+            again.addAll(failed(failed.failure().toProto(), failed.attempts()));
+        } else if (error instanceof UncheckedIOException unreadable) {
+            pending.values().forEach(input -> fail(input, MapFailures.unreadable(input, unreadable), 0));
+        } else { // an interceptor has thrown it, or the client is closed
+            run.stop(error);
+        }
+        finish(isAnswered, again);
+    }
+
+    private void finish(boolean isAnswered, List<Batch> again) {
+        if (!sentAgain.isEmpty()) {
+            again.add(new Batch(sentAgain, batch.deadline()));
+        }
+        run.ended(this, isAnswered, rejection, again);
+    }
+
+    private void ended(Embedding embedding) {
+        MapInput input = pending.remove(embedding.result().inputIndex());
+        if (input == null) {
+            return; // a second result of one input
+        }
+        var result = embedding.result().toProto().toBuilder().setInputIndex(input.position());
+        if (result.hasFailure()) {
+            result.setFailure(MapFailures.renamed(result.getFailure(), batch.inputs()));
+            if (isSentAgain(input, result.getFailure())) {
+                return;
+            }
+        }
+        run.deliver(new Embedding(
+                new Result(result.build(), requestId),
+                embedding.segments().stream()
+                        .map(each -> each.at(input.position()))
+                        .toList()));
+    }
+
+    /** Ends the inputs without a result, since the call failed. Returns batches that are sent again. */
+    private List<Batch> failed(Failure failure, int attempts) {
+        List<MapInput> left = List.copyOf(pending.values());
+        if (isTooLarge(failure) && left.size() > 1) {
+            int half = left.size() / 2;
+            return List.of(
+                    new Batch(left.subList(half, left.size()), batch.deadline()),
+                    new Batch(left.subList(0, half), batch.deadline()));
+        }
+        var renamed = MapFailures.renamed(failure, batch.inputs());
+        var named =
+                batch.inputs().size() > 1 ? MapFailures.ofNamed(failure, batch.inputs()) : Map.<Integer, Failure>of();
+        pending.forEach((index, input) -> {
+            if (named.isEmpty()) {
+                if (!isSentAgain(input, renamed)) {
+                    fail(input, renamed, attempts);
+                }
+            } else if (named.containsKey(index)) {
+                fail(input, named.get(index), attempts);
+            } else {
+                sentAgain.add(input);
+            }
+        });
+        return List.of();
+    }
+
+    /** Whether the server rejected an input that can be sent again. */
+    private boolean isSentAgain(MapInput input, Failure failure) {
+        if (!Rejection.isOne(failure)) {
+            return false;
+        }
+        rejection = rejection.and(failure);
+        return !input.isSpent() && sentAgain.add(input);
+    }
+
+    private void fail(MapInput input, Failure failure, int attempts) {
+        run.deliver(MapFailures.embedding(input, failure, attempts, requestId));
+    }
+
+    /** Whether the server has worked on a call that failed. A call that gRPC itself ended has no other reason. */
+    static boolean isAnswered(ErrorReason reason) {
+        return switch (reason) {
+            case ERROR_REASON_UNSPECIFIED, ERROR_REASON_DEADLINE_EXCEEDED, ERROR_REASON_CANCELLED -> false;
+            case ERROR_REASON_OVERLOADED, ERROR_REASON_RATE_LIMITED, ERROR_REASON_DRAINING -> false;
+            default -> true;
+        };
+    }
+
+    private static boolean isTooLarge(Failure failure) {
+        return failure.getReason() == ErrorReason.ERROR_REASON_RATE_LIMITED && !Rejection.isOne(failure);
+    }
+}

@@ -1,0 +1,88 @@
+"""One call of a run: which of its inputs have ended, and how, and which are to be sent again."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from embedwire.errors import EmbedwireError, Failure
+from embedwire.map import failures
+from embedwire.map.batches import Item
+from embedwire.map.pacing import is_rejection, is_too_large
+from embedwire.results import Embedding
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Call:
+    """One call of a run.
+
+    Attributes:
+        items: its inputs.
+        options: the arguments of `CallOptions`.
+        sent_at: when it was sent, in seconds of the run's clock.
+        missing: the inputs without a result, by their index in the call.
+        again: the inputs that are to be sent again.
+        rejections: the rejections of inputs or of the call.
+    """
+
+    items: list[Item]
+    options: Any
+    sent_at: float
+    missing: dict[int, Item] = dataclasses.field(init=False)
+    again: list[Item] = dataclasses.field(default_factory=list)
+    rejections: list[Failure] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.missing = dict(enumerate(self.items))
+
+    def skip(self, unreadable: Mapping[int, Exception]) -> list[Embedding]:
+        """Leave out the inputs that cannot be read or encoded; return their embeddings."""
+        skipped = [(self.missing.pop(index), error) for index, error in unreadable.items() if index in self.missing]
+        self.items = list(self.missing.values())
+        self.missing = dict(enumerate(self.items))
+        return [failures.failed(item, failures.unreadable(item, error)) for item, error in skipped]
+
+    def answer(self, embedding: Embedding) -> Embedding | None:
+        """Add a result. Return the embedding of its input, or None if that does not end by it."""
+        item = self.missing.pop(embedding.result.input_index, None)
+        if item is None:
+            return None
+        failure = embedding.failure
+        if failure is not None and is_rejection(failure) and not is_too_large(failure):
+            self.again.append(item)
+            self.rejections.append(failure)
+            return None
+        return failures.positioned(embedding, self.items)
+
+    def end(self, error: EmbedwireError | None, *, is_repeatable: bool) -> list[Embedding]:
+        """End the call; return the embeddings of the inputs that end by it. `again` has the others.
+
+        Args:
+            error: its failure; None if it has ended well, with a result for each input.
+            is_repeatable: whether its inputs can be sent again.
+        """
+        if error is None:
+            return []
+        failure, missing = error.failure, list(self.missing.values())
+        if is_rejection(failure) and not is_too_large(failure):
+            self.rejections.append(failure)
+            if is_repeatable:
+                self.again += missing
+                return []
+        elif is_too_large(failure) and len(missing) > 1:
+            for item in missing:
+                item.most = (len(missing) + 1) // 2
+            self.again += missing
+            return []
+        elif named := self._named(failure):
+            self.again += [item for index, item in self.missing.items() if index not in named]
+            ended = [(self.items[index], mine) for index, mine in named.items()]
+            return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
+        shown = failures.with_positions(failure, self.items)
+        return [failures.failed(item, shown, error.request_id, error.attempts) for item in missing]
+
+    def _named(self, failure: Failure) -> dict[int, Failure]:
+        """Return the failures of the inputs that the violations of an invalid request name."""
+        if len(self.items) == 1:
+            return {}
+        named = failures.by_input(failure, self.items)
+        return {index: mine for index, mine in named.items() if index in self.missing}

@@ -1,0 +1,102 @@
+/** The events of one call, as they arrive. */
+
+import { status as StatusCode } from "@grpc/grpc-js";
+
+import { Attempts, pause } from "./attempts.js";
+import { type Channels, type StreamingCall, ended } from "./calls.js";
+import type { CallArguments } from "./connection.js";
+import { errorOfStatus } from "./details.js";
+import { onAbort } from "./lifetime.js";
+import { type Response, eventsOf } from "./replies.js";
+import type { Plan } from "./requests.js";
+import type { Event } from "./results.js";
+import { Stream } from "./stream.js";
+import { Upload } from "./uploads.js";
+
+/**
+ * What a call is made of.
+ *
+ * @internal
+ */
+export interface StreamArguments {
+  readonly channels: Channels;
+  readonly call: CallArguments;
+  readonly plan: () => Promise<Plan>;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * The events of one call.
+ *
+ * The call is sent when the first event is asked for. Events are read from the connection no faster than they are asked
+ * for: a slow reader slows the server down, and memory stays constant.
+ */
+export class EventStream extends Stream<Event> {
+  /** The id of the call, under which the server's log has the details. */
+  readonly requestId: string;
+
+  /** @internal */
+  constructor(made: StreamArguments) {
+    super(
+      (signal) => events(made, signal),
+      (stopper) => made.channels.lifetime.follow(stopper, made.signal),
+    );
+    this.requestId = made.call.requestId;
+  }
+}
+
+async function* events(made: StreamArguments, signal: AbortSignal): AsyncGenerator<Event, void, undefined> {
+  const plan = await made.plan();
+  const attempts = new Attempts(made.call);
+  for (;;) {
+    signal.throwIfAborted();
+    const delay = yield* attempt(made, plan, attempts, signal);
+    if (delay === undefined) return;
+    await pause(delay, signal);
+  }
+}
+
+/** Returns the milliseconds until the next attempt, if this one was refused and there is another. */
+async function* attempt(
+  { channels, call: made }: StreamArguments,
+  plan: Plan,
+  attempts: Attempts,
+  signal: AbortSignal,
+): AsyncGenerator<Event, number | undefined, undefined> {
+  const uploading = plan.uploads.size > 0 ? channels.upload(made, attempts) : undefined;
+  const call: StreamingCall = uploading ?? channels.create(plan.request, made, attempts);
+  const ending = ended(call);
+  const upload = uploading && new Upload(plan, uploading, ending);
+  const release = onAbort(signal, () => {
+    call.cancel();
+  });
+  let isAnswered = false;
+  try {
+    for await (const message of messages(call)) {
+      isAnswered = true;
+      for (const event of eventsOf(message, made.requestId)) {
+        if (event.type === "result") upload?.answered(event.inputIndex);
+        yield event;
+      }
+    }
+    const status = await ending;
+    if (status.code === StatusCode.OK) return undefined;
+    signal.throwIfAborted();
+    const delay = isAnswered || upload ? undefined : attempts.delayMs(status);
+    if (delay === undefined) throw upload?.error ?? errorOfStatus(status, made.requestId);
+    return delay;
+  } finally {
+    release();
+    call.cancel();
+  }
+}
+
+/** The messages of a call. They end when it ends; its status says how. */
+async function* messages(call: StreamingCall): AsyncGenerator<Response, void, undefined> {
+  const source: AsyncIterator<Response> = call[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await source.next().catch(() => undefined);
+    if (next === undefined || next.done === true) return;
+    yield next.value;
+  }
+}

@@ -1,0 +1,141 @@
+/** One call of a run: what becomes of its inputs. */
+
+import { EmbedwireError, type Failure, RequestError, errorOf, invalidResponse } from "../errors.js";
+import type { EventStream } from "../events.js";
+import { Collector } from "../replies.js";
+import { Embedding } from "../results.js";
+import { failed, failuresByInput, isRejection, isTooLarge, isWorkedOn, placed, unreadable } from "./failures.js";
+import type { Item } from "./item.js";
+
+/** Takes what becomes of the inputs while a call is running. */
+export interface Outlet {
+  /** An input has ended. */
+  finish(item: Item, embedding: Embedding): void;
+  /** Inputs are to be sent again; the failures are those that rejected them, in a call that was sent at this time. */
+  sendAgain(items: readonly Item[], rejections: readonly Failure[], sentAt: number): void;
+}
+
+/** How a call ended, beside what it gave to the outlet. */
+export interface Ending {
+  /** Inputs to be sent again. */
+  readonly again: readonly Item[];
+  /** The failures that rejected them. */
+  readonly rejections: readonly Failure[];
+  /** Whether the server has worked on all of the call, also if that failed. */
+  readonly isWorkedOn: boolean;
+}
+
+const MISSING = invalidResponse("the server ended the call without a result for this input");
+
+/** A call in which these inputs are sent. */
+export class Call {
+  readonly #events: EventStream;
+  readonly #sent: readonly Item[];
+  readonly #outlet: Outlet;
+  readonly #open: Set<Item>;
+  readonly #sentAt = performance.now();
+  readonly #overloaded = new Map<Item, Failure>();
+  #isRejected = false;
+
+  constructor(events: EventStream, sent: readonly Item[], outlet: Outlet) {
+    this.#events = events;
+    this.#sent = sent;
+    this.#outlet = outlet;
+    this.#open = new Set(sent);
+  }
+
+  /**
+   * Send it, and give its results to the outlet as they arrive.
+   *
+   * @throws Error - the call was aborted, or an error that is not about an input.
+   */
+  async run(): Promise<Ending> {
+    try {
+      await this.#collect();
+    } catch (error) {
+      const failed = this.#readError(error);
+      if (isRejection(failed.failure)) return this.#rejected(failed.failure);
+      // The error of a file is not one of the server.
+      return {
+        ...this.#failed(failed),
+        isWorkedOn: !this.#isRejected && failed === error && isWorkedOn(failed.failure),
+      };
+    }
+    for (const item of this.#open) this.#fail(item, MISSING);
+    return { ...this.#ending(), isWorkedOn: !this.#isRejected };
+  }
+
+  async #collect(): Promise<void> {
+    const collector = new Collector(this.#sent.length, this.#events.requestId);
+    for await (const event of this.#events) {
+      const embedding = collector.add(event);
+      const item = this.#sent[event.inputIndex];
+      if (embedding !== undefined && item !== undefined && this.#open.delete(item)) this.#arrived(item, embedding);
+    }
+  }
+
+  #arrived(item: Item, { result, segments }: Embedding): void {
+    const failure = result.failure && placed(result.failure, this.#sent);
+    if (failure !== undefined && isRejection(failure) && !item.isSentOnce) {
+      this.#isRejected = true;
+      // The place of an overloaded input is free when the call has ended; any other rejection counts at once.
+      if (failure.reason === "OVERLOADED") this.#overloaded.set(item, failure);
+      else this.#outlet.sendAgain([item], [failure], this.#sentAt);
+      return;
+    }
+    const inputIndex = item.position;
+    const moved = segments.map((segment) => ({ ...segment, inputIndex }));
+    this.#outlet.finish(item, new Embedding({ ...result, inputIndex, failure }, moved));
+  }
+
+  /** The error of the call; that of a file is the failure of the only input. */
+  #readError(error: unknown): EmbedwireError {
+    if (error instanceof EmbedwireError) return error;
+    const [item] = this.#sent;
+    if (item?.isUpload) return errorOf(unreadable(item, error), this.#events.requestId);
+    throw error;
+  }
+
+  #rejected(rejection: Failure): Ending {
+    const failure = placed(rejection, this.#sent);
+    for (const item of this.#open) if (item.isSentOnce) this.#fail(item, failure);
+    return this.#ending([...this.#open], rejection);
+  }
+
+  #failed(error: EmbedwireError): Ending {
+    const again = this.#sent.length > 1 ? this.#withoutFailed(error) : undefined;
+    if (again !== undefined) return this.#ending(again);
+    const failure = placed(error.failure, this.#sent);
+    for (const item of this.#open) this.#fail(item, failure, error.attempts);
+    return this.#ending();
+  }
+
+  /** The inputs that may succeed in another call; undefined if the failure is that of each of them. */
+  #withoutFailed(error: EmbedwireError): readonly Item[] | undefined {
+    if (isTooLarge(error.failure) && this.#open.size > 1) return halves([...this.#open]);
+    if (!(error instanceof RequestError)) return undefined;
+    const named = failuresByInput(error.failure, this.#sent);
+    if (![...this.#open].some((item) => named.has(item))) return undefined;
+    for (const [item, failure] of named) this.#fail(item, failure);
+    return [...this.#open];
+  }
+
+  #ending(again: readonly Item[] = [], ...rejections: Failure[]): Ending {
+    return {
+      again: [...this.#overloaded.keys(), ...again],
+      rejections: [...this.#overloaded.values(), ...rejections],
+      isWorkedOn: false,
+    };
+  }
+
+  #fail(item: Item, failure: Failure, attempts = 0): void {
+    if (this.#open.delete(item)) this.#outlet.finish(item, failed(item, failure, this.#events.requestId, attempts));
+  }
+}
+
+/** Mark the two halves of a call that is larger than its own limit. */
+function halves(items: readonly Item[]): readonly Item[] {
+  const [first, second] = [Symbol("first"), Symbol("second")];
+  for (const [index, item] of items.entries()) item.half = index < items.length / 2 ? first : second;
+  return items;
+}

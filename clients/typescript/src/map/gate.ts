@@ -1,0 +1,17 @@
+/** Lets one loop wait until something has changed. */
+export class Gate {
+  #open: (() => void) | undefined;
+
+  /** Wait for the next {@link Gate.open}. */
+  wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#open = resolve;
+    });
+  }
+
+  /** Let the waiting loop go on. */
+  open(): void {
+    this.#open?.();
+    this.#open = undefined;
+  }
+}
