@@ -2369,7 +2369,8 @@ type Failure struct {
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=embedwire.v1.ErrorReason" json:"reason,omitempty"`
 	// One sentence for a developer, at most 1 KB. Not meant to be parsed.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// Which fields of the request are at fault; at most 20 are listed.
+	// Which fields of the request are at fault; at most 20 are listed. If there are more, one entry
+	// without a field follows, which counts the others.
 	FieldViolations []*FieldViolation `protobuf:"bytes,4,rep,name=field_violations,json=fieldViolations,proto3" json:"field_violations,omitempty"`
 	// How long to wait before trying again; unset if waiting is not known to help.
 	RetryDelay *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_delay,json=retryDelay,proto3" json:"retry_delay,omitempty"`
@@ -2494,6 +2495,7 @@ func (x *Failure) GetAttempts() int32 {
 type FieldViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path of the field from the message of the call, for instance "inputs[2].audio.source.url".
+	// Empty in the entry that counts the violations that are not listed.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
 	// What is wrong, which limit holds, and what to do.
 	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`

@@ -26,6 +26,7 @@ MAX_MESSAGE_BYTES = 1024
 MAX_TRAILERS_BYTES = 3 << 10
 # The names of all trailers, and the values of those that are neither details nor message, at their longest.
 _OTHER_BYTES = 256
+MAX_SHORTENED_CODE = 64
 _FEWER_VIOLATIONS = (20, 10, 5, 2, 1)
 
 
@@ -94,6 +95,9 @@ def _failures(error: GatewayError) -> Iterator[pb.Failure]:
     for most in _FEWER_VIOLATIONS[1:]:
         _write_violations(failure, error.violations, most)
         del failure.quota_violations[most:]
+        yield failure
+    if len(said.code) > MAX_SHORTENED_CODE:
+        said.code = said.code[:MAX_SHORTENED_CODE]
         yield failure
     for size in (512, 256, 128):
         if said.message:

@@ -157,6 +157,16 @@ def test_a_repeated_message_is_left_out_first(size: int, is_repeated: bool) -> N
     )
 
 
+def test_a_huge_code_does_not_shorten_the_message() -> None:
+    """A long code of the upstream is cut before the message of the failure."""
+    said = UpstreamErrorInfo(400, "c" * 1000, "x" * 600, "https://example.com/" + "y" * 1000)
+    _, details = decoded(UpstreamFailure(Reason.INPUT_REJECTED, "x" * 600, upstream=said))
+    failure = details["Failure"]
+    assert isinstance(failure, pb.Failure)
+    assert failure.message == "x" * 600
+    assert failure.upstream_error.code == "c" * 64
+
+
 def test_no_upstream_error_is_invented() -> None:
     """A failure in which the upstream said nothing has no upstream_error, however much it is shortened."""
     for error in huge("x" * 1024):

@@ -1060,7 +1060,9 @@ class Failure(google.protobuf.message.Message):
     """
     @property
     def field_violations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FieldViolation]:
-        """Which fields of the request are at fault; at most 20 are listed."""
+        """Which fields of the request are at fault; at most 20 are listed. If there are more, one entry
+        without a field follows, which counts the others.
+        """
 
     @property
     def retry_delay(self) -> google.protobuf.duration_pb2.Duration:
@@ -1101,7 +1103,9 @@ class FieldViolation(google.protobuf.message.Message):
     FIELD_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     field: builtins.str
-    """Path of the field from the message of the call, for instance "inputs[2].audio.source.url"."""
+    """Path of the field from the message of the call, for instance "inputs[2].audio.source.url".
+    Empty in the entry that counts the violations that are not listed.
+    """
     description: builtins.str
     """What is wrong, which limit holds, and what to do."""
     def __init__(
