@@ -180,9 +180,9 @@ func TestTransportErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	nobody := clientOf(t, listener.Addr().String())
+	unreachable := clientOf(t, listener.Addr().String())
 	other := serve(t, func(*exchange) error { return errors.New("of a proxy") })
-	for code, client := range map[codes.Code]*Client{codes.Unavailable: nobody, codes.Unknown: other} {
+	for code, client := range map[codes.Code]*Client{codes.Unavailable: unreachable, codes.Unknown: other} {
 		_, err := client.With(WithTimeout(time.Minute)).Embed(t.Context(), "m", Text{Value: "a"})
 		var failed *Error
 		if !errors.As(err, &failed) || !errors.Is(err, ErrTransport) || failed.Reason != "" || failed.Code != code {
