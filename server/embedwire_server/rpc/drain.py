@@ -13,9 +13,39 @@ from embedwire_server.rpc.handlers import Context, Handler
 
 # Arrivals have stopped after this many polls in a row without one: longer than a busy process needs to accept calls
 # that have arrived, and than most clients that balance over replicas stay with the other replicas.
-QUIET_LOOKS = 15
-LOOK_SECONDS = 0.01
-LONGEST_HOLD_SECONDS = 0.5
+QUIET_POLLS = 15
+LONGEST_HOLD_POLLS = 50  # clients that do not wait for replies never pause
+POLL_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 5.0  # of late polls: the machine is too busy to wait for
+
+
+class Polls:
+    """Counts polls that are on time: a late one means that calls and threads of gRPC may be late as well."""
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._end = self._now() + LONGEST_PAUSE_SECONDS
+        self.on_time = 0
+
+    @property
+    def are_over(self) -> bool:
+        """Whether the longest pause has passed."""
+        return self._now() >= self._end
+
+    async def wait(self) -> bool:
+        """Wait for the next poll; return whether it is on time."""
+        start = self._now()
+        await asyncio.sleep(POLL_SECONDS)
+        is_on_time = self._now() - start <= 3 * POLL_SECONDS
+        self.on_time += is_on_time
+        return is_on_time
+
+
+async def pause(polls: int) -> None:
+    """Wait for a number of polls that are on time, so that a busy machine gets more time."""
+    waited = Polls()
+    while waited.on_time < polls and not waited.are_over:
+        await waited.wait()
 
 
 class DrainGate:
@@ -50,17 +80,13 @@ class DrainGate:
         self._is_open.clear()
 
     async def hold(self) -> None:
-        """Hold new calls from now on; return when no more arrive, because the callers wait for replies."""
+        """Hold new calls from now on; return when no more arrive, because the clients wait for replies."""
         self.close()
-        with contextlib.suppress(TimeoutError):  # callers that do not wait for replies never pause
-            async with asyncio.timeout(LONGEST_HOLD_SECONDS):
-                now, seen, quiet = asyncio.get_running_loop().time, self._sequence, 0
-                while quiet < QUIET_LOOKS:
-                    start = now()
-                    await asyncio.sleep(LOOK_SECONDS)
-                    is_starved = now() - start > 3 * LOOK_SECONDS  # for want of CPU, calls may arrive late
-                    quiet = quiet + 1 if seen == self._sequence and not is_starved else 0
-                    seen = self._sequence
+        polls, seen, quiet = Polls(), self._sequence, 0
+        while quiet < QUIET_POLLS and polls.on_time < LONGEST_HOLD_POLLS and not polls.are_over:
+            is_on_time = await polls.wait()
+            quiet = quiet + 1 if is_on_time and seen == self._sequence else 0
+            seen = self._sequence
 
     async def open(self) -> None:
         """Release the held calls; return when all have begun."""

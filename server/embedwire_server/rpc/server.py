@@ -11,7 +11,7 @@ from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.rpc import handlers, reflection, services
+from embedwire_server.rpc import drain, handlers, reflection, services
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
@@ -20,8 +20,8 @@ from embedwire_server.rpc.server_options import MAX_CONNECTION_AGE_GRACE_SECONDS
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.services import Services
 
-# Time for GOAWAY to reach clients, before replies to held calls cause new ones.
-GOAWAY_SECONDS = 0.02
+# Time for gRPC to write GOAWAY, before replies to held calls cause new ones.
+GOAWAY_POLLS = 5
 # Time to send the status of aborted calls, and for clients to close their connections.
 FLUSH_SECONDS = 2.0
 
@@ -193,7 +193,7 @@ async def _stop_accepting(server: grpc.aio.Server, gate: DrainGate, grace: float
     """Begin to stop a server, without a call that gRPC ends with CANCELLED; see `Server.stop`."""
     await gate.hold()
     stopping = asyncio.create_task(server.stop(grace))
-    await asyncio.sleep(GOAWAY_SECONDS)
+    await drain.pause(GOAWAY_POLLS)
     await gate.open()
     return stopping
 
