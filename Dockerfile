@@ -1,4 +1,4 @@
-# The server in an image: `docker build --tag embedwire .`. How to run it is in docs/container.md.
+# The server in an image: `docker build --tag embedwire .`. How to run it is in docs/deployment.md.
 #
 # Any image with Python 3.11 to 3.13 and its venv module will do as a base, Debian's own too. Both stages need
 # the same one, since the environment links to its interpreter. Who wants the same bytes again names it by its

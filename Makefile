@@ -261,7 +261,7 @@ bench-instructions: .venv/installed build/server/installed install-bench-tools i
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
 .PHONY: bench-docs
-bench-docs: .venv/installed ## Write the results of `make bench` into README.md and docs/bench.png
+bench-docs: .venv/installed ## Write the results of `make bench` into docs/benchmarks.md and docs/bench.png
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap

@@ -1,4 +1,4 @@
-"""Writes the figures of a complete run and the plot into the documents: `make bench-docs`."""
+"""Writes the figures of a complete run into docs/benchmarks.md, and draws the plot: `make bench-docs`."""
 
 import json
 import re
@@ -12,13 +12,13 @@ from benchmarks.__main__ import BOUNDS
 from benchmarks.report import digits
 from benchmarks.rows import Bound
 
-DATA, README, PICTURE = Path("build/bench.json"), Path("README.md"), Path("docs/bench.png")
-_HEAD = "| row | measured | target | goal |\n|---|---|---|---|\n"
+DATA, PAGE, PICTURE = Path("build/bench.json"), Path("docs/benchmarks.md"), Path("docs/bench.png")
+_HEAD = "| measurement | result | better |\n|---|---|---|\n"
 _TABLE = re.compile(re.escape(_HEAD) + r"(?:\|.*\n)+")
 
 
 def table(bounds: Sequence[Bound], figures: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table with the measured figures; those that miss their target are bold.
+    """Return the table with the measured figures.
 
     Raises:
         ValueError: a figure is missing; figures of different runs are not combined.
@@ -30,9 +30,7 @@ def table(bounds: Sequence[Bound], figures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _line(bound: Bound, figure: Mapping[str, Any]) -> str:
-    sign = "≤" if bound.at_most else "≥"
-    value = digits(figure["value"]) if figure["ok"] else f"**{digits(figure['value'])}**"
-    return f"| {bound.name} | {value} | {sign} {bound.target:g} | {sign} {bound.goal:g} |\n"
+    return f"| {bound.name} | {digits(figure['value'])} | {'lower' if bound.at_most else 'higher'} |\n"
 
 
 def replaced(text: str, new: str) -> str:
@@ -47,12 +45,12 @@ def main() -> int:
     """Change both files, or neither."""
     data = json.loads(DATA.read_text())
     try:
-        changed = replaced(README.read_text(), table(BOUNDS, data["figures"]))
+        changed = replaced(PAGE.read_text(), table(BOUNDS, data["figures"]))
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     plot.draw(data["panels"], PICTURE)
-    README.write_text(changed)
+    PAGE.write_text(changed)
     return 0
 
 

@@ -85,7 +85,7 @@ async def _sent(stub: Any, data: bytes) -> None:
     requests.check_events(events, 1)
 
 
-@row(14, "stopped", Bound("20 callers who stop reading, MiB", 64, 16, at_most=True))
+@row(14, "stopped", Bound("20 callers that stop reading, MiB", 64, 16, at_most=True))
 async def stopped(stage: Stage) -> Measured:
     """20 callers that stop reading in the middle of a two-hour reply: growth of memory."""
     found = [await grown_by_stopped(stage) for _ in range(min(3, stage.rounds))]

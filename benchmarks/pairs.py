@@ -119,7 +119,7 @@ _PAIRS = (
     Pair("paced", ("first segment, ms", "last after the last byte, ms"), _audio),
     Pair("stall", ("longest stall in a 27 MB reply, ms",), _stall),
     *(_memory(way, work) for way, work in memory.experiments()),
-    of_memory("stopped", "20 callers who stop reading, MiB", _stopped),
+    of_memory("stopped", "20 callers that stop reading, MiB", _stopped),
 )
 ALL = {pair.name: pair for pair in _PAIRS}
 DEFAULT = ("text", "unary", "segments", "uploads", "late", "start")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.rounds import GATEWAY
 
 OURS, OTHERS = "#1f6f8b", "#b8c4c9"
-
+MIN_WITHOUT_DECIMALS = 100  # rates below it have three digits, so that a reader can compute the ratio from the bars
 
 Panel = Mapping[str, Sequence[float]]  # the rates of each subject by round
 
@@ -24,7 +24,7 @@ def draw(panels: Mapping[str, Panel], path: Path) -> None:
 
 
 def picture(panels: Mapping[str, Panel]) -> Figure:
-    """Return a panel for each load with a bar for each subject: its rate, and the gateway's as a multiple of it."""
+    """Return a panel for each load with a bar for each subject: its rate, and the ratio of the gateway's bar to it."""
     figure = Figure(figsize=(4.6 * len(panels), 4.6), layout="constrained")
     figure.suptitle("Text calls a second, one process on one core, a reply of 1024 floats")
     for axes, (title, rates) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
@@ -49,7 +49,8 @@ def _colour(name: str) -> str:
 
 def label(name: str, heights: Mapping[str, float]) -> str:
     """Return the label of a bar: its height, and the gateway's height as a multiple of it."""
-    rate = f"{heights[name]:,.0f}/s"
+    height = heights[name]
+    rate = f"{height:,.0f}/s" if height >= MIN_WITHOUT_DECIMALS else f"{height:.3g}/s"
     if name == GATEWAY:
         return rate
-    return f"{rate}\ngateway: {heights[GATEWAY] / heights[name]:.3g}x"
+    return f"{rate}\ngateway: {heights[GATEWAY] / height:.3g}x"

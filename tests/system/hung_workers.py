@@ -17,7 +17,7 @@ from tests.system.server import Server
 from tests.system.verdict import Verdict
 
 WORKERS, CONNECTIONS = 3, 30
-GRACE, STOP_SECONDS = 1.0, 6.0  # the second is the allowance that the README documents
+GRACE, STOP_SECONDS = 1.0, 6.0  # the second is the allowance that docs/operations.md documents
 SLACK = 10.0  # for a machine that does other things as well
 
 

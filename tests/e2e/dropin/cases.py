@@ -19,7 +19,7 @@ class Case:
     """One call.
 
     `own_words`: both refuse with the same exception, status and code, each with its own message. `deviation`: the
-    name of an entry in the README's list; `official` and `ours` are then what to expect: an exception's name and
+    name of an entry in docs/drop-in.md; `official` and `ours` are then what to expect: an exception's name and
     status, or None for a result.
     """
 

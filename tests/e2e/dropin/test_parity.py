@@ -17,7 +17,7 @@ from tests.e2e.sandbox.official import KEY
 from tests.support.media import flac, png
 from tests.support.serving import serving
 
-README = (Path(__file__).parents[3] / "clients/python/README.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/drop-in.md").read_text()
 
 
 @contextlib.asynccontextmanager
@@ -80,13 +80,13 @@ async def test_agrees(patient: Bench, name: str) -> None:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", DEVIATE)
 async def test_deviates_as_listed(patient: Bench, name: str) -> None:
-    """A deviation is listed in the README, and both sides behave as described there."""
+    """A deviation is listed in docs/drop-in.md, and both sides behave as described there."""
     case = DEVIATE[name]
     async with suited(case, patient) as ready:
         expected = await ready.official(case.arguments, case.faults)
         found = await ready.drop_in(case.arguments, case.faults)
 
-    assert f"\n- **{case.deviation}" in README
+    assert f"\n- **{case.deviation}" in PAGE
     for outcome in expected:
         assert summary(outcome) == case.official
     for outcome in found:

@@ -23,7 +23,7 @@ from benchmarks.rounds import Sample, Subject, anew
 from benchmarks.rows import Bound, Figure
 from benchmarks.stage import alone
 
-README = Path(__file__).parents[3] / "README.md"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize(("connections", "workers_"), [(1, 2), (2, 2), (5, 2), (9, 2), (6, 3), (4, 4), (5, 4)])
@@ -47,6 +47,7 @@ def test_expected_speedup_of_many_connections() -> None:
         ({"gateway": 595.0, "proxy": 54.0}, "proxy", "54/s\ngateway: 11x"),
         ({"gateway": 467.0, "httpx": 112.0}, "httpx", "112/s\ngateway: 4.17x"),
         ({"gateway": 467.4, "httpx": 112.0}, "gateway", "467/s"),
+        ({"gateway": 1855.0, "proxy": 77.6}, "proxy", "77.6/s\ngateway: 23.9x"),
     ],
 )
 def test_label_of_a_bar_is_the_ratio_of_the_bars(heights: dict[str, float], name: str, expected: str) -> None:
@@ -164,23 +165,30 @@ def test_pairs_that_are_measured_by_default_exist() -> None:
     assert set(pairs.DEFAULT) <= set(pairs.ALL)
 
 
-def test_readme_lists_every_row_with_its_bounds() -> None:
-    """The table in the README has the names, targets and goals of the benchmark, in its order."""
-    lines = re.findall(r"^\| (.+?) \| .+? \| ([≤≥]) ([\d.]+) \| [≤≥] ([\d.]+) \|$", README.read_text(), re.MULTILINE)
-    expected = [(one.name, "≤" if one.at_most else "≥", f"{one.target:g}", f"{one.goal:g}") for one in BOUNDS]
-    assert lines == expected
+def test_the_page_lists_every_row() -> None:
+    """The table of docs/benchmarks.md has the rows of the benchmark in their order, and which direction is better."""
+    page = (DOCS / "benchmarks.md").read_text()
+    lines = re.findall(r"^\| (.+?) \| [\d.]+ \| (lower|higher) \|$", page, re.MULTILINE)
+    assert lines == [(one.name, "lower" if one.at_most else "higher") for one in BOUNDS]
+
+
+def test_the_decision_lists_targets_and_goals() -> None:
+    """Decision 044 has the target and the goal of every row; a changed bound needs a new decision."""
+    record = (DOCS / "decisions/044-benchmark-targets.md").read_text()
+    lines = re.findall(r"^\| (.+?) \| ([≤≥]) ([\d.]+) \| [≤≥] ([\d.]+) \| .+ \|$", record, re.MULTILINE)
+    assert lines == [(one.name, "≤" if one.at_most else "≥", f"{one.target:g}", f"{one.goal:g}") for one in BOUNDS]
 
 
 FAST, SMALL = Bound("speed", 2, 3), Bound("memory", 10, 5, at_most=True)
 FIGURES = [{"name": "memory", "value": 12.34, "ok": False}, {"name": "speed", "value": 2.5, "ok": True}]
-HEAD = "| row | measured | target | goal |\n|---|---|---|---|\n"
-TABLE = HEAD + "| speed | 2.5 | ≥ 2 | ≥ 3 |\n| memory | **12.3** | ≤ 10 | ≤ 5 |\n"
+HEAD = "| measurement | result | better |\n|---|---|---|\n"
+TABLE = HEAD + "| speed | 2.5 | higher |\n| memory | 12.3 | lower |\n"
 
 
 def test_table_has_the_measured_figures() -> None:
-    """The table has the figures in row order, missed targets in bold, and the text around it is unchanged."""
+    """The table has the figures in row order, and the text around it is unchanged."""
     assert docs.table([FAST, SMALL], FIGURES) == TABLE
-    assert docs.replaced(f"before\n\n{HEAD}| speed | 1 | 2 | 3 |\n\nafter", TABLE) == f"before\n\n{TABLE}\nafter"
+    assert docs.replaced(f"before\n\n{HEAD}| speed | 1 | higher |\n\nafter", TABLE) == f"before\n\n{TABLE}\nafter"
 
 
 @pytest.mark.parametrize(("number", "expected"), [(0.49549, "0.495"), (0.49551, "0.496"), (0.7544, "0.754")])
@@ -188,20 +196,24 @@ def test_table_and_report_round_a_figure_once(number: float, expected: str) -> N
     """The table and the report show the same digits."""
     facts = json.loads(json.dumps(report.facts(Figure(SMALL, [number]))))
     assert report.digits(number) == expected
-    assert docs.table([SMALL], [facts]) == f"{HEAD}| memory | {expected} | ≤ 10 | ≤ 5 |\n"
+    assert docs.table([SMALL], [facts]) == f"{HEAD}| memory | {expected} | lower |\n"
 
 
-def test_readme_is_not_changed_if_the_picture_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither file is written if the plot cannot be: here its directory is missing."""
+def test_the_page_is_not_changed_if_the_picture_cannot_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither file is written if the plot cannot be: here a directory has its name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "build").mkdir()
+    (tmp_path / "docs/bench.png").mkdir(parents=True)
     figures = [{"name": bound.name, "value": 1.0, "ok": True} for bound in BOUNDS]
     data = {"figures": figures, "panels": {"64 in flight": {"gateway": [1.0]}}}
     (tmp_path / "build/bench.json").write_text(json.dumps(data))
-    (tmp_path / "README.md").write_text(f"{HEAD}| speed | 1 | 2 | 3 |\n")
-    with pytest.raises(FileNotFoundError):
+    page = tmp_path / "docs/benchmarks.md"
+    page.write_text(f"{HEAD}| speed | 1 | higher |\n")
+    with pytest.raises(IsADirectoryError):
         docs.main()
-    assert (tmp_path / "README.md").read_text() == f"{HEAD}| speed | 1 | 2 | 3 |\n"
+    assert page.read_text() == f"{HEAD}| speed | 1 | higher |\n"
 
 
 @pytest.mark.parametrize("figures", [FIGURES[:1], [*FIGURES[:1], {"name": "speed", "value": None, "ok": False}]])
