@@ -6,17 +6,18 @@
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
-# pip has an environment of its own, so that it does not get into the one that is copied.
-RUN python3 -m venv /opt/pip \
-    && /opt/pip/bin/python -m pip install --no-cache-dir --disable-pip-version-check pip==26.3 \
-    && python3 -m venv --without-pip /opt/embedwire
 WORKDIR /src
 COPY . .
-# With the sandbox, to try the image without a key. It is a tenth of the image, and beyond loopback it is used only if
-# EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, since a read-only container could not keep it, and is
-# not compared with sources that never change. The tests of the libraries stay behind: another tenth.
-RUN /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile \
-        --constraint constraints.txt --build-constraint constraints.txt ./clients/python '.[sandbox]' \
+# pip has an environment of its own, so that it does not get into the one that is copied.
+RUN python3 -m venv /opt/pip \
+    && /opt/pip/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/pip.txt \
+    && python3 -m venv --without-pip /opt/embedwire
+# The sandbox is included, to try the image without an API key. It is a tenth of the image, and on a non-loopback address
+# it is used only if EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, because a read-only container could not keep
+# it, and it is not compared with sources, because they never change. Tests of libraries, another tenth, are removed.
+RUN pip="/opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile" \
+    && $pip --require-hashes -r requirements/runtime.txt \
+    && $pip --no-deps --build-constraint requirements/build.txt ./clients/python . \
     && find /opt/embedwire/lib -type d -name tests -prune -exec rm -rf {} + \
     && /opt/embedwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/embedwire/lib
 
