@@ -18,6 +18,7 @@ COMMENT_MARKS = re.compile(r"^[ \t]*(?://+!?|/\*+|\*(?!/))|\*+/|//+", re.MULTILI
 QUOTES = re.compile(r"^[a-zA-Z]{0,2}(\"{3}|'{3}|[\"'`])|(\"{3}|'{3}|[\"'`])$|\\[nrt]")
 HASH_COMMENT = re.compile(r"(?:^|(?<=\s))#[#!]*([^\n]*)", re.MULTILINE)
 XML_COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+JSON_TEXT = re.compile(r'"(?:what|description)": "((?:\\.|[^"\\])*)"')  # descriptions of conformance cases and packages
 FENCED_BLOCK = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1[`~]*[ ]*$", re.MULTILINE | re.DOTALL)
 # Inline code of Markdown, Javadoc and HTML, targets of links, and URLs.
 CODE = re.compile(
@@ -80,12 +81,17 @@ def _xml_comments(source: str) -> str:
     return _only(source, [(match.start(1), match.end(1), match[1]) for match in XML_COMMENT.finditer(source)])
 
 
+def _json_descriptions(source: str) -> str:
+    return _only(source, [(match.start(1), match.end(1), match[1]) for match in JSON_TEXT.finditer(source)])
+
+
 def _hash_comments(source: str) -> str:
     return _only(source, [(match.start(), match.end(), match[1]) for match in HASH_COMMENT.finditer(source)])
 
 
 LANGUAGES = {
     ".md": _markdown,
+    ".json": _json_descriptions,
     **dict.fromkeys((".proto", ".c"), _comments),
     **dict.fromkeys((".xml", ".html"), _xml_comments),
     **dict.fromkeys((".yaml", ".yml", ".toml", ".cfg", ".conf", ".sh"), _hash_comments),
@@ -101,7 +107,7 @@ def _python_tests(source: str) -> str:
 
 
 def _python_parts(source: str, *, documentation_only: bool) -> Iterator[tuple[int, int, str]]:
-    """Yield comments, strings (or docstrings only), and the names of functions and classes split into words."""
+    """Yield comments and strings; or comments, docstrings, and the names of functions and classes, split into words."""
     offsets = [0]
     for line in source.splitlines(keepends=True):
         offsets.append(offsets[-1] + len(line))
@@ -115,7 +121,7 @@ def _python_parts(source: str, *, documentation_only: bool) -> Iterator[tuple[in
             yield start, end, text.lstrip("#!")
         elif token.type in strings and (token.start in docstrings or not documentation_only):
             yield start, end, _string(text)
-        elif before in {"def", "class"}:
+        elif documentation_only and before in {"def", "class"}:
             yield start, end, re.sub("_|(?<=[a-z])(?=[A-Z])", "\0", text)
         before = token.string
 

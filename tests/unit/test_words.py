@@ -76,6 +76,7 @@ def files() -> Iterator[tuple[str, str]]:
             "Users who call\n`at once` [at\nonce](once).\n\n```sh\ntold\n```\nhttps://a.b/told told\n",
             2,
         ),
+        ("a.json", '{"what": "Nobody calls.", "who": "told"}', 1),
         ("a.txt", "told", 0),
     ],
 )

@@ -58,7 +58,7 @@ class DrainGate:
                 while quiet < QUIET_LOOKS:
                     start = now()
                     await asyncio.sleep(LOOK_SECONDS)
-                    is_starved = now() - start > 3 * LOOK_SECONDS  # for want of CPU, calls may arrive late
+                    is_starved = now() - start > 3 * LOOK_SECONDS  # without CPU time, calls are accepted late
                     quiet = quiet + 1 if seen == self._sequence and not is_starved else 0
                     seen = self._sequence
 
