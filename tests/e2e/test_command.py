@@ -34,7 +34,7 @@ async def test_a_server_starts_answers_and_exits_with_0() -> None:
 
 
 async def test_a_second_signal_ends_at_once() -> None:
-    """A second signal ends a drain of a minute at once."""
+    """A second signal ends a drain of a minute immediately."""
     async with ServerProcess.running(shutdown_delay=60) as server:
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
@@ -44,7 +44,7 @@ async def test_a_second_signal_ends_at_once() -> None:
 
 
 def test_beyond_loopback_the_upstream_must_be_set() -> None:
-    """Beyond loopback, without a key and an upstream, a server does not start and names the settings."""
+    """On a non-loopback address, without a key and an upstream, a server does not start and names the settings."""
     ended = run("serve", "--listen", "0.0.0.0:0")
 
     assert ended.returncode == 2

@@ -45,7 +45,7 @@ class RetryPolicy:
     Args:
         upstream: makes one attempt.
         budget: limits the retries.
-        metrics: count the retries, and those that were withheld.
+        metrics: count the retries, and those that were suppressed.
     """
 
     def __init__(self, upstream: Upstream, budget: RetryBudget, metrics: Metrics) -> None:

@@ -97,7 +97,7 @@ async def test_an_invalid_command_line_exits_with_2() -> None:
 
 
 async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:
-    """The token is sent over TLS with the given roots; to another machine in plain text it is refused, not printed."""
+    """The token is sent over TLS with the given roots; in plaintext to another machine it is refused, not printed."""
     authority = trustme.CA()
     seen: list[str | bytes] = []
 

@@ -70,7 +70,7 @@ async def test_every_kind_of_iterable(connect: Connect, served: Served, kind: st
 
 @pytest.mark.parametrize("wrong", [3, None, Text("a"), Image(data=b"i")])
 async def test_inputs_that_are_not_iterable_are_refused(connect: Connect, wrong: Any) -> None:
-    """A single input, or something else that is not iterable, is a TypeError at once."""
+    """A single input, or something else that is not iterable, is a TypeError immediately."""
     async with connect(NO_SERVER) as client:
         with pytest.raises(TypeError):
             client.map("m", wrong)

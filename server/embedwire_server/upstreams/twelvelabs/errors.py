@@ -172,7 +172,7 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
         return None
     outright = retry_after.delay(headers, details)
     if reason is not Reason.UPSTREAM_RATE_LIMITED:
-        return outright or None  # clients that obey 0 would retry at once
+        return outright or None  # clients that obey 0 would retry immediately
     if outright is not None:
         return outright
     return rate_limit_headers.limit_ends(headers, message)
