@@ -73,7 +73,7 @@ def files() -> Iterator[tuple[str, str]]:
         ("pom.xml", "<who><!-- nobody --></who>\n", 1),
         (
             "README.md",
-            "Users who call\n`at once` [at\nonce](once).\n\n```sh\ntold\n```\nhttps://a.b/told told\n",
+            "Users who call\n`at once` [at\nonce](once).\n\n```sh\ntold\n\ntold\n```\nhttps://a.b/told told\n",
             2,
         ),
         ("a.json", '{"what": "Nobody calls.", "who": "told"}', 1),
