@@ -50,7 +50,7 @@ def _language(path: PurePosixPath) -> Callable[[str], str]:
 
 
 def _hidden(text: str) -> str:
-    return re.sub(r"\S", "\0", text)
+    return re.sub(r"\S+", "\0", text)
 
 
 def _only(source: str, parts: list[tuple[int, int, str]]) -> str:

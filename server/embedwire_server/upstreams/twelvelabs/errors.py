@@ -179,7 +179,7 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
 
 
 def _retry_safety(reason: Reason, status: int) -> RetrySafety:
-    """Return whether the request may be sent again: the closed list in docs/reliability.md, "Retries"."""
+    """Return whether the request may be sent again: the closed list in docs/reliability.md."""
     if reason in _RETRYABLE and status in _REPEATABLE:
         return RetrySafety.SAFE
     return (
