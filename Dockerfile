@@ -1,8 +1,8 @@
 # The server in an image: `docker build --tag embedwire .`. How to run it is in docs/deployment.md.
 #
 # Any image with Python 3.11 to 3.13 and its venv module will do as a base, Debian's own too. Both stages need
-# the same one, since the environment links to its interpreter. Who wants the same bytes again names it by its
-# digest: --build-arg BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
+# the same one, since the environment links to its interpreter. For a reproducible
+# build, give its digest: --build-arg BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
@@ -31,7 +31,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/loca
     && /opt/embedwire/bin/python -c 'import embedwire_sandbox, embedwire_server.cli, embedwire_server.process.supervisor' \
     && install -d -o 65532 -g 0 -m 0770 /var/spool/embedwire
 
-# Beyond loopback, to be reachable. The server then starts only with an upstream, and with TLS, tokens, or
+# Non-loopback addresses, so that clients can connect. The server then starts only with an upstream, and with TLS, tokens, or
 # EMBEDWIRE_INSECURE. Probes have a port of their own, since they do not speak TLS.
 ENV PATH=/opt/embedwire/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -15,7 +15,7 @@ OWN := --no-deps --build-constraint requirements/build.txt
 # Old on purpose: generated code needs a runtime at least as new as its generator, so this
 # version is the floor that clients/python declares. mypy-protobuf is of the same time.
 GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
-# Whom the benchmark compares the gateway with; their versions decide the figures.
+# The programs that the benchmark compares the gateway with; their versions decide the figures.
 PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
 LOCK := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--no-header --upgrade --no-emit-package embedwire
