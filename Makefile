@@ -81,6 +81,7 @@ check: .venv/dev-installed .venv-gen/installed ## Check Python code and the cont
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter
+	$(BIN)/pytest -q tests/unit/test_words.py
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
