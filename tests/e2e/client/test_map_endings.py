@@ -255,12 +255,19 @@ async def test_the_iterator_of_a_run_that_has_not_begun_is_closed(connect: Conne
     assert inputs.is_closed
 
 
-async def test_no_inputs_need_no_time() -> None:
-    """A run of an empty list ends well, also with a timeout of 0."""
-    with Client(NO_SERVER) as client:
-        assert list(client.map("m", [], run_timeout=0)) == []
+async def test_no_inputs_need_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of an empty list ends well with a timeout of 0, and starts no thread that could be late."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("a thread was started")
+
     async with AsyncClient(NO_SERVER) as other:
         assert [each async for each in other.map("m", (), run_timeout=0)] == []
+    with Client(NO_SERVER) as client:
+        embeddings = client.map("m", [], run_timeout=0)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert list(embeddings) == []
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("name", ["timeout", "run_timeout"])
