@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from embedwire import Audio, Client, ClosedError, DeadlineExceededError, Embedding, Image, Text
+from embedwire import AsyncClient, Audio, Client, ClosedError, DeadlineExceededError, Embedding, Image, Text
 from tests.e2e.client.callers import Connect, Embeddings, mapped
 from tests.e2e.client.hanging import hang, slow
 from tests.e2e.client.services import Recorder, rejection
@@ -252,3 +252,18 @@ async def test_the_iterator_of_a_run_that_has_not_begun_is_closed(connect: Conne
         if how == "client":
             await client.close()
     assert inputs.is_closed
+
+
+async def test_no_inputs_need_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of an empty list ends well with a timeout of 0, and starts no thread that could be late."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("a thread was started")
+
+    async with AsyncClient(NO_SERVER) as other:
+        assert [each async for each in other.map("m", (), run_timeout=0)] == []
+    with Client(NO_SERVER) as client:
+        embeddings = client.map("m", [], run_timeout=0)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert list(embeddings) == []
+        monkeypatch.undo()
