@@ -12,8 +12,8 @@ const FOX: Input = { text: "a red fox" };
 describe("arguments", () => {
   it("refuses credentials that would be sent in plaintext", () => {
     for (const target of ["example.com:443", "10.0.0.1:1"]) {
-      assert.throws(() => new Client(target, { token: "t" }), /token: would travel in plain text/);
-      assert.throws(() => new Client(target, { upstreamApiKey: "k" }), /upstreamApiKey: would travel in plain text/);
+      assert.throws(() => new Client(target, { token: "t" }), /token: would be sent in plaintext/);
+      assert.throws(() => new Client(target, { upstreamApiKey: "k" }), /upstreamApiKey: would be sent in plaintext/);
     }
     new Client("localhost:1", { token: "t" }).close();
     new Client("example.com:443", { token: "t", tls: true }).close();
