@@ -79,6 +79,7 @@ check: .venv/installed .venv-gen/installed check-go ## Run the linters, mypy and
 	@$(MAKE) --no-print-directory gen-python STUBS=build/gen PROTOSET=build/gen/embedwire.protoset
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
 	cmp build/gen/embedwire.protoset proto/embedwire.protoset
+	$(BIN)/python -m docs.reference --check
 
 .PHONY: check-go
 check-go: build/go/installed
@@ -88,6 +89,27 @@ check-go: build/go/installed
 	cd clients/go && $(CURDIR)/build/go/staticcheck ./...
 	@$(MAKE) --no-print-directory gen-go GO_STUBS=build/gen-go
 	diff --recursive build/gen-go/embedwirepb clients/go/embedwirepb
+
+.venv-docs/installed: constraints-docs.txt
+	@echo "setting up .venv-docs, the tools of the documentation site"
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip install $(QUIET) --requirement constraints-docs.txt
+	@touch $@
+
+.PHONY: docs-reference
+docs-reference: .venv/installed ## Write the generated parts of docs/: the contract, metrics and settings
+	$(BIN)/python -m docs.reference
+
+.PHONY: docs
+docs: .venv/installed .venv-docs/installed ## Build the documentation site in build/docs, and check its links
+	$(BIN)/python -m docs.reference --check
+	.venv-docs/bin/python -m docs.website.assemble
+	.venv-docs/bin/zensical build --strict
+	.venv-docs/bin/python -m docs.website.check_links build/docs
+
+.PHONY: docs-serve
+docs-serve: docs ## Serve the documentation site on 127.0.0.1:8000
+	.venv-docs/bin/python -m http.server 8000 --bind 127.0.0.1 --directory build/docs
 
 .PHONY: gen
 gen: gen-python gen-go ## Generate the committed stubs from proto/
@@ -287,3 +309,4 @@ lock: .venv/installed ## Pin every dependency again, at its newest version
 		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml
 	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file benchmarks/constraints.txt -
 	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -
+	$(BIN)/uv pip compile $(LOCK) --group docs --output-file constraints-docs.txt
