@@ -1,22 +1,23 @@
 # The server in an image: `docker build --tag embedwire .`. How to run it is in docs/deployment.md.
 #
 # Any image with Python 3.11 to 3.13 and its venv module will do as a base, Debian's own too. Both stages need
-# the same one, since the environment links to its interpreter. Who wants the same bytes again names it by its
-# digest: --build-arg BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
+# the same one, since the environment links to its interpreter. For a reproducible
+# build, give its digest: --build-arg BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
-# pip has an environment of its own, so that it does not get into the one that is copied.
-RUN python3 -m venv /opt/pip \
-    && /opt/pip/bin/python -m pip install --no-cache-dir --disable-pip-version-check pip==26.3 \
-    && python3 -m venv --without-pip /opt/embedwire
 WORKDIR /src
 COPY . .
-# With the sandbox, to try the image without a key. It is a tenth of the image, and beyond loopback it is used only if
-# EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, since a read-only container could not keep it, and is
-# not compared with sources that never change. The tests of the libraries stay behind: another tenth.
-RUN /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile \
-        --constraint constraints.txt --build-constraint constraints.txt ./clients/python '.[sandbox]' \
+# pip has an environment of its own, so that it does not get into the one that is copied.
+RUN python3 -m venv /opt/pip \
+    && /opt/pip/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/pip.txt \
+    && python3 -m venv --without-pip /opt/embedwire
+# The sandbox is included, to try the image without an API key. It is a tenth of the image, and on a non-loopback address
+# it is used only if EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, because a read-only container could not keep
+# it, and it is not compared with sources, because they never change. Tests of libraries, another tenth, are removed.
+RUN pip="/opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile" \
+    && $pip --require-hashes -r requirements/runtime.txt \
+    && $pip --no-deps --build-constraint requirements/build.txt ./clients/python . \
     && find /opt/embedwire/lib -type d -name tests -prune -exec rm -rf {} + \
     && /opt/embedwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/embedwire/lib
 
@@ -30,7 +31,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/loca
     && /opt/embedwire/bin/python -c 'import embedwire_sandbox, embedwire_server.cli, embedwire_server.process.supervisor' \
     && install -d -o 65532 -g 0 -m 0770 /var/spool/embedwire
 
-# Beyond loopback, to be reachable. The server then starts only with an upstream, and with TLS, tokens, or
+# Non-loopback addresses, so that clients can connect. The server then starts only with an upstream, and with TLS, tokens, or
 # EMBEDWIRE_INSECURE. Probes have a port of their own, since they do not speak TLS.
 ENV PATH=/opt/embedwire/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

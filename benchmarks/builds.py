@@ -55,7 +55,7 @@ class Build:
         """Remove its files from the page cache, so that the next start reads them.
 
         Files that pip has just written are cached in larger folios than files that were read. The kernel maps more of
-        a large folio at once: the same server had 74 or 84 MiB of resident memory.
+        a large folio in one step: the same server had 74 or 84 MiB of resident memory.
         """
         os.sync()  # dirty pages would not be evicted
         for path in self.directory.rglob("*"):

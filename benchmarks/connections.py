@@ -26,9 +26,9 @@ _NO_EXCEPTIONS = {"NO_PROXY": "", "no_proxy": ""}
 
 @row(18, "tls", Bound("https upstream ÷ http upstream", 0.8, 0.95))
 async def tls(stage: Stage) -> Measured:
-    """Text calls/s with an upstream over TLS ÷ the same upstream in plain text."""
+    """Text calls/s with an upstream over TLS ÷ the same upstream in plaintext."""
     subjects = {"https": tls_texts, "http": texts}
-    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
+    found = await stage.compare_restarted({name: functools.partial(start, stage) for name, start in subjects.items()})
     return Measured([found.ratios("https", "http")], found.notes())
 
 
@@ -46,7 +46,7 @@ async def proxy(stage: Stage) -> Measured:
         "https direct": tls_texts,
         "https by proxy": proxied_tls_texts,
     }
-    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
+    found = await stage.compare_restarted({name: functools.partial(start, stage) for name, start in subjects.items()})
     ratios = [found.ratios(f"{scheme} by proxy", f"{scheme} direct") for scheme in ("http", "https")]
     return Measured(ratios, found.notes())
 
@@ -62,7 +62,7 @@ async def tls_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embe
 
 @contextlib.asynccontextmanager
 async def proxied_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Embedding]:
-    """Run a gateway under a load of texts, with an upstream in plain text through the proxy."""
+    """Run a gateway under a load of texts, with a plaintext upstream through the proxy."""
     async with through_proxy(stage, start, f"http://{HOST}:{stage.upstream.ports[WAY]}", {}) as subject:
         yield subject
 

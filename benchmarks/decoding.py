@@ -70,7 +70,7 @@ def least(reply: bytes) -> Iterator[NDArray[np.float64]]:
 
 
 def usual(reply: bytes) -> Iterator[bytes]:
-    """Decode in the usual way, the whole reply at once."""
+    """Decode in the usual way, the whole reply in one step."""
     for index, fields in enumerate(orjson.loads(reply)["audio_embedding"]["segments"]):
         audio = pb.AudioSegment(
             start_offset_sec=fields["start_offset_sec"],

@@ -81,7 +81,7 @@ class TlsSide(Side):
     """A connection to the TLS server.
 
     Args:
-        port: of the upstream, in plain text.
+        port: of the upstream, in plaintext.
     """
 
     def __init__(self, port: int) -> None:

@@ -80,7 +80,7 @@ async def side_by_side(subjects: Mapping[str, Subject], rounds: int, seconds: fl
     return Comparison(samples)
 
 
-async def anew(
+async def with_restarts(
     subjects: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]], rounds: int, seconds: float
 ) -> Comparison:
     """Measure subjects that differ little in the same way, but restart them after every two rounds."""

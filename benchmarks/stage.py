@@ -13,7 +13,7 @@ from benchmarks import requests
 from benchmarks.gateway import DEFAULT, Gateway, Start, gateway
 from benchmarks.h2load import Load
 from benchmarks.processes import Command, free_port, listening, running
-from benchmarks.rounds import Comparison, Subject, anew, side_by_side
+from benchmarks.rounds import Comparison, Subject, side_by_side, with_restarts
 from benchmarks.subjects import Embedding, Served, embedding
 from benchmarks.upstream import Upstream, upstream
 from embedwire.v1 import embedding_pb2 as pb
@@ -52,11 +52,11 @@ class Stage:
         """Compare these subjects."""
         return await side_by_side(subjects, self.rounds, self.seconds)
 
-    async def compare_anew(
+    async def compare_restarted(
         self, subjects: Mapping[str, Callable[[], contextlib.AbstractAsyncContextManager[Subject]]]
     ) -> Comparison:
         """Compare these subjects with restarts after every two rounds."""
-        return await anew(subjects, self.rounds, self.seconds)
+        return await with_restarts(subjects, self.rounds, self.seconds)
 
     async def panel(self, title: str, measure: Callable[["Stage"], Awaitable[Comparison]]) -> Comparison:
         """Measure a comparison once that several rows and the plot share."""

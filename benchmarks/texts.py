@@ -97,7 +97,7 @@ async def texts_in_one_message(stage: Stage, start: Start = DEFAULT) -> AsyncGen
 async def one_message(stage: Stage) -> Measured:
     """CPU of a streamed text whose segment and result share a message ÷ of the same in two messages."""
     subjects = {"one message": texts_in_one_message, "two messages": texts}
-    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
+    found = await stage.compare_restarted({name: functools.partial(start, stage) for name, start in subjects.items()})
     one, two = ([sample.cpu or math.nan for sample in found.samples[name]] for name in subjects)
     return Measured([[cpu / other for cpu, other in zip(one, two, strict=True)]], found.notes())
 
@@ -137,5 +137,5 @@ async def limited_texts(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[
 async def limits(stage: Stage) -> Measured:
     """Text calls/s with two rate limits set ÷ without, as in all other rows."""
     subjects = {"with limits": limited_texts, "without": texts}
-    found = await stage.compare_anew({name: functools.partial(start, stage) for name, start in subjects.items()})
+    found = await stage.compare_restarted({name: functools.partial(start, stage) for name, start in subjects.items()})
     return Measured([found.ratios("with limits", "without")], found.notes())

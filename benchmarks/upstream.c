@@ -1,10 +1,10 @@
-/* The upstream of the benchmark: canned replies to POSTs, so cheap that it is never what is measured.
+/* The upstream of the benchmark: canned replies to POSTs, at so low a cost that it never limits a measurement.
  *
  *     upstream [PORT,FILE[,delay=MS][,pace=MS][,sink=MB_PER_SECOND]]...
  *
- * Each port answers every POST with its file as JSON: at once, after a delay, or spread over a time. A sink takes
- * bodies at a rate. GET /counts says how many requests have come and how many answers have left in full, and when
- * (CLOCK_MONOTONIC, ns) the last byte of the last answer left. It ends when its parent does.
+ * Each port answers every POST with its file as JSON: immediately, after a delay, or spread over a time. A sink takes
+ * bodies at a rate. GET /counts returns the number of received requests and of completely sent answers, and the time
+ * (CLOCK_MONOTONIC, ns) of the last byte of the last answer. It ends when its parent does.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -212,7 +212,7 @@ static int take(conn_t *conn, char *at, char *end) {
                 if (was == TRAILER && !respond(conn)) return 0;
                 break;
             }
-            default: /* nobody pipelines */
+            default: /* clients do not pipeline */
                 drop(conn);
                 return 0;
         }
@@ -253,7 +253,7 @@ static void on_time(conn_t *conn, ns_t time) {
         answer(conn);
     } else if (conn->state == ANSWER) {
         answer(conn);
-    } else { /* a sink may go on */
+    } else { /* a sink may continue to read */
         conn->allowed += conn->port->sink * (time - conn->began);
         conn->began = time;
         unset_timed(conn);

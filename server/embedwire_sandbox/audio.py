@@ -55,8 +55,8 @@ class Window(NamedTuple):
 def windows(model: Model, start: float, end: float) -> Iterator[Window]:
     """Split the section from `start` to `end` into windows as the model does.
 
-    `fixed`: windows of the model's length; the last may be shorter. `even`: equal windows, as many as bring their
-    length nearest to the model's.
+    `fixed`: windows of the model's length; the last may be shorter. `even`: equal windows, of the length nearest to the
+    model's.
     """
     if model.segmentation == "fixed":
         count, length = int(np.ceil(round((end - start) / model.window_sec, 9))), model.window_sec

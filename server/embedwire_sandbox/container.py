@@ -1,7 +1,7 @@
 """Audio containers: detects WAV, FLAC and MP3, and repairs headers without a length for libsndfile.
 
 A writer that cannot seek, such as one that writes into a pipe, leaves the length out of the header. libsndfile then
-takes a WAV file for empty, and guesses the length of an MP3 file from its first frames. Such a file is read through a
+reads a WAV file as empty, and guesses the length of an MP3 file from its first frames. Such a file is read through a
 `View`, which replaces the header by one with the real length.
 """
 

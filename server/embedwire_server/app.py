@@ -50,7 +50,7 @@ class App:
         target: HOST:PORT of gRPC, with the port that was bound.
         health_target: the same of the port for health checks only; empty if there is none.
         metrics_url: the URL of the metrics.
-        is_retired: whether a successor is to have its ports; see `retire`.
+        is_retired: whether its ports are released for a successor; see `retire`.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class App:
         return server
 
     def _facts(self) -> dict[str, object]:
-        """Return the facts of the start for the log."""
+        """Return the attributes of the log line about the start."""
         settings = self._settings
         facts: dict[str, object] = {"upstream": settings.upstream.name}
         if self.metrics_url:
@@ -197,7 +197,7 @@ class App:
         if settings.server.address.is_loopback or settings.server.allow_insecure:
             return
         if settings.tls.files is None:
-            log.warning("tokens and content are sent in plain text: set --tls-certificate and --tls-key")
+            log.warning("tokens and content are sent unencrypted: set --tls-certificate and --tls-key")
         elif settings.tls.client_ca is None and not settings.tokens:
             log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
-from embedwire_server.config import render, sources
+from embedwire_server.config import flags, render, sources
 from embedwire_server.config.errors import InvalidConfiguration
-from embedwire_server.config.fields import duration_text
 from embedwire_server.config.file_watcher import FileWatcher
-from embedwire_server.config.setting_table import ALL, API_KEY, FILE_ONLY
+from embedwire_server.config.setting_table import ALL
 from embedwire_server.config.settings import SANDBOX, Settings
 from embedwire_server.config.sources import Configuration
 from embedwire_server.core.address import Address, parse_address
@@ -24,11 +23,14 @@ if TYPE_CHECKING:
     from embedwire_server.app import App
     from embedwire_server.process.supervisor import Supervisor
 
-_NOT_FLAGS = {API_KEY, *FILE_ONLY}
-_NOT_SETTINGS = {"run", "what", "unknown"}
+_OF_HEALTH = ("config", "listen", "health_listen", "tls_certificate", "tls_key")
+_RELOADS = "SIGHUP, or a change of the file of --config, reloads the settings that the reference marks as reloaded."
+_HEALTH = (
+    "The address is that of --health-listen, or else of --listen. The exit code is 0 if the server is ready, else 1."
+)
 _FAULTS_FOR_ALL = (
-    "beyond loopback, every machine that reaches the sandbox can script its faults, and make it fetch URLs of this "
-    "machine's loopback addresses: listen on 127.0.0.1, or let a firewall keep others out"
+    "on a non-loopback address, every client that reaches the sandbox can script its faults, and make it fetch URLs of "
+    "this machine's loopback addresses: listen on 127.0.0.1, or restrict access by a firewall"
 )
 
 
@@ -43,67 +45,59 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=__version__, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.set_defaults(run=run)
-        return command
-
-    _add_settings(
-        add(
-            "serve",
-            _serve,
-            "serve gRPC until SIGTERM or SIGINT; SIGHUP reloads the configuration, as a change of its file does",
-        )
+    serve = _add(
+        commands, "serve", "serve gRPC until SIGTERM or SIGINT", _RELOADS, "[OPTIONS]", epilog=flags.OTHER_SOURCES
     )
-    config = add("config", _config, "check the settings, or show them with their sources, secrets masked")
-    config.add_argument("what", nargs="?", choices=("show", "check", "reference"), default="show")
-    _add_settings(config)
-    token = add("token", _token, "generate a bearer token and its entry for the configuration file")
-    token.add_argument("what", metavar="NAME", help="name of the client in metrics and logs")
-    _add_settings(
-        add(
-            "health",
-            _health,
-            "check the health of the server at --health-listen, or --listen; exit code 0 if ready, else 1",
-        )
+    serve.set_defaults(run=_serve)
+    flags.add_all(serve)
+    _add_config(_add(commands, "config", "check or show the settings"))
+    token = _add(commands, "token", "generate a bearer token and its entry for the configuration file")
+    token.set_defaults(run=_token)
+    token.add_argument("name", metavar="NAME", help="name of the client in metrics and logs")
+    health = _add(
+        commands, "health", "check the readiness of a server", _HEALTH, "[OPTIONS]", epilog=flags.OTHER_SOURCES
     )
-    sandbox = add("sandbox", _sandbox, "serve the sandbox upstream alone, for tests against it; its base path is /v1.3")
-    sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", help="address (%(default)s)")
+    health.set_defaults(run=_health)
+    for name in _OF_HEALTH:
+        flags.add(health, ALL[name])
+    sandbox = _add(commands, "sandbox", "serve the sandbox upstream alone, for tests", "Its base path is /v1.3.")
+    sandbox.set_defaults(run=_sandbox)
+    shown = {"metavar": "HOST:PORT", "help": "address of the sandbox (default: %(default)s)"}
+    sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", **shown)
     return parser
+
+
+def _add(commands: Any, name: str, text: str, more: str = "", usage: str = "", **options: Any) -> Any:  # noqa: ANN401 - argparse's types are private
+    """Add a command and return its parser."""
+    description = f"{text[0].upper()}{text[1:]}. {more}".strip()
+    if usage:
+        options["usage"] = f"%(prog)s {usage}"
+    return commands.add_parser(name, help=text, description=description, allow_abbrev=False, **options)
+
+
+def _add_config(config: argparse.ArgumentParser) -> None:
+    commands = config.add_subparsers(title="commands", required=True, metavar="COMMAND [SETTINGS]")
+    for name, run, text in (
+        ("show", _config_show, "print the settings as TOML, each with its source, secrets masked"),
+        ("check", _config_check, "check the settings and print OK, or one line for each error"),
+    ):
+        command = _add(
+            commands, name, text, usage="[SETTINGS]", epilog=f"SETTINGS: any flag of serve. {flags.OTHER_SOURCES}"
+        )
+        command.set_defaults(run=run)
+        flags.add_all(command, is_hidden=True)
+    reference = _add(commands, "reference", "print the reference table of all settings in Markdown")
+    reference.set_defaults(run=_config_reference)
 
 
 def _address(text: str) -> Address:
     return parse_address(text.strip())
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    """Add one flag for each setting; pydantic checks the values, so that all faults are found at once."""
-    for name, setting in ALL.items():
-        if name not in _NOT_FLAGS:
-            default = setting.field.default
-            shown = duration_text(default) if setting.is_duration and default is not None else default
-            text = (setting.field.description or "") + ("" if shown is None else f" ({shown})")
-            options: dict[str, Any] = {
-                "default": argparse.SUPPRESS,
-                "help": text.replace("%", "%%"),
-                "metavar": "VALUE",
-                "dest": name,
-            }
-            if setting.field.annotation is bool:
-                command.add_argument(setting.flag, nargs="?", const="true", **options)
-            else:
-                command.add_argument(setting.flag, **options)
-
-
-def _flags(arguments: argparse.Namespace) -> dict[str, str]:
-    return {name: value for name, value in vars(arguments).items() if name not in _NOT_SETTINGS}
-
-
 def _load(arguments: argparse.Namespace) -> Configuration:
-    return sources.load(_flags(arguments), arguments.unknown)
+    return sources.load(flags.values(arguments), arguments.unknown)
 
 
 def _loaded(arguments: argparse.Namespace) -> Configuration:
@@ -133,7 +127,12 @@ def _reject_unknown(arguments: argparse.Namespace) -> None:
 
 def _print_lines(*lines: str) -> None:
     for line in lines:
-        print(f"embedwire-server: {line}", file=sys.stderr)  # noqa: T201 - for a person
+        print(f"embedwire-server: {line}", file=sys.stderr)  # noqa: T201 - a message
+
+
+def _print_result(*lines: str) -> None:
+    for line in lines:
+        print(line)  # noqa: T201 - the result of a command
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -141,7 +140,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from embedwire_server.observability import resource_monitor  # noqa: PLC0415 - only for this command
 
     gc_tuning.raise_gc_threshold()  # before most modules are loaded
-    path = sources.config_file(_flags(arguments))
+    path = sources.config_file(flags.values(arguments))
     watcher = None if path is None else FileWatcher(path)  # before it is read, so that no change is missed
     found = _valid(arguments)
     settings = found.settings
@@ -169,7 +168,7 @@ def _sandbox(arguments: argparse.Namespace) -> int:
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
         async with sandbox(arguments.listen.host, arguments.listen.port, fault_control=True) as base_url:
-            print(base_url, flush=True)  # noqa: T201 - what a script that starts it waits for
+            print(base_url, flush=True)  # noqa: T201 - a script that starts it waits for this line
             yield
 
     _reject_unknown(arguments)
@@ -179,15 +178,20 @@ def _sandbox(arguments: argparse.Namespace) -> int:
     return _run(serving())
 
 
-def _config(arguments: argparse.Namespace) -> int:
-    if arguments.what == "reference":
-        _reject_unknown(arguments)
-        lines = render.reference()
-    else:
-        found = _loaded(arguments)
-        lines = render.shown(found) if arguments.what == "show" else iter(())
-    for line in lines:
-        print(line)  # noqa: T201 - what the command is for
+def _config_show(arguments: argparse.Namespace) -> int:
+    _print_result(*render.shown(_loaded(arguments)))
+    return 0
+
+
+def _config_check(arguments: argparse.Namespace) -> int:
+    _loaded(arguments)
+    _print_result("OK")
+    return 0
+
+
+def _config_reference(arguments: argparse.Namespace) -> int:
+    _reject_unknown(arguments)
+    _print_result(*render.reference())
     return 0
 
 
@@ -195,13 +199,13 @@ def _token(arguments: argparse.Namespace) -> int:
     _reject_unknown(arguments)
     try:
         token, digest = tokens.new_token()
-        tokens.Authenticator([tokens.Token(arguments.what, (digest,))])
+        tokens.Authenticator([tokens.Token(arguments.name, (digest,))])
     except ValueError as error:
         _print_lines(f"NAME: {error}")
         return 2
-    print(token)  # noqa: T201 - what the command is for
+    _print_result(token)
     # On standard error, so that `2>> embedwire.toml` puts the entry into the file, and the token into no file.
-    entry = f'[[tokens]]\nname = "{arguments.what}"\nsha256 = "{digest}"'
+    entry = f'[[tokens]]\nname = "{arguments.name}"\nsha256 = "{digest}"'
     print(f"# The configuration contains the hash only. The token is not shown again.\n{entry}", file=sys.stderr)  # noqa: T201 - the same
     return 0
 
@@ -209,14 +213,15 @@ def _token(arguments: argparse.Namespace) -> int:
 def _health(arguments: argparse.Namespace) -> int:
     from embedwire_server.rpc import health  # noqa: PLC0415 - it loads gRPC
 
-    # Placeholders for settings that only `serve` needs: a probe may not have its flags.
+    _reject_unknown(arguments)
+    # Placeholders for settings that only `serve` needs: a probe does not have its flags.
     asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
     settings = _valid(asked).settings
     if settings.tls.files is not None and settings.health.listen is None:
         _print_lines("--health-listen: set it for the server and here; probes do not speak TLS")
         return 2
     status = health.probe(settings.health.listen or settings.server.listen)
-    print(status)  # noqa: T201 - what the command is for
+    _print_result(status)
     return 0 if status == "SERVING" else 1
 
 

@@ -48,14 +48,14 @@ async def faults(case: Case, stage: Stage, runner: Runner) -> list[str]:
 
 async def _set_up(case: Case, stage: Stage, stack: contextlib.AsyncExitStack) -> tuple[str, Server | None, Fake | None]:
     """Start the servers of the job; return its target."""
-    whom = case.job.get("target", "server")
-    if whom not in ("server", "late", "nobody"):
-        return whom, None, None
-    if whom == "server" and case.fake is None:
+    target = case.job.get("target", "server")
+    if target not in ("server", "late", "no-listener"):
+        return target, None, None
+    if target == "server" and case.fake is None:
         server = await stage.server(case.server, stack)
         return server.process.target, server, None
     fake = None if case.fake is None else Fake(case.fake)
-    if whom == "server" and fake is not None:
+    if target == "server" and fake is not None:
         return await stack.enter_async_context(serving(fake)), None, fake
     reserved = stack.enter_context(reserved_port())
     port = reserved.getsockname()[1]
@@ -66,7 +66,7 @@ async def _set_up(case: Case, stage: Stage, stack: contextlib.AsyncExitStack) ->
 
 
 async def _start_late(fake: Fake, port: int, reserved: Any, stack: contextlib.AsyncExitStack) -> None:
-    await asyncio.sleep(LATE)  # what is tested is the waiting
+    await asyncio.sleep(LATE)  # the case tests the wait
     reserved.close()
     await stack.enter_async_context(serving(fake, port))
 

@@ -34,7 +34,7 @@ class Play:
 
     Attributes:
         unexpected: how many requests no rule was for.
-        unanswered: those that wait, or waited, in vain.
+        unanswered: requests that got no answer.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ def test_each_recipe_is_found() -> None:
 
 @contextlib.asynccontextmanager
 async def servers(directory: Path) -> AsyncGenerator[dict[str, str]]:
-    """The servers of the page: in plain text, with TLS and a token, and one for media."""
+    """The servers of the page: in plaintext, with TLS and a token, and one for media."""
     token, digest = new_token()
     (directory / "token").write_text(token)
     authority = trustme.CA()

@@ -73,7 +73,7 @@ async def test_the_longer_deadline_holds_also_once_it_runs() -> None:
 
 
 async def test_a_timeout_error_of_a_handler_is_not_the_deadline() -> None:
-    """A TimeoutError that a handler raises by itself is not mistaken for the call's deadline."""
+    """A TimeoutError of a handler itself is not mistaken for the call's deadline."""
     with pytest.raises(TimeoutError), a_call(60):
         raise TimeoutError
 

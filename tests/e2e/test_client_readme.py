@@ -38,8 +38,12 @@ async def runs_as_shown(python: Path | str, folder: Path, snippet: tuple[str, st
     out, errors = await process.communicate()
 
     assert not errors.decode()
-    assert out.decode() == output or not output
-    assert out
+    printed, shown = out.decode().splitlines(), output.splitlines()
+    if "..." in shown:  # lines are left out; events of several inputs come in any order
+        assert {*shown} - {"..."} <= {*printed}
+    else:
+        assert printed == shown or not shown
+    assert printed
 
 
 @pytest.mark.timeout(240)
@@ -58,8 +62,8 @@ async def test_the_snippets_in_an_empty_project(served: Served, tmp_path: Path) 
 
 @pytest.mark.parametrize("number", range(len(snippets(ROOT_README))))
 async def test_a_snippet_of_the_root_readme(served: Served, number: int) -> None:
-    """A snippet of the root README runs beside the samples."""
-    await runs_as_shown(sys.executable, SAMPLES, snippets(ROOT_README)[number], served.app.target)
+    """A snippet of the root README runs in the checkout."""
+    await runs_as_shown(sys.executable, ROOT, snippets(ROOT_README)[number], served.app.target)
 
 
 def test_the_versions_are_those_of_the_package() -> None:

@@ -34,7 +34,7 @@ async def test_a_server_starts_answers_and_exits_with_0() -> None:
 
 
 async def test_a_second_signal_ends_at_once() -> None:
-    """A second signal ends a drain of a minute at once."""
+    """A second signal ends a drain of a minute immediately."""
     async with ServerProcess.running(shutdown_delay=60) as server:
         server.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
@@ -44,7 +44,7 @@ async def test_a_second_signal_ends_at_once() -> None:
 
 
 def test_beyond_loopback_the_upstream_must_be_set() -> None:
-    """Beyond loopback, without a key and an upstream, a server does not start and names the settings."""
+    """On a non-loopback address, without a key and an upstream, a server does not start and names the settings."""
     ended = run("serve", "--listen", "0.0.0.0:0")
 
     assert ended.returncode == 2
@@ -107,6 +107,13 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
     )
 
 
+def test_valid_settings_are_reported() -> None:
+    """`config check` prints OK if the settings are valid."""
+    ended = run("config", "check", "--server-reflection", "false", "--insecure", "--log-level", "debug")
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "OK\n", "")
+
+
 def test_an_unknown_variable_is_a_warning() -> None:
     """A variable similar to a setting may belong to other software: it is reported as a possible typo, and ignored."""
     ended = run(
@@ -135,6 +142,19 @@ def test_abbreviated_flags_are_refused() -> None:
     assert ended.stderr.startswith("embedwire-server: --gra: is not a flag")
 
 
+def test_flags_of_other_commands_are_rejected() -> None:
+    """`health` and `config reference` reject a flag of `serve`; without a subcommand, `config` lists its own."""
+    health, reference, config = (
+        run("health", "--workers", "2"),
+        run("config", "reference", "--workers=2"),
+        run("config", "--workers=2"),
+    )
+
+    assert [each.returncode for each in (health, reference, config)] == [2, 2, 2]
+    assert health.stderr == reference.stderr == "embedwire-server: --workers: unknown flag of this command\n"
+    assert "COMMAND" in config.stderr
+
+
 def test_the_reference_page_is_that_of_the_settings() -> None:
     """docs/configuration.md is the output of `config reference`."""
     ended = run("config", "reference")
@@ -148,7 +168,7 @@ def test_a_broken_file_is_reported_in_one_line(tmp_path: Path, content: bytes) -
     """A configuration file that cannot be read is named, without a traceback."""
     file = tmp_path / "embedwire.toml"
     file.write_bytes(content)
-    ended = run("config", "--config", str(file))
+    ended = run("config", "check", "--config", str(file))
 
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"embedwire-server: {file}: is not valid TOML: ")

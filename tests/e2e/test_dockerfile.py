@@ -12,10 +12,3 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 def test_label_has_the_version_of_the_server() -> None:
     """The label of the image has the version of the server."""
     assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [__version__]
-
-
-def test_pip_version_matches_the_makefile() -> None:
-    """The image is installed with the pip version of the Makefile."""
-    pinned = re.findall(r"^PIP_VERSION := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-
-    assert re.findall(r"\bpip==[\d.]+", DOCKERFILE) == pinned

@@ -153,7 +153,7 @@ async def test_an_invalid_response_has_its_reason(
 
 
 async def test_segments_before_the_fault_are_void(scripted: Scripted) -> None:
-    """Segments that were streamed before a fault are followed by a failed result, which voids them."""
+    """Segments that were streamed before a fault are followed by a failed result, which invalidates them."""
     good = json.dumps(reply("audio_embedding", segments=2)).encode()
     async with scripted(answers(good[:-60])) as (served, _):
         inputs = [url_input("audio", "http://media.test/a.mp3"), url_input("audio", "http://media.test/b.mp3")]

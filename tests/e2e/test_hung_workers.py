@@ -122,7 +122,7 @@ async def test_the_end_does_not_wait_for_a_worker_hung_in_its_start() -> None:
 
 
 async def test_the_end_does_not_wait_for_a_restart() -> None:
-    """SIGTERM ends the server at once while a crashing worker waits for its restart."""
+    """SIGTERM ends the server immediately while a crashing worker waits for its restart."""
     async with ServerProcess.running(answer, workers=2) as server:
         for pause in ("0.25", "0.5", "1.0", "2.0"):
             pid = server.worker(0)
@@ -172,7 +172,7 @@ async def test_a_worker_hung_in_its_start_is_killed() -> None:
 
 
 async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
-    """More tokens than fit into a pipe reach the other worker at once, and the stopped one when it continues."""
+    """More tokens than fit into a pipe reach the other worker immediately, and the stopped one when it continues."""
     config = tmp_path / "embedwire.toml"
 
     def write(*names: str) -> None:

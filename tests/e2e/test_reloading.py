@@ -237,7 +237,7 @@ async def test_a_worker_that_is_started_later_reports_a_refused_file(tmp_path: P
 
 
 async def test_a_sighup_during_the_start_is_ignored() -> None:
-    """A SIGHUP that arrives while modules are imported does not end the server, which goes on to serve."""
+    """A SIGHUP that arrives while modules are imported does not end the server, which continues to start."""
     process = await start(("-X", "importtime", *SERVER))  # prints each module when it has been imported
 
     async def read_until(text: bytes) -> None:

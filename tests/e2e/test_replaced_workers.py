@@ -249,7 +249,7 @@ async def test_a_successor_is_restarted_while_the_old_worker_drains(number: sign
 
 
 async def test_a_worker_that_ends_before_it_can_be_replaced_is_started_again() -> None:
-    """A worker over its age that dies while another one drains is restarted at once, not after the drain."""
+    """A worker over its age that dies while another one drains is restarted immediately, not after the drain."""
     async with draining(workers=2) as (server, first):
         index = 1 - first
         pid = server.worker(index)

@@ -108,7 +108,7 @@ def sends(body: bytes, piece: int | None = None, *, has_length: bool = True) -> 
 
 
 def ways(body: bytes) -> list[Callable[[Visit], Awaitable[None]]]:
-    """Whole and in pieces, read at once and as they arrive."""
+    """Whole and in pieces, read in one step and as they arrive."""
     return [sends(body), sends(body, 997), sends(body, has_length=False), sends(body, 997, has_length=False)]
 
 

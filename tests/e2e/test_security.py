@@ -41,21 +41,21 @@ def test_every_threat_has_a_test() -> None:
 
 
 def chosen(files: Files, *, tls: bool, mutual: bool, tokens: bool, insecure: bool) -> dict[str, Any]:
-    """Settings of a server beyond loopback."""
+    """Settings of a server on a non-loopback address."""
     found: dict[str, Any] = dict(OPEN) | (files.settings if tls or mutual else {}) | (TOKENS if tokens else {})
     return found | ({"tls_client_ca": files.client_ca} if mutual else {}) | ({"insecure": True} if insecure else {})
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "example.org:443"])
 def test_beyond_loopback_plain_text_without_tokens_is_refused(listen: str) -> None:
-    """Beyond loopback, without TLS and tokens, a server starts only with `insecure`; the error names the settings."""
+    """On a non-loopback address, without TLS and tokens, a server starts only with `insecure`; else an error."""
     settings: dict[str, Any] = OPEN | {"listen": listen}
     with pytest.raises(ValueError, match=r"--tls-certificate and --tls-key.*--insecure"):
         settings_of(**settings)
     assert settings_of(**settings | {"insecure": True}).server.listen == listen
 
 
-PLAIN, OPEN_TLS = "tokens and content are sent in plain text", "any client that can connect may use this server"
+PLAIN, OPEN_TLS = "tokens and content are sent unencrypted", "any client that can connect may use this server"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Short responses, read at once with a Content-Length and incrementally without, give the same result over sockets."""
+"""Short responses give the same result read in one step, with a Content-Length, and incrementally, without."""
 
 import asyncio
 import contextlib
@@ -174,7 +174,7 @@ async def test_a_short_response_that_pauses() -> None:
 
 @pytest.mark.parametrize("size", [SHORT_BYTES - 1, SHORT_BYTES, SHORT_BYTES + 1, 4 * SHORT_BYTES])
 async def test_around_the_limit(size: int) -> None:
-    """Responses on either side of the size limit for reading at once give the same result."""
+    """Responses on either side of the size limit for reading in one step give the same result."""
     body = BODY[:-1] + b" " * (size - len(BODY)) + b"}"
     assert len(body) == size
     first, second = await outcomes(TEXT, whole(body), closing(body))
@@ -183,7 +183,7 @@ async def test_around_the_limit(size: int) -> None:
 
 
 async def test_a_fault_in_the_first_bytes_fails_at_once() -> None:
-    """A short body that begins with a fault fails at once, also if the rest of it never arrives."""
+    """A short body that begins with a fault fails immediately, also if the rest of it never arrives."""
 
     async def silent(visit: Visit) -> None:
         await visit.head(200, 5000)

@@ -127,7 +127,7 @@ async def test_all_methods_require_a_token(scripted: Scripted) -> None:
 
 
 async def test_the_token_is_checked_before_the_content(serve: Serve) -> None:
-    """An upload without a token is ended at once, before its first message or while it is being sent."""
+    """An upload without a token is ended immediately, before its first message or while it is being sent."""
     chunk = pb.CreateEmbeddingFromUploadRequest(chunk=pb.UploadChunk(data=bytes(16_000)))
     more = frame(http2.DATA, message(chunk.SerializeToString()), stream=1)
     path = "/embedwire.v1.EmbeddingService/CreateEmbeddingFromUpload"

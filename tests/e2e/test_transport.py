@@ -170,7 +170,7 @@ async def test_an_address_that_cannot_be_used() -> None:
 
 
 class OneChunk:
-    """A response that arrives in one chunk, as when many packets are read at once."""
+    """A response that arrives in one chunk, as when many packets are read together."""
 
     status = 200
 

@@ -284,7 +284,7 @@ async def test_an_invalid_request_is_reported_to_a_sending_caller(served: Served
 async def test_a_full_disk_fails_the_file_and_is_logged_without_it(
     serve: Serve, tmp_path: Path, size: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """On a full disk the input fails with OVERLOADED, other inputs go on, and the log contains no byte of the file."""
+    """On a full disk the input fails with OVERLOADED, other inputs continue, and the log has no byte of the file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     async with serve(uploads_spool_dir=tmp_path) as served:
         asked = first(upload_input("audio"), text_input())

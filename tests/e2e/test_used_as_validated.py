@@ -120,7 +120,7 @@ def has_ipv6() -> bool:
 
 @pytest.mark.parametrize(("listen", "is_warned"), [("127.0.0.1:0", False), ("0.0.0.0:0", True), ("[::]:0", True)])
 def test_exposed_fault_control_is_a_warning(listen: str, *, is_warned: bool) -> None:
-    """A stand-alone sandbox that listens beyond loopback warns that clients can script its faults."""
+    """A stand-alone sandbox that listens on a non-loopback address warns that clients can script its faults."""
     if listen.startswith("[") and not has_ipv6():
         pytest.skip("this machine has no IPv6")
     command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", listen]

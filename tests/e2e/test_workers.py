@@ -27,7 +27,7 @@ from tests.support.serving import settings_of, until
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-# With so many connections a worker of two gets none only once in a million runs.
+# With this many connections a worker of two gets none only once in a million runs.
 CONNECTIONS = 20
 
 
@@ -151,7 +151,7 @@ def in_flight(metrics: str) -> float:
 
 
 async def test_a_second_signal_ends_all_workers() -> None:
-    """A second signal ends a long drain at once, and leaves no worker."""
+    """A second signal ends a long drain immediately, and leaves no worker."""
     async with ServerProcess.running(answer, workers=2, shutdown_delay=60) as server:
         pids = [server.worker(index) for index in range(2)]
         server.process.send_signal(signal.SIGTERM)

@@ -69,7 +69,7 @@ class Container:
         environment: Mapping[str, str],
         mounts: Mapping[Path, str] | None = None,
     ) -> AsyncGenerator["Container"]:
-        """Start one with all restrictions and wait until it serves, by default in plain text without tokens.
+        """Start one with all restrictions and wait until it serves, by default in plaintext without tokens.
 
         Args:
             engine: what runs it.

@@ -72,7 +72,7 @@ async def its_stop(stage: Stage) -> Verdict:
 
 @check("second-signal")
 async def its_second_signal(stage: Stage) -> Verdict:
-    """A second SIGTERM ends process 1 at once during the drain."""
+    """A second SIGTERM ends process 1 immediately during the drain."""
     async with stage.container(upstream="http://127.0.0.1:9", shutdown_delay=60) as container:
         await _terminate(container)
         await _changed_health(container)

@@ -63,7 +63,7 @@ def size_of_trailers(error: grpc.aio.AioRpcError) -> int:
 
 
 def upload(data: bytes, files: int = 1, **source: Any) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
-    """The messages of an upload of so many audio files with this content."""
+    """The messages of an upload of this many audio files with this content."""
     inputs = [upload_input("audio", **source)] * files
     yield pb.CreateEmbeddingFromUploadRequest(request=pb.CreateEmbeddingRequest(model_name="marengo3.0", inputs=inputs))
     for index in range(files):

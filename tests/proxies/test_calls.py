@@ -100,7 +100,7 @@ async def test_a_deadline_reaches_the_server(
 
 
 async def test_health_is_watched(proxy: Proxy) -> None:
-    """A health Watch brings the status at once, although the stream goes on."""
+    """A health Watch brings the status immediately, although the stream continues."""
     watch = proxy.health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=SECONDS)
 
     assert (await anext(aiter(watch))).status == SERVING

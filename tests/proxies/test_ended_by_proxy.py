@@ -1,4 +1,4 @@
-"""Calls that a proxy ends by itself have no failure of ours, whatever their status code is."""
+"""Calls that the proxy itself ends have no failure of ours, whatever their status code is."""
 
 from collections.abc import Mapping
 from pathlib import Path

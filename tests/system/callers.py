@@ -82,7 +82,7 @@ class Callers:
         metadata: Metadata = (),
         **options: Any,
     ) -> Outcome:
-        """Make one call; a text is a request by itself."""
+        """Make one call; a text is a complete request."""
         if isinstance(asked, str):
             name = asked
             asked = request(text_input(asked), vector_encoding=pb.VECTOR_ENCODING_FLOAT32_LE)

@@ -58,7 +58,7 @@ async def the_upstream_hangs(experiment: Experiment) -> Verdict:
 
 @guarantee("cancel")
 async def the_caller_goes(experiment: Experiment) -> Verdict:
-    """When a caller cancels or is killed, the upstream connections of its calls are closed at once."""
+    """When a caller cancels or is killed, the upstream connections of its calls are closed immediately."""
     verdict = Verdict()
     async with experiment.environment(_waiting(good)) as (upstream, server, callers):
         for index in range(2):  # not the first calls of their lives

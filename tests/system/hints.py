@@ -76,7 +76,7 @@ def once_each(given: dict[str, Hint]) -> Script:
 
 @guarantee("rate-limit-hints", patient=True)
 async def hints_are_kept(experiment: Experiment) -> Verdict:
-    """Every call of a credential and modality waits as long as its 429 asks for, or fails at once."""
+    """Every call of a credential and modality waits as long as its 429 asks for, or fails immediately."""
     given: dict[str, Hint] = {}
     async with experiment.environment(once_each(given), auth_allow_caller_api_keys=True) as (upstream, server, callers):
         faults = await asyncio.gather(*(_Episode(kind, upstream, server, callers).fault(given) for kind in hints()))
@@ -183,6 +183,6 @@ USELESS = {
 
 
 async def _persistent(callers: Callers, kind: str, end: float, keys: Iterator[str]) -> None:
-    """Run a caller that calls again at once after each refusal."""
+    """Run a caller that calls again immediately after each refusal."""
     while time.monotonic() < end:
         await callers.embed(f"{kind} storm", 90, metadata=(("x-upstream-api-key", next(keys)),))

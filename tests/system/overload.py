@@ -20,7 +20,7 @@ WARM_UP = 2.0
 
 @guarantee("overload")
 async def three_times_too_many(experiment: Experiment) -> Verdict:
-    """With three times as many callers as slots, goodput stays, other calls are refused at once, probes succeed."""
+    """With three times as many callers as slots, goodput stays, other calls are refused immediately, probes succeed."""
     slots, seconds = experiment.scaled(64, 16), experiment.scaled(30.0, 8.0)
     async with experiment.environment(
         slow(SECONDS), callers=6, concurrency_inputs_per_modality=slots, concurrency_queue_per_modality=slots // 4

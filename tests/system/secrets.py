@@ -87,5 +87,5 @@ def _answer_text(outcome: Outcome) -> str:
 
 def _config() -> str:
     """Return the output of the command `config`."""
-    command = ["env", f"TWELVELABS_API_KEY={KEY}", sys.executable, "-m", "embedwire_server", "config"]
+    command = ["env", f"TWELVELABS_API_KEY={KEY}", sys.executable, "-m", "embedwire_server", "config", "show"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout

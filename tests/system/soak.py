@@ -47,7 +47,7 @@ async def nothing_grows(experiment: Experiment) -> Verdict:
     count, plan = experiment.scaled(200_000, 6_000), _Plan(experiment.seed)
     async with experiment.environment(plan.script) as (_, server, callers):
         await closed_loop(names(200, "warm"), 16, callers.embed)
-        await closed_loop(names(16, "pool"), 16, callers.embed)  # all at once, so that each has opened a connection
+        await closed_loop(names(16, "pool"), 16, callers.embed)  # all together, so that each has opened a connection
         await settled(server)
         tasks, descriptors = await server.tasks(), server.descriptors()
         memory: list[tuple[int, int]] = []

@@ -1,95 +1,113 @@
-"""Words that docstrings, comments, help texts and log events must not use."""
+"""The word list of tests/words.toml, for documentation, comments, docstrings and messages of all languages."""
 
-import ast
-import io
 import re
-import tokenize
-from collections.abc import Callable, Iterator
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.prose import prose
+
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("server", "clients/python/src/embedwire", "clients/python/examples")  # strings are searched as well
-INTERNAL = ("tests", "benchmarks", "clients/python")  # docstrings, comments and names only; strings may be test data
-GENERATED = {"v1", "generated", "embedwirepb"}  # folders
-# Use "that" for programs, and verbs of the field: send, report, return, count.
-WORDS = re.compile(r"\b(whoever|nobody|everybody|somebody|told|who)\b", re.IGNORECASE)
-ALLOWED = {  # exceptions: the text and the reason
-    '"A small boat sails towards the evening sun while somebody on board plays a slow melody.\\n"': "sample content",
-}
-# Comments of Go, TypeScript and Java. Strings are matched first, as they may contain the start of a comment.
-STRING_OR_COMMENT = re.compile(
-    r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`(?:\\.|[^`\\])*`|(?P<comment>//[^\n]*|/\*.*?\*/)', re.DOTALL
-)
-
-Texts = Callable[[str], Iterator[str]]
+GENERATED = re.compile(r"/generated/|/embedwirepb/|^clients/python/src/embedwire/v1/")
+LISTS = tomllib.loads((ROOT / "tests/words.toml").read_text())
+WORDS, EXCEPTIONS = LISTS["word"], LISTS["exception"]
 
 
-def texts_of_python(source: str) -> Iterator[str]:
-    """Yield all comments and strings, including docstrings."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type in (tokenize.COMMENT, tokenize.STRING):
-            yield token.string
+@cache
+def pattern(forms: tuple[str, ...], unless: str) -> re.Pattern[str]:
+    alternatives = "|".join(re.escape(form).replace("\\ ", r"\s+") for form in forms)
+    return re.compile(rf"\b(?:{alternatives})\b" + (rf"(?!\s+(?:{unless}))" if unless else ""), re.IGNORECASE)
 
 
-def documentation_of_python(source: str) -> Iterator[str]:
-    """Yield all comments and docstrings, and the names of functions and classes split into words."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.string
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield ast.get_docstring(node) or ""
-            if not isinstance(node, ast.Module):
-                yield re.sub("_|(?<=[a-z])(?=[A-Z])", " ", node.name)
+def found(path: str, source: str, words: list[dict[str, Any]] = WORDS) -> list[str]:
+    """Return a line for each forbidden word in a file: where it is, and what to write instead."""
+    text, lines = prose(path, source), []
+    for exception in EXCEPTIONS:
+        if exception["path"] == path:
+            text = text.replace(exception["text"], "\0")
+    for word in words:
+        if word.get("code_only") and path.endswith(".md"):
+            continue
+        for match in pattern(tuple(word["forms"]), word.get("unless", "")).finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            lines.append(f"{path}:{line}: {' '.join(match[0].split())!r}: write {word['write']}")
+    return lines
 
 
-def comments(source: str) -> Iterator[str]:
-    """Yield all comments of a source in Go, TypeScript or Java."""
-    for match in STRING_OR_COMMENT.finditer(source):
-        if match["comment"]:
-            yield match["comment"]
-
-
-def files() -> Iterator[tuple[Path, Texts]]:
-    """Yield the sources without generated code, each with the function that returns its texts."""
-    globs: list[tuple[str, str, Texts]] = [
-        *((folder, "*.py", texts_of_python) for folder in SHIPPED),
-        *((folder, "*.py", documentation_of_python) for folder in INTERNAL),
-        ("clients/go", "*.go", comments),
-        ("clients/typescript/src", "*.ts", comments),
-        ("clients/java/src", "*.java", comments),
-    ]
-    seen: set[Path] = set()
-    for folder, pattern, texts in globs:
-        for path in sorted((ROOT / folder).rglob(pattern)):
-            is_searched = path in seen or GENERATED & set(path.relative_to(ROOT).parts)
-            seen.add(path)
-            if not is_searched:
-                yield path, texts
-
-
-def found(source: str, texts: Texts) -> list[str]:
-    return [text for text in texts(source) if text not in ALLOWED and WORDS.search(text)]
+def files() -> Iterator[tuple[str, str]]:
+    """Yield path and text of each file of the repository, without generated code and binary files."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for path in sorted(subprocess.check_output(command, text=True).split("\0")):
+        if path and (ROOT / path).is_file() and not GENERATED.search(path):
+            try:
+                yield path, (ROOT / path).read_text(encoding="utf-8")
+            except UnicodeDecodeError:  # an image, a sound or descriptors
+                continue
 
 
 @pytest.mark.parametrize(
-    ("source", "texts", "count"),
+    ("path", "source", "count"),
     [
-        ('"""Who calls."""\nx = 1  # nobody\nprint("everybody")\n', texts_of_python, 3),
-        ('"""Who calls."""\nx = 1  # nobody\nprint("everybody")\n', documentation_of_python, 2),
-        ('def test_who_calls():\n    """Whoever calls."""\nclass ToldTasks: ...\n', documentation_of_python, 3),
-        ('x := "// who" // nobody\n/*\n * Whoever calls.\n */\n', comments, 2),
-        ("const x = `who\n// who`; // told\n", comments, 1),
-        ('char c = \'"\'; // who\nString s = """\n  who\n  """; /** somebody */\n', comments, 2),
+        ("server/a.py", '"""Who calls."""\nx = 1  # nobody\nprint("everybody", f"a\\ntold {who}")\n', 4),
+        ("server/a.py", 'print("runs at "\n      "once")\n# runs at\n# once\n', 2),
+        ("server/a.py", '"""Calls `who` and ``who``."""\nat = once\n', 0),
+        ("tests/a.py", '"""Who calls."""\nx = 1  # nobody\nprint("everybody")\n', 2),
+        ("tests/a.py", 'def test_who_calls():\n    """Whoever calls."""\nclass ToldTasks: ...\n', 3),
+        ("clients/go/a.go", 'x := "// who" // nobody\n/*\n * Whoever calls.\n */\n', 3),
+        ("clients/go/a_test.go", 'x := "// who" // nobody\n/*\n * Whoever calls.\n */\n', 2),
+        ("clients/typescript/src/a.ts", "const x = `who\n// who`; // told at\n// once\n", 4),
+        (
+            "clients/java/src/main/A.java",
+            'char c = \'"\'; // {@code who}\nS s = """\n  who\n"""; /** told */\n',
+            2,
+        ),
+        ("proto/a.proto", "// Told at\n// once.\nstring who = 1;\n", 2),
+        ("Makefile", "who: ## Who calls\n\techo who # at once\n", 2),
+        ("Dockerfile", "# Told.\nRUN who\n", 1),
+        ("a.yaml", "who: x # somebody\n", 1),
+        ("pom.xml", "<who><!-- nobody --></who>\n", 1),
+        (
+            "README.md",
+            "Users who call\n`at once` [at\nonce](once).\n\n```sh\ntold\n\ntold\n```\nhttps://a.b/told told\n",
+            2,
+        ),
+        ("a.json", '{"what": "Nobody calls.", "who": "told"}', 1),
+        ("a.txt", "told", 0),
     ],
 )
-def test_the_search_finds_each_kind(source: str, texts: Texts, count: int) -> None:
-    """Docstrings, comments and names are found, and strings of the Python packages."""
-    assert len(found(source, texts)) == count
+def test_the_search_finds_prose_only(path: str, source: str, count: int) -> None:
+    """Words are found in the prose of each language, across line breaks, and not in code."""
+    assert len(found(path, source)) == count
+
+
+def test_a_finding_names_the_place_and_the_replacement() -> None:
+    """A finding has the file, the line, the word and what to write instead."""
+    words = [{"forms": ["at once"], "write": "immediately"}]
+    assert found("docs/a.md", "# A\n\nRuns at\nonce.\n", words) == ["docs/a.md:3: 'at once': write immediately"]
 
 
 def test_words() -> None:
-    """No file uses any of these words."""
-    assert {path: words for path, texts in files() if (words := found(path.read_text(), texts))} == {}
+    """No file uses a forbidden word."""
+    lines = [line for path, source in files() for line in found(path, source)]
+    assert not lines, "\n".join(lines)
+
+
+def test_each_exception_is_used() -> None:
+    """Each exception names a passage that exists and has a reason."""
+    for exception in EXCEPTIONS:
+        assert exception["reason"]
+        assert exception["text"] in prose(exception["path"], (ROOT / exception["path"]).read_text())
+
+
+def test_the_contributor_guide_has_the_same_list() -> None:
+    """CONTRIBUTING.md has a row for each word of tests/words.toml: its forms, and what to write instead."""
+    rows = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    missing = [
+        row for word in WORDS if (row := (", ".join(f"`{form}`" for form in word["forms"]), word["write"])) not in rows
+    ]
+    assert missing == []

@@ -22,18 +22,18 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Truncate says which end of a too long text is cut off. A model that cannot do what is asked
-// answers INVALID_ARGUMENT; Model.text.truncates lists what it can.
+// Truncate selects the end at which a text with too many tokens is truncated. A value that the model
+// does not support is rejected with INVALID_ARGUMENT; TextSupport.truncates lists the supported ones.
 type Truncate int32
 
 const (
-	// The upstream's default, which is to cut the end.
+	// The upstream's default, which is to remove the end.
 	Truncate_TRUNCATE_UNSPECIFIED Truncate = 0
-	// Cut nothing: a too long text fails its input.
+	// No truncation: a text that is too long fails its input.
 	Truncate_TRUNCATE_NONE Truncate = 1
-	// Cut the start, keep the end.
+	// Remove the start, keep the end.
 	Truncate_TRUNCATE_START Truncate = 2
-	// Cut the end, keep the start.
+	// Remove the end, keep the start.
 	Truncate_TRUNCATE_END Truncate = 3
 )
 
@@ -80,8 +80,8 @@ func (Truncate) EnumDescriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{0}
 }
 
-// VectorEncoding selects the form in which vectors are sent. All forms carry the same float32
-// values. More may be added.
+// VectorEncoding selects the encoding of vectors. All encodings have the same float32 values. More
+// encodings may be added.
 type VectorEncoding int32
 
 const (
@@ -135,23 +135,23 @@ func (VectorEncoding) EnumDescriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{1}
 }
 
-// CreateEmbeddingRequest asks for the embeddings of one or more inputs by one model.
+// CreateEmbeddingRequest is a request for embeddings of one or more inputs by one model.
 type CreateEmbeddingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name or alias of the model, as ListModels gives them, for instance "marengo3.0".
+	// Name or alias of the model, as returned by ListModels, for instance "marengo3.0".
 	ModelName string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
-	// What to embed: 1 to 256 inputs. Each is independent of the others.
+	// Inputs to embed, 1 to 256. Each input is processed independently of the others.
 	Inputs []*Input `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
-	// How vectors are encoded in the answer.
+	// Encoding of the vectors in the response.
 	VectorEncoding VectorEncoding `protobuf:"varint,3,opt,name=vector_encoding,json=vectorEncoding,proto3,enum=embedwire.v1.VectorEncoding" json:"vector_encoding,omitempty"`
-	// The most attempts that may follow a failed first one, for each input. The server makes
-	// fewer where its own policy says so; unset leaves it to that policy, 0 forbids retries.
-	// An attempt may be billed by the upstream.
+	// Maximum number of retries for each input, after the first attempt. The server's own retry
+	// policy may make fewer. Unset: the server's policy; 0: no retries. The upstream may bill each
+	// attempt.
 	MaxRetries *int32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	// The most segments that one message may hold. 0 and 1: each event has a message of its own.
-	// With more, segments that are decoded together share a message, and the only segment of a text
-	// or an image comes with its result. The server never waits for further segments in order to
-	// fill a message, and may send fewer. At most 1000; negative and larger values are an error.
+	// Maximum number of segments in one message, at most 1000; negative and larger values are
+	// rejected. 0 and 1: each event has its own message. With more, segments that are decoded
+	// together share a message, and the only segment of a text or an image shares a message with its
+	// result. The server never waits for further segments to fill a message, and may send fewer.
 	MaxSegmentsPerMessage int32 `protobuf:"varint,5,opt,name=max_segments_per_message,json=maxSegmentsPerMessage,proto3" json:"max_segments_per_message,omitempty"`
 	unknownFields         protoimpl.UnknownFields
 	sizeCache             protoimpl.SizeCache
@@ -222,10 +222,10 @@ func (x *CreateEmbeddingRequest) GetMaxSegmentsPerMessage() int32 {
 	return 0
 }
 
-// CreateEmbeddingResponse is one message of the answer.
+// CreateEmbeddingResponse is one message of the response stream.
 type CreateEmbeddingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened, in order; at least one event.
+	// Events in order, at least one.
 	Events        []*EmbeddingEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -268,11 +268,11 @@ func (x *CreateEmbeddingResponse) GetEvents() []*EmbeddingEvent {
 	return nil
 }
 
-// EmbeddingEvent is a segment, or the result of an input. Segments of one input come in order;
-// inputs interleave. Clients MUST ignore events that they do not know.
+// EmbeddingEvent is a segment, or the result of an input. Segments of one input are in order; events
+// of different inputs may interleave. Clients MUST ignore events that they do not know.
 type EmbeddingEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened.
+	// The event.
 	//
 	// Types that are valid to be assigned to Event:
 	//
@@ -348,7 +348,7 @@ type EmbeddingEvent_Segment struct {
 }
 
 type EmbeddingEvent_Result struct {
-	// The end of one input, sent once for each, after its last segment.
+	// The end of one input. Sent once for each input, after its last segment.
 	Result *InputResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
 }
 
@@ -356,16 +356,16 @@ func (*EmbeddingEvent_Segment) isEmbeddingEvent_Event() {}
 
 func (*EmbeddingEvent_Result) isEmbeddingEvent_Event() {}
 
-// CreateEmbeddingUnaryRequest has the parts of CreateEmbeddingRequest, under the same numbers.
+// CreateEmbeddingUnaryRequest has the fields of CreateEmbeddingRequest, with the same numbers.
 type CreateEmbeddingUnaryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name or alias of the model, as ListModels gives them, for instance "marengo3.0".
+	// Name or alias of the model, as returned by ListModels, for instance "marengo3.0".
 	ModelName string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
-	// What to embed: 1 to 256 inputs. Each is independent of the others.
+	// Inputs to embed, 1 to 256. Each input is processed independently of the others.
 	Inputs []*Input `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
-	// How vectors are encoded in the answer.
+	// Encoding of the vectors in the response.
 	VectorEncoding VectorEncoding `protobuf:"varint,3,opt,name=vector_encoding,json=vectorEncoding,proto3,enum=embedwire.v1.VectorEncoding" json:"vector_encoding,omitempty"`
-	// The most attempts that may follow a failed first one; see CreateEmbeddingRequest.
+	// Maximum number of retries for each input; see CreateEmbeddingRequest.
 	MaxRetries    *int32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -429,10 +429,10 @@ func (x *CreateEmbeddingUnaryRequest) GetMaxRetries() int32 {
 	return 0
 }
 
-// CreateEmbeddingUnaryResponse is the whole answer.
+// CreateEmbeddingUnaryResponse is the complete response.
 type CreateEmbeddingUnaryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One for each input, in the order of the request.
+	// One embedding for each input, in the order of the request.
 	Embeddings    []*InputEmbedding `protobuf:"bytes,1,rep,name=embeddings,proto3" json:"embeddings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -475,12 +475,12 @@ func (x *CreateEmbeddingUnaryResponse) GetEmbeddings() []*InputEmbedding {
 	return nil
 }
 
-// InputEmbedding is what became of one input.
+// InputEmbedding is the result of one input, with its segments.
 type InputEmbedding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The result, with the failure if there is one.
+	// The result, with the failure if the input failed.
 	Result *InputResult `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
-	// The segments in their order; none if the input failed.
+	// The segments in order; none if the input failed.
 	Segments      []*Segment `protobuf:"bytes,2,rep,name=segments,proto3" json:"segments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -533,7 +533,7 @@ func (x *InputEmbedding) GetSegments() []*Segment {
 // CreateEmbeddingFromUploadRequest is one message of an upload.
 type CreateEmbeddingFromUploadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first message holds the request, every other one a chunk.
+	// The first message has the request, each other message a chunk.
 	//
 	// Types that are valid to be assigned to Payload:
 	//
@@ -604,7 +604,7 @@ type isCreateEmbeddingFromUploadRequest_Payload interface {
 }
 
 type CreateEmbeddingFromUploadRequest_Request struct {
-	// The request. Sent once, first.
+	// The request. Sent once, in the first message.
 	Request *CreateEmbeddingRequest `protobuf:"bytes,1,opt,name=request,proto3,oneof"`
 }
 
@@ -617,10 +617,11 @@ func (*CreateEmbeddingFromUploadRequest_Request) isCreateEmbeddingFromUploadRequ
 
 func (*CreateEmbeddingFromUploadRequest_Chunk) isCreateEmbeddingFromUploadRequest_Payload() {}
 
-// CreateEmbeddingFromUploadResponse is one message of the answer; see CreateEmbeddingResponse.
+// CreateEmbeddingFromUploadResponse is one message of the response stream; see
+// CreateEmbeddingResponse.
 type CreateEmbeddingFromUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened, in order; at least one event.
+	// Events in order, at least one.
 	Events        []*EmbeddingEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -663,16 +664,16 @@ func (x *CreateEmbeddingFromUploadResponse) GetEvents() []*EmbeddingEvent {
 	return nil
 }
 
-// UploadChunk carries some bytes of a file. Files come one after the other, in the order of
-// their inputs. A message out of this order ends the call with INVALID_ARGUMENT; a file of
-// the wrong size or hash fails its own input only, and its remaining chunks are discarded.
+// UploadChunk is a part of a file. Files are sent one after the other, in the order of their inputs.
+// A message out of this order ends the call with INVALID_ARGUMENT. A file of another size or hash
+// than declared fails its own input only, and its remaining chunks are discarded.
 type UploadChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which input the bytes belong to, counted from 0 in CreateEmbeddingRequest.inputs.
+	// Index of the input in CreateEmbeddingRequest.inputs, from 0.
 	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
-	// The bytes. 64 KiB to 1 MiB is a good size; empty is allowed.
+	// Bytes of the file. 64 KiB to 1 MiB is recommended; empty is allowed.
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	// True on the last chunk of each file.
+	// True in the last chunk of each file.
 	Last          bool `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -729,12 +730,13 @@ func (x *UploadChunk) GetLast() bool {
 	return false
 }
 
-// ListModelsRequest asks for one page of models.
+// ListModelsRequest is a request for one page of models.
 type ListModelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The most models to return. 0 means 50; more than 1000 is read as 1000; negative is an error.
+	// Maximum number of models to return. 0 means 50; values above 1000 mean 1000; negative values
+	// are rejected.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before; empty for the first.
+	// The next_page_token of the previous page; empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -787,9 +789,9 @@ func (x *ListModelsRequest) GetPageToken() string {
 // ListModelsResponse is one page of models.
 type ListModelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The models, in a stable order.
+	// Models, in a stable order.
 	Models []*Model `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
-	// Where the next page starts; empty on the last.
+	// Token of the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -839,20 +841,20 @@ func (x *ListModelsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Model describes what one model accepts and returns.
+// Model describes the inputs that a model accepts and the vectors that it returns.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name to put into a request.
+	// Name for CreateEmbeddingRequest.model_name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Other spellings that mean the same model.
+	// Other names of the same model.
 	Aliases []string `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	// Length of every vector. Vectors of different models are not comparable.
+	// Number of values of each vector. Vectors of different models are not comparable.
 	Dimensions int32 `protobuf:"varint,3,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
-	// What the model takes as text; absent if it takes none.
+	// Limits of text inputs; unset if the model does not accept text.
 	Text *TextSupport `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
-	// What the model takes as images; absent if it takes none.
+	// Limits of image inputs; unset if the model does not accept images.
 	Image *ImageSupport `protobuf:"bytes,5,opt,name=image,proto3" json:"image,omitempty"`
-	// What the model takes as audio; absent if it takes none.
+	// Limits of audio inputs; unset if the model does not accept audio.
 	Audio         *AudioSupport `protobuf:"bytes,6,opt,name=audio,proto3" json:"audio,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -933,11 +935,11 @@ func (x *Model) GetAudio() *AudioSupport {
 // TextSupport describes the text that a model accepts.
 type TextSupport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Longest text in tokens, for information: the upstream's tokenizer is not public.
+	// Maximum length in tokens. Informative, because the upstream's tokenizer is not public.
 	MaxTokens int32 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
-	// Values of TextInput.truncate that the model can honour.
+	// Values of TextInput.truncate that the model supports.
 	Truncates []Truncate `protobuf:"varint,2,rep,packed,name=truncates,proto3,enum=embedwire.v1.Truncate" json:"truncates,omitempty"`
-	// Longest text in bytes of UTF-8 that this server accepts.
+	// Maximum length in bytes of UTF-8 that this server accepts.
 	MaxBytes      int64 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -999,9 +1001,9 @@ type ImageSupport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Media types, for instance "image/png".
 	MediaTypes []string `protobuf:"bytes,1,rep,name=media_types,json=mediaTypes,proto3" json:"media_types,omitempty"`
-	// Largest file in bytes, the lower of the model's and this server's limit.
+	// Maximum file size in bytes, the lower of the model's and this server's limit.
 	MaxBytes int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
-	// Least width and height in pixels.
+	// Minimum width and height in pixels.
 	MinSidePx     int32 `protobuf:"varint,3,opt,name=min_side_px,json=minSidePx,proto3" json:"min_side_px,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1063,7 +1065,7 @@ type AudioSupport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Media types, for instance "audio/mpeg".
 	MediaTypes []string `protobuf:"bytes,1,rep,name=media_types,json=mediaTypes,proto3" json:"media_types,omitempty"`
-	// Largest file in bytes, the lower of the model's and this server's limit.
+	// Maximum file size in bytes, the lower of the model's and this server's limit.
 	MaxBytes      int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1113,13 +1115,13 @@ func (x *AudioSupport) GetMaxBytes() int64 {
 	return 0
 }
 
-// Input is one thing to embed.
+// Input is a text, an image or an audio file to embed.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Any string of at most 256 bytes, returned with every event of this input. It need not be
-	// unique, and the server does not look into it.
+	// Any string of at most 256 bytes, returned with each event of this input. It need not be unique,
+	// and the server does not interpret it.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// What to embed. Exactly one must be set.
+	// The content. Exactly one must be set.
 	//
 	// Types that are valid to be assigned to Modality:
 	//
@@ -1207,17 +1209,17 @@ type isInput_Modality interface {
 }
 
 type Input_Text struct {
-	// A text. Gives one segment.
+	// A text. Results in one segment.
 	Text *TextInput `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
 }
 
 type Input_Image struct {
-	// An image. Gives one segment.
+	// An image. Results in one segment.
 	Image *ImageInput `protobuf:"bytes,3,opt,name=image,proto3,oneof"`
 }
 
 type Input_Audio struct {
-	// An audio file. Gives segments over time.
+	// An audio file. Results in segments over time.
 	Audio *AudioInput `protobuf:"bytes,4,opt,name=audio,proto3,oneof"`
 }
 
@@ -1232,7 +1234,7 @@ type TextInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text, not empty, at most 64 KiB of UTF-8.
 	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
-	// What to do with a text of more tokens than the model reads.
+	// Truncation of a text with more tokens than the model accepts.
 	Truncate      Truncate `protobuf:"varint,2,opt,name=truncate,proto3,enum=embedwire.v1.Truncate" json:"truncate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1285,7 +1287,7 @@ func (x *TextInput) GetTruncate() Truncate {
 // ImageInput is an image to embed.
 type ImageInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the image is.
+	// Source of the image file.
 	Source        *MediaSource `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1331,10 +1333,10 @@ func (x *ImageInput) GetSource() *MediaSource {
 // AudioInput is an audio file to embed.
 type AudioInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the audio is.
+	// Source of the audio file.
 	Source *MediaSource `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	// Where to start, in seconds from the beginning of the file: finite, not negative. Unset is 0.
-	// Offsets in the answer count from the beginning of the file all the same.
+	// Start of the part to embed, in seconds from the beginning of the file: finite, not negative.
+	// Unset means 0. Offsets in the response are relative to the beginning of the file in any case.
 	StartOffsetSec *float64 `protobuf:"fixed64,2,opt,name=start_offset_sec,json=startOffsetSec,proto3,oneof" json:"start_offset_sec,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1384,10 +1386,10 @@ func (x *AudioInput) GetStartOffsetSec() float64 {
 	return 0
 }
 
-// MediaSource says where the bytes of a file are.
+// MediaSource is the source of a media file: a URL, bytes in the request, or an upload.
 type MediaSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the bytes are. Exactly one must be set.
+	// The source. Exactly one must be set.
 	//
 	// Types that are valid to be assigned to Source:
 	//
@@ -1468,8 +1470,8 @@ type isMediaSource_Source interface {
 }
 
 type MediaSource_Url struct {
-	// An absolute http or https URL of at most 8,192 characters, without user info, that leads
-	// straight to the raw file. The upstream fetches it; this server never does.
+	// Absolute http or https URL of the raw file, at most 8,192 characters, without user info. The
+	// upstream fetches it; this server does not.
 	Url string `protobuf:"bytes,1,opt,name=url,proto3,oneof"`
 }
 
@@ -1479,7 +1481,7 @@ type MediaSource_File struct {
 }
 
 type MediaSource_Upload struct {
-	// The bytes follow as UploadChunk messages. Only in CreateEmbeddingFromUpload.
+	// The bytes follow in UploadChunk messages. CreateEmbeddingFromUpload only.
 	Upload *UploadSource `protobuf:"bytes,3,opt,name=upload,proto3,oneof"`
 }
 
@@ -1489,16 +1491,16 @@ func (*MediaSource_File) isMediaSource_Source() {}
 
 func (*MediaSource_Upload) isMediaSource_Source() {}
 
-// FileSource is a file inside a request. Above 1 MiB prefer CreateEmbeddingFromUpload; a
-// message of more than 16 MiB is refused with RESOURCE_EXHAUSTED.
+// FileSource is a file inside a request. Prefer CreateEmbeddingFromUpload for files above 1 MiB; a
+// message above 16 MiB is rejected with RESOURCE_EXHAUSTED.
 type FileSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The bytes of the file, not empty.
+	// Bytes of the file, not empty.
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
-	// Name of the file, returned as metadata. At most 255 bytes without control characters;
-	// empty is sent as "upload".
+	// Name of the file, returned in the metadata of the result. At most 255 bytes, without control
+	// characters. Empty means "upload".
 	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// Media type, for instance "audio/mpeg"; empty is sent as application/octet-stream.
+	// Media type, for instance "audio/mpeg". Empty means "application/octet-stream".
 	MediaType     string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1555,7 +1557,7 @@ func (x *FileSource) GetMediaType() string {
 	return ""
 }
 
-// UploadSource announces a file whose bytes follow in chunks.
+// UploadSource declares a file that is uploaded in chunks.
 type UploadSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the file; see FileSource.
@@ -1628,13 +1630,13 @@ func (x *UploadSource) GetSha256() []byte {
 	return nil
 }
 
-// Vector is an embedding. All its values are finite.
+// Vector is an embedding. All values are finite.
 type Vector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many values there are.
+	// Number of values.
 	Dimensions int32 `protobuf:"varint,1,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
-	// The values, in the form that the request selects with vector_encoding. A client that selects
-	// no newer form gets none.
+	// The values, in the form that vector_encoding of the request selects. A client that does not
+	// select a newer form never receives one.
 	//
 	// Types that are valid to be assigned to Form:
 	//
@@ -1712,12 +1714,12 @@ type isVector_Form interface {
 }
 
 type Vector_FloatValues struct {
-	// As numbers.
+	// A list of numbers.
 	FloatValues *FloatValues `protobuf:"bytes,2,opt,name=float_values,json=floatValues,proto3,oneof"`
 }
 
 type Vector_Float32Le struct {
-	// As IEEE 754 binary32, little-endian, 4 bytes a value.
+	// IEEE 754 binary32 values, little-endian, 4 bytes each.
 	Float32Le []byte `protobuf:"bytes,3,opt,name=float32_le,json=float32Le,proto3,oneof"`
 }
 
@@ -1771,17 +1773,17 @@ func (x *FloatValues) GetValues() []float32 {
 	return nil
 }
 
-// Segment is one vector of an input. It is provisional: an InputResult with a failure, or a
-// call that ends without a result for its input, makes it invalid.
+// Segment is one vector of an input. It is provisional: it becomes invalid if the InputResult has a
+// failure, or if the call ends without a result for its input.
 type Segment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which input it belongs to, counted from 0 in the request.
+	// Index of the input in the request, from 0.
 	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
-	// The key of that input.
+	// Key of that input.
 	InputKey string `protobuf:"bytes,2,opt,name=input_key,json=inputKey,proto3" json:"input_key,omitempty"`
-	// Position among the segments of the input, counted from 0, in the upstream's order.
+	// Index among the segments of the input, from 0, in the upstream's order.
 	SegmentIndex int32 `protobuf:"varint,3,opt,name=segment_index,json=segmentIndex,proto3" json:"segment_index,omitempty"`
-	// What the segment is a part of, with what is known of its place there.
+	// The modality of the input, with the position of the segment in the media.
 	//
 	// Types that are valid to be assigned to Modality:
 	//
@@ -1892,17 +1894,17 @@ type isSegment_Modality interface {
 }
 
 type Segment_Text struct {
-	// Of a text.
+	// Segment of a text.
 	Text *TextSegment `protobuf:"bytes,4,opt,name=text,proto3,oneof"`
 }
 
 type Segment_Image struct {
-	// Of an image.
+	// Segment of an image.
 	Image *ImageSegment `protobuf:"bytes,5,opt,name=image,proto3,oneof"`
 }
 
 type Segment_Audio struct {
-	// Of an audio file.
+	// Segment of an audio file.
 	Audio *AudioSegment `protobuf:"bytes,6,opt,name=audio,proto3,oneof"`
 }
 
@@ -1912,7 +1914,7 @@ func (*Segment_Image) isSegment_Modality() {}
 
 func (*Segment_Audio) isSegment_Modality() {}
 
-// TextSegment is the whole of a text.
+// TextSegment is the segment of a whole text.
 type TextSegment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1949,7 +1951,7 @@ func (*TextSegment) Descriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{25}
 }
 
-// ImageSegment is the whole of an image.
+// ImageSegment is the segment of a whole image.
 type ImageSegment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1986,16 +1988,17 @@ func (*ImageSegment) Descriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{26}
 }
 
-// AudioSegment is a window of an audio file. Several segments may cover the same window, with
+// AudioSegment is a time window of an audio file. Several segments may have the same window, with
 // different embedding options.
 type AudioSegment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Start of the window, in seconds from the beginning of the file.
 	StartOffsetSec float64 `protobuf:"fixed64,1,opt,name=start_offset_sec,json=startOffsetSec,proto3" json:"start_offset_sec,omitempty"`
-	// End of the window, in seconds from the beginning of the file, if the upstream tells.
+	// End of the window, in seconds from the beginning of the file; unset if the upstream does not
+	// report it.
 	EndOffsetSec *float64 `protobuf:"fixed64,2,opt,name=end_offset_sec,json=endOffsetSec,proto3,oneof" json:"end_offset_sec,omitempty"`
-	// What of the audio was embedded, in the upstream's words, for instance "audio" or
-	// "transcription"; empty if it does not say.
+	// Embedded aspect of the audio as named by the upstream, for instance "audio" or "transcription";
+	// empty if the upstream does not report it.
 	EmbeddingOption string `protobuf:"bytes,3,opt,name=embedding_option,json=embeddingOption,proto3" json:"embedding_option,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -2052,34 +2055,34 @@ func (x *AudioSegment) GetEmbeddingOption() string {
 	return ""
 }
 
-// InputResult ends one input.
+// InputResult is the result of one input, sent after its last segment.
 type InputResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which input, counted from 0 in the request.
+	// Index of the input in the request, from 0.
 	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
-	// The key of that input.
+	// Key of that input.
 	InputKey string `protobuf:"bytes,2,opt,name=input_key,json=inputKey,proto3" json:"input_key,omitempty"`
-	// The model as the upstream names it; empty if the upstream did not answer.
+	// Name of the model as reported by the upstream; empty if the upstream sent no response.
 	ModelName string `protobuf:"bytes,3,opt,name=model_name,json=modelName,proto3" json:"model_name,omitempty"`
-	// Length of the vectors; 0 if the input failed.
+	// Number of values of each vector; 0 if the input failed.
 	Dimensions int32 `protobuf:"varint,4,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
-	// How many segments were sent for this input.
+	// Number of segments that were sent for this input.
 	SegmentCount int32 `protobuf:"varint,5,opt,name=segment_count,json=segmentCount,proto3" json:"segment_count,omitempty"`
-	// Where the media came from, in the upstream's words. Not set for text.
+	// Origin of the media as reported by the upstream. Not set for text.
 	Metadata *MediaMetadata `protobuf:"bytes,6,opt,name=metadata,proto3" json:"metadata,omitempty"`
-	// Whether the input was cut; unset if the upstream does not tell.
+	// Whether the input was truncated; unset if the upstream does not report it.
 	Truncated *bool `protobuf:"varint,7,opt,name=truncated,proto3,oneof" json:"truncated,omitempty"`
-	// Length of the audio in seconds; unset if the upstream does not tell.
+	// Duration of the audio in seconds; unset if the upstream does not report it.
 	MediaDurationSec *float64 `protobuf:"fixed64,8,opt,name=media_duration_sec,json=mediaDurationSec,proto3,oneof" json:"media_duration_sec,omitempty"`
-	// How many upstream requests were made. 0 if the input failed before the first, also if no
-	// connection was established.
+	// Number of upstream requests that were sent. 0 if the input failed before the first one, also
+	// if no connection was established.
 	Attempts int32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// Where the time went.
+	// Durations of the phases of processing.
 	Timings *Timings `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
-	// Which upstream answered: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are
-	// made up by this project and do not belong into a real index.
+	// Upstream that computed the result: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox
+	// are synthetic: do not store them in a production index.
 	Upstream string `protobuf:"bytes,11,opt,name=upstream,proto3" json:"upstream,omitempty"`
-	// Why the input failed. Unset means success.
+	// Failure of the input. Unset means success.
 	Failure       *Failure `protobuf:"bytes,12,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2199,10 +2202,10 @@ func (x *InputResult) GetFailure() *Failure {
 	return nil
 }
 
-// MediaMetadata names the media of an input as the upstream reports it.
+// MediaMetadata is the origin of the media of an input, as reported by the upstream.
 type MediaMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where the media came from.
+	// The origin.
 	//
 	// Types that are valid to be assigned to Origin:
 	//
@@ -2286,16 +2289,16 @@ func (*MediaMetadata_InputUrl) isMediaMetadata_Origin() {}
 
 func (*MediaMetadata_InputFilename) isMediaMetadata_Origin() {}
 
-// Timings says where the time of one input went.
+// Timings has the durations of the phases in which one input was processed.
 type Timings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Waiting for a turn within the server.
+	// Waiting in the queues of the server.
 	Queue *durationpb.Duration `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
 	// Waiting for the bytes of an upload.
 	Upload *durationpb.Duration `protobuf:"bytes,2,opt,name=upload,proto3" json:"upload,omitempty"`
 	// Waiting for the upstream, over all attempts.
 	Upstream *durationpb.Duration `protobuf:"bytes,3,opt,name=upstream,proto3" json:"upstream,omitempty"`
-	// Decoding the upstream's reply.
+	// Decoding the response of the upstream.
 	Decode        *durationpb.Duration `protobuf:"bytes,4,opt,name=decode,proto3" json:"decode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2359,40 +2362,40 @@ func (x *Timings) GetDecode() *durationpb.Duration {
 	return nil
 }
 
-// Failure says why an input or a call failed. It is in the result of a failed input, and among the
-// details of a failed call.
+// Failure describes why an input or a call failed. It is in the result of a failed input, and in the
+// status details of a failed call.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The status code, a number of google.rpc.Code.
+	// Status code, a value of google.rpc.Code.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
-	// The reason, from a closed list.
+	// Reason, from a closed list.
 	Reason ErrorReason `protobuf:"varint,2,opt,name=reason,proto3,enum=embedwire.v1.ErrorReason" json:"reason,omitempty"`
-	// One sentence for a developer, at most 1 KB. Not meant to be parsed.
+	// Message for developers, one sentence of at most 1 KB. Clients must not parse it.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// Which fields of the request are at fault; at most 20 are listed. If there are more, one entry
-	// without a field follows, which counts the others.
+	// Invalid fields of the request, at most 20. If there are more, an additional entry without a
+	// field gives the number of the others.
 	FieldViolations []*FieldViolation `protobuf:"bytes,4,rep,name=field_violations,json=fieldViolations,proto3" json:"field_violations,omitempty"`
-	// How long to wait before trying again; unset if waiting is not known to help.
+	// Time to wait before a retry; unset if a wait is not known to help.
 	RetryDelay *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_delay,json=retryDelay,proto3" json:"retry_delay,omitempty"`
-	// Which quotas were hit.
+	// Quotas that were exceeded.
 	QuotaViolations []*QuotaViolation `protobuf:"bytes,6,rep,name=quota_violations,json=quotaViolations,proto3" json:"quota_violations,omitempty"`
-	// What the upstream said; unset if it said nothing.
+	// Error as reported by the upstream; unset if the upstream reported none.
 	UpstreamError *UpstreamError `protobuf:"bytes,7,opt,name=upstream_error,json=upstreamError,proto3" json:"upstream_error,omitempty"`
-	// Why the upstream could not be reached, or which resource the server lacks; empty for all other
-	// failures. Clients MUST expect values that they do not know.
+	// Cause of a failure without a valid upstream response, or the resource that the server lacks;
+	// empty for all other failures. Clients MUST accept values that they do not know.
 	//
-	// No connection: name_not_found, dns_failed, connection_refused, connect_timeout, network_unreachable,
-	// host_unreachable, address_invalid.
+	// No connection: name_not_found, dns_failed, connection_refused, connect_timeout,
+	// network_unreachable, host_unreachable, address_invalid.
 	// A proxy in front of the upstream: proxy_unreachable, proxy_refused, proxy_authentication.
 	// TLS: certificate_untrusted, certificate_self_signed, certificate_expired,
 	// certificate_not_yet_valid, certificate_wrong_name, tls_to_plaintext_port, tls_timeout,
 	// tls_failed.
-	// No usable answer: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
-	// The server's own: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
+	// No valid HTTP response: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
+	// Resources of the server: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
 	// None of these: connection_failed.
 	Cause string `protobuf:"bytes,8,opt,name=cause,proto3" json:"cause,omitempty"`
-	// How many upstream requests were made, if this is the failure of a call with one input. The
-	// failure of one of several inputs has it in its InputResult.
+	// Number of upstream requests that were sent, in the failure of a call with one input. In calls
+	// with several inputs, InputResult.attempts has it.
 	Attempts      int32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2491,13 +2494,13 @@ func (x *Failure) GetAttempts() int32 {
 	return 0
 }
 
-// FieldViolation names one faulty field.
+// FieldViolation describes one invalid field.
 type FieldViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Path of the field from the message of the call, for instance "inputs[2].audio.source.url".
-	// Empty in the entry that counts the violations that are not listed.
+	// Path of the field in the request message, for instance "inputs[2].audio.source.url". Empty in
+	// the entry that gives the number of violations that are not listed.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// What is wrong, which limit holds, and what to do.
+	// The fault, the limit, and how to correct the request.
 	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2547,12 +2550,12 @@ func (x *FieldViolation) GetDescription() string {
 	return ""
 }
 
-// QuotaViolation names one quota that was hit.
+// QuotaViolation describes one quota that was exceeded.
 type QuotaViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the quota counts for, for instance "modality:audio".
+	// Subject of the quota, for instance "modality:audio".
 	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The quota, its limit and when it frees up.
+	// The quota, its limit, and when capacity becomes available.
 	Description   string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2602,20 +2605,20 @@ func (x *QuotaViolation) GetDescription() string {
 	return ""
 }
 
-// UpstreamError is what the upstream said of a failure, cut to 1 KB and without control
-// characters. Among the details of a call, parts that do not fit are left out, first the message if
-// it is that of the Failure.
+// UpstreamError is an error as reported by the upstream, truncated to 1 KB and without control
+// characters. In the status details of a call, parts that exceed the limit of the trailers are left
+// out; the message is the first if it equals that of the Failure.
 type UpstreamError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Status of the HTTP reply.
+	// HTTP status of the response.
 	HttpStatus int32 `protobuf:"varint,1,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
-	// The upstream's error code, for instance "parameter_invalid"; empty if it gave none.
+	// Error code of the upstream, for instance "parameter_invalid"; empty if it reported none.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
-	// The upstream's message; empty if it gave none.
+	// Error message of the upstream; empty if it reported none.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// Where the upstream documents the error; empty if it does not say.
+	// URL of the upstream's documentation of the error; empty if it reported none.
 	DocsUrl string `protobuf:"bytes,4,opt,name=docs_url,json=docsUrl,proto3" json:"docs_url,omitempty"`
-	// The rate limit headers of the reply, with lower-case names.
+	// Rate-limit headers of the response, with lower-case names.
 	RateLimitHeaders map[string]string `protobuf:"bytes,5,rep,name=rate_limit_headers,json=rateLimitHeaders,proto3" json:"rate_limit_headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

@@ -21,22 +21,21 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason says why a call or an input failed, and whose fault it was.
+// ErrorReason is the reason of a failed call or input.
 //
-// The same value is the `reason` of a Failure, the `reason` of the
-// google.rpc.ErrorInfo in the trailers of a failed call (there without the
-// prefix ERROR_REASON_, in the domain "embedwire.dev"), the label in the metrics
-// and the field in the log. Each value has exactly one gRPC status code.
+// The same value is in `Failure.reason`, in the `reason` of the google.rpc.ErrorInfo in the trailers
+// of a failed call (there without the prefix ERROR_REASON_, in the domain "embedwire.dev"), in the
+// labels of metrics and in log lines. Each value has exactly one gRPC status code.
 //
-// The number tells the group: 1-99 the caller can mend it, 100-199 a policy of
-// this server refused, 200-299 the upstream failed, 300-399 the gateway failed.
-// Clients MUST expect values that they do not know and MAY judge them by group.
+// The number gives the group: 1-99 the client can correct the request, 100-199 a policy of this
+// server rejected the call, 200-299 the upstream failed, 300-399 the gateway failed. Clients MUST
+// accept values that they do not know and MAY handle them by group.
 type ErrorReason int32
 
 const (
-	// Never sent. A client that reads it talks to a server that does not fill the field.
+	// Never sent. A client that reads it uses a server that does not fill the field.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// The request breaks a rule of the contract; every fault is listed as a field violation.
+	// The request breaks a rule of the contract. Every fault is listed as a field violation.
 	// Code: INVALID_ARGUMENT.
 	// Sample: inputs[2].audio.source.url: must start with http:// or https://
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 1
@@ -44,93 +43,95 @@ const (
 	// Code: INVALID_ARGUMENT.
 	// Sample: the message cannot be decoded; check that client and server use the same .proto files
 	ErrorReason_ERROR_REASON_MALFORMED_MESSAGE ErrorReason = 2
-	// The messages of an upload do not follow the framing: no request first, chunks out of
-	// order, too many, too few, or for an input that expects no upload.
+	// The messages of an upload break the framing: the request is not first, chunks are out of
+	// order, missing or too many, or belong to an input that expects no upload.
 	// Code: INVALID_ARGUMENT.
 	// Sample: chunk.input_index: expected 1, the next file in order, got 0
 	ErrorReason_ERROR_REASON_INVALID_UPLOAD_FRAMING ErrorReason = 3
-	// An uploaded file is not of the size or SHA-256 hash that was declared for it.
+	// An uploaded file does not have the declared size or SHA-256 hash.
 	// Code: INVALID_ARGUMENT.
 	// Sample: request.inputs[0].image.source.upload.sha256: the received bytes have another SHA-256 hash
 	ErrorReason_ERROR_REASON_UPLOAD_MISMATCH ErrorReason = 4
-	// An uploaded file, or a file that the upstream weighed, is larger than allowed.
+	// A file exceeds a size limit of this server or of the upstream.
 	// Code: INVALID_ARGUMENT.
 	// Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
 	ErrorReason_ERROR_REASON_CONTENT_TOO_LARGE ErrorReason = 5
-	// The upstream refused this input: broken or unsupported media, an unreachable URL, a
-	// text that it finds too long, an offset beyond the end. Its own words are in upstream_error.
+	// The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text
+	// with too many tokens, or an offset after the end. upstream_error has the upstream's message.
 	// Code: INVALID_ARGUMENT.
 	// Sample: The text parameter is invalid. The text token length should be less than or equal to 77.
 	ErrorReason_ERROR_REASON_INPUT_REJECTED ErrorReason = 6
-	// The upstream does not know something that the request names.
+	// The request names a resource that the upstream does not know.
 	// Code: NOT_FOUND.
 	// Sample: Resource with id 64f8d2c7e4a1b37f8a9c5d12 does not exist
 	ErrorReason_ERROR_REASON_RESOURCE_NOT_FOUND ErrorReason = 7
-	// All results together do not fit into the one message of CreateEmbeddingUnary.
+	// All results together exceed the size of the one message of CreateEmbeddingUnary.
 	// Code: RESOURCE_EXHAUSTED.
 	// Sample: the reply is larger than 4194304 bytes; use CreateEmbedding, which streams it
 	ErrorReason_ERROR_REASON_REPLY_TOO_LARGE ErrorReason = 8
-	// The deadline of the call, or the server's default for a call without one, has passed.
+	// The deadline of the call passed; for a call without one, the server's default deadline.
 	// Code: DEADLINE_EXCEEDED.
 	// Sample: the deadline passed before all inputs were embedded
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 9
-	// The caller cancelled the call or went away. Seen in metrics and logs only.
+	// The client cancelled the call or disconnected. Only in metrics and logs.
 	// Code: CANCELLED.
 	// Sample: the caller cancelled the call
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 10
-	// The call carries no credentials, or none that this server accepts.
+	// The call has no credentials, or none that this server accepts.
 	// Code: UNAUTHENTICATED.
 	// Sample: this server does not accept the bearer token
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 11
-	// The caller is known and not allowed to do this; the violation names the field.
+	// The credentials are valid and do not permit this request. The violation names the field.
 	// Code: PERMISSION_DENIED.
 	// Sample: inputs[0].audio: the token of search does not permit this; it permits: text
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 12
-	// The upstream refused the key that the caller passed on.
+	// The upstream rejected the caller's own key, sent in `x-upstream-api-key`.
 	// Code: UNAUTHENTICATED.
 	// Sample: the upstream does not accept the key in the metadata key x-upstream-api-key
 	ErrorReason_ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS ErrorReason = 13
-	// The caller took nothing from the stream for too long.
+	// The client did not read the response stream, or did not send its next message, within the
+	// server's timeout.
 	// Code: ABORTED.
 	// Sample: no message was taken for 60 s; read the stream continuously
 	ErrorReason_ERROR_REASON_CALLER_STALLED ErrorReason = 14
-	// The server has as much work as it accepts; retry after the given delay, which is also in
-	// grpc-retry-pushback-ms, so that clients that are set to retry do.
+	// A capacity limit of the server, or of the caller's quota, is reached. Retry after
+	// `retry_delay`. The delay is also in grpc-retry-pushback-ms, which gRPC clients with a retry
+	// policy obey.
 	// Code: RESOURCE_EXHAUSTED.
 	// Sample: too many audio inputs are in flight
 	ErrorReason_ERROR_REASON_OVERLOADED ErrorReason = 100
-	// The call cannot be sent within both the rate limits in force and its deadline, or its caller
-	// has used up its own limit of inputs per minute.
+	// The call cannot be sent within both the rate limits in force and its deadline, or the caller's
+	// own limit of inputs per minute is exhausted.
 	// Code: RESOURCE_EXHAUSTED.
 	// Sample: requests per minute for audio: the next one fits in 41 s, the deadline is in 20 s
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 101
-	// The server is shutting down and could not finish the call; retry at once, another replica will
-	// take it. New calls are refused by gRPC itself then, with the same code and without a reason.
+	// The server is shutting down and could not finish the call. Retry immediately, on another
+	// replica. gRPC itself rejects new calls then, with the same code and without a reason.
 	// Code: UNAVAILABLE.
 	// Sample: the server is shutting down; retry: another replica will accept the call
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 102
-	// The upstream answered that its rate limit is reached.
+	// The upstream reported that its rate limit is exceeded.
 	// Code: RESOURCE_EXHAUSTED.
 	// Sample: You have exceeded the rate limit
 	ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED ErrorReason = 200
-	// The account at the upstream has no credit left. Waiting does not help.
+	// The upstream account has no credit left. A retry does not help.
 	// Code: RESOURCE_EXHAUSTED.
 	// Sample: usage_limit_exceeded
 	ErrorReason_ERROR_REASON_UPSTREAM_QUOTA_EXHAUSTED ErrorReason = 201
-	// The upstream does not accept the key that the server is configured with; its operator must act.
+	// The upstream rejected the API key of the server. The operator must correct it.
 	// Code: FAILED_PRECONDITION.
 	// Sample: the upstream rejected the server's API key; the operator must correct TWELVELABS_API_KEY
 	ErrorReason_ERROR_REASON_UPSTREAM_CREDENTIALS ErrorReason = 202
-	// The upstream account may not do this: plan, region or ownership.
+	// The upstream account is not permitted to do this, because of its plan, region or ownership.
 	// Code: PERMISSION_DENIED.
 	// Sample: api_allowed_for_paid_plan
 	ErrorReason_ERROR_REASON_UPSTREAM_PERMISSION_DENIED ErrorReason = 203
-	// The upstream could not be reached, closed the connection, or answered with a server error. Failure.cause
-	// says why there was no answer.
+	// The upstream could not be reached, closed the connection, or returned a server error. If no
+	// response was received, Failure.cause gives the cause.
 	// Code: UNAVAILABLE.
 	// Sample: the upstream answered with HTTP status 503
 	ErrorReason_ERROR_REASON_UPSTREAM_UNAVAILABLE ErrorReason = 204
-	// The upstream gave up waiting (HTTP 408 or 504) although the call still had time.
+	// The upstream reported a timeout of its own (HTTP 408 or 504) before the deadline of the call.
 	// Code: UNAVAILABLE.
 	// Sample: the upstream answered with HTTP status 504
 	ErrorReason_ERROR_REASON_UPSTREAM_TIMEOUT ErrorReason = 205
@@ -138,17 +139,17 @@ const (
 	// Code: ABORTED.
 	// Sample: the upstream answered with HTTP status 409
 	ErrorReason_ERROR_REASON_UPSTREAM_CONFLICT ErrorReason = 206
-	// The upstream's answer is not what its API promises: not JSON, cut short, without segments
-	// or model name, a number that is not finite, a vector of other dimensions.
+	// The response of the upstream does not conform to its API: not JSON, truncated, without
+	// segments or model name, with a number that is not finite, or a vector of other dimensions.
 	// Code: INTERNAL.
 	// Sample: the upstream's reply cannot be used: it is truncated
 	ErrorReason_ERROR_REASON_UPSTREAM_MALFORMED_REPLY ErrorReason = 207
-	// The upstream does not understand what the gateway sends: a wrong base URL, or another version of its API.
+	// The upstream does not support the gateway's requests: wrong base URL, or another API version.
 	// Code: INTERNAL.
 	// Sample: the upstream does not support this request; the operator must check --upstream
 	ErrorReason_ERROR_REASON_UPSTREAM_INCOMPATIBLE ErrorReason = 208
-	// Something failed in the gateway itself. The details are in its log under the request id. If it lacks a
-	// resource of its own, for instance file descriptors, Failure.cause says which.
+	// The gateway itself failed. Its log has the details under the request id. If the gateway lacks
+	// a resource, for instance file descriptors, Failure.cause names it.
 	// Code: INTERNAL.
 	// Sample: internal error; the server's log has the details under this call's x-request-id
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 300

@@ -79,7 +79,7 @@ class _Usage:
         """Check that a request is within the quota.
 
         Raises:
-            Overloaded, RateLimited: it is not.
+            Overloaded, RateLimited: the request exceeds the quota.
         """
         self._set_limit(quota)
         if quota.inputs_in_flight is not None and self.in_flight + at_once > quota.inputs_in_flight:

@@ -52,7 +52,7 @@ class LoadShedder:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no admitted request holds anything."""
+        """Whether no admitted request holds capacity."""
         return not self.content_memory.taken and all(queue.share.is_idle for queue in self._queues.values())
 
     def admit(self, request: EmbedRequest, at_once: int) -> "Admission":
@@ -62,7 +62,7 @@ class LoadShedder:
             A context manager; leaving it releases the capacity.
 
         Raises:
-            Overloaded: there is not enough; with the delay after which to retry.
+            Overloaded: there is not enough capacity; `retry_delay` is the delay after which to retry.
         """
         needs: dict[Modality, int] = {}
         for item in request.inputs:
@@ -131,7 +131,7 @@ class _ModalityQueue:
         """Check that there is capacity for a call that runs up to `count` inputs at a time.
 
         Raises:
-            Overloaded: there is not, or its caller already holds its share.
+            Overloaded: there is no capacity, or the caller already holds its share.
         """
         if not self.share.fits(caller, count):
             self._rejected += _RECENT

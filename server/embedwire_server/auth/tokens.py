@@ -58,7 +58,7 @@ class Token:
         """Check that a request is permitted.
 
         Raises:
-            PermissionDenied: it is not; the message lists what is permitted.
+            PermissionDenied: the request is not permitted; the message lists what is.
         """
         if not self.sees(request.model):
             raise PermissionDenied(self.name, "model_name", ", ".join(self.models or ()))
@@ -110,7 +110,7 @@ class Authenticator:
     def authenticate(self, authorization: str | bytes | None) -> Token | None:
         """Return the token of a call, from its metadata key `authorization`; None if no tokens are configured.
 
-        It takes the same time whichever token matches, or none.
+        The duration does not depend on which token matches, or whether one does.
 
         Raises:
             Unauthenticated: there is no token, or it is not accepted.

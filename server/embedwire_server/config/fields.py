@@ -1,5 +1,6 @@
-"""What settings are declared with: the base class of groups, markers, durations and other types of fields."""
+"""Building blocks of settings: the base class of groups, markers, and types of fields such as durations."""
 
+import dataclasses
 import decimal
 import re
 from collections.abc import Callable
@@ -36,11 +37,14 @@ RELOADED = Marker()  # applied without a restart
 DIVIDED = Marker()  # a limit for all workers together: each gets a share
 
 
-class DurationType(Marker):
-    """The value is a number of seconds, written as 30s or 2m."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValueName(Marker):
+    """Placeholder of the value in help texts, such as FILE."""
+
+    text: str
 
 
-DURATION = DurationType()
+DURATION = ValueName("DURATION")  # a number of seconds, written as 30s or 2m
 
 
 def seconds_of(value: object) -> object:
@@ -69,6 +73,9 @@ def duration_text(seconds: float) -> str:
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
+ByteCount = Annotated[Count, ValueName("BYTES")]
+
+
 _IN_SECONDS = BeforeValidator(seconds_of)  # after the bounds, which stay in the schema in this order
 
 
@@ -83,7 +90,7 @@ PositiveDuration = Annotated[float, Field(gt=0, le=_MAX_SECONDS, allow_inf_nan=F
 LongDuration = Annotated[float, Field(ge=1, le=_MAX_SECONDS, allow_inf_nan=False), _IN_SECONDS, DURATION]
 
 
-ListenAddress = Annotated[str, AfterValidator(parse_address)]
+ListenAddress = Annotated[str, AfterValidator(parse_address), ValueName("HOST:PORT")]
 
 
 class Group(BaseModel):
@@ -128,5 +135,5 @@ def _check_directory(path: Path) -> Path:
     return _check_path(path, "directory", Path.is_dir)
 
 
-ExistingFile = Annotated[Path, AfterValidator(_check_file)]
-ExistingDirectory = Annotated[Path, AfterValidator(_check_directory)]
+ExistingFile = Annotated[Path, AfterValidator(_check_file), ValueName("FILE")]
+ExistingDirectory = Annotated[Path, AfterValidator(_check_directory), ValueName("DIR")]

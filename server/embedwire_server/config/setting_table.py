@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from embedwire_server.config.fields import DIVIDED, DURATION, RELOADED, Group, Marker
+from embedwire_server.config.fields import DIVIDED, DURATION, RELOADED, Group, Marker, ValueName, duration_text
 from embedwire_server.config.settings import Settings
 
 PREFIX = "EMBEDWIRE_"
@@ -61,13 +62,37 @@ class Setting:
         """Whether it is a number of seconds."""
         return self.has(DURATION)
 
+    @property
+    def value_name(self) -> str:
+        """Placeholder of the value in help texts, such as HOST:PORT, or the choices."""
+        return next(_value_names(self.field.annotation, *self.field.metadata), "N")
+
+    def text(self, value: Any) -> str:  # noqa: ANN401 - of any type
+        """Format a value as a flag or a variable takes it."""
+        if self.is_duration:
+            return duration_text(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
     def has(self, marker: Marker) -> bool:
         """Whether its declaration has this marker."""
         return marker in self.field.metadata
 
-    def of(self, settings: Settings) -> Any:  # noqa: ANN401 - whatever its type is
+    def of(self, settings: Settings) -> Any:  # noqa: ANN401 - of any type
         """Return the value of this setting."""
         return functools.reduce(getattr, self.path, settings)
+
+
+def _value_names(*parts: object) -> Iterator[str]:
+    """Yield the placeholders of an annotation and its metadata, also those of the members of a union."""
+    for part in parts:
+        if isinstance(part, ValueName):
+            yield part.text
+        elif part is bool:
+            yield "true|false"
+        elif get_origin(part) is Literal:
+            yield "|".join(get_args(part))
+        elif get_origin(part) in {Annotated, Union, UnionType}:
+            yield from _value_names(*get_args(part))
 
 
 def _declared(group: type[Group], path: tuple[str, ...] = ()) -> Iterator[Setting]:

@@ -18,6 +18,7 @@ from embedwire_server.config.fields import (
     DURATION,
     MAX_COUNT,
     RELOADED,
+    ByteCount,
     Count,
     Duration,
     ExistingDirectory,
@@ -26,6 +27,7 @@ from embedwire_server.config.fields import (
     ListenAddress,
     LongDuration,
     PositiveDuration,
+    ValueName,
 )
 from embedwire_server.core import proxies
 from embedwire_server.core.address import Address, parse_base_url
@@ -45,21 +47,21 @@ _MAX_KEY_CHARS = 4096  # some servers reject headers of 8 KiB
 class ServerSettings(Group):
     """The gRPC server."""
 
-    listen: ListenAddress = Field(default="127.0.0.1:50051", description="gRPC address")
+    listen: ListenAddress = Field(default="127.0.0.1:50051", description="address of the gRPC server")
     allow_insecure: bool = Field(
         default=False,
-        description="accept plaintext connections without authentication on addresses other than loopback; a proxy or "
-        "the network handles both",
+        description="accept plaintext connections without authentication on a non-loopback address; a proxy or the "
+        "network must handle both",
     )
-    reflection: bool = Field(default=True, description="answer gRPC reflection, for tools such as grpcurl")
+    reflection: bool = Field(default=True, description="serve gRPC reflection, for tools such as grpcurl")
     write_stall_timeout: PositiveDuration = Field(
-        default=60.0, description="abort a call whose client has not read for this long"
+        default=60.0, description="abort a call whose client has read nothing for this long"
     )
     max_connection_age: PositiveDuration = Field(
         default=1800.0,
         description="close a connection of this age gracefully (GOAWAY), so that clients reconnect and load spreads",
     )
-    grpc_public_api_only: bool = Field(default=False, description="use only the public API of grpcio; slower")
+    grpc_public_api_only: bool = Field(default=False, description="use the public API of grpcio only; slower")
 
     @property
     def address(self) -> Address:
@@ -70,7 +72,7 @@ class ServerSettings(Group):
 class MetricsSettings(Group):
     """The metrics endpoint."""
 
-    listen: ListenAddress = Field(default="127.0.0.1:9464", description="address of /metrics")
+    listen: ListenAddress = Field(default="127.0.0.1:9464", description="address of the metrics endpoint, /metrics")
 
     @property
     def address(self) -> Address:
@@ -83,7 +85,7 @@ class HealthSettings(Group):
 
     listen: ListenAddress | None = Field(
         default=None,
-        description="address of a second port, for health checks only, in plaintext: for probes without TLS",
+        description="address of a plaintext port for health checks only, for probes without TLS; unset: no such port",
     )
 
 
@@ -91,17 +93,17 @@ class TlsSettings(Group):
     """TLS of the gRPC server."""
 
     certificate: ExistingFile | None = Field(
-        default=None, description="PEM file with the server's certificate and the chain above it; unset: plaintext"
+        default=None, description="PEM file with the server's certificate and its chain; unset: plaintext"
     )
     key: ExistingFile | None = Field(default=None, description="PEM file with the private key of the certificate")
     client_ca: ExistingFile | None = Field(
         default=None,
-        description="PEM file with CA certificates; clients must present a certificate of one of them (mutual TLS)",
+        description="PEM file with CA certificates; clients must present a certificate of one of these (mutual TLS)",
     )
 
     @property
     def files(self) -> CertificateFiles | None:
-        """Files of the certificate; None serves in plain text."""
+        """Files of the certificate; None means plaintext."""
         if self.certificate is None or self.key is None:
             return None
         return CertificateFiles(self.certificate, self.key, self.client_ca)
@@ -111,7 +113,7 @@ class AuthSettings(Group):
     """Credentials that are accepted from callers."""
 
     allow_caller_api_keys: Annotated[bool, RELOADED] = Field(
-        default=False, description="accept callers' own upstream API keys, in the metadata key x-upstream-api-key"
+        default=False, description="accept upstream API keys of clients, in the metadata key x-upstream-api-key"
     )
 
 
@@ -156,17 +158,18 @@ def _check_authorities(path: Path) -> Path:
 class UpstreamSettings(Group):
     """The upstream and the connections to it."""
 
-    url: Annotated[str, AfterValidator(_parse_upstream)] | None = Field(
+    url: Annotated[str, AfterValidator(_parse_upstream), ValueName("URL|sandbox")] | None = Field(
         default=None,
-        description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is a key, else sandbox",
+        description="base URL of the upstream API, or 'sandbox'; unset: TwelveLabs if there is an API key, else the "
+        "sandbox",
     )
     api_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
-        default=None, description="the upstream's API key"
+        default=None, description="API key of the upstream"
     )
-    proxy: Annotated[SecretStr, AfterValidator(_check_proxy)] | None = Field(
+    proxy: Annotated[SecretStr, AfterValidator(_check_proxy), ValueName("URL|none")] | None = Field(
         default=None,
         description="URL of the proxy for connections to the upstream, or 'none'; unset: HTTPS_PROXY, HTTP_PROXY, "
-        "ALL_PROXY and NO_PROXY; loopback addresses and the sandbox never use one",
+        "ALL_PROXY and NO_PROXY; never used for loopback addresses and the sandbox",
     )
     ca: Annotated[ExistingFile, AfterValidator(_check_authorities)] | None = Field(
         default=None,
@@ -200,12 +203,12 @@ class WorkersSettings(Group):
     """The worker processes."""
 
     count: Count = Field(
-        default=1, description="number of worker processes; limits of all calls together are divided among them"
+        default=1, description="number of worker processes; process-wide limits are divided among them"
     )
     timeout: LongDuration = Field(
         default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
     )
-    max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=MAX_COUNT)] | None = Field(
+    max_memory: Annotated[int, Field(ge=MIN_WORKER_MEMORY, le=MAX_COUNT), ValueName("MIB")] | None = Field(
         default=None, description="replace a worker whose resident memory exceeds this many MiB; unset: no limit"
     )
     max_age: Annotated[LongDuration | None, DURATION] = Field(
@@ -241,24 +244,24 @@ class UploadsSettings(Group):
 class LogSettings(Group):
     """Logging."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="minimum level of log lines"
-    )
-    format: Literal["text", "json"] = Field(default="text", description="format of log lines")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="minimum log level")
+    format: Literal["text", "json"] = Field(default="text", description="log format")
 
 
 class ConcurrencySettings(Group):
     """Limits on concurrency and memory."""
 
-    inputs_per_call: Annotated[Count, RELOADED] = Field(default=16, description="concurrent inputs of one call")
+    inputs_per_call: Annotated[Count, RELOADED] = Field(
+        default=16, description="maximum number of concurrent inputs of one call"
+    )
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
-        default=64, description="concurrent inputs of one modality and credential, of all calls"
+        default=64, description="maximum number of concurrent inputs of one modality and credential, in all calls"
     )
     queue_per_modality: Annotated[int, Field(ge=0, le=MAX_COUNT), RELOADED, DIVIDED] = Field(
-        default=256, description="queued inputs of one modality; calls that exceed it are rejected"
+        default=256, description="maximum number of queued inputs of one modality; calls above it are rejected"
     )
-    max_buffered_bytes: Annotated[Count, RELOADED, DIVIDED] = Field(
-        default=256 * MIB, description="bytes of content in memory; calls that exceed it are rejected"
+    max_buffered_bytes: Annotated[ByteCount, RELOADED, DIVIDED] = Field(
+        default=256 * MIB, description="maximum size of content in memory; calls above it are rejected"
     )
 
 
@@ -268,15 +271,16 @@ class RetrySettings(Group):
     max_attempts: Annotated[int, Field(ge=1, le=3), RELOADED] = Field(
         default=3, description="maximum number of upstream requests for one input"
     )
-    budget_ratio: Annotated[float, Field(ge=0, le=1), AfterValidator(abs), RELOADED] = Field(
+    budget_ratio: Annotated[float, Field(ge=0, le=1), AfterValidator(abs), RELOADED, ValueName("RATIO")] = Field(
         default=0.2,
-        description="average number of retries for each input, beyond a small reserve; none while most attempts fail",
+        description="retry budget: average number of retries for each input, beyond a small reserve; none while most "
+        "attempts fail",
     )
 
 
 _Limit = Annotated[Count | None, RELOADED, DIVIDED]
-_OF_PLAN = "rate limit of the plan; unset: none"
-_OF_MEDIA = "minutes of media; unset: no limit"
+_OF_PLAN = "rate limit of the upstream plan; unset: no limit"
+_OF_MEDIA = "rate limit of the upstream plan, in minutes of audio; unset: no limit"
 
 
 class RequestRateLimits(Group):
@@ -305,15 +309,15 @@ class RequestLimits(Group):
     """Limits of one request."""
 
     inputs: Annotated[Count, RELOADED] = Field(default=256, description="maximum number of inputs in one call")
-    message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT)] = Field(
-        default=16 * MIB, description="maximum size of one request message, in bytes"
+    message_bytes: Annotated[int, Field(ge=1, le=_MAX_INT), ValueName("BYTES")] = Field(
+        default=16 * MIB, description="maximum size of one request message"
     )
-    image_bytes: Annotated[Count, RELOADED] = Field(default=32 * MIB, description="maximum size of one image, in bytes")
-    upload_bytes: Annotated[Count, RELOADED] = Field(
-        default=256 * MIB, description="maximum size of one uploaded file, in bytes"
+    image_bytes: Annotated[ByteCount, RELOADED] = Field(default=32 * MIB, description="maximum size of one image")
+    upload_bytes: Annotated[ByteCount, RELOADED] = Field(
+        default=256 * MIB, description="maximum size of one uploaded file"
     )
-    text_bytes: Annotated[Count, RELOADED] = Field(
-        default=64 << 10, description="maximum size of one text in UTF-8, in bytes"
+    text_bytes: Annotated[ByteCount, RELOADED] = Field(
+        default=64 << 10, description="maximum size of one text in UTF-8"
     )
     url_chars: Annotated[Count, RELOADED] = Field(default=8192, description="maximum length of one URL, in characters")
 
@@ -338,7 +342,7 @@ class Settings(Group):
     """
 
     config: ExistingFile | None = Field(
-        default=None, description="a TOML file with settings, [[tokens]], and [[models]] beside the built-in ones"
+        default=None, description="TOML file with settings, [[tokens]] and additional [[models]]"
     )
     server: ServerSettings = Field(default_factory=ServerSettings)
     tls: TlsSettings = Field(default_factory=TlsSettings)
@@ -358,7 +362,7 @@ class Settings(Group):
         default=(), description="additional models, in the file only"
     )
     tokens: Annotated[tuple[Token, ...], BeforeValidator(_with_lists), RELOADED] = Field(
-        default=(), description="tokens of accepted clients, in the file only; unset: any client"
+        default=(), description="bearer tokens of accepted clients, in the file only; unset: any client"
     )
 
     @property

@@ -1,7 +1,7 @@
 """Sources of settings: flags, then the environment, then the TOML file, then the defaults.
 
-The only reader of the environment. All errors are reported at once, each with its source. An unknown variable is only a
-warning, since other programs set some (Kubernetes sets EMBEDWIRE_PORT for a service called embedwire).
+The only reader of the environment. All errors are reported together, each with its source. An unknown variable is only
+a warning, since other programs set some (Kubernetes sets EMBEDWIRE_PORT for a service called embedwire).
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _NOT_A_TABLE = {"model_type", "dict_type"}
 _CHMOD = "remove that permission with chmod o-r"
 _SANDBOX_FOR_ALL = (
-    "callers beyond this machine can make the sandbox fetch URLs of this machine's loopback addresses: "
+    "callers on other machines can make the sandbox fetch URLs of this machine's loopback addresses: "
     "accept only trusted callers"
 )
 _MAX_SUGGESTIONS = 100

@@ -27,7 +27,7 @@ class Content(Protocol):
         ...
 
     def chunks(self) -> AsyncGenerator[bytes]:
-        """Iterate over the whole file from its start; each call starts anew, for retries."""
+        """Iterate over the whole file from its start; each call starts again, for retries."""
         ...
 
     def read_at(self, offset: int, size: int) -> bytes:

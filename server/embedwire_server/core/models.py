@@ -19,7 +19,7 @@ class Modality(enum.StrEnum):
 
 
 class Truncate(enum.StrEnum):
-    """Which end of a too long text is truncated, by the upstream's names."""
+    """End at which a too long text is truncated; the values are the upstream's."""
 
     NONE = "none"
     START = "start"
@@ -31,7 +31,7 @@ class TextRules:
     """Limits of text inputs of a model.
 
     `truncates` lists the supported values; `sends_truncate` is whether the request contains the parameter
-    (newer models truncate the end by themselves and may reject it).
+    (newer models truncate the end automatically and may reject it).
     """
 
     max_tokens: int

@@ -137,7 +137,7 @@ class Gateway:
             return await self._upstream.embed(call, functools.partial(_emit, call, reply))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, GatewayError) and not call.is_abandoned:
-                error.__traceback__ = error.__cause__ = error.__context__ = None  # frames that hold it: cycles
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # break reference cycles
                 return error
             if cancellation_requested():  # an error during the cancellation must not keep the call alive
                 raise asyncio.CancelledError from error

@@ -22,8 +22,7 @@ async def duration_of(content: Content) -> float | None:
     """Return the duration of a WAV, FLAC or MP3 file in seconds; None if the header does not contain it.
 
     That of an MP3 file includes its encoder's padding, up to 0.1 s. Without a Xing, Info or VBRI header, it is
-    estimated
-    from the size of the file and its first frames: five if those have the same bit rate, else those of 30 s.
+    estimated from the size of the file and its first frames: five if those have the same bit rate, else those of 30 s.
 
     The thread that reads may continue for a moment after a cancellation; the file may be closed meanwhile.
 

@@ -13,11 +13,11 @@ class InMemoryContent:
     data: bytes = dataclasses.field(repr=False)
 
     async def ready(self) -> int:
-        """Return the size in bytes at once."""
+        """Return the size in bytes, without waiting."""
         return len(self.data)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the file in pieces: data that waits to be sent is copied, and so never the whole file at once."""
+        """Yield the file in pieces: the transport copies data that waits to be sent, so one piece at most is copied."""
         for start in range(0, len(self.data), READ_BYTES):
             yield self.data[start : start + READ_BYTES]
 

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UploadDeclaration:
-    """What the caller has declared of an upload.
+    """The caller's declaration of an upload.
 
     Attributes:
         field: the path of the upload source in the request, for errors.
@@ -228,7 +228,7 @@ class SpooledUpload:
         return chunk
 
     def _digest(self) -> bytes:
-        assert self._hash is not None  # noqa: S101 - a hash was declaration
+        assert self._hash is not None  # noqa: S101 - a hash was declared
         self._hash.update(self._tail)
         return self._hash.digest()
 

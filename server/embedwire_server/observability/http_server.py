@@ -119,7 +119,7 @@ class _Server(ThreadingMixIn, simple_server.WSGIServer):
         super().__init__(*args, **options)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Without files or memory for it, pause: it stays pending and would be retried at once."""
+        """Accept a connection. Without files or memory for it, pause: it stays pending, and a retry follows."""
         try:
             return super().get_request()
         except OSError as error:

@@ -49,11 +49,14 @@ class Metrics:
         self._retries(registry)
         self._pacing(registry)
         Gauge(
-            "embedwire_upstream_info", "1 for the upstream that is configured.", ("upstream",), registry=registry
+            "embedwire_upstream_info", "Configured upstream; the value is 1.", ("upstream",), registry=registry
         ).labels(upstream).set(1)
-        Gauge("embedwire_build_info", "1 for this build.", ("version", "python", "grpcio"), registry=registry).labels(
-            __version__, platform.python_version(), metadata.version("grpcio")
-        ).set(1)
+        Gauge(
+            "embedwire_build_info",
+            "Versions of this build; the value is 1.",
+            ("version", "python", "grpcio"),
+            registry=registry,
+        ).labels(__version__, platform.python_version(), metadata.version("grpcio")).set(1)
 
     def _calls(self, registry: CollectorRegistry) -> None:
         method = ("grpc_type", "grpc_service", "grpc_method")
@@ -70,7 +73,7 @@ class Metrics:
         )
         self.calls = CounterFamily(
             "embedwire_requests",
-            "Calls completed, by requested model and failure reason (OK for success).",
+            "Calls completed, by requested model and reason of failure (OK without one).",
             ("grpc_method", "model", "reason"),
             registry=registry,
         )
@@ -78,7 +81,7 @@ class Metrics:
     def _inputs(self, registry: CollectorRegistry) -> None:
         self.inputs = CounterFamily(
             "embedwire_inputs",
-            "Inputs completed, by failure reason (OK for success, CANCELLED if the caller disconnected).",
+            "Inputs completed, by reason of failure (OK without one, CANCELLED if the client disconnected).",
             ("modality", "model", "reason"),
             registry=registry,
         )
@@ -88,7 +91,7 @@ class Metrics:
         self.inputs_in_flight = Gauge("embedwire_inputs_in_flight", "Inputs in progress.", _MODALITY, registry=registry)
         self.overhead_seconds = HistogramFamily(
             "embedwire_gateway_overhead_seconds",
-            "Time an input spent in this server, apart from waiting for the upstream, an upload or the caller.",
+            "Time of an input in this server, without the waits for the upstream, an upload or the client.",
             _MODALITY,
             buckets=_OVERHEAD_SECONDS,
             registry=registry,
@@ -101,13 +104,13 @@ class Metrics:
         request = ("upstream", "endpoint", "modality")
         self.upstream_requests = CounterFamily(
             "embedwire_upstream_requests",
-            "Requests to the upstream, by the reason of their failure (OK if none).",
+            "Requests sent to the upstream, by reason of failure (OK without one).",
             (*request, "reason"),
             registry=registry,
         )
         self.connection_failures = CounterFamily(
             "embedwire_upstream_connection_failures",
-            "Attempts that failed to connect to the upstream or to receive a valid HTTP response, by cause.",
+            "Attempts without a connection to the upstream or without a valid HTTP response, by cause.",
             ("cause",),
             registry=registry,
         )
@@ -122,13 +125,13 @@ class Metrics:
     def _callers(self, registry: CollectorRegistry) -> None:
         self.caller_calls = CounterFamily(
             "embedwire_client_requests",
-            "Calls ended, by the name of the caller's token and the reason of the failure (OK if none).",
+            "Calls completed, by name of the client's token and reason of failure (OK without one).",
             ("client", "reason"),
             registry=registry,
         )
         self.caller_inputs = CounterFamily(
             "embedwire_client_inputs",
-            "Inputs admitted, by the name of the caller's token.",
+            "Inputs admitted, by name of the client's token.",
             ("client", "modality"),
             registry=registry,
         )
@@ -136,19 +139,19 @@ class Metrics:
     def _server(self, registry: CollectorRegistry) -> None:
         self.reload_succeeded = Gauge(
             "embedwire_config_last_reload_successful",
-            "1 if the last reload of the configuration succeeded, else 0.",
+            "Outcome of the last configuration reload: 1 for success, 0 for failure.",
             registry=registry,
         )
         self.reload_succeeded.set(1)
         self.not_ready = Gauge(
             "embedwire_not_ready",
-            "1 while this resource is lacking and the server therefore reports NOT_SERVING.",
+            "Resource shortage: 1 while this resource is lacking and the server reports NOT_SERVING.",
             ("cause",),
             registry=registry,
         )
         self.worker_replacements = CounterFamily(
             "embedwire_worker_replacements",
-            "Workers that this one has replaced since the start of the server, by the reason.",
+            "Workers that this one has replaced since the start of the server, by reason.",
             ("reason",),
             registry=registry,
         )
@@ -156,7 +159,7 @@ class Metrics:
             self.worker_replacements.labels(reason)
         self.grpc_private_api = Gauge(
             "embedwire_grpc_private_api",
-            "1 while the server uses the private API of grpcio, 0 if it uses the public one only, which is slower.",
+            "Use of the private API of grpcio: 1 while it is used, 0 with the public API only, which is slower.",
             registry=registry,
         )
 
@@ -184,7 +187,7 @@ class Metrics:
     def _retries(self, registry: CollectorRegistry) -> None:
         self.retries = CounterFamily(
             "embedwire_retries",
-            "Retries, by the failure reason of the previous attempt.",
+            "Retries, by reason of failure of the previous attempt.",
             ("modality", "reason"),
             registry=registry,
         )
@@ -195,7 +198,7 @@ class Metrics:
             registry=registry,
         )
         self.retry_budget = Gauge(
-            "embedwire_retry_budget_tokens", "Retries that the retry budget allows now.", registry=registry
+            "embedwire_retry_budget_tokens", "Retries left in the retry budget.", registry=registry
         )
 
     def _pacing(self, registry: CollectorRegistry) -> None:
@@ -207,7 +210,7 @@ class Metrics:
         )
         self.rate_limit_wait_seconds = HistogramFamily(
             "embedwire_rate_limit_wait_seconds",
-            "Time an attempt waited for the upstream's rate limits.",
+            "Wait of an attempt for the upstream's rate limits.",
             _MODALITY,
             buckets=_SECONDS,
             registry=registry,
@@ -220,7 +223,7 @@ class Metrics:
         )
         self.rate_limit_rejections = CounterFamily(
             "embedwire_rate_limit_rejections",
-            "Inputs rejected because a rate limit would delay them beyond their deadline; upstream: a back-off.",
+            "Inputs rejected because a rate limit outlasts their deadline, by limit (upstream: a back-off).",
             ("modality", "limit"),
             registry=registry,
         )
@@ -232,6 +235,6 @@ class _LogCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(
             "embedwire_log_lines_dropped",
-            "Log lines lost: the buffer was full, or they could not be written.",
+            "Log lines lost because the buffer was full or writing failed.",
             value=logs.dropped_lines(),
         )

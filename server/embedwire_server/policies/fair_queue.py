@@ -79,7 +79,7 @@ class FairQueue(Generic[T]):
             return bisect.bisect_left(self._items, order, key=lambda entry: entry[0])
         branch = self._branches.get(path[0])
         own = branch.position(path[1:], order) if branch is not None else 0
-        count, turns = own, own + 1  # branches earlier in the round are served once more than this one
+        count, turns = own, own + 1  # branches earlier in the round have one turn more than this one
         for other in self._branches.values():
             if other is branch:
                 turns -= 1

@@ -1,6 +1,6 @@
 """Retry policy: exponential back-off with full jitter, within a retry budget.
 
-Which failures may be retried is a closed list (docs/reliability.md, "Retries"): the code that raises a failure sets
+Which failures may be retried is a closed list (docs/reliability.md): the code that raises a failure sets
 `UpstreamFailure.retry_safety`. Each attempt may be billed. Failures after the first byte of the body of a successful
 response are never retried.
 """
@@ -45,7 +45,7 @@ class RetryPolicy:
     Args:
         upstream: makes one attempt.
         budget: limits the retries.
-        metrics: count the retries, and those that were withheld.
+        metrics: count the retries, and those that were suppressed.
     """
 
     def __init__(self, upstream: Upstream, budget: RetryBudget, metrics: Metrics) -> None:

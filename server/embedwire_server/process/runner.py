@@ -31,7 +31,7 @@ def run(
     Args:
         service: entering starts it, leaving stops it.
         stop_signals: the signals that stop it; during the start they cancel the start.
-        then: the handler of any further stop signal; by default it ends the process at once.
+        then: the handler of any further stop signal; by default it ends the process immediately.
         reload: called after each SIGHUP, and each change of `config`, once the service has started; by default SIGHUP
             ends the process.
         config: watches the configuration file.

@@ -208,7 +208,7 @@ class Supervisor:
         log.info("a replaced worker has exited", worker=index, pid=worker.pid, exit_status=status)
 
     async def _end(self, error: type[BaseException] | None, *_: object) -> None:
-        """Stop the workers: gracefully, or at once if the server did not start. The time is bounded in any case."""
+        """Stop the workers: gracefully, or immediately if the server did not start. The time is bounded in any case."""
         number = signal.SIGTERM if error is None or issubclass(error, asyncio.CancelledError) else signal.SIGKILL
         tasks = [*self._tasks]
         for task in tasks:

@@ -164,9 +164,8 @@ class Worker:
     def check(self) -> None:
         """Kill the process if it is hung, and note if it has expired; call this once in every heartbeat interval.
 
-        It counts its calls instead of reading a clock: after the supervisor itself, or the whole machine, was
-        suspended, one
-        call follows, not a timeout for all workers at once.
+        It counts its calls instead of reading a clock. When the supervisor, or the whole machine, resumes after a
+        suspension, the clock has moved on, but only one more call follows: no worker times out for that reason.
         """
         self._silent_intervals += 1
         silence = self._silent_intervals * self._timeouts.heartbeat

@@ -97,7 +97,7 @@ def on_call_done(do: Callable[[], object]) -> None:
 async def await_half_close() -> None:
     """Give gRPC time to report that the caller has disconnected; the task is cancelled then.
 
-    A disconnect in the middle of a stream looks at first like a half-close.
+    A disconnect in the middle of a stream is first reported like a half-close.
     """
     await asyncio.sleep(HALF_CLOSE_SECONDS)
 

@@ -26,7 +26,7 @@ NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
 class CallScope:
     """Context manager that ends a call at its deadline, or when one write takes too long.
 
-    One timer checks both. It looks at the write in progress; most calls end before it fires.
+    One timer checks both. Most calls end before it fires, and then it checks the write in progress.
 
     Args:
         remaining: seconds until the caller's deadline; None if it set none.

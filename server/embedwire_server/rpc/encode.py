@@ -106,7 +106,7 @@ class StreamReply(Generic[Response]):
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
         """Write segments, in as few responses as the caller has allowed.
 
-        The first segment of a text or an image is held: it is the only one, and its result follows at once.
+        The first segment of a text or an image is held: it is the only one, and its result follows immediately.
         """
         if call.index in self._held:
             await self._write(self._held.pop(call.index))

@@ -2,8 +2,8 @@
 
 `embedwire.v1.Failure` has everything. The messages of google.rpc repeat parts of it, for tools that know only those.
 All trailers of a failed call together have at most 3 KiB as encoded: proxies replace larger ones by a status of their
-own (nginx has buffers of 4 KiB by default). What does not fit is left out: first what is repeated, then
-parts of Failure.
+own (nginx has buffers of 4 KiB by default). What does not fit is left out: first what is repeated, then parts of
+Failure.
 """
 
 import functools
@@ -143,7 +143,7 @@ def _bad_requests(error: GatewayError) -> Iterator[Message]:
 
 
 def _listed(violations: tuple[Violation, ...], most: int) -> tuple[Violation, ...]:
-    """Return at most so many violations, and one more that counts the rest."""
+    """Return at most `most` violations, and one more that counts the rest."""
     if len(violations) <= most:
         return violations
     return (*violations[:most], Violation("", f"and {len(violations) - most} more"))
@@ -166,6 +166,6 @@ def _upstream_error(info: UpstreamErrorInfo) -> pb.UpstreamError:
 
 
 def _truncated(text: str, size: int) -> str:
-    """Return at most so many bytes of UTF-8."""
+    """Return the text, truncated to at most `size` bytes of UTF-8."""
     encoded = text.encode()
     return text if len(encoded) <= size else encoded[: size - 3].decode(errors="ignore") + "…"

@@ -3,8 +3,8 @@
 Such a call costs gRPC and this server about 30 KiB, and up to 100 KiB if its headers have many fields; the part of its
 message that has arrived comes on top, up to the largest message. A caller needs to send only headers for it. So the
 number of these calls is limited: beyond the limit, the oldest call of the connection that has most of them is aborted,
-and not the newest, because the message of a normal call follows its headers at once. Their time is limited too, but not
-to less than a large message needs on a slow link.
+and not the newest, because the message of a normal call follows its headers immediately. Their time is limited too, but
+not to less than a large message needs on a slow link.
 """
 
 import asyncio

@@ -36,9 +36,8 @@ class Server:
     """A gRPC server that listens, starts and stops gracefully.
 
     If its accept loops fail, gRPC's server is replaced by one that uses the public API only. Accept operations cannot
-    be
-    cancelled: each pending one would receive one more call that nothing can run. During the replacement, health reports
-    NOT_SERVING; running calls continue.
+    be cancelled: each pending one would receive one more call that nothing can run. During the replacement, health
+    reports NOT_SERVING; running calls continue.
 
     Args:
         services: the services that it serves.
@@ -75,15 +74,14 @@ class Server:
         """Reject new calls, give running calls `grace` seconds, abort the rest with DRAINING; none is left afterwards.
 
         gRPC sends GOAWAY and refuses new connections, but a call that crosses GOAWAY ends with CANCELLED, and so do all
-        that gRPC has not accepted yet. Their callers cannot see that they may retry on another server. So calls are
-        held
-        at the drain gate until no more arrive; the held ones are then running calls.
+        that gRPC has not accepted yet. Their callers cannot know that they may retry on another server. So calls are
+        held at the drain gate until no more arrive; the held ones are then running calls.
         """
         running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
         stopping = await _stop_accepting(self._server, self._services.drain_gate, grace + 2 * FLUSH_SECONDS)
-        running.end(Draining(), services=reflection.SERVICES)  # these streams do not end by themselves
+        running.end(Draining(), services=reflection.SERVICES)  # these streams have no end of their own
         if not await running.ended(grace):
             running.end(Draining())
             await running.ended(FLUSH_SECONDS)
@@ -91,7 +89,7 @@ class Server:
         await self._server.stop(None)
         await stopping
         if self._replaced is not None:
-            self._replaced.cancel()  # ends its calls at once
+            self._replaced.cancel()  # ends its calls immediately
             await asyncio.gather(self._replaced, return_exceptions=True)
 
     def _bind(self) -> int:

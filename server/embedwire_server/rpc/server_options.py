@@ -23,8 +23,8 @@ The limits on connections and calls, and their reasons:
   whose callers still wait. The callers' deadlines bound the wait.
 - Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
 - A connection carries at most 1,000 concurrent calls; clients queue further ones themselves.
-- Connections use at most half of the file descriptors that the process may open; further ones are closed at once. The
-  other half is for the upstream, the metrics endpoint and uploads.
+- Connections use at most half of the file descriptors that the process may open; further ones are closed immediately.
+  The other half is for the upstream, the metrics endpoint and uploads.
 """
 
 import dataclasses
@@ -90,7 +90,7 @@ def channel_arguments(options: ServerOptions) -> tuple[tuple[str, int], ...]:
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
         # Streams that have ended and are not deallocated yet. By default gRPC counts them with the running ones and so
-        # rejects clients that keep to the limit; with no limit at all, calls that are reset at once exhaust the memory.
+        # rejects clients that keep to the limit; without a limit, calls that are reset immediately exhaust the memory.
         ("grpc.http2.max_deallocating_streams", MAX_CALLS_OF_A_CONNECTION),
         # Beyond it gRPC answers CANCELLED, without details or metrics. The server's own limits are lower, with details.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),

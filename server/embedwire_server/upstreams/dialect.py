@@ -37,7 +37,7 @@ class ReplyParser(Protocol):
         ...
 
     def whole(self, body: bytes) -> tuple[list[Segment], ReplySummary] | None:
-        """Parse a complete body at once, which is faster; None if its form is unusual and it has to be fed.
+        """Parse a complete body in one step, which is faster; None if its form is unusual and it has to be fed.
 
         The result equals that of `feed` and `finish` for the same bytes.
         """

@@ -85,7 +85,9 @@ async def test_an_invalid_command_line_exits_with_2() -> None:
         ("--audio", "."): "--audio: '.': Is a directory",
         ("--image", "x.png", "--truncate", "end"): "--truncate: is for texts, and there is none",
         ("--text", "a", "--start-offset", "2"): "--start-offset: is for audio, and there is none",
-        ("--text", "a", "--timeout", "nan"): "--timeout",
+        ("--text", "a", "--timeout", "nan"): "'--timeout': must be 0 to 31536000 seconds, got nan",
+        ("--text", "a", "--max-retries", "-1"): "'--max-retries': must be 0 to 2147483647, got -1",
+        ("--audio", "x", "--start-offset", "-2"): "'--start-offset': must be 0 to 31536000 seconds, got -2.0",
         ("--text", "a", "--tls-ca", "no.pem"): "--tls-ca",
         ("--text", "a", "--token", "s3cret"): "--token: set the variable EMBEDWIRE_TOKEN",
     }
@@ -97,7 +99,7 @@ async def test_an_invalid_command_line_exits_with_2() -> None:
 
 
 async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:
-    """The token is sent over TLS with the given roots; to another machine in plain text it is refused, not printed."""
+    """The token is sent over TLS with the given roots; in plaintext to another machine it is refused, not printed."""
     authority = trustme.CA()
     seen: list[str | bytes] = []
 
@@ -130,7 +132,7 @@ async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:
     assert "--token" not in text.out
 
 
-@pytest.mark.parametrize("source", ["path", "stdin"])
+@pytest.mark.parametrize("source", ["path", "stdin", "lines"])
 async def test_an_interrupt_cancels_the_call_and_ends_with_130(scripted: Scripted, source: str) -> None:
     """Ctrl-C aborts the upstream request, also while standard input is being read, without a traceback."""
 
@@ -140,10 +142,15 @@ async def test_an_interrupt_cancels_the_call_and_ends_with_130(scripted: Scripte
     async with scripted(wait) as (served, upstream):
         with Terminal.open() as terminal:
             audio = SAMPLES / "melody.flac" if source == "path" else "-"
-            words = ("embed", "--text", "a", "--audio", audio)
+            words = (
+                ("embed", "--text", "-", "--lines") if source == "lines" else ("embed", "--text", "a", "--audio", audio)
+            )
             process = await start(served.app.target, *words, stdin=PIPE, stdout=terminal.theirs, stderr=terminal.theirs)
             terminal.close_theirs()
             await terminal.read_until("waiting for the answer")
+            if source == "lines":
+                assert process.stdin is not None
+                process.stdin.write(b"a\n")
             async with asyncio.timeout(20):
                 while not upstream.visits:
                     await asyncio.sleep(0.01)

@@ -4,6 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.cli.running import COMMAND, ESCAPE, PIPE, SAMPLES, Terminal, environment, run, run_on_terminal, start
 from tests.support import media
 from tests.support.serving import Scripted, Served
@@ -67,6 +69,25 @@ async def test_progress_is_never_written_to_a_pipe(served: Served) -> None:
     assert err == b""
     assert "waiting" not in other.written + forced.err
     assert len(forced.lines) == 11
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+async def test_an_error_on_a_terminal_is_printed_once_and_wrapped_between_words(served: Served, columns: int) -> None:
+    """The row of the failed input has no reason; the error has it, in the width of the terminal."""
+    words = ("embed", "--text", "a", "--image", SAMPLES / "text.txt")
+    code, terminal = await run_on_terminal(served.app.target, *words, columns=columns)
+    whole = await run(served.app.target, *words)
+    shown = next(line for line in whole.err.splitlines() if line.startswith("error: "))
+    start = next(index for index, row in enumerate(terminal.screen) if row.startswith("error: "))
+    end = next(index for index, row in enumerate(terminal.screen) if row.startswith("  upstream: "))
+
+    assert (code, whole.code) == (1, 1)
+    assert max(map(len, terminal.screen)) <= columns
+    assert "    1  failed: text.txt" in terminal.screen
+    assert "\n".join(terminal.screen).count("INPUT_REJECTED") == 1
+    assert " ".join(" ".join(terminal.screen[start:end]).split()) == shown
+    assert end - start > 1
+    assert all(row.startswith("       ") for row in terminal.screen[start + 1 : end])
 
 
 async def test_json_lines_on_a_terminal_are_not_wrapped(served: Served) -> None:

@@ -45,7 +45,7 @@ async def test_the_deadline_that_the_server_sees(
 
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300, 1e12])
 async def test_a_very_long_timeout(connect: Connect, served: Served, seconds: float) -> None:
-    """A very long timeout is either accepted or a ValueError; it never times out at once."""
+    """A very long timeout is either accepted or a ValueError; it never times out immediately."""
     async with connect(served.app.target) as client:
         try:
             embedding = await client.embed("marengo3.0", Text("a"), timeout=seconds)

@@ -53,7 +53,7 @@ async def test_an_untrusted_certificate_is_refused(
 
 
 async def test_no_fallback_to_plain_text(connect: Connect, served: Served, authority: Authority) -> None:
-    """TLS towards a plain server, and plain text towards a TLS one, are TransportError."""
+    """TLS towards a plain server, and plaintext towards a TLS one, are TransportError."""
     async with connect(served.app.target, tls=TLS(authority.roots)) as client:
         with pytest.raises(TransportError):
             await client.embed("marengo3.0", Text("a"), timeout=10)
@@ -126,7 +126,7 @@ SECRETS = pytest.mark.parametrize("name", ["token", "upstream_api_key"])
 @CLIENTS
 @SECRETS
 def test_credentials_to_another_machine_require_tls(kind: type[Any], name: str) -> None:
-    """A credential without TLS beyond this machine is a ValueError that names it and not its value."""
+    """A credential without TLS to another machine is a ValueError that names it and not its value."""
     with pytest.raises(ValueError, match=f"{name}: would travel in plain text") as caught:
         kind(FAR, **{name: "CANARY"})
     assert "CANARY" not in str(caught.value)
@@ -183,7 +183,7 @@ async def test_waiting_ends_with_the_deadline(connect: Connect) -> None:
 
 @pytest.mark.parametrize("kind", [InThreads, InTheLoop])
 async def test_the_default_target_is_loopback(kind: type[InThreads] | type[InTheLoop]) -> None:
-    """The default target is the server's default listen address, for which a token is allowed in plain text."""
+    """The default target is the server's default listen address, for which a token is allowed in plaintext."""
     client: Any = kind(token="secret")
     assert vars(client.client)["_connection"].target == "127.0.0.1:50051"
     await client.close()

@@ -89,7 +89,7 @@ async def test_failures_among_several_inputs_are_in_their_embedding(connect: Con
         assert (caught.value.request_id, caught.value.attempts) == (bad.result.request_id, 1)
 
 
-async def test_a_failed_input_voids_its_segments(connect: Connect, scripted: Scripted) -> None:
+async def test_a_failed_input_invalidates_its_segments(connect: Connect, scripted: Scripted) -> None:
     """If the upstream breaks off, stream returns received segments, embed drops them, and both raise the failure."""
     asked = [Audio(url="http://media.test/a.mp3"), Text("b")]
     async with scripted(broken_off) as (served, _), connect(served.app.target) as client:

@@ -13,7 +13,7 @@ TABLE = json.loads((Path(__file__).parents[3] / "clients/loopback.json").read_te
 
 @pytest.mark.parametrize(("target", "expected"), TABLE)
 def test_the_table_of_all_clients(target: str, expected: bool) -> None:  # noqa: FBT001 - a column of the table
-    """Credentials in plain text are accepted for exactly the targets that the table calls loopback."""
+    """Credentials in plaintext are accepted for exactly the targets that the table calls loopback."""
     assert is_loopback(target) is expected
     for kind in (Client, AsyncClient):
         if expected:

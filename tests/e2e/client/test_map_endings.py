@@ -161,7 +161,7 @@ async def test_a_run_that_is_left_leaves_nothing(connect: Connect, scripted: Scr
 
 
 async def test_a_closed_client_ends_its_runs(connect: Connect, scripted: Scripted) -> None:
-    """If the client is closed, a pending request for an embedding raises ClosedError at once, and so does a new run."""
+    """When the client is closed, a pending read of an embedding raises ClosedError immediately; so does a new run."""
     async with scripted(hang) as (served, _), connect(served.app.target) as client:
         embeddings = client.map("marengo3.0", (Text(f"slow {number}") for number in itertools.count()))
         unread = client.map("marengo3.0", [Text("a")])
@@ -188,7 +188,7 @@ async def test_a_client_that_is_closed_during_a_pause_ends_its_runs(connect: Con
 
 
 async def test_a_blocked_upload_does_not_hold_up_the_end(connect: Connect) -> None:
-    """A run is left at once although the source of an upload blocks; its thread ends with the source."""
+    """A run is left immediately although the source of an upload blocks; its thread ends with the source."""
     is_blocked, is_released = threading.Event(), threading.Event()
 
     def blocked() -> Iterator[bytes]:
@@ -209,7 +209,7 @@ async def test_a_blocked_upload_does_not_hold_up_the_end(connect: Connect) -> No
 
 
 async def test_a_blocked_iterator_does_not_hold_up_the_end(connect: Connect) -> None:
-    """A run is left at once although the iterator of its inputs blocks; the iterator is closed when it returns."""
+    """A run is left immediately although the iterator of its inputs blocks; the iterator is closed when it returns."""
     is_blocked, is_released, is_closed = threading.Event(), threading.Event(), threading.Event()
 
     def blocked() -> Iterator[Text]:

@@ -144,7 +144,7 @@ async def test_an_input_that_cannot_be_read_fails_alone(
 
 
 async def test_a_call_without_readable_inputs_is_not_made(connect: Connect, tmp_path: Path) -> None:
-    """If no input of a group can be read, there is no call, and the run goes on."""
+    """If no input of a group can be read, there is no call, and the run continues."""
     recorder = Recorder()
     asked = [Image(file=Broken(b"a")), Image(file=Broken(b"b")), Image(path=written(tmp_path / "c.png", SMALL))]
     async with recorder.serving() as target, connect(target) as client:

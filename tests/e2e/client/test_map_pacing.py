@@ -29,7 +29,7 @@ def send(pacing: Pacing, now: float) -> int:
 
 
 def test_overload_lowers_the_number_of_calls_to_those_that_run() -> None:
-    """A rejection for overload leaves as many calls as still run, without a pause; each end makes room for one."""
+    """A rejection for overload leaves as many calls as still run, without a pause; each end allows one more."""
     pacing = running(8)
     for _ in range(6):
         pacing.rejected(rejected("OVERLOADED", 3.0), 0.0, 1.0)

@@ -9,7 +9,7 @@ from embedwire.map.run import Run
 
 
 def started(count: int = 2, *, is_complete: bool = True, **options: Any) -> Run:
-    """A run that began at 0 and has read so many inputs."""
+    """A run that began at 0 and has read this number of inputs."""
     chosen: MapOptions = {"inputs_per_call": 2, "concurrent_calls": 2, **options}  # type: ignore[typeddict-item]
     run = Run("m", chosen, lambda _: 10.0)
     run.begin(0.0)
@@ -64,7 +64,7 @@ def test_no_more_calls_than_allowed() -> None:
 
 
 def test_no_further_input_is_read_than_the_window() -> None:
-    """Reading goes on when embeddings are taken, not when they are complete."""
+    """Reading continues when embeddings are taken, not when they are complete."""
     run = started(4, is_complete=False)
     assert not run.may_read
     complete(run, sent(run, 0.0), 1.0)

@@ -58,7 +58,7 @@ async def test_retries_can_be_switched_off(connect: Connect) -> None:
 
 @pytest.mark.parametrize("asked", ["-1", "", "soon", "5000", "99999999999", "9" * 400, "1e3", "0x1"])
 async def test_calls_that_are_not_retried(connect: Connect, asked: str) -> None:
-    """A failure without a retry delay, or with one beyond the deadline, is raised at once."""
+    """A failure without a retry delay, or with one beyond the deadline, is raised immediately."""
     fake = Fake([refusal(asked)])
     async with serving(fake) as target, connect(target, timeout=3) as client:
         with pytest.raises(RefusedError):

@@ -115,7 +115,7 @@ async def test_unknown_events_are_ignored(connect: Connect) -> None:
 
 
 async def test_several_events_in_one_message(connect: Connect) -> None:
-    """The events of one message are handed out one by one, also those before one that cannot be read."""
+    """The events of one message are yielded one by one, also those before one that cannot be read."""
     unread = pb.EmbeddingEvent(segment=pb.Segment(segment_index=2))  # without a vector
     events = [segment(0, 0).events[0], pb.EmbeddingEvent.FromString(UNKNOWN), segment(0, 1).events[0], unread]
     sent = pb.CreateEmbeddingResponse(events=events)

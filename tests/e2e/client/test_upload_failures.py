@@ -171,7 +171,7 @@ def ending() -> Iterator[bytes]:
 
 
 async def test_a_base_exception_of_a_source_is_raised(served: Served) -> None:
-    """A BaseException of a source ends the call at once, and is not lost in gRPC's thread."""
+    """A BaseException of a source ends the call immediately, and is not lost in gRPC's thread."""
 
     def call() -> None:
         with Client(served.app.target) as client:

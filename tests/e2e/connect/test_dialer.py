@@ -46,7 +46,7 @@ async def test_an_address_that_does_not_respond() -> None:
 
 
 async def test_the_first_address_that_answers_is_used() -> None:
-    """An address that refuses is skipped at once; the order is that of the resolver."""
+    """An address that refuses is skipped immediately; the order is that of the resolver."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         refusing = free.getsockname()
     async with echoing() as first, echoing() as second:

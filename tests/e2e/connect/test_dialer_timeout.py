@@ -64,7 +64,7 @@ async def test_the_time_limit(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_connect_that_is_cancelled(stage: str) -> None:
-    """A cancelled connect ends at once in each stage, and leaves no socket, and no task but the shared lookup."""
+    """A cancelled connect ends immediately in each stage, and leaves no socket, and no task but the shared lookup."""
     async with stuck(stage) as made:
         before, tasks = sockets(), len(asyncio.all_tasks())
         connecting = [asyncio.create_task(made.connect(Caller, nothing)) for _ in range(3)]

@@ -136,7 +136,7 @@ async def test_the_upstreams_delay_is_waited_for(scripted: Scripted) -> None:
 
 
 async def test_no_retry_that_cannot_end_in_time(scripted: Scripted) -> None:
-    """A delay beyond the deadline is not waited for: the failure is raised at once, with the upstream's hint."""
+    """A delay beyond the deadline is not waited for: the failure is raised immediately, with the upstream's hint."""
     upstream = Flaky(1, 429, Retry_After="30")
     async with scripted(upstream) as (served, _):
         began = time.monotonic()

@@ -65,7 +65,7 @@ async def test_connections_leave_file_descriptors_for_others() -> None:
 
 @pytest.mark.parametrize(("pings", "pause"), [(50, 0.0), (100, 0.001), (10, 0.02), (100_000, 0.0)])
 async def test_pings_do_not_end_calls(scripted: Scripted, pings: int, pause: float) -> None:
-    """Pings at any interval are acknowledged, and a call whose upstream is silent goes on."""
+    """Pings at any interval are acknowledged, and a call whose upstream is silent continues."""
     may_answer = asyncio.Event()
 
     async def script(visit: Visit) -> None:

@@ -8,7 +8,7 @@ from tests.support.upstreams import Visit, reply
 
 
 async def test_a_configured_limit(scripted: Scripted) -> None:
-    """A request over the limit beyond its deadline fails at once and names the limit, without an upstream request."""
+    """A request that the limit delays beyond its deadline fails immediately, names the limit, and is not sent."""
     async with scripted(Steps(), rate_limits_text_requests_per_minute=1) as (served, upstream):
         await answered(served)
         error = await refused(served, seconds=10)

@@ -10,7 +10,7 @@ from tests.support.upstreams import Visit
 
 
 async def test_overload(scripted: Scripted) -> None:
-    """Calls beyond slots and queue are rejected at once with a retry delay; other modalities are not affected."""
+    """Calls beyond slots and queue are rejected immediately with a retry delay; other modalities are not affected."""
     is_open = asyncio.Event()
 
     async def held(visit: Visit) -> None:

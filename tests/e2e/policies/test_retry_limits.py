@@ -39,7 +39,7 @@ async def test_retry_after_is_kept(scripted: Scripted) -> None:
     ],
 )
 async def test_no_time_for_another_attempt(scripted: Scripted, status: int, code: grpc.StatusCode, reason: str) -> None:
-    """If the next attempt cannot end before the deadline, the upstream's failure is returned at once."""
+    """If the next attempt cannot end before the deadline, the upstream's failure is returned immediately."""
     async with scripted(Steps(says(status=status, Retry_After="60"))) as (served, upstream):
         began = time.monotonic()
         error = await refused(served, seconds=30)

@@ -207,7 +207,7 @@ async def test_cancellation_of_all_calls_of_a_key_at_once() -> None:
 
 @in_virtual_time
 async def test_resized_limit() -> None:
-    """New slots go to waiting inputs at once; removed slots are taken from no running input and not granted again."""
+    """New slots go to waiting inputs immediately; a removed slot is kept by its running input and not granted again."""
     bench = Bench(in_flight=1)
     tasks = start(bench.admitted, *(call() for _ in range(4)))
     await settled()

@@ -19,7 +19,7 @@ from benchmarks.__main__ import BOUNDS
 from benchmarks.against import Paired
 from benchmarks.builds import Build
 from benchmarks.machine import CpuTimes
-from benchmarks.rounds import Sample, Subject, anew
+from benchmarks.rounds import Sample, Subject, with_restarts
 from benchmarks.rows import Bound, Figure
 from benchmarks.stage import alone
 
@@ -139,7 +139,7 @@ def test_a_pair_reports_the_median_of_the_ratios_of_its_rounds() -> None:
     assert "1.000  0.750 to 1.250 (3)" in paired.line()
 
 
-async def test_subjects_that_differ_little_are_started_anew_after_two_rounds() -> None:
+async def test_subjects_that_differ_little_are_restarted_after_two_rounds() -> None:
     """Subjects are restarted after every two rounds: five rounds use three processes of each."""
     started, running = itertools.count(1), set[int]()
 
@@ -155,7 +155,7 @@ async def test_subjects_that_differ_little_are_started_anew_after_two_rounds() -
         yield burst
         running.remove(number)
 
-    found = await anew({"one": start, "other": start}, 5, 1.0)
+    found = await with_restarts({"one": start, "other": start}, 5, 1.0)
     assert found.rates() == {"one": [1, 1, 3, 3, 5], "other": [2, 2, 4, 4, 6]}
     assert not running
 

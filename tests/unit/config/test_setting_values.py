@@ -289,5 +289,5 @@ def test_world_readable_files_without_a_key(chosen: Chosen, tmp_path: Path) -> N
     ],
 )
 def test_sandbox_beyond_loopback(given: dict[str, str], *, is_warned: bool) -> None:
-    """A sandbox on an address beyond loopback causes a warning."""
+    """A sandbox on a non-loopback address causes a warning."""
     assert [("sandbox" in words and "loopback" in words) for words in warned(given)] == [True] * is_warned

@@ -65,7 +65,7 @@ def test_sandbox_on_loopback(listen: str) -> None:
     "listen", ["0.0.0.0:50051", "[::]:50051", "192.168.1.2:0", "example.com:1", "localhost.example:1"]
 )
 def test_no_sandbox_beyond_loopback(listen: str) -> None:
-    """Beyond loopback the sandbox is no default; the message names the settings to set."""
+    """On a non-loopback address the sandbox is no default; the message names the settings to set."""
     (message,) = faults(listen=listen, insecure=True).values()
     assert "TWELVELABS_API_KEY" in message
     assert "--upstream" in message

@@ -31,7 +31,7 @@ class Jobs:
         self.may_end = asyncio.Event()
 
     async def __call__(self, name: str, failure: BaseException | None = None, at_the_end: int = 1) -> None:
-        """Run until released, or fail at once; the cleanup takes this many iterations of the loop."""
+        """Run until released, or fail immediately; the cleanup takes this many iterations of the loop."""
         self.running.add(name)
         try:
             if failure is not None:
@@ -191,7 +191,7 @@ async def test_a_second_cancellation_does_not_wait() -> None:
 
 @pytest.mark.parametrize("others", ["", "bc"], ids=["single", "several"])
 async def test_a_leaked_cancellation_is_a_failure(others: str) -> None:
-    """A CancelledError that a coroutine raises by itself becomes INTERNAL and ends the others."""
+    """A CancelledError that a coroutine itself raises becomes INTERNAL and ends the others."""
     jobs = Jobs()
     with capture_logs() as logs, pytest.raises(InternalError):
         await asyncio.wait_for(run_together(jobs("a", asyncio.CancelledError()), *map(jobs, others)), 10)

@@ -137,7 +137,7 @@ async def test_close_waits_for_a_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 async def test_memory_content() -> None:
-    """Inline content is ready at once, in one chunk without a copy, any number of times."""
+    """Inline content is ready without a wait, in one chunk without a copy, any number of times."""
     data = b"abc"
     content = InMemoryContent(data)
     assert await content.ready() == 3

@@ -139,7 +139,7 @@ async def test_small_chunks_cost_their_bytes(size: int) -> None:
 
 @pytest.mark.parametrize("chunk", [100, 10_000, 300_000])
 async def test_files_go_to_disk_where_memory_is_short(tmp_path: Path, chunk: int) -> None:
-    """An upload without free memory is spooled at once, is complete and uses at most one block."""
+    """An upload without free memory is spooled immediately, is complete and uses at most one block."""
     memory = ContentMemory(1 << 20)
     memory.hold_request(("b", "1"), 1 << 20)
     data = os.urandom(800_000)

@@ -57,7 +57,7 @@ async def test_attempts(says: Sequence[UpstreamFailure], attempts: int, *, is_an
 
 @in_virtual_time
 async def test_a_stale_connection() -> None:
-    """A request that fails on a stale connection is repeated at once on a new one, outside the budget."""
+    """A request that fails on a stale connection is repeated immediately on a new one, outside the budget."""
     bench = Bench(*[say for _ in range(50) for say in (stale(), None)])
     fresh: list[bool] = []
 
@@ -160,7 +160,7 @@ async def test_time_between_attempts_is_queueing() -> None:
 @pytest.mark.parametrize("asked", [10.0, 1e6, 1e9, 1e300])
 @in_virtual_time
 async def test_no_retry_after_the_deadline(asked: float) -> None:
-    """If Retry-After exceeds the deadline, the upstream's failure is raised at once."""
+    """If Retry-After exceeds the deadline, the upstream's failure is raised immediately."""
     failure = refusal(503, retry_delay=asked)
     bench = Bench(failure)
     with pytest.raises(UpstreamFailure) as caught:
@@ -173,7 +173,7 @@ async def test_no_retry_after_the_deadline(asked: float) -> None:
 
 
 async def test_no_retry_that_cannot_end_in_time() -> None:
-    """An attempt that took 60 ms is not retried with 30 ms left; the upstream's failure is raised at once."""
+    """An attempt that took 60 ms is not retried with 30 ms left; the upstream's failure is raised immediately."""
     bench = Bench()
     bench.upstream.script = lambda attempt: _later(0.06, attempt)
     began = now()

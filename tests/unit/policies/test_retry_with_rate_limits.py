@@ -45,7 +45,7 @@ async def test_back_off_without_a_hint_ends_with_one_request() -> None:
 
 @in_virtual_time
 async def test_back_off_beyond_the_deadline() -> None:
-    """If the back-off exceeds the deadline, the 429 is raised at once with the delay."""
+    """If the back-off exceeds the deadline, the 429 is raised immediately with the delay."""
     bench = Bench(limited(1e6))
     with pytest.raises(UpstreamFailure) as caught:
         await embedded(bench.rate_limited, call(deadline=60.0))

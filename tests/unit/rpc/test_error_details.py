@@ -141,7 +141,7 @@ def test_all_details() -> None:
 
 @pytest.mark.parametrize(("size", "is_repeated"), [(9, True), (900, False)])
 def test_a_repeated_message_is_left_out_first(size: int, is_repeated: bool) -> None:  # noqa: FBT001
-    """A message of the upstream that is also that of the failure is sent twice only if there is room for that."""
+    """A message of the upstream that is also that of the failure is sent twice only if both fit."""
     text = "x" * size
     said = UpstreamErrorInfo(400, "code", text, "https://example.com/errors", (("retry-after", "7"),))
     _, details = decoded(UpstreamFailure(Reason.INPUT_REJECTED, text, upstream=said))

@@ -2,6 +2,7 @@
 
 import numbers
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -14,6 +15,8 @@ MAX_RETRIES = 2**31 - 1  # the type of the field
 # Files in one message: the server's limit of a message, less 1 MiB for all other fields.
 MESSAGE_BYTES = (16 << 20) - (1 << 20)
 CHUNK_BYTES = 256 << 10
+
+_MAX_FLOAT = sys.float_info.max
 
 NOT_UTF8 = "cannot be encoded as UTF-8"
 
@@ -129,10 +132,12 @@ def check_timeout(name: str, seconds: float | None) -> None:
 
     Raises:
         TypeError: it is no number.
-        ValueError: it is negative or NaN.
+        ValueError: it is negative or NaN, or beyond the range of floats.
     """
     if not isinstance(seconds, numbers.Real | None):
         raise TypeError(f"{name}: must be a number of seconds, got {type(seconds).__name__}")
+    if seconds is not None and _MAX_FLOAT < seconds < float("inf"):
+        raise ValueError(f"{name}: must be at most {_MAX_FLOAT} seconds")
     if seconds is not None and not seconds >= 0:
         raise ValueError(f"{name}: must be a number of seconds, 0 or more, got {seconds}")
 

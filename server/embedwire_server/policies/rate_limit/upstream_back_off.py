@@ -29,7 +29,7 @@ class BackOff:
         self._errors = 0  # since the last success
 
     def record_success(self, sent: float) -> None:
-        """Record a request without a rate-limit error; one that was sent before the back-off says nothing of it."""
+        """Record a request without a rate-limit error; one that was sent before the back-off is ignored."""
         if sent >= self._started:
             self._errors = 0
 

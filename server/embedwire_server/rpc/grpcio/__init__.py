@@ -12,7 +12,7 @@ batch_leak
         it is never freed (grpc/grpc issue 43360; `tests/test_grpcio_leak.py` fails as soon as that is fixed).
     Gain: 12,800 cancelled calls leak nothing instead of 1.4 MiB. It costs 1 % of the instructions.
 last_message
-    Private: `context.write` in a handler that gRPC takes for one with a single response.
+    Private: `context.write` in a handler that gRPC treats as one with a single response.
     For: the last message of a stream is sent together with the status.
     Gain: 2 % fewer instructions for a call.
 

@@ -19,7 +19,7 @@ _Wakeup = Callable[[Any], object]  # a task's callback, which a future calls
 
 @types.coroutine
 def complete_operation(operation: Coroutine[Any, Any, Result]) -> Generator[Any, None, Result]:
-    """Await a read, a write or an abort. On cancellation the caller returns at once; the operation completes later."""
+    """Await a read, a write or an abort. On cancellation return immediately; the operation completes later."""
     while True:
         try:
             awaited = operation.send(None)
@@ -57,7 +57,7 @@ class _OperationFutures:
         return _OperationFuture(loop=self._loop)
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *arguments: object) -> None:
-        """Call at once: gRPC assumes the loop of another thread, but is in its own."""
+        """Call immediately: gRPC assumes the loop of another thread, but is in its own."""
         callback(*arguments)
 
 

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._on_idle(self)
 
     def abort(self) -> None:
-        """Close at once; `close` of a transport would first send its write buffer."""
+        """Close immediately; `close` of a transport would first send its write buffer."""
         if self._transport is not None:
             self._transport.abort()
         self._end(ConnectionAbortedError())

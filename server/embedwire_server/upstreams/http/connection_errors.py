@@ -85,7 +85,7 @@ def message_of(error: BaseException, cause: Cause) -> str:
 def requires_tls(status: int, body: bytes) -> bool:
     """Whether the response to a request without TLS says that the port requires TLS.
 
-    All three servers send HTML or plain text. JSON comes from the API itself and may quote a caller's text.
+    All three servers send HTML or text/plain. JSON comes from the API itself and may quote a caller's text.
     """
     return status == 400 and body.lstrip()[:1] not in _JSON and _TLS_ONLY.search(body) is not None  # noqa: PLR2004
 

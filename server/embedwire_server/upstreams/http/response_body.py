@@ -16,7 +16,7 @@ from embedwire_server.upstreams.http.exchange import Exchange, Response
 from embedwire_server.upstreams.twelvelabs import errors
 
 MAX_REPLY_BYTES = 256 << 20
-SHORT_BYTES = 64 << 10  # longest body that is parsed at once
+SHORT_BYTES = 64 << 10  # longest body that is parsed in one step
 PIECE_BYTES = 64 << 10
 ERROR_BODY_SECONDS = 5.0  # timeout for the body of an error response
 
@@ -27,7 +27,7 @@ class ResponseBody:
     """Streamed body of a response; measures the time spent waiting for it.
 
     Attributes:
-        short_length: its declared length, if it can be parsed at once; else None.
+        short_length: its declared length, if it can be parsed in one step; else None.
     """
 
     def __init__(

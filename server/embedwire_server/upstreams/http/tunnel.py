@@ -23,7 +23,7 @@ class Target:
     Attributes:
         host: its name or address, without brackets.
         port: its port.
-        context: TLS context; None is plain text.
+        context: TLS context; None is plaintext.
     """
 
     host: str

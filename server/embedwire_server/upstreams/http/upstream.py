@@ -150,7 +150,7 @@ def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
 
 
 def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
-    """Return whether a request without a response may be sent again: the list in docs/reliability.md, "Retries"."""
+    """Return whether a request without a response may be sent again: the closed list in docs/reliability.md."""
     if cause in PERMANENT or exchange.is_answered:
         return RetrySafety.UNSAFE
     if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, possibly an overloaded server

@@ -1,7 +1,7 @@
 """Extracts the message from the body of an error response, whatever its format.
 
 The upstream API has two formats (upstream API notes, section 4.1). Proxies, gateways and other frameworks have their
-own: a string or a list under `error`, `errors`, `detail` or `message`, problem+json, XML, an HTML page, plain text.
+own: a string or a list under `error`, `errors`, `detail` or `message`, problem+json, XML, an HTML page, text/plain.
 A body that is truncated, not UTF-8, or not quite JSON is read as far as possible.
 """
 
@@ -180,7 +180,7 @@ def _completed(text: str) -> Iterator[str]:
 
 
 def _of_text(text: str) -> str:
-    """Return plain text, or nothing if it is binary."""
+    """Return a text without markup, or nothing if it is binary."""
     text = text[:MAX_CHARS]
     strange = sum(not char.isprintable() and not char.isspace() for char in text) + text.count(_REPLACED)
     return "" if strange * 4 > len(text) or not any(map(str.isalnum, text)) else text

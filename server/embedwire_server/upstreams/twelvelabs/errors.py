@@ -172,14 +172,14 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
         return None
     outright = retry_after.delay(headers, details)
     if reason is not Reason.UPSTREAM_RATE_LIMITED:
-        return outright or None  # clients that obey 0 would retry at once
+        return outright or None  # clients that obey 0 would retry immediately
     if outright is not None:
         return outright
     return rate_limit_headers.limit_ends(headers, message)
 
 
 def _retry_safety(reason: Reason, status: int) -> RetrySafety:
-    """Return whether the request may be sent again: the closed list in docs/reliability.md, "Retries"."""
+    """Return whether the request may be sent again: the closed list in docs/reliability.md."""
     if reason in _RETRYABLE and status in _REPEATABLE:
         return RetrySafety.SAFE
     return (

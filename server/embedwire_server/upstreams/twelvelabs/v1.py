@@ -97,7 +97,7 @@ class V1ReplyParser:
         return errors.sanitize_summary(summary, self._key)
 
     def whole(self, body: bytes) -> tuple[list[Segment], ReplySummary] | None:
-        """Parse a complete body at once; see `ReplyParser`."""
+        """Parse a complete body in one step; see `ReplyParser`."""
         found = v1_reply.whole(body, self._modality, self._dimensions)
         if found is None:
             return None

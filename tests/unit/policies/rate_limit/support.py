@@ -102,7 +102,7 @@ def _file(minutes: float) -> FileSource:
 
 
 async def bench_is_free(bench: Bench) -> None:
-    """Check that no back-off and no probe is left: two calls are sent at once."""
+    """Check that no back-off and no probe is left: two calls are sent immediately."""
     before = len(bench.attempts)
     bench.upstream.script = undecided
     tasks = start(bench.limited_upstream, call(), call())

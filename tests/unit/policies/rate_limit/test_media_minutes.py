@@ -121,7 +121,7 @@ async def test_a_header_that_was_wrong(batch: list[Segment], minutes: float) -> 
 
 @in_virtual_time
 async def test_minutes_that_were_fewer_are_free_at_once() -> None:
-    """A call that waits for minutes is sent at once when fewer minutes were used than reserved."""
+    """A call that waits for minutes is sent immediately when fewer minutes were used than reserved."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO)
     limiter = bench.limiters.of(audio())
     reservation = await reserved(limiter, call("audio"), 9.0)
@@ -154,7 +154,7 @@ async def test_minutes_that_are_known_too_late() -> None:
 
 @in_virtual_time
 async def test_a_long_file_ahead_is_seen() -> None:
-    """A call behind a file that waits for its minutes is refused at once if the wait exceeds its deadline."""
+    """A call behind a file that waits for its minutes is refused immediately if the wait exceeds its deadline."""
     bench = Bench(per_hour(10), modality=Modality.AUDIO, script=OK)
     limiter = bench.limiters.of(audio())
     await reserved(limiter, call("audio"), 8.0)

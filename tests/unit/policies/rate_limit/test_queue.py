@@ -104,7 +104,7 @@ async def test_order_within_a_caller() -> None:
 )
 @in_virtual_time
 async def test_call_that_cannot_meet_its_deadline(limits: Sequence[RateLimit], hold: float, binding: str) -> None:
-    """A call that cannot be sent before its deadline is refused at once with the deciding limit and the delay."""
+    """A call that cannot be sent before its deadline is refused immediately with the deciding limit and the delay."""
     bench = Bench(*limits)
     await bench.answered(call(), exhausted_for=hold)
     with pytest.raises(RateLimited) as caught:
@@ -128,7 +128,7 @@ async def test_call_that_cannot_meet_its_deadline(limits: Sequence[RateLimit], h
 
 @in_virtual_time
 async def test_queue_length_decides_on_refusal() -> None:
-    """A call is refused at once if the calls ahead of it take longer than its deadline, and only then."""
+    """A call is refused immediately if the calls ahead of it take longer than its deadline, and only then."""
     bench = Bench(per_minute(6), script=OK)
     tasks = start(bench.limited_upstream, *[call(caller=("a", "1")) for _ in range(13)])
     await settled()
@@ -168,7 +168,7 @@ async def test_expired_call() -> None:
 
 @in_virtual_time
 async def test_new_back_off_refuses_waiting_calls() -> None:
-    """A new back-off refuses at once the waiting calls that cannot be sent before their deadlines."""
+    """A new back-off refuses immediately the waiting calls that cannot be sent before their deadlines."""
     bench = Bench(per_minute(60))
     under_way = start(bench.limited_upstream, call(), call())
     await settled()

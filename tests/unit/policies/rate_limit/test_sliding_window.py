@@ -116,7 +116,7 @@ def test_a_minute_is_spread(amount: int, burst: int) -> None:
     ],
 )
 def test_longer_windows_are_not_spread(unspread: RateLimit) -> None:
-    """The whole limit of a day may be used at once."""
+    """The whole limit of a day may be used in one moment."""
     window = SlidingWindow(unspread)
 
     assert run(window, [(0.0, 1.0)] * 50)[-1][0] == 0.0

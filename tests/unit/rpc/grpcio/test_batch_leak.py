@@ -63,7 +63,7 @@ async def test_its_failure_is_that_of_the_batch() -> None:
 
 @either
 async def test_cancellation_before_the_batch_is_done(future: Make) -> None:
-    """A task cancelled before its batch is done ends at once, and the batch is freed when it is done."""
+    """A task cancelled before its batch is done ends immediately, and the batch is freed when it is done."""
     task = await begun(batch := Batch(future))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -113,7 +113,7 @@ def test_formats_of_json(body: Any, expected: str) -> None:
     ],
 )
 def test_other_formats(body: bytes, expected: str) -> None:
-    """HTML and XML give the text of one element, plain text all of it, binary data nothing."""
+    """HTML and XML give the text of one element, text without markup all of it, binary data nothing."""
     assert message(body, "text/html") == expected
 
 

@@ -7,22 +7,23 @@ from typing import Annotated
 import typer
 
 from embedwire.cli import exit_codes, terminal
+from embedwire.cli.commands import Command, Group, InputsCommand
 from embedwire.cli.embed import embed
 from embedwire.cli.models import models
-from embedwire.cli.options import OrderedCommand
 from embedwire.cli.plot import plot
 from embedwire.version import __version__
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=exit_codes.HELP,
 )
-app.command(cls=OrderedCommand, epilog=exit_codes.HELP)(embed)
-app.command(cls=OrderedCommand, epilog=exit_codes.HELP)(plot)
-app.command(epilog=exit_codes.HELP)(models)
+app.command(cls=InputsCommand, epilog=exit_codes.HELP)(embed)
+app.command(cls=InputsCommand, epilog=exit_codes.HELP)(plot)
+app.command(cls=Command, epilog=exit_codes.HELP)(models)
 
 
 def show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -1,128 +1,71 @@
-"""One call of `Client.stream`: its events go to a sink, its failures into an `Outcome`."""
+"""One call of `Client.stream`, or one run of `Client.map`."""
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import typer
 
-from embedwire.cli import exit_codes
-from embedwire.cli.progress import ProgressDisplay
+from embedwire.cli.receiver import Receiver
 from embedwire.client import Client
 from embedwire.connection import TLS
 from embedwire.errors import EmbedwireError, Failure, GatewayError
 from embedwire.inputs import Input
-from embedwire.results import Event, Result, Segment
 
-
-@dataclasses.dataclass
-class Outcome:
-    """Outcome of a call.
-
-    Attributes:
-        names: display name of each input.
-        segments: number of segments received for each input.
-        results: result of each input; None if none was received.
-        error: failure of the whole call, or of its only input; None if there is none.
-    """
-
-    names: Sequence[str]
-    segments: list[int]
-    results: list[Result | None]
-    error: EmbedwireError | None = None
-
-    @property
-    def unanswered(self) -> list[int]:
-        """Indices of the inputs without a result; their segments are invalid."""
-        return [index for index, result in enumerate(self.results) if result is None]
-
-    @property
-    def failed(self) -> list[tuple[int, EmbedwireError]]:
-        """Index and exception of each input whose result is a failure."""
-        return [
-            (index, result.failure.error(result.request_id, result.attempts))
-            for index, result in enumerate(self.results)
-            if result is not None and result.failure is not None
-        ]
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of the command."""
-        errors = [error for _, error in self.failed] + ([self.error] if self.error else [])
-        return exit_codes.for_failures(error.failure for error in errors)
-
-    def record(self, event: Event) -> None:
-        """Record an event."""
-        if isinstance(event, Segment):
-            self.segments[event.input_index] += 1
-        else:
-            self.results[event.input_index] = event
-
-
-class EventSink(Protocol):
-    """Receiver of the events of a call, as they arrive."""
-
-    def segment(self, segment: Segment) -> None:
-        """Handle a segment; it is provisional until the result of its input."""
-
-    def result(self, result: Result, outcome: Outcome) -> None:
-        """Handle the result of an input."""
-
-    def end(self, outcome: Outcome) -> None:
-        """Handle the end of the call; there may be inputs without a result."""
+MAX_INPUTS = 256  # of one call
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """Arguments of a call.
+class Options:
+    """Arguments of a call or a run.
 
     Attributes:
         model: name of the model.
-        inputs: the inputs.
-        names: display name of each input.
         max_retries: as in `CallOptions`.
     """
 
     model: str
-    inputs: Sequence[Input]
-    names: Sequence[str]
     max_retries: int | None
 
 
-def run_call(client: Client, request: Request, sink: EventSink, display: ProgressDisplay) -> Outcome:
-    """Make the call and pass every event to the sink. A failure of the call is returned in the outcome."""
-    size = len(request.inputs)
-    outcome = Outcome(request.names, [0] * size, [None] * size)
+def run_call(client: Client, options: Options, inputs: Sequence[Input], receiver: Receiver) -> None:
+    """Make one call, and pass every event and the failure of the call to the receiver."""
+    error: EmbedwireError | None = None
     try:
-        with client.stream(request.model, request.inputs, max_retries=request.max_retries) as events:
+        with client.stream(options.model, inputs, max_retries=options.max_retries) as events:
             for event in events:
-                _dispatch(event, outcome, sink, display)
-            _check_complete(outcome, events.request_id)
-    except EmbedwireError as error:
-        outcome.error = error
-    sink.end(outcome)
-    return outcome
+                receiver.receive(event)
+            _check_complete(receiver, events.request_id)
+    except EmbedwireError as raised:
+        error = raised
+    receiver.end(error)
 
 
-def _dispatch(event: Event, outcome: Outcome, sink: EventSink, display: ProgressDisplay) -> None:
-    outcome.record(event)
-    display.add_event(event)
-    if isinstance(event, Segment):
-        sink.segment(event)
-    else:
-        sink.result(event, outcome)
+def run_map(client: Client, options: Options, inputs: Iterable[Input], receiver: Receiver) -> None:
+    """Make as many calls as the inputs need, and pass the events of each input to the receiver when it has ended.
+
+    Raises:
+        EmbedwireError: the server cannot be reached or rejects the client, before any input is read.
+        Exception: what the iterable raised, after the inputs before it.
+    """
+    client.models()  # a server that cannot be reached is one failure, not one for each input
+    with client.map(options.model, inputs, max_retries=options.max_retries) as embeddings:
+        for embedding in embeddings:
+            for segment in embedding.segments:
+                receiver.receive(segment)
+            receiver.receive(embedding.result)
+    receiver.end()
 
 
-def _check_complete(outcome: Outcome, request_id: str) -> None:
+def _check_complete(receiver: Receiver, request_id: str) -> None:
     """Check that every input has a result.
 
     Raises:
         GatewayError: an input has no result although the call succeeded, which the contract forbids.
     """
-    if outcome.unanswered:
-        message = f"the server ended the call without a result for inputs[{outcome.unanswered[0]}]"
+    for index in receiver.outcome.pending:
+        message = f"the server ended the call without a result for inputs[{index}]"
         raise GatewayError(Failure("INTERNAL", "INTERNAL", message), request_id)
 
 

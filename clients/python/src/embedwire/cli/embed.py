@@ -3,17 +3,19 @@
 import contextlib
 import enum
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from embedwire.cli import arrays, failures, options, output, terminal
+from embedwire.cli import arrays, commands, failures, options, output, terminal
 from embedwire.cli.arrays import SegmentCollector
-from embedwire.cli.call import Outcome
-from embedwire.cli.inputs import check_option_use, check_output
-from embedwire.cli.lines import JsonLines
+from embedwire.cli.given import InputArgument, check_inputs, check_output
+from embedwire.cli.json_lines import JsonLines
+from embedwire.cli.receiver import Outcome
 from embedwire.cli.session import Session
+from embedwire.cli.stdin_lines import StdinLines
 from embedwire.cli.table import TableRows
 from embedwire.connection import DEFAULT_TARGET
 
@@ -30,8 +32,16 @@ FormatOption = Annotated[
     Format,
     typer.Option(
         "--format",
-        help="Table, one JSON object per line, or a float32 array (segments, dimensions).",
+        help="Table, one JSON object per line, or a float32 array (segments, dimensions), which is built in memory.",
         rich_help_panel="Output",
+    ),
+]
+LinesOption = Annotated[
+    bool,
+    typer.Option(
+        "--lines",
+        help="With --text -: one text per line of stdin (UTF-8). Blank lines are skipped.",
+        rich_help_panel=options.INPUTS,
     ),
 ]
 
@@ -41,6 +51,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     text: options.Texts = None,
     image: options.Images = None,
     audio: options.Audios = None,
+    lines: LinesOption = False,  # noqa: FBT002 - a flag is a boolean
     start_offset: options.StartOffset = None,
     truncate: options.Truncation = None,
     model: options.ModelName = "marengo3.0",
@@ -56,15 +67,21 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     """Embed texts, images and audio, and show every segment as it arrives.
 
     Segments are provisional until the result of their input; a failed result
-    makes them invalid. A failed input does not affect the others. The bearer
-    token for the server is read from the variable EMBEDWIRE_TOKEN.
+    makes them invalid. A failed input does not affect the others: its reason
+    is printed to stderr. The bearer token for the server is read from the
+    variable EMBEDWIRE_TOKEN.
+
+    More than 256 inputs, and those of --lines, are sent in several concurrent
+    calls: each input is shown when it is complete, in order of arrival.
     """
-    given = options.given(ctx, text, image, audio)
-    check_option_use(given, truncate, start_offset)
+    given = commands.given(ctx, text, image, audio)
+    _check_lines(given, lines=lines)
+    check_inputs(given, truncate, start_offset)
     check_output(given, file)
     _check_format(form, file)
     session = Session(
         given=given,
+        lines=StdinLines() if lines else None,
         start_offset=start_offset,
         truncate=truncate,
         model=model,
@@ -76,6 +93,11 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
         token=token,
     )
     _run(session, form, file)
+
+
+def _check_lines(given: Sequence[InputArgument], *, lines: bool) -> None:
+    if lines and not (len(given) == 1 and given[0].kind == "text" and given[0].is_stdin):
+        raise typer.BadParameter("needs --text - as the only input", param_hint="--lines")
 
 
 def _check_format(form: Format, path: Path | None) -> None:
@@ -91,22 +113,20 @@ def _run(session: Session, form: Format, path: Path | None) -> None:
     """
     with failures.exit_codes_for_exceptions():
         outcome = _array(session, path) if form is Format.NPY else _events(session, form, path)
-        failures.report_failures(outcome)
         raise typer.Exit(outcome.exit_code)
 
 
 def _events(session: Session, form: Format, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
         screen = terminal.rows(None if path is None else stack.enter_context(output.open_streamed(path)))
-        rows = TableRows(screen, session.names)
-        lines = JsonLines(screen.out, [each.key for each in session.given])
-        return session.run(lines if form is Format.JSON else rows, screen)
+        sink = JsonLines(screen.out) if form is Format.JSON else TableRows(screen, session.name_width)
+        return session.run(sink, screen)
 
 
 def _array(session: Session, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
         file = sys.stdout.buffer if path is None else stack.enter_context(output.open_atomic(path))
-        collector = SegmentCollector(len(session.given))
+        collector = SegmentCollector()
         outcome = session.run(collector, terminal.rows())
-        arrays.write(collector, outcome, file)
+        arrays.write(collector, file)
         return outcome

@@ -1,6 +1,6 @@
 """Exit codes of the command."""
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from embedwire.errors import (
     DeadlineExceededError,
@@ -43,10 +43,9 @@ _TRANSPORT = {
 _UPSTREAM_RETRY_LATER = {"UPSTREAM_RATE_LIMITED", "UPSTREAM_UNAVAILABLE", "UPSTREAM_TIMEOUT", "UPSTREAM_CONFLICT"}
 
 
-def for_failures(failures: Iterable[Failure]) -> int:
-    """Return the exit code for all failures of one run; 0 if there are none."""
-    found = {for_failure(failure) for failure in failures}
-    return next((code for code in (REQUEST, OPERATOR, RETRY_LATER) if code in found), OK)
+def combined(codes: AbstractSet[int]) -> int:
+    """Return the exit code for several failures, from the codes of all; 0 if there are none."""
+    return next((code for code in (REQUEST, OPERATOR, RETRY_LATER) if code in codes), OK)
 
 
 def for_failure(failure: Failure) -> int:

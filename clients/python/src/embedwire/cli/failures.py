@@ -7,36 +7,28 @@ import sys
 from collections.abc import Iterator
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from embedwire.cli import exit_codes
-from embedwire.cli.call import Outcome
-from embedwire.cli.terminal import messages, printable
+from embedwire.cli.terminal import messages, print_labelled, printable
 from embedwire.errors import EmbedwireError, Failure, UpstreamReply
 
 
-def report_failures(outcome: Outcome) -> None:
-    """Print all failures of a call."""
-    for index, error in outcome.failed:
-        report(error, f"input {index}, {outcome.names[index]}")
-    if outcome.error is not None:
-        report(outcome.error, outcome.names[0] if len(outcome.names) == 1 else "")
-
-
-def report(error: EmbedwireError, name: str = "") -> None:
-    """Print one failure, with one line for each detail."""
+def report(error: EmbedwireError, name: str = "", console: Console | None = None) -> None:
+    """Print one failure, with one line for each detail, to stderr or a console that shows progress."""
     failure = error.failure
-    headline = f"{name}: {failure}" if name else str(failure)
-    print_error(headline, style="red")
+    shown = console or messages()
+    print_error(f"{name}: {failure}" if name else str(failure), style="red", console=shown)
     for detail in _details(failure):
-        messages().print(Text(f"  {printable(detail)}"))
+        print_labelled(shown, Text(" "), Text(printable(detail)))
     if error.request_id:
-        messages().print(Text(f"  request id: {error.request_id}"))
+        print_labelled(shown, Text(" "), Text(f"request id: {error.request_id}"))
 
 
-def print_error(message: str, style: str = "") -> None:
-    """Print one line to stderr, after "error:"."""
-    messages().print(Text.assemble(("error: ", f"bold {style}".strip()), printable(message)))
+def print_error(message: str, style: str = "", console: Console | None = None) -> None:
+    """Print one message after "error:"."""
+    print_labelled(console or messages(), Text("error:", f"bold {style}".strip()), Text(printable(message)))
 
 
 def _details(failure: Failure) -> Iterator[str]:

@@ -1,12 +1,9 @@
-"""Conversion of --text, --image and --audio to inputs of a call."""
+"""Conversion of the inputs of the command line to inputs of a call."""
 
 import contextlib
-import dataclasses
-import enum
 import errno
 import io
 import os
-import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,66 +11,11 @@ from typing import Any, cast
 
 import typer
 
+from embedwire.cli.given import CutEnd, InputArgument
 from embedwire.cli.terminal import printable
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 
 OnChunk = Callable[[bytes], object]
-STDIN = "-"
-_KEY_BYTES = 256
-_NAME_LENGTH = 60
-
-
-class CutEnd(enum.StrEnum):
-    """Values of `Text.truncate`; an enum, since older versions of typer know no literals."""
-
-    NONE = "none"
-    START = "start"
-    END = "end"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class InputArgument:
-    """One input of the command line.
-
-    Attributes:
-        kind: "text", "image" or "audio".
-        value: the text, path or URL, or "-".
-    """
-
-    kind: str
-    value: str
-
-    @property
-    def option(self) -> str:
-        """The name of the option."""
-        return f"--{self.kind}"
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a local file or stdin, and not a text or a URL."""
-        return self.kind != "text" and not self.value.lower().startswith(("http://", "https://"))
-
-    @property
-    def name(self) -> str:
-        """The display name: a text in quotation marks, the name of a file, or a URL without its query."""
-        if self.value == STDIN:
-            return "stdin"
-        if self.kind == "text":
-            return f'"{_shorten(self.value)}"'
-        if self.is_file:
-            return _shorten(Path(self.value).name or self.value)
-        return _shorten(re.split(r"[?#]", self.value)[0])  # the query may contain a credential
-
-    @property
-    def key(self) -> str:
-        """The key of the input: the value, truncated to the length of a key."""
-        value = self.value.encode(errors="replace")
-        return value.decode() if len(value) <= _KEY_BYTES else value[: _KEY_BYTES - 3].decode(errors="ignore") + "…"
-
-
-def _shorten(text: str) -> str:
-    shown = printable(text)
-    return shown if len(shown) <= _NAME_LENGTH else shown[: _NAME_LENGTH - 1] + "…"
 
 
 class CountedFile(io.FileIO):
@@ -90,8 +32,7 @@ class CountedFile(io.FileIO):
     """
 
     def __init__(self, given: InputArgument, on_chunk: OnChunk) -> None:
-        is_stdin = given.value == STDIN
-        super().__init__(0 if is_stdin else given.value, closefd=not is_stdin)
+        super().__init__(0 if given.is_stdin else given.value, closefd=not given.is_stdin)
         self._on_chunk = on_chunk
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -107,18 +48,18 @@ class CountedFile(io.FileIO):
         return chunk
 
 
-class InputOpener:
-    """Builder of the inputs of a call. Opens the files; the stack closes them.
+class InputBuilder:
+    """Builder of the inputs of a call or a run.
 
     Args:
-        stack: closes the files.
-        on_chunk: called with each chunk that is read.
+        stack: closes the files that are opened before the call.
+        on_chunk: called with each chunk that is read from these.
         truncate: truncation of texts.
         start_offset_sec: start offset of audio.
 
     Attributes:
-        files: number of files.
-        bytes: total size of the files; None if the size of one is unknown.
+        files: number of files that were opened.
+        bytes: total size of these files; None if the size of one is unknown.
     """
 
     def __init__(
@@ -131,38 +72,39 @@ class InputOpener:
         self._truncate = truncate
         self._start_offset_sec = start_offset_sec
 
-    def inputs(self, given: Sequence[InputArgument]) -> list[Input]:
-        """Build the inputs.
+    def opened(self, given: Sequence[InputArgument]) -> list[Input]:
+        """Build the inputs of a call, and open their files.
 
         Raises:
-            BadParameter: a value is invalid.
+            BadParameter: a file cannot be opened, or a text cannot be read.
         """
-        readers = [each for each in given if each.value == STDIN]
-        for each in readers[1:]:
-            raise typer.BadParameter("standard input can be read only once", param_hint=each.option)
-        return [self._input(each) for each in given]
+        return [self._input(each, self._opened) for each in given]
 
-    def _input(self, given: InputArgument) -> Input:
+    def unopened(self, given: InputArgument) -> Input:
+        """Build one input of a run, whose file is opened when it is sent: a run may have more than can be open.
+
+        Raises:
+            BadParameter: a text cannot be read from stdin.
+        """
+        return self._input(given, self._opened if given.is_stdin else _path)
+
+    def _input(self, given: InputArgument, source: Callable[[InputArgument], dict[str, Any]]) -> Input:
         if given.kind == "text":
             truncate = None if self._truncate is None else cast("Truncate", str(self._truncate))
             return Text(_text(given), key=given.key, truncate=truncate)
-        source = self._source(given) | {"key": given.key}
+        arguments = (source(given) if given.is_file else {"url": given.value}) | {"key": given.key}
         if given.kind == "image":
-            return Image(**source)
-        return Audio(**source, start_offset_sec=self._start_offset_sec)
+            return Image(**arguments)
+        return Audio(**arguments, start_offset_sec=self._start_offset_sec)
 
-    def _source(self, given: InputArgument) -> dict[str, Any]:
-        if not given.is_file:
-            return {"url": given.value}
+    def _opened(self, given: InputArgument) -> dict[str, Any]:
         try:
             file = self._stack.enter_context(CountedFile(given, self._on_chunk))
         except OSError as error:
             fault = f"{printable(given.value)!r}: {error.strerror}"
             raise typer.BadParameter(fault, param_hint=given.option) from None
         self._add_size(file)
-        # The contract allows only printable UTF-8. The media type is guessed from this name, as for a path.
-        name = "" if given.value == STDIN else printable(Path(given.value).name.encode(errors="replace").decode())
-        return {"file": file, "file_name": name}
+        return {"file": file, "file_name": _file_name(given)}
 
     def _add_size(self, file: io.FileIO) -> None:
         found = os.stat(file.fileno())  # noqa: PTH116 - it may be stdin
@@ -171,46 +113,26 @@ class InputOpener:
         self.bytes = (self.bytes or 0) + found.st_size if is_sized else None
 
 
+def _path(given: InputArgument) -> dict[str, Any]:
+    return {"path": given.value, "file_name": _file_name(given)}
+
+
+def _file_name(given: InputArgument) -> str:
+    """Return the name to send: printable UTF-8, as the contract requires. The media type is guessed from it."""
+    return "" if given.is_stdin else printable(Path(given.value).name.encode(errors="replace").decode())
+
+
 def _text(given: InputArgument) -> str:
     """Return the text, from stdin if the value is "-".
 
     Raises:
-        BadParameter: it is not UTF-8, or stdin cannot be read.
+        BadParameter: stdin is not UTF-8 or cannot be read.
     """
+    if not given.is_stdin:
+        return given.value
     try:
-        if given.value == STDIN:
-            return io.FileIO(0, closefd=False).readall().decode().removesuffix("\n").removesuffix("\r")
-        given.value.encode()
+        return io.FileIO(0, closefd=False).readall().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeError:
         raise typer.BadParameter("the text is not UTF-8", param_hint=given.option) from None
     except OSError as error:
         raise typer.BadParameter(f"stdin: {error.strerror}", param_hint=given.option) from None
-    return given.value
-
-
-def check_output(given: Sequence[InputArgument], output: Path | None) -> None:
-    """Reject an output that would overwrite an input.
-
-    Raises:
-        BadParameter: the output is one of the inputs.
-    """
-    if output is None or not output.is_file():
-        return
-    for each in given:
-        if each.is_file and Path(each.value).is_file() and output.samefile(each.value):
-            raise typer.BadParameter(f"is also the input {each.name}", param_hint="--output")
-
-
-def check_option_use(given: Sequence[InputArgument], truncate: CutEnd | None, start_offset_sec: float | None) -> None:
-    """Reject a call without inputs, and options without an input that they apply to.
-
-    Raises:
-        BadParameter: there is no input, or none for an option.
-    """
-    kinds = {each.kind for each in given}
-    if not given:
-        raise typer.BadParameter("give at least one", param_hint="--text, --image, --audio")
-    if truncate is not None and "text" not in kinds:
-        raise typer.BadParameter("is for texts, and there is none", param_hint="--truncate")
-    if start_offset_sec is not None and "audio" not in kinds:
-        raise typer.BadParameter("is for audio, and there is none", param_hint="--start-offset")

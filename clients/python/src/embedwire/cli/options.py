@@ -1,34 +1,27 @@
-"""Options of several subcommands, and the order of inputs on the command line."""
+"""Options of several subcommands."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from embedwire.cli.inputs import CutEnd, InputArgument
+from embedwire.cli.given import CutEnd
+from embedwire.options import MAX_RETRIES
 
-_INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
-_ORDER = "embedwire.order"
-_KINDS = ("text", "image", "audio")
-
-
-class OrderedCommand(TyperCommand):
-    """Command that records the order of its input options across their names."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the type of the context is private
-        """Parse the arguments and record the order."""
-        _, _, order = self.make_parser(ctx).parse_args(list(args))
-        ctx.meta[_ORDER] = [param.name for param in order if param.name in _KINDS]
-        return super().parse_args(ctx, args)
+INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
+_YEAR = 31_536_000  # seconds
 
 
-def given(
-    ctx: typer.Context, text: list[str] | None, image: list[str] | None, audio: list[str] | None
-) -> list[InputArgument]:
-    """Return all inputs in the order of the command line."""
-    values = {"text": iter(text or ()), "image": iter(image or ()), "audio": iter(audio or ())}
-    return [InputArgument(kind, next(values[kind])) for kind in ctx.meta[_ORDER]]
+def within(least: int, most: int, unit: str = "") -> Callable[[float | None], float | None]:
+    """Return a callback that checks a number; `min` and `max` of typer would be shown in the help."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and not least <= value <= most:
+            raise typer.BadParameter(f"must be {least} to {most}{unit}, got {value}")
+        return value
+
+    return check
 
 
 def reject_on_command_line(ctx: typer.Context, value: str | None) -> str | None:
@@ -45,44 +38,50 @@ def reject_on_command_line(ctx: typer.Context, value: str | None) -> str | None:
 
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--text", metavar="TEXT", help="A text, or - for stdin. Repeatable.", rich_help_panel=_INPUTS),
+    typer.Option("--text", metavar="TEXT", help="A text, or - for stdin. Repeatable.", rich_help_panel=INPUTS),
 ]
 Images = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
-        metavar="PATH|URL",
-        help="An image file, its URL, or - for stdin. Repeatable.",
-        rich_help_panel=_INPUTS,
+        metavar="FILE|URL...",
+        help="Image files or URLs, or - for stdin, up to the next option. Patterns such as '*.png' are expanded. "
+        "Repeatable.",
+        rich_help_panel=INPUTS,
     ),
 ]
 Audios = Annotated[
     list[str] | None,
     typer.Option(
         "--audio",
-        metavar="PATH|URL",
-        help="An audio file, its URL, or - for stdin. Repeatable.",
-        rich_help_panel=_INPUTS,
+        metavar="FILE|URL...",
+        help="Audio files or URLs, likewise. Names that begin with - come last, after --, or as ./-name.",
+        rich_help_panel=INPUTS,
     ),
 ]
 StartOffset = Annotated[
     float | None,
     typer.Option(
-        "--start-offset", metavar="SECONDS", min=0, help="Where to start in the audio.", rich_help_panel=_INPUTS
+        "--start-offset",
+        metavar="SECONDS",
+        callback=within(0, _YEAR, " seconds"),
+        help="Start of the audio to embed.",
+        rich_help_panel=INPUTS,
     ),
 ]
 Truncation = Annotated[
     CutEnd | None,
-    typer.Option("--truncate", help="Which end of a too long text to cut off.", rich_help_panel=_INPUTS),
+    typer.Option("--truncate", help="End of a too long text that is cut off.", rich_help_panel=INPUTS),
 ]
-ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="See embedwire models.", rich_help_panel=_CALL)]
+ModelName = Annotated[
+    str, typer.Option("--model", metavar="NAME", help="Name of the model, see embedwire models.", rich_help_panel=_CALL)
+]
 Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        min=0,
-        max=31_536_000,
-        help="Deadline of the call. Default: 60, or 600 with audio.",
+        callback=within(0, _YEAR, " seconds"),
+        help="Deadline of each call. Default: 60, or 600 with audio.",
         show_default=False,
         rich_help_panel=_CALL,
     ),
@@ -91,9 +90,8 @@ MaxRetries = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        min=0,
-        max=2**31 - 1,
-        help="Largest number of upstream retries for each input.",
+        callback=within(0, MAX_RETRIES),
+        help="Maximum number of upstream retries for each input.",
         show_default=False,
         rich_help_panel=_CALL,
     ),

@@ -9,10 +9,10 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from embedwire.cli import exit_codes, failures, options, output, terminal
+from embedwire.cli import commands, exit_codes, failures, options, output, terminal
 from embedwire.cli.arrays import SegmentCollector, matrix
-from embedwire.cli.call import Outcome
-from embedwire.cli.inputs import InputArgument, check_option_use, check_output
+from embedwire.cli.given import InputArgument, check_inputs, check_output
+from embedwire.cli.receiver import Outcome
 from embedwire.cli.session import Session
 from embedwire.connection import DEFAULT_TARGET
 from embedwire.results import Segment
@@ -60,8 +60,8 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
     The similarity is the cosine of the vectors. Among several inputs, audio
     is represented by the mean of its normalised segment vectors.
     """
-    given = options.given(ctx, text, image, audio)
-    check_option_use(given, truncate, start_offset)
+    given = commands.given(ctx, text, image, audio)
+    check_inputs(given, truncate, start_offset)
     check_output(given, file)
     _check_drawable(given, file, option)
     importlib.import_module("matplotlib")  # of another extra; before the call, which may be billed
@@ -98,11 +98,10 @@ def _run(session: Session, file: Path, option: str | None) -> None:
         Exit: always, with the exit code of the call.
     """
     with failures.exit_codes_for_exceptions():
-        collector = SegmentCollector(len(session.given))
+        collector = SegmentCollector()
         with output.open_atomic(file) as opened:
             outcome = session.run(collector, terminal.rows())
             drawn = _draw(collector, session, option, opened, file.suffix.lower())
-        failures.report_failures(outcome)
         _print_and_exit(drawn, outcome, file)
 
 
@@ -112,7 +111,7 @@ def _draw(collector: SegmentCollector, session: Session, option: str | None, fil
     if len(session.given) > 1:
         if len(embedded) < 2:  # noqa: PLR2004 - two to compare
             return ""
-        figure, drawn = _all_inputs(embedded, session)
+        figure, drawn = _all_inputs(embedded, session, collector)
     elif embedded:
         figure, drawn = _one_audio(embedded[0][1], session, option, collector)
     else:
@@ -132,20 +131,22 @@ def _one_audio(
         raise typer.BadParameter(f"the answer has no {chosen!r}; it has {', '.join(seen)}", param_hint="--option")
     part = [segment for segment in segments if segment.embedding_option == chosen]
     named = f" ({chosen})" if chosen else ""
-    title = f"{session.names[0]}: similarity over time{named}, {session.model}"
-    result = collector.results[0]
+    title = f"{collector.names[0]}: similarity over time{named}, {session.model}"
+    result = collector.results.get(0)
     duration = None if result is None else result.media_duration_sec
     from embedwire.cli import heatmaps  # noqa: PLC0415 - matplotlib is slow to import
 
-    drawn = f"the similarity of {len(part)} segments{named} of {session.names[0]} over time"
+    drawn = f"the similarity of {len(part)} segments{named} of {collector.names[0]} over time"
     return heatmaps.over_time(matrix(part), heatmaps.windows(part, duration), title), drawn
 
 
-def _all_inputs(embedded: Sequence[tuple[int, Sequence[Segment]]], session: Session) -> tuple["Figure", str]:
+def _all_inputs(
+    embedded: Sequence[tuple[int, Sequence[Segment]]], session: Session, collector: SegmentCollector
+) -> tuple["Figure", str]:
     from embedwire.cli import heatmaps  # noqa: PLC0415 - as above
 
     vectors = heatmaps.means([matrix(segments) for _, segments in embedded])
-    names = [session.names[index] for index, _ in embedded]
+    names = [collector.names[index] for index, _ in embedded]
     has_audio = any(session.given[index].kind == "audio" for index, _ in embedded)
     note = "audio: the mean of its normalised segment vectors" if has_audio else ""
     return (

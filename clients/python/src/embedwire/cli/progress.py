@@ -1,4 +1,4 @@
-"""Progress display of a call: uploaded bytes, then received segments."""
+"""Progress display of a call or a run: uploaded bytes, then received segments."""
 
 import contextlib
 from types import TracebackType
@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from embedwire.cli.terminal import messages
 from embedwire.results import Event, Segment
 
 
@@ -20,6 +21,7 @@ class ProgressDisplay:
     """
 
     def __init__(self, console: Console | None, *, is_brief: bool = False) -> None:
+        self._console = console
         self._is_brief = is_brief
         self._sending = Progress(
             TextColumn("uploading"), BarColumn(bar_width=None), DownloadColumn(), console=console, expand=True
@@ -31,12 +33,18 @@ class ProgressDisplay:
         # No redirection is needed: while this is shown, all output goes through the same console.
         self._live = Live(group, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._shown = self._live if console is not None else contextlib.nullcontext()
-        self._files = self._inputs = self._done = self._segments = 0
+        self._files = self._done = self._segments = 0
+        self._inputs: int | None = None
         self._task = self._sending.add_task("", total=None, visible=False)
         self._wait = self._waiting.add_task("waiting for the answer")
 
-    def set_totals(self, inputs: int, files: int, size: int | None) -> None:
-        """Set the totals before the call: number of inputs and files, and their size or None if unknown."""
+    @property
+    def messages(self) -> Console:
+        """The console for messages; that of the progress, if it is shown, which prints them above it."""
+        return self._console or messages()
+
+    def set_totals(self, inputs: int | None, files: int = 0, size: int | None = None) -> None:
+        """Set the totals before the call: number of inputs and of files, and size of the files; None if unknown."""
         self._inputs, self._files = inputs, files
         self._sending.update(self._task, total=size, visible=files > 0)
 
@@ -52,7 +60,8 @@ class ProgressDisplay:
         is_segment = isinstance(event, Segment)
         self._segments += is_segment
         self._done += not is_segment
-        description = f"receiving: segments: {self._segments}, {self._done} of {self._inputs} inputs done"
+        done = self._done if self._inputs is None else f"{self._done} of {self._inputs}"
+        description = f"receiving: segments: {self._segments}, {done} inputs done"
         self._waiting.update(self._wait, description=description)
 
     def __enter__(self) -> Self:

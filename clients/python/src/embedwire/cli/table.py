@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from embedwire.cli.call import Outcome
-from embedwire.cli.terminal import Screen, printable
+from embedwire.cli.given import InputArgument
+from embedwire.cli.receiver import Outcome, Pending
+from embedwire.cli.terminal import Screen, print_labelled, printable
 from embedwire.results import Result, Segment
 
 _NARROW = 72
-_WIDEST_NAME = 48
+WIDEST_NAME = 48
 _VALUE = len("+0.0000 ")
 _FIXED = (5, 3, 13, 13, 4)  # input, segment, seconds, option, dimensions
 _NARROW_FIXED = (5, 3, 11, 9, 4)
@@ -22,15 +22,15 @@ class Columns:
 
     Args:
         width: total width.
-        names: display name of each input.
+        name_width: width of the longest name.
     """
 
-    def __init__(self, width: int, names: Sequence[str]) -> None:
+    def __init__(self, width: int, name_width: int) -> None:
         self.is_narrow = width < _NARROW
         self.gap, fewest_values = (1, 1) if self.is_narrow else (2, 2)
         fixed = _NARROW_FIXED if self.is_narrow else _FIXED
         remaining = width - sum(fixed) - self.gap * 6
-        wanted = min(max(cell_len(name) for name in (*names, "name")), _WIDEST_NAME)
+        wanted = min(max(name_width, len("name")), WIDEST_NAME)
         name = max(min(wanted, remaining - fewest_values * _VALUE - 1), 4)
         self.values = max((remaining - name - 1) // _VALUE, 1)
         self.seconds = fixed[2]
@@ -52,16 +52,15 @@ class TableRows:
 
     Args:
         screen: the console.
-        names: display name of each input.
+        name_width: width of the longest name of an input.
     """
 
-    def __init__(self, screen: Screen, names: Sequence[str]) -> None:
+    def __init__(self, screen: Screen, name_width: int) -> None:
         self._screen = screen
-        self._names = names
-        self._columns = Columns(screen.width, names)
+        self._columns = Columns(screen.width, name_width)
         self._has_header = False
 
-    def segment(self, segment: Segment) -> None:
+    def segment(self, segment: Segment, given: InputArgument) -> None:
         """Print a segment."""
         if not self._has_header:
             self._has_header = True
@@ -75,46 +74,36 @@ class TableRows:
                 "values" if self._columns.is_narrow else "first values",
             )
             self._screen.print(self._columns.row(header, "bold"))
-        self._screen.print(self._columns.row(self._cells(segment)))
+        self._screen.print(self._columns.row(self._cells(segment, given.name)))
 
-    def result(self, result: Result, outcome: Outcome) -> None:
-        """Print a result: done, or failed with its segments invalid."""
-        index, failure = result.input_index, result.failure
-        if failure is None:
-            self._line(str(index), ("done", "green"), f": {self._names[index]}, {_summary(result)}")
+    def result(self, result: Result, pending: Pending) -> None:
+        """Print a result: done, or failed with its segments invalid. The reason is printed to stderr only."""
+        index, name = str(result.input_index), pending.given.name
+        if result.failure is None:
+            self._line(index, ("done", "green"), f": {name}, {_summary(result)}")
         else:
-            void = _void(outcome.segments[index])
-            self._line(str(index), ("failed", "red"), f": {self._names[index]}: {failure}{void}")
+            self._line(index, ("failed", "red"), f": {name}{_invalid(pending.segments)}")
 
     def end(self, outcome: Outcome) -> None:
         """Print the inputs without a result."""
-        unanswered = outcome.unanswered
-        if unanswered == [0] and len(self._names) == 1 and outcome.error is not None:
-            self._line(
-                "0", ("failed", "red"), f": {self._names[0]}: {outcome.error.failure}{_void(outcome.segments[0])}"
-            )
-        elif unanswered:
-            is_all = len(unanswered) == len(self._names)
-            which = f"all {len(unanswered)} inputs" if is_all else f"input {', '.join(map(str, unanswered))}"
-            void = _void(sum(outcome.segments[index] for index in unanswered))
-            self._line("", ("unanswered", "red"), f": {which}{void}")
+        pending = outcome.pending
+        invalid = _invalid(sum(each.segments for each in pending.values()))
+        if pending and outcome.inputs == 1:
+            self._line("0", ("failed", "red"), f": {pending[0].given.name}{invalid}")
+        elif pending:
+            is_all = len(pending) == outcome.inputs
+            which = f"all {len(pending)} inputs" if is_all else f"input {', '.join(map(str, pending))}"
+            self._line("", ("unanswered", "red"), f": {which}{invalid}")
 
     def _line(self, index: str, word: tuple[str, str], rest: str) -> None:
         text = Text.assemble(word, printable(rest))
-        if not self._screen.is_terminal:
-            self._screen.print(Text(f"{index:>5}" + " " * self._columns.gap) + text, soft_wrap=True)
-            return
-        grid = Table.grid(padding=(0, self._columns.gap, 0, 0), pad_edge=False)
-        grid.add_column(width=5, justify="right", no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(index, text)
-        self._screen.print(grid)
+        print_labelled(self._screen, Text(f"{index:>5}"), text, self._columns.gap)
 
-    def _cells(self, segment: Segment) -> tuple[str, ...]:
+    def _cells(self, segment: Segment, name: str) -> tuple[str, ...]:
         values = " ".join(f"{value:+.4f}" for value in segment.vector[: self._columns.values].tolist())
         return (
             str(segment.input_index),
-            self._names[segment.input_index],
+            name,
             str(segment.segment_index),
             _seconds(segment, self._columns.seconds),
             printable(segment.embedding_option),
@@ -138,7 +127,7 @@ def _summary(result: Result) -> str:
     return f"{segments}{duration}{cut} from {result.upstream}"
 
 
-def _void(segments: int) -> str:
+def _invalid(segments: int) -> str:
     if not segments:
         return ""
-    return " (its segment above is void)" if segments == 1 else " (its segments above are void)"
+    return " (its segment above is invalid)" if segments == 1 else " (its segments above are invalid)"

@@ -7,6 +7,8 @@ import sys
 from typing import IO, Any, NoReturn
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 
 class Screen(Console):
@@ -28,8 +30,20 @@ def rows(file: IO[str] | None = None) -> Screen:
 
 
 def messages() -> Screen:
-    """Return the console for messages: stderr."""
-    return Screen(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    """Return the console for messages: stderr. Lines are wrapped on a terminal only."""
+    return Screen(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_labelled(console: Console, label: Text, text: Text, gap: int = 1) -> None:
+    """Print a text after a label: on a terminal wrapped between words beside the label, otherwise on one line."""
+    if not console.is_terminal:
+        console.print(label + " " * gap + text, soft_wrap=True)
+        return
+    grid = Table.grid(padding=(0, gap, 0, 0), pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(label, text)
+    console.print(grid)
 
 
 def progress(shown: Screen) -> Screen | None:

@@ -207,6 +207,11 @@ class Run:
         """Whether there are no further embeddings."""
         return self.is_finished and not self._done
 
+    def take_error(self) -> BaseException | None:
+        """Return the error of the run the first time, so that it is raised once; then None."""
+        error, self.error = self.error, None
+        return error
+
     def take(self) -> Embedding | None:
         """Return the next embedding; None if there is none yet."""
         if not self._done:

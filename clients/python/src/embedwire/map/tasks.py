@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -75,6 +75,8 @@ class Tasks:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        if isinstance(inputs, Sized) and not inputs:  # needs no time, and so no task
+            run.end_of_inputs()
         self._output = asyncio.Event()  # for the consumer
         self._window = asyncio.Event()  # for the task that reads
 
@@ -83,14 +85,13 @@ class Tasks:
 
         Raises:
             StopAsyncIteration: there is no further one.
+            BaseException: the error of the run, once, after its last embedding.
         """
-        if self._loop is None:
+        if self._loop is None and not self._run.is_finished:
             self._begin()
         while (embedding := self._run.take()) is None:
-            if self._run.is_over and self._run.error is not None:
-                raise self._run.error
             if self._run.is_over:
-                raise StopAsyncIteration
+                raise self._run.take_error() or StopAsyncIteration
             self._output.clear()
             await self._output.wait()
         self._window.set()

@@ -3,7 +3,7 @@
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,6 +66,8 @@ class Threads:
         self._start = start
         self._streams: set[Stream] = set()
         self._has_begun = False
+        if isinstance(inputs, Sized) and not inputs:  # needs no time, and so no thread
+            run.end_of_inputs()
         lock = threading.RLock()  # reentrant, since the garbage collector may call `abandon` in any thread
         self._output = threading.Condition(lock)  # for the consumer
         self._work = threading.Condition(lock)  # for the thread that sends
@@ -76,15 +78,14 @@ class Threads:
 
         Raises:
             StopIteration: there is no further one.
+            BaseException: the error of the run, once, after its last embedding.
         """
         with self._output:
             if not self._has_begun:
                 self._begin()
             while (embedding := self._run.take()) is None:
-                if self._run.is_over and self._run.error is not None:
-                    raise self._run.error
                 if self._run.is_over:
-                    raise StopIteration
+                    raise self._run.take_error() or StopIteration
                 self._output.wait()
             self._window.notify()
             return embedding
@@ -103,16 +104,15 @@ class Threads:
 
     def _begin(self) -> None:
         self._has_begun = True
-        if self._run.is_stopped:
+        if self._run.is_finished:
             return
         self._run.begin(time.monotonic())
         self._context = contextvars.copy_context()  # for OpenTelemetry
         try:
             self._spawn(self._read)
             self._spawn(self._send)
-        except BaseException as error:  # no thread could be started
+        except BaseException as error:  # noqa: BLE001 - no thread could be started; the consumer gets it
             self.stop(error)
-            raise
 
     def _spawn(self, work: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - those of `work`
         context = self._context.copy()

@@ -28,27 +28,27 @@ class _Truncate:
 class _TruncateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Truncate.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     TRUNCATE_UNSPECIFIED: _Truncate.ValueType  # 0
-    """The upstream's default, which is to cut the end."""
+    """The upstream's default, which is to remove the end."""
     TRUNCATE_NONE: _Truncate.ValueType  # 1
-    """Cut nothing: a too long text fails its input."""
+    """No truncation: a text that is too long fails its input."""
     TRUNCATE_START: _Truncate.ValueType  # 2
-    """Cut the start, keep the end."""
+    """Remove the start, keep the end."""
     TRUNCATE_END: _Truncate.ValueType  # 3
-    """Cut the end, keep the start."""
+    """Remove the end, keep the start."""
 
 class Truncate(_Truncate, metaclass=_TruncateEnumTypeWrapper):
-    """Truncate says which end of a too long text is cut off. A model that cannot do what is asked
-    answers INVALID_ARGUMENT; Model.text.truncates lists what it can.
+    """Truncate selects the end at which a text with too many tokens is truncated. A value that the model
+    does not support is rejected with INVALID_ARGUMENT; TextSupport.truncates lists the supported ones.
     """
 
 TRUNCATE_UNSPECIFIED: Truncate.ValueType  # 0
-"""The upstream's default, which is to cut the end."""
+"""The upstream's default, which is to remove the end."""
 TRUNCATE_NONE: Truncate.ValueType  # 1
-"""Cut nothing: a too long text fails its input."""
+"""No truncation: a text that is too long fails its input."""
 TRUNCATE_START: Truncate.ValueType  # 2
-"""Cut the start, keep the end."""
+"""Remove the start, keep the end."""
 TRUNCATE_END: Truncate.ValueType  # 3
-"""Cut the end, keep the start."""
+"""Remove the end, keep the start."""
 global___Truncate = Truncate
 
 class _VectorEncoding:
@@ -67,8 +67,8 @@ class _VectorEncodingEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     """
 
 class VectorEncoding(_VectorEncoding, metaclass=_VectorEncodingEnumTypeWrapper):
-    """VectorEncoding selects the form in which vectors are sent. All forms carry the same float32
-    values. More may be added.
+    """VectorEncoding selects the encoding of vectors. All encodings have the same float32 values. More
+    encodings may be added.
     """
 
 VECTOR_ENCODING_UNSPECIFIED: VectorEncoding.ValueType  # 0
@@ -83,7 +83,7 @@ global___VectorEncoding = VectorEncoding
 
 @typing.final
 class CreateEmbeddingRequest(google.protobuf.message.Message):
-    """CreateEmbeddingRequest asks for the embeddings of one or more inputs by one model."""
+    """CreateEmbeddingRequest is a request for embeddings of one or more inputs by one model."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -93,23 +93,23 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
     MAX_RETRIES_FIELD_NUMBER: builtins.int
     MAX_SEGMENTS_PER_MESSAGE_FIELD_NUMBER: builtins.int
     model_name: builtins.str
-    """Name or alias of the model, as ListModels gives them, for instance "marengo3.0"."""
+    """Name or alias of the model, as returned by ListModels, for instance "marengo3.0"."""
     vector_encoding: global___VectorEncoding.ValueType
-    """How vectors are encoded in the answer."""
+    """Encoding of the vectors in the response."""
     max_retries: builtins.int
-    """The most attempts that may follow a failed first one, for each input. The server makes
-    fewer where its own policy says so; unset leaves it to that policy, 0 forbids retries.
-    An attempt may be billed by the upstream.
+    """Maximum number of retries for each input, after the first attempt. The server's own retry
+    policy may make fewer. Unset: the server's policy; 0: no retries. The upstream may bill each
+    attempt.
     """
     max_segments_per_message: builtins.int
-    """The most segments that one message may hold. 0 and 1: each event has a message of its own.
-    With more, segments that are decoded together share a message, and the only segment of a text
-    or an image comes with its result. The server never waits for further segments in order to
-    fill a message, and may send fewer. At most 1000; negative and larger values are an error.
+    """Maximum number of segments in one message, at most 1000; negative and larger values are
+    rejected. 0 and 1: each event has its own message. With more, segments that are decoded
+    together share a message, and the only segment of a text or an image shares a message with its
+    result. The server never waits for further segments to fill a message, and may send fewer.
     """
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Input]:
-        """What to embed: 1 to 256 inputs. Each is independent of the others."""
+        """Inputs to embed, 1 to 256. Each input is processed independently of the others."""
 
     def __init__(
         self,
@@ -128,14 +128,14 @@ global___CreateEmbeddingRequest = CreateEmbeddingRequest
 
 @typing.final
 class CreateEmbeddingResponse(google.protobuf.message.Message):
-    """CreateEmbeddingResponse is one message of the answer."""
+    """CreateEmbeddingResponse is one message of the response stream."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: builtins.int
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EmbeddingEvent]:
-        """What happened, in order; at least one event."""
+        """Events in order, at least one."""
 
     def __init__(
         self,
@@ -148,8 +148,8 @@ global___CreateEmbeddingResponse = CreateEmbeddingResponse
 
 @typing.final
 class EmbeddingEvent(google.protobuf.message.Message):
-    """EmbeddingEvent is a segment, or the result of an input. Segments of one input come in order;
-    inputs interleave. Clients MUST ignore events that they do not know.
+    """EmbeddingEvent is a segment, or the result of an input. Segments of one input are in order; events
+    of different inputs may interleave. Clients MUST ignore events that they do not know.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -162,7 +162,7 @@ class EmbeddingEvent(google.protobuf.message.Message):
 
     @property
     def result(self) -> global___InputResult:
-        """The end of one input, sent once for each, after its last segment."""
+        """The end of one input. Sent once for each input, after its last segment."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ global___EmbeddingEvent = EmbeddingEvent
 
 @typing.final
 class CreateEmbeddingUnaryRequest(google.protobuf.message.Message):
-    """CreateEmbeddingUnaryRequest has the parts of CreateEmbeddingRequest, under the same numbers."""
+    """CreateEmbeddingUnaryRequest has the fields of CreateEmbeddingRequest, with the same numbers."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -187,14 +187,14 @@ class CreateEmbeddingUnaryRequest(google.protobuf.message.Message):
     VECTOR_ENCODING_FIELD_NUMBER: builtins.int
     MAX_RETRIES_FIELD_NUMBER: builtins.int
     model_name: builtins.str
-    """Name or alias of the model, as ListModels gives them, for instance "marengo3.0"."""
+    """Name or alias of the model, as returned by ListModels, for instance "marengo3.0"."""
     vector_encoding: global___VectorEncoding.ValueType
-    """How vectors are encoded in the answer."""
+    """Encoding of the vectors in the response."""
     max_retries: builtins.int
-    """The most attempts that may follow a failed first one; see CreateEmbeddingRequest."""
+    """Maximum number of retries for each input; see CreateEmbeddingRequest."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Input]:
-        """What to embed: 1 to 256 inputs. Each is independent of the others."""
+        """Inputs to embed, 1 to 256. Each input is processed independently of the others."""
 
     def __init__(
         self,
@@ -212,14 +212,14 @@ global___CreateEmbeddingUnaryRequest = CreateEmbeddingUnaryRequest
 
 @typing.final
 class CreateEmbeddingUnaryResponse(google.protobuf.message.Message):
-    """CreateEmbeddingUnaryResponse is the whole answer."""
+    """CreateEmbeddingUnaryResponse is the complete response."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EMBEDDINGS_FIELD_NUMBER: builtins.int
     @property
     def embeddings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___InputEmbedding]:
-        """One for each input, in the order of the request."""
+        """One embedding for each input, in the order of the request."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ global___CreateEmbeddingUnaryResponse = CreateEmbeddingUnaryResponse
 
 @typing.final
 class InputEmbedding(google.protobuf.message.Message):
-    """InputEmbedding is what became of one input."""
+    """InputEmbedding is the result of one input, with its segments."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -240,11 +240,11 @@ class InputEmbedding(google.protobuf.message.Message):
     SEGMENTS_FIELD_NUMBER: builtins.int
     @property
     def result(self) -> global___InputResult:
-        """The result, with the failure if there is one."""
+        """The result, with the failure if the input failed."""
 
     @property
     def segments(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Segment]:
-        """The segments in their order; none if the input failed."""
+        """The segments in order; none if the input failed."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class CreateEmbeddingFromUploadRequest(google.protobuf.message.Message):
     CHUNK_FIELD_NUMBER: builtins.int
     @property
     def request(self) -> global___CreateEmbeddingRequest:
-        """The request. Sent once, first."""
+        """The request. Sent once, in the first message."""
 
     @property
     def chunk(self) -> global___UploadChunk:
@@ -287,14 +287,16 @@ global___CreateEmbeddingFromUploadRequest = CreateEmbeddingFromUploadRequest
 
 @typing.final
 class CreateEmbeddingFromUploadResponse(google.protobuf.message.Message):
-    """CreateEmbeddingFromUploadResponse is one message of the answer; see CreateEmbeddingResponse."""
+    """CreateEmbeddingFromUploadResponse is one message of the response stream; see
+    CreateEmbeddingResponse.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: builtins.int
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EmbeddingEvent]:
-        """What happened, in order; at least one event."""
+        """Events in order, at least one."""
 
     def __init__(
         self,
@@ -307,9 +309,9 @@ global___CreateEmbeddingFromUploadResponse = CreateEmbeddingFromUploadResponse
 
 @typing.final
 class UploadChunk(google.protobuf.message.Message):
-    """UploadChunk carries some bytes of a file. Files come one after the other, in the order of
-    their inputs. A message out of this order ends the call with INVALID_ARGUMENT; a file of
-    the wrong size or hash fails its own input only, and its remaining chunks are discarded.
+    """UploadChunk is a part of a file. Files are sent one after the other, in the order of their inputs.
+    A message out of this order ends the call with INVALID_ARGUMENT. A file of another size or hash
+    than declared fails its own input only, and its remaining chunks are discarded.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -318,11 +320,11 @@ class UploadChunk(google.protobuf.message.Message):
     DATA_FIELD_NUMBER: builtins.int
     LAST_FIELD_NUMBER: builtins.int
     input_index: builtins.int
-    """Which input the bytes belong to, counted from 0 in CreateEmbeddingRequest.inputs."""
+    """Index of the input in CreateEmbeddingRequest.inputs, from 0."""
     data: builtins.bytes
-    """The bytes. 64 KiB to 1 MiB is a good size; empty is allowed."""
+    """Bytes of the file. 64 KiB to 1 MiB is recommended; empty is allowed."""
     last: builtins.bool
-    """True on the last chunk of each file."""
+    """True in the last chunk of each file."""
     def __init__(
         self,
         *,
@@ -336,16 +338,18 @@ global___UploadChunk = UploadChunk
 
 @typing.final
 class ListModelsRequest(google.protobuf.message.Message):
-    """ListModelsRequest asks for one page of models."""
+    """ListModelsRequest is a request for one page of models."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """The most models to return. 0 means 50; more than 1000 is read as 1000; negative is an error."""
+    """Maximum number of models to return. 0 means 50; values above 1000 mean 1000; negative values
+    are rejected.
+    """
     page_token: builtins.str
-    """The next_page_token of the page before; empty for the first."""
+    """The next_page_token of the previous page; empty for the first page."""
     def __init__(
         self,
         *,
@@ -365,10 +369,10 @@ class ListModelsResponse(google.protobuf.message.Message):
     MODELS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Where the next page starts; empty on the last."""
+    """Token of the next page; empty on the last page."""
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Model]:
-        """The models, in a stable order."""
+        """Models, in a stable order."""
 
     def __init__(
         self,
@@ -382,7 +386,7 @@ global___ListModelsResponse = ListModelsResponse
 
 @typing.final
 class Model(google.protobuf.message.Message):
-    """Model describes what one model accepts and returns."""
+    """Model describes the inputs that a model accepts and the vectors that it returns."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -393,24 +397,24 @@ class Model(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     AUDIO_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """The name to put into a request."""
+    """Name for CreateEmbeddingRequest.model_name."""
     dimensions: builtins.int
-    """Length of every vector. Vectors of different models are not comparable."""
+    """Number of values of each vector. Vectors of different models are not comparable."""
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Other spellings that mean the same model."""
+        """Other names of the same model."""
 
     @property
     def text(self) -> global___TextSupport:
-        """What the model takes as text; absent if it takes none."""
+        """Limits of text inputs; unset if the model does not accept text."""
 
     @property
     def image(self) -> global___ImageSupport:
-        """What the model takes as images; absent if it takes none."""
+        """Limits of image inputs; unset if the model does not accept images."""
 
     @property
     def audio(self) -> global___AudioSupport:
-        """What the model takes as audio; absent if it takes none."""
+        """Limits of audio inputs; unset if the model does not accept audio."""
 
     def __init__(
         self,
@@ -437,12 +441,12 @@ class TextSupport(google.protobuf.message.Message):
     TRUNCATES_FIELD_NUMBER: builtins.int
     MAX_BYTES_FIELD_NUMBER: builtins.int
     max_tokens: builtins.int
-    """Longest text in tokens, for information: the upstream's tokenizer is not public."""
+    """Maximum length in tokens. Informative, because the upstream's tokenizer is not public."""
     max_bytes: builtins.int
-    """Longest text in bytes of UTF-8 that this server accepts."""
+    """Maximum length in bytes of UTF-8 that this server accepts."""
     @property
     def truncates(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___Truncate.ValueType]:
-        """Values of TextInput.truncate that the model can honour."""
+        """Values of TextInput.truncate that the model supports."""
 
     def __init__(
         self,
@@ -465,9 +469,9 @@ class ImageSupport(google.protobuf.message.Message):
     MAX_BYTES_FIELD_NUMBER: builtins.int
     MIN_SIDE_PX_FIELD_NUMBER: builtins.int
     max_bytes: builtins.int
-    """Largest file in bytes, the lower of the model's and this server's limit."""
+    """Maximum file size in bytes, the lower of the model's and this server's limit."""
     min_side_px: builtins.int
-    """Least width and height in pixels."""
+    """Minimum width and height in pixels."""
     @property
     def media_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Media types, for instance "image/png"."""
@@ -492,7 +496,7 @@ class AudioSupport(google.protobuf.message.Message):
     MEDIA_TYPES_FIELD_NUMBER: builtins.int
     MAX_BYTES_FIELD_NUMBER: builtins.int
     max_bytes: builtins.int
-    """Largest file in bytes, the lower of the model's and this server's limit."""
+    """Maximum file size in bytes, the lower of the model's and this server's limit."""
     @property
     def media_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Media types, for instance "audio/mpeg"."""
@@ -509,7 +513,7 @@ global___AudioSupport = AudioSupport
 
 @typing.final
 class Input(google.protobuf.message.Message):
-    """Input is one thing to embed."""
+    """Input is a text, an image or an audio file to embed."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -518,20 +522,20 @@ class Input(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     AUDIO_FIELD_NUMBER: builtins.int
     key: builtins.str
-    """Any string of at most 256 bytes, returned with every event of this input. It need not be
-    unique, and the server does not look into it.
+    """Any string of at most 256 bytes, returned with each event of this input. It need not be unique,
+    and the server does not interpret it.
     """
     @property
     def text(self) -> global___TextInput:
-        """A text. Gives one segment."""
+        """A text. Results in one segment."""
 
     @property
     def image(self) -> global___ImageInput:
-        """An image. Gives one segment."""
+        """An image. Results in one segment."""
 
     @property
     def audio(self) -> global___AudioInput:
-        """An audio file. Gives segments over time."""
+        """An audio file. Results in segments over time."""
 
     def __init__(
         self,
@@ -558,7 +562,7 @@ class TextInput(google.protobuf.message.Message):
     value: builtins.str
     """The text, not empty, at most 64 KiB of UTF-8."""
     truncate: global___Truncate.ValueType
-    """What to do with a text of more tokens than the model reads."""
+    """Truncation of a text with more tokens than the model accepts."""
     def __init__(
         self,
         *,
@@ -578,7 +582,7 @@ class ImageInput(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     @property
     def source(self) -> global___MediaSource:
-        """Where the image is."""
+        """Source of the image file."""
 
     def __init__(
         self,
@@ -599,12 +603,12 @@ class AudioInput(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     START_OFFSET_SEC_FIELD_NUMBER: builtins.int
     start_offset_sec: builtins.float
-    """Where to start, in seconds from the beginning of the file: finite, not negative. Unset is 0.
-    Offsets in the answer count from the beginning of the file all the same.
+    """Start of the part to embed, in seconds from the beginning of the file: finite, not negative.
+    Unset means 0. Offsets in the response are relative to the beginning of the file in any case.
     """
     @property
     def source(self) -> global___MediaSource:
-        """Where the audio is."""
+        """Source of the audio file."""
 
     def __init__(
         self,
@@ -620,7 +624,7 @@ global___AudioInput = AudioInput
 
 @typing.final
 class MediaSource(google.protobuf.message.Message):
-    """MediaSource says where the bytes of a file are."""
+    """MediaSource is the source of a media file: a URL, bytes in the request, or an upload."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -628,8 +632,8 @@ class MediaSource(google.protobuf.message.Message):
     FILE_FIELD_NUMBER: builtins.int
     UPLOAD_FIELD_NUMBER: builtins.int
     url: builtins.str
-    """An absolute http or https URL of at most 8,192 characters, without user info, that leads
-    straight to the raw file. The upstream fetches it; this server never does.
+    """Absolute http or https URL of the raw file, at most 8,192 characters, without user info. The
+    upstream fetches it; this server does not.
     """
     @property
     def file(self) -> global___FileSource:
@@ -637,7 +641,7 @@ class MediaSource(google.protobuf.message.Message):
 
     @property
     def upload(self) -> global___UploadSource:
-        """The bytes follow as UploadChunk messages. Only in CreateEmbeddingFromUpload."""
+        """The bytes follow in UploadChunk messages. CreateEmbeddingFromUpload only."""
 
     def __init__(
         self,
@@ -654,8 +658,8 @@ global___MediaSource = MediaSource
 
 @typing.final
 class FileSource(google.protobuf.message.Message):
-    """FileSource is a file inside a request. Above 1 MiB prefer CreateEmbeddingFromUpload; a
-    message of more than 16 MiB is refused with RESOURCE_EXHAUSTED.
+    """FileSource is a file inside a request. Prefer CreateEmbeddingFromUpload for files above 1 MiB; a
+    message above 16 MiB is rejected with RESOURCE_EXHAUSTED.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -664,13 +668,13 @@ class FileSource(google.protobuf.message.Message):
     FILE_NAME_FIELD_NUMBER: builtins.int
     MEDIA_TYPE_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """The bytes of the file, not empty."""
+    """Bytes of the file, not empty."""
     file_name: builtins.str
-    """Name of the file, returned as metadata. At most 255 bytes without control characters;
-    empty is sent as "upload".
+    """Name of the file, returned in the metadata of the result. At most 255 bytes, without control
+    characters. Empty means "upload".
     """
     media_type: builtins.str
-    """Media type, for instance "audio/mpeg"; empty is sent as application/octet-stream."""
+    """Media type, for instance "audio/mpeg". Empty means "application/octet-stream"."""
     def __init__(
         self,
         *,
@@ -684,7 +688,7 @@ global___FileSource = FileSource
 
 @typing.final
 class UploadSource(google.protobuf.message.Message):
-    """UploadSource announces a file whose bytes follow in chunks."""
+    """UploadSource declares a file that is uploaded in chunks."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -719,7 +723,7 @@ global___UploadSource = UploadSource
 
 @typing.final
 class Vector(google.protobuf.message.Message):
-    """Vector is an embedding. All its values are finite."""
+    """Vector is an embedding. All values are finite."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -727,12 +731,12 @@ class Vector(google.protobuf.message.Message):
     FLOAT_VALUES_FIELD_NUMBER: builtins.int
     FLOAT32_LE_FIELD_NUMBER: builtins.int
     dimensions: builtins.int
-    """How many values there are."""
+    """Number of values."""
     float32_le: builtins.bytes
-    """As IEEE 754 binary32, little-endian, 4 bytes a value."""
+    """IEEE 754 binary32 values, little-endian, 4 bytes each."""
     @property
     def float_values(self) -> global___FloatValues:
-        """As numbers."""
+        """A list of numbers."""
 
     def __init__(
         self,
@@ -769,8 +773,8 @@ global___FloatValues = FloatValues
 
 @typing.final
 class Segment(google.protobuf.message.Message):
-    """Segment is one vector of an input. It is provisional: an InputResult with a failure, or a
-    call that ends without a result for its input, makes it invalid.
+    """Segment is one vector of an input. It is provisional: it becomes invalid if the InputResult has a
+    failure, or if the call ends without a result for its input.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -783,22 +787,22 @@ class Segment(google.protobuf.message.Message):
     AUDIO_FIELD_NUMBER: builtins.int
     VECTOR_FIELD_NUMBER: builtins.int
     input_index: builtins.int
-    """Which input it belongs to, counted from 0 in the request."""
+    """Index of the input in the request, from 0."""
     input_key: builtins.str
-    """The key of that input."""
+    """Key of that input."""
     segment_index: builtins.int
-    """Position among the segments of the input, counted from 0, in the upstream's order."""
+    """Index among the segments of the input, from 0, in the upstream's order."""
     @property
     def text(self) -> global___TextSegment:
-        """Of a text."""
+        """Segment of a text."""
 
     @property
     def image(self) -> global___ImageSegment:
-        """Of an image."""
+        """Segment of an image."""
 
     @property
     def audio(self) -> global___AudioSegment:
-        """Of an audio file."""
+        """Segment of an audio file."""
 
     @property
     def vector(self) -> global___Vector:
@@ -823,7 +827,7 @@ global___Segment = Segment
 
 @typing.final
 class TextSegment(google.protobuf.message.Message):
-    """TextSegment is the whole of a text."""
+    """TextSegment is the segment of a whole text."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -835,7 +839,7 @@ global___TextSegment = TextSegment
 
 @typing.final
 class ImageSegment(google.protobuf.message.Message):
-    """ImageSegment is the whole of an image."""
+    """ImageSegment is the segment of a whole image."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -847,7 +851,7 @@ global___ImageSegment = ImageSegment
 
 @typing.final
 class AudioSegment(google.protobuf.message.Message):
-    """AudioSegment is a window of an audio file. Several segments may cover the same window, with
+    """AudioSegment is a time window of an audio file. Several segments may have the same window, with
     different embedding options.
     """
 
@@ -859,10 +863,12 @@ class AudioSegment(google.protobuf.message.Message):
     start_offset_sec: builtins.float
     """Start of the window, in seconds from the beginning of the file."""
     end_offset_sec: builtins.float
-    """End of the window, in seconds from the beginning of the file, if the upstream tells."""
+    """End of the window, in seconds from the beginning of the file; unset if the upstream does not
+    report it.
+    """
     embedding_option: builtins.str
-    """What of the audio was embedded, in the upstream's words, for instance "audio" or
-    "transcription"; empty if it does not say.
+    """Embedded aspect of the audio as named by the upstream, for instance "audio" or "transcription";
+    empty if the upstream does not report it.
     """
     def __init__(
         self,
@@ -879,7 +885,7 @@ global___AudioSegment = AudioSegment
 
 @typing.final
 class InputResult(google.protobuf.message.Message):
-    """InputResult ends one input."""
+    """InputResult is the result of one input, sent after its last segment."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -896,38 +902,38 @@ class InputResult(google.protobuf.message.Message):
     UPSTREAM_FIELD_NUMBER: builtins.int
     FAILURE_FIELD_NUMBER: builtins.int
     input_index: builtins.int
-    """Which input, counted from 0 in the request."""
+    """Index of the input in the request, from 0."""
     input_key: builtins.str
-    """The key of that input."""
+    """Key of that input."""
     model_name: builtins.str
-    """The model as the upstream names it; empty if the upstream did not answer."""
+    """Name of the model as reported by the upstream; empty if the upstream sent no response."""
     dimensions: builtins.int
-    """Length of the vectors; 0 if the input failed."""
+    """Number of values of each vector; 0 if the input failed."""
     segment_count: builtins.int
-    """How many segments were sent for this input."""
+    """Number of segments that were sent for this input."""
     truncated: builtins.bool
-    """Whether the input was cut; unset if the upstream does not tell."""
+    """Whether the input was truncated; unset if the upstream does not report it."""
     media_duration_sec: builtins.float
-    """Length of the audio in seconds; unset if the upstream does not tell."""
+    """Duration of the audio in seconds; unset if the upstream does not report it."""
     attempts: builtins.int
-    """How many upstream requests were made. 0 if the input failed before the first, also if no
-    connection was established.
+    """Number of upstream requests that were sent. 0 if the input failed before the first one, also
+    if no connection was established.
     """
     upstream: builtins.str
-    """Which upstream answered: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are
-    made up by this project and do not belong into a real index.
+    """Upstream that computed the result: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox
+    are synthetic: do not store them in a production index.
     """
     @property
     def metadata(self) -> global___MediaMetadata:
-        """Where the media came from, in the upstream's words. Not set for text."""
+        """Origin of the media as reported by the upstream. Not set for text."""
 
     @property
     def timings(self) -> global___Timings:
-        """Where the time went."""
+        """Durations of the phases of processing."""
 
     @property
     def failure(self) -> global___Failure:
-        """Why the input failed. Unset means success."""
+        """Failure of the input. Unset means success."""
 
     def __init__(
         self,
@@ -956,7 +962,7 @@ global___InputResult = InputResult
 
 @typing.final
 class MediaMetadata(google.protobuf.message.Message):
-    """MediaMetadata names the media of an input as the upstream reports it."""
+    """MediaMetadata is the origin of the media of an input, as reported by the upstream."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -980,7 +986,7 @@ global___MediaMetadata = MediaMetadata
 
 @typing.final
 class Timings(google.protobuf.message.Message):
-    """Timings says where the time of one input went."""
+    """Timings has the durations of the phases in which one input was processed."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -990,7 +996,7 @@ class Timings(google.protobuf.message.Message):
     DECODE_FIELD_NUMBER: builtins.int
     @property
     def queue(self) -> google.protobuf.duration_pb2.Duration:
-        """Waiting for a turn within the server."""
+        """Waiting in the queues of the server."""
 
     @property
     def upload(self) -> google.protobuf.duration_pb2.Duration:
@@ -1002,7 +1008,7 @@ class Timings(google.protobuf.message.Message):
 
     @property
     def decode(self) -> google.protobuf.duration_pb2.Duration:
-        """Decoding the upstream's reply."""
+        """Decoding the response of the upstream."""
 
     def __init__(
         self,
@@ -1019,8 +1025,8 @@ global___Timings = Timings
 
 @typing.final
 class Failure(google.protobuf.message.Message):
-    """Failure says why an input or a call failed. It is in the result of a failed input, and among the
-    details of a failed call.
+    """Failure describes why an input or a call failed. It is in the result of a failed input, and in the
+    status details of a failed call.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1035,46 +1041,46 @@ class Failure(google.protobuf.message.Message):
     CAUSE_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
     code: builtins.int
-    """The status code, a number of google.rpc.Code."""
+    """Status code, a value of google.rpc.Code."""
     reason: embedwire.v1.error_reason_pb2.ErrorReason.ValueType
-    """The reason, from a closed list."""
+    """Reason, from a closed list."""
     message: builtins.str
-    """One sentence for a developer, at most 1 KB. Not meant to be parsed."""
+    """Message for developers, one sentence of at most 1 KB. Clients must not parse it."""
     cause: builtins.str
-    """Why the upstream could not be reached, or which resource the server lacks; empty for all other
-    failures. Clients MUST expect values that they do not know.
+    """Cause of a failure without a valid upstream response, or the resource that the server lacks;
+    empty for all other failures. Clients MUST accept values that they do not know.
 
-    No connection: name_not_found, dns_failed, connection_refused, connect_timeout, network_unreachable,
-    host_unreachable, address_invalid.
+    No connection: name_not_found, dns_failed, connection_refused, connect_timeout,
+    network_unreachable, host_unreachable, address_invalid.
     A proxy in front of the upstream: proxy_unreachable, proxy_refused, proxy_authentication.
     TLS: certificate_untrusted, certificate_self_signed, certificate_expired,
     certificate_not_yet_valid, certificate_wrong_name, tls_to_plaintext_port, tls_timeout,
     tls_failed.
-    No usable answer: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
-    The server's own: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
+    No valid HTTP response: connection_reset, connection_closed, plaintext_to_tls_port, not_http.
+    Resources of the server: file_descriptors, local_ports, memory, disk_full, spool_unavailable.
     None of these: connection_failed.
     """
     attempts: builtins.int
-    """How many upstream requests were made, if this is the failure of a call with one input. The
-    failure of one of several inputs has it in its InputResult.
+    """Number of upstream requests that were sent, in the failure of a call with one input. In calls
+    with several inputs, InputResult.attempts has it.
     """
     @property
     def field_violations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FieldViolation]:
-        """Which fields of the request are at fault; at most 20 are listed. If there are more, one entry
-        without a field follows, which counts the others.
+        """Invalid fields of the request, at most 20. If there are more, an additional entry without a
+        field gives the number of the others.
         """
 
     @property
     def retry_delay(self) -> google.protobuf.duration_pb2.Duration:
-        """How long to wait before trying again; unset if waiting is not known to help."""
+        """Time to wait before a retry; unset if a wait is not known to help."""
 
     @property
     def quota_violations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___QuotaViolation]:
-        """Which quotas were hit."""
+        """Quotas that were exceeded."""
 
     @property
     def upstream_error(self) -> global___UpstreamError:
-        """What the upstream said; unset if it said nothing."""
+        """Error as reported by the upstream; unset if the upstream reported none."""
 
     def __init__(
         self,
@@ -1096,18 +1102,18 @@ global___Failure = Failure
 
 @typing.final
 class FieldViolation(google.protobuf.message.Message):
-    """FieldViolation names one faulty field."""
+    """FieldViolation describes one invalid field."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     FIELD_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     field: builtins.str
-    """Path of the field from the message of the call, for instance "inputs[2].audio.source.url".
-    Empty in the entry that counts the violations that are not listed.
+    """Path of the field in the request message, for instance "inputs[2].audio.source.url". Empty in
+    the entry that gives the number of violations that are not listed.
     """
     description: builtins.str
-    """What is wrong, which limit holds, and what to do."""
+    """The fault, the limit, and how to correct the request."""
     def __init__(
         self,
         *,
@@ -1120,16 +1126,16 @@ global___FieldViolation = FieldViolation
 
 @typing.final
 class QuotaViolation(google.protobuf.message.Message):
-    """QuotaViolation names one quota that was hit."""
+    """QuotaViolation describes one quota that was exceeded."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SUBJECT_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     subject: builtins.str
-    """What the quota counts for, for instance "modality:audio"."""
+    """Subject of the quota, for instance "modality:audio"."""
     description: builtins.str
-    """The quota, its limit and when it frees up."""
+    """The quota, its limit, and when capacity becomes available."""
     def __init__(
         self,
         *,
@@ -1142,9 +1148,9 @@ global___QuotaViolation = QuotaViolation
 
 @typing.final
 class UpstreamError(google.protobuf.message.Message):
-    """UpstreamError is what the upstream said of a failure, cut to 1 KB and without control
-    characters. Among the details of a call, parts that do not fit are left out, first the message if
-    it is that of the Failure.
+    """UpstreamError is an error as reported by the upstream, truncated to 1 KB and without control
+    characters. In the status details of a call, parts that exceed the limit of the trailers are left
+    out; the message is the first if it equals that of the Failure.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1171,16 +1177,16 @@ class UpstreamError(google.protobuf.message.Message):
     DOCS_URL_FIELD_NUMBER: builtins.int
     RATE_LIMIT_HEADERS_FIELD_NUMBER: builtins.int
     http_status: builtins.int
-    """Status of the HTTP reply."""
+    """HTTP status of the response."""
     code: builtins.str
-    """The upstream's error code, for instance "parameter_invalid"; empty if it gave none."""
+    """Error code of the upstream, for instance "parameter_invalid"; empty if it reported none."""
     message: builtins.str
-    """The upstream's message; empty if it gave none."""
+    """Error message of the upstream; empty if it reported none."""
     docs_url: builtins.str
-    """Where the upstream documents the error; empty if it does not say."""
+    """URL of the upstream's documentation of the error; empty if it reported none."""
     @property
     def rate_limit_headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """The rate limit headers of the reply, with lower-case names."""
+        """Rate-limit headers of the response, with lower-case names."""
 
     def __init__(
         self,

@@ -31,28 +31,28 @@ if _version_not_supported:
 
 
 class EmbeddingServiceStub(object):
-    """EmbeddingService turns text, images and audio into embedding vectors.
+    """EmbeddingService creates embedding vectors of text, images and audio.
 
-    Each input becomes one call of the upstream API, and each segment is sent on as soon as it
-    is decoded. The deadline of the call bounds everything: queueing, uploads, every upstream
-    attempt and the reply. A call without a deadline gets 60 s, or 600 s if any input is audio.
+    The server sends one upstream request for each input, and streams each segment as soon as it is
+    decoded. The deadline of the call covers queueing, uploads, all upstream attempts and the
+    response. The default deadline is 60 s, or 600 s if any input is audio.
 
-    Metadata: a request MAY carry `x-request-id` (at most 64 letters, digits and `-_.:`; else it
-    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream. It MAY
-    carry `x-upstream-api-key`, the caller's own key for the upstream; a server that does not take
-    such keys answers INVALID_ARGUMENT.
+    Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
+    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
+    MAY have `x-upstream-api-key`, the caller's own key for the upstream. A server that does not
+    accept such keys returns INVALID_ARGUMENT.
 
-    Status: a fault of the request as a whole ends the call before any event. With one input,
-    the failure of that input is the status of the call. With several, the call is OK and each
-    failure is in its InputResult. A call that ends with another status than OK may lack
-    results: an input without a result is unanswered and its segments are invalid.
+    Status: a fault of the whole request ends the call before any event. With one input, the failure
+    of that input is the status of the call. With several inputs, the status is OK and each failure
+    is in its InputResult. A call that ends with another status may lack results: an input without
+    a result has not been embedded, and its segments are invalid.
 
-    Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with everything
-    that the server knows, and for tools that know google.rpc only, ErrorInfo (domain
-    "embedwire.dev"), RetryInfo, QuotaFailure and BadRequest where they apply. All trailers together
-    have at most 3 KiB, so that proxies with buffers of 4 KiB pass them on: the status message is cut
-    at 512 bytes, and what the google.rpc details repeat is left out first. A failure without details
-    was not reported by this server: gRPC itself or a proxy ended the call.
+    Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with all details,
+    and for tools that support google.rpc only, ErrorInfo (domain "embedwire.dev"), RetryInfo,
+    QuotaFailure and BadRequest where they apply. The trailers have at most 3 KiB, so that proxies
+    with header buffers of 4 KiB forward them: the status message is truncated to 512 bytes, and
+    repetitions in the google.rpc details are left out first. A failure without details was not sent
+    by this server: gRPC itself or a proxy ended the call.
     """
 
     def __init__(self, channel):
@@ -84,57 +84,58 @@ class EmbeddingServiceStub(object):
 
 
 class EmbeddingServiceServicer(object):
-    """EmbeddingService turns text, images and audio into embedding vectors.
+    """EmbeddingService creates embedding vectors of text, images and audio.
 
-    Each input becomes one call of the upstream API, and each segment is sent on as soon as it
-    is decoded. The deadline of the call bounds everything: queueing, uploads, every upstream
-    attempt and the reply. A call without a deadline gets 60 s, or 600 s if any input is audio.
+    The server sends one upstream request for each input, and streams each segment as soon as it is
+    decoded. The deadline of the call covers queueing, uploads, all upstream attempts and the
+    response. The default deadline is 60 s, or 600 s if any input is audio.
 
-    Metadata: a request MAY carry `x-request-id` (at most 64 letters, digits and `-_.:`; else it
-    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream. It MAY
-    carry `x-upstream-api-key`, the caller's own key for the upstream; a server that does not take
-    such keys answers INVALID_ARGUMENT.
+    Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
+    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
+    MAY have `x-upstream-api-key`, the caller's own key for the upstream. A server that does not
+    accept such keys returns INVALID_ARGUMENT.
 
-    Status: a fault of the request as a whole ends the call before any event. With one input,
-    the failure of that input is the status of the call. With several, the call is OK and each
-    failure is in its InputResult. A call that ends with another status than OK may lack
-    results: an input without a result is unanswered and its segments are invalid.
+    Status: a fault of the whole request ends the call before any event. With one input, the failure
+    of that input is the status of the call. With several inputs, the status is OK and each failure
+    is in its InputResult. A call that ends with another status may lack results: an input without
+    a result has not been embedded, and its segments are invalid.
 
-    Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with everything
-    that the server knows, and for tools that know google.rpc only, ErrorInfo (domain
-    "embedwire.dev"), RetryInfo, QuotaFailure and BadRequest where they apply. All trailers together
-    have at most 3 KiB, so that proxies with buffers of 4 KiB pass them on: the status message is cut
-    at 512 bytes, and what the google.rpc details repeat is left out first. A failure without details
-    was not reported by this server: gRPC itself or a proxy ended the call.
+    Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with all details,
+    and for tools that support google.rpc only, ErrorInfo (domain "embedwire.dev"), RetryInfo,
+    QuotaFailure and BadRequest where they apply. The trailers have at most 3 KiB, so that proxies
+    with header buffers of 4 KiB forward them: the status message is truncated to 512 bytes, and
+    repetitions in the google.rpc details are left out first. A failure without details was not sent
+    by this server: gRPC itself or a proxy ended the call.
     """
 
     def CreateEmbedding(self, request, context):
-        """CreateEmbedding embeds many inputs and streams every segment as it is decoded.
+        """CreateEmbedding embeds one or more inputs and streams each segment as it is decoded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateEmbeddingUnary(self, request, context):
-        """CreateEmbeddingUnary does the same and returns everything in one message of at most 4 MiB.
-        Meant for one short text; a larger answer is RESOURCE_EXHAUSTED.
+        """CreateEmbeddingUnary is CreateEmbedding with all results in one message of at most 4 MiB.
+        It is intended for one short text. A larger response is rejected with RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateEmbeddingFromUpload(self, request_iterator, context):
-        """CreateEmbeddingFromUpload does the same for files that arrive in chunks: first the request,
-        then the chunks of each input that has an UploadSource, in the order of the inputs. Answers
-        come while files are still being sent. A client MUST read them while it sends, since the
-        server takes only so many files ahead of its answers, and MUST end its side of the stream.
+        """CreateEmbeddingFromUpload is CreateEmbedding for files that are uploaded in chunks: first the
+        request, then the chunks of each input with an UploadSource, in the order of the inputs. The
+        server sends responses during the upload. A client MUST read them while it sends, because the
+        server receives only a limited number of files before it has sent their results, and MUST
+        half-close the stream after the last chunk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """ListModels tells what each model accepts and returns.
+        """ListModels returns the models, with the inputs that each accepts and the vectors it returns.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,28 +172,28 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbeddingService(object):
-    """EmbeddingService turns text, images and audio into embedding vectors.
+    """EmbeddingService creates embedding vectors of text, images and audio.
 
-    Each input becomes one call of the upstream API, and each segment is sent on as soon as it
-    is decoded. The deadline of the call bounds everything: queueing, uploads, every upstream
-    attempt and the reply. A call without a deadline gets 60 s, or 600 s if any input is audio.
+    The server sends one upstream request for each input, and streams each segment as soon as it is
+    decoded. The deadline of the call covers queueing, uploads, all upstream attempts and the
+    response. The default deadline is 60 s, or 600 s if any input is audio.
 
-    Metadata: a request MAY carry `x-request-id` (at most 64 letters, digits and `-_.:`; else it
-    is replaced). The trailers carry it back, and `embedwire-upstream` names the upstream. It MAY
-    carry `x-upstream-api-key`, the caller's own key for the upstream; a server that does not take
-    such keys answers INVALID_ARGUMENT.
+    Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
+    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
+    MAY have `x-upstream-api-key`, the caller's own key for the upstream. A server that does not
+    accept such keys returns INVALID_ARGUMENT.
 
-    Status: a fault of the request as a whole ends the call before any event. With one input,
-    the failure of that input is the status of the call. With several, the call is OK and each
-    failure is in its InputResult. A call that ends with another status than OK may lack
-    results: an input without a result is unanswered and its segments are invalid.
+    Status: a fault of the whole request ends the call before any event. With one input, the failure
+    of that input is the status of the call. With several inputs, the status is OK and each failure
+    is in its InputResult. A call that ends with another status may lack results: an input without
+    a result has not been embedded, and its segments are invalid.
 
-    Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with everything
-    that the server knows, and for tools that know google.rpc only, ErrorInfo (domain
-    "embedwire.dev"), RetryInfo, QuotaFailure and BadRequest where they apply. All trailers together
-    have at most 3 KiB, so that proxies with buffers of 4 KiB pass them on: the status message is cut
-    at 512 bytes, and what the google.rpc details repeat is left out first. A failure without details
-    was not reported by this server: gRPC itself or a proxy ended the call.
+    Details of a failed call, in `grpc-status-details-bin`: an embedwire.v1.Failure with all details,
+    and for tools that support google.rpc only, ErrorInfo (domain "embedwire.dev"), RetryInfo,
+    QuotaFailure and BadRequest where they apply. The trailers have at most 3 KiB, so that proxies
+    with header buffers of 4 KiB forward them: the status message is truncated to 512 bytes, and
+    repetitions in the google.rpc details are left out first. A failure without details was not sent
+    by this server: gRPC itself or a proxy ended the call.
     """
 
     @staticmethod

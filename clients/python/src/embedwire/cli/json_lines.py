@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from embedwire.cli.call import Outcome
+from embedwire.cli.given import InputArgument
+from embedwire.cli.receiver import Outcome, Pending
 from embedwire.errors import Failure
 from embedwire.results import Result, Segment
 
@@ -17,18 +18,16 @@ class JsonLines:
 
     Args:
         write: writes one line.
-        keys: the key of each input.
     """
 
-    def __init__(self, write: Write, keys: Sequence[str]) -> None:
+    def __init__(self, write: Write) -> None:
         self._write = write
-        self._keys = keys
 
-    def segment(self, segment: Segment) -> None:
+    def segment(self, segment: Segment, _: InputArgument) -> None:
         """Write a segment, with the whole vector."""
         self._write(json.dumps(_segment(segment)))
 
-    def result(self, result: Result, _: Outcome) -> None:
+    def result(self, result: Result, _: Pending) -> None:
         """Write a result."""
         self._write(json.dumps(_result(result)))
 
@@ -36,12 +35,12 @@ class JsonLines:
         """Write the failure of the call as the result of each input without one."""
         if outcome.error is None:
             return
-        for index in outcome.unanswered:
+        for index, pending in outcome.pending.items():
             line = {
                 "type": "result",
                 "input_index": index,
-                "input_key": self._keys[index],
-                "segment_count": outcome.segments[index],
+                "input_key": pending.given.key,
+                "segment_count": pending.segments,
                 "attempts": outcome.error.attempts,
                 "failure": _failure(outcome.error.failure),
                 "request_id": outcome.error.request_id,
