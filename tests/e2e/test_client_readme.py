@@ -49,7 +49,7 @@ async def runs_as_shown(python: Path | str, folder: Path, snippet: tuple[str, st
 @pytest.mark.timeout(240)
 async def test_the_snippets_in_an_empty_project(served: Served, tmp_path: Path) -> None:
     """The commands of the page install the package outside of the repository, where all of its snippets run."""
-    commands = re.findall(r"```\n(python3 -m venv .*?)```", README, re.DOTALL)[0]
+    commands = re.findall(r"```console\n(\$ python3 -m venv .*?)```", README, re.DOTALL)[0].replace("$ ", "")
     commands = commands.replace("python3", sys.executable, 1).replace("./clients/python", str(CLIENT))
     shell = await asyncio.create_subprocess_exec("sh", "-ec", commands, cwd=tmp_path)
     assert await shell.wait() == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from embedwire import Audio, Client, ClosedError, DeadlineExceededError, Embedding, Image, Text
+from embedwire import AsyncClient, Audio, Client, ClosedError, DeadlineExceededError, Embedding, Image, Text
 from tests.e2e.client.callers import Connect, Embeddings, mapped
 from tests.e2e.client.hanging import hang, slow
 from tests.e2e.client.services import Recorder, rejection
@@ -105,7 +105,7 @@ async def test_no_call_is_made_after_the_end(connect: Connect) -> None:
 
 
 def test_threads_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can be started, every request for an embedding raises that; none waits for ever."""
+    """If no thread can be started, the first request for an embedding raises that; none waits for ever."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -113,9 +113,9 @@ def test_threads_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
     with Client(NO_SERVER) as client:
         embeddings = client.map("m", [Text("a")])
         monkeypatch.setattr(threading.Thread, "start", start)
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match="can't start new thread"):
-                next(embeddings)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            next(embeddings)
+        assert list(embeddings) == []
         monkeypatch.undo()
 
 
@@ -161,16 +161,17 @@ async def test_a_run_that_is_left_leaves_nothing(connect: Connect, scripted: Scr
 
 
 async def test_a_closed_client_ends_its_runs(connect: Connect, scripted: Scripted) -> None:
-    """When the client is closed, a pending read of an embedding raises ClosedError immediately; so does a new run."""
+    """If the client is closed, a pending request for an embedding raises ClosedError, and so does a new run."""
     async with scripted(hang) as (served, _), connect(served.app.target) as client:
         embeddings = client.map("marengo3.0", (Text(f"slow {number}") for number in itertools.count()))
         unread = client.map("marengo3.0", [Text("a")])
         waiting = asyncio.create_task(anext(embeddings))
         await until(lambda: served.metric("embedwire_inputs_in_flight") > 0)
         await client.close()
-        for pending in (waiting, anext(embeddings), anext(unread)):
+        for pending in (waiting, anext(unread)):
             with pytest.raises(ClosedError, match="the client is closed"):
                 await asyncio.wait_for(pending, 10)
+        assert await anext(embeddings, None) is None
         with pytest.raises(ClosedError):
             client.map("marengo3.0", [Text("a")])
 
@@ -252,3 +253,25 @@ async def test_the_iterator_of_a_run_that_has_not_begun_is_closed(connect: Conne
         if how == "client":
             await client.close()
     assert inputs.is_closed
+
+
+async def test_no_inputs_need_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of an empty list ends well with a timeout of 0, and starts no thread that could be late."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("a thread was started")
+
+    async with AsyncClient(NO_SERVER) as other:
+        assert [each async for each in other.map("m", (), run_timeout=0)] == []
+    with Client(NO_SERVER) as client:
+        embeddings = client.map("m", [], run_timeout=0)
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert list(embeddings) == []
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("name", ["timeout", "run_timeout"])
+def test_a_timeout_that_is_no_float(name: str) -> None:
+    """A timeout beyond the range of floats is a ValueError that names the option."""
+    with Client(NO_SERVER) as client, pytest.raises(ValueError, match=f"^{name}: must be at most 1.79"):
+        client.map("m", [], **{name: 10**400})  # type: ignore[arg-type]
