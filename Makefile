@@ -89,6 +89,7 @@ check: .venv/dev-installed .venv-gen/installed ## Check Python code and the cont
 	@$(MAKE) --no-print-directory gen-python STUBS=build/gen PROTOSET=build/gen/embedwire.protoset
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
 	cmp build/gen/embedwire.protoset proto/embedwire.protoset
+	$(BIN)/python -m docs.reference --check
 
 .PHONY: check-clients
 check-clients: check-go check-typescript check-java ## Check the clients in Go, TypeScript and Java: linters, formats, generated stubs
@@ -110,6 +111,27 @@ check-typescript: clients/typescript/node_modules/installed
 .PHONY: check-java
 check-java: | check-tools
 	cd clients/java && mvn --quiet --batch-mode spotless:check test-compile
+
+.venv-docs/installed: requirements/documentation.txt
+	@echo "installing the tools of the documentation site into .venv-docs"
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip install $(QUIET) $(PINNED) requirements/documentation.txt
+	@touch $@
+
+.PHONY: docs-reference
+docs-reference: .venv/installed ## Write the generated parts of docs/: the contract, metrics and settings
+	$(BIN)/python -m docs.reference
+
+.PHONY: docs
+docs: .venv/installed .venv-docs/installed ## Build the documentation site in build/docs, and check its links
+	$(BIN)/python -m docs.reference --check
+	.venv-docs/bin/python -m docs.website.assemble
+	.venv-docs/bin/zensical build --strict
+	.venv-docs/bin/python -m docs.website.check_links build/docs
+
+.PHONY: docs-serve
+docs-serve: docs ## Serve the documentation site on 127.0.0.1:8000
+	.venv-docs/bin/python -m http.server 8000 --bind 127.0.0.1 --directory build/docs
 
 .PHONY: gen
 gen: gen-python gen-go ## Generate the committed stubs from proto/
@@ -318,3 +340,4 @@ lock: .venv/installed ## Pin every dependency again with hashes, at its newest v
 	$(BIN)/uv pip compile $(LOCK) --group proxies --output-file requirements/proxies.txt
 	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file requirements/generator.txt -
 	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file requirements/benchmark.txt -
+	$(BIN)/uv pip compile $(LOCK) --group docs --output-file requirements/documentation.txt

@@ -28,17 +28,18 @@ def shown(configuration: Configuration) -> Iterator[str]:
 
 def reference() -> Iterator[str]:
     """Yield the rows of the reference table of all settings, in Markdown."""
-    yield "| in the file | flag | variable | default | reloaded | what |"
-    yield "|---|---|---|---|---|---|"
+    yield "| setting: key in the file, flag, variable | default | reloaded | description |"
+    yield "|---|---|---|---|"
     for name, setting in ALL.items():
         is_file_only, is_secret = name in FILE_ONLY, name == API_KEY
         flag = "" if is_file_only or is_secret else f"`{setting.flag}`"
         variable = "" if is_file_only else f"`{setting.variable}`"
         default = setting.field.default
         text = "" if default in (None, ()) else f"`{_text(setting, default)}`"
-        where = "" if name == "config" else f"`[[{name}]]`" if is_file_only else f"`{setting.key}`"
+        key = "" if name == "config" else f"`[[{name}]]`" if is_file_only else f"`{setting.key}`"
+        names = "<br>".join(filter(None, (key, flag, variable)))
         reloaded = "yes" if setting.has(RELOADED) else ""
-        yield f"| {where} | {flag} | {variable} | {text} | {reloaded} | {setting.field.description} |"
+        yield f"| {names} | {text} | {reloaded} | {setting.field.description} |"
 
 
 def _line(setting: Setting, configuration: Configuration) -> str:

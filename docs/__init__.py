@@ -1,0 +1,1 @@
+"""Programs that build the documentation site from the pages in this folder and elsewhere in the repository."""

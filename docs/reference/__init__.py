@@ -1,0 +1,1 @@
+"""Generated parts of pages: `python -m docs.reference`, which is `make docs-reference`."""

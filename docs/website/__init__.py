@@ -1,0 +1,1 @@
+"""The documentation site: `assemble` collects its pages in build/docs-source, `check_links` checks the built HTML."""
