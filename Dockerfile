@@ -1,23 +1,27 @@
 # The server in an image: `docker build --tag embedwire .`. How to run it is in docs/deployment.md.
 #
 # Any image with Python 3.11 to 3.13 and its venv module will do as a base, Debian's own too. Both stages need
-# the same one, since the environment links to its interpreter. For a reproducible
-# build, give its digest: --build-arg BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
+# the same one, since the environment links to its interpreter. For a reproducible base, set its
+# digest: --build-arg BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
+# pip and the build backend have an environment of their own, so that they do not get into the one that is copied.
 WORKDIR /src
-COPY . .
-# pip has an environment of its own, so that it does not get into the one that is copied.
+COPY requirements/build.txt requirements/runtime.txt requirements/
 RUN python3 -m venv /opt/pip \
-    && /opt/pip/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/pip.txt \
-    && python3 -m venv --without-pip /opt/embedwire
-# The sandbox is included, to try the image without an API key. It is a tenth of the image, and on a non-loopback address
-# it is used only if EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, because a read-only container could not keep
-# it, and it is not compared with sources, because they never change. Tests of libraries, another tenth, are removed.
-RUN pip="/opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile" \
-    && $pip --require-hashes -r requirements/runtime.txt \
-    && $pip --no-deps --build-constraint requirements/build.txt ./clients/python . \
+    && /opt/pip/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+        --requirement requirements/build.txt \
+    && python3 -m venv --without-pip /opt/embedwire \
+    && /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile \
+        --require-hashes --requirement requirements/runtime.txt
+COPY . .
+# With the sandbox, to try the image without a key. It is a tenth of the image, and on a non-loopback address it is used
+# only if EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, since a read-only container could not keep it, and is
+# not compared with sources that never change. The tests of the libraries are removed: another tenth.
+RUN /opt/pip/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels ./clients/python . \
+    && /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile --no-deps \
+        /wheels/*.whl \
     && find /opt/embedwire/lib -type d -name tests -prune -exec rm -rf {} + \
     && /opt/embedwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/embedwire/lib
 

