@@ -64,7 +64,13 @@ EXEMPT = (
     Exempt("docs/deployment.md", "console", "$ docker build --tag embedwire .\n$ docker run", *IMAGE),
     Exempt("docs/deployment.md", "console", "$ docker build --tag embedwire .\n$ mkdir", *IMAGE),
     Exempt("docs/deployment.md", "console", "$ docker run --read-only", *IMAGE),
-    Exempt("docs/deployment.md", "python", "", "connects to the container of the page", "tests/e2e/test_tokens.py"),
+    Exempt(
+        "docs/deployment.md",
+        "python",
+        "",
+        "connects to the container of the page",
+        "tests/e2e/client/test_connection.py",
+    ),
     Exempt(
         "docs/proxies.md",
         "console",
