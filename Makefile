@@ -189,7 +189,7 @@ MAVEN := mvn --quiet --batch-mode
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 # Tests that need those, or packages from an index.
-TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,recipes go_snippets dependency_bounds)
+TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,go_snippets dependency_bounds)
 
 .PHONY: check-tools
 check-tools:
@@ -205,8 +205,12 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 	cd clients/typescript && npm ci --no-audit --no-fund
 	@touch $@
 
+.PHONY: test-docs
+test-docs: .venv/dev-installed build/bin/grpcurl ## Run every command and Python program of the documentation
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist load --quiet tests/docs/pages.py
+
 .PHONY: test-clients
-test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/installed build/bin/grpcurl clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
+test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/installed clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases
 	cd clients/go && go test ./...
 	cd clients/typescript && npm test --silent
 	cd clients/java && $(MAVEN) -Dspotless.check.skip verify

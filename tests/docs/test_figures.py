@@ -1,0 +1,36 @@
+"""Figures of the pages are those of the code."""
+
+import tomllib
+
+from packaging.requirements import Requirement
+
+from tests.docs.blocks import ROOT, parse
+from tests.e2e.dropin.cases import AGREE
+
+PYTHON = (ROOT / "clients/python/README.md").read_text()
+DROP_IN = (ROOT / "docs/drop-in.md").read_text()
+
+
+def test_versions_of_the_python_client() -> None:
+    """The page of the Python client states the oldest versions that the package declares."""
+    project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["dependencies"]):
+        (floor,) = (bound.version for bound in requirement.specifier if bound.operator == ">=")
+        assert requirement.name in PYTHON
+        assert floor in PYTHON.partition("```")[0]
+    assert f"Python {project['requires-python'].removeprefix('>=')} and later" in PYTHON
+
+
+def test_number_of_compared_calls() -> None:
+    """The number of calls that agree with the SDK, in docs/drop-in.md, is that of the table of cases."""
+    own = sum(case.own_words for case in AGREE.values())
+
+    assert f"\n{len(AGREE) - own} calls" in DROP_IN
+    assert f"\n{own} more" in DROP_IN
+
+
+def test_length_of_the_drop_in() -> None:
+    """README shows the drop-in in six lines of Python."""
+    found = parse("README.md", (ROOT / "README.md").read_text())
+    programs = [block.text for block in found if "embedwire.twelvelabs" in block.text]
+    assert [len(program.strip().splitlines()) for program in programs] == [6]
