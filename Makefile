@@ -344,7 +344,7 @@ dist: .venv/dev-installed .venv-release/installed check-tools build/go/installed
 
 .PHONY: test-dist
 test-dist: dist ## Install each file of build/dist in an empty environment, and make a call with it
-	$(SCRUBBED) $(BIN)/pytest --quiet -p no:randomly tests/dist
+	$(SCRUBBED) $(BIN)/pytest --quiet --durations=5 tests/dist
 
 # Three databases on the Internet, apart from the package indexes. pip-audit is strict, since it would report a package
 # that it could not look up as one without vulnerabilities.

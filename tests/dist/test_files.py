@@ -52,7 +52,7 @@ def test_names(dist: Path, version: str) -> None:
     [
         ("server", "grpcio"),
         ("python", "typer"),
-        ("typescript", "grpc-js"),
+        ("typescript", "@grpc/grpc-js"),
         ("java", "grpc-stub"),
         ("go", "google.golang.org/grpc"),
     ],
