@@ -161,7 +161,7 @@ clients/typescript/node_modules/installed: clients/typescript/package-lock.json 
 
 .PHONY: test-docs
 test-docs: .venv/installed build/bin/grpcurl ## Run every command and Python program of the documentation
-	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist load --quiet tests/docs/pages.py
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/docs/pages.py
 
 .PHONY: test-clients
 test-clients: check-tools .venv/installed .venv-gen/installed build/go/installed clients/typescript/node_modules/installed ## Test the clients of all languages: their own tests, and the conformance cases

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A credential is refused where it would travel over a network in plain text, whatever the target is called.
+// A credential is refused if it would be sent in plaintext to a non-loopback address, in every form of the target.
 func TestCredentialsInPlainText(t *testing.T) {
 	data, err := os.ReadFile("../loopback.json")
 	if err != nil {

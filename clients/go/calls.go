@@ -18,7 +18,7 @@ import (
 
 const pushbackKey = "grpc-retry-pushback-ms"
 
-// events makes the call of a plan, and hands out what it answers. An error is the last thing that comes.
+// events makes the call of a plan and yields its events. An error ends the iteration.
 func (c *Client) events(ctx context.Context, planned *plan) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		ctx, cancel := c.begin(ctx, planned.requestID, c.timeoutOf(planned.request))
@@ -46,10 +46,10 @@ func (c *Client) events(ctx context.Context, planned *plan) iter.Seq2[Event, err
 	}
 }
 
-// A receiver waits for the next message of a call; io.EOF is its end.
+// A receiver waits for the next message of a call; io.EOF is the end.
 type receiver func() ([]*pb.EmbeddingEvent, error)
 
-// open starts the call, and its upload if there is one.
+// open starts a call, with its upload if there is one.
 func (c *Client) open(ctx context.Context, planned *plan, cancel context.CancelCauseFunc) (receiver, error) {
 	switch {
 	case len(planned.uploads) > 0:
@@ -60,7 +60,7 @@ func (c *Client) open(ctx context.Context, planned *plan, cancel context.CancelC
 	return c.ask(ctx, planned.request)
 }
 
-// ask starts a call that uploads nothing, and waits for its first message, before which it may be made once more.
+// ask starts a stream without uploads and waits for its first message; before that, the call may be retried.
 func (c *Client) ask(ctx context.Context, request *pb.CreateEmbeddingRequest) (receiver, error) {
 	var stream pb.EmbeddingService_CreateEmbeddingClient
 	first, err := answer(ctx, c, func(trailer *metadata.MD) (_ *pb.CreateEmbeddingResponse, err error) {
@@ -83,7 +83,7 @@ func (c *Client) ask(ctx context.Context, request *pb.CreateEmbeddingRequest) (r
 	}, err
 }
 
-// askUnary makes the unary call, whose answer is handed out like that of a stream.
+// askUnary makes the unary call and returns its response as the events of a stream.
 func (c *Client) askUnary(ctx context.Context, request *pb.CreateEmbeddingRequest) (receiver, error) {
 	message := &pb.CreateEmbeddingUnaryRequest{
 		ModelName: request.ModelName, Inputs: request.Inputs, VectorEncoding: request.VectorEncoding,
@@ -104,10 +104,10 @@ func (c *Client) askUnary(ctx context.Context, request *pb.CreateEmbeddingReques
 	return func() ([]*pb.EmbeddingEvent, error) { return events, io.EOF }, err
 }
 
-// answer makes a call up to its first answer, and once more if the server rejected it before it did any work: when the
-// server says so, and within the deadline of ctx.
+// answer makes a call up to its first response. If the server rejected it before any work and sent a pushback delay,
+// answer retries it once, after that delay and within the deadline of ctx.
 //
-// Not by gRPC's own retries: they would also repeat a call whose connection broke while the server was at work.
+// The retries of gRPC are not used: they would also repeat a call whose connection broke while the server worked on it.
 func answer[A any](ctx context.Context, c *Client, call func(trailer *metadata.MD) (A, error)) (A, error) {
 	var trailer metadata.MD
 	found, err := call(&trailer)
@@ -126,11 +126,11 @@ func answer[A any](ctx context.Context, c *Client, call func(trailer *metadata.M
 	}
 }
 
-// pushback is the time after which the server wants a rejected call back, if it does.
+// pushback returns the delay after which the server accepts a retry of a rejected call, if it sent one.
 func pushback(err error, trailer metadata.MD) (_ time.Duration, isAsked bool) {
 	if code := status.Code(err); code != codes.ResourceExhausted && code != codes.Unavailable {
 		return 0, false
 	}
-	millis, err := strconv.ParseUint(strings.Join(trailer.Get(pushbackKey), ","), 10, 32) // not what is negative
+	millis, err := strconv.ParseUint(strings.Join(trailer.Get(pushbackKey), ","), 10, 32) // negative: no retry
 	return time.Duration(millis) * time.Millisecond, err == nil
 }

@@ -31,7 +31,7 @@ var ways = map[string]func(context.Context, *Client) error{
 	},
 }
 
-// refuse fails with the code, and asks for the call back after so many milliseconds.
+// refuse fails with the code, and asks for a retry after a number of milliseconds.
 func refuse(ctx context.Context, code codes.Code, pushback ...string) error {
 	for _, millis := range pushback {
 		grpc.SetTrailer(ctx, metadata.Pairs(pushbackKey, millis))
@@ -55,7 +55,7 @@ func TestRetries(t *testing.T) {
 		"two numbers":      {codes.ResourceExhausted, []string{"1", "1"}, true, 1},
 		"not said":         {codes.Unavailable, nil, true, 1},
 		"another code":     {codes.Aborted, []string{"1"}, true, 1},
-		"after its time":   {codes.ResourceExhausted, []string{"60000"}, true, 1}, // returned at once
+		"after its time":   {codes.ResourceExhausted, []string{"60000"}, true, 1}, // returned immediately
 		"after many years": {codes.ResourceExhausted, []string{"99999999999999999999"}, true, 1},
 	} {
 		for way, call := range ways {
@@ -127,7 +127,7 @@ func TestCancelledBetweenAttempts(t *testing.T) {
 	}
 }
 
-// accepted is a listener that hands out its connections.
+// accepted is a listener that returns its connections.
 type accepted struct {
 	net.Listener
 	connections chan net.Conn

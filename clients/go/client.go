@@ -11,7 +11,7 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// A Client calls an Embedwire server. It may be used by many goroutines at once; make one and keep it.
+// A Client calls an Embedwire server. It is safe for concurrent use. Create one and reuse it.
 type Client struct {
 	target      string
 	connections *connections
@@ -19,11 +19,12 @@ type Client struct {
 	settings    settings
 }
 
-// NewClient makes a client of the server at target: HOST:PORT, or another gRPC name such as
-// "dns:///embeddings.internal:443". It speaks plain text unless [WithTLS] is given, and connects with the first call.
+// NewClient returns a client of the server at target: HOST:PORT, or another gRPC target such as
+// "dns:///embeddings.internal:443". The connection is plaintext unless [WithTLS] is given. It is opened by the first
+// call.
 //
-// An option that cannot be used, or a credential that would travel over a network in plain text, is an error that
-// wraps [ErrArgument].
+// The error wraps [ErrArgument] if an option is invalid, or if a credential would be sent in plaintext to a
+// non-loopback address.
 func NewClient(target string, options ...Option) (*Client, error) {
 	chosen := defaults()
 	for _, option := range options {
@@ -40,14 +41,14 @@ func NewClient(target string, options ...Option) (*Client, error) {
 	return &Client{target: target, connections: connections, stub: stub, settings: chosen}, nil
 }
 
-// Close closes the connections, which every client made by With shares. Calls that still run end with [ErrClosed], as
-// does every later one. It returns nil, also when it is called again.
+// Close closes the connections, which all clients returned by With share. Running and later calls fail with
+// [ErrClosed]. It always returns nil, and may be called again.
 func (c *Client) Close() error {
 	c.connections.close()
 	return nil
 }
 
-// With returns a client that shares this one's connections and makes its calls with these options.
+// With returns a client with the same connections whose calls have these options.
 func (c *Client) With(options ...CallOption) *Client {
 	derived := *c
 	for _, option := range options {
@@ -56,20 +57,20 @@ func (c *Client) With(options ...CallOption) *Client {
 	return &derived
 }
 
-// Format shows the target and no credential, whatever the verb.
+// Format prints the target without credentials, for every verb.
 func (c *Client) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Client(%s)", c.target)
 }
 
-// Stream embeds one or more inputs, 1 to 256, and hands out every [*Segment] and [*Result] as it arrives.
+// Stream embeds 1 to 256 inputs and yields each [*Segment] and [*Result] as it arrives.
 //
-// Segments of one input come in order, inputs interleave, and each input ends with its result. Segments are
-// provisional until then: a failed result voids them. With one input, its failure is the error in place of a result;
-// with several it is in the result. An error is the last thing that comes.
+// Segments of one input arrive in order, inputs interleave, and each input ends with its result. Segments are
+// provisional until then: a failed result invalidates them. If there is one input, its failure is the error in place of
+// a result; among several inputs, a failure is in [Result.Err]. An error ends the iteration.
 //
-// Each range over it is one call; leaving the loop, or the end of ctx, ends the call. The deadline of ctx bounds
-// everything: queueing, uploads, every attempt, the reply. Without one the call gets the timeout of [WithTimeout], else
-// 60 s, or 600 s if any input is audio. Files of together at most 1 MiB travel in the request, every other one is
+// Each range over the iterator makes one call. Leaving the loop or cancelling ctx cancels the call. The deadline of ctx
+// covers queueing, uploads, all attempts and the response. If ctx has none, the deadline is that of [WithTimeout], else
+// 60 s, or 600 s if any input is audio. Files of together at most 1 MiB are sent in the request; all others are
 // uploaded in chunks.
 func (c *Client) Stream(ctx context.Context, model string, inputs ...Input) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -82,10 +83,10 @@ func (c *Client) Stream(ctx context.Context, model string, inputs ...Input) iter
 	}
 }
 
-// Embed embeds one or more inputs and returns when all have a result: one embedding for each, in their order.
+// Embed embeds 1 to 256 inputs and returns one embedding for each, in the order of the inputs, when all have a result.
 //
-// It takes what Stream takes; a single text is sent by the unary call, which costs less than a stream. The failure of an
-// only input is the error, those among several are in [Result.Err].
+// A single text is sent by the unary RPC, which costs less than a stream; all else is as in Stream. If there is one
+// input, its failure is the error; among several inputs, failures are in [Result.Err].
 func (c *Client) Embed(ctx context.Context, model string, inputs ...Input) ([]Embedding, error) {
 	planned, err := c.plan(model, inputs)
 	if err != nil {
@@ -109,7 +110,7 @@ func (c *Client) Embed(ctx context.Context, model string, inputs ...Input) ([]Em
 	return collected, nil
 }
 
-// Models tells what each model accepts and returns.
+// Models returns what each model accepts and returns. Its deadline is that of ctx, of [WithTimeout], or 60 s.
 func (c *Client) Models(ctx context.Context) ([]Model, error) {
 	planned, err := c.newPlan("")
 	if err != nil {

@@ -20,23 +20,23 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// Version is the version of this module, part of the user agent.
+// Version is the version of this module. It is part of the user agent.
 const Version = "0.1.0"
 
-// ErrClosed is the error of the calls of a client that is closed, also of those that were running when it was closed.
+// ErrClosed is the error of calls of a closed client, including calls that were running when it was closed.
 var ErrClosed = errors.New("embedwire: the client is closed")
 
 const (
-	// What a call without a deadline gets by the contract; a client that sets it cannot hang on a dead connection.
+	// The contract's default deadlines. The client sets them too, so that a call cannot hang on a dead connection.
 	textTimeout  = 60 * time.Second
 	audioTimeout = 600 * time.Second
-	// A server allows no more.
+	// The maximum deadline that a server accepts.
 	longestTimeout = 7 * 24 * time.Hour
-	// A unary answer is at most 4 MiB, and grpc's own limit leaves no room beside it.
+	// A unary response is at most 4 MiB, which is grpc's default limit; the frame needs some bytes more.
 	receiveBytes = 8 << 20
-	// For names with several addresses; grpc's default uses only the first that answers.
+	// Load balancing for names with several addresses; grpc's default uses only the first reachable address.
 	roundRobin = `{"loadBalancingConfig": [{"round_robin": {}}]}`
-	// How long the answer to a keepalive ping may take before the connection counts as dead.
+	// Maximum time for the answer to a keepalive ping; then the connection is closed.
 	keepaliveTimeout = 20 * time.Second
 )
 
@@ -48,7 +48,7 @@ func (s *settings) dialOptions(target string) []grpc.DialOption {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(security),
 		grpc.WithUserAgent("embedwire-go/" + Version),
-		grpc.WithDisableRetry(), // whatever a resolver says; what never reached the server is still sent again
+		grpc.WithDisableRetry(), // also if a resolver enables it; calls that never reached the server are still sent again
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(receiveBytes), grpc.WaitForReady(s.waitForReady)),
 		grpc.WithDefaultServiceConfig(roundRobin),
 	}
@@ -56,13 +56,13 @@ func (s *settings) dialOptions(target string) []grpc.DialOption {
 		options = append(options, grpc.WithKeepaliveParams(
 			keepalive.ClientParameters{Time: s.keepaliveTime, Timeout: keepaliveTimeout}))
 	}
-	if isLocal(target) { // credentials for this machine do not go to a proxy of the environment
+	if isLocal(target) { // credentials for this machine must not reach a proxy of the environment
 		options = append(options, grpc.WithNoProxy())
 	}
 	return append(options, s.passedOn...)
 }
 
-// connections are those of a client to its target; calls are distributed over them in turn.
+// connections are the connections of a client to its target. Calls use them in turn.
 type connections struct {
 	all       []*grpc.ClientConn
 	turn      atomic.Uint32
@@ -85,7 +85,7 @@ func (s *settings) connect(target string) (*connections, error) {
 
 func (c *connections) close() {
 	c.closeOnce.Do(func() {
-		close(c.closed) // before the calls end, which look at it
+		close(c.closed) // before the calls end, since they check it
 		for _, connection := range c.all {
 			connection.Close()
 		}
@@ -118,7 +118,7 @@ func (c *connections) NewStream(
 	return stream{opened}, restored(err, nil)
 }
 
-// A stream restores the error that it ends with.
+// A stream restores the details of its error.
 type stream struct{ grpc.ClientStream }
 
 func (s stream) RecvMsg(message any) error {
@@ -129,7 +129,7 @@ func (s stream) RecvMsg(message any) error {
 	return restored(err, s.Trailer())
 }
 
-// begin gives a call its deadline, the sooner of this timeout and that of ctx, and its metadata.
+// begin adds the metadata and the deadline of a call to ctx: the deadline of ctx, or else this timeout.
 func (c *Client) begin(
 	ctx context.Context, requestID string, timeout time.Duration,
 ) (context.Context, context.CancelCauseFunc) {
@@ -153,7 +153,7 @@ func (c *Client) begin(
 	return ctx, func(cause error) { cancel(cause); stop() }
 }
 
-// timeoutOf is the time of a call whose context has no deadline.
+// timeoutOf returns the timeout of a call whose context has no deadline.
 func (c *Client) timeoutOf(request *pb.CreateEmbeddingRequest) time.Duration {
 	if c.settings.timeout != nil {
 		return min(*c.settings.timeout, longestTimeout)

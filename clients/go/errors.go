@@ -11,71 +11,71 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ErrArgument is wrapped by every error of an argument that cannot be used. Nothing was sent then.
+// ErrArgument is wrapped by the error of each invalid argument. Nothing was sent.
 var ErrArgument = errors.New("embedwire: invalid argument")
 
 func refusal(format string, values ...any) error {
 	return fmt.Errorf("%w: %s", ErrArgument, fmt.Sprintf(format, values...))
 }
 
-// Kind says which party an [Error] comes from. Each kind is a target of errors.Is.
+// Kind is the class of an [Error]: the party at fault. Each kind is a target of errors.Is.
 type Kind string
 
 // The kinds of errors. ErrDeadlineExceeded is also an ErrRequest and a context.DeadlineExceeded.
 const (
-	ErrRequest          Kind = "RequestError"          // the caller can correct the request, its files or credentials
-	ErrDeadlineExceeded Kind = "DeadlineExceededError" // the time of the call is over
-	ErrRefused          Kind = "RefusedError"          // a policy of the server rejected it; it may be accepted later
+	ErrRequest          Kind = "RequestError"          // the request, a file or a credential is at fault; correct it
+	ErrDeadlineExceeded Kind = "DeadlineExceededError" // the deadline passed
+	ErrRefused          Kind = "RefusedError"          // a policy of the server rejected the call or input; try later
 	ErrUpstream         Kind = "UpstreamError"         // the upstream failed, or rejected the server
-	ErrGateway          Kind = "GatewayError"          // the server failed, or this client does not understand it
-	ErrTransport        Kind = "TransportError"        // gRPC, or a proxy between, ended the call
+	ErrGateway          Kind = "GatewayError"          // the server failed, or sent an invalid response
+	ErrTransport        Kind = "TransportError"        // gRPC, a proxy or a load balancer ended the call
 )
 
-// Error makes a Kind a target of errors.Is.
+// Error returns the name of the kind. It makes a Kind a target of errors.Is.
 func (k Kind) Error() string { return string(k) }
 
-// An Error says why a call or an input failed. As JSON it has the names of the contract's Failure.
+// An Error is the failure of a call or of an input. Its JSON names are those of Failure in the contract.
 //
-// Without a Reason, gRPC itself or an intermediary ended the call; the server may or may not have worked on it.
+// If Reason is empty, gRPC or an intermediary ended the call; the server may or may not have worked on it.
 type Error struct {
 	Kind       Kind             `json:"kind"`
 	Code       codes.Code       `json:"code"`                       // the gRPC status code
-	Reason     string           `json:"reason"`                     // from the contract's list, for instance "INPUT_REJECTED"
+	Reason     string           `json:"reason"`                     // reason of the contract, for instance "INPUT_REJECTED"
 	Message    string           `json:"message"`                    // one sentence for a developer, not meant to be parsed
-	Violations []FieldViolation `json:"field_violations,omitempty"` // which fields of the request are at fault; at most 20
-	RetryDelay *time.Duration   `json:"retry_delay,omitempty"`      // when to try again; nil if that is not known to help
-	Quotas     []QuotaViolation `json:"quota_violations,omitempty"` // which quotas were hit
-	Upstream   *UpstreamReply   `json:"upstream_error,omitempty"`   // what the upstream said; nil if it said nothing
+	Violations []FieldViolation `json:"field_violations,omitempty"` // invalid fields of the request; at most 20
+	RetryDelay *time.Duration   `json:"retry_delay,omitempty"`      // wait before another try; nil if unknown
+	Quotas     []QuotaViolation `json:"quota_violations,omitempty"` // exhausted quotas
+	Upstream   *UpstreamReply   `json:"upstream_error,omitempty"`   // error response of the upstream; nil if there is none
 	Cause      string           `json:"cause,omitempty"`            // why the upstream could not be reached, or empty
-	Attempts   int              `json:"attempts"`                   // how many upstream requests were made, if that is known
-	RequestID  string           `json:"request_id,omitempty"`       // the id of the call in the server's log
+	Attempts   int              `json:"attempts"`                   // number of upstream requests; 0 if none or unknown
+	RequestID  string           `json:"request_id,omitempty"`       // id of the call in the server's log
 
 	said  *status.Status // with all details as they were received
-	cause error          // the error of a file that could not be read
+	cause error          // of an unreadable file
 }
 
-// A FieldViolation is one faulty field: its path, for instance "inputs[2].audio.source.url", and what to do.
+// A FieldViolation is one invalid field: its path, for instance "inputs[2].audio.source.url", and how to correct it.
 type FieldViolation struct {
 	Field       string `json:"field"`
 	Description string `json:"description"`
 }
 
-// A QuotaViolation is one quota that was hit: what it counts for, for instance "modality:audio", and its limit.
+// A QuotaViolation is one exhausted quota: what it applies to, for instance "modality:audio", and its limit.
 type QuotaViolation struct {
 	Subject     string `json:"subject"`
 	Description string `json:"description"`
 }
 
-// An UpstreamReply is what the upstream said of a failure, cut to 1 KB and without control characters.
+// An UpstreamReply is the error response of the upstream, truncated to 1 KB and without control characters.
 type UpstreamReply struct {
 	HTTPStatus       int               `json:"http_status"`
-	Code             string            `json:"code"`               // for instance "parameter_invalid"; empty if it gave none
-	Message          string            `json:"message"`            // empty if it gave none, or the same as the failure
-	DocsURL          string            `json:"docs_url"`           // where it documents the error; empty if it does not say
-	RateLimitHeaders map[string]string `json:"rate_limit_headers"` // those of the reply, with lower-case names
+	Code             string            `json:"code"`               // for instance "parameter_invalid"; may be empty
+	Message          string            `json:"message"`            // empty if there is none, or if it equals Error.Message
+	DocsURL          string            `json:"docs_url"`           // documentation of the error; empty if there is none
+	RateLimitHeaders map[string]string `json:"rate_limit_headers"` // of the response, with lower-case names
 }
 
-// Error is the reason, or else the code, the message and the request id.
+// Error returns the reason (or else the code), the message and the request id.
 func (e *Error) Error() string {
 	text := "embedwire: " + e.name() + ": " + e.Message
 	if e.RequestID != "" {
@@ -84,12 +84,12 @@ func (e *Error) Error() string {
 	return text
 }
 
-// GoString leaves out the message, which may quote the upstream and so the caller.
+// GoString returns the kind, reason and request id without the message, which may quote the caller's content.
 func (e *Error) GoString() string {
 	return fmt.Sprintf("embedwire.Error(%s, %s, request id %s)", e.Kind, e.name(), e.RequestID)
 }
 
-// Is compares with a [Kind], with context.DeadlineExceeded and with context.Canceled.
+// Is reports whether the error matches a [Kind], context.DeadlineExceeded or context.Canceled.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrRequest:
@@ -102,10 +102,10 @@ func (e *Error) Is(target error) bool {
 	return target == e.Kind
 }
 
-// Unwrap is the error of a file that could not be read, in the results of [Client.Map]; else nil.
+// Unwrap returns the error of an unreadable file in the results of [Client.Map], else nil.
 func (e *Error) Unwrap() error { return e.cause }
 
-// GRPCStatus makes status.Code and status.FromError work, with all details that were received.
+// GRPCStatus returns the gRPC status with all received details, for status.Code and status.FromError.
 func (e *Error) GRPCStatus() *status.Status {
 	if e.said == nil {
 		return status.New(e.Code, e.Message)

@@ -22,9 +22,9 @@ import (
 const detailsKey = "grpc-status-details-bin"
 
 var (
-	groups = []Kind{ErrRequest, ErrRefused, ErrUpstream, ErrGateway} // by the hundreds of a reason's number
+	groups = []Kind{ErrRequest, ErrRefused, ErrUpstream, ErrGateway} // by the hundreds digit of the reason
 
-	// The status code gives the kind if the reason is missing, or of a group that this client does not know.
+	// Kinds by status code, for a missing reason or one of an unknown group.
 	byCode = map[codes.Code]Kind{
 		codes.DeadlineExceeded: ErrDeadlineExceeded, codes.Canceled: ErrRequest, codes.InvalidArgument: ErrRequest,
 		codes.NotFound: ErrRequest, codes.Unauthenticated: ErrRequest, codes.PermissionDenied: ErrRequest,
@@ -45,8 +45,8 @@ func kindOf(reason pb.ErrorReason, code codes.Code) Kind {
 	return ErrGateway
 }
 
-// explain is the error of a call that ended: that the client was closed, that of a file that could not be read, or what
-// the server or gRPC said.
+// explain returns the error of a failed call: ErrClosed, the error of an unreadable file, or the failure that the
+// server or gRPC reported.
 func (c *Client) explain(ctx context.Context, err error, requestID string) error {
 	if c.connections.isClosed() {
 		return ErrClosed
@@ -58,7 +58,7 @@ func (c *Client) explain(ctx context.Context, err error, requestID string) error
 	return fromStatus(status.Convert(err), requestID)
 }
 
-// fromStatus is the failure that the server reports. Without one, gRPC or an intermediary ended the call.
+// fromStatus returns the failure that the server reported. Without one, gRPC or an intermediary ended the call.
 func fromStatus(said *status.Status, requestID string) *Error {
 	if failure := failureOf(said); failure != nil {
 		found := fromFailure(failure, requestID)
@@ -72,8 +72,8 @@ func fromStatus(said *status.Status, requestID string) *Error {
 	return found
 }
 
-// restored is the error of a call with the code of the failure in its details, which a proxy may have changed. For two
-// codes grpc drops the details, and prints them into the message.
+// restored returns the error of a call with its details and the code of the failure in them. A proxy may change the
+// code; for two codes grpc drops the details and prints them into the message.
 func restored(err error, trailer metadata.MD) error {
 	if err == nil || err == io.EOF {
 		return err
@@ -91,7 +91,7 @@ func restored(err error, trailer metadata.MD) error {
 	return status.FromProto(said).Err()
 }
 
-// failureOf is the contract's failure among the details of a status; nil if there is none.
+// failureOf returns the Failure message among the details of a status; nil if there is none.
 func failureOf(said *status.Status) *pb.Failure {
 	for _, detail := range said.Details() {
 		if failure, ok := detail.(*pb.Failure); ok {
@@ -101,12 +101,12 @@ func failureOf(said *status.Status) *pb.Failure {
 	return nil
 }
 
-// failed is a failure that this client found.
+// failed returns a failure that this client detected.
 func failed(code codes.Code, reason pb.ErrorReason, message, requestID string) *Error {
 	return fromFailure(&pb.Failure{Code: int32(code), Reason: reason, Message: message}, requestID)
 }
 
-// broken is the failure of a server that does not keep the contract.
+// broken returns the failure for a response that violates the contract.
 func broken(requestID, message string) *Error {
 	return failed(codes.Internal, pb.ErrorReason_ERROR_REASON_INTERNAL, message, requestID)
 }
@@ -117,7 +117,7 @@ func fromFailure(message *pb.Failure, requestID string) *Error {
 		RetryDelay: duration(message.RetryDelay), Cause: message.Cause, Attempts: int(message.Attempts),
 		RequestID: requestID,
 	}
-	found.said, _ = status.New(found.Code, found.Message).WithDetails(message) // an error only where the code is OK
+	found.said, _ = status.New(found.Code, found.Message).WithDetails(message) // fails only if the code is OK
 	if message.Reason != pb.ErrorReason_ERROR_REASON_UNSPECIFIED {
 		found.Reason = nameOf(message.Reason)
 	}
@@ -136,12 +136,12 @@ func fromFailure(message *pb.Failure, requestID string) *Error {
 	return found
 }
 
-// nameOf is a reason as it is in errors; the number of one that is newer than this client.
+// nameOf returns the name of a reason in errors, or its number if this client does not know it.
 func nameOf(reason pb.ErrorReason) string {
 	return strings.TrimPrefix(reason.String(), "ERROR_REASON_")
 }
 
-// duration is nil for one that is not set.
+// duration converts a duration; nil if it is not set.
 func duration(message *durationpb.Duration) *time.Duration {
 	if message == nil {
 		return nil

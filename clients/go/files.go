@@ -11,27 +11,27 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// A file is what there is to read of an image or an audio.
+// A file is the file of an image or an audio.
 type file struct {
 	source    Source
 	name      string
 	mediaType string
-	canRewind bool  // whether a reader can be read again; see mark
-	start     int64 // where it begins then
+	canRewind bool  // whether the reader can be rewound; see mark
+	start     int64 // position of the reader to rewind to
 }
 
 var errGrown = errors.New("the file has grown while it was read")
 
-// mark remembers where a reader begins, if it can be moved back there.
+// mark stores the position of a reader, if it supports seeking.
 func (f *file) mark() {
 	if seeker, ok := f.source.reader.(io.Seeker); ok {
 		var err error
 		f.start, err = seeker.Seek(0, io.SeekCurrent)
-		f.canRewind = err == nil // a pipe is an *os.File, too
+		f.canRewind = err == nil // it fails for a pipe, which is an *os.File too
 	}
 }
 
-// rewind moves a reader back to where mark found it.
+// rewind moves a reader to the position that mark stored, and reports whether that succeeded.
 func (f *file) rewind() bool {
 	if !f.canRewind {
 		return false
@@ -40,8 +40,8 @@ func (f *file) rewind() bool {
 	return err == nil
 }
 
-// locate is the source of the file for the contract, with the bytes themselves if there is room for them, and how many
-// bytes of that room it takes. It is nil for no file, as texts have it, and for one without a source.
+// locate returns the source of the file as a message, with its bytes if they fit into room, and how many bytes of room
+// it uses. The source is nil if there is no file (a text), and if the file has no source.
 func (f *file) locate(room int64) (_ *pb.MediaSource, taken int64, _ error) {
 	switch {
 	case f == nil || f.source.kind == noSource || f.source.kind == readerSource && f.source.reader == nil:
@@ -65,7 +65,7 @@ func (f *file) locate(room int64) (_ *pb.MediaSource, taken int64, _ error) {
 	return &pb.MediaSource{Source: &pb.MediaSource_File{File: source}}, size, err
 }
 
-// size is how many bytes there are; -1 where that cannot be known before they are read.
+// size returns the number of bytes, or -1 if it is unknown before they are read.
 func (f *file) size() (int64, error) {
 	switch f.source.kind {
 	case dataSource:
@@ -95,7 +95,7 @@ func (f *file) open() (io.ReadCloser, error) {
 	return io.NopCloser(f.source.reader), nil
 }
 
-// whole is all of a content of this size.
+// whole reads a file of this size into memory.
 func (f *file) whole(size int64) ([]byte, error) {
 	if f.source.kind == dataSource {
 		return f.source.data, nil
@@ -112,8 +112,8 @@ func (f *file) whole(size int64) ([]byte, error) {
 	return data, err
 }
 
-// fill reads until the chunk is full or there is an error, which is io.EOF at the end. Unlike io.ReadFull it does not
-// take a reader's own io.ErrUnexpectedEOF, say of a broken download, for an end.
+// fill reads until the chunk is full or an error occurs; it returns io.EOF at the end. Unlike with io.ReadFull, an
+// io.ErrUnexpectedEOF of the reader, for instance of a broken download, is not taken for the end.
 func fill(reader io.Reader, chunk []byte) (filled int, err error) {
 	for filled < len(chunk) && err == nil {
 		var count int

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// How long a group that is not full waits for further inputs.
+// Maximum wait of a group that is not full for further inputs.
 const groupPatience = 50 * time.Millisecond
 
 // An item is an input of a run.
@@ -13,15 +13,15 @@ type item struct {
 	position int // in the iterator, from 0
 	input    Input
 	file     *file     // nil for a text
-	isUpload bool      // whether it is a call of its own
-	bytes    int64     // of its content in the request
-	most     int       // the most inputs of a call that has this one
+	isUpload bool      // whether it is sent in a separate call
+	bytes    int64     // size of its content in the request
+	most     int       // maximum number of inputs of its call
 	due      time.Time // when a group that begins with it is sent even if it is not full
 	deadline time.Time // of counted waits; zero before the first call
 
-	// What follows belongs to the call that has it.
-	isEnded bool   // whether its embedding was handed out
-	failure *Error // of the last call, with which it ends if it cannot be sent again
+	// Only the current call of the input uses the following fields.
+	isEnded bool   // whether its embedding was yielded
+	failure *Error // of the last call; the input ends with it if it cannot be sent again
 }
 
 func newItem(position int, input Input, most int) *item {
@@ -31,7 +31,7 @@ func newItem(position int, input Input, most int) *item {
 	}
 }
 
-// examine finds out how a file is sent. What cannot be read now fails when it is encoded.
+// examine decides how a file is sent. A file that cannot be read fails when it is encoded.
 func (i *item) examine() {
 	if i.file == nil || i.file.source.kind == noSource || i.file.source.kind == urlSource {
 		return
@@ -47,9 +47,9 @@ func (i *item) key() string { return i.input.message(nil).Key }
 
 // A queue holds the inputs that wait to be sent.
 type queue struct {
-	open    []*item // to be sent several in a call
-	uploads []*item // each to be sent in a call of its own, which delays no other group
-	// That of no input is earlier; zero if none has one. Kept, since there may be very many inputs.
+	open    []*item // to be sent in groups
+	uploads []*item // to be sent in separate calls, which delay no group
+	// A lower bound of the deadlines of all inputs; zero if no input has one. Cached, since the queue may be long.
 	deadline time.Time
 }
 
@@ -61,7 +61,7 @@ func (q *queue) add(found *item) {
 	}
 }
 
-// putBack makes inputs that were sent the next ones.
+// putBack puts inputs that were sent to the front.
 func (q *queue) putBack(items []*item) {
 	if len(items) == 0 {
 		return
@@ -78,7 +78,7 @@ func (q *queue) putBack(items []*item) {
 
 func (q *queue) isEmpty() bool { return len(q.open)+len(q.uploads) == 0 }
 
-// take removes the inputs of the next call; nil if none is to be sent yet.
+// take removes and returns the inputs of the next call; nil if nothing is ready to be sent.
 func (q *queue) take(now time.Time, isRead bool) (items []*item) {
 	count, isFull := q.group()
 	isReady := count > 0 && (isFull || isRead || !now.Before(q.open[0].due))
@@ -93,7 +93,7 @@ func (q *queue) take(now time.Time, isRead bool) (items []*item) {
 	return items
 }
 
-// group counts the inputs of the next group, and tells whether no further one can join it.
+// group counts the inputs of the next group, and reports whether the group is full.
 func (q *queue) group() (count int, isFull bool) {
 	most, bytes := mostInputsPerCall, int64(0)
 	for _, item := range q.open {
@@ -106,7 +106,7 @@ func (q *queue) group() (count int, isFull bool) {
 	return count, count >= most
 }
 
-// due is when the next group is sent even if it is not full.
+// due returns when the next group is sent even if it is not full.
 func (q *queue) due() time.Time {
 	if len(q.open) == 0 {
 		return time.Time{}
@@ -114,7 +114,7 @@ func (q *queue) due() time.Time {
 	return q.open[0].due
 }
 
-// removeLate removes and returns the inputs whose deadline is not after this time.
+// removeLate removes and returns the inputs whose deadline has passed at this time.
 func (q *queue) removeLate(at time.Time) (removed []*item) {
 	if q.deadline.IsZero() || q.deadline.After(at) {
 		return nil
@@ -132,7 +132,7 @@ func (q *queue) removeLate(at time.Time) (removed []*item) {
 	return removed
 }
 
-// expect takes note of the deadline of an input, if it has one.
+// expect records the deadline of an input, if it has one.
 func (q *queue) expect(item *item) {
 	if !item.deadline.IsZero() && (q.deadline.IsZero() || item.deadline.Before(q.deadline)) {
 		q.deadline = item.deadline

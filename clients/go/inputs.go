@@ -10,54 +10,54 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// An Input is one thing to embed: a [Text], an [Image] or an [Audio]. What they hold is never printed.
+// An Input is a [Text], an [Image] or an [Audio] to embed. Formatting verbs never print its content.
 type Input interface {
-	// message is the input with its file, if it has one, at the given source.
+	// message encodes the input, with the given source if it has a file.
 	message(*pb.MediaSource) *pb.Input
-	// file is nil for a text.
+	// file returns nil for a text.
 	file() *file
 }
 
-// Truncate says which end of a too long text is cut off.
+// Truncate is the end of a too long text that is cut off.
 type Truncate string
 
 const (
-	TruncateDefault Truncate = ""      // leave it to the upstream, which cuts the end
-	TruncateNone    Truncate = "none"  // cut nothing: a too long text fails
+	TruncateDefault Truncate = ""      // use the upstream's default, which cuts the end
+	TruncateNone    Truncate = "none"  // cut nothing; a too long text fails
 	TruncateStart   Truncate = "start" // cut the start, keep the end
 	TruncateEnd     Truncate = "end"   // cut the end, keep the start
 )
 
 var truncates = []Truncate{TruncateDefault, TruncateNone, TruncateStart, TruncateEnd} // by the numbers of the contract
 
-// A Text gives one segment.
+// A Text is a text to embed. It yields one segment.
 type Text struct {
-	Value    string   // not empty, at most 64 KiB of UTF-8 unless the server says otherwise
-	Key      string   // at most 256 bytes of UTF-8; it comes back with every event of this input
-	Truncate Truncate // what to do if it is too long; TextSupport.Truncates lists what a model can
+	Value    string   // not empty; at most 64 KiB of UTF-8 unless the server is configured otherwise
+	Key      string   // at most 256 bytes of UTF-8; returned with each event of this input
+	Truncate Truncate // end to cut off if it is too long; TextSupport.Truncates lists the values that a model accepts
 }
 
-// An Image gives one segment. Which formats a model takes, [Model] says.
+// An Image is an image to embed. It yields one segment. [ImageSupport] lists the formats that a model accepts.
 type Image struct {
-	Source    Source // where its bytes are
-	Key       string // at most 256 bytes of UTF-8; it comes back with every event of this input
-	FileName  string // comes back as metadata; by default that of the path or file
-	MediaType string // for instance "image/png"; by default what the name suggests
+	Source    Source // source of the bytes
+	Key       string // at most 256 bytes of UTF-8; returned with each event of this input
+	FileName  string // returned as metadata; by default the name of the path or file
+	MediaType string // for instance "image/png"; by default derived from the file name
 }
 
-// An Audio gives segments over time. Which formats a model takes, [Model] says.
+// An Audio is an audio file to embed. It yields segments over time. [AudioSupport] lists the formats that a model
+// accepts.
 type Audio struct {
-	Source    Source // where its bytes are
-	Key       string // at most 256 bytes of UTF-8; it comes back with every event of this input
-	FileName  string // comes back as metadata; by default that of the path or file
-	MediaType string // for instance "audio/mpeg"; by default what the name suggests
+	Source    Source // source of the bytes
+	Key       string // at most 256 bytes of UTF-8; returned with each event of this input
+	FileName  string // returned as metadata; by default the name of the path or file
+	MediaType string // for instance "audio/mpeg"; by default derived from the file name
 
-	// Where to start, in seconds from the beginning of the file. Offsets in the answer count from the beginning of
-	// the file all the same.
+	// Start in seconds from the beginning of the file. Offsets of segments also count from the beginning of the file.
 	StartOffsetSec float64
 }
 
-// A Source says where the bytes of a file are: [URL], [Path], [Data] or [Reader].
+// A Source is the source of the bytes of a file: [URL], [Path], [Data] or [Reader].
 type Source struct {
 	kind   sourceKind
 	text   string
@@ -75,30 +75,30 @@ const (
 	readerSource
 )
 
-// URL is a file at an absolute http or https URL, which the upstream fetches.
+// URL returns the source of a file at an absolute http or https URL. The upstream fetches it.
 func URL(url string) Source { return Source{kind: urlSource, text: url} }
 
-// Path is a local file. It is opened when its turn comes to be sent. Nothing can end the opening of a named pipe before
-// another process opens it to write, so that a call that is left before keeps a thread until then.
+// Path returns the source of a local file, which is opened immediately before it is sent. Opening a named pipe cannot
+// be cancelled until another process opens it for writing, so a call that ends before keeps a thread until then.
 func Path(path string) Source { return Source{kind: pathSource, text: path} }
 
-// Data is the bytes of a file themselves.
+// Data returns a source with the bytes of a file.
 func Data(data []byte) Source { return Source{kind: dataSource, data: data} }
 
-// Reader is a file that is read to its end while it is uploaded. It is not closed. A Read that is under way
-// when the call ends before it is not waited for.
+// Reader returns the source of a file that is read to its end while it is uploaded. The client does not close it. When
+// a call ends early, the client does not wait for a Read that is still running.
 func Reader(reader io.Reader) Source { return Source{kind: readerSource, reader: reader} }
 
-// Format shows no content, whatever the verb.
+// Format prints no content, for every verb.
 func (Text) Format(state fmt.State, _ rune) { io.WriteString(state, "embedwire.Text{...}") }
 
-// Format shows no content, whatever the verb.
+// Format prints no content, for every verb.
 func (Image) Format(state fmt.State, _ rune) { io.WriteString(state, "embedwire.Image{...}") }
 
-// Format shows no content, whatever the verb.
+// Format prints no content, for every verb.
 func (Audio) Format(state fmt.State, _ rune) { io.WriteString(state, "embedwire.Audio{...}") }
 
-// Format shows no content, whatever the verb.
+// Format prints no content, for every verb.
 func (Source) Format(state fmt.State, _ rune) { io.WriteString(state, "embedwire.Source{...}") }
 
 func (Text) file() *file    { return nil }
@@ -122,7 +122,8 @@ func (a Audio) message(source *pb.MediaSource) *pb.Input {
 	return &pb.Input{Key: a.Key, Modality: &pb.Input_Audio{Audio: audio}}
 }
 
-// The types that models take, by the usual ends of names: those of package mime depend on the machine.
+// The media types that models accept, by file extension. Package mime is not used, since its types depend on the
+// machine.
 var mediaTypes = map[string]string{
 	".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
 	".flac": "audio/flac", ".mp3": "audio/mpeg", ".wav": "audio/wav",
@@ -148,5 +149,5 @@ func (s Source) name() string {
 	if path == "" {
 		return ""
 	}
-	return strings.ToValidUTF8(filepath.Base(path), "?") // protobuf takes nothing else
+	return strings.ToValidUTF8(filepath.Base(path), "?") // protobuf accepts only UTF-8
 }

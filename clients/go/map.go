@@ -11,7 +11,7 @@ const (
 	mostConcurrentCalls = 1000
 )
 
-// mapping is what the options of a run choose.
+// mapping is the options of a run.
 type mapping struct {
 	callSettings
 	inputsPerCall   int
@@ -20,7 +20,7 @@ type mapping struct {
 	countWaits      bool
 }
 
-// WithInputsPerCall is a [MapOption]: the most inputs of a call, 16 by default, 1 to 256.
+// WithInputsPerCall is a [MapOption] that sets the maximum number of inputs of a call, 1 to 256; the default is 16.
 func WithInputsPerCall(count int) MapOption {
 	return mapOption(func(m *mapping) {
 		if m.inputsPerCall = count; count < 1 || count > mostInputsPerCall {
@@ -29,8 +29,8 @@ func WithInputsPerCall(count int) MapOption {
 	})
 }
 
-// WithConcurrentCalls is a [MapOption]: the most calls that run at a time, 8 by default, 1 to 1000. The run makes fewer
-// while the server has no capacity for more.
+// WithConcurrentCalls is a [MapOption] that sets the maximum number of concurrent calls, 1 to 1000; the default is 8.
+// The run makes fewer concurrent calls while the server is overloaded.
 func WithConcurrentCalls(count int) MapOption {
 	return mapOption(func(m *mapping) {
 		if m.concurrentCalls = count; count < 1 || count > mostConcurrentCalls {
@@ -39,8 +39,8 @@ func WithConcurrentCalls(count int) MapOption {
 	})
 }
 
-// WithRunTimeout is a [MapOption]: the time of the whole run, not counting the pauses that the server asks for;
-// none by default. It ends the run with an [ErrDeadlineExceeded].
+// WithRunTimeout is a [MapOption] that sets the timeout of the whole run; the default is none. Pauses after rejections
+// do not count, unless [WithCountWaits] is given. At its end the run fails with an [ErrDeadlineExceeded].
 func WithRunTimeout(timeout time.Duration) MapOption {
 	return mapOption(func(m *mapping) {
 		if m.runTimeout = timeout; timeout <= 0 {
@@ -49,25 +49,29 @@ func WithRunTimeout(timeout time.Duration) MapOption {
 	})
 }
 
-// WithCountWaits is a [MapOption] that makes deadlines run while inputs wait to be sent again: that of the run, and that
-// of each input, from its first call.
+// WithCountWaits is a [MapOption] that counts the waits after rejections against the deadlines: that of the run, and
+// that of each input, which starts with its first call.
 func WithCountWaits() MapOption { return mapOption(func(m *mapping) { m.countWaits = true }) }
 
-// Map embeds any number of inputs in calls of several, and hands out one embedding for each as it arrives, in any order.
+// Map embeds any number of inputs in concurrent calls of several inputs each, and yields one embedding for each input,
+// in the order of arrival.
 //
-// InputIndex is the position of the input in the iterator, from 0. An input that fails has its failure in [Result.Err].
-// What the server rejects because it has no capacity (OVERLOADED, RATE_LIMITED, DRAINING) is sent again until it is
-// taken, which counts against no deadline; only an input that can be read once, and of which something was read, fails.
-// Every input that was read from the iterator ends as an embedding or a failure, unless the run is ended early.
+// InputIndex is the position of the input in the iterator, from 0. The failure of an input is in [Result.Err]. Inputs
+// that the server rejects (OVERLOADED, RATE_LIMITED, DRAINING) are sent again until the server accepts them; these
+// waits count against no deadline unless [WithCountWaits] is given. An input that can be read only once, and of which
+// something was read, fails instead. Each input that was read from the iterator ends as an embedding or a failure,
+// unless the run ends early.
 //
-// A goroutine ranges over inputs, as far ahead as one round of calls. A panic in it is passed on after the embeddings of
-// the inputs before, without its stack. Files are read in other goroutines, where a panic of a [Reader] ends the process.
-// An error ends the run, and is the last thing that comes: that of an argument, of a nil input, of
-// ctx, [ErrClosed], or an [ErrDeadlineExceeded] of the run. At a deadline, of the run or of ctx, the inputs that were
-// read and have not ended are handed out with that failure before. Leaving the loop ends the run and its calls. A read
-// of a source, or a step of the iterator, that is under way then is not waited for.
+// A goroutine ranges over inputs, at most one round of calls ahead of the loop. A panic in the iterator reaches the
+// loop after the embeddings of the inputs before it, without its stack. Files are read in other goroutines; a panic of
+// a [Reader] there ends the process.
 //
-// Each range over it is one run. Each call has the timeout of [WithTimeout].
+// An error ends the run and is yielded last: an invalid argument, a nil input, the end of ctx, [ErrClosed], or an
+// [ErrDeadlineExceeded] of the run. At the deadline of the run or of ctx, the inputs that were read and have not ended
+// are yielded with that failure first. Leaving the loop ends the run and cancels its calls. The run does not wait for a
+// read of a source or a step of the iterator that still runs.
+//
+// Each range over the iterator is one run. Each call has the timeout of [WithTimeout].
 func (c *Client) Map(
 	ctx context.Context, model string, inputs iter.Seq[Input], options ...MapOption,
 ) iter.Seq2[Embedding, error] {
@@ -94,7 +98,7 @@ func (c *Client) Map(
 	}
 }
 
-// newRun is a run that has not started. Its error is that of an argument.
+// newRun returns a run that has not started. The error is that of an invalid argument.
 func (c *Client) newRun(model string, inputs iter.Seq[Input], options []MapOption) (*run, error) {
 	chosen := mapping{callSettings: c.settings.callSettings, inputsPerCall: 16, concurrentCalls: 8}
 	for _, option := range options {

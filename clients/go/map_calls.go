@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// How long a source that may be read again is waited for until its earlier read is over.
+// Maximum wait for the end of the earlier read of a source that can be read again.
 const sourcePatience = time.Second
 
 // A sending is one call of a run.
@@ -15,18 +15,18 @@ type sending struct {
 	run        *run
 	items      []*item // its inputs
 	began      time.Time
-	isAnswered bool // whether the server has worked on the call, whatever its answer is
+	isAnswered bool // whether the server worked on the call, successfully or not
 	rejections []rejection
-	again      []*item // those of its inputs that are to be sent again
+	again      []*item // inputs to be sent again
 }
 
-// isAnswered reports whether a call ended OK or with a failure that the server reported after it has worked on the call.
+// isAnswered reports whether a call succeeded, or failed after the server worked on it.
 func isAnswered(err error) bool {
 	var failed *Error
 	return err == nil || errors.As(err, &failed) && failed.Reason != "" && failed.Reason != "CANCELLED" && !errors.Is(err, ErrDeadlineExceeded)
 }
 
-// do makes the call. Afterwards each of its inputs has ended, or is in again.
+// do makes the call. Afterwards each input has ended, or is in again.
 func (s *sending) do() {
 	defer func() { s.again = s.open() }()
 	planned, err := s.plan()
@@ -48,7 +48,7 @@ func (s *sending) do() {
 	}
 }
 
-// plan encodes the inputs. Those that cannot be encoded end here. The end of the run does not wait for files.
+// plan encodes the inputs. Invalid inputs end here. The end of the run does not wait for files.
 func (s *sending) plan() (*plan, error) {
 	planned, err := s.run.client.newPlan(s.run.model)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *sending) plan() (*plan, error) {
 	}
 }
 
-// call hands out the embedding of each input with a result.
+// call makes the call and yields the embedding of each input that has a result.
 func (s *sending) call(planned *plan) error {
 	ctx, stop := context.WithDeadline(s.run.ctx, s.deadline(planned))
 	defer stop()
@@ -98,7 +98,7 @@ func (s *sending) call(planned *plan) error {
 	return nil
 }
 
-// deadline is that of the call. With counted waits, all its inputs were first sent at the same time.
+// deadline returns the deadline of the call. With counted waits, all its inputs were first sent at the same time.
 func (s *sending) deadline(planned *plan) time.Time {
 	deadline := time.Now().Add(s.run.client.timeoutOf(planned.request))
 	if !s.run.countWaits {
@@ -129,7 +129,7 @@ func (s *sending) settle(item *item, embedding Embedding) {
 	s.run.finish(item, embedding)
 }
 
-// judge decides what becomes of the inputs without a result, by how the call ended.
+// judge ends the inputs without a result, or leaves them to be sent again, according to the error of the call.
 func (s *sending) judge(err error, requestID string) {
 	var failure *Error
 	var unreadable *fileError
@@ -153,7 +153,7 @@ func (s *sending) judge(err error, requestID string) {
 	}
 }
 
-// isSentAgain tells whether inputs without a result are sent again after this failure of the call, all or some of them.
+// isSentAgain reports whether some or all inputs without a result are sent again after this failure of the call.
 func (s *sending) isSentAgain(failure *Error) bool {
 	switch {
 	case isRejection(failure):
@@ -161,7 +161,7 @@ func (s *sending) isSentAgain(failure *Error) bool {
 		return true
 	case len(s.items) == 1:
 		return false
-	case failure.Reason == rateLimited: // the call is larger than a limit: two halves
+	case failure.Reason == rateLimited: // the call exceeds a limit: split it into halves
 		open := s.open()
 		for _, item := range open {
 			item.most = (len(open) + 1) / 2
@@ -171,7 +171,7 @@ func (s *sending) isSentAgain(failure *Error) bool {
 	return failure.Kind == ErrRequest && s.blame(failure)
 }
 
-// reject notes that inputs are to be sent again.
+// reject records a rejection and the inputs to be sent again.
 func (s *sending) reject(failure *Error, items ...*item) {
 	s.rejections = append(s.rejections, newRejection(failure, time.Now()))
 	for _, item := range items {
@@ -181,7 +181,7 @@ func (s *sending) reject(failure *Error, items ...*item) {
 	}
 }
 
-// open are the inputs that have not ended.
+// open returns the inputs that have not ended.
 func (s *sending) open() (found []*item) {
 	for _, item := range s.items {
 		if !item.isEnded {
@@ -191,8 +191,8 @@ func (s *sending) open() (found []*item) {
 	return found
 }
 
-// isRepeatable tells whether a file can be sent again. One that can be read once only cannot if it was read from; nor
-// can one that the earlier call may still read from, since that read would get a part of what is sent again.
+// isRepeatable reports whether a file can be sent again. A file that can be read only once cannot, if some of it was
+// read. A file that the earlier call may still read cannot, since that read would consume bytes of the second one.
 func (s *sending) isRepeatable(stopped <-chan struct{}, upload *upload) bool {
 	if stopped == nil { // the call failed before it read anything
 		return true

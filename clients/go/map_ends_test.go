@@ -168,7 +168,7 @@ func (s slowSeeker) Seek(int64, int) (int64, error) {
 	return 0, nil
 }
 
-// An input that was read has its failure at the deadline also if its file is being looked at.
+// An input that was read has its failure at the deadline also while its file is being examined.
 func TestMapThatIsLateWithASlowFile(t *testing.T) {
 	client := serve(t, succeed)
 	slow := slowSeeker{nil, make(chan struct{})}
@@ -200,7 +200,7 @@ func TestMapTimeoutAndPauses(t *testing.T) {
 	}
 }
 
-// With counted waits, an input whose wait would outlast its deadline fails at once.
+// With counted waits, an input whose wait would outlast its deadline fails immediately.
 func TestMapCountedWaits(t *testing.T) {
 	client := serve(t, func(*exchange) error { return rejected(overloadedReason, time.Hour) })
 	run := client.Map(t.Context(), "m", texts(2), WithCountWaits(), WithTimeout(time.Minute))

@@ -16,7 +16,7 @@ import (
 
 var inputPath = regexp.MustCompile(`^(?:request\.)?inputs\[(\d+)\]`)
 
-// named is the input of the call that a path begins with, and the rest of the path; nil if it is none.
+// named returns the input of the call that a path begins with, and the rest of the path; nil if there is none.
 func (s *sending) named(path string) (_ *item, rest string) {
 	match := inputPath.FindStringSubmatch(path)
 	if match == nil {
@@ -28,7 +28,7 @@ func (s *sending) named(path string) (_ *item, rest string) {
 	return nil, ""
 }
 
-// renumberedPath has the position of an input in the iterator in place of its index in the call.
+// renumberedPath replaces the index of an input in the call by its position in the iterator.
 func (s *sending) renumberedPath(path string) string {
 	if item, rest := s.named(path); item != nil {
 		return fmt.Sprintf("inputs[%d]%s", item.position, rest)
@@ -36,7 +36,7 @@ func (s *sending) renumberedPath(path string) string {
 	return strings.TrimPrefix(path, "request.")
 }
 
-// renumbered is a failure with the positions of inputs in the iterator.
+// renumbered returns a failure with the positions of inputs in the iterator.
 func (s *sending) renumbered(failure *Error) *Error {
 	message := failureOf(failure.GRPCStatus())
 	if message == nil {
@@ -45,7 +45,7 @@ func (s *sending) renumbered(failure *Error) *Error {
 	return s.withViolations(failure, message, s.renumberedPath(message.Message), message.FieldViolations)
 }
 
-// withViolations is a failure with these in place of its own, renumbered.
+// withViolations returns a failure with this message and these violations, renumbered.
 func (s *sending) withViolations(
 	failure *Error, from *pb.Failure, message string, violations []*pb.FieldViolation,
 ) *Error {
@@ -61,7 +61,7 @@ func (s *sending) withViolations(
 	return found
 }
 
-// blame ends the inputs that the violations of a failed call name, each with its own; the others are not at fault.
+// blame ends the inputs that the violations of a failed call name, each with its own violations. The others are valid.
 func (s *sending) blame(failure *Error) (isAnyNamed bool) {
 	message := failureOf(failure.GRPCStatus())
 	violations := map[*item][]*pb.FieldViolation{}
@@ -77,7 +77,7 @@ func (s *sending) blame(failure *Error) (isAnyNamed bool) {
 	return len(violations) > 0
 }
 
-// unusable is the failure of an input that cannot be encoded, or whose file cannot be read.
+// unusable returns the failure of an input that cannot be encoded, or whose file cannot be read.
 func unusable(item *item, err error) *Error {
 	_, field := sourceOf(item.input.message(nil))
 	description := "cannot be read: " + words(err)
@@ -94,7 +94,7 @@ func unusable(item *item, err error) *Error {
 	return found
 }
 
-// words are those of the operating system, since an error may contain a path or content.
+// words returns the message of the operating system. The error itself may contain a path or content.
 func words(err error) string {
 	var number syscall.Errno
 	switch {

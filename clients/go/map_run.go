@@ -14,12 +14,12 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// How long the end of a run waits for the goroutine that ranges over the inputs, so that it normally is over.
+// Maximum wait, at the end of a run, for the goroutine that ranges over the inputs. It normally ends within this time.
 const iteratorPatience = 100 * time.Millisecond
 
 var errExited = errors.New("embedwire: the iterator of the inputs has ended its goroutine")
 
-// A run is one use of Map. One goroutine reads the inputs, one decides what is sent (loop), and each call has its own.
+// A run is one use of Map. One goroutine reads the inputs, one schedules the calls (loop), and each call has its own.
 type run struct {
 	mapping
 	client *Client // with the options of the run
@@ -27,25 +27,25 @@ type run struct {
 	inputs iter.Seq[Input]
 	ctx    context.Context
 	cancel context.CancelFunc
-	ahead  chan struct{}  // holds one for each input that was read and whose embedding was not taken
-	out    chan Embedding // has room for all those, so that nothing that sends to it waits
+	ahead  chan struct{}  // one for each input that was read and whose embedding was not received by the loop
+	out    chan Embedding // has capacity for all of these, so that senders never block
 
 	arrivals      chan *item           // from the goroutine that reads
-	last          atomic.Pointer[item] // what it read last
-	reading       chan ending          // how that ended
-	isReadingOver chan struct{}        // closed then
-	ended         chan *sending        // calls
+	last          atomic.Pointer[item] // last input that it read
+	reading       chan ending          // end of reading
+	isReadingOver chan struct{}        // closed at the end of reading
+	ended         chan *sending        // calls that have ended
 
-	// What follows belongs to loop; end may be read once out is closed.
+	// Only loop uses the following fields; end may be read after out is closed.
 	queue    queue
 	pace     pacer
-	arrived  int       // how many inputs have
+	arrived  int       // number of inputs that have arrived
 	isRead   bool      // whether all inputs were read
 	deadline time.Time // of the run, without its pauses; zero: none
 	end      ending
 }
 
-// An ending is how the inputs or the run ended: with an error, with a panic of the iterator, or with neither.
+// An ending is the end of the inputs or of the run: an error, a panic of the iterator, or neither.
 type ending struct {
 	err      error
 	panicked any
@@ -60,7 +60,7 @@ func (r *run) start(ctx context.Context) {
 	go r.loop()
 }
 
-// stop ends everything that still runs.
+// stop ends the run and its goroutines.
 func (r *run) stop() {
 	r.cancel()
 	for range r.out { // until loop closes it
@@ -68,7 +68,7 @@ func (r *run) stop() {
 	r.waitForReading()
 }
 
-// waitForReading waits until no input is read any more, unless the iterator or a file is blocked.
+// waitForReading waits for the end of reading, unless the iterator or a file blocks.
 func (r *run) waitForReading() {
 	select {
 	case <-r.isReadingOver:
@@ -76,7 +76,7 @@ func (r *run) waitForReading() {
 	}
 }
 
-// read reads the inputs, and reports how that ended.
+// read reads the inputs and reports the end of reading.
 func (r *run) read() {
 	defer close(r.isReadingOver)
 	end := ending{err: errExited} // runtime.Goexit leaves it
@@ -89,7 +89,7 @@ func (r *run) read() {
 	end.err = r.readInputs()
 }
 
-// readInputs ranges over the inputs, as far as there is room. The end of the context is an error.
+// readInputs ranges over the inputs, as far ahead as allowed. The end of the context is an error.
 func (r *run) readInputs() error {
 	if err := r.waitForRoom(); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (r *run) readInputs() error {
 			return notAnInput(position)
 		}
 		found := newItem(position, input, r.inputsPerCall)
-		r.last.Store(found) // what follows may take its time
+		r.last.Store(found) // before examine, which may block
 		found.examine()
 		select {
 		case r.arrivals <- found:
@@ -126,7 +126,7 @@ func (r *run) waitForRoom() error {
 
 func (r *run) contextError() error { return fromStatus(status.FromContextError(r.ctx.Err()), "") }
 
-// loop sends what may be sent, and waits for what changes that, until the run is over.
+// loop schedules the calls until the run is over: it sends what may be sent, then waits for the next event.
 func (r *run) loop() {
 	defer close(r.out)
 	timer := time.NewTimer(0)
@@ -177,7 +177,7 @@ func (r *run) send(now time.Time) {
 	}
 }
 
-// nextWake is when something may be done without anything else happening before.
+// nextWake returns the next time at which loop has to act if no event arrives before.
 func (r *run) nextWake(now time.Time) time.Time {
 	wake := now.Add(time.Hour)
 	candidates := []time.Time{r.runDeadline()}
@@ -195,7 +195,7 @@ func (r *run) nextWake(now time.Time) time.Time {
 	return wake
 }
 
-// runDeadline is zero if there is none.
+// runDeadline returns the deadline of the run, extended by its pauses; zero if there is none.
 func (r *run) runDeadline() time.Time {
 	if r.deadline.IsZero() || r.countWaits {
 		return r.deadline
@@ -203,7 +203,7 @@ func (r *run) runDeadline() time.Time {
 	return r.deadline.Add(r.pace.paused)
 }
 
-// interruption is why the run ends before its inputs do, if it does.
+// interruption returns the error that ends the run early, if there is one.
 func (r *run) interruption(now time.Time) error {
 	deadline := r.runDeadline()
 	switch {
@@ -217,8 +217,8 @@ func (r *run) interruption(now time.Time) error {
 	return nil
 }
 
-// cutOff ends the calls, and the run with this error unless all inputs have ended meanwhile. At a deadline, those that
-// have not fail with it.
+// cutOff ends the calls, and ends the run with this error unless all inputs have ended. At a deadline, the other inputs
+// fail with it.
 func (r *run) cutOff(err error) {
 	r.cancel()
 	left := slices.Concat(r.queue.open, r.queue.uploads)
@@ -248,7 +248,7 @@ func (r *run) expire(now time.Time) {
 	}
 }
 
-// finish hands out the embedding of an input, once.
+// finish yields the embedding of an input, once.
 func (r *run) finish(item *item, embedding Embedding) {
 	if item.isEnded {
 		return
@@ -261,7 +261,7 @@ func (r *run) finish(item *item, embedding Embedding) {
 	r.out <- embedding
 }
 
-// fail hands out the failure of an input that has no result.
+// fail yields the failure of an input that has no result.
 func (r *run) fail(item *item, failure *Error) {
 	r.finish(item, Embedding{Result: &Result{
 		InputKey: item.key(), Attempts: failure.Attempts, RequestID: failure.RequestID, Err: failure,

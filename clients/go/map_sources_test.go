@@ -19,7 +19,7 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// rejectFirst rejects the first upload after a chunk of it, and hands over the bytes of the next ones.
+// rejectFirst rejects the first upload after a chunk of it, and passes on the bytes of the next ones.
 func rejectFirst(calls *atomic.Int32, received *bytes.Buffer) func(*exchange) error {
 	return func(call *exchange) error {
 		if _, err := call.chunk(); err != nil || calls.Add(1) == 1 {
@@ -148,7 +148,7 @@ type stuck struct {
 }
 
 func (s stuck) message(source *pb.MediaSource) *pb.Input {
-	if s.uses.Add(1) == 2 { // it was looked at before
+	if s.uses.Add(1) == 2 { // the first use was its examination
 		<-s.isFreed
 	}
 	return s.Text.message(source)

@@ -33,7 +33,7 @@ func rejected(reason pb.ErrorReason, delay time.Duration) error {
 
 func succeed(call *exchange) error { return call.succeed() }
 
-// texts are so many inputs.
+// texts yields a number of inputs.
 func texts(count int) iter.Seq[Input] {
 	return slices.Values(slices.Repeat([]Input{Text{Value: "a"}}, count))
 }
@@ -216,7 +216,7 @@ func TestMapBesideALongCall(t *testing.T) {
 	}
 }
 
-// Everything is embedded by a server that has room for two calls, which are not exceeded by much for long.
+// Everything is embedded by a server that has capacity for two calls, which are not exceeded by much for long.
 func TestMapAtAServerThatIsFull(t *testing.T) {
 	var running, rejections atomic.Int32
 	client := serve(t, func(call *exchange) error {

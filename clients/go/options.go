@@ -22,10 +22,10 @@ var (
 	requestIDs = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
 )
 
-// An Option is a choice for a [Client] as a whole, for [NewClient] only. Each [CallOption] is one too.
+// An Option configures a [Client], in [NewClient] only. Each [CallOption] is also an Option.
 type Option interface{ forClient(*settings) }
 
-// A CallOption is a choice for calls: for all of a client ([NewClient]), for some ([Client.With]), or for those of one run
+// A CallOption configures calls: all calls of a client ([NewClient]), some of them ([Client.With]), or those of one run
 // of [Client.Map].
 type CallOption interface {
 	Option
@@ -33,7 +33,7 @@ type CallOption interface {
 	forCall(*callSettings)
 }
 
-// A MapOption is a choice for one run of [Client.Map].
+// A MapOption configures one run of [Client.Map].
 type MapOption interface{ forMap(*mapping) }
 
 type clientOption func(*settings)
@@ -50,7 +50,7 @@ type mapOption func(*mapping)
 
 func (o mapOption) forMap(m *mapping) { o(m) }
 
-// settings are what the options of a client choose.
+// settings are the options of a client.
 type settings struct {
 	callSettings
 	tls             *tls.Config
@@ -63,14 +63,14 @@ type settings struct {
 	passedOn        []grpc.DialOption // to gRPC
 }
 
-// callSettings are what the options of calls choose.
+// callSettings are the options of calls.
 type callSettings struct {
 	timeout    *time.Duration
 	maxRetries *int32
-	requestID  string // empty: a new one for each call
+	requestID  string // empty: a new id for each call
 	encoding   pb.VectorEncoding
 	chunkBytes int
-	err        error // of an option that cannot be used
+	err        error // of an invalid option
 }
 
 func defaults() settings {
@@ -78,8 +78,8 @@ func defaults() settings {
 	return settings{callSettings: calls, retryOnPushback: true, channels: 1, keepaliveTime: time.Minute}
 }
 
-// WithTLS is an [Option] that makes the connection one of TLS: roots, a certificate of this client's own (mutual TLS) and
-// the name that the server must have are those of the config; nil is the roots of the system and the name of the target.
+// WithTLS is an [Option] that connects with TLS. The config contains the root certificates, the client certificate
+// (mutual TLS) and the expected server name. A nil config uses the roots of the system and the name of the target.
 func WithTLS(config *tls.Config) Option {
 	return clientOption(func(s *settings) {
 		if s.tls = config.Clone(); config == nil {
@@ -88,29 +88,29 @@ func WithTLS(config *tls.Config) Option {
 	})
 }
 
-// WithToken is an [Option] that sends the bearer token that the server wants, over TLS or to a loopback address only.
+// WithToken is an [Option] that sends a bearer token with each call, over TLS or to a loopback address only.
 func WithToken(token string) Option { return clientOption(func(s *settings) { s.token = &token }) }
 
-// WithUpstreamAPIKey is an [Option] that sends your own key for the upstream, for servers that take one; without it the
-// server's is used. It travels over TLS or to a loopback address only.
+// WithUpstreamAPIKey is an [Option] that sends your own API key of the upstream, for servers that accept one. Without
+// it the server uses its own key. The key is sent over TLS or to a loopback address only.
 func WithUpstreamAPIKey(key string) Option {
 	return clientOption(func(s *settings) { s.upstreamAPIKey = &key })
 }
 
-// WithWaitForReady is an [Option] that makes calls wait for a server that is not there yet, within their time, rather
-// than fail.
+// WithWaitForReady is an [Option] that makes calls wait for an unreachable server until their deadline, instead of
+// failing immediately.
 func WithWaitForReady() Option { return clientOption(func(s *settings) { s.waitForReady = true }) }
 
-// WithRetryOnPushback is an [Option]: whether a call that the server rejected before it did any work is made once more,
-// as soon as the server asks for and within the time of the call. It is, by default. Nothing else is repeated, nor is an
-// upload. [Client.Map] has its own rule.
+// WithRetryOnPushback is an [Option] that turns the retry of rejected calls on (the default) or off. A call that the
+// server rejected before any work is retried once, after the delay that the server requests and within the deadline.
+// Other failures and uploads are not retried. [Client.Map] sends rejected inputs again by its own rule.
 func WithRetryOnPushback(retry bool) Option {
 	return clientOption(func(s *settings) { s.retryOnPushback = retry })
 }
 
-// WithChannels is an [Option]: the number of connections to the target, 1 by default, 1 to 100. Calls are distributed
-// over them in turn. A connection is served by one worker process of the server, so that a client needs several in order
-// to use several workers.
+// WithChannels is an [Option] that sets the number of connections to each address, 1 to 100; the default is 1. Calls
+// use them in turn (round robin). One worker process of the server serves a connection, so a client needs several
+// connections to use several workers.
 func WithChannels(count int) Option {
 	return clientOption(func(s *settings) {
 		if s.channels = count; count < 1 || count > mostChannels {
@@ -119,9 +119,9 @@ func WithChannels(count int) Option {
 	})
 }
 
-// WithKeepaliveTime is an [Option]: how often a connection is checked by a ping while calls run, so that calls on a dead
-// one end; every 60 s by default, at least 10 s, and 0 for never. An answer may take 20 s. Without calls there are no
-// pings.
+// WithKeepaliveTime is an [Option] that sets the interval of keepalive pings: at least 10 s, 60 s by default, 0 for
+// none. Pings are sent only while calls run. If there is no answer within 20 s, the connection is closed and its calls
+// fail.
 func WithKeepaliveTime(time time.Duration) Option {
 	return clientOption(func(s *settings) {
 		if s.keepaliveTime = time; time != 0 && time < leastKeepaliveTime {
@@ -130,14 +130,14 @@ func WithKeepaliveTime(time time.Duration) Option {
 	})
 }
 
-// WithDialOptions is an [Option] that passes these on to gRPC, after the client's own: interceptors, statistics, dialers.
-// What they do is outside the guarantees of this client.
+// WithDialOptions is an [Option] that passes options to gRPC, after those of the client: interceptors, stats handlers,
+// dialers. Their effects are outside the guarantees of this client.
 func WithDialOptions(options ...grpc.DialOption) Option {
 	return clientOption(func(s *settings) { s.passedOn = append(s.passedOn, options...) })
 }
 
-// WithTimeout is a [CallOption]: the time of each call whose context has no deadline, and of each call of [Client.Map]; by
-// default 60 s, or 600 s with audio.
+// WithTimeout is a [CallOption] that sets the deadline of each call whose context has none, and of each call of
+// [Client.Map]. The default is 60 s, or 600 s if any input is audio.
 func WithTimeout(timeout time.Duration) CallOption {
 	return callOption(func(c *callSettings) {
 		if c.timeout = &timeout; timeout < 0 {
@@ -146,8 +146,8 @@ func WithTimeout(timeout time.Duration) CallOption {
 	})
 }
 
-// WithMaxRetries is a [CallOption]: the most upstream attempts that may follow a failed first one, for each input; 0
-// forbids retries. Without it the server decides. An attempt may be billed.
+// WithMaxRetries is a [CallOption] that sets the maximum number of upstream retries for each input; 0 forbids retries.
+// Without it the server decides. The upstream may bill each attempt.
 func WithMaxRetries(count int) CallOption {
 	return callOption(func(c *callSettings) {
 		most := int32(count)
@@ -157,8 +157,8 @@ func WithMaxRetries(count int) CallOption {
 	})
 }
 
-// WithRequestID is a [CallOption]: an id for the server's log and metadata, of 1 to 64 letters, digits and -_.: only.
-// Without it each call has a new one.
+// WithRequestID is a [CallOption] that sets the request id for the server's log and metadata: 1 to 64 characters out of
+// letters, digits and -_.: only. By default each call has a new id.
 func WithRequestID(id string) CallOption {
 	return callOption(func(c *callSettings) {
 		if c.requestID = id; !requestIDs.MatchString(id) {
@@ -167,13 +167,13 @@ func WithRequestID(id string) CallOption {
 	})
 }
 
-// WithVectorEncoding is a [CallOption]: how vectors travel; what comes back is the same. By default that is
-// VECTOR_ENCODING_FLOAT32_LE, the cheapest.
+// WithVectorEncoding is a [CallOption] that sets the encoding of vectors in responses; the values are the same. The
+// default is VECTOR_ENCODING_FLOAT32_LE, the cheapest.
 func WithVectorEncoding(encoding pb.VectorEncoding) CallOption {
 	return callOption(func(c *callSettings) { c.encoding = encoding })
 }
 
-// WithChunkBytes is a [CallOption]: the size of the chunks in which files are uploaded, 256 KiB by default.
+// WithChunkBytes is a [CallOption] that sets the size of upload chunks in bytes, 1 to 15 MiB; the default is 256 KiB.
 func WithChunkBytes(count int) CallOption {
 	return callOption(func(c *callSettings) {
 		if c.chunkBytes = count; count < 1 || count > mostChunkBytes {
@@ -191,7 +191,7 @@ func (s *settings) check(target string) error {
 			return refusal("%s: must be printable ASCII without spaces, and not empty", name)
 		}
 		if s.tls == nil && !isLocal(target) {
-			return refusal("%s: would travel in plain text; use WithTLS, or a loopback target", name)
+			return refusal("%s: would be sent in plaintext; use WithTLS, or a loopback target", name)
 		}
 	}
 	return cmp.Or(s.err, checkTarget(target))

@@ -10,7 +10,7 @@ import (
 const (
 	firstBackOff   = 100 * time.Millisecond
 	longestBackOff = 5 * time.Second
-	longestHint    = 24 * time.Hour // what a server asks for beyond is a mistake
+	longestHint    = 24 * time.Hour // a longer delay is a mistake of the server
 )
 
 // The reasons for which inputs are sent again, as they are spelled in errors.
@@ -20,14 +20,14 @@ var (
 	draining    = nameOf(pb.ErrorReason_ERROR_REASON_DRAINING)
 )
 
-// A rejection is one by the server, of a call or of one of its inputs.
+// A rejection is the rejection of a call or of one of its inputs by the server.
 type rejection struct {
 	reason string
-	until  time.Time // when the server wants the inputs back; zero if it does not say
+	until  time.Time // when the server asks to try again; zero if it sent no delay
 }
 
-// isRejection tells whether a failure is one after which the same inputs are sent again. A limit that more time does not
-// help is none.
+// isRejection reports whether the same inputs are sent again after a failure. A rate limit without a retry delay is not
+// a rejection: waiting does not help.
 func isRejection(failure *Error) bool {
 	switch failure.Reason {
 	case overloaded, draining:
@@ -44,21 +44,21 @@ func newRejection(failure *Error, now time.Time) rejection {
 	return found
 }
 
-// A pacer decides how many calls of a run are sent at a time, and when (additive increase, multiplicative decrease).
+// A pacer controls the concurrency of a run (additive increase, multiplicative decrease) and its pauses.
 type pacer struct {
-	most     float64       // calls at a time, by the options
-	allowed  float64       // calls at a time that the server is likely to accept
-	running  int           // calls
-	until    time.Time     // nothing is sent before
-	probe    time.Time     // when one call more than run may be sent; zero if that is not planned
-	paused   time.Duration // all pauses together
-	backOff  time.Duration // the last wait without an advice of the server; 0 after a success
-	backedOn time.Time     // when that was chosen
+	most     float64       // maximum number of concurrent calls, by the options
+	allowed  float64       // number of concurrent calls that the server is likely to accept
+	running  int           // number of running calls
+	until    time.Time     // end of the current pause
+	probe    time.Time     // when one call above the limit may be sent; zero: never
+	paused   time.Duration // sum of all pauses
+	backOff  time.Duration // last back-off without a retry delay of the server; 0 after a success
+	backedOn time.Time     // when it was chosen
 }
 
 func (p *pacer) hasPlace() bool { return p.running < int(p.allowed) }
 
-// place is when a call may be sent, if that is known before one ends.
+// place returns when the next call may be sent, if that does not depend on the end of another call.
 func (p *pacer) place() (at time.Time, isKnown bool) {
 	if p.hasPlace() {
 		return p.until, true
@@ -74,10 +74,10 @@ func (p *pacer) maySend(now time.Time) bool {
 	return p.hasPlace() && !now.Before(p.until)
 }
 
-// ended takes note of a call.
+// ended records the end of a call.
 //
-// What is rejected because the server is overloaded can be sent as soon as another call ends, which frees its place
-// there, or after the delay, since that call may be a long one. If none runs, or for the other reasons, everything waits.
+// Inputs that an overloaded server rejected can be sent when another call ends, which frees capacity, or after the
+// retry delay, since that call may be long. If no call runs, or for the other reasons, all sending pauses.
 func (p *pacer) ended(now time.Time, call *sending) {
 	p.running--
 	if len(call.rejections) == 0 {
@@ -107,7 +107,7 @@ func (p *pacer) ended(now time.Time, call *sending) {
 	}
 }
 
-// nextBackOff doubles the last wait, once for all calls that were sent before it was chosen.
+// nextBackOff doubles the back-off, once for all calls that were sent before it was chosen, and adds jitter.
 func (p *pacer) nextBackOff(now, began time.Time) time.Duration {
 	if p.backOff == 0 || began.After(p.backedOn) {
 		p.backOff, p.backedOn = min(max(2*p.backOff, firstBackOff), longestBackOff), now

@@ -8,7 +8,7 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// eventOf decodes an event. It is nil for one that this client does not know; the contract says to ignore it.
+// eventOf decodes an event. It returns nil for an unknown event, which the contract says to ignore.
 func eventOf(message *pb.EmbeddingEvent, requestID string) (Event, error) {
 	switch event := message.GetEvent().(type) {
 	case *pb.EmbeddingEvent_Segment:
@@ -19,11 +19,11 @@ func eventOf(message *pb.EmbeddingEvent, requestID string) (Event, error) {
 	return nil, nil
 }
 
-// segmentOf returns an interface, so that no nil *Segment can look like an event.
+// segmentOf returns an interface, so that a nil *Segment cannot be taken for an event.
 func segmentOf(message *pb.Segment, requestID string) (Event, error) {
 	vector, ok := decode(message.GetVector())
 	if !ok {
-		return nil, broken(requestID, "the server sent a vector in a form that this client cannot read")
+		return nil, broken(requestID, "the server sent a vector in an unknown encoding")
 	}
 	found := &Segment{
 		InputIndex: int(message.InputIndex), InputKey: message.InputKey, SegmentIndex: int(message.SegmentIndex),
@@ -43,7 +43,7 @@ func segmentOf(message *pb.Segment, requestID string) (Event, error) {
 	return found, nil
 }
 
-// decode reads a vector in either form of the contract.
+// decode decodes a vector in either encoding of the contract.
 func decode(message *pb.Vector) (vector []float32, ok bool) {
 	switch form := message.GetForm().(type) {
 	case *pb.Vector_FloatValues:
@@ -79,7 +79,7 @@ func resultOf(message *pb.InputResult, requestID string) *Result {
 	return found
 }
 
-// collect adds an event to the embeddings of its call, and drops the segments of an input that failed.
+// collect adds an event to the embeddings of its call. It discards the segments of an input that failed.
 func collect(collected []Embedding, event Event, requestID string) error {
 	index := event.inputIndex()
 	if index < 0 || index >= len(collected) {
@@ -116,7 +116,7 @@ func modelOf(message *pb.Model) Model {
 	return found
 }
 
-// truncate names also one that this client does not know.
+// truncate returns the name of a value, also of an unknown one.
 func truncate(number pb.Truncate) Truncate {
 	if 0 < number && int(number) < len(truncates) {
 		return truncates[number]

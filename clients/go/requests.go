@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// Above this, files are uploaded in chunks; the contract recommends it.
+	// Files above this size are uploaded in chunks, as the contract recommends.
 	inlineBytes = 1 << 20
-	// The most segments of one message that the server sends.
+	// Maximum number of segments in one message of the server.
 	segmentsPerMessage = 100
 )
 
@@ -20,12 +20,12 @@ type plan struct {
 	request   *pb.CreateEmbeddingRequest
 	requestID string
 	uploads   []*upload
-	room      int64         // the bytes of files that the request can still hold
+	room      int64         // bytes of files that can still be added to the request
 	isUnary   bool          // whether CreateEmbeddingUnary is called
-	stopped   chan struct{} // closed when no file is read any more; nil if the call uploads nothing
+	stopped   chan struct{} // closed when the sender has stopped; nil if the call uploads nothing
 }
 
-// newPlan is a plan without inputs.
+// newPlan returns a plan without inputs.
 func (c *Client) newPlan(model string) (*plan, error) {
 	if c.connections.isClosed() {
 		return nil, ErrClosed
@@ -43,7 +43,7 @@ func (c *Client) newPlan(model string) (*plan, error) {
 	return &plan{request: request, requestID: cmp.Or(c.settings.requestID, newRequestID()), room: inlineBytes}, nil
 }
 
-// plan is the plan of a call with these inputs.
+// plan returns the plan of a call with these inputs.
 func (c *Client) plan(model string, inputs []Input) (*plan, error) {
 	planned, err := c.newPlan(model)
 	if err != nil {
@@ -68,12 +68,12 @@ func notAnInput(index int) error {
 	return refusal("inputs[%d]: must be a Text, an Image or an Audio, got nil", index)
 }
 
-// A fault is that of an input which cannot be encoded: which of its fields, and why.
+// A fault is the error of an input that cannot be encoded: the path of the field within the input, and the cause.
 type fault struct{ field, description string }
 
 func (f *fault) Error() string { return fmt.Sprintf("%s: %s", f.field, f.description) }
 
-// add encodes an input, whose file is nil if it is a text. An error that is no fault is one of the file.
+// add encodes an input. The file is nil if it is a text. An error is a *fault, or that of the file.
 func (p *plan) add(input Input, file *file) error {
 	source, size, err := file.locate(p.room)
 	if err != nil {
@@ -91,10 +91,10 @@ func (p *plan) add(input Input, file *file) error {
 	return nil
 }
 
-// check finds what protobuf could not write, and what is missing.
+// check finds missing fields, and strings that protobuf cannot encode.
 func check(message *pb.Input) error {
 	if message.GetText().GetTruncate() < 0 {
-		return &fault{".text.truncate", "there is no such Truncate"}
+		return &fault{".text.truncate", "unknown Truncate; use one of the constants"}
 	}
 	source, field := sourceOf(message)
 	if field != "" && source == nil {
@@ -111,7 +111,7 @@ func check(message *pb.Input) error {
 	return nil
 }
 
-// sourceOf is the source of an image or an audio, and its path within the input; "" for a text.
+// sourceOf returns the source of an image or an audio, and its path within the input; "" for a text.
 func sourceOf(message *pb.Input) (source *pb.MediaSource, field string) {
 	switch modality := message.Modality.(type) {
 	case *pb.Input_Image:

@@ -11,10 +11,10 @@ type Event interface{ inputIndex() int }
 func (s *Segment) inputIndex() int { return s.InputIndex }
 func (r *Result) inputIndex() int  { return r.InputIndex }
 
-// Modality says what a segment is a part of.
+// Modality is the modality of a segment.
 type Modality string
 
-// The modalities; UnknownModality is one that the server knows and this client does not.
+// The modalities. UnknownModality is one that this version of the client does not know.
 const (
 	TextModality    Modality = "text"
 	ImageModality   Modality = "image"
@@ -22,99 +22,100 @@ const (
 	UnknownModality Modality = "unknown"
 )
 
-// A Segment is one vector of one input. It is provisional: a failed [Result] of the same input voids it.
+// A Segment is one vector of one input. It is provisional: a failed [Result] of the same input invalidates it. Offsets
+// are seconds from the beginning of the file.
 type Segment struct {
-	InputIndex      int       `json:"input_index"`              // which input it belongs to, counted from 0
-	InputKey        string    `json:"input_key"`                // the key of that input
-	SegmentIndex    int       `json:"segment_index"`            // its position among the segments of the input, from 0
-	Modality        Modality  `json:"modality"`                 // what it is a part of
-	Vector          []float32 `json:"vector"`                   // the embedding
-	StartOffsetSec  float64   `json:"start_offset_sec"`         // start of the window in the file; 0 unless audio
-	EndOffsetSec    *float64  `json:"end_offset_sec,omitempty"` // end of the window; nil unless audio, or if it is not known
-	EmbeddingOption string    `json:"embedding_option"`         // what of the audio was embedded, for instance "transcription"
+	InputIndex      int       `json:"input_index"`              // position of its input, from 0
+	InputKey        string    `json:"input_key"`                // key of its input
+	SegmentIndex    int       `json:"segment_index"`            // position among the segments of the input, from 0
+	Modality        Modality  `json:"modality"`                 // modality of its input
+	Vector          []float32 `json:"vector"`                   // embedding, of Result.Dimensions values
+	StartOffsetSec  float64   `json:"start_offset_sec"`         // start of the window; 0 unless audio
+	EndOffsetSec    *float64  `json:"end_offset_sec,omitempty"` // end of the window; nil unless audio, or if unknown
+	EmbeddingOption string    `json:"embedding_option"`         // aspect of the audio, for instance "transcription"
 }
 
-// Format shows neither key nor vector, whatever the verb.
+// Format prints neither key nor vector, for every verb.
 func (s *Segment) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Segment(%d of inputs[%d], %s, %d values)",
 		s.SegmentIndex, s.InputIndex, s.Modality, len(s.Vector))
 }
 
-// A Result is the end of one input, after its last segment. With an error, its segments are void.
+// A Result is the last event of one input, after its last segment. If Err is not nil, the segments are invalid.
 type Result struct {
-	InputIndex       int      `json:"input_index"`                  // which input, counted from 0
-	InputKey         string   `json:"input_key"`                    // the key of that input
-	ModelName        string   `json:"model_name"`                   // the model as the upstream names it; empty if the input failed
+	InputIndex       int      `json:"input_index"`                  // position of the input, from 0
+	InputKey         string   `json:"input_key"`                    // key of the input
+	ModelName        string   `json:"model_name"`                   // name as reported by the upstream; empty if the input failed
 	Dimensions       int      `json:"dimensions"`                   // length of each vector; 0 if the input failed
-	SegmentCount     int      `json:"segment_count"`                // how many segments were sent for this input
-	InputURL         string   `json:"input_url,omitempty"`          // the URL of the media, in the upstream's words
-	InputFilename    string   `json:"input_filename,omitempty"`     // the name of the file, in the upstream's words
-	Truncated        *bool    `json:"truncated,omitempty"`          // whether the input was cut; nil if that is not known
-	MediaDurationSec *float64 `json:"media_duration_sec,omitempty"` // length of the audio; nil if that is not known
-	Attempts         int      `json:"attempts"`                     // how many upstream requests were made
-	Timings          Timings  `json:"timings"`                      // where the time went
-	Upstream         string   `json:"upstream"`                     // "twelvelabs", "sandbox" (vectors are made up) or "custom"
-	RequestID        string   `json:"request_id"`                   // the id of the call in the server's log
-	Err              error    `json:"failure,omitempty"`            // why the input failed, an *Error; nil means success
+	SegmentCount     int      `json:"segment_count"`                // number of segments of this input
+	InputURL         string   `json:"input_url,omitempty"`          // URL of the media, as reported by the upstream
+	InputFilename    string   `json:"input_filename,omitempty"`     // name of the file, as reported by the upstream
+	Truncated        *bool    `json:"truncated,omitempty"`          // whether the input was truncated; nil if unknown
+	MediaDurationSec *float64 `json:"media_duration_sec,omitempty"` // duration of the audio in seconds; nil if unknown
+	Attempts         int      `json:"attempts"`                     // number of upstream requests
+	Timings          Timings  `json:"timings"`                      // time of each phase
+	Upstream         string   `json:"upstream"`                     // "twelvelabs", "sandbox" (synthetic vectors), "custom"
+	RequestID        string   `json:"request_id"`                   // id of the call in the server's log
+	Err              error    `json:"failure,omitempty"`            // failure of the input, an *Error; nil means success
 }
 
-// Format shows neither key nor name, whatever the verb.
+// Format prints neither key nor name, for every verb.
 func (r *Result) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Result(inputs[%d], %d segments, failed: %t)", r.InputIndex, r.SegmentCount, r.Err != nil)
 }
 
-// Timings says where the time of one input went. As JSON they are nanoseconds.
+// Timings are the times that one input spent in each phase. In JSON they are nanoseconds.
 type Timings struct {
-	Queue    time.Duration `json:"queue"`    // waiting for a turn within the server
+	Queue    time.Duration `json:"queue"`    // waiting in the queues of the server
 	Upload   time.Duration `json:"upload"`   // waiting for the bytes of an upload
-	Upstream time.Duration `json:"upstream"` // waiting for the upstream, over all attempts
-	Decode   time.Duration `json:"decode"`   // decoding the upstream's reply
+	Upstream time.Duration `json:"upstream"` // waiting for the upstream, all attempts together
+	Decode   time.Duration `json:"decode"`   // decoding the upstream's response
 }
 
-// An Embedding is everything of one input.
+// An Embedding is the result and the segments of one input.
 type Embedding struct {
-	Result   *Result    `json:"result"`   // how it ended
-	Segments []*Segment `json:"segments"` // its segments in their order; none if the input failed
+	Result   *Result    `json:"result"`   // result of the input
+	Segments []*Segment `json:"segments"` // segments in order; none if the input failed
 }
 
-// Vector is the only vector, as texts and images have it. The failure of the input is the error; so is it that there
-// are several segments, as audio has them.
+// Vector returns the vector of an input with one segment, such as a text or an image. The error is the failure of the
+// input, or states that there are several segments, as audio has them.
 func (e *Embedding) Vector() ([]float32, error) {
 	if e.Result.Err != nil {
 		return nil, e.Result.Err
 	}
 	if len(e.Segments) != 1 {
-		return nil, fmt.Errorf("embedwire: there are %d segments; take them from Segments", len(e.Segments))
+		return nil, fmt.Errorf("embedwire: the input has %d segments; use Segments", len(e.Segments))
 	}
 	return e.Segments[0].Vector, nil
 }
 
-// A Model is what one model accepts and returns.
+// A Model describes the inputs and outputs of one model.
 type Model struct {
-	Name       string        // the name to put into a request
-	Aliases    []string      // other spellings that mean the same model
-	Dimensions int           // length of every vector; those of different models are not comparable
-	Text       *TextSupport  // nil if it takes none
-	Image      *ImageSupport // nil if it takes none
-	Audio      *AudioSupport // nil if it takes none
+	Name       string        // name for requests
+	Aliases    []string      // other accepted names
+	Dimensions int           // length of each vector; vectors of different models are not comparable
+	Text       *TextSupport  // nil if the model accepts no text
+	Image      *ImageSupport // nil if the model accepts no images
+	Audio      *AudioSupport // nil if the model accepts no audio
 }
 
-// TextSupport is the text that a model accepts.
+// TextSupport describes the texts that a model accepts.
 type TextSupport struct {
-	MaxTokens int        // for information: the upstream's tokenizer is not public
-	Truncates []Truncate // those that the model can honour
-	MaxBytes  int64      // longest text in bytes of UTF-8 that the server accepts
+	MaxTokens int        // maximum length in tokens, for information: the upstream's tokenizer is not public
+	Truncates []Truncate // supported values of Text.Truncate
+	MaxBytes  int64      // maximum length in bytes of UTF-8 that the server accepts
 }
 
-// ImageSupport is the images that a model accepts.
+// ImageSupport describes the images that a model accepts.
 type ImageSupport struct {
 	MediaTypes []string // for instance "image/png"
-	MaxBytes   int64    // largest file in bytes
-	MinSidePx  int      // least width and height in pixels
+	MaxBytes   int64    // maximum file size in bytes
+	MinSidePx  int      // minimum width and height in pixels
 }
 
-// AudioSupport is the audio that a model accepts.
+// AudioSupport describes the audio files that a model accepts.
 type AudioSupport struct {
 	MediaTypes []string // for instance "audio/mpeg"
-	MaxBytes   int64    // largest file in bytes
+	MaxBytes   int64    // maximum file size in bytes
 }

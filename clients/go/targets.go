@@ -10,20 +10,20 @@ import (
 
 func checkTarget(target string) error {
 	if target == "" || strings.ContainsAny(target, " \t\r\n") {
-		return refusal("target: must be HOST:PORT, or another gRPC name, without spaces")
+		return refusal("target: must be HOST:PORT, or another gRPC target, without spaces")
 	}
 	if strings.HasPrefix(target, "http://") || strings.HasPrefix(target, "https://") {
-		return refusal("target: must be HOST:PORT without http://; TLS is chosen by WithTLS")
+		return refusal("target: must be HOST:PORT without http://; use WithTLS for TLS")
 	}
 	if port, err := strconv.Atoi(target[strings.LastIndex(target, ":")+1:]); err == nil && port > 65535 {
-		return refusal("target: there is no port %d", port)
+		return refusal("target: port must be at most 65535, got %d", port)
 	}
 	return nil
 }
 
-// isLocal tells whether what is sent there stays on this machine, so that credentials may go there in plain text and no
-// proxy is used. What is not certain counts as remote; names other than localhost do not count. The cases are those of
-// clients/loopback.json in the repository.
+// isLocal reports whether a target is a loopback address or a Unix socket. Credentials may then be sent in plaintext,
+// and no proxy is used. Uncertain targets count as remote, as do names other than localhost. The test cases are in
+// clients/loopback.json of the repository.
 func isLocal(target string) bool {
 	addresses := []string{target}
 	if parsed, err := url.Parse(target); err == nil { // as grpc reads it
@@ -33,7 +33,7 @@ func isLocal(target string) bool {
 			return true
 		case "dns":
 			addresses = []string{endpoint}
-			if parsed.Host != "" { // a name server of the caller's choice, which decides what a name means
+			if parsed.Host != "" { // a DNS server of the caller's choice may resolve the name to any address
 				return false
 			}
 		case "ipv4", "ipv6":
@@ -48,7 +48,7 @@ func isLocal(target string) bool {
 	return true
 }
 
-// isLoopback reads HOST or HOST:PORT.
+// isLoopback reports whether HOST or HOST:PORT is a loopback address.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -8,16 +8,16 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// What grpc can send. It would fail the call with anything else.
+// The keys and values that grpc can send. It would fail the call for any other.
 var (
 	metadataKeys   = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 	metadataValues = regexp.MustCompile(`^[\x20-\x7e]*$`)
 )
 
-// traceHeader is the metadata of a call, as OpenTelemetry's propagators write it.
+// traceHeader adapts the metadata of a call to the propagators of OpenTelemetry.
 type traceHeader struct{ metadata.MD }
 
-// Get is the first value of a key.
+// Get returns the first value of a key.
 func (h traceHeader) Get(key string) string {
 	for _, value := range h.MD.Get(key) {
 		return value
@@ -32,7 +32,7 @@ func (h traceHeader) Set(key, value string) {
 	}
 }
 
-// Keys are all keys.
+// Keys returns all keys.
 func (h traceHeader) Keys() (keys []string) {
 	for key := range h.MD {
 		keys = append(keys, key)
@@ -40,8 +40,8 @@ func (h traceHeader) Keys() (keys []string) {
 	return keys
 }
 
-// injectTrace adds the trace of ctx, for instance traceparent, if the process has a propagator of OpenTelemetry. One
-// that fails does not fail the call.
+// injectTrace adds the trace context of ctx, for instance traceparent, if the process has set a propagator of
+// OpenTelemetry. A failing propagator does not fail the call.
 func injectTrace(ctx context.Context, header metadata.MD) {
 	defer func() { recover() }()
 	otel.GetTextMapPropagator().Inject(ctx, traceHeader{header})

@@ -11,19 +11,19 @@ import (
 
 const (
 	defaultChunkBytes = 256 << 10
-	// A message has at most 16 MiB; this leaves room for everything else in it.
+	// A message has at most 16 MiB; the rest is for its other fields.
 	mostChunkBytes = 16<<20 - 1<<20
 )
 
 type upload struct {
 	index      int
 	file       *file
-	isSized    bool // whether its size was known, as that of a regular file and of bytes
-	isBegun    bool // whether some of it may have been read; the sender's, until it has stopped
+	isSized    bool // whether its size is known, as for a regular file and for bytes
+	isBegun    bool // whether some of it may have been read; only the sender uses it, until it has stopped
 	isAnswered atomic.Bool
 }
 
-// answered makes the rest of a file not be sent: its input has a result, so it would be discarded.
+// answered stops the upload of a file whose input has a result: the server would discard the rest.
 func (p *plan) answered(index int) {
 	for _, upload := range p.uploads {
 		if upload.index == index {
@@ -32,7 +32,7 @@ func (p *plan) answered(index int) {
 	}
 }
 
-// upload starts a call with uploads, whose files are sent while its answers are received.
+// upload starts a call with uploads. Files are sent while responses are received.
 func (c *Client) upload(ctx context.Context, planned *plan, cancel context.CancelCauseFunc) (receiver, error) {
 	stream, err := c.stub.CreateEmbeddingFromUpload(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func (c *Client) upload(ctx context.Context, planned *plan, cancel context.Cance
 		defer close(planned.stopped)
 		var unreadable *fileError
 		if err := planned.send(ctx, stream, c.settings.chunkBytes); errors.As(err, &unreadable) {
-			cancel(unreadable) // every other error comes out of Recv too
+			cancel(unreadable) // Recv returns every other error too
 		}
 	}()
 	return func() ([]*pb.EmbeddingEvent, error) {
@@ -52,7 +52,7 @@ func (c *Client) upload(ctx context.Context, planned *plan, cancel context.Cance
 	}, nil
 }
 
-// A fileError is the cause by which a call ends that cannot read a file.
+// A fileError is the cancellation cause of a call that cannot read a file.
 type fileError struct {
 	error
 	index int // of its input in the call

@@ -17,6 +17,9 @@ from tests.docs.stage import Stage, copy_checkout, staged
 
 BLOCKS = owned(blocks(), RUNNER)
 PAGES = sorted({block.page for block in BLOCKS})
+CREATES_ENVIRONMENT = " -m venv "
+# README's installation, for pages that install a package into an environment that exists.
+INSTALLATION = next(block for block in BLOCKS if block.page == "README.md" and CREATES_ENVIRONMENT in block.text)
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +39,16 @@ def environments() -> dict[str, Path]:
 async def test_page(page: str, checkout: Path, environments: dict[str, Path], tmp_path: Path) -> None:
     """Each block of the page does what the page shows, in a shell that keeps its state from block to block."""
     found = [block for block in BLOCKS if block.page == page]
+    text = "".join(block.text for block in found)
+    if "pip install" in text and CREATES_ENVIRONMENT not in text:
+        found.insert(0, INSTALLATION)
     folder = shutil.copytree(checkout, tmp_path / "embedwire")
     async with (
-        staged(page, "".join(block.text for block in found), folder) as stage,
+        staged(page, text, folder) as stage,
         Shell.running(folder, tmp_path, stage.variables) as shell,
     ):
         for number, block in enumerate(found):
-            if " -m venv " in block.text and await _reused(shell, block, environments, folder):
+            if CREATES_ENVIRONMENT in block.text and await _reused(shell, block, environments, folder):
                 continue
             for command in _commands(block, stage, tmp_path / f"program-{number}.py"):
                 await _check(shell, stage, block, command)

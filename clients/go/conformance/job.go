@@ -59,7 +59,7 @@ type input struct {
 	Path           *string
 	Data           []byte
 	Stream         *string
-	fields         map[string]json.RawMessage // to tell empty data from none
+	fields         map[string]json.RawMessage // distinguishes empty data from missing data
 }
 
 func (i *input) UnmarshalJSON(data []byte) error {

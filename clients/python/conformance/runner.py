@@ -141,7 +141,7 @@ def an_input(spec: Json) -> Input:
 
 
 def pieces(path: str) -> Iterator[bytes]:
-    """A file as something that tells neither its size nor its name."""
+    """Yield a file as chunks, without its size and name."""
     with Path(path).open("rb") as file:
         while piece := file.read(100_000):
             yield piece

@@ -1,7 +1,7 @@
 /**
- * Packs the package, looks at what is in it, and follows the README in projects of their own: each example as an ES
- * module and as CommonJS, compiled as `tsc --init` says, and run by each version of Node.js; and the types with the
- * oldest TypeScript. The argument is the target of a server on the embedded sandbox; the README's is its default.
+ * Packs the package, checks its content, and follows the README in new projects: each example as an ES module and as
+ * CommonJS, compiled with the settings of `tsc --init`, and run by each version of Node.js; and the types with the
+ * oldest TypeScript. The argument is the target of a server on the embedded sandbox; by default that of the README.
  */
 
 import assert from "node:assert/strict";

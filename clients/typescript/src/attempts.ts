@@ -1,4 +1,4 @@
-/** Which calls are repeated, and when. */
+/** The retry of rejected calls. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -10,14 +10,14 @@ import { errorOfStatus } from "./details.js";
 const PUSHBACK_KEY = "grpc-retry-pushback-ms";
 
 /**
- * The attempts of one call, within one deadline: a call that the server refused before it did any work is repeated once,
- * after the delay that the server asks for.
+ * The attempts of one call, within one deadline: a call that the server rejected before any work is retried once, after
+ * the delay that the server requests.
  *
- * gRPC's own retries are not used: they would also repeat a call whose connection broke while the server was at work, and
- * they wait for a second attempt beyond the deadline, in which case the refusal would not be reported.
+ * The retries of gRPC are not used: they would also repeat a call whose connection broke while the server worked on it.
+ * They also wait for a retry beyond the deadline, and then the rejection would not be reported.
  */
 export class Attempts {
-  /** The deadline of the call, in the time of `Date.now()`. */
+  /** Deadline of the call, in the time of `Date.now()`. */
   readonly deadline: number;
 
   #left: number;
@@ -27,7 +27,7 @@ export class Attempts {
     this.#left = attempts - 1;
   }
 
-  /** Milliseconds until the next attempt; undefined if there is none. */
+  /** Return the milliseconds until the retry; undefined if there is none. */
   delayMs(status: StatusObject): number | undefined {
     const { code } = errorOfStatus(status, "");
     if (code !== "RESOURCE_EXHAUSTED" && code !== "UNAVAILABLE") return undefined;

@@ -1,4 +1,4 @@
-/** The methods of the contract as calls of grpc-js: what comes back, how it ended, and how it is stopped. */
+/** The methods of the contract as calls of grpc-js. */
 
 import { type DescMessage, type DescMethod, type MessageShape, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
@@ -15,7 +15,7 @@ import { errorOfStatus } from "./details.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
 import { Lifetime, onAbort } from "./lifetime.js";
 
-/** A call of either kind whose answers are streamed. */
+/** A call whose responses are streamed. */
 export type StreamingCall = ClientReadableStream<pb.CreateEmbeddingResponse> | UploadCall;
 
 /** A call with an upload. */
@@ -25,7 +25,7 @@ type Method<Input extends DescMessage, Output extends DescMessage> = DescMethod 
 
 const { method: METHODS } = pb.EmbeddingService;
 
-/** The channels of a client, and the calls on them in turn. Each connects with its first call. */
+/** The channels of a client. Calls use them in turn; the first call of a channel opens its connection. */
 export class Channels {
   readonly lifetime = new Lifetime();
   readonly #clients: readonly Client[];
@@ -36,7 +36,7 @@ export class Channels {
     this.#clients = Array.from({ length: connection.channels }, () => new Client(target, credentials, channelOptions));
   }
 
-  /** Embed what is in the request. */
+  /** Start a call without uploads. */
   create(
     request: pb.CreateEmbeddingRequest,
     { metadata }: CallArguments,
@@ -47,7 +47,7 @@ export class Channels {
     return this.#next().makeServerStreamRequest(at, writer(input), reader(output), request, metadata, { deadline });
   }
 
-  /** Embed what is in the request, and what is then written. */
+  /** Start a call with uploads. */
   upload({ metadata }: CallArguments, { deadline }: Attempts): UploadCall {
     const { input, output } = METHODS.createEmbeddingFromUpload;
     const at = path(METHODS.createEmbeddingFromUpload);
@@ -55,7 +55,7 @@ export class Channels {
   }
 
   /**
-   * One message each way.
+   * Make a unary call.
    *
    * @throws EmbedwireError - the call failed.
    * @throws ClosedError - the client is closed.
@@ -75,7 +75,7 @@ export class Channels {
     }
   }
 
-  /** Close the connections, and end the calls that still run. */
+  /** Close the connections and cancel running calls. */
   close(): void {
     this.lifetime.end();
     for (const client of this.#clients) client.close();
@@ -116,7 +116,7 @@ export class Channels {
     const at = path(method);
     const [write, read] = [writer(method.input), reader(method.output)];
     const running = this.#next().makeUnaryRequest(at, write, read, request, metadata, { deadline }, (_, found) => {
-      answer = found; // before the status, which says what went wrong
+      answer = found; // arrives before the status, which has the error
     });
     const release = onAbort(signal, () => {
       running.cancel();
@@ -127,7 +127,7 @@ export class Channels {
   }
 }
 
-/** Resolves with the status of a call. Never rejects, and handles the "error" event of the call. */
+/** Wait for the status of a call. Never rejects, and handles the "error" event of the call. */
 export async function ended(call: {
   on(name: "error", listener: () => void): unknown;
   once(name: "status", listener: (status: StatusObject) => void): unknown;

@@ -17,28 +17,30 @@ import { traceHeaders } from "./tracing.js";
 
 const { method: METHODS } = EmbeddingService;
 
-/** Where a server is by default. */
+/** The default target. */
 export const DEFAULT_TARGET = "127.0.0.1:50051";
 
 /**
- * Calls an Embedwire server. One serves a whole program, and any number of calls at a time. It connects with the first
- * call.
+ * A client of an Embedwire server. It accepts any number of concurrent calls; create one and reuse it. The first call
+ * opens the connection.
  */
 export class Client implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #channels: Channels;
 
   /**
-   * @param target - HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443".
+   * Create a client.
+   *
+   * @param target - HOST:PORT, or another gRPC target such as "dns:///embeddings.internal:443".
    * @param options - TLS, credentials, deadlines, connections.
-   * @throws TypeError - an argument is invalid; the message says why.
+   * @throws TypeError - an argument is invalid, or a credential would be sent in plaintext to a non-loopback address.
    */
   constructor(target: string = DEFAULT_TARGET, options: ClientOptions = {}) {
     this.#connection = new Connection(target, options);
     this.#channels = new Channels(this.#connection);
   }
 
-  /** Close the connections. Calls that still run, and later ones, end with a {@link ClosedError}. */
+  /** Close the connections. Running and later calls fail with {@link ClosedError}. */
   close(): void {
     this.#channels.close();
   }
@@ -50,17 +52,19 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Embed one or more inputs and hand out every segment and result as it arrives.
+   * Embed 1 to 256 inputs and yield each segment and result as it arrives.
    *
-   * Segments of one input come in order, inputs interleave, and each input ends with its result. Segments are
-   * provisional until then: a failed result makes them invalid. With one input, its failure is thrown in place of a
-   * result; with several it is in the result. Large files are uploaded in chunks.
+   * Segments of one input arrive in order, inputs interleave, and each input ends with its result. Segments are
+   * provisional until then: a failed result invalidates them. If there is one input, its failure is thrown in place of
+   * a result; among several inputs, a failure is in the result. Files of together at most 1 MiB are sent in the
+   * request; all others are uploaded in chunks.
    *
-   * While iterating, {@link EmbedwireError} is thrown if the call fails, or its only input; and the error of Node.js if
-   * a file cannot be read.
+   * Iterating throws {@link EmbedwireError} if the call or its only input fails, and the error of Node.js if a file
+   * cannot be read.
    *
    * @param model - name or alias of the model, for instance "marengo3.0".
-   * @param inputs - what to embed, 1 to 256.
+   * @param inputs - one input, or 1 to 256 inputs.
+   * @param options - deadline, retries, request id, signal.
    * @throws TypeError - an argument is invalid; nothing was sent.
    * @throws ClosedError - the client is closed.
    */
@@ -69,18 +73,30 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Embed one input and return when it has a result.
+   * Embed one input and resolve with its embedding.
    *
-   * @throws EmbedwireError - the call failed, or its input.
+   * A text is sent by the unary RPC, which costs less than a stream.
+   *
+   * @param model - name or alias of the model, for instance "marengo3.0".
+   * @param input - the input.
+   * @param options - deadline, retries, request id, signal.
+   * @throws EmbedwireError - the call or its input failed.
+   * @throws TypeError - an argument is invalid; nothing was sent.
+   * @throws Error - of Node.js: a file cannot be read.
    * @throws ClosedError - the client is closed.
    */
   embed(model: string, input: Input, options?: CallOptions): Promise<Embedding>;
   /**
-   * Embed several inputs and return when all have a result.
+   * Embed 1 to 256 inputs and resolve with one embedding for each, in the order of the inputs.
    *
-   * A failure of the only input is thrown, those among several are in {@link Embedding.failure}.
+   * If there is one input, its failure is thrown; among several inputs, failures are in {@link Embedding.failure}.
    *
-   * @throws EmbedwireError - the call failed.
+   * @param model - name or alias of the model, for instance "marengo3.0".
+   * @param inputs - the inputs.
+   * @param options - deadline, retries, request id, signal.
+   * @throws EmbedwireError - the call or its only input failed.
+   * @throws TypeError - an argument is invalid; nothing was sent.
+   * @throws Error - of Node.js: a file cannot be read.
    * @throws ClosedError - the client is closed.
    */
   embed(model: string, inputs: readonly Input[], options?: CallOptions): Promise<Embedding[]>;
@@ -94,19 +110,21 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Embed any number of inputs, in calls of several inputs each, and hand out one embedding for each as it arrives.
+   * Embed any number of inputs in concurrent calls of several inputs each, and yield one embedding for each input, in
+   * the order of arrival.
    *
-   * The `inputIndex` of a result is the position of its input in the iterator. No input that was read is lost: each ends
-   * with vectors or with {@link Embedding.failure}; nothing is thrown for it. Inputs that the server rejects because it is
-   * overloaded, drains or has reached a rate limit are sent again until it accepts them. At most
-   * `inputsPerCall * concurrentCalls` inputs are read ahead of the embeddings that were taken, so memory stays constant.
+   * The `inputIndex` of a result is the position of its input in the iterator. Each input that was read ends with
+   * vectors or with {@link Embedding.failure}; nothing is thrown for it. Inputs that the server rejects (OVERLOADED,
+   * RATE_LIMITED, DRAINING) are sent again until the server accepts them. At most `inputsPerCall * concurrentCalls`
+   * inputs are read ahead of the embeddings that the loop has received, so memory is bounded.
    *
-   * While iterating, an error is thrown if the iterator throws one or gives something that is not an input, after the
-   * inputs before have ended; {@link DeadlineExceededError} at the end of `runTimeoutMs`; {@link ClosedError} if the
-   * client is closed.
+   * Iterating throws the error of the iterator, or TypeError for a value that is not an input, after the inputs before
+   * it have ended; {@link DeadlineExceededError} at the end of `runTimeoutMs`; {@link ClosedError} if the client is
+   * closed.
    *
    * @param model - name or alias of the model, for instance "marengo3.0".
-   * @param inputs - what to embed. Leaving the loop closes its iterator.
+   * @param inputs - an iterable or async iterable of inputs. Leaving the loop closes its iterator.
+   * @param options - sizes, timeouts, signal.
    * @throws TypeError - an argument is invalid; nothing was read.
    * @throws ClosedError - the client is closed.
    */
@@ -122,8 +140,9 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * What each model accepts and returns.
+   * Return what each model accepts and returns.
    *
+   * @param options - deadline (60 s by default), request id, signal.
    * @throws EmbedwireError - the call failed.
    * @throws ClosedError - the client is closed.
    */
@@ -150,7 +169,7 @@ export class Client implements AsyncDisposable {
     return new EventStream({ channels: this.#channels, call, plan, signal: options.signal });
   }
 
-  /** Makes the calls of a run. All have the trace context in which the run was made. */
+  /** Return a function that makes the calls of a run. All have the trace context in which the run was created. */
   #openCall(model: string, options: MapOptions): OpenCall {
     const header = requests.header(model, options);
     const trace = traceHeaders();
@@ -171,7 +190,7 @@ export class Client implements AsyncDisposable {
     return collector.embeddings();
   }
 
-  /** The cheapest call for a short text: one message each way. */
+  /** Embed one text by the unary RPC, the cheapest call. */
   async #unary(model: string, input: TextInput, options: CallOptions): Promise<Embedding> {
     checkCallOptions(options);
     const request = requests.unary(requests.header(model, options), input);

@@ -1,4 +1,4 @@
-/** How a client connects to its server: address, TLS, credentials, metadata. */
+/** The connection settings of a client: address, TLS, credentials, metadata. */
 
 import { randomBytes } from "node:crypto";
 
@@ -9,18 +9,18 @@ import { type CallOptions, type ClientOptions, type TLS, checkClientOptions } fr
 import { traceHeaders } from "./tracing.js";
 import { VERSION } from "./version.js";
 
-/** What a call without a deadline gets by the contract; a client that sets it cannot hang on a dead connection. */
+/** The contract's default deadlines. The client sets them too, so that a call cannot hang on a dead connection. */
 export const TEXT_MS = 60_000;
 export const AUDIO_MS = 600_000;
 
 const HEADER_VALUE = /^[\x21-\x7e]+$/;
-const LONGEST_MS = 7 * 24 * 3_600_000; // a server allows no more
+const LONGEST_MS = 7 * 24 * 3_600_000; // the maximum deadline that a server accepts
 const LAST_PORT = 65_535;
-const RECEIVE_BYTES = 8 << 20; // a unary answer is at most 4 MiB
+const RECEIVE_BYTES = 8 << 20; // a unary response is at most 4 MiB
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
-/** What a call is made with. */
+/** The metadata and the deadline of a call. */
 export interface CallArguments {
   readonly requestId: string;
   readonly metadata: Metadata;
@@ -28,16 +28,18 @@ export interface CallArguments {
   readonly attempts: number;
 }
 
-/** Everything that the channels and calls of a client are made of. */
+/** The settings of the channels and calls of a client. */
 export class Connection {
-  /** How many channels there are. */
+  /** Number of channels. */
   readonly channels: number;
   readonly #tls: TLS | undefined;
   readonly #secrets: readonly (readonly [string, string])[];
   readonly #options: ClientOptions;
 
   /**
-   * @throws TypeError - an argument is invalid, or a credential would travel in plain text over a network.
+   * Check the settings.
+   *
+   * @throws TypeError - an argument is invalid, or a credential would be sent in plaintext to a non-loopback address.
    */
   constructor(
     readonly target: string,
@@ -56,12 +58,12 @@ export class Connection {
     this.#secrets = secrets;
   }
 
-  /** What the channels are opened with. */
+  /** Credentials of the channels. */
   get credentials(): ChannelCredentials {
     if (this.#tls === undefined) return credentials.createInsecure();
     const { rootCertificates, privateKey, certificateChain } = this.#tls;
     if (rootCertificates !== undefined && !buffer(rootCertificates).includes("BEGIN CERTIFICATE")) {
-      throw new TypeError("tls: the root certificates are not PEM");
+      throw new TypeError("tls: rootCertificates must be PEM");
     }
     const [roots, key, chain] = [rootCertificates, privateKey, certificateChain].map((pem) =>
       pem === undefined ? null : buffer(pem),
@@ -69,7 +71,9 @@ export class Connection {
     try {
       return credentials.createSsl(roots, key, chain);
     } catch (error) {
-      throw new TypeError("tls: the certificates or the key cannot be used", { cause: error });
+      throw new TypeError("tls: the certificates or the key are invalid; they must be PEM and belong together", {
+        cause: error,
+      });
     }
   }
 
@@ -80,7 +84,7 @@ export class Connection {
     return {
       "grpc.primary_user_agent": `embedwire-typescript/${VERSION}`,
       "grpc.max_receive_message_length": RECEIVE_BYTES,
-      // Without pools of their own, all channels of a process to one target share a connection.
+      // With the global pool, all channels of a process to one target would share a connection.
       "grpc.use_local_subchannel_pool": 1,
       "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
       // No retry policy from DNS: see Attempts.
@@ -89,7 +93,7 @@ export class Connection {
         "grpc.keepalive_time_ms": keepaliveMs,
         "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
       }),
-      // What is for this machine does not go to a proxy of the environment.
+      // Credentials for this machine must not reach a proxy of the environment.
       ...(isLoopback(this.target) && { "grpc.enable_http_proxy": 0 }),
       ...(serverName !== undefined && {
         "grpc.ssl_target_name_override": serverName,
@@ -101,9 +105,9 @@ export class Connection {
   }
 
   /**
-   * What a call is made with.
+   * Return the metadata and the deadline of a call.
    *
-   * @param trace - the trace context of the caller.
+   * @param trace - headers of the trace context of the caller.
    */
   call(
     { requestId = randomBytes(8).toString("hex"), timeoutMs }: CallOptions,
@@ -125,7 +129,7 @@ export class Connection {
       throw new TypeError(`${name}: must be printable ASCII without spaces, and not empty`);
     }
     if (this.#tls === undefined && !isLoopback(this.target)) {
-      throw new TypeError(`${name}: would travel in plain text; set tls, or use a loopback target`);
+      throw new TypeError(`${name}: would be sent in plaintext; set tls, or use a loopback target`);
     }
     return true;
   }
@@ -137,11 +141,12 @@ function buffer(pem: Uint8Array | string): Buffer {
 
 function checkTarget(target: string): void {
   if (typeof target !== "string" || target === "" || /\s/.test(target)) {
-    throw new TypeError("target: must be HOST:PORT, or another gRPC name, without spaces");
+    throw new TypeError("target: must be HOST:PORT, or another gRPC target, without spaces");
   }
   if (/^https?:\/\//i.test(target)) {
-    throw new TypeError("target: must be HOST:PORT without http://; TLS is chosen by tls");
+    throw new TypeError("target: must be HOST:PORT without http://; use the option tls for TLS");
   }
   const port = /:(\d+)$/.exec(target)?.[1];
-  if (port !== undefined && Number(port) > LAST_PORT) throw new TypeError(`target: there is no port ${port}`);
+  if (port !== undefined && Number(port) > LAST_PORT)
+    throw new TypeError(`target: port must be at most 65535, got ${port}`);
 }

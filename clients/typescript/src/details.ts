@@ -1,4 +1,4 @@
-/** Failures of the contract: in the trailers of a failed call, and in the result of a failed input. */
+/** Decode failures of the contract: in the trailers of a failed call, and in the result of a failed input. */
 
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Duration, anyUnpack } from "@bufbuild/protobuf/wkt";
@@ -10,19 +10,19 @@ import { StatusSchema } from "./generated/status_pb.js";
 
 const DETAILS_KEY = "grpc-status-details-bin";
 
-/** The error for a failed call. Without an embedwire.v1.Failure among its details, the server did not report it. */
+/** Return the error for a failed call. Without an embedwire.v1.Failure in its details, the server did not report it. */
 export function errorOfStatus(status: StatusObject, requestId: string): EmbedwireError {
   const code = codeName(status.code);
   const found = failureMessage(status);
   if (found !== undefined) {
-    // A proxy may change the status: HAProxy 2.6 makes it CANCELLED.
+    // A proxy may change the status: HAProxy 2.6 changes it to CANCELLED.
     return errorOf({ ...failure(found), ...(found.code === 0 && { code }) }, requestId, found.attempts);
   }
   const reason = code === "DEADLINE_EXCEEDED" || code === "CANCELLED" ? code : "";
   return errorOf(failureOf(code, reason, status.details), requestId);
 }
 
-/** The failure that a message of the contract reports. */
+/** Convert a failure message of the contract. */
 export function failure(message: pb.Failure): Failure {
   const reply = message.upstreamError;
   return {
@@ -43,12 +43,12 @@ export function failure(message: pb.Failure): Failure {
   };
 }
 
-/** A duration in milliseconds; undefined if there is none. */
+/** Convert a duration to milliseconds; undefined if there is none. */
 export function milliseconds(duration: Duration | undefined): number | undefined {
   return duration && Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }
 
-/** The name of a status code, for instance "INVALID_ARGUMENT"; its number if it has none. */
+/** Return the name of a status code, for instance "INVALID_ARGUMENT"; its number if it has none. */
 function codeName(code: number): string {
   return StatusCode[code] ?? String(code);
 }
@@ -62,7 +62,7 @@ function failureMessage(status: StatusObject): pb.Failure | undefined {
       if (found !== undefined) return found;
     }
   } catch {
-    // Details that cannot be read are not those of this server; the code and the message are still valid.
+    // Invalid details are not from this server; the code and the message are still valid.
   }
   return undefined;
 }

@@ -1,55 +1,55 @@
-/** Why a call or an input failed. */
+/** The errors of calls and inputs. */
 
 import { ErrorReason } from "./generated/embedwire/v1/error_reason_pb.js";
 
-/** One faulty field. */
+/** One invalid field. */
 export interface FieldViolation {
   /** Path of the field in the request, for instance "inputs[2].audio.source.url". */
   readonly field: string;
-  /** What is wrong, which limit holds, and what to do. */
+  /** The fault, the limit, and how to correct it. */
   readonly description: string;
 }
 
-/** One quota that was hit. */
+/** One exhausted quota. */
 export interface QuotaViolation {
-  /** What the quota counts for, for instance "modality:audio". */
+  /** Subject of the quota, for instance "modality:audio". */
   readonly subject: string;
-  /** The quota, its limit and when it frees up. */
+  /** The quota, its limit, and when it is available again. */
   readonly description: string;
 }
 
-/** What the upstream said of a failure, cut to 1 KB and without control characters. */
+/** The error response of the upstream, truncated to 1 KB and without control characters. */
 export interface UpstreamReply {
-  /** Status of the HTTP reply. */
+  /** HTTP status code. */
   readonly httpStatus: number;
-  /** The upstream's error code, for instance "parameter_invalid"; empty if it gave none. */
+  /** Error code of the upstream, for instance "parameter_invalid"; empty if there is none. */
   readonly code: string;
-  /** The upstream's message; empty if it gave none, or in the error of a call if it is the same as that of the error. */
+  /** Message of the upstream; empty if there is none, or in the error of a call if it equals that of the error. */
   readonly message: string;
-  /** Where the upstream documents the error; empty if it does not say. */
+  /** URL of the upstream's documentation of the error; empty if there is none. */
   readonly docsUrl: string;
-  /** The rate limit headers of the reply, with lower-case names. */
+  /** Rate limit headers of the response, with lower-case names. */
   readonly rateLimitHeaders: Readonly<Record<string, string>>;
 }
 
-/** Why an input, or a call, failed. */
+/** The details of a failed input or call. */
 export interface Failure {
   /** Name of the gRPC status code, for instance "INVALID_ARGUMENT". */
   readonly code: string;
   /**
-   * From the closed list of the contract, for instance "INPUT_REJECTED". Empty if gRPC or an intermediary, such as a
-   * proxy, ended the call: the server may or may not have worked on it.
+   * Reason from the closed list of the contract, for instance "INPUT_REJECTED". Empty if gRPC or an intermediary, such
+   * as a proxy, ended the call: the server may or may not have worked on it.
    */
   readonly reason: string;
   /** One sentence for a developer. Not meant to be parsed. */
   readonly message: string;
-  /** Which fields of the request are at fault; at most 20 are listed, then how many more. */
+  /** Invalid fields of the request; at most 20, then the number of further ones. */
   readonly violations: readonly FieldViolation[];
   /** Milliseconds to wait before another try; undefined if waiting is not known to help. */
   readonly retryDelayMs?: number | undefined;
-  /** Which quotas were hit. */
+  /** Exhausted quotas. */
   readonly quotas: readonly QuotaViolation[];
-  /** What the upstream said; undefined if it said nothing. */
+  /** Error response of the upstream; undefined if there is none. */
   readonly upstream?: UpstreamReply | undefined;
   /**
    * Why the upstream could not be reached, or which resource the server lacks, for instance "connection_refused"; empty
@@ -59,17 +59,17 @@ export interface Failure {
 }
 
 /**
- * A call or an input failed. The subclass says whose fault it was.
+ * The failure of a call or of an input. The subclass is the party at fault.
  *
- * `console.log` shows the message and no more of the facts, which may quote what the caller sent.
+ * `console.log` prints the message but not the other details, which may quote the caller's content.
  */
 export class EmbedwireError extends Error {
   readonly #failure: Failure;
 
-  /** The id of the call, under which the server's log has the details. */
+  /** Id of the call in the server's log. */
   readonly requestId: string;
 
-  /** How many upstream requests were made for the input; 0 if none was, or if it is not known. */
+  /** Number of upstream requests for the input; 0 if none or unknown. */
   readonly attempts: number;
 
   /** Made by the client. */
@@ -86,7 +86,7 @@ export class EmbedwireError extends Error {
     return this.constructor.name;
   }
 
-  /** All the facts; `failure.message` is the server's sentence alone. */
+  /** All details; `failure.message` is the message of the server without reason and request id. */
   get failure(): Failure {
     return this.#failure;
   }
@@ -101,7 +101,7 @@ export class EmbedwireError extends Error {
     return this.#failure.reason;
   }
 
-  /** Which fields of the request are at fault. */
+  /** Invalid fields of the request. */
   get violations(): readonly FieldViolation[] {
     return this.#failure.violations;
   }
@@ -111,35 +111,35 @@ export class EmbedwireError extends Error {
     return this.#failure.retryDelayMs;
   }
 
-  /** Which quotas were hit. */
+  /** Exhausted quotas. */
   get quotas(): readonly QuotaViolation[] {
     return this.#failure.quotas;
   }
 
-  /** What the upstream said; undefined if it said nothing. */
+  /** Error response of the upstream; undefined if there is none. */
   get upstream(): UpstreamReply | undefined {
     return this.#failure.upstream;
   }
 }
 
-/** The caller can correct it: the request, its files, its credentials, its deadline. */
+/** The request, a file, a credential or the deadline is at fault. Correct it. */
 export class RequestError extends EmbedwireError {}
 
-/** The deadline of the call has passed. Inputs without a result are unanswered. */
+/** The deadline of the call passed. Inputs without a result are unanswered. */
 export class DeadlineExceededError extends RequestError {}
 
-/** A policy of the server refused the call or the input; later, or elsewhere, it may work. */
+/** A policy of the server rejected the call or the input. Try again later. */
 export class RefusedError extends EmbedwireError {}
 
-/** The upstream failed, or refused the server. */
+/** The upstream failed, or rejected the server. */
 export class UpstreamError extends EmbedwireError {}
 
-/** The server failed, or sent a response that the contract forbids. */
+/** The server failed, or sent an invalid response. */
 export class GatewayError extends EmbedwireError {}
 
 /**
- * gRPC itself, or a proxy or load balancer between, ended the call; its reason is empty. The server may or may not have
- * worked on it.
+ * gRPC, a proxy or a load balancer ended the call, for instance because no server responded; its reason is empty. The
+ * server may or may not have worked on it.
  */
 export class TransportError extends EmbedwireError {}
 
@@ -161,22 +161,22 @@ type Kind = typeof EmbedwireError;
 const GROUPS: readonly Kind[] = [RequestError, RefusedError, UpstreamError, GatewayError];
 const GROUP_SIZE = 100;
 
-/** The error for a failure, by the group of its reason. */
+/** Return the error for a failure. The group of the reason decides its class. */
 export function errorOf(failure: Failure, requestId = "", attempts = 0): EmbedwireError {
   return new (kindOf(failure))(failure, requestId, attempts);
 }
 
-/** A failure of which no more is known than this. */
+/** Return a failure without further details. */
 export function failureOf(code: string, reason: string, message: string): Failure {
   return { code, reason, message, violations: [], quotas: [], cause: "" };
 }
 
-/** The failure for a response that the contract forbids. */
+/** Return the failure for a response that violates the contract. */
 export function invalidResponse(message: string): Failure {
   return failureOf("INTERNAL", "INTERNAL", message);
 }
 
-/** The name of a reason without its prefix; its number if this client does not know it; empty if it is not set. */
+/** Return the name of a reason without its prefix; its number if unknown; empty if not set. */
 export function reasonName(number: number): string {
   return number === 0 ? "" : (ErrorReason[number] ?? String(number));
 }

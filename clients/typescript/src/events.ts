@@ -1,4 +1,4 @@
-/** The events of one call, as they arrive. */
+/** The stream of events of one call. */
 
 import { status as StatusCode } from "@grpc/grpc-js";
 
@@ -14,7 +14,7 @@ import { Stream } from "./stream.js";
 import { Upload } from "./uploads.js";
 
 /**
- * What a call is made of.
+ * The arguments of a call.
  *
  * @internal
  */
@@ -28,11 +28,11 @@ export interface StreamArguments {
 /**
  * The events of one call.
  *
- * The call is sent when the first event is asked for. Events are read from the connection no faster than they are asked
- * for: a slow reader slows the server down, and memory stays constant.
+ * The call is sent when the first event is requested. Flow control limits the server to the pace of the reader, so
+ * memory is bounded.
  */
 export class EventStream extends Stream<Event> {
-  /** The id of the call, under which the server's log has the details. */
+  /** Id of the call in the server's log. */
   readonly requestId: string;
 
   /** @internal */
@@ -56,7 +56,7 @@ async function* events(made: StreamArguments, signal: AbortSignal): AsyncGenerat
   }
 }
 
-/** Returns the milliseconds until the next attempt, if this one was refused and there is another. */
+/** Make an attempt and yield its events. Returns the milliseconds until the retry, if there is one. */
 async function* attempt(
   { channels, call: made }: StreamArguments,
   plan: Plan,
@@ -91,7 +91,7 @@ async function* attempt(
   }
 }
 
-/** The messages of a call. They end when it ends; its status says how. */
+/** Yield the messages of a call until it ends. Its status has the error. */
 async function* messages(call: StreamingCall): AsyncGenerator<Response, void, undefined> {
   const source: AsyncIterator<Response> = call[Symbol.asyncIterator]();
   for (;;) {

@@ -1,4 +1,4 @@
-/** The bytes of a file, wherever they are: its size, its name, and its content in chunks. */
+/** Read files: size, name, media type, and content in chunks. */
 
 import { constants, createReadStream, openSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
@@ -12,41 +12,41 @@ import { lookup } from "mime-types";
 
 import type { FileSource } from "./inputs.js";
 
-/** A source does not give what it must. The message has none of its content. */
+/** A source has invalid content. The message contains none of it. */
 export class SourceError extends TypeError {}
 
 /**
- * How many bytes of a file this client has to send: 0 without a file or with a URL, infinity if that cannot be known
- * before they are read.
+ * Return the number of bytes of a file that this client has to send: 0 without a file or with a URL, infinity if
+ * unknown before they are read.
  *
- * @throws Error - of Node.js: the path is no file that can be read.
+ * @throws Error - of Node.js: the path is not a readable file.
  */
 export async function bytes(file: FileSource | undefined): Promise<number> {
   if (file === undefined || file.url !== undefined) return 0;
   if (file.data !== undefined) return file.data instanceof Blob ? file.data.size : file.data.byteLength;
   if (file.path === undefined) return Infinity;
   const found = await stat(file.path);
-  if (found.isDirectory()) await readFile(file.path); // throws EISDIR in the words of Node.js
+  if (found.isDirectory()) await readFile(file.path); // throws the EISDIR error of Node.js
   return found.isFile() ? found.size : Infinity; // a pipe has no size
 }
 
-/** The name that was given, else that of the path or `File`; empty if there is none. */
+/** Return the given file name, else that of the path or `File`; empty if there is none. */
 export function name(file: FileSource): string {
   if (file.fileName !== undefined && file.fileName !== "") return file.fileName;
   if (file.path !== undefined) return basename(file.path instanceof URL ? fileURLToPath(file.path) : file.path);
   return file.data instanceof Blob && "name" in file.data ? String(file.data.name) : "";
 }
 
-/** The media type that was given, else that of the `Blob`, else what the name suggests; empty if it suggests none. */
+/** Return the given media type, else that of the `Blob`, else that of the file name; empty if there is none. */
 export function mediaType(file: FileSource): string {
   if (file.mediaType !== undefined && file.mediaType !== "") return file.mediaType;
   return (file.data instanceof Blob && file.data.type) || lookup(name(file)) || "";
 }
 
 /**
- * All of a content of this size.
+ * Read a file of this size into memory.
  *
- * @throws SourceError - it has grown since it was measured.
+ * @throws SourceError - the file has grown since it was measured.
  * @throws Error - of Node.js: the file cannot be read.
  */
 export async function readWhole(file: FileSource, size: number): Promise<Uint8Array> {
@@ -57,16 +57,16 @@ export async function readWhole(file: FileSource, size: number): Promise<Uint8Ar
   return bytes;
 }
 
-/** Release a source that is not going to be read. */
+/** Release a source that will not be read. */
 export function discard(file: FileSource | undefined): void {
   if (file?.stream instanceof Readable) file.stream.destroy();
   else if (file?.stream instanceof ReadableStream) file.stream.cancel().catch(() => undefined); // locked if it is read
 }
 
 /**
- * The content as a stream, which is opened here and ends or is destroyed with the upload.
+ * Open the content as a stream, which ends or is destroyed with the upload.
  *
- * @throws Error - of Node.js: the path is no file that can be read.
+ * @throws Error - of Node.js: the path is not a readable file.
  */
 export async function open(file: FileSource, chunkBytes: number): Promise<Readable> {
   if (file.data instanceof Uint8Array) return Readable.from([file.data]);
@@ -77,7 +77,7 @@ export async function open(file: FileSource, chunkBytes: number): Promise<Readab
   return Readable.from(source as AsyncIterable<Uint8Array>);
 }
 
-/** A pipe is opened without blocking: it would else occupy one of the few threads of Node.js until it has a writer. */
+/** Open a path. A pipe is opened without blocking, else it would occupy a thread of Node.js until it has a writer. */
 async function openPath(path: string | URL, chunkBytes: number): Promise<Readable> {
   if (!(await stat(path)).isFIFO()) return createReadStream(path, { highWaterMark: chunkBytes });
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -85,9 +85,9 @@ async function openPath(path: string | URL, chunkBytes: number): Promise<Readabl
 }
 
 /**
- * One chunk of whatever size, in chunks of at most that size.
+ * Split a chunk of any size into chunks of at most `chunkBytes`.
  *
- * @throws SourceError - it is not a Uint8Array.
+ * @throws SourceError - the chunk is not a Uint8Array.
  */
 export function* pieces(chunk: unknown, chunkBytes: number): Generator<Uint8Array, void, undefined> {
   if (!(chunk instanceof Uint8Array)) throw new SourceError(`a file must give bytes, got ${typeof chunk}`);

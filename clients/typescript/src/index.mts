@@ -1,5 +1,5 @@
 /**
- * The entry for ES modules: the same classes as for CommonJS, so that `instanceof` holds if a program uses both.
+ * The entry point for ES modules. It has the same classes as that for CommonJS, so that `instanceof` works with both.
  *
  * @packageDocumentation
  */

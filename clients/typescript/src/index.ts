@@ -1,5 +1,5 @@
 /**
- * Embeddings of text, images and audio from an Embedwire server, segment by segment as they are decoded.
+ * The client of an Embedwire server, which embeds text, images and audio, and streams the vectors as they are decoded.
  *
  * @packageDocumentation
  */

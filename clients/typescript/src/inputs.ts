@@ -1,36 +1,36 @@
-/** What can be embedded. Nothing is guessed from a string: where the bytes of a file come from is named. */
+/** The inputs. The source of a file is explicit, never guessed from a string. */
 
 import { Readable } from "node:stream";
 
-/** Which end of a too long text is cut off; "none" fails it instead. */
+/** End of a too long text that is cut off; with "none" the text fails. */
 export type Truncate = "none" | "start" | "end";
 
-/** A text. Gives one segment. */
+/** A text to embed. It yields one segment. */
 export interface TextInput {
-  /** The text; not empty, at most 64 KiB of UTF-8 unless the server says otherwise. */
+  /** The text; not empty, at most 64 KiB of UTF-8 unless the server is configured otherwise. */
   readonly text: string;
-  /** Which end of a too long text is cut off; the upstream's default if not given. See {@link TextSupport.truncates}. */
+  /** End to cut off if the text is too long; by default the upstream decides. See {@link TextSupport.truncates}. */
   readonly truncate?: Truncate | undefined;
-  /** Any string of at most 256 bytes of UTF-8; it comes back with every event of this input. */
+  /** A string of at most 256 bytes of UTF-8, which is returned with each event of this input. */
   readonly key?: string | undefined;
 }
 
-/** Bytes in pieces of any size: a Node.js stream, a web stream, or any other async iterable. */
+/** Bytes in chunks of any size: a Node.js stream, a web stream, or another async iterable. */
 export type ByteStream = AsyncIterable<Uint8Array>;
 
-/** What may be said of a file, wherever it is. */
+/** The description of a file. */
 export interface FileDescription {
-  /** A name for the file, which comes back as metadata; by default that of the path, or of a `File`. */
+  /** File name, which is returned as metadata; by default that of the path, or of a `File`. */
   readonly fileName?: string | undefined;
-  /** For instance "audio/mpeg"; by default that of a `Blob`, or what the name suggests. */
+  /** Media type, for instance "audio/mpeg"; by default that of a `Blob`, or derived from the file name. */
   readonly mediaType?: string | undefined;
 }
 
 /**
- * Where the bytes of a file are: exactly one of `url`, `path`, `data` and `stream`.
+ * The source of the bytes of a file: exactly one of `url`, `path`, `data` and `stream`.
  *
- * Files of together at most 1 MiB travel in the request; every other one, and any stream, is uploaded in chunks and
- * never held as a whole.
+ * Files of together at most 1 MiB are sent in the request. All other files, and all streams, are uploaded in chunks and
+ * never held in memory as a whole.
  */
 export type FileSource = FileDescription &
   (
@@ -42,21 +42,21 @@ export type FileSource = FileDescription &
         readonly stream?: undefined;
       }
     | {
-        /** A local file, as a path or a file URL. It is opened when its turn comes to be sent. */
+        /** A local file, as a path or a file URL. It is opened immediately before it is sent. */
         readonly path: string | URL;
         readonly url?: undefined;
         readonly data?: undefined;
         readonly stream?: undefined;
       }
     | {
-        /** The bytes themselves. */
+        /** The bytes of the file. */
         readonly data: Uint8Array | Blob;
         readonly url?: undefined;
         readonly path?: undefined;
         readonly stream?: undefined;
       }
     | {
-        /** The bytes in pieces. It is read to its end, or destroyed if the call ends before. */
+        /** The bytes as a stream. It is read to its end, or destroyed if the call ends before. */
         readonly stream: ByteStream;
         readonly url?: undefined;
         readonly path?: undefined;
@@ -64,38 +64,35 @@ export type FileSource = FileDescription &
       }
   );
 
-/** An image. Gives one segment. Which formats a model takes, {@link Model.image} says. */
+/** An image to embed. It yields one segment. {@link Model.image} lists the formats that a model accepts. */
 export interface ImageInput {
-  /** Where the image is. */
+  /** Source of the image. */
   readonly image: FileSource;
-  /** Any string of at most 256 bytes of UTF-8; it comes back with every event of this input. */
+  /** A string of at most 256 bytes of UTF-8, which is returned with each event of this input. */
   readonly key?: string | undefined;
 }
 
-/** An audio file. Gives segments over time. Which formats a model takes, {@link Model.audio} says. */
+/** An audio file to embed. It yields segments over time. {@link Model.audio} lists the formats that a model accepts. */
 export interface AudioInput {
-  /** Where the audio is, and where in it to start. */
+  /** Source of the audio, and the start offset. */
   readonly audio: FileSource & {
-    /**
-     * Where to start, in seconds from the beginning of the file. Offsets in the answer count from the beginning of the
-     * file all the same.
-     */
+    /** Start in seconds from the beginning of the file. Offsets of segments also count from the beginning. */
     readonly startOffsetSec?: number | undefined;
   };
-  /** Any string of at most 256 bytes of UTF-8; it comes back with every event of this input. */
+  /** A string of at most 256 bytes of UTF-8, which is returned with each event of this input. */
   readonly key?: string | undefined;
 }
 
-/** One thing to embed. */
+/** An input to embed. */
 export type Input = TextInput | ImageInput | AudioInput;
 
 const MODALITIES = ["text", "image", "audio"];
 const SOURCES = ["url", "path", "data", "stream"];
 
 /**
- * One input, or several, as a list.
+ * Return one or several inputs as a list.
  *
- * @throws TypeError - there is something else among them.
+ * @throws TypeError - a value is not an input.
  */
 export function listed(inputs: Input | readonly Input[]): readonly Input[] {
   const found = Array.isArray(inputs) ? (inputs as readonly Input[]) : [inputs as Input];
@@ -103,13 +100,13 @@ export function listed(inputs: Input | readonly Input[]): readonly Input[] {
   return found;
 }
 
-/** What an input is, by the one member that is given. A member that is undefined is not. */
+/** The modality and the value of an input, by its only defined member. */
 export type Given =
   | { readonly name: "text"; readonly value: TextInput }
   | { readonly name: "image"; readonly value: ImageInput["image"] }
   | { readonly name: "audio"; readonly value: AudioInput["audio"] };
 
-/** What an input is, which has been checked. */
+/** Return the modality and the value of a checked input. */
 export function given(input: Input): Given {
   const { image, audio } = input as Partial<ImageInput & AudioInput>;
   if (image !== undefined) return { name: "image", value: image };
@@ -117,16 +114,16 @@ export function given(input: Input): Given {
   return { name: "text", value: input as TextInput };
 }
 
-/** The file of an input; undefined for a text. */
+/** Return the file of an input; undefined for a text. */
 export function fileOf(input: Input): FileSource | undefined {
   const { name, value } = given(input);
   return name === "text" ? undefined : value;
 }
 
 /**
- * Check the types of an input for callers without TypeScript; it would otherwise fail in the middle of an upload.
+ * Check the types of an input for callers without TypeScript. Otherwise it would fail in the middle of an upload.
  *
- * @throws TypeError - it is not an input.
+ * @throws TypeError - the value is not an input.
  */
 export function check(input: unknown, index: number): asserts input is Input {
   const at = `inputs[${String(index)}]`;
@@ -149,7 +146,7 @@ export function check(input: unknown, index: number): asserts input is Input {
   if (startOffsetSec !== undefined && typeof startOffsetSec !== "number") {
     throw new TypeError(`${at}.${modality.name}.startOffsetSec: must be a number`);
   }
-  // A stream that fails before it is sent is reported when it is sent, and not as an unhandled event.
+  // The error of a stream that fails early is reported when it is sent, not as an unhandled event.
   if (source.value instanceof Readable) source.value.on("error", () => undefined);
 }
 

@@ -1,4 +1,4 @@
-/** Which targets are on this machine. */
+/** Loopback targets. */
 
 import { isIPv4 } from "node:net";
 
@@ -6,9 +6,9 @@ const TARGET = /^(?:(dns|ipv4|ipv6):(?:\/\/\/)?)?(.*)$/is;
 const ADDRESS = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::\d+)?$/;
 
 /**
- * Whether all that is sent to a target stays on this machine, so that credentials may be sent in plain text and no proxy
- * is used. A name other than localhost may lead anywhere, and so may one that is resolved by a name server of the
- * target's choice (dns://server/name); anything that is not certain counts as remote.
+ * Return whether a target is a loopback address or a Unix socket, so that credentials may be sent in plaintext and no
+ * proxy is used. Uncertain targets count as remote: names other than localhost, and names with a DNS server
+ * (dns://server/name).
  */
 export function isLoopback(target: string): boolean {
   if (/^unix(-abstract)?:/.test(target)) return true;

@@ -2,104 +2,104 @@
 
 import type { ChannelOptions, Interceptor } from "@grpc/grpc-js";
 
-/** TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM. */
+/** TLS settings: root certificates, and a client certificate for mutual TLS. Certificates and keys are PEM. */
 export interface TLS {
-  /** The trusted root certificates; by default those that come with Node.js. */
+  /** Trusted root certificates; by default those of Node.js. */
   readonly rootCertificates?: Uint8Array | string | undefined;
-  /** This client's certificate, for mutual TLS. */
+  /** Client certificate chain, for mutual TLS. */
   readonly certificateChain?: Uint8Array | string | undefined;
-  /** The key of that certificate. */
+  /** Private key of the client certificate. */
   readonly privateKey?: Uint8Array | string | undefined;
-  /** The name that the server's certificate must have; by default that of the target. */
+  /** Expected name of the server certificate; by default the host of the target. */
   readonly serverName?: string | undefined;
 }
 
-/** How a client connects to its server, and the defaults of its calls. */
+/** The options of a client: connection, credentials, defaults of its calls. */
 export interface ClientOptions {
-  /** True for TLS with the roots of Node.js, a {@link TLS} for anything else; by default plain text. */
+  /** True for TLS with the root certificates of Node.js, a {@link TLS} for other settings; by default plaintext. */
   readonly tls?: boolean | TLS | undefined;
-  /** The bearer token that the server requires; sent over TLS or to a loopback address only. */
+  /** Bearer token for the server; sent over TLS or to a loopback address only. */
   readonly token?: string | undefined;
-  /** Your own key for the upstream, for servers that accept one; likewise. Without it the server's key is used. */
+  /** Your own API key of the upstream, for servers that accept one; sent like the token. */
   readonly upstreamApiKey?: string | undefined;
-  /** The timeout of each call that sets none itself; by default 60 s, or 600 s if any input is audio. */
+  /** Deadline of calls that set none, in milliseconds; by default 60 s, or 600 s if any input is audio. */
   readonly timeoutMs?: number | undefined;
-  /** Wait for a server that cannot be reached yet, within the timeout, in place of failing. */
+  /** Wait until the deadline for an unreachable server, instead of failing immediately. */
   readonly waitForReady?: boolean | undefined;
   /**
-   * Repeat once a call that the server refused before it did any work, after the delay that the server asks for and
-   * within the timeout; true by default. No other call is repeated, and no upload. {@link Client.map} does not use it,
-   * as it repeats by rules of its own.
+   * Retry once a call that the server rejected before any work, after the delay that the server requests and within the
+   * deadline; true by default. Other failures and uploads are not retried. {@link Client.map} ignores it, since it
+   * sends rejected inputs again by its own rule.
    */
   readonly retryOnPushback?: boolean | undefined;
   /**
-   * How many connections to open to each address, 1 to 100; calls are distributed over them in turn. 1 by default. A
-   * connection is served by one worker process of the server, so several are needed to use several workers.
+   * Number of connections to each address, 1 to 100; 1 by default. Calls use them in turn (round robin). One worker
+   * process of the server serves a connection, so a client needs several connections to use several workers.
    */
   readonly channels?: number | undefined;
   /**
-   * Milliseconds between the HTTP/2 pings that test a connection while calls run; 60,000 by default. Without an answer
-   * within 20 s the connection and its calls end. False turns it off.
+   * Interval of keepalive pings in milliseconds; 60,000 by default, false for none. Pings are sent only while calls
+   * run. If there is no answer within 20 s, the connection is closed and its calls fail.
    */
   readonly keepaliveMs?: number | false | undefined;
-  /** Interceptors of `@grpc/grpc-js` for every call. Passed on to gRPC, outside the guarantees of this client. */
+  /** Interceptors of `@grpc/grpc-js` for all calls. Their effects are outside the guarantees of this client. */
   readonly interceptors?: readonly Interceptor[] | undefined;
   /**
-   * Options of the channels of `@grpc/grpc-js`, which take precedence over those that this client sets. Passed on to
-   * gRPC, outside the guarantees of this client.
+   * Channel options of `@grpc/grpc-js`, which take precedence over those of this client. Their effects are outside the
+   * guarantees of this client.
    */
   readonly channelOptions?: ChannelOptions | undefined;
 }
 
-/** How vectors travel. All encodings carry the same values. */
+/** Encoding of vectors in responses. The values are the same. */
 export type Encoding = "float32_le" | "float_values";
 
 /** The options of a single call. */
 export interface CallOptions {
-  /** Milliseconds for everything: queueing, uploads, every attempt, the reply. It is the deadline of the call. */
+  /** Deadline in milliseconds, which covers queueing, uploads, all attempts and the response. */
   readonly timeoutMs?: number | undefined;
   /**
-   * The most upstream attempts that may follow a failed first one, for each input; 0 forbids retries. By default that
-   * is left to the server. An attempt may be billed.
+   * Maximum number of upstream retries for each input; 0 forbids retries. By default the server decides. The upstream
+   * may bill each attempt.
    */
   readonly maxRetries?: number | undefined;
-  /** An id for the server's log and metadata: 1 to 64 letters, digits and `-_.:`. By default a new one. */
+  /** Request id for the server's log and metadata: 1 to 64 letters, digits and `-_.:`; by default a new id. */
   readonly requestId?: string | undefined;
-  /** Size of the chunks in which files are uploaded, 256 KiB by default. */
+  /** Size of upload chunks in bytes, 1 to 15 MiB; 256 KiB by default. */
   readonly chunkBytes?: number | undefined;
-  /** How vectors travel; "float32_le", the cheapest, by default. */
+  /** Encoding of vectors in responses; by default "float32_le", the cheapest. */
   readonly encoding?: Encoding | undefined;
-  /** Ends the call when it is aborted; the call then throws the signal's reason. */
+  /** Cancels the call when it is aborted; the call then throws the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** The options of {@link Client.map}. */
 export interface MapOptions extends Omit<CallOptions, "requestId" | "timeoutMs"> {
   /**
-   * Milliseconds that each call has, as those of {@link CallOptions}; by default 60 s, or 600 s if the call has audio. An
-   * input that is sent again after a rejection has them again, unless `countWaits` is set.
+   * Deadline of each call in milliseconds; by default 60 s, or 600 s if the call has audio. An input that is sent again
+   * after a rejection has a new deadline, unless `countWaits` is set.
    */
   readonly timeoutMs?: number | undefined;
-  /** The most inputs in one call, 1 to 256; 16 by default. */
+  /** Maximum number of inputs of a call, 1 to 256; 16 by default. */
   readonly inputsPerCall?: number | undefined;
-  /** The most calls at a time, 1 to 1000; 8 by default. The run uses fewer if the server rejects calls. */
+  /** Maximum number of concurrent calls, 1 to 1000; 8 by default. The run makes fewer if the server rejects calls. */
   readonly concurrentCalls?: number | undefined;
-  /** Milliseconds for the whole run; none by default. Pauses after rejections are not counted, unless `countWaits` is. */
+  /** Timeout of the whole run in milliseconds; none by default. Pauses do not count, unless `countWaits` is set. */
   readonly runTimeoutMs?: number | undefined;
-  /** Count the waits after rejections: the deadline of an input runs from when it is first sent. False by default. */
+  /** Count waits after rejections: the deadline of an input then starts with its first call. False by default. */
   readonly countWaits?: boolean | undefined;
 }
 
 const ENCODINGS: readonly unknown[] = ["float32_le", "float_values", undefined];
 const REQUEST_ID = /^[A-Za-z0-9_.:-]{1,64}$/;
 const LARGEST_INT32 = 2 ** 31 - 1;
-const LARGEST_CHUNK = 15 << 20; // a message may have 16 MiB
+const LARGEST_CHUNK = 15 << 20; // a message has at most 16 MiB
 const MOST_CHANNELS = 100;
 const MOST_INPUTS = 256;
 const MOST_CALLS = 1000;
 
 /**
- * Check the options of a client, apart from credentials.
+ * Check the options of a client, except credentials.
  *
  * @throws TypeError - one of them is invalid.
  */

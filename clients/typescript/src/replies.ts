@@ -1,4 +1,4 @@
-/** Messages to values: events, results, models; and all events of a call to embeddings. */
+/** Decode messages to events, results and models, and collect the events of a call to embeddings. */
 
 import { failure, milliseconds } from "./details.js";
 import { type EmbedwireError, errorOf, invalidResponse } from "./errors.js";
@@ -6,7 +6,7 @@ import * as pb from "./generated/embedwire/v1/embedding_pb.js";
 import { Embedding, type Event, type Modality, type Model, type Result, type Segment } from "./results.js";
 import { decode } from "./vectors.js";
 
-/** The messages of both streams, which have the same events. */
+/** The response messages of both streams, which have the same events. */
 export type Response = pb.CreateEmbeddingResponse | pb.CreateEmbeddingFromUploadResponse;
 
 const TRUNCATES: Record<number, string> = {
@@ -16,9 +16,9 @@ const TRUNCATES: Record<number, string> = {
 };
 
 /**
- * The events of a message. Those that this client does not know are skipped, as the contract demands.
+ * Yield the events of a message. Unknown events are skipped, as the contract requires.
  *
- * @throws GatewayError - a vector cannot be read.
+ * @throws GatewayError - a vector is invalid.
  */
 export function* eventsOf(message: Response, requestId: string): Generator<Event, void, undefined> {
   for (const { event } of message.events) {
@@ -28,9 +28,9 @@ export function* eventsOf(message: Response, requestId: string): Generator<Event
 }
 
 /**
- * The response to a unary call with one input.
+ * Decode the response to a unary call with one input.
  *
- * @throws GatewayError - the response is not about exactly one input.
+ * @throws GatewayError - the response does not have exactly one result.
  */
 export function onlyEmbedding(message: pb.CreateEmbeddingUnaryResponse, requestId: string): Embedding {
   const [item] = message.embeddings;
@@ -41,7 +41,7 @@ export function onlyEmbedding(message: pb.CreateEmbeddingUnaryResponse, requestI
   return embedding(result(item.result, requestId), segments);
 }
 
-/** Collects the events of a call, and drops the segments of inputs that failed. */
+/** Collects the events of a call, and discards the segments of failed inputs. */
 export class Collector {
   readonly #segments: Segment[][];
   readonly #embeddings: (Embedding | undefined)[];
@@ -54,15 +54,15 @@ export class Collector {
   }
 
   /**
-   * Take one event; returns the embedding that it completes.
+   * Add an event. Returns the embedding that it completes.
    *
-   * @throws GatewayError - it belongs to no input of the call.
+   * @throws GatewayError - the event belongs to no input of the call.
    */
   add(event: Event): Embedding | undefined {
     const segments = this.#segments[event.inputIndex];
     if (segments === undefined) {
       throw invalid(
-        `the server sent an event of inputs[${String(event.inputIndex)}], which is not there`,
+        `the server sent an event of inputs[${String(event.inputIndex)}], which is not in the request`,
         this.#requestId,
       );
     }
@@ -74,9 +74,9 @@ export class Collector {
   }
 
   /**
-   * One for each input, in the order of the request.
+   * Return one embedding for each input, in the order of the request.
    *
-   * @throws GatewayError - an input has no result, which the contract forbids.
+   * @throws GatewayError - an input has no result, which violates the contract.
    */
   embeddings(): Embedding[] {
     return this.#embeddings.map((found, index) => {
@@ -86,7 +86,7 @@ export class Collector {
   }
 }
 
-/** What one model accepts and returns. Sizes are far below the 2^53 from which a number would be inexact. */
+/** Decode a model. Sizes are far below 2^53, so numbers are exact. */
 export function model({ name, aliases, dimensions, text, image, audio }: pb.Model): Model {
   return {
     name,
@@ -125,7 +125,7 @@ function segment(message: pb.Segment, requestId: string): Segment {
   };
 }
 
-/** Modalities of a later contract are unknown to callers too. */
+/** Return the modality; "unknown" for one of a later contract. */
 function modality(name: string | undefined): Modality {
   return name === "text" || name === "image" || name === "audio" ? name : "unknown";
 }
@@ -134,7 +134,7 @@ function vector(message: pb.Vector | undefined, requestId: string): Float32Array
   try {
     if (message !== undefined) return decode(message);
   } catch {
-    // The error below says what matters.
+    // The error below replaces it.
   }
   throw invalid("the server sent a vector that cannot be read", requestId);
 }

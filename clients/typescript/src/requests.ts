@@ -1,4 +1,4 @@
-/** Inputs to messages: what travels in the request, what is uploaded, and the messages of an upload. */
+/** Encode inputs to messages, and decide which files are sent in the request and which are uploaded. */
 
 import { create } from "@bufbuild/protobuf";
 
@@ -7,10 +7,10 @@ import * as pb from "./generated/embedwire/v1/embedding_pb.js";
 import { type FileSource, type Input, type TextInput, fileOf, given } from "./inputs.js";
 import type { CallOptions } from "./options.js";
 
-/** Content of more bytes is uploaded in chunks; the contract recommends it. */
+/** Files of more bytes are uploaded in chunks, as the contract recommends. */
 export const INLINE_BYTES = 1 << 20;
 const CHUNK_BYTES = 256 << 10;
-/** Segments that are decoded together then share a message, which makes long audio cheaper to read. */
+/** Maximum number of segments in one message. Large messages make long audio cheaper to read. */
 const SEGMENTS_PER_MESSAGE = 100;
 
 const TRUNCATES = { none: pb.Truncate.NONE, start: pb.Truncate.START, end: pb.Truncate.END };
@@ -18,14 +18,14 @@ const ENCODINGS = { float32_le: pb.VectorEncoding.FLOAT32_LE, float_values: pb.V
 
 type Source = pb.MediaSource["source"];
 
-/** What a request says beside its inputs. */
+/** The fields of a request except its inputs. */
 export interface Header {
   readonly modelName: string;
   readonly vectorEncoding: pb.VectorEncoding;
   readonly maxRetries?: number;
 }
 
-/** An input in a request, and its file if that is uploaded after the request. */
+/** An encoded input, and its file if it is uploaded after the request. */
 export interface Encoded {
   readonly message: pb.Input;
   readonly upload?: FileSource;
@@ -38,16 +38,16 @@ export interface Plan {
   readonly chunkBytes: number;
 }
 
-/** What a request says beside its inputs. */
+/** Return the fields of a request except its inputs. */
 export function header(modelName: string, { maxRetries, encoding = "float32_le" }: CallOptions): Header {
   if (typeof modelName !== "string") throw new TypeError("model: must be a string");
   return { modelName, vectorEncoding: ENCODINGS[encoding], ...(maxRetries !== undefined && { maxRetries }) };
 }
 
 /**
- * Decide for each file whether it travels in the request.
+ * Encode inputs, and decide for each file whether it is sent in the request.
  *
- * @throws Error - of Node.js: a path is no file that can be read.
+ * @throws Error - of Node.js: a path is not a readable file.
  */
 export async function plan(header: Header, inputs: readonly Input[], chunkBytes?: number): Promise<Plan> {
   const encoded: Encoded[] = [];
@@ -62,7 +62,7 @@ export async function plan(header: Header, inputs: readonly Input[], chunkBytes?
 }
 
 /**
- * One input as a part of a request.
+ * Encode one input.
  *
  * @param fileBytes - as `files.bytes` measured them.
  * @throws Error - of Node.js: the file cannot be read.
@@ -75,7 +75,7 @@ export async function encode(input: Input, fileBytes: number, isInline: boolean)
   return { message: mediaMessage(input, announced(file, fileBytes)), upload: file };
 }
 
-/** The call for inputs that are encoded. */
+/** Return the plan of a call with encoded inputs. */
 export function planOf(header: Header, encoded: readonly Encoded[], chunkBytes = CHUNK_BYTES): Plan {
   const uploads = new Map<number, FileSource>();
   for (const [index, { upload }] of encoded.entries()) if (upload !== undefined) uploads.set(index, upload);
@@ -84,17 +84,17 @@ export function planOf(header: Header, encoded: readonly Encoded[], chunkBytes =
   return { request: create(pb.CreateEmbeddingRequestSchema, request), uploads, chunkBytes };
 }
 
-/** A request for one text, answered in one message. */
+/** Return a unary request for one text. */
 export function unary(header: Header, input: TextInput): pb.CreateEmbeddingUnaryRequest {
   return create(pb.CreateEmbeddingUnaryRequestSchema, { ...header, inputs: [textMessage(input)] });
 }
 
-/** The first message of an upload. */
+/** Return the first message of an upload. */
 export function first(request: pb.CreateEmbeddingRequest): pb.CreateEmbeddingFromUploadRequest {
   return create(pb.CreateEmbeddingFromUploadRequestSchema, { payload: { case: "request", value: request } });
 }
 
-/** Every other message of an upload. */
+/** Return a chunk of an upload; without data, the last one. */
 export function chunk(inputIndex: number, data?: Uint8Array): pb.CreateEmbeddingFromUploadRequest {
   const value = create(pb.UploadChunkSchema, { inputIndex, ...(data === undefined ? { last: true } : { data }) });
   return create(pb.CreateEmbeddingFromUploadRequestSchema, { payload: { case: "chunk", value } });

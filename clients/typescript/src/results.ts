@@ -1,102 +1,99 @@
-/** What comes back: segments and results as they arrive, embeddings when they are complete. */
+/** The values that calls return: segments, results, embeddings, models. */
 
 import { type Failure, errorOf } from "./errors.js";
 
-/** What a segment is a part of; "unknown" if the server knows a modality that this client does not. */
+/** Modality of a segment; "unknown" is one that this version of the client does not know. */
 export type Modality = "text" | "image" | "audio" | "unknown";
 
-/** One vector of one input. Provisional: a failed {@link Result} of the same input makes it invalid. */
+/** One vector of one input. It is provisional: a failed {@link Result} of the same input invalidates it. */
 export interface Segment {
   readonly type: "segment";
-  /** Which input it belongs to, counted from 0 in the request. */
+  /** Position of its input in the request, from 0. */
   readonly inputIndex: number;
-  /** The key of that input. */
+  /** Key of its input. */
   readonly inputKey: string;
-  /** Its position among the segments of the input, counted from 0, in the upstream's order. */
+  /** Position among the segments of the input, from 0, in the order of the upstream. */
   readonly segmentIndex: number;
-  /** What it is a part of. */
+  /** Modality of its input. */
   readonly modality: Modality;
-  /** The embedding, in an array and a buffer of its own. */
+  /** Embedding, of {@link Result.dimensions} values, in a separate buffer. */
   readonly vector: Float32Array;
   /** Start of the window, in seconds from the beginning of the file; undefined unless audio. */
   readonly startOffsetSec?: number | undefined;
-  /** End of the window, likewise; undefined unless audio, or if the upstream does not tell. */
+  /** End of the window in seconds; undefined unless audio, or if the upstream does not report it. */
   readonly endOffsetSec?: number | undefined;
-  /**
-   * What of the audio was embedded, in the upstream's words, for instance "audio" or "transcription"; empty unless
-   * audio, or if the upstream does not say.
-   */
+  /** Aspect of the audio, for instance "audio" or "transcription"; empty unless audio, or if not reported. */
   readonly embeddingOption: string;
 }
 
-/** Where the time of one input went, in milliseconds. */
+/** Times that one input spent in each phase, in milliseconds. */
 export interface Timings {
-  /** Waiting for a turn within the server. */
+  /** Waiting in the queues of the server. */
   readonly queueMs: number;
   /** Waiting for the bytes of an upload. */
   readonly uploadMs: number;
-  /** Waiting for the upstream, over all attempts. */
+  /** Waiting for the upstream, all attempts together. */
   readonly upstreamMs: number;
-  /** Decoding the upstream's reply. */
+  /** Decoding the upstream's response. */
   readonly decodeMs: number;
 }
 
-/** The end of one input, after its last segment. With a failure, its segments are invalid. */
+/** The last event of one input, after its last segment. If it has a failure, the segments are invalid. */
 export interface Result {
   readonly type: "result";
-  /** Which input, counted from 0 in the request. */
+  /** Position of the input in the request, from 0. */
   readonly inputIndex: number;
-  /** The key of that input. */
+  /** Key of the input. */
   readonly inputKey: string;
-  /** The model as the upstream names it; empty if the input failed. */
+  /** Model name as reported by the upstream; empty if the input failed. */
   readonly modelName: string;
   /** Length of each vector; 0 if the input failed. */
   readonly dimensions: number;
-  /** How many segments were sent for this input. */
+  /** Number of segments of this input. */
   readonly segmentCount: number;
-  /** The URL of the media, in the upstream's words; undefined for anything else. */
+  /** URL of the media, as reported by the upstream; undefined for other inputs. */
   readonly inputUrl?: string | undefined;
-  /** The name of the file, in the upstream's words; undefined for anything else. */
+  /** Name of the file, as reported by the upstream; undefined for other inputs. */
   readonly inputFilename?: string | undefined;
-  /** Whether the input was cut; undefined if the upstream does not tell. */
+  /** Whether the input was truncated; undefined if the upstream does not report it. */
   readonly truncated?: boolean | undefined;
-  /** Length of the audio in seconds; undefined if the upstream does not tell. */
+  /** Duration of the audio in seconds; undefined if the upstream does not report it. */
   readonly mediaDurationSec?: number | undefined;
-  /** How many upstream requests were made. */
+  /** Number of upstream requests. */
   readonly attempts: number;
-  /** Where the time went. */
+  /** Time of each phase. */
   readonly timings: Timings;
   /**
-   * The upstream: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are not those of the real model; do not
-   * store them in a real index.
+   * Kind of upstream: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are synthetic; do not store them in a
+   * production index.
    */
   readonly upstream: string;
-  /** Why the input failed; undefined means success. */
+  /** Failure of the input; undefined means success. */
   readonly failure?: Failure | undefined;
-  /** The id of the call, under which the server's log has the details. */
+  /** Id of the call in the server's log. */
   readonly requestId: string;
 }
 
-/** What a stream hands out; `type` tells which. */
+/** An event of a stream; `type` distinguishes the two kinds. */
 export type Event = Segment | Result;
 
-/** Everything of one input. */
+/** The result and the segments of one input. */
 export class Embedding {
   /** Made by the client. */
   constructor(
-    /** How it ended. */
+    /** Result of the input. */
     readonly result: Result,
-    /** Its segments in their order; none if the input failed. */
+    /** Segments in order; none if the input failed. */
     readonly segments: readonly Segment[],
   ) {}
 
-  /** Why the input failed; undefined means success. */
+  /** Failure of the input; undefined means success. */
   get failure(): Failure | undefined {
     return this.result.failure;
   }
 
   /**
-   * The only vector, as texts and images have it.
+   * Vector of an input with one segment, such as a text or an image.
    *
    * @throws EmbedwireError - the input failed.
    * @throws RangeError - there are several segments, as audio has them.
@@ -106,52 +103,52 @@ export class Embedding {
     if (failure !== undefined) throw errorOf(failure, requestId, attempts);
     const [first, ...more] = this.segments;
     if (first === undefined || more.length > 0) {
-      throw new RangeError(`there are ${this.segments.length.toString()} segments; take them from segments`);
+      throw new RangeError(`the input has ${this.segments.length.toString()} segments; use segments`);
     }
     return first.vector;
   }
 }
 
-/** The text that a model accepts. */
+/** The texts that a model accepts. */
 export interface TextSupport {
-  /** Longest text in tokens, for information: the upstream's tokenizer is not public. */
+  /** Maximum length in tokens, for information: the upstream's tokenizer is not public. */
   readonly maxTokens: number;
-  /** The values of {@link TextInput.truncate} that the model can honour. */
+  /** Supported values of {@link TextInput.truncate}. */
   readonly truncates: readonly string[];
-  /** Longest text in bytes of UTF-8 that the server accepts. */
+  /** Maximum length in bytes of UTF-8 that the server accepts. */
   readonly maxBytes: number;
 }
 
 /** The images that a model accepts. */
 export interface ImageSupport {
-  /** For instance "image/png". */
+  /** Accepted media types, for instance "image/png". */
   readonly mediaTypes: readonly string[];
-  /** Largest file in bytes. */
+  /** Maximum file size in bytes. */
   readonly maxBytes: number;
-  /** Least width and height in pixels. */
+  /** Minimum width and height in pixels. */
   readonly minSidePx: number;
 }
 
-/** The audio that a model accepts. */
+/** The audio files that a model accepts. */
 export interface AudioSupport {
-  /** For instance "audio/mpeg". */
+  /** Accepted media types, for instance "audio/mpeg". */
   readonly mediaTypes: readonly string[];
-  /** Largest file in bytes. */
+  /** Maximum file size in bytes. */
   readonly maxBytes: number;
 }
 
-/** What one model accepts and returns. */
+/** The inputs and outputs of one model. */
 export interface Model {
-  /** The name to put into a request. */
+  /** Name for requests. */
   readonly name: string;
-  /** Other spellings that mean the same model. */
+  /** Other accepted names. */
   readonly aliases: readonly string[];
-  /** Length of every vector. Vectors of different models are not comparable. */
+  /** Length of each vector. Vectors of different models are not comparable. */
   readonly dimensions: number;
-  /** What it takes as text; undefined if it takes none. */
+  /** Accepted texts; undefined if the model accepts none. */
   readonly text?: TextSupport | undefined;
-  /** What it takes as images; undefined if it takes none. */
+  /** Accepted images; undefined if the model accepts none. */
   readonly image?: ImageSupport | undefined;
-  /** What it takes as audio; undefined if it takes none. */
+  /** Accepted audio files; undefined if the model accepts none. */
   readonly audio?: AudioSupport | undefined;
 }

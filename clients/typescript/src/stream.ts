@@ -1,17 +1,17 @@
-/** Values that arrive one after the other, for `for await`. */
+/** The async iterator that calls return. */
 
-/** Makes the values, until the signal is aborted. */
+/** Yields the values, until the signal is aborted. */
 type Source<T> = (signal: AbortSignal) => AsyncGenerator<T, void, undefined>;
 
-/** Aborts the stopper for reasons from outside; returns what ends that. */
+/** Aborts the stopper on external events. Returns a function that ends this. */
 type Follow = (stopper: AbortController) => () => void;
 
 const LEFT = new Error("the loop was left");
 
 /**
- * Values of a call, or of a run of {@link Client.map}, for `for await`.
+ * The values of a call or of a run of {@link Client.map}, for `for await`.
  *
- * Nothing is sent before the first value is asked for. Leaving the loop ends the call or the run.
+ * Nothing is sent before the first value is requested. Leaving the loop cancels the call or the run.
  */
 export class Stream<T> implements AsyncIterableIterator<T>, AsyncDisposable {
   readonly #stopper = new AbortController();
@@ -23,7 +23,7 @@ export class Stream<T> implements AsyncIterableIterator<T>, AsyncDisposable {
   }
 
   /**
-   * The next value.
+   * Return the next value.
    *
    * @throws EmbedwireError - the call or the run failed.
    * @throws ClosedError - the client is closed.
@@ -32,13 +32,13 @@ export class Stream<T> implements AsyncIterableIterator<T>, AsyncDisposable {
     return this.#values.next();
   }
 
-  /** End the call or the run, also while a value is waited for. `for await` calls it if its loop is left. */
+  /** Cancel the call or the run, also while `next` is pending. `for await` calls it when the loop is left. */
   return(): Promise<IteratorResult<T, void>> {
     this.#stopper.abort(LEFT);
     return this.#values.return();
   }
 
-  /** Itself. */
+  /** Return this object. */
   [Symbol.asyncIterator](): this {
     return this;
   }

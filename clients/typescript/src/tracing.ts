@@ -5,8 +5,8 @@ type Api = typeof import("@opentelemetry/api");
 const api = load();
 
 /**
- * The headers in which the configured propagator sends the active context, for instance traceparent; none without
- * `@opentelemetry/api`. A failure of tracing never fails a call.
+ * Return the headers of the active trace context as the configured propagator writes them, for instance traceparent;
+ * none without `@opentelemetry/api`. A failure of tracing never fails a call.
  */
 export function traceHeaders(): Readonly<Record<string, string>> {
   const headers: Record<string, string> = {};
@@ -20,7 +20,7 @@ export function traceHeaders(): Readonly<Record<string, string>> {
 
 function load(): Api | undefined {
   try {
-    // An import could not be optional; a require that a bundler sees is included if the package is there.
+    // An import cannot be optional; a bundler includes a visible require if the package is installed.
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     return require("@opentelemetry/api") as Api;
   } catch {

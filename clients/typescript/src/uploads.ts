@@ -1,4 +1,4 @@
-/** The files of one upload on their way to the server. */
+/** The upload of the files of a call. */
 
 import type { StatusObject } from "@grpc/grpc-js";
 import { Readable } from "node:stream";
@@ -9,16 +9,16 @@ import type { CreateEmbeddingFromUploadRequest } from "./generated/embedwire/v1/
 import type { FileSource } from "./inputs.js";
 import { type Plan, chunk, first } from "./requests.js";
 
-/** Sends a request and its files, beside the answers that are read meanwhile. */
+/** Sends a request and its files, while the responses are read. */
 export class Upload {
-  /** Why a file could not be read; the call is then cancelled, and the reader of the responses throws this. */
+  /** Error of an unreadable file. The call is then cancelled, and the reader of the responses throws it. */
   error: Error | undefined;
 
   readonly #plan: Plan;
   readonly #call: UploadCall;
   readonly #ended: Promise<StatusObject>;
   readonly #answered = new Set<number>();
-  /** Ends the wait for the transport. */
+  /** Resolves the wait for the transport. */
   #written: (() => void) | undefined;
   #isOver = false;
 
@@ -29,7 +29,7 @@ export class Upload {
     void this.#send();
   }
 
-  /** Send no more of this file: its input has a result, so the rest would be discarded. */
+  /** Stop the upload of a file whose input has a result: the server would discard the rest. */
   answered(index: number): void {
     this.#answered.add(index);
   }
@@ -68,7 +68,7 @@ export class Upload {
     }
   }
 
-  /** Wait until the transport has taken it, which is the flow control. After the end of the call nothing takes it. */
+  /** Wait until the transport has accepted the message (flow control). Does nothing after the end of the call. */
   async #write(message: CreateEmbeddingFromUploadRequest): Promise<void> {
     if (this.#isOver) return;
     await new Promise<void>((resolve) => {

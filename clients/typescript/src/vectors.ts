@@ -1,4 +1,4 @@
-/** Vectors of all forms of the contract as Float32Array. */
+/** Decode vectors. */
 
 import { endianness } from "node:os";
 
@@ -8,9 +8,9 @@ const VALUE_BYTES = Float32Array.BYTES_PER_ELEMENT;
 const IS_BIG_ENDIAN = endianness() === "BE";
 
 /**
- * Read a vector.
+ * Decode a vector of any encoding of the contract.
  *
- * @throws RangeError - it has a form that this client does not know, or bytes that are not float32 values.
+ * @throws RangeError - the encoding is unknown, or the number of bytes is not a multiple of 4.
  */
 export function decode({ form }: Vector): Float32Array {
   switch (form.case) {
@@ -19,13 +19,13 @@ export function decode({ form }: Vector): Float32Array {
     case "float32Le":
       return fromBytes(form.value);
     default:
-      throw new RangeError("unknown form");
+      throw new RangeError("unknown encoding");
   }
 }
 
 /**
- * Copied, since a view is possible only if the bytes start at a multiple of four in their message, and `vector.buffer`,
- * which callers store, would then be the whole message in some cases.
+ * Copy the bytes to a vector. A view would need an alignment of four bytes, and its `buffer`, which callers store,
+ * could be the whole message.
  */
 function fromBytes(data: Uint8Array): Float32Array {
   if (data.byteLength % VALUE_BYTES !== 0) throw new RangeError(`${String(data.byteLength)} bytes are not float32`);

@@ -10,10 +10,10 @@ import { isLoopback } from "../src/loopback.js";
 const FOX: Input = { text: "a red fox" };
 
 describe("arguments", () => {
-  it("refuses credentials that would travel in plain text", () => {
+  it("refuses credentials that would be sent in plaintext", () => {
     for (const target of ["example.com:443", "10.0.0.1:1"]) {
-      assert.throws(() => new Client(target, { token: "t" }), /token: would travel in plain text/);
-      assert.throws(() => new Client(target, { upstreamApiKey: "k" }), /upstreamApiKey: would travel in plain text/);
+      assert.throws(() => new Client(target, { token: "t" }), /token: would be sent in plaintext/);
+      assert.throws(() => new Client(target, { upstreamApiKey: "k" }), /upstreamApiKey: would be sent in plaintext/);
     }
     new Client("localhost:1", { token: "t" }).close();
     new Client("example.com:443", { token: "t", tls: true }).close();
@@ -25,7 +25,7 @@ describe("arguments", () => {
     assert.throws(() => new Client("127.0.0.1:1", { timeoutMs: NaN }), /timeoutMs/);
     assert.throws(() => new Client("127.0.0.1:1", { channels: 0 }), /channels/);
     assert.throws(() => new Client("127.0.0.1:1", { keepaliveMs: 0 }), /keepaliveMs/);
-    assert.throws(() => new Client("a:1", { tls: { rootCertificates: "no" } }), /not PEM/);
+    assert.throws(() => new Client("a:1", { tls: { rootCertificates: "no" } }), /must be PEM/);
     const client = new Client("127.0.0.1:1");
     const wrong = (input: object, message: RegExp) => {
       assert.throws(() => client.stream("m", input as Input), message);

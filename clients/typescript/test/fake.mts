@@ -149,7 +149,7 @@ export async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** Everything that a run hands out, and what it throws at its end. */
+/** Everything that a run yields, and what it throws at its end. */
 export async function drained(run: Stream<Embedding>): Promise<{ found: Embedding[]; error: unknown }> {
   const found: Embedding[] = [];
   try {
@@ -160,7 +160,7 @@ export async function drained(run: Stream<Embedding>): Promise<{ found: Embeddin
   return { found, error: undefined };
 }
 
-/** The positions of what a run has handed out, in order. */
+/** The positions of what a run has yielded, in order. */
 export function positions(found: readonly Embedding[]): number[] {
   return found.map(({ result }) => result.inputIndex).sort((one, other) => one - other);
 }

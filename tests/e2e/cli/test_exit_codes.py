@@ -125,7 +125,7 @@ async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:
 
     assert (ended.code, ended.lines[0]["name"], seen) == (0, "one", ["Bearer s3cret"])
     assert plain.code == 2
-    assert "EMBEDWIRE_TOKEN: would travel in plain text; pass --tls" in plain.usage
+    assert "EMBEDWIRE_TOKEN: would be sent in plaintext; pass --tls" in plain.usage
     assert "s3cret" not in plain.err + text.out + ended.out
     assert "--token" not in text.out
 

@@ -127,7 +127,7 @@ SECRETS = pytest.mark.parametrize("name", ["token", "upstream_api_key"])
 @SECRETS
 def test_credentials_to_another_machine_require_tls(kind: type[Any], name: str) -> None:
     """A credential without TLS beyond this machine is a ValueError that names it and not its value."""
-    with pytest.raises(ValueError, match=f"{name}: would travel in plain text") as caught:
+    with pytest.raises(ValueError, match=f"{name}: would be sent in plaintext") as caught:
         kind(FAR, **{name: "CANARY"})
     assert "CANARY" not in str(caught.value)
     assert kind(FAR)

@@ -66,7 +66,7 @@ async def test_several_segments_have_a_matrix_and_no_vector(connect: Connect, se
     assert count > 1
     assert embedding.matrix().shape == (count, 512)
     assert [row.tolist() for row in embedding.matrix()] == [part.vector.tolist() for part in embedding.segments]
-    with pytest.raises(ValueError, match=f"there are {count} segments"):
+    with pytest.raises(ValueError, match=f"the input has {count} segments"):
         _ = embedding.vector
 
 

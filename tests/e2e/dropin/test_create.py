@@ -107,5 +107,5 @@ async def test_api_key(scripted: Scripted) -> None:
 
 def test_a_key_is_not_sent_in_plain_text_over_a_network() -> None:
     """An API key to a host other than loopback requires TLS."""
-    with pytest.raises(ValueError, match="plain text"):
+    with pytest.raises(ValueError, match="plaintext"):
         TwelveLabs(api_key="mine", target="embed.example:50051")

@@ -1,4 +1,4 @@
-"""Embedwire for Python: embeddings of text, images and audio from an Embedwire server.
+"""The Python client of an Embedwire server, which embeds text, images and audio.
 
 `Client` and `AsyncClient` are the clients; `embedwire.twelvelabs` is a drop-in replacement for the TwelveLabs SDK's
 `embed.create`; `embedwire.v1` has the generated messages and stubs.

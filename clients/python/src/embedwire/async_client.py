@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 class AsyncClient(BaseClient):
     """Asyncio client of an Embedwire server. Its arguments are those of `Client`, which is for synchronous code.
 
-    Connections are opened by the first calls, and again by the first calls in another event loop (a further
-    `asyncio.run`), so that a client can be constructed without one. An `async with` block closes them.
+    The first calls open the connections, and so do the first calls in another event loop (a further `asyncio.run`). A
+    client can be constructed without an event loop. An `async with` block closes the connections.
 
     Raises:
-        ValueError: an argument is invalid; the message names it.
+        ValueError: an argument is invalid, or a credential would be sent in plaintext to a non-loopback address; the
+            message names the argument.
+        TypeError: the timeout is not a number.
     """
 
     _channels: list[grpc.aio.Channel]
@@ -41,22 +43,23 @@ class AsyncClient(BaseClient):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections, and cancel the calls that still run. Further calls raise `ClosedError`."""
+        """Close the connections and cancel running calls. Later calls raise `ClosedError`."""
         self._stop_runs()
         channels, self._channels = self._channels, []
         for channel in channels:
             await channel.close()
 
     def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> AsyncStream:
-        """Embed one or more inputs and yield every segment and result as it arrives.
+        """Embed 1 to 256 inputs and yield each segment and result as it arrives.
 
-        Segments of one input are in order, inputs interleave, and each input ends with its `Result`. Segments are
-        provisional until then: a failed result makes them invalid. The failure of the only input is raised; with
-        several inputs it is in `Result.failure`. Files beyond 1 MiB in total are uploaded in chunks.
+        Segments of one input arrive in order, inputs interleave, and each input ends with its `Result`. Segments are
+        provisional until then: a failed result invalidates them. If there is one input, its failure is raised; among
+        several inputs, a failure is in `Result.failure`. Files of together at most 1 MiB are sent in the request; all
+        others are uploaded in chunks.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
-            inputs: what to embed, 1 to 256. See `map` for more.
+            inputs: one input, or a sequence of 1 to 256 inputs. See `map` for more.
             **options: see `CallOptions`.
 
         Returns:
@@ -91,13 +94,25 @@ class AsyncClient(BaseClient):
     async def embed(
         self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
     ) -> Embedding | list[Embedding]:
-        """Embed one or more inputs and return when all have a result.
+        """Embed 1 to 256 inputs and return their embeddings when all have a result.
 
-        Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
-        it is in `Embedding.failure`. One text alone is sent by a unary call, which has the least overhead.
+        If there is one input, its failure is raised; among several inputs, a failure is in `Embedding.failure`. A
+        single text is sent by the unary RPC, which has the least overhead.
+
+        Args:
+            model: name or alias of the model, for instance "marengo3.0".
+            inputs: one input, or a sequence of 1 to 256 inputs. See `map` for more.
+            **options: see `CallOptions`.
 
         Returns:
-            One `Embedding` for one input; for a sequence, a list in its order.
+            One `Embedding` for one input; for a sequence, a list in the same order.
+
+        Raises:
+            TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
+            ValueError: the model or an option is invalid.
+            OSError: a file cannot be read.
+            ClosedError: the client is closed.
+            EmbedwireError: the call or its only input failed. See `embedwire.errors`.
         """
         self._check_open()
         items = requests.normalize_inputs(inputs)
@@ -114,13 +129,29 @@ class AsyncClient(BaseClient):
     def map(
         self, model: str, inputs: Iterable[Input] | AsyncIterable[Input], **options: Unpack[MapOptions]
     ) -> AsyncMapRun:
-        """Embed any number of inputs, in concurrent calls of several inputs, and yield each embedding as it arrives.
+        """Embed any number of inputs in concurrent calls of several each, and yield each embedding as it arrives.
 
-        As `Client.map`, for an iterable or an async iterable. An iterable that is not a list or a tuple is advanced in
-        a thread, since it may block.
+        Each input that is read ends once, as an embedding with its key and with its position as `input_index`. The
+        failure of an input is in its embedding; nothing is raised for it. Inputs that the server rejects (OVERLOADED,
+        RATE_LIMITED, DRAINING) are sent again until it accepts them. At most `inputs_per_call` x `concurrent_calls`
+        inputs are read ahead of the embeddings that the caller has received. A thread advances an iterable that is not
+        a list or a tuple, since it may block.
+
+        Args:
+            model: name or alias of the model, for instance "marengo3.0".
+            inputs: an iterable or an async iterable of inputs; it may be endless.
+            **options: see `MapOptions`.
 
         Returns:
             An async iterator of `Embedding`. Its `async with` block cancels the calls on exit.
+
+        Raises:
+            TypeError: the inputs are not iterable, the model or an option has the wrong type, or an option is
+                unknown. While iterating: an input is not a Text, Image or Audio.
+            ValueError: the model or an option is invalid.
+            ClosedError: the client is closed, also while iterating.
+            DeadlineExceededError: while iterating: the timeout of the run passed before all inputs were embedded.
+            Exception: while iterating: an exception of the iterable, after the embeddings of the inputs before it.
         """
         self._check_open()
         checks.check_model(model)
@@ -131,9 +162,17 @@ class AsyncClient(BaseClient):
         return AsyncMapRun(tasks)
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - it is the deadline
-        """List the models of the server, and what each accepts and returns.
+        """Return the models of the server, with what each accepts and returns.
+
+        Args:
+            timeout: deadline in seconds; None means that of the client, or 60 s.
+
+        Returns:
+            One `Model` for each model of the server.
 
         Raises:
+            TypeError: the timeout is not a number.
+            ValueError: the timeout is negative.
             ClosedError: the client is closed.
             EmbedwireError: the call failed.
         """

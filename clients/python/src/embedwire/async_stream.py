@@ -1,4 +1,4 @@
-"""The events of one call, for the asyncio client."""
+"""Event stream of one call, for the asyncio client."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,13 @@ Start = Callable[[], Awaitable[tuple[Any, UploadMessages | None]]]
 
 
 class AsyncStream(AsyncIterator[Event]):
-    """The events of one call, as they arrive. An async iterator, and a context manager that cancels the call on exit.
+    """Async iterator over the events of one call, as they arrive. A context manager that cancels the call on exit.
+
+    Iterating raises `EmbedwireError` if the call or its only input fails, and `OSError` if a file cannot be read.
 
     Attributes:
-        request_id: the id of the call in the server's log.
-        upload: the messages of an upload; None for other calls.
+        request_id: id of the call in the server's log.
+        upload: messages of an upload; None for other calls.
     """
 
     def __init__(self, start: Start, request_id: str, retry: PushbackRetry) -> None:
@@ -69,7 +71,7 @@ class AsyncStream(AsyncIterator[Event]):
         self.close()
 
     def close(self) -> None:
-        """Cancel the call if it still runs, and end the iteration."""
+        """Cancel the call if it is running, and end the iteration."""
         self._is_closed = True
         if self._call is not None:
             self._call.cancel()
@@ -122,9 +124,9 @@ def translate_errors(request_id: str) -> Iterator[None]:
 
 
 def preserve_status(call: Any) -> None:  # noqa: ANN401 - gRPC's call
-    """Work around grpc.aio replacing the server's status by an INTERNAL of its own.
+    """Keep the status of the server, which grpc.aio replaces by INTERNAL.
 
-    It does so if the server ends the call while a message is being written, and has no public API that returns the
+    It does so if the server ends the call while a message is being written. grpc.aio has no public API that returns the
     status of the server.
     """
     if hasattr(call, "_cython_call"):

@@ -1,4 +1,4 @@
-"""What both clients have in common: their arguments, their channels, and their end."""
+"""Base class of both clients: arguments, start of calls, close."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ class Stoppable(Protocol):
     """A run of `map` that can be stopped from outside."""
 
     def stop(self, error: BaseException | None) -> None:
-        """Stop the run; its consumer gets the error."""
+        """Stop the run; its consumer receives the error."""
 
 
 class BaseClient:
@@ -58,7 +58,7 @@ class BaseClient:
         self._open()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Support pickle and copy: the other client has the same arguments, and connections of its own."""
+        """Support pickle and copy: the copy has the same arguments, and separate connections."""
         return functools.partial(type(self), **self._connection.arguments), ()
 
     def _open(self) -> None:
@@ -77,7 +77,7 @@ class BaseClient:
         """Begin a gRPC call.
 
         Raises:
-            ClosedError: the client is closed, perhaps at this moment.
+            ClosedError: the client is closed, possibly by another thread during the call.
         """
         self._check_open()
         try:
@@ -90,5 +90,5 @@ class BaseClient:
 
 
 def in_turn(channels: Iterable[Any]) -> Iterator[Any]:
-    """Return the stubs of these channels, one after the other, for ever."""
+    """Return an endless iterator over the stubs of these channels (round robin)."""
     return itertools.cycle([embedding_pb2_grpc.EmbeddingServiceStub(channel) for channel in channels])

@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def in_thread(iterator: Iterator[T]) -> AsyncGenerator[T]:
-    """Yield the items of an iterator that may block, which is advanced in a thread of its own, one item on request.
+    """Yield the items of an iterator that may block. A separate thread advances it, one item on request.
 
-    If this generator is closed while the iterator blocks, it does not wait for it: the thread is a daemon, and closes
-    the iterator as soon as that returns. The default executor is not used, since asyncio waits for it when it ends.
+    If this generator is closed while the iterator blocks, it does not wait: the thread is a daemon, and closes the
+    iterator when that returns. The default executor is not used, since asyncio waits for it at the end of the loop.
     """
     loop = asyncio.get_running_loop()
     requests: queue.SimpleQueue[asyncio.Future[T] | None] = queue.SimpleQueue()

@@ -23,30 +23,34 @@ from embedwire.v1 import embedding_pb2 as pb
 class Client(BaseClient):
     """Synchronous client of an Embedwire server. Safe to share between threads. See `AsyncClient` for asyncio.
 
-    Connections are opened by the first calls. A `with` block closes them. Pickle and copy give a client with the same
-    arguments and connections of its own.
+    The first calls open the connections. A `with` block closes them. A client can be pickled and copied; the copy has
+    the same arguments and separate connections.
 
     Args:
-        target: HOST:PORT, or any other gRPC name such as "dns:///embeddings.internal:443". Calls go in turn to all
-            addresses of a name.
-        tls: True for TLS with gRPC's default roots, a `TLS` for other settings, False for plain text.
-        token: the bearer token for the server; sent over TLS or to a loopback address only.
-        upstream_api_key: your own API key for the upstream, if the server accepts callers' keys; sent over TLS or
+        target: HOST:PORT, or another gRPC target such as "dns:///embeddings.internal:443". Calls use all addresses of a
+            name in turn (round robin).
+        tls: True for TLS with gRPC's default root certificates, a `TLS` for other settings, False for plaintext.
+        token: bearer token for the server; sent over TLS or to a loopback address only.
+        upstream_api_key: your own API key of the upstream, if the server accepts callers' keys; sent over TLS or
             to a loopback address only. Without it the server uses its own key.
-        timeout: default timeout of a call in seconds; None means 60 s, or 600 s if any input is audio.
-        wait_for_ready: wait for an unreachable server until the timeout, instead of failing at once.
+        timeout: default deadline of a call in seconds; None means 60 s, or 600 s if any input is audio.
+        wait_for_ready: wait for an unreachable server until the deadline, instead of failing immediately.
         retry_on_pushback: retry a call once if the server rejected it before any work and sent
-            `grpc-retry-pushback-ms`: after that delay and within the timeout. Other failures and uploads are not
+            `grpc-retry-pushback-ms`: after that delay and within the deadline. Other failures and uploads are not
             retried.
-        channels: number of channels, each with connections of its own; calls use them in turn. A connection is served
-            by one worker process of the server, so a client needs several to use all of them.
-        keepalive_time: seconds after which an idle connection is checked by a ping while calls run; it fails 20 s
-            later if there is no answer. None turns it off.
-        interceptors: interceptors of grpc (`AsyncClient`: of grpc.aio), passed on to gRPC, outside our guarantees.
-        channel_options: channel arguments of gRPC, which take precedence over those of this client; likewise.
+        channels: number of channels, 1 or more, each with separate connections; calls use them in turn. One worker
+            process of the server serves a connection, so a client needs several channels to use several workers.
+        keepalive_time: interval of keepalive pings in seconds, which are sent only while calls run and no data arrives;
+            without an answer within 20 s the connection is closed and its calls fail. None turns the pings off.
+        interceptors: interceptors of grpc (`AsyncClient`: of grpc.aio). Their effects are outside the guarantees of
+            this client.
+        channel_options: channel arguments of gRPC, which take precedence over those of this client. Their effects are
+            outside the guarantees of this client.
 
     Raises:
-        ValueError: an argument is invalid; the message names it.
+        ValueError: an argument is invalid, or a credential would be sent in plaintext to a non-loopback address; the
+            message names the argument.
+        TypeError: the timeout is not a number.
     """
 
     def __enter__(self) -> Self:
@@ -56,21 +60,22 @@ class Client(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Close the connections, and cancel the calls that still run. Further calls raise `ClosedError`."""
+        """Close the connections and cancel running calls. Later calls raise `ClosedError`."""
         self._stop_runs()
         for channel in self._channels:
             channel.close()
 
     def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> Stream:
-        """Embed one or more inputs and yield every segment and result as it arrives.
+        """Embed 1 to 256 inputs and yield each segment and result as it arrives.
 
-        Segments of one input are in order, inputs interleave, and each input ends with its `Result`. Segments are
-        provisional until then: a failed result makes them invalid. The failure of the only input is raised; with
-        several inputs it is in `Result.failure`. Files beyond 1 MiB in total are uploaded in chunks.
+        Segments of one input arrive in order, inputs interleave, and each input ends with its `Result`. Segments are
+        provisional until then: a failed result invalidates them. If there is one input, its failure is raised; among
+        several inputs, a failure is in `Result.failure`. Files of together at most 1 MiB are sent in the request; all
+        others are uploaded in chunks.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
-            inputs: what to embed, 1 to 256. See `map` for more.
+            inputs: one input, or a sequence of 1 to 256 inputs. See `map` for more.
             **options: see `CallOptions`.
 
         Returns:
@@ -98,13 +103,25 @@ class Client(BaseClient):
     def embed(
         self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
     ) -> Embedding | list[Embedding]:
-        """Embed one or more inputs and return when all have a result.
+        """Embed 1 to 256 inputs and return their embeddings when all have a result.
 
-        Arguments and exceptions are those of `stream`. The failure of the only input is raised; with several inputs
-        it is in `Embedding.failure`. One text alone is sent by a unary call, which has the least overhead.
+        If there is one input, its failure is raised; among several inputs, a failure is in `Embedding.failure`. A
+        single text is sent by the unary RPC, which has the least overhead.
+
+        Args:
+            model: name or alias of the model, for instance "marengo3.0".
+            inputs: one input, or a sequence of 1 to 256 inputs. See `map` for more.
+            **options: see `CallOptions`.
 
         Returns:
-            One `Embedding` for one input; for a sequence, a list in its order.
+            One `Embedding` for one input; for a sequence, a list in the same order.
+
+        Raises:
+            TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
+            ValueError: the model or an option is invalid.
+            OSError: a file cannot be read.
+            ClosedError: the client is closed.
+            EmbedwireError: the call or its only input failed. See `embedwire.errors`.
         """
         self._check_open()
         items = requests.normalize_inputs(inputs)
@@ -119,16 +136,17 @@ class Client(BaseClient):
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
     def map(self, model: str, inputs: Iterable[Input], **options: Unpack[MapOptions]) -> MapRun:
-        """Embed any number of inputs, in concurrent calls of several inputs, and yield each embedding as it arrives.
+        """Embed any number of inputs in concurrent calls of several each, and yield each embedding as it arrives.
 
-        Each input that is read from the iterable is yielded once, with its key and with its position in the iterable
-        as `input_index`. An input that fails is yielded with its failure; nothing is raised for it. Inputs that the
-        server rejects since it is busy are sent again until it accepts them. At most `inputs_per_call` x
-        `concurrent_calls` inputs are read ahead of what the caller has taken; they are read in a thread.
+        Each input that is read from the iterable ends once, as an embedding with its key and with its position in the
+        iterable as `input_index`. The failure of an input is in its embedding; nothing is raised for it. Inputs that
+        the server rejects (OVERLOADED, RATE_LIMITED, DRAINING) are sent again until it accepts them. A thread reads the
+        iterable, at most `inputs_per_call` x `concurrent_calls` inputs ahead of the embeddings that the caller has
+        received.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
-            inputs: what to embed; any iterable, also one that blocks or never ends.
+            inputs: any iterable of inputs; it may block and may be endless.
             **options: see `MapOptions`.
 
         Returns:
@@ -136,12 +154,11 @@ class Client(BaseClient):
 
         Raises:
             TypeError: the inputs are not iterable, the model or an option has the wrong type, or an option is
-                unknown. While iterating: an input is not a Text,
-                Image or Audio.
+                unknown. While iterating: an input is not a Text, Image or Audio.
             ValueError: the model or an option is invalid.
-            ClosedError: the client is closed, perhaps while iterating.
+            ClosedError: the client is closed, also while iterating.
             DeadlineExceededError: while iterating: the timeout of the run passed before all inputs were embedded.
-            Exception: while iterating: what the iterable raised, after the inputs that it gave.
+            Exception: while iterating: an exception of the iterable, after the embeddings of the inputs before it.
         """
         self._check_open()
         checks.check_model(model)
@@ -152,9 +169,17 @@ class Client(BaseClient):
         return MapRun(threads)
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
-        """List the models of the server, and what each accepts and returns.
+        """Return the models of the server, with what each accepts and returns.
+
+        Args:
+            timeout: deadline in seconds; None means that of the client, or 60 s.
+
+        Returns:
+            One `Model` for each model of the server.
 
         Raises:
+            TypeError: the timeout is not a number.
+            ValueError: the timeout is negative.
             ClosedError: the client is closed.
             EmbedwireError: the call failed.
         """
@@ -185,7 +210,7 @@ class Client(BaseClient):
         self._stubs = in_turn(self._channels)
 
     def _start(self, plan: requests.Plan, options: CallOptions, *, retries: bool = True) -> Stream:
-        """Begin a call that streams."""
+        """Begin a streaming call."""
         request_id, arguments = self._connection.call_arguments(options, plan.inputs)
         stub = next(self._stubs)
         if plan.uploads:

@@ -1,4 +1,4 @@
-"""Settings of a client: target, TLS, credentials, deadlines. They make the channels and the arguments of calls."""
+"""Settings of a client (target, TLS, credentials, deadlines), and the channel and call arguments built from them."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ from embedwire.version import __version__
 DEFAULT_TARGET = "127.0.0.1:50051"
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
-# Default deadlines of the contract. The client sets them itself, as otherwise a call hangs on a dead connection.
+# Default deadlines of the contract. The client sets them too, so that a call cannot hang on a dead connection.
 TEXT_SECONDS = 60.0
 AUDIO_SECONDS = 600.0
 
@@ -29,13 +29,13 @@ _MAX_PORT = 65535
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TLS:
-    """TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM.
+    """TLS settings: root certificates, and a client certificate for mutual TLS. Certificates and keys are PEM.
 
     Attributes:
-        root_certificates: the trusted roots; None means the roots that gRPC includes.
-        certificate_chain: the client certificate, for mutual TLS.
-        private_key: the key of that certificate.
-        server_name: the name expected in the server's certificate; None means the host of the target.
+        root_certificates: trusted root certificates; None means those of gRPC.
+        certificate_chain: client certificate chain, for mutual TLS.
+        private_key: private key of the client certificate.
+        server_name: expected name of the server certificate; None means the host of the target.
     """
 
     root_certificates: bytes | None = None
@@ -54,7 +54,7 @@ class Connection:
     """Settings of a client, checked. The attributes are the arguments of `Client`.
 
     Raises:
-        ValueError: an argument is invalid, or a credential would be sent in plain text over a network.
+        ValueError: an argument is invalid, or a credential would be sent in plaintext to a non-loopback address.
     """
 
     target: str
@@ -76,7 +76,7 @@ class Connection:
             if not _HEADER_VALUE.fullmatch(secret):
                 raise ValueError(f"{name}: must be printable ASCII without spaces, and not empty")
             if not self.tls and not is_loopback(self.target):
-                raise ValueError(f"{name}: would travel in plain text; pass tls=True, or use a loopback target")
+                raise ValueError(f"{name}: would be sent in plaintext; pass tls=True, or use a loopback target")
         check_timeout("timeout", self.timeout)
         if self.keepalive_time is not None and not self.keepalive_time > 0:
             raise ValueError(f"keepalive_time: must be a number of seconds above 0, or None, got {self.keepalive_time}")
@@ -85,7 +85,7 @@ class Connection:
         _check_target(self.target)
         roots = self.tls.root_certificates if isinstance(self.tls, TLS) else None
         if roots is not None and b"BEGIN CERTIFICATE" not in roots:
-            raise ValueError("tls: the root certificates are not PEM")
+            raise ValueError("tls: root_certificates must be PEM")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -156,8 +156,8 @@ class Connection:
 def _check_target(target: str) -> None:
     port = target.rpartition(":")[2]
     if not target or target != target.strip() or " " in target:
-        raise ValueError("target: must be HOST:PORT, or another gRPC name, without spaces")
+        raise ValueError("target: must be HOST:PORT, or another gRPC target, without spaces")
     if target.startswith(("http://", "https://")):
-        raise ValueError("target: must be HOST:PORT without http://; TLS is chosen by tls")
+        raise ValueError("target: must be HOST:PORT without http://; use the argument tls for TLS")
     if port.isdecimal() and int(port) > _MAX_PORT:
-        raise ValueError(f"target: there is no port {port}")
+        raise ValueError(f"target: port must be at most {_MAX_PORT}, got {port}")

@@ -14,7 +14,7 @@ from embedwire.v1 import error_reason_pb2
 DETAILS_KEY = "grpc-status-details-bin"
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _REASONS = {number: name.removeprefix("ERROR_REASON_") for name, number in error_reason_pb2.ErrorReason.items()}
-# Codes that gRPC gives to calls that this client has ended; they have a reason of the same name.
+# Codes of calls that this client has ended; the reason has the same name.
 _ENDED_BY_CLIENT = ("DEADLINE_EXCEEDED", "CANCELLED")
 
 
@@ -67,7 +67,7 @@ def trailer(call: FailedCall, wanted: str) -> Any:  # noqa: ANN401 - a str, or b
 
 
 def _failure_in(call: FailedCall) -> pb.Failure | None:
-    """Return the `Failure` among the details of a call; None if it has none that can be read."""
+    """Return the `Failure` among the details of a call; None if there is none or it cannot be decoded."""
     try:
         status = status_pb2.Status.FromString(trailer(call, DETAILS_KEY) or b"")
         found = next((detail for detail in status.details if detail.Is(pb.Failure.DESCRIPTOR)), None)

@@ -3,16 +3,16 @@
     EmbedwireError                base class: a `Failure` and the request id
     ├── RequestError              caused by the request: its content, files, credentials or deadline
     │   └── DeadlineExceededError the deadline passed; also a TimeoutError
-    ├── RefusedError              rejected by a policy of the server; may succeed later or on another server
+    ├── RefusedError              rejected by a policy of the server; may succeed later or on another replica
     ├── UpstreamError             the upstream failed, or rejected the server
     ├── GatewayError              the server failed, or sent an invalid response
     └── TransportError            gRPC or an intermediary ended the call; also a ConnectionError
 
 The class depends on the group of the reason (see `proto/embedwire/v1/error_reason.proto`). `reason` is the name of the
-enum value without its prefix, as in the server's metrics and log. No reason means that gRPC itself, or a proxy or load
-balancer between, ended the call; the server may or may not have worked on it.
+enum value without its prefix, as in the server's metrics and log. An empty reason means that gRPC, a proxy or a load
+balancer ended the call; the server may or may not have worked on it.
 
-`ClosedError`, a RuntimeError, is not one of them: a call was made with a client that is closed.
+A call of a closed client raises `ClosedError`, a RuntimeError that is not an EmbedwireError.
 """
 
 import dataclasses
@@ -25,7 +25,12 @@ _PREFIX = "ERROR_REASON_"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One invalid field: its path in the request, for instance "inputs[2].audio.source.url", and what is required."""
+    """One invalid field of the request.
+
+    Attributes:
+        field: path of the field, for instance "inputs[2].audio.source.url".
+        description: the fault, the limit, and how to correct it.
+    """
 
     field: str
     description: str
@@ -33,7 +38,12 @@ class FieldViolation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QuotaViolation:
-    """One quota that was exceeded: its subject, for instance "modality:audio", and a description of its limit."""
+    """One exhausted quota.
+
+    Attributes:
+        subject: subject of the quota, for instance "modality:audio".
+        description: the quota, its limit, and when it is available again.
+    """
 
     subject: str
     description: str
@@ -44,11 +54,11 @@ class UpstreamReply:
     """Error response of the upstream, truncated to 1 KB and without control characters.
 
     Attributes:
-        http_status: the HTTP status code.
-        code: the upstream's error code, for instance "parameter_invalid"; empty if absent.
-        message: the upstream's message; empty if absent, or if it is that of the failure of a call.
+        http_status: HTTP status code.
+        code: error code of the upstream, for instance "parameter_invalid"; empty if absent.
+        message: message of the upstream; empty if absent, or if it equals that of the failure of the call.
         docs_url: URL of the upstream's documentation of the error; empty if absent.
-        rate_limit_headers: the rate limit headers, with lower-case names.
+        rate_limit_headers: rate limit headers, with lower-case names.
     """
 
     http_status: int
@@ -64,12 +74,12 @@ class Failure:
 
     Attributes:
         code: name of the gRPC status code, for instance "INVALID_ARGUMENT".
-        reason: a value of `ErrorReason`, for instance "INPUT_REJECTED"; empty if gRPC or an intermediary ended it.
-        message: one sentence for a developer. Do not parse it.
-        violations: the invalid fields of the request; after 20 fields, one entry with the number of the others.
+        reason: a value of `ErrorReason`, for instance "INPUT_REJECTED"; empty if gRPC or a proxy ended the call.
+        message: one sentence for a developer, not meant to be parsed.
+        violations: invalid fields of the request; after 20 fields, one entry with the number of the others.
         retry_delay: seconds to wait before a retry; None if waiting is not known to help.
-        quotas: the quotas that were exceeded.
-        upstream: the error response of the upstream; None if there was none.
+        quotas: exhausted quotas.
+        upstream: error response of the upstream; None if there is none.
         cause: why the upstream could not be reached, or which resource the server lacks, for instance
             "connection_refused"; empty for all other failures. `embedding.proto` lists the values.
     """
@@ -87,17 +97,22 @@ class Failure:
         return f"{self.reason or self.code}: {self.message}"
 
     def error(self, request_id: str = "", attempts: int = 0) -> "EmbedwireError":
-        """Return the exception for this failure."""
+        """Return the exception for this failure. The group of the reason decides its class.
+
+        Args:
+            request_id: id of the call in the server's log.
+            attempts: number of upstream requests for the input.
+        """
         return _error_class(self)(self, request_id, attempts)
 
 
 class EmbedwireError(Exception):
-    """A call or an input failed.
+    """Failure of a call or of an input. The subclass is the party at fault.
 
     Attributes:
-        failure: the failure with all its details.
-        request_id: the id of the call in the server's log.
-        attempts: number of upstream requests for the input; 0 if there was none, or if the number is unknown.
+        failure: the failure with all details.
+        request_id: id of the call in the server's log.
+        attempts: number of upstream requests for the input; 0 if none or unknown.
     """
 
     def __init__(self, failure: Failure, request_id: str = "", attempts: int = 0) -> None:
@@ -110,7 +125,7 @@ class EmbedwireError(Exception):
         return f"{self.failure} (request id {self.request_id})" if self.request_id else str(self.failure)
 
     def __repr__(self) -> str:
-        """Omit the message: it may quote the upstream, and so content of the request."""
+        """Return a repr without the message, which may quote content of the request."""
         return f"{type(self).__name__}({self.code}, {self.reason or 'no reason'}, request_id={self.request_id!r})"
 
     @property
@@ -120,7 +135,7 @@ class EmbedwireError(Exception):
 
     @property
     def reason(self) -> str:
-        """The reason, for instance "INPUT_REJECTED"; see `Failure`."""
+        """Reason, for instance "INPUT_REJECTED"; see `Failure`."""
         return self.failure.reason
 
     @property
@@ -130,7 +145,7 @@ class EmbedwireError(Exception):
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """The invalid fields of the request."""
+        """Invalid fields of the request."""
         return self.failure.violations
 
     @property
@@ -140,7 +155,7 @@ class EmbedwireError(Exception):
 
     @property
     def upstream(self) -> UpstreamReply | None:
-        """The error response of the upstream; None if there was none."""
+        """Error response of the upstream; None if there is none."""
         return self.failure.upstream
 
     @property
@@ -158,7 +173,7 @@ class DeadlineExceededError(RequestError, TimeoutError):
 
 
 class RefusedError(EmbedwireError):
-    """A policy of the server rejected the call or the input; it may succeed later or on another server."""
+    """A policy of the server rejected the call or the input; it may succeed later or on another replica."""
 
 
 class UpstreamError(EmbedwireError):
@@ -170,11 +185,11 @@ class GatewayError(EmbedwireError):
 
 
 class TransportError(EmbedwireError, ConnectionError):
-    """gRPC, or a proxy or load balancer between, ended the call. The server may or may not have worked on it."""
+    """gRPC, a proxy or a load balancer ended the call. The server may or may not have worked on it."""
 
 
 class ClosedError(RuntimeError):
-    """The client was closed. Its calls fail at once, and it cannot be opened again."""
+    """The client is closed. Its calls fail immediately, and it cannot be opened again."""
 
     def __init__(self, message: str = "the client is closed") -> None:
         super().__init__(message)

@@ -12,7 +12,7 @@ from embedwire.inputs import Media
 
 
 class SourceError(OSError):
-    """A file is unsuitable. Its text is that of this package, while that of another OSError may be the caller's."""
+    """A file is unsuitable. The message is from this package; that of another OSError may contain caller content."""
 
 
 def size(media: Media) -> int | None:
@@ -37,7 +37,7 @@ def size(media: Media) -> int | None:
 
 
 def name(media: Media) -> str:
-    """Return the file name that was given, else that of the path or file; empty if there is none."""
+    """Return the given file name, else that of the path or file; empty if there is none."""
     if media.file_name:
         return media.file_name
     if media.path is not None:
@@ -47,7 +47,7 @@ def name(media: Media) -> str:
 
 
 def media_type(media: Media) -> str:
-    """Return the media type that was given, else guess it from the name; empty if unknown."""
+    """Return the given media type, else guess it from the name; empty if unknown."""
     kind, encoding = mimetypes.guess_type(name(media))
     return media.media_type or ("" if encoding else kind or "")  # a compressed file has another type
 
@@ -73,7 +73,7 @@ def read(media: Media, chunk_bytes: int) -> Iterator[bytes]:
 
     Raises:
         OSError: the file cannot be read.
-        TypeError: the chunks are an async iterable, or the source does not give bytes.
+        TypeError: the chunks are an async iterable, or the source does not return bytes.
     """
     if media.data is not None:
         view = memoryview(media.data).cast("B")
@@ -102,14 +102,14 @@ def _read_path(path: Path, chunk_bytes: int) -> Iterator[bytes]:
 def _read_file(file: IO[bytes], chunk_bytes: int) -> Iterator[bytes]:
     while (chunk := file.read(chunk_bytes)) != b"":
         if chunk is None:
-            raise SourceError(errno.EAGAIN, "the file does not block; open one that does")
+            raise SourceError(errno.EAGAIN, "the file is non-blocking; open it in blocking mode")
         yield from _split(chunk, chunk_bytes)
 
 
 def _split(chunk: bytes, chunk_bytes: int) -> Iterator[bytes]:
     """Split one chunk into chunks of at most that size."""
     if not isinstance(chunk, bytes | bytearray | memoryview):
-        raise TypeError(f"a file must give bytes, got {type(chunk).__name__}")
+        raise TypeError(f"a file must return bytes, got {type(chunk).__name__}")
     view = memoryview(chunk).cast("B")
     for start in range(0, len(view), chunk_bytes):
         yield bytes(view[start : start + chunk_bytes])
@@ -121,7 +121,7 @@ def _base_name(path: str) -> str:
 
 
 def _is_device(file: IO[bytes]) -> bool:
-    """Whether it is not a regular file: a device or a pipe reports the size 0."""
+    """Return whether it is not a regular file: a device or a pipe reports the size 0."""
     try:
         return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (AttributeError, OSError):  # an in-memory file

@@ -1,6 +1,6 @@
 """Inputs: `Text`, `Image` and `Audio`.
 
-The source of a file is named by the argument, never guessed from a string. No repr contains content.
+The argument names the source of a file; it is never guessed from a string. No repr contains content.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ class Input:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Text(Input):
-    """A text input. Returns one segment.
+    """A text to embed. It yields one segment.
 
     Args:
         value: the text; not empty, at most 64 KiB of UTF-8 unless the server is configured otherwise.
-        key: any string of at most 256 bytes of UTF-8; it is returned with every event of this input.
-        truncate: which end of a too long text is cut off, or "none" to fail instead; None means the upstream's
-            default. `Model.text.truncates` lists the values that a model supports.
+        key: a string of at most 256 bytes of UTF-8, which is returned with each event of this input.
+        truncate: end of a too long text to cut off, or "none" to fail instead; None means the upstream's default.
+            `Model.text.truncates` lists the values that a model supports.
 
     Raises:
         TypeError: the value or the key is not a string.
@@ -50,20 +50,20 @@ class Text(Input):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Media(Input):
-    """Base class of `Image` and `Audio`. Takes exactly one source: `url`, `path`, `data`, `file` or `chunks`.
+    """Base class of `Image` and `Audio`. It accepts exactly one source: `url`, `path`, `data`, `file` or `chunks`.
 
-    Files of at most 1 MiB in total are sent in the request. Every other one is uploaded in chunks, with one chunk in
-    memory at a time.
+    Files of together at most 1 MiB are sent in the request. All others are uploaded in chunks, with one chunk in memory
+    at a time.
 
     Args:
-        url: an absolute http or https URL of the raw file, which the upstream fetches.
-        path: a local file. It is opened when it is sent.
-        data: the content.
-        file: a binary file, read from its current position to its end. It is not closed.
-        chunks: the content in chunks of any size, from an iterable or (`AsyncClient` only) an async iterable.
-        file_name: a name for the file, returned as metadata; by default that of the path or file.
-        media_type: for instance "audio/mpeg"; by default guessed from the name.
-        key: any string of at most 256 bytes of UTF-8; it is returned with every event of this input.
+        url: absolute http or https URL of the raw file, which the upstream fetches.
+        path: local file. It is opened when it is sent.
+        data: content of the file.
+        file: binary file, read from its current position to its end. It is not closed.
+        chunks: content in chunks of any size, from an iterable or (`AsyncClient` only) an async iterable.
+        file_name: file name, which is returned as metadata; by default that of the path or file.
+        media_type: media type, for instance "audio/mpeg"; by default guessed from the file name.
+        key: a string of at most 256 bytes of UTF-8, which is returned with each event of this input.
 
     Raises:
         TypeError: there is not exactly one source, or an argument has the wrong type.
@@ -94,7 +94,7 @@ class Media(Input):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Image(Media):
-    """An image input. Returns one segment. `Model.image` lists the formats that a model accepts.
+    """An image to embed. It yields one segment. `Model.image` lists the formats that a model accepts.
 
     The arguments are those of `Media`.
     """
@@ -102,13 +102,16 @@ class Image(Media):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Audio(Media):
-    """An audio input. Returns segments over time. `Model.audio` lists the formats that a model accepts.
+    """An audio file to embed. It yields segments over time. `Model.audio` lists the formats that a model accepts.
 
     The arguments are those of `Media`, and:
 
     Args:
-        start_offset_sec: where to start, in seconds from the beginning of the file; None means the beginning.
-            Offsets in the response also count from the beginning of the file.
+        start_offset_sec: start in seconds from the beginning of the file; None means the beginning. Offsets of segments
+            also count from the beginning of the file.
+
+    Raises:
+        TypeError: there is not exactly one source, or an argument has the wrong type.
     """
 
     start_offset_sec: float | None = None
@@ -142,4 +145,4 @@ def _check(name: str, source: object) -> None:
         allowed = " or ".join(kind.__name__ for kind in expected[name])
         raise TypeError(f"{name}: must be {allowed}, got {type(source).__name__}")
     if name == "chunks" and isinstance(source, str | bytes | bytearray | memoryview):
-        raise TypeError("chunks: must give bytes in pieces; pass bytes as data")
+        raise TypeError("chunks: must be an iterable of bytes; pass bytes as data")

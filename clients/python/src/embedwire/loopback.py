@@ -1,4 +1,4 @@
-"""Which targets are on this machine: credentials may be sent to them in plain text, and no proxy is used for them."""
+"""Recognition of loopback targets: credentials may be sent to them in plaintext, and no proxy is used for them."""
 
 import re
 
@@ -6,7 +6,7 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4 = rf"127(?:\.{_OCTET}){{3}}(?::\d+)?"
 _IPV6 = r"\[::1\](?::\d+)?"
 _HOST = rf"(?:localhost(?::\d+)?|{_IPV4}|{_IPV6}|::1)"
-# `dns://SERVER/...` is left out: that server may resolve localhost to any address.
+# Without `dns://SERVER/...`: that server may resolve localhost to any address.
 _LOOPBACK = re.compile(
     rf"unix(?:-abstract)?:.*|(?:dns:(?:///)?)?{_HOST}|ipv4:{_IPV4}(?:,{_IPV4})*|ipv6:{_IPV6}(?:,{_IPV6})*",
     re.IGNORECASE | re.ASCII,
@@ -14,8 +14,8 @@ _LOOPBACK = re.compile(
 
 
 def is_loopback(target: str) -> bool:
-    """Return whether a target is on this machine: a Unix socket, localhost or loopback addresses, and nothing else.
+    """Return whether a target is a Unix socket, localhost or a loopback address.
 
-    It recognises the usual notations only. A notation that gRPC may read in another way counts as remote.
+    Only the usual notations are recognized. A notation that gRPC may read in another way counts as remote.
     """
     return _LOOPBACK.fullmatch(target) is not None

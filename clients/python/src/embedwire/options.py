@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from embedwire import vectors
 from embedwire.vectors import Encoding
 
-# gRPC overflows on very long timeouts and the call expires at once. The server's limit is the same.
+# With very long timeouts gRPC overflows, and the call expires immediately. The server has the same limit.
 MAX_TIMEOUT_SECONDS = 7 * 24 * 3600.0
 MAX_RETRIES = 2**31 - 1  # the type of the field
 # Files in one message: the server's limit of a message, less 1 MiB for all other fields.
@@ -31,15 +31,15 @@ class CallOptions(TypedDict, total=False):
     """Options of a single call.
 
     Attributes:
-        timeout: deadline of the call in seconds, for queueing, uploads, every attempt and the response. By default
-            that of the client, and if it has none, 60 s, or 600 s if any input is audio.
-        max_retries: largest number of upstream attempts after the first one, for each input; 0 forbids retries, None
-            (the default) means the server's policy. An attempt may be billed.
-        request_id: an id for the server's log and metadata, at most 64 letters, digits and `-_.:`; by default a
-            random one.
-        chunk_bytes: size of the chunks of an upload, 256 KiB by default.
-        encoding: wire format of vectors, "float32_le" (the default, and the fastest) or "float_values"; the values
-            are the same.
+        timeout: deadline of the call in seconds, which covers queueing, uploads, all attempts and the response. By
+            default that of the client, else 60 s, or 600 s if any input is audio.
+        max_retries: maximum number of upstream retries for each input; 0 forbids retries, None (the default) means the
+            server's policy. The upstream may bill each attempt.
+        request_id: request id for the server's log and metadata, 1 to 64 letters, digits and `-_.:`; by default a
+            random id.
+        chunk_bytes: size of upload chunks in bytes, 1 to 15 MiB; 256 KiB by default.
+        encoding: encoding of vectors in responses, "float32_le" (the default, and the fastest) or "float_values"; the
+            values are the same.
     """
 
     timeout: float | None
@@ -53,13 +53,13 @@ class MapOptions(TypedDict, total=False):
     """Options of a run of `map`.
 
     Attributes:
-        inputs_per_call: largest number of inputs that share a call, 1 to 256; 16 by default.
-        concurrent_calls: largest number of calls at a time, 1 to 1000; 8 by default.
-        timeout: deadline of each call in seconds, as in `CallOptions`. Waits after a rejection do not count.
-        run_timeout: deadline of the whole run in seconds, without the time in which rejections pause it; None (the
-            default) means no deadline.
-        count_waits: whether both timeouts also count the waits after rejections. The deadline of an input then runs
-            from its first call. False by default.
+        inputs_per_call: maximum number of inputs of a call, 1 to 256; 16 by default.
+        concurrent_calls: maximum number of concurrent calls, 1 to 1000; 8 by default.
+        timeout: deadline of each call in seconds, as in `CallOptions`. Waits after rejections do not count.
+        run_timeout: timeout of the whole run in seconds, not counting pauses after rejections; None (the default) means
+            no timeout.
+        count_waits: whether both timeouts also count the waits after rejections. The deadline of an input then starts
+            with its first call. False by default.
         max_retries: as in `CallOptions`.
         chunk_bytes: as in `CallOptions`.
         encoding: as in `CallOptions`.
@@ -116,7 +116,7 @@ def check_model(model: object) -> None:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a string can be sent: one with lone surrogates cannot be encoded as UTF-8."""
+    """Return whether a string can be encoded as UTF-8. Strings with lone surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -128,7 +128,7 @@ def check_timeout(name: str, seconds: float | None) -> None:
     """Check a timeout.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is negative or NaN.
     """
     if not isinstance(seconds, numbers.Real | None):

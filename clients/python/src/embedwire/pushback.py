@@ -16,13 +16,13 @@ _CODES = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 class PushbackRetry:
     """Retry of a call after the delay in `grpc-retry-pushback-ms`, within the deadline of the first attempt.
 
-    The server sends the delay if it rejected a call before any work. gRPC's own retries are not used: they also retry
+    The server sends the delay if it rejected a call before any work. The retries of gRPC are not used: they also retry
     a call whose connection broke while the server processed it, and with grpcio 1.85 a synchronous stream hangs beyond
     its deadline if the second attempt finds no server.
 
     Args:
         arguments: keyword arguments of the gRPC call.
-        max_attempts: largest number of attempts, the first one included.
+        max_attempts: maximum number of attempts, including the first one.
     """
 
     def __init__(self, arguments: dict[str, Any], max_attempts: int) -> None:
@@ -44,6 +44,6 @@ class PushbackRetry:
 
 
 def pushback_delay(call: FailedCall) -> float | None:
-    """Return the retry delay that the server asks for in seconds; None if the call is not to be retried."""
+    """Return the retry delay that the server requests, in seconds; None if the call is not to be retried."""
     value_ms = trailer(call, _KEY) or ""
     return int(value_ms) / 1000 if call.code() in _CODES and _DELAY.fullmatch(value_ms) else None

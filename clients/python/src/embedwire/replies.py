@@ -26,7 +26,7 @@ _TRUNCATES = {pb.TRUNCATE_NONE: "none", pb.TRUNCATE_START: "start", pb.TRUNCATE_
 
 
 def events(message: Response, request_id: str) -> Iterator[Event]:
-    """Decode the events of a message, without those newer than this client, which it must ignore by the contract."""
+    """Decode the events of a message. Unknown events are skipped, as the contract requires."""
     for event in message.events:
         kind = event.WhichOneof("event")
         if kind == "segment":
@@ -76,7 +76,7 @@ def _vector(message: pb.Vector, request_id: str) -> Vector:
     try:
         return decode(message)
     except ValueError:
-        raise _invalid_response("the server sent a vector that cannot be read", request_id) from None
+        raise _invalid_response("the server sent an invalid vector", request_id) from None
 
 
 def _invalid_response(message: str, request_id: str) -> GatewayError:
@@ -87,7 +87,7 @@ def unary_response(message: pb.CreateEmbeddingUnaryResponse, request_id: str) ->
     """Decode the response of a unary call with one input.
 
     Raises:
-        GatewayError: it does not answer one input, or a vector cannot be read.
+        GatewayError: it does not have exactly one result, or a vector is invalid.
     """
     if len(message.embeddings) != 1:
         raise _invalid_response(f"the server answered {len(message.embeddings)} inputs of 1", request_id)
@@ -100,7 +100,7 @@ class Collector:
 
     Args:
         inputs: number of inputs of the request.
-        request_id: the id of the call.
+        request_id: id of the call.
     """
 
     def __init__(self, inputs: int, request_id: str) -> None:
@@ -109,7 +109,7 @@ class Collector:
         self._request_id = request_id
 
     def add(self, event: Event) -> Embedding | None:
-        """Add an event. Return the embedding of an input with its result, and None with a segment."""
+        """Add an event. Return the embedding that it completes, or None for a segment."""
         if event.input_index >= len(self._segments):
             raise _invalid_response(
                 f"the server answered inputs[{event.input_index}], which does not exist", self._request_id
@@ -127,7 +127,7 @@ class Collector:
         """Return one embedding for each input, in the order of the request.
 
         Raises:
-            GatewayError: an input has no result although the call succeeded, which the contract forbids.
+            GatewayError: an input has no result although the call succeeded, which violates the contract.
         """
         for index in range(len(self._segments)):
             if index not in self._embeddings:

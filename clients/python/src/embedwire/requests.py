@@ -52,12 +52,12 @@ def normalize_inputs(inputs: Input | Sequence[Input]) -> list[AnyInput]:
 
 
 def reads_files(inputs: Sequence[AnyInput]) -> bool:
-    """Whether building the request reads files, which may block."""
+    """Return whether building the request reads files, which may block."""
     return any(isinstance(item, Media) and (item.path or item.file) for item in inputs)
 
 
 def is_one_text(inputs: Sequence[AnyInput]) -> TypeGuard[tuple[Text]]:
-    """Whether the unary call, which has the least overhead, is used for these inputs."""
+    """Return whether these inputs are one text, which is sent by the unary RPC with the least overhead."""
     return len(inputs) == 1 and isinstance(inputs[0], Text)
 
 
@@ -81,7 +81,7 @@ def plan(model: str, inputs: Sequence[AnyInput], options: CallOptions) -> Plan:
 
 
 def file_bytes(item: AnyInput) -> int | None:
-    """Return the size of the file that is sent; 0 for a text or a URL, None if it is unknown before it is read.
+    """Return the size of the file to send; 0 for a text or a URL, None if unknown before it is read.
 
     Raises:
         OSError: the path is not a readable file.
@@ -90,12 +90,12 @@ def file_bytes(item: AnyInput) -> int | None:
 
 
 def encode(item: AnyInput, size: int | None, *, is_upload: bool) -> pb.Input:
-    """Encode an input, with the content of its file unless that is to be uploaded.
+    """Encode an input, with the content of its file unless that is uploaded.
 
     Args:
         item: the input.
-        size: as of `file_bytes`.
-        is_upload: whether the file is to be uploaded.
+        size: result of `file_bytes`.
+        is_upload: whether the file is uploaded.
 
     Raises:
         OSError: the file cannot be read.
@@ -120,12 +120,12 @@ def assemble(
 
 
 def unary_request(model: str, item: Text, options: CallOptions) -> pb.CreateEmbeddingUnaryRequest:
-    """Build the request of a unary call, which is for one text."""
+    """Build the request of a unary call with one text."""
     return pb.CreateEmbeddingUnaryRequest(inputs=[encode(item, 0, is_upload=False)], **_common_fields(model, options))
 
 
 def _common_fields(model: str, options: CallOptions) -> dict[str, Any]:
-    """Return the fields that every kind of request has, but for the inputs."""
+    """Return the fields that all kinds of requests have, except the inputs."""
     return {
         "model_name": model,
         "vector_encoding": vectors.encoding(options.get("encoding")),

@@ -18,18 +18,18 @@ Modality = Literal["text", "image", "audio", "unknown"]
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """One vector of one input. Provisional: a failed `Result` of the same input makes it invalid.
+    """One vector of one input. It is provisional: a failed `Result` of the same input invalidates it.
 
     Attributes:
-        input_index: index of the input in the request, from 0.
-        input_key: the key of that input.
-        segment_index: index of the segment within the input, from 0, in the upstream's order.
+        input_index: index of the input in the request, from 0; in `map`, its position in the iterable.
+        input_key: key of the input.
+        segment_index: index of the segment within the input, from 0, in the order of the upstream.
         modality: modality of the input; "unknown" if it is newer than this client.
-        vector: the embedding, float32, of shape (dimensions,).
+        vector: embedding, float32, of shape (dimensions,).
         start_offset_sec: start of the window, in seconds from the beginning of the file; None unless audio.
-        end_offset_sec: end of the window, likewise; None unless audio, or if the upstream does not report it.
-        embedding_option: the embedded part of the audio, as the upstream names it, for instance "audio" or
-            "transcription"; empty unless audio, or if the upstream does not report it.
+        end_offset_sec: end of the window, in seconds; None unless audio, or if the upstream does not report it.
+        embedding_option: aspect of the audio, for instance "audio" or "transcription"; empty unless audio, or if the
+            upstream does not report it.
     """
 
     input_index: int
@@ -47,9 +47,9 @@ class Timings:
     """Time that one input spent in each phase, in seconds.
 
     Attributes:
-        queue: waiting in the server's queue.
+        queue: waiting in the queues of the server.
         upload: waiting for the bytes of an upload.
-        upstream: waiting for the upstream, in all attempts.
+        upstream: waiting for the upstream, all attempts together.
         decode: decoding the upstream's response.
     """
 
@@ -64,21 +64,21 @@ class Result:
     """Result of one input, sent after its last segment. If it has a failure, the segments are invalid.
 
     Attributes:
-        input_index: index of the input in the request, from 0.
-        input_key: the key of that input.
-        model_name: the model as the upstream names it; empty if the input failed.
+        input_index: index of the input in the request, from 0; in `map`, its position in the iterable.
+        input_key: key of the input.
+        model_name: model name as reported by the upstream; empty if the input failed.
         dimensions: length of each vector; 0 if the input failed.
-        segment_count: number of segments that were sent for this input.
-        input_url: URL of the media, as the upstream reports it; None for other sources.
-        input_filename: name of the file, as the upstream reports it; None for other sources.
+        segment_count: number of segments of this input.
+        input_url: URL of the media, as reported by the upstream; None for other sources.
+        input_filename: name of the file, as reported by the upstream; None for other sources.
         truncated: whether the input was truncated; None if the upstream does not report it.
-        media_duration_sec: length of the audio in seconds; None if the upstream does not report it.
+        media_duration_sec: duration of the audio in seconds; None if the upstream does not report it.
         attempts: number of upstream requests.
         timings: time spent in each phase.
-        upstream: the upstream: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are not those of the real
-            model; do not store them in a real index.
-        failure: the failure of the input; None means success.
-        request_id: the id of the call in the server's log.
+        upstream: kind of upstream: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox are synthetic; do not
+            store them in a production index.
+        failure: failure of the input; None means success.
+        request_id: id of the call in the server's log.
     """
 
     input_index: int
@@ -97,7 +97,7 @@ class Result:
     request_id: str
 
     def raise_for_failure(self) -> None:
-        """Raise the failure, if there is one.
+        """Raise the failure of the input, if there is one.
 
         Raises:
             EmbedwireError: the input failed.
@@ -114,8 +114,8 @@ class Embedding:
     """Result and segments of one input.
 
     Attributes:
-        result: the result.
-        segments: the segments in order; empty if the input failed.
+        result: result of the input.
+        segments: segments in order; empty if the input failed.
     """
 
     result: Result
@@ -123,20 +123,20 @@ class Embedding:
 
     @property
     def failure(self) -> Failure | None:
-        """The failure of the input; None means success."""
+        """Failure of the input; None means success."""
         return self.result.failure
 
     @property
     def vector(self) -> Vector:
-        """The vector of a text or an image, which have one segment: float32, of shape (dimensions,).
+        """Vector of an input with one segment, such as a text or an image: float32, of shape (dimensions,).
 
         Raises:
             EmbedwireError: the input failed.
-            ValueError: there is not exactly one segment, as with audio.
+            ValueError: there are several segments, as with audio.
         """
         self.result.raise_for_failure()
         if len(self.segments) != 1:
-            raise ValueError(f"there are {len(self.segments)} segments; take them from `segments` or `matrix()`")
+            raise ValueError(f"the input has {len(self.segments)} segments; use `segments` or `matrix()`")
         return self.segments[0].vector
 
     def matrix(self) -> "npt.NDArray[np.float32]":
@@ -159,9 +159,9 @@ class TextSupport:
     """Text support of a model.
 
     Attributes:
-        max_tokens: longest text in tokens, for information: the upstream's tokenizer is not public.
-        truncates: the values of `Text.truncate` that the model supports.
-        max_bytes: longest text that the server accepts, in bytes of UTF-8.
+        max_tokens: maximum length in tokens, for information: the upstream's tokenizer is not public.
+        truncates: supported values of `Text.truncate`.
+        max_bytes: maximum length in bytes of UTF-8 that the server accepts.
     """
 
     max_tokens: int
@@ -175,8 +175,8 @@ class ImageSupport:
 
     Attributes:
         media_types: accepted media types, for instance "image/png".
-        max_bytes: largest file in bytes.
-        min_side_px: smallest width and height in pixels.
+        max_bytes: maximum file size in bytes.
+        min_side_px: minimum width and height in pixels.
     """
 
     media_types: tuple[str, ...]
@@ -190,7 +190,7 @@ class AudioSupport:
 
     Attributes:
         media_types: accepted media types, for instance "audio/mpeg".
-        max_bytes: largest file in bytes.
+        max_bytes: maximum file size in bytes.
     """
 
     media_types: tuple[str, ...]
@@ -202,9 +202,9 @@ class Model:
     """A model: its names, and what it accepts and returns.
 
     Attributes:
-        name: name of the model in a request.
-        aliases: other accepted names of the model.
-        dimensions: length of every vector. Vectors of different models are not comparable.
+        name: name for requests.
+        aliases: other accepted names.
+        dimensions: length of each vector. Vectors of different models are not comparable.
         text: text support; None if unsupported.
         image: image support; None if unsupported.
         audio: audio support; None if unsupported.

@@ -1,4 +1,4 @@
-"""The events of one call, for the synchronous client."""
+"""Event stream of one call, for the synchronous client."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +15,13 @@ from embedwire.uploads import UploadMessages
 
 
 class Stream(Iterator[Event]):
-    """The events of one call, as they arrive. An iterator, and a context manager that cancels the call on exit.
+    """Iterator over the events of one call, as they arrive. A context manager that cancels the call on exit.
+
+    Iterating raises `EmbedwireError` if the call or its only input fails, and `OSError` if a file cannot be read.
 
     Attributes:
-        request_id: the id of the call in the server's log.
-        upload: the messages of an upload; None for other calls.
+        request_id: id of the call in the server's log.
+        upload: messages of an upload; None for other calls.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Stream(Iterator[Event]):
         self.close()
 
     def close(self) -> None:
-        """Cancel the call if it still runs, and end the iteration."""
+        """Cancel the call if it is running, and end the iteration."""
         self._closed.set()
         if self._call is not None:
             self._call.cancel()

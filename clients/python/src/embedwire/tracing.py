@@ -10,7 +10,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
 def trace_context() -> list[tuple[str, str]]:
     """Return the metadata `traceparent` and `tracestate` of the current span; none without OpenTelemetry or a span.
 
-    A failure of OpenTelemetry gives no metadata: tracing must not fail a call.
+    If OpenTelemetry fails, there is no metadata: tracing must not fail a call.
     """
     if "opentelemetry" not in sys.modules:
         return []

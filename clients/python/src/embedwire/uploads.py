@@ -20,10 +20,10 @@ class UploadMessages:
 
     Args:
         plan: the request and its files.
-        chunk_bytes: largest size of a chunk.
+        chunk_bytes: maximum size of a chunk.
 
     Attributes:
-        error: the exception of a source; None if there is none.
+        error: exception of a source; None if there is none.
         has_begun: whether the reading of a source has begun.
     """
 
@@ -37,17 +37,17 @@ class UploadMessages:
         self._is_stopped = False
 
     def skip(self, index: int) -> None:
-        """Stop sending this file: its input has a result, and the server would discard the rest."""
+        """Stop the upload of a file whose input has a result: the server would discard the rest."""
         self._skipped.add(index)
 
     def stop(self, seconds: float) -> bool:
-        """Read no further, since the call has ended.
+        """Stop reading, since the call has ended.
 
         Args:
-            seconds: how long to wait for a read that is in progress.
+            seconds: maximum wait for a read that is in progress.
 
         Returns:
-            Whether no source is being read any more; False if one blocks.
+            Whether reading has stopped; False if a source blocks.
         """
         self._is_stopped = True
         is_at_rest = self._reading.acquire(timeout=seconds)

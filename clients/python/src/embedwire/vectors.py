@@ -29,11 +29,11 @@ _ENCODINGS: "dict[str | None, pb.VectorEncoding.ValueType]" = {
 
 
 class Vector(Protocol):
-    """The float32 values of one embedding.
+    """Float32 values of one embedding; the common interface of both vector types.
 
-    With numpy (the extra `embedwire[numpy]`) it is a read-only `numpy.ndarray` of float32 and of shape
-    (dimensions,), in the default encoding a view of the message without a copy; without numpy, an `array.array("f")`.
-    This protocol is the common interface; `numpy.asarray` accepts both without a copy.
+    With numpy (the extra `embedwire[numpy]`), a vector is a read-only `numpy.ndarray` of float32 and of shape
+    (dimensions,); in the default encoding it is a view of the message without a copy. Without numpy, it is an
+    `array.array("f")`. `numpy.asarray` accepts both without a copy.
     """
 
     def __len__(self) -> int: ...
@@ -65,17 +65,17 @@ def encoding(chosen: Encoding | None) -> "pb.VectorEncoding.ValueType":
 
 
 def decode(message: pb.Vector) -> Vector:
-    """Decode a vector of either form (`embedwire.v1.VectorEncoding`).
+    """Decode a vector of either encoding (`embedwire.v1.VectorEncoding`).
 
     Raises:
-        ValueError: the form is unknown, or the bytes are no whole number of values.
+        ValueError: the encoding is unknown, or the number of bytes is not a multiple of 4.
     """
     form = message.WhichOneof("form")
     if form == "float32_le":
         return _from_bytes(message.float32_le)
     if form == "float_values":
         return _from_values(message.float_values.values)
-    raise ValueError("unknown form")
+    raise ValueError("unknown encoding")
 
 
 def _from_bytes(data: bytes) -> Vector:

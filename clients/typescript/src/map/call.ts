@@ -1,4 +1,4 @@
-/** One call of a run: what becomes of its inputs. */
+/** One call of a run. */
 
 import { EmbedwireError, type Failure, RequestError, errorOf, invalidResponse } from "../errors.js";
 import type { EventStream } from "../events.js";
@@ -7,27 +7,27 @@ import { Embedding } from "../results.js";
 import { failed, failuresByInput, isRejection, isTooLarge, isWorkedOn, placed, unreadable } from "./failures.js";
 import type { Item } from "./item.js";
 
-/** Takes what becomes of the inputs while a call is running. */
+/** Receives the inputs that end, or are to be sent again, while a call is running. */
 export interface Outlet {
-  /** An input has ended. */
+  /** End an input. */
   finish(item: Item, embedding: Embedding): void;
-  /** Inputs are to be sent again; the failures are those that rejected them, in a call that was sent at this time. */
+  /** Send inputs again. The failures rejected them, in a call that was sent at `sentAt`. */
   sendAgain(items: readonly Item[], rejections: readonly Failure[], sentAt: number): void;
 }
 
-/** How a call ended, beside what it gave to the outlet. */
+/** The end of a call, except what the outlet received. */
 export interface Ending {
   /** Inputs to be sent again. */
   readonly again: readonly Item[];
   /** The failures that rejected them. */
   readonly rejections: readonly Failure[];
-  /** Whether the server has worked on all of the call, also if that failed. */
+  /** Whether the server worked on the whole call, successfully or not. */
   readonly isWorkedOn: boolean;
 }
 
 const MISSING = invalidResponse("the server ended the call without a result for this input");
 
-/** A call in which these inputs are sent. */
+/** A call with these inputs. */
 export class Call {
   readonly #events: EventStream;
   readonly #sent: readonly Item[];
@@ -45,9 +45,9 @@ export class Call {
   }
 
   /**
-   * Send it, and give its results to the outlet as they arrive.
+   * Make the call, and pass its results to the outlet as they arrive.
    *
-   * @throws Error - the call was aborted, or an error that is not about an input.
+   * @throws Error - the call was aborted, or failed for a reason that does not concern an input.
    */
   async run(): Promise<Ending> {
     try {
@@ -55,7 +55,7 @@ export class Call {
     } catch (error) {
       const failed = this.#readError(error);
       if (isRejection(failed.failure)) return this.#rejected(failed.failure);
-      // The error of a file is not one of the server.
+      // The error of a file is not an error of the server.
       return {
         ...this.#failed(failed),
         isWorkedOn: !this.#isRejected && failed === error && isWorkedOn(failed.failure),
@@ -78,7 +78,7 @@ export class Call {
     const failure = result.failure && placed(result.failure, this.#sent);
     if (failure !== undefined && isRejection(failure) && !item.isSentOnce) {
       this.#isRejected = true;
-      // The place of an overloaded input is free when the call has ended; any other rejection counts at once.
+      // OVERLOADED counts when the call ends, since its capacity is free then; other rejections count immediately.
       if (failure.reason === "OVERLOADED") this.#overloaded.set(item, failure);
       else this.#outlet.sendAgain([item], [failure], this.#sentAt);
       return;
@@ -88,7 +88,7 @@ export class Call {
     this.#outlet.finish(item, new Embedding({ ...result, inputIndex, failure }, moved));
   }
 
-  /** The error of the call; that of a file is the failure of the only input. */
+  /** Return the error of the call. The error of a file is the failure of the only input. */
   #readError(error: unknown): EmbedwireError {
     if (error instanceof EmbedwireError) return error;
     const [item] = this.#sent;
@@ -110,7 +110,7 @@ export class Call {
     return this.#ending();
   }
 
-  /** The inputs that may succeed in another call; undefined if the failure is that of each of them. */
+  /** Return the inputs that may succeed in another call; undefined if the failure applies to all of them. */
   #withoutFailed(error: EmbedwireError): readonly Item[] | undefined {
     if (isTooLarge(error.failure) && this.#open.size > 1) return halves([...this.#open]);
     if (!(error instanceof RequestError)) return undefined;
@@ -133,7 +133,7 @@ export class Call {
   }
 }
 
-/** Mark the two halves of a call that is larger than its own limit. */
+/** Mark the two halves of a call that exceeds a limit. */
 function halves(items: readonly Item[]): readonly Item[] {
   const [first, second] = [Symbol("first"), Symbol("second")];
   for (const [index, item] of items.entries()) item.half = index < items.length / 2 ? first : second;

@@ -1,4 +1,4 @@
-/** The failures of a run: by the position of their input in the iterator in place of its index in a call. */
+/** The failures of a run. They contain the position of an input in the iterator, not its index in a call. */
 
 import { getSystemErrorMap } from "node:util";
 
@@ -10,28 +10,28 @@ import type { Item } from "./item.js";
 const REJECTIONS = ["OVERLOADED", "RATE_LIMITED", "DRAINING"];
 const INDEX = /^inputs\[(\d+)\]/;
 
-/** Whether the server rejected an input before it did any work, so that it is sent again. */
+/** Return whether the server rejected an input before any work, so that it is sent again. */
 export function isRejection(failure: Failure): boolean {
   return REJECTIONS.includes(failure.reason) && !isTooLarge(failure);
 }
 
-/** Whether a call is larger than a limit of its own, so that waiting does not help. */
+/** Return whether a call alone exceeds a rate limit, so that waiting does not help. */
 export function isTooLarge({ reason, retryDelayMs }: Failure): boolean {
   return reason === "RATE_LIMITED" && retryDelayMs === undefined;
 }
 
-/** Whether the server has worked on a call that ended with this failure. */
+/** Return whether the server worked on a call that ended with this failure. */
 export function isWorkedOn({ reason }: Failure): boolean {
   return ![...REJECTIONS, "DEADLINE_EXCEEDED", "CANCELLED", ""].includes(reason);
 }
 
-/** A failure of a call in which these inputs were sent, with the positions of the inputs. */
+/** Replace the indices of inputs in a call by their positions in the iterator. */
 export function placed(failure: Failure, sent: readonly Item[]): Failure {
   const violations = failure.violations.map(({ field, description }) => ({ field: renamed(field, sent), description }));
   return { ...failure, message: renamed(failure.message, sent), violations };
 }
 
-/** The inputs that the violations of a failed call name, each with a failure of its own. */
+/** Return a separate failure for each input that the violations of a failed call name. */
 export function failuresByInput(failure: Failure, sent: readonly Item[]): ReadonlyMap<Item, Failure> {
   const found = new Map<Item, Failure>();
   for (const { field, description } of failure.violations) {
@@ -44,19 +44,19 @@ export function failuresByInput(failure: Failure, sent: readonly Item[]): Readon
   return found;
 }
 
-/** The failure of an input whose file cannot be read, without its path and content. */
+/** Return the failure of an input whose file cannot be read, without path and content. */
 export function unreadable(item: Item, error: unknown): Failure {
   const violation = { field: item.sourceField, description: `cannot be read: ${words(error)}` };
   const message = `${violation.field}: ${violation.description}`;
   return { ...failureOf("INVALID_ARGUMENT", "INVALID_REQUEST", message), violations: [violation] };
 }
 
-/** The failure of an input whose deadline, or that of the run, has passed. */
+/** Return the failure of an input whose deadline, or that of the run, passed. */
 export function late(message: string): Failure {
   return failureOf("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", message);
 }
 
-/** The end of an input for which the server sent no result. */
+/** Return the embedding of an input for which the server sent no result. */
 export function failed(item: Item, failure: Failure, requestId = "", attempts = 0): Embedding {
   return new Embedding(
     {
@@ -83,7 +83,7 @@ function renamed(text: string, sent: readonly Item[]): string {
   });
 }
 
-/** What the operating system says; of other errors only the class, since their message may contain anything. */
+/** Return the message of the operating system; of other errors only the class, since their message may have content. */
 function words(error: unknown): string {
   if (error instanceof SourceError) return error.message;
   if (!(error instanceof Error)) return "unknown error";

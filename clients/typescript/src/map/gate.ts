@@ -9,7 +9,7 @@ export class Gate {
     });
   }
 
-  /** Let the waiting loop go on. */
+  /** Resume the waiting loop. */
   open(): void {
     this.#open?.();
     this.#open = undefined;

@@ -1,4 +1,4 @@
-/** An input of a run, from the moment when it is read until it has ended. */
+/** An input of a run. */
 
 import * as files from "../files.js";
 import { type Input, fileOf, given } from "../inputs.js";
@@ -10,7 +10,7 @@ export class Item {
   readonly readAt = performance.now();
   /** Bytes of its file, as `files.bytes` measures them. */
   fileBytes = 0;
-  /** Bytes that it adds to a request. */
+  /** Bytes that it adds to the request. */
   contentBytes = 0;
   /** When its deadline passes, if waits count and it has been sent. */
   deadlineAt: number | undefined;
@@ -19,14 +19,14 @@ export class Item {
 
   constructor(
     readonly input: Input,
-    /** Its place in the iterator, counted from 0. */
+    /** Position in the iterator, from 0. */
     readonly position: number,
   ) {}
 
   /**
    * Measure its content.
    *
-   * @throws Error - of Node.js: the path is no file that can be read.
+   * @throws Error - of Node.js: the path is not a readable file.
    */
   async measure(): Promise<void> {
     const { name, value } = given(this.input);
@@ -34,7 +34,7 @@ export class Item {
     this.contentBytes = name === "text" ? Buffer.byteLength(value.text) : this.fileBytes;
   }
 
-  /** Whether its file is uploaded in chunks, in a call of its own. */
+  /** Whether its file is uploaded in chunks, in a separate call. */
   get isUpload(): boolean {
     return this.fileBytes > INLINE_BYTES;
   }

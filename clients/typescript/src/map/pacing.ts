@@ -1,4 +1,4 @@
-/** When a run may send its next call: how many at a time, and how long it pauses after rejections. */
+/** Adaptive concurrency of a run, and its pauses after rejections. */
 
 import type { Failure } from "../errors.js";
 
@@ -8,17 +8,17 @@ const LONGEST_HINT_MS = 24 * 3_600_000;
 const JITTER = 0.2;
 
 /**
- * The number of calls at a time follows additive increase and multiplicative decrease. OVERLOADED lowers it to the calls
- * that still run: these have the places that the server has for this client, and a place is free when one of them ends.
- * After the delay one call more is sent all the same, since they may run for long. Other rejections pause all sending,
+ * The limit of concurrent calls follows additive increase and multiplicative decrease. OVERLOADED lowers it to the
+ * calls that still run: they use the capacity that the server has for this client, which is free when one of them ends.
+ * After the retry delay one more call is sent, since the running ones may be long. Other rejections pause all sending,
  * and so does OVERLOADED if no call runs.
  *
  * Times are those of `performance.now()`.
  */
 export class Pacing {
-  /** When the present pause ends. */
+  /** End of the current pause. */
   pausedUntil = 0;
-  /** Milliseconds of all pauses, the present one included. */
+  /** Milliseconds of all pauses, including the current one. */
   pausedMs = 0;
 
   readonly #most: number;
@@ -30,34 +30,34 @@ export class Pacing {
   #raisedAt = -Infinity;
 
   /**
-   * @param most - calls at a time.
+   * @param most - maximum number of concurrent calls.
    */
   constructor(most: number) {
     this.#most = most;
     this.#limit = most;
   }
 
-  /** When a further call may be sent if none of those that are running ends before; infinity if one has to end. */
+  /** Return when a further call may be sent if no running one ends before; infinity if one has to end. */
   nextAt(running: number): number {
     if (running >= this.#most) return Infinity;
     return Math.max(this.pausedUntil, running < Math.floor(this.#limit) ? -Infinity : this.#oneMoreAt);
   }
 
-  /** A call is sent while so many others are running. */
+  /** Record a call that is sent while `running` others are running. */
   sent(running: number): void {
     if (running < Math.floor(this.#limit)) return;
     this.#limit = running + 1;
     this.#oneMoreAt = Infinity;
   }
 
-  /** A call has ended on which the server has worked. */
+  /** Record the end of a call that the server worked on. */
   completed(): void {
     this.#limit = Math.min(this.#most, this.#limit + 1 / this.#limit);
     this.#backOffMs = 0;
     this.#raisedAt = -Infinity;
   }
 
-  /** Inputs of a call that was sent at this time were rejected, while so many other calls are running. */
+  /** Record the rejection of inputs of a call that was sent at `sentAt`, while `running` others are running. */
   rejected(failures: readonly Failure[], running: number, sentAt: number, now: number): void {
     const overloaded = failures.filter(({ reason }) => reason === "OVERLOADED").length;
     if (overloaded > 0) this.#limit = Math.min(this.#limit, Math.max(1, running));
@@ -73,7 +73,7 @@ export class Pacing {
     this.pausedUntil = until;
   }
 
-  /** It is raised once for all calls that were sent before. */
+  /** Double the back-off, once for all calls that were sent before, and return it with jitter. */
   #backOff(sentAt: number, now: number): number {
     if (sentAt >= this.#raisedAt) {
       this.#backOffMs = Math.min(Math.max(2 * this.#backOffMs, FIRST_BACK_OFF_MS), LONGEST_BACK_OFF_MS);

@@ -1,14 +1,14 @@
-/** The inputs of a run that wait to be sent, and the groups in which they are. */
+/** The queue of inputs of a run. */
 
 import { INLINE_BYTES } from "../requests.js";
 import type { Item } from "./item.js";
 
-/** How long the first input of a group waits for further ones. */
+/** Maximum wait of the first input of a group for further ones. */
 const FILL_MS = 50;
 
 /**
- * The inputs that wait. A group is formed when a call may be sent and not before, so that groups fill up while a run
- * waits. An input that has to be uploaded is a group of its own, beside the group that is being filled.
+ * The queue of inputs to send. A group is formed only when a call may be sent, so that groups fill up while a run
+ * waits. An upload is a separate group, beside the group that is being filled.
  *
  * Times are those of `performance.now()`.
  */
@@ -16,28 +16,28 @@ export class Queue {
   readonly #most: number;
   readonly #inline: Item[] = [];
   readonly #uploads: Item[] = [];
-  /** Whether the last group was an upload. They alternate, so that uploads that are rejected again hold up no texts. */
+  /** Whether the last group was an upload. Both kinds alternate, so that rejected uploads do not delay texts. */
   #wasUpload = false;
 
   /**
-   * @param most - inputs in a group.
+   * @param most - maximum number of inputs in a group.
    */
   constructor(most: number) {
     this.#most = most;
   }
 
-  /** Whether nothing waits. */
+  /** Whether the queue is empty. */
   get isEmpty(): boolean {
     return this.#inline.length === 0 && this.#uploads.length === 0;
   }
 
-  /** When the group that is being filled is sent as it is; infinity if there is none. */
+  /** When the group that is being filled is sent even if it is not full; infinity if there is none. */
   get dueAt(): number {
     const [first] = this.#inline;
     return first === undefined ? Infinity : first.readAt + FILL_MS;
   }
 
-  /** The earliest deadline of all inputs that wait; infinity if there is none. */
+  /** Earliest deadline of all queued inputs; infinity if there is none. */
   get deadlineAt(): number {
     const waiting = [...sent(this.#inline), ...sent(this.#uploads)];
     return waiting.reduce((at, item) => Math.min(at, item.deadlineAt ?? Infinity), Infinity);
@@ -48,13 +48,13 @@ export class Queue {
     (item.isUpload ? this.#uploads : this.#inline).push(item);
   }
 
-  /** Put inputs that were sent to the front again. */
+  /** Put inputs that were sent at the front again. */
   putBack(items: readonly Item[]): void {
     this.#inline.unshift(...items.filter(({ isUpload }) => !isUpload));
     this.#uploads.unshift(...items.filter(({ isUpload }) => isUpload));
   }
 
-  /** Take the group to be sent now; undefined if there is none, or if it waits for further inputs. */
+  /** Remove and return the group to send now; undefined if there is none, or if it waits for further inputs. */
   take(now: number, isAtEnd: boolean): readonly Item[] | undefined {
     const { count, isFull } = this.#group();
     const isReady = isFull || (count > 0 && (isAtEnd || now >= this.dueAt));
@@ -63,7 +63,7 @@ export class Queue {
     return isReady ? this.#inline.splice(0, count) : undefined;
   }
 
-  /** Take all inputs whose deadline is not after this time. */
+  /** Remove and return all inputs whose deadline has passed at this time. */
   takeExpired(at: number): readonly Item[] {
     return [this.#inline, this.#uploads].flatMap((list) => {
       const waiting = sent(list);
@@ -90,7 +90,7 @@ export class Queue {
   }
 }
 
-/** The inputs that have been sent before and have a deadline; they are at the front. */
+/** Return the inputs that were sent before and have a deadline; they are at the front. */
 function sent(list: readonly Item[]): readonly Item[] {
   const count = list.findIndex(({ deadlineAt }) => deadlineAt === undefined);
   return list.slice(0, count < 0 ? list.length : count);

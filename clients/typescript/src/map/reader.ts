@@ -1,4 +1,4 @@
-/** Reads the inputs of a run, no further ahead of its consumer than allowed. */
+/** The reader of the inputs of a run. */
 
 import { setImmediate } from "node:timers/promises";
 
@@ -9,12 +9,12 @@ import { Gate } from "./gate.js";
 /** The inputs of a run. */
 export type Inputs = Iterable<Input> | AsyncIterable<Input>;
 
-/** An iterator that never waits would keep results from arriving; so the event loop gets its turn after this time. */
+/** The reader yields to the event loop after this time, else an iterator that never waits would delay results. */
 const SLICE_MS = 10;
 
-/** Reads the inputs one after the other. */
+/** Reads the inputs one after the other, no further ahead of the consumer than allowed. */
 export class Reader {
-  /** Whether no further input comes: the iterator has ended or failed, or has given something else. */
+  /** Whether reading is over: the iterator has ended or failed, or has yielded an invalid value. */
   isOver = false;
 
   readonly #inputs: Inputs;
@@ -28,8 +28,8 @@ export class Reader {
   #taken = 0;
 
   /**
-   * @param ahead - how many inputs may have been read whose embeddings have not been taken.
-   * @param accept - takes each input with its position.
+   * @param ahead - maximum number of inputs read whose embeddings the consumer has not received.
+   * @param accept - receives each input with its position.
    */
   constructor(inputs: Inputs, ahead: number, accept: (input: Input, position: number) => Promise<void>) {
     this.#inputs = inputs;
@@ -40,7 +40,7 @@ export class Reader {
   /**
    * Read all inputs.
    *
-   * @throws TypeError - the iterator gave something that is not an input; it is closed then.
+   * @throws TypeError - the iterator yielded a value that is not an input; it is closed then.
    * @throws Error - of the iterator.
    */
   async run(): Promise<void> {
@@ -64,13 +64,13 @@ export class Reader {
     }
   }
 
-  /** The consumer has taken an embedding. */
+  /** Record that the consumer has received an embedding. */
   took(): void {
     this.#taken += 1;
     this.#gate.open();
   }
 
-  /** Read no more, and close the iterator. Does not wait for an iterator that is blocked. */
+  /** Stop reading and close the iterator. Does not wait for a blocked iterator. */
   stop(): Promise<void> {
     return (this.#stopping ??= this.isOver ? Promise.resolve() : this.#stop());
   }
@@ -116,7 +116,7 @@ export class Reader {
   }
 }
 
-/** Release what an iterator gave when it was no longer read. */
+/** Release an input that arrives after reading was stopped. */
 function discard(input: unknown): void {
   try {
     check(input, 0);

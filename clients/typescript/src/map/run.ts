@@ -1,4 +1,4 @@
-/** One run of `Client.map`: reads the inputs, sends them in calls, and hands out what becomes of each. */
+/** One run of `Client.map`: it reads the inputs, sends them in calls, and yields their embeddings. */
 
 import { setMaxListeners } from "node:events";
 
@@ -25,7 +25,7 @@ const LATE_INPUT = late("the deadline of the input passed while it waited to be 
 const LATE_RUN = late("the timeout of the run passed");
 const NOTHING: Ending = { again: [], rejections: [], isWorkedOn: false };
 
-/** Makes a call of inputs that are encoded; returns also the timeout that applies to it. */
+/** Makes a call with encoded inputs. Returns its events and its timeout. */
 export type OpenCall = (
   inputs: readonly Input[],
   encoded: readonly Encoded[],
@@ -45,12 +45,12 @@ export class Run implements Outlet {
   readonly #reader: Reader;
   readonly #queue: Queue;
   readonly #pacing: Pacing;
-  /** What has been read and has not ended. */
+  /** Inputs that have been read and have not ended. */
   readonly #unfinished = new Set<Item>();
-  /** What has ended and has not been taken. */
+  /** Embeddings that have not been yielded. */
   readonly #ready: Embedding[] = [];
   readonly #changed = new Gate();
-  /** Ends all calls; its reason is the error of the run. */
+  /** Cancels all calls; its reason is the error of the run. */
   readonly #calls = new AbortController();
   readonly #startedAt = performance.now();
   #running = 0;
@@ -68,7 +68,7 @@ export class Run implements Outlet {
     setMaxListeners(0, this.#calls.signal); // one for each call
   }
 
-  /** Hand out one embedding for each input, until the signal is aborted. */
+  /** Yield one embedding for each input, until the signal is aborted. */
   async *embeddings(signal: AbortSignal): AsyncGenerator<Embedding, void, undefined> {
     const release = onAbort(signal, () => {
       this.#abort(signal.reason);
@@ -104,7 +104,7 @@ export class Run implements Outlet {
     }
   }
 
-  /** An input has ended. */
+  /** End an input with its embedding. */
   finish(item: Item, embedding: Embedding): void {
     if (this.#calls.signal.aborted || !this.#unfinished.delete(item)) return;
     if (embedding.failure !== undefined) files.discard(item.file);
@@ -112,14 +112,14 @@ export class Run implements Outlet {
     this.#changed.open();
   }
 
-  /** Inputs wait again, at the front. */
+  /** Put inputs at the front of the queue again. */
   sendAgain(items: readonly Item[], rejections: readonly Failure[], sentAt: number): void {
     this.#queue.putBack(items);
     if (rejections.length > 0) this.#pacing.rejected(rejections, this.#running, sentAt, performance.now());
     this.#advance();
   }
 
-  /** Whether everything has ended; the calls may still wait for their status. */
+  /** Whether all inputs have ended; calls may still wait for their status. */
   get #isComplete(): boolean {
     return this.#reader.isOver && this.#unfinished.size === 0;
   }
@@ -148,7 +148,7 @@ export class Run implements Outlet {
     this.#advance();
   }
 
-  /** Do what is due now, and set the timer for what is due next. */
+  /** Send the calls that are due, and set the timer for the next event. */
   #advance(): void {
     if (this.#calls.signal.aborted) return;
     const now = performance.now();
@@ -180,7 +180,7 @@ export class Run implements Outlet {
     }, delay);
   }
 
-  /** Send a group. Never rejects: an error that is not about an input ends the run. */
+  /** Send a group. Never rejects: an error that does not concern an input ends the run. */
   async #send(group: readonly Item[]): Promise<void> {
     const sentAt = performance.now();
     this.#pacing.sent(this.#running);
@@ -197,7 +197,7 @@ export class Run implements Outlet {
     this.sendAgain(ending.again, ending.rejections, sentAt);
   }
 
-  /** Read the files of a group, one at a time: each takes a descriptor. An input whose file cannot be read ends. */
+  /** Encode a group. Files are read one at a time, since each needs a descriptor. Inputs with unreadable files end. */
   async #prepared(group: readonly Item[]): Promise<readonly Prepared[]> {
     const prepared: Prepared[] = [];
     for (const item of group) {
@@ -215,14 +215,14 @@ export class Run implements Outlet {
     const inputs = items.map(({ input }) => input);
     const encoded = prepared.map((each) => each.encoded);
     const now = performance.now();
-    const deadlineAt = items[0]?.deadlineAt; // that of all: see Queue
+    const deadlineAt = items[0]?.deadlineAt; // the same for all: see Queue
     const asked = deadlineAt === undefined ? this.#options.timeoutMs : Math.max(0, deadlineAt - now);
     const { events, timeoutMs } = this.#openCall(inputs, encoded, asked, this.#calls.signal);
     if (this.#options.countWaits) for (const item of items) item.deadlineAt ??= now + timeoutMs;
     return new Call(events, items, this);
   }
 
-  /** End all that has been read, and the run with an error if anything was cut off. */
+  /** End the run at its timeout. Inputs without a result fail, and so does the run if there are any. */
   #timeOut(): void {
     if (this.#isComplete) {
       this.#changed.open();
@@ -232,7 +232,7 @@ export class Run implements Outlet {
     this.#abort(new DeadlineExceededError(LATE_RUN));
   }
 
-  /** End all calls and read no more; what has ended before can still be taken. */
+  /** Cancel all calls and stop reading. Embeddings that are ready can still be received. */
   #abort(reason?: unknown): void {
     clearTimeout(this.#timer);
     this.#calls.abort(reason);
@@ -240,7 +240,7 @@ export class Run implements Outlet {
     this.#changed.open();
   }
 
-  /** Release everything. An error of the run is not replaced by one of closing the iterator. */
+  /** Release all resources. An error of closing the iterator does not replace the error of the run. */
   async #end(isFailed: boolean): Promise<void> {
     this.#abort();
     for (const { file } of this.#unfinished) files.discard(file);

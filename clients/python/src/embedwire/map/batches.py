@@ -1,4 +1,4 @@
-"""The inputs of a run that wait for a call, and the groups in which they share calls."""
+"""Queue of the inputs of a run, and the groups that share a call."""
 
 import dataclasses
 from collections import deque
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from embedwire.inputs import AnyInput, Media, Text
 from embedwire.requests import INLINE_BYTES, file_bytes
 
-# Seconds that a group waits for further inputs.
+# Maximum wait of a group for further inputs, in seconds.
 LINGER = 0.05
 
 
@@ -16,17 +16,17 @@ class Item:
     """One input of a run.
 
     Attributes:
-        position: its position in the iterator, from 0.
+        position: position in the iterator, from 0.
         input: the input.
         read_at: when it was read, in seconds of the run's clock.
-        most: largest number of inputs in its call.
-        file_bytes: as of `requests.file_bytes`.
+        most: maximum number of inputs in its call.
+        file_bytes: result of `requests.file_bytes`.
         size: bytes of its text or inline file, which count for the limit of a group.
-        is_upload: whether it has a file that is uploaded, and so a call of its own.
+        is_upload: whether its file is uploaded, in a separate call.
         is_repeatable: whether its content can be read again for another call.
-        start: where its seekable file began; None for other sources.
-        deadline: when it ends at the latest, if waits count; None before its first call.
-        error: why its file cannot be read; None if it can.
+        start: start position of a seekable file; None for other sources.
+        deadline: deadline of the input, if waits count; None before its first call.
+        error: exception of an unreadable file; None if it can be read.
     """
 
     position: int
@@ -42,7 +42,7 @@ class Item:
     error: BaseException | None = None
 
     def measure(self) -> None:
-        """Determine the size of its content, and how it is sent. May block, and keeps an exception of the file."""
+        """Measure the content and decide how it is sent. May block; an exception of the file is kept in `error`."""
         if isinstance(self.input, Text):
             self.size = len(self.input.value.encode(errors="replace"))
             return
@@ -59,13 +59,13 @@ class Item:
         self.size = 0 if self.is_upload else self.file_bytes or 0
 
     def rewind(self) -> None:
-        """Set a seekable file to where it began."""
+        """Rewind a seekable file to its start position."""
         if isinstance(self.input, Media) and self.input.file is not None and self.start is not None:
             self.input.file.seek(self.start)
 
 
 class Queue:
-    """The inputs that wait for a call, in order, and uploads apart from them.
+    """Queue of the inputs to send, in order, with a separate queue of uploads.
 
     Groups are formed only when a call may be sent, so that they fill up while the run waits.
     """
@@ -84,7 +84,7 @@ class Queue:
         self._note_deadline(item)
 
     def put_back(self, items: Iterable[Item]) -> None:
-        """Put inputs that were sent in vain to the front."""
+        """Put rejected inputs at the front."""
         for item in sorted(items, key=lambda item: item.position, reverse=True):
             (self._uploads if item.is_upload else self._inline).appendleft(item)
             self._note_deadline(item)
@@ -98,7 +98,7 @@ class Queue:
         return items
 
     def remove_overdue(self, until: float) -> list[Item]:
-        """Remove the inputs whose deadline is not after this time, and return them."""
+        """Remove and return the inputs whose deadline has passed at this time."""
         if until < self._first_deadline:
             return []
         items = self.clear()
@@ -121,7 +121,7 @@ class Queue:
         return float("-inf") if is_full or is_complete else group[0].read_at + LINGER
 
     def take(self, now: float, *, is_complete: bool) -> list[Item]:
-        """Remove the next group: inputs that share a call, or one upload.
+        """Remove and return the next group: inputs that share a call, or one upload.
 
         Args:
             now: the time.

@@ -1,4 +1,4 @@
-"""One call of a run: which of its inputs have ended, and how, and which are to be sent again."""
+"""One call of a run: the inputs that have ended, and those to be sent again."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ class Call:
     """One call of a run.
 
     Attributes:
-        items: its inputs.
-        options: the arguments of `CallOptions`.
+        items: inputs of the call.
+        options: arguments of `CallOptions`.
         sent_at: when it was sent, in seconds of the run's clock.
-        missing: the inputs without a result, by their index in the call.
-        again: the inputs that are to be sent again.
-        rejections: the rejections of inputs or of the call.
+        missing: inputs without a result, by index in the call.
+        again: inputs to be sent again.
+        rejections: rejections of inputs or of the call.
     """
 
     items: list[Item]
@@ -35,14 +35,14 @@ class Call:
         self.missing = dict(enumerate(self.items))
 
     def skip(self, unreadable: Mapping[int, Exception]) -> list[Embedding]:
-        """Leave out the inputs that cannot be read or encoded; return their embeddings."""
+        """Remove the inputs that cannot be read or encoded, and return their embeddings."""
         skipped = [(self.missing.pop(index), error) for index, error in unreadable.items() if index in self.missing]
         self.items = list(self.missing.values())
         self.missing = dict(enumerate(self.items))
         return [failures.failed(item, failures.unreadable(item, error)) for item, error in skipped]
 
     def answer(self, embedding: Embedding) -> Embedding | None:
-        """Add a result. Return the embedding of its input, or None if that does not end by it."""
+        """Add a result. Return the embedding of its input, or None if the input is sent again."""
         item = self.missing.pop(embedding.result.input_index, None)
         if item is None:
             return None
@@ -54,10 +54,10 @@ class Call:
         return failures.positioned(embedding, self.items)
 
     def end(self, error: EmbedwireError | None, *, is_repeatable: bool) -> list[Embedding]:
-        """End the call; return the embeddings of the inputs that end by it. `again` has the others.
+        """End the call. Return the embeddings of the inputs that end with it; `again` has the others.
 
         Args:
-            error: its failure; None if it has ended well, with a result for each input.
+            error: failure of the call; None if it succeeded, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
         if error is None:

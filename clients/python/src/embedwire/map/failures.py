@@ -20,7 +20,7 @@ MISSING = Failure("INTERNAL", "INTERNAL", "the server ended the call without a r
 
 
 def deadline_exceeded(message: str) -> Failure:
-    """Return the failure of an input or a run whose time is over."""
+    """Return the failure of an input or a run whose deadline passed."""
     return Failure("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", message)
 
 
@@ -32,7 +32,7 @@ def failed(item: Item, failure: Failure, request_id: str = "", attempts: int = 0
 
 
 def positioned(embedding: Embedding, items: Sequence[Item]) -> Embedding:
-    """Return an embedding of a call with these inputs, with the position in place of the index."""
+    """Replace the index of the input in the call by its position in the iterator."""
     position = items[embedding.result.input_index].position
     failure = embedding.failure and with_positions(embedding.failure, items)
     segments = (dataclasses.replace(segment, input_index=position) for segment in embedding.segments)
@@ -41,7 +41,7 @@ def positioned(embedding: Embedding, items: Sequence[Item]) -> Embedding:
 
 
 def with_positions(failure: Failure, items: Sequence[Item]) -> Failure:
-    """Return a failure whose fields and message name the positions of the inputs of its call."""
+    """Replace the indices of inputs in fields and message by their positions in the iterator."""
     violations = tuple(
         FieldViolation(_with_position(violation.field, items), violation.description)
         for violation in failure.violations
@@ -50,10 +50,10 @@ def with_positions(failure: Failure, items: Sequence[Item]) -> Failure:
 
 
 def by_input(failure: Failure, items: Sequence[Item]) -> dict[int, Failure]:
-    """Divide the failure of a request that is invalid.
+    """Split the failure of an invalid request by input.
 
     Returns:
-        For the index of each input that the violations name, the failure of that input; empty if they name none.
+        The failure of each input that the violations name, by index in the call; empty if they name none.
     """
     if not isinstance(failure.error(), RequestError):
         return {}
@@ -66,7 +66,7 @@ def by_input(failure: Failure, items: Sequence[Item]) -> dict[int, Failure]:
 
 
 def unreadable(item: Item, error: BaseException) -> Failure:
-    """Return the failure of an input whose file cannot be read, or that cannot be encoded, without its content."""
+    """Return the failure of an input that cannot be read or encoded, without its content."""
     part = next((name for name, value in _strings(item) if not options.is_utf8(value)), None)
     fault = options.NOT_UTF8
     if part is None:
@@ -81,7 +81,7 @@ def _kind(item: Item) -> str:
 
 
 def _strings(item: Item) -> Iterator[tuple[str, str]]:
-    """Yield the strings of an input that the caller gave, with their fields."""
+    """Yield the strings of an input, with the paths of their fields."""
     yield "key", item.input.key
     if isinstance(item.input, Text):
         yield "text.value", item.input.value
@@ -94,7 +94,7 @@ def _strings(item: Item) -> Iterator[tuple[str, str]]:
 
 
 def _words(error: BaseException) -> str:
-    """Return the cause in words of the system or of this package; those of the caller may contain paths or content."""
+    """Return the message of the system or of this package. Other messages may contain paths or content."""
     if isinstance(error, SourceError):
         return str(error.strerror)
     if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in errno.errorcode:

@@ -1,8 +1,8 @@
-"""How many calls a run sends at a time, and when it pauses: it adapts to the rejections of the server.
+"""Adaptive concurrency of a run, and its pauses (additive increase, multiplicative decrease).
 
-A rejection for overload lowers the number of calls to those that are still running: each of them frees a place when it
-ends. If none ends before the delay of the rejection has passed, one further call tests whether there is a place.
-Each completed call raises the number by its reciprocal (additive increase, multiplicative decrease).
+A rejection for overload lowers the limit of concurrent calls to those that still run: each frees capacity of the server
+when it ends. If none ends before the retry delay has passed, one further call tests whether there is capacity. Each
+completed call raises the limit by its reciprocal.
 """
 
 import random
@@ -11,34 +11,34 @@ from collections.abc import Sequence
 from embedwire.errors import Failure
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
-LONGEST_DELAY = 24 * 3600.0  # of the delays that a server asks for
+LONGEST_DELAY = 24 * 3600.0  # a longer retry delay is a mistake of the server
 _REJECTIONS = ("OVERLOADED", "RATE_LIMITED", "DRAINING")
 
 
 def is_rejection(failure: Failure) -> bool:
-    """Whether a policy of the server rejected the input or the call, and another time may accept it."""
+    """Return whether a policy of the server rejected the input or the call for a temporary reason."""
     return failure.reason in _REJECTIONS
 
 
 def was_processed(failure: Failure) -> bool:
-    """Whether the server has worked on the call: neither gRPC nor the deadline ended it."""
+    """Return whether the server worked on the call: neither gRPC nor the deadline ended it."""
     return failure.reason not in ("", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
 def is_too_large(failure: Failure) -> bool:
-    """Whether a request is larger than the rate limit that it counts for: no time to wait for is given."""
+    """Return whether a request alone exceeds a rate limit: the server sent no retry delay."""
     return failure.reason == "RATE_LIMITED" and failure.retry_delay is None
 
 
 class Pacing:
-    """The calls of a run that run at the same time.
+    """Limiter of the concurrent calls of a run.
 
     Args:
-        concurrent_calls: largest number of calls at a time.
+        concurrent_calls: maximum number of concurrent calls.
 
     Attributes:
-        paused_until: when the pause of the run ends, in seconds of its clock.
-        paused_seconds: total length of all pauses.
+        paused_until: end of the current pause, in seconds of the run's clock.
+        paused_seconds: sum of all pauses.
     """
 
     def __init__(self, concurrent_calls: int) -> None:
@@ -53,28 +53,28 @@ class Pacing:
 
     @property
     def opens_at(self) -> float:
-        """When a further call may be sent, in seconds of the run's clock; infinity if another one has to end first."""
+        """Return when the next call may be sent, in seconds of the run's clock; infinity if one has to end first."""
         return max(self.paused_until, float("-inf") if self._running < int(self._limit) else self._tests_at)
 
     def sent(self) -> None:
-        """Count a call that is sent."""
+        """Record a call that is sent."""
         self._running += 1
         self._limit = max(self._limit, self._running)
         self._tests_at = float("inf")
 
     def completed(self) -> None:
-        """Count the end of a call that the server has worked on."""
+        """Record the end of a call that the server worked on."""
         self.failed()
         self._backoff = FIRST_BACKOFF
         self._limit = min(self._most, self._limit + 1 / self._limit)
 
     def failed(self) -> None:
-        """Count the end of a call that was not made or got no answer; it says nothing about the load of the server."""
+        """Record the end of a call without a response, which has no information about the load of the server."""
         self._running -= 1
-        self._tests_at = float("inf")  # there is room now
+        self._tests_at = float("inf")  # there is capacity now
 
     def rejected(self, failures: Sequence[Failure], sent_at: float, now: float) -> None:
-        """Count the end of a call that was rejected, as a whole or for some of its inputs.
+        """Record the end of a call that was rejected, as a whole or for some of its inputs.
 
         Args:
             failures: the rejections.
@@ -89,7 +89,7 @@ class Pacing:
             self._limit = max(1.0, self._running)
             self._tests_at = until
         if reasons == {"OVERLOADED"} and self._running:
-            return  # the end of a running call may free a place before that
+            return  # the end of a running call may free capacity before that
         self.paused_seconds += max(0.0, until - max(now, self.paused_until))
         self.paused_until = max(until, self.paused_until)
 

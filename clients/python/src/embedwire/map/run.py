@@ -1,4 +1,4 @@
-"""The state of one run of `map`: what is read, sent and handed out when. Without I/O; a driver calls it."""
+"""State of one run of `map`: it schedules reading, sending and yielding. Without I/O; a driver calls it."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,20 +18,20 @@ _OF_CALLS = ("max_retries", "chunk_bytes", "encoding")
 
 
 class Run:
-    """The state of one run.
+    """State of one run.
 
     Each input that was read ends once, as an embedding with vectors or with a failure. At most `inputs_per_call` x
-    `concurrent_calls` inputs are read ahead of the embeddings that the consumer has taken.
+    `concurrent_calls` inputs are read ahead of the embeddings that the consumer has received.
 
     Args:
-        model: the model.
-        options: the options of the run, checked.
-        call_timeout: the timeout in seconds of a call with these inputs.
+        model: name of the model.
+        options: checked options of the run.
+        call_timeout: function that returns the timeout of a call with these inputs, in seconds.
 
     Attributes:
-        model: the model.
-        error: what the consumer gets after the last embedding; None if the run ends well.
-        is_stopped: whether the run was ended before all inputs were; its calls are to be cancelled then.
+        model: name of the model.
+        error: exception for the consumer after the last embedding; None if the run succeeds.
+        is_stopped: whether the run was stopped early; its calls are cancelled then.
     """
 
     def __init__(self, model: str, options: MapOptions, call_timeout: Callable[[Sequence[AnyInput]], float]) -> None:
@@ -62,11 +62,11 @@ class Run:
 
     @property
     def may_read(self) -> bool:
-        """Whether a further input may be read now."""
+        """Return whether a further input may be read now."""
         return not self.is_finished and not self._is_complete and self._read - self._taken < self._window
 
     def new_item(self, value: object, now: float) -> Item:
-        """Return the next input that the iterator gave; it is to be measured and added.
+        """Register the next value of the iterator and return its item, which the driver then measures and adds.
 
         Raises:
             TypeError: it is not a Text, Image or Audio.
@@ -87,7 +87,7 @@ class Run:
             self._queue.append(item)
 
     def end_of_inputs(self, error: BaseException | None = None) -> None:
-        """Note the end of the iterator, or its exception, which is raised after the inputs that it gave have ended."""
+        """Record the end of the iterator, or its exception, which is raised after the inputs before it have ended."""
         self._is_complete = True
         if not self.is_stopped:
             self.error = error
@@ -123,12 +123,12 @@ class Run:
             self._end(ended)
 
     def end(self, call: Call, now: float, error: EmbedwireError | None = None, *, is_repeatable: bool = True) -> None:
-        """Note the end of a call.
+        """Record the end of a call.
 
         Args:
             call: the call.
             now: the time.
-            error: its failure; None if it has ended well, with a result for each input.
+            error: failure of the call; None if it succeeded, with a result for each input.
             is_repeatable: whether its inputs can be sent again.
         """
         if call not in self._calls:
@@ -145,7 +145,7 @@ class Run:
         self.expire(now)
 
     def _timeout(self, items: Sequence[Item], now: float) -> float:
-        """Return the timeout of a call; if waits count, what is left of that of its inputs."""
+        """Return the timeout of a call; if waits count, the remaining time of its inputs."""
         deadline = items[0].deadline
         if deadline is None:
             seconds = self._call_timeout([item.input for item in items])
@@ -158,7 +158,7 @@ class Run:
     # Time.
 
     def expire(self, now: float) -> bool:
-        """End the run or the waiting inputs whose time is over; return whether there are any."""
+        """End the run or the waiting inputs whose deadline passed; return whether there are any."""
         if self.is_finished:
             return False
         if now >= self._ends_at:
@@ -173,7 +173,7 @@ class Run:
 
     @property
     def wakes_at(self) -> float:
-        """When something is due without another event, in seconds of the run's clock; infinity if never."""
+        """Return when the driver has to act without another event, in seconds of the run's clock; infinity if never."""
         if self.is_finished:
             return float("inf")
         ready_at = self._queue.ready_at(is_complete=self._is_complete)
@@ -199,12 +199,12 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more is to be read or sent."""
+        """Return whether all inputs were read and have ended."""
         return self.is_stopped or (self._is_complete and not self._open)
 
     @property
     def is_over(self) -> bool:
-        """Whether there are no further embeddings."""
+        """Return whether there are no further embeddings."""
         return self.is_finished and not self._done
 
     def take(self) -> Embedding | None:
@@ -215,7 +215,7 @@ class Run:
         return self._done.popleft()
 
     def stop(self, error: BaseException | None) -> None:
-        """End the run before its time; embeddings that are complete can still be taken."""
+        """End the run early; complete embeddings can still be taken."""
         if self.is_finished:
             return
         self.is_stopped = True
@@ -225,7 +225,7 @@ class Run:
         self._open.clear()
 
     def abandon(self) -> None:
-        """End the run, since its consumer wants nothing more of it."""
+        """End the run without a consumer."""
         self.stop(None)
         self.error = None
         self._done.clear()

@@ -9,12 +9,12 @@ from embedwire.map.call import Call
 from embedwire.uploads import UploadMessages
 from embedwire.v1 import embedding_pb2 as pb
 
-# How long a rejected call waits for a read of its source that is in progress.
+# Maximum wait of a rejected call for a read of its source that is in progress.
 AT_REST_SECONDS = 2.0
 
 
 def encoded(call: Call) -> tuple[Mapping[int, pb.Input], dict[int, Exception]]:
-    """Encode the inputs of a call, each by itself. May block.
+    """Encode each input of a call. May block.
 
     Returns:
         The encoded inputs, and the exceptions of those that cannot be read or encoded, by index.
@@ -40,10 +40,10 @@ def plan(model: str, call: Call, messages: Mapping[int, pb.Input]) -> requests.P
 
 
 def is_repeatable(call: Call, upload: UploadMessages | None) -> bool:
-    """Whether the inputs of a call that was rejected can be sent again. May block for two seconds.
+    """Return whether the inputs of a rejected call can be sent again. May block for two seconds.
 
-    A source that can be read once only is sent again if its reading has not begun. A seekable file is, unless the
-    earlier call may still be reading it.
+    A source that can be read only once is sent again if its reading has not begun. A seekable file is sent again unless
+    the earlier call may still be reading it.
     """
     if upload is None:
         return True

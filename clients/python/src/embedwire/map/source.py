@@ -7,7 +7,7 @@ from typing import Any
 
 from embedwire import blocking
 
-# Inputs of a list that are read before other tasks have a turn.
+# Number of inputs of a list that are read before other tasks run.
 _ITEMS_PER_TURN = 256
 
 
@@ -15,7 +15,7 @@ class Source:
     """The inputs of one run.
 
     Args:
-        inputs: an iterable, which is advanced in a thread unless it is a list or a tuple, or an async iterable.
+        inputs: an iterable, which a thread advances unless it is a list or a tuple, or an async iterable.
 
     Raises:
         TypeError: the inputs are not iterable.

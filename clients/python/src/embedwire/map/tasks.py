@@ -1,4 +1,4 @@
-"""Runs of `AsyncClient.map`: tasks that read the inputs, send the calls and receive their results."""
+"""Driver of the runs of `AsyncClient.map`: tasks that read the inputs, send the calls and receive their results."""
 
 import asyncio
 import contextlib
@@ -25,11 +25,11 @@ Start = Callable[[requests.Plan, CallOptions], AsyncStream]
 
 
 class AsyncMapRun(AsyncIterator[Embedding]):
-    """The embeddings of one run of `AsyncClient.map`, in order of arrival. An async iterator and context manager.
+    """Async iterator over the embeddings of one run of `AsyncClient.map`, in order of arrival. A context manager.
 
-    Reading and sending begin with the first embedding that is requested. Leaving the `async with` block cancels the
-    calls that still run, stops the reading, and closes the iterator of the inputs if that has `close` or `aclose`. It
-    does not wait for an iterator or a file that blocks a thread.
+    Reading and sending begin when the first embedding is requested. Leaving the `async with` block cancels running
+    calls, stops reading, and closes the iterator of the inputs if it has `close` or `aclose`. It does not wait for an
+    iterator or a file that blocks a thread.
     """
 
     def __init__(self, tasks: "Tasks") -> None:
@@ -50,14 +50,14 @@ class AsyncMapRun(AsyncIterator[Embedding]):
         self._tasks.abandon_from_any_thread()
 
     async def close(self) -> None:
-        """Cancel the calls that still run, and end the iteration."""
+        """Cancel running calls, and end the iteration."""
         await self._tasks.abandon()
 
 
 class Tasks:
     """The tasks of one run: one reads the inputs, and each call has its own.
 
-    None of them refers to `AsyncMapRun`, so that a run that is dropped ends.
+    None of them refers to `AsyncMapRun`, so that an unreferenced run ends.
 
     Args:
         run: the state of the run.
@@ -79,7 +79,7 @@ class Tasks:
         self._window = asyncio.Event()  # for the task that reads
 
     async def take(self) -> Embedding:
-        """Return the next embedding; wait for it.
+        """Wait for the next embedding and return it.
 
         Raises:
             StopAsyncIteration: there is no further one.
@@ -97,7 +97,7 @@ class Tasks:
         return embedding
 
     def stop(self, error: BaseException | None) -> None:
-        """End the run; its consumer gets the error after the embeddings that are complete."""
+        """End the run; its consumer receives the error after the complete embeddings."""
         self._run.stop(error)
         self._update()
 
@@ -128,7 +128,7 @@ class Tasks:
         task.add_done_callback(self._tasks.discard)
 
     def _update(self) -> None:
-        """Send what may be sent now, wake the tasks, and set the timer for what is due later."""
+        """Send the calls that may be sent now, wake the tasks, and set the timer for the next event."""
         if self._loop is None:
             return
         now = self._loop.time()
@@ -145,7 +145,7 @@ class Tasks:
         at = self._run.wakes_at
         self._timer = self._loop.call_at(at, self._update) if at < float("inf") else None
 
-    # The task that reads.
+    # The reading task.
 
     async def _read(self) -> None:
         error: BaseException | None = None
@@ -157,7 +157,7 @@ class Tasks:
                 except StopAsyncIteration:
                     break
                 await self._add(value)
-        except BaseException as raised:  # noqa: BLE001 - the consumer gets it
+        except BaseException as raised:  # noqa: BLE001 - the consumer receives it
             error = _reported(raised)
         is_stopped = self._run.is_stopped
         self._run.end_of_inputs(error)
@@ -224,7 +224,7 @@ class Tasks:
 
 
 def _reported(error: BaseException) -> BaseException:
-    """Return what the consumer gets for an exception; a cancellation would seem to be that of the consumer."""
+    """Return the exception for the consumer. A cancellation is replaced: it would seem to be that of the consumer."""
     if not isinstance(error, asyncio.CancelledError):
         return error
     reported = RuntimeError("a task of this run was cancelled, for instance by a timeout within the iterator")
@@ -233,7 +233,7 @@ def _reported(error: BaseException) -> BaseException:
 
 
 async def _in_thread(inputs: Sequence[AnyInput], work: Callable[[], T]) -> T:
-    """Do work that may block if these inputs have files."""
+    """Call `work`, in a thread if these inputs have files, since it may block then."""
     return await asyncio.to_thread(work) if requests.reads_files(inputs) else work()
 
 

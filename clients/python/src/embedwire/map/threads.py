@@ -1,4 +1,4 @@
-"""Runs of `Client.map`: threads that read the inputs, send the calls and receive their results."""
+"""Driver of the runs of `Client.map`: threads that read the inputs, send the calls and receive their results."""
 
 import contextvars
 import threading
@@ -22,11 +22,11 @@ Start = Callable[[requests.Plan, CallOptions], Stream]
 
 
 class MapRun(Iterator[Embedding]):
-    """The embeddings of one run of `Client.map`, in order of arrival. An iterator and a context manager.
+    """Iterator over the embeddings of one run of `Client.map`, in order of arrival. A context manager.
 
-    Reading and sending begin with the first embedding that is requested. Leaving the `with` block cancels the calls
-    that still run, stops the reading, and closes the iterator of the inputs if that has `close`. Neither waits for an
-    iterator or a file that blocks.
+    Reading and sending begin when the first embedding is requested. Leaving the `with` block cancels running calls,
+    stops reading, and closes the iterator of the inputs if it has `close`. It does not wait for an iterator or a file
+    that blocks.
     """
 
     def __init__(self, threads: "Threads") -> None:
@@ -45,17 +45,17 @@ class MapRun(Iterator[Embedding]):
         self.close()
 
     def close(self) -> None:
-        """Cancel the calls that still run, and end the iteration."""
+        """Cancel running calls, and end the iteration."""
         self._threads.abandon()
 
 
 class Threads:
-    """The threads of one run: one reads the inputs, one decides when calls are sent, and each call has its own.
+    """The threads of one run: one reads the inputs, one schedules the calls, and each call has its own.
 
-    None of them refers to `MapRun`, so that a run that is dropped ends.
+    None of them refers to `MapRun`, so that an unreferenced run ends.
 
     Args:
-        run: the state of the run; used under a lock only.
+        run: state of the run; used under a lock only.
         inputs: the inputs.
         start: begins a call.
     """
@@ -72,7 +72,7 @@ class Threads:
         self._window = threading.Condition(lock)  # for the thread that reads
 
     def take(self) -> Embedding:
-        """Return the next embedding; wait for it.
+        """Wait for the next embedding and return it.
 
         Raises:
             StopIteration: there is no further one.
@@ -90,7 +90,7 @@ class Threads:
             return embedding
 
     def stop(self, error: BaseException | None) -> None:
-        """End the run; its consumer gets the error after the embeddings that are complete."""
+        """End the run; its consumer receives the error after the complete embeddings."""
         with self._output:
             self._run.stop(error)
         self._release()
@@ -123,7 +123,7 @@ class Threads:
             condition.notify_all()
 
     def _release(self) -> None:
-        """Let go of what a run holds that was ended: its threads, its calls, and the iterator if no thread reads it."""
+        """Release the resources of an ended run: threads, calls, and the iterator if no thread reads it."""
         with self._output:
             self._notify_all()
             has_begun, self._has_begun = self._has_begun, True
@@ -137,7 +137,7 @@ class Threads:
         for stream in streams:
             stream.close()
 
-    # The thread that reads.
+    # The reading thread.
 
     def _read(self) -> None:
         error: BaseException | None = None
@@ -175,7 +175,7 @@ class Threads:
                 if item.error is not None:
                     self._output.notify()
 
-    # The thread that sends.
+    # The sending thread.
 
     def _send(self) -> None:
         try:
@@ -189,7 +189,7 @@ class Threads:
                     elif (seconds := self._run.wakes_at - now) > 0:
                         self._work.wait(min(seconds, threading.TIMEOUT_MAX))
                 self._notify_all()
-        except BaseException as error:  # noqa: BLE001 - no thread could be started; the consumer gets it
+        except BaseException as error:  # noqa: BLE001 - no thread could be started; the consumer receives it
             self.stop(error)
         self._cancel_calls()
 

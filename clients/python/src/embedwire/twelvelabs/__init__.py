@@ -5,8 +5,8 @@
     client = TwelveLabs(target="127.0.0.1:50051")
     res = client.embed.create("marengo3.0", text="a red fox in the snow")
 
-Signature, results and exceptions are those of twelvelabs 1.x; the README lists the differences. Sources: the SDK's two
-pages on `embed.create`, and the observed behaviour of twelvelabs 1.3.6.
+Signature, results and exceptions are those of twelvelabs 1.x; docs/drop-in.md lists the differences. Sources: the SDK's
+two pages on `embed.create`, and the observed behaviour of twelvelabs 1.3.6.
 """
 
 from embedwire.connection import TLS

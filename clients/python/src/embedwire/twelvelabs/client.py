@@ -21,12 +21,12 @@ class _EmbedOnly:
     if not TYPE_CHECKING:  # for type checkers, no attribute is dynamic
 
         def __getattr__(self, name: str) -> Never:
-            words = "this drop-in covers embed.create; the rest is in the package twelvelabs"
+            words = "this drop-in has only embed.create; use the package twelvelabs for the rest"
             raise AttributeError(f"{type(self).__name__} has no {name!r}: {words}")
 
 
 class EmbedClient(_EmbedOnly):
-    """The type of `TwelveLabs.embed`."""
+    """Namespace `TwelveLabs.embed`."""
 
     def __init__(self, client: Client, timeout: float | None) -> None:
         self._client = client
@@ -48,15 +48,15 @@ class EmbedClient(_EmbedOnly):
         """Embed a text, an image, an audio file, or several of them in one call.
 
         Args:
-            model_name: for instance "marengo3.0".
-            text: the text.
-            text_truncate: "none", "start" or "end": which end of a too long text is cut off. Deprecated with
-                marengo3.0, and not sent for it.
-            audio_url: the URL of an audio file, which the upstream fetches; it takes precedence over `audio_file`.
-            audio_file: an audio file: a path (str or Path), a binary file, bytes, or one of the SDK's tuples.
-            audio_start_offset_sec: where in the audio to start, in seconds.
-            image_url: the URL of an image; it takes precedence over `image_file`.
-            image_file: an image, in the same forms.
+            model_name: name or alias of the model, for instance "marengo3.0".
+            text: text to embed.
+            text_truncate: end of a too long text to cut off: "none", "start" or "end". Deprecated with marengo3.0, and
+                not sent for it.
+            audio_url: URL of an audio file, which the upstream fetches; it takes precedence over `audio_file`.
+            audio_file: audio file: a path (str or Path), a binary file, bytes, or one of the SDK's tuples.
+            audio_start_offset_sec: start in the audio, in seconds from the beginning of the file.
+            image_url: URL of an image, which the upstream fetches; it takes precedence over `image_file`.
+            image_file: image, with the same types as `audio_file`.
             request_options: see `RequestOptions`.
 
         Returns:
@@ -91,7 +91,7 @@ class EmbedClient(_EmbedOnly):
 
 
 class AsyncEmbedClient(_EmbedOnly):
-    """The type of `AsyncTwelveLabs.embed`."""
+    """Namespace `AsyncTwelveLabs.embed`."""
 
     def __init__(self, client: AsyncClient, timeout: float | None) -> None:
         self._client = client
@@ -110,7 +110,10 @@ class AsyncEmbedClient(_EmbedOnly):
         image_file: File | None = None,
         request_options: RequestOptions | Mapping[str, Any] | None = None,
     ) -> EmbeddingResponse:
-        """Embed a text, an image, an audio file, or several of them; see `EmbedClient.create`."""
+        """Embed a text, an image, an audio file, or several of them in one call.
+
+        Arguments, return value and exceptions are those of `EmbedClient.create`.
+        """
         arguments = {
             "text": text,
             "text_truncate": text_truncate,
@@ -141,10 +144,10 @@ class TwelveLabs(_EmbedOnly):
 
     Args:
         api_key: your own TwelveLabs key, if the server accepts callers' keys; without it the server uses its own.
-        target: HOST:PORT of the server, or any other gRPC name.
-        tls: True for TLS with gRPC's default roots, a `TLS` for other settings, False for plain text.
-        token: the bearer token for the server.
-        timeout: default deadline of a call in seconds, retries included; None means 60 s, or 600 s with audio.
+        target: HOST:PORT of the server, or another gRPC target.
+        tls: True for TLS with gRPC's default root certificates, a `TLS` for other settings, False for plaintext.
+        token: bearer token for the server.
+        timeout: default deadline of a call in seconds, including retries; None means 60 s, or 600 s with audio.
 
     Raises:
         ValueError: an argument is invalid; the message names it.
@@ -176,12 +179,12 @@ class TwelveLabs(_EmbedOnly):
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection and cancel running calls."""
         self._client.close()
 
 
 class AsyncTwelveLabs(_EmbedOnly):
-    """Replacement for `twelvelabs.AsyncTwelveLabs`; its arguments are those of `TwelveLabs`."""
+    """Replacement for `twelvelabs.AsyncTwelveLabs`. Arguments and exceptions are those of `TwelveLabs`."""
 
     def __init__(
         self,
@@ -209,5 +212,5 @@ class AsyncTwelveLabs(_EmbedOnly):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection and cancel running calls."""
         await self._client.close()

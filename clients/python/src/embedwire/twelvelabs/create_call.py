@@ -21,7 +21,7 @@ from embedwire.twelvelabs.types import EmbeddingResponse
 # Transient failures. All others would fail again.
 _TRANSIENT = {"UPSTREAM_RATE_LIMITED", "UPSTREAM_UNAVAILABLE", "UPSTREAM_TIMEOUT", "UPSTREAM_CONFLICT"}
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0
-# The upstream truncates texts for this model by itself, and its page calls the parameter deprecated.
+# The upstream truncates texts for this model automatically, and its page calls the parameter deprecated.
 _MODEL_WITHOUT_TRUNCATE = "marengo3.0"
 # Stack frames from the warning to the caller of `create`.
 _CALLER = 5
@@ -29,7 +29,7 @@ _CALLER = 5
 
 @dataclasses.dataclass(slots=True)
 class _InputState:
-    """One input of the call: its factory, as each attempt needs a new one, and its result so far."""
+    """One input of the call: its factory, since each attempt needs a new input, and its result so far."""
 
     make: Callable[[], Input]
     is_repeatable: bool = True
@@ -41,7 +41,7 @@ class _InputState:
 
 
 class CreateCall:
-    """State of one `create` call. Gives the client the inputs to send, and takes the events.
+    """State of one `create` call. Returns the inputs to send, and receives the events.
 
     Args:
         model_name: the model.
@@ -185,7 +185,7 @@ def _truncate(model_name: str, given: Any, options: Options) -> Truncate | None:
     if value is None:
         return None
     if model_name == _MODEL_WITHOUT_TRUNCATE:
-        message = f"text_truncate is deprecated and not sent: {model_name} cuts long texts at the end by itself"
+        message = f"text_truncate is deprecated and not sent: {model_name} always truncates long texts at the end"
         warnings.warn(message, DeprecationWarning, stacklevel=_CALLER)
         return None
     if value not in ("none", "start", "end"):

@@ -54,12 +54,12 @@ _ABSENT = ("must hold at least one input", "is required")
 
 
 class ApiError(Exception):
-    """The call, or all of its inputs, failed.
+    """Failure of the call, or of all its inputs.
 
     Attributes:
-        status_code: the upstream's HTTP status, or an equivalent one if there was no response of the upstream.
-        headers: the upstream's rate limit headers, and `x-request-id`, the id of the call in the server's log.
-        body: a dict with the `code`, `message` and `docs_url` of the upstream, or with `code` and `message` of the
+        status_code: HTTP status of the upstream, or an equivalent one if there was no response of the upstream.
+        headers: rate limit headers of the upstream, and `x-request-id`, the id of the call in the server's log.
+        body: dict with the `code`, `message` and `docs_url` of the upstream, or with `code` and `message` of the
             server.
     """
 
@@ -95,7 +95,7 @@ class ApiTimeoutError(ApiError, TimeoutError):
 
 
 class ApiConnectionError(ApiError, ConnectionError):
-    """gRPC, or a proxy or load balancer between, ended the call. The SDK raises `httpx.ConnectError` then."""
+    """gRPC, a proxy or a load balancer ended the call. The SDK raises `httpx.ConnectError` then."""
 
 
 def _unpickle(kind: type[ApiError], state: dict[str, Any]) -> ApiError:

@@ -46,7 +46,7 @@ def media_arguments(parameter: str, given: File) -> dict[str, Any]:
 
 
 def is_repeatable(arguments: Mapping[str, Any]) -> bool:
-    """Whether the content can be read again for another attempt. Rewinds a file."""
+    """Return whether the content can be read again for another attempt. Rewinds a file."""
     file = arguments.get("file")
     return file is None or _rewind(file)
 

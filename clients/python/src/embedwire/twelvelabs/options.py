@@ -11,12 +11,12 @@ class RequestOptions(TypedDict, total=False):
     """Options of a single call. Any other key is an error.
 
     Attributes:
-        timeout_in_seconds: deadline of the call, retries included.
-        max_retries: largest number of retries after a transient failure; 0 means none. Without it the server's policy
+        timeout_in_seconds: deadline of the call in seconds, including retries.
+        max_retries: maximum number of retries after a transient failure; 0 means none. Without it the server's policy
             applies.
-        chunk_size: size of the chunks of an upload, in bytes.
-        additional_headers: may hold `x-request-id`.
-        additional_body_parameters: may hold `text_truncate`.
+        chunk_size: size of upload chunks in bytes.
+        additional_headers: may contain `x-request-id` only.
+        additional_body_parameters: may contain `text_truncate` only.
     """
 
     timeout_in_seconds: float
@@ -47,7 +47,7 @@ def parse_options(given: Mapping[str, Any] | None) -> Options:
     given = {} if given is None else given
     for name in given:
         if name not in RequestOptions.__annotations__:
-            raise ValueError(f"request_options[{name!r}]: has no meaning here; known are {_KNOWN}")
+            raise ValueError(f"request_options[{name!r}]: unknown option; use one of {_KNOWN}")
     return Options(
         _number(given, "timeout_in_seconds", lambda value: value >= 0, "0 or more"),
         _integer(given, "max_retries", 0, MAX_RETRIES),

@@ -59,7 +59,7 @@ class BaseSegment(Shape):
     """One embedding.
 
     Attributes:
-        float_: the values, as many as the model has dimensions.
+        float_: values of the embedding; the model's dimensions are their number.
     """
 
     float_: list[float] | None = dataclasses.field(default=None, repr=False)
@@ -73,7 +73,7 @@ class AudioSegment(BaseSegment):
 
     Attributes:
         start_offset_sec: start of the window, in seconds from the beginning of the file.
-        end_offset_sec: end of the window, likewise; None if the upstream does not report it.
+        end_offset_sec: end of the window, in seconds; None if the upstream does not report it.
     """
 
     start_offset_sec: float | None = None
@@ -93,7 +93,7 @@ class TextEmbeddingResult(Shape):
     """Result of the text.
 
     Attributes:
-        error_message: why it failed; None means success.
+        error_message: message of the failure; None means success.
         segments: one segment; empty if it failed.
     """
 
@@ -106,7 +106,7 @@ class ImageEmbeddingResult(Shape):
     """Result of the image.
 
     Attributes:
-        error_message: why it failed; None means success.
+        error_message: message of the failure; None means success.
         segments: one segment; empty if it failed.
         metadata: source of the file.
     """
@@ -122,7 +122,7 @@ class AudioEmbeddingResult(Shape):
 
     Attributes:
         segments: the segments in the upstream's order; empty if it failed.
-        error_message: why it failed; None means success.
+        error_message: message of the failure; None means success.
         metadata: source of the file.
     """
 
@@ -136,7 +136,7 @@ class EmbeddingResponse(Shape):
     """Return value of `create`.
 
     Attributes:
-        model_name: the model, as the upstream names it.
+        model_name: model name as reported by the upstream.
         text_embedding: present if a text was given.
         image_embedding: present if an image was given.
         audio_embedding: present if audio was given.

@@ -5,7 +5,7 @@ import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
 import java.util.OptionalDouble;
 
-/** An audio file. Gives segments over time. */
+/** An audio file to embed. It yields segments over time. */
 public final class Audio extends Input {
     private final OptionalDouble startOffsetSec;
 
@@ -14,19 +14,19 @@ public final class Audio extends Input {
         this.startOffsetSec = startOffsetSec;
     }
 
-    /** A whole file, without a key. */
+    /** Returns an input for a whole file, without a key. */
     public static Audio of(Source source) {
         return new Audio(source, "", OptionalDouble.empty());
     }
 
-    /** The same audio with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
+    /** Returns this input with a key of at most 256 bytes of UTF-8, which is returned with each of its events. */
     public Audio withKey(String key) {
         return new Audio(source().orElseThrow(), key, startOffsetSec);
     }
 
     /**
-     * The same audio from a later position, in seconds from the beginning of the file. Offsets in the answer count from
-     * the beginning of the file all the same.
+     * Returns this input with a start offset, in seconds from the beginning of the file. Offsets of segments also count
+     * from the beginning of the file.
      */
     public Audio withStartOffsetSec(double seconds) {
         return new Audio(source().orElseThrow(), key(), OptionalDouble.of(seconds));

@@ -10,7 +10,7 @@ import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.Flow;
 
-/** One call of a run. It decides what becomes of each of its inputs: an embedding, or a further sending. */
+/** One call of a run. Each of its inputs ends with an embedding, or is sent again. */
 final class BatchCall implements Flow.Subscriber<Event> {
     private final MapRun run;
     private final Batch batch;
@@ -105,7 +105,7 @@ final class BatchCall implements Flow.Subscriber<Event> {
                         .toList()));
     }
 
-    /** Ends the inputs without a result, since the call failed. Returns batches that are sent again. */
+    /** Ends the inputs without a result after a failed call. Returns the batches to send again. */
     private List<Batch> failed(Failure failure, int attempts) {
         List<MapInput> left = List.copyOf(pending.values());
         if (isTooLarge(failure) && left.size() > 1) {
@@ -131,7 +131,7 @@ final class BatchCall implements Flow.Subscriber<Event> {
         return List.of();
     }
 
-    /** Whether the server rejected an input that can be sent again. */
+    /** Returns whether the server rejected an input that can be sent again. */
     private boolean isSentAgain(MapInput input, Failure failure) {
         if (!Rejection.isOne(failure)) {
             return false;
@@ -144,7 +144,7 @@ final class BatchCall implements Flow.Subscriber<Event> {
         run.deliver(MapFailures.embedding(input, failure, attempts, requestId));
     }
 
-    /** Whether the server has worked on a call that failed. A call that gRPC itself ended has no other reason. */
+    /** Returns whether the server worked on a failed call. A call that gRPC ended has none of the other reasons. */
     static boolean isAnswered(ErrorReason reason) {
         return switch (reason) {
             case ERROR_REASON_UNSPECIFIED, ERROR_REASON_DEADLINE_EXCEEDED, ERROR_REASON_CANCELLED -> false;

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * Sends the groups of a run in a thread of its own until the run ends. A group with files is read and sent by a further
- * thread, since a file may block.
+ * Sends the batches of a run in a separate thread until the run ends. Batches with files are read and sent by further
+ * threads, since a file may block.
  */
 final class BatchSender implements Runnable {
     private final MapRun run;
@@ -36,7 +36,7 @@ final class BatchSender implements Runnable {
                 }
             }
             run.timeOut();
-        } catch (Throwable error) { // else nothing would end the run
+        } catch (Throwable error) { // otherwise the run would never end
             run.stop(error);
         } finally {
             connection.remove(run);
@@ -46,7 +46,7 @@ final class BatchSender implements Runnable {
     private void send(Batch batch) {
         try {
             start(batch);
-        } catch (Throwable error) { // else nothing would end the run
+        } catch (Throwable error) { // otherwise the run would never end
             run.stop(error);
         }
     }

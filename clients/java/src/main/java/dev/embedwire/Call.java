@@ -18,22 +18,21 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
 /**
- * One call: requests of type Q, answers of type A, from which a subscriber takes values of type T as it asks for them.
+ * One call: requests of type Q, responses of type A, decoded to values of type T for a subscriber.
  *
- * <p>A message is requested from gRPC only if the subscriber wants a value and none is left. So a slow subscriber slows
- * the server down.
+ * <p>Flow control: a message is requested from gRPC only if the subscriber has demand and no value is left.
  *
- * <p>A call that the server rejected before it did any work is made once more, when the server asks for that and within
- * the same deadline. The retry policy of gRPC is not used, because it would also repeat a call whose connection broke
- * while the server worked on it.
+ * <p>A call that the server rejected before any work is retried once, if the server asks for it and within the same
+ * deadline. The retry policy of gRPC is not used, because it would also repeat a call whose connection broke while the
+ * server worked on it.
  */
 final class Call<Q, A, T> implements Flow.Subscription {
-    /** The method of a call, and how its messages are written and read. */
+    /** The method of a call, the sender of its requests and the decoder of its responses. */
     record Exchange<Q, A, T>(MethodDescriptor<Q, A> method, Sender<Q> sender, Function<A, List<T>> decode) {}
 
-    /** Under which id and options a call is made, and whether it is made once more after a rejection. */
+    /** The request id and the options of a call, and whether it is retried after a rejection. */
     record Terms(String requestId, CallOptions options, boolean isRepeated) {
-        /** The nanoseconds until the deadline. */
+        /** Returns the nanoseconds until the deadline. */
         long remaining() {
             return requireNonNull(options.getDeadline()).timeRemaining(TimeUnit.NANOSECONDS);
         }
@@ -52,7 +51,7 @@ final class Call<Q, A, T> implements Flow.Subscription {
     private boolean isEmitting;
     private boolean isOver; // nothing more arrives
     private Optional<RuntimeException> failure = Optional.empty();
-    private boolean isDone; // the subscriber gets nothing more
+    private boolean isDone; // no further signal goes to the subscriber
 
     Call(Connection connection, Exchange<Q, A, T> exchange, Terms terms, Flow.Subscriber<? super T> subscriber) {
         this.connection = connection;
@@ -109,7 +108,7 @@ final class Call<Q, A, T> implements Flow.Subscription {
         return Optional.ofNullable(attempt).filter(found -> found.isSent);
     }
 
-    /** Makes an attempt. An exception here is one of an interceptor. */
+    /** Makes an attempt. Only an interceptor can throw here. */
     private void begin() {
         try {
             var made = new Attempt(connection.channel().newCall(exchange.method(), terms.options()));
@@ -127,7 +126,7 @@ final class Call<Q, A, T> implements Flow.Subscription {
         emit();
     }
 
-    /** Waits and makes the second attempt, if there may be one. */
+    /** Schedules the retry, if one is allowed, and returns whether it did. */
     private synchronized boolean repeats(Status status, Metadata trailers) {
         Optional<Long> asked = StatusDetails.pushback(status, trailers)
                 .map(Duration::toNanos)
@@ -151,18 +150,18 @@ final class Call<Q, A, T> implements Flow.Subscription {
         emit();
     }
 
-    /** Hands out what may be handed out. One thread at a time does that, for as long as there is something. */
+    /** Signals the values for which there is demand. One thread at a time does this, until nothing is left. */
     private void emit() {
         synchronized (this) {
             if (isEmitting) {
-                return; // that thread looks again
+                return; // the other thread checks again
             }
             isEmitting = true;
         }
         for (Optional<Runnable> signal = next(); signal.isPresent(); signal = next()) {
             try {
                 signal.get().run();
-            } catch (RuntimeException error) { // of the subscriber, which gets nothing more
+            } catch (RuntimeException error) { // of the subscriber; no further signal goes to it
                 cancel();
                 throw error;
             }
@@ -225,7 +224,7 @@ final class Call<Q, A, T> implements Flow.Subscription {
             List<T> found;
             try {
                 found = exchange.decode().apply(message);
-            } catch (EmbedwireException error) { // the message is against the contract
+            } catch (EmbedwireException error) { // the message violates the contract
                 fail(error);
                 return;
             }

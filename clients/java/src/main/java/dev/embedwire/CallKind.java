@@ -14,7 +14,7 @@ enum CallKind {
     /** Whether only our own code takes the events. It does not block, so it may run in gRPC's network threads. */
     final boolean isDirect;
 
-    /** Whether a rejected call is made once more. */
+    /** Whether a rejected call is retried. */
     final boolean isRepeated;
 
     CallKind(boolean isCollected, boolean isDirect, boolean isRepeated) {

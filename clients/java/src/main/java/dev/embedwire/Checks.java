@@ -5,7 +5,7 @@ import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Checks of arguments. Each throws an {@link IllegalArgumentException} that names the argument and its limit. */
+/** Argument checks. Each throws an {@link IllegalArgumentException} that names the argument and its limit. */
 final class Checks {
     private static final Pattern PORT = Pattern.compile(".*:([0-9]+)");
 
@@ -26,7 +26,7 @@ final class Checks {
 
     static void target(String target) {
         if (target.isEmpty() || target.contains(" ") || !target.equals(target.strip())) {
-            throw new IllegalArgumentException("target: must be HOST:PORT, or another gRPC name, without spaces");
+            throw new IllegalArgumentException("target: must be HOST:PORT, or another gRPC target, without spaces");
         }
         if (target.startsWith("http://") || target.startsWith("https://")) {
             throw new IllegalArgumentException("target: must be HOST:PORT without http://; use tls() to choose TLS");
@@ -37,14 +37,13 @@ final class Checks {
         }
     }
 
-    /** Credentials that cannot be sent, or would be sent in plain text over a network, are refused. */
+    /** Rejects credentials that cannot be sent, or would be sent in plaintext to a non-loopback address. */
     static void secret(String name, Optional<String> secret, boolean isSafe) {
         if (secret.isPresent() && !secret.get().matches("[\\x21-\\x7e]+")) {
             throw new IllegalArgumentException(name + ": must be printable ASCII without spaces, and not empty");
         }
         if (secret.isPresent() && !isSafe) {
-            throw new IllegalArgumentException(
-                    name + ": would be sent in plain text; use tls(), or a target on this machine");
+            throw new IllegalArgumentException(name + ": would be sent in plaintext; use tls(), or a loopback target");
         }
     }
 }

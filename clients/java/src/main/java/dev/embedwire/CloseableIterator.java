@@ -7,9 +7,9 @@ import java.util.Optional;
 import java.util.Queue;
 
 /**
- * Values that arrive over time. One thread waits for them and takes them; any thread may close it.
+ * An iterator over values that arrive over time. One thread may iterate; any thread may close it.
  *
- * @param <T> what arrives
+ * @param <T> type of the values
  */
 @SuppressWarnings("IterableAndIterator") // it can be used in a for loop, and be closed early
 public abstract class CloseableIterator<T> implements Iterator<T>, Iterable<T>, AutoCloseable {
@@ -22,17 +22,17 @@ public abstract class CloseableIterator<T> implements Iterator<T>, Iterable<T>, 
         this.requestId = requestId;
     }
 
-    /** A value was taken. */
+    /** Called after next() has returned a value. */
     abstract void taken();
 
-    /** The iterator was ended early. */
+    /** Called when the iterator is closed early. */
     abstract void stopped();
 
     final synchronized boolean isOver() {
         return isOver;
     }
 
-    /** Adds a value, unless the iterator has ended. */
+    /** Appends a value, unless the iterator has ended. */
     final synchronized void add(T value) {
         if (!isOver) {
             values.add(value);
@@ -51,7 +51,7 @@ public abstract class CloseableIterator<T> implements Iterator<T>, Iterable<T>, 
         return true;
     }
 
-    /** Waits for a value; false if there are no more. */
+    /** Waits for the next value. Returns false if there are no more. Throws what made the call or the run fail. */
     @Override
     public final boolean hasNext() {
         try {
@@ -63,7 +63,7 @@ public abstract class CloseableIterator<T> implements Iterator<T>, Iterable<T>, 
         }
     }
 
-    /** Waits for a value, and returns it. */
+    /** Waits for the next value and returns it. Throws what made the call or the run fail. */
     @Override
     public final T next() {
         if (!hasNext()) {
@@ -77,13 +77,13 @@ public abstract class CloseableIterator<T> implements Iterator<T>, Iterable<T>, 
         return value;
     }
 
-    /** {@return this object; the values can be taken only once} */
+    /** {@return this object; the values can be iterated only once} */
     @Override
     public final Iterator<T> iterator() {
         return this;
     }
 
-    /** Ends the work that is still running. No more values come after that. */
+    /** Cancels the call or the run. There are no more values after that. */
     @Override
     public final void close() {
         boolean wasRunning = end(Optional.empty());

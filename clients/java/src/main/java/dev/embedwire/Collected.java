@@ -7,9 +7,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Flow;
 import java.util.function.Function;
 
-/**
- * Collects all values of a call, of type T, and makes a result of type R of them. Cancelling the future ends the call.
- */
+/** Collects all values of a call, of type T, into a result of type R. Cancelling the future cancels the call. */
 final class Collected<T, R> implements Flow.Subscriber<T> {
     private final String requestId;
     private final List<T> values = new ArrayList<>();

@@ -6,11 +6,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
-/** Collects the segments of each input until its result, and drops those of inputs that failed. */
+/** Collects the segments of each input until its result, and discards those of failed inputs. */
 final class Collector {
     private final Map<Integer, List<Segment>> segments = new HashMap<>();
 
-    /** The embedding of the input that this event ends. */
+    /** Adds an event and returns the embedding that it completes. */
     Optional<Embedding> add(Event event) {
         if (event instanceof Segment segment) {
             segments.computeIfAbsent(segment.inputIndex(), index -> new ArrayList<>())

@@ -20,7 +20,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
 
-/** The connections to the server, and what each call carries: deadline, request id, credentials. */
+/** The connections to the server, and the deadline, request id and credentials of each call. */
 final class Connection {
     static final String VERSION = "0.1.0";
 
@@ -28,12 +28,12 @@ final class Connection {
     private static final Metadata.Key<String> AUTHORIZATION = key("authorization");
     private static final Metadata.Key<String> UPSTREAM_KEY = key("x-upstream-api-key");
 
-    /** A unary answer has at most 4 MiB, and needs room for its frame. */
+    /** A unary response is at most 4 MiB, which is gRPC's default limit; the frame needs some bytes more. */
     private static final int RECEIVED_BYTES = 8 << 20;
 
     private static final int KEEP_ALIVE_TIMEOUT_SECONDS = 20;
 
-    /** A server allows no more. */
+    /** The maximum deadline that a server accepts. */
     private static final Duration LONGEST = Duration.ofDays(7);
 
     private final List<ManagedChannel> channels;
@@ -65,7 +65,7 @@ final class Connection {
     private static <T> T checked(String names, Supplier<T> made) {
         try {
             return made.get();
-        } catch (RuntimeException error) { // gRPC has one class for an invalid name, another for an invalid key
+        } catch (RuntimeException error) { // the class differs for an invalid name and an invalid key
             throw new IllegalArgumentException(names + error.getMessage(), error);
         }
     }
@@ -90,13 +90,13 @@ final class Connection {
         return builder;
     }
 
-    /** The channel of the next call. */
+    /** Returns the channel of the next call (round robin). */
     Channel channel() {
         return channels.get(Math.floorMod(calls.getAndIncrement(), channels.size()));
     }
 
     /**
-     * Checks that calls may be made.
+     * Checks that the client is open.
      *
      * @throws IllegalStateException the client is closed
      */
@@ -112,7 +112,7 @@ final class Connection {
         channels.forEach(ManagedChannel::shutdownNow);
     }
 
-    /** Adds a run that ends when the client is closed, also while it waits. */
+    /** Registers a run, which ends when the client is closed. */
     void add(MapRun run) {
         runs.add(run);
         if (isClosed) { // meanwhile
@@ -124,7 +124,7 @@ final class Connection {
         runs.remove(run);
     }
 
-    /** The exception for a failed call. */
+    /** Returns the exception for a failed call. */
     RuntimeException exception(Status status, Metadata trailers, String requestId) {
         return isClosed ? closed() : StatusDetails.exception(status, trailers, requestId);
     }
@@ -133,18 +133,18 @@ final class Connection {
         return new IllegalStateException("the client is closed");
     }
 
-    /** The deadline that a call gets. */
+    /** Returns the timeout of a call. */
     Duration timeout(Options options, Duration defaultTimeout) {
         Duration chosen = options.timeout.or(() -> timeout).orElse(defaultTimeout);
         return Duration.ofNanos(nanos(chosen));
     }
 
-    /** A timeout in nanoseconds, at most the longest that a server allows. */
+    /** Returns a timeout in nanoseconds, at most the maximum that a server accepts. */
     static long nanos(Duration timeout) {
         return (timeout.compareTo(LONGEST) > 0 ? LONGEST : timeout).toNanos();
     }
 
-    /** The terms of a call that starts now. */
+    /** Returns the terms of a call that starts now. */
     Terms terms(CallKind kind, Options options, Duration timeout) {
         CallOptions made = callOptions.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
         made = TraceContext.addTo(kind.isDirect ? made.withExecutor(Runnable::run) : made);

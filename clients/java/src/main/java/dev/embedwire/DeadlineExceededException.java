@@ -1,6 +1,6 @@
 package dev.embedwire;
 
-/** The deadline of the call has passed. Inputs without a result are unanswered. */
+/** The deadline of the call passed. Inputs without a result are unanswered. */
 public final class DeadlineExceededException extends RequestException {
     private static final long serialVersionUID = 1L;
 

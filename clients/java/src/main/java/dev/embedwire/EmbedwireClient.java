@@ -17,12 +17,12 @@ import java.util.concurrent.SubmissionPublisher;
 import java.util.function.Function;
 
 /**
- * Calls an Embedwire server. Threads may share it; it connects with the first call.
+ * A client of an Embedwire server. It is safe for use by several threads. The first call opens the connection.
  *
- * <p>In every call, {@code model} is the name or an alias of a model, for instance "marengo3.0", and {@code inputs} has
- * 1 to 256 inputs, unless it is that of {@code map}.
+ * <p>In all calls, {@code model} is the name or an alias of a model, for instance "marengo3.0". {@code inputs} has 1 to
+ * 256 inputs; in {@code map} it has any number.
  *
- * <p>Every call throws {@link EmbedwireException} if it fails, {@link UncheckedIOException} if a file cannot be read,
+ * <p>All calls throw {@link EmbedwireException} if they fail, {@link UncheckedIOException} if a file cannot be read,
  * {@link IllegalArgumentException} if an argument is invalid, and {@link IllegalStateException} if the client is
  * closed.
  */
@@ -35,18 +35,22 @@ public final class EmbedwireClient implements AutoCloseable {
         this.calls = new Calls(connection);
     }
 
-    /** Starts to build a client of a target: HOST:PORT, or another gRPC name like "dns:///embeddings.internal:443". */
+    /** Returns a builder for a target: HOST:PORT, or another gRPC target like "dns:///embeddings.internal:443". */
     public static EmbedwireClientBuilder builder(String target) {
         return new EmbedwireClientBuilder(target);
     }
 
-    /** Closes the connections. Calls that are running fail, like later ones, with {@link IllegalStateException}. */
+    /** Closes the connections. Running and later calls fail with {@link IllegalStateException}. */
     @Override
     public void close() {
         connection.close();
     }
 
-    /** Embeds inputs and returns each segment and result as it arrives. Closing the stream ends the call. */
+    /**
+     * Embeds inputs and returns a stream that yields each segment and result as it arrives. The failure of a single
+     * input is thrown; failures among several inputs are in {@link Result#failure}. Segments are provisional until the
+     * result of their input: a failed result invalidates them. Closing the stream cancels the call.
+     */
     public EventStream stream(String model, List<? extends Input> inputs, Options options) {
         connection.checkOpen();
         var request = Request.of(model, inputs, options);
@@ -56,15 +60,16 @@ public final class EmbedwireClient implements AutoCloseable {
         return stream;
     }
 
-    /** Does the same with the default options. */
+    /** Calls {@link #stream(String, List, Options)} with the default options. */
     public EventStream stream(String model, List<? extends Input> inputs) {
         return stream(model, inputs, Options.DEFAULT);
     }
 
     /**
-     * Does the same for a subscriber, which gets as many events as it requests; the server sends no more. Each
-     * subscription makes a call; cancelling it ends the call. Files of together at most 1 MiB are read by
-     * {@code subscribe}. All errors but that of a closed client go to the subscriber.
+     * Returns a publisher of the events of {@link #stream(String, List, Options)}. It follows the demand of its
+     * subscriber (backpressure); the server sends no more than is requested. Each subscription makes a call, and
+     * cancelling it cancels the call. Files of together at most 1 MiB are read by {@code subscribe}. All errors except
+     * that of a closed client go to the subscriber.
      */
     public Flow.Publisher<Event> publish(String model, List<? extends Input> inputs, Options options) {
         connection.checkOpen();
@@ -88,38 +93,39 @@ public final class EmbedwireClient implements AutoCloseable {
     }
 
     /**
-     * Embeds inputs and returns an embedding for each, in their order, when all have a result. The failure of a single
-     * input is thrown. Failures among several inputs are in {@link Result#failure}.
+     * Embeds inputs and returns an embedding for each, in the order of the inputs, when all have a result. The failure
+     * of a single input is thrown; failures among several inputs are in {@link Result#failure}. A single text is sent
+     * by the unary RPC, which costs less than a stream.
      */
     public List<Embedding> embed(String model, List<? extends Input> inputs, Options options) {
         return collect(CallKind.EMBED, model, inputs, options, Function.identity())
                 .await();
     }
 
-    /** Does the same with the default options. */
+    /** Calls {@link #embed(String, List, Options)} with the default options. */
     public List<Embedding> embed(String model, List<? extends Input> inputs) {
         return embed(model, inputs, Options.DEFAULT);
     }
 
-    /** Does the same for one input. */
+    /** Embeds one input and returns its embedding. The failure of the input is thrown. */
     public Embedding embed(String model, Input input, Options options) {
         return embed(model, List.of(input), options).get(0);
     }
 
-    /** Does the same for one input, with the default options. */
+    /** Calls {@link #embed(String, Input, Options)} with the default options. */
     public Embedding embed(String model, Input input) {
         return embed(model, input, Options.DEFAULT);
     }
 
     /**
-     * Does the same without waiting. The future fails with what {@link #embed} throws, and cancelling it ends the call.
-     * Files of together at most 1 MiB are read before it is returned.
+     * Embeds inputs without blocking. The future fails with the exceptions of {@link #embed(String, List, Options)};
+     * cancelling it cancels the call. Files of together at most 1 MiB are read before the method returns.
      */
     public CompletableFuture<List<Embedding>> embedAsync(String model, List<? extends Input> inputs, Options options) {
         return future(model, inputs, options, Function.identity());
     }
 
-    /** Does the same for one input. */
+    /** Embeds one input without blocking, like {@link #embedAsync(String, List, Options)}. */
     public CompletableFuture<Embedding> embedAsync(String model, Input input, Options options) {
         return future(model, List.of(input), options, embeddings -> embeddings.get(0));
     }
@@ -149,16 +155,18 @@ public final class EmbedwireClient implements AutoCloseable {
     }
 
     /**
-     * Embeds any number of inputs, in calls of several. It returns one embedding for each input, in the order of
-     * arrival; {@link Result#inputIndex} is the position of the input in the iterator.
+     * Embeds any number of inputs in concurrent calls of several inputs each. The returned iterator yields one
+     * embedding for each input, in the order of arrival; {@link Result#inputIndex} is the position of the input in
+     * {@code inputs}.
      *
-     * <p>An input that fails is returned with its failure. Inputs that the server rejects because of a limit are sent
-     * again until it accepts them; a stream or a pipe that may have been read ends with the rejection. At most about
-     * {@code inputsPerCall * concurrentCalls} inputs are read ahead of what was taken. A thread of the client reads the
-     * iterator, and closes it at the end if it is {@link AutoCloseable}; its exceptions are thrown after the embeddings
-     * of the inputs before. If the timeout of the run passes, {@link DeadlineExceededException} is thrown at the end.
+     * <p>The failure of an input is in its result. Inputs that the server rejects (OVERLOADED, RATE_LIMITED, DRAINING)
+     * are sent again until it accepts them; a stream or a pipe that may have been read fails with the rejection. At
+     * most about {@code inputsPerCall * concurrentCalls} inputs are read ahead of the returned embeddings. A thread of
+     * the client reads {@code inputs}, and closes it at the end if it is {@link AutoCloseable}; its exceptions are
+     * thrown after the embeddings of the inputs before them. When the timeout of the run passes, inputs without a
+     * result fail, then {@link DeadlineExceededException} is thrown.
      *
-     * <p>Take all embeddings or close the iterator that is returned, which ends the run.
+     * <p>Read all embeddings, or close the returned iterator, which ends the run.
      */
     public CloseableIterator<Embedding> map(String model, Iterator<? extends Input> inputs, MapOptions options) {
         connection.checkOpen();
@@ -169,17 +177,17 @@ public final class EmbedwireClient implements AutoCloseable {
         return run;
     }
 
-    /** Does the same for inputs that give an iterator. */
+    /** Calls {@link #map(String, Iterator, MapOptions)} with an iterator of the inputs. */
     public CloseableIterator<Embedding> map(String model, Iterable<? extends Input> inputs, MapOptions options) {
         return map(model, inputs.iterator(), options);
     }
 
-    /** Does the same for inputs that give an iterator, with the default options. */
+    /** Calls {@link #map(String, Iterator, MapOptions)} with an iterator of the inputs and the default options. */
     public CloseableIterator<Embedding> map(String model, Iterable<? extends Input> inputs) {
         return map(model, inputs, MapOptions.DEFAULT);
     }
 
-    /** Lists what each model accepts and returns, as messages of the contract. */
+    /** Returns what each model accepts and returns, as messages of the contract. */
     public List<Model> models() {
         connection.checkOpen();
         List<Model> found = new ArrayList<>();

@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
 
-/** Collects the options of a client. Each is optional. */
+/** A builder of a client. Each option is optional. */
 public final class EmbedwireClientBuilder {
     final String target;
     Optional<Tls> tls = Optional.empty();
@@ -27,42 +27,42 @@ public final class EmbedwireClientBuilder {
         this.target = requireNonNull(target, "target");
     }
 
-    /** Uses TLS with these settings; without it, plain text. */
+    /** Sets the TLS settings; by default the connection is plaintext. */
     public EmbedwireClientBuilder tls(Tls tls) {
         this.tls = Optional.of(tls);
         return this;
     }
 
-    /** Sends the bearer token that the server requires: over TLS, or to a target on this machine. */
+    /** Sets the bearer token for the server; it is sent over TLS or to a loopback address only. */
     public EmbedwireClientBuilder token(String token) {
         this.token = Optional.of(token);
         return this;
     }
 
     /**
-     * Sends your own key for the upstream, for servers that accept one, in the same way as a token. Without it the
-     * server uses its own.
+     * Sets your own API key of the upstream, for servers that accept one; it is sent over TLS or to a loopback address
+     * only. By default the server uses its own key.
      */
     public EmbedwireClientBuilder upstreamApiKey(String key) {
         this.upstreamApiKey = Optional.of(key);
         return this;
     }
 
-    /** Sets the deadline of calls that choose none; by default 60 s, or 600 s if any input is audio. */
+    /** Sets the deadline of calls that set none; by default 60 s, or 600 s if any input is audio. */
     public EmbedwireClientBuilder timeout(Duration timeout) {
         this.timeout = Optional.of(timeout);
         return this;
     }
 
-    /** Waits within the timeout for a server that cannot be reached yet; by default such a call fails at once. */
+    /** Waits until the deadline for an unreachable server; by default (false) such a call fails immediately. */
     public EmbedwireClientBuilder waitForReady(boolean waitForReady) {
         this.waitForReady = waitForReady;
         return this;
     }
 
     /**
-     * Makes a call once more that the server rejected before it did any work, after the time that the server asks for
-     * and within the timeout; true by default. Other failed calls and uploads are not repeated.
+     * Retries once a call that the server rejected before any work, after the delay that the server requests and within
+     * the deadline; true by default. Other failures and uploads are not retried.
      */
     public EmbedwireClientBuilder retryOnPushback(boolean retryOnPushback) {
         this.retryOnPushback = retryOnPushback;
@@ -70,8 +70,8 @@ public final class EmbedwireClientBuilder {
     }
 
     /**
-     * Opens several connections, 1 to 1000, and distributes calls over them in turn; 1 by default. A connection is
-     * served by one worker process of the server, so several connections use several workers.
+     * Sets the number of connections to each address, 1 to 1000; 1 by default. Calls use them in turn. One worker
+     * process of the server serves a connection, so a client needs several connections to use several workers.
      */
     public EmbedwireClientBuilder channels(int channels) {
         this.channels = channels;
@@ -79,23 +79,23 @@ public final class EmbedwireClientBuilder {
     }
 
     /**
-     * Sets how often a connection is checked by a ping while calls run; 60 s by default, at least 10 s, and 0 turns it
-     * off. A connection without an answer for 20 s is closed.
+     * Sets the interval of keepalive pings, which are sent only while calls run: at least 10 s, 60 s by default, 0 for
+     * none. If there is no answer within 20 s, the connection is closed and its calls fail.
      */
     public EmbedwireClientBuilder keepAliveTime(Duration keepAliveTime) {
         this.keepAliveTime = requireNonNull(keepAliveTime, "keepAliveTime");
         return this;
     }
 
-    /** Adds interceptors. They are passed on to gRPC, and what they do is outside our guarantees. */
+    /** Sets gRPC interceptors. Their effects are outside the guarantees of this client. */
     public EmbedwireClientBuilder interceptors(ClientInterceptor... interceptors) {
         this.interceptors = List.of(interceptors);
         return this;
     }
 
     /**
-     * Changes how channels are built, after the client has set its own options. It is passed on to gRPC, and what it
-     * does is outside our guarantees.
+     * Sets a function that changes the channel builder of gRPC, after the client has set its own options. Its effects
+     * are outside the guarantees of this client.
      */
     public EmbedwireClientBuilder channel(UnaryOperator<ManagedChannelBuilder<?>> channel) {
         this.channel = requireNonNull(channel, "channel");
@@ -103,9 +103,10 @@ public final class EmbedwireClientBuilder {
     }
 
     /**
-     * Makes the client, which is to be closed. It connects with its first call.
+     * Returns a client, which the caller has to close. The first call opens the connection.
      *
-     * @throws IllegalArgumentException an option is invalid; the message says why
+     * @throws IllegalArgumentException an option is invalid, or a credential would be sent in plaintext to a
+     *     non-loopback address
      */
     public EmbedwireClient build() {
         Checks.target(target);

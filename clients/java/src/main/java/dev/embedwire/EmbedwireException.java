@@ -1,10 +1,10 @@
 package dev.embedwire;
 
 /**
- * A call or an input failed. The class says which side can fix it, {@link #failure} has all the facts.
+ * The failure of a call or of an input. The subclass is the party at fault; {@link #failure} has all details.
  *
- * <p>The client's own errors are others: a file that cannot be read is a {@link java.io.UncheckedIOException}, an
- * invalid argument an {@link IllegalArgumentException}, and a call of a closed client an {@link IllegalStateException}.
+ * <p>Errors of the client have other classes: an unreadable file is a {@link java.io.UncheckedIOException}, an invalid
+ * argument an {@link IllegalArgumentException}, and a call of a closed client an {@link IllegalStateException}.
  */
 public abstract class EmbedwireException extends RuntimeException {
     private static final long serialVersionUID = 1L;
@@ -21,7 +21,7 @@ public abstract class EmbedwireException extends RuntimeException {
         this.attempts = attempts;
     }
 
-    /** {@return what failed, and why} */
+    /** {@return the details of the failure} */
     public Failure failure() {
         return failure;
     }
@@ -36,12 +36,12 @@ public abstract class EmbedwireException extends RuntimeException {
         return failure.reason();
     }
 
-    /** {@return the id of the call; the server's log has the details under it} */
+    /** {@return the id of the call in the server's log} */
     public String requestId() {
         return requestId;
     }
 
-    /** {@return how many upstream requests were made for the input; 0 if none, or if that is not known} */
+    /** {@return the number of upstream requests for the input; 0 if none or unknown} */
     public int attempts() {
         return attempts;
     }

@@ -1,12 +1,12 @@
 package dev.embedwire;
 
-/** An event of a call: a {@link Segment}, or the {@link Result} that ends an input. Later versions may add others. */
+/** An event of a call: a {@link Segment} or the {@link Result} of an input. Later versions may add others. */
 public abstract class Event {
     Event() {}
 
-    /** {@return the input that the event belongs to, counted from 0 in the request} */
+    /** {@return the position of its input in the request, from 0} */
     public abstract int inputIndex();
 
-    /** {@return the key of that input, as it was given} */
+    /** {@return the key of its input} */
     public abstract String inputKey();
 }

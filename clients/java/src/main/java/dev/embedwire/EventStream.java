@@ -4,10 +4,10 @@ import java.util.Optional;
 import java.util.concurrent.Flow;
 
 /**
- * The events of one call, as they arrive. The server sends no more than is taken.
+ * The events of one call, as they arrive. Flow control limits the server to the pace of the reader.
  *
- * <p>Segments of one input come in order, inputs interleave, and each input ends with its {@link Result}. Reading
- * throws {@link EmbedwireException} if the call fails, or its only input; and {@link java.io.UncheckedIOException} if a
+ * <p>Segments of one input arrive in order, inputs interleave, and each input ends with its {@link Result}. Reading
+ * throws {@link EmbedwireException} if the call or its only input fails, and {@link java.io.UncheckedIOException} if a
  * file cannot be read.
  */
 public final class EventStream extends CloseableIterator<Event> {
@@ -19,7 +19,7 @@ public final class EventStream extends CloseableIterator<Event> {
         this.requestId = requestId;
     }
 
-    /** {@return the id of the call; the server's log has the details under it} */
+    /** {@return the id of the call in the server's log} */
     public String requestId() {
         return requestId;
     }
@@ -34,7 +34,7 @@ public final class EventStream extends CloseableIterator<Event> {
         call.orElseThrow().cancel();
     }
 
-    /** Adds the events of the call. One is requested ahead of the reader. */
+    /** Returns a subscriber that adds the events of the call. It requests one event ahead of the reader. */
     Flow.Subscriber<Event> subscriber() {
         return new Flow.Subscriber<>() {
             @Override

@@ -10,7 +10,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 
-/** Why an input or a call failed. */
+/** The details of a failed call or input. */
 public final class Failure implements Serializable {
     private static final long serialVersionUID = 1L;
     private static final int GROUP_SIZE = 100;
@@ -21,7 +21,7 @@ public final class Failure implements Serializable {
         this.message = message;
     }
 
-    /** A failure that the client itself reports. */
+    /** Returns a failure that the client detected. */
     static Failure of(Status.Code code, ErrorReason reason, String message) {
         return new Failure(dev.embedwire.v1.Failure.newBuilder()
                 .setCode(code.value())
@@ -56,27 +56,27 @@ public final class Failure implements Serializable {
         };
     }
 
-    /** {@return one sentence for a developer; do not parse it} */
+    /** {@return one sentence for a developer; not meant to be parsed} */
     public String message() {
         return message.getMessage();
     }
 
-    /** {@return which fields of the request are at fault; at most 20 are listed, then how many more} */
+    /** {@return the invalid fields of the request; at most 20, then the number of further ones} */
     public List<FieldViolation> violations() {
         return message.getFieldViolationsList();
     }
 
-    /** {@return how long to wait before another try; empty if waiting is not known to help} */
+    /** {@return the wait before another try; empty if waiting is not known to help} */
     public Optional<Duration> retryDelay() {
         return message.hasRetryDelay() ? Optional.of(duration(message.getRetryDelay())) : Optional.empty();
     }
 
-    /** {@return which quotas are exhausted} */
+    /** {@return the exhausted quotas} */
     public List<QuotaViolation> quotas() {
         return message.getQuotaViolationsList();
     }
 
-    /** {@return what the upstream reported; empty if it did not answer} */
+    /** {@return the error response of the upstream; empty if there is none} */
     public Optional<UpstreamError> upstream() {
         return message.hasUpstreamError() ? Optional.of(message.getUpstreamError()) : Optional.empty();
     }
@@ -89,7 +89,7 @@ public final class Failure implements Serializable {
         return message.getCause();
     }
 
-    /** The exception for this failure. Its class follows the group of the reason. */
+    /** Returns the exception for this failure. The group of the reason decides its class. */
     EmbedwireException exception(String requestId, int attempts) {
         if (message.getReason() == ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED) {
             return new DeadlineExceededException(this, requestId, attempts);
@@ -106,7 +106,7 @@ public final class Failure implements Serializable {
         };
     }
 
-    /** {@return a text without the message, which may quote the upstream and so the caller} */
+    /** {@return a description without the message, which may quote the caller's content} */
     @Override
     public String toString() {
         return "Failure[" + code() + ", " + (reason().isEmpty() ? "no reason" : reason()) + "]";

@@ -1,6 +1,6 @@
 package dev.embedwire;
 
-/** The server failed. */
+/** The server failed, or sent an invalid response. */
 public final class GatewayException extends EmbedwireException {
     private static final long serialVersionUID = 1L;
 

@@ -4,18 +4,18 @@ import dev.embedwire.v1.ImageInput;
 import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
 
-/** An image. Gives one segment. */
+/** An image to embed. It yields one segment. */
 public final class Image extends Input {
     private Image(Source source, String key) {
         super("image", Optional.of(source), key);
     }
 
-    /** An image without a key. */
+    /** Returns an input for an image, without a key. */
     public static Image of(Source source) {
         return new Image(source, "");
     }
 
-    /** The same image with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
+    /** Returns this input with a key of at most 256 bytes of UTF-8, which is returned with each of its events. */
     public Image withKey(String key) {
         return new Image(source().orElseThrow(), key);
     }

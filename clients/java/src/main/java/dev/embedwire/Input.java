@@ -5,7 +5,7 @@ import static java.util.Objects.requireNonNull;
 import dev.embedwire.v1.MediaSource;
 import java.util.Optional;
 
-/** One thing to embed: a {@link Text}, an {@link Image} or an {@link Audio}. */
+/** An input to embed: a {@link Text}, an {@link Image} or an {@link Audio}. */
 public abstract class Input {
     private final String kind;
     private final Optional<Source> source;
@@ -18,7 +18,7 @@ public abstract class Input {
         this.key = requireNonNull(key, "key");
     }
 
-    /** {@return the key, which comes back with every event of this input; empty unless it was given} */
+    /** {@return the key, which is returned with each event of this input; empty by default} */
     public final String key() {
         return key;
     }
@@ -31,10 +31,10 @@ public abstract class Input {
         return source;
     }
 
-    /** Writes the input into a message. {@code media} says where the file is, and is not used for a text. */
+    /** Encodes the input. {@code media} is the source of its file; a text ignores it. */
     abstract void write(dev.embedwire.v1.Input.Builder message, MediaSource media);
 
-    /** {@return a text without the content and the key, which are the caller's own} */
+    /** {@return a description without content and key, which belong to the caller} */
     @Override
     public final String toString() {
         return getClass().getSimpleName() + "[" + source.map(Source::toString).orElse("...") + "]";

@@ -7,9 +7,9 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 
-/** The inputs of a run that wait to be sent. A group is formed only when a call may be sent, so that it fills up. */
+/** The queue of inputs to send. A group is formed only when a call may be sent, so that it fills up. */
 final class InputQueue {
-    /** How long a group that is not full waits for further inputs. */
+    /** The maximum wait of a group that is not full for further inputs. */
     private static final long LINGER = TimeUnit.MILLISECONDS.toNanos(50);
 
     private final int inputsPerCall;
@@ -32,7 +32,7 @@ final class InputQueue {
         again.addFirst(batch);
     }
 
-    /** The next inputs to send, if there are any at this time. No further ones come if {@code isComplete}. */
+    /** Removes and returns the next batch, if one is due. {@code isComplete}: no further inputs arrive. */
     Optional<Batch> take(long now, boolean isComplete) {
         if (!again.isEmpty()) {
             return Optional.of(again.remove());
@@ -45,17 +45,17 @@ final class InputQueue {
         return isDue ? Optional.of(new Batch(group(), MapRun.NEVER)) : Optional.empty();
     }
 
-    /** When {@link #take} will have something, unless further inputs come. */
+    /** Returns when the next batch is due, unless further inputs arrive. */
     long due(boolean isComplete) {
         return again.isEmpty() && uploads.isEmpty() ? groupDue(isComplete) : 0;
     }
 
-    /** The earliest deadline of inputs that are sent again. */
+    /** Returns the earliest deadline of inputs that are sent again. */
     long deadline() {
         return again.stream().mapToLong(Batch::deadline).min().orElse(MapRun.NEVER);
     }
 
-    /** Removes the inputs whose deadline has passed. */
+    /** Removes and returns the batches whose deadline has passed. */
     List<Batch> expired(long now) {
         List<Batch> found =
                 again.stream().filter(batch -> batch.deadline() <= now).toList();

@@ -4,7 +4,7 @@ import java.util.Iterator;
 import java.util.Optional;
 import java.util.OptionalLong;
 
-/** Reads the caller's iterator in a thread of its own, since it may block. */
+/** Reads the caller's iterator in a separate thread, since it may block. */
 final class InputReader implements Runnable {
     private final MapRun run;
     private final Iterator<?> inputs;
@@ -21,7 +21,7 @@ final class InputReader implements Runnable {
             for (int position = 0; run.awaitRoom() && inputs.hasNext(); position++) {
                 read(position, inputs.next());
             }
-        } catch (Throwable error) { // the caller gets it, whatever it is
+        } catch (Throwable error) { // of any class; it is rethrown to the caller
             failure = Optional.of(error);
         }
         var unused = Thread.interrupted(); // the end of the run, which does not concern the caller's close()
@@ -45,7 +45,7 @@ final class InputReader implements Runnable {
         run.open(found);
         try {
             run.enqueue(found.measured());
-        } catch (Throwable error) { // it ends this input, whatever it is
+        } catch (Throwable error) { // of any class; it ends only this input
             run.unreadable(found, error);
         }
     }

@@ -3,8 +3,8 @@ package dev.embedwire;
 import java.util.regex.Pattern;
 
 /**
- * Which targets are on this machine. Only they get credentials in plain text, and they are connected to without a
- * proxy. Anything that is not certain counts as remote.
+ * Recognizes loopback targets. Credentials may be sent to them in plaintext, and no proxy is used for them. Uncertain
+ * targets count as remote.
  */
 final class Loopback {
     private static final String BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";

@@ -11,7 +11,7 @@ import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** The failures of inputs of a run. They name an input by its position in the caller's iterator. */
+/** Builds the failures of inputs of a run. They contain the position of an input in the caller's iterator. */
 final class MapFailures {
     private static final Pattern INPUT = Pattern.compile("(?:request\\.)?inputs\\[([0-9]{1,3})\\]");
     private static final String PREFIX = "request.";
@@ -46,14 +46,14 @@ final class MapFailures {
                 .build();
     }
 
-    /** The failure of a call of these inputs, with their positions in place of their indices in the call. */
+    /** Replaces the indices of inputs in a call by their positions in the iterator. */
     static Failure renamed(Failure failure, List<MapInput> inputs) {
         var made = failure.toBuilder().setMessage(renamed(failure.getMessage(), inputs));
         made.getFieldViolationsBuilderList().forEach(each -> each.setField(renamed(each.getField(), inputs)));
         return made.build();
     }
 
-    /** The failures of those inputs, by their index, that the field violations of an invalid request name. */
+    /** Returns a failure for each input that the field violations of an invalid request name, by index in the call. */
     static Map<Integer, Failure> ofNamed(Failure failure, List<MapInput> inputs) {
         Map<Integer, Failure.Builder> found = new HashMap<>();
         boolean isInvalid = failure.getReasonValue() > 0 && failure.getReasonValue() < 100;
@@ -82,7 +82,7 @@ final class MapFailures {
         return violation.getField() + ": " + violation.getDescription();
     }
 
-    /** The index of the input that a path begins with; -1 if it is none of these. */
+    /** Returns the index of the input that a path begins with; -1 if there is none. */
     private static int index(String path, List<MapInput> inputs) {
         Matcher matcher = INPUT.matcher(path);
         int index = matcher.lookingAt() ? Integer.parseInt(matcher.group(1)) : -1;

@@ -7,11 +7,11 @@ import java.util.OptionalLong;
  * One input of a run.
  *
  * @param position its position in the caller's iterator
- * @param size bytes of its content; empty if that is not known, or not yet, and then it can be read only once
+ * @param size bytes of its content; empty if unknown or not measured; if unknown, it can be read only once
  * @param readAt when it was read, in nanoseconds of the run
  */
 record MapInput(int position, Input input, OptionalLong size, long readAt) {
-    /** The same input with its size. */
+    /** Returns this input with its size. */
     MapInput measured() throws IOException {
         OptionalLong found = input instanceof Text text
                 ? OptionalLong.of(text.bytes())
@@ -19,18 +19,18 @@ record MapInput(int position, Input input, OptionalLong size, long readAt) {
         return new MapInput(position, input, found, readAt);
     }
 
-    /** Whether it is a file that has to be uploaded, by a call of its own. */
+    /** Returns whether it is a file that is uploaded, in a separate call. */
     boolean isUpload() {
         return input.source().isPresent() && size.orElse(Long.MAX_VALUE) > Request.INLINE_BYTES;
     }
 
-    /** Whether sending it reads a file first, which may block. */
+    /** Returns whether its file is read into the request, which may block. */
     boolean isInlineFile() {
         return !isUpload()
                 && input.source().filter(source -> source.url().isEmpty()).isPresent();
     }
 
-    /** Whether it can be read only once and bytes of it may have been read. */
+    /** Returns whether it can be read only once and bytes of it may have been read. */
     boolean isSpent() {
         return size.isEmpty() && input.source().orElseThrow().isOpened();
     }

@@ -5,7 +5,7 @@ import static java.util.Objects.requireNonNull;
 import java.time.Duration;
 import java.util.Optional;
 
-/** The options of {@link EmbedwireClient#map}. Each is optional. */
+/** The options of a run of {@link EmbedwireClient#map}. Each is optional. */
 public final class MapOptions {
     /** All options at their defaults. */
     public static final MapOptions DEFAULT = builder().build();
@@ -29,7 +29,7 @@ public final class MapOptions {
         return new Builder();
     }
 
-    /** Collects options. */
+    /** A builder of options. */
     public static final class Builder {
         private Options call = Options.DEFAULT;
         private int inputsPerCall = 16;
@@ -40,34 +40,35 @@ public final class MapOptions {
         private Builder() {}
 
         /**
-         * Sets the options of each call, for instance its timeout. A request id is not allowed: each call has its own.
+         * Sets the options of each call, for instance its timeout. A request id is not allowed, since each call has its
+         * own.
          */
         public Builder call(Options call) {
             this.call = requireNonNull(call, "call");
             return this;
         }
 
-        /** Sets the most inputs of one call, 1 to 256; 16 by default. */
+        /** Sets the maximum number of inputs of a call, 1 to 256; 16 by default. */
         public Builder inputsPerCall(int inputsPerCall) {
             this.inputsPerCall = inputsPerCall;
             return this;
         }
 
-        /** Sets the most calls at a time, 1 to 1000; 8 by default. */
+        /** Sets the maximum number of concurrent calls, 1 to 1000; 8 by default. */
         public Builder concurrentCalls(int concurrentCalls) {
             this.concurrentCalls = concurrentCalls;
             return this;
         }
 
-        /** Sets the deadline of the whole run, without the time in which rejections pause it; none by default. */
+        /** Sets the timeout of the whole run, not counting pauses after rejections; none by default. */
         public Builder runTimeout(Duration runTimeout) {
             this.runTimeout = Optional.of(runTimeout);
             return this;
         }
 
         /**
-         * Lets both deadlines run while rejected inputs wait: that of the run, and that of each input from its first
-         * sending; false by default. Then a wait that is longer than the deadline ends the input.
+         * Counts the waits after rejections against both deadlines: that of the run, and that of each input, which
+         * starts with its first call; false by default. An input whose wait would exceed its deadline then fails.
          */
         public Builder countWaits(boolean countWaits) {
             this.countWaits = countWaits;
@@ -75,9 +76,9 @@ public final class MapOptions {
         }
 
         /**
-         * Makes the options.
+         * Returns the options.
          *
-         * @throws IllegalArgumentException an option is invalid; the message says why
+         * @throws IllegalArgumentException an option is invalid
          */
         public MapOptions build() {
             Checks.range("inputsPerCall", inputsPerCall, 1, 256);

@@ -10,9 +10,9 @@ import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 
 /**
- * A run of {@link EmbedwireClient#map}. One thread reads inputs, one forms groups and sends calls, and the caller's
- * takes embeddings, which come in gRPC's threads. A group with files is read and sent by a thread of its own, since
- * files block. They share this object and its lock.
+ * A run of {@link EmbedwireClient#map}. One thread reads inputs, one forms batches and sends calls, and the caller's
+ * thread receives embeddings, which arrive in gRPC's threads. Batches with files are read and sent by separate threads,
+ * since files block. All threads share this object and its lock.
  */
 final class MapRun extends CloseableIterator<Embedding> {
     static final long NEVER = Long.MAX_VALUE;
@@ -27,7 +27,7 @@ final class MapRun extends CloseableIterator<Embedding> {
     private final Map<Integer, MapInput> open = new TreeMap<>(); // read, and without an embedding
     private final Set<BatchCall> running = new HashSet<>();
     private int encoding; // calls that are not running yet, because their files are read
-    private int ahead; // inputs whose embedding was not taken
+    private int ahead; // inputs whose embedding was not returned yet
     private boolean isRead; // the iterator has ended
     private Optional<Throwable> readFailure = Optional.empty();
 
@@ -41,7 +41,7 @@ final class MapRun extends CloseableIterator<Embedding> {
         this.sender = thread(new BatchSender(this, connection, calls, model, options), "embedwire-map-sender");
     }
 
-    /** A thread of a run, in the trace context of this one. */
+    /** Returns a thread of a run, in the trace context of this one. */
     static Thread thread(Runnable task, String name) {
         var thread = new Thread(TraceContext.wrap(task), name);
         thread.setDaemon(true);
@@ -59,12 +59,12 @@ final class MapRun extends CloseableIterator<Embedding> {
         }
     }
 
-    /** The time since the run began, in nanoseconds. */
+    /** Returns the time since the run began, in nanoseconds. */
     long now() {
         return System.nanoTime() - began;
     }
 
-    /** Waits until a further input may be read; false if none is wanted any more. */
+    /** Waits until a further input may be read; false if the run is over. */
     synchronized boolean awaitRoom() throws InterruptedException {
         while (!isOver() && ahead >= options.inputsPerCall * options.concurrentCalls) {
             wait();
@@ -72,19 +72,19 @@ final class MapRun extends CloseableIterator<Embedding> {
         return !isOver();
     }
 
-    /** An input was read. From then on it gets an embedding, also if its size is not known in time. */
+    /** Registers an input that was read. It will end with an embedding, even if it is not measured yet. */
     synchronized void open(MapInput input) {
         ahead++;
         open.put(input.position(), input);
     }
 
-    /** Adds an open input to those that wait to be sent. */
+    /** Adds an open input to the queue. */
     synchronized void enqueue(MapInput input) {
         queue.add(input);
         notifyAll();
     }
 
-    /** An input has ended, because its file cannot be read. */
+    /** Ends an input whose file cannot be read. */
     void unreadable(MapInput input, Throwable error) {
         fail(input, MapFailures.unreadable(input, error));
     }
@@ -96,7 +96,7 @@ final class MapRun extends CloseableIterator<Embedding> {
         notifyAll();
     }
 
-    /** An input has ended. */
+    /** Ends an input with its embedding. */
     synchronized void deliver(Embedding embedding) {
         if (open.remove(embedding.result().inputIndex()) != null) {
             add(embedding);
@@ -114,7 +114,7 @@ final class MapRun extends CloseableIterator<Embedding> {
         }
     }
 
-    /** Says whether a call with these inputs, which {@link #nextBatch} gave, may be started. */
+    /** Returns whether a call with these inputs, which {@link #nextBatch} returned, may be started. */
     synchronized boolean mayStart(BatchCall call, List<MapInput> inputs) {
         encoding--;
         notifyAll();
@@ -122,8 +122,7 @@ final class MapRun extends CloseableIterator<Embedding> {
     }
 
     /**
-     * A call has ended, and the server has worked on it or not. Some of its inputs are sent again, the last of the
-     * batches first.
+     * Records the end of a call, and whether the server worked on it. The batches are sent again, the last one first.
      */
     synchronized void ended(BatchCall call, boolean isAnswered, Rejection rejection, List<Batch> again) {
         running.remove(call);
@@ -142,7 +141,7 @@ final class MapRun extends CloseableIterator<Embedding> {
         notifyAll();
     }
 
-    /** Ends the run with an error. Inputs that have not ended get no embedding. */
+    /** Ends the run with an error, without embeddings for the inputs that have not ended. */
     void stop(Throwable error) {
         if (end(Optional.of(error))) {
             stopped();
@@ -166,8 +165,8 @@ final class MapRun extends CloseableIterator<Embedding> {
     }
 
     /**
-     * Waits for inputs that may be sent, and counts them as a call; empty at the end of the run, and when its deadline
-     * has passed.
+     * Waits for a batch that may be sent, and counts it as a call. Returns empty at the end of the run or at its
+     * deadline.
      */
     synchronized Optional<Batch> nextBatch() throws InterruptedException {
         while (!isOver() && now() < pacing.runEnd()) {

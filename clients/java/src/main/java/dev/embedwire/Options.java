@@ -31,7 +31,7 @@ public final class Options {
         return new Builder();
     }
 
-    /** Collects options. */
+    /** A builder of options. */
     public static final class Builder {
         private Optional<Duration> timeout = Optional.empty();
         private OptionalInt maxRetries = OptionalInt.empty();
@@ -42,8 +42,8 @@ public final class Options {
         private Builder() {}
 
         /**
-         * Sets the deadline for everything: queueing, uploads, every attempt and the reply; by default that of the
-         * client, and without one 60 s, or 600 s if any input is audio.
+         * Sets the deadline, which covers queueing, uploads, all attempts and the response; by default that of the
+         * client, else 60 s, or 600 s if any input is audio.
          */
         public Builder timeout(Duration timeout) {
             this.timeout = Optional.of(timeout);
@@ -51,28 +51,29 @@ public final class Options {
         }
 
         /**
-         * Limits the upstream attempts that may follow a failed first one, for each input; 0 forbids retries, and by
-         * default the server decides. An attempt may be billed.
+         * Sets the maximum number of upstream retries for each input; 0 forbids retries, and by default the server
+         * decides. The upstream may bill each attempt.
          */
         public Builder maxRetries(int maxRetries) {
             this.maxRetries = OptionalInt.of(maxRetries);
             return this;
         }
 
-        /** Sets the id of the call, for the server's log: 1 to 64 letters, digits and {@code -_.:}; by default new. */
+        /** Sets the request id for the server's log: 1 to 64 letters, digits and {@code -_.:}; by default a new id. */
         public Builder requestId(String requestId) {
             this.requestId = Optional.of(requestId);
             return this;
         }
 
-        /** Sets the size of the chunks in which files are uploaded, 1 byte to 15 MiB; 256 KiB by default. */
+        /** Sets the size of upload chunks in bytes, 1 to 15 MiB; 256 KiB by default. */
         public Builder chunkBytes(int chunkBytes) {
             this.chunkBytes = chunkBytes;
             return this;
         }
 
         /**
-         * Sets the form in which vectors are sent; the values are the same. By default packed, which is read fastest.
+         * Sets the encoding of vectors in responses; the values are the same. The default is packed float32, the
+         * fastest.
          */
         public Builder encoding(VectorEncoding encoding) {
             this.encoding = requireNonNull(encoding, "encoding");
@@ -80,9 +81,9 @@ public final class Options {
         }
 
         /**
-         * Makes the options.
+         * Returns the options.
          *
-         * @throws IllegalArgumentException an option is invalid; the message says why
+         * @throws IllegalArgumentException an option is invalid
          */
         public Options build() {
             Checks.timeout("timeout", timeout);

@@ -4,10 +4,10 @@ import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
 /**
- * When a run may send calls, and how many at a time. Overload lowers the number to the calls that the server has
- * accepted, and each call that it has worked on raises it again: additive increase, multiplicative decrease. Since a
- * call may take long, one call more than are running is allowed each time the delay of the last overload has passed.
- * All times are nanoseconds of the run.
+ * Adaptive concurrency of a run, and its pauses (additive increase, multiplicative decrease). Overload lowers the limit
+ * to the calls that the server has accepted; each call that the server worked on raises it. Since a call may take long,
+ * one call above the running ones is allowed each time the delay of the last overload has passed. All times are
+ * nanoseconds of the run.
  */
 final class Pacing {
     private static final long FIRST_BACK_OFF = TimeUnit.MILLISECONDS.toNanos(100);
@@ -38,7 +38,7 @@ final class Pacing {
         return running < (int) calls;
     }
 
-    /** When the next call may be sent, if none ends before. */
+    /** Returns when the next call may be sent, if none ends before. */
     long placeAt(int running) {
         if (running < (int) calls) {
             return pausedUntil;
@@ -46,23 +46,23 @@ final class Pacing {
         return running < mostCalls ? Math.max(probeAt, pausedUntil) : MapRun.NEVER;
     }
 
-    /** Until then nothing is sent. */
+    /** Returns the end of the current pause. */
     long pausedUntil() {
         return pausedUntil;
     }
 
-    /** When the deadline of the run passes. */
+    /** Returns the deadline of the run. */
     long runEnd() {
         return runEnd;
     }
 
-    /** The server has worked on a call, whatever its answer is. */
+    /** Records a call that the server worked on, successfully or not. */
     void succeeded() {
         calls = Math.min(mostCalls, calls + 1 / calls);
         backOff = 0;
     }
 
-    /** A call that was sent at some time was rejected, and others are running. */
+    /** Records the rejection of a call that was sent at {@code sentAt}, while {@code running} others are running. */
     void rejected(Rejection rejection, long sentAt, int running, long now) {
         long delay = rejection.delay() > 0 ? rejection.delay() : nextBackOff(sentAt, now);
         if (rejection.isPause() || running == 0) { // else the end of a running call frees a place

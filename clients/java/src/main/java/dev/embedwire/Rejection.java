@@ -5,19 +5,19 @@ import dev.embedwire.v1.Failure;
 import java.util.concurrent.TimeUnit;
 
 /**
- * That the server rejected inputs of a call for a reason that passes, so that they are sent again.
+ * A rejection of inputs for a temporary reason, so that they are sent again.
  *
- * @param isOverload whether the server had no capacity for them
- * @param isPause whether it asks for a pause: a rate limit is reached, or it shuts down
- * @param delay for how long, in nanoseconds; 0 if it does not say
+ * @param isOverload whether the server is overloaded
+ * @param isPause whether all sending pauses: a rate limit is reached, or the server drains
+ * @param delay retry delay in nanoseconds; 0 if the server sent none
  */
 record Rejection(boolean isOverload, boolean isPause, long delay) {
-    /** What a server asks for beyond that is a mistake. */
+    /** A longer delay is a mistake of the server. */
     private static final long LONGEST = TimeUnit.DAYS.toNanos(1);
 
     static final Rejection NONE = new Rejection(false, false, 0);
 
-    /** Whether a failure is a rejection. A rate limit without a delay is one that the inputs alone exceed. */
+    /** Returns whether a failure is a rejection. A rate limit without a delay is exceeded by the inputs alone. */
     static boolean isOne(Failure failure) {
         return switch (failure.getReason()) {
             case ERROR_REASON_OVERLOADED, ERROR_REASON_DRAINING -> true;
@@ -26,7 +26,7 @@ record Rejection(boolean isOverload, boolean isPause, long delay) {
         };
     }
 
-    /** Both rejections together. */
+    /** Combines this rejection with another failure. */
     Rejection and(Failure failure) {
         boolean isOverloaded = failure.getReason() == ErrorReason.ERROR_REASON_OVERLOADED;
         long asked = TimeUnit.NANOSECONDS.convert(dev.embedwire.Failure.duration(failure.getRetryDelay()));

@@ -13,7 +13,7 @@ import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
 
-/** The messages of one call as events, checked against the contract. */
+/** Decodes the messages of one call to events, and checks them against the contract. */
 final class Replies {
     private final String requestId;
     private final int inputs;
@@ -23,7 +23,7 @@ final class Replies {
         this.inputs = inputs;
     }
 
-    /** The events of one message. Those that this client does not know are left out, as the contract asks for. */
+    /** Decodes the events of one message. Unknown events are skipped, as the contract requires. */
     List<Event> events(List<EmbeddingEvent> messages) {
         List<Event> found = new ArrayList<>(messages.size());
         for (EmbeddingEvent message : messages) {
@@ -36,7 +36,7 @@ final class Replies {
         return found;
     }
 
-    /** The events of a unary reply. */
+    /** Decodes a unary response to events. */
     List<Event> unary(CreateEmbeddingUnaryResponse message) {
         List<Event> found = new ArrayList<>();
         for (InputEmbedding each : message.getEmbeddingsList()) {
@@ -46,7 +46,7 @@ final class Replies {
         return found;
     }
 
-    /** One embedding for each input, in the order of the request, from all events of a call that succeeded. */
+    /** Returns one embedding for each input, in the order of the request, from all events of a successful call. */
     List<Embedding> embeddings(List<Event> events) {
         Embedding[] found = new Embedding[inputs];
         var collector = new Collector();
@@ -61,7 +61,7 @@ final class Replies {
         return List.of(found);
     }
 
-    /** The exception for an answer that is against the contract. */
+    /** Returns the exception for a response that violates the contract. */
     EmbedwireException broken(String message) {
         return Failure.of(Status.Code.INTERNAL, ErrorReason.ERROR_REASON_INTERNAL, message)
                 .exception(requestId, 0);
@@ -87,7 +87,7 @@ final class Replies {
         return switch (message.getFormCase()) {
             case FLOAT_VALUES -> numbers(message.getFloatValues());
             case FLOAT32_LE -> packed(message.getFloat32Le());
-            default -> throw broken("the server sent a vector in a form that this client does not know");
+            default -> throw broken("the server sent a vector in an unknown encoding");
         };
     }
 

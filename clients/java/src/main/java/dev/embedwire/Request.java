@@ -16,12 +16,12 @@ import java.util.Map;
 import java.util.OptionalLong;
 import java.util.TreeMap;
 
-/** The inputs of one call as a message, and the files that follow it as an upload. */
+/** The request message of a call, and the files that follow it as an upload. */
 final class Request {
-    /** The most that one message may hold, less room for everything else in it. */
+    /** The maximum size of a message, less 1 MiB for its other fields. */
     static final int MESSAGE_BYTES = (16 << 20) - (1 << 20);
 
-    /** Files of together at most this size are sent in the message; the contract recommends it. */
+    /** Files of together at most this size are sent in the message, as the contract recommends. */
     static final int INLINE_BYTES = 1 << 20;
 
     private static final int SEGMENTS_PER_MESSAGE = 100;
@@ -75,7 +75,7 @@ final class Request {
         return message.getInputsCount();
     }
 
-    /** The inputs whose files follow the message in chunks, by their index. */
+    /** Returns the inputs whose files follow the message in chunks, by index. */
     Map<Integer, Input> uploads() {
         return uploads;
     }
@@ -84,7 +84,7 @@ final class Request {
         return count() == 1 && message.getInputs(0).hasText();
     }
 
-    /** The deadline that the contract gives to a call without one. */
+    /** Returns the contract's default timeout. */
     Duration defaultTimeout() {
         return Duration.ofSeconds(hasAudio ? 600 : 60);
     }
@@ -93,7 +93,7 @@ final class Request {
         return message.build();
     }
 
-    /** The same as the message of the unary call. */
+    /** Returns the message of the unary call. */
     CreateEmbeddingUnaryRequest unary() {
         var unary = CreateEmbeddingUnaryRequest.newBuilder()
                 .setModelName(message.getModelName())

@@ -1,6 +1,6 @@
 package dev.embedwire;
 
-/** The caller can fix it: the request, its files, its credentials or its deadline. */
+/** The request, a file, a credential or the deadline is at fault. Correct it. */
 public class RequestException extends EmbedwireException {
     private static final long serialVersionUID = 1L;
 

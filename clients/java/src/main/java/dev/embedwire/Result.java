@@ -5,7 +5,7 @@ import dev.embedwire.v1.Timings;
 import java.util.Optional;
 import java.util.OptionalDouble;
 
-/** The end of one input, after its last segment. With a failure, its segments are invalid. */
+/** The last event of one input, after its last segment. If it has a failure, the segments are invalid. */
 public final class Result extends Event {
     private final InputResult message;
     private final String requestId;
@@ -29,7 +29,7 @@ public final class Result extends Event {
         return message.getInputKey();
     }
 
-    /** {@return the model as the upstream names it; empty if the input failed} */
+    /** {@return the model name as reported by the upstream; empty if the input failed} */
     public String modelName() {
         return message.getModelName();
     }
@@ -39,65 +39,65 @@ public final class Result extends Event {
         return message.getDimensions();
     }
 
-    /** {@return how many segments were sent for this input} */
+    /** {@return the number of segments of this input} */
     public int segmentCount() {
         return message.getSegmentCount();
     }
 
-    /** {@return the URL of the media, in the upstream's words; empty for other inputs} */
+    /** {@return the URL of the media, as reported by the upstream; empty for other inputs} */
     public Optional<String> inputUrl() {
         var media = message.getMetadata();
         return media.hasInputUrl() ? Optional.of(media.getInputUrl()) : Optional.empty();
     }
 
-    /** {@return the name of the file, in the upstream's words; empty for other inputs} */
+    /** {@return the name of the file, as reported by the upstream; empty for other inputs} */
     public Optional<String> inputFilename() {
         var media = message.getMetadata();
         return media.hasInputFilename() ? Optional.of(media.getInputFilename()) : Optional.empty();
     }
 
-    /** {@return whether the input was cut; empty if the upstream does not report it} */
+    /** {@return whether the input was truncated; empty if the upstream does not report it} */
     public Optional<Boolean> truncated() {
         return message.hasTruncated() ? Optional.of(message.getTruncated()) : Optional.empty();
     }
 
-    /** {@return the length of the audio in seconds; empty if the upstream does not report it} */
+    /** {@return the duration of the audio in seconds; empty if the upstream does not report it} */
     public OptionalDouble mediaDurationSec() {
         return message.hasMediaDurationSec()
                 ? OptionalDouble.of(message.getMediaDurationSec())
                 : OptionalDouble.empty();
     }
 
-    /** {@return how many upstream requests were made} */
+    /** {@return the number of upstream requests} */
     public int attempts() {
         return message.getAttempts();
     }
 
-    /** {@return where the time went, as a message of the contract} */
+    /** {@return the time of each phase, as a message of the contract} */
     public Timings timings() {
         return message.getTimings();
     }
 
     /**
-     * {@return the upstream that answered: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are not those of
-     * the real model, so do not store them in a production index}
+     * {@return the kind of upstream: "twelvelabs", "sandbox" or "custom"; vectors of the sandbox are synthetic, so do
+     * not store them in a production index}
      */
     public String upstream() {
         return message.getUpstream();
     }
 
-    /** {@return why the input failed; empty means success} */
+    /** {@return the failure of the input; empty means success} */
     public Optional<Failure> failure() {
         return message.hasFailure() ? Optional.of(new Failure(message.getFailure())) : Optional.empty();
     }
 
-    /** {@return the id of the call; the server's log has the details under it} */
+    /** {@return the id of the call in the server's log} */
     public String requestId() {
         return requestId;
     }
 
     /**
-     * Throws the failure, if there is one.
+     * Throws the failure of the input, if there is one.
      *
      * @throws EmbedwireException the input failed
      */
@@ -107,7 +107,7 @@ public final class Result extends Event {
         }
     }
 
-    /** {@return a text without keys and names, which are the caller's own} */
+    /** {@return a description without keys and names, which belong to the caller} */
     @Override
     public String toString() {
         return "Result[input " + inputIndex() + ", "

@@ -12,7 +12,7 @@ public final class Segment extends Event {
         this.vector = vector;
     }
 
-    /** What a segment is a part of. */
+    /** The modality of a segment. */
     public enum Modality {
         /** A text. */
         TEXT,
@@ -20,11 +20,11 @@ public final class Segment extends Event {
         IMAGE,
         /** An audio file. */
         AUDIO,
-        /** Something that the server knows and this client does not. */
+        /** A modality that this version of the client does not know. */
         UNKNOWN
     }
 
-    /** The same segment of an input at another position. */
+    /** Returns this segment with another input position. */
     Segment at(int position) {
         return new Segment(message.toBuilder().setInputIndex(position).build(), vector);
     }
@@ -39,12 +39,12 @@ public final class Segment extends Event {
         return message.getInputKey();
     }
 
-    /** {@return its position among the segments of the input, counted from 0, in the upstream's order} */
+    /** {@return the position among the segments of the input, from 0, in the order of the upstream} */
     public int segmentIndex() {
         return message.getSegmentIndex();
     }
 
-    /** {@return what it is a part of} */
+    /** {@return the modality of its input} */
     public Modality modality() {
         return switch (message.getModalityCase()) {
             case TEXT -> Modality.TEXT;
@@ -54,29 +54,29 @@ public final class Segment extends Event {
         };
     }
 
-    /** {@return the embedding; the array is not copied} */
+    /** {@return the embedding, of {@link Result#dimensions} values; the array is not copied} */
     public float[] vector() {
         return vector;
     }
 
-    /** {@return the start of the window, in seconds from the beginning of the file; empty unless it is audio} */
+    /** {@return the start of the window, in seconds from the beginning of the file; empty unless audio} */
     public OptionalDouble startOffsetSec() {
         return message.hasAudio() ? OptionalDouble.of(message.getAudio().getStartOffsetSec()) : OptionalDouble.empty();
     }
 
-    /** {@return the end of the window, likewise; empty also if the upstream does not report it} */
+    /** {@return the end of the window, in seconds; empty unless audio, or if the upstream does not report it} */
     public OptionalDouble endOffsetSec() {
         return message.getAudio().hasEndOffsetSec()
                 ? OptionalDouble.of(message.getAudio().getEndOffsetSec())
                 : OptionalDouble.empty();
     }
 
-    /** {@return which part of the audio was embedded, for instance "transcription"; empty if that is not reported} */
+    /** {@return the aspect of the audio that was embedded, for instance "transcription"; empty if not reported} */
     public String embeddingOption() {
         return message.getAudio().getEmbeddingOption();
     }
 
-    /** {@return a text without the key, which is the caller's own, and without the vector, which is long} */
+    /** {@return a description without the key, which belongs to the caller, and without the vector, which is long} */
     @Override
     public String toString() {
         return "Segment[input " + inputIndex() + ", segment " + segmentIndex() + ", " + modality() + "]";

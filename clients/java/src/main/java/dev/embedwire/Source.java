@@ -15,10 +15,10 @@ import java.util.OptionalLong;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * Where the bytes of a file are. The kind is always named, and never guessed from a string.
+ * The source of the bytes of a file. The kind is explicit, never guessed from a string.
  *
- * <p>Files of together at most 1 MiB are sent in the request. Larger files, and all streams, are uploaded in chunks,
- * and at most one chunk of them is in memory.
+ * <p>Files of together at most 1 MiB are sent in the request. All other files, and all streams, are uploaded in chunks,
+ * with at most one chunk in memory.
  */
 public final class Source {
     private final String kind;
@@ -51,8 +51,8 @@ public final class Source {
     }
 
     /**
-     * An absolute http or https URL that leads straight to the raw file. The upstream fetches it; neither this client
-     * nor the server does.
+     * Returns the source of a file at an absolute http or https URL of the raw file. The upstream fetches it; the
+     * client and the server do not.
      */
     public static Source url(String url) {
         Optional<String> found = Optional.of(url);
@@ -61,23 +61,23 @@ public final class Source {
     }
 
     /**
-     * A local file. It is opened when it is sent, and its name is that of the path. A pipe can be sent only once; a
-     * thread of the client waits for its writer, also after the call has ended.
+     * Returns the source of a local file. It is opened when it is sent, and has the file name of the path. A pipe can
+     * be sent only once; a thread of the client waits for its writer, also after the call has ended.
      */
     public static Source path(Path path) {
         Path name = path.getFileName();
         return of("path", () -> sizeOf(path), () -> Files.newInputStream(path), name == null ? "" : name.toString());
     }
 
-    /** The bytes themselves. They are not copied, so do not change them before the call has ended. */
+    /** Returns a source with these bytes. They are not copied; do not change them before the call has ended. */
     public static Source data(byte[] data) {
         OptionalLong size = OptionalLong.of(data.length);
         return of("data", () -> size, () -> new ByteArrayInputStream(data), "");
     }
 
     /**
-     * A stream. A thread of the client reads it to its end while the call runs, and does not close it. It can be sent
-     * only once.
+     * Returns the source of a stream. A thread of the client reads it to its end while the call runs, and does not
+     * close it. A stream can be sent only once.
      */
     public static Source stream(InputStream stream) {
         requireNonNull(stream, "stream");
@@ -85,8 +85,8 @@ public final class Source {
     }
 
     /**
-     * The same source with a name of at most 255 bytes of UTF-8 without control characters, which comes back as
-     * metadata; if it is empty, with the name of the path.
+     * Returns this source with a file name, which is returned as metadata: at most 255 bytes of UTF-8, without control
+     * characters. If it is empty, the name of the path is used.
      */
     public Source withFileName(String fileName) {
         String chosen = fileName.isEmpty() ? this.fileName : fileName;
@@ -94,14 +94,14 @@ public final class Source {
     }
 
     /**
-     * The same source with a media type, for instance "audio/mpeg"; if it is empty, with the type that the name
-     * suggests.
+     * Returns this source with a media type, for instance "audio/mpeg". If it is empty, the type is derived from the
+     * file name.
      */
     public Source withMediaType(String mediaType) {
         return new Source(kind, url, measure, opener, fileName, mediaType, isOpened);
     }
 
-    /** {@return only the kind: names and content are the caller's own} */
+    /** {@return the kind, without name and content, which belong to the caller} */
     @Override
     public String toString() {
         return kind;
@@ -120,17 +120,17 @@ public final class Source {
         return !mediaType.isEmpty() || guessed == null ? mediaType : guessed;
     }
 
-    /** The number of bytes that are sent; empty if it is not known before they are read. Then they can be read once. */
+    /** Returns the number of bytes; empty if unknown before they are read. The source can then be read only once. */
     OptionalLong size() throws IOException {
         return measure.get();
     }
 
-    /** Whether it was opened, so that bytes may have been read. */
+    /** Returns whether it was opened, so that bytes may have been read. */
     boolean isOpened() {
         return isOpened.get();
     }
 
-    /** Marks it as opened; by the caller of `open`, which may have to do that under its own lock. */
+    /** Marks the source as opened. The caller of `open` calls this, under its own lock if necessary. */
     void markOpened() {
         isOpened.set(true);
     }
@@ -147,7 +147,7 @@ public final class Source {
         return Files.isRegularFile(path) ? OptionalLong.of(size) : OptionalLong.empty(); // a pipe has no size
     }
 
-    /** The caller closes it. */
+    /** Wraps a stream so that close() has no effect, since the caller closes it. */
     private static InputStream unclosed(InputStream stream) {
         return new FilterInputStream(stream) {
             @Override

@@ -11,7 +11,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 
-/** What the trailers of a failed call say. */
+/** Reads the trailers of a failed call. */
 final class StatusDetails {
     private static final Metadata.Key<com.google.rpc.Status> DETAILS = Metadata.Key.of(
             "grpc-status-details-bin", ProtoUtils.metadataMarshaller(com.google.rpc.Status.getDefaultInstance()));
@@ -21,7 +21,7 @@ final class StatusDetails {
 
     private StatusDetails() {}
 
-    /** The exception for a failed call: with the server's failure, or with what gRPC itself knows. */
+    /** Returns the exception for a failed call: with the failure of the server, or else with the status of gRPC. */
     static EmbedwireException exception(Status status, Metadata trailers, String requestId) {
         return failure(trailers)
                 .map(found -> new Failure(found).exception(requestId, found.getAttempts()))
@@ -29,14 +29,15 @@ final class StatusDetails {
                         .exception(requestId, 0));
     }
 
-    /** The exception for a call that the client itself cancelled, since its thread was interrupted. */
+    /** Returns the exception for a call that the client cancelled because its thread was interrupted. */
     static EmbedwireException interrupted(String requestId) {
         return Failure.of(Status.Code.CANCELLED, ErrorReason.ERROR_REASON_CANCELLED, "the thread was interrupted")
                 .exception(requestId, 0);
     }
 
     /**
-     * The time after which the server accepts the rejected call again; empty if it does not, and for other failures.
+     * Returns the delay after which the server accepts a retry of a rejected call; empty if it sent none, and for other
+     * failures.
      */
     static Optional<Duration> pushback(Status status, Metadata trailers) {
         Status.Code code = failure(trailers)
@@ -48,7 +49,7 @@ final class StatusDetails {
                 .map(asked -> Duration.ofMillis(Long.parseLong(asked)));
     }
 
-    /** An error of another thread, to throw it in this one. */
+    /** Returns an error of another thread, to be thrown in this one. */
     static RuntimeException rethrown(Throwable error) {
         if (error instanceof Error fatal) {
             throw fatal;
@@ -81,7 +82,7 @@ final class StatusDetails {
         };
     }
 
-    /** The message as received; if gRPC itself ended the call, with the message of the cause. */
+    /** Returns the received message; if gRPC ended the call, with the message of the cause. */
     private static String message(Status status) {
         String description = Optional.ofNullable(status.getDescription()).orElse("");
         Throwable cause = status.getCause();

@@ -8,7 +8,7 @@ import dev.embedwire.v1.Truncate;
 import java.nio.charset.StandardCharsets;
 import java.util.Optional;
 
-/** A text. Gives one segment. */
+/** A text to embed. It yields one segment. */
 public final class Text extends Input {
     private final String value;
     private final Truncate truncate;
@@ -19,22 +19,22 @@ public final class Text extends Input {
         this.truncate = requireNonNull(truncate, "truncate");
     }
 
-    /** A text without a key: not empty, at most 64 KiB of UTF-8 unless the server is configured otherwise. */
+    /** Returns an input for a text: not empty, at most 64 KiB of UTF-8 unless the server is configured otherwise. */
     public static Text of(String value) {
         return new Text(value, "", Truncate.TRUNCATE_UNSPECIFIED);
     }
 
-    /** The same text with a key of at most 256 bytes of UTF-8, which comes back with every event of this input. */
+    /** Returns this input with a key of at most 256 bytes of UTF-8, which is returned with each of its events. */
     public Text withKey(String key) {
         return new Text(value, key, truncate);
     }
 
-    /** The same text with a choice of which end is cut off if it has more tokens than the model reads. */
+    /** Returns this input with the end to cut off if the text has more tokens than the model accepts. */
     public Text withTruncate(Truncate truncate) {
         return new Text(value, key(), truncate);
     }
 
-    /** The length of the text in bytes of UTF-8. */
+    /** Returns the length of the text in bytes of UTF-8. */
     int bytes() {
         return value.getBytes(StandardCharsets.UTF_8).length;
     }

@@ -8,13 +8,13 @@ import java.io.UncheckedIOException;
 import java.util.Optional;
 
 /**
- * TLS settings: trusted roots, and a client certificate for mutual TLS. Certificates and keys are PEM.
+ * TLS settings: root certificates, and a client certificate for mutual TLS. Certificates and keys are PEM.
  *
- * <p>A private key is PKCS #8 ({@code BEGIN PRIVATE KEY}). The older forms ({@code BEGIN RSA PRIVATE KEY}, {@code BEGIN
- * EC PRIVATE KEY}) are read too if {@code org.bouncycastle:bcpkix-jdk18on} is on the class path.
+ * <p>Private keys are PKCS #8 ({@code BEGIN PRIVATE KEY}). The older formats ({@code BEGIN RSA PRIVATE KEY},
+ * {@code BEGIN EC PRIVATE KEY}) are accepted if {@code org.bouncycastle:bcpkix-jdk18on} is on the class path.
  */
 public final class Tls {
-    /** TLS with the roots that Java trusts. */
+    /** TLS with the root certificates of the Java runtime. */
     public static final Tls DEFAULT = new Tls(Optional.empty(), Optional.empty(), Optional.empty(), Optional.empty());
 
     private final Optional<byte[]> rootCertificates;
@@ -33,20 +33,20 @@ public final class Tls {
         this.serverName = serverName;
     }
 
-    /** The same settings with the authorities to trust, in place of those that Java trusts. */
+    /** Returns these settings with the trusted root certificates, in place of those of the Java runtime. */
     public Tls withRootCertificates(byte[] certificates) {
         return new Tls(Optional.of(certificates), certificateChain, privateKey, serverName);
     }
 
     /**
-     * The same settings with a certificate of this client, for mutual TLS: the certificate with those between it and a
-     * root, and its key without a password.
+     * Returns these settings with a client certificate, for mutual TLS: the certificate chain (the certificate and its
+     * intermediates) and its key, without a password.
      */
     public Tls withClientCertificate(byte[] chain, byte[] key) {
         return new Tls(rootCertificates, Optional.of(chain), Optional.of(key), serverName);
     }
 
-    /** The same settings with the name that the server's certificate must have, in place of the host of the target. */
+    /** Returns these settings with the expected name of the server certificate, in place of the host of the target. */
     public Tls withServerName(String name) {
         return new Tls(rootCertificates, certificateChain, privateKey, Optional.of(name));
     }

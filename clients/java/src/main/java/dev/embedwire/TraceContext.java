@@ -30,7 +30,7 @@ final class TraceContext implements ClientInterceptor {
         }
     }
 
-    /** A task for another thread, in the context of this one. */
+    /** Wraps a task for another thread in the context of this one. */
     static Runnable wrap(Runnable task) {
         return IS_PRESENT ? OpenTelemetry.wrap(task) : task;
     }
@@ -60,7 +60,7 @@ final class TraceContext implements ClientInterceptor {
         }
     }
 
-    /** Loaded only if the API is there. */
+    /** Loaded only if the API is on the class path. */
     private static final class OpenTelemetry {
         static Map<String, String> headers() {
             Map<String, String> headers = new HashMap<>();

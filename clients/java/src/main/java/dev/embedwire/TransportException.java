@@ -1,8 +1,8 @@
 package dev.embedwire;
 
 /**
- * The call was ended by gRPC itself, or by a proxy or load balancer between, and not by the server. It has a code and
- * no reason. The server may or may not have worked on the call.
+ * gRPC, a proxy or a load balancer ended the call, for instance because no server responded. The reason is empty. The
+ * server may or may not have worked on the call.
  */
 public final class TransportException extends EmbedwireException {
     private static final long serialVersionUID = 1L;

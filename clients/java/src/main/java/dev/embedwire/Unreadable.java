@@ -6,16 +6,16 @@ import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
 
-/** The errors of files that cannot be read: with the reason, but without the path and the content. */
+/** Builds the errors of unreadable files: with the cause, without path and content. */
 final class Unreadable {
     private Unreadable() {}
 
-    /** The path of the file's field in a request. */
+    /** Returns the path of the file's field in a request. */
     static String field(int index, Input input) {
         return "inputs[" + index + "]." + input.kind() + ".source";
     }
 
-    /** The error for a file whose reading threw {@code error}: in most cases an {@link IOException}. */
+    /** Returns the exception for a file whose reading threw {@code error}, usually an {@link IOException}. */
     static UncheckedIOException exception(int index, Input input, Throwable error) {
         IOException cause = error instanceof IOException found ? found : new IOException(error);
         return new UncheckedIOException(field(index, input) + ": " + description(error), cause);

@@ -29,7 +29,7 @@ final class Upload implements Sender<CreateEmbeddingFromUploadRequest> {
         thread.setDaemon(true);
     }
 
-    /** Sends no more of the files whose inputs have a result: the server would discard the rest. */
+    /** Stops the upload of files whose inputs have a result: the server would discard the rest. */
     List<Event> seen(List<Event> events) {
         events.stream().filter(Result.class::isInstance).forEach(event -> answered.add(event.inputIndex()));
         return events;
@@ -47,7 +47,7 @@ final class Upload implements Sender<CreateEmbeddingFromUploadRequest> {
         notifyAll();
     }
 
-    /** No file is opened after that. The interrupt ends reads that can be interrupted. */
+    /** Stops the upload: no further file is opened. The interrupt ends reads that can be interrupted. */
     @Override
     public synchronized void stop() {
         isOver = true;
@@ -114,7 +114,7 @@ final class Upload implements Sender<CreateEmbeddingFromUploadRequest> {
         return !isOver;
     }
 
-    /** Sends a message when the transport accepts it; false if nothing more is wanted. */
+    /** Sends a message when the transport accepts it; false if the call is over. */
     private synchronized boolean write(CreateEmbeddingFromUploadRequest.Builder message) throws InterruptedException {
         while (!isOver && !call.isReady()) {
             wait();

@@ -1,6 +1,6 @@
 package dev.embedwire;
 
-/** The upstream failed, or it rejected the server. */
+/** The upstream failed, or rejected the server. */
 public final class UpstreamException extends EmbedwireException {
     private static final long serialVersionUID = 1L;
 

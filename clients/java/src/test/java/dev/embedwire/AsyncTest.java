@@ -69,7 +69,7 @@ class AsyncTest {
         }
     }
 
-    /** A subscriber gets as many events as it asks for, and only so many messages are requested of the server. */
+    /** A subscriber gets as many events as it asks for, and no more messages are requested of the server. */
     @Test
     void demand() throws Exception {
         var requested = new AtomicInteger();

@@ -53,14 +53,14 @@ class ClientTest {
                 .map(row -> Arguments.of(row.get(0).getAsString(), row.get(1).getAsBoolean()));
     }
 
-    /** Credentials are sent in plain text to this machine only. The error does not repeat them. */
+    /** Credentials are sent in plaintext to this machine only. The error does not repeat them. */
     @Test
     void secretsInPlainText() {
         assertDoesNotThrow(() ->
                 EmbedwireClient.builder("localhost:1").token("tok").build().close());
         var token = EmbedwireClient.builder("embed.internal:1").token("tok-secret");
         var error = assertThrows(IllegalArgumentException.class, token::build);
-        assertTrue(error.getMessage().startsWith("token: would be sent in plain text"), error.getMessage());
+        assertTrue(error.getMessage().startsWith("token: would be sent in plaintext"), error.getMessage());
         assertFalse(error.getMessage().contains("tok-secret"), error.getMessage());
         assertThrows(
                 IllegalArgumentException.class,
@@ -185,7 +185,7 @@ class ClientTest {
         assertEquals(Optional.of(Duration.ofMillis(5)), StatusDetails.pushback(Status.CANCELLED, trailers));
     }
 
-    /** A thread that is interrupted while it waits gets out at once, and stays interrupted. */
+    /** A thread that is interrupted while it waits stops waiting immediately, and stays interrupted. */
     @Test
     void interruption() {
         try (var client = EmbedwireClient.builder(NOBODY).waitForReady(true).build()) {

@@ -124,7 +124,7 @@ class ConnectionTest {
         }
     }
 
-    /** After close() every call fails at once with an error of the client, and so do calls that are running. */
+    /** After close() every call fails immediately with an error of the client, and so do calls that are running. */
     @Test
     void closed() throws Exception {
         try (var server = new FakeServer(call -> {})) {

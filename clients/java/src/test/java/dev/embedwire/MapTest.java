@@ -183,7 +183,7 @@ class MapTest {
         }
     }
 
-    /** Closing the client ends a run at once, also one that waits for the iterator only. */
+    /** Closing the client ends a run immediately, also one that waits for the iterator only. */
     @Test
     void closedClient() throws Exception {
         var isBlocked = new CountDownLatch(1);
