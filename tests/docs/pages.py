@@ -17,6 +17,9 @@ from tests.docs.stage import Stage, copy_checkout, staged
 
 BLOCKS = owned(blocks(), RUNNER)
 PAGES = sorted({block.page for block in BLOCKS})
+CREATES_ENVIRONMENT = " -m venv "
+# README's installation, for pages that install a package into an environment that exists.
+INSTALLATION = next(block for block in BLOCKS if block.page == "README.md" and CREATES_ENVIRONMENT in block.text)
 
 
 @pytest.fixture(scope="session")
@@ -36,16 +39,21 @@ def environments() -> dict[str, Path]:
 async def test_page(page: str, checkout: Path, environments: dict[str, Path], tmp_path: Path) -> None:
     """Each block of the page does what the page shows, in a shell that keeps its state from block to block."""
     found = [block for block in BLOCKS if block.page == page]
+    text = "".join(block.text for block in found)
+    if "pip install" in text and CREATES_ENVIRONMENT not in text:
+        found.insert(0, INSTALLATION)
+    faults: list[str] = []
     folder = shutil.copytree(checkout, tmp_path / "embedwire")
     async with (
-        staged(page, "".join(block.text for block in found), folder) as stage,
+        staged(page, text, folder) as stage,
         Shell.running(folder, tmp_path, stage.variables) as shell,
     ):
         for number, block in enumerate(found):
-            if " -m venv " in block.text and await _reused(shell, block, environments, folder):
+            if CREATES_ENVIRONMENT in block.text and await _reused(shell, block, environments, folder):
                 continue
-            for command in _commands(block, stage, tmp_path / f"program-{number}.py"):
-                await _check(shell, stage, block, command)
+            run = _commands(block, stage, tmp_path / f"program-{number}.py")
+            faults += [fault for command in run if (fault := await _fault(shell, stage, block, command))]
+    assert not faults, "\n\n".join(faults)
 
 
 def _commands(block: Block, stage: Stage, file: Path) -> list[Command]:
@@ -58,17 +66,19 @@ def _commands(block: Block, stage: Stage, file: Path) -> list[Command]:
     return [Command(f"python -W error {shlex.quote(str(file))}", block.output or "")]
 
 
-async def _check(shell: Shell, stage: Stage, block: Block, command: Command) -> None:
+async def _fault(shell: Shell, stage: Stage, block: Block, command: Command) -> str:
+    """Run a command; return how it differs from the page, or ""."""
     text = stage.real(command.text)
     if command.is_background:
         printed = stage.shown(await shell.start(text))
-        assert all(line in printed.splitlines() for line in command.shown.splitlines()), f"{block.place}: {printed}"
-        return
+        missing = set(command.shown.splitlines()) - set(printed.splitlines())
+        return f"{block.place}: {command.text}\nis not printed: {missing}\n{printed}" if missing else ""
     printed, code = await shell.run(text)
     program = block.text if block.language == "python" else command.text
     differs = difference(program, command.shown, stage.shown(printed))
-    assert not differs, f"{block.place}: {command.text}\n{differs}"
-    assert code == 0 or (command.shown and block.language == "console"), f"{block.place}: exit code {code}"
+    if code and not (command.shown and block.language == "console"):
+        differs += f"\nexit code {code}"
+    return f"{block.place}: {command.text}\n{differs}" if differs else ""
 
 
 async def _reused(shell: Shell, block: Block, environments: dict[str, Path], folder: Path) -> bool:
