@@ -189,7 +189,8 @@ MAVEN := mvn --quiet --batch-mode
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 
 # Tests that need those, or packages from an index.
-TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,go_snippets dependency_bounds)
+TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,go_snippets dependency_bounds) \
+	$(patsubst %,tests/docs/%_readme.py,typescript java)
 
 .PHONY: check-tools
 check-tools:
