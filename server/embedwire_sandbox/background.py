@@ -36,6 +36,12 @@ class Stop:
             raise StoppedError
 
 
+def _retrieve(future: "asyncio.Future[_T]") -> None:
+    """Mark an exception as retrieved: asyncio would log that of work whose caller was cancelled."""
+    if not future.cancelled():
+        future.exception()
+
+
 class Threads:
     """Thread pool.
 
@@ -58,6 +64,7 @@ class Threads:
         """
         job = self._pool.submit(work)
         future = asyncio.wrap_future(job)
+        future.add_done_callback(_retrieve)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

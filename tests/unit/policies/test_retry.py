@@ -172,6 +172,7 @@ async def test_no_retry_after_the_deadline(asked: float) -> None:
     assert bench.budget.left == RESERVE
 
 
+@in_virtual_time
 async def test_no_retry_that_cannot_end_in_time() -> None:
     """An attempt that took 60 ms is not retried with 30 ms left; the upstream's failure is raised immediately."""
     bench = Bench()
