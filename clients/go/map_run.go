@@ -203,6 +203,12 @@ func (r *run) runDeadline() time.Time {
 	return r.deadline.Add(r.pace.paused)
 }
 
+// isPast reports whether the deadline of a context has passed.
+func isPast(ctx context.Context, now time.Time) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && !now.Before(deadline)
+}
+
 // interruption returns the error that ends the run early, if there is one.
 func (r *run) interruption(now time.Time) error {
 	deadline := r.runDeadline()
@@ -211,6 +217,8 @@ func (r *run) interruption(now time.Time) error {
 		return ErrClosed
 	case r.ctx.Err() != nil:
 		return r.contextError()
+	case isPast(r.ctx, now): // its timer may be late, and calls have ended with this error
+		return fromStatus(status.FromContextError(context.DeadlineExceeded), "")
 	case !deadline.IsZero() && !now.Before(deadline):
 		return late("the run did not end within its timeout")
 	}
