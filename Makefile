@@ -329,8 +329,10 @@ image-test: .venv/dev-installed install-image-tools ## Build the container image
 
 .PHONY: coverage
 coverage: .venv/dev-installed ## Run the tests, without the slow ones, and report the coverage of the server and the Python client
-	$(SCRUBBED) $(BIN)/pytest --numprocesses 4 --dist worksteal $(SLOW_TESTS:%=--deselect='%') \
-		--cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+	@rm -rf build/coverage && mkdir -p build/coverage
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(SCRUBBED) \
+		$(BIN)/pytest --numprocesses 4 --dist worksteal $(SLOW_TESTS:%=--deselect='%') \
+		--cov --cov-report=term:skip-covered --cov-report=html:build/coverage/html
 
 # The tools of a release, apart from those of development.
 .venv-release/installed: requirements/release.txt

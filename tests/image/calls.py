@@ -89,7 +89,7 @@ async def it_is_safe(stage: Stage) -> Verdict:
     (folder / "tls.pem").chmod(0o644)
     token, digest = new_token()
     file = folder / "embedwire.toml"
-    file.write_text(f'tls_certificate = "{place}/tls.pem"\ntls_key = "{place}/tls.pem"\n')
+    file.write_text(f'[tls]\ncertificate = "{place}/tls.pem"\nkey = "{place}/tls.pem"\n')
     tls = TLS(root_certificates=authority.cert_pem.bytes(), server_name="localhost")
     verdict = Verdict()
     async with stage.container({folder: f"{place}:ro"}, config=f"{place}/embedwire.toml", insecure=False) as container:
