@@ -47,6 +47,7 @@ class Reason(enum.StrEnum):
     PERMISSION_DENIED = "PERMISSION_DENIED"
     CALLER_UPSTREAM_CREDENTIALS = "CALLER_UPSTREAM_CREDENTIALS"
     CALLER_STALLED = "CALLER_STALLED"
+    UPSTREAM_TASK_NOT_FOUND = "UPSTREAM_TASK_NOT_FOUND"
     OVERLOADED = "OVERLOADED"
     RATE_LIMITED = "RATE_LIMITED"
     DRAINING = "DRAINING"
@@ -90,6 +91,7 @@ class UpstreamErrorInfo:
     message: str = dataclasses.field(default="", repr=False)  # may quote the caller's text
     docs_url: str = ""
     rate_limit_headers: tuple[tuple[str, str], ...] = ()
+    trace_id: str = ""
 
 
 class GatewayError(Exception):
@@ -105,9 +107,11 @@ class GatewayError(Exception):
     Attributes:
         attempts: number of upstream requests made before.
         cause: why the upstream could not be reached, or which resource is missing.
+        task_id: identifier of the upstream's task of the input; empty without one.
     """
 
     reason: Reason
+    task_id: str = ""
     attempts: int = 0
     cause: Cause | None = None
 

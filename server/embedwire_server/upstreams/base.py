@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 
@@ -27,6 +27,8 @@ class EmbedCall:
         index: position of the input in its request.
         max_retries: limit of the caller; None leaves it to the server's policy.
         credential: the caller's own credential for the upstream; None uses the server's.
+        has_uncertainty: whether the uncertainty of vectors is requested.
+        report: takes a new stage of the input; None: nobody waits for it.
         caller: the client, for fair queues.
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
@@ -41,6 +43,10 @@ class EmbedCall:
         waiting: waiting for the upstream.
         decode: decoding responses.
         parked: waiting for the caller to take decoded segments (backpressure).
+        endpoint: path of the endpoint that the last request was sent to, for metrics.
+        asset_id: identifier of the asset that this server created for the input; empty without one.
+        task_id: identifier of the upstream's task; empty without one.
+        uses_task: whether a task processes the input.
     """
 
     input: Input
@@ -50,6 +56,8 @@ class EmbedCall:
     max_retries: int | None = None
     credential: str | None = dataclasses.field(default=None, repr=False)
     caller: Caller = ("", "")
+    has_uncertainty: bool = False
+    report: "Report | None" = dataclasses.field(default=None, repr=False)
     sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
@@ -63,6 +71,10 @@ class EmbedCall:
     waiting: float = 0.0
     decode: float = 0.0
     parked: float = 0.0
+    endpoint: str = ""
+    asset_id: str = ""
+    task_id: str = ""
+    uses_task: bool = False
 
     @property
     def modality(self) -> Modality:
@@ -94,6 +106,8 @@ class _Timed:
 
 # Takes segments that were decoded together, at least one; returns once the caller has taken them (backpressure).
 Emit = Callable[[list[Segment]], Awaitable[None]]
+# Takes a new stage of an input; returns once the caller has taken it.
+Report = Callable[[Stage], Awaitable[None]]
 
 
 class Upstream(Protocol):
