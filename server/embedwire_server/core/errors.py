@@ -6,6 +6,7 @@
     ├── InvalidUploadFraming      chunks that do not follow the framing
     ├── UploadMismatch            a file of another size or hash than declared
     ├── ContentTooLarge           a file above a limit
+    ├── UnsuitableFile            a file that is too long or too large for its model or processing mode
     ├── ReplyTooLarge             a response that does not fit into one message
     ├── Unauthenticated           no token, or an unknown one
     ├── PermissionDenied          the caller is authenticated, and not allowed to do this
@@ -175,6 +176,12 @@ class UploadMismatch(_FieldError):
 
 class ContentTooLarge(_FieldError):
     """File larger than allowed."""
+
+    reason = Reason.CONTENT_TOO_LARGE
+
+
+class UnsuitableFile(GatewayError):
+    """File whose duration or size the model does not accept in the requested way; `locate` adds its path."""
 
     reason = Reason.CONTENT_TOO_LARGE
 

@@ -66,6 +66,7 @@ class AudioRules:
         max_bytes: the largest file; None: the upstream states no limit.
         media_types: the supported formats.
         max_sync_seconds: the longest file of a synchronous request; None: not known.
+        max_sync_bytes: the largest file of a synchronous request, if that is less; None: `max_bytes`.
         max_task_seconds: the longest file of a task; None: not known.
         has_tasks: whether the upstream can process audio as a task.
         segments_need_task: whether a synchronous request returns one vector of the whole file, without segments.
@@ -80,6 +81,7 @@ class AudioRules:
     max_bytes: int | None = None
     media_types: tuple[str, ...] = ("audio/flac", "audio/mpeg", "audio/wav")
     max_sync_seconds: float | None = None
+    max_sync_bytes: int | None = None
     max_task_seconds: float | None = None
     has_tasks: bool = False
     segments_need_task: bool = False
@@ -108,6 +110,7 @@ class Model:
         supports_uncertainty: whether the upstream returns the uncertainty of a vector.
         is_composite: whether every synchronous request of the v2 API is a composition of named parts (multi_input).
         upstreams: names of the upstreams that have the model; empty: not known.
+        because: why the row supports less than the model, for error messages; empty or in parentheses.
     """
 
     name: str
@@ -122,6 +125,25 @@ class Model:
     supports_uncertainty: bool = False
     is_composite: bool = False
     upstreams: tuple[str, ...] = ()
+    because: str = ""
+
+    @property
+    def has_v2(self) -> bool:
+        """Whether the model can be used with the v2 API."""
+        return ApiVersion.V2 in self.api_versions
+
+    def on(self, version: ApiVersion) -> "Model":
+        """Return the row as this version of the API supports it; unchanged if that does not have the model."""
+        if version not in self.api_versions or len(self.api_versions) == 1:
+            return self
+        if version is ApiVersion.V2:
+            return dataclasses.replace(self, api_versions=(version,))
+        audio = self.audio and AudioRules(
+            self.audio.max_bytes, self.audio.media_types, max_sync_seconds=self.audio.max_sync_seconds
+        )
+        return dataclasses.replace(
+            self, audio=audio, api_versions=(version,), because=f" (upstream.api_version is {version})"
+        )
 
     def with_dimensions(self, dimensions: int) -> "Model":
         """Return the row with this number of values."""
@@ -167,6 +189,7 @@ MARENGO_35 = Model(
     image=ImageRules(max_bytes=32 * MIB, min_side_px=128),
     audio=AudioRules(
         max_sync_seconds=30,
+        max_sync_bytes=32 * MIB,
         has_tasks=True,
         segments_need_task=True,
         options=("audio",),
@@ -198,8 +221,10 @@ class ModelTable:
     def __init__(self, models: Iterable[Model] = BUILT_IN) -> None:
         self._models = {model.name: model for model in models}
         for name, model in self._models.items():
-            if not name or model.dimensions < 1 or not model.endpoint.startswith("/"):
-                raise ValueError(f"model {name!r} must have a name, dimensions and an endpoint that begins with /")
+            if not name or model.dimensions < 1 or not model.endpoint.startswith("/") or not model.api_versions:
+                raise ValueError(
+                    f"model {name!r} must have a name, dimensions, API versions and an endpoint that begins with /"
+                )
         self._by_spelling: dict[str, Model] = {}
         for model in self._models.values():
             for spelling in (model.name, *model.aliases):

@@ -4,7 +4,6 @@ All violations of a request are reported together, each with the path of its fie
 """
 
 import asyncio
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import (
+    AssetSource,
     AudioInput,
     Caller,
     EmbedRequest,
@@ -22,6 +22,7 @@ from embedwire_server.core.inputs import (
     Input,
     Limits,
     Source,
+    TaskSource,
     TextInput,
     UrlSource,
 )
@@ -29,6 +30,7 @@ from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
 from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
+from embedwire_server.rpc.audio_selection import audio_input
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
 
 KEY_BYTES = 256
@@ -45,6 +47,7 @@ _ENCODINGS = frozenset(pb.VectorEncoding.values())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
 _UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
+_UPSTREAM_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
@@ -133,6 +136,7 @@ class _Reading:
         self._declare = announce
         self._violations: list[Violation] = []
         self._content_bytes = 0
+        self._has_uncertainty = False
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
         """Return the caller's upstream API key if it sent a valid one and may send one."""
@@ -164,12 +168,34 @@ class _Reading:
             self._fault("max_retries", "must not be negative; leave it unset for the server's policy")
         if isinstance(message, pb.CreateEmbeddingRequest):
             self._segments_per_message(message.max_segments_per_message)
+        self._check_vectors(message, model)
         inputs = [self._input(item, index, model) for index, item in enumerate(items)]
         checked = tuple(item for item in inputs if item is not None)
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
         retries = message.max_retries if message.HasField("max_retries") else None
-        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
+        return EmbedRequest(
+            model.with_dimensions(message.dimensions) if message.HasField("dimensions") else model,
+            checked,
+            retries,
+            upstream_key,
+            caller,
+            self._content_bytes,
+            path=self._prefix,
+            has_uncertainty=self._has_uncertainty,
+        )
+
+    def _check_vectors(self, message: Request, model: Model | None) -> None:
+        """Check which vectors the caller asks for."""
+        self._has_uncertainty = message.include_uncertainty
+        if model is None:
+            return
+        supported = model.supported_dimensions or (model.dimensions,)
+        if message.HasField("dimensions") and message.dimensions not in supported:
+            can = ", ".join(map(str, supported))
+            self._fault("dimensions", f"model {model.name} supports {can}, got {message.dimensions}")
+        if message.include_uncertainty and not model.supports_uncertainty:
+            self._fault("include_uncertainty", f"model {model.name} does not report the uncertainty; leave it unset")
 
     def _segments_per_message(self, number: int) -> None:
         if not 0 <= number <= MAX_SEGMENTS_PER_MESSAGE:
@@ -221,20 +247,25 @@ class _Reading:
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
         most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes
         limit = min(most, self._limits.image_bytes)
-        source = self._source(item.image.source, index, f"{path}.source", limit)
+        source = self._source(item.image.source, index, f"{path}.source", limit, model)
+        if isinstance(source, TaskSource):
+            self._fault(f"{path}.source.task", "only audio is processed in tasks; use url, file, upload or asset")
         return None if source is None else ImageInput(item.key, source)
 
     def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
         most = model.audio.max_bytes if model is not None and model.audio is not None else None
         limit = min(most or self._limits.upload_bytes, self._limits.upload_bytes)
-        source = self._source(item.audio.source, index, f"{path}.source", limit)
-        offset = item.audio.start_offset_sec if item.audio.HasField("start_offset_sec") else None
-        if offset is not None and not (math.isfinite(offset) and offset >= 0):
-            self._fault(f"{path}.start_offset_sec", "must be a finite number of seconds, 0 or more")
-        return None if source is None else AudioInput(item.key, source, offset)
+        source = self._source(item.audio.source, index, f"{path}.source", limit, model)
+        if source is None:
+            return None
+        return audio_input(item, source, path, model, self._fault, uncertainty=self._has_uncertainty)
 
-    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int) -> Source | None:
+    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int, model: Model | None) -> Source | None:
         kind = source.WhichOneof("source")
+        if kind == "asset":
+            return AssetSource(self._upstream_id(source.asset.id, f"{path}.asset", model))
+        if kind == "task":
+            return TaskSource(self._upstream_id(source.task.id, f"{path}.task", model))
         if kind == "url":
             self._check_url(source.url, f"{path}.url")
             return UrlSource(source.url)
@@ -252,8 +283,16 @@ class _Reading:
         if kind == "upload":
             self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload accepts uploads; use url or file here")
         else:
-            self._fault(path, "must have exactly one of url, file, upload")
+            self._fault(path, "must have exactly one of url, file, upload, asset, task")
         return None
+
+    def _upstream_id(self, value: str, path: str, model: Model | None) -> str:
+        """Check the identifier of an asset or a task, and that the model can be used with it."""
+        if not _UPSTREAM_ID.fullmatch(value):
+            self._fault(f"{path}.id", "must have 1 to 128 letters, digits, '-' and '_'")
+        if model is not None and not model.has_v2:
+            self._fault(path, f"model {model.name} does not support it{model.because}; use url, file or upload")
+        return value
 
     def _declaration(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
         size = upload.size_bytes if upload.HasField("size_bytes") else None

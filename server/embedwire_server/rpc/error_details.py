@@ -62,6 +62,7 @@ def failure_message(error: GatewayError) -> pb.Failure:
             pb.QuotaViolation(subject=quota.subject, description=quota.description) for quota in error.quotas
         ],
         cause=error.cause or "",
+        upstream_task_id=error.task_id,
     )
     _write_violations(message, error.violations, MAX_VIOLATIONS)
     if error.retry_delay is not None:
