@@ -8,11 +8,13 @@ a frozen instance takes three times as long.
 
 import dataclasses
 import enum
+import re
 from collections.abc import AsyncGenerator
 from typing import ClassVar, Literal, Protocol
 
 from embedwire_server.core.models import Modality, Model, Truncate
 
+UPSTREAM_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # of an asset or a task
 Caller = tuple[str, str]  # a host, and one of its connections
 
 

@@ -122,6 +122,16 @@ class Metrics:
             registry=registry,
         )
 
+        self.assets_deleted = CounterFamily(
+            "embedwire_assets_deleted", "Assets deleted at the upstream.", (), registry=registry
+        ).labels()
+        self.asset_deletions_failed = CounterFamily(
+            "embedwire_asset_deletions_failed",
+            "Deletions of an asset that failed; the cleanup job repeats them after assets.max_age.",
+            (),
+            registry=registry,
+        ).labels()
+
     def _callers(self, registry: CollectorRegistry) -> None:
         self.caller_calls = CounterFamily(
             "embedwire_client_requests",

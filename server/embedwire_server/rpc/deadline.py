@@ -63,7 +63,7 @@ class CallScope:
 
     def _extend(self, seconds: float) -> None:
         deadline = self._began + min(seconds, LONGEST_SECONDS)
-        if self._is_default and self._failure is None and deadline > self.deadline:
+        if self._is_default and self._failure is None:
             self.deadline = deadline
             self._schedule_check(self._loop.time())
 

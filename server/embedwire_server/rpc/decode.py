@@ -7,12 +7,14 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import (
+    UPSTREAM_ID,
     AssetSource,
     AudioInput,
     Caller,
@@ -47,10 +49,23 @@ _ENCODINGS = frozenset(pb.VectorEncoding.values())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
 _UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
-_UPSTREAM_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
+
+
+class _SizeLimit(NamedTuple):
+    """Limit on the size of a file in bytes, and what to do with a larger one."""
+
+    size: int
+    remedy: str
+
+    @classmethod
+    def of(cls, of_model: int | None, of_server: int, setting: str) -> "_SizeLimit":
+        """Return the lower of the limits of a model and of a setting of the server."""
+        if of_model is not None and of_model <= of_server:
+            return cls(of_model, "the model does not accept a larger one")
+        return cls(of_server, f"use url or asset for a larger one, or let the operator raise {setting}")
 
 
 class RequestReader:
@@ -246,7 +261,7 @@ class _Reading:
 
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
         most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes
-        limit = min(most, self._limits.image_bytes)
+        limit = _SizeLimit.of(most, self._limits.image_bytes, "request_limits.image_bytes")
         source = self._source(item.image.source, index, f"{path}.source", limit, model)
         if isinstance(source, TaskSource):
             self._fault(f"{path}.source.task", "only audio is processed in tasks; use url, file, upload or asset")
@@ -254,13 +269,15 @@ class _Reading:
 
     def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
         most = model.audio.max_bytes if model is not None and model.audio is not None else None
-        limit = min(most or self._limits.upload_bytes, self._limits.upload_bytes)
+        limit = _SizeLimit.of(most, self._limits.upload_bytes, "request_limits.upload_bytes")
         source = self._source(item.audio.source, index, f"{path}.source", limit, model)
         if source is None:
             return None
         return audio_input(item, source, path, model, self._fault, uncertainty=self._has_uncertainty)
 
-    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int, model: Model | None) -> Source | None:
+    def _source(
+        self, source: pb.MediaSource, index: int, path: str, limit: _SizeLimit, model: Model | None
+    ) -> Source | None:
         kind = source.WhichOneof("source")
         if kind == "asset":
             return AssetSource(self._upstream_id(source.asset.id, f"{path}.asset", model))
@@ -274,8 +291,9 @@ class _Reading:
             self._content_bytes += len(file.data)
             if not file.data:
                 self._fault(f"{path}.file.data", "must not be empty")
-            if len(file.data) > limit:
-                self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
+            if len(file.data) > limit.size:
+                text = f"at most {limit.size} bytes are allowed, got {len(file.data)}; {limit.remedy}"
+                self._fault(f"{path}.file.data", text)
             return self._file(InMemoryContent(file.data), file, f"{path}.file")
         if kind == "upload" and self._declare is not None:
             declaration = self._declaration(source.upload, f"{path}.upload", limit)
@@ -288,22 +306,22 @@ class _Reading:
 
     def _upstream_id(self, value: str, path: str, model: Model | None) -> str:
         """Check the identifier of an asset or a task, and that the model can be used with it."""
-        if not _UPSTREAM_ID.fullmatch(value):
+        if not UPSTREAM_ID.fullmatch(value):
             self._fault(f"{path}.id", "must have 1 to 128 letters, digits, '-' and '_'")
         if model is not None and not model.has_v2:
             self._fault(path, f"model {model.name} does not support it{model.because}; use url, file or upload")
         return value
 
-    def _declaration(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
+    def _declaration(self, upload: pb.UploadSource, path: str, limit: _SizeLimit) -> UploadDeclaration:
         size = upload.size_bytes if upload.HasField("size_bytes") else None
         sha256 = upload.sha256 if upload.HasField("sha256") else None
-        if size is not None and not 0 < size <= limit:
-            self._fault(f"{path}.size_bytes", f"must be 1 to {limit}, got {size}")
+        if size is not None and not 0 < size <= limit.size:
+            self._fault(f"{path}.size_bytes", f"must be 1 to {limit.size}, got {size}; {limit.remedy}")
         if sha256 is not None and len(sha256) != SHA256_BYTES:
             self._fault(
                 f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
             )
-        return UploadDeclaration(self._prefix + path, limit, size, sha256)
+        return UploadDeclaration(self._prefix + path, limit.size, limit.remedy, size, sha256)
 
     def _file(
         self, content: InMemoryContent | SpooledUpload, file: pb.FileSource | pb.UploadSource, path: str

@@ -17,6 +17,25 @@ _sequence = itertools.count()
 
 
 @dataclasses.dataclass(slots=True, eq=False)
+class Job:
+    """What the upstream keeps for one input: an asset, a task, or both.
+
+    Attributes:
+        asset_id: identifier of the asset that this server created; empty without one.
+        uses_task: whether a task processes the input.
+        is_task_requested: whether a request for a task was sent, and the upstream has not rejected it.
+        task_id: identifier of the task; empty until it is known.
+        is_task_ended: whether the task is known to be ready or failed.
+    """
+
+    asset_id: str = ""
+    uses_task: bool = False
+    is_task_requested: bool = False
+    task_id: str = ""
+    is_task_ended: bool = False
+
+
+@dataclasses.dataclass(slots=True, eq=False)
 class EmbedCall:
     """State and statistics of one input; each policy and the upstream add to it.
 
@@ -44,9 +63,7 @@ class EmbedCall:
         decode: decoding responses.
         parked: waiting for the caller to take decoded segments (backpressure).
         endpoint: path of the endpoint that the last request was sent to, for metrics.
-        asset_id: identifier of the asset that this server created for the input; empty without one.
-        task_id: identifier of the upstream's task; empty without one.
-        uses_task: whether a task processes the input.
+        job: what the upstream keeps for the input; None for most inputs.
     """
 
     input: Input
@@ -72,9 +89,41 @@ class EmbedCall:
     decode: float = 0.0
     parked: float = 0.0
     endpoint: str = ""
-    asset_id: str = ""
-    task_id: str = ""
-    uses_task: bool = False
+    job: "Job | None" = None
+
+    @property
+    def asset_id(self) -> str:
+        """Identifier of the asset that this server created for the input; empty without one."""
+        return self.job.asset_id if self.job is not None else ""
+
+    @property
+    def task_id(self) -> str:
+        """Identifier of the upstream's task; empty without one."""
+        return self.job.task_id if self.job is not None else ""
+
+    @property
+    def uses_task(self) -> bool:
+        """Whether a task processes the input."""
+        return self.job is not None and self.job.uses_task
+
+    def side_call(self) -> "EmbedCall":
+        """Return a call for the same input with statistics of its own, for a request that is not an attempt."""
+        return EmbedCall(
+            self.input,
+            self.model,
+            self.deadline,
+            self.index,
+            credential=self.credential,
+            caller=self.caller,
+            has_uncertainty=self.has_uncertainty,
+            job=self.job,
+        )
+
+    def add_times(self, side: "EmbedCall") -> None:
+        """Add the times of a side call."""
+        self.waiting += side.waiting
+        self.decode += side.decode
+        self.upstream = self.upstream or side.upstream
 
     @property
     def modality(self) -> Modality:
