@@ -10,7 +10,7 @@ from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.exchange import Request
 from embedwire_server.upstreams.http.json_scanner import ReplyDecoder
 from embedwire_server.upstreams.http.multipart import MultipartBody
-from embedwire_server.upstreams.twelvelabs import errors, v1_form, v1_reply
+from embedwire_server.upstreams.twelvelabs import errors, segments, v1_form, v1_reply
 
 
 class V1Dialect:
@@ -80,11 +80,11 @@ class V1ReplyParser:
     def feed(self, data: bytes) -> list[Segment]:
         """Parse more bytes and return the segments that they complete."""
         decoder = self._scanner()
-        segments: list[Segment] = []
+        found: list[Segment] = []
         if elements := decoder.feed(data):
-            segments, self.fault = v1_reply.segments(elements, self._dimensions, self._modality)
+            found, self.fault = segments.parse(elements, self._dimensions, v1_reply.LAYOUTS[self._modality])
         self.fault = self.fault or decoder.fault
-        return segments
+        return found
 
     def finish(self) -> ReplySummary:
         """Finish the response; see `ReplyParser`."""
@@ -106,5 +106,5 @@ class V1ReplyParser:
 
     def _scanner(self) -> ReplyDecoder:
         if self._decoder is None:
-            self._decoder = ReplyDecoder(v1_reply.embedding_name(self._modality))
+            self._decoder = ReplyDecoder(v1_reply.embedding_name(self._modality), "segments")
         return self._decoder
