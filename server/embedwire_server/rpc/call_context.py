@@ -69,7 +69,8 @@ class Call(CallScope):
         self.token: Token | None = None
         self.count_received: Callable[[], object] = _ignore
         self.count_sent: Callable[[], object] = _ignore
-        self.model, self.reason, self.cause, self.task_id = OTHER_MODEL, "OK", "", ""
+        self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
+        self.task_id, self.trace_id = "", ""
 
     def authenticated(self, token: Token | None) -> None:
         """Set the caller from its token; None if the server has no tokens."""

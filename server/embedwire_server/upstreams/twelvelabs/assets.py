@@ -19,7 +19,9 @@ from embedwire_server.upstreams.http.exchange import Request
 from embedwire_server.upstreams.http.multipart import Field, File, MultipartBody
 from embedwire_server.upstreams.http.response_body import unusable
 from embedwire_server.upstreams.http.sanitize import sanitize_text
-from embedwire_server.upstreams.twelvelabs.chunked_upload import ChunkedUpload, identifier, json_object
+from embedwire_server.upstreams.twelvelabs.chunked_upload import ChunkedUpload
+from embedwire_server.upstreams.twelvelabs.errors import Subject
+from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_object
 from embedwire_server.upstreams.twelvelabs.polling import Poll
 from embedwire_server.upstreams.twelvelabs.route import Upload
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
@@ -100,7 +102,7 @@ class AssetStore:
         """
         request = self._dialect.request(call, b"DELETE", f"{PATH}/{asset_id}", f"{PATH}/{{id}}")
         try:
-            body = await self._client.send(call, request, self._dialect.asset_error, DELETED)
+            body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET), DELETED)
         except UpstreamFailure as failure:
             if failure.upstream is None or failure.upstream.http_status not in {404, 410}:
                 raise
@@ -139,8 +141,8 @@ class AssetStore:
                 File("file", name, source.media_type, size, source.content),
             ]
         )
-        request = self._dialect.request(call, b"POST", PATH, PATH, body, body.content_type)
-        found = await read_json(await self._client.send(call, request, self._dialect.creation_error))
+        request = self._dialect.request(call, b"POST", PATH, PATH, body)
+        found = await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION)))
         return _asset(found).id
 
     async def _wait(self, call: EmbedCall, side: EmbedCall, asset_id: str) -> None:
@@ -160,7 +162,9 @@ class AssetStore:
             await poll.pause()
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
-        return json_object(await read_json(await self._client.send(call, request, self._dialect.asset_error)))
+        return json_object(
+            await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET)))
+        )
 
 
 async def _report(call: EmbedCall, stage: Stage) -> None:

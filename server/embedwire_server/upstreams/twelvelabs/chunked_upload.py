@@ -6,12 +6,14 @@ from typing import Any
 
 import httpx
 
-from embedwire_server.core.inputs import UPSTREAM_ID, Content
+from embedwire_server.core.inputs import Content
 from embedwire_server.media.in_memory import READ_BYTES
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http.client import ANSWERED, HttpClient, read_json
 from embedwire_server.upstreams.http.exchange import Request
 from embedwire_server.upstreams.http.response_body import unusable
+from embedwire_server.upstreams.twelvelabs.errors import Subject
+from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_object
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
 URLS_AT_ONCE = 50  # the most that the upstream returns
@@ -67,7 +69,7 @@ class ChunkedUpload:
             raise unusable("the URL of a chunk is neither https nor on the upstream's own host")
         headers = [(b"Host", url.netloc), *session.headers, (b"content-length", str(size).encode())]
         request = Request(url, headers, _part(content, start, size), b"PUT", f"{_ENDPOINT}/chunk")
-        body = await self._client.send(call, request, self._dialect.creation_error, ANSWERED | {204})
+        body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION), ANSWERED | {204})
         await body.close()
         etag = body.headers.get(b"etag", b"").decode("latin-1").strip('"')
         if not etag:
@@ -75,7 +77,9 @@ class ChunkedUpload:
         return {"chunk_index": number + 1, "proof": etag, "proof_type": "etag", "chunk_size": size}
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
-        return json_object(await read_json(await self._client.send(call, request, self._dialect.creation_error)))
+        return json_object(
+            await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION)))
+        )
 
 
 class _Session:
@@ -111,25 +115,3 @@ async def _part(content: Content, start: int, size: int) -> AsyncGenerator[bytes
     """Yield a part of a file in pieces."""
     for offset in range(start, start + size, READ_BYTES):
         yield await asyncio.to_thread(content.read_at, offset, min(READ_BYTES, start + size - offset))
-
-
-def identifier(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Return an identifier of the upstream.
-
-    Raises:
-        UpstreamFailure: it is none.
-    """
-    if not isinstance(value, str) or not UPSTREAM_ID.fullmatch(value):
-        raise unusable("it has no valid identifier")
-    return value
-
-
-def json_object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
-    """Return a JSON object.
-
-    Raises:
-        UpstreamFailure: it is none.
-    """
-    if not isinstance(value, dict):
-        raise unusable("it is not a JSON object")
-    return value

@@ -15,11 +15,12 @@ from embedwire_server.upstreams.base import EmbedCall, Emit, Job
 from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.client import HttpClient, read_json
 from embedwire_server.upstreams.http.response_body import PIECE_BYTES, unusable
+from embedwire_server.upstreams.twelvelabs.errors import Subject
+from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_object
 from embedwire_server.upstreams.twelvelabs.polling import Poll
-from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
-from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply
+from embedwire_server.upstreams.twelvelabs.v2 import TASKS_ENDPOINT, V2Dialect
+from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply, TaskStatus
 
-PATH = "/embed-v2/tasks"
 SEGMENTS_AT_ONCE = 64  # passed on together, so that other calls run in between
 
 
@@ -75,13 +76,14 @@ class TaskUpstream:
         request = self._dialect.encode_task(call, size)
         job.is_task_requested = True
         try:
-            body = await self._client.send(call, request, self._dialect.creation_error)
+            body = await self._client.send(call, request, self._dialect.error_of(Subject.TASK_CREATION))
         except GatewayError as failure:
             is_known = failure.upstream is not None and failure.upstream.http_status < httpx.codes.INTERNAL_SERVER_ERROR
             is_unsent = isinstance(failure, UpstreamFailure) and failure.retry_safety is not RetrySafety.UNSAFE
             job.is_task_requested = not (is_known or is_unsent)
             raise
-        job.task_id = self._dialect.task_id(await read_json(body))
+        reply = json_object(await read_json(body))
+        job.task_id = identifier(reply.get("_id") or reply.get("id"))
 
     async def _result(self, call: EmbedCall, job: Job) -> TaskReply:
         """Poll the task until it has ended."""
@@ -90,16 +92,16 @@ class TaskUpstream:
             reply = await poll.attempt(lambda: self._get(call, job))
             if reply is not None and reply.has_ended:
                 job.is_task_ended = True
-                if reply.status == "failed":
-                    raise self._dialect.task_failure(call, reply.error_message)
+                if reply.status is TaskStatus.FAILED:
+                    raise self._dialect.task_failure(call, reply)
                 return reply
             await poll.pause()
 
     async def _get(self, call: EmbedCall, job: Job) -> TaskReply:
         """Get the task; with its result once it is ready, which the upstream does not send separately."""
-        path = f"{PATH}/{job.task_id}"
-        request = self._dialect.request(call, b"GET", path, f"{PATH}/{{id}}")
-        body = await self._client.send(call, request, self._dialect.task_error)
+        path = f"{TASKS_ENDPOINT}/{job.task_id}"
+        request = self._dialect.request(call, b"GET", path, f"{TASKS_ENDPOINT}/{{id}}")
+        body = await self._client.send(call, request, self._dialect.error_of(Subject.TASK))
         parser = self._dialect.task_parser(call)
         try:
             while chunk := await body.chunk():
