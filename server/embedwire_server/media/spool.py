@@ -38,16 +38,16 @@ class UploadDeclaration:
     Attributes:
         field: the path of the upload source in the request, for errors.
         limit: the most bytes that are allowed.
-        remedy: what to do with a larger file, for errors.
         size: the declared bytes, if any.
         sha256: the declared hash, 32 bytes, if any.
+        remedy: what to do with a larger file, for errors.
     """
 
     field: str
     limit: int
-    remedy: str
     size: int | None = None
     sha256: bytes | None = dataclasses.field(default=None, repr=False)
+    remedy: str = "use a smaller file"
 
 
 class SpooledUpload:

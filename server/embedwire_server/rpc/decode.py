@@ -321,7 +321,7 @@ class _Reading:
             self._fault(
                 f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
             )
-        return UploadDeclaration(self._prefix + path, limit.size, limit.remedy, size, sha256)
+        return UploadDeclaration(self._prefix + path, limit.size, size, sha256, limit.remedy)
 
     def _file(
         self, content: InMemoryContent | SpooledUpload, file: pb.FileSource | pb.UploadSource, path: str

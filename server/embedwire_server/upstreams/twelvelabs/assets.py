@@ -63,7 +63,7 @@ class AssetStore:
         self.in_use: set[str] = set()
         self._chunks = ChunkedUpload(client, dialect)
 
-    async def provide(self, call: EmbedCall, job: Job, upload: Upload, size: int) -> None:
+    async def provide(self, call: EmbedCall, source: FileSource, job: Job, upload: Upload, size: int) -> None:
         """Make the file of an input available as an asset: create it, unless an earlier attempt has, and wait for it.
 
         Raises:
@@ -73,7 +73,6 @@ class AssetStore:
         try:
             if not job.asset_id:
                 await _report(call, Stage.UPLOADING)
-                source = call.input.source  # type: ignore[union-attr] # a text has no file
                 name = self.prefix + os.urandom(12).hex() + _extension(source.file_name)
                 if upload is Upload.DIRECT:
                     job.asset_id = await self._create(side, source, name, size)
@@ -162,9 +161,8 @@ class AssetStore:
             await poll.pause()
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
-        return json_object(
-            await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET)))
-        )
+        body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET))
+        return json_object(await read_json(body))
 
 
 async def _report(call: EmbedCall, stage: Stage) -> None:

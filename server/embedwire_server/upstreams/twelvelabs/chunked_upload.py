@@ -77,9 +77,8 @@ class ChunkedUpload:
         return {"chunk_index": number + 1, "proof": etag, "proof_type": "etag", "chunk_size": size}
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
-        return json_object(
-            await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION)))
-        )
+        body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION))
+        return json_object(await read_json(body))
 
 
 class _Session:

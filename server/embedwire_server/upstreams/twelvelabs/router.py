@@ -1,6 +1,6 @@
 """The innermost `Upstream`: sends each input by the route that suits it."""
 
-from embedwire_server.core.inputs import AudioInput, TaskSource, content_of
+from embedwire_server.core.inputs import AudioInput, FileSource, TaskSource, content_of
 from embedwire_server.core.models import ApiVersion
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.media.duration import duration_of
@@ -8,7 +8,7 @@ from embedwire_server.upstreams.base import EmbedCall, Emit, Job
 from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 from embedwire_server.upstreams.twelvelabs.assets import AssetStore
-from embedwire_server.upstreams.twelvelabs.route import Upload, route
+from embedwire_server.upstreams.twelvelabs.route import Route, Upload, route
 from embedwire_server.upstreams.twelvelabs.tasks import TaskUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
@@ -46,13 +46,18 @@ class Router:
         chosen = route(item, call.model, size, seconds)
         if chosen.version is ApiVersion.V1:
             return await self._v1.embed(call, emit)
-        if not chosen.is_task and chosen.upload is Upload.NONE:
-            return await self._v2.embed(call, emit)
-        job = call.job = call.job or Job(uses_task=chosen.is_task)
-        if isinstance(item, AudioInput) and isinstance(item.source, TaskSource):
-            job.task_id = item.source.id
-        if chosen.upload is not Upload.NONE:
-            await self._assets.provide(call, job, chosen.upload, size)
+        if chosen.is_task or chosen.upload is not Upload.NONE:
+            call.job = call.job or Job(uses_task=chosen.is_task)
+            return await self._with_job(call, call.job, chosen, size, emit)
+        return await self._v2.embed(call, emit)
+
+    async def _with_job(self, call: EmbedCall, job: Job, chosen: Route, size: int, emit: Emit) -> ReplySummary:
+        """Embed an input of which the upstream keeps something."""
+        source = call.input.source if isinstance(call.input, AudioInput) else None
+        if isinstance(source, TaskSource):
+            job.task_id = source.id
+        if isinstance(source, FileSource) and chosen.upload is not Upload.NONE:
+            await self._assets.provide(call, source, job, chosen.upload, size)
         if chosen.is_task:
             return await self._tasks.embed(call, job, emit)
         return await self._v2.embed(call, emit)
