@@ -23,7 +23,7 @@ from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.dialer import Dialer
 from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.sandbox import sandbox
-from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetCleanup, AssetReleasePolicy
+from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetCleanup
 from embedwire_server.upstreams.twelvelabs.assets import AssetStore
 from embedwire_server.upstreams.twelvelabs.router import Router
 from embedwire_server.upstreams.twelvelabs.tasks import TaskUpstream
@@ -42,7 +42,7 @@ class TwelveLabs(NamedTuple):
 
 
 def with_policies(
-    twelvelabs: TwelveLabs,
+    upstream: Upstream,
     metrics: Metrics,
     concurrency: ConcurrencyLimiter,
     budget: RetryBudget,
@@ -51,12 +51,10 @@ def with_policies(
     """Wrap an upstream in the policies, the outermost first. An input that waits in an inner one keeps its slot."""
     policies: list[Callable[[Upstream], Upstream]] = [
         functools.partial(ConcurrencyLimitPolicy, limiter=concurrency, metrics=metrics),
-        functools.partial(AssetReleasePolicy, cleanup=twelvelabs.cleanup),
         functools.partial(RetryPolicy, budget=budget, metrics=metrics),
         functools.partial(RateLimitPolicy, rate_limiters=rate_limiters),  # for every attempt
         functools.partial(AttemptPolicy, metrics=metrics),
     ]
-    upstream: Upstream = twelvelabs.router
     for policy in reversed(policies):
         upstream = policy(upstream)
     return upstream

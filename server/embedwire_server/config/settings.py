@@ -251,7 +251,7 @@ class UploadsSettings(Group):
 class AssetsSettings(Group):
     """Assets: files that the upstream keeps while it embeds them."""
 
-    deployment: Annotated[str, Field(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z"), ValueName("NAME")] = Field(
+    deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"), ValueName("NAME")] = Field(
         default="default",
         description="name of this deployment, in the file names of its assets; all replicas have the same, and other "
         "deployments with the same upstream account have others",

@@ -21,7 +21,7 @@ from embedwire_server.observability.counters import CounterFamily, HistogramFami
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
 # Upper bound with the built-in models; each further model adds at most 200, each token 40.
-MAX_SERIES = 1500
+MAX_SERIES = 1800
 _MODALITY = ("modality",)
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)

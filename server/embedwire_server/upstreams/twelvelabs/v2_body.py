@@ -1,6 +1,6 @@
 """JSON bodies of requests to the v2 endpoints, for one input. Facts: upstream API notes.
 
-All that has a default upstream is sent explicitly: the defaults there include vectors that nobody asked for.
+All that has a default upstream is sent explicitly: the defaults there include vectors that the client has not requested.
 Members are in the order of the official SDK.
 """
 
