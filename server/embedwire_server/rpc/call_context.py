@@ -47,6 +47,7 @@ class Call(CallScope):
         count_sent: called for each message that is sent.
         reason: the reason of the failure, or OK.
         cause: the cause of the failure, from its closed list; empty if it has none.
+        trace_id: the upstream's identifier of the failed request; empty if it sent none.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a call at its start
