@@ -1,4 +1,4 @@
-"""Generated replies of v2: the same result in any split, at once, and as by Python's JSON parser."""
+"""Generated replies of v2: the same result in any split, without the scanner, and as by Python's JSON parser."""
 
 import json
 import random
@@ -142,7 +142,7 @@ def test_every_byte_replaced() -> None:
 
 @pytest.mark.parametrize("member", ['"data":[]', '"usage":null', '"metadata":null', '"usage":{"truncated":true}'])
 def test_a_repeated_member(member: str) -> None:
-    """A reply with a member twice is never read at once: parsers differ in which one counts."""
+    """A reply with a member twice is never read without the scanner: parsers differ in which one counts."""
     for data in (USUAL[:-1] + b"," + member.encode() + b"}", b"{" + member.encode() + b"," + USUAL[1:]):
         assert at_once(data, CALLS[0]) is None
     twice = USUAL.replace(b'{"text":3}', b'{"text":3,"text":4}')
