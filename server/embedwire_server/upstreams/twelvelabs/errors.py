@@ -116,7 +116,7 @@ _PUBLIC_HOST = re.compile(
 )
 
 
-def from_response(
+def from_response(  # noqa: PLR0913 - what is known of the request and of the response
     response: httpx.Response,
     body: bytes,
     key: str | None,
