@@ -50,6 +50,11 @@ class MediaError(Exception):
         self.message = message
 
 
+def over_duration(seconds: float, limit: float) -> str:
+    """Return the upstream's sentence for media that are too long."""
+    return f"Duration ({seconds:.1f} seconds) exceeds maximum limit of {limit:g} seconds ({limit // 60:g} minutes)"
+
+
 def error_body(code: str, message: str) -> bytes:
     """Return the flat error document of the v1 API."""
     return json.dumps({"code": code, "message": message, "docs_url": DOCS_URL}).encode()

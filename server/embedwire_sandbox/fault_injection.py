@@ -14,8 +14,8 @@ from aiohttp import web
 
 from embedwire_sandbox.errors import error_body
 from embedwire_sandbox.fault_script import Fault
-from embedwire_sandbox.result import Document, Result, Segments, segments_of
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.media.vectors import Vector
+from embedwire_sandbox.v1.result import Document, Result, Segments, segments_of
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # makes close send RST
 _CODES: Final = {401: "api_key_invalid", 404: "not_found", 429: "too_many_requests"}

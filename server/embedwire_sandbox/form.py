@@ -8,43 +8,23 @@ because of its headers.
 
 import re
 from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from aiohttp import web
 
 from embedwire_sandbox.errors import invalid, malformed_form, too_large, wrong_content_type
+from embedwire_sandbox.media.upload import Upload, spool
 from embedwire_sandbox.models import MODALITIES, Modality
 from embedwire_sandbox.multipart import BodySizeError, MalformedError, Multipart, boundary_of
 
 FILE_PARTS: Final = ("image_file", "audio_file")
 FIELD_PARTS: Final = ("model_name", "text", "text_truncate", "image_url", "audio_url", "audio_start_offset_sec")
 
-_SPOOL_BYTES: Final = 1 << 20  # larger files are on disk
 _MAX_PARTS: Final = 64
 _PARAMETER: Final = re.compile(r';\s*(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _DISPOSITION: Final = re.compile(r"^Content-Disposition:\s*form-data(.*)$", re.IGNORECASE | re.MULTILINE)
 _ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
-
-Spool = SpooledTemporaryFile[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """Spooled file with its metadata; closed by the code that created it.
-
-    Attributes:
-        file: The content, positioned at its start.
-        size: Length in bytes.
-        filename: File name from the sender, if any.
-        url: URL from which the content was fetched, if it was.
-    """
-
-    file: Spool
-    size: int
-    filename: str | None = None
-    url: str | None = None
 
 
 @dataclass(slots=True)
@@ -123,7 +103,7 @@ async def _read_part(head: str, reader: Multipart, form: Form, limits: FormLimit
     if len(form.names) > _MAX_PARTS:
         raise MalformedError
     if name in FILE_PARTS and name not in form.files:
-        file = Spool(_SPOOL_BYTES)
+        file = spool()
         form.files[name] = Upload(file, 0, filename)  # the form closes it from now on
         form.files[name] = Upload(file, await _spool(name, reader, file, limits.file), filename)
     elif name in FIELD_PARTS and name not in form.fields:
@@ -139,7 +119,7 @@ async def _field(name: str, reader: Multipart, limit: int) -> bytes:
     return bytes(value)
 
 
-async def _spool(name: str, reader: Multipart, file: Spool, limit: int) -> int:
+async def _spool(name: str, reader: Multipart, file: IO[bytes], limit: int) -> int:
     size = 0
     async for piece in reader.content():
         size += len(piece)

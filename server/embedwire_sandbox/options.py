@@ -40,6 +40,7 @@ class SandboxOptions:
         max_file_bytes: Largest uploaded or fetched file, in bytes. The models' own limits may be lower.
         max_body_bytes: Largest request body, in bytes.
         max_image_pixels: Largest image that is decoded, in pixels.
+        max_sync_audio_sec: Longest audio of a synchronous call with Marengo 2.7 and 3.0, in seconds.
         max_audio_samples: Limit of decoded samples of one audio file, all channels together. The default is four hours,
             the longest that the upstream accepts, in stereo at 48 kHz.
     """
@@ -63,4 +64,5 @@ class SandboxOptions:
     max_file_bytes: int = 256 << 20
     max_body_bytes: int = 512 << 20
     max_image_pixels: int = 50_000_000
+    max_sync_audio_sec: float = 600.0
     max_audio_samples: int = 4 * 3_600 * 2 * 48_000

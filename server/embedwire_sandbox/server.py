@@ -8,14 +8,14 @@ from typing import Final, Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from embedwire_sandbox.embedder import Embedder
-from embedwire_sandbox.endpoint import RECORDED_REQUEST, EmbedEndpoint, RecordedRequest
 from embedwire_sandbox.errors import RefusalError, not_found
 from embedwire_sandbox.fault_api import FaultControl
 from embedwire_sandbox.fault_script import FaultScript
-from embedwire_sandbox.fetch import Fetcher
+from embedwire_sandbox.media.fetch import Fetcher
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.quota import Quota
+from embedwire_sandbox.v1.embedder import Embedder
+from embedwire_sandbox.v1.endpoint import RECORDED_REQUEST, EmbedEndpoint, RecordedRequest
 
 BASE_PATH: Final = "/v1.3"
 

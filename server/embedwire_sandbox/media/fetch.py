@@ -9,7 +9,7 @@ import ipaddress
 import re
 import socket
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -17,10 +17,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from embedwire_sandbox.errors import invalid
-from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.media.upload import Upload, spool
 
 _OK: Final = 200
-_SPOOL_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 16
 _URL: Final = re.compile(r"(https?)://([^/?#\\]+)([^#]*)(?:#.*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -70,7 +69,7 @@ class Fetcher:
         Raises:
             RefusalError: There is no file of a permitted size at that URL, or the URL is not permitted.
         """
-        file = Spool(_SPOOL_BYTES)
+        file = spool()
         try:
             size = await self._download(self._permitted(url), file)
         except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
@@ -91,7 +90,7 @@ class Fetcher:
             raise FetchError("The sandbox fetches from loopback addresses only.")
         return parsed
 
-    async def _download(self, url: URL, file: Spool) -> int:
+    async def _download(self, url: URL, file: IO[bytes]) -> int:
         size = 0
         headers = {"Accept-Encoding": "identity"}  # no compression: signatures and sizes are those of the file
         async with self._session.get(url, allow_redirects=False, headers=headers) as response:

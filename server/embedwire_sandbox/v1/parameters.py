@@ -6,7 +6,8 @@ from math import isfinite
 from typing import Final, Literal
 
 from embedwire_sandbox.errors import invalid, missing, unknown
-from embedwire_sandbox.form import FIELD_PARTS, FILE_PARTS, Form, Upload
+from embedwire_sandbox.form import FIELD_PARTS, FILE_PARTS, Form
+from embedwire_sandbox.media.upload import Upload
 from embedwire_sandbox.models import Model, find_model
 from embedwire_sandbox.options import SandboxOptions
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from embedwire_sandbox.vectors import Array, block
+from embedwire_sandbox.media.vectors import Array, block
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from embedwire_sandbox.errors import MediaError
-from embedwire_sandbox.result import Document, Result, Segment, Segments
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.media.vectors import Vector
+from embedwire_sandbox.v1.result import Document, Result, Segment, Segments
 
 # Non-finite numbers as a broken service writes them; only scripted faults produce them.
 _NON_FINITE: Final = {"nan": "NaN", "inf": "1e400"}

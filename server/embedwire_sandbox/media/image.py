@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 from PIL import ExifTags, Image
 
-from embedwire_sandbox.depth import eight_bits
 from embedwire_sandbox.errors import MediaError
-from embedwire_sandbox.form import Upload
+from embedwire_sandbox.media.depth import eight_bits
+from embedwire_sandbox.media.upload import Upload
+from embedwire_sandbox.media.vectors import Array, Vector, block, project
 from embedwire_sandbox.models import Model
-from embedwire_sandbox.vectors import Array, Vector, block, project
 
 _FORMATS: Final = ("PNG", "JPEG")
 # Exceptions of Pillow's decoders on broken files, by experience.

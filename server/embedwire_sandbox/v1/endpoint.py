@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from embedwire_sandbox.embedder import Embedder
 from embedwire_sandbox.errors import wrong_key
 from embedwire_sandbox.fault_injection import InjectedFault
 from embedwire_sandbox.fault_script import FaultKind, FaultScript
 from embedwire_sandbox.form import Form, FormLimits, read_form
 from embedwire_sandbox.models import Modality
 from embedwire_sandbox.options import SandboxOptions
-from embedwire_sandbox.parameters import read_parameters
 from embedwire_sandbox.quota import Quota
-from embedwire_sandbox.reply import pieces
-from embedwire_sandbox.result import Document
+from embedwire_sandbox.v1.embedder import Embedder
+from embedwire_sandbox.v1.parameters import read_parameters
+from embedwire_sandbox.v1.reply import pieces
+from embedwire_sandbox.v1.result import Document
 
 
 @dataclass(slots=True)
