@@ -15,9 +15,9 @@ space.
 It is self-contained: it imports nothing else of the server, reads no environment, and can run as a server of its own.
 """
 
+from embedwire_sandbox.calls import RecordedRequest
 from embedwire_sandbox.fault_script import Fault, FaultScript
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.server import Sandbox
-from embedwire_sandbox.v1.endpoint import RecordedRequest
 
 __all__ = ["Fault", "FaultScript", "RecordedRequest", "Sandbox", "SandboxOptions"]

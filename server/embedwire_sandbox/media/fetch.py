@@ -59,17 +59,18 @@ class Fetcher:
     ) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str, parameter: str) -> Upload:
+    async def fetch(self, url: str, parameter: str, file: IO[bytes] | None = None) -> Upload:
         """Fetch a file; the caller closes it.
 
         Args:
             url: An absolute http or https URL.
             parameter: Name of its parameter, for the message.
+            file: An empty file for the content, which is closed after an error. By default a temporary one.
 
         Raises:
             RefusalError: There is no file of a permitted size at that URL, or the URL is not permitted.
         """
-        file = spool()
+        file = file or spool()
         try:
             size = await self._download(self._permitted(url), file)
         except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
