@@ -67,6 +67,7 @@ class SandboxOptions:
         chunk_url_sec: Validity of a presigned URL, in seconds.
         upload_sec: Validity of an upload in chunks, in seconds.
         max_sync_audio_sec: Longest audio of a synchronous call with Marengo 2.7 and 3.0, in seconds.
+        max_task_audio_sec: Longest audio of a task, in seconds.
         max_audio_samples: Limit of decoded samples of one audio file, all channels together. The default is four hours,
             the longest that the upstream accepts, in stereo at 48 kHz.
     """
@@ -111,4 +112,5 @@ class SandboxOptions:
     chunk_url_sec: float = 3_600.0
     upload_sec: float = 86_400.0
     max_sync_audio_sec: float = 600.0
+    max_task_audio_sec: float = 14_400.0
     max_audio_samples: int = 4 * 3_600 * 2 * 48_000

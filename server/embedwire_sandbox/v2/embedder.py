@@ -13,7 +13,7 @@ from embedwire_sandbox.media.vectors import Vector
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.v2.audio_items import AudioEmbedding, DurationError, Embedded
 from embedwire_sandbox.v2.audio_parameters import AudioParameters
-from embedwire_sandbox.v2.models import TASK_MAX_SEC, TASK_MIN_SEC, Limits
+from embedwire_sandbox.v2.models import TASK_MIN_SEC, Limits
 from embedwire_sandbox.v2.parameters import Common, Parameters
 from embedwire_sandbox.v2.result import Embeddings, Item, shuffled
 from embedwire_sandbox.v2.sources import Source, Sources
@@ -73,7 +73,7 @@ class Embedder:
             DurationError: It is too long or too short.
             RefusalError: The section lies outside the file.
         """
-        work = AudioEmbedding(audio, common, self._options, TASK_MAX_SEC, TASK_MIN_SEC)
+        work = AudioEmbedding(audio, common, self._options, self._options.max_task_audio_sec, TASK_MIN_SEC)
         return self._result(await self._run(work, upload), audio, common, upload)
 
     async def _sync_audio(

@@ -9,7 +9,6 @@ _MB: Final = 1_000_000
 
 DIMENSIONS: Final = (128, 256, 512)
 TASK_MIN_SEC: Final = 4.0
-TASK_MAX_SEC: Final = 14_400.0
 
 
 @dataclass(frozen=True, slots=True)
