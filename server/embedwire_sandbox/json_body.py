@@ -69,28 +69,17 @@ async def read_json(request: web.Request, body: JsonBody, limits: BodyLimits) ->
         raise wrong_content_type("application/json")
     if (request.content_length or 0) > limits.body:
         raise too_large(limits.body)
-    scanner = _Scanner(body.files, limits)
+    scanner = JsonScanner(body.files, limits)
     size = 0
     async for data in request.content.iter_any():
         size += len(data)
         if size > limits.body:
             raise too_large(limits.body)
         scanner.feed(data)
-    body.members = _parsed(scanner.text(), body.files)
+    body.members = scanner.members()
 
 
-def _parsed(text: bytes, files: list[Upload]) -> dict[str, Any]:
-    uploads = iter(files)
-    try:
-        members = json.loads(text.decode(), parse_constant=lambda _: next(uploads))
-    except (ValueError, RecursionError):
-        raise malformed_json() from None
-    if not isinstance(members, dict):
-        raise malformed_json()
-    return members
-
-
-class _Scanner:
+class JsonScanner:
     """Separates the base64 strings of a JSON document from the rest.
 
     Args:
@@ -117,15 +106,22 @@ class _Scanner:
         if len(self._text) > self._limits.text:
             raise malformed_json(f"The body without its base64 strings is larger than {self._limits.text} bytes.")
 
-    def text(self) -> bytes:
-        """Return the text at the end of the document, with a placeholder for each base64 string.
+    def members(self) -> dict[str, Any]:
+        """Return the members of the object at the end of the document.
 
         Raises:
-            RefusalError: The document ends within a string.
+            RefusalError: It is no complete JSON object.
         """
         if self._step != self._outside:
             raise malformed_json()
-        return bytes(self._text)
+        uploads = iter(self._files)
+        try:
+            members = json.loads(self._text.decode(), parse_constant=lambda _: next(uploads))
+        except (ValueError, RecursionError):
+            raise malformed_json() from None
+        if not isinstance(members, dict):
+            raise malformed_json()
+        return members
 
     def _outside(self, data: bytes, position: int) -> int:
         quote = data.find(b'"', position)

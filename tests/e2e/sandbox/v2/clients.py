@@ -27,7 +27,7 @@ async def post_json(sandbox: Sandbox, path: str, body: Any) -> httpx.Response:
         return await http.post(path, json=body)
 
 
-def encoded(content: bytes) -> str:
+def encoded(content: bytes | bytearray) -> str:
     """Content as base64."""
     return base64.b64encode(content).decode()
 

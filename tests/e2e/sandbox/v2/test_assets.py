@@ -39,7 +39,7 @@ async def test_ready() -> None:
     async with Sandbox(SandboxOptions(asset_polls=2)) as sandbox, official(sandbox) as client:
         asset_id = await created(client, enable_hls=False, user_metadata='{"k": "v"}')
         statuses = [(await client.assets.retrieve(asset_id)).status for _ in range(3)]
-        asset = await client.assets.retrieve(asset_id)
+        asset: Any = await client.assets.retrieve(asset_id)
 
     assert statuses == ["processing", "processing", "ready"]
     assert (asset.filename, asset.file_type, asset.duration, asset.size) == ("ö.wav", "audio/wav", 7, len(wav(7)))

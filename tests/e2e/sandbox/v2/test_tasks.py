@@ -34,7 +34,7 @@ async def test_ready() -> None:
     async with Sandbox(SandboxOptions(task_polls=3)) as sandbox, official(sandbox) as client:
         task_id = await create(client, OLD, flac(13))
         statuses = [(await client.embed.v_2.tasks.retrieve(task_id)).status for _ in range(3)]
-        task = await client.embed.v_2.tasks.retrieve(task_id)
+        task: Any = await client.embed.v_2.tasks.retrieve(task_id)
         sync = await post_json(sandbox, "/embed-v2", audio({"base64_string": encoded(flac(13))}))
 
     assert statuses == ["processing"] * 3
@@ -180,7 +180,7 @@ async def test_list(sandbox: Sandbox) -> None:
         ids = [await create(client, OLD, flac(5)) for _ in range(3)]
         await polled(client, ids[0])
         listed = [item async for item in await client.embed.v_2.tasks.list(page_limit=2)]
-        ready = [item async for item in await client.embed.v_2.tasks.list(status="ready")]
+        ready: list[Any] = [item async for item in await client.embed.v_2.tasks.list(status="ready")]
         later = [item async for item in await client.embed.v_2.tasks.list(started_at="2200-01-01T00:00:00Z")]
 
     assert [item.id for item in listed] == ids[::-1]

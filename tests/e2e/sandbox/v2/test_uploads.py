@@ -42,7 +42,8 @@ async def test_official(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     path.write_bytes(CONTENT)
     async with Sandbox(SMALL) as sandbox, official(sandbox) as client:
-        result = await client.multipart_upload.upload_file(str(path), file_type="audio")
+        client_of_uploads: Any = client.multipart_upload  # the SDK adds methods that its types do not have
+        result = await client_of_uploads.upload_file(str(path), file_type="audio")
         while (asset := await client.assets.retrieve(result.asset_id)).status == "processing":
             pass
         reply = await post_json(sandbox, "/embed-v2", audio({"asset_id": result.asset_id}))
