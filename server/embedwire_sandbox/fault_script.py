@@ -35,10 +35,8 @@ class Fault:
             call has its effect, and its response waits for `pause_sec`.
             In the v2 dialect, `no_segments` omits `data`; `modality_error` on the creation of a task or an asset lets
             it end as failed; `no_model_name`, and `modality_error` elsewhere, have no effect.
-        operation: Only calls of this operation; `None` means any call.
         modality: Only calls with this modality; `None` means any call. The kinds that change vectors or members then
             affect this one only.
-        every: Only every n-th call that matches; 5 is a fifth of the calls.
         times: Number of calls; `None` means all until it is removed.
         delay_sec: Wait before the fault and before the headers, in seconds. For every kind.
         before_body: Act before the request body is read; for `status`, `reset` and `close` without a modality. The
@@ -50,6 +48,8 @@ class Fault:
         after_bytes: Where in the body `trickle`, `cut` and `malformed_json` act. Beyond the end, they do not.
         pause_sec: For `trickle`: how long, in seconds.
         message: For `modality_error`: the message.
+        operation: Only calls of this operation; `None` means any call.
+        every: Only every n-th call that matches; 5 is a fifth of the calls.
 
     Raises:
         ValueError: A value is out of range, or two are incompatible.
@@ -57,9 +57,7 @@ class Fault:
 
     kind: FaultKind
     _: KW_ONLY
-    operation: Operation | None = None
     modality: Modality | None = None
-    every: int = 1
     times: int | None = 1
     delay_sec: float = 0.0
     before_body: bool = False
@@ -70,6 +68,8 @@ class Fault:
     after_bytes: int = 0
     pause_sec: float = 0.0
     message: str = "The input could not be processed."
+    operation: Operation | None = None
+    every: int = 1
 
     def __post_init__(self) -> None:
         checks = {

@@ -1,4 +1,4 @@
-"""Parameters of `POST /embed-v2`, validated strictly: upstream API notes, sections 11 and 12."""
+"""Parameters of `POST /embed-v2`, validated strictly: upstream API notes, section 11."""
 
 import re
 from dataclasses import dataclass, field

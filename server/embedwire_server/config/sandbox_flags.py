@@ -22,7 +22,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_FLAGS: tuple[tuple[str, Callable[[str], Any] | None, str, str], ...] = (
+_OPTIONS: tuple[tuple[str, Callable[[str], Any] | None, str, str], ...] = (
     ("task_polls", _count, "N", "polls that find a task processing"),
     ("task_seconds", _seconds, "SECONDS", "shortest time for which a task is processing"),
     ("task_expiry_sec", _seconds, "SECONDS", "time after which a task is unknown"),
@@ -34,15 +34,21 @@ _FLAGS: tuple[tuple[str, Callable[[str], Any] | None, str, str], ...] = (
 )
 
 
+def _flag(name: str) -> str:
+    return f"--{name.removesuffix('_sec').replace('_', '-')}"
+
+
+FLAGS = frozenset(_flag(name) for name, *_ in _OPTIONS)
+
+
 def add_all(command: argparse.ArgumentParser) -> None:
     """Add a flag for each option of the sandbox that the command has; those that are not given keep its defaults."""
-    for name, kind, metavar, text in _FLAGS:
+    for name, kind, metavar, text in _OPTIONS:
         options: dict[str, Any] = {"metavar": metavar, "type": kind or str} if metavar else {"action": "store_true"}
-        flag = f"--{name.removesuffix('_sec').replace('_', '-')}"
-        command.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **options)
+        command.add_argument(_flag(name), dest=name, default=argparse.SUPPRESS, help=text, **options)
 
 
 def values(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the values of the flags that were given, by the names of the sandbox's options."""
-    names = {name for name, *_ in _FLAGS}
+    names = {name for name, *_ in _OPTIONS}
     return {name: value for name, value in vars(arguments).items() if name in names}
