@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from embedwire_server.core.errors import UpstreamFailure
 from embedwire_server.core.inputs import AudioInput, TaskSource
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.dialect import MalformedReplyError
+from embedwire_server.upstreams.twelvelabs.identifiers import identifier
 from embedwire_server.upstreams.twelvelabs.v2 import TaskReplyParser
-from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply, TaskStatus, read_task_id
+from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply, TaskStatus
 from tests.unit.upstreams.twelvelabs.v1_support import packed, split
 from tests.unit.upstreams.twelvelabs.v2_support import AUDIO, AUDIO_URL, KEY, NEW, call, task_outcome
 
@@ -152,40 +154,14 @@ def test_many_segments() -> None:
         parser.finish()
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"_id":"64f8d2c7e4a1b37f8a9c5d12","status":"processing","data":null}', "64f8d2c7e4a1b37f8a9c5d12"),
-        (b'{"id":"64f8d2c7e4a1b37f8a9c5d12","status":"processing"}', "64f8d2c7e4a1b37f8a9c5d12"),
-        (b'{"_id":null,"id":"A-b_9"}', "A-b_9"),
-        (b'{"_id":"a","id":"b"}', "a"),
-        (b'{"_id":"' + b"x" * 128 + b'"}', "x" * 128),
-    ],
-)
-def test_task_ids(body: bytes, expected: str) -> None:
-    """The reply to the creation of a task names it, under either name."""
-    assert read_task_id(body) == expected
+@pytest.mark.parametrize("value", ["64f8d2c7e4a1b37f8a9c5d12", "A-b_9", "x" * 128])
+def test_identifiers(value: str) -> None:
+    """An identifier of letters, digits, hyphens and underscores is accepted."""
+    assert identifier(value) == value
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *(
-            b"",
-            b"<html>",
-            b"null",
-            b"[]",
-            b"{}",
-            b'"a"',
-            b'{"_id":5}',
-            b'{"_id":""}',
-            b'{"_id":"a/b"}',
-            b'{"_id":"a b"}',
-        ),
-        *(b'{"_id":"a\\n"}', '{"_id":"é"}'.encode(), b'{"_id":"' + b"x" * 129 + b'"}', b'{"_id":"../assets"}'),
-    ],
-)
-def test_invalid_task_ids(body: bytes) -> None:
-    """A reply without an identifier that is safe in a path is malformed."""
-    with pytest.raises(MalformedReplyError):
-        read_task_id(body)
+@pytest.mark.parametrize("value", [None, 5, "", "a/b", "a b", "a\n", "é", "x" * 129, "../assets"])
+def test_invalid_identifiers(value: object) -> None:
+    """An identifier that is not safe in a path is malformed."""
+    with pytest.raises(UpstreamFailure, match="identifier"):
+        identifier(value)
