@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from embedwire.cli.terminal import messages
-from embedwire.results import Event, Segment
+from embedwire.results import Event, Result, Segment
 
 
 class ProgressDisplay:
@@ -57,9 +57,8 @@ class ProgressDisplay:
         """Count an event, before the sink prints it."""
         if self._is_brief:
             self._live.stop()
-        is_segment = isinstance(event, Segment)
-        self._segments += is_segment
-        self._done += not is_segment
+        self._segments += isinstance(event, Segment)
+        self._done += isinstance(event, Result)
         done = self._done if self._inputs is None else f"{self._done} of {self._inputs}"
         description = f"receiving: segments: {self._segments}, {done} inputs done"
         self._waiting.update(self._wait, description=description)

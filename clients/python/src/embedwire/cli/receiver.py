@@ -86,6 +86,7 @@ class Receiver:
         if isinstance(event, Segment):
             pending.segments += 1
             self._sink.segment(event, pending.given)
+        if not isinstance(event, Result):
             return
         self._sink.result(event, pending)
         del self.outcome.pending[event.input_index]
