@@ -175,8 +175,8 @@ def test_every_reason_has_its_line() -> None:
     """The table of the README has every reason of the contract, and cases that exist."""
     table = (Path(__file__).parent / "README.md").read_text().partition("## Reasons")[2]
     reasons = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()]  # noqa: SIM118 - no dict
-    scripted = {name for name in reasons if name.startswith("UPSTREAM_")}
-    assert {name for name in reasons if f"| {name} |" not in table} == scripted
+    scripted = {name for name in reasons if f"| {name} |" not in table}
+    assert all(name.startswith("UPSTREAM_") for name in scripted)
     covered = {
         case.expect["error"]["reason"] for case in CASES.values() if "reason" in case.expect.get("error", {}) or {}
     }

@@ -68,7 +68,8 @@ class Media(Input):
         file: binary file, read from its current position to its end. It is not closed.
         chunks: content in chunks of any size, from an iterable or (`AsyncClient` only) an async iterable.
         asset_id: identifier of a file that the upstream already has (an asset), 1 to 128 letters, digits, "-" and "_".
-            It must belong to the account of the API key. Nobody deletes it.
+            It must belong to the account of the API key. The server does not delete
+            it.
         file_name: file name, which is returned as metadata; by default that of the path or file.
         media_type: media type, for instance "audio/mpeg"; by default guessed from the file name.
         key: a string of at most 256 bytes of UTF-8, which is returned with each event of this input.
