@@ -9,10 +9,10 @@ from typing import Protocol
 from embedwire_server.admission.caller_quota import Admission
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.cancellation import cancellation_requested
-from embedwire_server.core.errors import GatewayError, Reason
+from embedwire_server.core.errors import GatewayError, Reason, UnsuitableFile
 from embedwire_server.core.inputs import EmbedRequest, content_of
 from embedwire_server.core.models import Modality
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.task_group import run_together
 from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
@@ -27,6 +27,10 @@ class Reply(Protocol):
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
         """Add segments of one input, in order; `first` is the index of the first of them."""
+        ...
+
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+        """Add a new stage of one input, before its segments. May move its deadline, see `EmbedCall.uses_task`."""
         ...
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
@@ -98,12 +102,17 @@ class Gateway:
             request.max_retries,
             request.upstream_key,
             request.caller,
+            request.has_uncertainty,
             queue=time.perf_counter() - began,
         )
+        call.report = functools.partial(_report, call, reply)
         outcome = await self._observed(call, reply)
         if isinstance(outcome, ReplySummary):
             await reply.add_result(call, outcome, None)
             return
+        if isinstance(outcome, UnsuitableFile):
+            outcome.locate(request.input_path(index))
+        outcome.task_id = call.task_id
         if len(request.inputs) == 1:
             outcome.attempts = call.attempts
             raise outcome
@@ -162,6 +171,18 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
         call.parked += time.perf_counter() - began
 
 
+async def _report(call: EmbedCall, reply: Reply, stage: Stage) -> None:
+    """Add a stage to the reply; see `upstreams.base.Report`."""
+    began = time.perf_counter()
+    try:
+        await reply.add_progress(call, stage)
+    except BaseException:
+        call.is_abandoned = True
+        raise
+    finally:
+        call.parked += time.perf_counter() - began
+
+
 class _SharedReply:
     """A reply for several tasks, with a lock: while one adds to it, the others wait."""
 
@@ -172,6 +193,10 @@ class _SharedReply:
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
         async with self._lock:
             await self._reply.add_segments(call, first, segments)
+
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+        async with self._lock:
+            await self._reply.add_progress(call, stage)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         async with self._lock:

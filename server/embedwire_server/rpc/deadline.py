@@ -18,9 +18,10 @@ class DefaultDeadlines:
 
     text: float = 60.0
     audio: float = 600.0
+    task: float = 3600.0
 
 
-NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
+NO_DEADLINES = DefaultDeadlines(math.inf, math.inf, math.inf)
 
 
 class CallScope:
@@ -54,8 +55,16 @@ class CallScope:
 
     def allow_for_audio(self) -> None:
         """Use the longer default deadline if the caller has set none."""
+        self._extend(self._defaults.audio)
+
+    def allow_for_task(self) -> None:
+        """Use the longest default deadline if the caller has set none."""
+        self._extend(self._defaults.task)
+
+    def _extend(self, seconds: float) -> None:
+        deadline = self._began + min(seconds, LONGEST_SECONDS)
         if self._is_default and self._failure is None:
-            self.deadline = self._began + min(self._defaults.audio, LONGEST_SECONDS)
+            self.deadline = deadline
             self._schedule_check(self._loop.time())
 
     def end(self, failure: GatewayError) -> None:

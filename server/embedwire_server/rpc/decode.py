@@ -4,16 +4,18 @@ All violations of a request are reported together, each with the path of its fie
 """
 
 import asyncio
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import (
+    UPSTREAM_ID,
+    AssetSource,
     AudioInput,
     Caller,
     EmbedRequest,
@@ -22,6 +24,7 @@ from embedwire_server.core.inputs import (
     Input,
     Limits,
     Source,
+    TaskSource,
     TextInput,
     UrlSource,
 )
@@ -29,6 +32,7 @@ from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
 from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
+from embedwire_server.rpc.audio_selection import audio_input
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
 
 KEY_BYTES = 256
@@ -48,6 +52,20 @@ _UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
+
+
+class _SizeLimit(NamedTuple):
+    """Limit on the size of a file in bytes, and what to do with a larger one."""
+
+    size: int
+    remedy: str
+
+    @classmethod
+    def of(cls, of_model: int | None, of_server: int, setting: str) -> "_SizeLimit":
+        """Return the lower of the limits of a model and of a setting of the server."""
+        if of_model is not None and of_model <= of_server:
+            return cls(of_model, "the model does not accept a larger one")
+        return cls(of_server, f"use url or asset for a larger one, or let the operator raise {setting}")
 
 
 class RequestReader:
@@ -133,6 +151,7 @@ class _Reading:
         self._declare = announce
         self._violations: list[Violation] = []
         self._content_bytes = 0
+        self._has_uncertainty = False
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
         """Return the caller's upstream API key if it sent a valid one and may send one."""
@@ -164,12 +183,34 @@ class _Reading:
             self._fault("max_retries", "must not be negative; leave it unset for the server's policy")
         if isinstance(message, pb.CreateEmbeddingRequest):
             self._segments_per_message(message.max_segments_per_message)
+        self._check_vectors(message, model)
         inputs = [self._input(item, index, model) for index, item in enumerate(items)]
         checked = tuple(item for item in inputs if item is not None)
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
         retries = message.max_retries if message.HasField("max_retries") else None
-        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
+        return EmbedRequest(
+            model.with_dimensions(message.dimensions) if message.HasField("dimensions") else model,
+            checked,
+            retries,
+            upstream_key,
+            caller,
+            self._content_bytes,
+            path=self._prefix,
+            has_uncertainty=self._has_uncertainty,
+        )
+
+    def _check_vectors(self, message: Request, model: Model | None) -> None:
+        """Check which vectors the caller asks for."""
+        self._has_uncertainty = message.include_uncertainty
+        if model is None:
+            return
+        supported = model.supported_dimensions or (model.dimensions,)
+        if message.HasField("dimensions") and message.dimensions not in supported:
+            can = ", ".join(map(str, supported))
+            self._fault("dimensions", f"model {model.name} supports {can}, got {message.dimensions}")
+        if message.include_uncertainty and not model.supports_uncertainty:
+            self._fault("include_uncertainty", f"model {model.name} does not report the uncertainty; leave it unset")
 
     def _segments_per_message(self, number: int) -> None:
         if not 0 <= number <= MAX_SEGMENTS_PER_MESSAGE:
@@ -220,21 +261,28 @@ class _Reading:
 
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
         most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes
-        limit = min(most, self._limits.image_bytes)
-        source = self._source(item.image.source, index, f"{path}.source", limit)
+        limit = _SizeLimit.of(most, self._limits.image_bytes, "request_limits.image_bytes")
+        source = self._source(item.image.source, index, f"{path}.source", limit, model)
+        if isinstance(source, TaskSource):
+            self._fault(f"{path}.source.task", "only audio is processed in tasks; use url, file, upload or asset")
         return None if source is None else ImageInput(item.key, source)
 
     def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
         most = model.audio.max_bytes if model is not None and model.audio is not None else None
-        limit = min(most or self._limits.upload_bytes, self._limits.upload_bytes)
-        source = self._source(item.audio.source, index, f"{path}.source", limit)
-        offset = item.audio.start_offset_sec if item.audio.HasField("start_offset_sec") else None
-        if offset is not None and not (math.isfinite(offset) and offset >= 0):
-            self._fault(f"{path}.start_offset_sec", "must be a finite number of seconds, 0 or more")
-        return None if source is None else AudioInput(item.key, source, offset)
+        limit = _SizeLimit.of(most, self._limits.upload_bytes, "request_limits.upload_bytes")
+        source = self._source(item.audio.source, index, f"{path}.source", limit, model)
+        if source is None:
+            return None
+        return audio_input(item, source, path, model, self._fault, uncertainty=self._has_uncertainty)
 
-    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int) -> Source | None:
+    def _source(
+        self, source: pb.MediaSource, index: int, path: str, limit: _SizeLimit, model: Model | None
+    ) -> Source | None:
         kind = source.WhichOneof("source")
+        if kind == "asset":
+            return AssetSource(self._upstream_id(source.asset.id, f"{path}.asset", model))
+        if kind == "task":
+            return TaskSource(self._upstream_id(source.task.id, f"{path}.task", model))
         if kind == "url":
             self._check_url(source.url, f"{path}.url")
             return UrlSource(source.url)
@@ -243,8 +291,9 @@ class _Reading:
             self._content_bytes += len(file.data)
             if not file.data:
                 self._fault(f"{path}.file.data", "must not be empty")
-            if len(file.data) > limit:
-                self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
+            if len(file.data) > limit.size:
+                text = f"at most {limit.size} bytes are allowed, got {len(file.data)}; {limit.remedy}"
+                self._fault(f"{path}.file.data", text)
             return self._file(InMemoryContent(file.data), file, f"{path}.file")
         if kind == "upload" and self._declare is not None:
             declaration = self._declaration(source.upload, f"{path}.upload", limit)
@@ -252,19 +301,27 @@ class _Reading:
         if kind == "upload":
             self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload accepts uploads; use url or file here")
         else:
-            self._fault(path, "must have exactly one of url, file, upload")
+            self._fault(path, "must have exactly one of url, file, upload, asset, task")
         return None
 
-    def _declaration(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
+    def _upstream_id(self, value: str, path: str, model: Model | None) -> str:
+        """Check the identifier of an asset or a task, and that the model can be used with it."""
+        if not UPSTREAM_ID.fullmatch(value):
+            self._fault(f"{path}.id", "must have 1 to 128 letters, digits, '-' and '_'")
+        if model is not None and not model.has_v2:
+            self._fault(path, f"model {model.name} does not support it{model.because}; use url, file or upload")
+        return value
+
+    def _declaration(self, upload: pb.UploadSource, path: str, limit: _SizeLimit) -> UploadDeclaration:
         size = upload.size_bytes if upload.HasField("size_bytes") else None
         sha256 = upload.sha256 if upload.HasField("sha256") else None
-        if size is not None and not 0 < size <= limit:
-            self._fault(f"{path}.size_bytes", f"must be 1 to {limit}, got {size}")
+        if size is not None and not 0 < size <= limit.size:
+            self._fault(f"{path}.size_bytes", f"must be 1 to {limit.size}, got {size}; {limit.remedy}")
         if sha256 is not None and len(sha256) != SHA256_BYTES:
             self._fault(
                 f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
             )
-        return UploadDeclaration(self._prefix + path, limit, size, sha256)
+        return UploadDeclaration(self._prefix + path, limit.size, size, sha256, limit.remedy)
 
     def _file(
         self, content: InMemoryContent | SpooledUpload, file: pb.FileSource | pb.UploadSource, path: str

@@ -48,6 +48,7 @@ def chosen(tmp_path: Path) -> Chosen:
         "upstream": "http://u.example/v1.3",
         "api_key": "tlk_1",
         "log_level": "debug",
+        "upstream_api_version": "v2",
         "log_format": "json",
         "config": str(tmp_path / "e.toml"),
         "uploads_spool_dir": str(tmp_path),

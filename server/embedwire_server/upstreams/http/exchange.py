@@ -20,12 +20,14 @@ class Request:
         headers: all of them, as names and values; `Host` and, with a body, `Content-Length` are among them.
         body: all of it, or its pieces; a file is read while it is sent.
         method: in capital letters.
+        endpoint: its path without identifiers, for metrics.
     """
 
     url: httpx.URL
     headers: list[tuple[bytes, bytes]] = dataclasses.field(repr=False)
     body: bytes | AsyncIterable[bytes] = dataclasses.field(default=b"", repr=False)
     method: bytes = b"POST"
+    endpoint: str = ""
 
 
 class Response(Protocol):

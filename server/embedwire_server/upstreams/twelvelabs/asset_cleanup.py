@@ -1,0 +1,167 @@
+"""Deletes assets: those of inputs that have ended, and those that a crash has left behind.
+
+It runs in the background, so that a deletion delays no call. An asset whose task is still running is deleted when the
+task has ended, since the effect of an earlier deletion is not documented.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncGenerator
+
+import structlog
+
+from embedwire_server.core.errors import GatewayError
+from embedwire_server.core.inputs import TextInput
+from embedwire_server.core.models import BUILT_IN, Model
+from embedwire_server.core.results import ReplySummary
+from embedwire_server.observability.exception_logging import log_unexpected
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.upstreams.base import EmbedCall, Emit, Job, Upstream
+from embedwire_server.upstreams.twelvelabs.assets import AssetStore
+from embedwire_server.upstreams.twelvelabs.polling import Poll
+from embedwire_server.upstreams.twelvelabs.tasks import TaskUpstream
+
+DELETE_ATTEMPTS = 5
+# The most inputs whose assets are followed at a time; further assets are left to the cleanup job.
+MAX_FOLLOWED = 1000
+LONGEST_PAUSE = 60.0
+STOP_SECONDS = 5.0  # for deletions in progress when the server stops
+
+log = structlog.get_logger(__name__)
+
+
+class AssetCleanup:
+    """Deletes assets that are no longer needed.
+
+    Args:
+        assets: the assets.
+        tasks: the tasks that may use them.
+        metrics: count the deletions, and the assets that could not be deleted.
+        max_age: seconds after which the cleanup job deletes an asset of this deployment.
+        interval: seconds between two runs of the cleanup job.
+    """
+
+    def __init__(
+        self, assets: AssetStore, tasks: TaskUpstream, metrics: Metrics, max_age: float, interval: float
+    ) -> None:
+        self._assets = assets
+        self._tasks = tasks
+        self._metrics = metrics
+        self._max_age = max_age
+        self._interval = interval
+        self._following: set[asyncio.Task[None]] = set()
+
+    def release(self, call: EmbedCall) -> None:
+        """Delete the asset of an input that has ended, in the background, once its task has ended."""
+        job = call.job
+        if job is None or not job.asset_id:
+            return
+        is_unknown = job.is_task_requested and not job.task_id  # a task may use it, and cannot be asked for
+        if is_unknown or len(self._following) >= MAX_FOLLOWED:
+            self._assets.in_use.discard(job.asset_id)
+            return
+        following = asyncio.create_task(self._follow(_background_call(call.model, call.credential), job))
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, has_job: bool) -> AsyncGenerator[None]:
+        """Run the cleanup job; at the end, give the deletions in progress some seconds.
+
+        Args:
+            has_job: whether there is a key for the cleanup job; the keys of callers are not kept for it.
+        """
+        cleaning = asyncio.create_task(self._clean_repeatedly() if has_job else asyncio.sleep(0))
+        try:
+            yield
+        finally:
+            cleaning.cancel()
+            if self._following:
+                await asyncio.wait(self._following, timeout=STOP_SECONDS)
+            for task in (*self._following, cleaning):
+                task.cancel()
+            await asyncio.wait((*self._following, cleaning))
+
+    async def clean(self) -> None:
+        """Delete all assets of this deployment that are older than the maximum age and that no input here uses.
+
+        Raises:
+            GatewayError: they cannot be listed.
+        """
+        call = _background_call(BUILT_IN[0], None)
+        oldest = time.time() - self._max_age
+        old = [asset.id async for asset in self._assets.list(call) if asset.created < oldest]
+        for asset_id in old:
+            if asset_id not in self._assets.in_use:
+                await self._delete(call, asset_id)
+
+    async def _clean_repeatedly(self) -> None:
+        while True:
+            try:
+                await self.clean()
+            except GatewayError as failure:
+                log.warning("assets cannot be listed for deletion", reason=failure.reason, message=failure.message)
+            except Exception as error:  # noqa: BLE001 - the next run may succeed
+                log_unexpected(error)
+            await asyncio.sleep(self._interval)
+
+    async def _follow(self, call: EmbedCall, job: Job) -> None:
+        """Wait for the end of a task, then delete its asset."""
+        try:
+            if job.task_id and not job.is_task_ended:
+                async with asyncio.timeout(self._max_age):
+                    await self._task_end(call, job)
+            await self._delete(call, job.asset_id)
+        except TimeoutError:
+            log.warning("a task has not ended; its asset is left to the cleanup job", asset=job.asset_id)
+        except Exception as error:  # noqa: BLE001 - the cleanup job deletes the asset
+            log_unexpected(error)
+        finally:
+            self._assets.in_use.discard(job.asset_id)
+
+    async def _task_end(self, call: EmbedCall, job: Job) -> None:
+        poll = Poll(call, LONGEST_PAUSE)
+        while not await poll.attempt(lambda: self._tasks.has_ended(call, job)):
+            await poll.pause()
+
+    async def _delete(self, call: EmbedCall, asset_id: str) -> None:
+        """Delete an asset, with retries; count and log one that cannot be deleted."""
+        poll = Poll(call)
+        for attempt in range(DELETE_ATTEMPTS):
+            if attempt:
+                await poll.pause()
+            try:
+                if await poll.attempt(lambda: self._assets.delete(call, asset_id)) is not None:
+                    self._metrics.assets_deleted.inc()
+                    return
+            except GatewayError as failure:
+                log.warning(
+                    "an asset cannot be deleted", asset=asset_id, reason=failure.reason, message=failure.message
+                )
+                break
+        else:
+            log.warning("an asset cannot be deleted", asset=asset_id, reason="no success", attempts=DELETE_ATTEMPTS)
+        self._metrics.asset_deletions_failed.inc()
+
+
+class AssetReleasePolicy:
+    """Middleware that releases the asset of an input when the input has ended, in whatever way; see `Upstream`."""
+
+    def __init__(self, upstream: Upstream, cleanup: AssetCleanup) -> None:
+        self._upstream = upstream
+        self._cleanup = cleanup
+
+    async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
+        """Embed one input; see `Upstream`."""
+        try:
+            return await self._upstream.embed(call, emit)
+        finally:
+            if call.job is not None:
+                self._cleanup.release(call)
+
+
+def _background_call(model: Model, credential: str | None) -> EmbedCall:
+    """Return a call for requests that belong to no input: it holds no content."""
+    return EmbedCall(TextInput("", ""), model, math.inf, credential=credential)

@@ -1,0 +1,59 @@
+"""Polling of assets and tasks: exponential back-off, and failures that do not end the wait."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from embedwire_server.core.errors import Reason, UpstreamFailure
+from embedwire_server.upstreams.base import EmbedCall
+
+FIRST_SECONDS, LONGEST_SECONDS, GROWTH = 0.5, 15.0, 1.5
+_SPREAD = 0.1  # jitter as a fraction of the pause
+# A poll that fails for one of these reasons says nothing about the task.
+_TRANSIENT = {
+    Reason.UPSTREAM_RATE_LIMITED,
+    Reason.UPSTREAM_UNAVAILABLE,
+    Reason.UPSTREAM_TIMEOUT,
+    Reason.UPSTREAM_CONFLICT,
+}
+
+T = TypeVar("T")
+
+
+class Poll:
+    """State of one wait. The deadline of the call ends it from outside.
+
+    Args:
+        call: the call whose time of waiting is measured.
+        longest: the longest pause in seconds.
+    """
+
+    def __init__(self, call: EmbedCall, longest: float = LONGEST_SECONDS) -> None:
+        self._call = call
+        self._longest = longest
+        self._pause = FIRST_SECONDS
+        self._asked = 0.0  # seconds that the upstream asks to wait
+
+    async def attempt(self, request: Callable[[], Awaitable[T]]) -> T | None:
+        """Make one request; None if it fails in a way that does not end the wait.
+
+        Raises:
+            GatewayError: it fails in another way.
+        """
+        self._asked = 0.0
+        try:
+            return await request()
+        except UpstreamFailure as failure:
+            if failure.reason not in _TRANSIENT:
+                raise
+            self._asked = failure.retry_delay or 0.0
+            self._call.needs_fresh_connection = True
+            return None
+
+    async def pause(self) -> None:
+        """Wait before the next request."""
+        pause = max(self._pause, self._asked)
+        self._pause = min(self._longest, self._pause * GROWTH)
+        with self._call.time("waiting"):
+            await asyncio.sleep(pause * (1 + random.uniform(-_SPREAD, _SPREAD)))  # noqa: S311 - not a secret
