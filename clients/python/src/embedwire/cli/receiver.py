@@ -7,6 +7,7 @@ from embedwire.cli import exit_codes, failures
 from embedwire.cli.given import InputArgument
 from embedwire.cli.progress import ProgressDisplay
 from embedwire.errors import EmbedwireError
+from embedwire.options import is_utf8
 from embedwire.results import Event, Result, Segment
 
 
@@ -90,8 +91,11 @@ class Receiver:
         self._sink.result(event, pending)
         del self.outcome.pending[event.input_index]
         if event.failure is not None:
-            error = event.failure.error(event.request_id, event.attempts)
-            self._report(error, f"input {event.input_index}, {pending.given.name}")
+            failure = event.failure
+            if pending.given.line and not is_utf8(pending.given.value):
+                failure = dataclasses.replace(failure, message="the line is not UTF-8", violations=())
+            error = failure.error(event.request_id, event.attempts)
+            self._report(error, f"input {event.input_index}, {pending.given.label}")
 
     def end(self, error: EmbedwireError | None = None) -> None:
         """End the output; print the failure of the call."""
@@ -99,7 +103,7 @@ class Receiver:
         self._sink.end(self.outcome)
         if error is not None:
             is_only = self.outcome.inputs == 1 and self.outcome.pending
-            self._report(error, self.outcome.pending[0].given.name if is_only else "")
+            self._report(error, self.outcome.pending[0].given.label if is_only else "")
 
     def _report(self, error: EmbedwireError, name: str) -> None:
         self.outcome.codes.add(exit_codes.for_failure(error.failure))
