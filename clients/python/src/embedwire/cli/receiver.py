@@ -30,12 +30,14 @@ class Outcome:
 
     Attributes:
         inputs: number of inputs.
+        embedded: number of inputs that were embedded.
         pending: the inputs without a result, by index. At the end, their segments are invalid.
         error: failure of the whole call, or of its only input; None if there is none.
         codes: exit codes of all failures.
     """
 
     inputs: int = 0
+    embedded: int = 0
     pending: dict[int, Pending] = dataclasses.field(default_factory=dict)
     error: EmbedwireError | None = None
     codes: set[int] = dataclasses.field(default_factory=set)
@@ -90,6 +92,7 @@ class Receiver:
             return
         self._sink.result(event, pending)
         del self.outcome.pending[event.input_index]
+        self.outcome.embedded += event.failure is None
         if event.failure is not None:
             failure = event.failure
             if pending.given.line and not is_utf8(pending.given.value):
