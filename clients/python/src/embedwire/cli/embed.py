@@ -118,9 +118,13 @@ def _run(session: Session, form: Format, path: Path | None) -> None:
 
 def _events(session: Session, form: Format, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
-        screen = terminal.rows(None if path is None else stack.enter_context(output.open_streamed(path)))
+        file = None if path is None else stack.enter_context(output.open_streamed(path))
+        screen = terminal.rows() if file is None else terminal.rows(file, str(path))
         sink = JsonLines(screen.out) if form is Format.JSON else TableRows(screen, session.name_width)
-        return session.run(sink, screen)
+        outcome = session.run(sink, screen)
+        if file is not None and not outcome.embedded:
+            output.discard(file)
+        return outcome
 
 
 def _array(session: Session, path: Path | None) -> Outcome:
@@ -128,5 +132,6 @@ def _array(session: Session, path: Path | None) -> Outcome:
         file = sys.stdout.buffer if path is None else stack.enter_context(output.open_atomic(path))
         collector = SegmentCollector()
         outcome = session.run(collector, terminal.rows())
-        arrays.write(collector, file)
+        with output.writing("stdout" if path is None else str(path)):
+            arrays.write(collector, file)
         return outcome

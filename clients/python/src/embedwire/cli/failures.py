@@ -2,15 +2,13 @@
 
 import contextlib
 import http
-import os
-import sys
 from collections.abc import Iterator
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from embedwire.cli import exit_codes
+from embedwire.cli import exit_codes, output
 from embedwire.cli.terminal import messages, print_labelled, printable
 from embedwire.errors import EmbedwireError, Failure, UpstreamReply
 
@@ -64,22 +62,18 @@ def exit_codes_for_exceptions() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()  # raise a write error here, not at interpreter exit
+            output.flush_stdout()  # raise a write error here, not at interpreter exit
     except KeyboardInterrupt:
         print_error("interrupted")
         raise typer.Exit(exit_codes.INTERRUPTED) from None
     except BrokenPipeError:
-        _discard_output()
+        output.discard_stdout()
         raise typer.Exit(exit_codes.CLOSED) from None
     except EmbedwireError as error:
         report(error)
         raise typer.Exit(exit_codes.for_failure(error.failure)) from None
     except OSError as error:
-        _discard_output()
+        output.discard_stdout()
         print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
-        raise typer.Exit(exit_codes.REQUEST) from None
-
-
-def _discard_output() -> None:
-    """Discard buffered output: Python would write it at exit, and fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        is_output = isinstance(error, output.OutputError)
+        raise typer.Exit(exit_codes.OUTPUT if is_output else exit_codes.REQUEST) from None

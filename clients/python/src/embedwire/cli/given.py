@@ -36,12 +36,12 @@ class InputArgument:
     Attributes:
         kind: "text", "image" or "audio".
         value: the text, path or URL, or "-" for standard input.
-        is_line: whether it is a line of standard input, so that "-" is a text.
+        line: number of the line of standard input that it is, from 1; 0 if it is none. A line "-" is a text.
     """
 
     kind: str
     value: str
-    is_line: bool = False
+    line: int = 0
 
     @property
     def option(self) -> str:
@@ -51,7 +51,7 @@ class InputArgument:
     @property
     def is_stdin(self) -> bool:
         """Whether its content is standard input."""
-        return self.value == STDIN and not self.is_line
+        return self.value == STDIN and not self.line
 
     @property
     def is_file(self) -> bool:
@@ -68,6 +68,13 @@ class InputArgument:
         if self.is_file:
             return _shorten(Path(self.value).name or self.value)
         return _shorten(re.split(r"[?#]", self.value)[0])  # the query may contain a credential
+
+    @property
+    def label(self) -> str:
+        """The name in messages, as the user gave it: also the folders of a file, and the number of a line."""
+        if self.is_file and not self.is_stdin:
+            return printable(self.value)
+        return f"line {self.line}, {self.name}" if self.line else self.name
 
     @property
     def key(self) -> str:

@@ -88,6 +88,19 @@ class InputBuilder:
         """
         return self._input(given, self._opened if given.is_stdin else _path)
 
+    def reopened(self, given: InputArgument, used: Input) -> Input | None:
+        """Return an input of an earlier call for another one, with its file opened again.
+
+        Returns:
+            The input; None if its content, of standard input or a pipe, can be read only once.
+
+        Raises:
+            BadParameter: the file cannot be opened.
+        """
+        if given.kind == "text" or not given.is_file:
+            return used
+        return None if given.is_stdin or not Path(given.value).is_file() else self._input(given, self._opened)
+
     def _input(self, given: InputArgument, source: Callable[[InputArgument], dict[str, Any]]) -> Input:
         if given.kind == "text":
             truncate = None if self._truncate is None else cast("Truncate", str(self._truncate))

@@ -101,11 +101,11 @@ def _run(session: Session, file: Path, option: str | None) -> None:
         collector = SegmentCollector()
         with output.open_atomic(file) as opened:
             outcome = session.run(collector, terminal.rows())
-            drawn = _draw(collector, session, option, opened, file.suffix.lower())
+            drawn = _draw(collector, session, option, opened, file)
         _print_and_exit(drawn, outcome, file)
 
 
-def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], suffix: str) -> str:
+def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], path: Path) -> str:
     """Draw the figure and return a description of it; "" if there is too little to draw."""
     embedded = collector.non_empty()
     if len(session.given) > 1:
@@ -118,7 +118,8 @@ def _draw(collector: SegmentCollector, session: Session, option: str | None, fil
         return ""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # missing glyphs are drawn as boxes
-        figure.savefig(file, format=suffix[1:], dpi=150, bbox_inches="tight")
+        with output.writing(str(path)):
+            figure.savefig(file, format=path.suffix.lower()[1:], dpi=150, bbox_inches="tight")
     return drawn
 
 

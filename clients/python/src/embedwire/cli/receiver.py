@@ -7,6 +7,7 @@ from embedwire.cli import exit_codes, failures
 from embedwire.cli.given import InputArgument
 from embedwire.cli.progress import ProgressDisplay
 from embedwire.errors import EmbedwireError
+from embedwire.options import is_utf8
 from embedwire.results import Event, Result, Segment
 
 
@@ -29,12 +30,14 @@ class Outcome:
 
     Attributes:
         inputs: number of inputs.
+        embedded: number of inputs that were embedded.
         pending: the inputs without a result, by index. At the end, their segments are invalid.
         error: failure of the whole call, or of its only input; None if there is none.
         codes: exit codes of all failures.
     """
 
     inputs: int = 0
+    embedded: int = 0
     pending: dict[int, Pending] = dataclasses.field(default_factory=dict)
     error: EmbedwireError | None = None
     codes: set[int] = dataclasses.field(default_factory=set)
@@ -90,9 +93,13 @@ class Receiver:
             return
         self._sink.result(event, pending)
         del self.outcome.pending[event.input_index]
+        self.outcome.embedded += event.failure is None
         if event.failure is not None:
-            error = event.failure.error(event.request_id, event.attempts)
-            self._report(error, f"input {event.input_index}, {pending.given.name}")
+            failure = event.failure
+            if pending.given.line and not is_utf8(pending.given.value):
+                failure = dataclasses.replace(failure, message="the line is not UTF-8", violations=())
+            error = failure.error(event.request_id, event.attempts)
+            self._report(error, f"input {event.input_index}, {pending.given.label}")
 
     def end(self, error: EmbedwireError | None = None) -> None:
         """End the output; print the failure of the call."""
@@ -100,7 +107,7 @@ class Receiver:
         self._sink.end(self.outcome)
         if error is not None:
             is_only = self.outcome.inputs == 1 and self.outcome.pending
-            self._report(error, self.outcome.pending[0].given.name if is_only else "")
+            self._report(error, self.outcome.pending[0].given.label if is_only else "")
 
     def _report(self, error: EmbedwireError, name: str) -> None:
         self.outcome.codes.add(exit_codes.for_failure(error.failure))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import typer
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -69,6 +70,8 @@ class Session:
             client = stack.enter_context(open_client(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls))
             with display:
                 send(client)
+        if self.lines is not None and not receiver.outcome.inputs:
+            raise typer.BadParameter("standard input has no text: nothing to embed", param_hint="--lines")
         if self.lines and self.lines.note:
             terminal.messages().print(Text(f"note: {self.lines.note}"))
         return receiver.outcome
@@ -90,7 +93,11 @@ class Session:
         inputs = builder.opened(self.given)
         for each in self.given:
             receiver.expect(each)
-        return lambda client: run_call(client, self._options, inputs, receiver)
+
+        def reopen(index: int) -> Input | None:
+            return builder.reopened(self.given[index], inputs[index])
+
+        return lambda client: run_call(client, self._options, inputs, receiver, reopen)
 
     def _prepare_run(self, builder: InputBuilder, receiver: Receiver) -> Send:
         def inputs() -> Iterator[Input]:
