@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -30,10 +31,17 @@ class Options:
     Attributes:
         model: name of the model.
         max_retries: as in `CallOptions`.
+        dimensions: as in `CallOptions`.
     """
 
     model: str
     max_retries: int | None
+    dimensions: int | None = None
+
+    @property
+    def arguments(self) -> Any:  # noqa: ANN401 - arguments of both `CallOptions` and `MapOptions`
+        """The arguments of the call or the run."""
+        return {"max_retries": self.max_retries, "dimensions": self.dimensions}
 
 
 def run_call(client: Client, options: Options, inputs: Sequence[Input], receiver: Receiver, reopen: Reopen) -> None:
@@ -64,7 +72,7 @@ def run_call(client: Client, options: Options, inputs: Sequence[Input], receiver
 def _run_once(client: Client, options: Options, items: Sequence[Item], receiver: Receiver) -> EmbedwireError | None:
     """Make one call with these inputs, and return its failure."""
     try:
-        with client.stream(options.model, [item.input for item in items], max_retries=options.max_retries) as events:
+        with client.stream(options.model, [item.input for item in items], **options.arguments) as events:
             for event in events:
                 receiver.receive(dataclasses.replace(event, input_index=items[event.input_index].position))
             _check_complete(receiver, events.request_id)
@@ -108,7 +116,7 @@ def run_map(client: Client, options: Options, inputs: Iterable[Input], receiver:
         Exception: what the iterable raised, after the inputs before it.
     """
     _check_model(options.model, client.models())  # one failure, not one for each input
-    with client.map(options.model, inputs, max_retries=options.max_retries) as embeddings:
+    with client.map(options.model, inputs, on_progress=receiver.progress, **options.arguments) as embeddings:
         for embedding in embeddings:
             for segment in embedding.segments:
                 receiver.receive(segment)

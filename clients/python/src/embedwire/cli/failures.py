@@ -39,12 +39,16 @@ def _details(failure: Failure) -> Iterator[str]:
         yield f"retry after: {failure.retry_delay:g} s"
     if failure.upstream is not None:
         yield from _upstream_details(failure)
+    if failure.upstream_task_id:
+        yield f"task of the upstream: --resume-task {failure.upstream_task_id} gets its result"
 
 
 def _upstream_details(failure: Failure) -> Iterator[str]:
     reply = failure.upstream or UpstreamReply(0)
     own = "" if failure.message.endswith(reply.message) else reply.message  # the message often ends with it
     yield f"upstream: {', '.join(word for word in (f'HTTP status {reply.http_status}', reply.code, own) if word)}"
+    if reply.trace_id:
+        yield f"trace id of the upstream: {reply.trace_id}"
     if reply.docs_url:
         yield f"see: {reply.docs_url}"
     if reply.http_status == http.HTTPStatus.TOO_MANY_REQUESTS:  # the upstream sends them with every response

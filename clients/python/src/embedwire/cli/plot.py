@@ -11,6 +11,7 @@ from rich.text import Text
 
 from embedwire.cli import commands, exit_codes, failures, options, output, terminal
 from embedwire.cli.arrays import SegmentCollector, matrix
+from embedwire.cli.audio import AudioOptions
 from embedwire.cli.given import InputArgument, check_inputs, check_output
 from embedwire.cli.receiver import Outcome
 from embedwire.cli.session import Session
@@ -61,13 +62,14 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
     is represented by the mean of its normalised segment vectors.
     """
     given = commands.given(ctx, text, image, audio)
-    check_inputs(given, truncate, start_offset)
+    audio_options = AudioOptions(start_offset=start_offset)
+    check_inputs(given, truncate, audio_options)
     check_output(given, file)
     _check_drawable(given, file, option)
     importlib.import_module("matplotlib")  # of another extra; before the call, which may be billed
     session = Session(
         given=given,
-        start_offset=start_offset,
+        audio=audio_options,
         truncate=truncate,
         model=model,
         timeout=timeout,

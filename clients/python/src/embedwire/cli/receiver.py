@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Protocol
 
+from rich.text import Text
+
 from embedwire.cli import exit_codes, failures
 from embedwire.cli.given import InputArgument
 from embedwire.cli.progress import ProgressDisplay
+from embedwire.cli.terminal import print_labelled, printable
 from embedwire.errors import EmbedwireError
 from embedwire.options import is_utf8
-from embedwire.results import Event, Result, Segment
+from embedwire.results import Event, Progress, Result, Segment
 
 
 @dataclasses.dataclass(slots=True)
@@ -18,10 +21,12 @@ class Pending:
     Attributes:
         given: the input.
         segments: number of segments received.
+        task_id: identifier of its task; empty if it has none.
     """
 
     given: InputArgument
     segments: int = 0
+    task_id: str = ""
 
 
 @dataclasses.dataclass
@@ -83,13 +88,15 @@ class Receiver:
         self.outcome.inputs += 1
 
     def receive(self, event: Event) -> None:
-        """Pass an event to the sink; print the failure of an input."""
+        """Pass an event to the sink; print the failure of an input, and its task."""
+        if isinstance(event, Progress):
+            self.progress(event)
+            return
         self._display.add_event(event)
         pending = self.outcome.pending[event.input_index]
         if isinstance(event, Segment):
             pending.segments += 1
             self._sink.segment(event, pending.given)
-        if not isinstance(event, Result):
             return
         self._sink.result(event, pending)
         del self.outcome.pending[event.input_index]
@@ -100,6 +107,15 @@ class Receiver:
                 failure = dataclasses.replace(failure, message="the line is not UTF-8", violations=())
             error = failure.error(event.request_id, event.attempts)
             self._report(error, f"input {event.input_index}, {pending.given.label}")
+
+    def progress(self, event: Progress) -> None:
+        """Show the progress of an input; print its task, with which the result can be had later. From any thread."""
+        self._display.add_progress(event)
+        pending = self.outcome.pending[event.input_index]
+        if event.upstream_task_id and event.upstream_task_id != pending.task_id and not pending.given.is_task:
+            pending.task_id = event.upstream_task_id
+            note = f"{pending.given.label} is task {printable(event.upstream_task_id)} of the upstream"
+            print_labelled(self._display.messages, Text("note:"), Text(note))
 
     def end(self, error: EmbedwireError | None = None) -> None:
         """End the output; print the failure of the call."""

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from embedwire.cli import terminal
+from embedwire.cli.audio import AudioOptions
 from embedwire.cli.call import MAX_INPUTS, Options, open_client, run_call, run_map
 from embedwire.cli.given import CutEnd, InputArgument
 from embedwire.cli.inputs import InputBuilder
@@ -31,11 +32,12 @@ class Session:
     Attributes:
         given: the inputs.
         lines: the lines of stdin, which replace the only input; None without --lines.
-        start_offset: start offset of audio, in seconds.
+        audio: options of audio.
         truncate: truncation of texts.
         model: name of the model.
         timeout: deadline of each call, in seconds.
         max_retries: as in `CallOptions`.
+        dimensions: as in `CallOptions`.
         target: address of the server.
         tls: whether to use TLS.
         tls_ca: trusted roots; implies TLS.
@@ -44,11 +46,12 @@ class Session:
 
     given: Sequence[InputArgument]
     lines: StdinLines | None = None
-    start_offset: float | None
+    audio: AudioOptions
     truncate: CutEnd | None
     model: str
     timeout: float | None
     max_retries: int | None
+    dimensions: int | None = None
     target: str
     tls: bool
     tls_ca: Path | None
@@ -63,7 +66,7 @@ class Session:
         """
         with contextlib.ExitStack() as stack:
             display = ProgressDisplay(self._progress(screen), is_brief=terminal.is_piped())
-            builder = InputBuilder(stack, display.add_chunk, self.truncate, self.start_offset)
+            builder = InputBuilder(stack, display.add_chunk, self.truncate, self.audio)
             receiver = Receiver(sink, display)
             send = self._prepare_run(builder, receiver) if self._is_run else self._prepare_call(builder, receiver)
             display.set_totals(None if self.lines else len(self.given), builder.files, builder.bytes)
@@ -109,4 +112,4 @@ class Session:
 
     @property
     def _options(self) -> Options:
-        return Options(self.model, self.max_retries)
+        return Options(self.model, self.max_retries, self.dimensions)
