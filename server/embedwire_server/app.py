@@ -25,6 +25,7 @@ from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
+from embedwire_server.rpc.port_check import check_port
 from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
@@ -176,6 +177,8 @@ class App:
         )
         await self._serve_health(health, private_api=private_api)
         files = settings.tls.files
+        if not self._options.shares_port:
+            check_port("--listen", settings.server.address)
         port = server.listen(settings.server.listen, None if files is None else RotatingCredentials(files).credentials)
         await server.start()
         self.target = settings.server.address.with_port(port)
@@ -229,6 +232,8 @@ class App:
         server = rpc_server.HealthServer(
             health, self._metrics, self._settings.upstream.name, self._options, private_api=private_api
         )
+        if not self._options.shares_port:
+            check_port("--health-listen", address)
         self.health_target = address.with_port(server.listen(address))
         await server.start()
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)

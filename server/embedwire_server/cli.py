@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ _RELOADS = "SIGHUP, or a change of the file of --config, reloads the settings th
 _HEALTH = (
     "The address is that of --health-listen, or else of --listen. The exit code is 0 if the server is ready, else 1."
 )
+_CLOSED = 141  # as of SIGPIPE
 _FAULTS_FOR_ALL = (
     "on a non-loopback address, every client that reaches the sandbox can script its faults, and make it fetch URLs of "
     "this machine's loopback addresses: listen on 127.0.0.1, or restrict access by a firewall"
@@ -35,17 +37,25 @@ _FAULTS_FOR_ALL = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 success, 1 not started or not healthy, 2 invalid settings."""
+    """Run the command line and return the exit code.
+
+    0 success, 1 not started, not healthy or no output possible, 2 invalid settings, 141 output closed by its reader.
+    """
     standard_error.reserve()
-    arguments, unknown = _parser().parse_known_args(argv)
-    # Names only: a value may be a secret.
-    arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
-    return int(arguments.run(arguments))
+    try:
+        arguments, unknown = _parser().parse_known_args(argv)
+        # Names only: a value may be a secret.
+        arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
+        return int(arguments.run(arguments))
+    finally:
+        _print_result()  # write what argparse has printed
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=__version__, help="show the version and exit")
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}", help="show the version and exit"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serve = _add(
         commands, "serve", "serve gRPC until SIGTERM or SIGINT", _RELOADS, "[OPTIONS]", epilog=flags.OTHER_SOURCES
@@ -94,7 +104,10 @@ def _add_config(config: argparse.ArgumentParser) -> None:
 
 
 def _address(text: str) -> Address:
-    return parse_address(text.strip())
+    try:
+        return parse_address(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None  # argparse prints no other message
 
 
 def _load(arguments: argparse.Namespace) -> Configuration:
@@ -122,7 +135,8 @@ def _warn(found: Configuration) -> None:
 
 def _reject_unknown(arguments: argparse.Namespace) -> None:
     if arguments.unknown:
-        _print_lines(*(f"{word}: unknown flag of this command" for word in arguments.unknown))
+        faults = {True: "unknown flag of this command", False: "unexpected argument: the command takes no more"}
+        _print_lines(*(f"{word}: {faults[word.startswith('-')]}" for word in arguments.unknown))
         raise SystemExit(2)
 
 
@@ -132,8 +146,18 @@ def _print_lines(*lines: str) -> None:
 
 
 def _print_result(*lines: str) -> None:
-    for line in lines:
-        print(line)  # noqa: T201 - the result of a command
+    """Print the result of a command to standard output; end the process if that cannot be written."""
+    try:
+        for line in lines:
+            print(line)  # noqa: T201 - the result of a command
+        if sys.stdout is not None:  # None if it was closed before the start
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would write the rest at exit
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(_CLOSED) from None
+        _print_lines(f"standard output: {error.strerror}")
+        raise SystemExit(1) from None
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -164,13 +188,15 @@ def _server(settings: Settings) -> "App | Supervisor":
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
-    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - only for this command
+    from embedwire_server.rpc.port_check import check_port  # noqa: PLC0415 - only for this command
+    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - the same
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
         listen, options = arguments.listen, sandbox_flags.values(arguments)
+        check_port("--listen", listen)
         async with sandbox(listen.host, listen.port, fault_control=True, **options) as base_url:
-            print(base_url, flush=True)  # noqa: T201 - a script that starts it waits for this line
+            _print_result(base_url)  # a script that starts it waits for this line
             yield
 
     _reject_unknown(arguments)
@@ -217,7 +243,8 @@ def _health(arguments: argparse.Namespace) -> int:
 
     _reject_unknown(arguments)
     # Placeholders for settings that only `serve` needs: a probe does not have its flags.
-    asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
+    unused = {"upstream": SANDBOX, "insecure": "true", "metrics_listen": "127.0.0.1:0"}
+    asked = argparse.Namespace(**vars(arguments) | unused)
     settings = _valid(asked).settings
     if settings.tls.files is not None and settings.health.listen is None:
         _print_lines("--health-listen: set it for the server and here; probes do not speak TLS")

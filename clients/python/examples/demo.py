@@ -66,7 +66,7 @@ def embed(target: str) -> int:
             elapsed = f"{(time.perf_counter() - began) * 1000:6.0f}"
             if isinstance(event, Segment):
                 print(elapsed, segment_line(event))
-            else:
+            elif isinstance(event, Result):
                 print(elapsed, result_line(event))
                 failures += event.failure is not None
     return failures

@@ -199,7 +199,7 @@ def test_invalid_addresses(text: str) -> None:
 
 def test_one_address_twice() -> None:
     """Two listeners cannot have the same address, except with port 0."""
-    with pytest.raises(ValueError, match=r"metrics\.listen: must differ from --listen"):
+    with pytest.raises(ValueError, match=r"metrics\.listen: --listen and --metrics-listen must be different"):
         made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
     assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from embedwire.cli.audio import Mode
 from embedwire.cli.given import CutEnd
-from embedwire.options import MAX_RETRIES
+from embedwire.options import MAX_DIMENSIONS, MAX_RETRIES
 
 INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
 _YEAR = 31_536_000  # seconds
@@ -69,6 +70,81 @@ StartOffset = Annotated[
         rich_help_panel=INPUTS,
     ),
 ]
+EndOffset = Annotated[
+    float | None,
+    typer.Option(
+        "--end-offset",
+        metavar="SECONDS",
+        callback=within(0, _YEAR, " seconds"),
+        help="End of the audio to embed.",
+        rich_help_panel=INPUTS,
+    ),
+]
+SegmentationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--segmentation",
+        metavar="fixed:SECONDS|dynamic:SECONDS",
+        help="Division of audio: windows of that duration, or of at least that duration, which follow the content.",
+        rich_help_panel=INPUTS,
+    ),
+]
+EmbeddingOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding-option",
+        metavar="NAME",
+        help="Aspect of audio to embed, such as audio or transcription. Repeatable. Default: all.",
+        rich_help_panel=INPUTS,
+    ),
+]
+EmbeddingScopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding-scope",
+        metavar="NAME",
+        help="clip for the windows of audio, asset for the whole file. Repeatable. Default: clip.",
+        rich_help_panel=INPUTS,
+    ),
+]
+EmbeddingTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding-type",
+        metavar="NAME",
+        help="separate_embedding or fused_embedding. Repeatable. Default: separate_embedding.",
+        rich_help_panel=INPUTS,
+    ),
+]
+ProcessingModeOption = Annotated[
+    Mode | None,
+    typer.Option(
+        "--processing-mode",
+        help="One synchronous request for audio, or a task. Default: selected by the server.",
+        show_default=False,
+        rich_help_panel=INPUTS,
+    ),
+]
+ResumedTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resume-task",
+        metavar="ID",
+        help="An earlier task, whose result is an input after the others. Repeatable.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(
+        "--dimensions",
+        metavar="N",
+        callback=within(1, MAX_DIMENSIONS),
+        help="Number of values of each vector. Default: that of the model.",
+        show_default=False,
+        rich_help_panel=_CALL,
+    ),
+]
 Truncation = Annotated[
     CutEnd | None,
     typer.Option("--truncate", help="End of a too long text that is cut off.", rich_help_panel=INPUTS),
@@ -81,7 +157,7 @@ Timeout = Annotated[
     typer.Option(
         metavar="SECONDS",
         callback=within(0, _YEAR, " seconds"),
-        help="Deadline of each call. Default: 60, or 600 with audio.",
+        help="Deadline of each call. Default: 60; with audio 3600, or 600 with --processing-mode sync.",
         show_default=False,
         rich_help_panel=_CALL,
     ),
