@@ -361,8 +361,8 @@ def test_the_demo_embeds_the_samples() -> None:
 
     assert ended.returncode == 0, ended.stderr
     for shown in (
-        "text.txt, 1 segments",
-        "picture.png, 1 segments",
+        "text.txt, 1 segment ",
+        "picture.png, 1 segment ",
         "melody.flac, 8 segments",
         "embedwire_inputs_total",
     ):
