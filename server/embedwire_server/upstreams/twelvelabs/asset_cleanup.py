@@ -24,10 +24,12 @@ from embedwire_server.upstreams.twelvelabs.polling import Poll
 from embedwire_server.upstreams.twelvelabs.tasks import TaskUpstream
 
 DELETE_ATTEMPTS = 5
+NO_ASSETS = {404, 405, 410, 501}  # of an upstream that has no assets, such as a server for the v1 API only
 # The most inputs whose assets are followed at a time; further assets are left to the cleanup job.
 MAX_FOLLOWED = 1000
 LONGEST_PAUSE = 60.0
 STOP_SECONDS = 5.0  # for deletions in progress when the server stops
+START_SECONDS = 10.0  # the longest delay of the first run, so that a short-lived server makes no request for it
 
 log = structlog.get_logger(__name__)
 
@@ -98,11 +100,13 @@ class AssetCleanup:
                 await self._delete(call, asset_id)
 
     async def _clean_repeatedly(self) -> None:
+        await asyncio.sleep(min(START_SECONDS, self._interval))
         while True:
             try:
                 await self.clean()
             except GatewayError as failure:
-                log.warning("assets cannot be listed for deletion", reason=failure.reason, message=failure.message)
+                if failure.upstream is None or failure.upstream.http_status not in NO_ASSETS:
+                    log.warning("assets cannot be listed for deletion", reason=failure.reason, message=failure.message)
             except Exception as error:  # noqa: BLE001 - the next run may succeed
                 log_unexpected(error)
             await asyncio.sleep(self._interval)
