@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from embedwire_sandbox.bodies.form import Form, FormLimits, read_form
 from embedwire_sandbox.calls import RECORDED_REQUEST
-from embedwire_sandbox.form import Form, FormLimits, read_form
 from embedwire_sandbox.gate import Gate
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.replies import send

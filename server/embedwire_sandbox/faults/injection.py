@@ -13,7 +13,7 @@ import numpy as np
 from aiohttp import web
 
 from embedwire_sandbox.errors import error_body
-from embedwire_sandbox.fault_script import Fault
+from embedwire_sandbox.faults.script import Fault
 from embedwire_sandbox.media.vectors import Vector
 from embedwire_sandbox.v1.result import Document, Result, Segments, segments_of
 
