@@ -1,7 +1,8 @@
 """HTTP server of the sandbox: routes, headers of every response, start and stop."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -95,7 +96,7 @@ class Sandbox:
         await self.stop()
 
     @property
-    def journal(self) -> Sequence[RecordedRequest]:
+    def journal(self) -> deque[RecordedRequest]:
         """The last calls, oldest first."""
         return self.calls.entries
 
