@@ -105,7 +105,7 @@ class Gateway:
             request.has_uncertainty,
             queue=time.perf_counter() - began,
         )
-        call.report = functools.partial(_report, call, reply)
+        call.report = functools.partial(_report, reply)  # without the call: it would refer to itself
         outcome = await self._observed(call, reply)
         if isinstance(outcome, ReplySummary):
             await reply.add_result(call, outcome, None)
@@ -171,7 +171,7 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
         call.parked += time.perf_counter() - began
 
 
-async def _report(call: EmbedCall, reply: Reply, stage: Stage) -> None:
+async def _report(reply: Reply, call: EmbedCall, stage: Stage) -> None:
     """Add a stage to the reply; see `upstreams.base.Report`."""
     began = time.perf_counter()
     try:

@@ -72,7 +72,7 @@ class AssetStore:
         side = call.side_call()
         try:
             if not job.asset_id:
-                await _report(call, Stage.UPLOADING)
+                await call.enter(Stage.UPLOADING)
                 name = self.prefix + os.urandom(12).hex() + _extension(source.file_name)
                 if upload is Upload.DIRECT:
                     job.asset_id = await self._create(side, source, name, size)
@@ -157,17 +157,12 @@ class AssetStore:
                 raise UpstreamFailure(Reason.INPUT_REJECTED, words or "the upstream cannot use the file")
             if not is_reported:
                 is_reported = True
-                await _report(call, Stage.PREPARING)
+                await call.enter(Stage.PREPARING)
             await poll.pause()
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
         body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET))
         return json_object(await read_json(body))
-
-
-async def _report(call: EmbedCall, stage: Stage) -> None:
-    if call.report is not None:
-        await call.report(stage)
 
 
 def _extension(file_name: str) -> str:

@@ -44,8 +44,7 @@ class TaskUpstream:
         """
         if not job.task_id:
             await self._create(call, job)
-        if call.report is not None:
-            await call.report(Stage.PROCESSING)
+        await call.enter(Stage.PROCESSING)
         side = call.side_call()
         try:
             reply = await self._result(side, job)
@@ -75,8 +74,7 @@ class TaskUpstream:
         size = 0
         if content is not None and not job.asset_id:
             size = await content.ready()
-            if call.report is not None:
-                await call.report(Stage.UPLOADING)
+            await call.enter(Stage.UPLOADING)
         request = self._dialect.encode_task(call, size)
         job.is_task_requested = True
         try:
