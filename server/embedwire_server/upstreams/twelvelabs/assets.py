@@ -141,6 +141,7 @@ class AssetStore:
             ]
         )
         request = self._dialect.request(call, b"POST", PATH, PATH, body)
+        request.is_creation = True
         found = await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION)))
         return _asset(found).id
 

@@ -48,7 +48,7 @@ class Poll:
             if failure.reason not in _TRANSIENT:
                 raise
             self._asked = failure.retry_delay or 0.0
-            self._call.needs_fresh_connection = True
+            self._call.needs_fresh_connection = failure.upstream is None  # a stale connection is not used again
             return None
 
     async def pause(self) -> None:
