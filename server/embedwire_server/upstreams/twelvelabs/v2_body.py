@@ -109,11 +109,12 @@ def _selection(item: AudioInput, model: Model) -> Members:
         members["end_sec"] = item.end_offset_sec
     windows = _windows(item.segmentation or Segmentation(*rules.default_segmentation))
     members["segmentation"] = {"temporal": windows} if model.is_composite else windows
-    if rules.options:
-        members["embedding_option"] = [*(item.options or rules.options)]
+    options = item.options or rules.options
+    if options:
+        members["embedding_option"] = [*options]
     if rules.scopes:
         members["embedding_scope"] = [*(item.scopes or DEFAULT_SCOPES)]
-    if rules.types:
+    if rules.types and len(options) > 1:  # with one option, the upstream rejects it
         members["embedding_type"] = [*(item.types or DEFAULT_TYPES)]
     return members
 
