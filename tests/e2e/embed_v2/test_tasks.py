@@ -70,8 +70,7 @@ async def test_order() -> None:
 async def test_created_once(fault: dict[str, Any]) -> None:
     """A task whose creation was not confirmed is not created again, also if its connection had been used before."""
     async with running() as (served, sandbox):
-        warm = request(text_input(), model="marengo3.5")
-        await served.stub.CreateEmbeddingUnary(pb.CreateEmbeddingUnaryRequest(model_name="marengo3.5", inputs=warm.inputs))
+        await outcome(served.stub.CreateEmbedding(request(text_input()), timeout=60))
         sandbox.faults.add(Fault(operation="task_create", times=None, **fault))
         found = await outcome(from_source(served, file_of(SOUND, **TASK)))
 
@@ -206,9 +205,7 @@ async def test_expired_task() -> None:
 
 async def test_marengo_35() -> None:
     """Audio of Marengo 3.5 is a task unless one vector is requested, with its uncertainty and dimensions."""
-    asked = request(
-        pb.Input(audio=file_of(SOUND)), model="marengo3.5", dimensions=128, include_uncertainty=True
-    )
+    asked = request(pb.Input(audio=file_of(SOUND)), model="marengo3.5", dimensions=128, include_uncertainty=True)
     async with running(AT_ONCE) as (served, sandbox):
         found = await outcome(served.stub.CreateEmbedding(asked, timeout=60))
 
