@@ -3,26 +3,16 @@
 import pytest
 
 from embedwire_sandbox import Fault, SandboxOptions
-from tests.e2e.embed_v2.support import (
-    CHUNKS_BYTES,
-    PROCESSING,
-    TASK,
-    UPLOADING,
-    audio,
-    counts,
-    outcome,
-    padded,
-    running,
-    upload,
-)
+from tests.e2e.embed_v2.support import CHUNKS_BYTES, PROCESSING, UPLOADING, counts, outcome, padded, running, upload
 from tests.support.serving import until
+from tests.support.uploads import TASK, audio
 
 # Three chunks, of which the first response has the URL of one: the others are requested.
 LARGE_CHUNKS = SandboxOptions(asset_polls=0, task_polls=0, chunk_bytes=80_000_000, first_chunk_urls=1)
 
 
 async def test_upload() -> None:
-    """A file becomes an asset by chunks, which a task uses, and it is deleted. The sandbox refuses chunks with a key."""
+    """A file becomes an asset by chunks, which a task uses, and is deleted. The sandbox refuses chunks with a key."""
     async with running(LARGE_CHUNKS) as (served, sandbox):
         found = await outcome(upload(served, padded(CHUNKS_BYTES), audio(**TASK), timeout=120))
         await until(lambda: not sandbox.assets)

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from embedwire_sandbox import Fault, Sandbox, SandboxOptions
-from tests.e2e.embed_v2.support import KEY, PREPARING, PROCESSING, TASK, audio, on, outcome, padded, stage, upload
+from tests.e2e.embed_v2.support import KEY, PREPARING, PROCESSING, on, outcome, padded, stage, upload
 from tests.support.media import wav
 from tests.support.serving import serving, until
+from tests.support.uploads import TASK, audio
 
 DIGITS = "0123456789abcdef01234567"
 OFTEN: dict[str, Any] = {"assets_max_age": 1800.0, "assets_cleanup_interval": 1.0}

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from embedwire_sandbox import Fault, SandboxOptions
-from tests.e2e.embed_v2.support import PROCESSING, TASK, audio, counts, outcome, padded, running, stage, upload
+from tests.e2e.embed_v2.support import PROCESSING, counts, outcome, padded, running, stage, upload
 from tests.support.serving import Served, until
+from tests.support.uploads import TASK, audio
 
 ASSETS_ONLY = SandboxOptions(asset_polls=0, task_polls=10_000)
 OWN: dict[str, Any] = {"metadata": (("x-upstream-api-key", "of-the-caller"),)}

@@ -7,9 +7,10 @@ import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_sandbox import Sandbox
-from tests.e2e.embed_v2.support import TASK, Outcome, file_of, from_source, outcome, running
+from tests.e2e.embed_v2.support import Outcome, file_of, from_source, outcome, running
 from tests.support.media import png, wav
 from tests.support.messages import file_input, request, text_input, url_input
+from tests.support.uploads import TASK
 
 SOUND = wav(2)
 SYNC = pb.PROCESSING_MODE_SYNC

@@ -11,7 +11,6 @@ from tests.e2e.embed_v2.support import (
     AT_ONCE,
     IN_TIME,
     PROCESSING,
-    TASK,
     UPLOADING,
     counts,
     file_of,
@@ -23,6 +22,7 @@ from tests.e2e.embed_v2.support import (
 )
 from tests.support.media import wav
 from tests.support.messages import request, text_input
+from tests.support.uploads import TASK
 
 SOUND = wav(20)
 ENDLESS = SandboxOptions(task_polls=1_000_000)

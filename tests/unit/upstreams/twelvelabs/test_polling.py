@@ -10,8 +10,8 @@ from tests.support.embed_calls import call, limited
 from tests.support.virtual_time import in_virtual_time, now
 
 
-async def never() -> None:
-    await asyncio.Event().wait()
+async def never() -> bool:
+    return await asyncio.Event().wait()
 
 
 @in_virtual_time
@@ -42,7 +42,7 @@ async def test_delay_of_the_upstream() -> None:
     """A pause is at least as long as the upstream asks, once."""
     poll = Poll(call("audio"))
 
-    async def rejected() -> None:
+    async def rejected() -> bool:
         raise limited(40)
 
     assert await poll.attempt(rejected) is None

@@ -19,8 +19,8 @@ from embedwire_server.core.inputs import (
 )
 from embedwire_server.core.models import MARENGO_30, MARENGO_35, Model, TextRules, Truncate
 from embedwire_server.media.in_memory import InMemoryContent
-from embedwire_server.upstreams.http.json_body import JsonBody
 from embedwire_server.upstreams.base import Job
+from embedwire_server.upstreams.http.json_body import JsonBody
 from embedwire_server.upstreams.twelvelabs import v2_body
 from tests.unit.upstreams.twelvelabs.v2_support import call
 
