@@ -194,7 +194,6 @@ MARENGO_35 = Model(
         segments_need_task=True,
         options=("audio",),
         scopes=("clip", "asset"),
-        types=("separate_embedding",),
         fixed_segmentation=(2, 10),
         dynamic_segmentation=(2, 5),
         default_segmentation=("dynamic", 2),

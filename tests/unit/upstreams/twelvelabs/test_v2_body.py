@@ -173,14 +173,13 @@ def test_audio_defaults_of_marengo_35() -> None:
         "segmentation": {"temporal": {"strategy": "dynamic", "dynamic": {"min_duration_sec": 2}}},
         "embedding_option": ["audio"],
         "embedding_scope": ["clip"],
-        "embedding_type": ["separate_embedding"],
     }
 
 
 def test_synchronous_audio_of_marengo_35() -> None:
     """A synchronous request with audio of Marengo 3.5 has no selection: it gives one vector."""
     members = v2_body.sync(call(AudioInput("k", AUDIO_URL, mode=SYNC), MARENGO_35), 0)
-    source = {"name": "audio", "media_type": "audio", "url": AUDIO_URL.url}
+    source = {"media_type": "audio", "url": AUDIO_URL.url}
     assert members["multi_input"] == {"media_sources": [source]}
 
 
