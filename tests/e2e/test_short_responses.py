@@ -13,9 +13,9 @@ from embedwire_server.core.inputs import AudioInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.response_body import SHORT_BYTES
 from embedwire_server.upstreams.http.transport import Transport
-from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from tests.support.upstreams import ScriptedHttpServer, Visit

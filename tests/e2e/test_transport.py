@@ -21,9 +21,9 @@ from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 from embedwire_server.upstreams.http import response_body
+from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Sender
 from embedwire_server.upstreams.http.transport import Transport
-from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.upstream import HttpUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from tests.support.embed_calls import embedded

@@ -5,8 +5,8 @@ import pytest
 from embedwire_server.core.models import (
     BUILT_IN,
     MARENGO_27,
-    MARENGO_35,
     MARENGO_30,
+    MARENGO_35,
     Modality,
     Model,
     ModelTable,
