@@ -14,8 +14,8 @@ from aiohttp import web
 
 from embedwire_sandbox.errors import error_body
 from embedwire_sandbox.fault_script import Fault
-from embedwire_sandbox.result import Document, Result, Segments, segments_of
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.media.vectors import Vector
+from embedwire_sandbox.v1.result import Document, Result, Segments, segments_of
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # makes close send RST
 _CODES: Final = {401: "api_key_invalid", 404: "not_found", 429: "too_many_requests"}
@@ -24,6 +24,18 @@ _FORBIDDEN: Final = b"\x01"  # not valid in JSON, not even in a string
 
 class HangUpError(ConnectionError):
     """A fault has ended the connection."""
+
+
+class ReplacedReplyError(Exception):
+    """A fault has replaced the response.
+
+    Attributes:
+        response: The response to send.
+    """
+
+    def __init__(self, response: web.Response) -> None:
+        super().__init__()
+        self.response = response
 
 
 class InjectedFault:
@@ -37,18 +49,46 @@ class InjectedFault:
         self._fault = fault
         self._kind = fault.kind if fault else None
 
-    async def replace_reply(self, request: web.Request) -> web.Response | None:
-        """Wait as scripted; then return the response that replaces the real one, if the fault has one.
+    @property
+    def failure(self) -> str | None:
+        """Message with which a task or an asset that this call creates shall fail, or `None`."""
+        return self._fault.message if self._fault and self._kind == "modality_error" else None
+
+    @property
+    def omits_vectors(self) -> bool:
+        """Whether the member with the vectors is missing."""
+        return self._kind == "no_segments"
+
+    def changed(self, vector: Vector) -> Vector:
+        """Return a vector of the response, modified by the fault."""
+        change = _VECTOR_FAULTS.get(self._kind or "")
+        return change(vector) if change else vector
+
+    async def replace_reply(self, request: web.Request) -> None:
+        """Wait as scripted, then apply a fault that needs no real response.
+
+        Raises:
+            ReplacedReplyError: The fault replaces the response.
+            HangUpError: The fault has ended the connection.
+        """
+        if self._fault is None:
+            return
+        await asyncio.sleep(self._fault.delay_sec)
+        if self._kind in {"reset", "close"}:
+            _hang_up(request, reset=self._kind == "reset")
+        if self._kind == "status":
+            raise ReplacedReplyError(_status_reply(self._fault))
+
+    async def before_reply(self, request: web.Request) -> None:
+        """Hold or lose the response, as scripted; the call has had its effect.
 
         Raises:
             HangUpError: The fault has ended the connection.
         """
-        if self._fault is None:
-            return None
-        await asyncio.sleep(self._fault.delay_sec)
-        if self._kind in {"reset", "close"}:
-            _hang_up(request, reset=self._kind == "reset")
-        return _status_reply(self._fault) if self._kind == "status" else None
+        if self._fault and self._kind == "hold":
+            await asyncio.sleep(self._fault.pause_sec)
+        if self._kind == "lost_reply":
+            _hang_up(request, reset=False)
 
     def spoil(self, document: Document) -> Document:
         """Return the document, modified by the fault."""

@@ -8,11 +8,12 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from types import NoneType
 from typing import Any, Final, Literal, get_args
 
+from embedwire_sandbox.calls import OPERATIONS, Operation
 from embedwire_sandbox.models import MODALITIES, Modality
 
 FaultKind = Literal[
     "status", "delay", "reset", "close", "trickle", "cut", "malformed_json", "no_model_name",
-    "no_segments", "modality_error", "wrong_dimensions", "nan", "overflow",
+    "no_segments", "modality_error", "wrong_dimensions", "nan", "overflow", "lost_reply", "hold",
 ]  # fmt: skip
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 
@@ -30,8 +31,12 @@ class Fault:
             `after_bytes` of the body. `malformed_json`: a byte that JSON forbids, after `after_bytes`.
             `no_model_name`, `no_segments`: the field is missing. `modality_error`: `error_message` and no segments.
             `wrong_dimensions`: each vector is one number short. `nan`, `overflow`: each vector begins with `NaN` or
-            `1e400`.
-        modality: Only calls with this modality; `None` means any call. The last five kinds then affect this one only.
+            `1e400`. `lost_reply`: the call has its effect, then the connection closes before any byte. `hold`: the
+            call has its effect, and its response waits for `pause_sec`.
+            In the v2 dialect, `no_segments` omits `data`; `modality_error` on the creation of a task or an asset lets
+            it end as failed; `no_model_name`, and `modality_error` elsewhere, have no effect.
+        modality: Only calls with this modality; `None` means any call. The kinds that change vectors or members then
+            affect this one only.
         times: Number of calls; `None` means all until it is removed.
         delay_sec: Wait before the fault and before the headers, in seconds. For every kind.
         before_body: Act before the request body is read; for `status`, `reset` and `close` without a modality. The
@@ -43,6 +48,8 @@ class Fault:
         after_bytes: Where in the body `trickle`, `cut` and `malformed_json` act. Beyond the end, they do not.
         pause_sec: For `trickle`: how long, in seconds.
         message: For `modality_error`: the message.
+        operation: Only calls of this operation; `None` means any call.
+        every: Only every n-th call that matches; 5 is a fifth of the calls.
 
     Raises:
         ValueError: A value is out of range, or two are incompatible.
@@ -61,11 +68,15 @@ class Fault:
     after_bytes: int = 0
     pause_sec: float = 0.0
     message: str = "The input could not be processed."
+    operation: Operation | None = None
+    every: int = 1
 
     def __post_init__(self) -> None:
         checks = {
             "kind": self.kind in FAULT_KINDS,
+            "operation": self.operation in (None, *OPERATIONS),
             "modality": self.modality in (None, *MODALITIES),
+            "every": self.every >= 1,
             "times": self.times is None or self.times >= 1,
             "delay_sec": self.delay_sec >= 0,
             "before_body": not self.before_body or (self.kind in _EARLY_KINDS and self.modality is None),
@@ -80,7 +91,9 @@ class Fault:
 _NUMBER: Final = (int, float)
 _JSON_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "kind": str,
+    "operation": (str, NoneType),
     "modality": (str, NoneType),
+    "every": int,
     "times": (int, NoneType),
     "delay_sec": _NUMBER,
     "before_body": bool,
@@ -115,36 +128,54 @@ def fault_to_json(fault: Fault) -> dict[str, Any]:
     return {item.name: getattr(fault, item.name) for item in fields(fault)}
 
 
+@dataclass(slots=True, eq=False)
+class _Pending:
+    fault: Fault
+    left: int | None
+    matched: int = 0
+
+
 class FaultScript:
     """Queue of pending faults. The first that matches a call applies to it, and no other."""
 
     def __init__(self) -> None:
-        self._pending: list[tuple[Fault, int | None]] = []
+        self._pending: list[_Pending] = []
 
     @property
     def pending(self) -> list[tuple[Fault, int | None]]:
         """Pending faults with the number of calls left for each; `None` for all."""
-        return list(self._pending)
+        return [(pending.fault, pending.left) for pending in self._pending]
 
     def add(self, *faults: Fault) -> None:
         """Append faults."""
-        self._pending += [(fault, fault.times) for fault in faults]
+        self._pending += [_Pending(fault, fault.times) for fault in faults]
 
     def clear(self) -> None:
         """Remove all faults."""
         self._pending.clear()
 
-    def take(self, modalities: Iterable[Modality], *, before_body: bool = False) -> Fault | None:
-        """Return the fault for a call with these modalities, and count it."""
+    def take(
+        self, operation: Operation | None, modalities: Iterable[Modality], *, before_body: bool = False
+    ) -> Fault | None:
+        """Return the fault for a call of this operation with these modalities, and count it."""
         asked = (None, *modalities)
-        for index, (fault, left) in enumerate(self._pending):
-            if fault.modality in asked and fault.before_body == before_body:
-                self._count(index, fault, left)
+        for pending in self._pending:
+            fault = pending.fault
+            if (
+                fault.operation in (None, operation)
+                and fault.modality in asked
+                and fault.before_body == before_body
+                and self._is_due(pending)
+            ):
                 return fault
         return None
 
-    def _count(self, index: int, fault: Fault, left: int | None) -> None:
-        if left == 1:
-            del self._pending[index]
-        elif left is not None:
-            self._pending[index] = (fault, left - 1)
+    def _is_due(self, pending: _Pending) -> bool:
+        pending.matched += 1
+        if pending.matched % pending.fault.every:
+            return False
+        if pending.left is not None:
+            pending.left -= 1
+            if not pending.left:
+                self._pending.remove(pending)
+        return True

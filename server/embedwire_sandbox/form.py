@@ -7,44 +7,21 @@ because of its headers.
 """
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from aiohttp import web
 
-from embedwire_sandbox.errors import invalid, malformed_form, too_large, wrong_content_type
-from embedwire_sandbox.models import MODALITIES, Modality
+from embedwire_sandbox.errors import RefusalError, invalid, malformed_form, too_large, wrong_content_type
+from embedwire_sandbox.media.upload import Upload, spool
 from embedwire_sandbox.multipart import BodySizeError, MalformedError, Multipart, boundary_of
 
-FILE_PARTS: Final = ("image_file", "audio_file")
-FIELD_PARTS: Final = ("model_name", "text", "text_truncate", "image_url", "audio_url", "audio_start_offset_sec")
-
-_SPOOL_BYTES: Final = 1 << 20  # larger files are on disk
 _MAX_PARTS: Final = 64
 _PARAMETER: Final = re.compile(r';\s*(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _DISPOSITION: Final = re.compile(r"^Content-Disposition:\s*form-data(.*)$", re.IGNORECASE | re.MULTILINE)
 _ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
-
-Spool = SpooledTemporaryFile[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """Spooled file with its metadata; closed by the code that created it.
-
-    Attributes:
-        file: The content, positioned at its start.
-        size: Length in bytes.
-        filename: File name from the sender, if any.
-        url: URL from which the content was fetched, if it was.
-    """
-
-    file: Spool
-    size: int
-    filename: str | None = None
-    url: str | None = None
 
 
 @dataclass(slots=True)
@@ -70,34 +47,41 @@ class Form:
         for upload in self.files.values():
             upload.file.close()
 
-    @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """Modalities to embed. An empty URL part does not count; an empty text part does."""
-        return tuple(
-            modality
-            for modality in MODALITIES
-            if (modality == "text" and "text" in self.fields)
-            or f"{modality}_file" in self.files
-            or self.fields.get(f"{modality}_url")
-        )
+
+def _oversize(name: str, limit: int) -> RefusalError:
+    return invalid(name, f"The file is larger than {limit} bytes.")
 
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Limits in bytes for one field, one file and the whole body."""
+    """Limits in bytes for one field, one file and the whole body.
+
+    Attributes:
+        field: Largest field.
+        file: Largest file.
+        body: Largest body.
+        oversize: Returns the error for a file that is too large, from the name of its part and the limit.
+        spool: Returns an empty file for the content of a part.
+    """
 
     field: int
     file: int
     body: int
+    oversize: Callable[[str, int], RefusalError] = _oversize
+    spool: Callable[[], IO[bytes]] = spool
 
 
-async def read_form(request: web.Request, form: Form, limits: FormLimits) -> None:
+async def read_form(
+    request: web.Request, form: Form, limits: FormLimits, fields: Collection[str], files: Collection[str]
+) -> None:
     """Fill `form` with the parts of the request.
 
     Args:
         request: The request, its body unread.
         form: An empty form, already entered, so that its files are always closed.
         limits: The limits.
+        fields: Names of the field parts to keep.
+        files: Names of the file parts to keep.
 
     Raises:
         RefusalError: The content type, the framing or a size is invalid.
@@ -110,24 +94,35 @@ async def read_form(request: web.Request, form: Form, limits: FormLimits) -> Non
     reader = Multipart(request.content, boundary, limits.body)
     try:
         while (head := await reader.next_head()) is not None:
-            await _read_part(head, reader, form, limits)
+            name, filename = _names(head)
+            _count(form, name)
+            if name in files and name not in form.files:
+                await _file(name, filename, reader, form, limits)
+            elif name in fields and name not in form.fields:
+                form.fields[name] = await _field(name, reader, limits.field)
     except BodySizeError:
         raise too_large(limits.body) from None
     except MalformedError:
         raise malformed_form() from None
 
 
-async def _read_part(head: str, reader: Multipart, form: Form, limits: FormLimits) -> None:
-    name, filename = _names(head)
+def _count(form: Form, name: str) -> None:
     form.names.append(name)
     if len(form.names) > _MAX_PARTS:
         raise MalformedError
-    if name in FILE_PARTS and name not in form.files:
-        file = Spool(_SPOOL_BYTES)
-        form.files[name] = Upload(file, 0, filename)  # the form closes it from now on
-        form.files[name] = Upload(file, await _spool(name, reader, file, limits.file), filename)
-    elif name in FIELD_PARTS and name not in form.fields:
-        form.fields[name] = await _field(name, reader, limits.field)
+
+
+async def _file(name: str, filename: str | None, reader: Multipart, form: Form, limits: FormLimits) -> None:
+    file = limits.spool()
+    form.files[name] = Upload(file, 0, filename)  # the form closes it from now on
+    size = 0
+    async for piece in reader.content():
+        size += len(piece)
+        if size > limits.file:
+            raise limits.oversize(name, limits.file)
+        file.write(piece)  # a write to disk goes to the page cache: not worth a thread
+    file.seek(0)
+    form.files[name] = Upload(file, size, filename)
 
 
 async def _field(name: str, reader: Multipart, limit: int) -> bytes:
@@ -137,17 +132,6 @@ async def _field(name: str, reader: Multipart, limit: int) -> bytes:
         if len(value) > limit:
             raise invalid(name, f"The value is larger than {limit} bytes.")
     return bytes(value)
-
-
-async def _spool(name: str, reader: Multipart, file: Spool, limit: int) -> int:
-    size = 0
-    async for piece in reader.content():
-        size += len(piece)
-        if size > limit:
-            raise invalid(name, f"The file is larger than {limit} bytes.")
-        file.write(piece)  # a write to disk goes to the page cache: not worth a thread
-    file.seek(0)
-    return size
 
 
 def _names(head: str) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
-from embedwire_server.config import flags, render, sources
+from embedwire_server.config import flags, render, sandbox_flags, sources
 from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.config.setting_table import ALL
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.set_defaults(run=_sandbox)
     shown = {"metavar": "HOST:PORT", "help": "address of the sandbox (default: %(default)s)"}
     sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", **shown)
+    sandbox_flags.add_all(sandbox)
     return parser
 
 
@@ -192,8 +193,9 @@ def _sandbox(arguments: argparse.Namespace) -> int:
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
-        check_port("--listen", arguments.listen)
-        async with sandbox(arguments.listen.host, arguments.listen.port, fault_control=True) as base_url:
+        listen, options = arguments.listen, sandbox_flags.values(arguments)
+        check_port("--listen", listen)
+        async with sandbox(listen.host, listen.port, fault_control=True, **options) as base_url:
             _print_result(base_url)  # a script that starts it waits for this line
             yield
 

@@ -334,14 +334,35 @@ def test_the_stand_alone_sandbox() -> None:
         assert process.wait(20) == 0
 
 
+def test_flags_of_the_sandbox() -> None:
+    """Flags of `sandbox` set its options; a wrong value is one line and exit code 2."""
+    flags = "--disable-v1 --task-polls 0 --task-seconds 0.5 --task-expiry 60 --task-failure No. --asset-polls 2"
+    command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", "127.0.0.1:0", *flags.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            base_url = process.stdout.readline().strip()
+            with pytest.raises(urllib.error.HTTPError) as unknown:
+                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=60)
+            unknown.value.close()
+            assert unknown.value.code == 404
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    for wrong in ("--task-polls=-1", "--asset-seconds=inf"):
+        ended = run("sandbox", wrong)
+        assert ended.returncode == 2
+        assert "0 or more" in ended.stderr.splitlines()[-1]
+
+
 def test_the_demo_embeds_the_samples() -> None:
     """The script of `make demo` streams segments of all three modalities, shows metrics and exits with 0."""
     ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 0, ended.stderr
     for shown in (
-        "text.txt, 1 segments",
-        "picture.png, 1 segments",
+        "text.txt, 1 segment ",
+        "picture.png, 1 segment ",
         "melody.flac, 8 segments",
         "embedwire_inputs_total",
     ):

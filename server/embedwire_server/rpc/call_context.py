@@ -48,6 +48,7 @@ class Call(CallScope):
         reason: the reason of the failure, or OK.
         cause: the cause of the failure, from its closed list; empty if it has none.
         task_id: identifier of the upstream's task, if the call has one input; else empty.
+        trace_id: the upstream's identifier of the failed request; empty if it sent none.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a call at its start

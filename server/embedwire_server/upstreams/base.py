@@ -47,7 +47,7 @@ class EmbedCall:
         max_retries: limit of the caller; None leaves it to the server's policy.
         credential: the caller's own credential for the upstream; None uses the server's.
         has_uncertainty: whether the uncertainty of vectors is requested.
-        report: takes a new stage of the input; None: it is not reported.
+        report: takes a new stage of the input; None if stages are not reported.
         caller: the client, for fair queues.
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.

@@ -18,6 +18,7 @@ def main() -> int:
     for name in ("stdout", "stderr"):  # None if the shell closed it
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open until exit
+    _discard_lines_of_libraries()
     try:
         from embedwire.cli.app import app  # noqa: PLC0415 - needs the extra
 
@@ -37,6 +38,20 @@ def main() -> int:
     except OSError as error:  # of a help page
         return _flushed(error)
     return _flushed()
+
+
+def _discard_lines_of_libraries() -> None:
+    """Discard what gRPC core writes to descriptor 2, for instance about a failed handshake: the command reports it.
+
+    gRPC reads its own variable when it is imported, which is before this.
+    """
+    if "GRPC_VERBOSITY" in os.environ:  # noqa: TID251 - a variable of gRPC, with which a user asks for these lines
+        return
+    try:
+        sys.stderr = open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123, SIM115 - open until exit
+    except OSError:  # the shell closed it
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _flushed(error: OSError | None = None, code: str | int | None = None) -> int:

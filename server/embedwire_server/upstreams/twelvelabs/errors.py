@@ -116,13 +116,14 @@ _PUBLIC_HOST = re.compile(
 )
 
 
-def from_response(
+def from_response(  # noqa: PLR0913 - what is known of the request and of the response
     response: httpx.Response,
     body: bytes,
     key: str | None,
     *,
     is_callers_key: bool = False,
     subject: Subject = Subject.EMBED,
+    has_asset: bool = False,
 ) -> UpstreamFailure:
     """Build the failure for an error response.
 
@@ -132,6 +133,7 @@ def from_response(
         key: the credential that was sent, to be removed from the upstream's text.
         is_callers_key: whether it was the caller's own: if it is rejected, the error is the caller's.
         subject: what was requested.
+        has_asset: whether the request referred to an asset, which may be what is missing.
     """
     text = error_body.decoded(body, response.headers.get("content-type", ""))
     error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
@@ -148,7 +150,7 @@ def from_response(
         ),
         trace_id=sanitize_text(response.headers.get("x-trace-id", ""), key, MAX_TRACE_ID_BYTES),
     )
-    reason = _reason(info, subject)
+    reason = _reason(info, subject, has_asset=has_asset)
     if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
         reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
@@ -248,9 +250,9 @@ def _retry_safety(reason: Reason, status: int, subject: Subject) -> RetrySafety:
     return RetrySafety.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR else RetrySafety.UNSAFE
 
 
-def _reason(info: UpstreamErrorInfo, subject: Subject) -> Reason:
-    if info.http_status in _MISSING and subject in _MISSING_REASONS:
-        return _MISSING_REASONS[subject]
+def _reason(info: UpstreamErrorInfo, subject: Subject, *, has_asset: bool) -> Reason:
+    if info.http_status in _MISSING and (has_asset or subject in _MISSING_REASONS):
+        return _MISSING_REASONS.get(subject, Reason.RESOURCE_NOT_FOUND)
     by_code = _BY_CODE.get(info.code.lower())
     if by_code is not None:
         return by_code

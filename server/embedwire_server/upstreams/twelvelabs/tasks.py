@@ -72,7 +72,11 @@ class TaskUpstream:
     async def _create(self, call: EmbedCall, job: Job) -> None:
         """Create the task. After a lost response it may exist: the request is not repeated."""
         content = content_of(call.input)
-        size = 0 if content is None or job.asset_id else await content.ready()
+        size = 0
+        if content is not None and not job.asset_id:
+            size = await content.ready()
+            if call.report is not None:
+                await call.report(Stage.UPLOADING)
         request = self._dialect.encode_task(call, size)
         job.is_task_requested = True
         try:

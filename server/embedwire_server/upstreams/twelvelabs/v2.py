@@ -24,6 +24,7 @@ from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply
 
 ENDPOINT = "/embed-v2"
 TASKS_ENDPOINT = "/embed-v2/tasks"
+_EMBEDDINGS = (Subject.EMBED, Subject.TASK_CREATION)
 
 
 class V2Dialect:
@@ -84,9 +85,13 @@ class V2Dialect:
         self, call: EmbedCall, response: httpx.Response, body: bytes, subject: Subject = Subject.EMBED
     ) -> UpstreamFailure:
         """Build a failure; see `Dialect`. `subject` is what was requested."""
-        is_callers_key = call.credential is not None
         return errors.from_response(
-            response, body, self._requests.key(call), is_callers_key=is_callers_key, subject=subject
+            response,
+            body,
+            self._requests.key(call),
+            is_callers_key=call.credential is not None,
+            subject=subject,
+            has_asset=subject in _EMBEDDINGS and v2_body.has_asset(call),
         )
 
     def error_of(self, subject: Subject) -> ErrorOf:

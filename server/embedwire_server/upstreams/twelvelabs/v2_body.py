@@ -1,6 +1,6 @@
 """JSON bodies of requests to the v2 endpoints, for one input. Facts: upstream API notes.
 
-All that has a default upstream is sent explicitly: the defaults there include vectors that the client has not requested.
+All that has a default upstream is sent explicitly: the defaults there include vectors that the caller did not ask for.
 Members are in the order of the official SDK.
 """
 
@@ -51,6 +51,12 @@ def task(call: EmbedCall, file_size: int) -> Members:
     if isinstance(item, TextInput):
         raise TypeError("a text cannot be a task")
     return {**_head(item.modality, call), item.modality: _media(item, call, file_size)}
+
+
+def has_asset(call: EmbedCall) -> bool:
+    """Whether the body refers to an asset of the upstream."""
+    is_given = not isinstance(call.input, TextInput) and isinstance(call.input.source, AssetSource)
+    return is_given or bool(call.asset_id)
 
 
 def _head(input_type: str, call: EmbedCall) -> Members:

@@ -21,6 +21,14 @@ from embedwire.results import Model
 MAX_INPUTS = 256  # of one call
 _READ_ONCE = "its content could be read only once, for a call that was rejected because of other inputs; embed it alone"
 
+# Options for the arguments of Client in its messages.
+_HINTS = {"token": "EMBEDWIRE_TOKEN", "tls": "--tls-ca"}
+_OPTIONS = {
+    "pass tls=True": "pass --tls",
+    "use the argument tls for TLS": "use --tls for TLS",
+    "root_certificates must be PEM": "must be a file with certificates in PEM form (BEGIN CERTIFICATE)",
+}
+
 Reopen = Callable[[int], Input | None]
 
 
@@ -161,7 +169,8 @@ def open_client(
         client = Client(target, tls=chosen, token=token, timeout=timeout)
     except ValueError as error:
         name, _, fault = str(error).partition(": ")
-        hint = "EMBEDWIRE_TOKEN" if name == "token" else f"--{name}"
-        raise typer.BadParameter(fault.replace("pass tls=True", "pass --tls"), param_hint=hint) from None
+        for argument, option in _OPTIONS.items():
+            fault = fault.replace(argument, option)
+        raise typer.BadParameter(fault, param_hint=_HINTS.get(name, f"--{name}")) from None
     with client:
         yield client

@@ -8,21 +8,37 @@ import typer
 
 from embedwire.cli.audio import Mode
 from embedwire.cli.given import CutEnd
-from embedwire.options import MAX_DIMENSIONS, MAX_RETRIES
+from embedwire.options import MAX_DIMENSIONS, MAX_RETRIES, is_utf8
 
 INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
 _YEAR = 31_536_000  # seconds
 
 
-def within(least: int, most: int, unit: str = "") -> Callable[[float | None], float | None]:
-    """Return a callback that checks a number; `min` and `max` of typer would be shown in the help."""
+def number(kind: Callable[[str], float], least: int, most: int, unit: str = "") -> Callable[[str], float]:
+    """Return a parser of a number, float or int; `min` and `max` of typer would be shown in the help."""
 
-    def check(value: float | None) -> float | None:
-        if value is not None and not least <= value <= most:
-            raise typer.BadParameter(f"must be {least} to {most}{unit}, got {value}")
+    def parse(text: str) -> float:
+        fault = f"must be {least} to {most}{unit}, got {text}"
+        try:
+            value = kind(text)
+        except ValueError:
+            raise typer.BadParameter(fault) from None
+        if not least <= value <= most:
+            raise typer.BadParameter(fault)
         return value
 
-    return check
+    return parse
+
+
+def check_model(name: str) -> str:
+    """Return the name of a model.
+
+    Raises:
+        BadParameter: it is not UTF-8.
+    """
+    if not is_utf8(name):
+        raise typer.BadParameter("must be UTF-8; embedwire models lists the names")
+    return name
 
 
 def reject_on_command_line(ctx: typer.Context, value: str | None) -> str | None:
@@ -65,7 +81,7 @@ StartOffset = Annotated[
     typer.Option(
         "--start-offset",
         metavar="SECONDS",
-        callback=within(0, _YEAR, " seconds"),
+        parser=number(float, 0, _YEAR, " seconds"),
         help="Start of the audio to embed.",
         rich_help_panel=INPUTS,
     ),
@@ -75,7 +91,7 @@ EndOffset = Annotated[
     typer.Option(
         "--end-offset",
         metavar="SECONDS",
-        callback=within(0, _YEAR, " seconds"),
+        parser=number(float, 0, _YEAR, " seconds"),
         help="End of the audio to embed.",
         rich_help_panel=INPUTS,
     ),
@@ -139,7 +155,7 @@ Dimensions = Annotated[
     typer.Option(
         "--dimensions",
         metavar="N",
-        callback=within(1, MAX_DIMENSIONS),
+        parser=number(int, 1, MAX_DIMENSIONS),
         help="Number of values of each vector. Default: that of the model.",
         show_default=False,
         rich_help_panel=_CALL,
@@ -147,16 +163,27 @@ Dimensions = Annotated[
 ]
 Truncation = Annotated[
     CutEnd | None,
-    typer.Option("--truncate", help="End of a too long text that is cut off.", rich_help_panel=INPUTS),
+    typer.Option(
+        "--truncate",
+        help="End of a text to cut off if the text is too long; none: reject it. Default: that of the upstream.",
+        rich_help_panel=INPUTS,
+    ),
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", metavar="NAME", help="Name of the model, see embedwire models.", rich_help_panel=_CALL)
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        callback=check_model,
+        help="Name of the model, see embedwire models.",
+        rich_help_panel=_CALL,
+    ),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        callback=within(0, _YEAR, " seconds"),
+        parser=number(float, 0, _YEAR, " seconds"),
         help="Deadline of each call. Default: 60; with audio 3600, or 600 with --processing-mode sync.",
         show_default=False,
         rich_help_panel=_CALL,
@@ -166,7 +193,7 @@ MaxRetries = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        callback=within(0, MAX_RETRIES),
+        parser=number(int, 0, MAX_RETRIES),
         help="Maximum number of upstream retries for each input.",
         show_default=False,
         rich_help_panel=_CALL,

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from embedwire_sandbox.vectors import Array, Vector, unit
+from embedwire_sandbox.media.vectors import Array, Vector, unit
 
 Side = Literal["start", "end"]
 

@@ -6,9 +6,7 @@ Each frame has its length in its header, so counting needs no decoding.
 import re
 import struct
 from collections.abc import Callable
-from typing import Final, NamedTuple
-
-from embedwire_sandbox.form import Spool
+from typing import IO, Final, NamedTuple
 
 _BLOCK_BYTES: Final = 1 << 16
 _MAX_GARBAGE_BYTES: Final = 1 << 16  # in front of a frame
@@ -39,7 +37,7 @@ def is_mpeg(head: bytes) -> bool:
     return head[:3] == b"ID3" or _SYNC.match(head) is not None
 
 
-def beginning(file: Spool, size: int, check: Callable[[], None]) -> tuple[bytes, int] | None:
+def beginning(file: IO[bytes], size: int, check: Callable[[], None]) -> tuple[bytes, int] | None:
     """Return a first frame with a Xing tag that has the number of frames, and the number of bytes that it replaces.
 
     `None` if the file has the right number already, or is not layer III. A truncated file is left unchanged.
@@ -67,7 +65,7 @@ def beginning(file: Spool, size: int, check: Callable[[], None]) -> tuple[bytes,
     return (made, after) if made else None
 
 
-def _first(file: Spool) -> int:
+def _first(file: IO[bytes]) -> int:
     """Return the position of the first frame: behind an ID3 tag, whose length is encoded in 7 bits per byte."""
     head = _read(file, 0, _ID3_BYTES)
     if head[:3] != b"ID3" or len(head) < _ID3_BYTES:
@@ -110,7 +108,7 @@ def _with_tag(frame: _Frame, head: bytes, count: int) -> bytes | None:
     return bytes((head[0], head[1] | 1, *head[2:])) + tag.ljust(length, b"\0") if len(tag) <= length else None
 
 
-def _count(file: Spool, position: int, size: int, kind: bytes, check: Callable[[], None]) -> int:
+def _count(file: IO[bytes], position: int, size: int, kind: bytes, check: Callable[[], None]) -> int:
     """Count the complete frames from `position` on."""
     count, garbage = 0, 0
     data, base = b"", position
@@ -129,6 +127,6 @@ def _count(file: Spool, position: int, size: int, kind: bytes, check: Callable[[
     return count
 
 
-def _read(file: Spool, offset: int, size: int) -> bytes:
+def _read(file: IO[bytes], offset: int, size: int) -> bytes:
     file.seek(offset)
     return file.read(size)

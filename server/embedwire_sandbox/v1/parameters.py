@@ -6,9 +6,13 @@ from math import isfinite
 from typing import Final, Literal
 
 from embedwire_sandbox.errors import invalid, missing, unknown
-from embedwire_sandbox.form import FIELD_PARTS, FILE_PARTS, Form, Upload
-from embedwire_sandbox.models import Model, find_model
+from embedwire_sandbox.form import Form
+from embedwire_sandbox.media.upload import Upload
+from embedwire_sandbox.models import MODALITIES, Modality, Model, find_model
 from embedwire_sandbox.options import SandboxOptions
+
+FILE_PARTS: Final = ("image_file", "audio_file")
+FIELD_PARTS: Final = ("model_name", "text", "text_truncate", "image_url", "audio_url", "audio_start_offset_sec")
 
 Truncate = Literal["none", "start", "end"]
 
@@ -47,7 +51,7 @@ def read_parameters(form: Form, options: SandboxOptions) -> Parameters:
     model = _model(form, options)
     if options.strict:
         _check_strictly(form)
-    if not form.modalities:
+    if not modalities(form):
         raise missing("text, image_url, image_file, audio_url or audio_file")
     return Parameters(
         model=model,
@@ -56,6 +60,17 @@ def read_parameters(form: Form, options: SandboxOptions) -> Parameters:
         image=_string(form, "image_url") or form.files.get("image_file"),
         audio=_string(form, "audio_url") or form.files.get("audio_file"),
         audio_start_sec=_start(form),
+    )
+
+
+def modalities(form: Form) -> tuple[Modality, ...]:
+    """Return the modalities to embed. An empty URL part does not count; an empty text part does."""
+    return tuple(
+        modality
+        for modality in MODALITIES
+        if (modality == "text" and "text" in form.fields)
+        or f"{modality}_file" in form.files
+        or form.fields.get(f"{modality}_url")
     )
 
 

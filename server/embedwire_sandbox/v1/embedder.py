@@ -4,18 +4,18 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
-from embedwire_sandbox.audio import audio_segments
-from embedwire_sandbox.background import Stop, Threads
 from embedwire_sandbox.errors import MediaError, invalid
-from embedwire_sandbox.fetch import Fetcher
-from embedwire_sandbox.form import Upload
-from embedwire_sandbox.image import image_vector
+from embedwire_sandbox.media.background import Stop, Threads
+from embedwire_sandbox.media.fetch import Fetcher
+from embedwire_sandbox.media.image import image_vector
+from embedwire_sandbox.media.text import Side, count_tokens, text_vector, truncate
+from embedwire_sandbox.media.upload import Upload
+from embedwire_sandbox.media.vectors import Vector
 from embedwire_sandbox.models import Modality, Model
 from embedwire_sandbox.options import LongTextReply, SandboxOptions
-from embedwire_sandbox.parameters import Parameters
-from embedwire_sandbox.result import Document, Result, Segment, Segments, segments_of
-from embedwire_sandbox.text import Side, count_tokens, text_vector, truncate
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.v1.parameters import Parameters
+from embedwire_sandbox.v1.result import Document, Result, Segment, Segments, segments_of
+from embedwire_sandbox.v1.segments import audio_segments
 
 _INLINE_CHARACTERS: Final = 2_000  # up to this length, a text costs less than a thread
 _THREADS: Final = 4

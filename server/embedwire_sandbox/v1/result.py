@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
+from embedwire_sandbox.media.vectors import Vector
 from embedwire_sandbox.models import Modality
-from embedwire_sandbox.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 _SEED: Final = 20_250_801
 _TINY: Final = 1e-12
+# Non-finite numbers as a broken service writes them; only scripted faults produce them.
+_NON_FINITE: Final = {"nan": "NaN", "inf": "1e400"}
 
 
 def unit(values: Array) -> Vector:
@@ -41,6 +43,15 @@ def block(values: Array, weight: float, floor: float) -> Array:
 def project(features: Array, dimensions: int) -> Vector:
     """Project features to a unit vector of `dimensions`, with angles nearly preserved."""
     return unit(features @ _signs(features.size, dimensions))
+
+
+def numbers(vector: Vector) -> str:
+    """Return the numbers of a vector as JSON writes them, separated by commas."""
+    # A float32 survives a round trip through nine significant digits.
+    written = [f"{value:.9g}" for value in vector.tolist()]
+    if not np.isfinite(vector).all():
+        written = [_NON_FINITE.get(value, value) for value in written]
+    return ",".join(written)
 
 
 @lru_cache(maxsize=16)

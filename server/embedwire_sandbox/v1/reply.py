@@ -6,16 +6,10 @@ Shapes: upstream API notes, section 2.1.
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
-
-import numpy as np
 
 from embedwire_sandbox.errors import MediaError
-from embedwire_sandbox.result import Document, Result, Segment, Segments
-from embedwire_sandbox.vectors import Vector
-
-# Non-finite numbers as a broken service writes them; only scripted faults produce them.
-_NON_FINITE: Final = {"nan": "NaN", "inf": "1e400"}
+from embedwire_sandbox.media.vectors import numbers
+from embedwire_sandbox.v1.result import Document, Result, Segment, Segments
 
 
 async def pieces(document: Document) -> AsyncGenerator[bytes, None]:
@@ -64,7 +58,7 @@ async def _segments(segments: Segments) -> AsyncGenerator[bytes, None]:
 
 
 def _segment(segment: Segment) -> bytes:
-    fields = [f'"float":[{_numbers(segment.vector)}]']
+    fields = [f'"float":[{numbers(segment.vector)}]']
     if segment.start_offset_sec is not None:
         fields.append(f'"start_offset_sec":{_seconds(segment.start_offset_sec)}')
     if segment.end_offset_sec is not None:
@@ -72,14 +66,6 @@ def _segment(segment: Segment) -> bytes:
     if segment.embedding_option is not None:
         fields.append(f'"embedding_option":{json.dumps(segment.embedding_option)}')
     return f"{{{','.join(fields)}}}".encode()
-
-
-def _numbers(vector: Vector) -> str:
-    # A float32 survives a round trip through nine significant digits.
-    written = [f"{value:.9g}" for value in vector.tolist()]
-    if not np.isfinite(vector).all():
-        written = [_NON_FINITE.get(value, value) for value in written]
-    return ",".join(written)
 
 
 def _seconds(value: float) -> str:

@@ -1,34 +1,26 @@
-"""Audio embedding: decodes WAV, FLAC and MP3, and computes segments window by window.
-
-Windows are those of the upstream API notes, section 6. The `transcription` segments of Marengo 3.0 are made of the
-changes of loudness; nothing here recognises speech.
+"""Decodes WAV, FLAC and MP3, window by window.
 
 The length in a header may be missing or false. No buffer is sized from it: samples are decoded in blocks of a fixed
 size, and at most one window is kept in memory. A file without a usable length is decoded twice, first to count its
 samples.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import soundfile
 
-from embedwire_sandbox.container import opened
-from embedwire_sandbox.errors import MediaError, invalid
-from embedwire_sandbox.form import Upload
-from embedwire_sandbox.models import Model
-from embedwire_sandbox.options import SandboxOptions
-from embedwire_sandbox.result import Segment
-from embedwire_sandbox.spectrum import Samples, rhythm, timbre
-from embedwire_sandbox.vectors import project
+from embedwire_sandbox.errors import MediaError
+from embedwire_sandbox.media.container import Stream, opened
+from embedwire_sandbox.media.spectrum import Samples
+from embedwire_sandbox.media.upload import Upload
 
 _FORMATS: Final = frozenset({"WAV", "WAVEX", "FLAC", "MP3"})
 _MAX_CHANNELS: Final = 8
 _RATES: Final = range(4_000, 192_001)
 _UNKNOWN_FRAMES: Final = 1 << 60  # libsndfile reports 2^63 - 1 for an unknown length
 _BLOCK: Final = 1 << 14  # frames that are decoded at a time
-_DIGITS: Final = 6  # offsets are written to the microsecond
 _NOT_VALID: Final = "Audio file is not valid. It has to be a complete WAV, FLAC or MP3."
 
 Check = Callable[[], None]
@@ -52,56 +44,74 @@ class Window(NamedTuple):
     end: float
 
 
-def windows(model: Model, start: float, end: float) -> Iterator[Window]:
-    """Split the section from `start` to `end` into windows as the model does.
+class Section(NamedTuple):
+    """One window of a file with its samples, mono, from -1 to 1."""
 
-    `fixed`: windows of the model's length; the last may be shorter. `even`: equal windows, of the length nearest to the
-    model's.
-    """
-    if model.segmentation == "fixed":
-        count, length = int(np.ceil(round((end - start) / model.window_sec, 9))), model.window_sec
-    else:
-        count = _even_count(end - start, model.window_sec)
-        length = (end - start) / count
-    for index in range(count):
-        right = start + length * (index + 1) if index + 1 < count else end
-        yield Window(round(start + length * index, _DIGITS), round(right, _DIGITS))
+    window: Window
+    samples: Samples
+    rate: int
 
 
-def audio_segments(
-    upload: Upload, model: Model, start: float, options: SandboxOptions, check: Check = lambda: None
-) -> Generator[Segment, None, None]:
-    """Decode a file window by window and yield the segments of each.
+Plan = Callable[[float], Iterable[Window]]
+
+
+def sections(upload: Upload, plan: Plan, max_samples: int, check: Check = lambda: None) -> Generator[Section]:
+    """Decode a file window by window.
 
     Every step blocks; run each in a thread. At most one window is in memory.
 
     Args:
         upload: The file.
-        model: The model.
-        start: Where to begin, in seconds.
-        options: The options.
+        plan: Returns the windows for the duration in seconds, in ascending order; may raise.
+        max_samples: Limit of decoded samples, all channels together.
         check: Called between two blocks; raises to stop the decoding.
 
     Raises:
-        MediaError: The file is empty, of another format, broken or too long; possibly after some segments.
-        RefusalError: The start lies at or beyond the end of the file.
+        MediaError: The file is empty, of another format, broken or too long; possibly after some sections.
     """
+    content = _content(upload, check)
+    try:
+        frames = _frames(content, max_samples, check)
+        content.seek(0)
+        with _Sound(content) as sound:
+            cuts = plan(frames / sound.samplerate)
+            yield from _sections(_Decoder(sound, max_samples, check), frames, cuts)
+    except soundfile.SoundFileError:
+        raise MediaError(_NOT_VALID) from None
+
+
+class Format(NamedTuple):
+    """Properties of an audio file: container as libsndfile names it, seconds, frames per second, channels."""
+
+    container: str
+    duration_sec: float
+    rate: int
+    channels: int
+
+
+def audio_format(upload: Upload, max_samples: int, check: Check = lambda: None) -> Format:
+    """Return the properties of an audio file. Blocks.
+
+    Raises:
+        MediaError: The file is empty, of another format, or broken.
+    """
+    content = _content(upload, check)
+    try:
+        frames = _frames(content, max_samples, check)
+        content.seek(0)
+        with _Sound(content) as sound:
+            return Format(sound.format, frames / sound.samplerate, sound.samplerate, sound.channels)
+    except soundfile.SoundFileError:
+        raise MediaError(_NOT_VALID) from None
+
+
+def _content(upload: Upload, check: Check) -> Stream:
     if not upload.size:
         raise MediaError("The audio file is empty.")
     content = opened(upload, check)
     if content is None:
         raise MediaError(_NOT_VALID)
-    try:
-        frames = _frames(content, options.max_audio_samples, check)
-        content.seek(0)
-        with _Sound(content) as sound:
-            duration = frames / sound.samplerate
-            if start >= duration:
-                raise invalid("audio_start_offset_sec", f"It has to be less than the duration, {duration:.3f} seconds.")
-            decoder = _Decoder(sound, options.max_audio_samples, check)
-            yield from _segments(decoder, frames, model, windows(model, start, duration), options)
-    except soundfile.SoundFileError:
-        raise MediaError(_NOT_VALID) from None
+    return content
 
 
 def _frames(content: Any, max_samples: int, check: Check) -> int:  # noqa: ANN401
@@ -154,10 +164,8 @@ class _Decoder:
         return mixed
 
 
-def _segments(
-    decoder: _Decoder, frames: int, model: Model, cuts: Iterator[Window], options: SandboxOptions
-) -> Iterator[Segment]:
-    rate, newer = decoder.rate, model.segmentation == "fixed"
+def _sections(decoder: _Decoder, frames: int, cuts: Iterable[Window]) -> Iterator[Section]:
+    rate = decoder.rate
     position = 0
     for cut in cuts:
         for _ in _blocks(decoder, round(cut.start * rate) - position):
@@ -166,11 +174,7 @@ def _segments(
         # A window without samples, at the very end of a file, counts as silence.
         samples = np.concatenate([*_blocks(decoder, edge - position)] or [np.zeros(1, dtype=np.float32)])
         position = edge
-        end = cut.end if newer and options.end_offsets else None
-        option = "audio" if newer else None
-        yield Segment(project(timbre(samples, rate), model.dimensions), cut.start, end, option)
-        if newer and options.paired_options:
-            yield Segment(project(rhythm(samples, rate), model.dimensions), cut.start, end, "transcription")
+        yield Section(cut, samples, rate)
 
 
 def _blocks(decoder: _Decoder, frames: int) -> Iterator[Samples]:
@@ -188,8 +192,3 @@ def _check_sound(sound: Any) -> None:  # noqa: ANN401
         raise MediaError(_NOT_VALID)
     if sound.channels > _MAX_CHANNELS or sound.samplerate not in _RATES:
         raise MediaError("Audio file is not valid. It may have up to 8 channels at 4 to 192 kHz.")
-
-
-def _even_count(length: float, aim: float) -> int:
-    fewer = max(1, int(length // aim))
-    return min(fewer, fewer + 1, key=lambda count: abs(length / count - aim))

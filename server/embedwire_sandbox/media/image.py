@@ -16,15 +16,15 @@ from typing import Final
 import numpy as np
 from PIL import ExifTags, Image
 
-from embedwire_sandbox.depth import eight_bits
 from embedwire_sandbox.errors import MediaError
-from embedwire_sandbox.form import Upload
+from embedwire_sandbox.media.depth import eight_bits
+from embedwire_sandbox.media.upload import Upload
+from embedwire_sandbox.media.vectors import Array, Vector, block, project
 from embedwire_sandbox.models import Model
-from embedwire_sandbox.vectors import Array, Vector, block, project
 
-_FORMATS: Final = ("PNG", "JPEG")
+FORMATS: Final = ("PNG", "JPEG")
 # Exceptions of Pillow's decoders on broken files, by experience.
-_DECODING_ERRORS: Final = (
+DECODING_ERRORS: Final = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
@@ -63,14 +63,14 @@ def _points(upload: Upload, min_side: int, max_pixels: int) -> Array:
     """Return the image as 64 by 64 points of red, green and blue from 0 to 1."""
     upload.file.seek(0)
     try:
-        with _quiet(), Image.open(upload.file, formats=_FORMATS) as image:
+        with _quiet(), Image.open(upload.file, formats=FORMATS) as image:
             _check_size(image.width, image.height, min_side, max_pixels)
             # A JPEG is decoded at a fraction of its size, as far as that leaves enough points to average.
             image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
             points = _small(eight_bits(image))
             turn = _TURNS.get(_orientation(image))
             return np.asarray(points if turn is None else points.transpose(turn), dtype=np.float64) / 255.0
-    except _DECODING_ERRORS:
+    except DECODING_ERRORS:
         raise MediaError("Image file is not valid. It has to be a complete JPEG or PNG.") from None
 
 

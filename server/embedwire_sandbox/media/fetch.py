@@ -9,7 +9,7 @@ import ipaddress
 import re
 import socket
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -17,10 +17,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from embedwire_sandbox.errors import invalid
-from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.media.upload import Upload, spool
 
 _OK: Final = 200
-_SPOOL_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 16
 _URL: Final = re.compile(r"(https?)://([^/?#\\]+)([^#]*)(?:#.*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -60,17 +59,18 @@ class Fetcher:
     ) -> None:
         await self._session.close()
 
-    async def fetch(self, url: str, parameter: str) -> Upload:
+    async def fetch(self, url: str, parameter: str, file: IO[bytes] | None = None) -> Upload:
         """Fetch a file; the caller closes it.
 
         Args:
             url: An absolute http or https URL.
             parameter: Name of its parameter, for the message.
+            file: An empty file for the content, which is closed after an error. By default a temporary one.
 
         Raises:
             RefusalError: There is no file of a permitted size at that URL, or the URL is not permitted.
         """
-        file = Spool(_SPOOL_BYTES)
+        file = file or spool()
         try:
             size = await self._download(self._permitted(url), file)
         except (FetchError, aiohttp.ClientError, OSError, ValueError) as error:
@@ -91,7 +91,7 @@ class Fetcher:
             raise FetchError("The sandbox fetches from loopback addresses only.")
         return parsed
 
-    async def _download(self, url: URL, file: Spool) -> int:
+    async def _download(self, url: URL, file: IO[bytes]) -> int:
         size = 0
         headers = {"Accept-Encoding": "identity"}  # no compression: signatures and sizes are those of the file
         async with self._session.get(url, allow_redirects=False, headers=headers) as response:

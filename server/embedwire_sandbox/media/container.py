@@ -9,10 +9,10 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import IO, Final
 
-from embedwire_sandbox import mpeg
-from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.media import mpeg
+from embedwire_sandbox.media.upload import Upload
 
 _HEAD_BYTES: Final = 12
 _CHUNK_HEAD_BYTES: Final = 8  # the name and the size of a chunk
@@ -20,7 +20,7 @@ _MAX_FORMAT_BYTES: Final = 64
 _MAX_CHUNKS: Final = 1_000
 _OPEN: Final = struct.pack("<I", 0xFFFFFFFF)  # libsndfile reads this size as: to the end of the file
 
-Stream = Spool | io.RawIOBase
+Stream = IO[bytes] | io.RawIOBase
 
 
 class View(io.RawIOBase):
@@ -33,7 +33,7 @@ class View(io.RawIOBase):
         skip: Number of bytes of the file that the beginning replaces.
     """
 
-    def __init__(self, beginning: bytes, file: Spool, size: int, skip: int) -> None:
+    def __init__(self, beginning: bytes, file: IO[bytes], size: int, skip: int) -> None:
         super().__init__()
         self._beginning = beginning
         self._file = file
@@ -86,7 +86,7 @@ def opened(upload: Upload, check: Callable[[], None]) -> Stream | None:
     return View(begun[0], file, size, begun[1]) if begun else file
 
 
-def _wav_of_open_length(file: Spool, size: int) -> tuple[bytes, int] | None:
+def _wav_of_open_length(file: IO[bytes], size: int) -> tuple[bytes, int] | None:
     """Return a new header and the length of the old one, if it declares no samples although some follow."""
     form = b""
     for name, position, length in _chunks(file, _HEAD_BYTES):
@@ -99,7 +99,7 @@ def _wav_of_open_length(file: Spool, size: int) -> tuple[bytes, int] | None:
     return None
 
 
-def _is_chunks(file: Spool, position: int, size: int) -> bool:
+def _is_chunks(file: IO[bytes], position: int, size: int) -> bool:
     """Whether chunks, such as metadata, fill the rest of the file: then it really has no samples."""
     end = position
     for name, start, length in _chunks(file, position):
@@ -109,7 +109,7 @@ def _is_chunks(file: Spool, position: int, size: int) -> bool:
     return end == size
 
 
-def _chunks(file: Spool, position: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(file: IO[bytes], position: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield the name of each chunk, the position of its content, and its declared length."""
     for _ in range(_MAX_CHUNKS):
         file.seek(position)
