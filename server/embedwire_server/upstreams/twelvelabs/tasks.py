@@ -44,6 +44,8 @@ class TaskUpstream:
         """
         if not job.task_id:
             await self._create(call, job)
+            if (content := content_of(call.input)) is not None:
+                content.close()  # it is not sent again, and the task may take an hour
         await call.enter(Stage.PROCESSING)
         side = call.side_call()
         try:
