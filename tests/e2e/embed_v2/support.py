@@ -2,25 +2,23 @@
 
 import contextlib
 import dataclasses
-import functools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_sandbox import Sandbox, SandboxOptions
-from tests.support.media import wav
+from tests.support import uploads
+from tests.support.media import padded_wav
 from tests.support.messages import Failed, events_of, failed, request
 from tests.support.serving import Served, serving
+from tests.support.uploads import ASSET_BYTES
 
 KEY = "key-of-the-server"
 # Nothing is processing when it is asked for: a test waits for no poll.
 AT_ONCE = SandboxOptions(asset_polls=0, task_polls=0)
-ASSET_BYTES = 37_000_000  # above the limit of a JSON body
 CHUNKS_BYTES = 201_000_000  # above the limit of one request for an asset
-SECONDS = 7.0  # two windows of the default segmentation
-_CHUNK_BYTES = 1 << 20
 
 UPLOADING, PREPARING, PROCESSING = (
     pb.PROGRESS_STAGE_UPLOADING,
@@ -29,9 +27,6 @@ UPLOADING, PREPARING, PROCESSING = (
 )
 # The client sets no timer of its own with this metadata, so that the failure comes from the server.
 IN_TIME: dict[str, Any] = {"timeout": None, "metadata": (("grpc-timeout", "3S"),)}
-
-Message = pb.CreateEmbeddingFromUploadRequest
-Prepare = Callable[[Sandbox], None]
 
 
 @contextlib.asynccontextmanager
@@ -46,35 +41,14 @@ def on(sandbox: Sandbox) -> dict[str, Any]:
     return {"upstream": sandbox.base_url, "api_key": KEY}
 
 
-@functools.cache
-def padded(size: int = ASSET_BYTES, seconds: float = SECONDS) -> bytes:
-    """A WAV file of this size with little sound: the rest is a chunk that decoders skip."""
-    sound = bytearray(wav(seconds))
-    room = size - len(sound) - 8
-    sound[4:8] = (size - 8).to_bytes(4, "little")
-    return bytes(sound) + b"JUNK" + room.to_bytes(4, "little") + bytes(room)
+def padded(size: int = ASSET_BYTES) -> bytes:
+    """A WAV file of this size."""
+    return padded_wav(size)
 
 
-def audio(**members: Any) -> pb.AudioInput:
-    """Audio that is uploaded, with a selection; by default one that needs the v2 API and no task."""
-    source = pb.MediaSource(upload=pb.UploadSource(file_name="of-the-caller.wav"))
-    return pb.AudioInput(source=source, **(members or {"embedding_options": ["audio"]}))
-
-
-TASK = {"processing_mode": pb.PROCESSING_MODE_TASK}
-
-
-def upload(served: Served, content: bytes, asked: pb.AudioInput, model: str = "marengo3.0", **options: Any) -> Any:
+def upload(served: Served, content: bytes, asked: pb.AudioInput, **options: Any) -> Any:
     """Begin a call that uploads one file."""
-
-    async def messages() -> AsyncGenerator[Message]:
-        yield Message(request=request(pb.Input(audio=asked), model=model))
-        for start in range(0, len(content), _CHUNK_BYTES):
-            data = content[start : start + _CHUNK_BYTES]
-            is_last = start + _CHUNK_BYTES >= len(content)
-            yield Message(chunk=pb.UploadChunk(input_index=0, data=data, last=is_last))
-
-    return served.stub.CreateEmbeddingFromUpload(messages(), **({"timeout": 60} | options))
+    return uploads.upload(served.stub, content, asked, **options)
 
 
 def from_source(served: Served, asked: pb.AudioInput, model: str = "marengo3.0", **options: Any) -> Any:
@@ -135,8 +109,9 @@ async def stage(call: Any, wanted: int) -> pb.InputProgress:
     """Read a call up to a stage."""
     async for message in call:
         for event in message.events:
-            if event.progress.stage == wanted:
-                return event.progress
+            found: pb.InputProgress = event.progress
+            if found.stage == wanted:
+                return found
     raise AssertionError("the call ended before that stage")
 
 

@@ -11,9 +11,7 @@ from tests.e2e.embed_v2.support import (
     IN_TIME,
     PREPARING,
     PROCESSING,
-    TASK,
     UPLOADING,
-    audio,
     counts,
     outcome,
     padded,
@@ -22,6 +20,7 @@ from tests.e2e.embed_v2.support import (
     upload,
 )
 from tests.support.serving import until
+from tests.support.uploads import TASK, audio
 
 REFUSAL = '{"code": "parameter_invalid", "message": "No."}'
 

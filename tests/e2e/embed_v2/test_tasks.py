@@ -11,7 +11,6 @@ from tests.e2e.embed_v2.support import (
     AT_ONCE,
     IN_TIME,
     PROCESSING,
-    TASK,
     UPLOADING,
     counts,
     file_of,
@@ -23,6 +22,7 @@ from tests.e2e.embed_v2.support import (
 )
 from tests.support.media import wav
 from tests.support.messages import request, text_input
+from tests.support.uploads import TASK
 
 SOUND = wav(20)
 ENDLESS = SandboxOptions(task_polls=1_000_000)
@@ -70,10 +70,7 @@ async def test_order() -> None:
 async def test_created_once(fault: dict[str, Any]) -> None:
     """A task whose creation was not confirmed is not created again, also if its connection had been used before."""
     async with running() as (served, sandbox):
-        warm = request(text_input(), model="marengo3.5")
-        await served.stub.CreateEmbeddingUnary(
-            pb.CreateEmbeddingUnaryRequest(model_name="marengo3.5", inputs=warm.inputs)
-        )
+        await outcome(served.stub.CreateEmbedding(request(text_input()), timeout=60))
         sandbox.faults.add(Fault(operation="task_create", times=None, **fault))
         found = await outcome(from_source(served, file_of(SOUND, **TASK)))
 

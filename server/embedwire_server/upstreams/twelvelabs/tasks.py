@@ -17,7 +17,7 @@ from embedwire_server.upstreams.http.client import HttpClient, read_json
 from embedwire_server.upstreams.http.response_body import PIECE_BYTES, unusable
 from embedwire_server.upstreams.twelvelabs.errors import Subject
 from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_object
-from embedwire_server.upstreams.twelvelabs.polling import Poll
+from embedwire_server.upstreams.twelvelabs.polling import Poll, answered
 from embedwire_server.upstreams.twelvelabs.v2 import TASKS_ENDPOINT, V2Dialect
 from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply, TaskStatus
 
@@ -105,7 +105,7 @@ class TaskUpstream:
         """Get the task; with its result once it is ready, which the upstream does not send separately."""
         path = f"{TASKS_ENDPOINT}/{job.task_id}"
         request = self._dialect.request(call, b"GET", path, f"{TASKS_ENDPOINT}/{{id}}")
-        body = await self._client.send(call, request, self._dialect.error_of(Subject.TASK))
+        body = await answered(self._client.send(call, request, self._dialect.error_of(Subject.TASK)))
         parser = self._dialect.task_parser(call)
         try:
             while chunk := await body.chunk():
