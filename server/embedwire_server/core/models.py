@@ -1,6 +1,6 @@
 """Table of models and of the inputs that each accepts. Operators can extend it in the configuration.
 
-The facts are those of the upstream API notes, sections 6, 7 and 11.
+The facts are those of the upstream API notes, sections 6, 7, 11 and 12.
 """
 
 import dataclasses

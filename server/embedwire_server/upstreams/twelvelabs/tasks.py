@@ -1,7 +1,7 @@
 """Tasks: the upstream embeds in the background, and keeps the result for seven days.
 
 A task is created at most once for each input, since it may be billed twice: a request whose response was lost is not
-repeated. It cannot be cancelled. Facts: upstream API notes, section 11.
+repeated. It cannot be cancelled. Facts: upstream API notes, section 12.
 """
 
 import time
