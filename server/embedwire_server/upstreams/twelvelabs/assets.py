@@ -1,4 +1,4 @@
-"""Assets: files that the upstream keeps until they are deleted. Facts: upstream API notes, section 11.
+"""Assets: files that the upstream keeps until they are deleted. Facts: upstream API notes, section 13.
 
 An asset is created at most once for each input: a request whose response was lost is not repeated, since nothing shows
 whether it was executed. What a lost response leaves behind is deleted by the cleanup job, by the name of its file.

@@ -1,4 +1,4 @@
-"""Upload of a large file in chunks, each to a URL of its own. Facts: upstream API notes, section 11."""
+"""Upload of a large file in chunks, each to a URL of its own. Facts: upstream API notes, section 13."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping

@@ -1,7 +1,7 @@
 """Tasks: the upstream embeds in the background, and keeps the result for seven days.
 
 A task is created at most once for each input, since it may be billed twice: a request whose response was lost is not
-repeated. It cannot be cancelled. Facts: upstream API notes, section 11.
+repeated. It cannot be cancelled. Facts: upstream API notes, section 12.
 """
 
 import time
@@ -44,6 +44,8 @@ class TaskUpstream:
         """
         if not job.task_id:
             await self._create(call, job)
+            if (content := content_of(call.input)) is not None:
+                content.close()  # it is not sent again, and the task may take an hour
         await call.enter(Stage.PROCESSING)
         side = call.side_call()
         try:

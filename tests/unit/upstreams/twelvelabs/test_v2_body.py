@@ -184,7 +184,7 @@ def test_type_with_one_option() -> None:
 def test_synchronous_audio_of_marengo_35() -> None:
     """A synchronous request with audio of Marengo 3.5 has no selection: it gives one vector."""
     members = v2_body.sync(call(AudioInput("k", AUDIO_URL, mode=SYNC), MARENGO_35), 0)
-    source = {"name": "audio", "media_type": "audio", "url": AUDIO_URL.url}
+    source = {"media_type": "audio", "url": AUDIO_URL.url}
     assert members["multi_input"] == {"media_sources": [source]}
 
 
@@ -199,7 +199,7 @@ def test_dynamic_windows() -> None:
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_35], ids=lambda model: model.name)
 def test_an_asset_replaces_the_file(source: FileSource | UrlSource, model: Model) -> None:
     """An input for which an asset was created refers to it, and is not sent again."""
-    wanted = call(AudioInput("k", source), model, job=Job(asset_id="a1"))
+    wanted = call(AudioInput("k", source), model, job=Job("a1"))
     assert v2_body.task(wanted, 0)["audio"]["media_source"] == {"asset_id": "a1"}
     assert '"asset_id":"a1"' in json.dumps(v2_body.sync(wanted, 0), separators=(",", ":"))
 
