@@ -105,7 +105,7 @@ def _created_twice(sandbox: Sandbox) -> int:
 @guarantee("assets-killed")
 async def servers_are_killed(experiment: Experiment) -> Verdict:
     """After SIGKILL at any stage, another server's job deletes the assets; those in use by a replica are untouched."""
-    rounds, victims = experiment.scaled(4, 1), experiment.scaled(4, 2)
+    rounds, victims = experiment.scaled(2, 1), experiment.scaled(4, 2)
     options = SandboxOptions(asset_polls=0, asset_seconds=1.0, task_polls=0, task_seconds=1.5)
     verdict, seconds, endings = Verdict(), [], []
     kinds = [kind for _ in range(rounds) for kind in ("asset and task", "polling", "task and delete")]
@@ -187,7 +187,7 @@ STAGES = (
 @guarantee("assets-ended")
 async def calls_end_at_every_stage(experiment: Experiment) -> Verdict:
     """After cancels and deadlines at every stage, with 20 % of the polls failing, no asset is left, no task twice."""
-    rounds, calls = experiment.scaled(3, 1), experiment.scaled(40, 12)
+    rounds, calls = experiment.scaled(2, 1), experiment.scaled(40, 12)
     verdict, ended = Verdict(), []
     options = SandboxOptions(asset_polls=1, task_polls=2)
     async with Sandbox(options) as sandbox, _server(experiment, sandbox) as server, _connected(server) as channel:

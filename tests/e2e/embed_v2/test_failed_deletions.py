@@ -104,3 +104,15 @@ async def test_expired_task() -> None:
         call.cancel()
         await until(lambda: not sandbox.assets)
         assert not sandbox.tasks
+
+
+async def test_lost_asset_of_an_own_key() -> None:
+    """An asset of a caller's own key whose creation was not confirmed is found by its name, and deleted."""
+    async with running(ASSETS_ONLY, auth_allow_caller_api_keys=True) as (served, sandbox):
+        sandbox.faults.add(Fault("lost_reply", operation="asset_create", times=None))
+        found = await outcome(upload(served, padded(), audio(**TASK), **OWN))
+        assert len(sandbox.assets) == 1
+        await until(lambda: not sandbox.assets)
+
+    assert found.refused.info.reason == "UPSTREAM_UNAVAILABLE"
+    assert counts(sandbox)["asset_create"] == 1

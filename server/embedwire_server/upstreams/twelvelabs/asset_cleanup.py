@@ -29,6 +29,7 @@ NO_ASSETS = {404, 405, 410, 501}  # of an upstream that has no assets, such as a
 # The most inputs whose assets are followed at a time; further assets are left to the cleanup job.
 MAX_FOLLOWED = 1000
 LONGEST_PAUSE = 60.0
+FIND_SECONDS = 5.0  # until an asset whose creation was not confirmed is looked for: it may still be created
 DELETE_SECONDS = 300.0  # for all attempts to delete one asset
 STOP_SECONDS = 5.0  # for deletions in progress when the server stops
 START_SECONDS = 10.0  # the longest delay of the first run, so that a short-lived server makes no request for it
@@ -60,14 +61,14 @@ class AssetCleanup:
     def release(self, call: EmbedCall) -> None:
         """Delete the asset of an input that has ended, in the background, once its task has ended."""
         job = call.job
-        if job is None or not job.asset_id:
+        if job is None or not job.asset_name:
             return
         is_job_enough = call.credential is None
-        is_unknown = job.is_task_requested and not job.task_id  # a task may use it, and cannot be asked for
+        is_unconfirmed = job.is_task_requested and not job.task_id  # a task may use it, and cannot be asked for
         is_full = len(self._following) >= MAX_FOLLOWED
         if is_full and not is_job_enough:
-            self._failed(job.asset_id, "too many deletions are in progress")
-        if is_full or (is_unknown and is_job_enough):
+            self._failed(job.asset_id or job.asset_name, "too many deletions are in progress")
+        if is_full or (is_job_enough and (is_unconfirmed or not job.asset_id)):
             self._assets.in_use.discard(job.asset_id)
             return
         following = asyncio.create_task(self._follow(_background_call(call.model, call.credential), job))
@@ -123,16 +124,32 @@ class AssetCleanup:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._max_age):
                     await self._task_end(call, job)
-            await self._delete(call, job.asset_id)
+            asset_id = job.asset_id or await self._found(call, job.asset_name)
+            if asset_id:
+                await self._delete(call, asset_id)
         except asyncio.CancelledError:
             if call.credential is not None:
-                self._failed(job.asset_id, "the server stops")
+                self._failed(job.asset_id or job.asset_name, "the server stops")
             raise
+        except GatewayError as failure:
+            self._failed(job.asset_name, failure.reason)
         except Exception as error:  # noqa: BLE001 - nothing awaits this
             log_unexpected(error)
-            self._failed(job.asset_id, "internal error")
+            self._failed(job.asset_id or job.asset_name, "internal error")
         finally:
             self._assets.in_use.discard(job.asset_id)
+
+    async def _found(self, call: EmbedCall, name: str) -> str:
+        """Return the identifier of an asset whose creation was not confirmed; empty if it does not exist.
+
+        Raises:
+            GatewayError: the assets cannot be listed.
+        """
+        await asyncio.sleep(FIND_SECONDS)
+        async for asset in self._assets.list(call):
+            if asset.file_name == name:
+                return asset.id
+        return ""
 
     async def _task_end(self, call: EmbedCall, job: Job) -> None:
         """Wait for the end of a task. One that cannot be asked for seems to be running forever."""

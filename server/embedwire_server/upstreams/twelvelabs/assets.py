@@ -75,7 +75,7 @@ class AssetStore:
         try:
             if not job.asset_id:
                 await call.enter(Stage.UPLOADING)
-                name = self._prefix + os.urandom(_RANDOM_BYTES).hex() + _extension(source.file_name)
+                name = job.asset_name = self._prefix + os.urandom(_RANDOM_BYTES).hex() + _extension(source.file_name)
                 if upload is Upload.DIRECT:
                     job.asset_id = await self._create(side, source, name, size)
                 else:
