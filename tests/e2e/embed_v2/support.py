@@ -135,8 +135,9 @@ async def stage(call: Any, wanted: int) -> pb.InputProgress:
     """Read a call up to a stage."""
     async for message in call:
         for event in message.events:
-            if event.progress.stage == wanted:
-                return event.progress
+            progress: pb.InputProgress = event.progress
+            if progress.stage == wanted:
+                return progress
     raise AssertionError("the call ended before that stage")
 
 
