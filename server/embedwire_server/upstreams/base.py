@@ -106,6 +106,11 @@ class EmbedCall:
         """Whether a task processes the input."""
         return self.job is not None and self.job.uses_task
 
+    async def enter(self, stage: Stage) -> None:
+        """Report a new stage."""
+        if self.report is not None:
+            await self.report(self, stage)
+
     def side_call(self) -> "EmbedCall":
         """Return a call for the same input with statistics of its own, for a request that is not an attempt."""
         return EmbedCall(
@@ -156,7 +161,7 @@ class _Timed:
 # Takes segments that were decoded together, at least one; returns once the caller has taken them (backpressure).
 Emit = Callable[[list[Segment]], Awaitable[None]]
 # Takes a new stage of an input; returns once the caller has taken it.
-Report = Callable[[Stage], Awaitable[None]]
+Report = Callable[["EmbedCall", Stage], Awaitable[None]]
 
 
 class Upstream(Protocol):
