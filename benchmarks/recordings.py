@@ -66,7 +66,7 @@ async def served(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Gateway
     result, port = stage.directory / "task.json", free_port()
     if not result.exists():
         result.write_bytes(bodies.task(bodies.TASK))
-    command = [sys.executable, SOURCE, str(port), result]
+    command: list[str | Path] = [sys.executable, SOURCE, str(port), result]
     async with running(command, stage.directory / "asset_upstream.log", OTHER_CORE) as program:
         await program.written("ready")
         upstream = Upstream(program, {WAY: port})

@@ -102,7 +102,7 @@ async def test_failed_asset() -> None:
 
 @pytest.mark.parametrize("operation", ["embed_v2", "task_create"])
 async def test_refused_request(operation: str) -> None:
-    """If the request that would use it is rejected, the asset is deleted at once."""
+    """If the request that would use it is rejected, the asset is deleted immediately."""
     async with running() as (served, sandbox):
         sandbox.faults.add(Fault("status", operation=operation, status=400, body=REFUSAL))  # type: ignore[arg-type]
         found = await outcome(upload(served, padded(), audio(**TASK) if operation == "task_create" else audio()))

@@ -127,7 +127,7 @@ async def test_deadline_and_later_call() -> None:
 
 
 async def test_cancelled_call_and_later_call() -> None:
-    """The task of a cancelled call is known from its progress, and goes on."""
+    """The task of a cancelled call is known from its progress, and continues."""
     async with running(SandboxOptions(task_polls=1)) as (served, sandbox):
         call = from_source(served, file_of(SOUND, **TASK))
         progress = await stage(call, PROCESSING)
