@@ -39,7 +39,7 @@ Work = Callable[[Gateway], Awaitable[None]]
     Bound("memory: 30 MB result of a task, MiB", 16, 8, at_most=True),
 )
 async def recordings(stage: Stage) -> Measured:
-    """Peak memory over baseline without BDP probe: tasks of 200 and 250 MB as an asset, 36 as base64; 30 MB result."""
+    """Peak memory over baseline without BDP probe: tasks for 200 and 250 MB as an asset, 36 as base64, 30 MB result."""
     works = (_uploading(200_000_000), _uploading(250_000_000), _uploading(36_000_000), listen)
     rounds = [[await grown(stage, work, Start(app=STEADY)) for work in works] for _ in range(min(3, stage.rounds))]
     usual = [f"{await grown(stage, work):.1f}" for work in works]

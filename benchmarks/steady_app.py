@@ -17,5 +17,5 @@ def without_probe(options: ServerOptions) -> tuple[tuple[str, int], ...]:
 
 
 if __name__ == "__main__":
-    server.channel_arguments = without_probe
+    server.channel_arguments = without_probe  # type: ignore[attr-defined] # imported there, and replaced here
     entry.serve(App)

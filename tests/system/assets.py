@@ -187,7 +187,7 @@ STAGES = (
 @guarantee("assets-ended")
 async def calls_end_at_every_stage(experiment: Experiment) -> Verdict:
     """After cancels and deadlines at every stage, with 20 % of the polls failing, no asset is left, no task twice."""
-    rounds, calls = experiment.scaled(2, 1), experiment.scaled(40, 12)
+    rounds, calls = experiment.scaled(2, 1), experiment.scaled(24, 8)
     verdict, ended = Verdict(), []
     options = SandboxOptions(asset_polls=1, task_polls=2)
     async with Sandbox(options) as sandbox, _server(experiment, sandbox) as server, _connected(server) as channel:
@@ -195,8 +195,8 @@ async def calls_end_at_every_stage(experiment: Experiment) -> Verdict:
             ended += [(stage, how, await _ended_at(sandbox, channel, stage, how)) for how in ("cancel", "deadline")]
         for operation in ("task_poll", "asset_poll", "asset_delete"):
             sandbox.faults.add(Fault("status", operation=operation, every=5, times=None))
-        working = [await asyncio.gather(*(_Call(channel).ended for _ in range(2))) for _ in range(calls // 2)]
-        worked = [ending for pair in working for ending in pair]
+        batches = [await asyncio.gather(*(_Call(channel).ended for _ in range(4))) for _ in range(calls // 4)]
+        worked = [ending for batch in batches for ending in batch]
         sandbox.faults.clear()
         seconds = await _until(lambda: not sandbox.assets)
         assets, twice, tasks = len(sandbox.assets), _created_twice(sandbox), len(sandbox.tasks)
