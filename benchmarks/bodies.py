@@ -56,7 +56,7 @@ def task(segments: int) -> bytes:
         }
         for index, vector in enumerate(vectors(segments, TASK_DIMENSIONS))
     ]
-    np.random.default_rng(0).shuffle(elements)  # type: ignore[arg-type] # a list is a sequence
+    np.random.default_rng(0).shuffle(elements)
     return _json({"_id": "long", "status": "ready", "data": elements})
 
 

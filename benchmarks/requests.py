@@ -38,7 +38,7 @@ def audio(per_message: int = 1) -> pb.CreateEmbeddingRequest:
 
 def task(source: pb.MediaSource) -> pb.CreateEmbeddingRequest:
     """Return a request for audio that is processed as a task, or for the result of a task."""
-    mode = None if source.HasField("task") else pb.PROCESSING_MODE_TASK
+    mode = pb.PROCESSING_MODE_UNSPECIFIED if source.HasField("task") else pb.PROCESSING_MODE_TASK
     item = pb.Input(audio=pb.AudioInput(source=source, processing_mode=mode))
     return pb.CreateEmbeddingRequest(model_name=bodies.TASK_MODEL, inputs=[item], vector_encoding=_PACKED)
 
