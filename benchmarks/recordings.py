@@ -14,7 +14,7 @@ from benchmarks.asset_upstream import LONG
 from benchmarks.audio import TICKING, stalled
 from benchmarks.gateway import DEFAULT, Gateway, Start, gateway
 from benchmarks.memory import MIB
-from benchmarks.processes import OTHER_CORE, Running, free_port, running
+from benchmarks.processes import OTHER_CORE, Command, Running, free_port, running
 from benchmarks.rows import Bound, Measured, row
 from benchmarks.stage import Stage
 from benchmarks.upstream import Upstream
@@ -22,7 +22,6 @@ from embedwire.v1 import embedding_pb2 as pb
 
 SOURCE = Path(__file__).with_name("asset_upstream.py")
 WAY = "assets"
-STEADY = "benchmarks.steady_app"
 SMALL_BYTES = 100_000
 HEADER_BYTES = 44  # of the WAV files
 UPLOAD_LIMIT = 300_000_000
@@ -39,12 +38,10 @@ Work = Callable[[Gateway], Awaitable[None]]
     Bound("memory: 30 MB result of a task, MiB", 16, 8, at_most=True),
 )
 async def recordings(stage: Stage) -> Measured:
-    """Peak memory over baseline without BDP probe: tasks for 200 and 250 MB as an asset, 36 as base64, 30 MB result."""
+    """Peak memory over baseline: tasks for 200 and 250 MB as an asset, 36 MB as base64; a result of 30 MB."""
     works = (_uploading(200_000_000), _uploading(250_000_000), _uploading(36_000_000), listen)
-    rounds = [[await grown(stage, work, Start(app=STEADY)) for work in works] for _ in range(min(3, stage.rounds))]
-    usual = [f"{await grown(stage, work):.1f}" for work in works]
-    notes = [f"each in a fresh server; once with the probe: {', '.join(usual)} MiB"]
-    return Measured([list(column) for column in zip(*rounds, strict=True)], notes)
+    rounds = [[await grown(stage, work) for work in works] for _ in range(min(3, stage.rounds))]
+    return Measured([list(column) for column in zip(*rounds, strict=True)], ["each in a fresh server"])
 
 
 async def grown(stage: Stage, work: Work, start: Start = DEFAULT) -> float:
@@ -66,7 +63,7 @@ async def served(stage: Stage, start: Start = DEFAULT) -> AsyncGenerator[Gateway
     result, port = stage.directory / "task.json", free_port()
     if not result.exists():
         result.write_bytes(bodies.task(bodies.TASK))
-    command: list[str | Path] = [sys.executable, SOURCE, str(port), result]
+    command: Command = [sys.executable, SOURCE, str(port), result]
     async with running(command, stage.directory / "asset_upstream.log", OTHER_CORE) as program:
         await program.written("ready")
         upstream = Upstream(program, {WAY: port})

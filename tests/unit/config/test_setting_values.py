@@ -292,3 +292,12 @@ def test_world_readable_files_without_a_key(chosen: Chosen, tmp_path: Path) -> N
 def test_sandbox_beyond_loopback(given: dict[str, str], *, is_warned: bool) -> None:
     """A sandbox on a non-loopback address causes a warning."""
     assert [("sandbox" in words and "loopback" in words) for words in warned(given)] == [True] * is_warned
+
+
+def test_largest_upload_limit() -> None:
+    """The limit of uploads is 256 MiB by default, and can be set up to 4 GiB."""
+    most = 4 << 30
+    assert made().limits.upload_bytes == 256 << 20
+    assert made(request_limits_upload_bytes=most).limits.upload_bytes == most
+    with pytest.raises(ValueError, match=str(most)):
+        made(request_limits_upload_bytes=most + 1)
