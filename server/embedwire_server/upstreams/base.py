@@ -21,20 +21,20 @@ class Job:
     """What the upstream keeps for one input: an asset, a task, or both.
 
     Attributes:
-        asset_name: name of the file of the asset that this server has tried to create; empty without one.
         asset_id: identifier of the asset that this server created; empty without one.
         uses_task: whether a task processes the input.
         is_task_requested: whether a request for a task was sent, and the upstream has not rejected it.
         task_id: identifier of the task; empty until it is known.
         is_task_ended: whether the task is known to be ready or failed.
+        asset_name: name of the file of the asset that this server has tried to create; empty without one.
     """
 
-    asset_name: str = ""
     asset_id: str = ""
     uses_task: bool = False
     is_task_requested: bool = False
     task_id: str = ""
     is_task_ended: bool = False
+    asset_name: str = ""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
