@@ -21,6 +21,7 @@ class Job:
     """What the upstream keeps for one input: an asset, a task, or both.
 
     Attributes:
+        asset_name: name of the file of the asset that this server has tried to create; empty without one.
         asset_id: identifier of the asset that this server created; empty without one.
         uses_task: whether a task processes the input.
         is_task_requested: whether a request for a task was sent, and the upstream has not rejected it.
@@ -28,6 +29,7 @@ class Job:
         is_task_ended: whether the task is known to be ready or failed.
     """
 
+    asset_name: str = ""
     asset_id: str = ""
     uses_task: bool = False
     is_task_requested: bool = False
@@ -121,6 +123,7 @@ class EmbedCall:
             credential=self.credential,
             caller=self.caller,
             has_uncertainty=self.has_uncertainty,
+            needs_fresh_connection=self.needs_fresh_connection,
             job=self.job,
         )
 

@@ -52,7 +52,9 @@ class V2Dialect:
 
     def encode_task(self, call: EmbedCall, size: int) -> Request:
         """Build the request that creates a task for media; `size` as in `encode`."""
-        return self._requests.post(call, TASKS_ENDPOINT, JsonBody(v2_body.task(call, size)))
+        request = self._requests.post(call, TASKS_ENDPOINT, JsonBody(v2_body.task(call, size)))
+        request.is_creation = True
+        return request
 
     def request(
         self,
