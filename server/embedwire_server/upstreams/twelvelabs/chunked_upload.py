@@ -1,6 +1,7 @@
 """Upload of a large file in chunks, each to a URL of its own. Facts: upstream API notes, section 13."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -17,9 +18,14 @@ from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_o
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
 URLS_AT_ONCE = 50  # the most that the upstream returns
+MAX_CHUNKS = 10_000  # each is a request; the object stores behind the URLs accept no more
 
 _PATH = "/assets/multipart-uploads"
 _ENDPOINT = f"{_PATH}/{{id}}"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+# They describe this server's connection and body: those of the upstream could only be the same or wrong.
+_OWN_HEADERS = {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
 class ChunkedUpload:
@@ -67,9 +73,7 @@ class ChunkedUpload:
         """Send one chunk to its URL, without a key; return the proof that the upstream requires."""
         start = number * session.chunk_size
         size = min(session.chunk_size, session.size - start)
-        url = httpx.URL(session.urls[number])
-        if url.scheme != "https" and url.netloc != self._dialect.base_url.netloc:
-            raise unusable("the URL of a chunk is neither https nor on the upstream's own host")
+        url = self._checked(session.urls.pop(number))
         headers = [(b"Host", url.netloc), *session.headers, (b"content-length", str(size).encode())]
         request = Request(url, headers, _part(content, start, size), b"PUT", f"{_ENDPOINT}/chunk")
         body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION), ANSWERED | {204})
@@ -78,6 +82,20 @@ class ChunkedUpload:
         if not etag:
             raise unusable("the response to a chunk has no ETag")
         return {"chunk_index": number + 1, "proof": etag, "proof_type": "etag", "chunk_size": size}
+
+    def _checked(self, text: str) -> httpx.URL:
+        """Return the URL of a chunk; without TLS it is used only if it begins like the URL of the upstream."""
+        try:
+            url = httpx.URL(text)
+            host = url.host
+        except (httpx.InvalidURL, ValueError):
+            host = ""
+        if not host:
+            raise unusable("the URL of a chunk is not valid")
+        base = self._dialect.base_url
+        if url.scheme != "https" and (url.scheme, url.netloc) != (base.scheme, base.netloc):
+            raise unusable("the URL of a chunk is neither https nor on the upstream's own host")
+        return url
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
         body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION))
@@ -96,21 +114,32 @@ class _Session:
             raise unusable("its chunk_size is not a number of bytes")
         self.chunk_size = chunk_size
         self.chunks = -(-size // chunk_size)
-        headers = reply.get("upload_headers")
-        self.headers = [
-            (str(name).encode("ascii", "replace"), str(value).encode("ascii", "replace"))
-            for name, value in (headers.items() if isinstance(headers, dict) else ())
-        ]
-        self.urls: dict[int, str] = {}  # by number of the chunk, from 0
+        if self.chunks > MAX_CHUNKS:
+            raise unusable(f"it divides the file into {self.chunks} chunks, more than {MAX_CHUNKS}")
+        self.headers = _headers(reply.get("upload_headers"))
+        self.urls: dict[int, str] = {}  # by number of the chunk, from 0, until it is sent
         self.add_urls(reply)
 
     def add_urls(self, reply: Mapping[str, Any]) -> None:
-        """Add the URLs of a response."""
-        for item in reply.get("upload_urls") or ():
+        """Add the URLs of a response, as far as they are those of chunks."""
+        items = reply.get("upload_urls")
+        if items is not None and not isinstance(items, list):
+            raise unusable("its upload URLs are not a list")
+        for item in items or ():
             index, url = (item.get("chunk_index"), item.get("url")) if isinstance(item, dict) else (None, None)
             if type(index) is not int or not isinstance(url, str):
                 raise unusable("an upload URL has no chunk_index or no url")
-            self.urls[index - 1] = url
+            if 0 < index <= self.chunks:
+                self.urls[index - 1] = url
+
+
+def _headers(given: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - any JSON value
+    """Return the headers that the requests for chunks must have."""
+    headers = {} if given is None else json_object(given)
+    for name, value in headers.items():
+        if not isinstance(value, str) or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise unusable("its headers for chunks are not valid")
+    return [(name.encode(), value.encode()) for name, value in headers.items() if name.lower() not in _OWN_HEADERS]
 
 
 async def _part(content: Content, start: int, size: int) -> AsyncGenerator[bytes]:
