@@ -60,7 +60,13 @@ async def test_wrong_types(members: dict[str, Any]) -> None:
     "url",
     [
         *("", "x", "//host/", "https:///x", "https://host:port/", "https://[::1", "https://xn--/", "https://\ud800/"),
-        *("https://host\r\n/", "https://a\u2000b/", "https://host/" + "x" * 100_000, "http://other.test/", "ftp://host/"),
+        *(
+            "https://host\r\n/",
+            "https://a\u2000b/",
+            "https://host/" + "x" * 100_000,
+            "http://other.test/",
+            "ftp://host/",
+        ),
     ],
     ids=lambda url: repr(url[:20]),
 )

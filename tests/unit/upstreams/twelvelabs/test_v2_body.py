@@ -199,7 +199,7 @@ def test_dynamic_windows() -> None:
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_35], ids=lambda model: model.name)
 def test_an_asset_replaces_the_file(source: FileSource | UrlSource, model: Model) -> None:
     """An input for which an asset was created refers to it, and is not sent again."""
-    wanted = call(AudioInput("k", source), model, job=Job("a1"))
+    wanted = call(AudioInput("k", source), model, job=Job(asset_id="a1"))
     assert v2_body.task(wanted, 0)["audio"]["media_source"] == {"asset_id": "a1"}
     assert '"asset_id":"a1"' in json.dumps(v2_body.sync(wanted, 0), separators=(",", ":"))
 
