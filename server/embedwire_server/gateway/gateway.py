@@ -84,17 +84,16 @@ class Gateway:
             if len(request.inputs) == 1:
                 await self._embed(request, 0, deadline, began, reply)
             else:
-                waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply)
+                waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply, deadline)
 
                 async def embed_waiting() -> None:
-                    nonlocal deadline
                     for index in waiting:
-                        deadline = max(deadline, await self._embed(request, index, deadline, began, shared))
+                        await self._embed(request, index, shared.deadline, began, shared)
 
                 await run_together(*[embed_waiting() for _ in range(at_once)])
 
-    async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> float:
-        """Embed one input; return the deadline, which is later if a task was used."""
+    async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> None:
+        """Embed one input."""
         call = EmbedCall(
             request.inputs[index],
             request.model,
@@ -110,7 +109,7 @@ class Gateway:
         outcome = await self._observed(call, reply)
         if isinstance(outcome, ReplySummary):
             await reply.add_result(call, outcome, None)
-            return call.deadline
+            return
         if isinstance(outcome, UnsuitableFile):
             outcome.locate(request.input_path(index))
         outcome.task_id = call.task_id
@@ -119,7 +118,6 @@ class Gateway:
             raise outcome
         outcome.locate(request.input_path(index))
         await reply.add_result(call, None, outcome)
-        return call.deadline
 
     async def _observed(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
         """Embed one input, and record its metrics."""
@@ -186,9 +184,14 @@ async def _report(reply: Reply, call: EmbedCall, stage: Stage) -> None:
 
 
 class _SharedReply:
-    """A reply for several tasks, with a lock: while one adds to it, the others wait."""
+    """A reply for several tasks, with a lock: while one adds to it, the others wait.
 
-    def __init__(self, reply: Reply) -> None:
+    Attributes:
+        deadline: of the inputs that begin from now on; it is later once an input uses a task.
+    """
+
+    def __init__(self, reply: Reply, deadline: float) -> None:
+        self.deadline = deadline
         self._reply = reply
         self._lock = asyncio.Lock()
 
@@ -199,6 +202,7 @@ class _SharedReply:
     async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
         async with self._lock:
             await self._reply.add_progress(call, stage)
+        self.deadline = max(self.deadline, call.deadline)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         async with self._lock:

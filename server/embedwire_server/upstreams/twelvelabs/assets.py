@@ -28,6 +28,7 @@ from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
 PATH = "/assets"
 PAGE_SIZE = 50  # the most that the upstream returns
+MAX_PAGES = 1000  # of the list of assets: an upstream whose list has no end is not read forever
 DELETED = ANSWERED | {204}
 
 _RANDOM_BYTES = 12
@@ -113,13 +114,12 @@ class AssetStore:
         return True
 
     async def list(self, call: EmbedCall) -> AsyncGenerator[Asset]:
-        """Yield the assets of this deployment, of all its servers.
+        """Yield the assets of this deployment, of all its servers; of very many, the first `MAX_PAGES` pages.
 
         Raises:
             GatewayError: the request failed.
         """
-        page = 1
-        while True:
+        for page in range(1, MAX_PAGES + 1):
             query = f"?filename={self._prefix}&page={page}&page_limit={PAGE_SIZE}"
             found = await self._json(call, self._dialect.request(call, b"GET", PATH + query, PATH))
             items = found.get("data") or []
@@ -128,9 +128,8 @@ class AssetStore:
             for asset in map(_asset, items):
                 if self._name.fullmatch(asset.file_name):  # the upstream finds the prefix anywhere in a name
                     yield asset
-            if len(items) < PAGE_SIZE:
+            if len(items) != PAGE_SIZE:  # with more, the upstream does not divide its list
                 return
-            page += 1
 
     async def _create(self, call: EmbedCall, source: FileSource, name: str, size: int) -> str:
         """Create an asset by one request; return its identifier."""
@@ -154,6 +153,8 @@ class AssetStore:
         is_reported = False
         while True:
             asset = await poll.attempt(lambda: self.get(side, asset_id))
+            if asset is not None and not asset.status:
+                raise unusable("its asset has no status")
             if asset is not None and asset.status == "ready":
                 return
             if asset is not None and asset.status == "failed":
@@ -165,8 +166,10 @@ class AssetStore:
             await poll.pause()
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
-        body = await answered(self._client.send(call, request, self._dialect.error_of(Subject.ASSET)))
-        return json_object(await read_json(body))
+        return json_object(await answered(self._read(call, request)))
+
+    async def _read(self, call: EmbedCall, request: Request) -> Any:  # noqa: ANN401 - any JSON value
+        return await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET)))
 
 
 def _extension(file_name: str) -> str:
@@ -182,11 +185,15 @@ def _asset(value: Any) -> Asset:  # noqa: ANN401 - any JSON value
     error = value.get("error")
     return Asset(
         identifier(value.get("_id") or value.get("id")),
-        str(value.get("status") or ""),
-        str(value.get("filename") or ""),
+        _text(value.get("status")),
+        _text(value.get("filename")),
         _time(value.get("created_at")),
-        str(error.get("message") or "") if isinstance(error, dict) else "",
+        _text(error.get("message")) if isinstance(error, dict) else "",
     )
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return value if isinstance(value, str) else ""
 
 
 def _time(value: Any) -> float:  # noqa: ANN401 - any JSON value

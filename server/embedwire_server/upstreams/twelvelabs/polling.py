@@ -13,7 +13,9 @@ from embedwire_server.core.errors import Reason, RetrySafety, UpstreamFailure
 from embedwire_server.upstreams.base import EmbedCall
 
 FIRST_SECONDS, LONGEST_SECONDS, GROWTH = 0.5, 15.0, 1.5
-ANSWER_SECONDS = 60.0  # until the response to a poll begins
+ANSWER_SECONDS = 60.0  # until the response to a poll begins, or until all of a small one has arrived
+# The longest delay that the upstream can ask for: a poll costs little, and the result may be ready long before.
+LONGEST_ASKED_SECONDS = 300.0
 _SPREAD = 0.1  # jitter as a fraction of the pause
 # A poll that fails for one of these reasons says nothing about the task.
 _TRANSIENT = {
@@ -30,14 +32,14 @@ async def answered(sending: Awaitable[T]) -> T:
     """Await a request that can be repeated, for `ANSWER_SECONDS`.
 
     Raises:
-        UpstreamFailure: no response has begun in that time.
+        UpstreamFailure: it has no response in that time.
         GatewayError: what the request raises.
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             return await sending
     except TimeoutError:
-        text = f"no response has begun in {ANSWER_SECONDS:.0f} s"
+        text = f"no response has arrived in {ANSWER_SECONDS:.0f} s"
         raise UpstreamFailure(Reason.UPSTREAM_TIMEOUT, text, retry_safety=RetrySafety.SAFE) from None
 
 
@@ -67,7 +69,7 @@ class Poll:
         except UpstreamFailure as failure:
             if failure.reason not in _TRANSIENT:
                 raise
-            self._asked = failure.retry_delay or 0.0
+            self._asked = min(failure.retry_delay or 0.0, LONGEST_ASKED_SECONDS)
             self._call.needs_fresh_connection = failure.upstream is None  # a stale connection is not used again
             return None
 

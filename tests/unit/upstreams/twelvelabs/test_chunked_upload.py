@@ -7,10 +7,12 @@ import pytest
 
 from embedwire_server.core.errors import Reason, UpstreamFailure
 from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.twelvelabs.chunked_upload import MAX_CHUNKS, ChunkedUpload
+from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 from tests.support.embed_calls import call
 from tests.support.upstreams import ScriptedHttpServer, Visit
-from tests.unit.upstreams.twelvelabs.scripted_support import answering
+from tests.unit.upstreams.twelvelabs.scripted_support import KEY, CannedResponse, CannedSender, answering, encoded
 
 SIZE = 100
 Change = Callable[[str], dict[str, Any]]
@@ -129,3 +131,15 @@ async def test_urls_of_no_chunk() -> None:
     )
     assert asset == "a1"
     assert [visit.path for visit in server.visits if visit.path.startswith("/put")] == ["/put/1", "/put/2"]
+
+
+async def test_url_without_tls() -> None:
+    """If the upstream's URL has TLS, that of a chunk must have it as well, also on the upstream's own host."""
+    urls = [{"chunk_index": 1, "url": "http://up.test/put/1"}]
+    session = {"upload_id": "u1", "asset_id": "a1", "chunk_size": SIZE, "upload_urls": urls}
+    sender = CannedSender(CannedResponse(encoded(session)))
+    chunked = ChunkedUpload(HttpClient(sender, "twelvelabs"), V2Dialect("https://up.test", KEY, "test"))
+    with pytest.raises(UpstreamFailure, match="neither https"):
+        await chunked.create(call("audio"), InMemoryContent(b"x" * SIZE), "a.wav", SIZE)
+
+    assert len(sender.requests) == 1

@@ -5,7 +5,13 @@ import asyncio
 import pytest
 
 from embedwire_server.core.errors import Reason, UpstreamFailure
-from embedwire_server.upstreams.twelvelabs.polling import ANSWER_SECONDS, LONGEST_SECONDS, Poll, answered
+from embedwire_server.upstreams.twelvelabs.polling import (
+    ANSWER_SECONDS,
+    LONGEST_ASKED_SECONDS,
+    LONGEST_SECONDS,
+    Poll,
+    answered,
+)
 from tests.support.embed_calls import call, limited
 from tests.support.virtual_time import in_virtual_time, now
 
@@ -48,6 +54,19 @@ async def test_delay_of_the_upstream() -> None:
     assert await poll.attempt(rejected) is None
     await poll.pause()
     assert now() == pytest.approx(40, rel=0.1)
+
+
+@in_virtual_time
+async def test_very_long_delay_of_the_upstream() -> None:
+    """A delay of hours is shortened: the result may be ready long before."""
+    poll = Poll(call("audio"))
+
+    async def rejected() -> bool:
+        raise limited(7200)
+
+    assert await poll.attempt(rejected) is None
+    await poll.pause()
+    assert now() == pytest.approx(LONGEST_ASKED_SECONDS, rel=0.1)
 
 
 async def test_other_failures() -> None:
