@@ -61,7 +61,7 @@ class HttpClient:
         Raises:
             GatewayError: there is no response, or its status is not accepted.
         """
-        exchange = Exchange(needs_fresh=call.needs_fresh_connection)
+        exchange = Exchange(needs_fresh=call.needs_fresh_connection, needs_new=request.is_creation)
         response, headers = await self._exchange(call, request, exchange, accepted)
         body = ResponseBody(response, headers, exchange, call, self.other_turns)
         if response.status in accepted:

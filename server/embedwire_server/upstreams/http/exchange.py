@@ -79,6 +79,8 @@ class Exchange:
     Attributes:
         needs_fresh: only a new connection may be used. All idle connections are closed then: one of them was stale,
             and the others are as old.
+        needs_new: whether only a new connection may be used, because the request is not repeated if an idle one turns out
+            to be closed. Idle connections stay open.
         is_connected: whether the request got a connection.
         is_reused: whether that connection had carried a request before.
         is_accepted: whether a TCP connection was established, also if TLS failed on it.
@@ -91,6 +93,7 @@ class Exchange:
     """
 
     needs_fresh: bool = False
+    needs_new: bool = False
     is_connected: bool = False
     is_reused: bool = False
     is_accepted: bool = False
