@@ -17,7 +17,7 @@ It is self-contained: it imports nothing else of the server, reads no environmen
 """
 
 from embedwire_sandbox.calls import RecordedRequest
-from embedwire_sandbox.fault_script import Fault, FaultScript
+from embedwire_sandbox.faults.script import Fault, FaultScript
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.server import Sandbox
 

@@ -46,8 +46,10 @@ class RecordedRequest:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """Rate limits that the call counts against; none for calls that only read or delete."""
-        return ("asset",) if self.operation in _ASSET_OPERATIONS else self.modalities
+        """Rate limits that the call counts against; none for calls that only read, upload a chunk, or delete."""
+        if self.operation in _ASSET_OPERATIONS:
+            return ("asset",)
+        return self.modalities if self.operation in EMBEDDING_OPERATIONS else ()
 
 
 RECORDED_REQUEST: web.RequestKey[RecordedRequest] = web.RequestKey("recorded", RecordedRequest)

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from embedwire_sandbox.calls import EMBEDDING_OPERATIONS, RECORDED_REQUEST
 from embedwire_sandbox.errors import wrong_key
-from embedwire_sandbox.fault_injection import InjectedFault
-from embedwire_sandbox.fault_script import FaultScript
+from embedwire_sandbox.faults.injection import InjectedFault
+from embedwire_sandbox.faults.script import FaultScript
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.quota import Quota
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from embedwire_sandbox.fault_injection import InjectedFault
+from embedwire_sandbox.faults.injection import InjectedFault
 
 
 async def send(  # noqa: PLR0913

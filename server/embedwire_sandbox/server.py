@@ -1,7 +1,8 @@
 """HTTP server of the sandbox: routes, headers of every response, start and stop."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -13,9 +14,9 @@ from embedwire_sandbox.assets.asset import Asset
 from embedwire_sandbox.assets.upload import ChunkedUpload
 from embedwire_sandbox.calls import EMBEDDING_OPERATIONS, RECORDED_REQUEST, Journal, Operation, RecordedRequest
 from embedwire_sandbox.errors import RefusalError, not_found
-from embedwire_sandbox.fault_api import FaultControl
-from embedwire_sandbox.fault_injection import ReplacedReplyError
-from embedwire_sandbox.fault_script import FaultScript
+from embedwire_sandbox.faults.api import FaultControl
+from embedwire_sandbox.faults.injection import ReplacedReplyError
+from embedwire_sandbox.faults.script import FaultScript
 from embedwire_sandbox.gate import Gate
 from embedwire_sandbox.media.fetch import Fetcher
 from embedwire_sandbox.options import SandboxOptions
@@ -95,7 +96,7 @@ class Sandbox:
         await self.stop()
 
     @property
-    def journal(self) -> Sequence[RecordedRequest]:
+    def journal(self) -> deque[RecordedRequest]:
         """The last calls, oldest first."""
         return self.calls.entries
 
@@ -190,7 +191,7 @@ class Sandbox:
         recorded = request.get(RECORDED_REQUEST, RecordedRequest())
         if recorded.operation in (None, "embed"):
             added |= self._quota.headers(recorded.modalities)
-        elif recorded.categories and recorded.operation != "task_poll":
+        elif recorded.categories:
             added |= {**self._quota.headers(recorded.categories), **self._quota.dimensions(recorded.categories)}
         for name, value in added.items():
             response.headers.setdefault(name, value)

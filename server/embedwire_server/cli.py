@@ -36,6 +36,16 @@ _FAULTS_FOR_ALL = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser whose help ends the process if it cannot be written; argparse ignores that."""
+
+    def print_help(self, file: Any = None) -> None:  # noqa: ANN401 - argparse's types are private
+        if file is None:
+            _print_result(self.format_help().rstrip("\n"))
+        else:
+            super().print_help(file)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
@@ -52,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
+    parser = _Parser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}", help="show the version and exit"
     )

@@ -54,7 +54,7 @@ const (
 	ErrorReason_ERROR_REASON_UPLOAD_MISMATCH ErrorReason = 4
 	// A file exceeds a limit on the size or the duration, of this server or of the upstream.
 	// Code: INVALID_ARGUMENT.
-	// Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
+	// Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes; use url or asset for a larger one, or let the operator raise request_limits.upload_bytes
 	ErrorReason_ERROR_REASON_CONTENT_TOO_LARGE ErrorReason = 5
 	// The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text
 	// with too many tokens, or an offset after the end. upstream_error has the upstream's message.

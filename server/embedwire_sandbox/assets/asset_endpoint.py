@@ -9,11 +9,11 @@ from aiohttp import web
 from embedwire_sandbox.assets.asset import Asset
 from embedwire_sandbox.assets.asset_store import AssetStore
 from embedwire_sandbox.assets.inspector import Inspector
+from embedwire_sandbox.bodies.form import Form, FormLimits, read_form
 from embedwire_sandbox.calls import RECORDED_REQUEST
 from embedwire_sandbox.countdown import Countdown
 from embedwire_sandbox.errors import RefusalError, invalid, missing, too_large, unknown
-from embedwire_sandbox.fault_injection import InjectedFault
-from embedwire_sandbox.form import Form, FormLimits, read_form
+from embedwire_sandbox.faults.injection import InjectedFault
 from embedwire_sandbox.gate import Gate
 from embedwire_sandbox.media.fetch import Fetcher
 from embedwire_sandbox.media.upload import Upload

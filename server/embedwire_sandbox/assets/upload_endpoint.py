@@ -11,12 +11,12 @@ from embedwire_sandbox.assets.chunk_endpoint import chunk_url
 from embedwire_sandbox.assets.inspector import Inspector
 from embedwire_sandbox.assets.upload import Chunk, ChunkedUpload
 from embedwire_sandbox.assets.upload_store import UploadStore
+from embedwire_sandbox.bodies.json_body import BodyLimits, JsonBody, read_json
+from embedwire_sandbox.bodies.json_members import Members
 from embedwire_sandbox.calls import RECORDED_REQUEST
 from embedwire_sandbox.countdown import Countdown
 from embedwire_sandbox.errors import invalid, missing, too_large
 from embedwire_sandbox.gate import Gate
-from embedwire_sandbox.json_body import BodyLimits, JsonBody, read_json
-from embedwire_sandbox.json_members import Members
 from embedwire_sandbox.media.upload import Upload
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.replies import send_json

@@ -8,14 +8,15 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from embedwire_sandbox.bodies.form import Form, FormLimits, read_form
 from embedwire_sandbox.calls import RECORDED_REQUEST
-from embedwire_sandbox.form import Form, FormLimits, read_form
 from embedwire_sandbox.gate import Gate
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.replies import send
 from embedwire_sandbox.v1.embedder import Embedder
 from embedwire_sandbox.v1.parameters import FIELD_PARTS, FILE_PARTS, modalities, read_parameters
 from embedwire_sandbox.v1.reply import pieces
+from embedwire_sandbox.v1.spoiling import spoiled
 
 
 class EmbedEndpoint:
@@ -48,5 +49,5 @@ class EmbedEndpoint:
             fault = await self._gate.after_body(request)
             parameters = read_parameters(form, self._options)
             async with AsyncExitStack() as stack:
-                document = fault.spoil(await self._embedder.embed(parameters, stack))
+                document = spoiled(await self._embedder.embed(parameters, stack), fault)
                 return await send(request, fault, pieces(document), stream=parameters.audio is not None)

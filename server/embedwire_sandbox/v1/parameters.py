@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final, Literal
 
+from embedwire_sandbox.bodies.form import Form
 from embedwire_sandbox.errors import invalid, missing, unknown
-from embedwire_sandbox.form import Form
 from embedwire_sandbox.media.upload import Upload
 from embedwire_sandbox.models import MODALITIES, Modality, Model, find_model
 from embedwire_sandbox.options import SandboxOptions

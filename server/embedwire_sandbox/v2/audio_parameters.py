@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from embedwire_sandbox.bodies.json_members import Members
 from embedwire_sandbox.errors import invalid, missing
-from embedwire_sandbox.json_members import Members
 from embedwire_sandbox.v2.models import Limits
 from embedwire_sandbox.v2.sources import Source, read_source
 

@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
+from embedwire_sandbox.bodies.json_body import BodyLimits, JsonBody, read_json
 from embedwire_sandbox.calls import RECORDED_REQUEST
 from embedwire_sandbox.gate import Gate
-from embedwire_sandbox.json_body import BodyLimits, JsonBody, read_json
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.replies import send
 from embedwire_sandbox.v2.embedder import Embedder

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from embedwire_sandbox.bodies.json_members import Members
 from embedwire_sandbox.errors import invalid, missing
-from embedwire_sandbox.json_members import Members
 from embedwire_sandbox.models import MODALITIES, Modality
 from embedwire_sandbox.v2.audio_parameters import AudioParameters, read_audio
 from embedwire_sandbox.v2.models import BY_NAME, DIMENSIONS, LIMITS_30, Limits

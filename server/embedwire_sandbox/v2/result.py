@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedwire_sandbox.fault_injection import InjectedFault
+from embedwire_sandbox.faults.injection import InjectedFault
 from embedwire_sandbox.media.vectors import Vector, numbers
 
 

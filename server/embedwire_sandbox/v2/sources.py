@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from embedwire_sandbox.assets.asset_store import AssetStore
+from embedwire_sandbox.bodies.json_members import Members
 from embedwire_sandbox.errors import invalid, missing
-from embedwire_sandbox.json_members import Members
 from embedwire_sandbox.media.fetch import Fetcher
 from embedwire_sandbox.media.upload import Upload
 

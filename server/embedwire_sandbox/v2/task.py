@@ -14,16 +14,11 @@ from embedwire_sandbox.v2.result import Embeddings
 Status = Literal["processing", "ready", "failed"]
 
 
-class TaskError(Exception):
-    """A task has failed.
+@dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """Reason why a task has failed: one of the upstream's messages."""
 
-    Attributes:
-        message: One of the upstream's messages.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    message: str
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +33,7 @@ class Task:
         created_at: When it was created.
         expires: End of its life on the monotonic clock.
         countdown: Its processing time.
-        work: Computes the result; raises `TaskError`.
+        work: Computes the result, or the reason why there is none.
         failure: Message with which it fails whatever the result is, if it does.
         settled_at: When a poll found it ready or failed.
     """
@@ -50,7 +45,7 @@ class Task:
     created_at: datetime
     expires: float
     countdown: Countdown = field(repr=False)
-    work: "asyncio.Task[Embeddings]" = field(repr=False)
+    work: "asyncio.Task[Embeddings | TaskFailure]" = field(repr=False)
     failure: str | None = None
     settled_at: datetime | None = None
 
@@ -69,10 +64,14 @@ class Task:
     @property
     def error(self) -> str | None:
         """Reason why it has failed, or will fail; the work is done."""
-        if self.failure:
-            return self.failure
-        bad = self.work.exception()
-        return bad.message if isinstance(bad, TaskError) else str(bad) if bad else None
+        outcome = self.work.result()
+        return self.failure or (outcome.message if isinstance(outcome, TaskFailure) else None)
+
+    @property
+    def embeddings(self) -> Embeddings | None:
+        """Its result; `None` if it is not ready."""
+        outcome = self.work.result() if self.status == "ready" else None
+        return outcome if isinstance(outcome, Embeddings) else None
 
     async def poll(self, longest_wait_sec: float) -> Status:
         """Count a poll, and return the status that it finds.
@@ -108,8 +107,8 @@ class Task:
             "audio_embedding_option": list(audio.options),
             "audio_embedding_scope": list(audio.scopes),
         }
-        if self.status == "ready":
-            found = dict(self.work.result().metadata or {})
+        if embeddings := self.embeddings:
+            found = dict(embeddings.metadata or {})
             metadata |= {name: found[name] for name in ("input_url", "input_filename", "duration") if name in found}
         return {
             "_id": self.id,

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from embedwire_sandbox.bodies.json_body import BodyLimits, JsonBody, read_json
+from embedwire_sandbox.bodies.json_members import Members
 from embedwire_sandbox.calls import RECORDED_REQUEST
 from embedwire_sandbox.countdown import Countdown
 from embedwire_sandbox.errors import MediaError, RefusalError, invalid
-from embedwire_sandbox.fault_injection import InjectedFault
+from embedwire_sandbox.faults.injection import InjectedFault
 from embedwire_sandbox.gate import Gate
-from embedwire_sandbox.json_body import BodyLimits, JsonBody, read_json
-from embedwire_sandbox.json_members import Members
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.replies import send, send_json
 from embedwire_sandbox.resources import new_id, now, page_of, time_of
@@ -23,7 +23,7 @@ from embedwire_sandbox.v2.embedder import Embedder
 from embedwire_sandbox.v2.parameters import Common, modalities_of, read_common, read_input_type
 from embedwire_sandbox.v2.result import Embeddings, pieces
 from embedwire_sandbox.v2.sources import Sources
-from embedwire_sandbox.v2.task import Task, TaskError
+from embedwire_sandbox.v2.task import Task, TaskFailure
 from embedwire_sandbox.v2.task_store import SOURCE_GONE, TaskStore
 
 _INPUT_TYPES: Final = ("audio", "video", "document", "image")
@@ -88,9 +88,9 @@ class TaskEndpoint:
         fault = await self._gate.after_body(request)
         status = await task.poll(_LONGEST_WAIT_SEC)
         head = task.head(status)
-        if status != "ready":
+        if status != "ready" or not task.embeddings:
             return await send_json(request, fault, head)
-        return await send(request, fault, pieces(task.work.result(), fault, head), stream=True)
+        return await send(request, fault, pieces(task.embeddings, fault, head), stream=True)
 
     async def list_page(self, request: web.Request) -> web.StreamResponse:
         """Return a page of the tasks of the key, newest first.
@@ -134,20 +134,22 @@ class TaskEndpoint:
         self._store.add(task)
         return task
 
-    async def _work(self, audio: AudioParameters, common: Common, owner: str, stack: AsyncExitStack) -> Embeddings:
+    async def _work(
+        self, audio: AudioParameters, common: Common, owner: str, stack: AsyncExitStack
+    ) -> Embeddings | TaskFailure:
         async with stack:
             try:
                 upload = await self._sources.open(audio.source, owner, stack)
             except RefusalError:
-                raise TaskError(SOURCE_GONE) from None
+                return TaskFailure(SOURCE_GONE)
             try:
                 return await self._embedder.embed_task(audio, common, upload)
             except DurationError as bad:
-                raise TaskError(bad.message) from None
+                return TaskFailure(bad.message)
             except MediaError:
-                raise TaskError(_BAD_MEDIA) from None
+                return TaskFailure(_BAD_MEDIA)
             except RefusalError:
-                raise TaskError(_BAD_REQUEST) from None
+                return TaskFailure(_BAD_REQUEST)
 
 
 def _parameters(body: dict[str, object]) -> tuple[AudioParameters, Common]:

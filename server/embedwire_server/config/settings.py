@@ -278,7 +278,9 @@ class ConcurrencySettings(Group):
         default=16, description="maximum number of concurrent inputs of one call"
     )
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
-        default=64, description="maximum number of concurrent inputs of one modality and credential, in all calls"
+        default=64,
+        description="maximum number of concurrent inputs of one modality and credential, in all calls; tasks that the "
+        "upstream processes do not count",
     )
     queue_per_modality: Annotated[int, Field(ge=0, le=MAX_COUNT), RELOADED, DIVIDED] = Field(
         default=256, description="maximum number of queued inputs of one modality; calls above it are rejected"

@@ -1,6 +1,6 @@
 """Table of models and of the inputs that each accepts. Operators can extend it in the configuration.
 
-The facts are those of the upstream API notes, sections 6, 7 and 11.
+The facts are those of the upstream API notes, sections 6, 7, 11 and 12.
 """
 
 import dataclasses
@@ -194,7 +194,6 @@ MARENGO_35 = Model(
         segments_need_task=True,
         options=("audio",),
         scopes=("clip", "asset"),
-        types=("separate_embedding",),
         fixed_segmentation=(2, 10),
         dynamic_segmentation=(2, 5),
         default_segmentation=("dynamic", 2),

@@ -87,13 +87,14 @@ class Gateway:
                 waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply)
 
                 async def embed_waiting() -> None:
+                    nonlocal deadline
                     for index in waiting:
-                        await self._embed(request, index, deadline, began, shared)
+                        deadline = max(deadline, await self._embed(request, index, deadline, began, shared))
 
                 await run_together(*[embed_waiting() for _ in range(at_once)])
 
-    async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> None:
-        """Embed one input."""
+    async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> float:
+        """Embed one input; return the deadline, which is later if a task was used."""
         call = EmbedCall(
             request.inputs[index],
             request.model,
@@ -105,11 +106,11 @@ class Gateway:
             request.has_uncertainty,
             queue=time.perf_counter() - began,
         )
-        call.report = functools.partial(_report, call, reply)
+        call.report = functools.partial(_report, reply)  # without the call: it would refer to itself
         outcome = await self._observed(call, reply)
         if isinstance(outcome, ReplySummary):
             await reply.add_result(call, outcome, None)
-            return
+            return call.deadline
         if isinstance(outcome, UnsuitableFile):
             outcome.locate(request.input_path(index))
         outcome.task_id = call.task_id
@@ -118,6 +119,7 @@ class Gateway:
             raise outcome
         outcome.locate(request.input_path(index))
         await reply.add_result(call, None, outcome)
+        return call.deadline
 
     async def _observed(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
         """Embed one input, and record its metrics."""
@@ -171,7 +173,7 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
         call.parked += time.perf_counter() - began
 
 
-async def _report(call: EmbedCall, reply: Reply, stage: Stage) -> None:
+async def _report(reply: Reply, call: EmbedCall, stage: Stage) -> None:
     """Add a stage to the reply; see `upstreams.base.Report`."""
     began = time.perf_counter()
     try:

@@ -21,6 +21,7 @@ class Job:
     """What the upstream keeps for one input: an asset, a task, or both.
 
     Attributes:
+        asset_name: name of the file of the asset that this server has tried to create; empty without one.
         asset_id: identifier of the asset that this server created; empty without one.
         uses_task: whether a task processes the input.
         is_task_requested: whether a request for a task was sent, and the upstream has not rejected it.
@@ -28,6 +29,7 @@ class Job:
         is_task_ended: whether the task is known to be ready or failed.
     """
 
+    asset_name: str = ""
     asset_id: str = ""
     uses_task: bool = False
     is_task_requested: bool = False
@@ -106,6 +108,11 @@ class EmbedCall:
         """Whether a task processes the input."""
         return self.job is not None and self.job.uses_task
 
+    async def enter(self, stage: Stage) -> None:
+        """Report a new stage."""
+        if self.report is not None:
+            await self.report(self, stage)
+
     def side_call(self) -> "EmbedCall":
         """Return a call for the same input with statistics of its own, for a request that is not an attempt."""
         return EmbedCall(
@@ -116,6 +123,7 @@ class EmbedCall:
             credential=self.credential,
             caller=self.caller,
             has_uncertainty=self.has_uncertainty,
+            needs_fresh_connection=self.needs_fresh_connection,
             job=self.job,
         )
 
@@ -156,7 +164,7 @@ class _Timed:
 # Takes segments that were decoded together, at least one; returns once the caller has taken them (backpressure).
 Emit = Callable[[list[Segment]], Awaitable[None]]
 # Takes a new stage of an input; returns once the caller has taken it.
-Report = Callable[[Stage], Awaitable[None]]
+Report = Callable[["EmbedCall", Stage], Awaitable[None]]
 
 
 class Upstream(Protocol):

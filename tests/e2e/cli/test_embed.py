@@ -67,7 +67,12 @@ async def test_json_lines_equal_the_clients_events(served: Served) -> None:
 
     assert (ended.code, ended.err) == (0, "")
     assert [line["vector"]["values"] for line in audio] == [each.vector.tolist() for each in expected[1].segments]
-    assert audio[2]["audio"] == {"start_offset_sec": 6.0, "end_offset_sec": 12.0, "embedding_option": "audio"}
+    assert audio[2]["audio"] == {
+        "start_offset_sec": 6.0,
+        "end_offset_sec": 12.0,
+        "embedding_option": "audio",
+        "embedding_scope": expected[1].segments[2].embedding_scope,
+    }
     assert audio[2]["vector"]["dimensions"] == 512
     assert [line["segment_index"] for line in audio] == list(range(8))
     assert next(line for line in segments if line["input_index"] == 0)["text"] == {}

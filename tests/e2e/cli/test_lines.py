@@ -73,7 +73,8 @@ async def test_an_unknown_model_is_reported_once(served: Served) -> None:
     ended = await run(served.app.target, *LINES, "--model", "none", stdin=b"a\nb\n")
 
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == "error: INVALID_REQUEST: model_name: must be one of: marengo3.0, Marengo-retrieval-2.7\n"
+    names = "marengo3.0, marengo3.5, Marengo-retrieval-2.7"
+    assert ended.err == f"error: INVALID_REQUEST: model_name: must be one of: {names}\n"
 
 
 async def test_results_arrive_while_lines_are_written(served: Served) -> None:

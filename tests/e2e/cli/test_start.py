@@ -80,7 +80,7 @@ async def test_models_are_a_table_or_lines(served: Served) -> None:
     )
 
     assert (lines.code, code) == (0, 0)
-    assert [line["name"] for line in lines.lines] == ["marengo3.0", "Marengo-retrieval-2.7"]
+    assert [line["name"] for line in lines.lines] == ["marengo3.0", "marengo3.5", "Marengo-retrieval-2.7"]
     assert lines.lines[0]["image"]["media_types"] == ["image/jpeg", "image/png"]
     assert max(map(len, terminal.screen)) <= 80
     assert "= marengo2.7" in terminal.written

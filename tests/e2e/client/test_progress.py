@@ -6,11 +6,24 @@ from typing import Any
 
 import pytest
 
-from embedwire import Audio, DeadlineExceededError, EmbedwireError, Image, Progress, Result, Segment, Text
+from embedwire import (
+    Audio,
+    DeadlineExceededError,
+    DynamicSegmentation,
+    EmbedwireError,
+    Image,
+    Progress,
+    RequestError,
+    Result,
+    Segment,
+    Text,
+)
 from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import SOUND, Connect, mapped, taken
 from tests.e2e.client.services import Context, Recorder, answering, end_with, rejection, result, segment, service
+from tests.support.media import wav
 from tests.support.ports import NO_SERVER
+from tests.support.serving import Served
 
 UPLOADING, PREPARING, PROCESSING = (
     pb.PROGRESS_STAGE_UPLOADING,
@@ -223,3 +236,28 @@ async def test_map_names_an_identifier_that_cannot_be_encoded(connect: Connect) 
         "inputs[1].image.source.asset.id",
         "inputs[2].audio.embedding_scopes[1]",
     ]
+
+
+async def test_a_task_of_the_sandbox_is_resumed(connect: Connect, served: Served) -> None:
+    """With a real server: a task reports its stages, and a later call gets the same vectors by its identifier."""
+    found: list[Progress] = []
+    audio = Audio(
+        data=wav(8),
+        file_name="a.wav",
+        embedding_scopes=["clip", "asset"],
+        segmentation=DynamicSegmentation(3),
+        processing_mode="task",
+    )
+    async with connect(served.app.target) as client:
+        first = await client.embed("marengo3.5", audio, dimensions=128, on_progress=found.append, timeout=30)
+        task = first.result.upstream_task_id
+        again = await client.embed("marengo3.5", Audio(task_id=task), dimensions=128, timeout=30)
+        with pytest.raises(RequestError) as unknown:
+            await client.embed("marengo3.5", Audio(task_id="0" * 24), timeout=30)
+
+    assert (found[-1].stage, found[-1].upstream_task_id) == ("processing", task)
+    assert {segment.embedding_scope for segment in first.segments} == {"clip", "asset"}
+    assert first.result.input_tokens["audio"] > 0
+    assert first.matrix().shape[1] == 128
+    assert (first.matrix() == again.matrix()).all()
+    assert unknown.value.reason == "UPSTREAM_TASK_NOT_FOUND"

@@ -91,7 +91,8 @@ class HttpClient:
             return connection_failure(Cause.PROXY_AUTHENTICATION)
         failure = error(call, httpx.Response(status, headers=decoded_headers(response)), head)
         # Some servers send 408 before they close an idle connection, which may happen while the request is sent.
-        if status == httpx.codes.REQUEST_TIMEOUT and exchange.is_reused and failure.retry_delay is None:
+        is_stale = status == httpx.codes.REQUEST_TIMEOUT and exchange.is_reused and failure.retry_delay is None
+        if is_stale and not request.is_creation:
             failure.retry_safety = RetrySafety.FRESH
         return failure
 
@@ -111,7 +112,7 @@ class HttpClient:
                 raise unusable(exchange.fault) from error
             cause = _cause(error, exchange)
             raise connection_failure(
-                cause, _retry_safety(exchange, cause), connection_errors.message_of(error, cause)
+                cause, _retry_safety(request, exchange, cause), connection_errors.message_of(error, cause)
             ) from error
         except BaseException:  # cancelled, or the file could not be read
             if not exchange.is_connected and time.perf_counter() - started > UNANSWERED_SECONDS:
@@ -137,13 +138,13 @@ def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
     return Cause.TLS_TIMEOUT if cause is Cause.CONNECT_TIMEOUT and exchange.is_accepted else cause
 
 
-def _retry_safety(exchange: Exchange, cause: Cause) -> RetrySafety:
+def _retry_safety(request: Request, exchange: Exchange, cause: Cause) -> RetrySafety:
     """Return whether a request without a response may be sent again: the closed list in docs/reliability.md."""
     if cause in PERMANENT or exchange.is_answered:
         return RetrySafety.UNSAFE
     if cause is Cause.TLS_TIMEOUT:  # most likely a port without TLS, possibly an overloaded server
         return RetrySafety.ONCE
-    if exchange.is_reused:
+    if exchange.is_reused and not (request.is_creation and exchange.is_sent):
         return RetrySafety.FRESH
     return RetrySafety.UNSAFE if exchange.is_sent else RetrySafety.SAFE
 

@@ -21,6 +21,7 @@ class Request:
         body: all of it, or its pieces; a file is read while it is sent.
         method: in capital letters.
         endpoint: its path without identifiers, for metrics.
+        is_creation: whether it creates something, so that it may not be repeated once it has been sent completely.
     """
 
     url: httpx.URL
@@ -28,6 +29,7 @@ class Request:
     body: bytes | AsyncIterable[bytes] = dataclasses.field(default=b"", repr=False)
     method: bytes = b"POST"
     endpoint: str = ""
+    is_creation: bool = False
 
 
 class Response(Protocol):

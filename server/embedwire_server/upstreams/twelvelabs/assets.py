@@ -1,4 +1,4 @@
-"""Assets: files that the upstream keeps until they are deleted. Facts: upstream API notes, section 11.
+"""Assets: files that the upstream keeps until they are deleted. Facts: upstream API notes, section 13.
 
 An asset is created at most once for each input: a request whose response was lost is not repeated, since nothing shows
 whether it was executed. What a lost response leaves behind is deleted by the cleanup job, by the name of its file.
@@ -22,7 +22,7 @@ from embedwire_server.upstreams.http.sanitize import sanitize_text
 from embedwire_server.upstreams.twelvelabs.chunked_upload import ChunkedUpload
 from embedwire_server.upstreams.twelvelabs.errors import Subject
 from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_object
-from embedwire_server.upstreams.twelvelabs.polling import Poll
+from embedwire_server.upstreams.twelvelabs.polling import Poll, answered
 from embedwire_server.upstreams.twelvelabs.route import Upload
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
@@ -30,6 +30,7 @@ PATH = "/assets"
 PAGE_SIZE = 50  # the most that the upstream returns
 DELETED = ANSWERED | {204}
 
+_RANDOM_BYTES = 12
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
 
@@ -52,14 +53,15 @@ class AssetStore:
         deployment: name of this deployment, which is a part of the names of its files.
 
     Attributes:
-        prefix: with which the names of its files begin.
         in_use: identifiers of the assets that inputs of this process use.
     """
 
     def __init__(self, client: HttpClient, dialect: V2Dialect, deployment: str) -> None:
         self._client = client
         self._dialect = dialect
-        self.prefix = f"embedwire-{deployment}-"
+        self._prefix = f"embedwire-{deployment}-"
+        # All of the name: that of another deployment may begin with the prefix of this one.
+        self._name = re.compile(rf"{re.escape(self._prefix)}[0-9a-f]{{{2 * _RANDOM_BYTES}}}(?:{_EXTENSION.pattern})?")
         self.in_use: set[str] = set()
         self._chunks = ChunkedUpload(client, dialect)
 
@@ -72,8 +74,8 @@ class AssetStore:
         side = call.side_call()
         try:
             if not job.asset_id:
-                await _report(call, Stage.UPLOADING)
-                name = self.prefix + os.urandom(12).hex() + _extension(source.file_name)
+                await call.enter(Stage.UPLOADING)
+                name = job.asset_name = self._prefix + os.urandom(_RANDOM_BYTES).hex() + _extension(source.file_name)
                 if upload is Upload.DIRECT:
                     job.asset_id = await self._create(side, source, name, size)
                 else:
@@ -101,7 +103,8 @@ class AssetStore:
         """
         request = self._dialect.request(call, b"DELETE", f"{PATH}/{asset_id}", f"{PATH}/{{id}}")
         try:
-            body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET), DELETED)
+            sending = self._client.send(call, request, self._dialect.error_of(Subject.ASSET), DELETED)
+            body = await answered(sending)
         except UpstreamFailure as failure:
             if failure.upstream is None or failure.upstream.http_status not in {404, 410}:
                 raise
@@ -117,13 +120,13 @@ class AssetStore:
         """
         page = 1
         while True:
-            query = f"?filename={self.prefix}&page={page}&page_limit={PAGE_SIZE}"
+            query = f"?filename={self._prefix}&page={page}&page_limit={PAGE_SIZE}"
             found = await self._json(call, self._dialect.request(call, b"GET", PATH + query, PATH))
             items = found.get("data") or []
             if not isinstance(items, list):
                 raise unusable("its list of assets is not a list")
             for asset in map(_asset, items):
-                if asset.file_name.startswith(self.prefix):  # the upstream finds it anywhere in a name
+                if self._name.fullmatch(asset.file_name):  # the upstream finds the prefix anywhere in a name
                     yield asset
             if len(items) < PAGE_SIZE:
                 return
@@ -141,6 +144,7 @@ class AssetStore:
             ]
         )
         request = self._dialect.request(call, b"POST", PATH, PATH, body)
+        request.is_creation = True
         found = await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION)))
         return _asset(found).id
 
@@ -157,17 +161,12 @@ class AssetStore:
                 raise UpstreamFailure(Reason.INPUT_REJECTED, words or "the upstream cannot use the file")
             if not is_reported:
                 is_reported = True
-                await _report(call, Stage.PREPARING)
+                await call.enter(Stage.PREPARING)
             await poll.pause()
 
     async def _json(self, call: EmbedCall, request: Request) -> dict[str, Any]:
-        body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET))
+        body = await answered(self._client.send(call, request, self._dialect.error_of(Subject.ASSET)))
         return json_object(await read_json(body))
-
-
-async def _report(call: EmbedCall, stage: Stage) -> None:
-    if call.report is not None:
-        await call.report(stage)
 
 
 def _extension(file_name: str) -> str:

@@ -1,4 +1,4 @@
-"""Upload of a large file in chunks, each to a URL of its own. Facts: upstream API notes, section 11."""
+"""Upload of a large file in chunks, each to a URL of its own. Facts: upstream API notes, section 13."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -42,6 +42,7 @@ class ChunkedUpload:
         """
         members = {"filename": name, "type": "audio", "total_size": size}
         request = self._dialect.request(call, b"POST", _PATH, _PATH, members)
+        request.is_creation = True
         session = _Session(await self._json(call, request), size)
         proofs = []
         for number in range(session.chunks):
@@ -49,7 +50,9 @@ class ChunkedUpload:
                 await self._more_urls(call, session, number)
             proofs.append(await self._send_chunk(call, session, content, number))
         path = f"{_PATH}/{session.id}"
-        await self._json(call, self._dialect.request(call, b"POST", path, _ENDPOINT, {"completed_chunks": proofs}))
+        completion = self._dialect.request(call, b"POST", path, _ENDPOINT, {"completed_chunks": proofs})
+        completion.is_creation = True
+        await self._json(call, completion)
         return session.asset_id
 
     async def _more_urls(self, call: EmbedCall, session: "_Session", number: int) -> None:

@@ -1,7 +1,7 @@
 """Maps error responses to failures with a reason.
 
-Facts: upstream API notes, section 4. A known code decides the reason, else the status does; the format of the body
-never does. The upstream's text is truncated, and control characters and the key are removed, before any other use.
+Facts: upstream API notes, sections 4 and 14. A known code decides the reason, else the status does; the format of the
+body never does. The upstream's text is truncated, and control characters and the key are removed, before any other use.
 """
 
 import enum

@@ -1,14 +1,19 @@
-"""Polling of assets and tasks: exponential back-off, and failures that do not end the wait."""
+"""Polling of assets and tasks: exponential back-off, and failures that do not end the wait.
+
+A poll can always be repeated. So the time until its response begins is limited: a connection that was lost without a
+sign would otherwise last as long as the deadline of the call, and that of background requests forever.
+"""
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from embedwire_server.core.errors import Reason, UpstreamFailure
+from embedwire_server.core.errors import Reason, RetrySafety, UpstreamFailure
 from embedwire_server.upstreams.base import EmbedCall
 
 FIRST_SECONDS, LONGEST_SECONDS, GROWTH = 0.5, 15.0, 1.5
+ANSWER_SECONDS = 60.0  # until the response to a poll begins
 _SPREAD = 0.1  # jitter as a fraction of the pause
 # A poll that fails for one of these reasons says nothing about the task.
 _TRANSIENT = {
@@ -19,6 +24,21 @@ _TRANSIENT = {
 }
 
 T = TypeVar("T")
+
+
+async def answered(sending: Awaitable[T]) -> T:
+    """Await a request that can be repeated, for `ANSWER_SECONDS`.
+
+    Raises:
+        UpstreamFailure: no response has begun in that time.
+        GatewayError: what the request raises.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await sending
+    except TimeoutError:
+        text = f"no response has begun in {ANSWER_SECONDS:.0f} s"
+        raise UpstreamFailure(Reason.UPSTREAM_TIMEOUT, text, retry_safety=RetrySafety.SAFE) from None
 
 
 class Poll:
@@ -48,7 +68,7 @@ class Poll:
             if failure.reason not in _TRANSIENT:
                 raise
             self._asked = failure.retry_delay or 0.0
-            self._call.needs_fresh_connection = True
+            self._call.needs_fresh_connection = failure.upstream is None  # a stale connection is not used again
             return None
 
     async def pause(self) -> None:

@@ -1,7 +1,7 @@
 """Chooses how an input is sent: the API version, synchronous or as a task, and whether the file becomes an asset.
 
 The choice depends on the model, the selection, the size and the duration, and is made before anything is sent. Facts:
-upstream API notes, section 11.
+upstream API notes, sections 11 to 13.
 """
 
 import dataclasses

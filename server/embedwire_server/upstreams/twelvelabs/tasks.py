@@ -1,7 +1,7 @@
 """Tasks: the upstream embeds in the background, and keeps the result for seven days.
 
 A task is created at most once for each input, since it may be billed twice: a request whose response was lost is not
-repeated. It cannot be cancelled. Facts: upstream API notes, section 11.
+repeated. It cannot be cancelled. Facts: upstream API notes, section 12.
 """
 
 import time
@@ -17,7 +17,7 @@ from embedwire_server.upstreams.http.client import HttpClient, read_json
 from embedwire_server.upstreams.http.response_body import PIECE_BYTES, unusable
 from embedwire_server.upstreams.twelvelabs.errors import Subject
 from embedwire_server.upstreams.twelvelabs.identifiers import identifier, json_object
-from embedwire_server.upstreams.twelvelabs.polling import Poll
+from embedwire_server.upstreams.twelvelabs.polling import Poll, answered
 from embedwire_server.upstreams.twelvelabs.v2 import TASKS_ENDPOINT, V2Dialect
 from embedwire_server.upstreams.twelvelabs.v2_reply import TaskReply, TaskStatus
 
@@ -44,8 +44,9 @@ class TaskUpstream:
         """
         if not job.task_id:
             await self._create(call, job)
-        if call.report is not None:
-            await call.report(Stage.PROCESSING)
+            if (content := content_of(call.input)) is not None:
+                content.close()  # it is not sent again, and the task may take an hour
+        await call.enter(Stage.PROCESSING)
         side = call.side_call()
         try:
             reply = await self._result(side, job)
@@ -75,8 +76,7 @@ class TaskUpstream:
         size = 0
         if content is not None and not job.asset_id:
             size = await content.ready()
-            if call.report is not None:
-                await call.report(Stage.UPLOADING)
+            await call.enter(Stage.UPLOADING)
         request = self._dialect.encode_task(call, size)
         job.is_task_requested = True
         try:
@@ -105,7 +105,7 @@ class TaskUpstream:
         """Get the task; with its result once it is ready, which the upstream does not send separately."""
         path = f"{TASKS_ENDPOINT}/{job.task_id}"
         request = self._dialect.request(call, b"GET", path, f"{TASKS_ENDPOINT}/{{id}}")
-        body = await self._client.send(call, request, self._dialect.error_of(Subject.TASK))
+        body = await answered(self._client.send(call, request, self._dialect.error_of(Subject.TASK)))
         parser = self._dialect.task_parser(call)
         try:
             while chunk := await body.chunk():

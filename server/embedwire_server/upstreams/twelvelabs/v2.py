@@ -1,5 +1,6 @@
 """Dialect of the v2 endpoints: JSON requests, synchronous and as tasks. Facts: upstream API notes."""
 
+import bisect
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -51,7 +52,9 @@ class V2Dialect:
 
     def encode_task(self, call: EmbedCall, size: int) -> Request:
         """Build the request that creates a task for media; `size` as in `encode`."""
-        return self._requests.post(call, TASKS_ENDPOINT, JsonBody(v2_body.task(call, size)))
+        request = self._requests.post(call, TASKS_ENDPOINT, JsonBody(v2_body.task(call, size)))
+        request.is_creation = True
+        return request
 
     def request(
         self,
@@ -195,8 +198,12 @@ class TaskReplyParser:
         return self._elements.fault
 
     def feed(self, data: bytes) -> None:
-        """Parse more bytes. The segments are kept, packed: about a sixth of the size of their JSON."""
-        self._found += self._elements.feed(data)
+        """Parse more bytes. The segments are kept, packed: about a third of the size of their JSON.
+
+        They are put in order as they arrive: sorting thousands of them at the end would delay other calls.
+        """
+        for segment in self._elements.feed(data):
+            bisect.insort(self._found, segment, key=v2_reply.order)
 
     def finish(self) -> TaskReply:
         """Finish the response.

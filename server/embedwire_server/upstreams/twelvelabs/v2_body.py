@@ -72,12 +72,11 @@ def _head(input_type: str, call: EmbedCall) -> Members:
 
 
 def _composition(call: EmbedCall, file_size: int) -> Members:
-    """Return the only part as a composition. No text refers to the name of a source."""
+    """Return the only part as a composition. The source needs no name, since no text refers to it."""
     item = call.input
     if isinstance(item, TextInput):
         return {"input_text": item.value}
-    source = {"name": str(item.modality), "media_type": str(item.modality), **_source(item, call, file_size)}
-    return {"media_sources": [source]}
+    return {"media_sources": [{"media_type": str(item.modality), **_source(item, call, file_size)}]}
 
 
 def _media(item: ImageInput | AudioInput, call: EmbedCall, file_size: int) -> Members:
@@ -109,11 +108,12 @@ def _selection(item: AudioInput, model: Model) -> Members:
         members["end_sec"] = item.end_offset_sec
     windows = _windows(item.segmentation or Segmentation(*rules.default_segmentation))
     members["segmentation"] = {"temporal": windows} if model.is_composite else windows
-    if rules.options:
-        members["embedding_option"] = [*(item.options or rules.options)]
+    options = item.options or rules.options
+    if options:
+        members["embedding_option"] = [*options]
     if rules.scopes:
         members["embedding_scope"] = [*(item.scopes or DEFAULT_SCOPES)]
-    if rules.types:
+    if rules.types and len(options) > 1:  # the upstream rejects it with one option
         members["embedding_type"] = [*(item.types or DEFAULT_TYPES)]
     return members
 

@@ -175,7 +175,7 @@ def summary(envelope: Any, call: EmbedCall, elements: int) -> ReplySummary:  # n
 
 
 def task_reply(envelope: Any, call: EmbedCall, found: list[Segment]) -> TaskReply:  # noqa: ANN401 - any JSON value
-    """Parse the status of a task, with the segments that were cut out of it.
+    """Parse the status of a task, with the segments that were cut out of it, in their order.
 
     Raises:
         MalformedReplyError: it has no status, or it is ready without segments.
@@ -186,7 +186,7 @@ def task_reply(envelope: Any, call: EmbedCall, found: list[Segment]) -> TaskRepl
         raise MalformedReplyError("its task is ready and has no segments")
     return TaskReply(
         status,
-        sorted(found, key=_order) if status is TaskStatus.READY else [],
+        found if status is TaskStatus.READY else [],
         _summary(envelope, call),
         error_body.words(envelope.get("error")) if status is TaskStatus.FAILED else "",
     )
@@ -199,7 +199,8 @@ def _status(value: Any) -> TaskStatus:  # noqa: ANN401 - any JSON value
     return TaskStatus(value) if value in (TaskStatus.READY.value, TaskStatus.FAILED.value) else TaskStatus.PROCESSING
 
 
-def _order(segment: Segment) -> tuple[float, float, str, str]:
+def order(segment: Segment) -> tuple[float, float, str, str]:
+    """Return the key by which the segments of a task are ordered."""
     end = math.inf if segment.end_offset_sec is None else segment.end_offset_sec
     return segment.start_offset_sec or 0.0, end, segment.embedding_option, segment.embedding_scope
 

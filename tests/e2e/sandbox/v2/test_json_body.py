@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from embedwire_sandbox import Sandbox
+from embedwire_sandbox.bodies.json_body import BodyLimits, JsonBody, JsonScanner
 from embedwire_sandbox.errors import RefusalError
-from embedwire_sandbox.json_body import BodyLimits, JsonBody, JsonScanner
 from embedwire_sandbox.media.upload import Upload
 from tests.e2e.sandbox.official import plain
 from tests.e2e.sandbox.v2.clients import audio, encoded, post_json

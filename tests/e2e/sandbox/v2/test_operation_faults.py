@@ -75,6 +75,7 @@ async def test_held_reply(sandbox: Sandbox) -> None:
         (Fault("nan"), lambda reply: reply.content.startswith(b'{"data":[{"embedding":[NaN,')),
         (Fault("overflow"), lambda reply: reply.content.startswith(b'{"data":[{"embedding":[1e400,')),
         (Fault("malformed_json", after_bytes=3), lambda reply: b"\x01" in reply.content),
+        (Fault("status", status=413), lambda reply: reply.json()["error"]["code"] == "CONTENT_TOO_LARGE"),
         (Fault("status", status=429, body="", before_body=True), lambda reply: reply.status_code == 429),
         (Fault("trickle", after_bytes=3), lambda reply: len(reply.json()["data"]) == 1),
         (Fault("no_model_name"), lambda reply: len(reply.json()["data"]) == 1),

@@ -165,6 +165,18 @@ async def test_unknown(sandbox: Sandbox) -> None:
     assert reply.json()["error"]["code"] == "NOT_FOUND"
 
 
+async def test_polls_are_not_limited() -> None:
+    """Polls do not count against the rate limit of audio, and have no headers of it."""
+    async with Sandbox(SandboxOptions(requests_per_minute={"audio": 1})) as sandbox, plain(sandbox) as http:
+        created = await http.post(TASKS, json=audio({"base64_string": encoded(flac(5))}))
+        polls = [await http.get(created.headers["Location"]) for _ in range(3)]
+        limited = await http.post(TASKS, json=audio({"base64_string": encoded(flac(5))}))
+
+    assert [poll.status_code for poll in polls] == [200] * 3
+    assert "x-ratelimit-limit" not in polls[0].headers
+    assert limited.status_code == 429
+
+
 async def test_expiry() -> None:
     """A task is unknown after its expiry."""
     async with Sandbox(SandboxOptions(task_expiry_sec=0.0)) as sandbox, official(sandbox) as client:

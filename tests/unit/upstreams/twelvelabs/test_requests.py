@@ -10,6 +10,7 @@ from embedwire_server.core.inputs import AssetSource, AudioInput, FileSource, Im
 from embedwire_server.core.models import MARENGO_27
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.upstreams.base import Job
 from embedwire_server.upstreams.http.exchange import Request
 from embedwire_server.upstreams.http.json_body import JsonBody
 from embedwire_server.upstreams.twelvelabs.errors import Subject
@@ -109,7 +110,7 @@ def test_a_missing_asset(subject: Subject) -> None:
     """A 404 for a request that refers to an asset means that the asset is missing, not the endpoint."""
     missing = httpx.Response(404)
     body = b'{"error":{"code":"NOT_FOUND","message":"No such asset."}}'
-    for wanted in (call(ImageInput("k", AssetSource("a1"))), call(AUDIO, asset_id="a1")):
+    for wanted in (call(ImageInput("k", AssetSource("a1"))), call(AUDIO, job=Job("a1"))):
         failure = V2.error(wanted, missing, body, subject)
         assert (failure.reason, failure.message) == (Reason.RESOURCE_NOT_FOUND, "No such asset.")
     assert V2.error(call(AUDIO), missing, body, subject).reason is Reason.UPSTREAM_INCOMPATIBLE

@@ -19,6 +19,7 @@ from embedwire_server.core.inputs import (
 )
 from embedwire_server.core.models import MARENGO_30, MARENGO_35, Model, TextRules, Truncate
 from embedwire_server.media.in_memory import InMemoryContent
+from embedwire_server.upstreams.base import Job
 from embedwire_server.upstreams.http.json_body import JsonBody
 from embedwire_server.upstreams.twelvelabs import v2_body
 from tests.unit.upstreams.twelvelabs.v2_support import call
@@ -107,10 +108,9 @@ async def test_recorded_task() -> None:
 
 
 async def test_recorded_task_of_marengo_35() -> None:
-    """The same for Marengo 3.5, which has its own form of segmentation; the default type is sent in addition."""
+    """The same for Marengo 3.5, which has its own form of segmentation."""
     item = AudioInput("k", ASSET, segmentation=Segmentation("dynamic", 2), options=("audio",), scopes=("clip",))
-    found = await body(v2_body.task(call(item, MARENGO_35, has_uncertainty=True), 0))
-    assert found.replace(',"embedding_type":["separate_embedding"]', "") == (
+    assert await body(v2_body.task(call(item, MARENGO_35, has_uncertainty=True), 0)) == (
         '{"input_type":"audio","model_name":"marengo3.5","embedding_uncertainty":true,"embedding_dimension":512,'
         '"audio":{"media_source":{"asset_id":"6298d673f1090f1100476d4c"},'
         '"segmentation":{"temporal":{"strategy":"dynamic","dynamic":{"min_duration_sec":2}}},'
@@ -172,14 +172,19 @@ def test_audio_defaults_of_marengo_35() -> None:
         "segmentation": {"temporal": {"strategy": "dynamic", "dynamic": {"min_duration_sec": 2}}},
         "embedding_option": ["audio"],
         "embedding_scope": ["clip"],
-        "embedding_type": ["separate_embedding"],
     }
+
+
+def test_type_with_one_option() -> None:
+    """With one embedding option no type is sent, since the upstream rejects it; there is nothing to combine."""
+    item = AudioInput("k", AUDIO_URL, options=("audio",), types=("separate_embedding",))
+    assert "embedding_type" not in v2_body.sync(call(item, MARENGO_30), 0)["audio"]
 
 
 def test_synchronous_audio_of_marengo_35() -> None:
     """A synchronous request with audio of Marengo 3.5 has no selection: it gives one vector."""
     members = v2_body.sync(call(AudioInput("k", AUDIO_URL, mode=SYNC), MARENGO_35), 0)
-    source = {"name": "audio", "media_type": "audio", "url": AUDIO_URL.url}
+    source = {"media_type": "audio", "url": AUDIO_URL.url}
     assert members["multi_input"] == {"media_sources": [source]}
 
 
@@ -194,7 +199,7 @@ def test_dynamic_windows() -> None:
 @pytest.mark.parametrize("model", [MARENGO_30, MARENGO_35], ids=lambda model: model.name)
 def test_an_asset_replaces_the_file(source: FileSource | UrlSource, model: Model) -> None:
     """An input for which an asset was created refers to it, and is not sent again."""
-    wanted = call(AudioInput("k", source), model, asset_id="a1")
+    wanted = call(AudioInput("k", source), model, job=Job("a1"))
     assert v2_body.task(wanted, 0)["audio"]["media_source"] == {"asset_id": "a1"}
     assert '"asset_id":"a1"' in json.dumps(v2_body.sync(wanted, 0), separators=(",", ":"))
 

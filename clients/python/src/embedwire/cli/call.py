@@ -92,9 +92,10 @@ def _run_once(client: Client, options: Options, items: Sequence[Item], receiver:
 def _rejected(error: EmbedwireError | None, items: Sequence[Item]) -> dict[int, Failure]:
     """Return the failures of the inputs because of which the server rejected the call, by index in the call.
 
-    There are none if it rejected the call for another reason, which would also fail a call with the other inputs.
+    There are none if it rejected the call for another reason, which would also fail a call with the other inputs, or
+    after it had begun inputs: a second call would embed and bill them again.
     """
-    if error is None:
+    if error is None or error.reason != "INVALID_REQUEST":
         return {}
     named = failures.by_input(error.failure, items)
     is_only_of_inputs = all(

@@ -48,7 +48,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_CONTENT_TOO_LARGE: _ErrorReason.ValueType  # 5
     """A file exceeds a limit on the size or the duration, of this server or of the upstream.
     Code: INVALID_ARGUMENT.
-    Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
+    Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes; use url or asset for a larger one, or let the operator raise request_limits.upload_bytes
     """
     ERROR_REASON_INPUT_REJECTED: _ErrorReason.ValueType  # 6
     """The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text
@@ -215,7 +215,7 @@ Sample: request.inputs[0].image.source.upload.sha256: the received bytes have an
 ERROR_REASON_CONTENT_TOO_LARGE: ErrorReason.ValueType  # 5
 """A file exceeds a limit on the size or the duration, of this server or of the upstream.
 Code: INVALID_ARGUMENT.
-Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
+Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes; use url or asset for a larger one, or let the operator raise request_limits.upload_bytes
 """
 ERROR_REASON_INPUT_REJECTED: ErrorReason.ValueType  # 6
 """The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text

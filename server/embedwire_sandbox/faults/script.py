@@ -1,6 +1,6 @@
 """Scriptable faults, and the queue of pending ones.
 
-`fault_injection` applies them; `fault_api` scripts them over HTTP.
+`injection` applies them; `api` scripts them over HTTP.
 """
 
 from collections.abc import Iterable, Mapping

@@ -6,19 +6,18 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from aiohttp import web
 
-from embedwire_sandbox.errors import error_body
-from embedwire_sandbox.fault_script import Fault
+from embedwire_sandbox.errors import error_body, nested_body
+from embedwire_sandbox.faults.script import Fault
 from embedwire_sandbox.media.vectors import Vector
-from embedwire_sandbox.v1.result import Document, Result, Segments, segments_of
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # makes close send RST
-_CODES: Final = {401: "api_key_invalid", 404: "not_found", 429: "too_many_requests"}
+_TOO_LARGE: Final = 413
+_CODES: Final = {401: "api_key_invalid", 404: "not_found", _TOO_LARGE: "content_too_large", 429: "too_many_requests"}
 _FORBIDDEN: Final = b"\x01"  # not valid in JSON, not even in a string
 
 
@@ -43,16 +42,19 @@ class InjectedFault:
 
     Args:
         fault: The fault of this call, or `None`.
+
+    Attributes:
+        fault: The fault of this call, or `None`.
     """
 
     def __init__(self, fault: Fault | None) -> None:
-        self._fault = fault
+        self.fault = fault
         self._kind = fault.kind if fault else None
 
     @property
     def failure(self) -> str | None:
         """Message with which a task or an asset that this call creates shall fail, or `None`."""
-        return self._fault.message if self._fault and self._kind == "modality_error" else None
+        return self.fault.message if self.fault and self._kind == "modality_error" else None
 
     @property
     def omits_vectors(self) -> bool:
@@ -71,13 +73,13 @@ class InjectedFault:
             ReplacedReplyError: The fault replaces the response.
             HangUpError: The fault has ended the connection.
         """
-        if self._fault is None:
+        if self.fault is None:
             return
-        await asyncio.sleep(self._fault.delay_sec)
+        await asyncio.sleep(self.fault.delay_sec)
         if self._kind in {"reset", "close"}:
             _hang_up(request, reset=self._kind == "reset")
         if self._kind == "status":
-            raise ReplacedReplyError(_status_reply(self._fault))
+            raise ReplacedReplyError(_status_reply(self.fault))
 
     async def before_reply(self, request: web.Request) -> None:
         """Hold or lose the response, as scripted; the call has had its effect.
@@ -85,17 +87,10 @@ class InjectedFault:
         Raises:
             HangUpError: The fault has ended the connection.
         """
-        if self._fault and self._kind == "hold":
-            await asyncio.sleep(self._fault.pause_sec)
+        if self.fault and self._kind == "hold":
+            await asyncio.sleep(self.fault.pause_sec)
         if self._kind == "lost_reply":
             _hang_up(request, reset=False)
-
-    def spoil(self, document: Document) -> Document:
-        """Return the document, modified by the fault."""
-        if self._fault is None:
-            return document
-        spoiled = tuple(self._spoil_result(result, self._fault) for result in document.results)
-        return Document(None if self._kind == "no_model_name" else document.model_name, spoiled)
 
     async def garble(self, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Yield the body, malformed if the fault says so."""
@@ -114,24 +109,13 @@ class InjectedFault:
         async with aclosing(_marked(pieces, self._mark("trickle", "cut"))) as marked:
             async for piece, reached in marked:
                 await response.write(piece)
-                if reached and self._fault:
+                if reached and self.fault:
                     if self._kind == "cut":
                         _hang_up(request, reset=False)
-                    await asyncio.sleep(self._fault.pause_sec)
+                    await asyncio.sleep(self.fault.pause_sec)
 
     def _mark(self, *kinds: str) -> int | None:
-        return self._fault.after_bytes if self._fault and self._kind in kinds else None
-
-    def _spoil_result(self, result: Result, fault: Fault) -> Result:
-        if result.segments is None or fault.modality not in (None, result.modality):
-            return result
-        if fault.kind == "no_segments":
-            return replace(result, segments=None)
-        if fault.kind == "modality_error":
-            return replace(result, segments=segments_of(), error_message=fault.message)
-        if fault.kind in _VECTOR_FAULTS:
-            return replace(result, segments=_with_vectors(result.segments, _VECTOR_FAULTS[fault.kind]))
-        return result
+        return self.fault.after_bytes if self.fault and self._kind in kinds else None
 
 
 def _first(value: float) -> Callable[[Vector], Vector]:
@@ -143,12 +127,6 @@ _VECTOR_FAULTS: Final[Mapping[str, Callable[[Vector], Vector]]] = {
     "nan": _first(np.nan),
     "overflow": _first(np.inf),
 }
-
-
-async def _with_vectors(segments: Segments, change: Callable[[Vector], Vector]) -> Segments:
-    async with aclosing(segments):
-        async for segment in segments:
-            yield replace(segment, vector=change(segment.vector))
 
 
 async def _marked(pieces: AsyncGenerator[bytes, None], mark: int | None) -> AsyncGenerator[tuple[bytes, bool], None]:
@@ -167,7 +145,8 @@ async def _marked(pieces: AsyncGenerator[bytes, None], mark: int | None) -> Asyn
 
 def _status_reply(fault: Fault) -> web.Response:
     code = _CODES.get(fault.status, "internal_server_error")
-    body = error_body(code, "A scripted fault.") if fault.body is None else fault.body.encode()
+    written = nested_body if fault.status == _TOO_LARGE else error_body
+    body = written(code, "A scripted fault.") if fault.body is None else fault.body.encode()
     headers = {"Content-Type": fault.content_type, **fault.headers}
     return web.Response(status=fault.status, body=body, headers=headers)
 

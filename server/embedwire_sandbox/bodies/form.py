@@ -14,9 +14,9 @@ from typing import IO, Final, Self
 
 from aiohttp import web
 
+from embedwire_sandbox.bodies.multipart import BodySizeError, MalformedError, Multipart, boundary_of
 from embedwire_sandbox.errors import RefusalError, invalid, malformed_form, too_large, wrong_content_type
 from embedwire_sandbox.media.upload import Upload, spool
-from embedwire_sandbox.multipart import BodySizeError, MalformedError, Multipart, boundary_of
 
 _MAX_PARTS: Final = 64
 _PARAMETER: Final = re.compile(r';\s*(name|filename)="((?:[^"\\]|\\.)*)"', re.IGNORECASE)

@@ -26,7 +26,7 @@ from aiohttp import web
 
 from embedwire_sandbox.calls import EMBEDDING_OPERATIONS, Journal
 from embedwire_sandbox.errors import invalid
-from embedwire_sandbox.fault_script import FaultScript, fault_from_json, fault_to_json
+from embedwire_sandbox.faults.script import FaultScript, fault_from_json, fault_to_json
 
 PATH: Final = "/sandbox/faults"
 STATE_PATH: Final = "/sandbox/state"
