@@ -69,6 +69,8 @@ class Call:
         if error is None:
             return []
         failure, missing = error.failure, list(self.missing.values())
+        if len(missing) == 1:  # the failure of a call with several inputs names no task
+            missing[0].task_id = failure.upstream_task_id or missing[0].task_id
         ended: list[Embedding] = []
         if is_rejection(failure) and not is_too_large(failure):
             self.rejections.append(failure)
