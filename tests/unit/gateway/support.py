@@ -103,7 +103,7 @@ class Recorder:
         await self._added(call, is_result=False)
         self.segments += [(call.input.key, call.index, number, found) for number, found in enumerate(segments, first)]
 
-    async def add_progress(self, _: EmbedCall, __: Stage) -> None:
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
         """Accept a new stage."""
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:

@@ -115,7 +115,8 @@ async def test_deadline_that_a_task_has_moved() -> None:
     """Inputs that begin while a task runs have the later deadline that the task has given to the call."""
 
     class Moving(Recorder):
-        async def add_progress(self, call: EmbedCall, _: Stage) -> None:
+        async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+            await super().add_progress(call, stage)
             call.deadline = DEADLINE + 60
 
     async def task(attempt: Attempt) -> None:

@@ -109,6 +109,9 @@ export class Call {
   /** End the open inputs that are not sent again. Return the others. */
   #repeatable(error: EmbedwireError): readonly Item[] {
     const failure = placed(error.failure, this.#sent);
+    const [only] = this.#sent;
+    // The failure of a call with several inputs names no task.
+    if (only !== undefined && this.#sent.length === 1) only.taskId = failure.upstreamTaskId || only.taskId;
     for (const item of this.#open) if (!item.isRepeatable) this.#fail(item, failure, error.attempts);
     return [...this.#open];
   }
