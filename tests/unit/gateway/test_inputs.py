@@ -1,11 +1,12 @@
 """Inputs of one request: segments, results, their order and concurrency."""
 
+from typing import Any
+
 import pytest
 
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Stage
 from embedwire_server.testing import Attempt
-from embedwire_server.upstreams.base import EmbedCall
 from tests.unit.gateway.support import (
     DEADLINE,
     Bench,
@@ -115,8 +116,8 @@ async def test_deadline_that_a_task_has_moved() -> None:
     """Inputs that begin while a task runs have the later deadline that the task has given to the call."""
 
     class Moving(Recorder):
-        async def add_progress(self, call: EmbedCall, _: Stage) -> None:
-            call.deadline = DEADLINE + 60
+        async def add_progress(self, *event: Any) -> None:
+            event[0].deadline = DEADLINE + 60
 
     async def task(attempt: Attempt) -> None:
         await attempt.call.enter(Stage.PROCESSING)

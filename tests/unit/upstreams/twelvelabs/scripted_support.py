@@ -22,7 +22,7 @@ def encoded(value: Any) -> bytes:
 
 @contextlib.asynccontextmanager
 async def answering(
-    reply: Callable[[Visit, str], Any], **headers: str
+    reply: Callable[[Visit, str], Any], **headers: Any
 ) -> AsyncGenerator[tuple[HttpClient, V2Dialect, ScriptedHttpServer]]:
     """Run an upstream that answers each request with the JSON that `reply` returns for it and for the base URL."""
 
