@@ -79,7 +79,7 @@ class Exchange:
     Attributes:
         needs_fresh: only a new connection may be used. All idle connections are closed then: one of them was stale,
             and the others are as old.
-        needs_new: whether only a new connection may be used, because the request is not repeated if an idle one turns out
+        needs_new: whether only a new connection may be used: the request is not repeated if an idle one turns out
             to be closed. Idle connections stay open.
         is_connected: whether the request got a connection.
         is_reused: whether that connection had carried a request before.

@@ -39,10 +39,13 @@ def first_url(url: str) -> Change:
     return lambda _: {"upload_urls": [{"chunk_index": 1, "url": url}]}
 
 
+NO_LISTS: list[Any] = [True, 1, 1.5, "x", {"a": 1}, [1], [[]]]
+
+
 @pytest.mark.parametrize(
     "members",
     [
-        *({"upload_urls": value} for value in (True, 1, 1.5, "x", {"a": 1}, [1], [None])),
+        *({"upload_urls": value} for value in NO_LISTS),
         *({"upload_headers": value} for value in (True, "x", ["a"], {"a": 1}, {"a": None}, {"a": ["b"]})),
         *({"chunk_size": value} for value in (True, 0, -1, 1.5, "60", None, [60])),
         *({"upload_id": value} for value in (None, 1, "", "a/b", "x" * 200, ["a"])),
