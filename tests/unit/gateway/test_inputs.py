@@ -1,7 +1,5 @@
 """Inputs of one request: segments, results, their order and concurrency."""
 
-from typing import Any
-
 import pytest
 
 from embedwire_server.core.models import MARENGO_30
@@ -116,14 +114,9 @@ async def test_deadline_that_a_task_has_moved() -> None:
     """Inputs that begin while a task runs have the later deadline that the task has given to the call."""
 
     class Moving(Recorder):
-<<<<<<< HEAD
         async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
             await super().add_progress(call, stage)
             call.deadline = DEADLINE + 60
-=======
-        async def add_progress(self, *event: Any) -> None:
-            event[0].deadline = DEADLINE + 60
->>>>>>> 7192b89a37a7957b4b41106ab252cff1851997fa
 
     async def task(attempt: Attempt) -> None:
         await attempt.call.enter(Stage.PROCESSING)
