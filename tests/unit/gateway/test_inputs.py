@@ -5,6 +5,7 @@ import pytest
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Stage
 from embedwire_server.testing import Attempt
+from embedwire_server.upstreams.base import EmbedCall
 from tests.unit.gateway.support import (
     DEADLINE,
     Bench,
