@@ -104,7 +104,7 @@ class Metrics:
         request = ("upstream", "endpoint", "modality")
         self.upstream_requests = CounterFamily(
             "embedwire_upstream_requests",
-            "Requests sent to the upstream, by reason of failure (OK without one).",
+            "Requests to embed an input that were sent to the upstream, by reason of failure (OK without one).",
             (*request, "reason"),
             registry=registry,
         )
