@@ -20,6 +20,7 @@ from benchmarks import (
     peers,
     plot,
     reading,
+    recordings,
     report,
     start,
     texts,
@@ -29,7 +30,19 @@ from benchmarks.processes import OTHER_CORE
 from benchmarks.rows import ALL, Figure, Measured, Row
 from benchmarks.stage import Stage, opened
 
-MODULES = (texts, latency, peers, workers, decoding, audio, memory, reading, start, connections)  # register their rows
+MODULES = (
+    texts,
+    latency,
+    peers,
+    workers,
+    decoding,
+    audio,
+    memory,
+    reading,
+    start,
+    connections,
+    recordings,
+)  # register their rows
 BUILD = Path("build")
 ROWS = sorted(ALL.values(), key=lambda row: row.number)
 BOUNDS = [bound for row in ROWS for bound in row.bounds]

@@ -16,7 +16,7 @@ from benchmarks.stage import STREAM, Stage, answer_of
 from benchmarks.subjects import Embedding
 
 CONNECTIONS = 8
-TICKING = "bench.ticking_app"
+TICKING = "benchmarks.ticking_app"
 
 
 @row(

@@ -11,12 +11,15 @@ DIMENSIONS = 1024
 MODEL = "Marengo-retrieval-2.7"
 TWO_HOURS = 720  # segments of 10 s; 10 MB
 LONG = 1950  # segments; 27 MB
+TASK_MODEL, TASK_DIMENSIONS = "marengo3.0", 512
+TASK = 4320  # segments of a task: two options for each of 3.6 hours in windows of 6 s; 30 MB
 _SECONDS = 10
+_TASK_SECONDS, _TASK_OPTIONS = 6.0, ("audio", "transcription")
 
 
-def vectors(segments: int) -> NDArray[np.float64]:
+def vectors(segments: int, dimensions: int = DIMENSIONS) -> NDArray[np.float64]:
     """Return numbers with nine significant digits, as the upstream writes them."""
-    drawn = np.random.default_rng(segments).normal(0, 1 / 32, (segments, DIMENSIONS))
+    drawn = np.random.default_rng(segments).normal(0, 1 / 32, (segments, dimensions))
     return np.array([float(f"{number:.9g}") for number in drawn.ravel()]).reshape(drawn.shape)
 
 
@@ -39,6 +42,22 @@ def audio(segments: int) -> bytes:
             for index, vector in enumerate(vectors(segments))
         ],
     )
+
+
+def task(segments: int) -> bytes:
+    """Return a task with its result; its segments are in no order, as the upstream may send them."""
+    elements = [
+        {
+            "embedding": vector.tolist(),
+            "embedding_option": _TASK_OPTIONS[index % 2],
+            "embedding_scope": "clip",
+            "start_sec": index // 2 * _TASK_SECONDS,
+            "end_sec": (index // 2 + 1) * _TASK_SECONDS,
+        }
+        for index, vector in enumerate(vectors(segments, TASK_DIMENSIONS))
+    ]
+    np.random.default_rng(0).shuffle(elements)
+    return _json({"_id": "long", "status": "ready", "data": elements})
 
 
 def openai() -> bytes:

@@ -11,6 +11,7 @@ import httpx
 from benchmarks import entry
 from embedwire_server import __version__
 from embedwire_server.app import App
+from embedwire_server.assembly import TwelveLabs
 from embedwire_server.core.inputs import TextInput
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http.exchange import Exchange, Request
@@ -72,12 +73,14 @@ class FilesDialect(V1Dialect):
 class FilesApp(App):
     """The server with that client."""
 
-    async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
+    async def _upstream(self, stack: contextlib.AsyncExitStack) -> TwelveLabs:
+        upstream = await super()._upstream(stack)
         settings = self._settings
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=None, trust_env=False))
         key = settings.upstream.api_key.get_secret_value() if settings.upstream.api_key else None
         dialect = FilesDialect(client, settings.upstream.base_url or "", key)
-        return HttpUpstream(ClientSender(client), dialect, "custom")
+        upstream.client.sender = ClientSender(client)
+        return upstream._replace(router=HttpUpstream(upstream.client, dialect))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import httpx
 from benchmarks import entry
 from benchmarks.files_app import Received
 from embedwire_server.app import App
+from embedwire_server.assembly import TwelveLabs
 from embedwire_server.upstreams.http.exchange import Exchange, Request
 from embedwire_server.upstreams.http.transport import Transport
-from embedwire_server.upstreams.http.upstream import HttpUpstream
 
 
 class InterfaceSender:
@@ -38,11 +38,11 @@ class InterfaceSender:
 class InterfaceApp(App):
     """The server with that interface."""
 
-    async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
+    async def _upstream(self, stack: contextlib.AsyncExitStack) -> TwelveLabs:
         upstream = await super()._upstream(stack)
-        transport = upstream._sender
+        transport = upstream.client.sender
         assert isinstance(transport, Transport)
-        upstream._sender = InterfaceSender(transport)
+        upstream.client.sender = InterfaceSender(transport)
         return upstream
 
 

@@ -36,10 +36,18 @@ def audio(per_message: int = 1) -> pb.CreateEmbeddingRequest:
     return of(_AUDIO, per_message)
 
 
-def upload(data: bytes) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
+def task(source: pb.MediaSource) -> pb.CreateEmbeddingRequest:
+    """Return a request for audio that is processed as a task, or for the result of a task."""
+    mode = pb.PROCESSING_MODE_UNSPECIFIED if source.HasField("task") else pb.PROCESSING_MODE_TASK
+    item = pb.Input(audio=pb.AudioInput(source=source, processing_mode=mode))
+    return pb.CreateEmbeddingRequest(model_name=bodies.TASK_MODEL, inputs=[item], vector_encoding=_PACKED)
+
+
+def upload(data: bytes, *, is_task: bool = False) -> Iterator[pb.CreateEmbeddingFromUploadRequest]:
     """Return an audio file in chunks, as a client sends it."""
     source = pb.UploadSource(file_name="sound.wav", media_type="audio/wav", size_bytes=len(data))
-    first = of(pb.Input(audio=pb.AudioInput(source=pb.MediaSource(upload=source))))
+    media = pb.MediaSource(upload=source)
+    first = task(media) if is_task else of(pb.Input(audio=pb.AudioInput(source=media)))
     yield pb.CreateEmbeddingFromUploadRequest(request=first)
     for start in range(0, len(data), CHUNK_BYTES):
         piece, is_last = data[start : start + CHUNK_BYTES], start + CHUNK_BYTES >= len(data)
@@ -64,12 +72,14 @@ def framed(*messages: Any) -> bytes:
     )
 
 
-def check(segments: Sequence[pb.Segment], result: pb.InputResult, expected: int) -> None:
+def check(
+    segments: Sequence[pb.Segment], result: pb.InputResult, expected: int, dimensions: int = bodies.DIMENSIONS
+) -> None:
     """Raise unless the reply is complete and every number of it is right."""
     if result.HasField("failure") or result.segment_count != expected or len(segments) != expected:
         raise AssertionError(f"{len(segments)} segments of {expected}: {result}")
     found = np.stack([np.frombuffer(segment.vector.float32_le, "<f4") for segment in segments])
-    if not np.array_equal(found, bodies.vectors(expected).astype("<f4")):
+    if not np.array_equal(found, bodies.vectors(expected, dimensions).astype("<f4")):
         raise AssertionError("the numbers are wrong")
 
 
@@ -83,7 +93,7 @@ def segments_and_result(
 ) -> tuple[list[pb.Segment], pb.InputResult]:
     """Return the segments of a call with one input, and its result, which is the last event."""
     events = [event for response in responses for event in response.events]
-    return [event.segment for event in events[:-1]], events[-1].result
+    return [event.segment for event in events if event.HasField("segment")], events[-1].result
 
 
 def models() -> pb.ListModelsRequest:

@@ -3,8 +3,9 @@
  *     upstream [PORT,FILE[,delay=MS][,pace=MS][,sink=MB_PER_SECOND]]...
  *
  * Each port answers every POST with its file as JSON: immediately, after a delay, or spread over a time. A sink takes
- * bodies at a rate. GET /counts returns the number of received requests and of completely sent answers, and the time
- * (CLOCK_MONOTONIC, ns) of the last byte of the last answer. It ends when its parent does.
+ * bodies at a rate. GET /counts returns the number of received POSTs and of completely sent answers, and the time
+ * (CLOCK_MONOTONIC, ns) of the last byte of the last answer. Other GETs, of the job that looks for old assets, are not
+ * counted, and their status is 404. It ends when its parent does.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -135,7 +136,7 @@ static int answer(conn_t *conn) {
 /* The request is complete; 0 if the connection is gone. */
 static int respond(conn_t *conn) {
     port_t *port = conn->port;
-    conn->is_control = !strncmp(conn->head, "GET /counts", 11);
+    conn->is_control = !strncmp(conn->head, "GET ", 4);
     conn->sent = 0;
     conn->size = port->size;
     conn->began = now();
@@ -144,7 +145,9 @@ static int respond(conn_t *conn) {
         char body[128];
         int length = sprintf(body, "{\"requests\": %ld, \"answers\": %ld, \"last\": %lld}", port->requests, port->answers,
                              port->last);
-        conn->size = sprintf(conn->control, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", length, body);
+        int is_known = !strncmp(conn->head, "GET /counts ", 12);
+        conn->size = sprintf(conn->control, "HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s",
+                             is_known ? "200 OK" : "404 Not Found", length, body);
         return answer(conn);
     }
     port->requests++;

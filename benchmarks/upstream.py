@@ -27,11 +27,15 @@ WAYS = {
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Counts of a port: requests, complete replies, and the time of the last byte of the last one."""
+    """Counts of a port: requests, complete replies, the time of the last byte of the last one, and bytes of files.
+
+    Only the upstream with assets counts those.
+    """
 
     requests: int
     answers: int
     last: int
+    received: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

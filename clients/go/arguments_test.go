@@ -69,6 +69,11 @@ func TestArgumentsThatAreRefused(t *testing.T) {
 	}
 	defer client.Close()
 	text := Text{Value: "a"}
+	audio := func(change func(*Audio)) ([]Embedding, error) {
+		changed := Audio{Source: URL("http://a.test/a")}
+		change(&changed)
+		return client.Embed(t.Context(), "m", changed)
+	}
 	for name, try := range map[string]func() ([]Embedding, error){
 		"no input":      func() ([]Embedding, error) { return client.Embed(t.Context(), "m", nil) },
 		"no source":     func() ([]Embedding, error) { return client.Embed(t.Context(), "m", Image{}) },
@@ -81,6 +86,14 @@ func TestArgumentsThatAreRefused(t *testing.T) {
 		"no request id": func() ([]Embedding, error) { return client.With(WithRequestID("")).Embed(t.Context(), "m", text) },
 		"retries":       func() ([]Embedding, error) { return client.With(WithMaxRetries(-1)).Embed(t.Context(), "m", text) },
 		"chunks":        func() ([]Embedding, error) { return client.With(WithChunkBytes(0)).Embed(t.Context(), "m", text) },
+		"dimensions":    func() ([]Embedding, error) { return client.With(WithDimensions(0)).Embed(t.Context(), "m", text) },
+		"mode":          func() ([]Embedding, error) { return audio(func(a *Audio) { a.ProcessingMode = "soon" }) },
+		"no window":     func() ([]Embedding, error) { return audio(func(a *Audio) { a.Segmentation = FixedSegmentation(0) }) },
+		"long window": func() ([]Embedding, error) {
+			return audio(func(a *Audio) { a.Segmentation = DynamicSegmentation(1 << 32) })
+		},
+		"option": func() ([]Embedding, error) { return audio(func(a *Audio) { a.EmbeddingOptions = []string{"\xff"} }) },
+		"task":   func() ([]Embedding, error) { return audio(func(a *Audio) { a.Source = Task("\xff") }) },
 	} {
 		if _, err := try(); !errors.Is(err, ErrArgument) {
 			t.Errorf("%s: got %v", name, err)
@@ -99,7 +112,7 @@ func TestNothingIsPrinted(t *testing.T) {
 	for _, value := range []any{
 		client, Text{Value: "s3cret", Key: "s3cret"}, &Text{Value: "s3cret"}, Image{Source: Path("s3cret")}, source,
 		Audio{Source: source, FileName: "s3cret"}, []Input{Text{Value: "s3cret"}}, &Segment{InputKey: "s3cret"},
-		Embedding{Result: &Result{InputKey: "s3cret", InputFilename: "s3cret"}},
+		Embedding{Result: &Result{InputKey: "s3cret", InputFilename: "s3cret"}}, &Progress{InputKey: "s3cret"},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			if text := fmt.Sprintf(verb, value); strings.Contains(text, "s3cret") || strings.Contains(text, "733363726574") {

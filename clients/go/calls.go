@@ -32,16 +32,27 @@ func (c *Client) events(ctx context.Context, planned *plan) iter.Seq2[Event, err
 				if event == nil && err == nil {
 					continue
 				}
-				if result, ok := event.(*Result); ok {
-					planned.answered(result.InputIndex)
-				}
-				if !yield(event, err) || err != nil {
+				planned.note(event)
+				if !yield(event, withTask(err, planned.task)) || err != nil {
 					return
 				}
 			}
 		}
 		if err != io.EOF {
-			yield(nil, c.explain(ctx, err, planned.requestID))
+			yield(nil, withTask(c.explain(ctx, err, planned.requestID), planned.task))
+		}
+	}
+}
+
+// note records what an event means for the rest of the call: a file that is no longer needed, or the upstream's task of
+// the only input. A call that ends at the client has no other source of that task.
+func (p *plan) note(event Event) {
+	switch event := event.(type) {
+	case *Result:
+		p.answered(event.InputIndex)
+	case *Progress:
+		if len(p.request.Inputs) == 1 && event.UpstreamTaskID != "" {
+			p.task = event.UpstreamTaskID
 		}
 	}
 }
@@ -87,7 +98,7 @@ func (c *Client) ask(ctx context.Context, request *pb.CreateEmbeddingRequest) (r
 func (c *Client) askUnary(ctx context.Context, request *pb.CreateEmbeddingRequest) (receiver, error) {
 	message := &pb.CreateEmbeddingUnaryRequest{
 		ModelName: request.ModelName, Inputs: request.Inputs, VectorEncoding: request.VectorEncoding,
-		MaxRetries: request.MaxRetries,
+		MaxRetries: request.MaxRetries, Dimensions: request.Dimensions, IncludeUncertainty: request.IncludeUncertainty,
 	}
 	reply, err := answer(ctx, c, func(trailer *metadata.MD) (*pb.CreateEmbeddingUnaryResponse, error) {
 		return c.stub.CreateEmbeddingUnary(ctx, message, grpc.Trailer(trailer))

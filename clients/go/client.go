@@ -62,16 +62,16 @@ func (c *Client) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Client(%s)", c.target)
 }
 
-// Stream embeds 1 to 256 inputs and yields each [*Segment] and [*Result] as it arrives.
+// Stream embeds 1 to 256 inputs and yields each [*Segment], [*Result] and [*Progress] as it arrives.
 //
-// Segments of one input arrive in order, inputs interleave, and each input ends with its result. Segments are
-// provisional until then: a failed result invalidates them. If there is one input, its failure is the error in place of
+// Segments of one input arrive in order, inputs interleave, and each input ends with its result. An input that the
+// upstream processes as an asset or as a task also has progress, before its segments. Segments are provisional until the
+// result: a failed result invalidates them. If there is one input, its failure is the error in place of
 // a result; among several inputs, a failure is in [Result.Err]. An error ends the iteration.
 //
 // Each range over the iterator makes one call. Leaving the loop or cancelling ctx cancels the call. The deadline of ctx
-// covers queueing, uploads, all attempts and the response. If ctx has none, the deadline is that of [WithTimeout], else
-// 60 s, or 600 s if any input is audio. Files of together at most 1 MiB are sent in the request; all others are
-// uploaded in chunks.
+// covers queueing, uploads, all attempts and the response. If ctx has none, the deadline is that of [WithTimeout], which
+// also states the default. Files of together at most 1 MiB are sent in the request; all others are uploaded in chunks.
 func (c *Client) Stream(ctx context.Context, model string, inputs ...Input) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		planned, err := c.plan(model, inputs)
@@ -86,7 +86,8 @@ func (c *Client) Stream(ctx context.Context, model string, inputs ...Input) iter
 // Embed embeds 1 to 256 inputs and returns one embedding for each, in the order of the inputs, when all have a result.
 //
 // A single text is sent by the unary RPC, which costs less than a stream; all else is as in Stream. If there is one
-// input, its failure is the error; among several inputs, failures are in [Result.Err].
+// input, its failure is the error; among several inputs, failures are in [Result.Err]. [WithProgress] reports the
+// progress of the inputs.
 func (c *Client) Embed(ctx context.Context, model string, inputs ...Input) ([]Embedding, error) {
 	planned, err := c.plan(model, inputs)
 	if err != nil {
@@ -100,6 +101,9 @@ func (c *Client) Embed(ctx context.Context, model string, inputs ...Input) ([]Em
 		}
 		if err != nil {
 			return nil, err
+		}
+		if progress, ok := event.(*Progress); ok && c.settings.onProgress != nil {
+			c.settings.onProgress(progress)
 		}
 	}
 	for index, embedding := range collected {

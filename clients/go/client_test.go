@@ -22,9 +22,10 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
-// A call without a deadline gets 60 s, 600 s with audio, or what the client says; that of the context goes first.
+// A call without a deadline gets what its inputs need, or what the client says; that of the context goes first.
 func TestDeadlines(t *testing.T) {
-	text, audio := Text{Value: "a"}, Audio{Source: URL("http://a.test/a")}
+	text, audio, sync := Text{Value: "a"}, Audio{Source: URL("http://a.test/a")}, Audio{Source: URL("http://a.test/a")}
+	sync.ProcessingMode = ProcessingModeSync
 	for name, try := range map[string]struct {
 		own    []CallOption
 		ctx    time.Duration
@@ -32,7 +33,11 @@ func TestDeadlines(t *testing.T) {
 		want   time.Duration
 	}{
 		"text":              {nil, 0, []Input{text}, time.Minute},
-		"audio":             {nil, 0, []Input{text, audio}, 10 * time.Minute},
+		"image":             {nil, 0, []Input{Image{Source: Asset("a")}}, time.Minute},
+		"audio":             {nil, 0, []Input{text, audio}, time.Hour},
+		"synchronous":       {nil, 0, []Input{sync, text}, 10 * time.Minute},
+		"synchronous too":   {nil, 0, []Input{audio, sync}, time.Hour},
+		"earlier task":      {nil, 0, []Input{Audio{Source: Task("t")}}, time.Hour},
 		"of the client":     {[]CallOption{WithTimeout(time.Second)}, 0, []Input{audio}, time.Second},
 		"of the context":    {[]CallOption{WithTimeout(time.Second)}, time.Hour, []Input{text}, time.Hour},
 		"not beyond a week": {nil, 1000 * time.Hour, []Input{text}, 7 * 24 * time.Hour},
@@ -221,14 +226,18 @@ func TestCodesThatAProxyChanged(t *testing.T) {
 func TestJSON(t *testing.T) {
 	failure := broken("id", "no")
 	failure.Violations = []FieldViolation{{"f", "d"}}
+	failure.UpstreamTaskID = "t"
 	end := 1.5
 	for want, value := range map[string]any{
 		`{"kind":"GatewayError","code":13,"reason":"INTERNAL","message":"no","field_violations":[{"field":"f",` +
-			`"description":"d"}],"attempts":0,"request_id":"id"}`: failure,
+			`"description":"d"}],"attempts":0,"request_id":"id","upstream_task_id":"t"}`: failure,
+		`{"input_index":1,"input_key":"k","stage":"processing","upstream_task_id":"t"}`: &Progress{
+			InputIndex: 1, InputKey: "k", Stage: ProcessingStage, UpstreamTaskID: "t",
+		},
 		`{"input_index":1,"input_key":"k","segment_index":2,"modality":"audio","vector":[0.5,-1],"start_offset_sec":0,` +
-			`"end_offset_sec":1.5,"embedding_option":"audio"}`: &Segment{
+			`"end_offset_sec":1.5,"embedding_option":"audio","embedding_scope":"clip","uncertainty":[0.25,1]}`: &Segment{
 			InputIndex: 1, InputKey: "k", SegmentIndex: 2, Modality: AudioModality, Vector: []float32{0.5, -1},
-			EndOffsetSec: &end, EmbeddingOption: "audio",
+			EndOffsetSec: &end, EmbeddingOption: "audio", EmbeddingScope: "clip", Uncertainty: []float32{0.25, 1},
 		},
 		`{"result":{"input_index":0,"input_key":"","model_name":"","dimensions":0,"segment_count":0,"attempts":0,` +
 			`"timings":{"queue":0,"upload":0,"upstream":1000,"decode":0},"upstream":"","request_id":"","failure":{` +

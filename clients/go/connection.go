@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +26,10 @@ const Version = "0.1.0"
 var ErrClosed = errors.New("embedwire: the client is closed")
 
 const (
-	// The contract's default deadlines. The client sets them too, so that a call cannot hang on a dead connection.
-	textTimeout  = 60 * time.Second
-	audioTimeout = 600 * time.Second
+	// The default deadlines; see WithTimeout. The server has them too, but the client must not hang on a dead connection.
+	textTimeout = 60 * time.Second  // texts and images
+	syncTimeout = 600 * time.Second // all audio has ProcessingModeSync
+	taskTimeout = time.Hour         // the upstream may process audio as a task
 	// The maximum deadline that a server accepts.
 	longestTimeout = 7 * 24 * time.Hour
 	// A unary response is at most 4 MiB, which is grpc's default limit; the frame needs some bytes more.
@@ -158,11 +158,20 @@ func (c *Client) timeoutOf(request *pb.CreateEmbeddingRequest) time.Duration {
 	if c.settings.timeout != nil {
 		return min(*c.settings.timeout, longestTimeout)
 	}
-	isAudio := func(input *pb.Input) bool { return input.GetAudio() != nil }
-	if slices.ContainsFunc(request.Inputs, isAudio) {
-		return audioTimeout
+	timeout := textTimeout
+	for _, input := range request.Inputs {
+		if audio := input.GetAudio(); audio != nil {
+			timeout = max(timeout, audioTimeout(audio))
+		}
 	}
-	return textTimeout
+	return timeout
+}
+
+func audioTimeout(audio *pb.AudioInput) time.Duration {
+	if audio.ProcessingMode == pb.ProcessingMode_PROCESSING_MODE_SYNC {
+		return syncTimeout
+	}
+	return taskTimeout
 }
 
 func newRequestID() string {

@@ -6,7 +6,7 @@
 //	embeddings, err := client.Embed(ctx, "marengo3.0", embedwire.Text{Value: "a red fox in the snow"})
 //
 // A [Client] makes the calls: [Client.Embed] and [Client.Stream] accept up to 256 inputs, [Client.Map] any number.
-// Inputs are [Text], [Image] and [Audio]. Outputs are [Segment], [Result] and [Embedding].
+// Inputs are [Text], [Image] and [Audio]. Outputs are [Segment], [Result], [Progress] and [Embedding].
 //
 // A failed call or input is an [*Error]; errors.Is compares it with a [Kind] such as [ErrRefused]. The error of an
 // invalid argument wraps [ErrArgument], and nothing is sent. The error of an unreadable file wraps that of package os

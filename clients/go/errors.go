@@ -50,6 +50,10 @@ type Error struct {
 	Attempts   int              `json:"attempts"`                   // number of upstream requests; 0 if none or unknown
 	RequestID  string           `json:"request_id,omitempty"`       // id of the call in the server's log
 
+	// Identifier of the upstream's task, if one was created for the failed input; else empty. After a passed deadline,
+	// [Task] gets its result. The error of a call with several inputs has none: [Progress] has the identifiers.
+	UpstreamTaskID string `json:"upstream_task_id,omitempty"`
+
 	said  *status.Status // with all details as they were received
 	cause error          // of an unreadable file
 }
@@ -73,6 +77,7 @@ type UpstreamReply struct {
 	Message          string            `json:"message"`            // empty if there is none, or if it equals Error.Message
 	DocsURL          string            `json:"docs_url"`           // documentation of the error; empty if there is none
 	RateLimitHeaders map[string]string `json:"rate_limit_headers"` // of the response, with lower-case names
+	TraceID          string            `json:"trace_id,omitempty"` // of the request, for the upstream's support
 }
 
 // Error returns the reason (or else the code), the message and the request id.

@@ -34,6 +34,51 @@ func ExampleClient_Embed() {
 	}
 }
 
+func ExampleAudio() {
+	client, err := embedwire.NewClient("127.0.0.1:50051")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	embeddings, err := client.Embed(context.Background(), "marengo3.0", embedwire.Audio{
+		Source:           embedwire.Path("melody.flac"),
+		StartOffsetSec:   2,
+		EndOffsetSec:     14,
+		Segmentation:     embedwire.FixedSegmentation(4),
+		EmbeddingOptions: []string{"audio", "transcription"},
+		EmbeddingScopes:  []string{"clip", "asset"},
+		ProcessingMode:   embedwire.ProcessingModeSync,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, segment := range embeddings[0].Segments {
+		fmt.Println(segment.EmbeddingScope, segment.EmbeddingOption, segment.StartOffsetSec)
+	}
+}
+
+func ExampleTask() {
+	client, err := embedwire.NewClient("127.0.0.1:50051")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	show := func(progress *embedwire.Progress) { fmt.Println(progress.Stage) }
+	client = client.With(embedwire.WithProgress(show))
+	ctx := context.Background()
+	melody := embedwire.Audio{Source: embedwire.Path("melody.flac"), ProcessingMode: embedwire.ProcessingModeTask}
+	embeddings, err := client.Embed(ctx, "marengo3.0", melody)
+	var failed *embedwire.Error
+	if errors.As(err, &failed) && failed.UpstreamTaskID != "" {
+		earlier := embedwire.Audio{Source: embedwire.Task(failed.UpstreamTaskID)}
+		embeddings, err = client.Embed(ctx, "marengo3.0", earlier)
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(embeddings[0].Segments), "segments, task:", embeddings[0].Result.UpstreamTaskID != "")
+}
+
 func ExampleClient_Stream() {
 	client, err := embedwire.NewClient("127.0.0.1:50051")
 	if err != nil {
@@ -48,6 +93,8 @@ func ExampleClient_Stream() {
 		switch event := event.(type) {
 		case *embedwire.Segment:
 			fmt.Println("segment", event.SegmentIndex, event.StartOffsetSec, event.Vector[:2])
+		case *embedwire.Progress:
+			fmt.Println("stage  ", event.Stage)
 		case *embedwire.Result:
 			fmt.Println("done   ", event.SegmentCount, "segments from", event.Upstream)
 		}

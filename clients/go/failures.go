@@ -115,7 +115,7 @@ func fromFailure(message *pb.Failure, requestID string) *Error {
 	found := &Error{
 		Kind: kindOf(message.Reason, codes.Code(message.Code)), Code: codes.Code(message.Code), Message: message.Message,
 		RetryDelay: duration(message.RetryDelay), Cause: message.Cause, Attempts: int(message.Attempts),
-		RequestID: requestID,
+		RequestID: requestID, UpstreamTaskID: message.UpstreamTaskId,
 	}
 	found.said, _ = status.New(found.Code, found.Message).WithDetails(message) // fails only if the code is OK
 	if message.Reason != pb.ErrorReason_ERROR_REASON_UNSPECIFIED {
@@ -130,10 +130,25 @@ func fromFailure(message *pb.Failure, requestID string) *Error {
 	if said := message.UpstreamError; said != nil {
 		found.Upstream = &UpstreamReply{
 			HTTPStatus: int(said.HttpStatus), Code: said.Code, Message: said.Message, DocsURL: said.DocsUrl,
-			RateLimitHeaders: said.RateLimitHeaders,
+			RateLimitHeaders: said.RateLimitHeaders, TraceID: said.TraceId,
 		}
 	}
 	return found
+}
+
+// withTask returns the error with this identifier of a task, unless it has one or is not an *Error.
+func withTask(err error, task string) error {
+	if failure, ok := err.(*Error); ok {
+		return failure.withTask(task)
+	}
+	return err
+}
+
+// withTask returns the failure with this identifier of a task, unless it has one.
+func (e *Error) withTask(task string) *Error {
+	found := *e
+	found.UpstreamTaskID = cmp.Or(e.UpstreamTaskID, task)
+	return &found
 }
 
 // nameOf returns the name of a reason in errors, or its number if this client does not know it.

@@ -43,11 +43,11 @@ func (f *file) rewind() bool {
 // locate returns the source of the file as a message, with its bytes if they fit into room, and how many bytes of room
 // it uses. The source is nil if there is no file (a text), and if the file has no source.
 func (f *file) locate(room int64) (_ *pb.MediaSource, taken int64, _ error) {
-	switch {
-	case f == nil || f.source.kind == noSource || f.source.kind == readerSource && f.source.reader == nil:
+	if f == nil || f.source.kind == noSource || f.source.kind == readerSource && f.source.reader == nil {
 		return nil, 0, nil
-	case f.source.kind == urlSource:
-		return &pb.MediaSource{Source: &pb.MediaSource_Url{Url: f.source.text}}, 0, nil
+	}
+	if !f.source.kind.hasContent() {
+		return f.source.remote(), 0, nil
 	}
 	size, err := f.size()
 	if err != nil {
@@ -63,6 +63,17 @@ func (f *file) locate(room int64) (_ *pb.MediaSource, taken int64, _ error) {
 	data, err := f.whole(size)
 	source := &pb.FileSource{Data: data, FileName: f.name, MediaType: f.mediaType}
 	return &pb.MediaSource{Source: &pb.MediaSource_File{File: source}}, size, err
+}
+
+// remote returns the message of a source whose content this client does not send.
+func (s Source) remote() *pb.MediaSource {
+	switch s.kind {
+	case assetSource:
+		return &pb.MediaSource{Source: &pb.MediaSource_Asset{Asset: &pb.AssetSource{Id: s.text}}}
+	case taskSource:
+		return &pb.MediaSource{Source: &pb.MediaSource_Task{Task: &pb.TaskSource{Id: s.text}}}
+	}
+	return &pb.MediaSource{Source: &pb.MediaSource_Url{Url: s.text}}
 }
 
 // size returns the number of bytes, or -1 if it is unknown before they are read.

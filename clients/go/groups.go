@@ -22,6 +22,7 @@ type item struct {
 	// Only the current call of the input uses the following fields.
 	isEnded bool   // whether its embedding was yielded
 	failure *Error // of the last call; the input ends with it if it cannot be sent again
+	task    string // identifier of the upstream's task, as known from its progress; empty if there is none
 }
 
 func newItem(position int, input Input, most int) *item {
@@ -33,7 +34,7 @@ func newItem(position int, input Input, most int) *item {
 
 // examine decides how a file is sent. A file that cannot be read fails when it is encoded.
 func (i *item) examine() {
-	if i.file == nil || i.file.source.kind == noSource || i.file.source.kind == urlSource {
+	if i.file == nil || !i.file.source.kind.hasContent() {
 		return
 	}
 	i.file.mark()

@@ -39,28 +39,40 @@ type Text struct {
 
 // An Image is an image to embed. It yields one segment. [ImageSupport] lists the formats that a model accepts.
 type Image struct {
-	Source    Source // source of the bytes
+	Source    Source // source of the file
 	Key       string // at most 256 bytes of UTF-8; returned with each event of this input
 	FileName  string // returned as metadata; by default the name of the path or file
 	MediaType string // for instance "image/png"; by default derived from the file name
 }
 
-// An Audio is an audio file to embed. It yields segments over time. [AudioSupport] lists the formats that a model
-// accepts.
+// An Audio is an audio file to embed. It yields segments over time. [AudioSupport] lists the formats and options that a
+// model accepts.
 type Audio struct {
-	Source    Source // source of the bytes
+	Source    Source // source of the file
 	Key       string // at most 256 bytes of UTF-8; returned with each event of this input
 	FileName  string // returned as metadata; by default the name of the path or file
 	MediaType string // for instance "audio/mpeg"; by default derived from the file name
 
 	// Start in seconds from the beginning of the file. Offsets of segments also count from the beginning of the file.
 	StartOffsetSec float64
+	EndOffsetSec   float64        // end in seconds from the beginning of the file; 0 means the end of the file
+	Segmentation   Segmentation   // division into segments; the zero value means the model's default
+	ProcessingMode ProcessingMode // way in which the upstream processes the file; by default the server selects it
+
+	// Aspects to embed, for instance "audio" and "transcription"; empty means all of them. Each window has one segment
+	// for each.
+	EmbeddingOptions []string
+	// Scopes of the segments: "clip" for windows, "asset" for the whole file; empty means "clip".
+	EmbeddingScopes []string
+	// Types of the vectors: "separate_embedding" for one of each aspect, "fused_embedding" for a common one of all;
+	// empty means "separate_embedding".
+	EmbeddingTypes []string
 }
 
-// A Source is the source of the bytes of a file: [URL], [Path], [Data] or [Reader].
+// A Source is the source of a file: [URL], [Path], [Data], [Reader], [Asset] or [Task].
 type Source struct {
 	kind   sourceKind
-	text   string
+	text   string // URL, path or identifier
 	data   []byte
 	reader io.Reader
 }
@@ -73,7 +85,12 @@ const (
 	pathSource
 	dataSource
 	readerSource
+	assetSource
+	taskSource
 )
+
+// hasContent reports whether this client sends the content: it does not send that of a URL or of an identifier.
+func (k sourceKind) hasContent() bool { return k == pathSource || k == dataSource || k == readerSource }
 
 // URL returns the source of a file at an absolute http or https URL. The upstream fetches it.
 func URL(url string) Source { return Source{kind: urlSource, text: url} }
@@ -88,6 +105,16 @@ func Data(data []byte) Source { return Source{kind: dataSource, data: data} }
 // Reader returns the source of a file that is read to its end while it is uploaded. The client does not close it. When
 // a call ends early, the client does not wait for a Read that is still running.
 func Reader(reader io.Reader) Source { return Source{kind: readerSource, reader: reader} }
+
+// Asset returns the source of a file that the upstream already has, with its identifier: 1 to 128 letters, digits, "-"
+// and "_". The file must belong to the account of the API key. The server does not delete it.
+func Asset(id string) Source { return Source{kind: assetSource, text: id} }
+
+// Task returns the source that is an earlier task of the upstream, for instance [Error.UpstreamTaskID] of a call whose
+// deadline passed. Only an [Audio] accepts it. The input waits for the task and returns its result, which is kept for
+// seven days; nothing is billed again. The model and the dimensions must be those of the task, and all other fields of
+// the input except its key must be left out.
+func Task(id string) Source { return Source{kind: taskSource, text: id} }
 
 // Format prints no content, for every verb.
 func (Text) Format(state fmt.State, _ rune) { io.WriteString(state, "embedwire.Text{...}") }
@@ -115,9 +142,16 @@ func (i Image) message(source *pb.MediaSource) *pb.Input {
 }
 
 func (a Audio) message(source *pb.MediaSource) *pb.Input {
-	audio := &pb.AudioInput{Source: source}
+	audio := &pb.AudioInput{
+		Source: source, Segmentation: a.Segmentation.message(), EmbeddingOptions: a.EmbeddingOptions,
+		EmbeddingScopes: a.EmbeddingScopes, EmbeddingTypes: a.EmbeddingTypes,
+		ProcessingMode: pb.ProcessingMode(slices.Index(processingModes, a.ProcessingMode)),
+	}
 	if a.StartOffsetSec != 0 {
 		audio.StartOffsetSec = &a.StartOffsetSec
+	}
+	if a.EndOffsetSec != 0 {
+		audio.EndOffsetSec = &a.EndOffsetSec
 	}
 	return &pb.Input{Key: a.Key, Modality: &pb.Input_Audio{Audio: audio}}
 }

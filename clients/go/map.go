@@ -59,8 +59,9 @@ func WithCountWaits() MapOption { return mapOption(func(m *mapping) { m.countWai
 // InputIndex is the position of the input in the iterator, from 0. The failure of an input is in [Result.Err]. Inputs
 // that the server rejects (OVERLOADED, RATE_LIMITED, DRAINING) are sent again until the server accepts them; these
 // waits count against no deadline unless [WithCountWaits] is given. An input that can be read only once, and of which
-// something was read, fails instead. Each input that was read from the iterator ends as an embedding or a failure,
-// unless the run ends early.
+// something was read, fails instead, as does an input for which the upstream has created a task: its failure has the
+// identifier, which can be the source of another input (see [Task]). Each input that was read from the iterator ends as
+// an embedding or a failure, unless the run ends early.
 //
 // A goroutine ranges over inputs, at most one round of calls ahead of the loop. A panic in the iterator reaches the
 // loop after the embeddings of the inputs before it, without its stack. Files are read in other goroutines; a panic of

@@ -91,11 +91,24 @@ func (s *sending) call(planned *plan) error {
 		if err != nil {
 			return err
 		}
-		if result, ok := event.(*Result); ok {
-			s.settle(s.items[result.InputIndex], collected[result.InputIndex])
+		switch event := event.(type) {
+		case *Result:
+			s.settle(s.items[event.InputIndex], collected[event.InputIndex])
+		case *Progress:
+			s.report(event)
 		}
 	}
 	return nil
+}
+
+// report notes the task of an input, and reports its progress with its position in the iterator.
+func (s *sending) report(progress *Progress) {
+	item := s.items[progress.InputIndex]
+	item.task = cmp.Or(progress.UpstreamTaskID, item.task)
+	if s.run.onProgress != nil {
+		progress.InputIndex = item.position
+		s.run.onProgress(progress)
+	}
 }
 
 // deadline returns the deadline of the call. With counted waits, all its inputs were first sent at the same time.
@@ -112,19 +125,21 @@ func (s *sending) deadline(planned *plan) time.Time {
 	return s.items[0].deadline
 }
 
-// settle ends an input that has a result, unless that is a rejection.
+// settle ends an input that has a result, unless that is a rejection without a task.
 func (s *sending) settle(item *item, embedding Embedding) {
 	if item.isEnded || item.failure != nil { // the contract allows one result
 		return
 	}
 	failure, isFailed := embedding.Result.Err.(*Error)
 	if isFailed {
-		failure = s.renumbered(failure)
+		failure = s.renumbered(failure).withTask(item.task)
 		embedding.Result.Err = failure
 	}
 	if isFailed && isRejection(failure) {
 		s.reject(failure, item)
-		return
+		if failure.UpstreamTaskID == "" {
+			return
+		}
 	}
 	s.run.finish(item, embedding)
 }
@@ -139,15 +154,26 @@ func (s *sending) judge(err error, requestID string) {
 	case errors.As(err, &unreadable): // the others are sent again
 		item := s.items[unreadable.index]
 		s.run.fail(item, unusable(item, unreadable.error))
+		s.endTasks(broken(requestID, "the call ended because the file of another input cannot be read"))
 		return
 	case errors.As(err, &failure):
 		if s.isSentAgain(failure) {
+			s.endTasks(s.renumbered(failure))
 			return
 		}
 		failure = s.renumbered(failure)
 	}
 	for _, item := range s.open() {
 		if item.failure == nil {
+			s.run.fail(item, failure)
+		}
+	}
+}
+
+// endTasks ends the inputs with a task, of which another call would create a second one, with the failure of the call.
+func (s *sending) endTasks(failure *Error) {
+	for _, item := range s.open() {
+		if failure.withTask(item.task).UpstreamTaskID != "" {
 			s.run.fail(item, failure)
 		}
 	}

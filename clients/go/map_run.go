@@ -271,6 +271,7 @@ func (r *run) finish(item *item, embedding Embedding) {
 
 // fail yields the failure of an input that has no result.
 func (r *run) fail(item *item, failure *Error) {
+	failure = failure.withTask(item.task)
 	r.finish(item, Embedding{Result: &Result{
 		InputKey: item.key(), Attempts: failure.Attempts, RequestID: failure.RequestID, Err: failure,
 	}})

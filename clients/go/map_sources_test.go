@@ -218,7 +218,7 @@ func TestMapOfWhatCannotBeRead(t *testing.T) {
 		2: "inputs[2].audio.source: cannot be read: is a directory",
 		3: "inputs[3].audio.source: cannot be read: its reader failed",
 		4: "inputs[4]: every string must be UTF-8",
-		5: "inputs[5].image.source: is missing; give a URL, Path, Data or Reader",
+		5: "inputs[5].image.source: is missing; give a URL, Path, Data, Reader or Asset",
 	} {
 		failure := found.failures[position]
 		if failure == nil || failure.Message != want || failure.Reason != "INVALID_REQUEST" {

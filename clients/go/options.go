@@ -70,7 +70,12 @@ type callSettings struct {
 	requestID  string // empty: a new id for each call
 	encoding   pb.VectorEncoding
 	chunkBytes int
-	err        error // of an invalid option
+
+	dimensions         *int32 // nil: the model's default
+	includeUncertainty bool
+	onProgress         func(*Progress) // nil: none
+
+	err error // of an invalid option
 }
 
 func defaults() settings {
@@ -137,7 +142,8 @@ func WithDialOptions(options ...grpc.DialOption) Option {
 }
 
 // WithTimeout is a [CallOption] that sets the deadline of each call whose context has none, and of each call of
-// [Client.Map]. The default is 60 s, or 600 s if any input is audio.
+// [Client.Map]. The default depends on the inputs of the call: 60 s; 600 s if any input is audio and all audio has
+// [ProcessingModeSync]; and 3,600 s with other audio, which the upstream may process as a task.
 func WithTimeout(timeout time.Duration) CallOption {
 	return callOption(func(c *callSettings) {
 		if c.timeout = &timeout; timeout < 0 {
@@ -180,6 +186,30 @@ func WithChunkBytes(count int) CallOption {
 			c.err = refusal("chunk bytes: must be 1 to %d, got %d", mostChunkBytes, count)
 		}
 	})
+}
+
+// WithDimensions is a [CallOption] that sets the number of values of each vector, one of [Model.SupportedDimensions].
+// The default is [Model.Dimensions].
+func WithDimensions(count int) CallOption {
+	return callOption(func(c *callSettings) {
+		dimensions := int32(count)
+		if c.dimensions = &dimensions; count < 1 || count > math.MaxInt32 {
+			c.err = refusal("dimensions: must be 1 to %d, got %d", math.MaxInt32, count)
+		}
+	})
+}
+
+// WithUncertainty is a [CallOption] that requests [Segment.Uncertainty], if [Model.SupportsUncertainty].
+func WithUncertainty() CallOption {
+	return callOption(func(c *callSettings) { c.includeUncertainty = true })
+}
+
+// WithProgress is a [CallOption] that calls a function with each [Progress] of the inputs of [Client.Embed] and
+// [Client.Map], before the embedding of that input. The call waits for the function. Map calls it in its goroutines,
+// concurrently for different calls, with the position of the input in the iterator; a panic there ends the process.
+// [Client.Stream] yields progress as events instead.
+func WithProgress(report func(*Progress)) CallOption {
+	return callOption(func(c *callSettings) { c.onProgress = report })
 }
 
 func (s *settings) check(target string) error {

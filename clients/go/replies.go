@@ -8,6 +8,12 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
+var stages = map[pb.ProgressStage]Stage{
+	pb.ProgressStage_PROGRESS_STAGE_UPLOADING:  UploadingStage,
+	pb.ProgressStage_PROGRESS_STAGE_PREPARING:  PreparingStage,
+	pb.ProgressStage_PROGRESS_STAGE_PROCESSING: ProcessingStage,
+}
+
 // eventOf decodes an event. It returns nil for an unknown event, which the contract says to ignore.
 func eventOf(message *pb.EmbeddingEvent, requestID string) (Event, error) {
 	switch event := message.GetEvent().(type) {
@@ -15,6 +21,8 @@ func eventOf(message *pb.EmbeddingEvent, requestID string) (Event, error) {
 		return segmentOf(event.Segment, requestID)
 	case *pb.EmbeddingEvent_Result:
 		return resultOf(event.Result, requestID), nil
+	case *pb.EmbeddingEvent_Progress:
+		return progressOf(event.Progress), nil
 	}
 	return nil, nil
 }
@@ -22,12 +30,16 @@ func eventOf(message *pb.EmbeddingEvent, requestID string) (Event, error) {
 // segmentOf returns an interface, so that a nil *Segment cannot be taken for an event.
 func segmentOf(message *pb.Segment, requestID string) (Event, error) {
 	vector, ok := decode(message.GetVector())
+	var uncertainty []float32
+	if ok && message.GetUncertainty() != nil {
+		uncertainty, ok = decode(message.Uncertainty)
+	}
 	if !ok {
 		return nil, broken(requestID, "the server sent a vector in an unknown encoding")
 	}
 	found := &Segment{
 		InputIndex: int(message.InputIndex), InputKey: message.InputKey, SegmentIndex: int(message.SegmentIndex),
-		Modality: UnknownModality, Vector: vector,
+		Modality: UnknownModality, Vector: vector, Uncertainty: uncertainty,
 	}
 	switch modality := message.Modality.(type) {
 	case *pb.Segment_Text:
@@ -39,8 +51,20 @@ func segmentOf(message *pb.Segment, requestID string) (Event, error) {
 		found.StartOffsetSec = modality.Audio.GetStartOffsetSec()
 		found.EndOffsetSec = modality.Audio.EndOffsetSec
 		found.EmbeddingOption = modality.Audio.GetEmbeddingOption()
+		found.EmbeddingScope = modality.Audio.GetEmbeddingScope()
 	}
 	return found, nil
+}
+
+func progressOf(message *pb.InputProgress) *Progress {
+	stage, isKnown := stages[message.GetStage()]
+	if !isKnown {
+		stage = UnknownStage
+	}
+	return &Progress{
+		InputIndex: int(message.GetInputIndex()), InputKey: message.GetInputKey(), Stage: stage,
+		UpstreamTaskID: message.GetUpstreamTaskId(),
+	}
 }
 
 // decode decodes a vector in either encoding of the contract.
@@ -69,7 +93,8 @@ func resultOf(message *pb.InputResult, requestID string) *Result {
 			Queue: timings.GetQueue().AsDuration(), Upload: timings.GetUpload().AsDuration(),
 			Upstream: timings.GetUpstream().AsDuration(), Decode: timings.GetDecode().AsDuration(),
 		},
-		Upstream: message.Upstream, RequestID: requestID,
+		Upstream: message.Upstream, InputTokens: message.InputTokens, UpstreamTaskID: message.UpstreamTaskId,
+		RequestID: requestID,
 	}
 	if message.Failure != nil {
 		failure := fromFailure(message.Failure, requestID)
@@ -79,7 +104,7 @@ func resultOf(message *pb.InputResult, requestID string) *Result {
 	return found
 }
 
-// collect adds an event to the embeddings of its call. It discards the segments of an input that failed.
+// collect adds an event to the embeddings of its call. It discards progress, and the segments of an input that failed.
 func collect(collected []Embedding, event Event, requestID string) error {
 	index := event.inputIndex()
 	if index < 0 || index >= len(collected) {
@@ -98,7 +123,13 @@ func collect(collected []Embedding, event Event, requestID string) error {
 }
 
 func modelOf(message *pb.Model) Model {
-	found := Model{Name: message.Name, Aliases: message.Aliases, Dimensions: int(message.Dimensions)}
+	found := Model{
+		Name: message.Name, Aliases: message.Aliases, Dimensions: int(message.Dimensions),
+		SupportsUncertainty: message.SupportsUncertainty, Upstreams: message.Upstreams,
+	}
+	for _, count := range message.SupportedDimensions {
+		found.SupportedDimensions = append(found.SupportedDimensions, int(count))
+	}
 	if text := message.Text; text != nil {
 		found.Text = &TextSupport{MaxTokens: int(text.MaxTokens), MaxBytes: text.MaxBytes}
 		for _, number := range text.Truncates {
@@ -110,10 +141,31 @@ func modelOf(message *pb.Model) Model {
 			MediaTypes: image.MediaTypes, MaxBytes: image.MaxBytes, MinSidePx: int(image.MinSidePx),
 		}
 	}
-	if audio := message.Audio; audio != nil {
-		found.Audio = &AudioSupport{MediaTypes: audio.MediaTypes, MaxBytes: audio.MaxBytes}
+	if message.Audio != nil {
+		found.Audio = audioSupport(message.Audio)
 	}
 	return found
+}
+
+func audioSupport(message *pb.AudioSupport) *AudioSupport {
+	found := &AudioSupport{
+		MediaTypes: message.MediaTypes, MaxBytes: message.MaxBytes, MaxSyncDurationSec: message.MaxSyncDurationSec,
+		MaxDurationSec: message.MaxDurationSec, EmbeddingOptions: message.EmbeddingOptions,
+		EmbeddingScopes: message.EmbeddingScopes, EmbeddingTypes: message.EmbeddingTypes,
+		FixedSegmentation:   segmentationRange(message.FixedSegmentation),
+		DynamicSegmentation: segmentationRange(message.DynamicSegmentation),
+	}
+	for _, number := range message.ProcessingModes {
+		found.ProcessingModes = append(found.ProcessingModes, processingMode(number))
+	}
+	return found
+}
+
+func segmentationRange(message *pb.SegmentationRange) *SegmentationRange {
+	if message == nil {
+		return nil
+	}
+	return &SegmentationRange{MinSec: int(message.MinSec), MaxSec: int(message.MaxSec)}
 }
 
 // truncate returns the name of a value, also of an unknown one.

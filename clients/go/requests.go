@@ -3,6 +3,7 @@ package embedwire
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
@@ -22,6 +23,7 @@ type plan struct {
 	uploads   []*upload
 	room      int64         // bytes of files that can still be added to the request
 	isUnary   bool          // whether CreateEmbeddingUnary is called
+	task      string        // the upstream's task of the only input, as known from its progress
 	stopped   chan struct{} // closed when the sender has stopped; nil if the call uploads nothing
 }
 
@@ -38,7 +40,8 @@ func (c *Client) newPlan(model string) (*plan, error) {
 	}
 	request := &pb.CreateEmbeddingRequest{
 		ModelName: model, VectorEncoding: c.settings.encoding, MaxRetries: c.settings.maxRetries,
-		MaxSegmentsPerMessage: segmentsPerMessage,
+		MaxSegmentsPerMessage: segmentsPerMessage, Dimensions: c.settings.dimensions,
+		IncludeUncertainty: c.settings.includeUncertainty,
 	}
 	return &plan{request: request, requestID: cmp.Or(c.settings.requestID, newRequestID()), room: inlineBytes}, nil
 }
@@ -96,14 +99,19 @@ func check(message *pb.Input) error {
 	if message.GetText().GetTruncate() < 0 {
 		return &fault{".text.truncate", "unknown Truncate; use one of the constants"}
 	}
+	if err := checkAudio(message.GetAudio()); err != nil {
+		return err
+	}
 	source, field := sourceOf(message)
 	if field != "" && source == nil {
-		return &fault{field, "is missing; give a URL, Path, Data or Reader"}
+		return &fault{field, "is missing; give a URL, Path, Data, Reader or Asset"}
 	}
-	for _, text := range []string{
+	audio := message.GetAudio()
+	for _, text := range slices.Concat([]string{
 		message.Key, message.GetText().GetValue(), source.GetUrl(), source.GetFile().GetFileName(),
 		source.GetFile().GetMediaType(), source.GetUpload().GetFileName(), source.GetUpload().GetMediaType(),
-	} {
+		source.GetAsset().GetId(), source.GetTask().GetId(),
+	}, audio.GetEmbeddingOptions(), audio.GetEmbeddingScopes(), audio.GetEmbeddingTypes()) {
 		if !utf8.ValidString(text) {
 			return &fault{"", "every string must be UTF-8"}
 		}

@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// An Event is a [*Segment] or a [*Result].
+// An Event is a [*Segment], a [*Result] or a [*Progress].
 type Event interface{ inputIndex() int }
 
-func (s *Segment) inputIndex() int { return s.InputIndex }
-func (r *Result) inputIndex() int  { return r.InputIndex }
+func (s *Segment) inputIndex() int  { return s.InputIndex }
+func (r *Result) inputIndex() int   { return r.InputIndex }
+func (p *Progress) inputIndex() int { return p.InputIndex }
 
 // Modality is the modality of a segment.
 type Modality string
@@ -33,6 +34,8 @@ type Segment struct {
 	StartOffsetSec  float64   `json:"start_offset_sec"`         // start of the window; 0 unless audio
 	EndOffsetSec    *float64  `json:"end_offset_sec,omitempty"` // end of the window; nil unless audio, or if unknown
 	EmbeddingOption string    `json:"embedding_option"`         // aspect of the audio, for instance "transcription"
+	EmbeddingScope  string    `json:"embedding_scope"`          // "clip" for a window of audio, "asset" for the whole file
+	Uncertainty     []float32 `json:"uncertainty,omitempty"`    // of each value of Vector; nil unless requested and known
 }
 
 // Format prints neither key nor vector, for every verb.
@@ -56,12 +59,43 @@ type Result struct {
 	Timings          Timings  `json:"timings"`                      // time of each phase
 	Upstream         string   `json:"upstream"`                     // "twelvelabs", "sandbox" (synthetic vectors), "custom"
 	RequestID        string   `json:"request_id"`                   // id of the call in the server's log
+	UpstreamTaskID   string   `json:"upstream_task_id,omitempty"`   // identifier of the upstream's task, if there was one
 	Err              error    `json:"failure,omitempty"`            // failure of the input, an *Error; nil means success
+
+	InputTokens map[string]int64 `json:"input_tokens,omitempty"` // by kind of content, for instance "audio"
 }
 
 // Format prints neither key nor name, for every verb.
 func (r *Result) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Result(inputs[%d], %d segments, failed: %t)", r.InputIndex, r.SegmentCount, r.Err != nil)
+}
+
+// Stage is a stage in the processing of an input.
+type Stage string
+
+// The stages. UnknownStage is one that this version of the client does not know.
+const (
+	UploadingStage  Stage = "uploading"  // the file is sent to the upstream
+	PreparingStage  Stage = "preparing"  // the upstream prepares the file
+	ProcessingStage Stage = "processing" // the upstream computes the embeddings in a task
+	UnknownStage    Stage = "unknown"
+)
+
+// A Progress is a new stage of one input, before its first segment, if the upstream processes it as an asset or as a
+// task. A stage may be repeated.
+type Progress struct {
+	InputIndex int    `json:"input_index"` // position of the input, from 0
+	InputKey   string `json:"input_key"`   // key of the input
+	Stage      Stage  `json:"stage"`       // stage that has begun
+
+	// Identifier of the upstream's task, from ProcessingStage on; else empty. With it, [Task] gets the result, also if
+	// this call ends before.
+	UpstreamTaskID string `json:"upstream_task_id,omitempty"`
+}
+
+// Format prints no key, for every verb.
+func (p *Progress) Format(state fmt.State, _ rune) {
+	fmt.Fprintf(state, "embedwire.Progress(inputs[%d], %s)", p.InputIndex, p.Stage)
 }
 
 // Timings are the times that one input spent in each phase. In JSON they are nanoseconds.
@@ -98,6 +132,10 @@ type Model struct {
 	Text       *TextSupport  // nil if the model accepts no text
 	Image      *ImageSupport // nil if the model accepts no images
 	Audio      *AudioSupport // nil if the model accepts no audio
+
+	SupportedDimensions []int    // accepted by WithDimensions, in ascending order
+	SupportsUncertainty bool     // whether WithUncertainty is accepted
+	Upstreams           []string // that have the model, as in Result.Upstream; empty if unknown
 }
 
 // TextSupport describes the texts that a model accepts.
@@ -114,8 +152,19 @@ type ImageSupport struct {
 	MinSidePx  int      // minimum width and height in pixels
 }
 
-// AudioSupport describes the audio files that a model accepts.
+// AudioSupport describes the audio files that a model accepts, and the supported values of the options of [Audio].
 type AudioSupport struct {
-	MediaTypes []string // for instance "audio/mpeg"
-	MaxBytes   int64    // maximum file size in bytes
+	MediaTypes          []string           // for instance "audio/mpeg"
+	MaxBytes            int64              // maximum file size in bytes
+	MaxSyncDurationSec  float64            // maximum duration in seconds with ProcessingModeSync; 0 if unknown
+	MaxDurationSec      float64            // maximum duration in seconds in any mode; 0 if unknown
+	EmbeddingOptions    []string           // empty if they cannot be selected
+	EmbeddingScopes     []string           // for instance "clip" and "asset"
+	EmbeddingTypes      []string           // for instance "separate_embedding" and "fused_embedding"
+	FixedSegmentation   *SegmentationRange // nil if unsupported
+	DynamicSegmentation *SegmentationRange // nil if unsupported
+	ProcessingModes     []ProcessingMode   // supported modes
 }
+
+// A SegmentationRange is the range of the duration of a segmentation in seconds, both ends included.
+type SegmentationRange struct{ MinSec, MaxSec int }

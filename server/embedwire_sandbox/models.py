@@ -9,6 +9,7 @@ from typing import Final, Literal, get_args
 
 Modality = Literal["text", "image", "audio"]
 MODALITIES: Final[tuple[Modality, ...]] = get_args(Modality)
+Category = Literal["text", "image", "audio", "asset"]  # of the rate limits: modalities, and uploads
 
 _MB: Final = 1_000_000
 
@@ -63,9 +64,21 @@ MARENGO_30: Final = Model(
     honours_truncate=False,
 )
 
+MARENGO_35: Final = Model(
+    name="marengo3.5",
+    aliases=(),
+    dimensions=512,
+    max_tokens=2_000,
+    min_image_side=128,
+    max_image_bytes=32 * _MB,
+    window_sec=2.0,
+    segmentation="fixed",
+    honours_truncate=False,
+)
+
 
 def find_model(name: str, *, strict: bool, retire_marengo_27: bool) -> Model | None:
-    """Return the model of that name, or `None` if there is none (any more)."""
+    """Return the model of that name in the v1 dialect, or `None` if there is none (any more)."""
     for model in (MARENGO_30,) if retire_marengo_27 else (MARENGO_27, MARENGO_30):
         if name == model.name or (name in model.aliases and not strict):
             return model

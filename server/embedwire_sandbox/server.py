@@ -1,6 +1,8 @@
 """HTTP server of the sandbox: routes, headers of every response, start and stop."""
 
+import secrets
 from collections import deque
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -8,24 +10,28 @@ from typing import Final, Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from embedwire_sandbox.embedder import Embedder
-from embedwire_sandbox.endpoint import RECORDED_REQUEST, EmbedEndpoint, RecordedRequest
+from embedwire_sandbox.assets.asset import Asset
+from embedwire_sandbox.assets.upload import ChunkedUpload
+from embedwire_sandbox.calls import EMBEDDING_OPERATIONS, RECORDED_REQUEST, Journal, Operation, RecordedRequest
 from embedwire_sandbox.errors import RefusalError, not_found
-from embedwire_sandbox.fault_api import FaultControl
-from embedwire_sandbox.fault_script import FaultScript
-from embedwire_sandbox.fetch import Fetcher
+from embedwire_sandbox.faults.api import FaultControl
+from embedwire_sandbox.faults.injection import ReplacedReplyError
+from embedwire_sandbox.faults.script import FaultScript
+from embedwire_sandbox.gate import Gate
+from embedwire_sandbox.media.fetch import Fetcher
 from embedwire_sandbox.options import SandboxOptions
 from embedwire_sandbox.quota import Quota
+from embedwire_sandbox.routes import Resources, operation_of, v1_routes, v2_routes
+from embedwire_sandbox.v2.task import Task
 
 BASE_PATH: Final = "/v1.3"
 
 _HEADERS: Final = {"X-Api-Version": "v1.3", "Embedwire-Upstream": "sandbox"}
 _SHUTDOWN_SEC: Final = 0.2
-_JOURNAL_LENGTH: Final = 1_000
 
 
 class Sandbox:
-    """Mock of the upstream: the v1 dialect of the Embed API, over HTTP, with vectors that are not Marengo's.
+    """Mock of the upstream: both dialects of the Embed API, over HTTP, with vectors that are not Marengo's.
 
     Use it as an async context manager, or call `start` and `stop`. It can be started again after a stop; rate limit
     counters are then reset.
@@ -35,15 +41,15 @@ class Sandbox:
 
     Attributes:
         faults: The pending faults.
-        journal: The last calls of `/embed`, oldest first.
-        requests: Number of calls of `/embed` since the sandbox was created, failed ones included.
+        calls: Journal of the calls, and their numbers by operation.
+        resources: The assets, tasks and uploads.
     """
 
     def __init__(self, options: SandboxOptions | None = None) -> None:
         self.faults = FaultScript()
-        self.journal: deque[RecordedRequest] = deque(maxlen=_JOURNAL_LENGTH)
-        self.requests = 0
+        self.calls = Journal()
         self._options = options or SandboxOptions()
+        self.resources = Resources(self._options)
         self._stack: AsyncExitStack | None = None
         self._address: tuple[str, int] | None = None
 
@@ -90,6 +96,36 @@ class Sandbox:
         await self.stop()
 
     @property
+    def journal(self) -> deque[RecordedRequest]:
+        """The last calls, oldest first."""
+        return self.calls.entries
+
+    @property
+    def requests(self) -> int:
+        """Number of embedding calls since the sandbox was created, failed ones and creations of tasks included."""
+        return sum(self.calls.counts[operation] for operation in EMBEDDING_OPERATIONS)
+
+    @property
+    def operations(self) -> Mapping[Operation, int]:
+        """Number of calls of each operation since the sandbox was created, failed ones included."""
+        return self.calls.counts
+
+    @property
+    def assets(self) -> list[Asset]:
+        """The assets that exist, of all keys, oldest first."""
+        return self.resources.assets.live
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that are not forgotten, of all keys, oldest first."""
+        return self.resources.tasks.live
+
+    @property
+    def uploads(self) -> list[ChunkedUpload]:
+        """The uploads in chunks that are not complete, of all keys, oldest first."""
+        return self.resources.uploads.incomplete
+
+    @property
     def base_url(self) -> str:
         """The base URL for a client, such as `http://127.0.0.1:8080/v1.3`.
 
@@ -103,46 +139,59 @@ class Sandbox:
 
     async def _application(self, stack: AsyncExitStack) -> web.Application:
         options = self._options
+        self._quota = Quota(options.requests_per_minute, options.quota_window_sec)
+        self._gate = Gate(options, self.faults, self._quota)
         fetcher = await stack.enter_async_context(
             Fetcher(any_url=options.any_url, timeout_sec=options.fetch_timeout_sec, max_bytes=options.max_file_bytes)
         )
-        self._quota = Quota(options.requests_per_minute, options.quota_window_sec)
-        embedder = Embedder(options, fetcher)
-        stack.callback(embedder.close)
-        endpoint = EmbedEndpoint(options, self.faults, self._quota, embedder)
         application = web.Application(middlewares=[self._answer])
-        application.router.add_post(f"{BASE_PATH}/embed", endpoint.handle)
+        if not options.disable_v1:
+            application.add_routes(v1_routes(BASE_PATH, options, self._gate, fetcher, stack))
+        if not options.disable_v2:
+            application.add_routes(v2_routes(BASE_PATH, options, self._gate, fetcher, self.resources, stack))
         if options.fault_control:
-            application.add_routes(FaultControl(self.faults, lambda: self.requests).routes())
+            application.add_routes(FaultControl(self.faults, self.calls, self.resources.to_json).routes())
         application.on_response_prepare.append(self._add_headers)
         return application
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Record the call in the journal, and turn exceptions into error responses."""
-        recorded = request[RECORDED_REQUEST] = RecordedRequest(content_length=request.content_length)
-        if request.path == f"{BASE_PATH}/embed":
-            self.requests += 1
-            self.journal.append(recorded)
+        recorded = request[RECORDED_REQUEST] = RecordedRequest(
+            operation=operation_of(request),
+            method=request.method,
+            resource_id=request.match_info.get("id"),
+            content_length=request.content_length,
+        )
+        self.calls.add(recorded)
         try:
+            if recorded.operation is not None:
+                await self._gate.before_body(request)
             response = await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            response = _error_response(not_found())
+            response = self._error_response(recorded, not_found())
         except RefusalError as refusal:
-            response = _error_response(refusal)
+            response = self._error_response(recorded, refusal)
+        except ReplacedReplyError as replaced:
+            response = replaced.response
         except ConnectionError:  # scripted, or the client has disconnected
             return web.StreamResponse()
         recorded.status = response.status
         return response
 
+    def _error_response(self, recorded: RecordedRequest, refusal: RefusalError) -> web.Response:
+        nested = self._options.nested_errors and recorded.operation not in (None, "embed")
+        response = web.Response(status=refusal.status, body=refusal.body(nested=nested), headers=refusal.headers)
+        if not refusal.empty:
+            response.content_type = "application/json"
+        return response
+
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        modalities = request[RECORDED_REQUEST].modalities if RECORDED_REQUEST in request else ()
-        for name, value in {**_HEADERS, **self._quota.headers(modalities)}.items():
+        added = {**_HEADERS, "X-Trace-Id": secrets.token_hex(16)}
+        recorded = request.get(RECORDED_REQUEST, RecordedRequest())
+        if recorded.operation in (None, "embed"):
+            added |= self._quota.headers(recorded.modalities)
+        elif recorded.categories:
+            added |= {**self._quota.headers(recorded.categories), **self._quota.dimensions(recorded.categories)}
+        for name, value in added.items():
             response.headers.setdefault(name, value)
-
-
-def _error_response(refusal: RefusalError) -> web.Response:
-    response = web.Response(status=refusal.status, body=refusal.body, headers=refusal.headers)
-    if not refusal.empty:
-        response.content_type = "application/json"
-    return response

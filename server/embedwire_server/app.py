@@ -25,11 +25,12 @@ from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.grpcio import guard
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.list_models import Catalog
+from embedwire_server.rpc.port_check import check_port
 from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
-from embedwire_server.upstreams.http.upstream import HttpUpstream
+from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetReleasePolicy
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
@@ -134,10 +135,12 @@ class App:
             lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
+        upstream = await self._upstream(stack)
+        limited = assembly.with_policies(
+            upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
+        )
         self._gateway = Gateway(
-            assembly.with_policies(
-                await self._upstream(stack), self._metrics, self._concurrency, self._budget, self._rate_limiters
-            ),
+            AssetReleasePolicy(limited, upstream.cleanup),
             CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.concurrency.inputs_per_call,
@@ -174,6 +177,8 @@ class App:
         )
         await self._serve_health(health, private_api=private_api)
         files = settings.tls.files
+        if not self._options.shares_port:
+            check_port("--listen", settings.server.address)
         port = server.listen(settings.server.listen, None if files is None else RotatingCredentials(files).credentials)
         await server.start()
         self.target = settings.server.address.with_port(port)
@@ -201,8 +206,8 @@ class App:
         elif settings.tls.client_ca is None and not settings.tokens:
             log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 
-    async def _upstream(self, stack: contextlib.AsyncExitStack) -> HttpUpstream:
-        return await stack.enter_async_context(assembly.http_upstream(self._settings, self._sandbox_url))
+    async def _upstream(self, stack: contextlib.AsyncExitStack) -> assembly.TwelveLabs:
+        return await stack.enter_async_context(assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url))
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.
@@ -227,6 +232,8 @@ class App:
         server = rpc_server.HealthServer(
             health, self._metrics, self._settings.upstream.name, self._options, private_api=private_api
         )
+        if not self._options.shares_port:
+            check_port("--health-listen", address)
         self.health_target = address.with_port(server.listen(address))
         await server.start()
         self._endpoints.push_async_callback(server.stop, PROBE_SECONDS)

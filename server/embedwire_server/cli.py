@@ -3,13 +3,14 @@
 import argparse
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from embedwire_server import __version__
 from embedwire_server.auth import tokens
-from embedwire_server.config import flags, render, sources
+from embedwire_server.config import flags, render, sandbox_flags, sources
 from embedwire_server.config.errors import InvalidConfiguration
 from embedwire_server.config.file_watcher import FileWatcher
 from embedwire_server.config.setting_table import ALL
@@ -28,24 +29,43 @@ _RELOADS = "SIGHUP, or a change of the file of --config, reloads the settings th
 _HEALTH = (
     "The address is that of --health-listen, or else of --listen. The exit code is 0 if the server is ready, else 1."
 )
+_CLOSED = 141  # as of SIGPIPE
 _FAULTS_FOR_ALL = (
     "on a non-loopback address, every client that reaches the sandbox can script its faults, and make it fetch URLs of "
     "this machine's loopback addresses: listen on 127.0.0.1, or restrict access by a firewall"
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser whose help ends the process if it cannot be written; argparse ignores that."""
+
+    def print_help(self, file: Any = None) -> None:  # noqa: ANN401 - argparse's types are private
+        if file is None:
+            _print_result(self.format_help().rstrip("\n"))
+        else:
+            super().print_help(file)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 success, 1 not started or not healthy, 2 invalid settings."""
+    """Run the command line and return the exit code.
+
+    0 success, 1 not started, not healthy or no output possible, 2 invalid settings, 141 output closed by its reader.
+    """
     standard_error.reserve()
-    arguments, unknown = _parser().parse_known_args(argv)
-    # Names only: a value may be a secret.
-    arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
-    return int(arguments.run(arguments))
+    try:
+        arguments, unknown = _parser().parse_known_args(argv)
+        # Names only: a value may be a secret.
+        arguments.unknown = [word.partition("=")[0] for word in unknown if word.startswith("-")] or unknown
+        return int(arguments.run(arguments))
+    finally:
+        _print_result()  # write what argparse has printed
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=__version__, help="show the version and exit")
+    parser = _Parser(prog="embedwire-server", description="Embeddings over gRPC.", allow_abbrev=False)
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}", help="show the version and exit"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serve = _add(
         commands, "serve", "serve gRPC until SIGTERM or SIGINT", _RELOADS, "[OPTIONS]", epilog=flags.OTHER_SOURCES
@@ -66,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.set_defaults(run=_sandbox)
     shown = {"metavar": "HOST:PORT", "help": "address of the sandbox (default: %(default)s)"}
     sandbox.add_argument("--listen", type=_address, default="127.0.0.1:8400", **shown)
+    sandbox_flags.add_all(sandbox)
     return parser
 
 
@@ -93,7 +114,10 @@ def _add_config(config: argparse.ArgumentParser) -> None:
 
 
 def _address(text: str) -> Address:
-    return parse_address(text.strip())
+    try:
+        return parse_address(text.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None  # argparse prints no other message
 
 
 def _load(arguments: argparse.Namespace) -> Configuration:
@@ -121,7 +145,8 @@ def _warn(found: Configuration) -> None:
 
 def _reject_unknown(arguments: argparse.Namespace) -> None:
     if arguments.unknown:
-        _print_lines(*(f"{word}: unknown flag of this command" for word in arguments.unknown))
+        faults = {True: "unknown flag of this command", False: "unexpected argument: the command takes no more"}
+        _print_lines(*(f"{word}: {faults[word.startswith('-')]}" for word in arguments.unknown))
         raise SystemExit(2)
 
 
@@ -131,8 +156,18 @@ def _print_lines(*lines: str) -> None:
 
 
 def _print_result(*lines: str) -> None:
-    for line in lines:
-        print(line)  # noqa: T201 - the result of a command
+    """Print the result of a command to standard output; end the process if that cannot be written."""
+    try:
+        for line in lines:
+            print(line)  # noqa: T201 - the result of a command
+        if sys.stdout is not None:  # None if it was closed before the start
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would write the rest at exit
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(_CLOSED) from None
+        _print_lines(f"standard output: {error.strerror}")
+        raise SystemExit(1) from None
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -163,12 +198,15 @@ def _server(settings: Settings) -> "App | Supervisor":
 
 
 def _sandbox(arguments: argparse.Namespace) -> int:
-    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - only for this command
+    from embedwire_server.rpc.port_check import check_port  # noqa: PLC0415 - only for this command
+    from embedwire_server.upstreams.sandbox import sandbox  # noqa: PLC0415 - the same
 
     @contextlib.asynccontextmanager
     async def serving() -> AsyncGenerator[None]:
-        async with sandbox(arguments.listen.host, arguments.listen.port, fault_control=True) as base_url:
-            print(base_url, flush=True)  # noqa: T201 - a script that starts it waits for this line
+        listen, options = arguments.listen, sandbox_flags.values(arguments)
+        check_port("--listen", listen)
+        async with sandbox(listen.host, listen.port, fault_control=True, **options) as base_url:
+            _print_result(base_url)  # a script that starts it waits for this line
             yield
 
     _reject_unknown(arguments)
@@ -215,7 +253,8 @@ def _health(arguments: argparse.Namespace) -> int:
 
     _reject_unknown(arguments)
     # Placeholders for settings that only `serve` needs: a probe does not have its flags.
-    asked = argparse.Namespace(**vars(arguments) | {"upstream": SANDBOX, "insecure": "true"})
+    unused = {"upstream": SANDBOX, "insecure": "true", "metrics_listen": "127.0.0.1:0"}
+    asked = argparse.Namespace(**vars(arguments) | unused)
     settings = _valid(asked).settings
     if settings.tls.files is not None and settings.health.listen is None:
         _print_lines("--health-listen: set it for the server and here; probes do not speak TLS")

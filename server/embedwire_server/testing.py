@@ -84,7 +84,7 @@ class ScriptedUpstream:
         attempt = Attempt(call, emit, loop.time(), loop.create_future())
         self.attempts.append(attempt)
         call.attempts += 1
-        call.upstream, call.exhausted_for = self.name, 0.0
+        call.upstream, call.endpoint, call.exhausted_for = self.name, call.model.endpoint, 0.0
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:

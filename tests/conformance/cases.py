@@ -25,6 +25,9 @@ JOB: dict[str, Any] = {
     "max_retries": None,
     "request_id": None,
     "encoding": None,
+    "dimensions": None,
+    "include_uncertainty": False,
+    "on_progress": False,
     "inputs": [],
     "cancel_after": None,
     "channels": None,
@@ -33,7 +36,16 @@ JOB: dict[str, Any] = {
 MAP = {"inputs_per_call": None, "concurrent_calls": None, "run_timeout": None, "count_waits": None}
 TEXT: dict[str, Any] = {"kind": "text", "value": "", "key": "", "truncate": None}
 MEDIA: dict[str, Any] = {"kind": "", "key": "", "file_name": "", "media_type": ""}
-SOURCES = ("url", "path", "data", "stream")
+AUDIO: dict[str, Any] = MEDIA | {
+    "start_offset_sec": None,
+    "end_offset_sec": None,
+    "segmentation": None,
+    "embedding_options": [],
+    "embedding_scopes": [],
+    "embedding_types": [],
+    "processing_mode": None,
+}
+SOURCES = ("url", "path", "data", "stream", "asset_id", "task_id")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ def job(case: Case, target: str, folder: Path) -> dict[str, Any]:
 def _input(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     if spec["kind"] == "text":
         return TEXT | spec
-    made = MEDIA | ({"start_offset_sec": None} if spec["kind"] == "audio" else {}) | spec
+    made = (AUDIO if spec["kind"] == "audio" else MEDIA) | spec
     source = next(name for name in SOURCES if name in spec)
     if source == "data":
         made["data"] = base64.b64encode(content(**_content_of(spec["data"]))).decode()

@@ -21,8 +21,16 @@ FAILURE: dict[str, Any] = {
     "quotas": [],
     "upstream": None,
     "cause": "",
+    "upstream_task_id": "",
 }
-SAID: dict[str, Any] = {"http_status": 0, "code": "", "message": "", "docs_url": "", "rate_limit_headers": {}}
+SAID: dict[str, Any] = {
+    "http_status": 0,
+    "code": "",
+    "message": "",
+    "docs_url": "",
+    "rate_limit_headers": {},
+    "trace_id": "",
+}
 REFUSED_BY_CLIENT = ("Argument", "File")
 
 
@@ -30,8 +38,8 @@ def faults(case: Case, job: dict[str, Any], outcome: dict[str, Any]) -> Iterator
     """Return the differences between an outcome and the expectation of its case."""
     wanted = expected(case, job)
     found = {name: outcome.get(name) for name in ("models", "error", "cancelled")}
-    events = outcome.get("events")
-    if outcome.get("name") != case.name or not isinstance(events, list):
+    events, progress = outcome.get("events"), outcome.get("progress")
+    if outcome.get("name") != case.name or not isinstance(events, list) or not isinstance(progress, list):
         yield f"no outcome of this case: name {outcome.get('name')!r}"
         return
     in_order = job["call"] not in ("stream", "map") or len(job["inputs"]) < 2  # among several, inputs interleave
@@ -39,7 +47,8 @@ def faults(case: Case, job: dict[str, Any], outcome: dict[str, Any]) -> Iterator
     if not in_order:
         ordered.sort(key=_index)
         events = sorted(events, key=_index)  # stable: keeps the order within an input
-    for difference in differences({"events": ordered, **wanted}, {"events": events, **found}):
+        progress = sorted(progress, key=_index)
+    for difference in differences({"events": ordered, **wanted}, {"events": events, "progress": progress, **found}):
         yield _readable(difference, ordered, events)
 
 
@@ -50,12 +59,24 @@ def expected(case: Case, job: dict[str, Any]) -> dict[str, Any]:
         list(_events(index, job["inputs"][index], each, replies, streams=job["call"] == "stream"))
         for index, each in enumerate(wanted.get("inputs", ()))
     ]
+    reported = job["on_progress"] and job["call"] != "stream"
     return {
         "inputs": inputs,
+        "progress": [
+            stage
+            for index, each in enumerate(wanted.get("inputs", ()) if reported else ())
+            for stage in _progress(index, job["inputs"][index], each)
+        ],
         "models": wanted.get("models"),
         "error": _error(wanted.get("error"), job),
         "cancelled": wanted.get("cancelled", False),
     }
+
+
+def _progress(index: int, given: dict[str, Any], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for stage in wanted.get("progress", ()):
+        about = {"input_index": index, "input_key": given["key"], "stage": "", "upstream_task_id": ""}
+        yield {"progress": about | stage}
 
 
 def _events(
@@ -66,6 +87,8 @@ def _events(
     failure = wanted.get("failure")
     parts = reply.parts if reply else ()
     count = wanted.get("segments", 0 if failure else len(parts))
+    if streams:
+        yield from _progress(index, given, wanted)
     if streams or not failure:
         for place, part in enumerate(parts[:count]):
             yield {
@@ -77,7 +100,9 @@ def _events(
                     "start_offset_sec": part.start,
                     "end_offset_sec": part.end,
                     "embedding_option": part.option,
+                    "embedding_scope": "",
                     "vector": base64.b64encode(part.vector).decode(),
+                    "uncertainty": None,
                 }
                 | wanted.get("segment", {})
             }
@@ -101,6 +126,8 @@ def _result(
         "media_duration_sec": None,
         "attempts": 1,
         "upstream": "custom",
+        "input_tokens": {},
+        "upstream_task_id": "",
         "failure": failure and _failure(failure),
     }
     found: dict[str, Any] = made | wanted.get("result", {})

@@ -1,5 +1,6 @@
 """A fake server for what the real one never sends: events and reasons of a later version, requested refusals."""
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
@@ -70,6 +71,8 @@ class Fake(grpc.GenericRpcHandler):
                     pass
             for message in answer.get("messages", ()):
                 yield _encoded(message, response_type)
+            if answer.get("hangs"):
+                await asyncio.Event().wait()  # until the call is cancelled
             if "status" in answer:
                 await _abort(context, answer)
 

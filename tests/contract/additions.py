@@ -9,10 +9,10 @@ EMBEDDING = Path("embedwire/v1/embedding.proto")
 
 # Text that follows the first occurrence of each anchor.
 ADDITIONS = (
-    # An asset as a source, and a video with options of segmentation.
+    # A source, a video, and further options of audio.
     (
-        "    UploadSource upload = 3;\n",
-        "\n    // The identifier of a file that the upstream already has.\n    string asset_id = 4;\n",
+        "    TaskSource task = 5;\n",
+        "\n    // The identifier of a recording of the upstream.\n    string recording_id = 6;\n",
     ),
     (
         "    AudioInput audio = 4;\n",
@@ -25,19 +25,25 @@ ADDITIONS = (
 """,
     ),
     (
-        "  optional double start_offset_sec = 2;\n",
-        """
-  // Where to end, in seconds from the beginning of the file. Unset is the end of the file.
-  optional double end_offset_sec = 3;
-
-  // How the file is divided into segments.
-  Segmentation segmentation = 4;
-""",
+        "  ProcessingMode processing_mode = 8;\n",
+        "\n  // Language of the speech.\n  optional string language = 9;\n",
     ),
-    # An event that reports progress, and a message with the likeliest name.
     (
-        "    InputResult result = 2;\n",
-        "\n    // How far one input is.\n    Progress progress = 3;\n",
+        "    DynamicSegmentation dynamic = 2;\n",
+        "\n    // At changes of the scene.\n    bool scenes = 3;\n",
+    ),
+    (
+        "  PROCESSING_MODE_TASK = 2;\n",
+        "\n  // A batch of many inputs.\n  PROCESSING_MODE_BATCH = 3;\n",
+    ),
+    # A stage and an event, and a message with the likeliest name.
+    (
+        "  PROGRESS_STAGE_PROCESSING = 3;\n",
+        "\n  // The input waits at the upstream.\n  PROGRESS_STAGE_QUEUED = 4;\n",
+    ),
+    (
+        "    InputProgress progress = 3;\n",
+        "\n    // A warning of the upstream.\n    Warning warning = 4;\n",
     ),
     # New forms of vectors.
     (
@@ -56,14 +62,14 @@ ADDITIONS = (
     ),
     (
         "    AudioSegment audio = 6;\n",
-        "\n    // Of a video file.\n    VideoSegment video = 8;\n",
+        "\n    // Of a video file.\n    VideoSegment video = 9;\n",
     ),
     (
-        "  Failure failure = 12;\n",
-        "\n  // What the upstream bills.\n  Usage usage = 13;\n",
+        "  map<string, int64> input_tokens = 13;\n",
+        "\n  // What the upstream bills.\n  Usage usage = 15;\n",
     ),
     (
-        "  int32 attempts = 9;\n}\n",
+        "  string upstream_task_id = 10;\n}\n",
         """
 // VideoInput is a video file to embed.
 message VideoInput {
@@ -83,25 +89,13 @@ message TextImageInput {
   ImageInput image = 2;
 }
 
-// Segmentation says how a file is divided.
-message Segmentation {
-  // Which method divides it.
-  oneof method {
-    // Windows of this many seconds.
-    double window_sec = 1;
-
-    // At changes of the scene.
-    bool scenes = 2;
-  }
-}
-
-// Progress reports how far one input is.
-message Progress {
+// Warning is a warning of the upstream about one input.
+message Warning {
   // Which input, counted from 0 in the request.
   int32 input_index = 1;
 
-  // The done part, from 0 to 1.
-  double done = 2;
+  // The message of the upstream.
+  string message = 2;
 }
 
 // SparseValues is a list of numbers by index.

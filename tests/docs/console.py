@@ -3,7 +3,7 @@
 A command begins with `$ `. It continues after a backslash at the end of its line, and on lines that begin with `> `.
 The lines below a command are its output. In the output,
 
-- durations (`"0.000037s"`) and request ids (16 hexadecimal digits) are ignored,
+- durations (`"0.000037s"`) and ids of requests, tasks and traces (16, 24 or 32 hexadecimal digits) are ignored,
 - a line `...` stands for any number of lines,
 - lines of a stream of several inputs may be in any order.
 """
@@ -13,7 +13,7 @@ import difflib
 import re
 from collections import Counter
 
-_VARYING = re.compile(r'"[0-9.]+s"|\b[0-9a-f]{16}\b')
+_VARYING = re.compile(r'"[0-9.]+s"|\b[0-9a-f]{16}(?:[0-9a-f]{8}){0,2}\b')
 _STREAM = re.compile(r"\.stream\(|\bembedwire embed\b")
 ANY_LINES = "..."
 

@@ -18,7 +18,7 @@ from tests.support.serving import Served
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "clients/python"
 SAMPLES = CLIENT / "examples/samples"
-NO_PLOT = "embedwire: the command needs more packages, those of the extra embedwire[plot]\n"
+NO_PLOT = "error: the command needs more packages: pip install 'embedwire[plot]'\n"
 PROGRAM = """
 import asyncio, sys
 import grpc, google.protobuf
@@ -112,7 +112,7 @@ async def test_the_package_works(served: Served, tmp_path: Path, end: str) -> No
         assert ran.stdout.split() == [wanted["grpcio"][0], wanted["protobuf"][0]]
 
     missing = await run([python, "-m", "embedwire", "models"])
-    assert missing.stderr == "embedwire: the command needs more packages, those of the extra embedwire[cli]\n"
+    assert missing.stderr == "error: the command needs more packages: pip install 'embedwire[cli]'\n"
     beside = BESIDE_OLDEST if end == "oldest" else []
     for extra, command in (("cli", _use_command), ("plot", _draw)):
         installed = await run([*install, *pins(requirements(extra), end), *beside, f"{CLIENT}[{extra}]"])

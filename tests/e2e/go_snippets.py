@@ -30,7 +30,7 @@ def test_examples() -> None:
     """Each program is also an example of the package's documentation, word for word."""
     examples = (CLIENT / "example_test.go").read_text()
 
-    assert len(PROGRAMS) == README.count("```go") == 5
+    assert len(PROGRAMS) == README.count("```go") == 7
     for program, _ in PROGRAMS:
         assert program.partition("func main() {\n")[2] in examples
 

@@ -115,6 +115,6 @@ async def test_a_message_over_the_limit_is_refused(served: Served) -> None:
 
 async def test_two_servers_cannot_share_a_port(served: Served, serve: Serve) -> None:
     """A second server on the same port fails to start, rather than taking half of the calls."""
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OSError, match=f"--listen {served.app.target}: Address already in use"):
         async with serve(listen=served.app.target):
             await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """The server's commands: exit codes, output, signals."""
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import tomllib
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,9 +21,11 @@ REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "clients/python/examples/demo.py"
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, stdout: IO[bytes] | int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "embedwire_server", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, env=environment, check=False
+    )
 
 
 async def test_a_server_starts_answers_and_exits_with_0() -> None:
@@ -31,6 +35,12 @@ async def test_a_server_starts_answers_and_exits_with_0() -> None:
         assert await server.terminate() == 0
         gone = await asyncio.to_thread(run, "health", "--listen", server.target)
     assert (gone.returncode, gone.stdout) == (1, "UNAVAILABLE\n")
+
+
+def test_health_compares_no_settings_of_serve() -> None:
+    """`health` asks a server on the port that metrics have by default, and reports that none answers."""
+    ended = run("health", "--listen", "127.0.0.1:9464")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "UNAVAILABLE\n", "")
 
 
 async def test_a_second_signal_ends_at_once() -> None:
@@ -65,12 +75,30 @@ async def test_a_port_in_use_is_reported_in_one_line() -> None:
     async with ServerProcess.running() as server:
         words = ("serve", "--listen", server.target, "--metrics-listen", "127.0.0.1:0", "--upstream", "sandbox")
         ended = await asyncio.to_thread(run, *words)
-    lines = ended.stderr.splitlines()
+        sandbox = await asyncio.to_thread(run, "sandbox", "--listen", server.target)
+    lines = [line for line in ended.stderr.splitlines() if "[warning]" not in line]
 
-    assert ended.returncode == 1
-    assert lines[-1].startswith("embedwire-server: cannot start: ")
-    assert server.target in lines[-1]
-    assert "Traceback" not in ended.stderr
+    assert (ended.returncode, sandbox.returncode) == (1, 1)
+    assert lines == [f"embedwire-server: cannot start: --listen {server.target}: Address already in use"]
+    assert sandbox.stderr.splitlines() == lines
+
+
+OUTPUTS = ("--help", "--version", "serve --help", "config show", "config check", "config reference", "token a")
+
+
+@pytest.mark.parametrize("words", OUTPUTS)
+def test_a_closed_or_full_standard_output(words: str) -> None:
+    """A closed pipe ends a command like SIGPIPE, a full device with 1 and one line; a closed descriptor is ignored."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed, Path("/dev/full").open("wb") as full:
+        ended = [run(*words.split(), stdout=file) for file in (closed, full)]
+    shell = ["sh", "-c", '"$@" 2>/dev/null >&-', "sh", sys.executable, "-m", "embedwire_server", *words.split()]
+
+    assert (ended[0].returncode, ended[0].stderr) == (141, "")
+    assert ended[1].returncode == 1
+    assert ended[1].stderr == "embedwire-server: standard output: No space left on device\n"
+    assert subprocess.run(shell, timeout=60, check=False).returncode == 0
 
 
 def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None:
@@ -96,7 +124,7 @@ def test_all_faults_of_the_settings_are_reported_at_once(tmp_path: Path) -> None
         [
             "--shutdown-grace: is not a flag; did you mean --shutdown-grace-period?",
             "EMBEDWIRE_TOKENS: can be set in the file only, as [[tokens]]",
-            "--listen: must be HOST:PORT, for instance 127.0.0.1:50051",
+            "--listen: must be HOST:PORT with a port from 0 to 65535, for instance 127.0.0.1:50051",
             "--shutdown-grace-period: Input should be greater than or equal to 0",
             "EMBEDWIRE_REQUEST_LIMITS_INPUTS: Input should be a valid integer, unable to parse string as an integer",
             f"{file}: request_limits.url_chars: Input should be greater than or equal to 1",
@@ -132,6 +160,36 @@ def test_an_unknown_variable_is_a_warning() -> None:
             "did you mean EMBEDWIRE_SHUTDOWN_GRACE_PERIOD?"
         ),
     ]
+
+
+CONFLICTS = {
+    "--listen 127.0.0.1:9464": "--listen: --listen and --metrics-listen must be different addresses",
+    "--workers 64 --request-limits-message-bytes 999999999": (
+        "divided by --workers (64) must be at least request_limits.message_bytes (999999999)"
+    ),
+    "--workers 9 --metrics-listen 127.0.0.1:65530": "65530 to 65538 exceed 65535: lower --workers or the port of",
+    "extra": "extra: is not a flag: flags begin with --",
+}
+
+
+@pytest.mark.parametrize(("words", "message"), CONFLICTS.items(), ids=CONFLICTS)
+def test_conflicting_settings_are_named(words: str, message: str) -> None:
+    """The message names each setting of a conflict, whichever was set."""
+    assert message in run("config", "check", *words.split()).stderr
+
+
+def test_arguments_that_are_not_settings() -> None:
+    """The message names the argument and the allowed values."""
+    sandbox, token = run("sandbox", "--listen", "foo"), run("token", "a", "b")
+
+    assert (sandbox.returncode, token.returncode) == (2, 2)
+    assert "argument --listen: must be HOST:PORT with a port from 0 to 65535" in sandbox.stderr
+    assert token.stderr == "embedwire-server: b: unexpected argument: the command takes no more\n"
+
+
+def test_both_programs_print_their_name_and_version() -> None:
+    """`--version` prints the name of the program and the version."""
+    assert re.fullmatch(r"embedwire-server \d+\.\d+\.\d+\n", run("--version").stdout)
 
 
 def test_abbreviated_flags_are_refused() -> None:
@@ -276,14 +334,35 @@ def test_the_stand_alone_sandbox() -> None:
         assert process.wait(20) == 0
 
 
+def test_flags_of_the_sandbox() -> None:
+    """Flags of `sandbox` set its options; a wrong value is one line and exit code 2."""
+    flags = "--disable-v1 --task-polls 0 --task-seconds 0.5 --task-expiry 60 --task-failure No. --asset-polls 2"
+    command = [sys.executable, "-m", "embedwire_server", "sandbox", "--listen", "127.0.0.1:0", *flags.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            base_url = process.stdout.readline().strip()
+            with pytest.raises(urllib.error.HTTPError) as unknown:
+                urllib.request.urlopen(urllib.request.Request(f"{base_url}/embed", method="POST"), timeout=60)
+            unknown.value.close()
+            assert unknown.value.code == 404
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    for wrong in ("--task-polls=-1", "--asset-seconds=inf"):
+        ended = run("sandbox", wrong)
+        assert ended.returncode == 2
+        assert "0 or more" in ended.stderr.splitlines()[-1]
+
+
 def test_the_demo_embeds_the_samples() -> None:
     """The script of `make demo` streams segments of all three modalities, shows metrics and exits with 0."""
     ended = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode == 0, ended.stderr
     for shown in (
-        "text.txt, 1 segments",
-        "picture.png, 1 segments",
+        "text.txt, 1 segment ",
+        "picture.png, 1 segment ",
         "melody.flac, 8 segments",
         "embedwire_inputs_total",
     ):

@@ -27,9 +27,9 @@ async def pool(base_url: str, **limits: float) -> AsyncGenerator[ConnectionPool]
         await opened.aclose()
 
 
-async def exchanged(pool: ConnectionPool, *, needs_fresh: bool = False) -> Connection:
+async def exchanged(pool: ConnectionPool, *, needs_fresh: bool = False, needs_new: bool = False) -> Connection:
     """The connection that carried a complete exchange."""
-    exchange = Exchange(needs_fresh=needs_fresh)
+    exchange = Exchange(needs_fresh=needs_fresh, needs_new=needs_new)
     connection = await pool.connection(exchange)
     response = connection.begin(exchange, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     exchange.is_sent = True
@@ -66,6 +66,14 @@ async def test_a_fresh_connection_closes_the_idle_ones() -> None:
 
 def parsers() -> list[ResponseParser]:
     return [found for found in gc.get_objects() if type(found) is ResponseParser]
+
+
+async def test_a_new_connection_leaves_the_idle_ones() -> None:
+    """A request that may not be repeated gets a new connection; the idle ones stay open for other requests."""
+    async with ScriptedHttpServer(answer).running() as upstream, pool(upstream.base_url) as connections:
+        first = await exchanged(connections)
+        assert await exchanged(connections, needs_new=True) is not first
+        assert first.is_usable
 
 
 async def test_a_response_is_freed_without_the_garbage_collector() -> None:

@@ -97,7 +97,7 @@ async def test_each_kind_of_call_works() -> None:
         assert (code, answers[-1]["events"][-1]["result"]["segmentCount"]) == (0, 4)
 
         code, (models,), _ = await curl(server, f"{SERVICE}/ListModels", {})
-        assert [model["name"] for model in models["models"]] == ["marengo3.0", "Marengo-retrieval-2.7"]
+        assert [model["name"] for model in models["models"]] == ["marengo3.0", "marengo3.5", "Marengo-retrieval-2.7"]
 
         code, (health,), _ = await curl(server, "grpc.health.v1.Health/Check", {"service": SERVICE})
         assert health == {"status": "SERVING"}

@@ -103,6 +103,16 @@ async def test_upstream_keys(bench: Bench) -> None:
     assert bench.upstream.visits[-1].headers["x-api-key"] == "tlk_mine"
 
 
+async def test_api_version(bench: Bench) -> None:
+    """The next request has the version of the API of the new configuration."""
+    assert await bench.call() == "OK"
+    bench.reload(upstream_api_version="v2")
+    await bench.call()
+    paths = [visit.path for visit in bench.upstream.visits if visit.path.startswith("/embed")]
+    assert paths[0] == "/embed"
+    assert set(paths[1:]) == {"/embed-v2"}
+
+
 async def test_rate_limits(bench: Bench) -> None:
     """A new limit applies after the reload."""
     assert await bench.call() == "OK"
@@ -180,8 +190,7 @@ class Recorded:
 
     @property
     def model_table(self) -> Any:
-        self._read.add("models")
-        return self._value.model_table
+        return type(self._value).model_table.fget(self)
 
     @property
     def limits(self) -> Any:

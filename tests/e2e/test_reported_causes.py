@@ -78,3 +78,17 @@ async def test_other_failures_have_no_cause(scripted: Scripted) -> None:
         assert served.metric("embedwire_upstream_connection_failures_total") == 0
     assert not failure.failure.cause
     assert failure.failure.attempts == 1
+
+
+@pytest.mark.asyncio
+async def test_the_trace_id_of_the_upstream(scripted: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
+    """The x-trace-id of an error response is in the status and in the log line of the call."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(b"", 503, **{"X-Trace-Id": "5f0c1e"})
+
+    async with scripted(script, retry_max_attempts=1) as (served, _):
+        failure = failed(await failure_at(served))
+    assert failure.failure.upstream_error.trace_id == "5f0c1e"
+    log = re.sub(r"\x1b\[[0-9;]*m", "", "".join(capfd.readouterr()))
+    assert len(re.findall(r"\] call .*upstream_trace_id=5f0c1e", log)) == 1

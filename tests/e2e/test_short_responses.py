@@ -13,6 +13,7 @@ from embedwire_server.core.inputs import AudioInput, Input, TextInput, UrlSource
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.response_body import SHORT_BYTES
 from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import HttpUpstream
@@ -57,7 +58,7 @@ Answer = Callable[[Visit], Awaitable[None]]
 async def upstream_at(server: ScriptedHttpServer) -> AsyncGenerator[HttpUpstream]:
     transport = Transport()
     try:
-        yield HttpUpstream(transport, V1Dialect(server.base_url, None, "test"), "custom")
+        yield HttpUpstream(HttpClient(transport, "custom"), V1Dialect(server.base_url, None, "test"))
     finally:
         await transport.aclose()
 

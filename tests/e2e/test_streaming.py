@@ -273,7 +273,7 @@ async def test_models_are_paged(served: Served) -> None:
         if not token:
             break
 
-    assert names == ["marengo3.0", "Marengo-retrieval-2.7"]
+    assert names == ["marengo3.0", "marengo3.5", "Marengo-retrieval-2.7"]
 
 
 @pytest.mark.parametrize("name", ["Marengo-retrieval-2.7", "marengo-retrieval-2.7", "marengo2.7"])

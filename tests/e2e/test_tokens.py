@@ -173,7 +173,7 @@ async def test_models_and_modalities_of_a_token(scripted: Scripted) -> None:
             assert list(failure.fields) == [field]
         assert not upstream.visits
         assert await served.stub.CreateEmbeddingUnary(TEXT, metadata=bearer("n"), timeout=20).code() is OK
-        assert await pages(served, "s1") == [["marengo3.0"], ["Marengo-retrieval-2.7"]]
+        assert await pages(served, "s1") == [["marengo3.0"], ["marengo3.5"], ["Marengo-retrieval-2.7"]]
         assert await pages(served, "n") == [["marengo3.0"]]
         assert await pages(served, "o") == [["Marengo-retrieval-2.7"]]
         asked_for = pb.ListModelsRequest(page_token="Marengo-retrieval-2.7")

@@ -21,6 +21,7 @@ from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 from embedwire_server.upstreams.http import response_body
+from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Sender
 from embedwire_server.upstreams.http.transport import Transport
 from embedwire_server.upstreams.http.upstream import HttpUpstream
@@ -36,7 +37,7 @@ AUDIO = AudioInput("", UrlSource("http://media.test/a"))
 
 
 def upstream_on(sender: Sender, base_url: str) -> HttpUpstream:
-    return HttpUpstream(sender, V1Dialect(base_url, None, "test"), "custom")
+    return HttpUpstream(HttpClient(sender, "custom"), V1Dialect(base_url, None, "test"))
 
 
 def call(item: TextInput | AudioInput = TEXT) -> EmbedCall:

@@ -17,8 +17,8 @@ from tests.support.upstreams import ScriptedHttpServer
 INTERNAL, UNAVAILABLE, UNKNOWN = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN
 # The time limit of each proxy, as it is and as short as these tests need it.
 SHORT: Mapping[str, Mapping[str, str]] = {
-    "nginx": {"grpc_read_timeout 610s": "grpc_read_timeout 200ms"},
-    "haproxy": {"timeout server 610s": "timeout server 200ms"},
+    "nginx": {"grpc_read_timeout 3610s": "grpc_read_timeout 200ms"},
+    "haproxy": {"timeout server 3610s": "timeout server 200ms"},
     "envoy": {"timeout: 0s": "timeout: 0.2s"},
 }
 
@@ -59,7 +59,7 @@ async def test_an_upload_above_the_time_limit_of_nginx_has_no_failure(
     stage: Stage, silent_replica: ServerProcess, tmp_path: Path
 ) -> None:
     """The server pauses an upload of many files while the upstream is slow; the caller cannot help it."""
-    changes = {"client_body_timeout 610s": "client_body_timeout 200ms"}
+    changes = {"client_body_timeout 3610s": "client_body_timeout 200ms"}
     async with stage.behind("nginx", tmp_path, changes, [silent_replica.target] * 2) as proxy:
         messages = upload(bytes(4 << 20), files=40)
         error = await failed(proxy.stub.CreateEmbeddingFromUpload(messages, timeout=SECONDS))

@@ -42,6 +42,15 @@ def mp3(seconds: float, hertz: float = 440.0, rate: int = 16000) -> bytes:
 
 
 @functools.cache
+def padded_wav(size: int, seconds: float = 7.0) -> bytes:
+    """A WAV file of this size with little sound: the rest is a chunk that decoders skip."""
+    sound = bytearray(wav(seconds))
+    room = size - len(sound) - 8
+    sound[4:8] = (size - 8).to_bytes(4, "little")
+    return bytes(sound) + b"JUNK" + room.to_bytes(4, "little") + bytes(room)
+
+
+@functools.cache
 def png(width: int = 256, height: int = 256, color: Colour = (200, 60, 20)) -> bytes:
     return picture(Image.new("RGB", (width, height), color), "PNG")
 

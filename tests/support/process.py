@@ -72,12 +72,17 @@ class ServerProcess:
         return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10  # type: ignore[union-attr]
 
     def open_spools(self) -> int:
-        """The number of open deleted files."""
-        links = []
+        """The number of open deleted files that are not empty."""
+        return len(self.spooled())
+
+    def spooled(self) -> list[int]:
+        """The sizes of the open deleted files that are not empty: one may be the test's own standard output."""
+        sizes = []
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
-                links.append(str(link.readlink()))
-        return sum("(deleted)" in link for link in links)
+                if "(deleted)" in str(link.readlink()):
+                    sizes.append(link.stat().st_size)
+        return [size for size in sizes if size]
 
     def metrics(self, worker: int = 0) -> str:
         with urllib.request.urlopen(self.metrics_urls[worker], timeout=60) as page:

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.system import (
+    assets,
     broken_answers,
     broken_calls,
     connections,
@@ -39,6 +40,7 @@ FAMILIES = (
     half_open,
     restarts,
     hung_workers,
+    assets,
     broken_answers,
     connections,
     broken_calls,

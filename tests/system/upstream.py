@@ -116,6 +116,9 @@ class _Connection(asyncio.Protocol):
         self._answer(head, rest[:length])
 
     def _answer(self, head: bytes, body: bytes) -> None:
+        if head.startswith(b"GET "):  # the cleanup job lists assets; this upstream has none
+            self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
         modality, name = _input(body)
         self._line = line = self._upstream.journal.add(time.monotonic(), self._number, name, modality)
         answer = self._upstream.script(Asked(line, head, body))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from embedwire_server.config import sandbox_flags
 from embedwire_server.config.setting_table import ALL
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.rpc.status import CODES
@@ -35,9 +36,9 @@ def test_settings_of_a_page_exist(page: str) -> None:
     """Each setting in inline code, by its key, flag or variable, is a setting of the server."""
     code = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", (ROOT / f"docs/{page}.md").read_text(), flags=re.DOTALL))
     keys = {text for text in code if re.fullmatch(rf"({'|'.join(GROUPS)})(\.[a-z_]+)+", text)}
-    flags = {flag for text in code for flag in re.findall(r"(?<!\S)--[a-z][a-z-]+", text)}
+    flags = {flag for text in code for flag in re.findall(r"(?<!\S)--[a-z][a-z0-9-]+", text)}
     variables = {name for text in code for name in re.findall(r"\bEMBEDWIRE_[A-Z_]+", text)}
 
     assert keys <= {setting.key for setting in ALL.values()}
-    assert flags - OF_OTHER_PROGRAMS - NO_SETTINGS <= {setting.flag for setting in ALL.values()}
+    assert flags - OF_OTHER_PROGRAMS - NO_SETTINGS - sandbox_flags.FLAGS <= {setting.flag for setting in ALL.values()}
     assert variables - NO_SETTINGS <= {setting.variable for setting in ALL.values()}

@@ -27,6 +27,9 @@ type job struct {
 	MaxRetries     *int    `json:"max_retries"`
 	RequestID      *string `json:"request_id"`
 	Encoding       *string
+	Dimensions     *int
+	Uncertainty    bool `json:"include_uncertainty"`
+	OnProgress     bool `json:"on_progress"`
 	Inputs         []input
 	CancelAfter    *int `json:"cancel_after"`
 	Channels       *int
@@ -55,6 +58,14 @@ type input struct {
 	FileName       string   `json:"file_name"`
 	MediaType      string   `json:"media_type"`
 	StartOffsetSec *float64 `json:"start_offset_sec"`
+	EndOffsetSec   *float64 `json:"end_offset_sec"`
+	Segmentation   *segmentation
+	Options        []string `json:"embedding_options"`
+	Scopes         []string `json:"embedding_scopes"`
+	Types          []string `json:"embedding_types"`
+	ProcessingMode *string  `json:"processing_mode"`
+	AssetID        *string  `json:"asset_id"`
+	TaskID         *string  `json:"task_id"`
 	URL            *string
 	Path           *string
 	Data           []byte
@@ -62,12 +73,14 @@ type input struct {
 	fields         map[string]json.RawMessage // distinguishes empty data from missing data
 }
 
+type segmentation struct{ Fixed, Dynamic *int }
+
 func (i *input) UnmarshalJSON(data []byte) error {
 	type plain input
 	return errors.Join(json.Unmarshal(data, (*plain)(i)), json.Unmarshal(data, &i.fields))
 }
 
-func (j *job) client() (*embedwire.Client, error) {
+func (j *job) client(found *outcome) (*embedwire.Client, error) {
 	var options []embedwire.Option
 	if j.TLS != nil {
 		config, err := j.TLS.config()
@@ -95,10 +108,10 @@ func (j *job) client() (*embedwire.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.With(j.options()...), nil
+	return client.With(j.options(found)...), nil
 }
 
-func (j *job) options() (options []embedwire.CallOption) {
+func (j *job) options(found *outcome) (options []embedwire.CallOption) {
 	if j.MaxRetries != nil {
 		options = append(options, embedwire.WithMaxRetries(*j.MaxRetries))
 	}
@@ -111,6 +124,15 @@ func (j *job) options() (options []embedwire.CallOption) {
 			"float32_le":   embedwirepb.VectorEncoding_VECTOR_ENCODING_FLOAT32_LE,
 		}
 		options = append(options, embedwire.WithVectorEncoding(encodings[*j.Encoding]))
+	}
+	if j.Dimensions != nil {
+		options = append(options, embedwire.WithDimensions(*j.Dimensions))
+	}
+	if j.Uncertainty {
+		options = append(options, embedwire.WithUncertainty())
+	}
+	if j.OnProgress {
+		options = append(options, embedwire.WithProgress(found.report))
 	}
 	return options
 }
@@ -191,6 +213,10 @@ func (i *input) source() embedwire.Source {
 		return embedwire.Path(*i.Path)
 	case i.fields["data"] != nil && string(i.fields["data"]) != "null":
 		return embedwire.Data(i.Data)
+	case i.AssetID != nil:
+		return embedwire.Asset(*i.AssetID)
+	case i.TaskID != nil:
+		return embedwire.Task(*i.TaskID)
 	}
 	return embedwire.Source{}
 }
@@ -206,9 +232,28 @@ func (i *input) input(source embedwire.Source) embedwire.Input {
 	case "image":
 		return embedwire.Image{Source: source, Key: i.Key, FileName: i.FileName, MediaType: i.MediaType}
 	}
-	audio := embedwire.Audio{Source: source, Key: i.Key, FileName: i.FileName, MediaType: i.MediaType}
+	audio := embedwire.Audio{
+		Source: source, Key: i.Key, FileName: i.FileName, MediaType: i.MediaType, Segmentation: i.Segmentation.value(),
+		EmbeddingOptions: i.Options, EmbeddingScopes: i.Scopes, EmbeddingTypes: i.Types,
+	}
 	if i.StartOffsetSec != nil {
 		audio.StartOffsetSec = *i.StartOffsetSec
 	}
+	if i.EndOffsetSec != nil {
+		audio.EndOffsetSec = *i.EndOffsetSec
+	}
+	if i.ProcessingMode != nil {
+		audio.ProcessingMode = embedwire.ProcessingMode(*i.ProcessingMode)
+	}
 	return audio
+}
+
+func (s *segmentation) value() embedwire.Segmentation {
+	switch {
+	case s == nil:
+		return embedwire.Segmentation{}
+	case s.Fixed != nil:
+		return embedwire.FixedSegmentation(*s.Fixed)
+	}
+	return embedwire.DynamicSegmentation(*s.Dynamic)
 }

@@ -29,8 +29,8 @@ func main() {
 }
 
 func (j *job) run(ctx context.Context) *outcome {
-	found := &outcome{Name: j.Name, Events: []any{}}
-	client, err := j.client()
+	found := &outcome{Name: j.Name, Events: []any{}, Progress: []any{}}
+	client, err := j.client(found)
 	if err != nil {
 		found.Error = errorOf(err)
 		return found

@@ -22,6 +22,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ProgressStage is a stage in the processing of an input. More stages may be added.
+type ProgressStage int32
+
+const (
+	// Never sent.
+	ProgressStage_PROGRESS_STAGE_UNSPECIFIED ProgressStage = 0
+	// The file is sent to the upstream.
+	ProgressStage_PROGRESS_STAGE_UPLOADING ProgressStage = 1
+	// The upstream prepares the file.
+	ProgressStage_PROGRESS_STAGE_PREPARING ProgressStage = 2
+	// The upstream computes the embeddings in a task.
+	ProgressStage_PROGRESS_STAGE_PROCESSING ProgressStage = 3
+)
+
+// Enum value maps for ProgressStage.
+var (
+	ProgressStage_name = map[int32]string{
+		0: "PROGRESS_STAGE_UNSPECIFIED",
+		1: "PROGRESS_STAGE_UPLOADING",
+		2: "PROGRESS_STAGE_PREPARING",
+		3: "PROGRESS_STAGE_PROCESSING",
+	}
+	ProgressStage_value = map[string]int32{
+		"PROGRESS_STAGE_UNSPECIFIED": 0,
+		"PROGRESS_STAGE_UPLOADING":   1,
+		"PROGRESS_STAGE_PREPARING":   2,
+		"PROGRESS_STAGE_PROCESSING":  3,
+	}
+)
+
+func (x ProgressStage) Enum() *ProgressStage {
+	p := new(ProgressStage)
+	*p = x
+	return p
+}
+
+func (x ProgressStage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProgressStage) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedwire_v1_embedding_proto_enumTypes[0].Descriptor()
+}
+
+func (ProgressStage) Type() protoreflect.EnumType {
+	return &file_embedwire_v1_embedding_proto_enumTypes[0]
+}
+
+func (x ProgressStage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProgressStage.Descriptor instead.
+func (ProgressStage) EnumDescriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{0}
+}
+
 // Truncate selects the end at which a text with too many tokens is truncated. A value that the model
 // does not support is rejected with INVALID_ARGUMENT; TextSupport.truncates lists the supported ones.
 type Truncate int32
@@ -64,11 +121,11 @@ func (x Truncate) String() string {
 }
 
 func (Truncate) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedwire_v1_embedding_proto_enumTypes[0].Descriptor()
+	return file_embedwire_v1_embedding_proto_enumTypes[1].Descriptor()
 }
 
 func (Truncate) Type() protoreflect.EnumType {
-	return &file_embedwire_v1_embedding_proto_enumTypes[0]
+	return &file_embedwire_v1_embedding_proto_enumTypes[1]
 }
 
 func (x Truncate) Number() protoreflect.EnumNumber {
@@ -77,7 +134,63 @@ func (x Truncate) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Truncate.Descriptor instead.
 func (Truncate) EnumDescriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{0}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{1}
+}
+
+// ProcessingMode selects how the upstream processes an audio file.
+type ProcessingMode int32
+
+const (
+	// The server selects the mode by the model, the size of the file, and its duration if the header
+	// of the file contains it: a task if the synchronous request does not accept it. For a URL, a task
+	// is selected only if the model needs one.
+	ProcessingMode_PROCESSING_MODE_UNSPECIFIED ProcessingMode = 0
+	// One synchronous request. An input that does not fit is rejected.
+	ProcessingMode_PROCESSING_MODE_SYNC ProcessingMode = 1
+	// A task, which the upstream completes in the background. Its result is kept for seven days, see
+	// TaskSource. A task cannot be cancelled: the upstream bills it also if the call ends before.
+	ProcessingMode_PROCESSING_MODE_TASK ProcessingMode = 2
+)
+
+// Enum value maps for ProcessingMode.
+var (
+	ProcessingMode_name = map[int32]string{
+		0: "PROCESSING_MODE_UNSPECIFIED",
+		1: "PROCESSING_MODE_SYNC",
+		2: "PROCESSING_MODE_TASK",
+	}
+	ProcessingMode_value = map[string]int32{
+		"PROCESSING_MODE_UNSPECIFIED": 0,
+		"PROCESSING_MODE_SYNC":        1,
+		"PROCESSING_MODE_TASK":        2,
+	}
+)
+
+func (x ProcessingMode) Enum() *ProcessingMode {
+	p := new(ProcessingMode)
+	*p = x
+	return p
+}
+
+func (x ProcessingMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProcessingMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedwire_v1_embedding_proto_enumTypes[2].Descriptor()
+}
+
+func (ProcessingMode) Type() protoreflect.EnumType {
+	return &file_embedwire_v1_embedding_proto_enumTypes[2]
+}
+
+func (x ProcessingMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProcessingMode.Descriptor instead.
+func (ProcessingMode) EnumDescriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{2}
 }
 
 // VectorEncoding selects the encoding of vectors. All encodings have the same float32 values. More
@@ -119,11 +232,11 @@ func (x VectorEncoding) String() string {
 }
 
 func (VectorEncoding) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedwire_v1_embedding_proto_enumTypes[1].Descriptor()
+	return file_embedwire_v1_embedding_proto_enumTypes[3].Descriptor()
 }
 
 func (VectorEncoding) Type() protoreflect.EnumType {
-	return &file_embedwire_v1_embedding_proto_enumTypes[1]
+	return &file_embedwire_v1_embedding_proto_enumTypes[3]
 }
 
 func (x VectorEncoding) Number() protoreflect.EnumNumber {
@@ -132,7 +245,7 @@ func (x VectorEncoding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VectorEncoding.Descriptor instead.
 func (VectorEncoding) EnumDescriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{1}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{3}
 }
 
 // CreateEmbeddingRequest is a request for embeddings of one or more inputs by one model.
@@ -153,8 +266,12 @@ type CreateEmbeddingRequest struct {
 	// together share a message, and the only segment of a text or an image shares a message with its
 	// result. The server never waits for further segments to fill a message, and may send fewer.
 	MaxSegmentsPerMessage int32 `protobuf:"varint,5,opt,name=max_segments_per_message,json=maxSegmentsPerMessage,proto3" json:"max_segments_per_message,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// Number of values of each vector, one of Model.supported_dimensions. Unset: Model.dimensions.
+	Dimensions *int32 `protobuf:"varint,6,opt,name=dimensions,proto3,oneof" json:"dimensions,omitempty"`
+	// Whether segments have an uncertainty. Rejected unless Model.supports_uncertainty.
+	IncludeUncertainty bool `protobuf:"varint,7,opt,name=include_uncertainty,json=includeUncertainty,proto3" json:"include_uncertainty,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *CreateEmbeddingRequest) Reset() {
@@ -222,6 +339,20 @@ func (x *CreateEmbeddingRequest) GetMaxSegmentsPerMessage() int32 {
 	return 0
 }
 
+func (x *CreateEmbeddingRequest) GetDimensions() int32 {
+	if x != nil && x.Dimensions != nil {
+		return *x.Dimensions
+	}
+	return 0
+}
+
+func (x *CreateEmbeddingRequest) GetIncludeUncertainty() bool {
+	if x != nil {
+		return x.IncludeUncertainty
+	}
+	return false
+}
+
 // CreateEmbeddingResponse is one message of the response stream.
 type CreateEmbeddingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -268,8 +399,8 @@ func (x *CreateEmbeddingResponse) GetEvents() []*EmbeddingEvent {
 	return nil
 }
 
-// EmbeddingEvent is a segment, or the result of an input. Segments of one input are in order; events
-// of different inputs may interleave. Clients MUST ignore events that they do not know.
+// EmbeddingEvent is a segment, the result of an input, or its progress. Segments of one input are in
+// order; events of different inputs may interleave. Clients MUST ignore events that they do not know.
 type EmbeddingEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event.
@@ -278,6 +409,7 @@ type EmbeddingEvent struct {
 	//
 	//	*EmbeddingEvent_Segment
 	//	*EmbeddingEvent_Result
+	//	*EmbeddingEvent_Progress
 	Event         isEmbeddingEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -338,6 +470,15 @@ func (x *EmbeddingEvent) GetResult() *InputResult {
 	return nil
 }
 
+func (x *EmbeddingEvent) GetProgress() *InputProgress {
+	if x != nil {
+		if x, ok := x.Event.(*EmbeddingEvent_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
 type isEmbeddingEvent_Event interface {
 	isEmbeddingEvent_Event()
 }
@@ -352,9 +493,91 @@ type EmbeddingEvent_Result struct {
 	Result *InputResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
 }
 
+type EmbeddingEvent_Progress struct {
+	// A new stage of one input, before its first segment. Sent only if the upstream processes the
+	// input as an asset or as a task.
+	Progress *InputProgress `protobuf:"bytes,3,opt,name=progress,proto3,oneof"`
+}
+
 func (*EmbeddingEvent_Segment) isEmbeddingEvent_Event() {}
 
 func (*EmbeddingEvent_Result) isEmbeddingEvent_Event() {}
+
+func (*EmbeddingEvent_Progress) isEmbeddingEvent_Event() {}
+
+// InputProgress is a new stage in the processing of one input. A stage may be repeated.
+type InputProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the input in the request, from 0.
+	InputIndex int32 `protobuf:"varint,1,opt,name=input_index,json=inputIndex,proto3" json:"input_index,omitempty"`
+	// Key of that input.
+	InputKey string `protobuf:"bytes,2,opt,name=input_key,json=inputKey,proto3" json:"input_key,omitempty"`
+	// The stage that has begun.
+	Stage ProgressStage `protobuf:"varint,3,opt,name=stage,proto3,enum=embedwire.v1.ProgressStage" json:"stage,omitempty"`
+	// Identifier of the upstream's task, from the stage PROGRESS_STAGE_PROCESSING on. With it, a later
+	// call can get the result, also if this call ends before (see TaskSource).
+	UpstreamTaskId string `protobuf:"bytes,4,opt,name=upstream_task_id,json=upstreamTaskId,proto3" json:"upstream_task_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *InputProgress) Reset() {
+	*x = InputProgress{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputProgress) ProtoMessage() {}
+
+func (x *InputProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputProgress.ProtoReflect.Descriptor instead.
+func (*InputProgress) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *InputProgress) GetInputIndex() int32 {
+	if x != nil {
+		return x.InputIndex
+	}
+	return 0
+}
+
+func (x *InputProgress) GetInputKey() string {
+	if x != nil {
+		return x.InputKey
+	}
+	return ""
+}
+
+func (x *InputProgress) GetStage() ProgressStage {
+	if x != nil {
+		return x.Stage
+	}
+	return ProgressStage_PROGRESS_STAGE_UNSPECIFIED
+}
+
+func (x *InputProgress) GetUpstreamTaskId() string {
+	if x != nil {
+		return x.UpstreamTaskId
+	}
+	return ""
+}
 
 // CreateEmbeddingUnaryRequest has the fields of CreateEmbeddingRequest, with the same numbers.
 type CreateEmbeddingUnaryRequest struct {
@@ -366,14 +589,18 @@ type CreateEmbeddingUnaryRequest struct {
 	// Encoding of the vectors in the response.
 	VectorEncoding VectorEncoding `protobuf:"varint,3,opt,name=vector_encoding,json=vectorEncoding,proto3,enum=embedwire.v1.VectorEncoding" json:"vector_encoding,omitempty"`
 	// Maximum number of retries for each input; see CreateEmbeddingRequest.
-	MaxRetries    *int32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxRetries *int32 `protobuf:"varint,4,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
+	// Number of values of each vector, one of Model.supported_dimensions. Unset: Model.dimensions.
+	Dimensions *int32 `protobuf:"varint,6,opt,name=dimensions,proto3,oneof" json:"dimensions,omitempty"`
+	// Whether segments have an uncertainty. Rejected unless Model.supports_uncertainty.
+	IncludeUncertainty bool `protobuf:"varint,7,opt,name=include_uncertainty,json=includeUncertainty,proto3" json:"include_uncertainty,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *CreateEmbeddingUnaryRequest) Reset() {
 	*x = CreateEmbeddingUnaryRequest{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +612,7 @@ func (x *CreateEmbeddingUnaryRequest) String() string {
 func (*CreateEmbeddingUnaryRequest) ProtoMessage() {}
 
 func (x *CreateEmbeddingUnaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[3]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +625,7 @@ func (x *CreateEmbeddingUnaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEmbeddingUnaryRequest.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingUnaryRequest) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{3}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateEmbeddingUnaryRequest) GetModelName() string {
@@ -429,6 +656,20 @@ func (x *CreateEmbeddingUnaryRequest) GetMaxRetries() int32 {
 	return 0
 }
 
+func (x *CreateEmbeddingUnaryRequest) GetDimensions() int32 {
+	if x != nil && x.Dimensions != nil {
+		return *x.Dimensions
+	}
+	return 0
+}
+
+func (x *CreateEmbeddingUnaryRequest) GetIncludeUncertainty() bool {
+	if x != nil {
+		return x.IncludeUncertainty
+	}
+	return false
+}
+
 // CreateEmbeddingUnaryResponse is the complete response.
 type CreateEmbeddingUnaryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -440,7 +681,7 @@ type CreateEmbeddingUnaryResponse struct {
 
 func (x *CreateEmbeddingUnaryResponse) Reset() {
 	*x = CreateEmbeddingUnaryResponse{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +693,7 @@ func (x *CreateEmbeddingUnaryResponse) String() string {
 func (*CreateEmbeddingUnaryResponse) ProtoMessage() {}
 
 func (x *CreateEmbeddingUnaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[4]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +706,7 @@ func (x *CreateEmbeddingUnaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEmbeddingUnaryResponse.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingUnaryResponse) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{4}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateEmbeddingUnaryResponse) GetEmbeddings() []*InputEmbedding {
@@ -488,7 +729,7 @@ type InputEmbedding struct {
 
 func (x *InputEmbedding) Reset() {
 	*x = InputEmbedding{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +741,7 @@ func (x *InputEmbedding) String() string {
 func (*InputEmbedding) ProtoMessage() {}
 
 func (x *InputEmbedding) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[5]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +754,7 @@ func (x *InputEmbedding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputEmbedding.ProtoReflect.Descriptor instead.
 func (*InputEmbedding) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{5}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *InputEmbedding) GetResult() *InputResult {
@@ -546,7 +787,7 @@ type CreateEmbeddingFromUploadRequest struct {
 
 func (x *CreateEmbeddingFromUploadRequest) Reset() {
 	*x = CreateEmbeddingFromUploadRequest{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +799,7 @@ func (x *CreateEmbeddingFromUploadRequest) String() string {
 func (*CreateEmbeddingFromUploadRequest) ProtoMessage() {}
 
 func (x *CreateEmbeddingFromUploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[6]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +812,7 @@ func (x *CreateEmbeddingFromUploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateEmbeddingFromUploadRequest.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingFromUploadRequest) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{6}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateEmbeddingFromUploadRequest) GetPayload() isCreateEmbeddingFromUploadRequest_Payload {
@@ -629,7 +870,7 @@ type CreateEmbeddingFromUploadResponse struct {
 
 func (x *CreateEmbeddingFromUploadResponse) Reset() {
 	*x = CreateEmbeddingFromUploadResponse{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +882,7 @@ func (x *CreateEmbeddingFromUploadResponse) String() string {
 func (*CreateEmbeddingFromUploadResponse) ProtoMessage() {}
 
 func (x *CreateEmbeddingFromUploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[7]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +895,7 @@ func (x *CreateEmbeddingFromUploadResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use CreateEmbeddingFromUploadResponse.ProtoReflect.Descriptor instead.
 func (*CreateEmbeddingFromUploadResponse) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{7}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateEmbeddingFromUploadResponse) GetEvents() []*EmbeddingEvent {
@@ -681,7 +922,7 @@ type UploadChunk struct {
 
 func (x *UploadChunk) Reset() {
 	*x = UploadChunk{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +934,7 @@ func (x *UploadChunk) String() string {
 func (*UploadChunk) ProtoMessage() {}
 
 func (x *UploadChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[8]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +947,7 @@ func (x *UploadChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadChunk.ProtoReflect.Descriptor instead.
 func (*UploadChunk) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{8}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UploadChunk) GetInputIndex() int32 {
@@ -744,7 +985,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +997,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[9]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +1010,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{9}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListModelsRequest) GetPageSize() int32 {
@@ -799,7 +1040,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1052,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[10]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1065,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{10}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -855,14 +1096,21 @@ type Model struct {
 	// Limits of image inputs; unset if the model does not accept images.
 	Image *ImageSupport `protobuf:"bytes,5,opt,name=image,proto3" json:"image,omitempty"`
 	// Limits of audio inputs; unset if the model does not accept audio.
-	Audio         *AudioSupport `protobuf:"bytes,6,opt,name=audio,proto3" json:"audio,omitempty"`
+	Audio *AudioSupport `protobuf:"bytes,6,opt,name=audio,proto3" json:"audio,omitempty"`
+	// Values of CreateEmbeddingRequest.dimensions, in ascending order.
+	SupportedDimensions []int32 `protobuf:"varint,7,rep,packed,name=supported_dimensions,json=supportedDimensions,proto3" json:"supported_dimensions,omitempty"`
+	// Whether the model returns Segment.uncertainty.
+	SupportsUncertainty bool `protobuf:"varint,8,opt,name=supports_uncertainty,json=supportsUncertainty,proto3" json:"supports_uncertainty,omitempty"`
+	// Upstreams that have the model, as in InputResult.upstream: "twelvelabs", "sandbox". Empty if
+	// the operator's model table does not state it.
+	Upstreams     []string `protobuf:"bytes,9,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1122,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[11]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1135,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{11}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Model) GetName() string {
@@ -932,6 +1180,27 @@ func (x *Model) GetAudio() *AudioSupport {
 	return nil
 }
 
+func (x *Model) GetSupportedDimensions() []int32 {
+	if x != nil {
+		return x.SupportedDimensions
+	}
+	return nil
+}
+
+func (x *Model) GetSupportsUncertainty() bool {
+	if x != nil {
+		return x.SupportsUncertainty
+	}
+	return false
+}
+
+func (x *Model) GetUpstreams() []string {
+	if x != nil {
+		return x.Upstreams
+	}
+	return nil
+}
+
 // TextSupport describes the text that a model accepts.
 type TextSupport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -947,7 +1216,7 @@ type TextSupport struct {
 
 func (x *TextSupport) Reset() {
 	*x = TextSupport{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1228,7 @@ func (x *TextSupport) String() string {
 func (*TextSupport) ProtoMessage() {}
 
 func (x *TextSupport) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[12]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1241,7 @@ func (x *TextSupport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextSupport.ProtoReflect.Descriptor instead.
 func (*TextSupport) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{12}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TextSupport) GetMaxTokens() int32 {
@@ -1011,7 +1280,7 @@ type ImageSupport struct {
 
 func (x *ImageSupport) Reset() {
 	*x = ImageSupport{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1292,7 @@ func (x *ImageSupport) String() string {
 func (*ImageSupport) ProtoMessage() {}
 
 func (x *ImageSupport) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[13]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1305,7 @@ func (x *ImageSupport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSupport.ProtoReflect.Descriptor instead.
 func (*ImageSupport) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{13}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ImageSupport) GetMediaTypes() []string {
@@ -1066,14 +1335,31 @@ type AudioSupport struct {
 	// Media types, for instance "audio/mpeg".
 	MediaTypes []string `protobuf:"bytes,1,rep,name=media_types,json=mediaTypes,proto3" json:"media_types,omitempty"`
 	// Maximum file size in bytes, the lower of the model's and this server's limit.
-	MaxBytes      int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MaxBytes int64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	// Maximum duration of a file in seconds with PROCESSING_MODE_SYNC; 0 if it is not known.
+	MaxSyncDurationSec float64 `protobuf:"fixed64,3,opt,name=max_sync_duration_sec,json=maxSyncDurationSec,proto3" json:"max_sync_duration_sec,omitempty"`
+	// Maximum duration of a file in seconds in any mode; 0 if it is not known.
+	MaxDurationSec float64 `protobuf:"fixed64,4,opt,name=max_duration_sec,json=maxDurationSec,proto3" json:"max_duration_sec,omitempty"`
+	// Values of AudioInput.embedding_options, for instance "audio" and "transcription". Empty if the
+	// option cannot be selected.
+	EmbeddingOptions []string `protobuf:"bytes,5,rep,name=embedding_options,json=embeddingOptions,proto3" json:"embedding_options,omitempty"`
+	// Values of AudioInput.embedding_scopes, for instance "clip" and "asset".
+	EmbeddingScopes []string `protobuf:"bytes,6,rep,name=embedding_scopes,json=embeddingScopes,proto3" json:"embedding_scopes,omitempty"`
+	// Values of AudioInput.embedding_types, for instance "separate_embedding" and "fused_embedding".
+	EmbeddingTypes []string `protobuf:"bytes,7,rep,name=embedding_types,json=embeddingTypes,proto3" json:"embedding_types,omitempty"`
+	// Range of FixedSegmentation.duration_sec; unset if the model does not support it.
+	FixedSegmentation *SegmentationRange `protobuf:"bytes,8,opt,name=fixed_segmentation,json=fixedSegmentation,proto3" json:"fixed_segmentation,omitempty"`
+	// Range of DynamicSegmentation.min_duration_sec; unset if the model does not support it.
+	DynamicSegmentation *SegmentationRange `protobuf:"bytes,9,opt,name=dynamic_segmentation,json=dynamicSegmentation,proto3" json:"dynamic_segmentation,omitempty"`
+	// Processing modes that the model supports.
+	ProcessingModes []ProcessingMode `protobuf:"varint,10,rep,packed,name=processing_modes,json=processingModes,proto3,enum=embedwire.v1.ProcessingMode" json:"processing_modes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AudioSupport) Reset() {
 	*x = AudioSupport{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1371,7 @@ func (x *AudioSupport) String() string {
 func (*AudioSupport) ProtoMessage() {}
 
 func (x *AudioSupport) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[14]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1384,7 @@ func (x *AudioSupport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioSupport.ProtoReflect.Descriptor instead.
 func (*AudioSupport) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{14}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AudioSupport) GetMediaTypes() []string {
@@ -1111,6 +1397,117 @@ func (x *AudioSupport) GetMediaTypes() []string {
 func (x *AudioSupport) GetMaxBytes() int64 {
 	if x != nil {
 		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *AudioSupport) GetMaxSyncDurationSec() float64 {
+	if x != nil {
+		return x.MaxSyncDurationSec
+	}
+	return 0
+}
+
+func (x *AudioSupport) GetMaxDurationSec() float64 {
+	if x != nil {
+		return x.MaxDurationSec
+	}
+	return 0
+}
+
+func (x *AudioSupport) GetEmbeddingOptions() []string {
+	if x != nil {
+		return x.EmbeddingOptions
+	}
+	return nil
+}
+
+func (x *AudioSupport) GetEmbeddingScopes() []string {
+	if x != nil {
+		return x.EmbeddingScopes
+	}
+	return nil
+}
+
+func (x *AudioSupport) GetEmbeddingTypes() []string {
+	if x != nil {
+		return x.EmbeddingTypes
+	}
+	return nil
+}
+
+func (x *AudioSupport) GetFixedSegmentation() *SegmentationRange {
+	if x != nil {
+		return x.FixedSegmentation
+	}
+	return nil
+}
+
+func (x *AudioSupport) GetDynamicSegmentation() *SegmentationRange {
+	if x != nil {
+		return x.DynamicSegmentation
+	}
+	return nil
+}
+
+func (x *AudioSupport) GetProcessingModes() []ProcessingMode {
+	if x != nil {
+		return x.ProcessingModes
+	}
+	return nil
+}
+
+// SegmentationRange is a range of durations, both ends included.
+type SegmentationRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Minimum in seconds.
+	MinSec int32 `protobuf:"varint,1,opt,name=min_sec,json=minSec,proto3" json:"min_sec,omitempty"`
+	// Maximum in seconds.
+	MaxSec        int32 `protobuf:"varint,2,opt,name=max_sec,json=maxSec,proto3" json:"max_sec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SegmentationRange) Reset() {
+	*x = SegmentationRange{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SegmentationRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SegmentationRange) ProtoMessage() {}
+
+func (x *SegmentationRange) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SegmentationRange.ProtoReflect.Descriptor instead.
+func (*SegmentationRange) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SegmentationRange) GetMinSec() int32 {
+	if x != nil {
+		return x.MinSec
+	}
+	return 0
+}
+
+func (x *SegmentationRange) GetMaxSec() int32 {
+	if x != nil {
+		return x.MaxSec
 	}
 	return 0
 }
@@ -1135,7 +1532,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1544,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[15]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1557,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{15}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Input) GetKey() string {
@@ -1242,7 +1639,7 @@ type TextInput struct {
 
 func (x *TextInput) Reset() {
 	*x = TextInput{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1651,7 @@ func (x *TextInput) String() string {
 func (*TextInput) ProtoMessage() {}
 
 func (x *TextInput) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[16]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1664,7 @@ func (x *TextInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextInput.ProtoReflect.Descriptor instead.
 func (*TextInput) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{16}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TextInput) GetValue() string {
@@ -1295,7 +1692,7 @@ type ImageInput struct {
 
 func (x *ImageInput) Reset() {
 	*x = ImageInput{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1704,7 @@ func (x *ImageInput) String() string {
 func (*ImageInput) ProtoMessage() {}
 
 func (x *ImageInput) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[17]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1717,7 @@ func (x *ImageInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageInput.ProtoReflect.Descriptor instead.
 func (*ImageInput) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{17}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ImageInput) GetSource() *MediaSource {
@@ -1338,13 +1735,29 @@ type AudioInput struct {
 	// Start of the part to embed, in seconds from the beginning of the file: finite, not negative.
 	// Unset means 0. Offsets in the response are relative to the beginning of the file in any case.
 	StartOffsetSec *float64 `protobuf:"fixed64,2,opt,name=start_offset_sec,json=startOffsetSec,proto3,oneof" json:"start_offset_sec,omitempty"`
+	// End of the part to embed, in seconds from the beginning of the file: finite, after the start.
+	// Unset means the end of the file.
+	EndOffsetSec *float64 `protobuf:"fixed64,3,opt,name=end_offset_sec,json=endOffsetSec,proto3,oneof" json:"end_offset_sec,omitempty"`
+	// Division into segments. Unset: the model's default.
+	Segmentation *Segmentation `protobuf:"bytes,4,opt,name=segmentation,proto3" json:"segmentation,omitempty"`
+	// Aspects to embed, each once, from AudioSupport.embedding_options. Each window has one segment for
+	// each. Empty: all of them.
+	EmbeddingOptions []string `protobuf:"bytes,5,rep,name=embedding_options,json=embeddingOptions,proto3" json:"embedding_options,omitempty"`
+	// Scopes of the segments, each once, from AudioSupport.embedding_scopes. Empty: "clip", the windows.
+	// With "asset", the whole file has a segment as well.
+	EmbeddingScopes []string `protobuf:"bytes,6,rep,name=embedding_scopes,json=embeddingScopes,proto3" json:"embedding_scopes,omitempty"`
+	// Types of the vectors, each once, from AudioSupport.embedding_types. Empty: "separate_embedding",
+	// one for each aspect. With "fused_embedding", all aspects have a common one as well.
+	EmbeddingTypes []string `protobuf:"bytes,7,rep,name=embedding_types,json=embeddingTypes,proto3" json:"embedding_types,omitempty"`
+	// Way in which the upstream processes the input.
+	ProcessingMode ProcessingMode `protobuf:"varint,8,opt,name=processing_mode,json=processingMode,proto3,enum=embedwire.v1.ProcessingMode" json:"processing_mode,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AudioInput) Reset() {
 	*x = AudioInput{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1769,7 @@ func (x *AudioInput) String() string {
 func (*AudioInput) ProtoMessage() {}
 
 func (x *AudioInput) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[18]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1782,7 @@ func (x *AudioInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioInput.ProtoReflect.Descriptor instead.
 func (*AudioInput) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{18}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AudioInput) GetSource() *MediaSource {
@@ -1386,7 +1799,229 @@ func (x *AudioInput) GetStartOffsetSec() float64 {
 	return 0
 }
 
-// MediaSource is the source of a media file: a URL, bytes in the request, or an upload.
+func (x *AudioInput) GetEndOffsetSec() float64 {
+	if x != nil && x.EndOffsetSec != nil {
+		return *x.EndOffsetSec
+	}
+	return 0
+}
+
+func (x *AudioInput) GetSegmentation() *Segmentation {
+	if x != nil {
+		return x.Segmentation
+	}
+	return nil
+}
+
+func (x *AudioInput) GetEmbeddingOptions() []string {
+	if x != nil {
+		return x.EmbeddingOptions
+	}
+	return nil
+}
+
+func (x *AudioInput) GetEmbeddingScopes() []string {
+	if x != nil {
+		return x.EmbeddingScopes
+	}
+	return nil
+}
+
+func (x *AudioInput) GetEmbeddingTypes() []string {
+	if x != nil {
+		return x.EmbeddingTypes
+	}
+	return nil
+}
+
+func (x *AudioInput) GetProcessingMode() ProcessingMode {
+	if x != nil {
+		return x.ProcessingMode
+	}
+	return ProcessingMode_PROCESSING_MODE_UNSPECIFIED
+}
+
+// Segmentation is the division of audio into segments.
+type Segmentation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The method. Exactly one must be set.
+	//
+	// Types that are valid to be assigned to Method:
+	//
+	//	*Segmentation_Fixed
+	//	*Segmentation_Dynamic
+	Method        isSegmentation_Method `protobuf_oneof:"method"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Segmentation) Reset() {
+	*x = Segmentation{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Segmentation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Segmentation) ProtoMessage() {}
+
+func (x *Segmentation) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Segmentation.ProtoReflect.Descriptor instead.
+func (*Segmentation) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Segmentation) GetMethod() isSegmentation_Method {
+	if x != nil {
+		return x.Method
+	}
+	return nil
+}
+
+func (x *Segmentation) GetFixed() *FixedSegmentation {
+	if x != nil {
+		if x, ok := x.Method.(*Segmentation_Fixed); ok {
+			return x.Fixed
+		}
+	}
+	return nil
+}
+
+func (x *Segmentation) GetDynamic() *DynamicSegmentation {
+	if x != nil {
+		if x, ok := x.Method.(*Segmentation_Dynamic); ok {
+			return x.Dynamic
+		}
+	}
+	return nil
+}
+
+type isSegmentation_Method interface {
+	isSegmentation_Method()
+}
+
+type Segmentation_Fixed struct {
+	// Windows of equal duration.
+	Fixed *FixedSegmentation `protobuf:"bytes,1,opt,name=fixed,proto3,oneof"`
+}
+
+type Segmentation_Dynamic struct {
+	// Windows that follow the content.
+	Dynamic *DynamicSegmentation `protobuf:"bytes,2,opt,name=dynamic,proto3,oneof"`
+}
+
+func (*Segmentation_Fixed) isSegmentation_Method() {}
+
+func (*Segmentation_Dynamic) isSegmentation_Method() {}
+
+// FixedSegmentation divides audio into windows of equal duration.
+type FixedSegmentation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Duration of a window in seconds, within AudioSupport.fixed_segmentation.
+	DurationSec   int32 `protobuf:"varint,1,opt,name=duration_sec,json=durationSec,proto3" json:"duration_sec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FixedSegmentation) Reset() {
+	*x = FixedSegmentation{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FixedSegmentation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FixedSegmentation) ProtoMessage() {}
+
+func (x *FixedSegmentation) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FixedSegmentation.ProtoReflect.Descriptor instead.
+func (*FixedSegmentation) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *FixedSegmentation) GetDurationSec() int32 {
+	if x != nil {
+		return x.DurationSec
+	}
+	return 0
+}
+
+// DynamicSegmentation divides audio where its content changes.
+type DynamicSegmentation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Minimum duration of a window in seconds, within AudioSupport.dynamic_segmentation.
+	MinDurationSec int32 `protobuf:"varint,1,opt,name=min_duration_sec,json=minDurationSec,proto3" json:"min_duration_sec,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DynamicSegmentation) Reset() {
+	*x = DynamicSegmentation{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DynamicSegmentation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DynamicSegmentation) ProtoMessage() {}
+
+func (x *DynamicSegmentation) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DynamicSegmentation.ProtoReflect.Descriptor instead.
+func (*DynamicSegmentation) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DynamicSegmentation) GetMinDurationSec() int32 {
+	if x != nil {
+		return x.MinDurationSec
+	}
+	return 0
+}
+
+// MediaSource is the source of a media file: a URL, bytes in the request, an upload, a file that the
+// upstream already has, or an earlier task.
 type MediaSource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The source. Exactly one must be set.
@@ -1396,6 +2031,8 @@ type MediaSource struct {
 	//	*MediaSource_Url
 	//	*MediaSource_File
 	//	*MediaSource_Upload
+	//	*MediaSource_Asset
+	//	*MediaSource_Task
 	Source        isMediaSource_Source `protobuf_oneof:"source"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1403,7 +2040,7 @@ type MediaSource struct {
 
 func (x *MediaSource) Reset() {
 	*x = MediaSource{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +2052,7 @@ func (x *MediaSource) String() string {
 func (*MediaSource) ProtoMessage() {}
 
 func (x *MediaSource) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[19]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +2065,7 @@ func (x *MediaSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaSource.ProtoReflect.Descriptor instead.
 func (*MediaSource) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{19}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MediaSource) GetSource() isMediaSource_Source {
@@ -1465,6 +2102,24 @@ func (x *MediaSource) GetUpload() *UploadSource {
 	return nil
 }
 
+func (x *MediaSource) GetAsset() *AssetSource {
+	if x != nil {
+		if x, ok := x.Source.(*MediaSource_Asset); ok {
+			return x.Asset
+		}
+	}
+	return nil
+}
+
+func (x *MediaSource) GetTask() *TaskSource {
+	if x != nil {
+		if x, ok := x.Source.(*MediaSource_Task); ok {
+			return x.Task
+		}
+	}
+	return nil
+}
+
 type isMediaSource_Source interface {
 	isMediaSource_Source()
 }
@@ -1485,11 +2140,121 @@ type MediaSource_Upload struct {
 	Upload *UploadSource `protobuf:"bytes,3,opt,name=upload,proto3,oneof"`
 }
 
+type MediaSource_Asset struct {
+	// A file that the upstream already has.
+	Asset *AssetSource `protobuf:"bytes,4,opt,name=asset,proto3,oneof"`
+}
+
+type MediaSource_Task struct {
+	// An earlier task of the upstream, whose result is returned. Audio only.
+	Task *TaskSource `protobuf:"bytes,5,opt,name=task,proto3,oneof"`
+}
+
 func (*MediaSource_Url) isMediaSource_Source() {}
 
 func (*MediaSource_File) isMediaSource_Source() {}
 
 func (*MediaSource_Upload) isMediaSource_Source() {}
+
+func (*MediaSource_Asset) isMediaSource_Source() {}
+
+func (*MediaSource_Task) isMediaSource_Source() {}
+
+// AssetSource is a file that the upstream already has. It must belong to the account of the API key.
+// This server does not delete it.
+type AssetSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier of the asset at the upstream, 1 to 128 letters, digits, "-" and "_".
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssetSource) Reset() {
+	*x = AssetSource{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssetSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssetSource) ProtoMessage() {}
+
+func (x *AssetSource) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssetSource.ProtoReflect.Descriptor instead.
+func (*AssetSource) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AssetSource) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// TaskSource is an earlier task of the upstream, for instance of a call whose deadline has passed. The
+// input waits for the task and returns its result; nothing is created or billed again. The model and
+// the dimensions of the request must be those of the task; all other fields of the input must be
+// unset. An unknown or expired task fails the input with ERROR_REASON_UPSTREAM_TASK_NOT_FOUND.
+type TaskSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identifier of the task at the upstream, 1 to 128 letters, digits, "-" and "_".
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskSource) Reset() {
+	*x = TaskSource{}
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskSource) ProtoMessage() {}
+
+func (x *TaskSource) ProtoReflect() protoreflect.Message {
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskSource.ProtoReflect.Descriptor instead.
+func (*TaskSource) Descriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TaskSource) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
 
 // FileSource is a file inside a request. Prefer CreateEmbeddingFromUpload for files above 1 MiB; a
 // message above 16 MiB is rejected with RESOURCE_EXHAUSTED.
@@ -1508,7 +2273,7 @@ type FileSource struct {
 
 func (x *FileSource) Reset() {
 	*x = FileSource{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +2285,7 @@ func (x *FileSource) String() string {
 func (*FileSource) ProtoMessage() {}
 
 func (x *FileSource) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[20]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +2298,7 @@ func (x *FileSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileSource.ProtoReflect.Descriptor instead.
 func (*FileSource) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{20}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FileSource) GetData() []byte {
@@ -1574,7 +2339,7 @@ type UploadSource struct {
 
 func (x *UploadSource) Reset() {
 	*x = UploadSource{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +2351,7 @@ func (x *UploadSource) String() string {
 func (*UploadSource) ProtoMessage() {}
 
 func (x *UploadSource) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[21]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +2364,7 @@ func (x *UploadSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadSource.ProtoReflect.Descriptor instead.
 func (*UploadSource) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{21}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UploadSource) GetFileName() string {
@@ -1649,7 +2414,7 @@ type Vector struct {
 
 func (x *Vector) Reset() {
 	*x = Vector{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +2426,7 @@ func (x *Vector) String() string {
 func (*Vector) ProtoMessage() {}
 
 func (x *Vector) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[22]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +2439,7 @@ func (x *Vector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vector.ProtoReflect.Descriptor instead.
 func (*Vector) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{22}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Vector) GetDimensions() int32 {
@@ -1738,7 +2503,7 @@ type FloatValues struct {
 
 func (x *FloatValues) Reset() {
 	*x = FloatValues{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2515,7 @@ func (x *FloatValues) String() string {
 func (*FloatValues) ProtoMessage() {}
 
 func (x *FloatValues) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[23]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2528,7 @@ func (x *FloatValues) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloatValues.ProtoReflect.Descriptor instead.
 func (*FloatValues) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{23}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FloatValues) GetValues() []float32 {
@@ -1792,14 +2557,17 @@ type Segment struct {
 	//	*Segment_Audio
 	Modality isSegment_Modality `protobuf_oneof:"modality"`
 	// The embedding.
-	Vector        *Vector `protobuf:"bytes,7,opt,name=vector,proto3" json:"vector,omitempty"`
+	Vector *Vector `protobuf:"bytes,7,opt,name=vector,proto3" json:"vector,omitempty"`
+	// Uncertainty of each value of the vector, if include_uncertainty is set and the upstream returned
+	// it. It has the encoding and the number of values of the vector.
+	Uncertainty   *Vector `protobuf:"bytes,8,opt,name=uncertainty,proto3" json:"uncertainty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +2579,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[24]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +2592,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{24}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Segment) GetInputIndex() int32 {
@@ -1889,6 +2657,13 @@ func (x *Segment) GetVector() *Vector {
 	return nil
 }
 
+func (x *Segment) GetUncertainty() *Vector {
+	if x != nil {
+		return x.Uncertainty
+	}
+	return nil
+}
+
 type isSegment_Modality interface {
 	isSegment_Modality()
 }
@@ -1923,7 +2698,7 @@ type TextSegment struct {
 
 func (x *TextSegment) Reset() {
 	*x = TextSegment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2710,7 @@ func (x *TextSegment) String() string {
 func (*TextSegment) ProtoMessage() {}
 
 func (x *TextSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[25]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2723,7 @@ func (x *TextSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextSegment.ProtoReflect.Descriptor instead.
 func (*TextSegment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{25}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{32}
 }
 
 // ImageSegment is the segment of a whole image.
@@ -1960,7 +2735,7 @@ type ImageSegment struct {
 
 func (x *ImageSegment) Reset() {
 	*x = ImageSegment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1972,7 +2747,7 @@ func (x *ImageSegment) String() string {
 func (*ImageSegment) ProtoMessage() {}
 
 func (x *ImageSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[26]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1985,7 +2760,7 @@ func (x *ImageSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageSegment.ProtoReflect.Descriptor instead.
 func (*ImageSegment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{26}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{33}
 }
 
 // AudioSegment is a time window of an audio file. Several segments may have the same window, with
@@ -2000,13 +2775,16 @@ type AudioSegment struct {
 	// Embedded aspect of the audio as named by the upstream, for instance "audio" or "transcription";
 	// empty if the upstream does not report it.
 	EmbeddingOption string `protobuf:"bytes,3,opt,name=embedding_option,json=embeddingOption,proto3" json:"embedding_option,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Scope of the segment as named by the upstream, for instance "clip" for a window or "asset" for
+	// the whole file; empty if the upstream does not report it.
+	EmbeddingScope string `protobuf:"bytes,4,opt,name=embedding_scope,json=embeddingScope,proto3" json:"embedding_scope,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AudioSegment) Reset() {
 	*x = AudioSegment{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2796,7 @@ func (x *AudioSegment) String() string {
 func (*AudioSegment) ProtoMessage() {}
 
 func (x *AudioSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[27]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2809,7 @@ func (x *AudioSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AudioSegment.ProtoReflect.Descriptor instead.
 func (*AudioSegment) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{27}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AudioSegment) GetStartOffsetSec() float64 {
@@ -2051,6 +2829,13 @@ func (x *AudioSegment) GetEndOffsetSec() float64 {
 func (x *AudioSegment) GetEmbeddingOption() string {
 	if x != nil {
 		return x.EmbeddingOption
+	}
+	return ""
+}
+
+func (x *AudioSegment) GetEmbeddingScope() string {
+	if x != nil {
+		return x.EmbeddingScope
 	}
 	return ""
 }
@@ -2083,14 +2868,18 @@ type InputResult struct {
 	// are synthetic: do not store them in a production index.
 	Upstream string `protobuf:"bytes,11,opt,name=upstream,proto3" json:"upstream,omitempty"`
 	// Failure of the input. Unset means success.
-	Failure       *Failure `protobuf:"bytes,12,opt,name=failure,proto3" json:"failure,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Failure *Failure `protobuf:"bytes,12,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Number of input tokens as reported by the upstream, by kind of content, for instance "audio".
+	InputTokens map[string]int64 `protobuf:"bytes,13,rep,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Identifier of the upstream's task; empty if there was none.
+	UpstreamTaskId string `protobuf:"bytes,14,opt,name=upstream_task_id,json=upstreamTaskId,proto3" json:"upstream_task_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *InputResult) Reset() {
 	*x = InputResult{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2891,7 @@ func (x *InputResult) String() string {
 func (*InputResult) ProtoMessage() {}
 
 func (x *InputResult) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[28]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2904,7 @@ func (x *InputResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputResult.ProtoReflect.Descriptor instead.
 func (*InputResult) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{28}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *InputResult) GetInputIndex() int32 {
@@ -2202,6 +2991,20 @@ func (x *InputResult) GetFailure() *Failure {
 	return nil
 }
 
+func (x *InputResult) GetInputTokens() map[string]int64 {
+	if x != nil {
+		return x.InputTokens
+	}
+	return nil
+}
+
+func (x *InputResult) GetUpstreamTaskId() string {
+	if x != nil {
+		return x.UpstreamTaskId
+	}
+	return ""
+}
+
 // MediaMetadata is the origin of the media of an input, as reported by the upstream.
 type MediaMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2218,7 +3021,7 @@ type MediaMetadata struct {
 
 func (x *MediaMetadata) Reset() {
 	*x = MediaMetadata{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +3033,7 @@ func (x *MediaMetadata) String() string {
 func (*MediaMetadata) ProtoMessage() {}
 
 func (x *MediaMetadata) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[29]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +3046,7 @@ func (x *MediaMetadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MediaMetadata.ProtoReflect.Descriptor instead.
 func (*MediaMetadata) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{29}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MediaMetadata) GetOrigin() isMediaMetadata_Origin {
@@ -2306,7 +3109,7 @@ type Timings struct {
 
 func (x *Timings) Reset() {
 	*x = Timings{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +3121,7 @@ func (x *Timings) String() string {
 func (*Timings) ProtoMessage() {}
 
 func (x *Timings) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[30]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +3134,7 @@ func (x *Timings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timings.ProtoReflect.Descriptor instead.
 func (*Timings) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{30}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Timings) GetQueue() *durationpb.Duration {
@@ -2396,14 +3199,18 @@ type Failure struct {
 	Cause string `protobuf:"bytes,8,opt,name=cause,proto3" json:"cause,omitempty"`
 	// Number of upstream requests that were sent, in the failure of a call with one input. In calls
 	// with several inputs, InputResult.attempts has it.
-	Attempts      int32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Attempts int32 `protobuf:"varint,9,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Identifier of the upstream's task, if one was created for the failed input. If the deadline has
+	// passed, a later call can get its result (see TaskSource). For a failed call with several inputs
+	// it is empty: InputProgress has the identifiers.
+	UpstreamTaskId string `protobuf:"bytes,10,opt,name=upstream_task_id,json=upstreamTaskId,proto3" json:"upstream_task_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +3222,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[31]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +3235,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{31}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Failure) GetCode() int32 {
@@ -2494,6 +3301,13 @@ func (x *Failure) GetAttempts() int32 {
 	return 0
 }
 
+func (x *Failure) GetUpstreamTaskId() string {
+	if x != nil {
+		return x.UpstreamTaskId
+	}
+	return ""
+}
+
 // FieldViolation describes one invalid field.
 type FieldViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2508,7 +3322,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +3334,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[32]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +3347,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{32}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -2563,7 +3377,7 @@ type QuotaViolation struct {
 
 func (x *QuotaViolation) Reset() {
 	*x = QuotaViolation{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[33]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +3389,7 @@ func (x *QuotaViolation) String() string {
 func (*QuotaViolation) ProtoMessage() {}
 
 func (x *QuotaViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[33]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +3402,7 @@ func (x *QuotaViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotaViolation.ProtoReflect.Descriptor instead.
 func (*QuotaViolation) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{33}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *QuotaViolation) GetSubject() string {
@@ -2620,13 +3434,16 @@ type UpstreamError struct {
 	DocsUrl string `protobuf:"bytes,4,opt,name=docs_url,json=docsUrl,proto3" json:"docs_url,omitempty"`
 	// Rate-limit headers of the response, with lower-case names.
 	RateLimitHeaders map[string]string `protobuf:"bytes,5,rep,name=rate_limit_headers,json=rateLimitHeaders,proto3" json:"rate_limit_headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Identifier of the request at the upstream, its header x-trace-id, for the upstream's support;
+	// empty if it sent none.
+	TraceId       string `protobuf:"bytes,6,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpstreamError) Reset() {
 	*x = UpstreamError{}
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[34]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +3455,7 @@ func (x *UpstreamError) String() string {
 func (*UpstreamError) ProtoMessage() {}
 
 func (x *UpstreamError) ProtoReflect() protoreflect.Message {
-	mi := &file_embedwire_v1_embedding_proto_msgTypes[34]
+	mi := &file_embedwire_v1_embedding_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +3468,7 @@ func (x *UpstreamError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamError.ProtoReflect.Descriptor instead.
 func (*UpstreamError) Descriptor() ([]byte, []int) {
-	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{34}
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpstreamError) GetHttpStatus() int32 {
@@ -2689,11 +3506,18 @@ func (x *UpstreamError) GetRateLimitHeaders() map[string]string {
 	return nil
 }
 
+func (x *UpstreamError) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
 var File_embedwire_v1_embedding_proto protoreflect.FileDescriptor
 
 const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\n" +
-	"\x1cembedwire/v1/embedding.proto\x12\fembedwire.v1\x1a\x1fembedwire/v1/error_reason.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9a\x02\n" +
+	"\x1cembedwire/v1/embedding.proto\x12\fembedwire.v1\x1a\x1fembedwire/v1/error_reason.proto\x1a\x1egoogle/protobuf/duration.proto\"\xff\x02\n" +
 	"\x16CreateEmbeddingRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12+\n" +
@@ -2701,22 +3525,39 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x0fvector_encoding\x18\x03 \x01(\x0e2\x1c.embedwire.v1.VectorEncodingR\x0evectorEncoding\x12$\n" +
 	"\vmax_retries\x18\x04 \x01(\x05H\x00R\n" +
 	"maxRetries\x88\x01\x01\x127\n" +
-	"\x18max_segments_per_message\x18\x05 \x01(\x05R\x15maxSegmentsPerMessageB\x0e\n" +
-	"\f_max_retries\"O\n" +
+	"\x18max_segments_per_message\x18\x05 \x01(\x05R\x15maxSegmentsPerMessage\x12#\n" +
+	"\n" +
+	"dimensions\x18\x06 \x01(\x05H\x01R\n" +
+	"dimensions\x88\x01\x01\x12/\n" +
+	"\x13include_uncertainty\x18\a \x01(\bR\x12includeUncertaintyB\x0e\n" +
+	"\f_max_retriesB\r\n" +
+	"\v_dimensions\"O\n" +
 	"\x17CreateEmbeddingResponse\x124\n" +
-	"\x06events\x18\x01 \x03(\v2\x1c.embedwire.v1.EmbeddingEventR\x06events\"\x81\x01\n" +
+	"\x06events\x18\x01 \x03(\v2\x1c.embedwire.v1.EmbeddingEventR\x06events\"\xbc\x01\n" +
 	"\x0eEmbeddingEvent\x121\n" +
 	"\asegment\x18\x01 \x01(\v2\x15.embedwire.v1.SegmentH\x00R\asegment\x123\n" +
-	"\x06result\x18\x02 \x01(\v2\x19.embedwire.v1.InputResultH\x00R\x06resultB\a\n" +
-	"\x05event\"\xe6\x01\n" +
+	"\x06result\x18\x02 \x01(\v2\x19.embedwire.v1.InputResultH\x00R\x06result\x129\n" +
+	"\bprogress\x18\x03 \x01(\v2\x1b.embedwire.v1.InputProgressH\x00R\bprogressB\a\n" +
+	"\x05event\"\xaa\x01\n" +
+	"\rInputProgress\x12\x1f\n" +
+	"\vinput_index\x18\x01 \x01(\x05R\n" +
+	"inputIndex\x12\x1b\n" +
+	"\tinput_key\x18\x02 \x01(\tR\binputKey\x121\n" +
+	"\x05stage\x18\x03 \x01(\x0e2\x1b.embedwire.v1.ProgressStageR\x05stage\x12(\n" +
+	"\x10upstream_task_id\x18\x04 \x01(\tR\x0eupstreamTaskId\"\xcb\x02\n" +
 	"\x1bCreateEmbeddingUnaryRequest\x12\x1d\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tR\tmodelName\x12+\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x13.embedwire.v1.InputR\x06inputs\x12E\n" +
 	"\x0fvector_encoding\x18\x03 \x01(\x0e2\x1c.embedwire.v1.VectorEncodingR\x0evectorEncoding\x12$\n" +
 	"\vmax_retries\x18\x04 \x01(\x05H\x00R\n" +
-	"maxRetries\x88\x01\x01B\x0e\n" +
-	"\f_max_retries\"\\\n" +
+	"maxRetries\x88\x01\x01\x12#\n" +
+	"\n" +
+	"dimensions\x18\x06 \x01(\x05H\x01R\n" +
+	"dimensions\x88\x01\x01\x12/\n" +
+	"\x13include_uncertainty\x18\a \x01(\bR\x12includeUncertaintyB\x0e\n" +
+	"\f_max_retriesB\r\n" +
+	"\v_dimensions\"\\\n" +
 	"\x1cCreateEmbeddingUnaryResponse\x12<\n" +
 	"\n" +
 	"embeddings\x18\x01 \x03(\v2\x1c.embedwire.v1.InputEmbeddingR\n" +
@@ -2741,7 +3582,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"i\n" +
 	"\x12ListModelsResponse\x12+\n" +
 	"\x06models\x18\x01 \x03(\v2\x13.embedwire.v1.ModelR\x06models\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe8\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xec\x02\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1e\n" +
@@ -2750,7 +3591,10 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"dimensions\x12-\n" +
 	"\x04text\x18\x04 \x01(\v2\x19.embedwire.v1.TextSupportR\x04text\x120\n" +
 	"\x05image\x18\x05 \x01(\v2\x1a.embedwire.v1.ImageSupportR\x05image\x120\n" +
-	"\x05audio\x18\x06 \x01(\v2\x1a.embedwire.v1.AudioSupportR\x05audio\"\x7f\n" +
+	"\x05audio\x18\x06 \x01(\v2\x1a.embedwire.v1.AudioSupportR\x05audio\x121\n" +
+	"\x14supported_dimensions\x18\a \x03(\x05R\x13supportedDimensions\x121\n" +
+	"\x14supports_uncertainty\x18\b \x01(\bR\x13supportsUncertainty\x12\x1c\n" +
+	"\tupstreams\x18\t \x03(\tR\tupstreams\"\x7f\n" +
 	"\vTextSupport\x12\x1d\n" +
 	"\n" +
 	"max_tokens\x18\x01 \x01(\x05R\tmaxTokens\x124\n" +
@@ -2760,11 +3604,23 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\vmedia_types\x18\x01 \x03(\tR\n" +
 	"mediaTypes\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x03R\bmaxBytes\x12\x1e\n" +
-	"\vmin_side_px\x18\x03 \x01(\x05R\tminSidePx\"L\n" +
+	"\vmin_side_px\x18\x03 \x01(\x05R\tminSidePx\"\x97\x04\n" +
 	"\fAudioSupport\x12\x1f\n" +
 	"\vmedia_types\x18\x01 \x03(\tR\n" +
 	"mediaTypes\x12\x1b\n" +
-	"\tmax_bytes\x18\x02 \x01(\x03R\bmaxBytes\"\xb8\x01\n" +
+	"\tmax_bytes\x18\x02 \x01(\x03R\bmaxBytes\x121\n" +
+	"\x15max_sync_duration_sec\x18\x03 \x01(\x01R\x12maxSyncDurationSec\x12(\n" +
+	"\x10max_duration_sec\x18\x04 \x01(\x01R\x0emaxDurationSec\x12+\n" +
+	"\x11embedding_options\x18\x05 \x03(\tR\x10embeddingOptions\x12)\n" +
+	"\x10embedding_scopes\x18\x06 \x03(\tR\x0fembeddingScopes\x12'\n" +
+	"\x0fembedding_types\x18\a \x03(\tR\x0eembeddingTypes\x12N\n" +
+	"\x12fixed_segmentation\x18\b \x01(\v2\x1f.embedwire.v1.SegmentationRangeR\x11fixedSegmentation\x12R\n" +
+	"\x14dynamic_segmentation\x18\t \x01(\v2\x1f.embedwire.v1.SegmentationRangeR\x13dynamicSegmentation\x12G\n" +
+	"\x10processing_modes\x18\n" +
+	" \x03(\x0e2\x1c.embedwire.v1.ProcessingModeR\x0fprocessingModes\"E\n" +
+	"\x11SegmentationRange\x12\x17\n" +
+	"\amin_sec\x18\x01 \x01(\x05R\x06minSec\x12\x17\n" +
+	"\amax_sec\x18\x02 \x01(\x05R\x06maxSec\"\xb8\x01\n" +
 	"\x05Input\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x04text\x18\x02 \x01(\v2\x17.embedwire.v1.TextInputH\x00R\x04text\x120\n" +
@@ -2777,17 +3633,39 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\btruncate\x18\x02 \x01(\x0e2\x16.embedwire.v1.TruncateR\btruncate\"?\n" +
 	"\n" +
 	"ImageInput\x121\n" +
-	"\x06source\x18\x01 \x01(\v2\x19.embedwire.v1.MediaSourceR\x06source\"\x83\x01\n" +
+	"\x06source\x18\x01 \x01(\v2\x19.embedwire.v1.MediaSourceR\x06source\"\xc9\x03\n" +
 	"\n" +
 	"AudioInput\x121\n" +
 	"\x06source\x18\x01 \x01(\v2\x19.embedwire.v1.MediaSourceR\x06source\x12-\n" +
-	"\x10start_offset_sec\x18\x02 \x01(\x01H\x00R\x0estartOffsetSec\x88\x01\x01B\x13\n" +
-	"\x11_start_offset_sec\"\x91\x01\n" +
+	"\x10start_offset_sec\x18\x02 \x01(\x01H\x00R\x0estartOffsetSec\x88\x01\x01\x12)\n" +
+	"\x0eend_offset_sec\x18\x03 \x01(\x01H\x01R\fendOffsetSec\x88\x01\x01\x12>\n" +
+	"\fsegmentation\x18\x04 \x01(\v2\x1a.embedwire.v1.SegmentationR\fsegmentation\x12+\n" +
+	"\x11embedding_options\x18\x05 \x03(\tR\x10embeddingOptions\x12)\n" +
+	"\x10embedding_scopes\x18\x06 \x03(\tR\x0fembeddingScopes\x12'\n" +
+	"\x0fembedding_types\x18\a \x03(\tR\x0eembeddingTypes\x12E\n" +
+	"\x0fprocessing_mode\x18\b \x01(\x0e2\x1c.embedwire.v1.ProcessingModeR\x0eprocessingModeB\x13\n" +
+	"\x11_start_offset_secB\x11\n" +
+	"\x0f_end_offset_sec\"\x90\x01\n" +
+	"\fSegmentation\x127\n" +
+	"\x05fixed\x18\x01 \x01(\v2\x1f.embedwire.v1.FixedSegmentationH\x00R\x05fixed\x12=\n" +
+	"\adynamic\x18\x02 \x01(\v2!.embedwire.v1.DynamicSegmentationH\x00R\adynamicB\b\n" +
+	"\x06method\"6\n" +
+	"\x11FixedSegmentation\x12!\n" +
+	"\fduration_sec\x18\x01 \x01(\x05R\vdurationSec\"?\n" +
+	"\x13DynamicSegmentation\x12(\n" +
+	"\x10min_duration_sec\x18\x01 \x01(\x05R\x0eminDurationSec\"\xf4\x01\n" +
 	"\vMediaSource\x12\x12\n" +
 	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x12.\n" +
 	"\x04file\x18\x02 \x01(\v2\x18.embedwire.v1.FileSourceH\x00R\x04file\x124\n" +
-	"\x06upload\x18\x03 \x01(\v2\x1a.embedwire.v1.UploadSourceH\x00R\x06uploadB\b\n" +
-	"\x06source\"\\\n" +
+	"\x06upload\x18\x03 \x01(\v2\x1a.embedwire.v1.UploadSourceH\x00R\x06upload\x121\n" +
+	"\x05asset\x18\x04 \x01(\v2\x19.embedwire.v1.AssetSourceH\x00R\x05asset\x12.\n" +
+	"\x04task\x18\x05 \x01(\v2\x18.embedwire.v1.TaskSourceH\x00R\x04taskB\b\n" +
+	"\x06source\"\x1d\n" +
+	"\vAssetSource\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x1c\n" +
+	"\n" +
+	"TaskSource\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\\\n" +
 	"\n" +
 	"FileSource\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1b\n" +
@@ -2812,7 +3690,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"float32_le\x18\x03 \x01(\fH\x00R\tfloat32LeB\x06\n" +
 	"\x04form\"%\n" +
 	"\vFloatValues\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x02R\x06values\"\xbf\x02\n" +
+	"\x06values\x18\x01 \x03(\x02R\x06values\"\xf7\x02\n" +
 	"\aSegment\x12\x1f\n" +
 	"\vinput_index\x18\x01 \x01(\x05R\n" +
 	"inputIndex\x12\x1b\n" +
@@ -2821,16 +3699,18 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\v2\x19.embedwire.v1.TextSegmentH\x00R\x04text\x122\n" +
 	"\x05image\x18\x05 \x01(\v2\x1a.embedwire.v1.ImageSegmentH\x00R\x05image\x122\n" +
 	"\x05audio\x18\x06 \x01(\v2\x1a.embedwire.v1.AudioSegmentH\x00R\x05audio\x12,\n" +
-	"\x06vector\x18\a \x01(\v2\x14.embedwire.v1.VectorR\x06vectorB\n" +
+	"\x06vector\x18\a \x01(\v2\x14.embedwire.v1.VectorR\x06vector\x126\n" +
+	"\vuncertainty\x18\b \x01(\v2\x14.embedwire.v1.VectorR\vuncertaintyB\n" +
 	"\n" +
 	"\bmodality\"\r\n" +
 	"\vTextSegment\"\x0e\n" +
-	"\fImageSegment\"\xa1\x01\n" +
+	"\fImageSegment\"\xca\x01\n" +
 	"\fAudioSegment\x12(\n" +
 	"\x10start_offset_sec\x18\x01 \x01(\x01R\x0estartOffsetSec\x12)\n" +
 	"\x0eend_offset_sec\x18\x02 \x01(\x01H\x00R\fendOffsetSec\x88\x01\x01\x12)\n" +
-	"\x10embedding_option\x18\x03 \x01(\tR\x0fembeddingOptionB\x11\n" +
-	"\x0f_end_offset_sec\"\xfd\x03\n" +
+	"\x10embedding_option\x18\x03 \x01(\tR\x0fembeddingOption\x12'\n" +
+	"\x0fembedding_scope\x18\x04 \x01(\tR\x0eembeddingScopeB\x11\n" +
+	"\x0f_end_offset_sec\"\xb6\x05\n" +
 	"\vInputResult\x12\x1f\n" +
 	"\vinput_index\x18\x01 \x01(\x05R\n" +
 	"inputIndex\x12\x1b\n" +
@@ -2848,7 +3728,12 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\atimings\x18\n" +
 	" \x01(\v2\x15.embedwire.v1.TimingsR\atimings\x12\x1a\n" +
 	"\bupstream\x18\v \x01(\tR\bupstream\x12/\n" +
-	"\afailure\x18\f \x01(\v2\x15.embedwire.v1.FailureR\afailureB\f\n" +
+	"\afailure\x18\f \x01(\v2\x15.embedwire.v1.FailureR\afailure\x12M\n" +
+	"\finput_tokens\x18\r \x03(\v2*.embedwire.v1.InputResult.InputTokensEntryR\vinputTokens\x12(\n" +
+	"\x10upstream_task_id\x18\x0e \x01(\tR\x0eupstreamTaskId\x1a>\n" +
+	"\x10InputTokensEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01B\f\n" +
 	"\n" +
 	"_truncatedB\x15\n" +
 	"\x13_media_duration_sec\"a\n" +
@@ -2860,7 +3745,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05queue\x121\n" +
 	"\x06upload\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06upload\x125\n" +
 	"\bupstream\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bupstream\x121\n" +
-	"\x06decode\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06decode\"\xae\x03\n" +
+	"\x06decode\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06decode\"\xd8\x03\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.embedwire.v1.ErrorReasonR\x06reason\x12\x18\n" +
@@ -2871,28 +3756,40 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x10quota_violations\x18\x06 \x03(\v2\x1c.embedwire.v1.QuotaViolationR\x0fquotaViolations\x12B\n" +
 	"\x0eupstream_error\x18\a \x01(\v2\x1b.embedwire.v1.UpstreamErrorR\rupstreamError\x12\x14\n" +
 	"\x05cause\x18\b \x01(\tR\x05cause\x12\x1a\n" +
-	"\battempts\x18\t \x01(\x05R\battempts\"H\n" +
+	"\battempts\x18\t \x01(\x05R\battempts\x12(\n" +
+	"\x10upstream_task_id\x18\n" +
+	" \x01(\tR\x0eupstreamTaskId\"H\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"L\n" +
 	"\x0eQuotaViolation\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescription\"\x9f\x02\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\"\xba\x02\n" +
 	"\rUpstreamError\x12\x1f\n" +
 	"\vhttp_status\x18\x01 \x01(\x05R\n" +
 	"httpStatus\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x19\n" +
 	"\bdocs_url\x18\x04 \x01(\tR\adocsUrl\x12_\n" +
-	"\x12rate_limit_headers\x18\x05 \x03(\v21.embedwire.v1.UpstreamError.RateLimitHeadersEntryR\x10rateLimitHeaders\x1aC\n" +
+	"\x12rate_limit_headers\x18\x05 \x03(\v21.embedwire.v1.UpstreamError.RateLimitHeadersEntryR\x10rateLimitHeaders\x12\x19\n" +
+	"\btrace_id\x18\x06 \x01(\tR\atraceId\x1aC\n" +
 	"\x15RateLimitHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*]\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\x8a\x01\n" +
+	"\rProgressStage\x12\x1e\n" +
+	"\x1aPROGRESS_STAGE_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18PROGRESS_STAGE_UPLOADING\x10\x01\x12\x1c\n" +
+	"\x18PROGRESS_STAGE_PREPARING\x10\x02\x12\x1d\n" +
+	"\x19PROGRESS_STAGE_PROCESSING\x10\x03*]\n" +
 	"\bTruncate\x12\x18\n" +
 	"\x14TRUNCATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rTRUNCATE_NONE\x10\x01\x12\x12\n" +
 	"\x0eTRUNCATE_START\x10\x02\x12\x10\n" +
-	"\fTRUNCATE_END\x10\x03*s\n" +
+	"\fTRUNCATE_END\x10\x03*e\n" +
+	"\x0eProcessingMode\x12\x1f\n" +
+	"\x1bPROCESSING_MODE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14PROCESSING_MODE_SYNC\x10\x01\x12\x18\n" +
+	"\x14PROCESSING_MODE_TASK\x10\x02*s\n" +
 	"\x0eVectorEncoding\x12\x1f\n" +
 	"\x1bVECTOR_ENCODING_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cVECTOR_ENCODING_FLOAT_VALUES\x10\x01\x12\x1e\n" +
@@ -2917,108 +3814,131 @@ func file_embedwire_v1_embedding_proto_rawDescGZIP() []byte {
 	return file_embedwire_v1_embedding_proto_rawDescData
 }
 
-var file_embedwire_v1_embedding_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_embedwire_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_embedwire_v1_embedding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_embedwire_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_embedwire_v1_embedding_proto_goTypes = []any{
-	(Truncate)(0),                             // 0: embedwire.v1.Truncate
-	(VectorEncoding)(0),                       // 1: embedwire.v1.VectorEncoding
-	(*CreateEmbeddingRequest)(nil),            // 2: embedwire.v1.CreateEmbeddingRequest
-	(*CreateEmbeddingResponse)(nil),           // 3: embedwire.v1.CreateEmbeddingResponse
-	(*EmbeddingEvent)(nil),                    // 4: embedwire.v1.EmbeddingEvent
-	(*CreateEmbeddingUnaryRequest)(nil),       // 5: embedwire.v1.CreateEmbeddingUnaryRequest
-	(*CreateEmbeddingUnaryResponse)(nil),      // 6: embedwire.v1.CreateEmbeddingUnaryResponse
-	(*InputEmbedding)(nil),                    // 7: embedwire.v1.InputEmbedding
-	(*CreateEmbeddingFromUploadRequest)(nil),  // 8: embedwire.v1.CreateEmbeddingFromUploadRequest
-	(*CreateEmbeddingFromUploadResponse)(nil), // 9: embedwire.v1.CreateEmbeddingFromUploadResponse
-	(*UploadChunk)(nil),                       // 10: embedwire.v1.UploadChunk
-	(*ListModelsRequest)(nil),                 // 11: embedwire.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),                // 12: embedwire.v1.ListModelsResponse
-	(*Model)(nil),                             // 13: embedwire.v1.Model
-	(*TextSupport)(nil),                       // 14: embedwire.v1.TextSupport
-	(*ImageSupport)(nil),                      // 15: embedwire.v1.ImageSupport
-	(*AudioSupport)(nil),                      // 16: embedwire.v1.AudioSupport
-	(*Input)(nil),                             // 17: embedwire.v1.Input
-	(*TextInput)(nil),                         // 18: embedwire.v1.TextInput
-	(*ImageInput)(nil),                        // 19: embedwire.v1.ImageInput
-	(*AudioInput)(nil),                        // 20: embedwire.v1.AudioInput
-	(*MediaSource)(nil),                       // 21: embedwire.v1.MediaSource
-	(*FileSource)(nil),                        // 22: embedwire.v1.FileSource
-	(*UploadSource)(nil),                      // 23: embedwire.v1.UploadSource
-	(*Vector)(nil),                            // 24: embedwire.v1.Vector
-	(*FloatValues)(nil),                       // 25: embedwire.v1.FloatValues
-	(*Segment)(nil),                           // 26: embedwire.v1.Segment
-	(*TextSegment)(nil),                       // 27: embedwire.v1.TextSegment
-	(*ImageSegment)(nil),                      // 28: embedwire.v1.ImageSegment
-	(*AudioSegment)(nil),                      // 29: embedwire.v1.AudioSegment
-	(*InputResult)(nil),                       // 30: embedwire.v1.InputResult
-	(*MediaMetadata)(nil),                     // 31: embedwire.v1.MediaMetadata
-	(*Timings)(nil),                           // 32: embedwire.v1.Timings
-	(*Failure)(nil),                           // 33: embedwire.v1.Failure
-	(*FieldViolation)(nil),                    // 34: embedwire.v1.FieldViolation
-	(*QuotaViolation)(nil),                    // 35: embedwire.v1.QuotaViolation
-	(*UpstreamError)(nil),                     // 36: embedwire.v1.UpstreamError
-	nil,                                       // 37: embedwire.v1.UpstreamError.RateLimitHeadersEntry
-	(*durationpb.Duration)(nil),               // 38: google.protobuf.Duration
-	(ErrorReason)(0),                          // 39: embedwire.v1.ErrorReason
+	(ProgressStage)(0),                        // 0: embedwire.v1.ProgressStage
+	(Truncate)(0),                             // 1: embedwire.v1.Truncate
+	(ProcessingMode)(0),                       // 2: embedwire.v1.ProcessingMode
+	(VectorEncoding)(0),                       // 3: embedwire.v1.VectorEncoding
+	(*CreateEmbeddingRequest)(nil),            // 4: embedwire.v1.CreateEmbeddingRequest
+	(*CreateEmbeddingResponse)(nil),           // 5: embedwire.v1.CreateEmbeddingResponse
+	(*EmbeddingEvent)(nil),                    // 6: embedwire.v1.EmbeddingEvent
+	(*InputProgress)(nil),                     // 7: embedwire.v1.InputProgress
+	(*CreateEmbeddingUnaryRequest)(nil),       // 8: embedwire.v1.CreateEmbeddingUnaryRequest
+	(*CreateEmbeddingUnaryResponse)(nil),      // 9: embedwire.v1.CreateEmbeddingUnaryResponse
+	(*InputEmbedding)(nil),                    // 10: embedwire.v1.InputEmbedding
+	(*CreateEmbeddingFromUploadRequest)(nil),  // 11: embedwire.v1.CreateEmbeddingFromUploadRequest
+	(*CreateEmbeddingFromUploadResponse)(nil), // 12: embedwire.v1.CreateEmbeddingFromUploadResponse
+	(*UploadChunk)(nil),                       // 13: embedwire.v1.UploadChunk
+	(*ListModelsRequest)(nil),                 // 14: embedwire.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),                // 15: embedwire.v1.ListModelsResponse
+	(*Model)(nil),                             // 16: embedwire.v1.Model
+	(*TextSupport)(nil),                       // 17: embedwire.v1.TextSupport
+	(*ImageSupport)(nil),                      // 18: embedwire.v1.ImageSupport
+	(*AudioSupport)(nil),                      // 19: embedwire.v1.AudioSupport
+	(*SegmentationRange)(nil),                 // 20: embedwire.v1.SegmentationRange
+	(*Input)(nil),                             // 21: embedwire.v1.Input
+	(*TextInput)(nil),                         // 22: embedwire.v1.TextInput
+	(*ImageInput)(nil),                        // 23: embedwire.v1.ImageInput
+	(*AudioInput)(nil),                        // 24: embedwire.v1.AudioInput
+	(*Segmentation)(nil),                      // 25: embedwire.v1.Segmentation
+	(*FixedSegmentation)(nil),                 // 26: embedwire.v1.FixedSegmentation
+	(*DynamicSegmentation)(nil),               // 27: embedwire.v1.DynamicSegmentation
+	(*MediaSource)(nil),                       // 28: embedwire.v1.MediaSource
+	(*AssetSource)(nil),                       // 29: embedwire.v1.AssetSource
+	(*TaskSource)(nil),                        // 30: embedwire.v1.TaskSource
+	(*FileSource)(nil),                        // 31: embedwire.v1.FileSource
+	(*UploadSource)(nil),                      // 32: embedwire.v1.UploadSource
+	(*Vector)(nil),                            // 33: embedwire.v1.Vector
+	(*FloatValues)(nil),                       // 34: embedwire.v1.FloatValues
+	(*Segment)(nil),                           // 35: embedwire.v1.Segment
+	(*TextSegment)(nil),                       // 36: embedwire.v1.TextSegment
+	(*ImageSegment)(nil),                      // 37: embedwire.v1.ImageSegment
+	(*AudioSegment)(nil),                      // 38: embedwire.v1.AudioSegment
+	(*InputResult)(nil),                       // 39: embedwire.v1.InputResult
+	(*MediaMetadata)(nil),                     // 40: embedwire.v1.MediaMetadata
+	(*Timings)(nil),                           // 41: embedwire.v1.Timings
+	(*Failure)(nil),                           // 42: embedwire.v1.Failure
+	(*FieldViolation)(nil),                    // 43: embedwire.v1.FieldViolation
+	(*QuotaViolation)(nil),                    // 44: embedwire.v1.QuotaViolation
+	(*UpstreamError)(nil),                     // 45: embedwire.v1.UpstreamError
+	nil,                                       // 46: embedwire.v1.InputResult.InputTokensEntry
+	nil,                                       // 47: embedwire.v1.UpstreamError.RateLimitHeadersEntry
+	(*durationpb.Duration)(nil),               // 48: google.protobuf.Duration
+	(ErrorReason)(0),                          // 49: embedwire.v1.ErrorReason
 }
 var file_embedwire_v1_embedding_proto_depIdxs = []int32{
-	17, // 0: embedwire.v1.CreateEmbeddingRequest.inputs:type_name -> embedwire.v1.Input
-	1,  // 1: embedwire.v1.CreateEmbeddingRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
-	4,  // 2: embedwire.v1.CreateEmbeddingResponse.events:type_name -> embedwire.v1.EmbeddingEvent
-	26, // 3: embedwire.v1.EmbeddingEvent.segment:type_name -> embedwire.v1.Segment
-	30, // 4: embedwire.v1.EmbeddingEvent.result:type_name -> embedwire.v1.InputResult
-	17, // 5: embedwire.v1.CreateEmbeddingUnaryRequest.inputs:type_name -> embedwire.v1.Input
-	1,  // 6: embedwire.v1.CreateEmbeddingUnaryRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
-	7,  // 7: embedwire.v1.CreateEmbeddingUnaryResponse.embeddings:type_name -> embedwire.v1.InputEmbedding
-	30, // 8: embedwire.v1.InputEmbedding.result:type_name -> embedwire.v1.InputResult
-	26, // 9: embedwire.v1.InputEmbedding.segments:type_name -> embedwire.v1.Segment
-	2,  // 10: embedwire.v1.CreateEmbeddingFromUploadRequest.request:type_name -> embedwire.v1.CreateEmbeddingRequest
-	10, // 11: embedwire.v1.CreateEmbeddingFromUploadRequest.chunk:type_name -> embedwire.v1.UploadChunk
-	4,  // 12: embedwire.v1.CreateEmbeddingFromUploadResponse.events:type_name -> embedwire.v1.EmbeddingEvent
-	13, // 13: embedwire.v1.ListModelsResponse.models:type_name -> embedwire.v1.Model
-	14, // 14: embedwire.v1.Model.text:type_name -> embedwire.v1.TextSupport
-	15, // 15: embedwire.v1.Model.image:type_name -> embedwire.v1.ImageSupport
-	16, // 16: embedwire.v1.Model.audio:type_name -> embedwire.v1.AudioSupport
-	0,  // 17: embedwire.v1.TextSupport.truncates:type_name -> embedwire.v1.Truncate
-	18, // 18: embedwire.v1.Input.text:type_name -> embedwire.v1.TextInput
-	19, // 19: embedwire.v1.Input.image:type_name -> embedwire.v1.ImageInput
-	20, // 20: embedwire.v1.Input.audio:type_name -> embedwire.v1.AudioInput
-	0,  // 21: embedwire.v1.TextInput.truncate:type_name -> embedwire.v1.Truncate
-	21, // 22: embedwire.v1.ImageInput.source:type_name -> embedwire.v1.MediaSource
-	21, // 23: embedwire.v1.AudioInput.source:type_name -> embedwire.v1.MediaSource
-	22, // 24: embedwire.v1.MediaSource.file:type_name -> embedwire.v1.FileSource
-	23, // 25: embedwire.v1.MediaSource.upload:type_name -> embedwire.v1.UploadSource
-	25, // 26: embedwire.v1.Vector.float_values:type_name -> embedwire.v1.FloatValues
-	27, // 27: embedwire.v1.Segment.text:type_name -> embedwire.v1.TextSegment
-	28, // 28: embedwire.v1.Segment.image:type_name -> embedwire.v1.ImageSegment
-	29, // 29: embedwire.v1.Segment.audio:type_name -> embedwire.v1.AudioSegment
-	24, // 30: embedwire.v1.Segment.vector:type_name -> embedwire.v1.Vector
-	31, // 31: embedwire.v1.InputResult.metadata:type_name -> embedwire.v1.MediaMetadata
-	32, // 32: embedwire.v1.InputResult.timings:type_name -> embedwire.v1.Timings
-	33, // 33: embedwire.v1.InputResult.failure:type_name -> embedwire.v1.Failure
-	38, // 34: embedwire.v1.Timings.queue:type_name -> google.protobuf.Duration
-	38, // 35: embedwire.v1.Timings.upload:type_name -> google.protobuf.Duration
-	38, // 36: embedwire.v1.Timings.upstream:type_name -> google.protobuf.Duration
-	38, // 37: embedwire.v1.Timings.decode:type_name -> google.protobuf.Duration
-	39, // 38: embedwire.v1.Failure.reason:type_name -> embedwire.v1.ErrorReason
-	34, // 39: embedwire.v1.Failure.field_violations:type_name -> embedwire.v1.FieldViolation
-	38, // 40: embedwire.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
-	35, // 41: embedwire.v1.Failure.quota_violations:type_name -> embedwire.v1.QuotaViolation
-	36, // 42: embedwire.v1.Failure.upstream_error:type_name -> embedwire.v1.UpstreamError
-	37, // 43: embedwire.v1.UpstreamError.rate_limit_headers:type_name -> embedwire.v1.UpstreamError.RateLimitHeadersEntry
-	2,  // 44: embedwire.v1.EmbeddingService.CreateEmbedding:input_type -> embedwire.v1.CreateEmbeddingRequest
-	5,  // 45: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:input_type -> embedwire.v1.CreateEmbeddingUnaryRequest
-	8,  // 46: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:input_type -> embedwire.v1.CreateEmbeddingFromUploadRequest
-	11, // 47: embedwire.v1.EmbeddingService.ListModels:input_type -> embedwire.v1.ListModelsRequest
-	3,  // 48: embedwire.v1.EmbeddingService.CreateEmbedding:output_type -> embedwire.v1.CreateEmbeddingResponse
-	6,  // 49: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:output_type -> embedwire.v1.CreateEmbeddingUnaryResponse
-	9,  // 50: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:output_type -> embedwire.v1.CreateEmbeddingFromUploadResponse
-	12, // 51: embedwire.v1.EmbeddingService.ListModels:output_type -> embedwire.v1.ListModelsResponse
-	48, // [48:52] is the sub-list for method output_type
-	44, // [44:48] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	21, // 0: embedwire.v1.CreateEmbeddingRequest.inputs:type_name -> embedwire.v1.Input
+	3,  // 1: embedwire.v1.CreateEmbeddingRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
+	6,  // 2: embedwire.v1.CreateEmbeddingResponse.events:type_name -> embedwire.v1.EmbeddingEvent
+	35, // 3: embedwire.v1.EmbeddingEvent.segment:type_name -> embedwire.v1.Segment
+	39, // 4: embedwire.v1.EmbeddingEvent.result:type_name -> embedwire.v1.InputResult
+	7,  // 5: embedwire.v1.EmbeddingEvent.progress:type_name -> embedwire.v1.InputProgress
+	0,  // 6: embedwire.v1.InputProgress.stage:type_name -> embedwire.v1.ProgressStage
+	21, // 7: embedwire.v1.CreateEmbeddingUnaryRequest.inputs:type_name -> embedwire.v1.Input
+	3,  // 8: embedwire.v1.CreateEmbeddingUnaryRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
+	10, // 9: embedwire.v1.CreateEmbeddingUnaryResponse.embeddings:type_name -> embedwire.v1.InputEmbedding
+	39, // 10: embedwire.v1.InputEmbedding.result:type_name -> embedwire.v1.InputResult
+	35, // 11: embedwire.v1.InputEmbedding.segments:type_name -> embedwire.v1.Segment
+	4,  // 12: embedwire.v1.CreateEmbeddingFromUploadRequest.request:type_name -> embedwire.v1.CreateEmbeddingRequest
+	13, // 13: embedwire.v1.CreateEmbeddingFromUploadRequest.chunk:type_name -> embedwire.v1.UploadChunk
+	6,  // 14: embedwire.v1.CreateEmbeddingFromUploadResponse.events:type_name -> embedwire.v1.EmbeddingEvent
+	16, // 15: embedwire.v1.ListModelsResponse.models:type_name -> embedwire.v1.Model
+	17, // 16: embedwire.v1.Model.text:type_name -> embedwire.v1.TextSupport
+	18, // 17: embedwire.v1.Model.image:type_name -> embedwire.v1.ImageSupport
+	19, // 18: embedwire.v1.Model.audio:type_name -> embedwire.v1.AudioSupport
+	1,  // 19: embedwire.v1.TextSupport.truncates:type_name -> embedwire.v1.Truncate
+	20, // 20: embedwire.v1.AudioSupport.fixed_segmentation:type_name -> embedwire.v1.SegmentationRange
+	20, // 21: embedwire.v1.AudioSupport.dynamic_segmentation:type_name -> embedwire.v1.SegmentationRange
+	2,  // 22: embedwire.v1.AudioSupport.processing_modes:type_name -> embedwire.v1.ProcessingMode
+	22, // 23: embedwire.v1.Input.text:type_name -> embedwire.v1.TextInput
+	23, // 24: embedwire.v1.Input.image:type_name -> embedwire.v1.ImageInput
+	24, // 25: embedwire.v1.Input.audio:type_name -> embedwire.v1.AudioInput
+	1,  // 26: embedwire.v1.TextInput.truncate:type_name -> embedwire.v1.Truncate
+	28, // 27: embedwire.v1.ImageInput.source:type_name -> embedwire.v1.MediaSource
+	28, // 28: embedwire.v1.AudioInput.source:type_name -> embedwire.v1.MediaSource
+	25, // 29: embedwire.v1.AudioInput.segmentation:type_name -> embedwire.v1.Segmentation
+	2,  // 30: embedwire.v1.AudioInput.processing_mode:type_name -> embedwire.v1.ProcessingMode
+	26, // 31: embedwire.v1.Segmentation.fixed:type_name -> embedwire.v1.FixedSegmentation
+	27, // 32: embedwire.v1.Segmentation.dynamic:type_name -> embedwire.v1.DynamicSegmentation
+	31, // 33: embedwire.v1.MediaSource.file:type_name -> embedwire.v1.FileSource
+	32, // 34: embedwire.v1.MediaSource.upload:type_name -> embedwire.v1.UploadSource
+	29, // 35: embedwire.v1.MediaSource.asset:type_name -> embedwire.v1.AssetSource
+	30, // 36: embedwire.v1.MediaSource.task:type_name -> embedwire.v1.TaskSource
+	34, // 37: embedwire.v1.Vector.float_values:type_name -> embedwire.v1.FloatValues
+	36, // 38: embedwire.v1.Segment.text:type_name -> embedwire.v1.TextSegment
+	37, // 39: embedwire.v1.Segment.image:type_name -> embedwire.v1.ImageSegment
+	38, // 40: embedwire.v1.Segment.audio:type_name -> embedwire.v1.AudioSegment
+	33, // 41: embedwire.v1.Segment.vector:type_name -> embedwire.v1.Vector
+	33, // 42: embedwire.v1.Segment.uncertainty:type_name -> embedwire.v1.Vector
+	40, // 43: embedwire.v1.InputResult.metadata:type_name -> embedwire.v1.MediaMetadata
+	41, // 44: embedwire.v1.InputResult.timings:type_name -> embedwire.v1.Timings
+	42, // 45: embedwire.v1.InputResult.failure:type_name -> embedwire.v1.Failure
+	46, // 46: embedwire.v1.InputResult.input_tokens:type_name -> embedwire.v1.InputResult.InputTokensEntry
+	48, // 47: embedwire.v1.Timings.queue:type_name -> google.protobuf.Duration
+	48, // 48: embedwire.v1.Timings.upload:type_name -> google.protobuf.Duration
+	48, // 49: embedwire.v1.Timings.upstream:type_name -> google.protobuf.Duration
+	48, // 50: embedwire.v1.Timings.decode:type_name -> google.protobuf.Duration
+	49, // 51: embedwire.v1.Failure.reason:type_name -> embedwire.v1.ErrorReason
+	43, // 52: embedwire.v1.Failure.field_violations:type_name -> embedwire.v1.FieldViolation
+	48, // 53: embedwire.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
+	44, // 54: embedwire.v1.Failure.quota_violations:type_name -> embedwire.v1.QuotaViolation
+	45, // 55: embedwire.v1.Failure.upstream_error:type_name -> embedwire.v1.UpstreamError
+	47, // 56: embedwire.v1.UpstreamError.rate_limit_headers:type_name -> embedwire.v1.UpstreamError.RateLimitHeadersEntry
+	4,  // 57: embedwire.v1.EmbeddingService.CreateEmbedding:input_type -> embedwire.v1.CreateEmbeddingRequest
+	8,  // 58: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:input_type -> embedwire.v1.CreateEmbeddingUnaryRequest
+	11, // 59: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:input_type -> embedwire.v1.CreateEmbeddingFromUploadRequest
+	14, // 60: embedwire.v1.EmbeddingService.ListModels:input_type -> embedwire.v1.ListModelsRequest
+	5,  // 61: embedwire.v1.EmbeddingService.CreateEmbedding:output_type -> embedwire.v1.CreateEmbeddingResponse
+	9,  // 62: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:output_type -> embedwire.v1.CreateEmbeddingUnaryResponse
+	12, // 63: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:output_type -> embedwire.v1.CreateEmbeddingFromUploadResponse
+	15, // 64: embedwire.v1.EmbeddingService.ListModels:output_type -> embedwire.v1.ListModelsResponse
+	61, // [61:65] is the sub-list for method output_type
+	57, // [57:61] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_embedwire_v1_embedding_proto_init() }
@@ -3031,36 +3951,43 @@ func file_embedwire_v1_embedding_proto_init() {
 	file_embedwire_v1_embedding_proto_msgTypes[2].OneofWrappers = []any{
 		(*EmbeddingEvent_Segment)(nil),
 		(*EmbeddingEvent_Result)(nil),
+		(*EmbeddingEvent_Progress)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[3].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[6].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[4].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[7].OneofWrappers = []any{
 		(*CreateEmbeddingFromUploadRequest_Request)(nil),
 		(*CreateEmbeddingFromUploadRequest_Chunk)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[15].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[17].OneofWrappers = []any{
 		(*Input_Text)(nil),
 		(*Input_Image)(nil),
 		(*Input_Audio)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[18].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[19].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[20].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[21].OneofWrappers = []any{
+		(*Segmentation_Fixed)(nil),
+		(*Segmentation_Dynamic)(nil),
+	}
+	file_embedwire_v1_embedding_proto_msgTypes[24].OneofWrappers = []any{
 		(*MediaSource_Url)(nil),
 		(*MediaSource_File)(nil),
 		(*MediaSource_Upload)(nil),
+		(*MediaSource_Asset)(nil),
+		(*MediaSource_Task)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[21].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[22].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[28].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[29].OneofWrappers = []any{
 		(*Vector_FloatValues)(nil),
 		(*Vector_Float32Le)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[24].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[31].OneofWrappers = []any{
 		(*Segment_Text)(nil),
 		(*Segment_Image)(nil),
 		(*Segment_Audio)(nil),
 	}
-	file_embedwire_v1_embedding_proto_msgTypes[27].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[28].OneofWrappers = []any{}
-	file_embedwire_v1_embedding_proto_msgTypes[29].OneofWrappers = []any{
+	file_embedwire_v1_embedding_proto_msgTypes[34].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[35].OneofWrappers = []any{}
+	file_embedwire_v1_embedding_proto_msgTypes[36].OneofWrappers = []any{
 		(*MediaMetadata_InputUrl)(nil),
 		(*MediaMetadata_InputFilename)(nil),
 	}
@@ -3069,8 +3996,8 @@ func file_embedwire_v1_embedding_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedwire_v1_embedding_proto_rawDesc), len(file_embedwire_v1_embedding_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   36,
+			NumEnums:      4,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

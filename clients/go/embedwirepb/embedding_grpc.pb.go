@@ -33,7 +33,8 @@ const (
 //
 // The server sends one upstream request for each input, and streams each segment as soon as it is
 // decoded. The deadline of the call covers queueing, uploads, all upstream attempts and the
-// response. The default deadline is 60 s, or 600 s if any input is audio.
+// response. The default deadline is 60 s; 600 s if any input is audio; and 3,600 s if the upstream
+// processes any input as a task, which it does with long audio (see ProcessingMode).
 //
 // Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
 // are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
@@ -135,7 +136,8 @@ func (c *embeddingServiceClient) ListModels(ctx context.Context, in *ListModelsR
 //
 // The server sends one upstream request for each input, and streams each segment as soon as it is
 // decoded. The deadline of the call covers queueing, uploads, all upstream attempts and the
-// response. The default deadline is 60 s, or 600 s if any input is audio.
+// response. The default deadline is 60 s; 600 s if any input is audio; and 3,600 s if the upstream
+// processes any input as a task, which it does with long audio (see ProcessingMode).
 //
 // Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
 // are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request

@@ -52,9 +52,9 @@ const (
 	// Code: INVALID_ARGUMENT.
 	// Sample: request.inputs[0].image.source.upload.sha256: the received bytes have another SHA-256 hash
 	ErrorReason_ERROR_REASON_UPLOAD_MISMATCH ErrorReason = 4
-	// A file exceeds a size limit of this server or of the upstream.
+	// A file exceeds a limit on the size or the duration, of this server or of the upstream.
 	// Code: INVALID_ARGUMENT.
-	// Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
+	// Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes; use url or asset for a larger one, or let the operator raise request_limits.upload_bytes
 	ErrorReason_ERROR_REASON_CONTENT_TOO_LARGE ErrorReason = 5
 	// The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text
 	// with too many tokens, or an offset after the end. upstream_error has the upstream's message.
@@ -94,6 +94,11 @@ const (
 	// Code: ABORTED.
 	// Sample: no message was taken for 60 s; read the stream continuously
 	ErrorReason_ERROR_REASON_CALLER_STALLED ErrorReason = 14
+	// The upstream has no task with the identifier of a TaskSource: it never existed, belongs to another
+	// account, or its result has expired after seven days. Embed the file again.
+	// Code: NOT_FOUND.
+	// Sample: inputs[0].audio.source.task.id: the upstream has no such task, or its result has expired
+	ErrorReason_ERROR_REASON_UPSTREAM_TASK_NOT_FOUND ErrorReason = 15
 	// A capacity limit of the server, or of the caller's quota, is reached. Retry after
 	// `retry_delay`. The delay is also in grpc-retry-pushback-ms, which gRPC clients with a retry
 	// policy obey.
@@ -144,7 +149,8 @@ const (
 	// Code: INTERNAL.
 	// Sample: the upstream's reply cannot be used: it is truncated
 	ErrorReason_ERROR_REASON_UPSTREAM_MALFORMED_REPLY ErrorReason = 207
-	// The upstream does not support the gateway's requests: wrong base URL, or another API version.
+	// The upstream does not support the gateway's requests: wrong base URL, or another API version. If
+	// it has ended the v1 API, the operator must set upstream.api_version to v2.
 	// Code: INTERNAL.
 	// Sample: the upstream does not support this request; the operator must check --upstream
 	ErrorReason_ERROR_REASON_UPSTREAM_INCOMPATIBLE ErrorReason = 208
@@ -173,6 +179,7 @@ var (
 		12:  "ERROR_REASON_PERMISSION_DENIED",
 		13:  "ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS",
 		14:  "ERROR_REASON_CALLER_STALLED",
+		15:  "ERROR_REASON_UPSTREAM_TASK_NOT_FOUND",
 		100: "ERROR_REASON_OVERLOADED",
 		101: "ERROR_REASON_RATE_LIMITED",
 		102: "ERROR_REASON_DRAINING",
@@ -203,6 +210,7 @@ var (
 		"ERROR_REASON_PERMISSION_DENIED":           12,
 		"ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS": 13,
 		"ERROR_REASON_CALLER_STALLED":              14,
+		"ERROR_REASON_UPSTREAM_TASK_NOT_FOUND":     15,
 		"ERROR_REASON_OVERLOADED":                  100,
 		"ERROR_REASON_RATE_LIMITED":                101,
 		"ERROR_REASON_DRAINING":                    102,
@@ -250,7 +258,7 @@ var File_embedwire_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_embedwire_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1fembedwire/v1/error_reason.proto\x12\fembedwire.v1*\x81\b\n" +
+	"\x1fembedwire/v1/error_reason.proto\x12\fembedwire.v1*\xab\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12\"\n" +
@@ -267,7 +275,8 @@ const file_embedwire_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\v\x12\"\n" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10\f\x12,\n" +
 	"(ERROR_REASON_CALLER_UPSTREAM_CREDENTIALS\x10\r\x12\x1f\n" +
-	"\x1bERROR_REASON_CALLER_STALLED\x10\x0e\x12\x1b\n" +
+	"\x1bERROR_REASON_CALLER_STALLED\x10\x0e\x12(\n" +
+	"$ERROR_REASON_UPSTREAM_TASK_NOT_FOUND\x10\x0f\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10d\x12\x1d\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10e\x12\x19\n" +
 	"\x15ERROR_REASON_DRAINING\x10f\x12'\n" +

@@ -1,5 +1,6 @@
 import dev.embedwire.Audio;
 import dev.embedwire.EmbedwireClient;
+import dev.embedwire.Progress;
 import dev.embedwire.Result;
 import dev.embedwire.Segment;
 import dev.embedwire.Source;
@@ -17,6 +18,8 @@ class Events {
             for (var event : events) {
                 if (event instanceof Segment segment) {
                     System.out.println("segment " + segment.inputIndex() + " " + segment.segmentIndex());
+                } else if (event instanceof Progress progress) {
+                    System.out.println("stage   " + progress.inputIndex() + " " + progress.stage());
                 } else if (event instanceof Result result) {
                     System.out.println(result.failure().isPresent() ? "failed  " + result : "done    " + result);
                 }

@@ -10,19 +10,35 @@ import dataclasses
 import json
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import embedwire
-from embedwire import TLS, AsyncClient, Audio, Client, Embedding, EmbedwireError, Failure, Image, Input, Segment, Text
+from embedwire import (
+    TLS,
+    AsyncClient,
+    Audio,
+    Client,
+    DynamicSegmentation,
+    Embedding,
+    EmbedwireError,
+    Failure,
+    FixedSegmentation,
+    Image,
+    Input,
+    Progress,
+    Segment,
+    Text,
+)
 
 Json = dict[str, Any]
 
 OF_RESULT = [
     *("model_name", "dimensions", "segment_count", "input_url", "input_filename", "truncated", "media_duration_sec"),
-    *("attempts", "upstream"),
+    *("attempts", "upstream", "input_tokens", "upstream_task_id"),
 ]
+SOURCES = ("url", "path", "asset_id", "task_id")
 
 
 def main() -> None:
@@ -40,9 +56,14 @@ def write(outcomes: Iterable[Json]) -> None:
         sys.stdout.flush()
 
 
+def new_outcome(job: Json) -> Json:
+    """The outcome of a job that has not begun."""
+    return {"name": job["name"], "events": [], "progress": [], "models": None, "error": None, "cancelled": False}
+
+
 def outcome(job: Json) -> Json:
     """What came of one job."""
-    found: Json = {"name": job["name"], "events": [], "models": None, "error": None, "cancelled": False}
+    found: Json = new_outcome(job)
     try:
         with Client(job["target"], **connection(job)) as client:
             if job["call"] == "models":
@@ -57,10 +78,10 @@ def outcome(job: Json) -> Json:
                             found["cancelled"] = True
                             break
             elif job["call"] == "embed":
-                for embedding in client.embed(*asked, **options(job)):
+                for embedding in client.embed(*asked, on_progress=on_progress(job, found), **options(job)):
                     found["events"] += events_of(embedding)
             else:
-                with client.map(asked[0], iter(asked[1]), **map_options(job)) as embeddings:
+                with client.map(asked[0], iter(asked[1]), **map_options(job, found)) as embeddings:
                     for embedding in embeddings:
                         found["events"] += events_of(embedding)
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
@@ -70,7 +91,7 @@ def outcome(job: Json) -> Json:
 
 async def outcome_async(job: Json) -> Json:
     """The same with AsyncClient."""
-    found: Json = {"name": job["name"], "events": [], "models": None, "error": None, "cancelled": False}
+    found: Json = new_outcome(job)
     try:
         async with AsyncClient(job["target"], **connection(job)) as client:
             if job["call"] == "models":
@@ -85,10 +106,10 @@ async def outcome_async(job: Json) -> Json:
                             found["cancelled"] = True
                             break
             elif job["call"] == "embed":
-                for embedding in await client.embed(*asked, **options(job)):
+                for embedding in await client.embed(*asked, on_progress=on_progress(job, found), **options(job)):
                     found["events"] += events_of(embedding)
             else:
-                async with client.map(asked[0], iter(asked[1]), **map_options(job)) as embeddings:
+                async with client.map(asked[0], iter(asked[1]), **map_options(job, found)) as embeddings:
                     async for embedding in embeddings:
                         found["events"] += events_of(embedding)
     except Exception as caught:  # noqa: BLE001 - whatever it is, it is the outcome
@@ -117,27 +138,44 @@ def tls(paths: Json) -> TLS:
 
 def options(job: Json) -> Any:  # noqa: ANN401 - CallOptions
     """What a call chooses."""
-    return {name: job[name] for name in ("max_retries", "request_id", "encoding")}
+    return {name: job[name] for name in ("max_retries", "request_id", "encoding", "dimensions", "include_uncertainty")}
 
 
-def map_options(job: Json) -> Any:  # noqa: ANN401 - MapOptions
+def map_options(job: Json, found: Json) -> Any:  # noqa: ANN401 - MapOptions
     """What a run chooses."""
     chosen = {name: value for name, value in (job["map"] or {}).items() if value is not None}
-    return {name: job[name] for name in ("max_retries", "encoding")} | chosen
+    return {name: job[name] for name in ("max_retries", "encoding", "dimensions", "include_uncertainty")} | {
+        "on_progress": on_progress(job, found),
+        **chosen,
+    }
+
+
+def on_progress(job: Json, found: Json) -> Callable[[Progress], None] | None:
+    """The function that collects the progress of a call, if the job has one."""
+    return (lambda progress: found["progress"].append(event(progress))) if job["on_progress"] else None
 
 
 def an_input(spec: Json) -> Input:
     """One input."""
     if spec["kind"] == "text":
         return Text(spec["value"], key=spec["key"], truncate=spec["truncate"])
-    arguments: Json = {name: spec[name] for name in ("key", "file_name", "media_type", "url", "path") if name in spec}
+    arguments: Json = {name: spec[name] for name in ("key", "file_name", "media_type", *SOURCES) if name in spec}
     if "data" in spec:
         arguments["data"] = base64.b64decode(spec["data"])
     if "stream" in spec:
         arguments["chunks"] = pieces(spec["stream"])
     if spec["kind"] == "image":
         return Image(**arguments)
-    return Audio(start_offset_sec=spec["start_offset_sec"], **arguments)
+    names = ("start_offset_sec", "end_offset_sec", "embedding_options", "embedding_scopes", "embedding_types")
+    arguments |= {name: spec[name] for name in (*names, "processing_mode")}
+    return Audio(**arguments, segmentation=segmentation(spec["segmentation"]))
+
+
+def segmentation(spec: Json | None) -> FixedSegmentation | DynamicSegmentation | None:
+    """The segmentation of audio."""
+    if spec is None:
+        return None
+    return FixedSegmentation(spec["fixed"]) if "fixed" in spec else DynamicSegmentation(spec["dynamic"])
 
 
 def pieces(path: str) -> Iterator[bytes]:
@@ -148,15 +186,28 @@ def pieces(path: str) -> Iterator[bytes]:
 
 
 def event(found: embedwire.Event) -> Json:
-    """A segment or a result."""
+    """A segment, a result or progress."""
     about = {"input_index": found.input_index, "input_key": found.input_key}
     if isinstance(found, Segment):
-        names = ("segment_index", "modality", "start_offset_sec", "end_offset_sec", "embedding_option")
-        packed = struct.pack(f"<{len(found.vector)}f", *found.vector)
-        vector = {"vector": base64.b64encode(packed).decode()}
-        return {"segment": about | {name: getattr(found, name) for name in names} | vector}
+        names = (
+            "segment_index",
+            "modality",
+            "start_offset_sec",
+            "end_offset_sec",
+            "embedding_option",
+            "embedding_scope",
+        )
+        vectors = {name: packed(getattr(found, name)) for name in ("vector", "uncertainty")}
+        return {"segment": about | {name: getattr(found, name) for name in names} | vectors}
+    if isinstance(found, Progress):
+        return {"progress": about | {"stage": found.stage, "upstream_task_id": found.upstream_task_id}}
     failed = {"failure": found.failure and failure(found.failure)}
     return {"result": about | {name: getattr(found, name) for name in OF_RESULT} | failed}
+
+
+def packed(vector: embedwire.Vector | None) -> str | None:
+    """The values of a vector."""
+    return None if vector is None else base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def events_of(embedding: Embedding) -> Iterator[Json]:

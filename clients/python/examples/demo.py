@@ -66,7 +66,7 @@ def embed(target: str) -> int:
             elapsed = f"{(time.perf_counter() - began) * 1000:6.0f}"
             if isinstance(event, Segment):
                 print(elapsed, segment_line(event))
-            else:
+            elif isinstance(event, Result):
                 print(elapsed, result_line(event))
                 failures += event.failure is not None
     return failures
@@ -88,7 +88,8 @@ def result_line(result: Result) -> str:
     """Format the result of an input."""
     if result.failure is not None:
         return f"{result.input_index:6}  failed: {result.failure}"
-    return f"{result.input_index:6}  done: {result.input_key}, {result.segment_count} segments from {result.upstream}"
+    segments = "1 segment" if result.segment_count == 1 else f"{result.segment_count} segments"
+    return f"{result.input_index:6}  done: {result.input_key}, {segments} from {result.upstream}"
 
 
 def show_metrics(url: str) -> None:

@@ -1,9 +1,10 @@
 """Write the sample files of the demo: a sentence, a drawn picture and a short sound.
 
-Run it with the development environment of the repository; it needs Pillow, NumPy and soundfile. Its
-output is deterministic and committed.
+Their content is deterministic, and they are committed. With --recording MINUTES FILE, write a long sound
+(FLAC) instead. It needs Pillow, NumPy and soundfile, which the sandbox needs as well.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,25 @@ def sound() -> NDArray[np.float32]:
     return np.concatenate([0.4 * melody, 0.3 * surf, 0.3 * chirp]).astype(np.float32)
 
 
+def write_recording(path: Path, minutes: int) -> None:
+    """Repeat the sound for a number of minutes; 25 minutes have about 18 MB."""
+    repeated = np.resize(sound(), minutes * 60 * RATE)
+    soundfile.write(path, repeated, RATE, format="FLAC", subtype="PCM_16")
+    print(f"{path}: {minutes} minutes")
+
+
 def main() -> None:
+    """Write the samples, or a recording."""
+    parser = argparse.ArgumentParser(description="Write the samples, or a long recording.")
+    parser.add_argument("--recording", nargs=2, metavar=("MINUTES", "FILE"), help="write a recording only")
+    recording = parser.parse_args().recording
+    if recording:
+        write_recording(Path(recording[1]), int(recording[0]))
+    else:
+        write_samples()
+
+
+def write_samples() -> None:
     """Write all samples."""
     SAMPLES.mkdir(exist_ok=True)
     (SAMPLES / "text.txt").write_text(SENTENCE, encoding="utf-8")

@@ -4,8 +4,10 @@ import { createReadStream, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 import {
-  type CallOptions,
+  type AudioInput,
+  type AudioSupport,
   Client,
+  type EmbedOptions,
   type Embedding,
   EmbedwireError,
   type Encoding,
@@ -15,6 +17,9 @@ import {
   type Input,
   type MapOptions,
   type Model,
+  type ProcessingMode,
+  type Segmentation,
+  type SegmentationRange,
   type TLS,
   type Truncate,
 } from "@embedwire/client";
@@ -27,10 +32,18 @@ interface JobInput {
   file_name?: string;
   media_type?: string;
   start_offset_sec?: number | null;
+  end_offset_sec?: number | null;
+  segmentation?: { fixed: number } | { dynamic: number } | null;
+  embedding_options?: string[];
+  embedding_scopes?: string[];
+  embedding_types?: string[];
+  processing_mode?: ProcessingMode | null;
   url?: string;
   path?: string;
   data?: string;
   stream?: string;
+  asset_id?: string;
+  task_id?: string;
 }
 
 interface Job {
@@ -48,6 +61,9 @@ interface Job {
   max_retries?: number | null;
   request_id?: string | null;
   encoding?: Encoding | null;
+  dimensions?: number | null;
+  include_uncertainty?: boolean;
+  on_progress?: boolean;
   inputs: JobInput[];
   cancel_after?: number | null;
   channels?: number | null;
@@ -59,13 +75,14 @@ interface Job {
 interface Outcome {
   name: string;
   events: object[];
+  progress: object[];
   models: object[] | null;
   error: object | null;
   cancelled: boolean;
 }
 
 async function run(job: Job): Promise<Outcome> {
-  const outcome: Outcome = { name: job.name, events: [], models: null, error: null, cancelled: false };
+  const outcome: Outcome = { name: job.name, events: [], progress: [], models: null, error: null, cancelled: false };
   let client: Client | undefined;
   try {
     client = new Client(job.target, {
@@ -85,11 +102,14 @@ async function run(job: Job): Promise<Outcome> {
 }
 
 async function call(client: Client, job: Job, outcome: Outcome): Promise<void> {
-  const options: CallOptions = {
+  const options: EmbedOptions = {
     timeoutMs: job.timeout == null ? undefined : job.timeout * 1000,
     maxRetries: job.max_retries ?? undefined,
     requestId: job.request_id ?? undefined,
     encoding: job.encoding ?? undefined,
+    dimensions: job.dimensions ?? undefined,
+    includeUncertainty: job.include_uncertainty,
+    onProgress: job.on_progress ? (progress) => outcome.progress.push(written(progress)) : undefined,
   };
   if (job.call === "models") {
     outcome.models = (await client.models(options)).map(model);
@@ -136,19 +156,47 @@ function tls(job: Job["tls"]): TLS | undefined {
 
 function input(job: JobInput): Input {
   if (job.kind === "text") return { text: job.value ?? "", key: job.key, truncate: job.truncate ?? undefined };
+  if (job.task_id !== undefined) return { audio: { taskId: job.task_id }, key: job.key };
   const file = { ...source(job), fileName: job.file_name, mediaType: job.media_type };
   if (job.kind === "image") return { image: file, key: job.key };
-  return { audio: { ...file, startOffsetSec: job.start_offset_sec ?? undefined }, key: job.key };
+  return { audio: audio(job, file), key: job.key };
 }
 
-function source({ url, path, data, stream }: JobInput): FileSource {
+function audio(job: JobInput, file: FileSource): AudioInput["audio"] {
+  const options = {
+    startOffsetSec: job.start_offset_sec ?? undefined,
+    endOffsetSec: job.end_offset_sec ?? undefined,
+    segmentation: job.segmentation == null ? undefined : segmentation(job.segmentation),
+    embeddingOptions: listed(job.embedding_options),
+    embeddingScopes: listed(job.embedding_scopes),
+    embeddingTypes: listed(job.embedding_types),
+    processingMode: job.processing_mode ?? undefined,
+  };
+  return { ...file, ...options };
+}
+
+function segmentation(given: NonNullable<JobInput["segmentation"]>): Segmentation {
+  return "fixed" in given ? { fixed: { durationSec: given.fixed } } : { dynamic: { minDurationSec: given.dynamic } };
+}
+
+/** A list, unless it is empty, which the protocol uses for one that is not passed. */
+function listed(names: string[] | undefined): string[] | undefined {
+  return names?.length ? names : undefined;
+}
+
+function source({ url, path, data, stream, asset_id: assetId }: JobInput): FileSource {
   if (url !== undefined) return { url };
+  if (assetId !== undefined) return { assetId };
   if (path !== undefined) return { path };
   if (data !== undefined) return { data: Buffer.from(data, "base64") };
   return { stream: createReadStream(stream ?? "") };
 }
 
 function written(event: Event): object {
+  if (event.type === "progress") {
+    const { inputIndex, inputKey, stage, upstreamTaskId } = event;
+    return { progress: { input_index: inputIndex, input_key: inputKey, stage, upstream_task_id: upstreamTaskId } };
+  }
   if (event.type === "segment") {
     const { inputIndex, inputKey, segmentIndex, modality, startOffsetSec, endOffsetSec, embeddingOption } = event;
     return {
@@ -160,7 +208,9 @@ function written(event: Event): object {
         start_offset_sec: startOffsetSec ?? null,
         end_offset_sec: endOffsetSec ?? null,
         embedding_option: embeddingOption,
-        vector: Buffer.from(event.vector.buffer).toString("base64"),
+        embedding_scope: event.embeddingScope,
+        vector: packed(event.vector),
+        uncertainty: event.uncertainty === undefined ? null : packed(event.uncertainty),
       },
     };
   }
@@ -177,12 +227,19 @@ function written(event: Event): object {
       media_duration_sec: event.mediaDurationSec ?? null,
       attempts: event.attempts,
       upstream: event.upstream,
+      input_tokens: event.inputTokens,
+      upstream_task_id: event.upstreamTaskId,
       failure: event.failure ? facts(event.failure) : null,
     },
   };
 }
 
-function facts({ code, reason, message, violations, retryDelayMs, quotas, upstream, cause }: Failure): object {
+function packed(vector: Float32Array): string {
+  return Buffer.from(vector.buffer).toString("base64");
+}
+
+function facts(failure: Failure): object {
+  const { code, reason, message, violations, retryDelayMs, quotas, upstream, cause } = failure;
   return {
     code,
     reason,
@@ -197,9 +254,11 @@ function facts({ code, reason, message, violations, retryDelayMs, quotas, upstre
           message: upstream.message,
           docs_url: upstream.docsUrl,
           rate_limit_headers: upstream.rateLimitHeaders,
+          trace_id: upstream.traceId,
         }
       : null,
     cause,
+    upstream_task_id: failure.upstreamTaskId,
   };
 }
 
@@ -215,15 +274,38 @@ function raised(error: unknown): object {
   return { kind, message: error.message };
 }
 
-function model({ name, aliases, dimensions, text, image, audio }: Model): object {
+function model(found: Model): object {
+  const { name, aliases, dimensions, text, image, audio } = found;
   return {
     name,
     aliases,
     dimensions,
     text: text ? { max_tokens: text.maxTokens, truncates: text.truncates, max_bytes: text.maxBytes } : null,
     image: image ? { media_types: image.mediaTypes, max_bytes: image.maxBytes, min_side_px: image.minSidePx } : null,
-    audio: audio ? { media_types: audio.mediaTypes, max_bytes: audio.maxBytes } : null,
+    audio: audio ? audioSupport(audio) : null,
+    supported_dimensions: found.supportedDimensions,
+    supports_uncertainty: found.supportsUncertainty,
+    upstreams: found.upstreams,
   };
+}
+
+function audioSupport(audio: AudioSupport): object {
+  return {
+    media_types: audio.mediaTypes,
+    max_bytes: audio.maxBytes,
+    max_sync_duration_sec: audio.maxSyncDurationSec,
+    max_duration_sec: audio.maxDurationSec,
+    embedding_options: audio.embeddingOptions,
+    embedding_scopes: audio.embeddingScopes,
+    embedding_types: audio.embeddingTypes,
+    fixed_segmentation: range(audio.fixedSegmentation),
+    dynamic_segmentation: range(audio.dynamicSegmentation),
+    processing_modes: audio.processingModes,
+  };
+}
+
+function range(found: SegmentationRange | undefined): object | null {
+  return found ? { min_sec: found.minSec, max_sec: found.maxSec } : null;
 }
 
 async function main(): Promise<void> {

@@ -3,12 +3,21 @@
 import { create } from "@bufbuild/protobuf";
 
 import { Channels } from "./calls.js";
-import { AUDIO_MS, Connection, TEXT_MS } from "./connection.js";
+import { Connection } from "./connection.js";
+import { TEXT_MS, defaultMs } from "./deadlines.js";
 import { EventStream } from "./events.js";
 import { EmbeddingService, ListModelsRequestSchema } from "./generated/embedwire/v1/embedding_pb.js";
 import { type Input, type TextInput, given, listed } from "./inputs.js";
 import { type OpenCall, Run } from "./map/run.js";
-import { type CallOptions, type ClientOptions, type MapOptions, checkCallOptions, checkMapOptions } from "./options.js";
+import {
+  type CallOptions,
+  type ClientOptions,
+  type EmbedOptions,
+  type MapOptions,
+  checkCallOptions,
+  checkEmbedOptions,
+  checkMapOptions,
+} from "./options.js";
 import * as replies from "./replies.js";
 import * as requests from "./requests.js";
 import type { Embedding, Model } from "./results.js";
@@ -54,7 +63,8 @@ export class Client implements AsyncDisposable {
   /**
    * Embed 1 to 256 inputs and yield each segment and result as it arrives.
    *
-   * Segments of one input arrive in order, inputs interleave, and each input ends with its result. Segments are
+   * Segments of one input arrive in order, inputs interleave, and each input ends with its result. An input that the
+   * upstream processes as an asset or as a task also has {@link Progress}, before its segments. Segments are
    * provisional until then: a failed result invalidates them. If there is one input, its failure is thrown in place of
    * a result; among several inputs, a failure is in the result. Files of together at most 1 MiB are sent in the
    * request; all others are uploaded in chunks.
@@ -79,13 +89,13 @@ export class Client implements AsyncDisposable {
    *
    * @param model - name or alias of the model, for instance "marengo3.0".
    * @param input - the input.
-   * @param options - deadline, retries, request id, signal.
+   * @param options - deadline, retries, request id, signal, function for progress.
    * @throws EmbedwireError - the call or its input failed.
    * @throws TypeError - an argument is invalid; nothing was sent.
    * @throws Error - of Node.js: a file cannot be read.
    * @throws ClosedError - the client is closed.
    */
-  embed(model: string, input: Input, options?: CallOptions): Promise<Embedding>;
+  embed(model: string, input: Input, options?: EmbedOptions): Promise<Embedding>;
   /**
    * Embed 1 to 256 inputs and resolve with one embedding for each, in the order of the inputs.
    *
@@ -93,17 +103,17 @@ export class Client implements AsyncDisposable {
    *
    * @param model - name or alias of the model, for instance "marengo3.0".
    * @param inputs - the inputs.
-   * @param options - deadline, retries, request id, signal.
+   * @param options - deadline, retries, request id, signal, function for progress.
    * @throws EmbedwireError - the call or its only input failed.
    * @throws TypeError - an argument is invalid; nothing was sent.
    * @throws Error - of Node.js: a file cannot be read.
    * @throws ClosedError - the client is closed.
    */
-  embed(model: string, inputs: readonly Input[], options?: CallOptions): Promise<Embedding[]>;
+  embed(model: string, inputs: readonly Input[], options?: EmbedOptions): Promise<Embedding[]>;
   async embed(
     model: string,
     inputs: Input | readonly Input[],
-    options: CallOptions = {},
+    options: EmbedOptions = {},
   ): Promise<Embedding | Embedding[]> {
     const found = await this.#embed(model, listed(inputs), options);
     return Array.isArray(inputs) ? found : (found[0] ?? found);
@@ -115,7 +125,8 @@ export class Client implements AsyncDisposable {
    *
    * The `inputIndex` of a result is the position of its input in the iterator. Each input that was read ends with
    * vectors or with {@link Embedding.failure}; nothing is thrown for it. Inputs that the server rejects (OVERLOADED,
-   * RATE_LIMITED, DRAINING) are sent again until the server accepts them. At most `inputsPerCall * concurrentCalls`
+   * RATE_LIMITED, DRAINING) are sent again until the server accepts them. An input for which the upstream has created
+   * a task is not: it ends with the failure, whose `upstreamTaskId` can be the source of another input. At most `inputsPerCall * concurrentCalls`
    * inputs are read ahead of the embeddings that the loop has received, so memory is bounded.
    *
    * Iterating throws the error of the iterator, or TypeError for a value that is not an input, after the inputs before
@@ -181,27 +192,26 @@ export class Client implements AsyncDisposable {
     };
   }
 
-  async #embed(model: string, inputs: readonly Input[], options: CallOptions): Promise<Embedding[]> {
+  async #embed(model: string, inputs: readonly Input[], options: EmbedOptions): Promise<Embedding[]> {
+    checkEmbedOptions(options);
     const only = inputs.length === 1 && inputs[0] !== undefined ? given(inputs[0]) : undefined;
     if (only?.name === "text") return [await this.#unary(model, only.value, options)];
     const events = this.#stream(model, inputs, options);
     const collector = new replies.Collector(inputs.length, events.requestId);
-    for await (const event of events) collector.add(event);
+    for await (const event of events) {
+      collector.add(event);
+      if (event.type === "progress") options.onProgress?.(event);
+    }
     return collector.embeddings();
   }
 
   /** Embed one text by the unary RPC, the cheapest call. */
   async #unary(model: string, input: TextInput, options: CallOptions): Promise<Embedding> {
-    checkCallOptions(options);
     const request = requests.unary(requests.header(model, options), input);
     const call = this.#connection.call(options, TEXT_MS);
     const answer = await this.#channels.unary(METHODS.createEmbeddingUnary, request, call, options.signal);
     return replies.onlyEmbedding(answer, call.requestId);
   }
-}
-
-function defaultMs(inputs: readonly Input[]): number {
-  return inputs.some((input) => given(input).name === "audio") ? AUDIO_MS : TEXT_MS;
 }
 
 function isIterable(inputs: unknown): boolean {

@@ -9,10 +9,6 @@ import { type CallOptions, type ClientOptions, type TLS, checkClientOptions } fr
 import { traceHeaders } from "./tracing.js";
 import { VERSION } from "./version.js";
 
-/** The contract's default deadlines. The client sets them too, so that a call cannot hang on a dead connection. */
-export const TEXT_MS = 60_000;
-export const AUDIO_MS = 600_000;
-
 const HEADER_VALUE = /^[\x21-\x7e]+$/;
 const LONGEST_MS = 7 * 24 * 3_600_000; // the maximum deadline that a server accepts
 const LAST_PORT = 65_535;

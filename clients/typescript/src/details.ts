@@ -4,22 +4,27 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { type Duration, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { type StatusObject, status as StatusCode } from "@grpc/grpc-js";
 
-import { type EmbedwireError, type Failure, errorOf, failureOf, reasonName } from "./errors.js";
+import { type EmbedwireError, type Failure, errorOf, failureOf, reasonName, withTask } from "./errors.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
 import { StatusSchema } from "./generated/status_pb.js";
 
 const DETAILS_KEY = "grpc-status-details-bin";
 
-/** Return the error for a failed call. Without an embedwire.v1.Failure in its details, the server did not report it. */
-export function errorOfStatus(status: StatusObject, requestId: string): EmbedwireError {
+/**
+ * Return the error for a failed call. Without an embedwire.v1.Failure in its details, the server did not report it.
+ *
+ * @param taskId - the upstream's task of its only input, as known from its progress, for a failure without one.
+ */
+export function errorOfStatus(status: StatusObject, requestId: string, taskId = ""): EmbedwireError {
   const code = codeName(status.code);
   const found = failureMessage(status);
   if (found !== undefined) {
     // A proxy may change the status: HAProxy 2.6 changes it to CANCELLED.
-    return errorOf({ ...failure(found), ...(found.code === 0 && { code }) }, requestId, found.attempts);
+    const sent = { ...failure(found), ...(found.code === 0 && { code }) };
+    return errorOf(withTask(sent, taskId), requestId, found.attempts);
   }
   const reason = code === "DEADLINE_EXCEEDED" || code === "CANCELLED" ? code : "";
-  return errorOf(failureOf(code, reason, status.details), requestId);
+  return errorOf(withTask(failureOf(code, reason, status.details), taskId), requestId);
 }
 
 /** Convert a failure message of the contract. */
@@ -38,8 +43,10 @@ export function failure(message: pb.Failure): Failure {
       message: reply.message,
       docsUrl: reply.docsUrl,
       rateLimitHeaders: { ...reply.rateLimitHeaders },
+      traceId: reply.traceId,
     },
     cause: message.cause,
+    upstreamTaskId: message.upstreamTaskId,
   };
 }
 

@@ -30,6 +30,8 @@ export interface UpstreamReply {
   readonly docsUrl: string;
   /** Rate limit headers of the response, with lower-case names. */
   readonly rateLimitHeaders: Readonly<Record<string, string>>;
+  /** Identifier of the request at the upstream, for its support; empty if there is none. */
+  readonly traceId: string;
 }
 
 /** The details of a failed input or call. */
@@ -56,6 +58,12 @@ export interface Failure {
    * for all other failures. The contract lists the values.
    */
   readonly cause: string;
+  /**
+   * Identifier of the upstream's task, if one was created for the failed input; else empty. After a passed deadline, a
+   * {@link TaskSource} gets its result. The failure of a call with several inputs has none: {@link Progress} has the
+   * identifiers.
+   */
+  readonly upstreamTaskId: string;
 }
 
 /**
@@ -120,6 +128,11 @@ export class EmbedwireError extends Error {
   get upstream(): UpstreamReply | undefined {
     return this.#failure.upstream;
   }
+
+  /** Identifier of the upstream's task, else empty; see {@link Failure.upstreamTaskId}. */
+  get upstreamTaskId(): string {
+    return this.#failure.upstreamTaskId;
+  }
 }
 
 /** The request, a file, a credential or the deadline is at fault. Correct it. */
@@ -168,7 +181,12 @@ export function errorOf(failure: Failure, requestId = "", attempts = 0): Embedwi
 
 /** Return a failure without further details. */
 export function failureOf(code: string, reason: string, message: string): Failure {
-  return { code, reason, message, violations: [], quotas: [], cause: "" };
+  return { code, reason, message, violations: [], quotas: [], cause: "", upstreamTaskId: "" };
+}
+
+/** Return a failure with the identifier of a task, unless it has one. */
+export function withTask(failure: Failure, taskId: string): Failure {
+  return { ...failure, upstreamTaskId: failure.upstreamTaskId || taskId };
 }
 
 /** Return the failure for a response that violates the contract. */

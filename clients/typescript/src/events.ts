@@ -71,11 +71,13 @@ async function* attempt(
     call.cancel();
   });
   let isAnswered = false;
+  let taskId = ""; // the last one of the only input
   try {
     for await (const message of messages(call)) {
       isAnswered = true;
       for (const event of eventsOf(message, made.requestId)) {
         if (event.type === "result") upload?.answered(event.inputIndex);
+        if (event.type === "progress" && plan.request.inputs.length === 1) taskId = event.upstreamTaskId || taskId;
         yield event;
       }
     }
@@ -83,7 +85,7 @@ async function* attempt(
     if (status.code === StatusCode.OK) return undefined;
     signal.throwIfAborted();
     const delay = isAnswered || upload ? undefined : attempts.delayMs(status);
-    if (delay === undefined) throw upload?.error ?? errorOfStatus(status, made.requestId);
+    if (delay === undefined) throw upload?.error ?? errorOfStatus(status, made.requestId, taskId);
     return delay;
   } finally {
     release();

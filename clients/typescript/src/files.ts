@@ -16,13 +16,13 @@ import type { FileSource } from "./inputs.js";
 export class SourceError extends TypeError {}
 
 /**
- * Return the number of bytes of a file that this client has to send: 0 without a file or with a URL, infinity if
- * unknown before they are read.
+ * Return the number of bytes of a file that this client has to send: 0 without a file, infinity if unknown before they
+ * are read.
  *
  * @throws Error - of Node.js: the path is not a readable file.
  */
 export async function bytes(file: FileSource | undefined): Promise<number> {
-  if (file === undefined || file.url !== undefined) return 0;
+  if (file === undefined) return 0;
   if (file.data !== undefined) return file.data instanceof Blob ? file.data.size : file.data.byteLength;
   if (file.path === undefined) return Infinity;
   const found = await stat(file.path);

@@ -6,7 +6,16 @@
 
 export { Client, DEFAULT_TARGET } from "./client.js";
 export type { EventStream } from "./events.js";
-export type { CallOptions, ClientOptions, Encoding, MapOptions, TLS } from "./options.js";
+export type { AudioOptions, DynamicSegmentation, FixedSegmentation, ProcessingMode, Segmentation } from "./audio.js";
+export type {
+  CallOptions,
+  ClientOptions,
+  EmbedOptions,
+  Encoding,
+  MapOptions,
+  ProgressOptions,
+  TLS,
+} from "./options.js";
 export {
   ClosedError,
   DeadlineExceededError,
@@ -28,6 +37,7 @@ export type {
   FileSource,
   ImageInput,
   Input,
+  TaskSource,
   TextInput,
   Truncate,
 } from "./inputs.js";
@@ -38,8 +48,11 @@ export {
   type ImageSupport,
   type Modality,
   type Model,
+  type Progress,
   type Result,
   type Segment,
+  type SegmentationRange,
+  type Stage,
   type TextSupport,
   type Timings,
 } from "./results.js";

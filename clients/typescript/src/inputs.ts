@@ -2,6 +2,9 @@
 
 import { Readable } from "node:stream";
 
+import { type AudioOptions, checkAudioOptions } from "./audio.js";
+import { checkType, onlyMember } from "./checks.js";
+
 /** End of a too long text that is cut off; with "none" the text fails. */
 export type Truncate = "none" | "start" | "end";
 
@@ -26,43 +29,47 @@ export interface FileDescription {
   readonly mediaType?: string | undefined;
 }
 
+/** The sources of a file. */
+interface FileSources {
+  /** An absolute http or https URL of the raw file, which the upstream fetches. */
+  readonly url: string | URL;
+  /** A local file, as a path or a file URL. It is opened immediately before it is sent. */
+  readonly path: string | URL;
+  /** The bytes of the file. */
+  readonly data: Uint8Array | Blob;
+  /** The bytes as a stream. It is read to its end, or destroyed if the call ends before. */
+  readonly stream: ByteStream;
+  /**
+   * Identifier of a file that the upstream already has (an asset), 1 to 128 letters, digits, "-" and "_". It must belong
+   * to the account of the API key. The server does not delete it.
+   */
+  readonly assetId: string;
+}
+
+/** Members that must be left out. */
+type Without<Names extends PropertyKey> = Readonly<Partial<Record<Names, undefined>>>;
+
+/** Exactly one of the members. */
+type OneOf<All> = { [Name in keyof All]: Pick<All, Name> & Without<Exclude<keyof All, Name>> }[keyof All];
+
 /**
- * The source of the bytes of a file: exactly one of `url`, `path`, `data` and `stream`.
+ * The source of a file: exactly one of `url`, `path`, `data`, `stream` and `assetId`.
  *
  * Files of together at most 1 MiB are sent in the request. All other files, and all streams, are uploaded in chunks and
  * never held in memory as a whole.
  */
-export type FileSource = FileDescription &
-  (
-    | {
-        /** An absolute http or https URL of the raw file, which the upstream fetches. */
-        readonly url: string | URL;
-        readonly path?: undefined;
-        readonly data?: undefined;
-        readonly stream?: undefined;
-      }
-    | {
-        /** A local file, as a path or a file URL. It is opened immediately before it is sent. */
-        readonly path: string | URL;
-        readonly url?: undefined;
-        readonly data?: undefined;
-        readonly stream?: undefined;
-      }
-    | {
-        /** The bytes of the file. */
-        readonly data: Uint8Array | Blob;
-        readonly url?: undefined;
-        readonly path?: undefined;
-        readonly stream?: undefined;
-      }
-    | {
-        /** The bytes as a stream. It is read to its end, or destroyed if the call ends before. */
-        readonly stream: ByteStream;
-        readonly url?: undefined;
-        readonly path?: undefined;
-        readonly data?: undefined;
-      }
-  );
+export type FileSource = FileDescription & OneOf<FileSources> & Without<"taskId">;
+
+/**
+ * An earlier task of the upstream, for instance that of {@link EmbedwireError.upstreamTaskId} after a passed deadline.
+ *
+ * The input waits for the task and has its result, which is kept for seven days; nothing is billed again. The model and
+ * the dimensions of the call must be those of the task. All other members must be left out.
+ */
+export type TaskSource = Without<keyof FileSources | keyof FileDescription | keyof AudioOptions> & {
+  /** Identifier of the task, 1 to 128 letters, digits, "-" and "_". */
+  readonly taskId: string;
+};
 
 /** An image to embed. It yields one segment. {@link Model.image} lists the formats that a model accepts. */
 export interface ImageInput {
@@ -74,11 +81,8 @@ export interface ImageInput {
 
 /** An audio file to embed. It yields segments over time. {@link Model.audio} lists the formats that a model accepts. */
 export interface AudioInput {
-  /** Source of the audio, and the start offset. */
-  readonly audio: FileSource & {
-    /** Start in seconds from the beginning of the file. Offsets of segments also count from the beginning. */
-    readonly startOffsetSec?: number | undefined;
-  };
+  /** Source of the audio with its options, or an earlier task. */
+  readonly audio: (FileSource & AudioOptions) | TaskSource;
   /** A string of at most 256 bytes of UTF-8, which is returned with each event of this input. */
   readonly key?: string | undefined;
 }
@@ -87,7 +91,8 @@ export interface AudioInput {
 export type Input = TextInput | ImageInput | AudioInput;
 
 const MODALITIES = ["text", "image", "audio"];
-const SOURCES = ["url", "path", "data", "stream"];
+const SOURCES = ["url", "path", "data", "stream", "assetId"];
+const CONTENT = ["path", "data", "stream"] as const;
 
 /**
  * Return one or several inputs as a list.
@@ -114,10 +119,11 @@ export function given(input: Input): Given {
   return { name: "text", value: input as TextInput };
 }
 
-/** Return the file of an input; undefined for a text. */
+/** Return the file of an input whose content this client sends; undefined for all others. */
 export function fileOf(input: Input): FileSource | undefined {
   const { name, value } = given(input);
-  return name === "text" ? undefined : value;
+  if (name === "text" || value.taskId !== undefined) return undefined;
+  return CONTENT.some((source) => value[source] !== undefined) ? value : undefined;
 }
 
 /**
@@ -127,34 +133,36 @@ export function fileOf(input: Input): FileSource | undefined {
  */
 export function check(input: unknown, index: number): asserts input is Input {
   const at = `inputs[${String(index)}]`;
-  const modality = only(input, MODALITIES, at);
-  const value = modality.value;
-  const { key } = input as { key?: unknown };
-  if (key !== undefined && typeof key !== "string") throw new TypeError(`${at}.key: must be a string`);
-  if (modality.name === "text") {
-    if (typeof value !== "string") throw new TypeError(`${at}.text: must be a string`);
-    const truncate = (input as TextInput).truncate;
-    if (truncate !== undefined && !["none", "start", "end"].includes(truncate)) {
-      throw new TypeError(`${at}.truncate: must be "none", "start" or "end"`);
-    }
-    return;
-  }
-  const source = only(value, SOURCES, `${at}.${modality.name}`);
-  const allowed = SOURCE_CHECKS[source.name]?.(source.value);
-  if (!allowed) throw new TypeError(`${at}.${modality.name}.${source.name}: ${EXPECTED[source.name] ?? ""}`);
-  const { startOffsetSec } = value as { startOffsetSec?: unknown };
-  if (startOffsetSec !== undefined && typeof startOffsetSec !== "number") {
-    throw new TypeError(`${at}.${modality.name}.startOffsetSec: must be a number`);
-  }
-  // The error of a stream that fails early is reported when it is sent, not as an unhandled event.
-  if (source.value instanceof Readable) source.value.on("error", () => undefined);
+  const { name, value } = onlyMember(at, input, MODALITIES);
+  checkType(`${at}.key`, (input as { key?: unknown }).key, "string");
+  if (name === "text") checkText(at, input as TextInput);
+  else checkMedia(`${at}.${name}`, name, value as object);
 }
 
+function checkText(at: string, { text, truncate }: TextInput): void {
+  checkType(`${at}.text`, text, "string");
+  if (truncate !== undefined && !["none", "start", "end"].includes(truncate)) {
+    throw new TypeError(`${at}.truncate: must be "none", "start" or "end"`);
+  }
+}
+
+function checkMedia(at: string, modality: string, media: object): void {
+  const { name, value } = onlyMember(at, media, modality === "audio" ? [...SOURCES, "taskId"] : SOURCES);
+  if (!SOURCE_CHECKS[name]?.(value)) throw new TypeError(`${at}.${name}: ${EXPECTED[name] ?? ""}`);
+  if (modality === "audio") checkAudioOptions(at, media);
+  // The error of a stream that fails early is reported when it is sent, not as an unhandled event.
+  if (value instanceof Readable) value.on("error", () => undefined);
+}
+
+const isString = (value: unknown): boolean => typeof value === "string";
+
 const SOURCE_CHECKS: Record<string, (value: unknown) => boolean> = {
-  url: (value) => typeof value === "string" || value instanceof URL,
-  path: (value) => typeof value === "string" || value instanceof URL,
+  url: (value) => isString(value) || value instanceof URL,
+  path: (value) => isString(value) || value instanceof URL,
   data: (value) => value instanceof Uint8Array || value instanceof Blob,
   stream: (value) => typeof value === "object" && value !== null && Symbol.asyncIterator in value,
+  assetId: isString,
+  taskId: isString,
 };
 
 const EXPECTED: Record<string, string> = {
@@ -162,14 +170,6 @@ const EXPECTED: Record<string, string> = {
   path: "must be a string or a file URL",
   data: "must be a Uint8Array or a Blob",
   stream: "must be a stream or another async iterable of bytes; pass bytes as data",
+  assetId: "must be a string",
+  taskId: "must be a string",
 };
-
-function only(value: unknown, names: string[], at: string): { name: string; value: unknown } {
-  const members = typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-  const given = names.filter((name) => members[name] !== undefined);
-  const [name] = given;
-  if (name === undefined || given.length > 1) {
-    throw new TypeError(`${at}: must have exactly one of ${names.join(", ")}; got ${given.join(" and ") || "none"}`);
-  }
-  return { name, value: members[name] };
-}

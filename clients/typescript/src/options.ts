@@ -2,6 +2,9 @@
 
 import type { ChannelOptions, Interceptor } from "@grpc/grpc-js";
 
+import { checkMilliseconds, checkType, checkWhole } from "./checks.js";
+import type { Progress } from "./results.js";
+
 /** TLS settings: root certificates, and a client certificate for mutual TLS. Certificates and keys are PEM. */
 export interface TLS {
   /** Trusted root certificates; by default those of Node.js. */
@@ -22,7 +25,7 @@ export interface ClientOptions {
   readonly token?: string | undefined;
   /** Your own API key of the upstream, for servers that accept one; sent like the token. */
   readonly upstreamApiKey?: string | undefined;
-  /** Deadline of calls that set none, in milliseconds; by default 60 s, or 600 s if any input is audio. */
+  /** Deadline of calls that set none, in milliseconds; by default that of {@link CallOptions.timeoutMs}. */
   readonly timeoutMs?: number | undefined;
   /** Wait until the deadline for an unreachable server, instead of failing immediately. */
   readonly waitForReady?: boolean | undefined;
@@ -56,7 +59,11 @@ export type Encoding = "float32_le" | "float_values";
 
 /** The options of a single call. */
 export interface CallOptions {
-  /** Deadline in milliseconds, which covers queueing, uploads, all attempts and the response. */
+  /**
+   * Deadline in milliseconds, which covers queueing, uploads, all attempts and the response. By default 60 s; 600 s if
+   * any input is audio and all audio has the `processingMode` "sync"; and 3,600 s with other audio, since the upstream
+   * may process it as a task.
+   */
   readonly timeoutMs?: number | undefined;
   /**
    * Maximum number of upstream retries for each input; 0 forbids retries. By default the server decides. The upstream
@@ -69,14 +76,30 @@ export interface CallOptions {
   readonly chunkBytes?: number | undefined;
   /** Encoding of vectors in responses; by default "float32_le", the cheapest. */
   readonly encoding?: Encoding | undefined;
+  /** Number of values of each vector, one of {@link Model.supportedDimensions}; by default {@link Model.dimensions}. */
+  readonly dimensions?: number | undefined;
+  /** Whether segments have an uncertainty, if {@link Model.supportsUncertainty}; false by default. */
+  readonly includeUncertainty?: boolean | undefined;
   /** Cancels the call when it is aborted; the call then throws the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The options of {@link Client.map}. */
-export interface MapOptions extends Omit<CallOptions, "requestId" | "timeoutMs"> {
+/** The option of calls that collect their results. */
+export interface ProgressOptions {
   /**
-   * Deadline of each call in milliseconds; by default 60 s, or 600 s if the call has audio. An input that is sent again
+   * Called with each {@link Progress} of the inputs as it arrives. What it throws ends the call or the run, and is
+   * thrown. It must not be an async function.
+   */
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** The options of {@link Client.embed}. */
+export interface EmbedOptions extends CallOptions, ProgressOptions {}
+
+/** The options of {@link Client.map}. */
+export interface MapOptions extends Omit<CallOptions, "requestId" | "timeoutMs">, ProgressOptions {
+  /**
+   * Deadline of each call in milliseconds, by default as in {@link CallOptions.timeoutMs}. An input that is sent again
    * after a rejection has a new deadline, unless `countWaits` is set.
    */
   readonly timeoutMs?: number | undefined;
@@ -115,14 +138,26 @@ export function checkClientOptions({ timeoutMs, channels, keepaliveMs }: ClientO
  * @throws TypeError - one of them is invalid.
  */
 export function checkCallOptions(options: CallOptions): void {
-  const { timeoutMs, maxRetries, requestId, chunkBytes, encoding } = options;
+  const { timeoutMs, maxRetries, requestId, chunkBytes, encoding, dimensions, includeUncertainty } = options;
   checkMilliseconds("timeoutMs", timeoutMs, 0);
   checkWhole("maxRetries", maxRetries, 0, LARGEST_INT32);
   checkWhole("chunkBytes", chunkBytes, 1, LARGEST_CHUNK);
+  checkWhole("dimensions", dimensions, 1, LARGEST_INT32);
+  checkType("includeUncertainty", includeUncertainty, "boolean");
   if (requestId !== undefined && !REQUEST_ID.test(requestId)) {
     throw new TypeError("requestId: must have 1 to 64 letters, digits and -_.: only");
   }
   if (!ENCODINGS.includes(encoding)) throw new TypeError('encoding: must be "float32_le" or "float_values"');
+}
+
+/**
+ * Check the options of a call that collects its results.
+ *
+ * @throws TypeError - one of them is invalid.
+ */
+export function checkEmbedOptions(options: EmbedOptions): void {
+  checkCallOptions(options);
+  checkType("onProgress", options.onProgress, "function");
 }
 
 /**
@@ -131,20 +166,8 @@ export function checkCallOptions(options: CallOptions): void {
  * @throws TypeError - one of them is invalid.
  */
 export function checkMapOptions(options: MapOptions): void {
-  checkCallOptions(options);
+  checkEmbedOptions(options);
   checkWhole("inputsPerCall", options.inputsPerCall, 1, MOST_INPUTS);
   checkWhole("concurrentCalls", options.concurrentCalls, 1, MOST_CALLS);
   checkMilliseconds("runTimeoutMs", options.runTimeoutMs, 0);
-}
-
-function checkMilliseconds(name: string, value: number | undefined, least: number): void {
-  if (value !== undefined && !(typeof value === "number" && value >= least)) {
-    throw new TypeError(`${name}: must be a number of milliseconds, at least ${String(least)}`);
-  }
-}
-
-function checkWhole(name: string, value: number | undefined, least: number, most: number): void {
-  if (value !== undefined && !(Number.isInteger(value) && value >= least && value <= most)) {
-    throw new TypeError(`${name}: must be a whole number from ${String(least)} to ${String(most)}`);
-  }
 }

@@ -3,7 +3,18 @@
 import { failure, milliseconds } from "./details.js";
 import { type EmbedwireError, errorOf, invalidResponse } from "./errors.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
-import { Embedding, type Event, type Modality, type Model, type Result, type Segment } from "./results.js";
+import {
+  type AudioSupport,
+  Embedding,
+  type Event,
+  type Modality,
+  type Model,
+  type Progress,
+  type Result,
+  type Segment,
+  type SegmentationRange,
+  type Stage,
+} from "./results.js";
 import { decode } from "./vectors.js";
 
 /** The response messages of both streams, which have the same events. */
@@ -13,6 +24,15 @@ const TRUNCATES: Record<number, string> = {
   [pb.Truncate.NONE]: "none",
   [pb.Truncate.START]: "start",
   [pb.Truncate.END]: "end",
+};
+const STAGES: Record<number, Stage> = {
+  [pb.ProgressStage.UPLOADING]: "uploading",
+  [pb.ProgressStage.PREPARING]: "preparing",
+  [pb.ProgressStage.PROCESSING]: "processing",
+};
+const PROCESSING_MODES: Record<number, string> = {
+  [pb.ProcessingMode.SYNC]: "sync",
+  [pb.ProcessingMode.TASK]: "task",
 };
 
 /**
@@ -24,6 +44,7 @@ export function* eventsOf(message: Response, requestId: string): Generator<Event
   for (const { event } of message.events) {
     if (event.case === "segment") yield segment(event.value, requestId);
     else if (event.case === "result") yield result(event.value, requestId);
+    else if (event.case === "progress") yield progress(event.value);
   }
 }
 
@@ -41,7 +62,7 @@ export function onlyEmbedding(message: pb.CreateEmbeddingUnaryResponse, requestI
   return embedding(result(item.result, requestId), segments);
 }
 
-/** Collects the events of a call, and discards the segments of failed inputs. */
+/** Collects the events of a call. Discards the segments of failed inputs, and progress. */
 export class Collector {
   readonly #segments: Segment[][];
   readonly #embeddings: (Embedding | undefined)[];
@@ -66,10 +87,8 @@ export class Collector {
         this.#requestId,
       );
     }
-    if (event.type === "segment") {
-      segments.push(event);
-      return undefined;
-    }
+    if (event.type === "segment") segments.push(event);
+    if (event.type !== "result") return undefined;
     return (this.#embeddings[event.inputIndex] = embedding(event, segments));
   }
 
@@ -87,7 +106,8 @@ export class Collector {
 }
 
 /** Decode a model. Sizes are far below 2^53, so numbers are exact. */
-export function model({ name, aliases, dimensions, text, image, audio }: pb.Model): Model {
+export function model(message: pb.Model): Model {
+  const { name, aliases, dimensions, text, image, audio } = message;
   return {
     name,
     aliases,
@@ -98,8 +118,30 @@ export function model({ name, aliases, dimensions, text, image, audio }: pb.Mode
       maxBytes: Number(text.maxBytes),
     },
     image: image && { mediaTypes: image.mediaTypes, maxBytes: Number(image.maxBytes), minSidePx: image.minSidePx },
-    audio: audio && { mediaTypes: audio.mediaTypes, maxBytes: Number(audio.maxBytes) },
+    audio: audio && audioSupport(audio),
+    supportedDimensions: message.supportedDimensions,
+    supportsUncertainty: message.supportsUncertainty,
+    upstreams: message.upstreams,
   };
+}
+
+function audioSupport(audio: pb.AudioSupport): AudioSupport {
+  return {
+    mediaTypes: audio.mediaTypes,
+    maxBytes: Number(audio.maxBytes),
+    maxSyncDurationSec: audio.maxSyncDurationSec,
+    maxDurationSec: audio.maxDurationSec,
+    embeddingOptions: audio.embeddingOptions,
+    embeddingScopes: audio.embeddingScopes,
+    embeddingTypes: audio.embeddingTypes,
+    fixedSegmentation: range(audio.fixedSegmentation),
+    dynamicSegmentation: range(audio.dynamicSegmentation),
+    processingModes: audio.processingModes.map((item) => PROCESSING_MODES[item] ?? String(item)),
+  };
+}
+
+function range(message: pb.SegmentationRange | undefined): SegmentationRange | undefined {
+  return message && { minSec: message.minSec, maxSec: message.maxSec };
 }
 
 function embedding(ended: Result, segments: readonly Segment[]): Embedding {
@@ -122,6 +164,8 @@ function segment(message: pb.Segment, requestId: string): Segment {
     startOffsetSec: audio?.startOffsetSec,
     endOffsetSec: audio?.endOffsetSec,
     embeddingOption: audio?.embeddingOption ?? "",
+    embeddingScope: audio?.embeddingScope ?? "",
+    uncertainty: message.uncertainty && vector(message.uncertainty, requestId),
   };
 }
 
@@ -137,6 +181,10 @@ function vector(message: pb.Vector | undefined, requestId: string): Float32Array
     // The error below replaces it.
   }
   throw invalid("the server sent a vector that cannot be read", requestId);
+}
+
+function progress({ inputIndex, inputKey, stage, upstreamTaskId }: pb.InputProgress): Progress {
+  return { type: "progress", inputIndex, inputKey, stage: STAGES[stage] ?? "unknown", upstreamTaskId };
 }
 
 function result(message: pb.InputResult, requestId: string): Result {
@@ -162,5 +210,8 @@ function result(message: pb.InputResult, requestId: string): Result {
     upstream: message.upstream,
     failure: message.failure && failure(message.failure),
     requestId,
+    // Numbers of tokens are far below 2^53, so numbers are exact.
+    inputTokens: Object.fromEntries(Object.entries(message.inputTokens).map(([kind, count]) => [kind, Number(count)])),
+    upstreamTaskId: message.upstreamTaskId,
   };
 }

@@ -3,8 +3,17 @@
 import { create } from "@bufbuild/protobuf";
 
 import * as files from "./files.js";
+import type { Segmentation } from "./audio.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
-import { type FileSource, type Input, type TextInput, fileOf, given } from "./inputs.js";
+import {
+  type AudioInput,
+  type FileSource,
+  type Input,
+  type TaskSource,
+  type TextInput,
+  fileOf,
+  given,
+} from "./inputs.js";
 import type { CallOptions } from "./options.js";
 
 /** Files of more bytes are uploaded in chunks, as the contract recommends. */
@@ -13,6 +22,7 @@ const CHUNK_BYTES = 256 << 10;
 /** Maximum number of segments in one message. Large messages make long audio cheaper to read. */
 const SEGMENTS_PER_MESSAGE = 100;
 
+const PROCESSING_MODES = { sync: pb.ProcessingMode.SYNC, task: pb.ProcessingMode.TASK };
 const TRUNCATES = { none: pb.Truncate.NONE, start: pb.Truncate.START, end: pb.Truncate.END };
 const ENCODINGS = { float32_le: pb.VectorEncoding.FLOAT32_LE, float_values: pb.VectorEncoding.FLOAT_VALUES };
 
@@ -23,6 +33,8 @@ export interface Header {
   readonly modelName: string;
   readonly vectorEncoding: pb.VectorEncoding;
   readonly maxRetries?: number;
+  readonly dimensions?: number;
+  readonly includeUncertainty: boolean;
 }
 
 /** An encoded input, and its file if it is uploaded after the request. */
@@ -39,9 +51,16 @@ export interface Plan {
 }
 
 /** Return the fields of a request except its inputs. */
-export function header(modelName: string, { maxRetries, encoding = "float32_le" }: CallOptions): Header {
+export function header(modelName: string, options: CallOptions): Header {
   if (typeof modelName !== "string") throw new TypeError("model: must be a string");
-  return { modelName, vectorEncoding: ENCODINGS[encoding], ...(maxRetries !== undefined && { maxRetries }) };
+  const { maxRetries, encoding = "float32_le", dimensions, includeUncertainty = false } = options;
+  return {
+    modelName,
+    vectorEncoding: ENCODINGS[encoding],
+    ...(maxRetries !== undefined && { maxRetries }),
+    ...(dimensions !== undefined && { dimensions }),
+    includeUncertainty,
+  };
 }
 
 /**
@@ -68,9 +87,10 @@ export async function plan(header: Header, inputs: readonly Input[], chunkBytes?
  * @throws Error - of Node.js: the file cannot be read.
  */
 export async function encode(input: Input, fileBytes: number, isInline: boolean): Promise<Encoded> {
-  const { name, value: file } = given(input);
-  if (name === "text") return { message: textMessage(file) };
-  if (file.url !== undefined) return { message: mediaMessage(input, { case: "url", value: String(file.url) }) };
+  const { name, value } = given(input);
+  if (name === "text") return { message: textMessage(value) };
+  const file = fileOf(input);
+  if (file === undefined) return { message: mediaMessage(input, reference(value)) };
   if (isInline) return { message: mediaMessage(input, await inline(file, fileBytes)) };
   return { message: mediaMessage(input, announced(file, fileBytes)), upload: file };
 }
@@ -106,11 +126,39 @@ function textMessage({ text, truncate: end, key = "" }: TextInput): pb.Input {
 }
 
 function mediaMessage(input: Input, source: Source): pb.Input {
-  const key = input.key ?? "";
-  const { name, value: file } = given(input);
-  const startOffsetSec = name === "audio" ? file.startOffsetSec : undefined;
-  const value = { source: { source }, ...(startOffsetSec !== undefined && { startOffsetSec }) };
-  return create(pb.InputSchema, { key, modality: { case: name === "audio" ? "audio" : "image", value } });
+  const { name, value } = given(input);
+  const modality =
+    name === "audio"
+      ? { case: name, value: audioMessage(value, source) }
+      : { case: "image" as const, value: { source: { source } } };
+  return create(pb.InputSchema, { key: input.key ?? "", modality });
+}
+
+function audioMessage(audio: AudioInput["audio"], source: Source): pb.AudioInput {
+  const { startOffsetSec, endOffsetSec, segmentation, processingMode } = audio;
+  return create(pb.AudioInputSchema, {
+    source: { source },
+    ...(startOffsetSec !== undefined && { startOffsetSec }),
+    ...(endOffsetSec !== undefined && { endOffsetSec }),
+    ...(segmentation !== undefined && { segmentation: { method: method(segmentation) } }),
+    embeddingOptions: [...(audio.embeddingOptions ?? [])],
+    embeddingScopes: [...(audio.embeddingScopes ?? [])],
+    embeddingTypes: [...(audio.embeddingTypes ?? [])],
+    processingMode: processingMode === undefined ? pb.ProcessingMode.UNSPECIFIED : PROCESSING_MODES[processingMode],
+  });
+}
+
+function method({ fixed, dynamic }: Segmentation): pb.Segmentation["method"] {
+  return fixed === undefined
+    ? { case: "dynamic", value: create(pb.DynamicSegmentationSchema, dynamic) }
+    : { case: "fixed", value: create(pb.FixedSegmentationSchema, fixed) };
+}
+
+/** Return a source whose content this client does not send. */
+function reference({ url, assetId, taskId = "" }: FileSource | TaskSource): Source {
+  if (url !== undefined) return { case: "url", value: String(url) };
+  if (assetId !== undefined) return { case: "asset", value: create(pb.AssetSourceSchema, { id: assetId }) };
+  return { case: "task", value: create(pb.TaskSourceSchema, { id: taskId }) };
 }
 
 async function inline(file: FileSource, size: number): Promise<Source> {

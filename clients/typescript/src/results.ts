@@ -5,6 +5,9 @@ import { type Failure, errorOf } from "./errors.js";
 /** Modality of a segment; "unknown" is one that this version of the client does not know. */
 export type Modality = "text" | "image" | "audio" | "unknown";
 
+/** Stage of an input; "unknown" is one that this version of the client does not know. */
+export type Stage = "uploading" | "preparing" | "processing" | "unknown";
+
 /** One vector of one input. It is provisional: a failed {@link Result} of the same input invalidates it. */
 export interface Segment {
   readonly type: "segment";
@@ -24,6 +27,13 @@ export interface Segment {
   readonly endOffsetSec?: number | undefined;
   /** Aspect of the audio, for instance "audio" or "transcription"; empty unless audio, or if not reported. */
   readonly embeddingOption: string;
+  /** Scope, "clip" for a window or "asset" for the whole file; empty unless audio, or if not reported. */
+  readonly embeddingScope: string;
+  /**
+   * Uncertainty of each value of the vector, in a separate buffer; undefined unless `includeUncertainty` was set and the
+   * upstream returned it.
+   */
+  readonly uncertainty?: Float32Array | undefined;
 }
 
 /** Times that one input spent in each phase, in milliseconds. */
@@ -72,10 +82,33 @@ export interface Result {
   readonly failure?: Failure | undefined;
   /** Id of the call in the server's log. */
   readonly requestId: string;
+  /** Number of input tokens by kind of content, for instance "audio", as reported by the upstream. */
+  readonly inputTokens: Readonly<Record<string, number>>;
+  /** Identifier of the upstream's task; empty if there was none. */
+  readonly upstreamTaskId: string;
 }
 
-/** An event of a stream; `type` distinguishes the two kinds. */
-export type Event = Segment | Result;
+/** A new stage of one input, before its first segment, if the upstream processes it as an asset or as a task. */
+export interface Progress {
+  readonly type: "progress";
+  /** Position of the input in the request, from 0; in {@link Client.map}, its position in the iterator. */
+  readonly inputIndex: number;
+  /** Key of the input. */
+  readonly inputKey: string;
+  /**
+   * Stage that has begun: "uploading", the file is sent to the upstream; "preparing", the upstream prepares the file;
+   * "processing", the upstream computes the embeddings in a task. A stage may be repeated.
+   */
+  readonly stage: Stage;
+  /**
+   * Identifier of the upstream's task, from the stage "processing" on, else empty. With it, a {@link TaskSource} gets
+   * the result, also if this call ends before.
+   */
+  readonly upstreamTaskId: string;
+}
+
+/** An event of a stream; `type` distinguishes the kinds. A later version may add kinds. */
+export type Event = Segment | Result | Progress;
 
 /** The result and the segments of one input. */
 export class Embedding {
@@ -129,12 +162,36 @@ export interface ImageSupport {
   readonly minSidePx: number;
 }
 
+/** The range of the duration of a segmentation, both ends included. */
+export interface SegmentationRange {
+  /** Minimum in seconds. */
+  readonly minSec: number;
+  /** Maximum in seconds. */
+  readonly maxSec: number;
+}
+
 /** The audio files that a model accepts. */
 export interface AudioSupport {
   /** Accepted media types, for instance "audio/mpeg". */
   readonly mediaTypes: readonly string[];
   /** Maximum file size in bytes. */
   readonly maxBytes: number;
+  /** Maximum duration in seconds with the processing mode "sync"; 0 if it is not known. */
+  readonly maxSyncDurationSec: number;
+  /** Maximum duration in seconds in any mode; 0 if it is not known. */
+  readonly maxDurationSec: number;
+  /** Supported values of {@link AudioOptions.embeddingOptions}; empty if they cannot be selected. */
+  readonly embeddingOptions: readonly string[];
+  /** Supported values of {@link AudioOptions.embeddingScopes}. */
+  readonly embeddingScopes: readonly string[];
+  /** Supported values of {@link AudioOptions.embeddingTypes}. */
+  readonly embeddingTypes: readonly string[];
+  /** Range of the duration of a {@link FixedSegmentation}; undefined if unsupported. */
+  readonly fixedSegmentation?: SegmentationRange | undefined;
+  /** Range of the minimum duration of a {@link DynamicSegmentation}; undefined if unsupported. */
+  readonly dynamicSegmentation?: SegmentationRange | undefined;
+  /** Supported values of {@link AudioOptions.processingMode}. */
+  readonly processingModes: readonly string[];
 }
 
 /** The inputs and outputs of one model. */
@@ -151,4 +208,10 @@ export interface Model {
   readonly image?: ImageSupport | undefined;
   /** Accepted audio files; undefined if the model accepts none. */
   readonly audio?: AudioSupport | undefined;
+  /** Supported values of {@link CallOptions.dimensions}, in ascending order. */
+  readonly supportedDimensions: readonly number[];
+  /** Whether the model returns {@link Segment.uncertainty}. */
+  readonly supportsUncertainty: boolean;
+  /** Kinds of upstream that have the model, as in {@link Result.upstream}; empty if it is not known. */
+  readonly upstreams: readonly string[];
 }

@@ -19,7 +19,7 @@ describe("arguments", () => {
     new Client("example.com:443", { token: "t", tls: true }).close();
   });
 
-  it("refuses what cannot be meant before anything is sent", () => {
+  it("refuses what cannot be meant before anything is sent", async () => {
     assert.throws(() => new Client("http://127.0.0.1:1"), /without http/);
     assert.throws(() => new Client("127.0.0.1:1", { token: "a b" }), /printable ASCII/);
     assert.throws(() => new Client("127.0.0.1:1", { timeoutMs: NaN }), /timeoutMs/);
@@ -35,10 +35,35 @@ describe("arguments", () => {
     wrong({ image: { data: "bytes" } }, /must be a Uint8Array or a Blob/);
     wrong({ text: "x", truncate: "middle" }, /truncate/);
     wrong({ text: "x", key: 5 }, /inputs\[0\]\.key: must be a string/);
-    wrong({ audio: { url: "u", startOffsetSec: "5" } }, /startOffsetSec: must be a number/);
+    wrong({ audio: { url: "u", startOffsetSec: "5" } }, /inputs\[0\]\.audio\.startOffsetSec: must be a number/);
+    wrong({ audio: { url: "u", endOffsetSec: "5" } }, /endOffsetSec: must be a number/);
+    wrong({ audio: { url: "u", segmentation: {} } }, /audio\.segmentation: must have exactly one of fixed, dynamic/);
+    wrong(
+      { audio: { url: "u", segmentation: { fixed: 6 } } },
+      /segmentation\.fixed: must have .* durationSec; got none/,
+    );
+    wrong(
+      { audio: { url: "u", segmentation: { dynamic: { minDurationSec: 0.5 } } } },
+      /segmentation\.dynamic\.minDurationSec: must be a whole number from 1 to 2147483647/,
+    );
+    wrong({ audio: { url: "u", embeddingOptions: "audio" } }, /embeddingOptions: must be an array of strings/);
+    wrong({ audio: { url: "u", embeddingScopes: [1] } }, /embeddingScopes: must be an array of strings/);
+    wrong({ audio: { url: "u", embeddingTypes: {} } }, /embeddingTypes: must be an array of strings/);
+    wrong({ audio: { url: "u", processingMode: "async" } }, /processingMode: must be "sync" or "task"/);
+    wrong({ audio: { url: "u", taskId: "t" } }, /inputs\[0\]\.audio: must have exactly one of .* got url and taskId/);
+    wrong({ image: { taskId: "t" } }, /inputs\[0\]\.image: must have exactly one of .*assetId; got none/);
+    wrong({ image: { assetId: 5 } }, /inputs\[0\]\.image\.assetId: must be a string/);
+    wrong({ audio: { taskId: 5 } }, /inputs\[0\]\.audio\.taskId: must be a string/);
     assert.throws(() => client.stream("m", FOX, { requestId: "a b" }), /requestId/);
     assert.throws(() => client.stream("m", FOX, { maxRetries: -1 }), /maxRetries/);
     assert.throws(() => client.stream("m", FOX, { chunkBytes: 0 }), /chunkBytes/);
+    assert.throws(() => client.stream("m", FOX, { dimensions: 0 }), /dimensions: must be a whole number from 1/);
+    const uncertain = { includeUncertainty: "yes" as unknown as boolean };
+    assert.throws(() => client.stream("m", FOX, uncertain), /includeUncertainty: must be a boolean/);
+    const reported = { onProgress: "log" as unknown as () => void };
+    assert.throws(() => client.map("m", [], reported), /onProgress: must be a function/);
+    for (const inputs of [FOX, [FOX, FOX]])
+      await assert.rejects(client.embed("m", inputs as Input, reported), /onProgress: must be a function/);
     assert.throws(
       () => client.map("m", [], { inputsPerCall: 257 }),
       /inputsPerCall: must be a whole number from 1 to 256/,

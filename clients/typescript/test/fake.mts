@@ -114,6 +114,12 @@ export function result(
   return create(pb.CreateEmbeddingFromUploadResponseSchema, { events: [{ event: { case: "result", value } }] });
 }
 
+/** A new stage of an input. */
+export function progress(inputIndex: number, stage: pb.ProgressStage, upstreamTaskId = ""): Answer {
+  const value = { inputIndex, stage, upstreamTaskId };
+  return create(pb.CreateEmbeddingFromUploadResponseSchema, { events: [{ event: { case: "progress", value } }] });
+}
+
 /** Answer every input of a call with one segment. */
 export function embedAll(call: CreateCall): void {
   for (const [index, { key }] of call.request.inputs.entries()) {

@@ -32,12 +32,13 @@ from embedwire_server.config.fields import (
 from embedwire_server.core import proxies
 from embedwire_server.core.address import Address, parse_base_url
 from embedwire_server.core.inputs import Limits
-from embedwire_server.core.models import BUILT_IN, Model, ModelTable
+from embedwire_server.core.models import BUILT_IN, ApiVersion, Model, ModelTable
 from embedwire_server.core.proxies import Proxy
 
 SANDBOX = "sandbox"
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
 MIB = 1 << 20
+MAX_UPLOAD_BYTES = 4 << 30  # the most that the upstream accepts for audio
 MIN_WORKER_MEMORY = 128  # MiB; a new worker needs up to 100
 
 _MAX_INT = (1 << 31) - 1  # largest value of a gRPC option
@@ -176,6 +177,12 @@ class UpstreamSettings(Group):
         description="PEM file with CA certificates to trust for the upstream and its proxy, instead of the system's",
     )
 
+    api_version: Annotated[Literal["auto", "v1", "v2"], RELOADED] = Field(
+        default="auto",
+        description="version of the Embed API for models that both versions have; auto: v1, and v2 for what v1 does "
+        "not support",
+    )
+
     @property
     def base_url(self) -> str | None:
         """The upstream's base URL; None means the embedded sandbox."""
@@ -241,6 +248,22 @@ class UploadsSettings(Group):
     )
 
 
+class AssetsSettings(Group):
+    """Assets: files that the upstream keeps while it embeds them."""
+
+    deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$"), ValueName("NAME")] = Field(
+        default="default",
+        description="name of this deployment, in the file names of its assets; all replicas have the same, and other "
+        "deployments with the same upstream account have others",
+    )
+    max_age: LongDuration = Field(
+        default=24 * 3600.0,
+        description="delete assets of this deployment that are older than this and that a crash has left behind; must "
+        "be longer than any call",
+    )
+    cleanup_interval: LongDuration = Field(default=3600.0, description="time between two runs of that deletion")
+
+
 class LogSettings(Group):
     """Logging."""
 
@@ -255,7 +278,9 @@ class ConcurrencySettings(Group):
         default=16, description="maximum number of concurrent inputs of one call"
     )
     inputs_per_modality: Annotated[Count, RELOADED, DIVIDED] = Field(
-        default=64, description="maximum number of concurrent inputs of one modality and credential, in all calls"
+        default=64,
+        description="maximum number of concurrent inputs of one modality and credential, in all calls; tasks that the "
+        "upstream processes do not count",
     )
     queue_per_modality: Annotated[int, Field(ge=0, le=MAX_COUNT), RELOADED, DIVIDED] = Field(
         default=256, description="maximum number of queued inputs of one modality; calls above it are rejected"
@@ -313,7 +338,7 @@ class RequestLimits(Group):
         default=16 * MIB, description="maximum size of one request message"
     )
     image_bytes: Annotated[ByteCount, RELOADED] = Field(default=32 * MIB, description="maximum size of one image")
-    upload_bytes: Annotated[ByteCount, RELOADED] = Field(
+    upload_bytes: Annotated[int, Field(ge=1, le=MAX_UPLOAD_BYTES), ValueName("BYTES"), RELOADED] = Field(
         default=256 * MIB, description="maximum size of one uploaded file"
     )
     text_bytes: Annotated[ByteCount, RELOADED] = Field(
@@ -355,6 +380,7 @@ class Settings(Group):
     log: LogSettings = Field(default_factory=LogSettings)
     concurrency: ConcurrencySettings = Field(default_factory=ConcurrencySettings)
     uploads: UploadsSettings = Field(default_factory=UploadsSettings)
+    assets: AssetsSettings = Field(default_factory=AssetsSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
     request_limits: RequestLimits = Field(default_factory=RequestLimits)
@@ -367,8 +393,10 @@ class Settings(Group):
 
     @property
     def model_table(self) -> ModelTable:
-        """Table of the built-in models and those of the file."""
-        return ModelTable((*BUILT_IN, *self.models))
+        """Table of the built-in models and those of the file, as the selected version of the API supports them."""
+        version = self.upstream.api_version
+        rows = (*BUILT_IN, *self.models)
+        return ModelTable(rows if version == "auto" else [row.on(ApiVersion(version)) for row in rows])
 
     @property
     def limits(self) -> Limits:

@@ -196,6 +196,8 @@ def _renamed_variables() -> Iterator[Fault]:
 
 
 def _unknown_flag(flag: str) -> str:
+    if not flag.startswith("-"):
+        return "is not a flag: flags begin with --"
     old = flag.removeprefix("--").replace("-", "_")
     if old in RENAMED:
         return f"is {ALL[RENAMED[old]].flag} now"

@@ -71,7 +71,7 @@ def _of_places(settings: Settings) -> Iterator[Conflict]:
     for name in ("listen", "metrics_listen", "health_listen"):
         address = ALL[name].of(settings)
         if address is not None and Address(address).port and taken.setdefault(address, name) != name:
-            yield (name, taken[address]), f"must differ from {ALL[taken[address]].flag}"
+            yield (name, taken[address]), f"{ALL[taken[address]].flag} and {ALL[name].flag} must be different addresses"
     if settings.uploads.spool_dir is not None:
         try:
             tempfile.TemporaryFile(dir=settings.uploads.spool_dir).close()
@@ -107,11 +107,15 @@ def _of_workers(settings: Settings) -> Iterator[Conflict]:
     for token in settings.tokens:
         if workers > min(token.inputs_in_flight or workers, token.inputs_per_minute or workers):
             yield ("workers", "tokens"), f"the limits of {token.name} are divided among the workers, and are lower"
-    if settings.concurrency.max_buffered_bytes // workers < settings.request_limits.message_bytes:
-        yield (
-            ("concurrency_max_buffered_bytes", "request_limits_message_bytes", "workers"),
-            "must be at least request_limits.message_bytes for each worker, or some calls could never be admitted",
+    buffered, needed = settings.concurrency.max_buffered_bytes, settings.request_limits.message_bytes
+    if buffered // workers < needed:
+        share = f"concurrency.max_buffered_bytes ({buffered}) divided by --workers ({workers})"
+        fault = (
+            f"{share} must be at least request_limits.message_bytes ({needed}), or some calls could never be admitted"
         )
+        yield ("concurrency_max_buffered_bytes", "request_limits_message_bytes", "workers"), fault
     port = settings.metrics.address.port
     if port and port + workers - 1 > LAST_PORT:
-        yield ("metrics_listen", "workers"), "every worker needs a port of its own, and these go beyond 65535"
+        last = port + workers - 1
+        fault = f"each worker needs a metrics port of its own, and {port} to {last} exceed {LAST_PORT}"
+        yield ("metrics_listen", "workers"), f"{fault}: lower --workers or the port of --metrics-listen"

@@ -58,7 +58,7 @@ def parse_address(text: str) -> Address:
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or not _is_host(match["host"]) or int(match["port"]) > LAST_PORT:
-        raise ValueError("must be HOST:PORT, for instance 127.0.0.1:50051")
+        raise ValueError("must be HOST:PORT with a port from 0 to 65535, for instance 127.0.0.1:50051")
     return Address(text)
 
 

@@ -6,6 +6,7 @@
     ├── InvalidUploadFraming      chunks that do not follow the framing
     ├── UploadMismatch            a file of another size or hash than declared
     ├── ContentTooLarge           a file above a limit
+    ├── UnsuitableFile            a file that is too long or too large for its model or processing mode
     ├── ReplyTooLarge             a response that does not fit into one message
     ├── Unauthenticated           no token, or an unknown one
     ├── PermissionDenied          the caller is authenticated, and not allowed to do this
@@ -47,6 +48,7 @@ class Reason(enum.StrEnum):
     PERMISSION_DENIED = "PERMISSION_DENIED"
     CALLER_UPSTREAM_CREDENTIALS = "CALLER_UPSTREAM_CREDENTIALS"
     CALLER_STALLED = "CALLER_STALLED"
+    UPSTREAM_TASK_NOT_FOUND = "UPSTREAM_TASK_NOT_FOUND"
     OVERLOADED = "OVERLOADED"
     RATE_LIMITED = "RATE_LIMITED"
     DRAINING = "DRAINING"
@@ -90,6 +92,7 @@ class UpstreamErrorInfo:
     message: str = dataclasses.field(default="", repr=False)  # may quote the caller's text
     docs_url: str = ""
     rate_limit_headers: tuple[tuple[str, str], ...] = ()
+    trace_id: str = ""
 
 
 class GatewayError(Exception):
@@ -105,9 +108,11 @@ class GatewayError(Exception):
     Attributes:
         attempts: number of upstream requests made before.
         cause: why the upstream could not be reached, or which resource is missing.
+        task_id: identifier of the upstream's task of the input; empty without one.
     """
 
     reason: Reason
+    task_id: str = ""
     attempts: int = 0
     cause: Cause | None = None
 
@@ -171,6 +176,12 @@ class UploadMismatch(_FieldError):
 
 class ContentTooLarge(_FieldError):
     """File larger than allowed."""
+
+    reason = Reason.CONTENT_TOO_LARGE
+
+
+class UnsuitableFile(GatewayError):
+    """File whose duration or size the model does not accept in the requested way; `locate` adds its path."""
 
     reason = Reason.CONTENT_TOO_LARGE
 

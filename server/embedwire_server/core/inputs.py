@@ -7,11 +7,14 @@ a frozen instance takes three times as long.
 """
 
 import dataclasses
+import enum
+import re
 from collections.abc import AsyncGenerator
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from embedwire_server.core.models import Modality, Model, Truncate
 
+UPSTREAM_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # of an asset or a task
 Caller = tuple[str, str]  # a host, and one of its connections
 
 
@@ -62,7 +65,37 @@ class FileSource:
     media_type: str
 
 
-Source = UrlSource | FileSource
+@dataclasses.dataclass(frozen=True, slots=True)
+class AssetSource:
+    """Media that the upstream already has, by its identifier there."""
+
+    id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskSource:
+    """Earlier task of the upstream, by its identifier there: its result is returned."""
+
+    id: str
+
+
+Source = UrlSource | FileSource | AssetSource | TaskSource
+
+
+class ProcessingMode(enum.Enum):
+    """Way in which the upstream processes audio."""
+
+    AUTO = "auto"
+    SYNC = "sync"
+    TASK = "task"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Segmentation:
+    """Division of audio into windows: of `seconds` each if it is fixed, else of at least `seconds`."""
+
+    method: Literal["fixed", "dynamic"]
+    seconds: int
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,23 +121,54 @@ class ImageInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AudioInput:
-    """Audio input. `start_offset_sec` None is not sent; the upstream then starts at 0."""
+    """Audio input.
+
+    Attributes:
+        key: the caller's.
+        source: the file.
+        start_offset_sec: seconds; None is not sent, and the upstream starts at 0.
+        end_offset_sec: seconds; None is not sent, and the upstream ends at the end.
+        segmentation: None is the model's default.
+        options: embedding options; empty is all of the model's.
+        scopes: embedding scopes; empty is "clip".
+        types: embedding types; empty is "separate_embedding".
+        mode: how the upstream processes it.
+    """
 
     modality: ClassVar = Modality.AUDIO
 
     key: str = dataclasses.field(repr=False)
     source: Source
     start_offset_sec: float | None = None
+    end_offset_sec: float | None = None
+    segmentation: Segmentation | None = None
+    options: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    mode: ProcessingMode = ProcessingMode.AUTO
+
+    @property
+    def has_selection(self) -> bool:
+        """Whether it has a setting that only the v2 API supports."""
+        return bool(self.end_offset_sec is not None or self.segmentation or self.options or self.scopes or self.types)
 
 
 Input = TextInput | ImageInput | AudioInput
 
 
 def content_of(item: Input) -> Content | None:
-    """Return the content of a file input; None for a text and for media by URL."""
-    if isinstance(item, TextInput) or isinstance(item.source, UrlSource):
+    """Return the content of a file input; None for a text and for media that the upstream gets elsewhere."""
+    if isinstance(item, TextInput) or not isinstance(item.source, FileSource):
         return None
     return item.source.content
+
+
+def needs_task(model: Model, item: AudioInput) -> bool:
+    """Whether audio is processed as a task whatever its size and duration."""
+    if item.mode is ProcessingMode.TASK or isinstance(item.source, TaskSource):
+        return True
+    needs = model.audio is not None and model.audio.segments_need_task
+    return needs and item.mode is ProcessingMode.AUTO
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +187,7 @@ class EmbedRequest:
     `max_retries` None leaves the number of attempts to the server's policy; `upstream_key` None uses the server's.
     `caller` identifies the client for fair sharing. `content_bytes` is the size of its inline content, without uploads.
     `quota` has the limits of a named caller; None is no limit. `path` is the path of the request in the message of the
-    call, with a dot at its end, or empty if it is that message.
+    call, with a dot at its end, or empty if it is that message. `has_uncertainty` requests the uncertainty of vectors.
     """
 
     model: Model
@@ -134,6 +198,7 @@ class EmbedRequest:
     content_bytes: int = 0
     quota: Quota | None = None
     path: str = ""
+    has_uncertainty: bool = False
 
     def input_path(self, index: int) -> str:
         """Return the path of an input from the message of the call, for instance "inputs[2].audio"."""
@@ -143,6 +208,11 @@ class EmbedRequest:
     def has_audio(self) -> bool:
         """Whether any input is audio: the call then gets the longer default deadline."""
         return any(item.modality is Modality.AUDIO for item in self.inputs)
+
+    @property
+    def has_task(self) -> bool:
+        """Whether any input certainly needs a task: the call then gets the longest default deadline."""
+        return any(isinstance(item, AudioInput) and needs_task(self.model, item) for item in self.inputs)
 
     def at_once(self, most: int) -> int:
         """Return how many of its inputs may run at a time: at most `most`, or less by its quota."""

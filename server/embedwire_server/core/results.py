@@ -1,6 +1,7 @@
 """Results of an upstream for one input: segments and a summary."""
 
 import dataclasses
+import enum
 
 
 @dataclasses.dataclass(slots=True)
@@ -8,14 +9,16 @@ class Segment:
     """Vector of one input, in the upstream's order.
 
     `vector` is packed float32, little-endian, 4 bytes a value, every value finite. Offsets are
-    seconds from the beginning of the file, and `embedding_option` is the upstream's value; both
-    only for audio.
+    seconds from the beginning of the file, and `embedding_option` and `embedding_scope` are the
+    upstream's values; all only for audio. `uncertainty` is packed like the vector.
     """
 
     vector: bytes = dataclasses.field(repr=False)
     start_offset_sec: float | None = None
     end_offset_sec: float | None = None
     embedding_option: str = ""
+    embedding_scope: str = ""
+    uncertainty: bytes | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(slots=True)
@@ -27,3 +30,12 @@ class ReplySummary:
     input_filename: str | None = dataclasses.field(default=None, repr=False)
     truncated: bool | None = None
     media_duration_sec: float | None = None
+    input_tokens: dict[str, int] | None = None
+
+
+class Stage(enum.Enum):
+    """Stage of an input that the upstream processes as an asset or a task."""
+
+    UPLOADING = "uploading"
+    PREPARING = "preparing"
+    PROCESSING = "processing"

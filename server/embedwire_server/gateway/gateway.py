@@ -9,10 +9,10 @@ from typing import Protocol
 from embedwire_server.admission.caller_quota import Admission
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.cancellation import cancellation_requested
-from embedwire_server.core.errors import GatewayError, Reason
+from embedwire_server.core.errors import GatewayError, Reason, UnsuitableFile
 from embedwire_server.core.inputs import EmbedRequest, content_of
 from embedwire_server.core.models import Modality
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.task_group import run_together
 from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
@@ -27,6 +27,10 @@ class Reply(Protocol):
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
         """Add segments of one input, in order; `first` is the index of the first of them."""
+        ...
+
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+        """Add a new stage of one input, before its segments. May move its deadline, see `EmbedCall.uses_task`."""
         ...
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
@@ -80,11 +84,11 @@ class Gateway:
             if len(request.inputs) == 1:
                 await self._embed(request, 0, deadline, began, reply)
             else:
-                waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply)
+                waiting, shared = iter(range(len(request.inputs))), _SharedReply(reply, deadline)
 
                 async def embed_waiting() -> None:
                     for index in waiting:
-                        await self._embed(request, index, deadline, began, shared)
+                        await self._embed(request, index, shared.deadline, began, shared)
 
                 await run_together(*[embed_waiting() for _ in range(at_once)])
 
@@ -98,12 +102,17 @@ class Gateway:
             request.max_retries,
             request.upstream_key,
             request.caller,
+            request.has_uncertainty,
             queue=time.perf_counter() - began,
         )
+        call.report = functools.partial(_report, reply)  # without the call: it would refer to itself
         outcome = await self._observed(call, reply)
         if isinstance(outcome, ReplySummary):
             await reply.add_result(call, outcome, None)
             return
+        if isinstance(outcome, UnsuitableFile):
+            outcome.locate(request.input_path(index))
+        outcome.task_id = call.task_id
         if len(request.inputs) == 1:
             outcome.attempts = call.attempts
             raise outcome
@@ -162,16 +171,38 @@ async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:
         call.parked += time.perf_counter() - began
 
 
-class _SharedReply:
-    """A reply for several tasks, with a lock: while one adds to it, the others wait."""
+async def _report(reply: Reply, call: EmbedCall, stage: Stage) -> None:
+    """Add a stage to the reply; see `upstreams.base.Report`."""
+    began = time.perf_counter()
+    try:
+        await reply.add_progress(call, stage)
+    except BaseException:
+        call.is_abandoned = True
+        raise
+    finally:
+        call.parked += time.perf_counter() - began
 
-    def __init__(self, reply: Reply) -> None:
+
+class _SharedReply:
+    """A reply for several tasks, with a lock: while one adds to it, the others wait.
+
+    Attributes:
+        deadline: of the inputs that begin from now on; it is later once an input uses a task.
+    """
+
+    def __init__(self, reply: Reply, deadline: float) -> None:
+        self.deadline = deadline
         self._reply = reply
         self._lock = asyncio.Lock()
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
         async with self._lock:
             await self._reply.add_segments(call, first, segments)
+
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+        async with self._lock:
+            await self._reply.add_progress(call, stage)
+        self.deadline = max(self.deadline, call.deadline)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         async with self._lock:

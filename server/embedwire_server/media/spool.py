@@ -40,12 +40,14 @@ class UploadDeclaration:
         limit: the most bytes that are allowed.
         size: the declared bytes, if any.
         sha256: the declared hash, 32 bytes, if any.
+        remedy: what to do with a larger file, for errors.
     """
 
     field: str
     limit: int
     size: int | None = None
     sha256: bytes | None = dataclasses.field(default=None, repr=False)
+    remedy: str = "use a smaller file"
 
 
 class SpooledUpload:
@@ -113,7 +115,9 @@ class SpooledUpload:
         self._size += len(data)
         declaration = self._announced
         if self._size > declaration.limit:
-            self._fail(ContentTooLarge(declaration.field, f"larger than {declaration.limit} bytes, the most allowed"))
+            self._fail(
+                ContentTooLarge(declaration.field, f"larger than {declaration.limit} bytes; {declaration.remedy}")
+            )
         elif declaration.size is not None and self._size > declaration.size:
             self._fail(self._wrong_size(f"more than {declaration.size}"))
         else:

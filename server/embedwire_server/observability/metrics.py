@@ -21,7 +21,7 @@ from embedwire_server.observability.counters import CounterFamily, HistogramFami
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
 # Upper bound with the built-in models; each further model adds at most 200, each token 40.
-MAX_SERIES = 1500
+MAX_SERIES = 1800
 _MODALITY = ("modality",)
 # From a loopback sandbox (milliseconds) to hours of audio (minutes).
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -104,7 +104,7 @@ class Metrics:
         request = ("upstream", "endpoint", "modality")
         self.upstream_requests = CounterFamily(
             "embedwire_upstream_requests",
-            "Requests sent to the upstream, by reason of failure (OK without one).",
+            "Requests to embed an input that were sent to the upstream, by reason of failure (OK without one).",
             (*request, "reason"),
             registry=registry,
         )
@@ -121,6 +121,16 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+
+        self.assets_deleted = CounterFamily(
+            "embedwire_assets_deleted", "Assets deleted at the upstream.", (), registry=registry
+        ).labels()
+        self.asset_deletions_failed = CounterFamily(
+            "embedwire_asset_deletions_failed",
+            "Deletions of an asset that failed; the cleanup job repeats them after assets.max_age.",
+            (),
+            registry=registry,
+        ).labels()
 
     def _callers(self, registry: CollectorRegistry) -> None:
         self.caller_calls = CounterFamily(

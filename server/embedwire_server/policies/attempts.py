@@ -46,7 +46,7 @@ class AttemptPolicy:
             raise
         finally:
             if call.attempts > attempts:
-                labels = (call.upstream, call.model.endpoint, call.modality)
+                labels = (call.upstream, call.endpoint, call.modality)
                 self._metrics.upstream_requests.labels(*labels, outcome).inc()
                 self._metrics.upstream_seconds.labels(*labels).observe(call.waiting - waited)
         return summary

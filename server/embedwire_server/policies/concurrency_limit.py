@@ -7,14 +7,17 @@ from prometheus_client import Gauge
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
-from embedwire_server.core.results import ReplySummary
+from embedwire_server.core.results import ReplySummary, Stage
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
-from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
+from embedwire_server.upstreams.base import EmbedCall, Emit, Report, Upstream
 
 
 class ConcurrencyLimitPolicy:
     """Middleware that limits the inputs in flight; see `Upstream`. Waiting inputs are cancelled at their deadline.
+
+    An input whose task the upstream processes has no slot any more: it only polls, for up to hours, and other inputs
+    would wait for it.
 
     Args:
         upstream: the next one.
@@ -40,10 +43,12 @@ class ConcurrencyLimitPolicy:
         try:
             if not slots.try_acquire():
                 await slots.acquire(call)
+            slot = Slot(slots, call.report)
+            call.report = slot.report
             try:
                 return await self._upstream.embed(call, emit)
             finally:
-                slots.release()
+                slot.release()
         finally:
             self._limiter.forget(call)
 
@@ -87,6 +92,35 @@ class ConcurrencyLimiter:
         slots = self._slots.get(name)  # None if another call has dropped them
         if slots is not None and slots.is_idle:
             del self._slots[name]
+
+
+class Slot:
+    """An acquired slot of one input, which is released once.
+
+    Args:
+        slots: it is one of these.
+        report: passes the stages of the input on.
+    """
+
+    __slots__ = ("_is_held", "_report", "_slots")
+
+    def __init__(self, slots: "Slots", report: Report | None) -> None:
+        self._slots = slots
+        self._report = report
+        self._is_held = True
+
+    async def report(self, call: EmbedCall, stage: Stage) -> None:
+        """Pass a stage on; release the slot if the upstream processes the input as a task from now on."""
+        if stage is Stage.PROCESSING:
+            self.release()
+        if self._report is not None:
+            await self._report(call, stage)
+
+    def release(self) -> None:
+        """Release the slot, unless it has been released."""
+        if self._is_held:
+            self._is_held = False
+            self._slots.release()
 
 
 class Slots:

@@ -80,11 +80,18 @@ async def _started(
         entering.uncancel()
     except (OSError, RuntimeError) as error:
         if not stop.is_set():  # else the signal may have caused it, by ending workers
-            raise StartupError(str(error)) from error
+            raise StartupError(_reason(error)) from error
     finally:
         stopping.remove_done_callback(cancel)
         stopping.cancel()
     return not stop.is_set()
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Return the message, without the number of the error that Python puts before it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return error.strerror
+    return str(error)
 
 
 @contextlib.contextmanager

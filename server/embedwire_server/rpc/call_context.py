@@ -47,6 +47,8 @@ class Call(CallScope):
         count_sent: called for each message that is sent.
         reason: the reason of the failure, or OK.
         cause: the cause of the failure, from its closed list; empty if it has none.
+        task_id: identifier of the upstream's task, if the call has one input; else empty.
+        trace_id: the upstream's identifier of the failed request; empty if it sent none.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a call at its start
@@ -69,6 +71,7 @@ class Call(CallScope):
         self.count_received: Callable[[], object] = _ignore
         self.count_sent: Callable[[], object] = _ignore
         self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
+        self.task_id, self.trace_id = "", ""
 
     def authenticated(self, token: Token | None) -> None:
         """Set the caller from its token; None if the server has no tokens."""

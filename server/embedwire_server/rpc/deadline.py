@@ -9,6 +9,9 @@ from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, Gatewa
 
 LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop are limited
 
+# A call with a task ends this much before its caller's deadline, as a fraction of the deadline and at most in seconds:
+# otherwise the caller's own timer fires first, and the failure with the task's identifier does not arrive.
+_TASK_MARGIN, _LONGEST_TASK_MARGIN = 0.1, 1.0
 _TIMER_SECONDS = 0.001  # a timer of the event loop may fire this much early
 
 
@@ -18,9 +21,10 @@ class DefaultDeadlines:
 
     text: float = 60.0
     audio: float = 600.0
+    task: float = 3600.0
 
 
-NO_DEADLINES = DefaultDeadlines(math.inf, math.inf)
+NO_DEADLINES = DefaultDeadlines(math.inf, math.inf, math.inf)
 
 
 class CallScope:
@@ -45,7 +49,7 @@ class CallScope:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._defaults = defaults
-        self._is_default = remaining is None
+        self._remaining = remaining
         self._stall_timeout = min(stall_timeout, LONGEST_SECONDS)
         self._failure: GatewayError | None = None
         self._task: asyncio.Task[Any] | None = None  # while the block is entered
@@ -54,8 +58,21 @@ class CallScope:
 
     def allow_for_audio(self) -> None:
         """Use the longer default deadline if the caller has set none."""
-        if self._is_default and self._failure is None:
-            self.deadline = self._began + min(self._defaults.audio, LONGEST_SECONDS)
+        if self._remaining is None:
+            self._move(self._defaults.audio)
+
+    def allow_for_task(self) -> None:
+        """Use the longest default deadline; if the caller has set one, end the call a little before it."""
+        remaining = self._remaining
+        if remaining is None:
+            self._move(self._defaults.task)
+        else:
+            self._move(remaining - min(_TASK_MARGIN * remaining, _LONGEST_TASK_MARGIN))
+
+    def _move(self, seconds: float) -> None:
+        """Move the deadline to this time after the beginning of the call."""
+        if self._failure is None:
+            self.deadline = self._began + min(seconds, LONGEST_SECONDS)
             self._schedule_check(self._loop.time())
 
     def end(self, failure: GatewayError) -> None:

@@ -4,11 +4,8 @@ All violations of a request are reported together, each with the path of its fie
 """
 
 import asyncio
-import math
 import re
-from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.config.settings import Settings
@@ -17,35 +14,26 @@ from embedwire_server.core.inputs import (
     AudioInput,
     Caller,
     EmbedRequest,
-    FileSource,
     ImageInput,
     Input,
     Limits,
-    Source,
+    TaskSource,
     TextInput,
-    UrlSource,
 )
 from embedwire_server.core.models import Modality, Model, ModelTable, Truncate
-from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload, UploadDeclaration
+from embedwire_server.rpc.audio_selection import audio_input
 from embedwire_server.rpc.call_context import UPSTREAM_KEY
+from embedwire_server.rpc.media_source import Declare, SizeLimit, SourceReader
 
 KEY_BYTES = 256
-FILE_NAME_BYTES = 255
-SHA256_BYTES = 32
 MAX_SEGMENTS_PER_MESSAGE = 1000
-# Not guessed from the name or the bytes: the upstream detects the type itself.
-UNKNOWN_MEDIA_TYPE = "application/octet-stream"
-UNNAMED_FILE = "upload"
 
 _MODALITIES = {str(modality): modality for modality in Modality}  # five times as fast as calling `Modality`
 _TRUNCATES = {pb.TRUNCATE_NONE: Truncate.NONE, pb.TRUNCATE_START: Truncate.START, pb.TRUNCATE_END: Truncate.END}
 _ENCODINGS = frozenset(pb.VectorEncoding.values())
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\xa0]")
 _UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,256}")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
 Request = pb.CreateEmbeddingRequest | pb.CreateEmbeddingUnaryRequest
 
@@ -125,14 +113,15 @@ class _Reading:
         models: ModelTable,
         limits: Limits,
         prefix: str,
-        announce: Callable[[int, UploadDeclaration], SpooledUpload] | None,
+        announce: Declare | None,
     ) -> None:
         self._models = models
         self._limits = limits
         self._prefix = prefix
-        self._declare = announce
         self._violations: list[Violation] = []
-        self._content_bytes = 0
+        self._sources = SourceReader(self._fault, limits.url_chars, announce, prefix)
+        self._text_bytes = 0
+        self._has_uncertainty = False
 
     def upstream_key(self, key: str | bytes | None, *, is_accepted: bool) -> str | None:
         """Return the caller's upstream API key if it sent a valid one and may send one."""
@@ -164,12 +153,34 @@ class _Reading:
             self._fault("max_retries", "must not be negative; leave it unset for the server's policy")
         if isinstance(message, pb.CreateEmbeddingRequest):
             self._segments_per_message(message.max_segments_per_message)
+        self._check_vectors(message, model)
         inputs = [self._input(item, index, model) for index, item in enumerate(items)]
         checked = tuple(item for item in inputs if item is not None)
         if self._violations or model is None:
             raise InvalidRequest(*self._violations)
         retries = message.max_retries if message.HasField("max_retries") else None
-        return EmbedRequest(model, checked, retries, upstream_key, caller, self._content_bytes, path=self._prefix)
+        return EmbedRequest(
+            model.with_dimensions(message.dimensions) if message.HasField("dimensions") else model,
+            checked,
+            retries,
+            upstream_key,
+            caller,
+            self._text_bytes + self._sources.content_bytes,
+            path=self._prefix,
+            has_uncertainty=self._has_uncertainty,
+        )
+
+    def _check_vectors(self, message: Request, model: Model | None) -> None:
+        """Check which vectors the caller asks for."""
+        self._has_uncertainty = message.include_uncertainty
+        if model is None:
+            return
+        supported = model.supported_dimensions or (model.dimensions,)
+        if message.HasField("dimensions") and message.dimensions not in supported:
+            can = ", ".join(map(str, supported))
+            self._fault("dimensions", f"model {model.name} supports {can}, got {message.dimensions}")
+        if message.include_uncertainty and not model.supports_uncertainty:
+            self._fault("include_uncertainty", f"model {model.name} does not report the uncertainty; leave it unset")
 
     def _segments_per_message(self, number: int) -> None:
         if not 0 <= number <= MAX_SEGMENTS_PER_MESSAGE:
@@ -202,7 +213,7 @@ class _Reading:
     def _text(self, key: str, text: pb.TextInput, path: str, model: Model | None) -> TextInput:
         value, limit = text.value, self._limits.text_bytes
         size = len(value.encode())
-        self._content_bytes += size
+        self._text_bytes += size
         if not value:
             self._fault(f"{path}.value", "must not be empty")
         if size > limit:
@@ -220,86 +231,19 @@ class _Reading:
 
     def _image(self, item: pb.Input, index: int, path: str, model: Model | None) -> ImageInput | None:
         most = model.image.max_bytes if model is not None and model.image is not None else self._limits.image_bytes
-        limit = min(most, self._limits.image_bytes)
-        source = self._source(item.image.source, index, f"{path}.source", limit)
+        limit = SizeLimit.of(most, self._limits.image_bytes, "request_limits.image_bytes")
+        source = self._sources.read(item.image.source, index, f"{path}.source", limit, model)
+        if isinstance(source, TaskSource):
+            self._fault(f"{path}.source.task", "only audio is processed in tasks; use url, file, upload or asset")
         return None if source is None else ImageInput(item.key, source)
 
     def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
         most = model.audio.max_bytes if model is not None and model.audio is not None else None
-        limit = min(most or self._limits.upload_bytes, self._limits.upload_bytes)
-        source = self._source(item.audio.source, index, f"{path}.source", limit)
-        offset = item.audio.start_offset_sec if item.audio.HasField("start_offset_sec") else None
-        if offset is not None and not (math.isfinite(offset) and offset >= 0):
-            self._fault(f"{path}.start_offset_sec", "must be a finite number of seconds, 0 or more")
-        return None if source is None else AudioInput(item.key, source, offset)
-
-    def _source(self, source: pb.MediaSource, index: int, path: str, limit: int) -> Source | None:
-        kind = source.WhichOneof("source")
-        if kind == "url":
-            self._check_url(source.url, f"{path}.url")
-            return UrlSource(source.url)
-        if kind == "file":
-            file = source.file
-            self._content_bytes += len(file.data)
-            if not file.data:
-                self._fault(f"{path}.file.data", "must not be empty")
-            if len(file.data) > limit:
-                self._fault(f"{path}.file.data", f"at most {limit} bytes are allowed, got {len(file.data)}")
-            return self._file(InMemoryContent(file.data), file, f"{path}.file")
-        if kind == "upload" and self._declare is not None:
-            declaration = self._declaration(source.upload, f"{path}.upload", limit)
-            return self._file(self._declare(index, declaration), source.upload, f"{path}.upload")
-        if kind == "upload":
-            self._fault(f"{path}.upload", "only CreateEmbeddingFromUpload accepts uploads; use url or file here")
-        else:
-            self._fault(path, "must have exactly one of url, file, upload")
-        return None
-
-    def _declaration(self, upload: pb.UploadSource, path: str, limit: int) -> UploadDeclaration:
-        size = upload.size_bytes if upload.HasField("size_bytes") else None
-        sha256 = upload.sha256 if upload.HasField("sha256") else None
-        if size is not None and not 0 < size <= limit:
-            self._fault(f"{path}.size_bytes", f"must be 1 to {limit}, got {size}")
-        if sha256 is not None and len(sha256) != SHA256_BYTES:
-            self._fault(
-                f"{path}.sha256", f"must have {SHA256_BYTES} bytes, got {len(sha256)}; leave it unset if unknown"
-            )
-        return UploadDeclaration(self._prefix + path, limit, size, sha256)
-
-    def _file(
-        self, content: InMemoryContent | SpooledUpload, file: pb.FileSource | pb.UploadSource, path: str
-    ) -> FileSource:
-        if _CONTROL.search(file.file_name) or len(file.file_name.encode()) > FILE_NAME_BYTES:
-            self._fault(f"{path}.file_name", f"must have at most {FILE_NAME_BYTES} bytes and no control characters")
-        if file.media_type and not _MEDIA_TYPE.fullmatch(file.media_type):
-            self._fault(
-                f"{path}.media_type",
-                "must be a media type such as audio/mpeg, without parameters; leave it empty if unknown",
-            )
-        return FileSource(content, file.file_name or UNNAMED_FILE, file.media_type or UNKNOWN_MEDIA_TYPE)
-
-    def _check_url(self, url: str, path: str) -> None:
-        limit = self._limits.url_chars
-        if len(url) > limit:
-            self._fault(path, f"at most {limit} characters are allowed, got {len(url)}")
-        elif _NOT_IN_URLS.search(url):
-            self._fault(path, "must not hold control characters or spaces; percent-encode them")
-        elif not url.lower().startswith(("http://", "https://")):
-            self._fault(path, "must start with http:// or https://; send a local file as file or upload")
-        else:
-            self._check_authority(url, path)
-
-    def _check_authority(self, url: str, path: str) -> None:
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            self._fault(path, "is not a valid URL")
-            return
-        if not host:
-            self._fault(path, "has no host")
-        elif "@" in parts.netloc:
-            self._fault(path, "must not hold user info (the part before @)")
+        limit = SizeLimit.of(most, self._limits.upload_bytes, "request_limits.upload_bytes")
+        source = self._sources.read(item.audio.source, index, f"{path}.source", limit, model)
+        if source is None:
+            return None
+        return audio_input(item, source, path, model, self._fault, uncertainty=self._has_uncertainty)
 
     def _fault(self, field: str, description: str) -> None:
         self._violations.append(Violation(self._prefix + field, description))

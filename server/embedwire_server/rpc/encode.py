@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError
 from embedwire_server.core.inputs import Limits
-from embedwire_server.core.models import Modality, Model
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.models import AudioRules, Modality, Model
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.rpc import durations, error_details
 from embedwire_server.upstreams.base import EmbedCall
 
@@ -36,6 +36,8 @@ def write_segment(
     message.input_key = call.input.key
     message.segment_index = number
     write_vector(message.vector, segment.vector, encoding)
+    if segment.uncertainty is not None:
+        write_vector(message.uncertainty, segment.uncertainty, encoding)
     if call.modality is Modality.TEXT:
         message.text.SetInParent()
     elif call.modality is Modality.IMAGE:
@@ -44,6 +46,7 @@ def write_segment(
         audio = message.audio
         audio.start_offset_sec = segment.start_offset_sec or 0.0  # sets the oneof to audio, also if it is 0
         audio.embedding_option = segment.embedding_option
+        audio.embedding_scope = segment.embedding_scope
         if segment.end_offset_sec is not None:
             audio.end_offset_sec = segment.end_offset_sec
 
@@ -57,6 +60,7 @@ def write_result(
     message.segment_count = call.segments
     message.attempts = call.attempts
     message.upstream = call.upstream
+    message.upstream_task_id = call.task_id
     _write_timings(message.timings, call)
     if failure is not None:
         message.failure.CopyFrom(error_details.failure_message(failure))
@@ -71,6 +75,27 @@ def write_result(
             message.truncated = summary.truncated
         if summary.media_duration_sec is not None:
             message.media_duration_sec = summary.media_duration_sec
+        if summary.input_tokens:
+            message.input_tokens.update(summary.input_tokens)
+
+
+def write_progress(message: pb.InputProgress, call: EmbedCall, stage: Stage) -> None:
+    """Write a new stage of one input into an empty message."""
+    message.input_index = call.index
+    message.input_key = call.input.key
+    message.stage = _STAGES[stage]
+    message.upstream_task_id = call.task_id
+
+
+_STAGES = {
+    Stage.UPLOADING: pb.PROGRESS_STAGE_UPLOADING,
+    Stage.PREPARING: pb.PROGRESS_STAGE_PREPARING,
+    Stage.PROCESSING: pb.PROGRESS_STAGE_PROCESSING,
+}
+
+
+def ignore_stage(_: EmbedCall) -> None:
+    """Do nothing with a new stage."""
 
 
 class StreamReply(Generic[Response]):
@@ -82,18 +107,20 @@ class StreamReply(Generic[Response]):
         inputs: the number of results to expect.
         segments_per_message: the most segments of one response; 0 and 1 give each event a response of its own.
         write: sends a response.
+        follow: called with the input at each new stage of it.
 
     Attributes:
         last: the last response, once it is known. It is not written, but sent together with the status.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - how a call's responses are written
         self,
         response: type[Response],
         encoding: pb.VectorEncoding.ValueType,
         inputs: int,
         segments_per_message: int,
         write: Callable[[Response], Awaitable[None]],
+        follow: Callable[[EmbedCall], None] = ignore_stage,
     ) -> None:
         self._response: type[Response] = response
         self._encoding = encoding
@@ -101,6 +128,7 @@ class StreamReply(Generic[Response]):
         self._segments_per_message = max(1, segments_per_message)
         self._held: dict[int, Response] = {}  # by input: its only segment, which is sent together with its result
         self._write: Callable[[Response], Awaitable[None]] = write
+        self._follow: Callable[[EmbedCall], None] = follow
         self.last: Response | None = None
 
     async def add_segments(self, call: EmbedCall, first: int, segments: list[Segment]) -> None:
@@ -120,6 +148,13 @@ class StreamReply(Generic[Response]):
             else:
                 await self._write(response)
 
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+        """Write a stage in a response of its own."""
+        self._follow(call)
+        response = self._response()
+        write_progress(response.events.add().progress, call, stage)
+        await self._write(response)
+
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         """Write a result, or keep it if it is the last one."""
         response = self._held.pop(call.index, None) or self._response()
@@ -133,7 +168,14 @@ class StreamReply(Generic[Response]):
 
 def model(row: Model, limits: Limits) -> pb.Model:
     """Encode one model, with the lower of its own and the server's limits."""
-    message = pb.Model(name=row.name, aliases=row.aliases, dimensions=row.dimensions)
+    message = pb.Model(
+        name=row.name,
+        aliases=row.aliases,
+        dimensions=row.dimensions,
+        supported_dimensions=sorted({row.dimensions, *row.supported_dimensions}),
+        supports_uncertainty=row.supports_uncertainty,
+        upstreams=row.upstreams,
+    )
     if row.text is not None:
         message.text.max_tokens = row.text.max_tokens
         message.text.max_bytes = limits.text_bytes
@@ -143,9 +185,27 @@ def model(row: Model, limits: Limits) -> pb.Model:
         message.image.max_bytes = min(row.image.max_bytes, limits.image_bytes)
         message.image.min_side_px = row.image.min_side_px
     if row.audio is not None:
-        message.audio.media_types.extend(row.audio.media_types)
-        message.audio.max_bytes = min(row.audio.max_bytes or limits.upload_bytes, limits.upload_bytes)
+        _write_audio(message.audio, row.audio, limits)
     return message
+
+
+def _write_audio(message: pb.AudioSupport, rules: AudioRules, limits: Limits) -> None:
+    message.media_types.extend(rules.media_types)
+    message.max_bytes = min(rules.max_bytes or limits.upload_bytes, limits.upload_bytes)
+    message.max_sync_duration_sec = rules.max_sync_seconds or 0.0
+    message.max_duration_sec = (rules.max_task_seconds if rules.has_tasks else rules.max_sync_seconds) or 0.0
+    message.embedding_options.extend(rules.options)
+    message.embedding_scopes.extend(rules.scopes)
+    message.embedding_types.extend(rules.types)
+    for limits_of, segmentation in (
+        (rules.fixed_segmentation, message.fixed_segmentation),
+        (rules.dynamic_segmentation, message.dynamic_segmentation),
+    ):
+        if limits_of is not None:
+            segmentation.min_sec, segmentation.max_sec = limits_of
+    message.processing_modes.append(pb.PROCESSING_MODE_SYNC)
+    if rules.has_tasks:
+        message.processing_modes.append(pb.PROCESSING_MODE_TASK)
 
 
 def _write_timings(message: pb.Timings, call: EmbedCall) -> None:

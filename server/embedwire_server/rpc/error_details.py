@@ -62,6 +62,7 @@ def failure_message(error: GatewayError) -> pb.Failure:
             pb.QuotaViolation(subject=quota.subject, description=quota.description) for quota in error.quotas
         ],
         cause=error.cause or "",
+        upstream_task_id=error.task_id,
     )
     _write_violations(message, error.violations, MAX_VIOLATIONS)
     if error.retry_delay is not None:
@@ -112,14 +113,18 @@ def _failures(error: GatewayError) -> Iterator[pb.Failure]:
 
 
 def _optional_parts(said: pb.UpstreamError) -> list[Callable[[], object]]:
-    """Return functions that remove the URL of the documentation and the rate limit headers, the largest first."""
+    """Return functions that remove optional parts: the trace id, then the others, the largest first.
+
+    The others are the URL of the documentation and the rate limit headers.
+    """
     headers = said.rate_limit_headers
     parts: list[tuple[int, Callable[[], object]]] = [
         (len(value), functools.partial(headers.pop, name)) for name, value in headers.items()
     ]
     if said.docs_url:
         parts.append((len(said.docs_url), functools.partial(said.ClearField, "docs_url")))
-    return [remove for _, remove in sorted(parts, key=operator.itemgetter(0), reverse=True)]
+    others = [remove for _, remove in sorted(parts, key=operator.itemgetter(0), reverse=True)]
+    return [functools.partial(said.ClearField, "trace_id"), *others] if said.trace_id else others
 
 
 def _quota_failures(error: GatewayError) -> Iterator[Message]:
@@ -162,6 +167,7 @@ def _upstream_error(info: UpstreamErrorInfo) -> pb.UpstreamError:
         message=info.message,
         docs_url=info.docs_url,
         rate_limit_headers=dict(info.rate_limit_headers),
+        trace_id=info.trace_id,
     )
 
 

@@ -14,11 +14,11 @@ The limits on connections and calls, and their reasons:
   connection with UNAVAILABLE, which the handlers here see as a cancelled call. It saves nothing: a ping costs 0.2 to
   1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
 - A connection without calls is closed after 300 s; any connection is asked to reconnect after `max_connection_age`, so
-  that load spreads over replicas, and its calls then have 600 s to finish, the longest default deadline.
-- A call whose first message does not arrive is aborted after 600 s, the longest default deadline: a large message on a
+  that load spreads over replicas, and its calls then have 3,600 s to finish, the longest default deadline.
+- A call whose first message does not arrive is aborted after 600 s: a large message on a
   slow link takes minutes. Health and reflection have 10 s. At most 2,000 calls (health and reflection: 500) wait for
   it: beyond that, the oldest call of the connection that has most of them is aborted.
-- A call may wait 600 s, the longest default deadline, for the event loop to accept it. gRPC's default is 30 s, after
+- A call may wait 600 s for the event loop to accept it. gRPC's default is 30 s, after
   which it answers CANCELLED, without details or metrics: an event loop that was blocked for that time would lose calls
   whose callers still wait. The callers' deadlines bound the wait.
 - Health watches are limited to 2,000 and 500 of a connection, reflection streams to 100 and 10.
@@ -36,7 +36,7 @@ MAX_PENDING_CALLS = 4_000
 MAX_METADATA_BYTES = 16 << 10
 MAX_CALLS_OF_A_CONNECTION = 1_000
 MAX_CONNECTION_IDLE_SECONDS = 300
-MAX_CONNECTION_AGE_GRACE_SECONDS = 600
+MAX_CONNECTION_AGE_GRACE_SECONDS = 3600
 MAX_SECONDS_BEFORE_ACCEPTED = 600
 
 _MAX_INT = (1 << 31) - 1

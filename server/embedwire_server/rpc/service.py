@@ -1,7 +1,7 @@
 """EmbeddingService: the four RPCs. Validation, policies and error mapping are in other modules."""
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from embedwire_server.rpc.decode import RequestReader
 from embedwire_server.rpc.flow_control import MessageWriter
 from embedwire_server.rpc.list_models import Catalog
 from embedwire_server.rpc.unary_reply import UnaryReply
+from embedwire_server.upstreams.base import EmbedCall
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -55,6 +56,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             len(request.inputs),
             request.max_segments_per_message,
             stream.write,
+            _following(call, len(request.inputs)),
         )
         wanted = self._requests.read(request, call.upstream_key, call.caller)
         await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
@@ -67,7 +69,8 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> pb.CreateEmbeddingUnaryResponse:
         """Return the segments and results of all inputs in one message."""
         call = call_context.current.get()
-        reply = UnaryReply(len(request.inputs), request.vector_encoding)
+        inputs = len(request.inputs)
+        reply = UnaryReply(inputs, request.vector_encoding, _following(call, inputs))
         wanted = self._requests.read(request, call.upstream_key, call.caller)
         await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
         return reply.message()
@@ -87,6 +90,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             len(request.inputs),
             request.max_segments_per_message,
             stream.write,
+            _following(call, len(request.inputs)),
         )
         is_single = len(wanted.inputs) == 1
         receiver = upload_stream.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
@@ -113,6 +117,21 @@ def _allowed(wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
     if call.token is not None:
         call.token.check(wanted)
         wanted = dataclasses.replace(wanted, quota=call.token.quota)
-    if wanted.has_audio:
+    if wanted.has_task:
+        call.allow_for_task()
+    elif wanted.has_audio:
         call.allow_for_audio()
     return wanted
+
+
+def _following(call: call_context.Call, inputs: int) -> Callable[[EmbedCall], None]:
+    """Return a function that notes a new stage of an input: a task has a longer default deadline."""
+
+    def follow(embed: EmbedCall) -> None:
+        if embed.uses_task:
+            call.allow_for_task()
+            embed.deadline = call.deadline
+        if inputs == 1:
+            call.task_id = embed.task_id
+
+    return follow

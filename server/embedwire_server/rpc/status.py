@@ -30,6 +30,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Reason.CALLER_UPSTREAM_CREDENTIALS: grpc.StatusCode.UNAUTHENTICATED,
     Reason.CALLER_STALLED: grpc.StatusCode.ABORTED,
+    Reason.UPSTREAM_TASK_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,

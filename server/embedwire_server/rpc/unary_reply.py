@@ -1,8 +1,10 @@
 """The reply of CreateEmbeddingUnary: all segments and results in one message."""
 
+from collections.abc import Callable
+
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError, ReplyTooLarge
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.rpc import encode
 from embedwire_server.upstreams.base import EmbedCall
 
@@ -17,9 +19,16 @@ class UnaryReply:
     Args:
         inputs: the number of inputs of the request.
         encoding: the encoding of vectors.
+        follow: called with the input at each new stage of it, since stages are not sent.
     """
 
-    def __init__(self, inputs: int, encoding: pb.VectorEncoding.ValueType) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        encoding: pb.VectorEncoding.ValueType,
+        follow: Callable[[EmbedCall], None] = encode.ignore_stage,
+    ) -> None:
+        self._follow = follow
         self._message = pb.CreateEmbeddingUnaryResponse()
         self._embeddings = [self._message.embeddings.add() for _ in range(inputs)]
         self._encoding = encoding
@@ -36,6 +45,10 @@ class UnaryReply:
             message = embedding.segments.add()
             encode.write_segment(message, call, number, segment, self._encoding)
             self._charge(call.index, message.ByteSize())
+
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:  # noqa: ARG002 - it is not sent
+        """Note a stage. It is not sent: the only message is sent at the end."""
+        self._follow(call)
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         """Add a result. A failure drops the segments of its input.

@@ -9,11 +9,32 @@ from typing import Literal, Protocol
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 
 _sequence = itertools.count()
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Job:
+    """What the upstream keeps for one input: an asset, a task, or both.
+
+    Attributes:
+        asset_id: identifier of the asset that this server created; empty without one.
+        uses_task: whether a task processes the input.
+        is_task_requested: whether a request for a task was sent, and the upstream has not rejected it.
+        task_id: identifier of the task; empty until it is known.
+        is_task_ended: whether the task is known to be ready or failed.
+        asset_name: name of the file of the asset that this server has tried to create; empty without one.
+    """
+
+    asset_id: str = ""
+    uses_task: bool = False
+    is_task_requested: bool = False
+    task_id: str = ""
+    is_task_ended: bool = False
+    asset_name: str = ""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -27,6 +48,8 @@ class EmbedCall:
         index: position of the input in its request.
         max_retries: limit of the caller; None leaves it to the server's policy.
         credential: the caller's own credential for the upstream; None uses the server's.
+        has_uncertainty: whether the uncertainty of vectors is requested.
+        report: takes a new stage of the input; None if stages are not reported.
         caller: the client, for fair queues.
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
@@ -41,6 +64,8 @@ class EmbedCall:
         waiting: waiting for the upstream.
         decode: decoding responses.
         parked: waiting for the caller to take decoded segments (backpressure).
+        endpoint: path of the endpoint that the last request was sent to, for metrics.
+        job: what the upstream keeps for the input; None for most inputs.
     """
 
     input: Input
@@ -50,6 +75,8 @@ class EmbedCall:
     max_retries: int | None = None
     credential: str | None = dataclasses.field(default=None, repr=False)
     caller: Caller = ("", "")
+    has_uncertainty: bool = False
+    report: "Report | None" = dataclasses.field(default=None, repr=False)
     sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
@@ -63,6 +90,48 @@ class EmbedCall:
     waiting: float = 0.0
     decode: float = 0.0
     parked: float = 0.0
+    endpoint: str = ""
+    job: "Job | None" = None
+
+    @property
+    def asset_id(self) -> str:
+        """Identifier of the asset that this server created for the input; empty without one."""
+        return self.job.asset_id if self.job is not None else ""
+
+    @property
+    def task_id(self) -> str:
+        """Identifier of the upstream's task; empty without one."""
+        return self.job.task_id if self.job is not None else ""
+
+    @property
+    def uses_task(self) -> bool:
+        """Whether a task processes the input."""
+        return self.job is not None and self.job.uses_task
+
+    async def enter(self, stage: Stage) -> None:
+        """Report a new stage."""
+        if self.report is not None:
+            await self.report(self, stage)
+
+    def side_call(self) -> "EmbedCall":
+        """Return a call for the same input with statistics of its own, for a request that is not an attempt."""
+        return EmbedCall(
+            self.input,
+            self.model,
+            self.deadline,
+            self.index,
+            credential=self.credential,
+            caller=self.caller,
+            has_uncertainty=self.has_uncertainty,
+            needs_fresh_connection=self.needs_fresh_connection,
+            job=self.job,
+        )
+
+    def add_times(self, side: "EmbedCall") -> None:
+        """Add the times of a side call."""
+        self.waiting += side.waiting
+        self.decode += side.decode
+        self.upstream = self.upstream or side.upstream
 
     @property
     def modality(self) -> Modality:
@@ -94,6 +163,8 @@ class _Timed:
 
 # Takes segments that were decoded together, at least one; returns once the caller has taken them (backpressure).
 Emit = Callable[[list[Segment]], Awaitable[None]]
+# Takes a new stage of an input; returns once the caller has taken it.
+Report = Callable[["EmbedCall", Stage], Awaitable[None]]
 
 
 class Upstream(Protocol):

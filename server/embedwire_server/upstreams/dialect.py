@@ -15,13 +15,12 @@ class MalformedReplyError(ValueError):
 
 
 class ReplyParser(Protocol):
-    """Incremental parser for one successful response. The result does not depend on how the bytes were split.
+    """Incremental parser for one successful response. The result does not depend on how the bytes were split."""
 
-    Attributes:
-        fault: why the response is malformed; the segments before the fault have been returned.
-    """
-
-    fault: MalformedReplyError | None
+    @property
+    def fault(self) -> MalformedReplyError | None:
+        """Why the response is malformed, or None; the segments before the fault have been returned."""
+        ...
 
     def feed(self, data: bytes) -> list[Segment]:
         """Parse more bytes and return the segments that they complete."""

@@ -6,6 +6,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
 from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
@@ -36,36 +38,80 @@ async def test_an_input_is_never_the_output(tmp_path: Path, served: Served) -> N
 
 
 async def test_an_existing_file_is_kept_if_the_command_fails(tmp_path: Path, served: Served) -> None:
-    """An existing output file is truncated when the first line of the answer is written, and not before."""
+    """An existing output file is replaced when the command ends, unless nothing was embedded."""
     old = tmp_path / "old.json"
     old.write_text("precious\n" * 50_000)
     words = ("--format", "json", "--output", old)
-    ended = await run(served.app.target, "embed", "--image", tmp_path / "nothing.png", *words)
-    kept = old.read_text()
-    done = await run(served.app.target, "embed", "--text", "a", *words)
+    for inputs, code in ((("--image", tmp_path / "nothing.png"), 2), (("--text", ""), 1)):
+        ended = await run(served.app.target, "embed", *inputs, *words)
+        assert (ended.code, old.read_text()) == (code, "precious\n" * 50_000)
+        assert list(tmp_path.iterdir()) == [old]
+    done = await run(served.app.target, "embed", "--text", "a", "--text", "", *words)
 
-    assert (ended.code, kept) == (2, "precious\n" * 50_000)
-    assert done.code == 0
+    assert done.code == 1
     assert "precious" not in old.read_text()
-    assert old.read_text().count('"type"') == 2
+    assert old.read_text().count('"type"') == 3
+    assert list(tmp_path.iterdir()) == [old]
+
+
+async def test_lines_of_an_interrupted_command_are_kept_beside_the_output(served: Served, tmp_path: Path) -> None:
+    """After Ctrl-C an existing output file is unchanged, and a note names the file with the lines until then."""
+    old = tmp_path / "old.json"
+    old.write_text("precious\n")
+    words = ("embed", "--text", "-", "--lines", "--format", "json", "--output", old)
+    process = await start(served.app.target, *words, stdin=PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"a\n")
+    async with asyncio.timeout(30):
+        while not any(path != old and path.stat().st_size for path in tmp_path.iterdir()):
+            await asyncio.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    [part] = [path for path in tmp_path.iterdir() if path != old]
+
+    assert (process.returncode, old.read_text()) == (130, "precious\n")
+    assert err.decode() == f"note: the output until then is in {part}\nerror: interrupted\n"
+    assert '"type": "segment"' in part.read_text()
 
 
 async def test_a_closed_or_full_stdout_causes_no_traceback(tmp_path: Path, served: Served) -> None:
-    """A closed stdout does not prevent the work; a full one ends the command with exit code 1 and one line."""
+    """A closed stdout does not prevent the work; a full output ends the command with 5 and one line that names it."""
     array = tmp_path / "a.npy"
     command = " ".join(COMMAND)
     scripts = {
         f"{command} embed --text a >&-": (0, ""),
         f"{command} embed --text a 2>&-": (0, ""),
         f"{command} embed --text a --format npy --output {array} >&- 2>/dev/null": (0, ""),
-        f"{command} embed --text a >/dev/full": (1, "error: No space left on device\n"),
-        f"{command} models >/dev/full": (1, "error: No space left on device\n"),
+        f"{command} embed --text a --output /dev/full": (5, "error: /dev/full: No space left on device\n"),
+        f"{command} embed --text a --format npy >/dev/full": (
+            5,
+            'input 0, "a": row 0\nerror: stdout: No space left on device\n',
+        ),
+        f"{command} plot --text a --text b --output {tmp_path}/full.png": (
+            5,
+            f"error: {tmp_path}/full.png: No space left on device\n",
+        ),
+    } | {
+        f"{command} {words} >/dev/full": (5, "error: stdout: No space left on device\n")
+        for words in ("embed --text a", "embed --text a --format json", "models", "--help", "embed --help", "--version")
     }
+    (tmp_path / "full.png").symlink_to("/dev/full")
     for script, expected in scripts.items():
         process = await asyncio.create_subprocess_shell(script, env=environment(served.app.target), stderr=PIPE)
         _, err = await process.communicate()
         assert (process.returncode, err.decode()) == expected, script
     assert array.stat().st_size > 2000
+
+
+@pytest.mark.parametrize("words", ["--help", "embed --help", "--version", "models", "embed --text a"])
+async def test_a_closed_reader_ends_every_command(served: Served, words: str) -> None:
+    """If the reader of stdout has ended, the exit code is that of SIGPIPE and stderr is empty."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await start(served.app.target, *words.split(), stdout=writer)
+    os.close(writer)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (141, b"")
 
 
 async def test_a_terminated_command_leaves_no_partial_file(scripted: Scripted, tmp_path: Path) -> None:

@@ -67,7 +67,12 @@ async def test_json_lines_equal_the_clients_events(served: Served) -> None:
 
     assert (ended.code, ended.err) == (0, "")
     assert [line["vector"]["values"] for line in audio] == [each.vector.tolist() for each in expected[1].segments]
-    assert audio[2]["audio"] == {"start_offset_sec": 6.0, "end_offset_sec": 12.0, "embedding_option": "audio"}
+    assert audio[2]["audio"] == {
+        "start_offset_sec": 6.0,
+        "end_offset_sec": 12.0,
+        "embedding_option": "audio",
+        "embedding_scope": expected[1].segments[2].embedding_scope,
+    }
     assert audio[2]["vector"]["dimensions"] == 512
     assert [line["segment_index"] for line in audio] == list(range(8))
     assert next(line for line in segments if line["input_index"] == 0)["text"] == {}
@@ -167,7 +172,7 @@ async def test_a_failed_input_does_not_affect_the_others(scripted: Scripted) -> 
     assert '    0  done: "good", 1 segment' in table.out
     assert '    1  failed: "wrong"\n' in table.out
     assert "    2  failed: melody.flac (its segments above are invalid)\n" in table.out
-    assert "error: input 2, melody.flac: UPSTREAM_" in table.err
+    assert f"error: input 2, {SAMPLES / 'melody.flac'}: UPSTREAM_" in table.err
     assert (table.out + table.err).count("thing") == 1
     assert 'error: input 1, "wrong": INPUT_REJECTED: inputs[1].text: no [bold]such[/] thing\n' in table.err
     assert "  upstream: HTTP status 400, parameter_invalid\n  request id: " in table.err.replace(
@@ -181,15 +186,54 @@ async def test_a_failed_input_does_not_affect_the_others(scripted: Scripted) -> 
 
 async def test_every_input_ends_with_one_result_line_also_when_the_call_fails(served: Served) -> None:
     """A rejected request gives each of its inputs a result with the failure, and lists all violations."""
-    ended = await run(served.app.target, "embed", "--format", "json", "--text", "", "--text", "b", "--text", "")
+    ended = await run(served.app.target, "embed", "--format", "json", "--text", "", "--text", "b", "--model", "none")
 
     assert ended.code == 1
-    assert [(line["type"], line["input_index"]) for line in ended.lines] == [("result", index) for index in range(3)]
+    assert [(line["type"], line["input_index"]) for line in ended.lines] == [("result", index) for index in range(2)]
     assert {violation["field"] for violation in ended.lines[1]["failure"]["field_violations"]} == {
         "inputs[0].text.value",
-        "inputs[2].text.value",
+        "model_name",
     }
-    assert "\n  inputs[2].text.value: " in ended.err
+    assert "\n  inputs[0].text.value: " in ended.err
+
+
+async def test_an_input_that_the_server_rejects_fails_alone(served: Served, tmp_path: Path) -> None:
+    """An empty file, an empty text and a text that is too long fail under their names; the others are embedded."""
+    empty, large = tmp_path / "empty.png", tmp_path / "large.wav"
+    empty.touch()
+    large.write_bytes(media.wav(40))  # uploaded
+    words = ("--text", "", "--image", empty, SAMPLES / "picture.png", "--audio", large, "--text", "a" * 70_000)
+    table, lines, array, alone = await asyncio.gather(
+        run(served.app.target, "embed", *words),
+        run(served.app.target, "embed", *words, "--format", "json"),
+        run(served.app.target, "embed", *words, "--format", "npy"),
+        run(served.app.target, "embed", "--image", empty),
+    )
+    failures = {line["input_index"]: line["failure"] for line in lines.lines if line["type"] == "result"}
+
+    assert [each.code for each in (table, lines, array, alone)] == [1] * 4
+    assert {index for index, failure in failures.items() if failure} == {0, 1, 4}
+    assert [failures[index]["field_violations"][0]["field"] for index in (1, 4)] == [
+        "inputs[1].image.source.file.data",
+        "inputs[4].text.value",
+    ]
+    assert (table.out.count("done: "), table.out.count("failed: ")) == (2, 3)
+    assert 'error: input 0, "": INVALID_REQUEST: inputs[0].text.value: must not be empty\n' in table.err
+    assert f"error: input 1, {empty}: INVALID_REQUEST: inputs[1].image.source." in table.err
+    assert "inputs[4].text.value: at most 65536 bytes" in table.err
+    assert "input 2, picture.png: row 0\ninput 3, large.wav: rows 1-" in array.err
+    assert alone.err.startswith(f"error: {empty}: INVALID_REQUEST: ")
+
+
+async def test_a_pipe_is_not_sent_again(served: Served) -> None:
+    """If the server rejects a call because of another input, an input that can be read only once fails as well."""
+    picture = (SAMPLES / "picture.png").read_bytes()
+    ended = await run(served.app.target, "embed", "--text", "", "--image", "-", "--text", "b", stdin=picture)
+
+    assert ended.code == 1
+    assert 'done: "b"' in ended.out
+    assert ended.err.count("error: ") == 2
+    assert "error: input 1, stdin: INVALID_REQUEST: inputs[1]: its content could be read only once" in ended.err
 
 
 async def test_output_to_a_file(served: Served, tmp_path: Path) -> None:

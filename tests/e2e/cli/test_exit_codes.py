@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -62,15 +63,17 @@ async def test_exit_codes_without_a_server(served: Served) -> None:
     bare = grpc.aio.server()
     port = bare.add_insecure_port("127.0.0.1:0")
     await bare.start()
-    gone, late, other, listed = await asyncio.gather(
+    gone, late, other, listed, secure = await asyncio.gather(
         run(NO_SERVER, "embed", "--text", "a"),
         run(served.app.target, "embed", "--text", "a", "--timeout", "0"),
         run(f"127.0.0.1:{port}", "embed", "--text", "a"),
         run(NO_SERVER, "models"),
+        run(served.app.target, "embed", "--text", "a", "--tls"),
     )
     await bare.stop(None)
 
-    assert [each.code for each in (gone, late, other, listed)] == [3, 3, 4, 3]
+    assert [each.code for each in (gone, late, other, listed, secure)] == [3, 3, 4, 3, 3]
+    assert secure.err.startswith('error: "a": UNAVAILABLE: ')
     assert 'error: "a": UNAVAILABLE: ' in gone.err
     assert 'error: "a": DEADLINE_EXCEEDED: ' in late.err
     assert "error: UNAVAILABLE: " in listed.err
@@ -79,7 +82,7 @@ async def test_exit_codes_without_a_server(served: Served) -> None:
 
 async def test_an_invalid_command_line_exits_with_2() -> None:
     """An invalid command line is rejected before any call, and the message names the option."""
-    cases = {
+    cases: dict[tuple[str | Path, ...], str] = {
         (): "--text, --image, --audio: give at least one",
         ("--image", "no/such.png"): "--image: 'no/such.png': No such file",
         ("--audio", "."): "--audio: '.': Is a directory",
@@ -87,15 +90,24 @@ async def test_an_invalid_command_line_exits_with_2() -> None:
         ("--text", "a", "--start-offset", "2"): "--start-offset: is for audio, and there is none",
         ("--text", "a", "--timeout", "nan"): "'--timeout': must be 0 to 31536000 seconds, got nan",
         ("--text", "a", "--max-retries", "-1"): "'--max-retries': must be 0 to 2147483647, got -1",
-        ("--audio", "x", "--start-offset", "-2"): "'--start-offset': must be 0 to 31536000 seconds, got -2.0",
+        ("--audio", "x", "--start-offset", "-2"): "'--start-offset': must be 0 to 31536000 seconds, got -2",
+        ("--text", "a", "--timeout", "x"): "'--timeout': must be 0 to 31536000 seconds, got x",
+        ("--text", "a", "--max-retries", "1.5"): "'--max-retries': must be 0 to 2147483647, got 1.5",
+        ("--text", "a", "--format", "xml"): "'--format': 'xml' is not one of 'table', 'json', 'npy'",
+        ("--text", "a", "--truncate", "x"): "'--truncate': 'x' is not one of 'none', 'start', 'end'",
+        ("--text", "a", "--model", "\udcff"): "'--model': must be UTF-8",
         ("--text", "a", "--tls-ca", "no.pem"): "--tls-ca",
+        ("--text", "a", "--tls-ca", SAMPLES / "picture.png"): "--tls-ca: must be a file with certificates in PEM form",
+        ("--text", "a", "--target", "http://a:1"): "--target: must be HOST:PORT without http://; use --tls for TLS",
+        ("--tex", "a"): "--text",
         ("--text", "a", "--token", "s3cret"): "--token: set the variable EMBEDWIRE_TOKEN",
     }
     ended = await asyncio.gather(*(run("", "embed", *words) for words in cases))
 
     assert [each.code for each in ended] == [2] * len(cases)
     assert [said for said, each in zip(cases.values(), ended, strict=True) if said not in each.usage] == []
-    assert not any(each.out or "s3cret" in each.err for each in ended)
+    assert not any(each.out or "s3cret" in each.err or "Traceback" in each.err for each in ended)
+    assert "--token" not in ended[list(cases).index(("--tex", "a"))].usage
 
 
 async def test_the_token_is_read_from_the_environment_and_not_shown() -> None:

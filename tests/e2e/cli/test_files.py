@@ -135,7 +135,7 @@ async def test_more_files_than_one_call_takes(served: Served, tmp_path: Path) ->
     assert (lines.code, array.code, missing.code) == (1, 0, 2)
     assert keys(lines) == [*(f"{tmp_path}/{number:03}.png" for number in range(300)), f"{tmp_path}/150.txt"]
     assert [line["input_index"] for line in lines.lines if line.get("failure")] == [300]
-    assert lines.err.startswith("error: input 300, 150.txt: INPUT_REJECTED: ")
+    assert lines.err.startswith(f"error: input 300, {tmp_path}/150.txt: INPUT_REJECTED: ")
     assert lines.err.count("error: ") == 1
     assert array.err == "inputs 0-299: rows 0-299\n"
     assert "No such file or directory" in missing.usage

@@ -51,12 +51,30 @@ async def test_more_lines_than_one_call_takes(served: Served, tmp_path: Path) ->
 
 async def test_a_line_that_is_not_utf_8_fails_alone(served: Served) -> None:
     """The input of the line fails, is reported once, and the others are embedded."""
-    ended = await run(served.app.target, *LINES, stdin=b"good\ncaf\xe9\nbetter\n")
+    ended = await run(served.app.target, *LINES, stdin=b"good\n\ncaf\xe9\nbetter\n")
 
     assert ended.code == 1
     assert ended.out.count("done: ") == 2
-    assert ended.err.startswith('error: input 1, "caf\ufffd": INVALID_REQUEST: inputs[1].text.value: ')
+    assert ended.err.startswith('error: input 1, line 3, "caf\ufffd": INVALID_REQUEST: the line is not UTF-8\n')
     assert ended.err.count("UTF-8") == 1
+
+
+@pytest.mark.parametrize("words", [(), JSON, ("--format", "npy")], ids=["table", "json", "npy"])
+async def test_no_lines(served: Served, words: tuple[str, ...]) -> None:
+    """Without any text in standard input the command is a usage error, in every format."""
+    for stdin in (b"", b"\n  \n"):
+        ended = await run(served.app.target, *LINES, *words, stdin=stdin)
+        assert (ended.code, ended.out) == (2, "")
+        assert "--lines: standard input has no text: nothing to embed" in ended.usage
+
+
+async def test_an_unknown_model_is_reported_once(served: Served) -> None:
+    """An unknown model is one error, and not one for each line."""
+    ended = await run(served.app.target, *LINES, "--model", "none", stdin=b"a\nb\n")
+
+    assert (ended.code, ended.out) == (1, "")
+    names = "marengo3.0, marengo3.5, Marengo-retrieval-2.7"
+    assert ended.err == f"error: INVALID_REQUEST: model_name: must be one of: {names}\n"
 
 
 async def test_results_arrive_while_lines_are_written(served: Served) -> None:

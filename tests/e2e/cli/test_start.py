@@ -34,7 +34,7 @@ def test_a_missing_extra_is_reported_in_one_line(way: str, blocked: str) -> None
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
 
     assert ended.returncode == 2
-    assert ended.stderr == "embedwire: the command needs more packages, those of the extra embedwire[cli]\n"
+    assert ended.stderr == "error: the command needs more packages: pip install 'embedwire[cli]'\n"
 
 
 async def test_a_missing_extra_for_plots_is_reported_before_the_call(served: Served, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ async def test_a_missing_extra_for_plots_is_reported_before_the_call(served: Ser
     _, err = await process.communicate()
 
     assert process.returncode == 2
-    assert err.decode() == "embedwire: the command needs more packages, those of the extra embedwire[plot]\n"
+    assert err.decode() == "error: the command needs more packages: pip install 'embedwire[plot]'\n"
     assert served.metric("grpc_server_started_total") == 0
     assert not (tmp_path / "a.png").exists()
 
@@ -68,7 +68,7 @@ async def test_version_and_help() -> None:
     assert (text.code, max(map(len, text.out.splitlines()))) == (0, 80)
     for word in ("--text", "--image", "--audio", "EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN", "Exit codes"):
         assert word in text.out
-    for code in (0, 1, 2, 3, 4, 130, 141):
+    for code in (0, 1, 2, 3, 4, 5, 130, 141):
         assert f"\n {code} " in text.out
     assert script == text.out
 
@@ -80,7 +80,7 @@ async def test_models_are_a_table_or_lines(served: Served) -> None:
     )
 
     assert (lines.code, code) == (0, 0)
-    assert [line["name"] for line in lines.lines] == ["marengo3.0", "Marengo-retrieval-2.7"]
+    assert [line["name"] for line in lines.lines] == ["marengo3.0", "marengo3.5", "Marengo-retrieval-2.7"]
     assert lines.lines[0]["image"]["media_types"] == ["image/jpeg", "image/png"]
     assert max(map(len, terminal.screen)) <= 80
     assert "= marengo2.7" in terminal.written

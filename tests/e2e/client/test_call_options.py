@@ -19,8 +19,12 @@ from tests.support.upstreams import Visit
     [
         (Text("a"), None, None, 60),
         ([Text("a"), Image(data=b"i")], None, None, 60),
-        (Audio(data=b"a"), None, None, 600),
-        ([Text("a"), Audio(url="http://media.test/a.mp3")], None, None, 600),
+        (Audio(data=b"a", processing_mode="sync"), None, None, 600),
+        ([Text("a"), Audio(url="http://media.test/a.mp3", processing_mode="sync")], None, None, 600),
+        (Audio(data=b"a"), None, None, 3600),
+        (Audio(data=b"a", processing_mode="task"), None, None, 3600),
+        (Audio(task_id="t"), None, None, 3600),
+        ([Audio(data=b"a", processing_mode="sync"), Audio(data=b"b")], None, None, 3600),
         (Audio(data=b"a"), 30.0, None, 30),
         (Text("a"), 30.0, 45.5, 45.5),
         (Text("a"), 30.0, None, 30),
@@ -30,7 +34,7 @@ from tests.support.upstreams import Visit
 async def test_the_deadline_that_the_server_sees(
     connect: Connect, asked: Any, of_client: float | None, of_call: float | None, expected: float
 ) -> None:
-    """A call has the deadline that it chose, else its client's, else 60 s or, with audio, 600 s."""
+    """A call has the deadline that it chose, else its client's, else 60 s, 600 s or 3,600 s by its audio."""
     recorder = Recorder()
     async with recorder.serving() as target, connect(target, timeout=of_client) as client:
         await client.embed("m", asked, timeout=of_call)
@@ -183,6 +187,10 @@ async def test_options_reach_the_server(connect: Connect) -> None:
         ({"max_retries": 2**31}, ValueError, "max_retries"),
         ({"timeout": float("nan")}, ValueError, "timeout"),
         ({"timeout": "1"}, TypeError, "timeout"),
+        ({"dimensions": 0}, ValueError, "dimensions"),
+        ({"dimensions": 2**31}, ValueError, "dimensions"),
+        ({"dimensions": 1.5}, TypeError, "dimensions"),
+        ({"include_uncertainty": 1}, TypeError, "include_uncertainty"),
         ({"request_id": 1}, TypeError, "request_id"),
     ],
 )

@@ -169,7 +169,7 @@ async def test_a_client_waits_for_a_server_that_starts_later(connect: Connect, s
                 found = await asyncio.wait_for(asyncio.gather(*waiting), 30)
 
     assert found[0][0].vector.tolist() == found[1].vector.tolist()
-    assert len(found[3]) == 2
+    assert len(found[3]) == 3
 
 
 async def test_waiting_ends_with_the_deadline(connect: Connect) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from embedwire import Audio, Image, RequestError, Text
+from embedwire import Audio, DynamicSegmentation, FixedSegmentation, Image, RequestError, Text
 from tests.e2e.client.callers import Connect
 from tests.e2e.client.services import Recorder
 from tests.support.ports import NO_SERVER
@@ -58,6 +58,8 @@ def test_invalid_inputs_are_refused_by_their_constructor() -> None:
         {"data": b"a", "key": 1},
         {"data": b"a", "file_name": b"a"},
         {"data": b"a", "media_type": None},
+        {"asset_id": 1},
+        {"asset_id": "a", "url": "http://media.test/a"},
     ]
     for arguments in wrong:
         for kind in (Image, Audio):
@@ -71,3 +73,37 @@ def test_invalid_inputs_are_refused_by_their_constructor() -> None:
         Audio(data=b"a", start_offset_sec="2")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="truncate"):
         Text("a", truncate="middle")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"end_offset_sec": "2"}, TypeError, "end_offset_sec"),
+        ({"segmentation": 6}, TypeError, "segmentation"),
+        ({"embedding_options": "audio"}, TypeError, "embedding_options"),
+        ({"embedding_scopes": None}, TypeError, "embedding_scopes"),
+        ({"embedding_types": [1]}, TypeError, r"embedding_types\[0\]"),
+        ({"processing_mode": "fast"}, ValueError, "processing_mode"),
+        ({"task_id": "t"}, TypeError, "exactly one of .* task_id; got data and task_id"),
+    ],
+)
+def test_invalid_options_of_audio_are_refused(arguments: dict[str, Any], error: type[Exception], named: str) -> None:
+    """An option of audio with a wrong type, or an unknown mode, is an error of the constructor that names it."""
+    with pytest.raises(error, match=named):
+        Audio(data=b"a", **arguments)
+
+
+def test_a_task_is_a_source_of_audio_only() -> None:
+    """An image has no argument for a task."""
+    with pytest.raises(TypeError, match="task_id"):
+        Image(task_id="t")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("kind", [FixedSegmentation, DynamicSegmentation])
+@pytest.mark.parametrize(
+    ("value", "error"), [(1.5, TypeError), (True, TypeError), (0, ValueError), (2**31, ValueError)]
+)
+def test_invalid_segmentations_are_refused(kind: type, value: Any, error: type[Exception]) -> None:
+    """A duration of a segmentation that is no positive int32 is an error that names it."""
+    with pytest.raises(error, match="duration_sec"):
+        kind(value)

@@ -34,8 +34,9 @@ def complete(run: Run, call: Call, now: float) -> None:
 
 
 def embedding(call: Call, index: int, failure: Any = None) -> Embedding:
-    made = failed(call.items[index], failure, "id")
+    made = failed(call.items[index], failure or Failure("", "", ""), "id")
     object.__setattr__(made.result, "input_index", index)  # as the server numbers it
+    object.__setattr__(made.result, "failure", failure)
     return made
 
 

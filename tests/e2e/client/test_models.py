@@ -11,10 +11,10 @@ from tests.support.serving import Served
 async def test_models_of_a_real_server(connect: Connect, served: Served) -> None:
     """models() gives names, aliases, dimensions and limits of the real server."""
     async with connect(served.app.target) as client:
-        new, old = await client.models(timeout=10)
+        models = {model.name: model for model in await client.models(timeout=10)}
 
-    assert (new.name, new.dimensions) == ("marengo3.0", 512)
-    assert (old.name, old.dimensions) == ("Marengo-retrieval-2.7", 1024)
+    new, old, newest = models["marengo3.0"], models["Marengo-retrieval-2.7"], models["marengo3.5"]
+    assert (new.dimensions, old.dimensions) == (512, 1024)
     assert "marengo2.7" in old.aliases
     assert new.text is not None
     assert new.text.max_bytes == 64 << 10
@@ -26,6 +26,10 @@ async def test_models_of_a_real_server(connect: Connect, served: Served) -> None
     assert new.image.min_side_px > 0
     assert new.audio is not None
     assert new.audio.max_bytes == 256 << 20
+    assert "task" in new.audio.processing_modes
+    assert new.audio.fixed_segmentation is not None
+    assert new.audio.fixed_segmentation.max_sec == 10
+    assert (newest.supports_uncertainty, newest.dimensions in newest.supported_dimensions) == (True, True)
 
 
 async def test_every_page_of_models_is_requested(connect: Connect) -> None:

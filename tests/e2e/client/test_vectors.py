@@ -109,3 +109,17 @@ async def test_an_unknown_form_is_no_empty_vector(connect: Connect) -> None:
         with pytest.raises(GatewayError) as caught:
             await client.embed("m", PICTURE, timeout=10)
     assert (caught.value.code, caught.value.reason) == ("INTERNAL", "INTERNAL")
+
+
+@pytest.mark.parametrize("chosen", [by_values(VALUES), vector(VALUES)], ids=["float_values", "float32_le"])
+async def test_uncertainty_is_decoded_like_a_vector(connect: Connect, chosen: pb.Vector) -> None:
+    """The uncertainty of a segment is a vector of the same type as its embedding; None if there is none."""
+    create = answering(segment(uncertainty=chosen), result(), segment(1), result(1))
+    async with service(CreateEmbedding=create) as target, connect(target) as client:
+        with_it, without = await client.embed("m", [PICTURE, PICTURE], include_uncertainty=True, timeout=10)
+
+    found = with_it.segments[0].uncertainty
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float32
+    assert found.tolist() == AS_FLOAT32
+    assert without.segments[0].uncertainty is None

@@ -174,3 +174,30 @@ async def test_a_file_without_seekable_is_rewound(scripted: Scripted) -> None:
         await create(served, image_file=Duck(b"the whole of it"), request_options={"max_retries": 1})
 
     assert ["the whole of it" in body.decode() for body in upstream.bodies] == [True, True]
+
+
+@pytest.mark.parametrize("is_in_failure", [True, False])
+async def test_an_input_with_a_task_is_not_sent_again(*, is_in_failure: bool) -> None:
+    """Progress is ignored, and an input that failed after the upstream had created a task is not retried."""
+    task = "t" if is_in_failure else ""
+    failing = pb.Failure(
+        code=14, reason=error_reason_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, message="No.", upstream_task_id=task
+    )
+    asked: list[Any] = []
+
+    async def create(request: pb.CreateEmbeddingRequest, _: Any) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        asked.append(request)
+        progress = pb.InputProgress(
+            stage=pb.PROGRESS_STAGE_PROCESSING, upstream_task_id="" if is_in_failure else "t", input_index=1
+        )
+        yield pb.CreateEmbeddingResponse(events=[pb.EmbeddingEvent(progress=progress)])
+        yield segment(0)
+        yield result(0)
+        yield result(1, failure=failing, attempts=1)
+
+    async with service(CreateEmbedding=create) as target:
+        url = "http://media.test/a.mp3"
+        res = await create_at(target, text="x", audio_url=url, request_options={"max_retries": 3})
+
+    assert len(asked) == 1
+    assert res.audio_embedding.error_message == "No."

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 from embedwire_sandbox import SandboxOptions
-from embedwire_sandbox.audio import audio_segments, windows
 from embedwire_sandbox.errors import MediaError, RefusalError
-from embedwire_sandbox.form import Spool, Upload
+from embedwire_sandbox.media.upload import Upload, spool
+from embedwire_sandbox.media.vectors import Vector
 from embedwire_sandbox.models import MARENGO_27, MARENGO_30, Model
-from embedwire_sandbox.result import Segment
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.v1.result import Segment
+from embedwire_sandbox.v1.segments import audio_segments, windows
 from tests.support.media import Samples, flac, mp3, sound, tone, wav
 
 OPTIONS = SandboxOptions()
@@ -23,7 +23,7 @@ OPTIONS = SandboxOptions()
 
 @contextmanager
 def upload(content: bytes) -> Iterator[Upload]:
-    with Spool() as file:
+    with spool() as file:
         file.write(content)
         yield Upload(file, len(content))
 

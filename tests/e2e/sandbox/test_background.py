@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from embedwire_sandbox.background import Stop, Threads
+from embedwire_sandbox.media.background import Stop, Threads
 
 
 async def test_work_that_stops_leaves_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

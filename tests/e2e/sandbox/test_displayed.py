@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from embedwire_sandbox.errors import MediaError
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.media.vectors import Vector
 from tests.e2e.sandbox.test_image import scene, vector
 from tests.support.media import picture
 

@@ -148,11 +148,11 @@ def test_script() -> None:
     script.add(always)
 
     calls: list[list[Modality]] = [["text"], ["text", "audio"], [], ["audio"], ["text"]]
-    taken = [script.take(modalities) for modalities in calls]
+    taken = [script.take("embed", modalities) for modalities in calls]
     assert [twice, audio, twice, always, always] == taken
     assert [(always, None)] == script.pending
     script.clear()
-    assert script.take(["text"]) is None
+    assert script.take("embed", ["text"]) is None
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,8 @@ async def test_control(sandbox: Sandbox) -> None:
     assert limited.status_code == 502
     assert [reply.json()["faults"][0]["times"] for reply in (put, seen)] == [3, 2]
     assert seen.json() == again.json()
-    assert deleted.json() == {"faults": [], "requests": 1}
+    assert (deleted.json()["faults"], deleted.json()["requests"]) == ([], 1)
+    assert deleted.json()["operations"]["embed"] == 1
     assert [reply.status_code for reply in bad] == [400] * 4
 
 

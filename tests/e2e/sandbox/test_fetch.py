@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from embedwire_sandbox.errors import RefusalError
-from embedwire_sandbox.fetch import Fetcher
+from embedwire_sandbox.media.fetch import Fetcher
 from tests.support.media import png
 
 

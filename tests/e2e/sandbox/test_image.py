@@ -9,16 +9,16 @@ import pytest
 from PIL import Image, ImageDraw
 
 from embedwire_sandbox.errors import MediaError
-from embedwire_sandbox.form import Spool, Upload
-from embedwire_sandbox.image import image_vector
+from embedwire_sandbox.media.image import image_vector
+from embedwire_sandbox.media.upload import Upload, spool
+from embedwire_sandbox.media.vectors import Vector
 from embedwire_sandbox.models import MARENGO_27, MARENGO_30
-from embedwire_sandbox.vectors import Vector
 from tests.support.media import picture, png
 
 
 @contextmanager
 def upload(content: bytes) -> Iterator[Upload]:
-    with Spool() as file:
+    with spool() as file:
         file.write(content)
         yield Upload(file, len(content))
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from embedwire_sandbox import Fault, Sandbox, SandboxOptions
-from embedwire_sandbox.audio import audio_segments
-from embedwire_sandbox.background import Stop, StoppedError, Threads
 from embedwire_sandbox.errors import MediaError, RefusalError
+from embedwire_sandbox.media.background import Stop, StoppedError, Threads
 from embedwire_sandbox.models import MARENGO_27, MARENGO_30, Model
-from embedwire_sandbox.result import Segment
+from embedwire_sandbox.v1.result import Segment
+from embedwire_sandbox.v1.segments import audio_segments
 from tests.e2e.sandbox.test_audio import OPTIONS, segments, upload
 from tests.support.media import flac, mp3, sound, tone, wav
 

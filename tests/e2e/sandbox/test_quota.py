@@ -52,4 +52,4 @@ def test_without_hint() -> None:
     quota = Quota({"text": 0}, 60.0)
     with pytest.raises(RefusalError) as caught:
         quota.spend(["text"], retry_after=False, empty=True)
-    assert (caught.value.headers, caught.value.body) == ({}, b"")
+    assert (caught.value.headers, caught.value.body()) == ({}, b"")

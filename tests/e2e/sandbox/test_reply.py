@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from embedwire_sandbox import Sandbox
-from embedwire_sandbox.reply import pieces
-from embedwire_sandbox.result import Document, Result, Segment
-from embedwire_sandbox.vectors import Vector
+from embedwire_sandbox.media.vectors import Vector
+from embedwire_sandbox.v1.reply import pieces
+from embedwire_sandbox.v1.result import Document, Result, Segment
 from tests.e2e.sandbox.official import post
 from tests.support.media import sound
 

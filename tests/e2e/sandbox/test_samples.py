@@ -30,16 +30,16 @@ PRINT_VECTORS = """
 import hashlib, sys
 from pathlib import Path
 from embedwire_sandbox import SandboxOptions
-from embedwire_sandbox.audio import audio_segments
-from embedwire_sandbox.form import Spool, Upload
-from embedwire_sandbox.image import image_vector
+from embedwire_sandbox.v1.segments import audio_segments
+from embedwire_sandbox.media.upload import Upload, spool
+from embedwire_sandbox.media.image import image_vector
 from embedwire_sandbox.models import MARENGO_27
-from embedwire_sandbox.text import text_vector
+from embedwire_sandbox.media.text import text_vector
 digest = hashlib.sha256(text_vector(Path(sys.argv[1]).read_text(), 1024).tobytes())
 for path, embed in ((sys.argv[2], lambda upload: [image_vector(upload, MARENGO_27, 10**6)]),
                     (sys.argv[3], lambda upload: [segment.vector for segment in
                                                   audio_segments(upload, MARENGO_27, 0.0, SandboxOptions())])):
-    with Spool() as file:
+    with spool() as file:
         file.write(Path(path).read_bytes())
         for vector in embed(Upload(file, 1)):
             digest.update(vector.tobytes())

@@ -202,3 +202,18 @@ async def test_strict() -> None:
         assert (await refusal(sandbox, model_name="marengo2.7", text="x")).body["code"] == "parameter_invalid"
         assert (await refusal(sandbox, text="x", request_options=extra)).body["code"] == "parameter_unknown"
         assert "image_url" in (await refusal(sandbox, text="x", image_url=None)).body["message"]
+
+
+@pytest.mark.parametrize("model", [OLD, NEW])
+async def test_long_audio(create: Create, model: str) -> None:
+    """Audio longer than the limit of a synchronous call is rejected, with both lengths in the message."""
+    async with Sandbox(SandboxOptions(max_sync_audio_sec=3.0)) as sandbox:
+        error = await refusal(sandbox, create, model_name=model, audio_file=wav(3.5))
+        await create(sandbox, model_name=model, audio_file=wav(3))
+
+    assert "Duration (3.5 seconds) exceeds maximum limit of 3 seconds (0 minutes)" in error.body["message"]
+
+
+def test_default_limit_of_audio() -> None:
+    """The default limit of a synchronous call is ten minutes."""
+    assert SandboxOptions().max_sync_audio_sec == 600.0

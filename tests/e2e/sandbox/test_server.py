@@ -40,7 +40,7 @@ async def test_port_in_use(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/embed"), ("POST", "/embed/tasks"), ("POST", "/embed-v2"), ("POST", "/embed/")]
+    ("method", "path"), [("GET", "/embed"), ("POST", "/embed/tasks"), ("PUT", "/embed-v2"), ("POST", "/embed/")]
 )
 async def test_not_found(sandbox: Sandbox, method: str, path: str) -> None:
     """An unknown path or method is a 404 with the API's error body."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedwire_sandbox.text import count_tokens, text_vector, truncate
+from embedwire_sandbox.media.text import count_tokens, text_vector, truncate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from embedwire_server.core.errors import GatewayError, Overloaded, Reason
 from embedwire_server.core.models import Modality
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.testing import Attempt
 from embedwire_server.upstreams.base import EmbedCall
@@ -29,6 +29,9 @@ class Leaving:
 
     async def add_segments(self, _: EmbedCall, __: int, ___: list[Segment]) -> None:
         self._add()
+
+    async def add_progress(self, _: EmbedCall, __: Stage) -> None:
+        """Accept a new stage."""
 
     async def add_result(self, _: EmbedCall, __: ReplySummary | None, ___: GatewayError | None) -> None:
         self._add()

@@ -7,9 +7,11 @@ from collections import Counter
 import pytest
 
 from embedwire_server.core.errors import DeadlineExceeded
+from embedwire_server.core.results import Stage
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.testing import Attempt
+from embedwire_server.upstreams.base import EmbedCall
 from tests.support.embed_calls import SEGMENT, call, gathered, limited, sample, start
 from tests.support.virtual_time import in_virtual_time, now, settled
 from tests.unit.admission.support import HEAVY, Bench, answer_some_time
@@ -50,6 +52,32 @@ async def test_slots_per_modality() -> None:
         await settled()
     assert bench.queued() == bench.queued("audio") == 0
     assert bench.upstream.most_running == 6
+
+
+@in_virtual_time
+async def test_a_task_has_no_slot() -> None:
+    """An input whose task the upstream processes releases its slot, once; stages are passed on."""
+    bench, stages = Bench(in_flight=1), list[Stage]()
+
+    async def report(_: EmbedCall, stage: Stage) -> None:
+        stages.append(stage)
+
+    first, second = call("audio"), call("audio")
+    first.report = report
+    tasks = start(bench.admitted, first, second)
+    await settled()
+    await first.enter(Stage.UPLOADING)
+    await settled()
+    assert [attempt.call for attempt in bench.attempts] == [first]
+    await first.enter(Stage.PROCESSING)
+    await first.enter(Stage.PROCESSING)
+    await settled()
+    assert [attempt.call for attempt in bench.attempts] == [first, second]
+    for attempt in bench.attempts:
+        attempt.succeed()
+    await gathered(tasks)
+    assert bench.is_idle()
+    assert stages == [Stage.UPLOADING, Stage.PROCESSING, Stage.PROCESSING]
 
 
 @in_virtual_time

@@ -30,7 +30,7 @@ def test_addresses(text: str, host: str, port: int, *, is_loopback: bool) -> Non
 )
 def test_wrong_addresses(text: str) -> None:
     """A value other than HOST:PORT is refused with a message that shows an example."""
-    with pytest.raises(ValueError, match=r"HOST:PORT, for instance 127\.0\.0\.1:50051"):
+    with pytest.raises(ValueError, match=r"HOST:PORT with a port from 0 to 65535, for instance 127\.0\.0\.1:50051"):
         parse_address(text)
 
 

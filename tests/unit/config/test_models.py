@@ -40,7 +40,7 @@ def test_replaced_model(file: Path) -> None:
     """A model in the file replaces the built-in model of the same name."""
     file.write_text('[[models]]\nname = "marengo3.0"\ndimensions = 64\n')
     table = load(config=file).model_table
-    assert [model.dimensions for model in table] == [64, 1024]
+    assert [model.dimensions for model in table] == [64, 512, 1024]
 
 
 @pytest.mark.parametrize(

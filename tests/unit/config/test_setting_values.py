@@ -48,6 +48,7 @@ def chosen(tmp_path: Path) -> Chosen:
         "upstream": "http://u.example/v1.3",
         "api_key": "tlk_1",
         "log_level": "debug",
+        "upstream_api_version": "v2",
         "log_format": "json",
         "config": str(tmp_path / "e.toml"),
         "uploads_spool_dir": str(tmp_path),
@@ -198,7 +199,7 @@ def test_invalid_addresses(text: str) -> None:
 
 def test_one_address_twice() -> None:
     """Two listeners cannot have the same address, except with port 0."""
-    with pytest.raises(ValueError, match=r"metrics\.listen: must differ from --listen"):
+    with pytest.raises(ValueError, match=r"metrics\.listen: --listen and --metrics-listen must be different"):
         made(listen="127.0.0.1:5", metrics_listen="127.0.0.1:5")
     assert made(listen="127.0.0.1:0", metrics_listen="127.0.0.1:0")
 
@@ -291,3 +292,12 @@ def test_world_readable_files_without_a_key(chosen: Chosen, tmp_path: Path) -> N
 def test_sandbox_beyond_loopback(given: dict[str, str], *, is_warned: bool) -> None:
     """A sandbox on a non-loopback address causes a warning."""
     assert [("sandbox" in words and "loopback" in words) for words in warned(given)] == [True] * is_warned
+
+
+def test_largest_upload_limit() -> None:
+    """The limit of uploads is 256 MiB by default, and can be set up to 4 GiB."""
+    most = 4 << 30
+    assert made().limits.upload_bytes == 256 << 20
+    assert made(request_limits_upload_bytes=most).limits.upload_bytes == most
+    with pytest.raises(ValueError, match=str(most)):
+        made(request_limits_upload_bytes=most + 1)

@@ -52,8 +52,12 @@ def test_free_ports_for_the_metrics_of_workers() -> None:
             "at most 2: concurrency.inputs_per_modality",
             id="in flight",
         ),
-        pytest.param({"workers": 17}, "must be at least request_limits.message_bytes for each", id="content"),
-        pytest.param({"workers": 3, "metrics_listen": "[::1]:65534"}, "beyond 65535", id="metrics ports"),
+        pytest.param(
+            {"workers": 17}, "divided by --workers (17) must be at least request_limits.message_bytes", id="content"
+        ),
+        pytest.param(
+            {"workers": 3, "metrics_listen": "[::1]:65534"}, "65534 to 65536 exceed 65535", id="metrics ports"
+        ),
     ],
 )
 def test_too_many_workers(flags: dict[str, Any], said: str) -> None:

@@ -6,6 +6,7 @@ from embedwire_server.core.models import (
     BUILT_IN,
     MARENGO_27,
     MARENGO_30,
+    MARENGO_35,
     Modality,
     Model,
     ModelTable,
@@ -65,7 +66,7 @@ def test_order() -> None:
     extra = Model("extra", 4, aliases=("a", "b"))
     table = ModelTable((*BUILT_IN, extra))
     assert list(table) == [*BUILT_IN, extra]
-    assert len(table) == 3
+    assert len(table) == len(BUILT_IN) + 1
     assert len(ModelTable([])) == 0
 
 
@@ -73,7 +74,7 @@ def test_replacement() -> None:
     """A later row replaces the row of the same name at its position, with its own aliases only."""
     mine = Model("marengo3.0", 64, aliases=("mine",))
     table = ModelTable((*BUILT_IN, mine))
-    assert list(table) == [mine, MARENGO_27]
+    assert list(table) == [mine, MARENGO_35, MARENGO_27]
     assert table.find("marengo3.0") is mine
     assert table.find("mine") is mine
     old = ModelTable((*BUILT_IN, Model("Marengo-retrieval-2.7", 64)))

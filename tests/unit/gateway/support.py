@@ -11,7 +11,7 @@ from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import GatewayError
 from embedwire_server.core.inputs import EmbedRequest, FileSource, ImageInput, Input, TextInput
 from embedwire_server.core.models import MARENGO_30
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.gateway import Gateway, Reply
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.testing import Attempt, Script, ScriptedUpstream
@@ -102,6 +102,9 @@ class Recorder:
         self.offered += len(segments)
         await self._added(call, is_result=False)
         self.segments += [(call.input.key, call.index, number, found) for number, found in enumerate(segments, first)]
+
+    async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+        """Accept a new stage."""
 
     async def add_result(self, call: EmbedCall, summary: ReplySummary | None, failure: GatewayError | None) -> None:
         await self._added(call, is_result=True)

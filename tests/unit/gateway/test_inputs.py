@@ -3,9 +3,21 @@
 import pytest
 
 from embedwire_server.core.models import MARENGO_30
-from embedwire_server.core.results import ReplySummary
+from embedwire_server.core.results import ReplySummary, Stage
 from embedwire_server.testing import Attempt
-from tests.unit.gateway.support import Bench, Recorder, cancelled, good, numbered, request, settled, stuck, text
+from embedwire_server.upstreams.base import EmbedCall
+from tests.unit.gateway.support import (
+    DEADLINE,
+    Bench,
+    Recorder,
+    cancelled,
+    good,
+    numbered,
+    request,
+    settled,
+    stuck,
+    text,
+)
 
 
 async def test_segments_that_arrive_together() -> None:
@@ -97,3 +109,24 @@ async def test_one_after_the_other() -> None:
     """With a concurrency of 1, inputs run in order, each to its result."""
     reply = await Bench(1, a=good(2), b=good(2)).embed(text("a"), text("b"))
     assert reply.order == [(0, False), (0, False), (0, True), (1, False), (1, False), (1, True)]
+
+
+async def test_deadline_that_a_task_has_moved() -> None:
+    """Inputs that begin while a task runs have the later deadline that the task has given to the call."""
+
+    class Moving(Recorder):
+        async def add_progress(self, call: EmbedCall, stage: Stage) -> None:
+            await super().add_progress(call, stage)
+            call.deadline = DEADLINE + 60
+
+    async def task(attempt: Attempt) -> None:
+        await attempt.call.enter(Stage.PROCESSING)
+
+    reply = Moving()
+    bench = Bench(2, task=task)
+    running = bench.begin(text("task"), text("a"), text("b"), reply=reply)
+    await settled()
+
+    assert bench.begun() == ["task", "a", "b"]
+    assert bench.upstream.attempts[-1].call.deadline == DEADLINE + 60
+    await cancelled(running)

@@ -8,7 +8,7 @@ from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
 from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.core.models import MARENGO_30
-from embedwire_server.core.results import ReplySummary, Segment
+from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.attempts import AttemptPolicy
@@ -57,6 +57,9 @@ class Refusing:
 
     async def add_segments(self, _: EmbedCall, __: int, ___: list[Segment]) -> None:
         raise self._error
+
+    async def add_progress(self, _: EmbedCall, __: Stage) -> None:
+        """Accept a new stage."""
 
     async def add_result(self, _: EmbedCall, __: ReplySummary | None, ___: GatewayError | None) -> None:
         raise AssertionError

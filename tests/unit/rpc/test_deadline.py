@@ -135,6 +135,32 @@ async def test_audio_moves_the_deadline(remaining: float | None, text: float, au
     assert now() == call.deadline == pytest.approx(end, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("remaining", "end"),
+    [
+        pytest.param(None, 3600, id="default"),
+        pytest.param(300, 299, id="set by the caller"),
+        pytest.param(5, 4.5, id="soon"),
+        pytest.param(1, 1, id="passed"),
+    ],
+)
+@in_virtual_time
+async def test_a_task_moves_the_deadline(remaining: float | None, end: float) -> None:
+    """With a task, a call ends a little before its caller's deadline, so that its failure reaches the caller."""
+    call = a_call(remaining)
+
+    async def run() -> None:
+        with call:
+            await asyncio.sleep(2)
+            call.allow_for_task()
+            call.allow_for_task()  # at each stage
+            await asyncio.sleep(FOREVER)
+
+    with pytest.raises(DeadlineExceeded):
+        await run()
+    assert now() == pytest.approx(end, abs=0.01)
+
+
 @in_virtual_time
 async def test_a_stall_is_seen_also_after_the_deadline_has_moved() -> None:
     """The timer that was rescheduled for audio still limits writes."""

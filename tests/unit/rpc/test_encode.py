@@ -230,7 +230,15 @@ def test_models() -> None:
             max_tokens=77, truncates=[pb.TRUNCATE_NONE, pb.TRUNCATE_START, pb.TRUNCATE_END], max_bytes=77
         ),
         image=pb.ImageSupport(media_types=["image/jpeg", "image/png"], max_bytes=5 << 20, min_side_px=64),
-        audio=pb.AudioSupport(media_types=["audio/flac", "audio/mpeg", "audio/wav"], max_bytes=99),
+        audio=pb.AudioSupport(
+            media_types=["audio/flac", "audio/mpeg", "audio/wav"],
+            max_bytes=99,
+            max_sync_duration_sec=600,
+            max_duration_sec=600,
+            processing_modes=[pb.PROCESSING_MODE_SYNC],
+        ),
+        supported_dimensions=[1024],
+        upstreams=["sandbox"],
     )
     assert encode.model(MARENGO_30, Limits(image_bytes=5)).image.max_bytes == 5
 

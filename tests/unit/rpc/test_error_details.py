@@ -68,7 +68,9 @@ def test_failure() -> None:
         violations=tuple(Violation(f"inputs[{index}]", "no") for index in range(300)),
         retry_delay=1.5,
         quotas=(QuotaViolation("modality:audio", "25 a minute"),),
-        upstream=UpstreamErrorInfo(429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25"))),
+        upstream=UpstreamErrorInfo(
+            429, "code", "words", "url", (("retry-after", "2"), ("x-ratelimit-limit", "25")), trace_id="trace"
+        ),
     )
     error.reason = Reason.RATE_LIMITED
     message = error_details.failure_message(error)
@@ -84,6 +86,7 @@ def test_failure() -> None:
         message="words",
         docs_url="url",
         rate_limit_headers={"retry-after": "2", "x-ratelimit-limit": "25"},
+        trace_id="trace",
     )
 
 
@@ -167,6 +170,17 @@ def test_a_huge_code_does_not_shorten_the_message() -> None:
     assert failure.upstream_error.code == "c" * 64
 
 
+@pytest.mark.parametrize(("size", "trace_id"), [(310, "t" * 128), (330, "")])
+def test_the_trace_id_is_left_out_before_other_optional_parts(size: int, trace_id: str) -> None:
+    """The trace id is sent if it fits, and is the first optional part that is left out; the others remain."""
+    docs_url = "https://example.com/" + "y" * size
+    said = UpstreamErrorInfo(400, "c" * size, "x" * size, docs_url, trace_id="t" * 128)
+    _, details = decoded(UpstreamFailure(Reason.INPUT_REJECTED, "z" * size, upstream=said))
+    failure = details["Failure"]
+    assert isinstance(failure, pb.Failure)
+    assert (failure.upstream_error.trace_id, failure.upstream_error.docs_url) == (trace_id, docs_url)
+
+
 def test_no_upstream_error_is_invented() -> None:
     """A failure in which the upstream said nothing has no upstream_error, however much it is shortened."""
     for error in huge("x" * 1024):
@@ -193,7 +207,7 @@ def test_listed_violations(count: int, listed: int, last: str) -> None:
 
 def huge(text: str) -> list[GatewayError]:
     """Failures of the largest size and larger."""
-    said = UpstreamErrorInfo(400, text, text, text, (("x-ratelimit-limit", text),))
+    said = UpstreamErrorInfo(400, text, text, text, (("x-ratelimit-limit", text),), trace_id=text[:128])
     violations = tuple(Violation(f"inputs[{index}].{text}", text) for index in range(300))
     quotas = tuple(QuotaViolation(text, text) for _ in range(30))
     errors = [

@@ -33,9 +33,10 @@ GROUPS: dict[int, AbstractSet[str]] = {
         "PERMISSION_DENIED",
         "CALLER_UPSTREAM_CREDENTIALS",
         "CALLER_STALLED",
+        "UPSTREAM_TASK_NOT_FOUND",
     },
     100: {"OVERLOADED", "RATE_LIMITED", "DRAINING"},
-    200: {reason for reason in Reason if reason.startswith("UPSTREAM_")},
+    200: {reason for reason in Reason if reason.startswith("UPSTREAM_")} - {Reason.UPSTREAM_TASK_NOT_FOUND},
     300: {"INTERNAL"},
 }
 

@@ -6,6 +6,7 @@
 
 from embedwire.async_client import AsyncClient
 from embedwire.async_stream import AsyncStream
+from embedwire.audio_options import DynamicSegmentation, FixedSegmentation
 from embedwire.client import Client
 from embedwire.connection import TLS
 from embedwire.errors import (
@@ -32,8 +33,10 @@ from embedwire.results import (
     Event,
     ImageSupport,
     Model,
+    Progress,
     Result,
     Segment,
+    SegmentationRange,
     TextSupport,
     Timings,
 )
@@ -52,11 +55,13 @@ __all__ = [
     "Client",
     "ClosedError",
     "DeadlineExceededError",
+    "DynamicSegmentation",
     "Embedding",
     "EmbedwireError",
     "Event",
     "Failure",
     "FieldViolation",
+    "FixedSegmentation",
     "GatewayError",
     "Image",
     "ImageSupport",
@@ -64,11 +69,13 @@ __all__ = [
     "MapOptions",
     "MapRun",
     "Model",
+    "Progress",
     "QuotaViolation",
     "RefusedError",
     "RequestError",
     "Result",
     "Segment",
+    "SegmentationRange",
     "Stream",
     "Text",
     "TextSupport",

@@ -6,17 +6,19 @@ import sys
 _EXTRAS = {"numpy": "cli", "rich": "cli", "typer": "cli", "matplotlib": "plot"}
 _INTERRUPTED = 130
 _CLOSED = 141
+_OUTPUT = 5
 
 
 def main() -> int:
     """Run the command; print one line if the extra is not installed.
 
     Returns:
-        The exit code, unless SystemExit is raised.
+        The exit code.
     """
     for name in ("stdout", "stderr"):  # None if the shell closed it
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open until exit
+    _discard_lines_of_libraries()
     try:
         from embedwire.cli.app import app  # noqa: PLC0415 - needs the extra
 
@@ -25,15 +27,46 @@ def main() -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        sys.stderr.write(f"embedwire: the command needs more packages, those of the extra embedwire[{extra}]\n")
+        sys.stderr.write(f"error: the command needs more packages: pip install 'embedwire[{extra}]'\n")
         return 2
     except KeyboardInterrupt:  # before the command starts
         sys.stderr.write("error: interrupted\n")
         return _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _CLOSED
-    return 0
+    except SystemExit as error:
+        # typer and rich exit with 1 if the reader of a help page closed it.
+        return _flushed(BrokenPipeError() if isinstance(error.__context__, BrokenPipeError) else None, error.code)
+    except OSError as error:  # of a help page
+        return _flushed(error)
+    return _flushed()
+
+
+def _discard_lines_of_libraries() -> None:
+    """Discard what gRPC core writes to descriptor 2, for instance about a failed handshake: the command reports it.
+
+    gRPC reads its own variable when it is imported, which is before this.
+    """
+    if "GRPC_VERBOSITY" in os.environ:  # noqa: TID251 - a variable of gRPC, with which a user asks for these lines
+        return
+    try:
+        sys.stderr = open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123, SIM115 - open until exit
+    except OSError:  # the shell closed it
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _flushed(error: OSError | None = None, code: str | int | None = None) -> int:
+    """Write what is buffered for stdout; return the exit code, or that of the error of writing it."""
+    try:
+        if error is not None:
+            raise error
+        sys.stdout.flush()
+    except OSError as raised:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would write the rest at exit
+        if isinstance(raised, BrokenPipeError):
+            return _CLOSED
+        sys.stderr.write(f"error: {raised.filename or 'stdout'}: {raised.strerror}\n")
+        return _OUTPUT
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from embedwire.base_client import BaseClient, in_turn
 from embedwire.inputs import AnyInput, Input, Text
 from embedwire.map.run import Run
 from embedwire.map.tasks import AsyncMapRun, Tasks
-from embedwire.options import CHUNK_BYTES, CallOptions, MapOptions
-from embedwire.results import Embedding, Model
+from embedwire.options import CHUNK_BYTES, CallOptions, MapOptions, OnProgress
+from embedwire.results import Embedding, Model, Progress
+from embedwire.tasks import LastTask
 from embedwire.uploads import UploadMessages
 from embedwire.v1 import embedding_pb2 as pb
 
@@ -50,7 +51,7 @@ class AsyncClient(BaseClient):
             await channel.close()
 
     def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> AsyncStream:
-        """Embed 1 to 256 inputs and yield each segment and result as it arrives.
+        """Embed 1 to 256 inputs and yield each segment, result and progress as it arrives.
 
         Segments of one input arrive in order, inputs interleave, and each input ends with its `Result`. Segments are
         provisional until then: a failed result invalidates them. If there is one input, its failure is raised; among
@@ -63,8 +64,8 @@ class AsyncClient(BaseClient):
             **options: see `CallOptions`.
 
         Returns:
-            An async iterator of `Segment` and `Result`. The call starts with the first iteration. Its `async with`
-            block cancels the call on exit.
+            An async iterator of `Segment`, `Result` and `Progress`. The call starts with the first iteration. Its
+            `async with` block cancels the call on exit.
 
         Raises:
             TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
@@ -86,13 +87,27 @@ class AsyncClient(BaseClient):
         return self._start(plan, items, options)
 
     @overload
-    async def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+    async def embed(
+        self, model: str, inputs: Input, *, on_progress: OnProgress | None = None, **options: Unpack[CallOptions]
+    ) -> Embedding: ...
 
     @overload
-    async def embed(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
+    async def embed(
+        self,
+        model: str,
+        inputs: Sequence[Input],
+        *,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[CallOptions],
+    ) -> list[Embedding]: ...
 
     async def embed(
-        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
+        self,
+        model: str,
+        inputs: Input | Sequence[Input],
+        *,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[CallOptions],
     ) -> Embedding | list[Embedding]:
         """Embed 1 to 256 inputs and return their embeddings when all have a result.
 
@@ -102,6 +117,8 @@ class AsyncClient(BaseClient):
         Args:
             model: name or alias of the model, for instance "marengo3.0".
             inputs: one input, or a sequence of 1 to 256 inputs. See `map` for more.
+            on_progress: function that is called with each `Progress` of the inputs as it arrives. Its exceptions end
+                the call and are raised.
             **options: see `CallOptions`.
 
         Returns:
@@ -115,6 +132,7 @@ class AsyncClient(BaseClient):
             EmbedwireError: the call or its only input failed. See `embedwire.errors`.
         """
         self._check_open()
+        checks.check_on_progress(on_progress)
         items = requests.normalize_inputs(inputs)
         if requests.is_one_text(items):
             embeddings = [await self._embed_text(model, items[0], options)]
@@ -123,6 +141,8 @@ class AsyncClient(BaseClient):
                 collector = replies.Collector(len(items), events.request_id)
                 async for event in events:
                     collector.add(event)
+                    if on_progress is not None and isinstance(event, Progress):
+                        on_progress(event)
             embeddings = collector.embeddings()
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
@@ -133,9 +153,10 @@ class AsyncClient(BaseClient):
 
         Each input that is read ends once, as an embedding with its key and with its position as `input_index`. The
         failure of an input is in its embedding; nothing is raised for it. Inputs that the server rejects (OVERLOADED,
-        RATE_LIMITED, DRAINING) are sent again until it accepts them. At most `inputs_per_call` x `concurrent_calls`
-        inputs are read ahead of the embeddings that the caller has received. A thread advances an iterable that is not
-        a list or a tuple, since it may block.
+        RATE_LIMITED, DRAINING) are sent again until it accepts them. An input for which the upstream has created a task
+        is not: it ends with the failure, whose `upstream_task_id` can be the source of another input. At most
+        `inputs_per_call` x `concurrent_calls` inputs are read ahead of the embeddings that the caller has received. A
+        thread advances an iterable that is not a list or a tuple, since it may block.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
@@ -219,7 +240,7 @@ class AsyncClient(BaseClient):
             preserve_status(call)
             return call, upload
 
-        return AsyncStream(start, request_id, retry)
+        return AsyncStream(start, request_id, LastTask(len(inputs)), retry)
 
     async def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
         checks.check_model(model)

@@ -13,6 +13,7 @@ from embedwire.details import error_from_call
 from embedwire.errors import EmbedwireError, Failure
 from embedwire.pushback import PushbackRetry
 from embedwire.results import Event, Result
+from embedwire.tasks import LastTask
 from embedwire.uploads import UploadMessages
 
 # Starts a grpc.aio call.
@@ -29,8 +30,9 @@ class AsyncStream(AsyncIterator[Event]):
         upload: messages of an upload; None for other calls.
     """
 
-    def __init__(self, start: Start, request_id: str, retry: PushbackRetry) -> None:
+    def __init__(self, start: Start, request_id: str, task: LastTask, retry: PushbackRetry) -> None:
         self.request_id = request_id
+        self._task = task
         self._start = start
         self._retry: PushbackRetry | None = retry  # None after the first message
         self._events: Iterator[Event] = iter(())  # of the last message
@@ -43,6 +45,7 @@ class AsyncStream(AsyncIterator[Event]):
         while not self._is_closed:
             event = next(self._events, None)
             if event is not None:
+                self._task.note(event)
                 if isinstance(event, Result) and self.upload is not None:
                     self.upload.skip(event.input_index)
                 return event
@@ -83,7 +86,7 @@ class AsyncStream(AsyncIterator[Event]):
                 if self._is_closed:  # during the start
                     self._call.cancel()
             try:
-                with translate_errors(self.request_id):
+                with translate_errors(self.request_id, self._task.id):
                     try:
                         message = await self._call.read()
                     except grpc.aio.AioRpcError as error:
@@ -110,8 +113,13 @@ class AsyncStream(AsyncIterator[Event]):
 
 
 @contextlib.contextmanager
-def translate_errors(request_id: str) -> Iterator[None]:
-    """Convert the exceptions of a failed or cancelled grpc.aio call to EmbedwireError."""
+def translate_errors(request_id: str, task_id: str = "") -> Iterator[None]:
+    """Convert the exceptions of a failed or cancelled grpc.aio call to EmbedwireError.
+
+    Args:
+        request_id: id of the call.
+        task_id: as in `error_from_call`.
+    """
     try:
         yield
     except asyncio.CancelledError:
@@ -120,7 +128,7 @@ def translate_errors(request_id: str) -> Iterator[None]:
             raise
         raise Failure("CANCELLED", "CANCELLED", "the call was cancelled by this client").error(request_id) from None
     except grpc.aio.AioRpcError as error:
-        raise error_from_call(error, request_id) from None
+        raise error_from_call(error, request_id, task_id) from None
 
 
 def preserve_status(call: Any) -> None:  # noqa: ANN401 - gRPC's call

@@ -13,9 +13,10 @@ from embedwire.details import FailedCall, error_from_call
 from embedwire.inputs import Input, Text
 from embedwire.map.run import Run
 from embedwire.map.threads import MapRun, Threads
-from embedwire.options import CHUNK_BYTES, CallOptions, MapOptions
-from embedwire.results import Embedding, Model
+from embedwire.options import CHUNK_BYTES, CallOptions, MapOptions, OnProgress
+from embedwire.results import Embedding, Model, Progress
 from embedwire.stream import Stream
+from embedwire.tasks import LastTask
 from embedwire.uploads import UploadMessages
 from embedwire.v1 import embedding_pb2 as pb
 
@@ -33,7 +34,8 @@ class Client(BaseClient):
         token: bearer token for the server; sent over TLS or to a loopback address only.
         upstream_api_key: your own API key of the upstream, if the server accepts callers' keys; sent over TLS or
             to a loopback address only. Without it the server uses its own key.
-        timeout: default deadline of a call in seconds; None means 60 s, or 600 s if any input is audio.
+        timeout: default deadline of a call in seconds; None means the default of `CallOptions`, which depends on the
+            inputs.
         wait_for_ready: wait for an unreachable server until the deadline, instead of failing immediately.
         retry_on_pushback: retry a call once if the server rejected it before any work and sent
             `grpc-retry-pushback-ms`: after that delay and within the deadline. Other failures and uploads are not
@@ -66,7 +68,7 @@ class Client(BaseClient):
             channel.close()
 
     def stream(self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]) -> Stream:
-        """Embed 1 to 256 inputs and yield each segment and result as it arrives.
+        """Embed 1 to 256 inputs and yield each segment, result and progress as it arrives.
 
         Segments of one input arrive in order, inputs interleave, and each input ends with its `Result`. Segments are
         provisional until then: a failed result invalidates them. If there is one input, its failure is raised; among
@@ -79,7 +81,7 @@ class Client(BaseClient):
             **options: see `CallOptions`.
 
         Returns:
-            An iterator of `Segment` and `Result`. Its `with` block cancels the call on exit.
+            An iterator of `Segment`, `Result` and `Progress`. Its `with` block cancels the call on exit.
 
         Raises:
             TypeError: an input is not a Text, Image or Audio, or the model or an option has the wrong type.
@@ -95,13 +97,27 @@ class Client(BaseClient):
         return self._start(requests.plan(model, items, options), options)
 
     @overload
-    def embed(self, model: str, inputs: Input, **options: Unpack[CallOptions]) -> Embedding: ...
+    def embed(
+        self, model: str, inputs: Input, *, on_progress: OnProgress | None = None, **options: Unpack[CallOptions]
+    ) -> Embedding: ...
 
     @overload
-    def embed(self, model: str, inputs: Sequence[Input], **options: Unpack[CallOptions]) -> list[Embedding]: ...
+    def embed(
+        self,
+        model: str,
+        inputs: Sequence[Input],
+        *,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[CallOptions],
+    ) -> list[Embedding]: ...
 
     def embed(
-        self, model: str, inputs: Input | Sequence[Input], **options: Unpack[CallOptions]
+        self,
+        model: str,
+        inputs: Input | Sequence[Input],
+        *,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[CallOptions],
     ) -> Embedding | list[Embedding]:
         """Embed 1 to 256 inputs and return their embeddings when all have a result.
 
@@ -111,6 +127,8 @@ class Client(BaseClient):
         Args:
             model: name or alias of the model, for instance "marengo3.0".
             inputs: one input, or a sequence of 1 to 256 inputs. See `map` for more.
+            on_progress: function that is called with each `Progress` of the inputs as it arrives. Its exceptions end
+                the call and are raised.
             **options: see `CallOptions`.
 
         Returns:
@@ -124,6 +142,7 @@ class Client(BaseClient):
             EmbedwireError: the call or its only input failed. See `embedwire.errors`.
         """
         self._check_open()
+        checks.check_on_progress(on_progress)
         items = requests.normalize_inputs(inputs)
         if requests.is_one_text(items):
             embeddings = [self._embed_text(model, items[0], options)]
@@ -132,6 +151,8 @@ class Client(BaseClient):
                 collector = replies.Collector(len(items), events.request_id)
                 for event in events:
                     collector.add(event)
+                    if on_progress is not None and isinstance(event, Progress):
+                        on_progress(event)
             embeddings = collector.embeddings()
         return embeddings[0] if isinstance(inputs, Input) else embeddings
 
@@ -140,9 +161,10 @@ class Client(BaseClient):
 
         Each input that is read from the iterable ends once, as an embedding with its key and with its position in the
         iterable as `input_index`. The failure of an input is in its embedding; nothing is raised for it. Inputs that
-        the server rejects (OVERLOADED, RATE_LIMITED, DRAINING) are sent again until it accepts them. A thread reads the
-        iterable, at most `inputs_per_call` x `concurrent_calls` inputs ahead of the embeddings that the caller has
-        received.
+        the server rejects (OVERLOADED, RATE_LIMITED, DRAINING) are sent again until it accepts them. An input for
+        which the upstream has created a task is not: it ends with the failure, whose `upstream_task_id` can be the
+        source of another input. A thread reads the iterable, at most `inputs_per_call` x `concurrent_calls` inputs
+        ahead of the embeddings that the caller has received.
 
         Args:
             model: name or alias of the model, for instance "marengo3.0".
@@ -212,14 +234,15 @@ class Client(BaseClient):
     def _start(self, plan: requests.Plan, options: CallOptions, *, retries: bool = True) -> Stream:
         """Begin a streaming call."""
         request_id, arguments = self._connection.call_arguments(options, plan.inputs)
+        task = LastTask(len(plan.inputs))
         stub = next(self._stubs)
         if plan.uploads:
             upload = UploadMessages(plan, options.get("chunk_bytes", CHUNK_BYTES))
             call = self._begin(stub.CreateEmbeddingFromUpload, upload.messages(), arguments)
-            return Stream(lambda: call, request_id, upload=upload)
+            return Stream(lambda: call, request_id, task, upload=upload)
         retry = self._connection.pushback_retry(arguments, enabled=retries)
         begin = lambda: self._begin(stub.CreateEmbedding, plan.request, retry.call_arguments())  # noqa: E731
-        return Stream(begin, request_id, retry)
+        return Stream(begin, request_id, task, retry)
 
     def _embed_text(self, model: str, item: Text, options: CallOptions) -> Embedding:
         checks.check_model(model)

@@ -19,8 +19,9 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
 # Default deadlines of the contract. The client sets them too, so that a call cannot hang on a dead connection.
-TEXT_SECONDS = 60.0
-AUDIO_SECONDS = 600.0
+TEXT_SECONDS = 60.0  # texts and images
+AUDIO_SECONDS = 600.0  # with audio
+TASK_SECONDS = 3600.0  # with audio that the upstream may process as a task
 
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
@@ -45,8 +46,14 @@ class TLS:
 
 
 def default_timeout(inputs: Sequence[AnyInput]) -> float:
-    """Return the default timeout of a call in seconds."""
-    return AUDIO_SECONDS if any(isinstance(item, Audio) for item in inputs) else TEXT_SECONDS
+    """Return the default timeout of a call in seconds.
+
+    Only the server knows whether it selects a task for audio, so audio that does not exclude tasks has their timeout.
+    """
+    modes = {item.processing_mode for item in inputs if isinstance(item, Audio)}
+    if not modes:
+        return TEXT_SECONDS
+    return AUDIO_SECONDS if modes == {"sync"} else TASK_SECONDS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,13 +28,20 @@ class FailedCall(Protocol):
     def trailing_metadata(self) -> Any: ...  # noqa: D102, ANN401 - the type differs between both
 
 
-def error_from_call(call: FailedCall, request_id: str) -> EmbedwireError:
-    """Return the exception for a failed call: from the `Failure` in its trailers, or else from its gRPC status."""
+def error_from_call(call: FailedCall, request_id: str, task_id: str = "") -> EmbedwireError:
+    """Return the exception for a failed call: from the `Failure` in its trailers, or else from its gRPC status.
+
+    Args:
+        call: the failed call.
+        request_id: its id.
+        task_id: the upstream's task of its only input, as known from its progress, for a failure without one.
+    """
     message = _failure_in(call)
     if message is not None:
-        return failure(message).error(request_id, message.attempts)
+        return failure(message).with_task(task_id).error(request_id, message.attempts)
     code = call.code().name
-    return Failure(code, code if code in _ENDED_BY_CLIENT else "", call.details() or "").error(request_id)
+    ended = Failure(code, code if code in _ENDED_BY_CLIENT else "", call.details() or "")
+    return ended.with_task(task_id).error(request_id)
 
 
 def failure(message: pb.Failure) -> Failure:
@@ -48,11 +55,17 @@ def failure(message: pb.Failure) -> Failure:
         seconds(message.retry_delay) if message.HasField("retry_delay") else None,
         tuple(QuotaViolation(item.subject, item.description) for item in message.quota_violations),
         UpstreamReply(
-            reported.http_status, reported.code, reported.message, reported.docs_url, dict(reported.rate_limit_headers)
+            reported.http_status,
+            reported.code,
+            reported.message,
+            reported.docs_url,
+            dict(reported.rate_limit_headers),
+            reported.trace_id,
         )
         if message.HasField("upstream_error")
         else None,
         message.cause,
+        message.upstream_task_id,
     )
 
 

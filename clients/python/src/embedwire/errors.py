@@ -59,6 +59,7 @@ class UpstreamReply:
         message: message of the upstream; empty if absent, or if it equals that of the failure of the call.
         docs_url: URL of the upstream's documentation of the error; empty if absent.
         rate_limit_headers: rate limit headers, with lower-case names.
+        trace_id: identifier of the request at the upstream, for its support; empty if absent.
     """
 
     http_status: int
@@ -66,6 +67,7 @@ class UpstreamReply:
     message: str = dataclasses.field(default="", repr=False)
     docs_url: str = ""
     rate_limit_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    trace_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ class Failure:
         upstream: error response of the upstream; None if there is none.
         cause: why the upstream could not be reached, or which resource the server lacks, for instance
             "connection_refused"; empty for all other failures. `embedding.proto` lists the values.
+        upstream_task_id: identifier of the upstream's task, if one was created for the failed input; else empty. After
+            a passed deadline, `Audio(task_id=...)` gets its result. The failure of a call with several inputs has none:
+            `Progress` has the identifiers.
     """
 
     code: str
@@ -92,6 +97,11 @@ class Failure:
     quotas: tuple[QuotaViolation, ...] = ()
     upstream: UpstreamReply | None = None
     cause: str = ""
+    upstream_task_id: str = ""
+
+    def with_task(self, task_id: str) -> "Failure":
+        """Return this failure with the identifier of a task, unless it has one."""
+        return dataclasses.replace(self, upstream_task_id=self.upstream_task_id or task_id)
 
     def __str__(self) -> str:
         return f"{self.reason or self.code}: {self.message}"
@@ -162,6 +172,11 @@ class EmbedwireError(Exception):
     def cause(self) -> str:
         """Why the upstream could not be reached, for instance "connection_refused"; see `Failure`."""
         return self.failure.cause
+
+    @property
+    def upstream_task_id(self) -> str:
+        """Identifier of the upstream's task, if one was created for the failed input; see `Failure`."""
+        return self.failure.upstream_task_id
 
 
 class RequestError(EmbedwireError):

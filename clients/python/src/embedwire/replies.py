@@ -11,8 +11,11 @@ from embedwire.results import (
     ImageSupport,
     Modality,
     Model,
+    Progress,
     Result,
     Segment,
+    SegmentationRange,
+    Stage,
     TextSupport,
     Timings,
 )
@@ -22,6 +25,12 @@ from embedwire.vectors import Vector, decode
 Response = pb.CreateEmbeddingResponse | pb.CreateEmbeddingFromUploadResponse
 
 _MODALITIES: dict[str | None, Modality] = {"text": "text", "image": "image", "audio": "audio"}
+_STAGES: "dict[pb.ProgressStage.ValueType, Stage]" = {
+    pb.PROGRESS_STAGE_UPLOADING: "uploading",
+    pb.PROGRESS_STAGE_PREPARING: "preparing",
+    pb.PROGRESS_STAGE_PROCESSING: "processing",
+}
+_PROCESSING_MODES = {pb.PROCESSING_MODE_SYNC: "sync", pb.PROCESSING_MODE_TASK: "task"}
 _TRUNCATES = {pb.TRUNCATE_NONE: "none", pb.TRUNCATE_START: "start", pb.TRUNCATE_END: "end"}
 
 
@@ -33,6 +42,8 @@ def events(message: Response, request_id: str) -> Iterator[Event]:
             yield segment(event.segment, request_id)
         elif kind == "result":
             yield result(event.result, request_id)
+        elif kind == "progress":
+            yield progress(event.progress)
 
 
 def segment(message: pb.Segment, request_id: str = "") -> Segment:
@@ -48,7 +59,15 @@ def segment(message: pb.Segment, request_id: str = "") -> Segment:
         None if audio is None else audio.start_offset_sec,
         audio.end_offset_sec if audio is not None and audio.HasField("end_offset_sec") else None,
         "" if audio is None else audio.embedding_option,
+        "" if audio is None else audio.embedding_scope,
+        _vector(message.uncertainty, request_id) if message.HasField("uncertainty") else None,
     )
+
+
+def progress(message: pb.InputProgress) -> Progress:
+    """Decode the progress of an input."""
+    stage = _STAGES.get(message.stage, "unknown")
+    return Progress(message.input_index, message.input_key, stage, message.upstream_task_id)
 
 
 def result(message: pb.InputResult, request_id: str) -> Result:
@@ -69,6 +88,8 @@ def result(message: pb.InputResult, request_id: str) -> Result:
         message.upstream,
         failure(message.failure) if message.HasField("failure") else None,
         request_id,
+        dict(message.input_tokens),
+        message.upstream_task_id,
     )
 
 
@@ -96,7 +117,7 @@ def unary_response(message: pb.CreateEmbeddingUnaryResponse, request_id: str) ->
 
 
 class Collector:
-    """Collector of the events of a call. Discards the segments of inputs that failed.
+    """Collector of the events of a call. Discards the segments of inputs that failed, and progress.
 
     Args:
         inputs: number of inputs of the request.
@@ -109,7 +130,7 @@ class Collector:
         self._request_id = request_id
 
     def add(self, event: Event) -> Embedding | None:
-        """Add an event. Return the embedding that it completes, or None for a segment."""
+        """Add an event. Return the embedding that it completes, or None for other events."""
         if event.input_index >= len(self._segments):
             raise _invalid_response(
                 f"the server answered inputs[{event.input_index}], which does not exist", self._request_id
@@ -117,6 +138,7 @@ class Collector:
         segments = self._segments[event.input_index]
         if isinstance(event, Segment):
             segments.append(event)
+        if not isinstance(event, Result):
             return None
         embedding = Embedding(event, () if event.failure is not None else tuple(segments))
         segments.clear()
@@ -138,7 +160,7 @@ class Collector:
 
 def model(message: pb.Model) -> Model:
     """Decode a model."""
-    text, image, audio = message.text, message.image, message.audio
+    text, image = message.text, message.image
     return Model(
         message.name,
         tuple(message.aliases),
@@ -149,5 +171,27 @@ def model(message: pb.Model) -> Model:
         ImageSupport(tuple(image.media_types), image.max_bytes, image.min_side_px)
         if message.HasField("image")
         else None,
-        AudioSupport(tuple(audio.media_types), audio.max_bytes) if message.HasField("audio") else None,
+        _audio_support(message.audio) if message.HasField("audio") else None,
+        tuple(message.supported_dimensions),
+        message.supports_uncertainty,
+        tuple(message.upstreams),
     )
+
+
+def _audio_support(audio: pb.AudioSupport) -> AudioSupport:
+    return AudioSupport(
+        tuple(audio.media_types),
+        audio.max_bytes,
+        audio.max_sync_duration_sec,
+        audio.max_duration_sec,
+        tuple(audio.embedding_options),
+        tuple(audio.embedding_scopes),
+        tuple(audio.embedding_types),
+        _range(audio.fixed_segmentation) if audio.HasField("fixed_segmentation") else None,
+        _range(audio.dynamic_segmentation) if audio.HasField("dynamic_segmentation") else None,
+        tuple(_PROCESSING_MODES.get(item, str(item)) for item in audio.processing_modes),
+    )
+
+
+def _range(message: pb.SegmentationRange) -> SegmentationRange:
+    return SegmentationRange(message.min_sec, message.max_sec)

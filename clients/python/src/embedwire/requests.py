@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from embedwire import files, vectors
+from embedwire.audio_options import FixedSegmentation, Segmentation
 from embedwire.inputs import AnyInput, Audio, Image, Input, Media, Text
 from embedwire.options import CallOptions
 from embedwire.v1 import embedding_pb2 as pb
@@ -19,6 +20,11 @@ _TRUNCATES = {
     "none": pb.TRUNCATE_NONE,
     "start": pb.TRUNCATE_START,
     "end": pb.TRUNCATE_END,
+}
+_PROCESSING_MODES = {
+    None: pb.PROCESSING_MODE_UNSPECIFIED,
+    "sync": pb.PROCESSING_MODE_SYNC,
+    "task": pb.PROCESSING_MODE_TASK,
 }
 
 
@@ -81,12 +87,12 @@ def plan(model: str, inputs: Sequence[AnyInput], options: CallOptions) -> Plan:
 
 
 def file_bytes(item: AnyInput) -> int | None:
-    """Return the size of the file to send; 0 for a text or a URL, None if unknown before it is read.
+    """Return the size of the file to send; 0 if there is none to send, None if unknown before it is read.
 
     Raises:
         OSError: the path is not a readable file.
     """
-    return files.size(item) if isinstance(item, Media) and item.url is None else 0
+    return files.size(item) if isinstance(item, Media) and item.has_content else 0
 
 
 def encode(item: AnyInput, size: int | None, *, is_upload: bool) -> pb.Input:
@@ -105,7 +111,7 @@ def encode(item: AnyInput, size: int | None, *, is_upload: bool) -> pb.Input:
         return pb.Input(key=item.key, text=pb.TextInput(value=item.value, truncate=_TRUNCATES[item.truncate]))
     source = _source(item, size, is_upload=is_upload)
     if isinstance(item, Audio):
-        return pb.Input(key=item.key, audio=pb.AudioInput(source=source, start_offset_sec=item.start_offset_sec))
+        return pb.Input(key=item.key, audio=_audio(item, source))
     return pb.Input(key=item.key, image=pb.ImageInput(source=source))
 
 
@@ -130,12 +136,39 @@ def _common_fields(model: str, options: CallOptions) -> dict[str, Any]:
         "model_name": model,
         "vector_encoding": vectors.encoding(options.get("encoding")),
         "max_retries": options.get("max_retries"),
+        "dimensions": options.get("dimensions"),
+        "include_uncertainty": options.get("include_uncertainty", False),
     }
+
+
+def _audio(item: Audio, source: pb.MediaSource) -> pb.AudioInput:
+    return pb.AudioInput(
+        source=source,
+        start_offset_sec=item.start_offset_sec,
+        end_offset_sec=item.end_offset_sec,
+        segmentation=_segmentation(item.segmentation),
+        embedding_options=item.embedding_options,
+        embedding_scopes=item.embedding_scopes,
+        embedding_types=item.embedding_types,
+        processing_mode=_PROCESSING_MODES[item.processing_mode],
+    )
+
+
+def _segmentation(chosen: Segmentation | None) -> pb.Segmentation | None:
+    if chosen is None:
+        return None
+    if isinstance(chosen, FixedSegmentation):
+        return pb.Segmentation(fixed=pb.FixedSegmentation(duration_sec=chosen.duration_sec))
+    return pb.Segmentation(dynamic=pb.DynamicSegmentation(min_duration_sec=chosen.min_duration_sec))
 
 
 def _source(item: Media, size: int | None, *, is_upload: bool) -> pb.MediaSource:
     if item.url is not None:
         return pb.MediaSource(url=item.url)
+    if item.asset_id is not None:
+        return pb.MediaSource(asset=pb.AssetSource(id=item.asset_id))
+    if isinstance(item, Audio) and item.task_id is not None:
+        return pb.MediaSource(task=pb.TaskSource(id=item.task_id))
     names: dict[str, Any] = {"file_name": files.name(item), "media_type": files.media_type(item)}
     if is_upload:
         return pb.MediaSource(upload=pb.UploadSource(size_bytes=size, **names))

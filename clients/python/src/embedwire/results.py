@@ -1,9 +1,10 @@
-"""Response types: segments and results of a stream, complete embeddings, models.
+"""Response types: segments, results and progress of a stream, complete embeddings, models.
 
 All are frozen. Durations are seconds as floats; vectors are float32 (see `embedwire.vectors.Vector`).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from embedwire.errors import Failure
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Modality = Literal["text", "image", "audio", "unknown"]
+Stage = Literal["uploading", "preparing", "processing", "unknown"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +32,10 @@ class Segment:
         end_offset_sec: end of the window, in seconds; None unless audio, or if the upstream does not report it.
         embedding_option: aspect of the audio, for instance "audio" or "transcription"; empty unless audio, or if the
             upstream does not report it.
+        embedding_scope: scope of the segment, "clip" for a window or "asset" for the whole file; empty unless audio, or
+            if the upstream does not report it.
+        uncertainty: uncertainty of each value of the vector, float32, of shape (dimensions,); None unless
+            `include_uncertainty` was set and the upstream returned it.
     """
 
     input_index: int
@@ -40,6 +46,8 @@ class Segment:
     start_offset_sec: float | None = None
     end_offset_sec: float | None = None
     embedding_option: str = ""
+    embedding_scope: str = ""
+    uncertainty: Vector | None = dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +87,8 @@ class Result:
             store them in a production index.
         failure: failure of the input; None means success.
         request_id: id of the call in the server's log.
+        input_tokens: number of input tokens by kind of content, for instance "audio", as reported by the upstream.
+        upstream_task_id: identifier of the upstream's task; empty if there was none.
     """
 
     input_index: int
@@ -95,6 +105,8 @@ class Result:
     upstream: str
     failure: Failure | None
     request_id: str
+    input_tokens: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
+    upstream_task_id: str = ""
 
     def raise_for_failure(self) -> None:
         """Raise the failure of the input, if there is one.
@@ -106,7 +118,27 @@ class Result:
             raise self.failure.error(self.request_id, self.attempts)
 
 
-Event = Segment | Result
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """A new stage of one input, before its first segment, if the upstream processes it as an asset or as a task.
+
+    Attributes:
+        input_index: index of the input in the request, from 0; in `map`, its position in the iterable.
+        input_key: key of the input.
+        stage: stage that has begun: "uploading", the file is sent to the upstream; "preparing", the upstream prepares
+            the file; "processing", the upstream computes the embeddings in a task; "unknown" if it is newer than this
+            client. A stage may be repeated.
+        upstream_task_id: identifier of the upstream's task, from the stage "processing" on; else empty. With it,
+            `Audio(task_id=...)` gets the result, also if this call ends before.
+    """
+
+    input_index: int
+    input_key: str = dataclasses.field(repr=False)
+    stage: Stage
+    upstream_task_id: str = ""
+
+
+Event = Segment | Result | Progress
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -185,16 +217,45 @@ class ImageSupport:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SegmentationRange:
+    """Range of the duration of a segmentation, both ends included.
+
+    Attributes:
+        min_sec: minimum in seconds.
+        max_sec: maximum in seconds.
+    """
+
+    min_sec: int
+    max_sec: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class AudioSupport:
     """Audio support of a model.
 
     Attributes:
         media_types: accepted media types, for instance "audio/mpeg".
         max_bytes: maximum file size in bytes.
+        max_sync_duration_sec: maximum duration in seconds with the processing mode "sync"; 0 if it is not known.
+        max_duration_sec: maximum duration in seconds in any mode; 0 if it is not known.
+        embedding_options: supported values of `Audio.embedding_options`; empty if they cannot be selected.
+        embedding_scopes: supported values of `Audio.embedding_scopes`.
+        embedding_types: supported values of `Audio.embedding_types`.
+        fixed_segmentation: range of `FixedSegmentation.duration_sec`; None if unsupported.
+        dynamic_segmentation: range of `DynamicSegmentation.min_duration_sec`; None if unsupported.
+        processing_modes: supported values of `Audio.processing_mode`.
     """
 
     media_types: tuple[str, ...]
     max_bytes: int
+    max_sync_duration_sec: float = 0.0
+    max_duration_sec: float = 0.0
+    embedding_options: tuple[str, ...] = ()
+    embedding_scopes: tuple[str, ...] = ()
+    embedding_types: tuple[str, ...] = ()
+    fixed_segmentation: SegmentationRange | None = None
+    dynamic_segmentation: SegmentationRange | None = None
+    processing_modes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -208,6 +269,9 @@ class Model:
         text: text support; None if unsupported.
         image: image support; None if unsupported.
         audio: audio support; None if unsupported.
+        supported_dimensions: supported values of the option `dimensions`, in ascending order.
+        supports_uncertainty: whether the model returns `Segment.uncertainty`.
+        upstreams: kinds of upstream that have the model, as in `Result.upstream`; empty if it is not known.
     """
 
     name: str
@@ -216,3 +280,6 @@ class Model:
     text: TextSupport | None
     image: ImageSupport | None
     audio: AudioSupport | None
+    supported_dimensions: tuple[int, ...] = ()
+    supports_uncertainty: bool = False
+    upstreams: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from embedwire import replies
 from embedwire.details import error_from_call
 from embedwire.pushback import PushbackRetry
 from embedwire.results import Event, Result
+from embedwire.tasks import LastTask
 from embedwire.uploads import UploadMessages
 
 
@@ -28,10 +29,12 @@ class Stream(Iterator[Event]):
         self,
         start: Callable[[], Any],
         request_id: str,
+        task: LastTask,
         retry: PushbackRetry | None = None,
         upload: UploadMessages | None = None,
     ) -> None:
         self.request_id = request_id
+        self._task = task
         self._start = start
         self._retry = retry  # None after the first message
         self.upload = upload
@@ -46,6 +49,7 @@ class Stream(Iterator[Event]):
             if event is None:
                 self._events = replies.events(self._message(), self.request_id)
                 continue
+            self._task.note(event)
             if isinstance(event, Result) and self.upload is not None:
                 self.upload.skip(event.input_index)
             return event
@@ -89,5 +93,5 @@ class Stream(Iterator[Event]):
             raise self.upload.error from None
         delay = None if self._retry is None else self._retry.delay(error)
         if delay is None:
-            raise error_from_call(error, self.request_id) from None
+            raise error_from_call(error, self.request_id, self._task.id) from None
         return delay

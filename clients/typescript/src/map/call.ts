@@ -3,14 +3,16 @@
 import { EmbedwireError, type Failure, RequestError, errorOf, invalidResponse } from "../errors.js";
 import type { EventStream } from "../events.js";
 import { Collector } from "../replies.js";
-import { Embedding } from "../results.js";
+import { Embedding, type Progress } from "../results.js";
 import { failed, failuresByInput, isRejection, isTooLarge, isWorkedOn, placed, unreadable } from "./failures.js";
 import type { Item } from "./item.js";
 
-/** Receives the inputs that end, or are to be sent again, while a call is running. */
+/** Receives the inputs that end or are to be sent again, and their progress, while a call is running. */
 export interface Outlet {
   /** End an input. */
   finish(item: Item, embedding: Embedding): void;
+  /** Report the progress of an input. */
+  progress(progress: Progress): void;
   /** Send inputs again. The failures rejected them, in a call that was sent at `sentAt`. */
   sendAgain(items: readonly Item[], rejections: readonly Failure[], sentAt: number): void;
 }
@@ -54,7 +56,7 @@ export class Call {
       await this.#collect();
     } catch (error) {
       const failed = this.#readError(error);
-      if (isRejection(failed.failure)) return this.#rejected(failed.failure);
+      if (isRejection(failed.failure)) return this.#ending(this.#repeatable(failed), failed.failure);
       // The error of a file is not an error of the server.
       return {
         ...this.#failed(failed),
@@ -70,13 +72,21 @@ export class Call {
     for await (const event of this.#events) {
       const embedding = collector.add(event);
       const item = this.#sent[event.inputIndex];
-      if (embedding !== undefined && item !== undefined && this.#open.delete(item)) this.#arrived(item, embedding);
+      if (item === undefined) continue;
+      if (event.type === "progress") this.#progressed(item, event);
+      else if (embedding !== undefined && this.#open.delete(item)) this.#arrived(item, embedding);
     }
+  }
+
+  #progressed(item: Item, progress: Progress): void {
+    item.taskId = progress.upstreamTaskId || item.taskId;
+    this.#outlet.progress({ ...progress, inputIndex: item.position });
   }
 
   #arrived(item: Item, { result, segments }: Embedding): void {
     const failure = result.failure && placed(result.failure, this.#sent);
-    if (failure !== undefined && isRejection(failure) && !item.isSentOnce) {
+    if (failure?.upstreamTaskId) item.taskId = failure.upstreamTaskId;
+    if (failure !== undefined && isRejection(failure) && item.isRepeatable) {
       this.#isRejected = true;
       // OVERLOADED counts when the call ends, since its capacity is free then; other rejections count immediately.
       if (failure.reason === "OVERLOADED") this.#overloaded.set(item, failure);
@@ -96,10 +106,14 @@ export class Call {
     throw error;
   }
 
-  #rejected(rejection: Failure): Ending {
-    const failure = placed(rejection, this.#sent);
-    for (const item of this.#open) if (item.isSentOnce) this.#fail(item, failure);
-    return this.#ending([...this.#open], rejection);
+  /** End the open inputs that are not sent again. Return the others. */
+  #repeatable(error: EmbedwireError): readonly Item[] {
+    const failure = placed(error.failure, this.#sent);
+    const [only] = this.#sent;
+    // The failure of a call with several inputs names no task.
+    if (only !== undefined && this.#sent.length === 1) only.taskId = failure.upstreamTaskId || only.taskId;
+    for (const item of this.#open) if (!item.isRepeatable) this.#fail(item, failure, error.attempts);
+    return [...this.#open];
   }
 
   #failed(error: EmbedwireError): Ending {
@@ -112,12 +126,12 @@ export class Call {
 
   /** Return the inputs that may succeed in another call; undefined if the failure applies to all of them. */
   #withoutFailed(error: EmbedwireError): readonly Item[] | undefined {
-    if (isTooLarge(error.failure) && this.#open.size > 1) return halves([...this.#open]);
+    if (isTooLarge(error.failure) && this.#open.size > 1) return halves(this.#repeatable(error));
     if (!(error instanceof RequestError)) return undefined;
     const named = failuresByInput(error.failure, this.#sent);
     if (![...this.#open].some((item) => named.has(item))) return undefined;
     for (const [item, failure] of named) this.#fail(item, failure);
-    return [...this.#open];
+    return this.#repeatable(error);
   }
 
   #ending(again: readonly Item[] = [], ...rejections: Failure[]): Ending {

@@ -2,7 +2,7 @@
 
 import { getSystemErrorMap } from "node:util";
 
-import { type Failure, failureOf } from "../errors.js";
+import { type Failure, failureOf, withTask } from "../errors.js";
 import { SourceError } from "../files.js";
 import { Embedding } from "../results.js";
 import type { Item } from "./item.js";
@@ -69,8 +69,10 @@ export function failed(item: Item, failure: Failure, requestId = "", attempts = 
       attempts,
       timings: { queueMs: 0, uploadMs: 0, upstreamMs: 0, decodeMs: 0 },
       upstream: "",
-      failure,
+      failure: withTask(failure, item.taskId),
       requestId,
+      inputTokens: {},
+      upstreamTaskId: "",
     },
     [],
   );

@@ -12,6 +12,8 @@ export class Item {
   fileBytes = 0;
   /** Bytes that it adds to the request. */
   contentBytes = 0;
+  /** Identifier of the upstream's task, as known from its progress or its failure; empty if there is none. */
+  taskId = "";
   /** When its deadline passes, if waits count and it has been sent. */
   deadlineAt: number | undefined;
   /** The half of a divided call to which it belongs; halves are not joined again. */
@@ -39,9 +41,12 @@ export class Item {
     return this.fileBytes > INLINE_BYTES;
   }
 
-  /** Whether its bytes can be read only once: a stream, or a path that is not a regular file. */
-  get isSentOnce(): boolean {
-    return this.fileBytes === Infinity;
+  /**
+   * Whether it is sent again after a rejection. Not if its bytes can be read only once, as those of a stream or of a
+   * path that is not a regular file; nor if it has a task, since another call would create and bill a second one.
+   */
+  get isRepeatable(): boolean {
+    return this.fileBytes !== Infinity && this.taskId === "";
   }
 
   /** The path of its content in the request, for failures. */

@@ -9,7 +9,7 @@ import type { Input } from "../inputs.js";
 import { onAbort } from "../lifetime.js";
 import type { MapOptions } from "../options.js";
 import { type Encoded, encode } from "../requests.js";
-import type { Embedding } from "../results.js";
+import type { Embedding, Progress } from "../results.js";
 import { Call, type Ending, type Outlet } from "./call.js";
 import { failed, late, unreadable } from "./failures.js";
 import { Gate } from "./gate.js";
@@ -110,6 +110,16 @@ export class Run implements Outlet {
     if (embedding.failure !== undefined) files.discard(item.file);
     this.#ready.push(embedding);
     this.#changed.open();
+  }
+
+  /** Call the function of the caller. What it throws ends the run. */
+  progress(progress: Progress): void {
+    if (this.#calls.signal.aborted) return;
+    try {
+      this.#options.onProgress?.(progress);
+    } catch (error) {
+      this.#abort(error);
+    }
   }
 
   /** Put inputs at the front of the queue again. */

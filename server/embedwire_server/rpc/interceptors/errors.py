@@ -144,6 +144,8 @@ class ErrorInterceptor:
         """End the call with this failure. gRPC raises AbortError, here or after the handler."""
         call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
+        error.task_id = error.task_id or call.task_id
+        call.trace_id = "" if error.upstream is None else error.upstream.trace_id
         # Break reference cycles: the frames hold the call, which holds the error. They would wait for the garbage
         # collector, and with them what gRPC keeps of the call, such as its metadata. `__context__` is the cancellation
         # by which a deadline ends a call.

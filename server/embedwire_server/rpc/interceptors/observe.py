@@ -102,6 +102,8 @@ class ObservabilityInterceptor:
             facts["client"] = call.token.name
         if call.cause:
             facts["cause"] = call.cause
+        if call.trace_id:
+            facts["upstream_trace_id"] = call.trace_id
         facts["seconds"] = round(seconds, 6)
         write = self._log.info if call.is_ours else self._log.debug  # probes are frequent
         write("call", **facts)

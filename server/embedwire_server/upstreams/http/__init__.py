@@ -13,8 +13,9 @@ resolver            name lookups, shared and cached
 tunnel              CONNECT through a proxy, and TLS inside
 connection_errors   maps network exceptions to causes
 multipart           streamed multipart/form-data bodies
+json_body           streamed JSON bodies with a file as base64
 decompression       responses with a content coding, in bounded steps
-json_scanner        splits a response into segments as its bytes arrive
+json_scanner        cuts segments out of a response as its bytes arrive
 json_fallback       Python's json, for what simdjson rejects
 retry_after         parses Retry-After, as seconds, duration or time
 rate_limit_headers  parses rate-limit headers

@@ -57,12 +57,13 @@ class Dialer:
         ca_file: authorities to trust in place of those of the system, in PEM form.
         resolver: finds the addresses of the host.
         seconds: the time limit.
+        new_context: creates a TLS context from the file of authorities; see `tls_context`.
 
     Raises:
         OSError: the authorities cannot be read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how connections are opened
         self,
         url: httpx.URL,
         proxy: Proxy | None = None,
@@ -70,9 +71,10 @@ class Dialer:
         *,
         resolver: Resolver | None = None,
         seconds: float = CONNECT_SECONDS,
+        new_context: Callable[[Path | None], ssl.SSLContext] | None = None,
     ) -> None:
         is_tls = url.scheme == "https"
-        context = tls_context(ca_file) if is_tls or (proxy is not None and proxy.is_tls) else None
+        context = (new_context or tls_context)(ca_file) if is_tls or (proxy is not None and proxy.is_tls) else None
         self._is_supported = url.scheme in _DEFAULT_PORTS
         self._origin = Target(
             url.host.rstrip("."), url.port or _DEFAULT_PORTS.get(url.scheme, 0), context if is_tls else None

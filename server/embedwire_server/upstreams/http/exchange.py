@@ -20,12 +20,16 @@ class Request:
         headers: all of them, as names and values; `Host` and, with a body, `Content-Length` are among them.
         body: all of it, or its pieces; a file is read while it is sent.
         method: in capital letters.
+        endpoint: its path without identifiers, for metrics.
+        is_creation: whether it creates something, so that it may not be repeated once it has been sent completely.
     """
 
     url: httpx.URL
     headers: list[tuple[bytes, bytes]] = dataclasses.field(repr=False)
     body: bytes | AsyncIterable[bytes] = dataclasses.field(default=b"", repr=False)
     method: bytes = b"POST"
+    endpoint: str = ""
+    is_creation: bool = False
 
 
 class Response(Protocol):
@@ -75,6 +79,8 @@ class Exchange:
     Attributes:
         needs_fresh: only a new connection may be used. All idle connections are closed then: one of them was stale,
             and the others are as old.
+        needs_new: whether only a new connection may be used: the request is not repeated if an idle one turns out
+            to be closed. Idle connections stay open.
         is_connected: whether the request got a connection.
         is_reused: whether that connection had carried a request before.
         is_accepted: whether a TCP connection was established, also if TLS failed on it.
@@ -87,6 +93,7 @@ class Exchange:
     """
 
     needs_fresh: bool = False
+    needs_new: bool = False
     is_connected: bool = False
     is_reused: bool = False
     is_accepted: bool = False

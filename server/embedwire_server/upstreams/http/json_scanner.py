@@ -1,9 +1,8 @@
-"""Incremental scanner that splits a response of the v1 endpoint into segments as the bytes arrive.
+"""Incremental scanner that cuts the elements of one list out of a JSON response as the bytes arrive.
 
-A response is one JSON object (upstream API notes, section 2.1); nearly all of it is the elements of
-`<modality>_embedding.segments`. The scanner follows only brackets and strings, finds where each element ends, cuts it
-out, and replaces it by `{}`. So one element is in memory, not the whole response. Elements and the rest, the envelope,
-are small, and a JSON parser checks them.
+A response is one JSON object; nearly all of it is the elements of one list, the segments, at a known path. The scanner
+follows only brackets and strings, finds where each element ends, cuts it out, and replaces it by `{}`. So one element
+is in memory, not the whole response. Elements and the rest, the envelope, are small, and a JSON parser checks them.
 
 Every decision depends on the bytes up to a position, never on how they were split into pieces.
 """
@@ -25,8 +24,6 @@ _PLAIN = re.compile(rb'[^]"\[{}]*+(?:("[^"\\]*+(?:\\.[^"\\]*+)*+")[^]"\[{}]*+)*'
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _QUOTE, _LIST, _OBJECT, _OPENING = ord('"'), ord("["), ord("{"), b"[{"
 _NO_NUMBERS = (b"[", b'"', b"{")
-_LIST_DEPTH = 3  # {"audio_embedding": {"segments": [
-_SEGMENTS = b'"segments"'
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _OTHER_ENCODINGS = b"\x00\xfe\xff"  # how UTF-16 and UTF-32 begin, with a byte order mark or big-endian
@@ -37,12 +34,14 @@ class ReplyDecoder:
     """Incremental decoder of one response: takes bytes in pieces of any size and returns complete elements.
 
     Args:
-        embedding: the member whose segments are cut out, for instance "audio_embedding".
+        path: names of the members that lead to the list, from the outermost, for instance "audio_embedding" and
+            "segments".
     """
 
-    def __init__(self, embedding: str) -> None:
-        self._path = [f'"{embedding}"'.encode(), _SEGMENTS]
-        self._names = [b"", b"", b""]  # the last string seen at each of these depths
+    def __init__(self, *path: str) -> None:
+        self._path = [f'"{name}"'.encode() for name in path]
+        self._list_depth = len(path) + 1  # within the list
+        self._names = [b""] * self._list_depth  # the last string seen at each of these depths
         self._envelope = bytearray()
         self._buffer = b""  # bytes in neither the envelope nor a finished element; during `feed`, also some that are
         self._consumed = 0  # end of the bytes that are in the envelope or a finished element
@@ -119,7 +118,7 @@ class ReplyDecoder:
             plain: Any = _PLAIN.match(buffer, self._scanned)  # always matches
             at: int = plain.end()
             self._scanned = at
-            if self._depth < _LIST_DEPTH and (name := plain[1]):
+            if self._depth < self._list_depth and (name := plain[1]):
                 self._names[self._depth] = name
             if at == len(buffer):
                 return 0
@@ -140,7 +139,7 @@ class ReplyDecoder:
         if self._buffer[end : end + 1] != b'"':
             self._unended_string = end
             return True
-        if self._depth < _LIST_DEPTH:
+        if self._depth < self._list_depth:
             self._names[self._depth] = self._buffer[self._scanned : end + 1]
         self._scanned, self._unended_string = end + 1, 0
         return False
@@ -165,19 +164,19 @@ class ReplyDecoder:
 
     def _open(self, bracket: int) -> None:
         """Enter a bracket."""
-        if self._in_list and self._depth == _LIST_DEPTH:  # an element begins: all before it is envelope
+        if self._in_list and self._depth == self._list_depth:  # an element begins: all before it is envelope
             self._take(self._scanned - 1)
         self._depth += 1
-        if self._depth > _LIST_DEPTH:
+        if self._depth > self._list_depth:
             if self._depth > MAX_DEPTH:
                 raise self._malformed("it is nested too deeply")
-        elif self._depth == _LIST_DEPTH:
+        elif self._depth == self._list_depth:
             self._in_list = bracket == _LIST and self._is_path()
         else:
             self._names[self._depth] = b""
 
     def _is_path(self) -> bool:
-        """Whether the names that lead here are those of the segments, also if they are written with escapes."""
+        """Whether the names that lead here are those of the list, also if they are written with escapes."""
         names = self._names[1:]
         return names == self._path or (b"\\" in b"".join(names) and [*map(_unescaped, names)] == self._path)
 
@@ -186,10 +185,10 @@ class ReplyDecoder:
         self._depth -= 1
         if self._depth < 0:
             raise self._malformed("its brackets do not match")
-        if not self._in_list or self._depth > _LIST_DEPTH:
+        if not self._in_list or self._depth > self._list_depth:
             self._ended = self._depth == 0
             return False
-        self._in_list = self._depth == _LIST_DEPTH
+        self._in_list = self._depth == self._list_depth
         return self._in_list
 
     def _cut(self) -> bytes:
@@ -222,7 +221,7 @@ class ReplyDecoder:
             raise _too_large()
 
     def _is_in_element(self) -> bool:
-        return self._in_list and self._depth > _LIST_DEPTH
+        return self._in_list and self._depth > self._list_depth
 
     def _is_above_limit(self, size: int) -> bool:
         """Whether this many bytes outside the envelope and finished elements exceed a limit."""

@@ -44,7 +44,7 @@ class ConnectionPool:
         """
         if exchange.needs_fresh:
             self._close_idle(before=time.monotonic())
-        while self._idle:
+        while self._idle and not exchange.needs_new:
             connection = self._idle.pop()
             if connection.is_usable:
                 return connection

@@ -27,6 +27,7 @@ class ResponseBody:
     """Streamed body of a response; measures the time spent waiting for it.
 
     Attributes:
+        headers: of the response, by lower-case name.
         short_length: its declared length, if it can be parsed in one step; else None.
     """
 
@@ -38,6 +39,7 @@ class ResponseBody:
         call: EmbedCall,
         other_turns: Callable[[], Awaitable[None]],
     ) -> None:
+        self.headers = headers
         self._response = response
         self._exchange = exchange
         self._coding = decoded_headers(response).get("content-encoding", "") if b"content-encoding" in headers else ""

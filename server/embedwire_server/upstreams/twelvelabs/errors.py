@@ -1,9 +1,10 @@
 """Maps error responses to failures with a reason.
 
-Facts: upstream API notes, section 4. A known code decides the reason, else the status does; the format of the body
-never does. The upstream's text is truncated, and control characters and the key are removed, before any other use.
+Facts: upstream API notes, sections 4 and 14. A known code decides the reason, else the status does; the format of the
+body never does. The upstream's text is truncated, and control characters and the key are removed, before any other use.
 """
 
+import enum
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +20,26 @@ from embedwire_server.upstreams.twelvelabs import error_body
 
 MAX_NAME_BYTES = 16 << 10  # URLs and file names are the caller's own, up to the limits of the contract
 MAX_BODY_BYTES = 64 << 10
+MAX_TRACE_ID_BYTES = 128
 
 
+class Subject(enum.Enum):
+    """What was requested: it decides what a missing resource means, and whether a request may be repeated."""
+
+    EMBED_V1 = enum.auto()
+    EMBED = enum.auto()
+    TASK_CREATION = enum.auto()
+    TASK = enum.auto()
+    ASSET_CREATION = enum.auto()
+    ASSET = enum.auto()
+
+
+_CREATIONS = {Subject.TASK_CREATION, Subject.ASSET_CREATION}
+_MISSING = {404, 410}
+_MISSING_REASONS = {
+    Subject.TASK: Reason.UPSTREAM_TASK_NOT_FOUND,
+    Subject.ASSET: Reason.RESOURCE_NOT_FOUND,
+}
 _BY_CODE = {
     "parameter_invalid": Reason.INPUT_REJECTED,
     "parameter_not_provided": Reason.INPUT_REJECTED,
@@ -30,7 +49,7 @@ _BY_CODE = {
     "api_upgrade_required": Reason.UPSTREAM_INCOMPATIBLE,
     "resource_not_exist": Reason.RESOURCE_NOT_FOUND,
     "resource_not_exists": Reason.RESOURCE_NOT_FOUND,
-    "not_found": Reason.UPSTREAM_INCOMPATIBLE,  # only the path of a request can be missing
+    "not_found": Reason.UPSTREAM_INCOMPATIBLE,  # the path of a request is missing, unless it names a resource
     "api_key_invalid": Reason.UPSTREAM_CREDENTIALS,
     "unauthorized": Reason.UPSTREAM_CREDENTIALS,
     "unauthorized_request": Reason.UPSTREAM_PERMISSION_DENIED,
@@ -69,7 +88,21 @@ _WORDS = {
     "the operator must correct TWELVELABS_API_KEY",
     Reason.CALLER_UPSTREAM_CREDENTIALS: "the upstream does not accept the key in the metadata key x-upstream-api-key",
     Reason.UPSTREAM_INCOMPATIBLE: "the upstream does not support this request; the operator must check --upstream",
+    Reason.UPSTREAM_TASK_NOT_FOUND: "the upstream has no such task for this API key; it keeps a task for seven days",
 }
+_V1_IS_MISSING = (
+    "the upstream does not have the v1 API; the operator must check --upstream, "
+    "and set upstream.api_version to v2 if TwelveLabs has switched v1 off"
+)
+# Texts of failed tasks, in the official SDK's documentation. Only of these can the same task succeed later.
+_TEMPORARY_TASK_FAILURES = {
+    "the embedding service is temporarily unstable. please try again later.",
+    "the embedding task failed. please try again later.",
+}
+_TOO_LARGE_TASK_FAILURE = re.compile(
+    r"the media exceeds the maximum allowed size\b|\w[\w ]* \(.*?\) exceeds maximum limit\b",
+    re.IGNORECASE,
+)
 _RETRYABLE = {
     Reason.UPSTREAM_RATE_LIMITED,
     Reason.UPSTREAM_UNAVAILABLE,
@@ -83,16 +116,24 @@ _PUBLIC_HOST = re.compile(
 )
 
 
-def from_response(
-    response: httpx.Response, body: bytes, key: str | None, *, is_callers_key: bool = False
+def from_response(  # noqa: PLR0913 - what is known of the request and of the response
+    response: httpx.Response,
+    body: bytes,
+    key: str | None,
+    *,
+    is_callers_key: bool = False,
+    subject: Subject = Subject.EMBED,
+    has_asset: bool = False,
 ) -> UpstreamFailure:
-    """Build the failure for a response that is not 200.
+    """Build the failure for an error response.
 
     Args:
         response: the response, for its status and headers.
         body: its body, at most `MAX_BODY_BYTES` of it, in any format.
         key: the credential that was sent, to be removed from the upstream's text.
         is_callers_key: whether it was the caller's own: if it is rejected, the error is the caller's.
+        subject: what was requested.
+        has_asset: whether the request referred to an asset, which may be what is missing.
     """
     text = error_body.decoded(body, response.headers.get("content-type", ""))
     error = error_body.read(_before_cut(text, key) if len(body) >= MAX_BODY_BYTES else text)
@@ -107,16 +148,17 @@ def from_response(
             for name, value in response.headers.items()
             if rate_limit_headers.RATE_LIMIT_HEADER.match(name)
         ),
+        trace_id=sanitize_text(response.headers.get("x-trace-id", ""), key, MAX_TRACE_ID_BYTES),
     )
-    reason = _reason(info)
+    reason = _reason(info, subject, has_asset=has_asset)
     if reason is Reason.UPSTREAM_CREDENTIALS and is_callers_key:
         reason = Reason.CALLER_UPSTREAM_CREDENTIALS
     return UpstreamFailure(
         reason,
-        _redirect(response, key) or _WORDS.get(reason) or info.message or _status(info.http_status),
+        _redirect(response, key) or _words(reason, info, subject) or info.message or _status(info.http_status),
         retry_delay=_retry_delay(reason, response.headers, error.details, info.message),
         upstream=info,
-        retry_safety=_retry_safety(reason, info.http_status),
+        retry_safety=_retry_safety(reason, info.http_status, subject),
     )
 
 
@@ -127,16 +169,35 @@ def from_error_message(message: object, key: str | None) -> UpstreamFailure:
     return UpstreamFailure(Reason.INPUT_REJECTED, words, upstream=info)
 
 
+def from_task_failure(message: str, key: str | None) -> UpstreamFailure:
+    """Build the failure for a task that failed, from the `error.message` of its status; empty if it has none."""
+    info = UpstreamErrorInfo(httpx.codes.OK, message=sanitize_text(message, key))
+    reason = Reason.INPUT_REJECTED
+    if info.message.lower() in _TEMPORARY_TASK_FAILURES:
+        reason = Reason.UPSTREAM_UNAVAILABLE
+    elif _TOO_LARGE_TASK_FAILURE.match(info.message):
+        reason = Reason.CONTENT_TOO_LARGE
+    return UpstreamFailure(reason, info.message or "the upstream's task failed without a reason", upstream=info)
+
+
 def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
     """Return the summary with its texts sanitized."""
-    url, filename = summary.input_url, summary.input_filename
+    url, filename, tokens = summary.input_url, summary.input_filename, summary.input_tokens
     return ReplySummary(
         sanitize_text(summary.model_name, key),
         None if url is None else sanitize_text(url, key, MAX_NAME_BYTES),
         None if filename is None else sanitize_text(filename, key, MAX_NAME_BYTES),
         summary.truncated,
         summary.media_duration_sec,
+        None if tokens is None else {sanitize_text(name, key): count for name, count in tokens.items()},
     )
+
+
+def _words(reason: Reason, info: UpstreamErrorInfo, subject: Subject) -> str:
+    """Return our own message for a failure that the upstream cannot explain to the reader; else nothing."""
+    if subject is Subject.EMBED_V1 and reason is Reason.UPSTREAM_INCOMPATIBLE and info.http_status in _MISSING:
+        return _V1_IS_MISSING
+    return _WORDS.get(reason, "")
 
 
 def _status(status: int) -> str:
@@ -178,16 +239,20 @@ def _retry_delay(reason: Reason, headers: Mapping[str, str], details: Mapping[st
     return rate_limit_headers.limit_ends(headers, message)
 
 
-def _retry_safety(reason: Reason, status: int) -> RetrySafety:
+def _retry_safety(reason: Reason, status: int, subject: Subject) -> RetrySafety:
     """Return whether the request may be sent again: the closed list in docs/reliability.md."""
-    if reason in _RETRYABLE and status in _REPEATABLE:
+    if reason not in _RETRYABLE:
+        return RetrySafety.UNSAFE
+    if subject in _CREATIONS:  # after any other error, a second one might be created and billed
+        return RetrySafety.SAFE if status == httpx.codes.TOO_MANY_REQUESTS else RetrySafety.UNSAFE
+    if status in _REPEATABLE:
         return RetrySafety.SAFE
-    return (
-        RetrySafety.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR and reason in _RETRYABLE else RetrySafety.UNSAFE
-    )
+    return RetrySafety.ONCE if status == httpx.codes.INTERNAL_SERVER_ERROR else RetrySafety.UNSAFE
 
 
-def _reason(info: UpstreamErrorInfo) -> Reason:
+def _reason(info: UpstreamErrorInfo, subject: Subject, *, has_asset: bool) -> Reason:
+    if info.http_status in _MISSING and (has_asset or subject in _MISSING_REASONS):
+        return _MISSING_REASONS.get(subject, Reason.RESOURCE_NOT_FOUND)
     by_code = _BY_CODE.get(info.code.lower())
     if by_code is not None:
         return by_code

@@ -10,7 +10,8 @@ from embedwire_server.upstreams.dialect import MalformedReplyError
 from embedwire_server.upstreams.http.exchange import Request
 from embedwire_server.upstreams.http.json_scanner import ReplyDecoder
 from embedwire_server.upstreams.http.multipart import MultipartBody
-from embedwire_server.upstreams.twelvelabs import errors, v1_form, v1_reply
+from embedwire_server.upstreams.twelvelabs import errors, segments, v1_form, v1_reply
+from embedwire_server.upstreams.twelvelabs.request_builder import RequestBuilder
 
 
 class V1Dialect:
@@ -23,42 +24,26 @@ class V1Dialect:
     """
 
     def __init__(self, base_url: str, key: str | None, user_agent: str) -> None:
-        self._base_url = base_url
-        self._key = key
-        # No compression: it would delay the first segment, and a small response could grow without bound.
-        headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": user_agent}
-        self._headers = httpx.Headers(headers).raw
-        # Cached by endpoint, with its headers: parsing a URL costs as much as decoding a short response.
-        self._endpoints: dict[str, tuple[httpx.URL, list[tuple[bytes, bytes]]]] = {}
+        self._requests = RequestBuilder(base_url, key, user_agent)
 
     def encode(self, call: EmbedCall, size: int) -> Request:
         """Build the request; see `Dialect`."""
         body = MultipartBody(v1_form.parts(call.input, call.model, size))
-        url, common = self._endpoint(call.model.endpoint)
-        headers = [
-            *common,
-            (b"content-type", body.content_type.encode()),
-            (b"content-length", str(body.length).encode()),
-        ]
-        if key := call.credential or self._key:
-            headers.append((b"x-api-key", key.encode()))
-        return Request(url, headers, body if body.inline is None else body.inline)
+        return self._requests.post(call, call.model.endpoint, body)
 
     def parser(self, call: EmbedCall) -> "V1ReplyParser":
         """Create a parser; see `Dialect`."""
-        return V1ReplyParser(call.modality, call.model.dimensions, call.credential or self._key)
+        return V1ReplyParser(call.modality, call.model.dimensions, self._requests.key(call))
 
     def error(self, call: EmbedCall, response: httpx.Response, body: bytes) -> UpstreamFailure:
         """Build a failure; see `Dialect`."""
         return errors.from_response(
-            response, body, call.credential or self._key, is_callers_key=call.credential is not None
+            response,
+            body,
+            self._requests.key(call),
+            is_callers_key=call.credential is not None,
+            subject=errors.Subject.EMBED_V1,
         )
-
-    def _endpoint(self, name: str) -> tuple[httpx.URL, list[tuple[bytes, bytes]]]:
-        if name not in self._endpoints:
-            url = httpx.URL(self._base_url + name)
-            self._endpoints[name] = url, [(b"Host", url.netloc), *self._headers]
-        return self._endpoints[name]
 
 
 class V1ReplyParser:
@@ -80,11 +65,11 @@ class V1ReplyParser:
     def feed(self, data: bytes) -> list[Segment]:
         """Parse more bytes and return the segments that they complete."""
         decoder = self._scanner()
-        segments: list[Segment] = []
+        found: list[Segment] = []
         if elements := decoder.feed(data):
-            segments, self.fault = v1_reply.segments(elements, self._dimensions, self._modality)
+            found, self.fault = segments.parse(elements, self._dimensions, v1_reply.LAYOUTS[self._modality])
         self.fault = self.fault or decoder.fault
-        return segments
+        return found
 
     def finish(self) -> ReplySummary:
         """Finish the response; see `ReplyParser`."""
@@ -106,5 +91,5 @@ class V1ReplyParser:
 
     def _scanner(self) -> ReplyDecoder:
         if self._decoder is None:
-            self._decoder = ReplyDecoder(v1_reply.embedding_name(self._modality))
+            self._decoder = ReplyDecoder(v1_reply.embedding_name(self._modality), "segments")
         return self._decoder

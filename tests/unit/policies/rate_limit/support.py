@@ -67,8 +67,10 @@ class Bench:
 
     async def answered(self, wanted: EmbedCall, failure: Exception | None = None, exhausted_for: float = 0.0) -> None:
         """Make one call that the upstream answers with a success, or with `failure`."""
+        before = len(self.attempts)
         [task] = start(self.limited_upstream, wanted)
-        await settled()
+        while len(self.attempts) == before and not task.done():  # a thread may read the duration of a file
+            await settled()
         if failure is None:
             self.attempts[-1].succeed(exhausted_for=exhausted_for)
             await task

@@ -44,7 +44,7 @@ def test_full_vectors(model: Any, modality: Modality) -> None:
 
 def test_segment_is_given_at_once() -> None:
     """A segment is emitted with its last byte, not at the end of the reply."""
-    decoder = ReplyDecoder("audio_embedding")
+    decoder = ReplyDecoder("audio_embedding", "segments")
     first = b'{"float":[1,2,3]}'
     assert decoder.feed(b'{"audio_embedding":{"segments":[' + first[:-1]) == []
     assert decoder.feed(first[-1:]) == [first]
@@ -55,7 +55,7 @@ def test_segment_is_given_at_once() -> None:
 def test_memory_of_a_long_reply() -> None:
     """Of a reply of many segments, at most one is in memory."""
     element = b'{"float":[' + b",".join([b"0.123456789"] * 512) + b"]}"
-    decoder = ReplyDecoder("text_embedding")
+    decoder = ReplyDecoder("text_embedding", "segments")
     decoder.feed(b'{"text_embedding":{"segments":[' + element)
     for count in range(2, 1001):
         assert decoder.feed(b"," + element) == [element]
@@ -65,7 +65,7 @@ def test_memory_of_a_long_reply() -> None:
 
 def test_an_integer_of_any_size_in_an_unknown_member() -> None:
     """An unknown member may have an integer of any size."""
-    decoder = ReplyDecoder("text_embedding")
+    decoder = ReplyDecoder("text_embedding", "segments")
     decoder.feed(b'{"model_name":"m","usage":1' + b"0" * 50 + b',"text_embedding":{"segments":[{"float":[1]}]}}')
 
     assert decoder.end()["model_name"] == "m"

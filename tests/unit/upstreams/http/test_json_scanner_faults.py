@@ -21,7 +21,7 @@ CHUNK = 256 << 10
 @pytest.mark.parametrize("data", [b"}", b"{}}", b'{"x":[]]}]'], ids=["first", "after the end", "of another kind"])
 def test_refused_at_once(data: bytes) -> None:
     """A prefix of no valid reply is refused before the end."""
-    decoder = ReplyDecoder("text_embedding")
+    decoder = ReplyDecoder("text_embedding", "segments")
     decoder.feed(data)
     assert re.search(r"brackets do not match|not a JSON object", str(decoder.fault))
 
@@ -32,7 +32,7 @@ def test_cut_short(made: tuple[bytes, Modality, list[dict[str, Any]]], rnd: rand
     """A valid reply that is truncated anywhere is malformed at its end."""
     whole, modality, _ = made
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    decoder = ReplyDecoder(v1_reply.embedding_name(modality))
+    decoder = ReplyDecoder(v1_reply.embedding_name(modality), "segments")
     for chunk in chunked(cut, rnd):
         decoder.feed(chunk)
     with pytest.raises(MalformedReplyError, match="is truncated"):
@@ -173,7 +173,7 @@ SEGMENTS = b'{"text_embedding":{"segments":['
 )
 def test_too_large(start: bytes, filling: bytes) -> None:
     """An endless envelope or segment is refused, with bounded memory before that."""
-    decoder = ReplyDecoder("text_embedding")
+    decoder = ReplyDecoder("text_embedding", "segments")
     filling *= CHUNK // len(filling)
     cap = decoding.MAX_ELEMENT_BYTES + decoding.MAX_ENVELOPE_BYTES
     decoder.feed(start)

@@ -1,5 +1,6 @@
 """Classes of the commands: their help pages, and options that take several files."""
 
+import contextlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -11,11 +12,21 @@ from embedwire.cli.given import KINDS, STDIN, InputArgument, expand
 
 _ORDER = "embedwire.order"
 _TEXT = "--text"
+_HIDDEN = ("--token",)  # rejected on the command line
 _INPUTS = frozenset(f"--{kind}" for kind in KINDS)
 
 
 class Command(TyperCommand):
-    """Command whose help page shows no type for flags."""
+    """Command whose help page shows no type for flags, and whose errors name the allowed values."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the types of typer are private
+        """Parse the arguments.
+
+        Raises:
+            BadParameter: a value is invalid.
+        """
+        with _clear_errors():
+            return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - the types of typer are private
         """Return the parameters."""
@@ -23,7 +34,12 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Group of commands whose help page shows no type for flags."""
+    """Group of commands, with help page and errors like those of `Command`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as above
+        """Parse the arguments."""
+        with _clear_errors():
+            return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - as above
         """Return the parameters."""
@@ -42,9 +58,24 @@ class InputsCommand(Command):
         if not ctx.resilient_parsing:  # the shell completes a command line that is not complete
             known = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
             args = list(one_value_each(args, known))
-        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        with _clear_errors():
+            _, _, order = self.make_parser(ctx).parse_args(list(args))
         ctx.meta[_ORDER] = [param.name for param in order if param.name in KINDS]
         return super().parse_args(ctx, args)
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Shorten the errors of the library: without the kind of exception, and with the closest names of an option."""
+    try:
+        yield
+    except Exception as error:
+        fault: Any = error  # the types of typer are private
+        if isinstance(error, typer.BadParameter):
+            fault.message = fault.message.removeprefix("Value error, ")
+        if possible := [name for name in getattr(error, "possibilities", None) or () if name not in _HIDDEN]:
+            fault.possibilities = [name for name in possible if name.startswith(fault.option_name)] or possible
+        raise
 
 
 def _without_types(params: list[Any]) -> list[Any]:

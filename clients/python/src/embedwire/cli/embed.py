@@ -11,6 +11,7 @@ import typer
 
 from embedwire.cli import arrays, commands, failures, options, output, terminal
 from embedwire.cli.arrays import SegmentCollector
+from embedwire.cli.audio import AudioOptions, parse_segmentation
 from embedwire.cli.given import InputArgument, check_inputs, check_output
 from embedwire.cli.json_lines import JsonLines
 from embedwire.cli.receiver import Outcome
@@ -53,10 +54,18 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     audio: options.Audios = None,
     lines: LinesOption = False,  # noqa: FBT002 - a flag is a boolean
     start_offset: options.StartOffset = None,
+    end_offset: options.EndOffset = None,
+    segmentation: options.SegmentationOption = None,
+    embedding_option: options.EmbeddingOptions = None,
+    embedding_scope: options.EmbeddingScopes = None,
+    embedding_type: options.EmbeddingTypes = None,
+    processing_mode: options.ProcessingModeOption = None,
+    resume_task: options.ResumedTasks = None,
     truncate: options.Truncation = None,
     model: options.ModelName = "marengo3.0",
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
+    dimensions: options.Dimensions = None,
     target: options.Target = DEFAULT_TARGET,
     tls: options.Tls = False,  # noqa: FBT002 - a flag is a boolean
     tls_ca: options.TlsCa = None,
@@ -73,20 +82,34 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
 
     More than 256 inputs, and those of --lines, are sent in several concurrent
     calls: each input is shown when it is complete, in order of arrival.
+
+    The upstream processes long audio in a task. Its identifier is printed to
+    stderr: --resume-task gets the result, also if this command ends before.
     """
     given = commands.given(ctx, text, image, audio)
+    given += [InputArgument("audio", task, is_task=True) for task in resume_task or ()]
+    audio_options = AudioOptions(
+        start_offset=start_offset,
+        end_offset=end_offset,
+        segmentation=parse_segmentation(segmentation),
+        aspects=embedding_option or (),
+        scopes=embedding_scope or (),
+        types=embedding_type or (),
+        mode=processing_mode,
+    )
     _check_lines(given, lines=lines)
-    check_inputs(given, truncate, start_offset)
+    check_inputs(given, truncate, audio_options)
     check_output(given, file)
     _check_format(form, file)
     session = Session(
         given=given,
         lines=StdinLines() if lines else None,
-        start_offset=start_offset,
+        audio=audio_options,
         truncate=truncate,
         model=model,
         timeout=timeout,
         max_retries=max_retries,
+        dimensions=dimensions,
         target=target,
         tls=tls,
         tls_ca=tls_ca,
@@ -118,9 +141,13 @@ def _run(session: Session, form: Format, path: Path | None) -> None:
 
 def _events(session: Session, form: Format, path: Path | None) -> Outcome:
     with contextlib.ExitStack() as stack:
-        screen = terminal.rows(None if path is None else stack.enter_context(output.open_streamed(path)))
+        file = None if path is None else stack.enter_context(output.open_streamed(path))
+        screen = terminal.rows() if file is None else terminal.rows(file, str(path))
         sink = JsonLines(screen.out) if form is Format.JSON else TableRows(screen, session.name_width)
-        return session.run(sink, screen)
+        outcome = session.run(sink, screen)
+        if file is not None and not outcome.embedded:
+            output.discard(file)
+        return outcome
 
 
 def _array(session: Session, path: Path | None) -> Outcome:
@@ -128,5 +155,6 @@ def _array(session: Session, path: Path | None) -> Outcome:
         file = sys.stdout.buffer if path is None else stack.enter_context(output.open_atomic(path))
         collector = SegmentCollector()
         outcome = session.run(collector, terminal.rows())
-        arrays.write(collector, file)
+        with output.writing("stdout" if path is None else str(path)):
+            arrays.write(collector, file)
         return outcome

@@ -15,6 +15,7 @@ REQUEST = 1
 USAGE = 2
 RETRY_LATER = 3
 OPERATOR = 4
+OUTPUT = 5
 INTERRUPTED = 130
 CLOSED = 141
 
@@ -28,6 +29,7 @@ HELP = """Exit codes
      or upstream unavailable
 [bold]4[/]    the server or its upstream is broken or misconfigured; its operator
      must fix it
+[bold]5[/]    the output cannot be written, for instance because the disk is full
 [bold]130[/]  interrupted, and the call cancelled
 [bold]141[/]  the reader of the output closed it
 

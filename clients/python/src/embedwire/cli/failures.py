@@ -2,15 +2,13 @@
 
 import contextlib
 import http
-import os
-import sys
 from collections.abc import Iterator
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from embedwire.cli import exit_codes
+from embedwire.cli import exit_codes, output
 from embedwire.cli.terminal import messages, print_labelled, printable
 from embedwire.errors import EmbedwireError, Failure, UpstreamReply
 
@@ -41,12 +39,16 @@ def _details(failure: Failure) -> Iterator[str]:
         yield f"retry after: {failure.retry_delay:g} s"
     if failure.upstream is not None:
         yield from _upstream_details(failure)
+    if failure.upstream_task_id:
+        yield f"task of the upstream: --resume-task {failure.upstream_task_id} gets its result"
 
 
 def _upstream_details(failure: Failure) -> Iterator[str]:
     reply = failure.upstream or UpstreamReply(0)
     own = "" if failure.message.endswith(reply.message) else reply.message  # the message often ends with it
     yield f"upstream: {', '.join(word for word in (f'HTTP status {reply.http_status}', reply.code, own) if word)}"
+    if reply.trace_id:
+        yield f"trace id of the upstream: {reply.trace_id}"
     if reply.docs_url:
         yield f"see: {reply.docs_url}"
     if reply.http_status == http.HTTPStatus.TOO_MANY_REQUESTS:  # the upstream sends them with every response
@@ -64,22 +66,18 @@ def exit_codes_for_exceptions() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()  # raise a write error here, not at interpreter exit
+            output.flush_stdout()  # raise a write error here, not at interpreter exit
     except KeyboardInterrupt:
         print_error("interrupted")
         raise typer.Exit(exit_codes.INTERRUPTED) from None
     except BrokenPipeError:
-        _discard_output()
+        output.discard_stdout()
         raise typer.Exit(exit_codes.CLOSED) from None
     except EmbedwireError as error:
         report(error)
         raise typer.Exit(exit_codes.for_failure(error.failure)) from None
     except OSError as error:
-        _discard_output()
+        output.discard_stdout()
         print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
-        raise typer.Exit(exit_codes.REQUEST) from None
-
-
-def _discard_output() -> None:
-    """Discard buffered output: Python would write it at exit, and fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        is_output = isinstance(error, output.OutputError)
+        raise typer.Exit(exit_codes.OUTPUT if is_output else exit_codes.REQUEST) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from embedwire.cli.audio import AudioOptions
 from embedwire.cli.terminal import printable
 from embedwire.options import is_utf8
 
@@ -36,38 +37,49 @@ class InputArgument:
     Attributes:
         kind: "text", "image" or "audio".
         value: the text, path or URL, or "-" for standard input.
-        is_line: whether it is a line of standard input, so that "-" is a text.
+        line: number of the line of standard input that it is, from 1; 0 if it is none. A line "-" is a text.
+        is_task: whether the value is the identifier of an earlier task.
     """
 
     kind: str
     value: str
-    is_line: bool = False
+    line: int = 0
+    is_task: bool = False
 
     @property
     def option(self) -> str:
         """The name of the option."""
-        return f"--{self.kind}"
+        return "--resume-task" if self.is_task else f"--{self.kind}"
 
     @property
     def is_stdin(self) -> bool:
         """Whether its content is standard input."""
-        return self.value == STDIN and not self.is_line
+        return self.value == STDIN and not self.line and not self.is_task
 
     @property
     def is_file(self) -> bool:
         """Whether it is a local file or standard input, and not a text or a URL."""
-        return self.kind != "text" and not self.value.lower().startswith(("http://", "https://"))
+        return self.kind != "text" and not self.is_task and not self.value.lower().startswith(("http://", "https://"))
 
     @property
     def name(self) -> str:
         """The display name: a text in quotation marks, the name of a file, or a URL without its query."""
         if self.is_stdin:
             return "stdin"
+        if self.is_task:
+            return f"task {_shorten(self.value)}"
         if self.kind == "text":
             return f'"{_shorten(self.value)}"'
         if self.is_file:
             return _shorten(Path(self.value).name or self.value)
         return _shorten(re.split(r"[?#]", self.value)[0])  # the query may contain a credential
+
+    @property
+    def label(self) -> str:
+        """The name in messages, as the user gave it: also the folders of a file, and the number of a line."""
+        if self.is_file and not self.is_stdin:
+            return printable(self.value)
+        return f"line {self.line}, {self.name}" if self.line else self.name
 
     @property
     def key(self) -> str:
@@ -98,19 +110,19 @@ def expand(given: InputArgument) -> Iterator[InputArgument]:
         yield InputArgument(given.kind, path)
 
 
-def check_inputs(given: Sequence[InputArgument], truncate: CutEnd | None, start_offset_sec: float | None) -> None:
+def check_inputs(given: Sequence[InputArgument], truncate: CutEnd | None, audio: AudioOptions) -> None:
     """Check that there are inputs, that each can be read, and that each option has an input that it applies to.
 
     Raises:
         BadParameter: an input or an option is invalid.
     """
-    kinds = {each.kind for each in given}
+    kinds = {each.kind for each in given if not each.is_task}  # a task has its options already
     if not given:
         raise typer.BadParameter("give at least one", param_hint="--text, --image, --audio")
     if truncate is not None and "text" not in kinds:
         raise typer.BadParameter("is for texts, and there is none", param_hint="--truncate")
-    if start_offset_sec is not None and "audio" not in kinds:
-        raise typer.BadParameter("is for audio, and there is none", param_hint="--start-offset")
+    if audio.flags and "audio" not in kinds:
+        raise typer.BadParameter("is for audio, and there is none", param_hint=audio.flags[0])
     for each in [each for each in given if each.is_stdin][1:]:
         raise typer.BadParameter("standard input can be read only once", param_hint=each.option)
     for each in given:
@@ -122,8 +134,8 @@ def _fault(given: InputArgument) -> str:
     """Return why an input cannot be read; empty if it can."""
     if given.is_stdin:
         return ""
-    if given.kind == "text":
-        return "" if is_utf8(given.value) else "the text is not UTF-8"
+    if given.kind == "text" or given.is_task:
+        return "" if is_utf8(given.value) else f"the {'task' if given.is_task else 'text'} is not UTF-8"
     if not given.is_file:
         return ""
     try:

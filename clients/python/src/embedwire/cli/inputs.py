@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import typer
 
+from embedwire.cli.audio import AudioOptions
 from embedwire.cli.given import CutEnd, InputArgument
 from embedwire.cli.terminal import printable
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
@@ -55,7 +56,7 @@ class InputBuilder:
         stack: closes the files that are opened before the call.
         on_chunk: called with each chunk that is read from these.
         truncate: truncation of texts.
-        start_offset_sec: start offset of audio.
+        audio: options of audio.
 
     Attributes:
         files: number of files that were opened.
@@ -63,14 +64,14 @@ class InputBuilder:
     """
 
     def __init__(
-        self, stack: contextlib.ExitStack, on_chunk: OnChunk, truncate: CutEnd | None, start_offset_sec: float | None
+        self, stack: contextlib.ExitStack, on_chunk: OnChunk, truncate: CutEnd | None, audio: AudioOptions
     ) -> None:
         self.files = 0
         self.bytes: int | None = 0
         self._stack = stack
         self._on_chunk = on_chunk
         self._truncate = truncate
-        self._start_offset_sec = start_offset_sec
+        self._audio = audio
 
     def opened(self, given: Sequence[InputArgument]) -> list[Input]:
         """Build the inputs of a call, and open their files.
@@ -88,14 +89,29 @@ class InputBuilder:
         """
         return self._input(given, self._opened if given.is_stdin else _path)
 
+    def reopened(self, given: InputArgument, used: Input) -> Input | None:
+        """Return an input of an earlier call for another one, with its file opened again.
+
+        Returns:
+            The input; None if its content, of standard input or a pipe, can be read only once.
+
+        Raises:
+            BadParameter: the file cannot be opened.
+        """
+        if given.kind == "text" or not given.is_file:
+            return used
+        return None if given.is_stdin or not Path(given.value).is_file() else self._input(given, self._opened)
+
     def _input(self, given: InputArgument, source: Callable[[InputArgument], dict[str, Any]]) -> Input:
         if given.kind == "text":
             truncate = None if self._truncate is None else cast("Truncate", str(self._truncate))
             return Text(_text(given), key=given.key, truncate=truncate)
+        if given.is_task:
+            return Audio(task_id=given.value, key=given.key)
         arguments = (source(given) if given.is_file else {"url": given.value}) | {"key": given.key}
         if given.kind == "image":
             return Image(**arguments)
-        return Audio(**arguments, start_offset_sec=self._start_offset_sec)
+        return Audio(**arguments, **self._audio.arguments)
 
     def _opened(self, given: InputArgument) -> dict[str, Any]:
         try:

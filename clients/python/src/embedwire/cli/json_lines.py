@@ -53,6 +53,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "start_offset_sec": segment.start_offset_sec,
         "end_offset_sec": segment.end_offset_sec,
         "embedding_option": segment.embedding_option,
+        "embedding_scope": segment.embedding_scope,
     }
     return {
         "type": "segment",
@@ -79,6 +80,8 @@ def _result(result: Result) -> dict[str, Any]:
         "attempts": result.attempts,
         "timings": dataclasses.asdict(result.timings),
         "upstream": result.upstream,
+        "input_tokens": dict(result.input_tokens),
+        "upstream_task_id": result.upstream_task_id,
         "failure": None if result.failure is None else _failure(result.failure),
         "request_id": result.request_id,
     }
@@ -94,4 +97,5 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "quota_violations": [dataclasses.asdict(item) for item in failure.quotas],
         "upstream_error": None if failure.upstream is None else dataclasses.asdict(failure.upstream),
         "cause": failure.cause,
+        "upstream_task_id": failure.upstream_task_id,
     }

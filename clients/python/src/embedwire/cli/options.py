@@ -6,22 +6,39 @@ from typing import Annotated
 
 import typer
 
+from embedwire.cli.audio import Mode
 from embedwire.cli.given import CutEnd
-from embedwire.options import MAX_RETRIES
+from embedwire.options import MAX_DIMENSIONS, MAX_RETRIES, is_utf8
 
 INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
 _YEAR = 31_536_000  # seconds
 
 
-def within(least: int, most: int, unit: str = "") -> Callable[[float | None], float | None]:
-    """Return a callback that checks a number; `min` and `max` of typer would be shown in the help."""
+def number(kind: Callable[[str], float], least: int, most: int, unit: str = "") -> Callable[[str], float]:
+    """Return a parser of a number, float or int; `min` and `max` of typer would be shown in the help."""
 
-    def check(value: float | None) -> float | None:
-        if value is not None and not least <= value <= most:
-            raise typer.BadParameter(f"must be {least} to {most}{unit}, got {value}")
+    def parse(text: str) -> float:
+        fault = f"must be {least} to {most}{unit}, got {text}"
+        try:
+            value = kind(text)
+        except ValueError:
+            raise typer.BadParameter(fault) from None
+        if not least <= value <= most:
+            raise typer.BadParameter(fault)
         return value
 
-    return check
+    return parse
+
+
+def check_model(name: str) -> str:
+    """Return the name of a model.
+
+    Raises:
+        BadParameter: it is not UTF-8.
+    """
+    if not is_utf8(name):
+        raise typer.BadParameter("must be UTF-8; embedwire models lists the names")
+    return name
 
 
 def reject_on_command_line(ctx: typer.Context, value: str | None) -> str | None:
@@ -64,24 +81,110 @@ StartOffset = Annotated[
     typer.Option(
         "--start-offset",
         metavar="SECONDS",
-        callback=within(0, _YEAR, " seconds"),
+        parser=number(float, 0, _YEAR, " seconds"),
         help="Start of the audio to embed.",
         rich_help_panel=INPUTS,
     ),
 ]
+EndOffset = Annotated[
+    float | None,
+    typer.Option(
+        "--end-offset",
+        metavar="SECONDS",
+        parser=number(float, 0, _YEAR, " seconds"),
+        help="End of the audio to embed.",
+        rich_help_panel=INPUTS,
+    ),
+]
+SegmentationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--segmentation",
+        metavar="fixed:SECONDS|dynamic:SECONDS",
+        help="Division of audio: windows of that duration, or of at least that duration, which follow the content.",
+        rich_help_panel=INPUTS,
+    ),
+]
+EmbeddingOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding-option",
+        metavar="NAME",
+        help="Aspect of audio to embed, such as audio or transcription. Repeatable. Default: all.",
+        rich_help_panel=INPUTS,
+    ),
+]
+EmbeddingScopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding-scope",
+        metavar="NAME",
+        help="clip for the windows of audio, asset for the whole file. Repeatable. Default: clip.",
+        rich_help_panel=INPUTS,
+    ),
+]
+EmbeddingTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding-type",
+        metavar="NAME",
+        help="separate_embedding or fused_embedding. Repeatable. Default: separate_embedding.",
+        rich_help_panel=INPUTS,
+    ),
+]
+ProcessingModeOption = Annotated[
+    Mode | None,
+    typer.Option(
+        "--processing-mode",
+        help="One synchronous request for audio, or a task. Default: selected by the server.",
+        show_default=False,
+        rich_help_panel=INPUTS,
+    ),
+]
+ResumedTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resume-task",
+        metavar="ID",
+        help="An earlier task, whose result is an input after the others. Repeatable.",
+        rich_help_panel=INPUTS,
+    ),
+]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(
+        "--dimensions",
+        metavar="N",
+        parser=number(int, 1, MAX_DIMENSIONS),
+        help="Number of values of each vector. Default: that of the model.",
+        show_default=False,
+        rich_help_panel=_CALL,
+    ),
+]
 Truncation = Annotated[
     CutEnd | None,
-    typer.Option("--truncate", help="End of a too long text that is cut off.", rich_help_panel=INPUTS),
+    typer.Option(
+        "--truncate",
+        help="End of a text to cut off if the text is too long; none: reject it. Default: that of the upstream.",
+        rich_help_panel=INPUTS,
+    ),
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", metavar="NAME", help="Name of the model, see embedwire models.", rich_help_panel=_CALL)
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        callback=check_model,
+        help="Name of the model, see embedwire models.",
+        rich_help_panel=_CALL,
+    ),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
-        callback=within(0, _YEAR, " seconds"),
-        help="Deadline of each call. Default: 60, or 600 with audio.",
+        parser=number(float, 0, _YEAR, " seconds"),
+        help="Deadline of each call. Default: 60; with audio 3600, or 600 with --processing-mode sync.",
         show_default=False,
         rich_help_panel=_CALL,
     ),
@@ -90,7 +193,7 @@ MaxRetries = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        callback=within(0, MAX_RETRIES),
+        parser=number(int, 0, MAX_RETRIES),
         help="Maximum number of upstream retries for each input.",
         show_default=False,
         rich_help_panel=_CALL,

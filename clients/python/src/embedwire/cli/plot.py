@@ -11,6 +11,7 @@ from rich.text import Text
 
 from embedwire.cli import commands, exit_codes, failures, options, output, terminal
 from embedwire.cli.arrays import SegmentCollector, matrix
+from embedwire.cli.audio import AudioOptions
 from embedwire.cli.given import InputArgument, check_inputs, check_output
 from embedwire.cli.receiver import Outcome
 from embedwire.cli.session import Session
@@ -61,13 +62,14 @@ def plot(  # noqa: PLR0913, PLR0917 - options of the command
     is represented by the mean of its normalised segment vectors.
     """
     given = commands.given(ctx, text, image, audio)
-    check_inputs(given, truncate, start_offset)
+    audio_options = AudioOptions(start_offset=start_offset)
+    check_inputs(given, truncate, audio_options)
     check_output(given, file)
     _check_drawable(given, file, option)
     importlib.import_module("matplotlib")  # of another extra; before the call, which may be billed
     session = Session(
         given=given,
-        start_offset=start_offset,
+        audio=audio_options,
         truncate=truncate,
         model=model,
         timeout=timeout,
@@ -101,11 +103,11 @@ def _run(session: Session, file: Path, option: str | None) -> None:
         collector = SegmentCollector()
         with output.open_atomic(file) as opened:
             outcome = session.run(collector, terminal.rows())
-            drawn = _draw(collector, session, option, opened, file.suffix.lower())
+            drawn = _draw(collector, session, option, opened, file)
         _print_and_exit(drawn, outcome, file)
 
 
-def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], suffix: str) -> str:
+def _draw(collector: SegmentCollector, session: Session, option: str | None, file: IO[bytes], path: Path) -> str:
     """Draw the figure and return a description of it; "" if there is too little to draw."""
     embedded = collector.non_empty()
     if len(session.given) > 1:
@@ -118,7 +120,8 @@ def _draw(collector: SegmentCollector, session: Session, option: str | None, fil
         return ""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # missing glyphs are drawn as boxes
-        figure.savefig(file, format=suffix[1:], dpi=150, bbox_inches="tight")
+        with output.writing(str(path)):
+            figure.savefig(file, format=path.suffix.lower()[1:], dpi=150, bbox_inches="tight")
     return drawn
 
 

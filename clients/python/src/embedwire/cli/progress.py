@@ -1,6 +1,7 @@
 """Progress display of a call or a run: uploaded bytes, then received segments."""
 
 import contextlib
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -8,8 +9,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+import embedwire.results
 from embedwire.cli.terminal import messages
-from embedwire.results import Event, Segment
+from embedwire.results import Result, Segment
+
+_STAGES: Mapping[str, str] = {
+    "uploading": "sent to the upstream",
+    "preparing": "prepared by the upstream",
+    "processing": "processed by the upstream, in a task",
+}
 
 
 class ProgressDisplay:
@@ -53,7 +61,12 @@ class ProgressDisplay:
         self._files -= not chunk
         self._sending.update(self._task, advance=len(chunk), visible=self._files > 0)
 
-    def add_event(self, event: Event) -> None:
+    def add_progress(self, progress: embedwire.results.Progress) -> None:
+        """Show a stage of an input. Called from any thread."""
+        if (words := _STAGES.get(progress.stage)) is not None:
+            self._waiting.update(self._wait, description=f"input {progress.input_index}: {words}")
+
+    def add_event(self, event: Segment | Result) -> None:
         """Count an event, before the sink prints it."""
         if self._is_brief:
             self._live.stop()

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import typer
 from rich.cells import cell_len
 from rich.text import Text
 
 from embedwire.cli import terminal
+from embedwire.cli.audio import AudioOptions
 from embedwire.cli.call import MAX_INPUTS, Options, open_client, run_call, run_map
 from embedwire.cli.given import CutEnd, InputArgument
 from embedwire.cli.inputs import InputBuilder
@@ -30,11 +32,12 @@ class Session:
     Attributes:
         given: the inputs.
         lines: the lines of stdin, which replace the only input; None without --lines.
-        start_offset: start offset of audio, in seconds.
+        audio: options of audio.
         truncate: truncation of texts.
         model: name of the model.
         timeout: deadline of each call, in seconds.
         max_retries: as in `CallOptions`.
+        dimensions: as in `CallOptions`.
         target: address of the server.
         tls: whether to use TLS.
         tls_ca: trusted roots; implies TLS.
@@ -43,11 +46,12 @@ class Session:
 
     given: Sequence[InputArgument]
     lines: StdinLines | None = None
-    start_offset: float | None
+    audio: AudioOptions
     truncate: CutEnd | None
     model: str
     timeout: float | None
     max_retries: int | None
+    dimensions: int | None = None
     target: str
     tls: bool
     tls_ca: Path | None
@@ -62,13 +66,15 @@ class Session:
         """
         with contextlib.ExitStack() as stack:
             display = ProgressDisplay(self._progress(screen), is_brief=terminal.is_piped())
-            builder = InputBuilder(stack, display.add_chunk, self.truncate, self.start_offset)
+            builder = InputBuilder(stack, display.add_chunk, self.truncate, self.audio)
             receiver = Receiver(sink, display)
             send = self._prepare_run(builder, receiver) if self._is_run else self._prepare_call(builder, receiver)
             display.set_totals(None if self.lines else len(self.given), builder.files, builder.bytes)
             client = stack.enter_context(open_client(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls))
             with display:
                 send(client)
+        if self.lines is not None and not receiver.outcome.inputs:
+            raise typer.BadParameter("standard input has no text: nothing to embed", param_hint="--lines")
         if self.lines and self.lines.note:
             terminal.messages().print(Text(f"note: {self.lines.note}"))
         return receiver.outcome
@@ -90,7 +96,11 @@ class Session:
         inputs = builder.opened(self.given)
         for each in self.given:
             receiver.expect(each)
-        return lambda client: run_call(client, self._options, inputs, receiver)
+
+        def reopen(index: int) -> Input | None:
+            return builder.reopened(self.given[index], inputs[index])
+
+        return lambda client: run_call(client, self._options, inputs, receiver, reopen)
 
     def _prepare_run(self, builder: InputBuilder, receiver: Receiver) -> Send:
         def inputs() -> Iterator[Input]:
@@ -102,4 +112,4 @@ class Session:
 
     @property
     def _options(self) -> Options:
-        return Options(self.model, self.max_retries)
+        return Options(self.model, self.max_retries, self.dimensions)

@@ -48,7 +48,7 @@ class StdinLines:
             if not line:
                 return
             if text := self._text(line, number):
-                yield InputArgument("text", text, is_line=True)
+                yield InputArgument("text", text, number)
 
     @property
     def note(self) -> str:

@@ -10,28 +10,45 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from embedwire.cli import output
+
 
 class Screen(Console):
-    """Console with a default width, which raises BrokenPipeError if the reader closed the output."""
+    """Console with a default width, which raises BrokenPipeError if the reader closed the output.
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the arguments of Console
-        super().__init__(*args, **options)
+    Args:
+        name: name of the output in errors of writing it.
+        options: arguments of Console.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:  # noqa: ANN401 - the arguments of Console
+        super().__init__(**options)
+        self._name = name
         if self.width < 1:  # COLUMNS=0 means an unknown width
             self.width = 80
+
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401 - the arguments of Console
+        """Print as Console does; `out` uses this too.
+
+        Raises:
+            OutputError: the output cannot be written.
+        """
+        with output.writing(self._name):
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise BrokenPipeError; rich would exit with 1."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def rows(file: IO[str] | None = None) -> Screen:
-    """Return the console for results: a file, or stdout by default."""
-    return Screen(file=file or sys.stdout, highlight=False, emoji=False)
+def rows(file: IO[str] | None = None, name: str = "stdout") -> Screen:
+    """Return the console for results: a file and its name, or stdout by default."""
+    return Screen(name, file=file or sys.stdout, highlight=False, emoji=False)
 
 
 def messages() -> Screen:
     """Return the console for messages: stderr. Lines are wrapped on a terminal only."""
-    return Screen(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+    return Screen("stderr", stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
 def print_labelled(console: Console, label: Text, text: Text, gap: int = 1) -> None:

@@ -26,6 +26,7 @@ class Item:
         is_repeatable: whether its content can be read again for another call.
         start: start position of a seekable file; None for other sources.
         deadline: deadline of the input, if waits count; None before its first call.
+        task_id: identifier of the upstream's task, as known from its progress; empty if there is none.
         error: exception of an unreadable file; None if it can be read.
     """
 
@@ -39,6 +40,7 @@ class Item:
     is_repeatable: bool = True
     start: int | None = None
     deadline: float | None = None
+    task_id: str = ""
     error: BaseException | None = None
 
     def measure(self) -> None:

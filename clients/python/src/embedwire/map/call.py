@@ -1,14 +1,14 @@
 """One call of a run: the inputs that have ended, and those to be sent again."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedwire.errors import EmbedwireError, Failure
 from embedwire.map import failures
 from embedwire.map.batches import Item
 from embedwire.map.pacing import is_rejection, is_too_large
-from embedwire.results import Embedding
+from embedwire.results import Embedding, Progress
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -48,10 +48,16 @@ class Call:
             return None
         failure = embedding.failure
         if failure is not None and is_rejection(failure) and not is_too_large(failure):
-            self.again.append(item)
             self.rejections.append(failure)
-            return None
+            if not failure.upstream_task_id and not self._send_again([item]):
+                return None
         return failures.positioned(embedding, self.items)
+
+    def progress(self, event: Progress) -> Progress:
+        """Note the task of an input. Return its progress with its position in the iterator."""
+        item = self.items[event.input_index]
+        item.task_id = event.upstream_task_id or item.task_id
+        return dataclasses.replace(event, input_index=item.position)
 
     def end(self, error: EmbedwireError | None, *, is_repeatable: bool) -> list[Embedding]:
         """End the call. Return the embeddings of the inputs that end with it; `again` has the others.
@@ -63,22 +69,28 @@ class Call:
         if error is None:
             return []
         failure, missing = error.failure, list(self.missing.values())
+        if len(missing) == 1:  # the failure of a call with several inputs names no task
+            missing[0].task_id = failure.upstream_task_id or missing[0].task_id
+        ended: list[Embedding] = []
         if is_rejection(failure) and not is_too_large(failure):
             self.rejections.append(failure)
             if is_repeatable:
-                self.again += missing
-                return []
+                missing = self._send_again(missing)
         elif is_too_large(failure) and len(missing) > 1:
             for item in missing:
                 item.most = (len(missing) + 1) // 2
-            self.again += missing
-            return []
+            missing = self._send_again(missing)
         elif named := self._named(failure):
-            self.again += [item for index, item in self.missing.items() if index not in named]
-            ended = [(self.items[index], mine) for index, mine in named.items()]
-            return [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in ended]
+            missing = self._send_again([item for index, item in self.missing.items() if index not in named])
+            faults = [(self.items[index], mine) for index, mine in named.items()]
+            ended = [failures.failed(item, mine, error.request_id, error.attempts) for item, mine in faults]
         shown = failures.with_positions(failure, self.items)
-        return [failures.failed(item, shown, error.request_id, error.attempts) for item in missing]
+        return ended + [failures.failed(item, shown, error.request_id, error.attempts) for item in missing]
+
+    def _send_again(self, items: Sequence[Item]) -> list[Item]:
+        """Mark inputs to be sent again. Return those with a task, of which another call would create a second one."""
+        self.again += [item for item in items if not item.task_id]
+        return [item for item in items if item.task_id]
 
     def _named(self, failure: Failure) -> dict[int, Failure]:
         """Return the failures of the inputs that the violations of an invalid request name."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from embedwire import options
 from embedwire.errors import Failure, FieldViolation, RequestError
 from embedwire.files import SourceError
-from embedwire.inputs import Image, Text
+from embedwire.inputs import Audio, Image, Text
 from embedwire.map.batches import Item
 from embedwire.results import Embedding, Result, Timings
 
@@ -27,7 +27,7 @@ def deadline_exceeded(message: str) -> Failure:
 def failed(item: Item, failure: Failure, request_id: str = "", attempts: int = 0) -> Embedding:
     """Return the embedding of an input that failed without a result of the server."""
     timings = Timings(0.0, 0.0, 0.0, 0.0)
-    facts = ("", 0, 0, None, None, None, None, attempts, timings, "", failure, request_id)
+    facts = ("", 0, 0, None, None, None, None, attempts, timings, "", failure.with_task(item.task_id), request_id)
     return Embedding(Result(item.position, item.input.key, *facts), ())
 
 
@@ -91,6 +91,12 @@ def _strings(item: Item) -> Iterator[tuple[str, str]]:
     yield f"{source}.url", item.input.url or ""
     yield f"{file}.file_name", item.input.file_name
     yield f"{file}.media_type", item.input.media_type
+    yield f"{source}.asset.id", item.input.asset_id or ""
+    if isinstance(item.input, Audio):
+        yield f"{source}.task.id", item.input.task_id or ""
+        for name in ("embedding_options", "embedding_scopes", "embedding_types"):
+            for index, value in enumerate(getattr(item.input, name)):
+                yield f"audio.{name}[{index}]", value
 
 
 def _words(error: BaseException) -> str:

@@ -12,9 +12,9 @@ from embedwire.map.batches import Item, Queue
 from embedwire.map.call import Call
 from embedwire.map.pacing import Pacing, was_processed
 from embedwire.options import MapOptions
-from embedwire.results import Embedding
+from embedwire.results import Embedding, Progress
 
-_OF_CALLS = ("max_retries", "chunk_bytes", "encoding")
+_OF_CALLS = ("max_retries", "chunk_bytes", "encoding", "dimensions", "include_uncertainty")
 
 
 class Run:
@@ -32,12 +32,14 @@ class Run:
         model: name of the model.
         error: exception for the consumer after the last embedding; None if the run succeeds.
         is_stopped: whether the run was stopped early; its calls are cancelled then.
+        on_progress: function of the caller for the progress of inputs; None if there is none.
     """
 
     def __init__(self, model: str, options: MapOptions, call_timeout: Callable[[Sequence[AnyInput]], float]) -> None:
         self.model = model
         self.error: BaseException | None = None
         self.is_stopped = False
+        self.on_progress = options.get("on_progress")
         self._per_call = options.get("inputs_per_call", 16)
         concurrent_calls = options.get("concurrent_calls", 8)
         self._window = self._per_call * concurrent_calls
@@ -121,6 +123,10 @@ class Run:
         """Add the result of an input of a call."""
         if call in self._calls and (ended := call.answer(embedding)) is not None:
             self._end(ended)
+
+    def progress(self, call: Call, event: Progress) -> Progress | None:
+        """Note the progress of an input of a call; return what to report of it, None if the call was abandoned."""
+        return call.progress(event) if call in self._calls else None
 
     def end(self, call: Call, now: float, error: EmbedwireError | None = None, *, is_repeatable: bool = True) -> None:
         """Record the end of a call.

@@ -17,7 +17,7 @@ from embedwire.map.pacing import is_rejection
 from embedwire.map.run import Run
 from embedwire.map.source import Source
 from embedwire.options import CallOptions
-from embedwire.results import Embedding
+from embedwire.results import Embedding, Progress
 
 T = TypeVar("T")
 # Begins a call.
@@ -217,7 +217,12 @@ class Tasks:
     async def _collect(self, call: Call, stream: AsyncStream) -> None:
         collector = replies.Collector(len(call.items), stream.request_id)
         async for event in stream:
-            if (embedding := collector.add(event)) is not None:
+            embedding = collector.add(event)
+            if isinstance(event, Progress):
+                progress = self._run.progress(call, event)
+                if progress is not None and self._run.on_progress is not None:
+                    self._run.on_progress(progress)
+            elif embedding is not None:
                 self._run.answer(call, embedding)
                 self._output.set()
         if call.missing:

@@ -14,7 +14,7 @@ from embedwire.map.call import Call
 from embedwire.map.pacing import is_rejection
 from embedwire.map.run import Run
 from embedwire.options import CallOptions
-from embedwire.results import Embedding
+from embedwire.results import Embedding, Progress
 from embedwire.stream import Stream
 
 # Begins a call.
@@ -234,9 +234,18 @@ class Threads:
     def _collect(self, call: Call, stream: Stream) -> None:
         collector = replies.Collector(len(call.items), stream.request_id)
         for event in stream:
-            if (embedding := collector.add(event)) is not None:
+            embedding = collector.add(event)
+            if isinstance(event, Progress):
+                self._report(call, event)
+            elif embedding is not None:
                 with self._output:
                     self._run.answer(call, embedding)
                     self._output.notify()
         if call.missing:
             raise failures.MISSING.error(stream.request_id)
+
+    def _report(self, call: Call, event: Progress) -> None:
+        with self._output:
+            progress = self._run.progress(call, event)
+        if progress is not None and self._run.on_progress is not None:
+            self._run.on_progress(progress)  # without the lock

@@ -11,7 +11,7 @@ from embedwire.connection import AUDIO_SECONDS, TEXT_SECONDS
 from embedwire.errors import EmbedwireError, Failure, GatewayError, RefusedError, TransportError
 from embedwire.inputs import Audio, Image, Input, Text, Truncate
 from embedwire.options import CallOptions
-from embedwire.results import Event, Result, Segment
+from embedwire.results import Event, Progress, Result, Segment
 from embedwire.twelvelabs.errors import DOCS_URL, ApiError, BadRequestError, api_error
 from embedwire.twelvelabs.media import is_repeatable, media_arguments, rewind
 from embedwire.twelvelabs.options import Options, parse_options
@@ -38,6 +38,7 @@ class _InputState:
     segments: list[Segment] = dataclasses.field(default_factory=list)
     result: Result | None = None
     error: EmbedwireError | None = None
+    has_task: bool = False
 
 
 class CreateCall:
@@ -85,6 +86,9 @@ class CreateCall:
         state = self._states[self._pending[event.input_index]]
         if isinstance(event, Segment):
             state.segments.append(event)
+            return
+        if isinstance(event, Progress):
+            state.has_task = state.has_task or bool(event.upstream_task_id)
             return
         state.attempts += max(1, event.attempts)
         if event.failure is None:
@@ -143,6 +147,8 @@ class CreateCall:
     def _is_retryable(self, state: _InputState) -> bool:
         if state.error is None or not state.is_repeatable or state.attempts > (self._options.max_retries or 0):
             return False
+        if state.has_task or state.error.upstream_task_id:
+            return False  # another attempt would create a second task, which the upstream bills as well
         return isinstance(state.error, RefusedError | TransportError) or state.error.reason in _TRANSIENT
 
 

@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _ProgressStage:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ProgressStageEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ProgressStage.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PROGRESS_STAGE_UNSPECIFIED: _ProgressStage.ValueType  # 0
+    """Never sent."""
+    PROGRESS_STAGE_UPLOADING: _ProgressStage.ValueType  # 1
+    """The file is sent to the upstream."""
+    PROGRESS_STAGE_PREPARING: _ProgressStage.ValueType  # 2
+    """The upstream prepares the file."""
+    PROGRESS_STAGE_PROCESSING: _ProgressStage.ValueType  # 3
+    """The upstream computes the embeddings in a task."""
+
+class ProgressStage(_ProgressStage, metaclass=_ProgressStageEnumTypeWrapper):
+    """ProgressStage is a stage in the processing of an input. More stages may be added."""
+
+PROGRESS_STAGE_UNSPECIFIED: ProgressStage.ValueType  # 0
+"""Never sent."""
+PROGRESS_STAGE_UPLOADING: ProgressStage.ValueType  # 1
+"""The file is sent to the upstream."""
+PROGRESS_STAGE_PREPARING: ProgressStage.ValueType  # 2
+"""The upstream prepares the file."""
+PROGRESS_STAGE_PROCESSING: ProgressStage.ValueType  # 3
+"""The upstream computes the embeddings in a task."""
+global___ProgressStage = ProgressStage
+
 class _Truncate:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -50,6 +78,40 @@ TRUNCATE_START: Truncate.ValueType  # 2
 TRUNCATE_END: Truncate.ValueType  # 3
 """Remove the end, keep the start."""
 global___Truncate = Truncate
+
+class _ProcessingMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ProcessingModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ProcessingMode.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PROCESSING_MODE_UNSPECIFIED: _ProcessingMode.ValueType  # 0
+    """The server selects the mode by the model, the size of the file, and its duration if the header
+    of the file contains it: a task if the synchronous request does not accept it. For a URL, a task
+    is selected only if the model needs one.
+    """
+    PROCESSING_MODE_SYNC: _ProcessingMode.ValueType  # 1
+    """One synchronous request. An input that does not fit is rejected."""
+    PROCESSING_MODE_TASK: _ProcessingMode.ValueType  # 2
+    """A task, which the upstream completes in the background. Its result is kept for seven days, see
+    TaskSource. A task cannot be cancelled: the upstream bills it also if the call ends before.
+    """
+
+class ProcessingMode(_ProcessingMode, metaclass=_ProcessingModeEnumTypeWrapper):
+    """ProcessingMode selects how the upstream processes an audio file."""
+
+PROCESSING_MODE_UNSPECIFIED: ProcessingMode.ValueType  # 0
+"""The server selects the mode by the model, the size of the file, and its duration if the header
+of the file contains it: a task if the synchronous request does not accept it. For a URL, a task
+is selected only if the model needs one.
+"""
+PROCESSING_MODE_SYNC: ProcessingMode.ValueType  # 1
+"""One synchronous request. An input that does not fit is rejected."""
+PROCESSING_MODE_TASK: ProcessingMode.ValueType  # 2
+"""A task, which the upstream completes in the background. Its result is kept for seven days, see
+TaskSource. A task cannot be cancelled: the upstream bills it also if the call ends before.
+"""
+global___ProcessingMode = ProcessingMode
 
 class _VectorEncoding:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -92,6 +154,8 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
     VECTOR_ENCODING_FIELD_NUMBER: builtins.int
     MAX_RETRIES_FIELD_NUMBER: builtins.int
     MAX_SEGMENTS_PER_MESSAGE_FIELD_NUMBER: builtins.int
+    DIMENSIONS_FIELD_NUMBER: builtins.int
+    INCLUDE_UNCERTAINTY_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     """Name or alias of the model, as returned by ListModels, for instance "marengo3.0"."""
     vector_encoding: global___VectorEncoding.ValueType
@@ -107,6 +171,10 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
     together share a message, and the only segment of a text or an image shares a message with its
     result. The server never waits for further segments to fill a message, and may send fewer.
     """
+    dimensions: builtins.int
+    """Number of values of each vector, one of Model.supported_dimensions. Unset: Model.dimensions."""
+    include_uncertainty: builtins.bool
+    """Whether segments have an uncertainty. Rejected unless Model.supports_uncertainty."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Input]:
         """Inputs to embed, 1 to 256. Each input is processed independently of the others."""
@@ -119,9 +187,14 @@ class CreateEmbeddingRequest(google.protobuf.message.Message):
         vector_encoding: global___VectorEncoding.ValueType = ...,
         max_retries: builtins.int | None = ...,
         max_segments_per_message: builtins.int = ...,
+        dimensions: builtins.int | None = ...,
+        include_uncertainty: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "max_retries", b"max_retries"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "inputs", b"inputs", "max_retries", b"max_retries", "max_segments_per_message", b"max_segments_per_message", "model_name", b"model_name", "vector_encoding", b"vector_encoding"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_dimensions", b"_dimensions", "_max_retries", b"_max_retries", "dimensions", b"dimensions", "max_retries", b"max_retries"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_dimensions", b"_dimensions", "_max_retries", b"_max_retries", "dimensions", b"dimensions", "include_uncertainty", b"include_uncertainty", "inputs", b"inputs", "max_retries", b"max_retries", "max_segments_per_message", b"max_segments_per_message", "model_name", b"model_name", "vector_encoding", b"vector_encoding"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dimensions", b"_dimensions"]) -> typing.Literal["dimensions"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_retries", b"_max_retries"]) -> typing.Literal["max_retries"] | None: ...
 
 global___CreateEmbeddingRequest = CreateEmbeddingRequest
@@ -148,14 +221,15 @@ global___CreateEmbeddingResponse = CreateEmbeddingResponse
 
 @typing.final
 class EmbeddingEvent(google.protobuf.message.Message):
-    """EmbeddingEvent is a segment, or the result of an input. Segments of one input are in order; events
-    of different inputs may interleave. Clients MUST ignore events that they do not know.
+    """EmbeddingEvent is a segment, the result of an input, or its progress. Segments of one input are in
+    order; events of different inputs may interleave. Clients MUST ignore events that they do not know.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SEGMENT_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
     @property
     def segment(self) -> global___Segment:
         """One vector. Provisional until the result of its input."""
@@ -164,17 +238,56 @@ class EmbeddingEvent(google.protobuf.message.Message):
     def result(self) -> global___InputResult:
         """The end of one input. Sent once for each input, after its last segment."""
 
+    @property
+    def progress(self) -> global___InputProgress:
+        """A new stage of one input, before its first segment. Sent only if the upstream processes the
+        input as an asset or as a task.
+        """
+
     def __init__(
         self,
         *,
         segment: global___Segment | None = ...,
         result: global___InputResult | None = ...,
+        progress: global___InputProgress | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["event", b"event", "result", b"result", "segment", b"segment"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["event", b"event", "result", b"result", "segment", b"segment"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["segment", "result"] | None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "segment", b"segment"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event", "progress", b"progress", "result", b"result", "segment", b"segment"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["segment", "result", "progress"] | None: ...
 
 global___EmbeddingEvent = EmbeddingEvent
+
+@typing.final
+class InputProgress(google.protobuf.message.Message):
+    """InputProgress is a new stage in the processing of one input. A stage may be repeated."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INPUT_INDEX_FIELD_NUMBER: builtins.int
+    INPUT_KEY_FIELD_NUMBER: builtins.int
+    STAGE_FIELD_NUMBER: builtins.int
+    UPSTREAM_TASK_ID_FIELD_NUMBER: builtins.int
+    input_index: builtins.int
+    """Index of the input in the request, from 0."""
+    input_key: builtins.str
+    """Key of that input."""
+    stage: global___ProgressStage.ValueType
+    """The stage that has begun."""
+    upstream_task_id: builtins.str
+    """Identifier of the upstream's task, from the stage PROGRESS_STAGE_PROCESSING on. With it, a later
+    call can get the result, also if this call ends before (see TaskSource).
+    """
+    def __init__(
+        self,
+        *,
+        input_index: builtins.int = ...,
+        input_key: builtins.str = ...,
+        stage: global___ProgressStage.ValueType = ...,
+        upstream_task_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["input_index", b"input_index", "input_key", b"input_key", "stage", b"stage", "upstream_task_id", b"upstream_task_id"]) -> None: ...
+
+global___InputProgress = InputProgress
 
 @typing.final
 class CreateEmbeddingUnaryRequest(google.protobuf.message.Message):
@@ -186,12 +299,18 @@ class CreateEmbeddingUnaryRequest(google.protobuf.message.Message):
     INPUTS_FIELD_NUMBER: builtins.int
     VECTOR_ENCODING_FIELD_NUMBER: builtins.int
     MAX_RETRIES_FIELD_NUMBER: builtins.int
+    DIMENSIONS_FIELD_NUMBER: builtins.int
+    INCLUDE_UNCERTAINTY_FIELD_NUMBER: builtins.int
     model_name: builtins.str
     """Name or alias of the model, as returned by ListModels, for instance "marengo3.0"."""
     vector_encoding: global___VectorEncoding.ValueType
     """Encoding of the vectors in the response."""
     max_retries: builtins.int
     """Maximum number of retries for each input; see CreateEmbeddingRequest."""
+    dimensions: builtins.int
+    """Number of values of each vector, one of Model.supported_dimensions. Unset: Model.dimensions."""
+    include_uncertainty: builtins.bool
+    """Whether segments have an uncertainty. Rejected unless Model.supports_uncertainty."""
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Input]:
         """Inputs to embed, 1 to 256. Each input is processed independently of the others."""
@@ -203,9 +322,14 @@ class CreateEmbeddingUnaryRequest(google.protobuf.message.Message):
         inputs: collections.abc.Iterable[global___Input] | None = ...,
         vector_encoding: global___VectorEncoding.ValueType = ...,
         max_retries: builtins.int | None = ...,
+        dimensions: builtins.int | None = ...,
+        include_uncertainty: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "max_retries", b"max_retries"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_retries", b"_max_retries", "inputs", b"inputs", "max_retries", b"max_retries", "model_name", b"model_name", "vector_encoding", b"vector_encoding"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_dimensions", b"_dimensions", "_max_retries", b"_max_retries", "dimensions", b"dimensions", "max_retries", b"max_retries"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_dimensions", b"_dimensions", "_max_retries", b"_max_retries", "dimensions", b"dimensions", "include_uncertainty", b"include_uncertainty", "inputs", b"inputs", "max_retries", b"max_retries", "model_name", b"model_name", "vector_encoding", b"vector_encoding"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dimensions", b"_dimensions"]) -> typing.Literal["dimensions"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_retries", b"_max_retries"]) -> typing.Literal["max_retries"] | None: ...
 
 global___CreateEmbeddingUnaryRequest = CreateEmbeddingUnaryRequest
@@ -396,10 +520,15 @@ class Model(google.protobuf.message.Message):
     TEXT_FIELD_NUMBER: builtins.int
     IMAGE_FIELD_NUMBER: builtins.int
     AUDIO_FIELD_NUMBER: builtins.int
+    SUPPORTED_DIMENSIONS_FIELD_NUMBER: builtins.int
+    SUPPORTS_UNCERTAINTY_FIELD_NUMBER: builtins.int
+    UPSTREAMS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name for CreateEmbeddingRequest.model_name."""
     dimensions: builtins.int
     """Number of values of each vector. Vectors of different models are not comparable."""
+    supports_uncertainty: builtins.bool
+    """Whether the model returns Segment.uncertainty."""
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other names of the same model."""
@@ -416,6 +545,16 @@ class Model(google.protobuf.message.Message):
     def audio(self) -> global___AudioSupport:
         """Limits of audio inputs; unset if the model does not accept audio."""
 
+    @property
+    def supported_dimensions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Values of CreateEmbeddingRequest.dimensions, in ascending order."""
+
+    @property
+    def upstreams(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Upstreams that have the model, as in InputResult.upstream: "twelvelabs", "sandbox". Empty if
+        the operator's model table does not state it.
+        """
+
     def __init__(
         self,
         *,
@@ -425,9 +564,12 @@ class Model(google.protobuf.message.Message):
         text: global___TextSupport | None = ...,
         image: global___ImageSupport | None = ...,
         audio: global___AudioSupport | None = ...,
+        supported_dimensions: collections.abc.Iterable[builtins.int] | None = ...,
+        supports_uncertainty: builtins.bool = ...,
+        upstreams: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["audio", b"audio", "image", b"image", "text", b"text"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "audio", b"audio", "dimensions", b"dimensions", "image", b"image", "name", b"name", "text", b"text"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "audio", b"audio", "dimensions", b"dimensions", "image", b"image", "name", b"name", "supported_dimensions", b"supported_dimensions", "supports_uncertainty", b"supports_uncertainty", "text", b"text", "upstreams", b"upstreams"]) -> None: ...
 
 global___Model = Model
 
@@ -495,21 +637,90 @@ class AudioSupport(google.protobuf.message.Message):
 
     MEDIA_TYPES_FIELD_NUMBER: builtins.int
     MAX_BYTES_FIELD_NUMBER: builtins.int
+    MAX_SYNC_DURATION_SEC_FIELD_NUMBER: builtins.int
+    MAX_DURATION_SEC_FIELD_NUMBER: builtins.int
+    EMBEDDING_OPTIONS_FIELD_NUMBER: builtins.int
+    EMBEDDING_SCOPES_FIELD_NUMBER: builtins.int
+    EMBEDDING_TYPES_FIELD_NUMBER: builtins.int
+    FIXED_SEGMENTATION_FIELD_NUMBER: builtins.int
+    DYNAMIC_SEGMENTATION_FIELD_NUMBER: builtins.int
+    PROCESSING_MODES_FIELD_NUMBER: builtins.int
     max_bytes: builtins.int
     """Maximum file size in bytes, the lower of the model's and this server's limit."""
+    max_sync_duration_sec: builtins.float
+    """Maximum duration of a file in seconds with PROCESSING_MODE_SYNC; 0 if it is not known."""
+    max_duration_sec: builtins.float
+    """Maximum duration of a file in seconds in any mode; 0 if it is not known."""
     @property
     def media_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Media types, for instance "audio/mpeg"."""
+
+    @property
+    def embedding_options(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Values of AudioInput.embedding_options, for instance "audio" and "transcription". Empty if the
+        option cannot be selected.
+        """
+
+    @property
+    def embedding_scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Values of AudioInput.embedding_scopes, for instance "clip" and "asset"."""
+
+    @property
+    def embedding_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Values of AudioInput.embedding_types, for instance "separate_embedding" and "fused_embedding"."""
+
+    @property
+    def fixed_segmentation(self) -> global___SegmentationRange:
+        """Range of FixedSegmentation.duration_sec; unset if the model does not support it."""
+
+    @property
+    def dynamic_segmentation(self) -> global___SegmentationRange:
+        """Range of DynamicSegmentation.min_duration_sec; unset if the model does not support it."""
+
+    @property
+    def processing_modes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___ProcessingMode.ValueType]:
+        """Processing modes that the model supports."""
 
     def __init__(
         self,
         *,
         media_types: collections.abc.Iterable[builtins.str] | None = ...,
         max_bytes: builtins.int = ...,
+        max_sync_duration_sec: builtins.float = ...,
+        max_duration_sec: builtins.float = ...,
+        embedding_options: collections.abc.Iterable[builtins.str] | None = ...,
+        embedding_scopes: collections.abc.Iterable[builtins.str] | None = ...,
+        embedding_types: collections.abc.Iterable[builtins.str] | None = ...,
+        fixed_segmentation: global___SegmentationRange | None = ...,
+        dynamic_segmentation: global___SegmentationRange | None = ...,
+        processing_modes: collections.abc.Iterable[global___ProcessingMode.ValueType] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_bytes", b"max_bytes", "media_types", b"media_types"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["dynamic_segmentation", b"dynamic_segmentation", "fixed_segmentation", b"fixed_segmentation"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dynamic_segmentation", b"dynamic_segmentation", "embedding_options", b"embedding_options", "embedding_scopes", b"embedding_scopes", "embedding_types", b"embedding_types", "fixed_segmentation", b"fixed_segmentation", "max_bytes", b"max_bytes", "max_duration_sec", b"max_duration_sec", "max_sync_duration_sec", b"max_sync_duration_sec", "media_types", b"media_types", "processing_modes", b"processing_modes"]) -> None: ...
 
 global___AudioSupport = AudioSupport
+
+@typing.final
+class SegmentationRange(google.protobuf.message.Message):
+    """SegmentationRange is a range of durations, both ends included."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MIN_SEC_FIELD_NUMBER: builtins.int
+    MAX_SEC_FIELD_NUMBER: builtins.int
+    min_sec: builtins.int
+    """Minimum in seconds."""
+    max_sec: builtins.int
+    """Maximum in seconds."""
+    def __init__(
+        self,
+        *,
+        min_sec: builtins.int = ...,
+        max_sec: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_sec", b"max_sec", "min_sec", b"min_sec"]) -> None: ...
+
+global___SegmentationRange = SegmentationRange
 
 @typing.final
 class Input(google.protobuf.message.Message):
@@ -602,35 +813,146 @@ class AudioInput(google.protobuf.message.Message):
 
     SOURCE_FIELD_NUMBER: builtins.int
     START_OFFSET_SEC_FIELD_NUMBER: builtins.int
+    END_OFFSET_SEC_FIELD_NUMBER: builtins.int
+    SEGMENTATION_FIELD_NUMBER: builtins.int
+    EMBEDDING_OPTIONS_FIELD_NUMBER: builtins.int
+    EMBEDDING_SCOPES_FIELD_NUMBER: builtins.int
+    EMBEDDING_TYPES_FIELD_NUMBER: builtins.int
+    PROCESSING_MODE_FIELD_NUMBER: builtins.int
     start_offset_sec: builtins.float
     """Start of the part to embed, in seconds from the beginning of the file: finite, not negative.
     Unset means 0. Offsets in the response are relative to the beginning of the file in any case.
     """
+    end_offset_sec: builtins.float
+    """End of the part to embed, in seconds from the beginning of the file: finite, after the start.
+    Unset means the end of the file.
+    """
+    processing_mode: global___ProcessingMode.ValueType
+    """Way in which the upstream processes the input."""
     @property
     def source(self) -> global___MediaSource:
         """Source of the audio file."""
+
+    @property
+    def segmentation(self) -> global___Segmentation:
+        """Division into segments. Unset: the model's default."""
+
+    @property
+    def embedding_options(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Aspects to embed, each once, from AudioSupport.embedding_options. Each window has one segment for
+        each. Empty: all of them.
+        """
+
+    @property
+    def embedding_scopes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Scopes of the segments, each once, from AudioSupport.embedding_scopes. Empty: "clip", the windows.
+        With "asset", the whole file has a segment as well.
+        """
+
+    @property
+    def embedding_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Types of the vectors, each once, from AudioSupport.embedding_types. Empty: "separate_embedding",
+        one for each aspect. With "fused_embedding", all aspects have a common one as well.
+        """
 
     def __init__(
         self,
         *,
         source: global___MediaSource | None = ...,
         start_offset_sec: builtins.float | None = ...,
+        end_offset_sec: builtins.float | None = ...,
+        segmentation: global___Segmentation | None = ...,
+        embedding_options: collections.abc.Iterable[builtins.str] | None = ...,
+        embedding_scopes: collections.abc.Iterable[builtins.str] | None = ...,
+        embedding_types: collections.abc.Iterable[builtins.str] | None = ...,
+        processing_mode: global___ProcessingMode.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_start_offset_sec", b"_start_offset_sec", "source", b"source", "start_offset_sec", b"start_offset_sec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_start_offset_sec", b"_start_offset_sec", "source", b"source", "start_offset_sec", b"start_offset_sec"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_end_offset_sec", b"_end_offset_sec", "_start_offset_sec", b"_start_offset_sec", "end_offset_sec", b"end_offset_sec", "segmentation", b"segmentation", "source", b"source", "start_offset_sec", b"start_offset_sec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_end_offset_sec", b"_end_offset_sec", "_start_offset_sec", b"_start_offset_sec", "embedding_options", b"embedding_options", "embedding_scopes", b"embedding_scopes", "embedding_types", b"embedding_types", "end_offset_sec", b"end_offset_sec", "processing_mode", b"processing_mode", "segmentation", b"segmentation", "source", b"source", "start_offset_sec", b"start_offset_sec"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_end_offset_sec", b"_end_offset_sec"]) -> typing.Literal["end_offset_sec"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_start_offset_sec", b"_start_offset_sec"]) -> typing.Literal["start_offset_sec"] | None: ...
 
 global___AudioInput = AudioInput
 
 @typing.final
+class Segmentation(google.protobuf.message.Message):
+    """Segmentation is the division of audio into segments."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIXED_FIELD_NUMBER: builtins.int
+    DYNAMIC_FIELD_NUMBER: builtins.int
+    @property
+    def fixed(self) -> global___FixedSegmentation:
+        """Windows of equal duration."""
+
+    @property
+    def dynamic(self) -> global___DynamicSegmentation:
+        """Windows that follow the content."""
+
+    def __init__(
+        self,
+        *,
+        fixed: global___FixedSegmentation | None = ...,
+        dynamic: global___DynamicSegmentation | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["dynamic", b"dynamic", "fixed", b"fixed", "method", b"method"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dynamic", b"dynamic", "fixed", b"fixed", "method", b"method"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["fixed", "dynamic"] | None: ...
+
+global___Segmentation = Segmentation
+
+@typing.final
+class FixedSegmentation(google.protobuf.message.Message):
+    """FixedSegmentation divides audio into windows of equal duration."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DURATION_SEC_FIELD_NUMBER: builtins.int
+    duration_sec: builtins.int
+    """Duration of a window in seconds, within AudioSupport.fixed_segmentation."""
+    def __init__(
+        self,
+        *,
+        duration_sec: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["duration_sec", b"duration_sec"]) -> None: ...
+
+global___FixedSegmentation = FixedSegmentation
+
+@typing.final
+class DynamicSegmentation(google.protobuf.message.Message):
+    """DynamicSegmentation divides audio where its content changes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MIN_DURATION_SEC_FIELD_NUMBER: builtins.int
+    min_duration_sec: builtins.int
+    """Minimum duration of a window in seconds, within AudioSupport.dynamic_segmentation."""
+    def __init__(
+        self,
+        *,
+        min_duration_sec: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["min_duration_sec", b"min_duration_sec"]) -> None: ...
+
+global___DynamicSegmentation = DynamicSegmentation
+
+@typing.final
 class MediaSource(google.protobuf.message.Message):
-    """MediaSource is the source of a media file: a URL, bytes in the request, or an upload."""
+    """MediaSource is the source of a media file: a URL, bytes in the request, an upload, a file that the
+    upstream already has, or an earlier task.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     URL_FIELD_NUMBER: builtins.int
     FILE_FIELD_NUMBER: builtins.int
     UPLOAD_FIELD_NUMBER: builtins.int
+    ASSET_FIELD_NUMBER: builtins.int
+    TASK_FIELD_NUMBER: builtins.int
     url: builtins.str
     """Absolute http or https URL of the raw file, at most 8,192 characters, without user info. The
     upstream fetches it; this server does not.
@@ -643,18 +965,70 @@ class MediaSource(google.protobuf.message.Message):
     def upload(self) -> global___UploadSource:
         """The bytes follow in UploadChunk messages. CreateEmbeddingFromUpload only."""
 
+    @property
+    def asset(self) -> global___AssetSource:
+        """A file that the upstream already has."""
+
+    @property
+    def task(self) -> global___TaskSource:
+        """An earlier task of the upstream, whose result is returned. Audio only."""
+
     def __init__(
         self,
         *,
         url: builtins.str = ...,
         file: global___FileSource | None = ...,
         upload: global___UploadSource | None = ...,
+        asset: global___AssetSource | None = ...,
+        task: global___TaskSource | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["file", b"file", "source", b"source", "upload", b"upload", "url", b"url"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["file", b"file", "source", b"source", "upload", b"upload", "url", b"url"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["source", b"source"]) -> typing.Literal["url", "file", "upload"] | None: ...
+    def HasField(self, field_name: typing.Literal["asset", b"asset", "file", b"file", "source", b"source", "task", b"task", "upload", b"upload", "url", b"url"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["asset", b"asset", "file", b"file", "source", b"source", "task", b"task", "upload", b"upload", "url", b"url"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["source", b"source"]) -> typing.Literal["url", "file", "upload", "asset", "task"] | None: ...
 
 global___MediaSource = MediaSource
+
+@typing.final
+class AssetSource(google.protobuf.message.Message):
+    """AssetSource is a file that the upstream already has. It must belong to the account of the API key.
+    This server does not delete it.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Identifier of the asset at the upstream, 1 to 128 letters, digits, "-" and "_"."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+
+global___AssetSource = AssetSource
+
+@typing.final
+class TaskSource(google.protobuf.message.Message):
+    """TaskSource is an earlier task of the upstream, for instance of a call whose deadline has passed. The
+    input waits for the task and returns its result; nothing is created or billed again. The model and
+    the dimensions of the request must be those of the task; all other fields of the input must be
+    unset. An unknown or expired task fails the input with ERROR_REASON_UPSTREAM_TASK_NOT_FOUND.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Identifier of the task at the upstream, 1 to 128 letters, digits, "-" and "_"."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+
+global___TaskSource = TaskSource
 
 @typing.final
 class FileSource(google.protobuf.message.Message):
@@ -786,6 +1160,7 @@ class Segment(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     AUDIO_FIELD_NUMBER: builtins.int
     VECTOR_FIELD_NUMBER: builtins.int
+    UNCERTAINTY_FIELD_NUMBER: builtins.int
     input_index: builtins.int
     """Index of the input in the request, from 0."""
     input_key: builtins.str
@@ -808,6 +1183,12 @@ class Segment(google.protobuf.message.Message):
     def vector(self) -> global___Vector:
         """The embedding."""
 
+    @property
+    def uncertainty(self) -> global___Vector:
+        """Uncertainty of each value of the vector, if include_uncertainty is set and the upstream returned
+        it. It has the encoding and the number of values of the vector.
+        """
+
     def __init__(
         self,
         *,
@@ -818,9 +1199,10 @@ class Segment(google.protobuf.message.Message):
         image: global___ImageSegment | None = ...,
         audio: global___AudioSegment | None = ...,
         vector: global___Vector | None = ...,
+        uncertainty: global___Vector | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["audio", b"audio", "image", b"image", "modality", b"modality", "text", b"text", "vector", b"vector"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["audio", b"audio", "image", b"image", "input_index", b"input_index", "input_key", b"input_key", "modality", b"modality", "segment_index", b"segment_index", "text", b"text", "vector", b"vector"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["audio", b"audio", "image", b"image", "modality", b"modality", "text", b"text", "uncertainty", b"uncertainty", "vector", b"vector"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["audio", b"audio", "image", b"image", "input_index", b"input_index", "input_key", b"input_key", "modality", b"modality", "segment_index", b"segment_index", "text", b"text", "uncertainty", b"uncertainty", "vector", b"vector"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["modality", b"modality"]) -> typing.Literal["text", "image", "audio"] | None: ...
 
 global___Segment = Segment
@@ -860,6 +1242,7 @@ class AudioSegment(google.protobuf.message.Message):
     START_OFFSET_SEC_FIELD_NUMBER: builtins.int
     END_OFFSET_SEC_FIELD_NUMBER: builtins.int
     EMBEDDING_OPTION_FIELD_NUMBER: builtins.int
+    EMBEDDING_SCOPE_FIELD_NUMBER: builtins.int
     start_offset_sec: builtins.float
     """Start of the window, in seconds from the beginning of the file."""
     end_offset_sec: builtins.float
@@ -870,15 +1253,20 @@ class AudioSegment(google.protobuf.message.Message):
     """Embedded aspect of the audio as named by the upstream, for instance "audio" or "transcription";
     empty if the upstream does not report it.
     """
+    embedding_scope: builtins.str
+    """Scope of the segment as named by the upstream, for instance "clip" for a window or "asset" for
+    the whole file; empty if the upstream does not report it.
+    """
     def __init__(
         self,
         *,
         start_offset_sec: builtins.float = ...,
         end_offset_sec: builtins.float | None = ...,
         embedding_option: builtins.str = ...,
+        embedding_scope: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_end_offset_sec", b"_end_offset_sec", "end_offset_sec", b"end_offset_sec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_end_offset_sec", b"_end_offset_sec", "embedding_option", b"embedding_option", "end_offset_sec", b"end_offset_sec", "start_offset_sec", b"start_offset_sec"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_end_offset_sec", b"_end_offset_sec", "embedding_option", b"embedding_option", "embedding_scope", b"embedding_scope", "end_offset_sec", b"end_offset_sec", "start_offset_sec", b"start_offset_sec"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_end_offset_sec", b"_end_offset_sec"]) -> typing.Literal["end_offset_sec"] | None: ...
 
 global___AudioSegment = AudioSegment
@@ -888,6 +1276,22 @@ class InputResult(google.protobuf.message.Message):
     """InputResult is the result of one input, sent after its last segment."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class InputTokensEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     INPUT_INDEX_FIELD_NUMBER: builtins.int
     INPUT_KEY_FIELD_NUMBER: builtins.int
@@ -901,6 +1305,8 @@ class InputResult(google.protobuf.message.Message):
     TIMINGS_FIELD_NUMBER: builtins.int
     UPSTREAM_FIELD_NUMBER: builtins.int
     FAILURE_FIELD_NUMBER: builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: builtins.int
+    UPSTREAM_TASK_ID_FIELD_NUMBER: builtins.int
     input_index: builtins.int
     """Index of the input in the request, from 0."""
     input_key: builtins.str
@@ -923,6 +1329,8 @@ class InputResult(google.protobuf.message.Message):
     """Upstream that computed the result: "twelvelabs", "sandbox" or "custom". Vectors of the sandbox
     are synthetic: do not store them in a production index.
     """
+    upstream_task_id: builtins.str
+    """Identifier of the upstream's task; empty if there was none."""
     @property
     def metadata(self) -> global___MediaMetadata:
         """Origin of the media as reported by the upstream. Not set for text."""
@@ -934,6 +1342,10 @@ class InputResult(google.protobuf.message.Message):
     @property
     def failure(self) -> global___Failure:
         """Failure of the input. Unset means success."""
+
+    @property
+    def input_tokens(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
+        """Number of input tokens as reported by the upstream, by kind of content, for instance "audio"."""
 
     def __init__(
         self,
@@ -950,9 +1362,11 @@ class InputResult(google.protobuf.message.Message):
         timings: global___Timings | None = ...,
         upstream: builtins.str = ...,
         failure: global___Failure | None = ...,
+        input_tokens: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
+        upstream_task_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_media_duration_sec", b"_media_duration_sec", "_truncated", b"_truncated", "failure", b"failure", "media_duration_sec", b"media_duration_sec", "metadata", b"metadata", "timings", b"timings", "truncated", b"truncated"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_media_duration_sec", b"_media_duration_sec", "_truncated", b"_truncated", "attempts", b"attempts", "dimensions", b"dimensions", "failure", b"failure", "input_index", b"input_index", "input_key", b"input_key", "media_duration_sec", b"media_duration_sec", "metadata", b"metadata", "model_name", b"model_name", "segment_count", b"segment_count", "timings", b"timings", "truncated", b"truncated", "upstream", b"upstream"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_media_duration_sec", b"_media_duration_sec", "_truncated", b"_truncated", "attempts", b"attempts", "dimensions", b"dimensions", "failure", b"failure", "input_index", b"input_index", "input_key", b"input_key", "input_tokens", b"input_tokens", "media_duration_sec", b"media_duration_sec", "metadata", b"metadata", "model_name", b"model_name", "segment_count", b"segment_count", "timings", b"timings", "truncated", b"truncated", "upstream", b"upstream", "upstream_task_id", b"upstream_task_id"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_media_duration_sec", b"_media_duration_sec"]) -> typing.Literal["media_duration_sec"] | None: ...
     @typing.overload
@@ -1040,6 +1454,7 @@ class Failure(google.protobuf.message.Message):
     UPSTREAM_ERROR_FIELD_NUMBER: builtins.int
     CAUSE_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    UPSTREAM_TASK_ID_FIELD_NUMBER: builtins.int
     code: builtins.int
     """Status code, a value of google.rpc.Code."""
     reason: embedwire.v1.error_reason_pb2.ErrorReason.ValueType
@@ -1063,6 +1478,11 @@ class Failure(google.protobuf.message.Message):
     attempts: builtins.int
     """Number of upstream requests that were sent, in the failure of a call with one input. In calls
     with several inputs, InputResult.attempts has it.
+    """
+    upstream_task_id: builtins.str
+    """Identifier of the upstream's task, if one was created for the failed input. If the deadline has
+    passed, a later call can get its result (see TaskSource). For a failed call with several inputs
+    it is empty: InputProgress has the identifiers.
     """
     @property
     def field_violations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FieldViolation]:
@@ -1094,9 +1514,10 @@ class Failure(google.protobuf.message.Message):
         upstream_error: global___UpstreamError | None = ...,
         cause: builtins.str = ...,
         attempts: builtins.int = ...,
+        upstream_task_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "cause", b"cause", "code", b"code", "field_violations", b"field_violations", "message", b"message", "quota_violations", b"quota_violations", "reason", b"reason", "retry_delay", b"retry_delay", "upstream_error", b"upstream_error"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "cause", b"cause", "code", b"code", "field_violations", b"field_violations", "message", b"message", "quota_violations", b"quota_violations", "reason", b"reason", "retry_delay", b"retry_delay", "upstream_error", b"upstream_error", "upstream_task_id", b"upstream_task_id"]) -> None: ...
 
 global___Failure = Failure
 
@@ -1176,6 +1597,7 @@ class UpstreamError(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     DOCS_URL_FIELD_NUMBER: builtins.int
     RATE_LIMIT_HEADERS_FIELD_NUMBER: builtins.int
+    TRACE_ID_FIELD_NUMBER: builtins.int
     http_status: builtins.int
     """HTTP status of the response."""
     code: builtins.str
@@ -1184,6 +1606,10 @@ class UpstreamError(google.protobuf.message.Message):
     """Error message of the upstream; empty if it reported none."""
     docs_url: builtins.str
     """URL of the upstream's documentation of the error; empty if it reported none."""
+    trace_id: builtins.str
+    """Identifier of the request at the upstream, its header x-trace-id, for the upstream's support;
+    empty if it sent none.
+    """
     @property
     def rate_limit_headers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Rate-limit headers of the response, with lower-case names."""
@@ -1196,7 +1622,8 @@ class UpstreamError(google.protobuf.message.Message):
         message: builtins.str = ...,
         docs_url: builtins.str = ...,
         rate_limit_headers: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        trace_id: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "docs_url", b"docs_url", "http_status", b"http_status", "message", b"message", "rate_limit_headers", b"rate_limit_headers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["code", b"code", "docs_url", b"docs_url", "http_status", b"http_status", "message", b"message", "rate_limit_headers", b"rate_limit_headers", "trace_id", b"trace_id"]) -> None: ...
 
 global___UpstreamError = UpstreamError

@@ -46,9 +46,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: request.inputs[0].image.source.upload.sha256: the received bytes have another SHA-256 hash
     """
     ERROR_REASON_CONTENT_TOO_LARGE: _ErrorReason.ValueType  # 5
-    """A file exceeds a size limit of this server or of the upstream.
+    """A file exceeds a limit on the size or the duration, of this server or of the upstream.
     Code: INVALID_ARGUMENT.
-    Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
+    Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes; use url or asset for a larger one, or let the operator raise request_limits.upload_bytes
     """
     ERROR_REASON_INPUT_REJECTED: _ErrorReason.ValueType  # 6
     """The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text
@@ -96,6 +96,12 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     server's timeout.
     Code: ABORTED.
     Sample: no message was taken for 60 s; read the stream continuously
+    """
+    ERROR_REASON_UPSTREAM_TASK_NOT_FOUND: _ErrorReason.ValueType  # 15
+    """The upstream has no task with the identifier of a TaskSource: it never existed, belongs to another
+    account, or its result has expired after seven days. Embed the file again.
+    Code: NOT_FOUND.
+    Sample: inputs[0].audio.source.task.id: the upstream has no such task, or its result has expired
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 100
     """A capacity limit of the server, or of the caller's quota, is reached. Retry after
@@ -159,7 +165,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     Sample: the upstream's reply cannot be used: it is truncated
     """
     ERROR_REASON_UPSTREAM_INCOMPATIBLE: _ErrorReason.ValueType  # 208
-    """The upstream does not support the gateway's requests: wrong base URL, or another API version.
+    """The upstream does not support the gateway's requests: wrong base URL, or another API version. If
+    it has ended the v1 API, the operator must set upstream.api_version to v2.
     Code: INTERNAL.
     Sample: the upstream does not support this request; the operator must check --upstream
     """
@@ -206,9 +213,9 @@ Code: INVALID_ARGUMENT.
 Sample: request.inputs[0].image.source.upload.sha256: the received bytes have another SHA-256 hash
 """
 ERROR_REASON_CONTENT_TOO_LARGE: ErrorReason.ValueType  # 5
-"""A file exceeds a size limit of this server or of the upstream.
+"""A file exceeds a limit on the size or the duration, of this server or of the upstream.
 Code: INVALID_ARGUMENT.
-Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes, the most allowed
+Sample: request.inputs[0].audio.source.upload: larger than 268435456 bytes; use url or asset for a larger one, or let the operator raise request_limits.upload_bytes
 """
 ERROR_REASON_INPUT_REJECTED: ErrorReason.ValueType  # 6
 """The upstream rejected this input: damaged or unsupported media, an unreachable URL, a text
@@ -256,6 +263,12 @@ ERROR_REASON_CALLER_STALLED: ErrorReason.ValueType  # 14
 server's timeout.
 Code: ABORTED.
 Sample: no message was taken for 60 s; read the stream continuously
+"""
+ERROR_REASON_UPSTREAM_TASK_NOT_FOUND: ErrorReason.ValueType  # 15
+"""The upstream has no task with the identifier of a TaskSource: it never existed, belongs to another
+account, or its result has expired after seven days. Embed the file again.
+Code: NOT_FOUND.
+Sample: inputs[0].audio.source.task.id: the upstream has no such task, or its result has expired
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 100
 """A capacity limit of the server, or of the caller's quota, is reached. Retry after
@@ -319,7 +332,8 @@ Code: INTERNAL.
 Sample: the upstream's reply cannot be used: it is truncated
 """
 ERROR_REASON_UPSTREAM_INCOMPATIBLE: ErrorReason.ValueType  # 208
-"""The upstream does not support the gateway's requests: wrong base URL, or another API version.
+"""The upstream does not support the gateway's requests: wrong base URL, or another API version. If
+it has ended the v1 API, the operator must set upstream.api_version to v2.
 Code: INTERNAL.
 Sample: the upstream does not support this request; the operator must check --upstream
 """

@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.Flow;
+import java.util.stream.Stream;
 
 /** One call of a run. Each of its inputs ends with an embedding, or is sent again. */
 final class BatchCall implements Flow.Subscriber<Event> {
@@ -55,7 +56,19 @@ final class BatchCall implements Flow.Subscriber<Event> {
 
     @Override
     public void onNext(Event event) {
-        collector.add(event).ifPresent(this::ended);
+        if (event instanceof Progress progress) {
+            report(progress);
+        } else {
+            collector.add(event).ifPresent(this::ended);
+        }
+    }
+
+    private void report(Progress progress) {
+        try {
+            run.progress(batch.inputs().get(progress.inputIndex()), progress);
+        } catch (RuntimeException | Error error) { // of the caller's function
+            run.stop(error);
+        }
     }
 
     @Override
@@ -93,7 +106,8 @@ final class BatchCall implements Flow.Subscriber<Event> {
         }
         var result = embedding.result().toProto().toBuilder().setInputIndex(input.position());
         if (result.hasFailure()) {
-            result.setFailure(MapFailures.renamed(result.getFailure(), batch.inputs()));
+            var renamed = new dev.embedwire.Failure(MapFailures.renamed(result.getFailure(), batch.inputs()));
+            result.setFailure(renamed.withTask(run.task(input)).toProto());
             if (isSentAgain(input, result.getFailure())) {
                 return;
             }
@@ -107,14 +121,17 @@ final class BatchCall implements Flow.Subscriber<Event> {
 
     /** Ends the inputs without a result after a failed call. Returns the batches to send again. */
     private List<Batch> failed(Failure failure, int attempts) {
-        List<MapInput> left = List.copyOf(pending.values());
-        if (isTooLarge(failure) && left.size() > 1) {
-            int half = left.size() / 2;
-            return List.of(
-                    new Batch(left.subList(half, left.size()), batch.deadline()),
-                    new Batch(left.subList(0, half), batch.deadline()));
-        }
         var renamed = MapFailures.renamed(failure, batch.inputs());
+        if (isTooLarge(failure) && pending.size() > 1) {
+            List<MapInput> left = pending.values().stream()
+                    .filter(input -> !endsWithTask(input, renamed, attempts))
+                    .toList();
+            int half = left.size() / 2;
+            return Stream.of(left.subList(half, left.size()), left.subList(0, half))
+                    .filter(inputs -> !inputs.isEmpty())
+                    .map(inputs -> new Batch(inputs, batch.deadline()))
+                    .toList();
+        }
         var named =
                 batch.inputs().size() > 1 ? MapFailures.ofNamed(failure, batch.inputs()) : Map.<Integer, Failure>of();
         pending.forEach((index, input) -> {
@@ -124,24 +141,35 @@ final class BatchCall implements Flow.Subscriber<Event> {
                 }
             } else if (named.containsKey(index)) {
                 fail(input, named.get(index), attempts);
-            } else {
+            } else if (!endsWithTask(input, renamed, attempts)) {
                 sentAgain.add(input);
             }
         });
         return List.of();
     }
 
-    /** Returns whether the server rejected an input that can be sent again. */
+    /** Ends an input that has a task, of which another call would create a second one. Returns whether it has one. */
+    private boolean endsWithTask(MapInput input, Failure failure, int attempts) {
+        boolean hasTask = !run.task(input).isEmpty();
+        if (hasTask) {
+            fail(input, failure, attempts);
+        }
+        return hasTask;
+    }
+
+    /** Returns whether the server rejected an input that can be sent again: it is not spent, and has no task. */
     private boolean isSentAgain(MapInput input, Failure failure) {
         if (!Rejection.isOne(failure)) {
             return false;
         }
         rejection = rejection.and(failure);
-        return !input.isSpent() && sentAgain.add(input);
+        boolean hasTask =
+                !failure.getUpstreamTaskId().isEmpty() || !run.task(input).isEmpty();
+        return !hasTask && !input.isSpent() && sentAgain.add(input);
     }
 
     private void fail(MapInput input, Failure failure, int attempts) {
-        run.deliver(MapFailures.embedding(input, failure, attempts, requestId));
+        run.fail(input, failure, attempts, requestId);
     }
 
     /** Returns whether the server worked on a failed call. A call that gRPC ended has none of the other reasons. */

@@ -19,6 +19,7 @@ final class Calls {
     /** Starts a call of embeddings. A single text whose events are collected anyway needs no stream. */
     void start(CallKind kind, Request request, Terms terms, int chunkBytes, Flow.Subscriber<? super Event> subscriber) {
         var replies = new Replies(terms.requestId(), request.count());
+        Flow.Subscriber<? super Event> receiver = request.count() == 1 ? new LastTask(subscriber) : subscriber;
         if (!request.uploads().isEmpty()) {
             var upload = new Upload(request, chunkBytes);
             // An upload is not repeated, since its files may be ones that can be read only once.
@@ -27,17 +28,17 @@ final class Calls {
                     EmbeddingServiceGrpc.getCreateEmbeddingFromUploadMethod(),
                     upload,
                     answer -> upload.seen(replies.events(answer.getEventsList())));
-            new Call<>(connection, exchange, once, subscriber).start();
+            new Call<>(connection, exchange, once, receiver).start();
         } else if (kind.isCollected && request.isOneText()) {
             var exchange = new Exchange<>(
                     EmbeddingServiceGrpc.getCreateEmbeddingUnaryMethod(), Sender.of(request.unary()), replies::unary);
-            new Call<>(connection, exchange, terms, subscriber).start();
+            new Call<>(connection, exchange, terms, receiver).start();
         } else {
             var exchange = new Exchange<>(
                     EmbeddingServiceGrpc.getCreateEmbeddingMethod(),
                     Sender.of(request.message()),
                     answer -> replies.events(answer.getEventsList()));
-            new Call<>(connection, exchange, terms, subscriber).start();
+            new Call<>(connection, exchange, terms, receiver).start();
         }
     }
 

@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Flow;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** Collects all values of a call, of type T, into a result of type R. Cancelling the future cancels the call. */
@@ -12,11 +13,14 @@ final class Collected<T, R> implements Flow.Subscriber<T> {
     private final String requestId;
     private final List<T> values = new ArrayList<>();
     private final Function<List<T>, R> finish;
+    private final Consumer<? super T> seen;
     private final CompletableFuture<R> future = new CompletableFuture<>();
 
-    Collected(String requestId, Function<List<T>, R> finish) {
+    /** {@code seen} is called with each value as it arrives. Its exception ends the call. */
+    Collected(String requestId, Function<List<T>, R> finish, Consumer<? super T> seen) {
         this.requestId = requestId;
         this.finish = finish;
+        this.seen = seen;
     }
 
     CompletableFuture<R> future() {
@@ -43,7 +47,7 @@ final class Collected<T, R> implements Flow.Subscriber<T> {
     @Override
     public void onSubscribe(Flow.Subscription call) {
         var unused = future.whenComplete((result, error) -> {
-            if (future.isCancelled()) {
+            if (error != null) { // of the caller; if the call itself has ended, this has no effect
                 call.cancel();
             }
         });
@@ -52,7 +56,12 @@ final class Collected<T, R> implements Flow.Subscriber<T> {
 
     @Override
     public void onNext(T value) {
-        values.add(value);
+        try {
+            seen.accept(value);
+            values.add(value);
+        } catch (RuntimeException | Error error) { // of the caller's function
+            future.completeExceptionally(error);
+        }
     }
 
     @Override

@@ -147,7 +147,8 @@ final class Connection {
     /** Returns the terms of a call that starts now. */
     Terms terms(CallKind kind, Options options, Duration timeout) {
         CallOptions made = callOptions.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS);
-        made = TraceContext.addTo(kind.isDirect ? made.withExecutor(Runnable::run) : made);
+        boolean isDirect = kind.isDirect && options.onProgress.isEmpty(); // a function of the caller may block
+        made = TraceContext.addTo(isDirect ? made.withExecutor(Runnable::run) : made);
         String requestId = options.requestId.orElseGet(
                 () -> String.format("%016x", ThreadLocalRandom.current().nextLong()));
         return new Terms(requestId, made, kind.isRepeated && retryOnPushback);

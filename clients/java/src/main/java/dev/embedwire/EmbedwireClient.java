@@ -47,9 +47,10 @@ public final class EmbedwireClient implements AutoCloseable {
     }
 
     /**
-     * Embeds inputs and returns a stream that yields each segment and result as it arrives. The failure of a single
-     * input is thrown; failures among several inputs are in {@link Result#failure}. Segments are provisional until the
-     * result of their input: a failed result invalidates them. Closing the stream cancels the call.
+     * Embeds inputs and returns a stream that yields each {@link Segment}, {@link Result} and {@link Progress} as it
+     * arrives. The failure of a single input is thrown; failures among several inputs are in {@link Result#failure}.
+     * Segments are provisional until the result of their input: a failed result invalidates them. Closing the stream
+     * cancels the call.
      */
     public EventStream stream(String model, List<? extends Input> inputs, Options options) {
         connection.checkOpen();
@@ -149,7 +150,8 @@ public final class EmbedwireClient implements AutoCloseable {
         var request = Request.of(model, inputs, options);
         Terms terms = terms(kind, options, request.defaultTimeout());
         var replies = new Replies(terms.requestId(), request.count());
-        var collected = new Collected<Event, R>(terms.requestId(), events -> finish.apply(replies.embeddings(events)));
+        var collected = new Collected<Event, R>(
+                terms.requestId(), events -> finish.apply(replies.embeddings(events)), event -> report(event, options));
         calls.start(kind, request, terms, options.chunkBytes, collected);
         return collected;
     }
@@ -160,11 +162,12 @@ public final class EmbedwireClient implements AutoCloseable {
      * {@code inputs}.
      *
      * <p>The failure of an input is in its result. Inputs that the server rejects (OVERLOADED, RATE_LIMITED, DRAINING)
-     * are sent again until it accepts them; a stream or a pipe that may have been read fails with the rejection. At
-     * most about {@code inputsPerCall * concurrentCalls} inputs are read ahead of the returned embeddings. A thread of
-     * the client reads {@code inputs}, and closes it at the end if it is {@link AutoCloseable}; its exceptions are
-     * thrown after the embeddings of the inputs before them. When the timeout of the run passes, inputs without a
-     * result fail, then {@link DeadlineExceededException} is thrown.
+     * are sent again until it accepts them. A stream or a pipe that may have been read fails with the rejection, and so
+     * does an input for which the upstream has created a task: its {@link Failure#upstreamTaskId} can be the source of
+     * another input. At most about {@code inputsPerCall * concurrentCalls} inputs are read ahead of the returned
+     * embeddings. A thread of the client reads {@code inputs}, and closes it at the end if it is {@link AutoCloseable};
+     * its exceptions are thrown after the embeddings of the inputs before them. When the timeout of the run passes,
+     * inputs without a result fail, then {@link DeadlineExceededException} is thrown.
      *
      * <p>Read all embeddings, or close the returned iterator, which ends the run.
      */
@@ -202,15 +205,24 @@ public final class EmbedwireClient implements AutoCloseable {
 
     private ListModelsResponse page(String token) {
         Terms terms = terms(CallKind.EMBED, Options.DEFAULT, Duration.ofSeconds(60));
-        var page = new Collected<ListModelsResponse, ListModelsResponse>(terms.requestId(), found -> {
-            if (found.size() != 1) {
-                throw new Replies(terms.requestId(), 0)
-                        .broken("the server sent " + found.size() + " messages in a call of one");
-            }
-            return found.get(0);
-        });
+        var page = new Collected<ListModelsResponse, ListModelsResponse>(
+                terms.requestId(),
+                found -> {
+                    if (found.size() != 1) {
+                        throw new Replies(terms.requestId(), 0)
+                                .broken("the server sent " + found.size() + " messages in a call of one");
+                    }
+                    return found.get(0);
+                },
+                answer -> {});
         calls.start(ListModelsRequest.newBuilder().setPageToken(token).build(), terms, page);
         return page.await();
+    }
+
+    private static void report(Event event, Options options) {
+        if (event instanceof Progress progress) {
+            options.onProgress.ifPresent(function -> function.accept(progress));
+        }
     }
 
     private Terms terms(CallKind kind, Options options, Duration defaultTimeout) {

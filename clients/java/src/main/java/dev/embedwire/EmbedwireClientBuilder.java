@@ -48,7 +48,7 @@ public final class EmbedwireClientBuilder {
         return this;
     }
 
-    /** Sets the deadline of calls that set none; by default 60 s, or 600 s if any input is audio. */
+    /** Sets the deadline of calls that set none; {@link Options.Builder#timeout} states the default. */
     public EmbedwireClientBuilder timeout(Duration timeout) {
         this.timeout = Optional.of(timeout);
         return this;

@@ -41,6 +41,17 @@ public abstract class EmbedwireException extends RuntimeException {
         return requestId;
     }
 
+    /** {@return the identifier of the upstream's task; see {@link Failure#upstreamTaskId}} */
+    public String upstreamTaskId() {
+        return failure.upstreamTaskId();
+    }
+
+    /** Returns this exception with the identifier of a task, unless it has one. */
+    EmbedwireException withTask(String task) {
+        Failure found = failure.withTask(task);
+        return found == failure ? this : found.exception(requestId, attempts);
+    }
+
     /** {@return the number of upstream requests for the input; 0 if none or unknown} */
     public int attempts() {
         return attempts;

@@ -1,6 +1,9 @@
 package dev.embedwire;
 
-/** An event of a call: a {@link Segment} or the {@link Result} of an input. Later versions may add others. */
+/**
+ * An event of a call: a {@link Segment}, the {@link Result} of an input, or its {@link Progress}. Later versions may
+ * add others.
+ */
 public abstract class Event {
     Event() {}
 

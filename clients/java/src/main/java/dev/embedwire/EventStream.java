@@ -6,9 +6,10 @@ import java.util.concurrent.Flow;
 /**
  * The events of one call, as they arrive. Flow control limits the server to the pace of the reader.
  *
- * <p>Segments of one input arrive in order, inputs interleave, and each input ends with its {@link Result}. Reading
- * throws {@link EmbedwireException} if the call or its only input fails, and {@link java.io.UncheckedIOException} if a
- * file cannot be read.
+ * <p>Segments of one input arrive in order, inputs interleave, and each input ends with its {@link Result}. An input
+ * that the upstream processes as an asset or as a task also has {@link Progress}, before its segments. Reading throws
+ * {@link EmbedwireException} if the call or its only input fails, and {@link java.io.UncheckedIOException} if a file
+ * cannot be read.
  */
 public final class EventStream extends CloseableIterator<Event> {
     private final String requestId;

@@ -89,6 +89,23 @@ public final class Failure implements Serializable {
         return message.getCause();
     }
 
+    /**
+     * {@return the identifier of the upstream's task, if one was created for the failed input, else empty}
+     *
+     * <p>After a passed deadline, {@link Source#task} gets its result. The failure of a call with several inputs has
+     * none: {@link Progress} has the identifiers.
+     */
+    public String upstreamTaskId() {
+        return message.getUpstreamTaskId();
+    }
+
+    /** Returns this failure with the identifier of a task, unless it has one. */
+    Failure withTask(String task) {
+        return task.isEmpty() || !upstreamTaskId().isEmpty()
+                ? this
+                : new Failure(message.toBuilder().setUpstreamTaskId(task).build());
+    }
+
     /** Returns the exception for this failure. The group of the reason decides its class. */
     EmbedwireException exception(String requestId, int attempts) {
         if (message.getReason() == ErrorReason.ERROR_REASON_DEADLINE_EXCEEDED) {

@@ -27,7 +27,7 @@ record MapInput(int position, Input input, OptionalLong size, long readAt) {
     /** Returns whether its file is read into the request, which may block. */
     boolean isInlineFile() {
         return !isUpload()
-                && input.source().filter(source -> source.url().isEmpty()).isPresent();
+                && input.source().filter(source -> source.remote().isEmpty()).isPresent();
     }
 
     /** Returns whether it can be read only once and bytes of it may have been read. */

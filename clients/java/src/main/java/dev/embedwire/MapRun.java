@@ -1,5 +1,6 @@
 package dev.embedwire;
 
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
@@ -25,6 +26,7 @@ final class MapRun extends CloseableIterator<Embedding> {
     private final Pacing pacing;
     private final InputQueue queue;
     private final Map<Integer, MapInput> open = new TreeMap<>(); // read, and without an embedding
+    private final Map<Integer, String> tasks = new HashMap<>(); // of open inputs, by position, as known from progress
     private final Set<BatchCall> running = new HashSet<>();
     private int encoding; // calls that are not running yet, because their files are read
     private int ahead; // inputs whose embedding was not returned yet
@@ -99,13 +101,38 @@ final class MapRun extends CloseableIterator<Embedding> {
     /** Ends an input with its embedding. */
     synchronized void deliver(Embedding embedding) {
         if (open.remove(embedding.result().inputIndex()) != null) {
+            tasks.remove(embedding.result().inputIndex());
             add(embedding);
             endIfComplete();
         }
     }
 
     private void fail(MapInput input, dev.embedwire.v1.Failure failure) {
-        deliver(MapFailures.embedding(input, failure, 0, ""));
+        fail(input, failure, 0, "");
+    }
+
+    /** Ends an input that has no result with a failure, which gets the task of the input. */
+    synchronized void fail(MapInput input, dev.embedwire.v1.Failure failure, int attempts, String requestId) {
+        var found = new Failure(failure).withTask(task(input)).toProto();
+        deliver(MapFailures.embedding(input, found, attempts, requestId));
+    }
+
+    /** Returns the identifier of the upstream's task of an open input; empty if there is none. */
+    synchronized String task(MapInput input) {
+        return tasks.getOrDefault(input.position(), "");
+    }
+
+    /** Notes the task of an input, and reports its progress with its position. */
+    void progress(MapInput input, Progress progress) {
+        synchronized (this) {
+            if (isOver() || !open.containsKey(input.position())) {
+                return;
+            }
+            if (!progress.upstreamTaskId().isEmpty()) {
+                tasks.put(input.position(), progress.upstreamTaskId());
+            }
+        }
+        options.call.onProgress.ifPresent(function -> function.accept(progress.at(input.position())));
     }
 
     private void endIfComplete() {

@@ -6,6 +6,7 @@ import dev.embedwire.v1.VectorEncoding;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.Consumer;
 
 /** The options of a single call. Each is optional. */
 public final class Options {
@@ -17,6 +18,9 @@ public final class Options {
     final Optional<String> requestId;
     final int chunkBytes;
     final VectorEncoding encoding;
+    final OptionalInt dimensions;
+    final boolean includeUncertainty;
+    final Optional<Consumer<? super Progress>> onProgress;
 
     private Options(Builder chosen) {
         timeout = chosen.timeout;
@@ -24,6 +28,9 @@ public final class Options {
         requestId = chosen.requestId;
         chunkBytes = chosen.chunkBytes;
         encoding = chosen.encoding;
+        dimensions = chosen.dimensions;
+        includeUncertainty = chosen.includeUncertainty;
+        onProgress = chosen.onProgress;
     }
 
     /** {@return a builder with all options at their defaults} */
@@ -38,12 +45,16 @@ public final class Options {
         private Optional<String> requestId = Optional.empty();
         private int chunkBytes = 256 << 10;
         private VectorEncoding encoding = VectorEncoding.VECTOR_ENCODING_FLOAT32_LE;
+        private OptionalInt dimensions = OptionalInt.empty();
+        private boolean includeUncertainty;
+        private Optional<Consumer<? super Progress>> onProgress = Optional.empty();
 
         private Builder() {}
 
         /**
-         * Sets the deadline, which covers queueing, uploads, all attempts and the response; by default that of the
-         * client, else 60 s, or 600 s if any input is audio.
+         * Sets the deadline, which covers queueing, uploads, all attempts and the response. By default it is that of
+         * the client. If that has none, it depends on the inputs: 60 s; 600 s if any input is audio and all audio has
+         * {@code PROCESSING_MODE_SYNC}; and 3,600 s with other audio, which the upstream may process as a task.
          */
         public Builder timeout(Duration timeout) {
             this.timeout = Optional.of(timeout);
@@ -81,6 +92,38 @@ public final class Options {
         }
 
         /**
+         * Sets the number of values of each vector, one of {@code supported_dimensions} of the model; by default its
+         * {@code dimensions}.
+         */
+        public Builder dimensions(int dimensions) {
+            this.dimensions = OptionalInt.of(dimensions);
+            return this;
+        }
+
+        /**
+         * Sets whether segments have an {@link Segment#uncertainty}, which a model with {@code supports_uncertainty}
+         * returns; false by default.
+         */
+        public Builder includeUncertainty(boolean includeUncertainty) {
+            this.includeUncertainty = includeUncertainty;
+            return this;
+        }
+
+        /**
+         * Sets a function for the {@link Progress} of the inputs of {@code embed}, {@code embedAsync} and {@code map},
+         * before the embedding of each input; by default none. {@code stream} and {@code publish} give progress as
+         * events instead.
+         *
+         * <p>Threads of gRPC call it, in {@code map} concurrently for different calls, and with the position of the
+         * input in the iterator. The call waits for it. An exception of the function ends the call or the run, and is
+         * thrown there.
+         */
+        public Builder onProgress(Consumer<? super Progress> onProgress) {
+            this.onProgress = Optional.of(onProgress);
+            return this;
+        }
+
+        /**
          * Returns the options.
          *
          * @throws IllegalArgumentException an option is invalid
@@ -92,6 +135,9 @@ public final class Options {
             }
             if (requestId.isPresent() && !requestId.get().matches("[A-Za-z0-9_.:-]{1,64}")) {
                 throw new IllegalArgumentException("requestId: must have 1 to 64 letters, digits and -_.: only");
+            }
+            if (dimensions.isPresent()) {
+                Checks.range("dimensions", dimensions.getAsInt(), 1, Integer.MAX_VALUE);
             }
             Checks.range("chunkBytes", chunkBytes, 1, Request.MESSAGE_BYTES);
             return new Options(this);

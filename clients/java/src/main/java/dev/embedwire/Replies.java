@@ -12,6 +12,7 @@ import io.grpc.Status;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /** Decodes the messages of one call to events, and checks them against the contract. */
 final class Replies {
@@ -31,6 +32,9 @@ final class Replies {
                 found.add(segment(message.getSegment()));
             } else if (message.hasResult()) {
                 found.add(result(message.getResult()));
+            } else if (message.hasProgress()) {
+                check(message.getProgress().getInputIndex());
+                found.add(new Progress(message.getProgress()));
             }
         }
         return found;
@@ -69,7 +73,10 @@ final class Replies {
 
     private Segment segment(dev.embedwire.v1.Segment message) {
         check(message.getInputIndex());
-        return new Segment(message.toBuilder().clearVector().build(), vector(message.getVector()));
+        return new Segment(
+                message.toBuilder().clearVector().clearUncertainty().build(),
+                vector(message.getVector()),
+                message.hasUncertainty() ? Optional.of(vector(message.getUncertainty())) : Optional.empty());
     }
 
     private Result result(InputResult message) {

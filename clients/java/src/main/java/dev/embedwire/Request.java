@@ -6,6 +6,7 @@ import dev.embedwire.v1.CreateEmbeddingRequest;
 import dev.embedwire.v1.CreateEmbeddingUnaryRequest;
 import dev.embedwire.v1.FileSource;
 import dev.embedwire.v1.MediaSource;
+import dev.embedwire.v1.ProcessingMode;
 import dev.embedwire.v1.UploadSource;
 import java.io.IOException;
 import java.io.InputStream;
@@ -26,16 +27,23 @@ final class Request {
 
     private static final int SEGMENTS_PER_MESSAGE = 100;
 
+    // The default deadlines; see Options.Builder.timeout.
+    private static final Duration OTHER_TIMEOUT = Duration.ofSeconds(60); // texts and images
+    private static final Duration SYNC_TIMEOUT = Duration.ofMinutes(10); // all audio is processed synchronously
+    private static final Duration TASK_TIMEOUT = Duration.ofHours(1); // audio may be processed as a task
+
     private final CreateEmbeddingRequest.Builder message;
     private final Map<Integer, Input> uploads = new TreeMap<>();
-    private boolean hasAudio;
+    private Duration defaultTimeout = OTHER_TIMEOUT;
 
     Request(String model, Options options) {
         message = CreateEmbeddingRequest.newBuilder()
                 .setModelName(model)
                 .setVectorEncoding(options.encoding)
-                .setMaxSegmentsPerMessage(SEGMENTS_PER_MESSAGE);
+                .setMaxSegmentsPerMessage(SEGMENTS_PER_MESSAGE)
+                .setIncludeUncertainty(options.includeUncertainty);
         options.maxRetries.ifPresent(message::setMaxRetries);
+        options.dimensions.ifPresent(message::setDimensions);
     }
 
     /** Decides for each file whether it is sent in the message, and reads those that are. */
@@ -67,7 +75,8 @@ final class Request {
         if (!isInline) {
             uploads.put(count(), input);
         }
-        hasAudio |= input instanceof Audio;
+        Duration needed = timeout(added);
+        defaultTimeout = needed.compareTo(defaultTimeout) > 0 ? needed : defaultTimeout;
         message.addInputs(added);
     }
 
@@ -84,9 +93,17 @@ final class Request {
         return count() == 1 && message.getInputs(0).hasText();
     }
 
-    /** Returns the contract's default timeout. */
+    /** Returns the default timeout of a call with these inputs. */
     Duration defaultTimeout() {
-        return Duration.ofSeconds(hasAudio ? 600 : 60);
+        return defaultTimeout;
+    }
+
+    private static Duration timeout(dev.embedwire.v1.InputOrBuilder input) {
+        if (!input.hasAudio()) {
+            return OTHER_TIMEOUT;
+        }
+        boolean isSync = input.getAudio().getProcessingMode() == ProcessingMode.PROCESSING_MODE_SYNC;
+        return isSync ? SYNC_TIMEOUT : TASK_TIMEOUT;
     }
 
     CreateEmbeddingRequest message() {
@@ -98,17 +115,21 @@ final class Request {
         var unary = CreateEmbeddingUnaryRequest.newBuilder()
                 .setModelName(message.getModelName())
                 .addAllInputs(message.getInputsList())
-                .setVectorEncoding(message.getVectorEncoding());
+                .setVectorEncoding(message.getVectorEncoding())
+                .setIncludeUncertainty(message.getIncludeUncertainty());
         if (message.hasMaxRetries()) {
             unary.setMaxRetries(message.getMaxRetries());
+        }
+        if (message.hasDimensions()) {
+            unary.setDimensions(message.getDimensions());
         }
         return unary.build();
     }
 
     private static void write(Source source, OptionalLong size, boolean isInline, MediaSource.Builder media)
             throws IOException {
-        if (source.url().isPresent()) {
-            media.setUrl(source.url().get());
+        if (source.remote().isPresent()) {
+            media.mergeFrom(source.remote().get());
         } else if (isInline) {
             media.setFile(FileSource.newBuilder()
                     .setData(whole(source, size.getAsLong()))

@@ -2,6 +2,7 @@ package dev.embedwire;
 
 import dev.embedwire.v1.InputResult;
 import dev.embedwire.v1.Timings;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 
@@ -84,6 +85,16 @@ public final class Result extends Event {
      */
     public String upstream() {
         return message.getUpstream();
+    }
+
+    /** {@return the number of input tokens by kind of content, for instance "audio", as reported by the upstream} */
+    public Map<String, Long> inputTokens() {
+        return message.getInputTokensMap();
+    }
+
+    /** {@return the identifier of the upstream's task; empty if there was none} */
+    public String upstreamTaskId() {
+        return message.getUpstreamTaskId();
     }
 
     /** {@return the failure of the input; empty means success} */

@@ -1,15 +1,18 @@
 package dev.embedwire;
 
+import java.util.Optional;
 import java.util.OptionalDouble;
 
 /** One vector of one input. It is provisional: a failed {@link Result} of the same input makes it invalid. */
 public final class Segment extends Event {
-    private final dev.embedwire.v1.Segment message; // without its vector
+    private final dev.embedwire.v1.Segment message; // without its vectors
     private final float[] vector;
+    private final Optional<float[]> uncertainty;
 
-    Segment(dev.embedwire.v1.Segment message, float[] vector) {
+    Segment(dev.embedwire.v1.Segment message, float[] vector, Optional<float[]> uncertainty) {
         this.message = message;
         this.vector = vector;
+        this.uncertainty = uncertainty;
     }
 
     /** The modality of a segment. */
@@ -26,7 +29,7 @@ public final class Segment extends Event {
 
     /** Returns this segment with another input position. */
     Segment at(int position) {
-        return new Segment(message.toBuilder().setInputIndex(position).build(), vector);
+        return new Segment(message.toBuilder().setInputIndex(position).build(), vector, uncertainty);
     }
 
     @Override
@@ -74,6 +77,22 @@ public final class Segment extends Event {
     /** {@return the aspect of the audio that was embedded, for instance "transcription"; empty if not reported} */
     public String embeddingOption() {
         return message.getAudio().getEmbeddingOption();
+    }
+
+    /**
+     * {@return the scope of the segment, "clip" for a window of audio or "asset" for a whole file; empty if not
+     * reported}
+     */
+    public String embeddingScope() {
+        return message.getAudio().getEmbeddingScope();
+    }
+
+    /**
+     * {@return the uncertainty of each value of the vector; empty unless {@link Options.Builder#includeUncertainty} was
+     * set and the upstream returned it; the array is not copied}
+     */
+    public Optional<float[]> uncertainty() {
+        return uncertainty;
     }
 
     /** {@return a description without the key, which belongs to the caller, and without the vector, which is long} */

@@ -2,6 +2,9 @@ package dev.embedwire;
 
 import static java.util.Objects.requireNonNull;
 
+import dev.embedwire.v1.AssetSource;
+import dev.embedwire.v1.MediaSource;
+import dev.embedwire.v1.TaskSource;
 import java.io.ByteArrayInputStream;
 import java.io.FilterInputStream;
 import java.io.IOException;
@@ -15,14 +18,14 @@ import java.util.OptionalLong;
 import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
- * The source of the bytes of a file. The kind is explicit, never guessed from a string.
+ * The source of a file. The kind is explicit, never guessed from a string.
  *
  * <p>Files of together at most 1 MiB are sent in the request. All other files, and all streams, are uploaded in chunks,
  * with at most one chunk in memory.
  */
 public final class Source {
     private final String kind;
-    private final Optional<String> url;
+    private final Optional<MediaSource> remote; // of a file that this client does not send
     private final Access<OptionalLong> measure;
     private final Access<InputStream> opener;
     private final String fileName;
@@ -31,14 +34,14 @@ public final class Source {
 
     private Source(
             String kind,
-            Optional<String> url,
+            Optional<MediaSource> remote,
             Access<OptionalLong> measure,
             Access<InputStream> opener,
             String fileName,
             String mediaType,
             AtomicBoolean isOpened) {
         this.kind = kind;
-        this.url = url;
+        this.remote = remote;
         this.measure = measure;
         this.opener = opener;
         this.fileName = requireNonNull(fileName, "fileName");
@@ -55,9 +58,43 @@ public final class Source {
      * client and the server do not.
      */
     public static Source url(String url) {
-        Optional<String> found = Optional.of(url);
+        return remote("url", MediaSource.newBuilder().setUrl(url));
+    }
+
+    /**
+     * Returns the source of a file that the upstream already has. It must belong to the account of the API key. The
+     * server does not delete it.
+     *
+     * @param id identifier of the asset at the upstream, 1 to 128 letters, digits, "-" and "_"
+     */
+    public static Source asset(String id) {
+        return remote(
+                "asset",
+                MediaSource.newBuilder().setAsset(AssetSource.newBuilder().setId(id)));
+    }
+
+    /**
+     * Returns the source that is an earlier task of the upstream, for {@link Audio} only. The input waits for the task
+     * and returns its result, which is kept for seven days; nothing is billed again. The model and the dimensions must
+     * be those of the task, and all other options of the input except its key must be left out.
+     *
+     * @param id identifier of the task, for instance {@link EmbedwireException#upstreamTaskId} of a call whose deadline
+     *     passed
+     */
+    public static Source task(String id) {
+        return remote(
+                "task", MediaSource.newBuilder().setTask(TaskSource.newBuilder().setId(id)));
+    }
+
+    private static Source remote(String kind, MediaSource.Builder remote) {
         return new Source(
-                "url", found, () -> OptionalLong.of(0), InputStream::nullInputStream, "", "", new AtomicBoolean());
+                kind,
+                Optional.of(remote.build()),
+                () -> OptionalLong.of(0),
+                InputStream::nullInputStream,
+                "",
+                "",
+                new AtomicBoolean());
     }
 
     /**
@@ -90,7 +127,7 @@ public final class Source {
      */
     public Source withFileName(String fileName) {
         String chosen = fileName.isEmpty() ? this.fileName : fileName;
-        return new Source(kind, url, measure, opener, chosen, mediaType, isOpened);
+        return new Source(kind, remote, measure, opener, chosen, mediaType, isOpened);
     }
 
     /**
@@ -98,7 +135,7 @@ public final class Source {
      * file name.
      */
     public Source withMediaType(String mediaType) {
-        return new Source(kind, url, measure, opener, fileName, mediaType, isOpened);
+        return new Source(kind, remote, measure, opener, fileName, mediaType, isOpened);
     }
 
     /** {@return the kind, without name and content, which belong to the caller} */
@@ -107,8 +144,9 @@ public final class Source {
         return kind;
     }
 
-    Optional<String> url() {
-        return url;
+    /** Returns the message of a source whose bytes this client does not send; empty for all others. */
+    Optional<MediaSource> remote() {
+        return remote;
     }
 
     String fileName() {

@@ -14,7 +14,9 @@ import dev.embedwire.v1.ErrorReason;
 import dev.embedwire.v1.Failure;
 import dev.embedwire.v1.FloatValues;
 import dev.embedwire.v1.InputEmbedding;
+import dev.embedwire.v1.InputProgress;
 import dev.embedwire.v1.InputResult;
+import dev.embedwire.v1.ProgressStage;
 import dev.embedwire.v1.Segment;
 import dev.embedwire.v1.Vector;
 import io.grpc.Context;
@@ -210,6 +212,16 @@ final class FakeServer extends EmbeddingServiceImplBase implements ServerInterce
                             .build()));
         }
 
+        /** Sends the stage of one input that is processed in this task. */
+        void progress(int index, String task) {
+            sender.accept(List.of(EmbeddingEvent.newBuilder()
+                    .setProgress(InputProgress.newBuilder()
+                            .setInputIndex(index)
+                            .setStage(ProgressStage.PROGRESS_STAGE_PROCESSING)
+                            .setUpstreamTaskId(task))
+                    .build()));
+        }
+
         /** Ends the call with a failure. */
         void fail(Status.Code code, ErrorReason reason) {
             fail(code, Failure.newBuilder().setReason(reason));
@@ -225,6 +237,14 @@ final class FakeServer extends EmbeddingServiceImplBase implements ServerInterce
 
         void reject() {
             fail(Status.Code.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_OVERLOADED);
+        }
+
+        /** Rejects the call after the upstream has created a task for its only input. */
+        void reject(String task) {
+            var failure = Failure.newBuilder()
+                    .setReason(ErrorReason.ERROR_REASON_OVERLOADED)
+                    .setUpstreamTaskId(task);
+            fail(Status.Code.RESOURCE_EXHAUSTED, failure);
         }
 
         void reject(Duration delay) {

@@ -5,6 +5,7 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
+import com.google.gson.JsonPrimitive;
 import dev.embedwire.Audio;
 import dev.embedwire.Embedding;
 import dev.embedwire.EmbedwireClient;
@@ -16,14 +17,18 @@ import dev.embedwire.Image;
 import dev.embedwire.Input;
 import dev.embedwire.MapOptions;
 import dev.embedwire.Options;
+import dev.embedwire.Progress;
 import dev.embedwire.Result;
 import dev.embedwire.Segment;
+import dev.embedwire.Segmentation;
 import dev.embedwire.Source;
 import dev.embedwire.Text;
 import dev.embedwire.Tls;
 import dev.embedwire.v1.AudioSupport;
 import dev.embedwire.v1.ImageSupport;
 import dev.embedwire.v1.Model;
+import dev.embedwire.v1.ProcessingMode;
+import dev.embedwire.v1.SegmentationRange;
 import dev.embedwire.v1.TextSupport;
 import dev.embedwire.v1.Truncate;
 import dev.embedwire.v1.UpstreamError;
@@ -44,6 +49,7 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.Function;
@@ -53,8 +59,11 @@ import java.util.function.Function;
  * public of the client, and never decides whether an outcome is right.
  */
 final class Runner {
+    private static final String PROCESSING_MODE = "PROCESSING_MODE_";
+
     private final JsonObject job;
     private final JsonArray events = new JsonArray();
+    private final JsonArray progress = new JsonArray();
     private final JsonObject outcome = new JsonObject();
 
     private Runner(JsonObject job) {
@@ -75,6 +84,7 @@ final class Runner {
     private JsonObject outcome() {
         outcome.add("name", job.get("name"));
         outcome.add("events", events);
+        outcome.add("progress", progress);
         outcome.add("models", null);
         outcome.add("error", null);
         outcome.addProperty("cancelled", false);
@@ -186,6 +196,11 @@ final class Runner {
         optional(job, "encoding")
                 .map(value -> value.getAsString().toUpperCase(Locale.ROOT))
                 .ifPresent(value -> options.encoding(VectorEncoding.valueOf("VECTOR_ENCODING_" + value)));
+        optional(job, "dimensions").ifPresent(value -> options.dimensions(value.getAsInt()));
+        options.includeUncertainty(job.get("include_uncertainty").getAsBoolean());
+        if (job.get("on_progress").getAsBoolean()) {
+            options.onProgress(found -> progress.add(event(found)));
+        }
         return options.build();
     }
 
@@ -204,15 +219,49 @@ final class Runner {
         if (spec.get("kind").getAsString().equals("image")) {
             return Image.of(source).withKey(key);
         }
-        Audio audio = Audio.of(source).withKey(key);
-        return optional(spec, "start_offset_sec")
-                .map(offset -> audio.withStartOffsetSec(offset.getAsDouble()))
-                .orElse(audio);
+        return audio(Audio.of(source).withKey(key), spec);
+    }
+
+    private static Audio audio(Audio plain, JsonObject spec) {
+        Audio audio = plain.withEmbeddingOptions(strings(spec, "embedding_options"))
+                .withEmbeddingScopes(strings(spec, "embedding_scopes"))
+                .withEmbeddingTypes(strings(spec, "embedding_types"));
+        Optional<JsonElement> start = optional(spec, "start_offset_sec");
+        audio = start.isPresent() ? audio.withStartOffsetSec(start.get().getAsDouble()) : audio;
+        Optional<JsonElement> end = optional(spec, "end_offset_sec");
+        audio = end.isPresent() ? audio.withEndOffsetSec(end.get().getAsDouble()) : audio;
+        Optional<JsonElement> segmentation = optional(spec, "segmentation");
+        audio = segmentation.isPresent()
+                ? audio.withSegmentation(segmentation(segmentation.get().getAsJsonObject()))
+                : audio;
+        Optional<JsonElement> mode = optional(spec, "processing_mode");
+        return mode.isPresent()
+                ? audio.withProcessingMode(ProcessingMode.valueOf(
+                        PROCESSING_MODE + mode.get().getAsString().toUpperCase(Locale.ROOT)))
+                : audio;
+    }
+
+    private static Segmentation segmentation(JsonObject spec) {
+        return spec.has("fixed")
+                ? Segmentation.fixed(spec.get("fixed").getAsInt())
+                : Segmentation.dynamic(spec.get("dynamic").getAsInt());
+    }
+
+    private static List<String> strings(JsonObject spec, String name) {
+        return spec.getAsJsonArray(name).asList().stream()
+                .map(JsonElement::getAsString)
+                .toList();
     }
 
     private static Source source(JsonObject spec, List<InputStream> opened) throws IOException {
         if (spec.has("url")) {
             return Source.url(spec.get("url").getAsString());
+        }
+        if (spec.has("asset_id")) {
+            return Source.asset(spec.get("asset_id").getAsString());
+        }
+        if (spec.has("task_id")) {
+            return Source.task(spec.get("task_id").getAsString());
         }
         if (spec.has("path")) {
             return Source.path(Path.of(spec.get("path").getAsString()));
@@ -235,7 +284,10 @@ final class Runner {
             about.addProperty("start_offset_sec", number(segment.startOffsetSec()));
             about.addProperty("end_offset_sec", number(segment.endOffsetSec()));
             about.addProperty("embedding_option", segment.embeddingOption());
+            about.addProperty("embedding_scope", segment.embeddingScope());
             about.addProperty("vector", vector(segment.vector()));
+            about.addProperty(
+                    "uncertainty", segment.uncertainty().map(Runner::vector).orElse(null));
             found.add("segment", about);
         } else if (event instanceof Result result) {
             about.addProperty("model_name", result.modelName());
@@ -247,8 +299,14 @@ final class Runner {
             about.addProperty("media_duration_sec", number(result.mediaDurationSec()));
             about.addProperty("attempts", result.attempts());
             about.addProperty("upstream", result.upstream());
+            about.add("input_tokens", object(result.inputTokens()));
+            about.addProperty("upstream_task_id", result.upstreamTaskId());
             about.add("failure", result.failure().map(Runner::failure).orElse(null));
             found.add("result", about);
+        } else if (event instanceof Progress progress) {
+            about.addProperty("stage", progress.stage().name().toLowerCase(Locale.ROOT));
+            about.addProperty("upstream_task_id", progress.upstreamTaskId());
+            found.add("progress", about);
         }
         return found;
     }
@@ -273,6 +331,7 @@ final class Runner {
         found.add("quotas", array(failure.quotas(), each -> pair("subject", each.getSubject(), each.getDescription())));
         found.add("upstream", failure.upstream().map(Runner::upstream).orElse(null));
         found.addProperty("cause", failure.cause());
+        found.addProperty("upstream_task_id", failure.upstreamTaskId());
         return found;
     }
 
@@ -289,9 +348,15 @@ final class Runner {
         found.addProperty("code", said.getCode());
         found.addProperty("message", said.getMessage());
         found.addProperty("docs_url", said.getDocsUrl());
-        var headers = new JsonObject();
-        said.getRateLimitHeadersMap().forEach(headers::addProperty);
-        found.add("rate_limit_headers", headers);
+        found.add("rate_limit_headers", object(said.getRateLimitHeadersMap()));
+        found.addProperty("trace_id", said.getTraceId());
+        return found;
+    }
+
+    private static JsonObject object(Map<String, ?> values) {
+        var found = new JsonObject();
+        values.forEach((name, value) -> found.add(
+                name, value instanceof Number number ? new JsonPrimitive(number) : new JsonPrimitive((String) value)));
         return found;
     }
 
@@ -327,6 +392,9 @@ final class Runner {
         found.add("text", model.hasText() ? text(model.getText()) : null);
         found.add("image", model.hasImage() ? image(model.getImage()) : null);
         found.add("audio", model.hasAudio() ? audio(model.getAudio()) : null);
+        found.add("supported_dimensions", array(model.getSupportedDimensionsList(), JsonPrimitive::new));
+        found.addProperty("supports_uncertainty", model.getSupportsUncertainty());
+        found.add("upstreams", strings(model.getUpstreamsList()));
         return found;
     }
 
@@ -355,6 +423,27 @@ final class Runner {
         var found = new JsonObject();
         found.add("media_types", strings(audio.getMediaTypesList()));
         found.addProperty("max_bytes", audio.getMaxBytes());
+        found.addProperty("max_sync_duration_sec", audio.getMaxSyncDurationSec());
+        found.addProperty("max_duration_sec", audio.getMaxDurationSec());
+        found.add("embedding_options", strings(audio.getEmbeddingOptionsList()));
+        found.add("embedding_scopes", strings(audio.getEmbeddingScopesList()));
+        found.add("embedding_types", strings(audio.getEmbeddingTypesList()));
+        found.add("fixed_segmentation", audio.hasFixedSegmentation() ? range(audio.getFixedSegmentation()) : null);
+        found.add(
+                "dynamic_segmentation", audio.hasDynamicSegmentation() ? range(audio.getDynamicSegmentation()) : null);
+        found.add(
+                "processing_modes",
+                strings(audio.getProcessingModesList().stream()
+                        .map(each ->
+                                each.name().substring(PROCESSING_MODE.length()).toLowerCase(Locale.ROOT))
+                        .toList()));
+        return found;
+    }
+
+    private static JsonObject range(SegmentationRange range) {
+        var found = new JsonObject();
+        found.addProperty("min_sec", range.getMinSec());
+        found.addProperty("max_sec", range.getMaxSec());
         return found;
     }
 

@@ -1,0 +1,1 @@
+"""Assets: uploaded files, and uploads in several chunks."""

@@ -1,0 +1,1 @@
+"""Bodies of requests: multipart forms and JSON, both read in pieces."""

@@ -1,0 +1,1 @@
+"""The v2 dialect: `POST /embed-v2` and its tasks, JSON."""

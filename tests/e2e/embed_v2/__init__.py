@@ -1,0 +1,1 @@
+"""Assets and tasks of Embed v2: a real server, with the sandbox as its upstream."""
