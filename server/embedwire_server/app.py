@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -11,10 +11,12 @@ from embedwire_server import assembly
 from embedwire_server.admission.caller_quota import CallerQuotas
 from embedwire_server.admission.load_shedding import LoadShedder, capacities
 from embedwire_server.auth.tokens import Authenticator
+from embedwire_server.config import otel_variables, sources
 from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.http_server import MetricsEndpoint
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.resource_monitor import ResourceMonitor
@@ -31,6 +33,9 @@ from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
 from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetReleasePolicy
+
+if TYPE_CHECKING:
+    from embedwire_server.tracing import Tracing
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
@@ -76,6 +81,7 @@ class App:
         self._endpoints = contextlib.AsyncExitStack()  # metrics and health
         self._has_metrics = has_metrics
         self.is_retired = False
+        self._tracing: Tracing | None = None
         self._metrics = Metrics(settings.upstream.name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
@@ -135,10 +141,13 @@ class App:
             lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
+        self._tracing = await self._start_tracing(stack)
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
+        if self._tracing is not None:
+            limited = self._tracing.policy(limited)
         self._gateway = Gateway(
             AssetReleasePolicy(limited, upstream.cleanup),
             CallerQuotas(self._admission, self._metrics),
@@ -174,6 +183,7 @@ class App:
             self._options,
             authenticator=self._authenticator,
             private_api=private_api,
+            spans=None if self._tracing is None else self._tracing.interceptor.wrap,
         )
         await self._serve_health(health, private_api=private_api)
         files = settings.tls.files
@@ -207,7 +217,25 @@ class App:
             log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> assembly.TwelveLabs:
-        return await stack.enter_async_context(assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url))
+        return await stack.enter_async_context(
+            assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
+        )
+
+    async def _start_tracing(self, stack: contextlib.AsyncExitStack) -> "Tracing | None":
+        """Start tracing if the variables of OpenTelemetry ask for it. The spans are exported until the server stops."""
+        variables = sources.otel()
+        if not otel_variables.is_tracing_on(variables):
+            return None
+        try:
+            with batch_threads():  # the exporter starts its threads here
+                from embedwire_server.tracing import Tracing  # noqa: PLC0415 - not loaded without tracing
+
+                tracing = Tracing(variables, lambda: self.target)
+        except Exception as error:  # noqa: BLE001 - what the SDK does not accept must not stop the server
+            log.error("traces are not recorded: OpenTelemetry rejects its settings", **describe(error))  # noqa: TRY400
+            return None
+        await stack.enter_async_context(tracing.export.running())
+        return tracing
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -29,6 +29,9 @@ from embedwire_server.upstreams.twelvelabs.router import Router
 from embedwire_server.upstreams.twelvelabs.tasks import TaskUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
+
+if TYPE_CHECKING:
+    from embedwire_server.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +64,16 @@ def with_policies(
 
 
 @contextlib.asynccontextmanager
-async def twelvelabs(settings: Settings, metrics: Metrics, sandbox_url: str | None) -> AsyncGenerator[TwelveLabs]:
+async def twelvelabs(
+    settings: Settings, metrics: Metrics, sandbox_url: str | None, tracing: "Tracing | None" = None
+) -> AsyncGenerator[TwelveLabs]:
     """Build the upstream, and close its connections in the end.
 
     Args:
         settings: the settings of the server.
         metrics: count what is deleted at the upstream.
         sandbox_url: the sandbox to use if the settings select it; None starts one in this process.
+        tracing: records spans; None if tracing is off.
 
     Raises:
         RuntimeError: the packages of the sandbox are missing.
@@ -89,7 +95,8 @@ async def twelvelabs(settings: Settings, metrics: Metrics, sandbox_url: str | No
         stack.push_async_callback(transport.aclose)
         transport.prepare(base_url)
         user_agent = f"embedwire/{__version__}"
-        client, v2 = HttpClient(transport, upstream.name), V2Dialect(base_url, key, user_agent)
+        new_client = HttpClient if tracing is None else tracing.client
+        client, v2 = new_client(transport, upstream.name), V2Dialect(base_url, key, user_agent)
         assets, tasks = AssetStore(client, v2, settings.assets.deployment), TaskUpstream(client, v2)
         cleanup = AssetCleanup(assets, tasks, metrics, settings.assets.max_age, settings.assets.cleanup_interval)
         await stack.enter_async_context(cleanup.running(has_job=key is not None))

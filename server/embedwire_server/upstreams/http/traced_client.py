@@ -1,0 +1,113 @@
+"""HTTP client that records a span for each request, by the conventions for HTTP; used only if tracing is on."""
+
+from embedwire_server.core.errors import GatewayError, Reason
+from embedwire_server.observability import trace_context
+from embedwire_server.observability.tracing import Attributes, Span, Tracer
+from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.upstreams.http.client import ANSWERED, ErrorOf, HttpClient
+from embedwire_server.upstreams.http.exchange import Request, Sender
+from embedwire_server.upstreams.http.response_body import Body, Headers
+
+_TRACE_ID = b"x-trace-id"
+
+
+class TracedHttpClient(HttpClient):
+    """Sends requests as `HttpClient` does, each in a span, which ends with the body of the response.
+
+    Requests outside of a trace, those of the cleanup job, have no span.
+
+    Args:
+        sender: sends the requests; the caller closes it.
+        name: name of the upstream in results and metrics.
+        tracer: starts the spans.
+    """
+
+    def __init__(self, sender: Sender, name: str, tracer: Tracer) -> None:
+        super().__init__(sender, name)
+        self._tracer = tracer
+
+    async def send(
+        self, call: EmbedCall, request: Request, error: ErrorOf, accepted: frozenset[int] = ANSWERED
+    ) -> Body:
+        """Send a request; see `HttpClient.send`."""
+        if trace_context.current.get() is None:
+            return await super().send(call, request, error, accepted)
+        name = f"{request.method.decode()} {request.endpoint}"
+        span = self._tracer.start(name, "client", _of_request(call, request))
+        try:
+            with span.active():
+                body = await super().send(call, request, error, accepted)
+        except GatewayError as failure:
+            span.end(_of_failure(failure), failure.reason)
+            raise
+        except BaseException:
+            span.end({}, Reason.CANCELLED)
+            raise
+        return _TracedBody(body, span)
+
+
+class _TracedBody:
+    """Body of a response; ends the span once it has been read, or cannot be, or is closed."""
+
+    def __init__(self, body: Body, span: Span) -> None:
+        self._body = body
+        self._span = span
+
+    @property
+    def status(self) -> int:
+        return self._body.status
+
+    @property
+    def headers(self) -> Headers:
+        return self._body.headers
+
+    @property
+    def short_length(self) -> int | None:
+        return self._body.short_length
+
+    async def chunk(self) -> bytes:
+        try:
+            chunk = await self._body.chunk()
+        except GatewayError as failure:
+            self._end(failure.reason)
+            raise
+        except BaseException:
+            self._end(Reason.CANCELLED)
+            raise
+        if not chunk:
+            self._end()
+        return chunk
+
+    async def close(self) -> None:
+        self._end()
+        await self._body.close()
+
+    def _end(self, reason: Reason | None = None) -> None:
+        trace_id = self._body.headers.get(_TRACE_ID, b"").decode("latin-1")
+        self._span.end(_of_response(self._body.status, trace_id), reason)
+
+
+def _of_request(call: EmbedCall, request: Request) -> Attributes:
+    url = request.url
+    port = url.port or (443 if url.scheme == "https" else 80)
+    known: dict[str, str | int | float] = {
+        "http.request.method": request.method.decode(),
+        "url.full": str(url.copy_with(username=None, password=None, query=None, fragment=None)),
+        "url.template": request.endpoint,
+        "server.address": url.host,
+        "server.port": port,
+    }
+    if call.retries and request.method != b"GET":  # each poll is a request of its own
+        known["http.request.resend_count"] = call.retries
+    return known
+
+
+def _of_failure(failure: GatewayError) -> Attributes:
+    return {} if failure.upstream is None else _of_response(failure.upstream.http_status, failure.upstream.trace_id)
+
+
+def _of_response(status: int, trace_id: str) -> Attributes:
+    known: dict[str, str | int | float] = {"http.response.status_code": status}
+    if trace_id:
+        known["embedwire.upstream_trace_id"] = trace_id
+    return known
