@@ -11,14 +11,11 @@ from embedwire_server import assembly
 from embedwire_server.admission.caller_quota import CallerQuotas
 from embedwire_server.admission.load_shedding import LoadShedder, capacities
 from embedwire_server.auth.tokens import Authenticator
-from embedwire_server.config import otel_variables, sources
 from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.http_server import MetricsEndpoint
-from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
@@ -82,7 +79,7 @@ class App:
         self._has_metrics = has_metrics
         self.is_retired = False
         self._tracing: Tracing | None = None
-        self._metrics = Metrics(settings.upstream.name)
+        self._metrics = assembly.metrics(settings)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
         self._authenticator = Authenticator(settings.tokens)
@@ -141,7 +138,7 @@ class App:
             lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
         )
         await resources.start()
-        self._tracing = await self._start_tracing(stack)
+        self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
@@ -220,22 +217,6 @@ class App:
         return await stack.enter_async_context(
             assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
         )
-
-    async def _start_tracing(self, stack: contextlib.AsyncExitStack) -> "Tracing | None":
-        """Start tracing if the variables of OpenTelemetry ask for it. The spans are exported until the server stops."""
-        variables = sources.otel()
-        if not otel_variables.is_tracing_on(variables):
-            return None
-        try:
-            with batch_threads():  # the exporter starts its threads here
-                from embedwire_server.tracing import Tracing  # noqa: PLC0415 - not loaded without tracing
-
-                tracing = Tracing(variables, lambda: self.target)
-        except Exception as error:  # noqa: BLE001 - what the SDK does not accept must not stop the server
-            log.error("traces are not recorded: OpenTelemetry rejects its settings", **describe(error))  # noqa: TRY400
-            return None
-        await stack.enter_async_context(tracing.export.running())
-        return tracing
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.
