@@ -67,11 +67,11 @@ def _of_end(call: EmbedCall, first: float) -> dict[str, str | int | float]:
     """Return what is known at the end; times are in seconds, and left out if they are 0."""
     known: dict[str, str | int | float] = {"embedwire.segments": call.segments, "embedwire.attempts": call.attempts}
     times = {
-        "embedwire.queue_seconds": call.queue,
-        "embedwire.upload_seconds": call.upload,
-        "embedwire.upstream_seconds": call.waiting,
-        "embedwire.decode_seconds": call.decode,
-        "embedwire.client_seconds": call.parked,
+        "embedwire.queue.duration": call.queue,
+        "embedwire.upload.duration": call.upload,
+        "embedwire.upstream.duration": call.waiting,
+        "embedwire.decode.duration": call.decode,
+        "embedwire.client.duration": call.parked,
         "gen_ai.response.time_to_first_chunk": first,
     }
     known |= {name: round(seconds, 6) for name, seconds in times.items() if seconds}

@@ -8,8 +8,6 @@ from embedwire_server.upstreams.http.client import ANSWERED, ErrorOf, HttpClient
 from embedwire_server.upstreams.http.exchange import Request, Sender
 from embedwire_server.upstreams.http.response_body import Body, Headers
 
-_TRACE_ID = b"x-trace-id"
-
 
 class TracedHttpClient(HttpClient):
     """Sends requests as `HttpClient` does, each in a span, which ends with the body of the response.
@@ -38,20 +36,23 @@ class TracedHttpClient(HttpClient):
             with span.active():
                 body = await super().send(call, request, error, accepted)
         except GatewayError as failure:
-            span.end(_of_failure(failure), failure.reason)
+            span.end(
+                {} if failure.upstream is None else _of_response(call, failure.upstream.http_status), failure.reason
+            )
             raise
         except BaseException:
             span.end({}, Reason.CANCELLED)
             raise
-        return _TracedBody(body, span)
+        return _TracedBody(body, span, _of_response(call, body.status))
 
 
 class _TracedBody:
     """Body of a response; ends the span once it has been read, or cannot be, or is closed."""
 
-    def __init__(self, body: Body, span: Span) -> None:
+    def __init__(self, body: Body, span: Span, attributes: Attributes) -> None:
         self._body = body
         self._span = span
+        self._attributes = attributes
 
     @property
     def status(self) -> int:
@@ -83,8 +84,7 @@ class _TracedBody:
         await self._body.close()
 
     def _end(self, reason: Reason | None = None) -> None:
-        trace_id = self._body.headers.get(_TRACE_ID, b"").decode("latin-1")
-        self._span.end(_of_response(self._body.status, trace_id), reason)
+        self._span.end(self._attributes, reason)
 
 
 def _of_request(call: EmbedCall, request: Request) -> Attributes:
@@ -102,12 +102,8 @@ def _of_request(call: EmbedCall, request: Request) -> Attributes:
     return known
 
 
-def _of_failure(failure: GatewayError) -> Attributes:
-    return {} if failure.upstream is None else _of_response(failure.upstream.http_status, failure.upstream.trace_id)
-
-
-def _of_response(status: int, trace_id: str) -> Attributes:
+def _of_response(call: EmbedCall, status: int) -> Attributes:
     known: dict[str, str | int | float] = {"http.response.status_code": status}
-    if trace_id:
-        known["embedwire.upstream_trace_id"] = trace_id
+    if call.upstream_trace_id:
+        known["embedwire.upstream_trace_id"] = call.upstream_trace_id
     return known
