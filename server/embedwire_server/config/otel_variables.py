@@ -88,7 +88,7 @@ def faults(variables: Mapping[str, str]) -> Iterator[Fault]:
 
 def _invalid(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, (is_valid, text) in _CHECKS.items():
-        if name in variables and not is_valid(variables[name].strip()):
+        if name in variables and not is_valid(variables[name]):
             yield name, text
     sampler = variables.get("OTEL_TRACES_SAMPLER", "").lower()
     if sampler in _RATIOS and not 0 <= _number(variables.get("OTEL_TRACES_SAMPLER_ARG", "")) <= 1:

@@ -27,6 +27,11 @@ def take_over() -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings contain addresses; the exporter reports as well
 
 
+def end() -> None:
+    """Log nothing more: after a stop that did not wait, the exporter reports only what was known before."""
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+
+
 class _Handler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()

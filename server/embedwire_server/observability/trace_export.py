@@ -70,6 +70,7 @@ class TraceExport:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await ended.wait()
         except TimeoutError:
+            sdk_logs.end()
             log.warning("the receiver of traces has not taken the last spans; they are lost")
             threading.Thread(target=self._exporter.shutdown, daemon=True).start()  # cancels a request that waits
 
