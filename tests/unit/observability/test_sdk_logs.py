@@ -39,9 +39,7 @@ def test_arguments_are_hidden(logger: logging.Logger) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "argument"), [("%d items", "SECRET"), ("%(name)s", {"name": "SECRET"}), ("100%", "a")]
-)
+@pytest.mark.parametrize(("text", "argument"), [("character %c", "S"), ("%(name)s", {"name": "SECRET"})])
 def test_what_cannot_be_formatted(logger: logging.Logger, text: str, argument: object) -> None:
     """A message whose arguments do not fit is its constant text."""
     with structlog.testing.capture_logs() as lines:
