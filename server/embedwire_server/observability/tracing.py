@@ -29,18 +29,14 @@ class Span:
     """A span that has been started; `end` ends it.
 
     Attributes:
-        context: the position of the span in its trace; None if it could not be started.
+        context: the position of the span in its trace; that of its parent if it could not be started.
     """
 
     __slots__ = ("_span", "context")
 
-    def __init__(self, span: trace.Span | None, state: str = "") -> None:
+    def __init__(self, span: trace.Span | None, context: TraceContext | None) -> None:
         self._span = span
-        self.context: TraceContext | None = None
-        if span is not None:
-            found = span.get_span_context()
-            trace_id, span_id = f"{found.trace_id:032x}", f"{found.span_id:016x}"
-            self.context = TraceContext(trace_id, span_id, found.trace_flags, state, is_remote=False)
+        self.context = context
 
     @contextlib.contextmanager
     def active(self) -> Generator[None]:
@@ -83,6 +79,12 @@ class Tracer:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether the running span is recorded. If it is not, no span within it is, whatever the sampler."""
+        running = trace_context.current.get()
+        return running is not None and running.is_sampled
+
     def start(self, name: str, kind: Kind, attributes: Attributes, start_time: int | None = None) -> Span:
         """Start a span as a child of the running one, or of the caller's.
 
@@ -94,16 +96,19 @@ class Tracer:
         """
         parent = trace_context.current.get()
         try:
-            span = self._tracer.start_span(
-                name, _context_of(parent), _KINDS[kind], attributes, start_time=start_time, record_exception=False
-            )
-            return Span(span, "" if parent is None else parent.state)
+            span = self._tracer.start_span(name, _parent_of(parent), _KINDS[kind], attributes, start_time=start_time)
+            return Span(span, _context_of(span, "" if parent is None else parent.state))
         except Exception as error:  # noqa: BLE001 - see above
             log_unexpected(error)
-            return Span(None)
+            return Span(None, parent)
 
 
-def _context_of(parent: TraceContext | None) -> Context:
+def _context_of(span: trace.Span, state: str) -> TraceContext:
+    found = span.get_span_context()
+    return TraceContext(f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags, state, is_remote=False)
+
+
+def _parent_of(parent: TraceContext | None) -> Context:
     """Return OpenTelemetry's context for a parent; an empty one for the root of a trace."""
     if parent is None:
         return Context()

@@ -27,6 +27,8 @@ class InputSpanPolicy:
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Embed through the wrapped upstream; see `Upstream`."""
+        if not self._tracer.is_recording:
+            return await self._upstream.embed(call, emit)
         started = time.time_ns() - int((call.queue + call.upload) * _NANOSECONDS)
         span = self._tracer.start(f"embeddings {call.model.name}", "internal", _of_start(call), started)
         first, began = 0.0, time.perf_counter() - call.queue - call.upload

@@ -1,12 +1,13 @@
 """HTTP client that records a span for each request, by the conventions for HTTP; used only if tracing is on."""
 
 from embedwire_server.core.errors import GatewayError, Reason
-from embedwire_server.observability import trace_context
 from embedwire_server.observability.tracing import Attributes, Span, Tracer
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http.client import ANSWERED, ErrorOf, HttpClient
 from embedwire_server.upstreams.http.exchange import Request, Sender
 from embedwire_server.upstreams.http.response_body import Body, Headers
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class TracedHttpClient(HttpClient):
@@ -28,7 +29,7 @@ class TracedHttpClient(HttpClient):
         self, call: EmbedCall, request: Request, error: ErrorOf, accepted: frozenset[int] = ANSWERED
     ) -> Body:
         """Send a request; see `HttpClient.send`."""
-        if trace_context.current.get() is None:
+        if not self._tracer.is_recording:
             return await super().send(call, request, error, accepted)
         name = f"{request.method.decode()} {request.endpoint}"
         span = self._tracer.start(name, "client", _of_request(call, request))
@@ -88,14 +89,14 @@ class _TracedBody:
 
 
 def _of_request(call: EmbedCall, request: Request) -> Attributes:
-    url = request.url
-    port = url.port or (443 if url.scheme == "https" else 80)
+    # Without user info, which httpx keeps apart, and without the query, which may contain a signature.
+    url, path = request.url, request.url.raw_path.partition(b"?")[0]
     known: dict[str, str | int | float] = {
         "http.request.method": request.method.decode(),
-        "url.full": str(url.copy_with(username=None, password=None, query=None, fragment=None)),
+        "url.full": f"{url.scheme}://{url.netloc.decode()}{path.decode()}",
         "url.template": request.endpoint,
         "server.address": url.host,
-        "server.port": port,
+        "server.port": url.port or _DEFAULT_PORTS[url.scheme],
     }
     if call.retries and request.method != b"GET":  # each poll is a request of its own
         known["http.request.resend_count"] = call.retries
