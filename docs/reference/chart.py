@@ -36,25 +36,24 @@ DURATION: Mapping[str, Any] = {
     "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$|^[0-9]+(\.[0-9]+)?$",
     "minimum": 0,
 }
+_PARTS = ("ApiVersion", "AudioRules", "ImageRules", "Modality", "Model", "TextRules", "Token", "Truncate")
 _OMITTED = {"title", "default", "format", "writeOnly"}
 _VALUE = re.compile(r"(?P<indent> *)(?P<key>\w+):(?: (?P<default>.*))?")
 
 
-def outdated() -> dict[Path, str]:
-    """Return the new text of each generated file of the chart that differs from it."""
-    return {path: text for path, text in _files().items() if text != path.read_text()}
-
-
-def _files() -> dict[Path, str]:
-    schema = json.loads(SCHEMA.read_text())
+def schema() -> str:
+    """Return the schema of the values: `config` and its parts are those of the settings, the rest stays."""
     rendered = Settings.model_json_schema()
-    kept = {name: rendered["$defs"][name] for name in ("Model", "Token", "TextRules", "ImageRules", "AudioRules")}
-    kept |= {name: rendered["$defs"][name] for name in ("Truncate", "ApiVersion", "Modality")}
-    schema["$defs"] = {name: _brief(part) for name, part in sorted(kept.items())}
-    schema["$defs"]["Token"]["properties"]["sha256"] = _hashes()
-    schema["properties"]["config"] = _config(rendered)
-    reloaded = [one.key for one in RELOADABLE if len(one.path) > 1]
-    return {SCHEMA: json.dumps(schema, indent=2) + "\n", RELOADED: "\n".join(reloaded) + "\n"}
+    found = json.loads(SCHEMA.read_text())
+    found["$defs"] = {name: _brief(rendered["$defs"][name]) for name in _PARTS}
+    found["$defs"]["Token"]["properties"]["sha256"] = _hashes()
+    found["properties"]["config"] = _config(rendered)
+    return json.dumps(found, indent=2) + "\n"
+
+
+def reloaded_settings() -> str:
+    """Return the keys of the settings that a reload applies, one a line."""
+    return "".join(f"{setting.key}\n" for setting in RELOADABLE if len(setting.path) > 1)
 
 
 def values() -> Iterator[str]:
