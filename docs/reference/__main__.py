@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.reference import chart, contract, metrics, pages
+from docs.reference import chart, contract, metrics, pages, sizing
 from embedwire_server.config import render
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +15,7 @@ SECTIONS: dict[str, pages.Section] = {
     "metrics": metrics.lines,
     "configuration": render.reference,
     "chart values": chart.values,
+    "sizing": sizing.lines,
 }
 FILES: dict[Path, Callable[[], str]] = {
     chart.SCHEMA: chart.schema,

@@ -1,5 +1,7 @@
 """Volumes of the rendered pod as directories, laid out and replaced as the kubelet does it."""
 
+import asyncio
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +17,7 @@ def publish(directory: Path, files: Mapping[str, bytes]) -> None:
     A timestamped directory has the files, the link `..data` names it, and the files are links through `..data`. The
     rename of a new link over `..data` replaces all of them in one step.
     """
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     version = directory / f"..2026_11_30_12_00_00.{len(list(directory.iterdir()))}"
     version.mkdir()
     for name, content in files.items():
@@ -44,6 +46,7 @@ class Mounts:
         (root / "etc/company").mkdir(parents=True, exist_ok=True)
         (root / "etc/company/ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
         self.write_configuration(configuration(found))
+        self.write_certificate(trustme.CA())
 
     def path(self, inside: str) -> Path:
         """Return where a path of the container is."""
@@ -54,6 +57,17 @@ class Mounts:
         """Variables of the container, with the paths of the test, and a key in place of the Secret's."""
         variables = {each["name"]: each.get("value", "tlk_test") for each in container(self._found)["env"]}
         return {name: str(self.path(text)) if text.startswith("/") else text for name, text in variables.items()}
+
+    async def config_check(self) -> tuple[int | None, str, str]:
+        """Run `config check` in the environment of the container alone; return exit code, output and errors."""
+        variables = [f"{name}={text}" for name, text in self.environment.items()]
+        process = await asyncio.create_subprocess_exec(
+            *("env", "-i", *variables, sys.executable, "-m", "embedwire_server", "config", "check"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        return process.returncode, output.decode(), errors.decode()
 
     def write_configuration(self, text: str) -> None:
         """Replace the configuration file; its paths become those of the test."""

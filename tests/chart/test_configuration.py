@@ -1,12 +1,9 @@
 """The server accepts the configuration of each set of values; new pods start only for changes that need them."""
 
-import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from docs.reference import chart
 from embedwire_server.config.setting_table import ALL, BY_KEY, RELOADABLE
@@ -20,17 +17,9 @@ OPEN = SECRET | {"allowInsecure": True}
 @pytest.mark.parametrize("name", OWN)
 async def test_the_server_accepts_it(name: str, tmp_path: Path) -> None:
     """`config check`, with the rendered file and the rendered variables, finds no error and no unexpected warning."""
-    mounts = Mounts(tmp_path, objects(CASES[name]))
-    mounts.write_certificate(trustme.CA())
-    variables = [f"{key}={value}" for key, value in mounts.environment.items()]
+    code, output, errors = await Mounts(tmp_path, objects(CASES[name])).config_check()
 
-    process = await asyncio.create_subprocess_exec(
-        *("env", "-i", *variables, sys.executable, "-m", "embedwire_server", "config", "check"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = (text.decode() for text in await process.communicate())
-    assert (process.returncode, output) == (0, "OK\n"), errors
+    assert (code, output) == (0, "OK\n"), errors
     assert [line for line in errors.splitlines() if "sandbox" not in line] == []
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from docs.reference import sizing
 from embedwire_server.config.fields import seconds_of
-from embedwire_server.config.setting_table import ALL
+from embedwire_server.config.setting_table import ALL, BY_KEY
 from embedwire_server.core.address import Address
 from tests.chart.rendering import CASES, ROOT, SECRET, Object, case, container, objects, one, pod
 
@@ -180,3 +181,19 @@ def test_autoscaling() -> None:
     assert [next(iter(each.keys() - {"type"})) for each in autoscaler["metrics"]] == ["pods", "resource"]
     metric = autoscaler["metrics"][0]["pods"]["metric"]["name"]
     assert f"| `{metric}` | gauge |" in (ROOT / "docs/metrics.md").read_text()
+
+
+def test_the_limit_of_memory_is_enough() -> None:
+    """The default limit holds the server at rest, all of the buffered content, and the growth of two measured loads."""
+    assert re.fullmatch(r"\d+Mi", limit := container(case("secret"))["resources"]["limits"]["memory"])
+    measured = sizing.results()
+    loads = sorted(measured[row] for _, load, row in sizing.ROWS if load != "at rest")
+    buffered = BY_KEY["concurrency.max_buffered_bytes"].field.default / (1 << 20)
+    assert int(limit.removesuffix("Mi")) >= measured["memory at rest, MiB"] + buffered + sum(loads[-2:])
+
+
+def test_the_spool_holds_the_largest_uploads() -> None:
+    """The default size of the spool is that of the 40 uploads that the page states."""
+    (spool,) = [each["emptyDir"] for each in pod(case("secret"))["volumes"] if each["name"] == "spool"]
+
+    assert int(spool["sizeLimit"].removesuffix("Gi")) << 30 == 40 * BY_KEY["request_limits.upload_bytes"].field.default
