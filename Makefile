@@ -30,7 +30,7 @@ GO_MODULE := github.com/embedwire/embedwire/clients/go
 # A key that the shell exports must never be billed by a demo or a test, nor a setting or a proxy change one.
 PROXY_VARIABLES := HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY https_proxy http_proxy all_proxy no_proxy
 # Images of containers set PYTHONDONTWRITEBYTECODE; with it, each process of a test would compile all modules again.
-SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
+SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(\(EMBEDWIRE\|OTEL\)_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
 
 .PHONY: help
 help: ## List the targets
@@ -389,9 +389,9 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 .PHONY: lock
 lock: .venv-release/installed ## Pin every dependency with hashes, at its newest version (UPGRADE=: at the present one where possible)
 	$(LOCK) --group build --output-file requirements/build.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --output-file requirements/runtime.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --output-file requirements/runtime.txt
 	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
 	$(LOCK) --group proxies --output-file requirements/proxies.txt
 	$(LOCK) --group chart $(call ALSO,dev) --output-file requirements/chart.txt
 	$(LOCK) --group release --output-file requirements/release.txt
