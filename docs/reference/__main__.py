@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.monitoring import dashboard, rules_file
 from deploy.monitoring import page as alerts
-from deploy.monitoring import rules_file
 from docs.reference import contract, metrics, pages
 from embedwire_server.config import render
 
@@ -22,6 +22,7 @@ SECTIONS: dict[str, pages.Section] = {
 }
 FILES: dict[Path, Callable[[], str]] = {
     ROOT / "deploy/helm/embedwire/files/rules.yaml": rules_file.text,
+    dashboard.FILE: dashboard.text,
 }
 
 
