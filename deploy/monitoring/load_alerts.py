@@ -15,7 +15,7 @@ ALERTS = (
         "  / on (namespace, job) group_left ()\n"
         "sum by (namespace, job) (job_reason:embedwire_requests:rate5m)\n"
         "  > 0.05",
-        for_="5m",
+        for_="10m",
         summary="Embedwire {{ $labels.job }} rejects calls: no capacity for {{ $labels.resource }}",
         description="{{ $value | humanizePercentage }} of all calls are rejected with OVERLOADED, because the capacity "
         "for {{ $labels.resource }} is used up.",

@@ -10,12 +10,15 @@ ALERTS = (
         name="EmbedwireUpstreamQuotaExhausted",
         party="upstream",
         severity="critical",
-        condition="Inputs fail with `UPSTREAM_QUOTA_EXHAUSTED`, or because of a limit of a day.",
-        expression="sum by (namespace, job, modality)"
-        ' (job_modality_reason:embedwire_inputs:rate5m{reason="UPSTREAM_QUOTA_EXHAUSTED"}) > 0\n'
+        condition="More than 5 % of the inputs of a modality fail because of a quota or a limit of a day.",
+        expression="(sum by (namespace, job, modality)"
+        ' (job_modality_reason:embedwire_inputs:rate5m{reason="UPSTREAM_QUOTA_EXHAUSTED"})\n'
         "or\n"
         "sum by (namespace, job, modality, limit)"
-        ' (rate(embedwire_rate_limit_rejections_total{limit=~".+ per day"}[5m])) > 0',
+        ' (rate(embedwire_rate_limit_rejections_total{limit=~".+ per day"}[5m])))\n'
+        "  / on (namespace, job, modality) group_left ()\n"
+        f"{_INPUTS}\n"
+        "  > 0.05",
         for_="5m",
         summary="The quota of Embedwire {{ $labels.job }} for {{ $labels.modality }} is used up",
         description="Inputs fail because the account at the upstream has no credit left, or because the configured "
@@ -50,7 +53,7 @@ ALERTS = (
         ' (job_modality_reason:embedwire_upstream_requests:rate5m{reason="UPSTREAM_RATE_LIMITED"})\n'
         "  / sum by (namespace, job, modality) (job_modality_reason:embedwire_upstream_requests:rate5m)\n"
         "  > 0.05",
-        for_="5m",
+        for_="10m",
         summary="The upstream rate-limits {{ $labels.modality }} of Embedwire {{ $labels.job }}",
         description="The upstream answers {{ $value | humanizePercentage }} of the requests for {{ $labels.modality }} "
         "with 429, so the configured rate limits are higher than the plan, or are not set.",
@@ -90,7 +93,7 @@ ALERTS = (
         "  / on (namespace, job, modality) group_left ()\n"
         f"{_INPUTS}\n"
         "  > 0.05",
-        for_="5m",
+        for_="10m",
         summary="Embedwire {{ $labels.job }} rejects {{ $labels.modality }}: a rate limit outlasts the deadlines",
         description="{{ $value | humanizePercentage }} of the inputs of {{ $labels.modality }} are rejected with "
         "RATE_LIMITED, because {{ $labels.limit }} allows them only after their deadline.",

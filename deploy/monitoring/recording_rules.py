@@ -61,6 +61,18 @@ def _failed(metric: str, source: str) -> list[RecordingRule]:
     ]
 
 
+def _connections(window: str, meaning: str) -> RecordingRule:
+    failures = f'embedwire_upstream_connection_failures_total{{cause!~"{_OWN}"}}'
+    return _rule(
+        f"job_cause:embedwire_upstream_connection_failures:per_input{window}",
+        "cause",
+        meaning,
+        f"sum by (namespace, job, cause) (rate({failures}[{window}]))\n"
+        "  / on (namespace, job) group_left ()\n"
+        f"sum by (namespace, job) (job_modality_reason:embedwire_inputs:rate{window})",
+    )
+
+
 def _quantile(metric: str, label: str, meaning: str, quantile: str = "0.99") -> RecordingRule:
     return _rule(
         f"job_{label}:{metric}:p{quantile.removeprefix('0.')}_rate5m",
@@ -106,15 +118,8 @@ RECORDING_RULES = (
     ),
     *_failed("inputs", "job_modality_reason:embedwire_inputs:rate5m"),
     *_failed("requests", "job_reason:embedwire_requests:rate5m"),
-    _rule(
-        "job_cause:embedwire_upstream_connection_failures:per_input5m",
-        "cause",
-        "Connections to the upstream that failed, for each input, by cause.",
-        "sum by (namespace, job, cause)"
-        f' (rate(embedwire_upstream_connection_failures_total{{cause!~"{_OWN}"}}[5m]))\n'
-        "  / on (namespace, job) group_left ()\n"
-        "sum by (namespace, job) (job_modality_reason:embedwire_inputs:rate5m)",
-    ),
+    _connections("5m", "Connections to the upstream that failed, for each input, by cause."),
+    _connections("1h", "The same over an hour."),
     _quantile("grpc_server_handling_seconds", "grpc_method", "Duration of calls in seconds, 99th percentile."),
     _quantile(
         "embedwire_upstream_request_duration_seconds",

@@ -21,7 +21,7 @@ ALERTS = (
         condition="More than 5 % of the calls or of the inputs fail with `INTERNAL`.",
         expression='job_party:embedwire_requests_failed:ratio_rate5m{party="server"} > 0.05\n'
         'or job_party:embedwire_inputs_failed:ratio_rate5m{party="server"} > 0.05',
-        for_="2m",
+        for_="5m",
         summary="{{ $value | humanizePercentage }} of the calls of Embedwire {{ $labels.job }} fail by its own fault",
         description="Calls or inputs fail with INTERNAL: a resource is missing, or the server has a bug.",
         meaning="""

@@ -2,7 +2,7 @@
 
 from deploy.monitoring.alert import Alert
 
-_UNREACHABLE = "job_cause:embedwire_upstream_connection_failures:per_input5m > 0.1"
+_CONNECTIONS = "job_cause:embedwire_upstream_connection_failures:per_input"
 # Without those that have an alert of their own: credentials, quota and rate limit.
 _FAILURES = (
     "UPSTREAM_UNAVAILABLE|UPSTREAM_TIMEOUT|UPSTREAM_CONFLICT|UPSTREAM_PERMISSION_DENIED"
@@ -20,8 +20,8 @@ ALERTS = (
         name="EmbedwireUpstreamUnreachable",
         party="upstream",
         severity="critical",
-        condition="More than 0.1 connections to the upstream fail for each input, by cause.",
-        expression=_UNREACHABLE,
+        condition="For each input, more than 0.1 connections of 5 minutes and 0.05 of an hour fail, by cause.",
+        expression=f"{_CONNECTIONS}5m > 0.1 and {_CONNECTIONS}1h > 0.05",
         for_="2m",
         summary="Embedwire {{ $labels.job }} cannot reach its upstream: {{ $labels.cause }}",
         description="{{ $value | humanize }} connections to the upstream fail for each input, "
@@ -56,16 +56,17 @@ ALERTS = (
         name="EmbedwireUpstreamFailing",
         party="upstream",
         severity="critical",
-        condition="More than 10 % of the inputs of 5 minutes and 2 % of an hour fail at a reachable upstream.",
-        expression=f"({_share('5m')} > 0.1\nand\n{_share('1h')} > 0.02)\nunless on (namespace, job) {_UNREACHABLE}",
+        condition="More than 5 % of the inputs of 5 minutes and of an hour fail at an upstream that can be reached.",
+        expression=f"({_share('5m')} > 0.05\nand\n{_share('1h')} > 0.05)\n"
+        f"unless on (namespace, job) {_CONNECTIONS}5m > 0.1",
         for_="2m",
         summary="{{ $value | humanizePercentage }} of inputs of Embedwire {{ $labels.job }} fail at the upstream",
         description="The upstream can be reached, but {{ $value | humanizePercentage }} of all inputs fail because of "
         "it, after all retries.",
         meaning="""
             The upstream answers with server errors, timeouts, conflicts or responses that the server cannot
-            use. More than 10 % of the inputs of 5 minutes and 2 % of an hour fail, so a short burst does not
-            count. A rate limit, a quota, a rejected key and a missing connection have their own alerts.
+            use. Failures of a minute are too few for the share of an hour, and fire no alert. A rate limit, a quota,
+            a rejected key and a missing connection have their own alerts.
         """,
         look="""
             The reason, and whether it affects one modality.
@@ -103,7 +104,7 @@ ALERTS = (
         condition="Inputs fail with `UPSTREAM_CREDENTIALS`.",
         expression="sum by (namespace, job)"
         ' (job_modality_reason:embedwire_inputs:rate5m{reason="UPSTREAM_CREDENTIALS"}) > 0',
-        for_="2m",
+        for_="5m",
         summary="The upstream rejects the key of Embedwire {{ $labels.job }}",
         description="Inputs fail with UPSTREAM_CREDENTIALS: the upstream does not accept the server's API key.",
         meaning="""
@@ -131,7 +132,7 @@ ALERTS = (
         condition="Retries are suppressed, because the retry budget is used up.",
         expression="sum by (namespace, job, modality)"
         ' (rate(embedwire_retries_suppressed_total{cause="budget"}[5m])) > 0',
-        for_="5m",
+        for_="10m",
         summary="Embedwire {{ $labels.job }} has no retries left for {{ $labels.modality }}",
         description="So many attempts fail that retries are suppressed; inputs fail at their first failed attempt.",
         meaning="""
