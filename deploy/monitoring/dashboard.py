@@ -16,7 +16,7 @@ from deploy.monitoring.upstream_panels import RATE_LIMITS, RETRIES, UPSTREAM
 FILE: Final = Path(__file__).parents[1] / "helm/embedwire/files/dashboard.json"
 ROWS: Final = (TRAFFIC, LATENCY, UPSTREAM, RATE_LIMITS, QUEUES, RETRIES, CALLERS, PROCESS)
 
-_SCHEMA_VERSION: Final = 39  # of Grafana 11; later versions of Grafana convert it
+_SCHEMA_VERSION: Final = 38  # of Grafana 10; later versions convert it
 _COLUMNS: Final = 24  # of Grafana's grid
 _HEIGHT: Final = 8
 _MAX_IN_LINE: Final = 4

@@ -44,10 +44,10 @@ def change(timeline: Timeline, panel: str, legend: str) -> Change | None:
 
 
 def largest(timeline: Timeline, count: int = 6) -> list[Change]:
-    """Return the panels that changed most, each with its line that changed most: first those of the incident."""
+    """Return the panels that changed most, each with the line that changed most: first those of the incident."""
     chosen = [change(timeline, *key) for key in timeline.incident.panels.items()]
     found = [one for one in chosen if one is not None]
-    for one in sorted(_all(timeline), key=lambda one: (one.size, abs(one.during - one.before)), reverse=True):
+    for one in sorted(_all(timeline), key=lambda one: one.size, reverse=True):
         if one.panel not in {other.panel for other in found} and one.size > 1 - 1 / CLEAR:
             found.append(one)
     return found[:count]
@@ -71,7 +71,7 @@ def formatted(value: float, unit: str) -> str:
     if unit == "s" and value < 1:
         return f"{value * 1000:.3g} ms"
     if unit == "bytes":
-        return f"{value / 2**20:.3g} MiB"
+        return f"{value / 2**20:.0f} MiB" if value >= 2**20 else f"{value:.0f} B"
     if unit == "percentunit":
         return f"{value:.1%}"
     return f"{value:.3g}{ {'ops': '/s', 'reqps': '/s', 's': ' s'}.get(unit, '') }"

@@ -29,8 +29,8 @@ async def nothing(_: Scene) -> AsyncGenerator[None]:
 
 @contextlib.asynccontextmanager
 async def too_many_for_the_plan(scene: Scene) -> AsyncGenerator[None]:
-    """Make more calls than the plan of the upstream allows."""
-    async with scene.traffic(callers=8, pause=0.05):
+    """Make more calls than the plan of the upstream allows, with deadlines of the length of its window."""
+    async with scene.traffic(callers=8, pause=0.05, deadline=2.0):
         yield
 
 

@@ -20,7 +20,7 @@ from tests.support.process import ServerProcess
 
 KEY = "key-of-the-account"
 TOKENS = ("search", "indexer")
-DEADLINE = 2.0
+DEADLINE = 20.0  # longer than any wait of normal traffic
 PAUSE = 0.2  # of each caller of the normal traffic, after each call
 _CONFIGURATION = "".join(f'[[tokens]]\nname = "{name}"\nsha256 = "{sha256(name)}"\n' for name in TOKENS)
 
@@ -86,17 +86,17 @@ class Scene:
         """HOST:PORT of the metrics."""
         return self.server.metrics_urls[0].split("/")[2]
 
-    async def text(self) -> grpc.StatusCode:
+    async def text(self, deadline: float) -> grpc.StatusCode:
         """Make a call with one text, as the next of the clients."""
         number = next(self._number)
         request = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input(f"text {number}")])
         metadata = bearer(TOKENS[number % len(TOKENS)])
-        return await self.server.stub.CreateEmbeddingUnary(request, timeout=DEADLINE, metadata=metadata).code()
+        return await self.server.stub.CreateEmbeddingUnary(request, timeout=deadline, metadata=metadata).code()
 
     @contextlib.asynccontextmanager
-    async def traffic(self, callers: int, pause: float) -> AsyncGenerator[None]:
+    async def traffic(self, callers: int, pause: float, deadline: float = DEADLINE) -> AsyncGenerator[None]:
         """Make calls with texts, until the end of the context."""
-        async with self.repeated([self.text] * callers, pause):
+        async with self.repeated([lambda: self.text(deadline)] * callers, pause):
             yield
 
     @contextlib.asynccontextmanager

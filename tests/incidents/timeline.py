@@ -16,7 +16,7 @@ NORMAL = 240.0  # before the fault
 CALLERS = 2  # of normal traffic
 LEAST = 300.0  # of the fault, so that panels show it
 # Seconds of this machine.
-MOST_UNTIL_FIRING = 75.0
+MOST_UNTIL_FIRING = 90.0
 MOST_UNTIL_RESOLVED = 75.0
 
 
@@ -113,7 +113,8 @@ class Recorder:
 
     @property
     def _query(self) -> str:
-        return f'ALERTS{{alertstate="firing", job="{self._incident.name}"}}'
+        job = self._incident.name if self._incident.party else f"{self._incident.name}|"  # or of no job
+        return f'ALERTS{{alertstate="firing", job=~"{job}"}}'
 
     async def _alerts(self) -> list[Alert]:
         """Return when each alert fired first, and when it ended."""
