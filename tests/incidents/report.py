@@ -29,10 +29,8 @@ def _alert(timeline: Timeline, alert: Alert, factor: float) -> str:
 
 
 def _ending(timeline: Timeline, alert: Alert, factor: float) -> str:
-    if alert.resolved is None:
-        return "did not end"
-    seconds = alert.resolved - (timeline.removed - timeline.fault)
-    return f"ended {_production(seconds, factor)} after the fault" if seconds > 0 else "ended during the fault"
+    after = _after_fault(timeline, alert)
+    return "did not end" if after is None else f"ended {_production(after, factor)} after the fault"
 
 
 def _block(name: str, lines: Sequence[str]) -> Iterator[str]:
@@ -41,30 +39,29 @@ def _block(name: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _production(seconds: float, factor: float) -> str:
-    minutes = max(0.0, seconds * factor) / 60
-    return f"{minutes:.1f} min"
+    return f"{seconds * factor / 60:.1f} min"
 
 
 def rows(timelines: Sequence[Timeline], factor: float) -> list[tuple[str, ...]]:
     """Return the table: a row for each alert, and for each incident without one."""
     found: list[tuple[str, ...]] = []
     for timeline in timelines:
-        for alert in timeline.alerts:
-            after = "" if alert.resolved is None else alert.resolved - (timeline.removed - timeline.fault)
-            found.append(
-                (
-                    timeline.incident.name,
-                    alert.name,
-                    alert.severity,
-                    alert.party,
-                    f"{alert.fired:.1f} s",
-                    _production(alert.fired, factor),
-                    after if isinstance(after, str) else _production(after, factor),
-                )
-            )
+        found += [_row(timeline, alert, factor) for alert in timeline.alerts]
         if not timeline.alerts:
-            found.append((timeline.incident.name, "none", "", "", "", "", ""))
+            found.append((timeline.incident.name, "none", *[""] * (len(_HEAD) - 2)))
     return found
+
+
+def _row(timeline: Timeline, alert: Alert, factor: float) -> tuple[str, ...]:
+    fires = (f"{alert.fired:.1f} s", _production(alert.fired, factor))
+    after = _after_fault(timeline, alert)
+    ends = "did not end" if after is None else _production(after, factor)
+    return (timeline.incident.name, alert.name, alert.severity, alert.party, *fires, ends)
+
+
+def _after_fault(timeline: Timeline, alert: Alert) -> float | None:
+    """Return how many seconds after the fault an alert ended; None if it did not."""
+    return None if alert.resolved is None else max(0.0, alert.resolved - (timeline.removed - timeline.fault))
 
 
 def table(timelines: Sequence[Timeline], factor: float) -> Iterator[str]:
