@@ -7,29 +7,40 @@ from collections.abc import Iterator
 from tests.incidents.dashboard import Graph, Line
 from tests.incidents.timeline import Timeline
 
-CLEAR = 3.0  # times its normal value, or from 0
+CLEAR = 3.0  # a clear change: by this factor, or from or to 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """The change of one line of a panel: its mean in normal traffic, and its farthest value during the fault."""
+    """The change of one line of a panel.
+
+    Attributes:
+        panel: title of the panel.
+        legend: name of the line.
+        unit: Grafana's identifier of the unit.
+        before: mean value in normal traffic.
+        lowest: lowest value in normal traffic.
+        highest: highest value in normal traffic.
+        during: the value during the fault that is farthest from `before`.
+    """
 
     panel: str
     legend: str
     unit: str
     before: float
+    lowest: float
+    highest: float
     during: float
 
     @property
-    def size(self) -> float:
-        """The size of the change, from 0 to 1: 1 for a value that was or becomes 0."""
-        largest = max(abs(self.before), abs(self.during))
-        return abs(self.during - self.before) / largest if largest else 0.0
+    def is_clear_rise(self) -> bool:
+        """Whether the value has risen by far above all that it had before."""
+        return self.during > CLEAR * self.highest
 
     @property
-    def is_clear_rise(self) -> bool:
-        """Whether the value has risen by far."""
-        return self.during > CLEAR * self.before
+    def is_clear(self) -> bool:
+        """Whether the value has left the range that it had before by far."""
+        return self.is_clear_rise or CLEAR * self.during < self.lowest
 
     @property
     def text(self) -> str:
@@ -43,14 +54,15 @@ def change(timeline: Timeline, panel: str, legend: str) -> Change | None:
     return next((one for one in _all(timeline) if (one.panel, one.legend) == (panel, legend)), None)
 
 
-def largest(timeline: Timeline, count: int = 6) -> list[Change]:
-    """Return the panels that changed most, each with the line that changed most: first those of the incident."""
+def clear(timeline: Timeline, count: int = 6) -> list[Change]:
+    """Return clear changes, the largest of each panel: first those of the incident, then from top to bottom."""
     chosen = [change(timeline, *key) for key in timeline.incident.panels.items()]
-    found = [one for one in chosen if one is not None]
-    for one in sorted(_all(timeline), key=lambda one: one.size, reverse=True):
-        if one.panel not in {other.panel for other in found} and one.size > 1 - 1 / CLEAR:
-            found.append(one)
-    return found[:count]
+    found = {one.panel: one for one in chosen if one is not None}
+    for one in sorted(_all(timeline), key=lambda one: abs(one.during - one.before), reverse=True):
+        if one.is_clear:
+            found.setdefault(one.panel, one)
+    order = [*timeline.incident.panels, *(graph.title for graph in timeline.graphs)]
+    return sorted(found.values(), key=lambda one: order.index(one.panel))[:count]
 
 
 def _all(timeline: Timeline) -> Iterator[Change]:
@@ -61,9 +73,10 @@ def _all(timeline: Timeline) -> Iterator[Change]:
 def _of_line(timeline: Timeline, graph: Graph, line: Line) -> Change | None:
     if not (values := line.between(timeline.fault, timeline.removed)):
         return None
-    before = statistics.fmean(line.between(timeline.start, timeline.fault) or [0.0])
+    normal = line.between(timeline.start, timeline.fault) or [0.0]
+    before = statistics.fmean(normal)
     during = max(values, key=lambda value: abs(value - before))
-    return Change(graph.title, line.legend, graph.unit, before, during)
+    return Change(graph.title, line.legend, graph.unit, before, min(normal), max(normal), during)
 
 
 def formatted(value: float, unit: str) -> str:

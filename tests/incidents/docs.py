@@ -15,6 +15,8 @@ OVERVIEW, OUTAGE = Path("docs/incidents.png"), Path("docs/outage.png")
 _HEAD = "| incident | alert | severity | fires after | what the dashboard shows |\n|---|---|---|---|---|\n"
 _TABLE = re.compile(re.escape(_HEAD) + r"(?:\|.*\n)+")
 
+_MOST_PANELS = 3
+
 Json = Mapping[str, Any]
 
 
@@ -30,11 +32,16 @@ def table(record: Json) -> str:
 
 
 def _lines(incident: Json, factor: float) -> Iterator[str]:
-    shown = "<br>".join(one["text"] for one in incident["dashboard"][:3])
+    shown = "<br>".join(_panel(one["text"]) for one in incident["dashboard"][:_MOST_PANELS]) or "no change"
     for index, alert in enumerate(incident["alerts"] or [None]):
         first = (incident["sentence"], shown) if index == 0 else ("", "")
         cells = _cells(alert, factor) if alert else ("none", "", "")
         yield f"| {' | '.join([first[0], *cells, first[1]])} |\n"
+
+
+def _panel(text: str) -> str:
+    title, _, change = text.partition(", ")
+    return f"*{title}*, {change.replace('->', 'to')}"
 
 
 def _cells(alert: Json, factor: float) -> tuple[str, str, str]:

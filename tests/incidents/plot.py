@@ -14,7 +14,7 @@ from matplotlib.ticker import MultipleLocator
 from PIL import Image
 
 COLOURS = ("#1f6f8b", "#edae49", "#66a182", "#8d6a9f", "#7f7f7f", "#d1495b")
-_UNITS = {"ops": "per second", "reqps": "calls per second", "s": "seconds", "short": "", "percentunit": "share"}
+_UNITS = {"ops": "per second", "reqps": "per second", "s": "seconds", "short": "", "percentunit": "share"}
 _MOST_LINES = len(COLOURS)
 _ALERT = "#b3261e"
 _IMAGE_COLOURS = 64

@@ -16,7 +16,7 @@ def details(timeline: Timeline, factor: float) -> Iterator[str]:
     alerts = [_alert(timeline, alert, factor) for alert in timeline.alerts]
     yield from _block("alerts", alerts or ["none"])
     yield from _block("status page", timeline.status_page or ["nothing new"])
-    yield from _block("dashboard", [one.text for one in changes.largest(timeline)] or ["no change"])
+    yield from _block("dashboard", [one.text for one in changes.clear(timeline)] or ["no change"])
     calls = ", ".join(f"{count} {code}" for code, count in sorted(timeline.codes.items()))
     yield from _block("calls", [calls])
 
@@ -97,6 +97,6 @@ def _record(timeline: Timeline) -> dict[str, Any]:
         "codes": timeline.codes,
         "alerts": [dataclasses.asdict(alert) for alert in timeline.alerts],
         "status_page": timeline.status_page,
-        "dashboard": [{**dataclasses.asdict(one), "text": one.text} for one in changes.largest(timeline)],
+        "dashboard": [{**dataclasses.asdict(one), "text": one.text} for one in changes.clear(timeline)],
         "graphs": graphs,
     }

@@ -57,4 +57,4 @@ def test_each_panel_has_data(timelines: Timelines) -> None:
     shown = {
         graph.title for one in timelines.values() for graph in one.graphs if any(line.points for line in graph.lines)
     }
-    assert {panel["title"] for panel in dashboard.panels()} - shown == {"Expired inputs"}
+    assert {panel["title"] for panel in dashboard.panels()} - shown <= {"Expired inputs"}

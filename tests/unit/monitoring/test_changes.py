@@ -21,17 +21,23 @@ def graph(title: str, normal: float | None, fault: float, unit: str = "reqps") -
     return Graph(title, unit, [Line("one", points if normal is None else [(105.0, normal), *points])])
 
 
-def test_the_largest_changes() -> None:
-    """Panels with a large change are found; those that change by less than a factor of 3 are not."""
+def test_clear_changes() -> None:
+    """Changes by more than a factor of 3 are found, in the order of the dashboard."""
     seen = timeline(graph("a", 1, 10), graph("b", None, 1), graph("c", 20, 0), graph("d", 4, 5), graph("e", 0, 0))
-    found = [(one.panel, one.before, one.during) for one in changes.largest(seen)]
-    assert found == [("b", 0, 1), ("c", 20, 0), ("a", 1, 10)]
+    found = [(one.panel, one.before, one.during) for one in changes.clear(seen)]
+    assert found == [("a", 1, 10), ("b", 0, 1), ("c", 20, 0)]
+
+
+def test_a_value_within_its_normal_range() -> None:
+    """A value that normal traffic also had is no change."""
+    points = [(102.0, 0.1), (105.0, 9.0), (108.0, 0.1), (115.0, 8.0)]
+    assert changes.clear(timeline(Graph("a", "s", [Line("one", points)]))) == []
 
 
 def test_panels_of_the_incident_are_first() -> None:
-    """The panels that the incident names precede larger changes of others."""
+    """The panels that the incident names precede clear changes of others."""
     own = Graph("Connection failures by cause", "ops", [Line("connection_refused", [(105.0, 1.0), (115.0, 2.0)])])
-    assert [one.panel for one in changes.largest(timeline(graph("b", None, 1), own))] == [own.title, "b"]
+    assert [one.panel for one in changes.clear(timeline(graph("b", None, 1), own))] == [own.title, "b"]
 
 
 @pytest.mark.parametrize(
