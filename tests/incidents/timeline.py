@@ -15,6 +15,7 @@ from tests.support.prometheus import Prometheus
 NORMAL = 240.0  # before the fault
 CALLERS = 2  # of normal traffic
 LEAST = 300.0  # of the fault, so that panels show it
+AFTER = 60.0  # of the fault after its alerts have fired
 # Seconds of this machine.
 MOST_UNTIL_FIRING = 90.0
 MOST_UNTIL_RESOLVED = 75.0
@@ -91,7 +92,8 @@ class Recorder:
                 if not self._incident.party:
                     await self._others_ended.wait()
                 await self._until(lambda firing: self._incident.alerts <= firing, MOST_UNTIL_FIRING)
-                await asyncio.sleep(max(0.0, timeline.fault + LEAST / scaled - time.time()))
+                least = timeline.fault + LEAST / scaled
+                await asyncio.sleep(max(AFTER / scaled, least - time.time()))
                 timeline.status_page = [
                     line for line in await status_page.read(self._scene.metrics_address) if line not in page
                 ]
