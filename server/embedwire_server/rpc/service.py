@@ -108,12 +108,12 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
 
 
 def _allowed(wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
-    """Check a request against its caller's token, and add the token's quota.
+    """Check a request against its caller's token, add the token's quota, and let the call take its totals.
 
     Raises:
         PermissionDenied: the token does not permit the request.
     """
-    call.model = wanted.model.name
+    call.model, call.totals = wanted.model.name, wanted.totals
     if call.token is not None:
         call.token.check(wanted)
         wanted = dataclasses.replace(wanted, quota=call.token.quota)

@@ -10,6 +10,7 @@ from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
 from embedwire_server.core.results import ReplySummary, Segment, Stage
+from embedwire_server.core.totals import Totals
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 
@@ -58,6 +59,7 @@ class EmbedCall:
         stuck: why an attempt had no connection when it was cancelled.
         exhausted_for: seconds for which the last response asks the next request to wait.
         segments: number of decoded segments.
+        content_bytes: size of the text or file that was received; 0 before it is complete.
         is_abandoned: whether `emit` raised: segments can no longer be passed on.
         queue: seconds in queues. The fields that follow are seconds as well.
         upload: waiting for the rest of the uploaded file.
@@ -66,6 +68,7 @@ class EmbedCall:
         parked: waiting for the caller to take decoded segments (backpressure).
         endpoint: path of the endpoint that the last request was sent to, for metrics.
         job: what the upstream keeps for the input; None for most inputs.
+        upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
     """
 
     input: Input
@@ -84,6 +87,7 @@ class EmbedCall:
     stuck: Cause | None = None
     exhausted_for: float = 0.0
     segments: int = 0
+    content_bytes: int = 0
     is_abandoned: bool = False
     queue: float = 0.0
     upload: float = 0.0
@@ -92,6 +96,7 @@ class EmbedCall:
     parked: float = 0.0
     endpoint: str = ""
     job: "Job | None" = None
+    upstream_trace_id: str = ""
 
     @property
     def asset_id(self) -> str:
@@ -132,6 +137,20 @@ class EmbedCall:
         self.waiting += side.waiting
         self.decode += side.decode
         self.upstream = self.upstream or side.upstream
+        self.upstream_trace_id = side.upstream_trace_id or self.upstream_trace_id
+
+    def add_to(self, totals: Totals) -> None:
+        """Add the statistics of this input to those of its request."""
+        modalities = totals.modalities
+        modalities[self.modality] = modalities.get(self.modality, 0) + 1
+        totals.segments += self.segments
+        totals.content_bytes += self.content_bytes
+        totals.attempts += self.attempts
+        totals.queue += self.queue
+        totals.upload += self.upload
+        totals.upstream += self.waiting
+        totals.decode += self.decode
+        totals.upstream_trace_id = self.upstream_trace_id or totals.upstream_trace_id
 
     @property
     def modality(self) -> Modality:

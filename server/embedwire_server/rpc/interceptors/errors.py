@@ -145,12 +145,11 @@ class ErrorInterceptor:
         call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
         error.task_id = error.task_id or call.task_id
-        call.trace_id = "" if error.upstream is None else error.upstream.trace_id
         # Break reference cycles: the frames hold the call, which holds the error. They would wait for the garbage
         # collector, and with them what gRPC keeps of the call, such as its metadata. `__context__` is the cancellation
         # by which a deadline ends a call.
         error.__traceback__ = error.__context__ = None
-        trailers = (*context.trailing_metadata(), *error_details.trailers(error))
+        trailers = (*call.trailers(), *error_details.trailers(error))
         await _begun(call)
         with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
             async with asyncio.timeout(ABORT_SECONDS):

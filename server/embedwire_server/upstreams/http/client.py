@@ -1,6 +1,7 @@
 """HTTP client of an upstream: sends one request, and maps failures; never retries."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,9 @@ UNANSWERED_SECONDS = 1.0
 MAX_JSON_BYTES = 4 << 20  # of a response that is read as a whole; a page of 50 assets has some 50 KB
 # Sent by the sandbox only.
 _SANDBOX_HEADER = b"embedwire-upstream"
+# Identifier of the request at the upstream. Facts: upstream API notes, section 14.
+_TRACE_HEADER = b"x-trace-id"
+_TRACE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 # Builds the failure for an error response, from the part of its body that was read.
 ErrorOf = Callable[[EmbedCall, httpx.Response, bytes], UpstreamFailure]
@@ -125,12 +129,23 @@ class HttpClient:
         headers = {name.lower(): value for name, value in response.headers}
         if headers.get(_SANDBOX_HEADER) == b"sandbox":
             call.upstream = "sandbox"
+        call.upstream_trace_id = _trace_id(headers.get(_TRACE_HEADER, b""), request)
         if not rate_limit_headers.REMAINING.isdisjoint(headers):
             call.exhausted_for = rate_limit_headers.used_up(decoded_headers(response))
         if response.status in accepted and exchange.is_early:
             await response.aclose()
             raise unusable("it is a success, which arrived before the request was sent completely")
         return response, headers
+
+
+def _trace_id(value: bytes, request: Request) -> str:
+    """Return the upstream's identifier of a request; empty if it is malformed, or a part of the request's headers.
+
+    An upstream that returns a credential in this header must not bring it into the log.
+    """
+    if not _TRACE_ID.fullmatch(value) or any(value in sent for _, sent in request.headers):
+        return ""
+    return value.decode()
 
 
 def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
