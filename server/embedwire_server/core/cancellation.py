@@ -2,6 +2,8 @@
 
 import asyncio
 
+TIMER_SECONDS = 0.001  # a timer of the event loop may fire this much early
+
 
 def cancellation_requested() -> bool:
     """Return whether the running task was cancelled; if not, a CancelledError has leaked out of a library."""

@@ -5,6 +5,7 @@ import asyncio
 from prometheus_client import Gauge
 
 from embedwire_server.config.settings import Settings
+from embedwire_server.core.cancellation import TIMER_SECONDS
 from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Stage
@@ -42,7 +43,7 @@ class ConcurrencyLimitPolicy:
         slots = self._limiter.slots(call)
         try:
             if not slots.try_acquire():
-                await slots.acquire(call)
+                await self._acquire(slots, call)
             slot = Slot(slots, call.report)
             call.report = slot.report
             try:
@@ -51,6 +52,14 @@ class ConcurrencyLimitPolicy:
                 slot.release()
         finally:
             self._limiter.forget(call)
+
+    async def _acquire(self, slots: "Slots", call: EmbedCall) -> None:
+        try:
+            await slots.acquire(call)
+        except asyncio.CancelledError:
+            if asyncio.get_running_loop().time() + TIMER_SECONDS >= call.deadline:
+                self._metrics.expired_inputs.labels(call.modality).inc()
+            raise
 
 
 class ConcurrencyLimiter:

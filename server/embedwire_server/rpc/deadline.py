@@ -5,6 +5,7 @@ import dataclasses
 import math
 from typing import Any
 
+from embedwire_server.core.cancellation import TIMER_SECONDS
 from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, GatewayError
 
 LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop are limited
@@ -12,7 +13,6 @@ LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop are limited
 # A call with a task ends this much before its caller's deadline, as a fraction of the deadline and at most in seconds:
 # otherwise the caller's own timer fires first, and the failure with the task's identifier does not arrive.
 _TASK_MARGIN, _LONGEST_TASK_MARGIN = 0.1, 1.0
-_TIMER_SECONDS = 0.001  # a timer of the event loop may fire this much early
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class CallScope:
         self._timer = self._loop.call_at(min(self.deadline, since + self._stall_timeout), self._check)
 
     def _check(self) -> None:
-        now = self._loop.time() + _TIMER_SECONDS
+        now = self._loop.time() + TIMER_SECONDS
         since = now if self.writing_since is None else self.writing_since
         if now >= self.deadline:
             self.end(DeadlineExceeded())
