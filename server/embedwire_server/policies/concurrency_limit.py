@@ -5,7 +5,6 @@ import asyncio
 from prometheus_client import Gauge
 
 from embedwire_server.config.settings import Settings
-from embedwire_server.core.cancellation import TIMER_SECONDS
 from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Stage
@@ -57,7 +56,7 @@ class ConcurrencyLimitPolicy:
         try:
             await slots.acquire(call)
         except asyncio.CancelledError:
-            if asyncio.get_running_loop().time() + TIMER_SECONDS >= call.deadline:
+            if call.is_expired:
                 self._metrics.expired_inputs.labels(call.modality).inc()
             raise
 
