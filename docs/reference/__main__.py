@@ -21,7 +21,7 @@ SECTIONS: dict[str, pages.Section] = {
     "recording rules": alerts.recording_rules,
 }
 FILES: dict[Path, Callable[[], str]] = {
-    ROOT / "deploy/helm/embedwire/files/rules.yaml": rules_file.text,
+    rules_file.PATH: rules_file.text,
 }
 
 
