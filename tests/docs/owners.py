@@ -56,6 +56,7 @@ OWNERS = (
     Owner("clients/java/README.md", ("java",), JAVA_EXAMPLES),
     Owner("clients/java/README.md", ("sh", "xml"), JAVA),
     Owner("docs/proxies.md", ("nginx", "haproxy", "yaml"), "tests/proxies/test_tls_to_replicas.py"),
+    Owner("docs/alerts.md", ("yaml",), "tests/prometheus/test_alerts.py"),
     Owner("docs/deployment.md", ("yaml",), MANIFESTS),
     Owner("*", ("toml",), CONFIGURATION),
     Owner("*", ("promql",), QUERIES),

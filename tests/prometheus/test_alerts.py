@@ -1,6 +1,7 @@
 """Every alert fires for its fault after the time that it waits, and for no other fault."""
 
 import dataclasses
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 
 from deploy.monitoring import rules_file
 from deploy.monitoring.alerts import ALERTS
+from deploy.monitoring.recording_rules import RECORDING_RULES
+from tests.docs.blocks import blocks
+from tests.docs.owners import owned
 from tests.prometheus import promtool, scenarios
 from tests.prometheus.promtool import Expected
 from tests.prometheus.scenarios import BEGIN, FAULTS, Fault
@@ -24,6 +28,19 @@ def minutes(duration: str) -> int:
 def test_the_rules_are_valid() -> None:
     """Promtool accepts the syntax of all expressions and templates."""
     subprocess.run(["promtool", "check", "rules", rules_file.PATH], check=True)
+
+
+def test_the_configuration_of_the_page(tmp_path: Path) -> None:
+    """Promtool accepts the configuration that the page shows, beside a copy of the rules."""
+    (block,) = owned(blocks(), "tests/prometheus/test_alerts.py")
+    (tmp_path / "prometheus.yml").write_text(block.text)
+    shutil.copy(rules_file.PATH, tmp_path)
+    run = subprocess.run(
+        ["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert f"{len(ALERTS) + len(RECORDING_RULES)} rules found" in run.stdout
 
 
 def test_every_alert_has_a_fault() -> None:
