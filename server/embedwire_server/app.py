@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import structlog
+from starlette.types import ASGIApp
 
 from embedwire_server import assembly
 from embedwire_server.admission.caller_quota import CallerQuotas
@@ -14,9 +15,13 @@ from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.observability.http_server import MetricsEndpoint
+from embedwire_server.observability.heartbeat import Heartbeat
+from embedwire_server.observability.http.routes import application
+from embedwire_server.observability.http.server import HttpServer
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
@@ -76,6 +81,7 @@ class App:
         self._endpoints = contextlib.AsyncExitStack()  # metrics and health
         self._has_metrics = has_metrics
         self.is_retired = False
+        self._readiness, self._heartbeat = Readiness(), Heartbeat()
         self._metrics = Metrics(settings.upstream.name)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
@@ -128,13 +134,17 @@ class App:
         )
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        settings, health = self._settings, HealthServicer()
-        resources = ResourceMonitor(
-            settings.uploads.spool_dir,
-            self._metrics,
-            lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
-        )
+        settings, health = self._settings, HealthServicer(self._readiness)
+
+        async def report(lacking: frozenset[Cause]) -> None:
+            if lacking:
+                await health.unready(Check.RESOURCES, ", ".join(sorted(lacking)))
+            else:
+                await health.ready(Check.RESOURCES)
+
+        resources = ResourceMonitor(settings.uploads.spool_dir, self._metrics, report)
         await resources.start()
+        await report(resources.lacking)
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
@@ -148,6 +158,7 @@ class App:
         reader = assembly.request_reader(settings, self._admission.content_memory)
         catalog = Catalog(settings.model_table, settings.limits)
         self._servicer = EmbeddingServicer(self._gateway, reader, catalog, settings.uploads.idle_timeout)
+        await stack.enter_async_context(self._heartbeat.running())
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
@@ -156,8 +167,6 @@ class App:
         stack.push_async_callback(server.stop, settings.shutdown.grace_period)
         stack.push_async_callback(self._drain, health)
         self._warn()
-        if not resources.is_ready:
-            await health.unready("resources")
         await health.ready()
         await stack.enter_async_context(resources.running())
         log.info("serving", target=self.target, **self._facts())
@@ -217,12 +226,14 @@ class App:
         """
         address = self._settings.metrics.address
         try:
-            endpoint = self._endpoints.enter_context(
-                MetricsEndpoint(address.host, address.port, self._metrics.registry)
-            )
+            endpoint = self._endpoints.enter_context(HttpServer(address.host, address.port, self._http()))
         except OSError as error:
             raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
+
+    def _http(self) -> ASGIApp:
+        timeout = self._settings.workers.timeout
+        return application(self._metrics.registry, self._readiness, self._heartbeat, timeout)
 
     async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
         """Start the server for health checks only. It is stopped last, so that probes see the drain."""
