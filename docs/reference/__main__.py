@@ -25,7 +25,7 @@ SECTIONS: dict[str, pages.Section] = {
 FILES: dict[Path, Callable[[], str]] = {
     chart.SCHEMA: chart.schema,
     chart.RELOADED: chart.reloaded_settings,
-    ROOT / "deploy/helm/embedwire/files/rules.yaml": rules_file.text,
+    rules_file.PATH: rules_file.text,
     dashboard.FILE: dashboard.text,
 }
 
