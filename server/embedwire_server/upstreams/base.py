@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
+from embedwire_server.core.cancellation import is_expired
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
@@ -70,6 +72,7 @@ class EmbedCall:
         endpoint: path of the endpoint that the last request was sent to, for metrics.
         job: what the upstream keeps for the input; None for most inputs.
         upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
+        began: when its call began, by the clock of the deadline; infinity if that is not known.
     """
 
     input: Input
@@ -99,6 +102,12 @@ class EmbedCall:
     endpoint: str = ""
     job: "Job | None" = None
     upstream_trace_id: str = ""
+    began: float = math.inf
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it has reached its deadline, also if its caller's own timer has fired first."""
+        return is_expired(self.began, self.deadline)
 
     @property
     def asset_id(self) -> str:
