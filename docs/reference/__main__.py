@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.monitoring import dashboard, rules_file
+from deploy.monitoring import page as alerts
 from docs.reference import chart, contract, metrics, pages, sizing
 from embedwire_server.config import render
 
@@ -16,10 +18,15 @@ SECTIONS: dict[str, pages.Section] = {
     "configuration": render.reference,
     "chart values": chart.values,
     "sizing": sizing.lines,
+    "alerts": alerts.overview,
+    "runbooks": alerts.runbooks,
+    "recording rules": alerts.recording_rules,
 }
 FILES: dict[Path, Callable[[], str]] = {
     chart.SCHEMA: chart.schema,
     chart.RELOADED: chart.reloaded_settings,
+    rules_file.PATH: rules_file.text,
+    dashboard.FILE: dashboard.text,
 }
 
 

@@ -57,6 +57,7 @@ OWNERS = (
     Owner("clients/java/README.md", ("sh", "xml"), JAVA),
     Owner("docs/proxies.md", ("nginx", "haproxy", "yaml"), "tests/proxies/test_tls_to_replicas.py"),
     Owner("docs/kubernetes.md", ("yaml",), CHART),
+    Owner("docs/alerts.md", ("yaml",), "tests/prometheus/test_alerts.py"),
     Owner("*", ("toml",), CONFIGURATION),
     Owner("*", ("promql",), QUERIES),
     Owner("*", ("console", "sh", "python"), RUNNER),
