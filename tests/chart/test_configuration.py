@@ -1,5 +1,7 @@
 """The server accepts the configuration of each set of values; new pods start only for changes that need them."""
 
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from docs.reference import chart
 from embedwire_server.config.setting_table import ALL, BY_KEY, RELOADABLE
 from tests.chart.mounting import Mounts
-from tests.chart.rendering import CASES, SECRET, objects, one
+from tests.chart.rendering import CASES, SECRET, configuration, objects, one
 
 OWN = [name for name, values in CASES.items() if "existingConfig" not in values]
 OPEN = SECRET | {"allowInsecure": True}
@@ -21,6 +23,23 @@ async def test_the_server_accepts_it(name: str, tmp_path: Path) -> None:
 
     assert (code, output) == (0, "OK\n"), errors
     assert [line for line in errors.splitlines() if "sandbox" not in line] == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_file_has_the_values(name: str) -> None:
+    """The file has the values with their types: whole numbers stay whole numbers."""
+    values = CASES[name].get("config", {})
+    written = tomllib.loads(configuration(objects(CASES[name])))
+    expected = values if values is None else {"log": {"format": "json"}} | values
+
+    assert json.dumps(written, sort_keys=True) == json.dumps(expected or {}, sort_keys=True)
+
+
+def test_unset_values() -> None:
+    """`null`, which removes a default in values of helm, is not written."""
+    config = {"log": {"format": None, "level": "debug"}, "server": None}
+
+    assert tomllib.loads(configuration(objects(OPEN | {"config": config}))) == {"log": {"level": "debug"}}
 
 
 def checksum(config: dict[str, Any]) -> str:
