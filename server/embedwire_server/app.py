@@ -20,6 +20,7 @@ from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.heartbeat import Heartbeat
 from embedwire_server.observability.http.routes import application
 from embedwire_server.observability.http.server import HttpServer
+from embedwire_server.observability.http.status_page import StatusPage
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
@@ -35,6 +36,7 @@ from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
+from embedwire_server.status_source import StatusSource
 from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetReleasePolicy
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
@@ -90,6 +92,7 @@ class App:
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
+        self._status_source = StatusSource(lambda: self._settings, self._metrics, self._rate_limiters)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -232,8 +235,12 @@ class App:
         self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
 
     def _http(self) -> ASGIApp:
+        page = None
+        if self._settings.metrics.status_page:
+            loop = asyncio.get_running_loop()
+            page = StatusPage(self._status_source.status, self._readiness, self._heartbeat, loop)
         timeout = self._settings.workers.timeout
-        return application(self._metrics.registry, self._readiness, self._heartbeat, timeout)
+        return application(self._metrics.registry, self._readiness, self._heartbeat, timeout, page)
 
     async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
         """Start the server for health checks only. It is stopped last, so that probes see the drain."""
