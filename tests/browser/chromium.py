@@ -23,16 +23,21 @@ _FLAGS = (
 )
 _MEASURE = (
     b"<script>const e=document.documentElement;"
-    b"e.dataset.measured=[innerWidth,e.scrollWidth,e.scrollHeight].join(',')</script>"
+    b"const wide=[...document.querySelectorAll('.scroll')].filter(t=>t.scrollWidth>t.clientWidth).length;"
+    b"e.dataset.measured=[innerWidth,e.scrollWidth,e.scrollHeight,wide].join(',')</script>"
 )
 
 
 class Size(NamedTuple):
-    """Sizes in CSS pixels: of the window, and of the page with what overflows it."""
+    """Sizes in CSS pixels: of the window, and of the page with what overflows it.
+
+    `wide_tables` is the number of tables that need a scroll bar.
+    """
 
     window: int
     width: int
     height: int
+    wide_tables: int
 
 
 class Measured(NamedTuple):
@@ -63,7 +68,7 @@ class Chromium:
         """Render the HTML of a page as a copy with a script that measures it, and without its headers."""
         async with _serving_copy(page.body) as server:
             dom = await self._run("--dump-dom", f"--window-size={width},1000", server.base_url + "/")
-            found = re.search(r'data-measured="(\d+),(\d+),(\d+)"', dom)
+            found = re.search(r'data-measured="(\d+),(\d+),(\d+),(\d+)"', dom)
             assert found is not None, dom
             size = Size(*map(int, found.groups()))
             return Measured(size, dom, [visit.path for visit in server.visits])
