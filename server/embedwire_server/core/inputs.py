@@ -164,6 +164,15 @@ def content_of(item: Input) -> Content | None:
     return item.source.content
 
 
+def upstream_id_of(item: Input) -> tuple[Literal["", "asset", "task"], str]:
+    """Return the kind and the identifier of what the upstream already has; empty for other inputs."""
+    if not isinstance(item, TextInput) and isinstance(item.source, AssetSource):
+        return "asset", item.source.id
+    if not isinstance(item, TextInput) and isinstance(item.source, TaskSource):
+        return "task", item.source.id
+    return "", ""
+
+
 def needs_task(model: Model, item: AudioInput) -> bool:
     """Whether audio is processed as a task whatever its size and duration."""
     if item.mode is ProcessingMode.TASK or isinstance(item.source, TaskSource):
