@@ -60,6 +60,7 @@ class EmbedCall:
         upstream: name of the upstream that responded.
         stuck: why an attempt had no connection when it was cancelled.
         exhausted_for: seconds for which the last response asks the next request to wait.
+        quota: what remains of the tightest limit that the last response reported, and the limit; None without one.
         segments: number of decoded segments.
         content_bytes: size of the text or file that was received; 0 before it is complete.
         is_abandoned: whether `emit` raised: segments can no longer be passed on.
@@ -89,6 +90,7 @@ class EmbedCall:
     upstream: str = ""
     stuck: Cause | None = None
     exhausted_for: float = 0.0
+    quota: tuple[float, float] | None = None
     segments: int = 0
     content_bytes: int = 0
     is_abandoned: bool = False

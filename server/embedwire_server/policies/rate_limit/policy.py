@@ -3,6 +3,8 @@
 A quota belongs to an organisation and counts by modality, so there is a rate limiter per credential and modality.
 """
 
+import functools
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -13,7 +15,7 @@ from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT, RateLimiter
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
@@ -50,10 +52,10 @@ class RateLimiters:
     """
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
-        self._limits = limits
         self._metrics = metrics
         self._limiters: _Limiters = OrderedDict()  # by credential
         self._shared: _Limiters = OrderedDict()  # by host, for its new keys while too many others are in back-off
+        self.limit(limits)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply the limits of these settings; see `limit`."""
@@ -62,9 +64,31 @@ class RateLimiters:
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
         self._limits = limits
+        self._show(limits)
         for (credential, modality), limiter in self._limiters.items():
             if credential is None:
                 limiter.limit(limits.get(modality, ()))
+
+    def _show(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
+        """Show the limits in metrics. What remains is computed by the thread that reads it."""
+        amount, remaining = self._metrics.rate_limit_amount, self._metrics.rate_limit_remaining
+        amount.clear()
+        remaining.clear()
+        for modality, of_modality in limits.items():
+            for limit in of_modality:
+                amount.labels(modality, limit.name).set(limit.amount)
+                remaining.labels(modality, limit.name).set_function(functools.partial(self._remaining, modality, limit))
+
+    def _remaining(self, modality: Modality, limit: RateLimit) -> float:
+        limiter = self._limiters.get((None, modality))
+        return limit.amount if limiter is None else limiter.remaining(limit.name, time.monotonic())
+
+    def show_quota(self, call: EmbedCall) -> None:
+        """Show in metrics what the upstream's last response said about the quota of the server's own credential."""
+        if call.quota is not None and call.credential is None:
+            remaining, amount = call.quota
+            self._metrics.rate_limit_remaining.labels(call.modality, UPSTREAM_LIMIT).set(remaining)
+            self._metrics.rate_limit_amount.labels(call.modality, UPSTREAM_LIMIT).set(amount)
 
     def of(self, call: EmbedCall) -> RateLimiter:
         """Return the rate limiter for a call."""
@@ -142,6 +166,7 @@ class RateLimitPolicy:
             return summary
         finally:
             limiter.release(reservation)
+            self._rate_limiters.show_quota(call)
 
 
 def _get_or_create(

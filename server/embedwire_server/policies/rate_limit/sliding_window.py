@@ -73,6 +73,11 @@ class SlidingWindow:
         even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
         return max(now, even, self._capacity_at(now, max(amount + ahead, _LEAST)))
 
+    def remaining(self, now: float) -> float:
+        """Return what is allowed now in total. Thread-safe."""
+        usages = self._usages.copy()  # atomic; a loop is not
+        return max(0.0, self.limit.amount - sum(usage.amount for usage in usages if usage.at + self._seconds > now))
+
     def consume(self, now: float, amount: float) -> Usage:
         """Record usage now."""
         usage = self._usages[-1] if self._usages else None

@@ -131,7 +131,9 @@ class HttpClient:
             call.upstream = "sandbox"
         call.upstream_trace_id = _trace_id(headers.get(_TRACE_HEADER, b""), request)
         if not rate_limit_headers.REMAINING.isdisjoint(headers):
-            call.exhausted_for = rate_limit_headers.used_up(decoded_headers(response))
+            decoded = decoded_headers(response)
+            call.exhausted_for = rate_limit_headers.used_up(decoded)
+            call.quota = rate_limit_headers.quota(decoded)
         if response.status in accepted and exchange.is_early:
             await response.aclose()
             raise unusable("it is a success, which arrived before the request was sent completely")

@@ -40,17 +40,32 @@ def used_up(headers: Mapping[str, str]) -> float:
     return max((ends for remaining, ends in limits if remaining is not None and remaining <= 0), default=0.0)
 
 
+def quota(headers: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return what remains of the tightest limit that the headers report, and that limit; None without one.
+
+    Tightest is the limit of which the smallest part remains. The headers of the IETF's newer drafts are not read: their
+    limit is in another header.
+    """
+    found = [
+        (remaining, limit)
+        for family in _FAMILIES
+        if (remaining := _count(headers.get(f"{family}-remaining", ""))) is not None
+        and (limit := _count(headers.get(f"{family}-limit", "")))
+    ]
+    return min(found, key=lambda one: one[0] / one[1], default=None)
+
+
 def _limits(headers: Mapping[str, str], clocks: Sequence[float]) -> Iterator[tuple[float | None, float]]:
     """Yield what remains of each limit and the seconds until it resets, for limits with a reset time."""
     for family in _FAMILIES:
         ends = seconds_until(headers.get(f"{family}-reset"), clocks)
         if ends is not None:
-            yield _remaining(headers.get(f"{family}-remaining", "")), ends
+            yield _count(headers.get(f"{family}-remaining", "")), ends
     draft = headers.get("ratelimit", "")
     for policy in [draft] if "remaining=" in draft else draft.split(","):  # one limit by the older drafts, then several
         remaining, reset = _DRAFT_REMAINING.search(policy), _DRAFT_RESET.search(policy)
         if remaining and reset and (ends := seconds_until(reset[1], clocks)) is not None:
-            yield _remaining(remaining[1]), ends
+            yield _count(remaining[1]), ends
 
 
 def _from_message(message: str, clocks: Sequence[float]) -> float | None:
@@ -60,6 +75,6 @@ def _from_message(message: str, clocks: Sequence[float]) -> float | None:
     return seconds_until(found[0], clocks) if found else None
 
 
-def _remaining(value: str) -> float | None:
+def _count(value: str) -> float | None:
     counts = [float(count) for part in value.split(",") if NUMBER.fullmatch(count := part.strip(' \t"'))]
     return min(counts, default=None)
