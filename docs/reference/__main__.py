@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.monitoring import dashboard, rules_file
 from deploy.monitoring import page as alerts
-from deploy.monitoring import rules_file
-from docs.reference import contract, metrics, pages
+from docs.reference import chart, contract, metrics, pages, sizing
 from embedwire_server.config import render
 
 ROOT = Path(__file__).parents[2]
@@ -16,12 +16,17 @@ SECTIONS: dict[str, pages.Section] = {
     "error reasons": contract.lines_of_error_reasons,
     "metrics": metrics.lines,
     "configuration": render.reference,
+    "chart values": chart.values,
+    "sizing": sizing.lines,
     "alerts": alerts.overview,
     "runbooks": alerts.runbooks,
     "recording rules": alerts.recording_rules,
 }
 FILES: dict[Path, Callable[[], str]] = {
+    chart.SCHEMA: chart.schema,
+    chart.RELOADED: chart.reloaded_settings,
     rules_file.PATH: rules_file.text,
+    dashboard.FILE: dashboard.text,
 }
 
 

@@ -57,6 +57,7 @@ class EmbedCall:
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
         attempts: number of upstream requests made.
+        retries: number of earlier attempts that failed.
         upstream: name of the upstream that responded.
         stuck: why an attempt had no connection when it was cancelled.
         exhausted_for: seconds for which the last response asks the next request to wait.
@@ -87,6 +88,7 @@ class EmbedCall:
     sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
+    retries: int = 0
     upstream: str = ""
     stuck: Cause | None = None
     exhausted_for: float = 0.0
@@ -140,6 +142,7 @@ class EmbedCall:
             caller=self.caller,
             has_uncertainty=self.has_uncertainty,
             needs_fresh_connection=self.needs_fresh_connection,
+            retries=self.retries,
             job=self.job,
         )
 
