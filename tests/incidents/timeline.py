@@ -94,9 +94,8 @@ class Recorder:
                 await self._until(lambda firing: self._incident.alerts <= firing, MOST_UNTIL_FIRING)
                 least = timeline.fault + LEAST / scaled
                 await asyncio.sleep(max(AFTER / scaled, least - time.time()))
-                timeline.status_page = [
-                    line for line in await status_page.read(self._scene.metrics_address) if line not in page
-                ]
+                now = await status_page.read(self._scene.metrics_address)
+                timeline.status_page = status_page.news(page, now)
             timeline.removed = time.time()
             await self._until(lambda firing: not firing, MOST_UNTIL_RESOLVED)
         timeline.end = time.time()
